@@ -1,0 +1,259 @@
+"""Every error this proxy makes itself, each cause named once.
+
+Status, type and code are those of the public table of errors (README,
+*Errors*). Raised anywhere, rendered by the web edge alone. Pure.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from .exchange import Outcome
+
+
+class ProxyError(Exception):
+    """A refusal or failure of ours, as the client will see it.
+
+    `message` is for people and must hold no key, prompt or body.
+    `param` names the offending request parameter, or None.
+    `headers` are added to the response (`Retry-After`, `Allow`, ...).
+    """
+
+    status: int = 500
+    reason: bytes = b"Internal Server Error"
+    type: str = "server_error"
+    code: str = "internal_error"
+    outcome: Outcome = Outcome.REJECTED
+    default_message: str = "The proxy failed to handle this request."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self.message = message or self.default_message
+        self.param = param
+        self.headers = headers
+        super().__init__(self.message)
+
+    def body(self) -> bytes:
+        """Return the JSON document in OpenAI's shape, all four members present."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return orjson.dumps({"error": error})
+
+
+# ---- the request is wrong
+
+
+class MalformedRequest(ProxyError):
+    status, reason = 400, b"Bad Request"
+    type, code = "invalid_request_error", "malformed_request"
+    default_message = "The request is not valid HTTP/1.1."
+
+
+class InvalidJSON(ProxyError):
+    status, reason = 400, b"Bad Request"
+    type, code = "invalid_request_error", "invalid_json"
+    default_message = "We could not parse the JSON body of your request: it must be a JSON object."
+
+
+class MissingParameter(ProxyError):
+    status, reason = 400, b"Bad Request"
+    type, code = "invalid_request_error", "missing_required_parameter"
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"Missing required parameter: '{param}'.", param=param)
+
+
+class MissingCredentials(ProxyError):
+    status, reason = 401, b"Unauthorized"
+    type, code = "invalid_request_error", "missing_api_key"
+    default_message = (
+        "You didn't provide an API key. Provide it in an Authorization header "
+        "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+    )
+
+
+class InvalidKey(ProxyError):
+    status, reason = 401, b"Unauthorized"
+    type, code = "invalid_request_error", "invalid_api_key"
+    default_message = "Incorrect API key provided."
+
+
+class ExpiredKey(ProxyError):
+    status, reason = 401, b"Unauthorized"
+    type, code = "invalid_request_error", "expired_api_key"
+    default_message = "This API key has expired."
+
+
+class ModelNotAllowed(ProxyError):
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "model_not_allowed"
+    default_message = "This API key may not use the requested model."
+
+
+class UnknownURL(ProxyError):
+    status, reason = 404, b"Not Found"
+    type, code = "invalid_request_error", "unknown_url"
+    default_message = "Unknown request URL. Check the URL for typos, or the API reference."
+
+
+class MethodNotAllowed(ProxyError):
+    status, reason = 405, b"Method Not Allowed"
+    type, code = "invalid_request_error", "method_not_allowed"
+
+    def __init__(self, allowed: tuple[bytes, ...]) -> None:
+        listed = b", ".join(allowed)
+        super().__init__(
+            f"This method is not allowed here. Allowed: {listed.decode('ascii')}.",
+            headers=((b"Allow", listed),),
+        )
+
+
+class RequestTimeout(ProxyError):
+    status, reason = 408, b"Request Timeout"
+    type, code = "invalid_request_error", "request_timeout"
+    outcome = Outcome.TIMEOUT
+    default_message = "The request took too long to arrive."
+
+
+class RequestTooLarge(ProxyError):
+    status, reason = 413, b"Content Too Large"
+    type, code = "invalid_request_error", "request_too_large"
+    default_message = "The request body is larger than this proxy accepts."
+
+
+class URITooLong(ProxyError):
+    status, reason = 414, b"URI Too Long"
+    type, code = "invalid_request_error", "uri_too_long"
+    default_message = "The request target is longer than this proxy accepts."
+
+
+class MisdirectedRequest(ProxyError):
+    status, reason = 421, b"Misdirected Request"
+    type, code = "invalid_request_error", "misdirected_request"
+    default_message = "This proxy does not serve that origin: send the path alone."
+
+
+class HeadersTooLarge(ProxyError):
+    status, reason = 431, b"Request Header Fields Too Large"
+    type, code = "invalid_request_error", "headers_too_large"
+    default_message = "The request's header section is larger than this proxy accepts."
+
+
+# ---- a limit is reached
+
+
+class RateLimited(ProxyError):
+    """Base of the limits kept per client key; `type` says which."""
+
+    status, reason = 429, b"Too Many Requests"
+    type, code = "requests", "rate_limit_exceeded"
+    outcome = Outcome.LIMIT
+    default_message = "Rate limit reached for this API key."
+
+
+class RequestLimitReached(RateLimited):
+    default_message = "Rate limit reached for this API key: too many requests per minute."
+
+
+class ConcurrencyLimitReached(RateLimited):
+    default_message = "Rate limit reached for this API key: too many requests at once."
+
+
+class TokenLimitReached(RateLimited):
+    type = "tokens"
+    default_message = "Rate limit reached for this API key: too many tokens per minute."
+
+
+class BudgetSpent(ProxyError):
+    status, reason = 429, b"Too Many Requests"
+    type, code = "insufficient_quota", "insufficient_quota"
+    outcome = Outcome.LIMIT
+    default_message = "The budget of this API key is spent."
+
+
+# ---- the upstream failed
+
+
+class UpstreamError(ProxyError):
+    """Base of the failures of the other side.
+
+    `kind` is the metric's label. `sent` says how far the request got, for
+    the retry rules: "no" (no connection was made), "stale" (a reused
+    connection died before any byte of a response), "yes" (anything else).
+    """
+
+    status, reason = 502, b"Bad Gateway"
+    type, code = "upstream_error", "upstream_unreachable"
+    outcome = Outcome.UPSTREAM_ERROR
+    default_message = "The upstream could not be reached."
+
+    def __init__(self, message: str | None = None, *, kind: str = "unreachable", sent: str = "yes") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.sent = sent
+
+
+class UpstreamUnreachable(UpstreamError):
+    pass
+
+
+class UpstreamTLSError(UpstreamError):
+    code = "upstream_tls_error"
+    default_message = "The TLS connection to the upstream failed."
+
+
+class UpstreamProtocolError(UpstreamError):
+    code = "upstream_protocol_error"
+    default_message = "The upstream's answer is not valid HTTP."
+
+
+class UpstreamTimeout(UpstreamError):
+    status, reason = 504, b"Gateway Timeout"
+    code = "upstream_timeout"
+    outcome = Outcome.TIMEOUT
+    default_message = "The upstream did not answer in time."
+
+
+class ProxyLoop(ProxyError):
+    status, reason = 508, b"Loop Detected"
+    type, code = "upstream_error", "proxy_loop"
+    default_message = "This request has passed this proxy too often: the upstream leads back here."
+
+
+# ---- we can not serve now
+
+
+class Unavailable(ProxyError):
+    status, reason = 503, b"Service Unavailable"
+    type, code = "service_unavailable_error", "overloaded"
+    default_message = "The proxy has too many requests in flight."
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
+        super().__init__(message, headers=((b"retry-after", b"%d" % retry_after_s),))
+
+
+class Overloaded(Unavailable):
+    outcome = Outcome.LIMIT
+
+
+class ShuttingDown(Unavailable):
+    code = "shutting_down"
+    default_message = "The proxy is shutting down."
+
+
+class NoUpstreamAvailable(Unavailable):
+    code = "no_upstream_available"
+    outcome = Outcome.UPSTREAM_ERROR
+    default_message = "No upstream is available."
+
+
+class InternalError(ProxyError):
+    """A defect of ours; the log has the traceback, the client only this."""
+
+
+class ClientGone(Exception):
+    """The client left: clean up, answer nobody, never retry."""

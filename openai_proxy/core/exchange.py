@@ -1,0 +1,146 @@
+"""The record of one exchange: one request and its response.
+
+Filled by the edges and stages while the exchange runs, ended exactly once,
+then read by the observers. Pure: times are arguments.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+
+if TYPE_CHECKING:
+    HeaderPairs = list[tuple[bytes, bytes]]
+
+
+class Outcome(str, Enum):
+    """How an exchange ended, as the logs and metrics spell it."""
+
+    COMPLETE = "complete"
+    """The whole response went to the client, whatever its status."""
+    CLIENT_GONE = "client_gone"
+    UPSTREAM_TRUNCATED = "upstream_truncated"
+    """The upstream left in the middle of a body."""
+    UPSTREAM_ERROR = "upstream_error"
+    TIMEOUT = "timeout"
+    REJECTED = "rejected"
+    """Refused by this proxy: the request or its credentials were wrong."""
+    LIMIT = "limit"
+    """Refused by this proxy: a limit of the key or of the proxy was reached."""
+
+
+@frozen
+class Usage:
+    """Model tokens of one exchange, as the upstream reported or we estimated.
+
+    `cached_tokens` are part of `input_tokens`, `reasoning_tokens` of
+    `output_tokens`, as OpenAI counts them.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@define(slots=True, eq=False)
+class Exchange:
+    """One exchange, from the end of the request's head to its end.
+
+    States: running (`outcome` is None), ended (`outcome` set, nothing
+    changes any more). `started`, `first_byte_at`, `ended_at` are monotonic
+    seconds; `timestamp` is seconds since the epoch.
+    """
+
+    started: float
+    timestamp: float
+    method: str
+    path: str
+    """The path as the client sent it, without the query."""
+    endpoint: str = ""
+    """Bounded name for labels: `chat/completions`, `files/{id}/content`, `other`."""
+    key: str | None = None
+    """The client key's configured name or `key-` and 8 hex digits; None where unknown."""
+    credential_id: str = ""
+    """Who pays, for limits and caches: the key's name, or a hash of the caller's credential."""
+    model: str | None = None
+    streaming: bool = False
+    status: int | None = None
+    outcome: Outcome | None = None
+    error_code: str | None = None
+    first_byte_at: float | None = None
+    ended_at: float | None = None
+    upstream: str | None = None
+    attempts: int = 0
+    retry_reasons: list[str] = field(factory=list)
+    upstream_error_kinds: list[tuple[str, str]] = field(factory=list)
+    """(upstream name, kind) of each failed attempt, for the metrics."""
+    cached: bool = False
+    cache_result: str | None = None
+    """`hit`, `miss`, `bypass`, `shared`, or None where there is no cache."""
+    rate_limited: str | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0
+    upstream_s: float = 0.0
+    """Seconds spent waiting for the upstream's head; the rest is overhead."""
+    response_first_body_at: float | None = None
+
+    request_headers: HeaderPairs | None = None
+    """As the client sent them, credentials included: redact before writing."""
+    response_headers: HeaderPairs | None = None
+    request_body: bytes | None = None
+    """The client's body where it was buffered as JSON; None for streamed uploads."""
+    capture: Any = None
+    """What an observer that keeps bodies attached; see `observe`."""
+
+    _id: str | None = None
+    _on_end: list[Callable[[Exchange], None]] = field(factory=list)
+
+    @property
+    def id(self) -> str:
+        """`proxy-` and 16 hex digits; the `x-request-id` of our own errors."""
+        if self._id is None:
+            self._id = "proxy-" + secrets.token_hex(8)
+        return self._id
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the head of the request to the end; 0.0 while running."""
+        return self.ended_at - self.started if self.ended_at is not None else 0.0
+
+    @property
+    def first_byte_s(self) -> float | None:
+        """Seconds until the response's head was on its way to the client."""
+        return self.first_byte_at - self.started if self.first_byte_at is not None else None
+
+    def on_end(self, callback: Callable[[Exchange], None]) -> None:
+        """Call `callback(exchange)` once when this exchange ends, however it ends.
+
+        Callbacks run in the order of registration, before the observers see
+        the record and before the client sees the end of its response. They
+        free slots, settle reservations, complete the record. Must not raise.
+        """
+        self._on_end.append(callback)
+
+    def end(self, outcome: Outcome, now: float) -> bool:
+        """End the exchange; True the first time, False (and no effect) after."""
+        if self.outcome is not None:
+            return False
+        self.outcome = outcome
+        self.ended_at = now
+        if self._on_end:
+            callbacks, self._on_end = self._on_end, []
+            for callback in callbacks:
+                callback(self)
+        return True

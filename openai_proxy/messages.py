@@ -1,0 +1,122 @@
+"""The vocabulary of the onion: requests, responses, stages, body filters.
+
+No behaviour beyond the values themselves. Imported by stages, web,
+upstream, relay and service; imports core alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+from attrs import evolve, frozen
+from twisted.internet.interfaces import IProtocol
+
+from .core.exchange import Exchange
+
+HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
+"""Header lines in wire order, names in the case they were sent in. Never mutated: copy to change."""
+
+
+class RequestBody(Protocol):
+    """A request's body that is still arriving (also a twisted IBodyProducer).
+
+    Either `read` it whole or let the upstream edge produce it, once.
+    """
+
+    length: int
+    """Bytes announced, or `twisted.web.iweb.UNKNOWN_LENGTH` where it is chunked."""
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """Return the whole body; raise RequestTooLarge above `limit_bytes`."""
+        ...
+
+
+class ResponseBody(Protocol):
+    """An undelivered response body; deliver it once or discard it once."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes to come where the framing says so, else None."""
+        ...
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Hand the body to `protocol` as twisted.web's IResponse does.
+
+        `makeConnection` gives a transport with `pauseProducing`,
+        `resumeProducing` and `stopProducing` (= abort); then `dataReceived`,
+        then `connectionLost(Failure)` with ResponseDone for a whole body.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Free the connection without reading on. Idempotent."""
+        ...
+
+
+@frozen(eq=False)
+class ProxyRequest:
+    """A request on its way through the stages."""
+
+    method: bytes
+    target: bytes
+    """Path and query below the upstream's base URL, byte for byte, with its leading slash."""
+    headers: HeaderPairs
+    """End-to-end header lines but Host; Content-Length stays where the client sent one."""
+    body: bytes | RequestBody | None
+    """bytes once buffered (JSON), a RequestBody while it arrives, None without a body."""
+    exchange: Exchange
+    document: dict[str, Any] | None = None
+    """The decoded JSON object of `body` where there is one; never mutate it."""
+    credential: bytes = b""
+    """What identifies the upstream key: connections are never shared between two of them."""
+    upgrade: bool = False
+    """A WebSocket handshake: the answer may be a 101 and a tunnel."""
+    route: Any = None
+    """The upstream chosen by a routing stage; None means the default one."""
+
+    evolve = evolve
+
+
+@frozen(eq=False)
+class ProxyResponse:
+    """A response's head with its undelivered body, on its way back."""
+
+    status: int
+    reason: bytes
+    headers: HeaderPairs
+    """End-to-end header lines, in order, case and number as sent."""
+    body: ResponseBody
+    filters: tuple[BodyFilter, ...] = ()
+    """Applied in order to the bytes that go to the client."""
+
+    evolve = evolve
+
+
+class BodyFilter(Protocol):
+    """Bytes to bytes, incrementally."""
+
+    transparent: bool
+    """True where the output always equals the input (a watcher): the Content-Length is kept."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what may go on now, possibly nothing."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return the rest. Called once, on a clean end only; an aborted body has no finish."""
+        ...
+
+
+Forward: TypeAlias = Callable[[ProxyRequest], Awaitable[ProxyResponse]]
+
+
+class Stage(Protocol):
+    """A policy around `forward`: may refuse, change, repeat or answer itself.
+
+    Raises `core.errors.ProxyError` to refuse. A response that it does not
+    return it must discard. State that must be freed however the exchange
+    ends is freed by `request.exchange.on_end`.
+    """
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse: ...

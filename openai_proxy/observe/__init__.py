@@ -1,0 +1,1 @@
+"""Watchers of the exchange event: they see everything and change nothing."""

@@ -1,0 +1,1 @@
+"""The onion: one stage per file, each a policy around `forward`."""
