@@ -1,0 +1,137 @@
+"""Where a client's credentials stand in a request, and their replacement.
+
+Reads and swaps header lines; decides nothing about who may call: that is
+`keyring`'s. Pure. Values of credentials go nowhere but the result.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+HeaderPairs = list[tuple[bytes, bytes]]
+
+SUBPROTOCOL_PREFIX = b"openai-insecure-api-key."
+"""Browsers can set no header on a WebSocket, so the key travels as a subprotocol."""
+
+CREDENTIAL_HEADERS = frozenset((b"authorization", b"api-key", b"x-api-key", b"proxy-authorization"))
+"""Names, in lower case, that never reach the upstream where a key of ours does."""
+
+_SOURCES = frozenset((b"authorization", b"api-key", b"sec-websocket-protocol"))
+
+
+def _bearer_token(value: bytes) -> bytes | None:
+    """Return the token of a Bearer value (possibly empty), None for another scheme."""
+    scheme, _, token = value.strip(b" \t").partition(b" ")
+    return token.strip(b" \t") if scheme.lower() == b"bearer" else None
+
+
+def _is_subprotocol_key(item: bytes) -> bool:
+    return item[: len(SUBPROTOCOL_PREFIX)].lower() == SUBPROTOCOL_PREFIX
+
+
+def _subprotocol_key(value: bytes) -> bytes | None:
+    for item in value.split(b","):
+        item = item.strip(b" \t")
+        if _is_subprotocol_key(item):
+            return item[len(SUBPROTOCOL_PREFIX) :]
+    return None
+
+
+def _first_of_each(headers: HeaderPairs) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:
+    """Return the first non-empty (Authorization value, Bearer token, api-key, subprotocol key)."""
+    authorization = token = api_key = subprotocol = None
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in _SOURCES:
+            continue
+        if lower == b"authorization":
+            bearer = _bearer_token(value)
+            if bearer:
+                token = token or bearer
+            if bearer or (bearer is None and value.strip(b" \t")):
+                authorization = authorization or value
+        elif lower == b"api-key":
+            api_key = api_key or value.strip(b" \t") or None
+        else:
+            subprotocol = subprotocol or _subprotocol_key(value) or None
+    return authorization, token, api_key, subprotocol
+
+
+def find_credential(headers: HeaderPairs) -> bytes | None:
+    """Return what identifies the caller where credentials pass unchanged.
+
+    The whole value of the first Authorization line that is not empty, of any
+    scheme, else of `api-key`, else the key in the WebSocket subprotocol;
+    None where there is none ("Bearer" without a token is none).
+    """
+    authorization, _, api_key, subprotocol = _first_of_each(headers)
+    return authorization or api_key or subprotocol
+
+
+def find_client_key(headers: HeaderPairs) -> bytes | None:
+    """Return the client's key: the first Bearer token, else `api-key`, else the subprotocol's.
+
+    None where there is none; an Authorization of another scheme is no key.
+    """
+    _, token, api_key, subprotocol = _first_of_each(headers)
+    return token or api_key or subprotocol
+
+
+def credential_id(credential: bytes) -> str:
+    """Return `cred-` and the SHA-256 of `credential` in hex.
+
+    The same key gives the same name however it is written (`Bearer`,
+    `bearer`, `api-key`), so that no spelling opens a second bucket.
+    """
+    return "cred-" + sha256(_bearer_token(credential) or credential).hexdigest()
+
+
+def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) -> HeaderPairs:
+    """Return `headers` with `key` in place of every credential of the client.
+
+    `auth_header` is `authorization` (in any case; the value gets `Bearer`)
+    or the name of another header, which gets the bare key. The line stands
+    where the first removed one stood, else at the end. A key in
+    Sec-WebSocket-Protocol is swapped in its place, the other subprotocols
+    untouched; where it was the only credential no Authorization is added.
+    """
+    lower_auth = auth_header.lower()
+    bearer = lower_auth == b"authorization"
+    line = (b"Authorization", b"Bearer " + key) if bearer else (auth_header, key)
+    kept: HeaderPairs = []
+    place: int | None = None
+    swapped = False
+    for pair in headers:
+        lower = pair[0].lower()
+        if lower in CREDENTIAL_HEADERS or lower == lower_auth:
+            if place is None:
+                place = len(kept)
+        elif lower == b"sec-websocket-protocol":
+            value = _swap_subprotocol(pair[1], b"" if swapped else key)
+            swapped = swapped or value != pair[1]
+            if value:
+                kept.append((pair[0], value))
+        else:
+            kept.append(pair)
+    if place is not None or not (swapped and bearer):
+        kept.insert(len(kept) if place is None else place, line)
+    return kept
+
+
+def _swap_subprotocol(value: bytes, key: bytes) -> bytes:
+    """Return `value` with the first key in it swapped and any further one removed.
+
+    An empty `key` removes all of them. A value without a key comes back as it is.
+    """
+    if SUBPROTOCOL_PREFIX not in value.lower():
+        return value
+    items = []
+    for item in value.split(b","):
+        bare = item.lstrip(b" \t")
+        if not _is_subprotocol_key(bare):
+            items.append(item)
+        elif key:
+            lead = item[: len(item) - len(bare)]
+            items.append(lead + SUBPROTOCOL_PREFIX + key)
+            key = b""
+    return b",".join(items).strip(b" \t")

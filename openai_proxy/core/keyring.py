@@ -1,0 +1,112 @@
+"""The client keys this proxy knows, and what each may do.
+
+Keys are kept as SHA-256 digests; the clear key is forgotten at start.
+Pure: the wall time is an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from hashlib import sha256
+
+from attrs import field, frozen
+
+from .errors import ExpiredKey, InvalidKey
+
+
+@frozen
+class KeyLimits:
+    """Limits of one client key; None leaves the global limit, 0 means none for this key."""
+
+    requests_per_minute: int | None = None
+    model_tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+
+@frozen
+class ClientKey:
+    """One client key, without the key itself.
+
+    `digest` is its SHA-256 (32 bytes). `upstream_key` goes upstream in its
+    place. `models` are globs, case-sensitive; None allows every model, an
+    empty tuple none. `expires_at` is seconds since the epoch, None never.
+    """
+
+    name: str
+    digest: bytes = field(repr=False)
+    upstream_key: bytes = field(repr=False)
+    models: tuple[str, ...] | None = None
+    expires_at: float | None = None
+    limits: KeyLimits = KeyLimits()
+
+    def allows(self, model: str) -> bool:
+        """Tell whether the allow-list has `model`."""
+        return self.models is None or any(fnmatchcase(model, glob) for glob in self.models)
+
+
+def key_digest(key: bytes) -> bytes:
+    """Return the digest a key is looked up by."""
+    return sha256(key).digest()
+
+
+def key_name(digest: bytes) -> str:
+    """Return the name of a key that was given none: `key-` and 8 hex digits."""
+    return "key-" + digest.hex()[:8]
+
+
+def parse_expiry(value: str | datetime) -> float:
+    """Return seconds since the epoch for an ISO 8601 time or a TOML datetime.
+
+    A time without a zone is UTC; a date alone is its first instant.
+    Raises ValueError for anything else.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if text[-1:] in ("Z", "z"):
+            text = text[:-1] + "+00:00"  # Python 3.10 does not know Z
+        value = datetime.fromisoformat(text)
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=timezone.utc)
+    return value.timestamp()
+
+
+class Keyring:
+    """Look-up of client keys; immutable after construction.
+
+    The time of a look-up tells nothing about how near a guess came: what is
+    compared is a digest, which a guesser can not steer.
+    Raises ValueError for two entries of one name or one key.
+    """
+
+    def __init__(self, entries: Iterable[ClientKey]) -> None:
+        self._by_digest: dict[bytes, ClientKey] = {}
+        self._by_name: dict[str, ClientKey] = {}
+        for entry in entries:
+            if entry.digest in self._by_digest:
+                raise ValueError(f"the key of {entry.name!r} is given twice")
+            if entry.name in self._by_name:
+                raise ValueError(f"two keys are named {entry.name!r}")
+            self._by_digest[entry.digest] = entry
+            self._by_name[entry.name] = entry
+
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
+    def find(self, key: bytes, wall_time: float) -> ClientKey:
+        """Return the entry of `key` at `wall_time` (seconds since the epoch).
+
+        Raises InvalidKey for any key not listed, ExpiredKey from the second
+        its expiry names on.
+        """
+        entry = self._by_digest.get(sha256(key).digest())
+        if entry is None:
+            raise InvalidKey
+        if entry.expires_at is not None and wall_time >= entry.expires_at:
+            raise ExpiredKey
+        return entry
+
+    def named(self, name: str) -> ClientKey | None:
+        """Return the entry of that name, None where there is none."""
+        return self._by_name.get(name)

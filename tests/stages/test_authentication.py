@@ -1,0 +1,84 @@
+"""The three ways to authenticate, as a client and an upstream see them."""
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from openai_proxy.core.errors import InvalidKey, MissingCredentials
+from openai_proxy.core.exchange import Exchange
+from openai_proxy.core.keyring import ClientKey, Keyring, key_digest
+from openai_proxy.messages import ProxyRequest
+from openai_proxy.stages.inject import Inject
+from openai_proxy.stages.pass_through import PassThrough
+from openai_proxy.stages.tenants import Tenants
+
+
+def run(stage, headers):
+    """Return (the request as it went on or None, the failure or None, the exchange)."""
+    exchange = Exchange(started=0.0, timestamp=1000.0, method="POST", path="/v1/x")
+    seen = []
+
+    async def forward(request):
+        seen.append(request)
+
+    request = ProxyRequest(method=b"POST", target=b"/x", headers=headers, body=None, exchange=exchange)
+    failures = []
+    Deferred.fromCoroutine(stage(request, forward)).addErrback(lambda f: failures.append(f.value))
+    return (seen or [None])[0], (failures or [None])[0], exchange
+
+
+def test_pass_through_changes_nothing():
+    """The client's own headers go upstream; the connection is kept for this credential alone."""
+    headers = [(b"Authorization", b"Bearer sk-1")]
+    request, failure, exchange = run(PassThrough(), headers)
+    assert failure is None
+    assert headers == request.headers
+    assert request.credential == b"Bearer sk-1"
+    assert exchange.key is None
+    assert exchange.credential_id.startswith("cred-")
+    assert "sk-1" not in exchange.credential_id
+
+
+def test_pass_through_without_credentials_is_refused():
+    """Nobody is let through without a credential."""
+    request, failure, _ = run(PassThrough(), [])
+    assert request is None
+    assert isinstance(failure, MissingCredentials)
+
+
+@pytest.mark.parametrize("headers", [[], [(b"authorization", b"Bearer c")], [(b"api-key", b"c")]])
+def test_inject_sends_its_own_key_for_everybody(headers):
+    """The configured key goes upstream whatever the client sent."""
+    request, _, exchange = run(Inject(b"sk-up"), headers)
+    assert request.headers == [(b"Authorization", b"Bearer sk-up")]
+    assert request.credential == b"sk-up"
+    assert exchange.key is None
+    assert exchange.credential_id == "everyone"
+
+
+TENANTS = Tenants(Keyring([ClientKey("alice", key_digest(b"sk-a"), b"sk-up")]), b"api-key")
+
+
+def test_tenants_swap_the_key():
+    """A known key is named, and its upstream key goes upstream in the configured header."""
+    request, _, exchange = run(TENANTS, [(b"authorization", b"bearer sk-a")])
+    assert request.headers == [(b"api-key", b"sk-up")]
+    assert request.credential == b"sk-up"
+    assert (exchange.key, exchange.credential_id) == ("alice", "alice")
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ([], MissingCredentials),
+        ([(b"authorization", b"Bearer ")], MissingCredentials),
+        ([(b"authorization", b"Basic sk-a")], InvalidKey),
+        ([(b"authorization", b"sk-a")], InvalidKey),
+        ([(b"authorization", b"Bearer sk-b")], InvalidKey),
+    ],
+)
+def test_tenants_refuse_strangers(headers, error):
+    """No key and a wrong key are told apart, and nothing goes upstream."""
+    request, failure, exchange = run(TENANTS, headers)
+    assert request is None
+    assert type(failure) is error
+    assert exchange.key is None
