@@ -1,0 +1,199 @@
+"""One connection to Redis that never makes anybody wait.
+
+Shared by whatever keeps state there; what is kept is the callers' affair.
+A call fails at once while Redis is away and after a deadline where it is
+slow, so that every caller can go on without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .core.redis_url import RedisAddress
+
+
+class RedisAway(Exception):
+    """Redis is not there, or not in time: go on without it."""
+
+
+def redis_endpoint(reactor: Any, address: RedisAddress, ca_pem: bytes | None = None) -> IStreamClientEndpoint:
+    """Return the endpoint of `address`; `rediss` verifies against `ca_pem` or the system's store."""
+    plain = HostnameEndpoint(reactor, address.host.encode("idna"), address.port, timeout=2)
+    if not address.tls:
+        return plain
+    trust = trustRootFromCertificates([Certificate.loadPEM(ca_pem)]) if ca_pem else None
+    return wrapClientTLS(optionsForClientTLS(address.host, trustRoot=trust), plain)
+
+
+class RedisClient:
+    """Commands to one Redis server over one pipelined connection.
+
+    States: stopped (before `start`, after `stop`), away (connecting, or
+    waiting to), connected, stalled (connected, but an answer is overdue:
+    calls fail at once until one comes; after a second the connection is
+    abandoned, which leads to away).
+
+    A command in flight is never cancelled: its answer is awaited and
+    dropped, or the connection goes; answers can not shift.
+
+    `deadline_s` bounds each call. Raises ModuleNotFoundError where txredisapi
+    is not installed.
+    """
+
+    RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+    ABANDON_AFTER_S = 1.0
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, address: RedisAddress, *, deadline_s: float = 0.05, ca_pem: bytes | None = None
+    ) -> None:
+        if importlib.util.find_spec("txredisapi") is None:
+            raise ModuleNotFoundError("Redis needs the extra: pip install 'openai-proxy[redis]'")
+        self._reactor = reactor
+        self._address = address
+        self._endpoint = redis_endpoint(reactor, address, ca_pem)
+        self._deadline_s = deadline_s
+        self._protocol: Any = None
+        self._stalled = False
+        self._loop: Deferred[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """True while calls are sent: logged in, and no answer overdue."""
+        return self._protocol is not None and not self._stalled
+
+    def start(self) -> None:
+        """Begin connecting, and keep connected until `stop`. Returns at once."""
+        if self._loop is None:
+            self._loop = Deferred.fromCoroutine(self._keep_connected())
+            self._loop.addErrback(self._on_loop_end)
+
+    def stop(self) -> Deferred[None]:
+        """Close the connection; the Deferred fires when it is closed. Idempotent."""
+        loop, self._loop = self._loop, None
+        done: Deferred[None] = Deferred()
+        if loop is None:
+            done.callback(None)
+        else:
+            loop.addBoth(lambda _: done.callback(None))
+            loop.cancel()
+        return done
+
+    def call(self, *args: bytes | str | int | float) -> Deferred[Any]:
+        """Send one command; fire with its reply: bytes, int, None or a list of them.
+
+        Fails with RedisAway at once while not connected and `deadline_s`
+        after the call at the latest, with txredisapi's ResponseError where
+        Redis refuses the command. May be cancelled: the reply is dropped.
+        """
+        if self._protocol is None or self._stalled:
+            return fail(RedisAway())
+        return self._send(self._protocol, self._deadline_s, args)
+
+    def _send(self, protocol: Any, deadline_s: float, args: tuple[Any, ...]) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        reply = protocol.execute_command(*args)
+        timer = self._reactor.callLater(deadline_s, self._overdue, protocol, reply, result)
+        reply.addBoth(partial(self._replied, timer, result))
+        return result
+
+    def _replied(self, timer: Any, result: Deferred[Any], reply: Any) -> None:
+        self._stalled = False
+        if timer.active():
+            timer.cancel()
+        if result.called:
+            return
+        if isinstance(reply, Failure) and not self._is_refusal(reply):
+            reply = Failure(RedisAway())
+        result.callback(reply)
+
+    @staticmethod
+    def _is_refusal(failure: Failure) -> bool:
+        return type(failure.value).__name__ in ("ResponseError", "ScriptDoesNotExist")
+
+    def _overdue(self, protocol: Any, reply: Deferred[Any], result: Deferred[Any]) -> None:
+        if protocol is self._protocol:
+            self._stalled = True
+        abandon = self._reactor.callLater(self.ABANDON_AFTER_S, self._abandon, protocol)
+        reply.addBoth(lambda _: abandon.cancel() if abandon.active() else None)
+        if not result.called:
+            result.errback(RedisAway())
+
+    def _abandon(self, protocol: Any) -> None:
+        if protocol.transport is not None:
+            protocol.transport.abortConnection()
+
+    async def _keep_connected(self) -> None:
+        failures = 0
+        while True:
+            try:
+                protocol = await self._connect()
+            except CancelledError:
+                raise
+            except Exception as error:
+                # the class alone: Redis's own words may quote what it was sent
+                if failures == 0:
+                    self._log.warn(
+                        "Redis at {address} is away ({kind})",
+                        address=str(self._address),
+                        kind=type(error).__name__,
+                    )
+                delay_s = self.RETRY_DELAYS_S[min(failures, len(self.RETRY_DELAYS_S) - 1)]
+                failures += 1
+                await deferLater(self._reactor, delay_s)
+                continue
+            failures = 0
+            self._log.info("connected to Redis at {address}", address=str(self._address))
+            await self._use(protocol)
+            await deferLater(self._reactor, self.RETRY_DELAYS_S[0])
+
+    async def _connect(self) -> Any:
+        """Return a connection that has logged in and answered a PING."""
+        txredisapi = importlib.import_module("txredisapi")  # it imports the reactor
+        protocol = txredisapi.RedisProtocol(charset=None, convertNumbers=False)
+        await connectProtocol(self._endpoint, protocol)
+        address = self._address
+        greeting: list[tuple[Any, ...]] = []
+        if address.password is not None:
+            login = (address.username, address.password) if address.username else (address.password,)
+            greeting.append(("AUTH", *login))
+        if address.db is not None:
+            greeting.append(("SELECT", address.db))
+        greeting.append(("PING",))
+        try:
+            for command in greeting:
+                await self._send(protocol, self.ABANDON_AFTER_S, command)
+        except BaseException:
+            protocol.transport.abortConnection()
+            raise
+        return protocol
+
+    async def _use(self, protocol: Any) -> None:
+        gone = protocol.whenDisconnected()
+        self._stalled = False
+        self._protocol = protocol
+        try:
+            await gone
+        except CancelledError:
+            gone = protocol.whenDisconnected()
+            protocol.transport.abortConnection()
+            await gone
+            raise
+        finally:
+            self._protocol = None
+
+    def _on_loop_end(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("the connection to Redis is given up", failure)
