@@ -1,0 +1,267 @@
+"""Where the members of a JSON object stand, and how to change a few.
+
+Works on the bytes, so that what is not touched stays as it came: spacing,
+key order, escapes, number forms. Iterative: nesting costs no stack. The
+input should be valid JSON; anything else raises ValueError or, between
+brackets, passes unlooked-at. Pure; the base of every rewriting of bodies.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import orjson
+
+Span: TypeAlias = tuple[int, int]
+"""Offsets of a value: first byte, one past the last."""
+Edit: TypeAlias = tuple[int, int, bytes]
+"""Replace the bytes from the first offset up to the second."""
+
+_WHITE = b" \t\n\r"
+_space = re.compile(rb"[ \t\n\r]*")
+_bracket = re.compile(rb'["{}\[\]]')
+_scalar = re.compile(rb"[^ \t\n\r,\]}:\"{\[]+")
+_colon = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
+_separator = re.compile(rb"[ \t\n\r]*([,}\]])[ \t\n\r]*")
+
+
+class TooDeep:
+    """Stands for a value nested deeper than the JSON decoders go."""
+
+    def __repr__(self) -> str:
+        return "TOO_DEEP"
+
+
+TOO_DEEP = TooDeep()
+"""The one instance; the only value of a document that is no JSON."""
+
+
+def string_end(body: bytes, start: int) -> int:
+    """Return the offset after the string that opens at `start`. O(its length)."""
+    at = start
+    while True:
+        at = body.find(b'"', at + 1)
+        if at < 0:
+            raise ValueError("unterminated string")
+        before = at - 1
+        while body[before] == 0x5C:
+            before -= 1
+        if (at - before) % 2:
+            return at + 1
+
+
+def value_end(body: bytes, start: int) -> int:
+    """Return the offset after the value that begins at `start`; ValueError where it is cut off."""
+    first = body[start : start + 1]
+    if first == b'"':
+        return string_end(body, start)
+    if first in (b"{", b"["):
+        return _container_end(body, start)
+    found = _scalar.match(body, start)
+    if found is None:
+        raise ValueError("a value is missing")
+    return found.end()
+
+
+def _container_end(body: bytes, start: int) -> int:
+    depth, at = 0, start
+    search = _bracket.search
+    while found := search(body, at):
+        bracket = body[found.start()]
+        if bracket == 0x22:
+            at = string_end(body, found.start())
+            continue
+        at = found.end()
+        depth += 1 if bracket in b"{[" else -1
+        if not depth:
+            return at
+    raise ValueError("unterminated object or array")
+
+
+def _skip_space(body: bytes, at: int) -> int:
+    found = _space.match(body, at)
+    return found.end() if found else at
+
+
+def _after_value(body: bytes, at: int, close: bytes) -> int | None:
+    """Return where the next item begins, or None after the closing bracket."""
+    found = _separator.match(body, at)
+    if found is None or found[1] not in (b",", close):
+        raise ValueError("a separator is missing")
+    return found.end() if found[1] == b"," else None
+
+
+def iter_members(body: bytes, start: int = 0) -> Iterator[tuple[str, Span]]:
+    """Yield each member of the object at `start`: decoded key, span of its value.
+
+    Duplicates are yielded each. Raises ValueError where it is no object.
+    """
+    if body[start : start + 1] != b"{":
+        raise ValueError("not an object")
+    at: int | None = _skip_space(body, start + 1)
+    if body[at : at + 1] == b"}":  # type: ignore[operator]  # not None yet
+        return
+    while at is not None:
+        if body[at : at + 1] != b'"':
+            raise ValueError("a key is missing")
+        key_end = string_end(body, at)
+        colon = _colon.match(body, key_end)
+        if colon is None:
+            raise ValueError("a colon is missing")
+        end = value_end(body, colon.end())
+        yield _decode_key(body[at:key_end]), (colon.end(), end)
+        at = _after_value(body, end, b"}")
+
+
+def _decode_key(raw: bytes) -> str:
+    if b"\\" not in raw:
+        return raw[1:-1].decode("utf-8", "surrogateescape")
+    return str(json.loads(raw.decode("utf-8", "surrogateescape"), strict=False))
+
+
+def iter_elements(body: bytes, start: int) -> Iterator[Span]:
+    """Yield the span of each element of the array at `start`; ValueError where it is none."""
+    if body[start : start + 1] != b"[":
+        raise ValueError("not an array")
+    at: int | None = _skip_space(body, start + 1)
+    if body[at : at + 1] == b"]":  # type: ignore[operator]  # not None yet
+        return
+    while at is not None:
+        end = value_end(body, at)
+        yield at, end
+        at = _after_value(body, end, b"]")
+
+
+def locate(body: bytes, path: tuple[str | int, ...], start: int | None = None) -> Span:
+    """Return the span of the value at `path` (keys and indexes) from the value at `start`.
+
+    Of duplicate keys the last counts, as JSON decoders have it. Without
+    `start`, from the document's value. Raises LookupError where there is none.
+    """
+    at = _skip_space(body, 0) if start is None else start
+    span = (at, len(body))
+    for step in path:
+        wanted: Span | None = None
+        if isinstance(step, str):
+            for key, found in iter_members(body, span[0]):
+                if key == step:
+                    wanted = found
+        else:
+            for number, found in enumerate(iter_elements(body, span[0])):
+                if number == step:
+                    wanted = found
+                    break
+        if wanted is None:
+            raise LookupError(step)
+        span = wanted
+    return span
+
+
+def splice(body: bytes, edits: list[Edit]) -> bytes:
+    """Apply edits that do not overlap, given in any order."""
+    parts, at = [], 0
+    for start, end, new in sorted(edits):
+        parts.append(body[at:start])
+        parts.append(new)
+        at = end
+    parts.append(body[at:])
+    return b"".join(parts)
+
+
+def member_edits(body: bytes, start: int, members: Mapping[str, bytes]) -> list[Edit]:
+    """Return the edits that give the object at `start` these members (name to JSON).
+
+    Every duplicate of a name gets the new value, so that any decoder sees
+    it; missing ones are appended. Raises ValueError where it is no object.
+    """
+    edits: list[Edit] = []
+    missing = dict(members)
+    last_end: int | None = None
+    for key, (value_start, end) in iter_members(body, start):
+        if key in members:
+            edits.append((value_start, end, members[key]))
+            missing.pop(key, None)
+        last_end = end
+    if missing:
+        rendered = b",".join(orjson.dumps(name) + b":" + value for name, value in missing.items())
+        if last_end is None:
+            edits.append((start + 1, start + 1, rendered))
+        else:
+            edits.append((last_end, last_end, b"," + rendered))
+    return edits
+
+
+def replace_members(
+    body: bytes, members: Mapping[str, bytes], present: Container[str] | None = None
+) -> bytes:
+    """Set top-level members (name to JSON) of the object `body`; all other bytes stay.
+
+    `present` may name the members that the body is known to have (its
+    decoded document): where none of `members` is among them they are
+    appended without a scan. Raises ValueError where `body` is no object.
+    """
+    if present is not None and not any(name in present for name in members):
+        end = len(body.rstrip(_WHITE))
+        empty = body[: end - 1].rstrip(_WHITE).endswith(b"{") and not present
+        rendered = b",".join(orjson.dumps(name) + b":" + value for name, value in members.items())
+        return b"".join((body[: end - 1], b"" if empty else b",", rendered, body[end - 1 :]))
+    return splice(body, member_edits(body, _skip_space(body, 0), members))
+
+
+def replace_nested(body: bytes, outer: str, members: Mapping[str, bytes]) -> bytes:
+    """Set members of the object that is the top-level member `outer`.
+
+    Where `outer` is missing or null it becomes an object of `members`.
+    Raises ValueError where it is anything else.
+    """
+    try:
+        start, end = locate(body, (outer,))
+        inner = body[start:end]
+    except LookupError:
+        inner = b"null"
+    new = replace_members(b"{}" if inner == b"null" else inner, members)
+    return replace_members(body, {outer: new})
+
+
+def shallow_document(body: bytes) -> dict[str, Any] | None:
+    """Decode the object `body` member by member; None where it is no JSON object.
+
+    A value too deeply nested to decode becomes TOO_DEEP; of duplicates the
+    last one counts. For bodies that the decoders refuse as a whole.
+    """
+    document: dict[str, Any] = {}
+    start = _skip_space(body, 0)
+    try:
+        if body[value_end(body, start) :].strip(_WHITE):
+            return None
+        for key, (value_start, end) in iter_members(body, start):
+            document[key] = _decode_value(body[value_start:end])
+    except ValueError:
+        return None
+    return document
+
+
+def _decode_value(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return _lenient.decode(raw.decode("utf-8"))
+    except RecursionError:
+        return TOO_DEEP
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_int(digits: str) -> int | float:
+    return int(digits) if len(digits) < 4000 else float(digits)
+
+
+# Reads what orjson refuses: lone surrogates, huge numbers. NaN stays refused.
+_lenient = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_int)

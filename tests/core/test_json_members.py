@@ -1,0 +1,136 @@
+"""Members of JSON objects are found and changed without touching the rest."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.core.json_members import (
+    TOO_DEEP,
+    iter_members,
+    locate,
+    replace_members,
+    replace_nested,
+    shallow_document,
+)
+
+texts = st.text(st.characters(exclude_categories=()), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+objects = st.dictionaries(texts, values, max_size=5)
+styles = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"separators": (" , ", "\t:\r\n")}])
+
+
+@given(objects, styles)
+def test_members_are_those_of_the_decoder(document, style):
+    """Every member is found with the value that a JSON decoder reads there."""
+    body = b" \n" + json.dumps(document, **style).encode() + b"\r\n"
+    found = [(key, json.loads(body[start:end])) for key, (start, end) in iter_members(body, 2)]
+    assert found == list(document.items())
+
+
+@given(
+    objects, st.dictionaries(texts.filter(str.isascii), values, min_size=1, max_size=3), styles, st.booleans()
+)
+def test_replaced_members_are_seen_and_the_rest_stays(document, changes, style, known):
+    """A changed body reads as the old one updated with the changes."""
+    body = json.dumps(document, **style).encode()
+    encoded = {name: json.dumps(value).encode() for name, value in changes.items()}
+    new = replace_members(body, encoded, document if known else None)
+    assert json.loads(new) == {**document, **changes}
+    assert list(json.loads(new)) == list({**document, **changes})
+
+
+def test_untouched_bytes_stay():
+    """Spacing, number forms, escapes and unknown members are the client's own."""
+    body = b'{ "model" :"A", "x":1.0e0,\t"s":"\\u003c\\/" , "temperature" : 2 }'
+    assert replace_members(body, {"temperature": b"0.5", "top_k": b"40"}) == (
+        b'{ "model" :"A", "x":1.0e0,\t"s":"\\u003c\\/" , "temperature" : 0.5,"top_k":40 }'
+    )
+
+
+def test_every_duplicate_gets_the_value():
+    """No decoder, whichever duplicate it takes, sees the client's value; escaped keys count."""
+    body = b'{"n":1,"\\u006e":2,"m":{"n":3},"n":4}'
+    assert replace_members(body, {"n": b"9"}) == b'{"n":9,"\\u006e":9,"m":{"n":3},"n":9}'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{}", b'{"n":1}'),
+        (b" { } ", b' {"n":1 } '),
+        (b'{"a":{}} ', b'{"a":{},"n":1} '),
+    ],
+)
+def test_missing_members_are_appended(body, expected):
+    """A member that is not there is added at the end."""
+    assert replace_members(body, {"n": b"1"}) == expected
+
+
+def test_appended_without_a_scan():
+    """Known not to be there, a member is appended before the last brace."""
+    assert replace_members(b'{"a":{} }\n', {"n": b"1"}, {"a": {}}) == b'{"a":{} ,"n":1}\n'
+    assert replace_members(b"{ }", {"n": b"1"}, {}) == b'{ "n":1}'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"a":1}', b'{"a":1,"o":{"u":true}}'),
+        (b'{"o":null}', b'{"o":{"u":true}}'),
+        (b'{"o": {"u" : false, "k":0.0}, "a":1}', b'{"o": {"u" : true, "k":0.0}, "a":1}'),
+        (b'{"o":{"k":1}}', b'{"o":{"k":1,"u":true}}'),
+    ],
+)
+def test_nested_member(body, expected):
+    """A member one level down is set and its neighbours survive."""
+    assert replace_nested(body, "o", {"u": b"true"}) == expected
+
+
+def test_nested_in_no_object_is_refused():
+    """What is no object can not get a member."""
+    with pytest.raises(ValueError):
+        replace_nested(b'{"o":"text"}', "o", {"u": b"true"})
+
+
+def test_locate_walks_keys_and_indexes():
+    """A path leads to its value; of duplicates the last counts."""
+    body = b' {"c":[],"c":[{"d":1},{"d": [2, "\\"]"]}]}'
+    start, end = locate(body, ("c", 1, "d", 1))
+    assert body[start:end] == b'"\\"]"'
+    with pytest.raises(LookupError):
+        locate(body, ("c", 2))
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_deep_nesting_is_opaque(opening):
+    """Ten thousand levels of nesting neither crash nor hide the other members."""
+    closing = "]" if opening == "[" else "}"
+    deep = opening * 10_000 + ("1" if opening != "[" else "") + closing * 10_000
+    body = f'{{"model":"m","x":{deep},"s":"\\ud800"}}'.encode()
+    assert shallow_document(body) == {"model": "m", "x": TOO_DEEP, "s": "\ud800"}
+    assert replace_members(body, {"model": b'"n"'}) == body.replace(b'"m"', b'"n"')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b" ", b"[]", b'"x"', b"1", b"{", b'{"a"}', b'{"a":}', b'{"a":1,}', b'{"a":1}x', b'{"a" 1}', b'{"a":1 "b":2}', b"{1:2}", b'{"a":nul}', b'{"a":NaN}', b'{"a":"\xff"}', b'{"a":"x', b'{"a":1]'],
+)  # fmt: skip
+def test_no_object_is_no_document(body):
+    """What is not one JSON object has no document."""
+    assert shallow_document(body) is None
+
+
+@given(st.binary(max_size=20) | st.text('{}[]",:\\1 ', max_size=20).map(str.encode))
+def test_garbage_never_crashes(body):
+    """Whatever the bytes, there is a document or None."""
+    shallow_document(body)
+    try:
+        replace_members(body, {"a": b"1"})
+    except ValueError:
+        pass
