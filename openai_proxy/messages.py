@@ -66,6 +66,12 @@ class ProxyRequest:
     body: bytes | RequestBody | None
     """bytes once buffered (JSON), a RequestBody while it arrives, None without a body."""
     exchange: Exchange
+    buffered: bool = False
+    """The body is JSON: it is read whole before it goes upstream."""
+    required: tuple[str, ...] = ()
+    """Members that the JSON body must have; empty where nothing is checked."""
+    encoded: bool = False
+    """The body has a Content-Encoding: it passes unlooked-at."""
     document: dict[str, Any] | None = None
     """The decoded JSON object of `body` where there is one; never mutate it."""
     credential: bytes = b""

@@ -1,0 +1,68 @@
+"""JSON bodies from strangers, read without trusting them.
+
+Pure. A body is decoded once; what goes upstream is always the bytes as
+they came.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from .errors import InvalidJSON, MissingParameter
+from .json_members import shallow_document
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_int(digits: str) -> int | float:
+    """Python refuses to read integers of more than 4,300 digits; OpenAI's servers do not."""
+    return int(digits) if len(digits) < 4000 else float(digits)
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_int)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Decode a JSON object; raise InvalidJSON for anything else.
+
+    orjson first; what it refuses and OpenAI accepts (lone surrogates,
+    numbers out of range, deep nesting) is read by the standard library or,
+    nested too deep for it, at its top level alone. NaN and Infinity are not
+    JSON. Members too deep to decode have an opaque value.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = _parse_leniently(body)
+    if not isinstance(document, dict):
+        raise InvalidJSON
+    return document
+
+
+def _parse_leniently(body: bytes) -> Any:
+    try:
+        return _decoder.decode(body.decode("utf-8"))
+    except RecursionError:
+        return shallow_document(body)
+    except ValueError:
+        raise InvalidJSON from None
+
+
+def maybe_object(body: bytes) -> dict[str, Any] | None:
+    """Decode a JSON object, or return None where it is none."""
+    try:
+        return parse_object(body)
+    except InvalidJSON:
+        return None
+
+
+def require(document: dict[str, Any], names: tuple[str, ...]) -> None:
+    """Raise MissingParameter for the first of `names` that is not a member."""
+    for name in names:
+        if name not in document:
+            raise MissingParameter(name)

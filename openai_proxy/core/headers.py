@@ -1,0 +1,170 @@
+"""Header lines as pairs: what is hop-by-hop, what frames a message.
+
+Pairs are (name, value) in wire order with the sender's case. Pure; used by
+both edges. Facts from RFC 9110 (semantics) and RFC 9112 (HTTP/1.1).
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from .errors import MalformedRequest
+
+HeaderPairs = list[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)
+"""RFC 9110 §7.6.1; whatever Connection nominates comes on top."""
+
+_NEVER_NOMINATED = frozenset((b"content-length", b"host", b"authorization", b"api-key", b"via"))
+"""Fields that a Connection header may not make disappear: framing, routing, credentials."""
+
+_NOTABLE = HOP_BY_HOP | {
+    b"host",
+    b"via",
+    b"content-length",
+    b"content-type",
+    b"content-encoding",
+    b"expect",
+}
+
+# uri-host [ ":" port ] of RFC 3986 §3.2, without userinfo; empty is legal (RFC 9112 §3.2)
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+
+
+@frozen(eq=False)
+class RequestHead:
+    """What a request's header section says, in one pass over it."""
+
+    forward: HeaderPairs
+    """End-to-end lines but Host, in order."""
+    host: bytes | None
+    content_length: int | None
+    chunked: bool
+    keep_alive: bool
+    """The client will send another request on this connection."""
+    expects_continue: bool
+    upgrade: bytes
+    """Lower-cased Upgrade value where Connection says upgrade, else empty."""
+    vias: int
+    """How often this proxy's own pseudonym stands in Via."""
+    content_type: bytes
+    """Media type in lower case without parameters; empty where absent."""
+    encoded: bool
+    """The body has a Content-Encoding other than identity."""
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or bool(self.content_length)
+
+
+def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestHead:
+    """Read a request's header lines; O(number of lines).
+
+    `pairs` have passed llhttp: names are tokens, values hold no control
+    characters. Raises MalformedRequest for what llhttp leaves open: Host,
+    repeated or contradicting framing, transfer codings other than chunked.
+    """
+    forward: HeaderPairs = []
+    keep = forward.append
+    host: bytes | None = None
+    length: int | None = None
+    codings = 0
+    vias = 0
+    expects = encoded = False
+    upgrade = content_type = b""
+    tokens: set[bytes] = set()
+    for pair in pairs:
+        name = pair[0].lower()
+        if name not in _NOTABLE:
+            keep(pair)
+            continue
+        value = pair[1].strip(b" \t")
+        if name == b"content-length":
+            if length is not None or not value.isdigit():
+                raise MalformedRequest("Invalid or repeated Content-Length.")
+            length = int(value[:20])
+            keep(pair)
+        elif name == b"content-type":
+            content_type = value.partition(b";")[0].strip().lower()
+            keep(pair)
+        elif name == b"host":
+            if host is not None or not _HOST.fullmatch(value):
+                raise MalformedRequest("Invalid or repeated Host.")
+            host = value
+        elif name == b"connection":
+            tokens.update(token.strip(b" \t").lower() for token in value.split(b","))
+        elif name == b"transfer-encoding":
+            codings += 1
+            if codings > 1 or value.lower() != b"chunked" or not http11:
+                raise MalformedRequest("The only transfer coding understood is a single chunked.")
+        elif name == b"via":
+            vias += sum(1 for hop in value.split(b",") if hop.split()[1:2] == [pseudonym])
+            keep(pair)
+        elif name == b"expect":
+            expects = expects or (http11 and value.lower() == b"100-continue")
+            keep(pair)
+        elif name == b"content-encoding":
+            encoded = encoded or value.lower() not in (b"", b"identity")
+            keep(pair)
+        elif name == b"upgrade":
+            upgrade = value.lower()
+    if http11 and host is None:
+        raise MalformedRequest("A Host header is required.")
+    if codings and length is not None:
+        raise MalformedRequest("Content-Length and Transfer-Encoding exclude each other.")
+    nominated = tokens - HOP_BY_HOP - _NEVER_NOMINATED - {b"close", b""}
+    if nominated:
+        forward = [pair for pair in forward if pair[0].lower() not in nominated]
+    return RequestHead(
+        forward=forward,
+        host=host,
+        content_length=length,
+        chunked=bool(codings),
+        keep_alive=(b"close" not in tokens)
+        if http11
+        else (b"keep-alive" in tokens and b"close" not in tokens),
+        expects_continue=expects and (bool(codings) or bool(length)),
+        upgrade=upgrade if b"upgrade" in tokens else b"",
+        vias=vias,
+        content_type=content_type,
+        encoded=encoded,
+    )
+
+
+def end_to_end(pairs: HeaderPairs) -> HeaderPairs:
+    """Return a response's lines without the hop-by-hop ones, order and case kept."""
+    nominated: set[bytes] | None = None
+    found = False
+    for name, value in pairs:
+        lowered = name.lower()
+        if lowered in HOP_BY_HOP:
+            found = True
+            if lowered == b"connection":
+                nominated = nominated or set()
+                nominated.update(token.strip(b" \t").lower() for token in value.split(b","))
+    if not found:
+        return pairs
+    dropped = HOP_BY_HOP | nominated - _NEVER_NOMINATED if nominated else HOP_BY_HOP
+    return [pair for pair in pairs if pair[0].lower() not in dropped]
+
+
+def get(pairs: HeaderPairs, name: bytes) -> bytes | None:
+    """Return the first value of `name` (given in lower case), stripped, or None."""
+    for key, value in pairs:
+        if key.lower() == name:
+            return value.strip(b" \t")
+    return None
+
+
+def without(pairs: HeaderPairs, *names: bytes) -> HeaderPairs:
+    """Return the lines whose lower-cased name is not among `names`."""
+    return [pair for pair in pairs if pair[0].lower() not in names]
+
+
+def render(pairs: HeaderPairs) -> bytes:
+    """Return the lines as they go on the wire, each with its CRLF."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])

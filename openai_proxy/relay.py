@@ -1,0 +1,197 @@
+"""A response on its way to the client, and how an exchange ends.
+
+Takes an undelivered body, writes head and bytes to the client's socket with
+back-pressure, and ends the exchange once: before the client can see the end
+of the response. Imported by web; knows upstream only as a ResponseBody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from zope.interface import implementer
+
+from .core.errors import UpstreamTimeout
+from .core.exchange import Exchange, Outcome
+from .core.headers import without
+from .messages import ProxyResponse
+
+BODILESS = frozenset((204, 304))
+
+
+class Downstream(Protocol):
+    """What the relay asks of the request that it answers."""
+
+    http11: bool
+    is_head: bool
+    exchange: Exchange
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open behind this response."""
+        ...
+
+    def set_close_delimited(self) -> None:
+        """The body ends with the connection."""
+
+    def end_exchange(self, outcome: Outcome) -> None:
+        """The exchange is over; idempotent."""
+
+    def response_complete(self) -> None:
+        """Everything is written."""
+
+    def response_broken(self) -> None:
+        """Break off: what was written goes out, then a reset."""
+
+
+@implementer(IPushProducer)
+class Relay:
+    """One response to one client.
+
+    `hold_end`: an observer must have its record before the client sees the
+    end, so the last bytes of a counted body wait for the upstream's end
+    (they come in the same read).
+    """
+
+    def __init__(
+        self,
+        downstream: Downstream,
+        response: ProxyResponse,
+        write: Callable[[bytes], None],
+        hold_end: bool = False,
+    ) -> None:
+        self._downstream = downstream
+        self._exchange = downstream.exchange
+        self._response = response
+        self._write = write
+        self._filters = response.filters
+        self._hold_end = hold_end
+        self._head = b""
+        self._chunked = False
+        self._ended = False
+        self._remaining: int | None = None
+        self._held = b""
+        self._producer: Any = None
+
+    def start(self) -> None:
+        """Write the head and take delivery of the body."""
+        response = self._response
+        self._head = self._render_head(response)
+        response.body.deliverBody(self)  # type: ignore[arg-type]  # quacks as IProtocol, without its cost
+        if self._head and not self._ended:
+            head, self._head = self._head, b""
+            self._write(head)
+
+    def _render_head(self, response: ProxyResponse) -> bytes:
+        downstream = self._downstream
+        headers = response.headers
+        length = response.body.length
+        framing = b""
+        if downstream.is_head or response.status in BODILESS:
+            self._filters = ()
+        elif length is not None and all([f.transparent for f in self._filters]):
+            self._remaining = length if self._hold_end else None
+        else:
+            if length is not None:
+                headers = without(headers, b"content-length")
+            if downstream.http11:
+                self._chunked = True
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                downstream.set_close_delimited()
+        if not downstream.keep_alive:
+            framing += b"Connection: close\r\n"
+        elif not downstream.http11:
+            framing += b"Connection: keep-alive\r\n"
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (response.status, response.reason, lines, framing)
+
+    # ---- the body, as IProtocol
+
+    def makeConnection(self, transport: Any) -> None:
+        self._producer = transport
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass bytes on at once; the head goes with the first of them."""
+        if self._ended:
+            return
+        for body_filter in self._filters:
+            data = body_filter.feed(data)
+        if data:
+            self._pass_on(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        self._exchange.response_bytes += len(data)
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        elif self._remaining is not None:
+            self._remaining -= len(data)
+            if self._remaining <= 0:
+                self._held = data
+                return
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        self._write(data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The body is over: whole where the reason is ResponseDone, else cut."""
+        if self._ended:
+            return
+        if isinstance(reason.value, ResponseDone):
+            self._finish()
+        else:
+            late = isinstance(reason.value, UpstreamTimeout)
+            self._break(Outcome.TIMEOUT if late else Outcome.UPSTREAM_TRUNCATED)
+
+    def _finish(self) -> None:
+        tail = self._finish_filters() if self._filters else b""
+        self._ended = True
+        last = self._head + self._held
+        if tail:
+            self._exchange.response_bytes += len(tail)
+            last += b"%x\r\n%b\r\n" % (len(tail), tail) if self._chunked else tail
+        if self._chunked:
+            last += b"0\r\n\r\n"
+        self._downstream.end_exchange(Outcome.COMPLETE)
+        if last:
+            self._write(last)
+        self._downstream.response_complete()
+
+    def _finish_filters(self) -> bytes:
+        """Run every filter's rest through the filters behind it."""
+        tail = b""
+        for body_filter in self._filters:
+            tail = (body_filter.feed(tail) if tail else b"") + body_filter.finish()
+        return tail
+
+    def _break(self, outcome: Outcome) -> None:
+        self._ended = True
+        if self._head or self._held:
+            self._write(self._head + self._held)
+        self._downstream.end_exchange(outcome)
+        self._downstream.response_broken()
+
+    # ---- flow control and the client's end of it
+
+    def pauseProducing(self) -> None:
+        if not self._ended and self._producer is not None:
+            self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if not self._ended and self._producer is not None:
+            self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self.client_gone()
+
+    def client_gone(self) -> None:
+        """Nobody listens any more: stop the upstream at once."""
+        if not self._ended:
+            self._ended = True
+            self._response.body.discard()
+            self._downstream.end_exchange(Outcome.CLIENT_GONE)

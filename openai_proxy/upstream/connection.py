@@ -1,0 +1,522 @@
+"""One connection to the upstream, its answers parsed by llhttp.
+
+One request at a time. Anything odd (surplus bytes, an early answer, a parse
+error, `Connection: close`) ends the connection with that request: it is
+never given to a second one. The agent owns it between requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import httptools
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..core.errors import (
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamTLSError,
+    UpstreamUnreachable,
+)
+from ..core.headers import HOP_BY_HOP
+from .body import BodyWriter, KnownBody
+from .response import DONE, SwitchedResponse, UpstreamResponse
+
+NEVER = float("inf")
+HEAD_BYTES = 192 * 1024
+"""All heads of one answer together, interim ones included."""
+HEADER_COUNT = 1000
+INTERIM_RESPONSES = 32
+
+
+@frozen
+class UpstreamTimeouts:
+    """Seconds; None is never. See the settings `timeout_s`."""
+
+    connect: float = 10.0
+    first_byte: float | None = 600.0
+    idle: float | None = 300.0
+    total: float | None = None
+
+
+class ConnectionOwner(Protocol):
+    """What a connection tells the agent."""
+
+    def connection_ready(self, connection: UpstreamConnection) -> None:
+        """Connected; with TLS: the peer is verified."""
+
+    def connection_free(self, connection: UpstreamConnection) -> None:
+        """Clean and without a request: may be pooled."""
+
+    def connection_closed(self, connection: UpstreamConnection, reason: Failure) -> None:
+        """Lost, whatever it did."""
+
+
+@implementer(IHandshakeListener)
+class UpstreamConnection(TwistedProtocol):
+    """States: connecting, idle, busy (`_waiting` or `_response` set), tunnel, closed.
+
+    `deadline` and `idle_since` are read by the agent's sweeper.
+    """
+
+    def __init__(
+        self,
+        owner: ConnectionOwner,
+        key: Any,
+        tls: bool,
+        timeouts: UpstreamTimeouts,
+        clock: Callable[[], float],
+    ) -> None:
+        self.key = key
+        self.ready = False
+        self.closed = False
+        self.requests = 0
+        self.deadline = NEVER
+        self.read_since_sweep = False
+        self.last_read = 0.0
+        self.idle_since = 0.0
+        self._owner = owner
+        self._tls = tls
+        self._timeouts = timeouts
+        self._clock = clock
+        self._parser: Any = None
+        self._waiting: Deferred[UpstreamResponse] | None = None
+        self._response: UpstreamResponse | None = None
+        self._upload: Any = None
+        self._error: UpstreamError | None = None
+        self._total_deadline = NEVER
+        self._tunnel = False
+        self._paused = False
+        self._reset_message()
+
+    def _reset_message(self) -> None:
+        self._status = 0
+        self._reason = b""
+        self._pairs: list[tuple[bytes, bytes]] = []
+        self._head_done = False
+        self._interims = 0
+        self._head_bytes = 0
+        self._complete = False
+        self._keep_alive = False
+        self._surplus = False
+        self._bodiless = False
+        self._parts: list[bytes] = []
+
+    @property
+    def busy(self) -> bool:
+        return self._waiting is not None or self._response is not None
+
+    # ---- the connection
+
+    def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        if not self._tls:
+            self._become_ready()
+
+    def handshakeCompleted(self) -> None:
+        """TLS: the peer's certificate has been verified."""
+        self._become_ready()
+
+    def _become_ready(self) -> None:
+        self.ready = True
+        self._parser = httptools.HttpResponseParser(self)
+        self._owner.connection_ready(self)
+
+    def abort(self) -> None:
+        """Cut the connection now; nothing more is sent or read."""
+        if not self.closed and self.transport is not None:
+            self._stop_upload()
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = DONE) -> None:
+        self.closed = True
+        self.deadline = NEVER
+        self._stop_upload()
+        waiting, self._waiting = self._waiting, None
+        response, self._response = self._response, None
+        self._owner.connection_closed(self, reason)
+        self._parser = None
+        if waiting is not None:
+            waiting.errback(Failure(self._error or self._lost_before_head(reason)))
+        elif response is not None:
+            response.body_ended(self._end_of_body(reason))
+
+    def _lost_before_head(self, reason: Failure) -> UpstreamError:
+        if _is_tls_failure(reason):
+            return UpstreamTLSError(kind="tls")
+        if self._head_bytes:
+            return UpstreamProtocolError(
+                "The upstream closed the connection inside its answer.", kind="truncated"
+            )
+        return UpstreamUnreachable(
+            "The upstream closed the connection before it answered.",
+            kind="reset",
+            sent="stale" if self.requests > 1 else "yes",
+        )
+
+    def _end_of_body(self, reason: Failure) -> Failure:
+        """A body that ends with the connection is whole only at an orderly end."""
+        if self._error is not None:
+            return Failure(self._error)
+        if self._tunnel or (self._head_done and not self._complete and self._until_close):
+            return DONE if reason.check(ConnectionDone) else reason
+        return reason
+
+    # ---- one request
+
+    def send(
+        self, head: bytes, body: Any, is_head: bool, upgrade: bool, started: float
+    ) -> Deferred[UpstreamResponse]:
+        """Send a rendered head and a body (bytes, an IBodyProducer or None).
+
+        The Deferred fires with the response's head, or fails with an
+        UpstreamError, or with what the body producer failed with. Cancelling
+        it aborts the connection.
+        """
+        self.requests += 1
+        self._reset_message()
+        self._error = None
+        self._is_head = is_head
+        self._upgrade = upgrade
+        self._until_close = False
+        total = self._timeouts.total
+        self._total_deadline = NEVER if total is None or upgrade else started + total
+        waiting: Deferred[UpstreamResponse] = Deferred(self._cancelled)
+        self._waiting = waiting
+        transport = self.transport
+        if body is None or type(body) is KnownBody:
+            transport.write(head if body is None else head + body.data)
+            self._await_first_byte()
+        else:
+            transport.write(head)
+            self._start_upload(body)
+        return waiting
+
+    def _cancelled(self, _: Any) -> None:
+        self._waiting = None
+        self.abort()
+
+    def _await_first_byte(self) -> None:
+        first_byte = self._timeouts.first_byte
+        deadline = NEVER if first_byte is None else self._clock() + first_byte
+        self.deadline = min(deadline, self._total_deadline)
+
+    def _start_upload(self, body: Any) -> None:
+        self._upload = body
+        self.deadline = self._total_deadline
+        writer = BodyWriter(self.transport, body.length)
+        self.transport.registerProducer(body, True)
+        done = body.startProducing(writer)
+        done.addCallbacks(
+            self._upload_done, self._upload_failed, callbackArgs=(body, writer), errbackArgs=(body,)
+        )
+
+    def _upload_done(self, _: None, body: Any, writer: BodyWriter) -> None:
+        if self._upload is not body:
+            return
+        self._upload = None
+        writer.finish()
+        self.transport.unregisterProducer()
+        if self._waiting is not None:
+            self._await_first_byte()
+        elif self._response is None and not self.closed:
+            self.abort()
+
+    def _upload_failed(self, failure: Failure, body: Any) -> None:
+        """The client's side of the upload broke: so does this request."""
+        if self._upload is not body:
+            return
+        waiting, self._waiting = self._waiting, None
+        self.abort()
+        if waiting is not None:
+            waiting.errback(failure)
+
+    def _stop_upload(self) -> None:
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            if not self.closed:
+                self.transport.unregisterProducer()
+            upload.stopProducing()
+
+    # ---- bytes from the upstream
+
+    def dataReceived(self, data: bytes) -> None:
+        self.read_since_sweep = True
+        if self._tunnel:
+            if self._response is not None:
+                self._response.body_received(data)
+            return
+        if self._waiting is None and self._response is None:
+            self.abort()  # nobody asked: whatever this is must not become somebody's answer
+            return
+        if not self._head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switch(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            if not self._complete and self._error is None:
+                self._error = UpstreamProtocolError(kind="protocol")
+            self._surplus = True
+        if not self._head_done and self._head_bytes > HEAD_BYTES:
+            self._error = self._error or UpstreamProtocolError(
+                "The upstream's header section is too large.", kind="protocol"
+            )
+        self._dispatch()
+
+    # llhttp's callbacks only take notes; `_dispatch` acts once per read
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._surplus = True
+        else:
+            self._pairs = []
+            self._reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:
+            return  # trailers, or a surplus response
+        self._pairs.append((name, value))
+        if len(self._pairs) > HEADER_COUNT:
+            self._error = UpstreamProtocolError(
+                "The upstream's header section is too large.", kind="protocol"
+            )
+
+    def on_headers_complete(self) -> None:
+        if self._complete:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._interims += 1
+            if self._interims > INTERIM_RESPONSES or status < 100 or (status == 101 and not self._upgrade):
+                self._error = UpstreamProtocolError(
+                    "The upstream sent interim answers nobody asked for.", kind="protocol"
+                )
+            return
+        self._status = status
+        self._head_done = True
+        self._bodiless = self._is_head or status in (204, 304)
+        if self._parser.get_http_version() not in ("1.1", "1.0"):
+            self._error = UpstreamProtocolError(kind="protocol")
+        if self._bodiless:
+            # llhttp would wait for a HEAD's body: what it thinks of keep-alive does not count.
+            self._keep_alive = self._parser.get_http_version() == "1.1"
+            self._complete = True
+
+    def on_body(self, data: bytes) -> None:
+        if self._complete:
+            self._surplus = True
+        else:
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if not self._head_done:
+            return  # an interim answer
+        if not self._complete:
+            self._keep_alive = self._parser.should_keep_alive()
+            self._complete = True
+
+    def _dispatch(self) -> None:
+        """Pass on what this read brought: an error, the head, body bytes, the end."""
+        error = self._error
+        if error is not None:
+            self._fail(error)
+            return
+        response = self._response
+        if response is None:
+            if not self._head_done:
+                return
+            try:
+                response = self._make_response()
+            except UpstreamError as malformed:
+                self._fail(malformed)
+                return
+        parts = self._parts
+        if self._complete:
+            self._end_response(response)
+        elif self._waiting is not None:
+            self._response = response
+            waiting, self._waiting = self._waiting, None
+            self._await_body()
+            if parts:
+                self._parts = []
+                response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
+            waiting.callback(response)
+            if not response.taken and self._response is response:
+                self.pause_reading()
+        elif parts:
+            self._parts = []
+            response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _end_response(self, response: UpstreamResponse) -> None:
+        """The message is whole: free the connection first, then tell."""
+        parts, self._parts = self._parts, []
+        waiting, self._waiting = self._waiting, None
+        self._response = None
+        self.deadline = NEVER
+        if parts:
+            response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        reusable = self._keep_alive and not self._surplus and self._upload is None
+        if self._bodiless:
+            self._parser = httptools.HttpResponseParser(self)  # the old one may wait for a body
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+        if reusable:
+            self._owner.connection_free(self)
+        else:
+            self.abort()
+        response.body_ended(DONE)
+        if waiting is not None:
+            waiting.callback(response)
+
+    def _make_response(self) -> UpstreamResponse:
+        """Check what llhttp leaves open, and build the head."""
+        length: int | None = None
+        codings = 0
+        closing = False
+        for name, value in self._pairs:
+            lowered = name.lower()
+            if lowered == b"content-length":
+                if length is not None or not value.strip(b" \t").isdigit():
+                    raise UpstreamProtocolError(kind="protocol")
+                length = int(value)
+            elif lowered == b"transfer-encoding":
+                codings += 1
+                if codings > 1 or value.strip(b" \t").lower() != b"chunked":
+                    raise UpstreamProtocolError(kind="protocol")
+            elif lowered == b"connection" and b"close" in value.lower():
+                closing = True
+        if length is not None and codings:
+            raise UpstreamProtocolError(kind="protocol")
+        if self._bodiless:
+            length = 0
+            self._keep_alive = self._keep_alive and not closing
+        self._until_close = length is None and not codings
+        return UpstreamResponse(self, self._status, self._reason, self._pairs, length)
+
+    def _fail(self, error: UpstreamError) -> None:
+        self._error = error
+        response = self._response
+        if response is not None and self._parts:
+            # What came before the fault still goes to the client.
+            parts, self._parts = self._parts, []
+            response.body_received(b"".join(parts))
+        self.deadline = NEVER
+        waiting, self._waiting = self._waiting, None
+        response, self._response = self._response, None
+        self.abort()
+        if waiting is not None:
+            waiting.errback(Failure(error))
+        elif response is not None:
+            response.body_ended(Failure(error))
+
+    # ---- a 101: the connection is a tunnel now
+
+    def _switch(self, rest: bytes) -> None:
+        if self._error is not None or not self._upgrade or self._waiting is None:
+            self._fail(self._error or UpstreamProtocolError(kind="protocol"))
+            return
+        pairs = [
+            p
+            for p in self._pairs
+            if p[0].lower() not in HOP_BY_HOP or p[0].lower() in (b"connection", b"upgrade")
+        ]
+        response = SwitchedResponse(self, 101, self._reason, pairs, None)
+        self._tunnel = True
+        self._response = response
+        self.deadline = NEVER
+        waiting, self._waiting = self._waiting, None
+        if rest:
+            response.body_received(rest)
+        waiting.callback(response)
+
+    def tunnel_write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def tunnel_register_producer(self, producer: Any, streaming: bool) -> None:
+        self.transport.registerProducer(producer, streaming)
+
+    def tunnel_unregister_producer(self) -> None:
+        self.transport.unregisterProducer()
+
+    def tunnel_close(self) -> None:
+        """Send what is written, then close; the sweeper aborts what is never taken."""
+        self._response = None
+        self.deadline = self._clock() + 5.0
+        self.transport.loseConnection()
+
+    # ---- flow control and time
+
+    def _await_body(self) -> None:
+        self.last_read = self._clock()
+        self.read_since_sweep = False
+        idle = self._timeouts.idle
+        self.deadline = min(NEVER if idle is None else self.last_read + idle, self._total_deadline)
+
+    def body_taken(self) -> None:
+        """Somebody takes delivery: read on."""
+        self.resume_reading()
+
+    def pause_reading(self) -> None:
+        if not self._paused and not self.closed:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        if self._paused and not self.closed:
+            self._paused = False
+            if not self._tunnel and self._response is not None:
+                self._await_body()  # the time we held it back does not count
+            self.transport.resumeProducing()
+
+    def sweep(self, now: float) -> None:
+        """Called once `deadline` has passed: is it really late?"""
+        if now >= self._total_deadline:
+            self._late("The request took longer than this proxy allows.", "timeout_total")
+        elif self._waiting is not None:
+            self._late("The upstream did not answer in time.", "timeout_first_byte")
+        elif self._response is None:
+            self.abort()  # a tunnel that never took its last bytes
+        else:
+            self._sweep_body(now)
+
+    def _sweep_body(self, now: float) -> None:
+        idle = self._timeouts.idle
+        if idle is None:
+            self.deadline = self._total_deadline
+        elif self._paused:
+            self.deadline = min(now + idle, self._total_deadline)
+        elif now - self.last_read >= idle:
+            self._late("The upstream fell silent.", "timeout_idle")
+
+    def note_reads(self, now: float) -> None:
+        """Called at every sweep of a busy connection: reads are stamped here, not one by one."""
+        if self.read_since_sweep:
+            self.read_since_sweep = False
+            self.last_read = now
+            if self._response is not None and not self._tunnel and self._timeouts.idle is not None:
+                self.deadline = min(now + self._timeouts.idle, self._total_deadline)
+
+    def _late(self, message: str, kind: str) -> None:
+        self._fail(UpstreamTimeout(message, kind=kind))
+
+
+def _is_tls_failure(reason: Failure) -> bool:
+    """True for OpenSSL's errors and service_identity's verdicts."""
+    return type(reason.value).__module__.partition(".")[0] in ("OpenSSL", "service_identity")

@@ -1,0 +1,96 @@
+"""The innermost `forward`: from a ProxyRequest to the wire and back.
+
+Adds what a proxy must (Via, framing of its own hop), nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IProtocol
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from ..core.errors import UpstreamError
+from ..core.headers import end_to_end
+from ..messages import ProxyRequest, ProxyResponse
+from ..wire_headers import WireHeaders
+from .client import UpstreamClient
+from .origin import base_path, parse_origin
+from .response import UpstreamResponse
+
+
+@frozen
+class Destination:
+    """An upstream as the wire knows it."""
+
+    name: str
+    base: bytes
+    """Origin and base path, without trailing slash."""
+
+
+def destination(name: str, base_url: str) -> Destination:
+    """Make a Destination of a validated base URL."""
+    return Destination(name, str(parse_origin(base_url)).encode("ascii") + base_path(base_url))
+
+
+class UpstreamBody:
+    """An UpstreamResponse's body as the stages know it."""
+
+    __slots__ = ("_response", "length")
+
+    def __init__(self, response: UpstreamResponse) -> None:
+        self._response = response
+        self.length = response.body_length
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        self._response.deliverBody(protocol)
+
+    def discard(self) -> None:
+        self._response.discard()
+
+
+class UpstreamForward:
+    """Send a request to the destination its route names, or to the default one."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        default: Destination,
+        routes: Mapping[str, Destination],
+        pseudonym: bytes,
+        clock: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._default = default
+        self._routes = routes
+        self._via = (b"Via", b"1.1 " + pseudonym)
+        self._clock = clock
+
+    async def __call__(self, request: ProxyRequest) -> ProxyResponse:
+        exchange = request.exchange
+        to = self._default if request.route is None else self._routes[request.route.name]
+        exchange.attempts += 1
+        exchange.upstream = to.name
+        body = request.body
+        pairs = [*request.headers, self._via]
+        if request.upgrade:
+            pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+        elif body is not None and type(body) is not bytes and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
+            pairs.append((b"Transfer-Encoding", b"chunked"))
+        started = self._clock()
+        try:
+            response: Any = await self._client.request(
+                request.method,
+                to.base + request.target,
+                headers=WireHeaders(pairs, request.credential, request.upgrade),
+                data=body,
+            )
+        except UpstreamError as error:
+            exchange.upstream_error_kinds.append((to.name, error.kind))
+            raise
+        finally:
+            exchange.upstream_s += self._clock() - started
+        headers = response.pairs if response.code == 101 else end_to_end(response.pairs)
+        return ProxyResponse(response.code, response.phrase, headers, UpstreamBody(response))

@@ -1,0 +1,146 @@
+"""A response of the upstream: its head, and its body undelivered.
+
+twisted.web's IResponse, so that treq's functions work on it, with the raw
+header lines kept. One per request; fed by the connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IProtocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from zope.interface import implementer
+
+from ..wire_headers import WireHeaders
+
+if TYPE_CHECKING:
+    from .connection import UpstreamConnection
+
+DONE = Failure(ResponseDone("Response body fully received"))
+
+
+@implementer(IResponse)
+class UpstreamResponse:
+    """One response.
+
+    States: undelivered (what came is kept, reading is paused), delivering,
+    over (ended, broken or discarded). `connection` is None once it is over.
+    """
+
+    request: Any = None
+    previousResponse: Any = None
+
+    def __init__(
+        self,
+        connection: UpstreamConnection,
+        code: int,
+        phrase: bytes,
+        pairs: list[tuple[bytes, bytes]],
+        body_length: int | None,
+    ) -> None:
+        self.version = (b"HTTP", 1, 1)
+        self.code = code
+        self.phrase = phrase
+        self.pairs = pairs
+        self.body_length = body_length
+        self._connection: UpstreamConnection | None = connection
+        self._protocol: Any = None
+        self._waiting: list[bytes] = []
+        self._end: Failure | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body, or UNKNOWN_LENGTH, as IResponse has it."""
+        return UNKNOWN_LENGTH if self.body_length is None else self.body_length  # type: ignore[return-value]  # a str by design
+
+    @property
+    def headers(self) -> WireHeaders:
+        return WireHeaders(self.pairs)
+
+    def setPreviousResponse(self, response: Any) -> None:
+        self.previousResponse = response
+
+    # ---- towards whoever takes it
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Hand over what came and what comes; once."""
+        if self._protocol is not None:
+            raise RuntimeError("a response body is delivered once")
+        self._protocol = protocol
+        protocol.makeConnection(self)  # type: ignore[arg-type]  # the producer half of a transport
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            protocol.dataReceived(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+        if self._end is not None:
+            protocol.connectionLost(self._end)
+        elif self._connection is not None:
+            self._connection.body_taken()
+
+    def discard(self) -> None:
+        """Nobody wants the rest: abort the connection if it is still busy with it."""
+        connection, self._connection = self._connection, None
+        self._waiting.clear()
+        if connection is not None:
+            connection.abort()
+
+    # ---- the transport that deliverBody gives
+
+    def pauseProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def resumeProducing(self) -> None:
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    def stopProducing(self) -> None:
+        self.discard()
+
+    loseConnection = abortConnection = stopProducing
+
+    # ---- fed by the connection
+
+    @property
+    def taken(self) -> bool:
+        return self._protocol is not None
+
+    def body_received(self, data: bytes) -> None:
+        if self._protocol is not None:
+            self._protocol.dataReceived(data)
+        else:
+            self._waiting.append(data)
+
+    def body_ended(self, reason: Failure) -> None:
+        """The body is over: `reason` is DONE where it is whole."""
+        if self._connection is None and reason is not DONE:
+            return
+        self._connection = None
+        self._end = reason
+        if self._protocol is not None:
+            self._protocol.connectionLost(reason)
+
+
+@implementer(IResponse)
+class SwitchedResponse(UpstreamResponse):
+    """A 101: its "body" is the other protocol's bytes, and it can be written to."""
+
+    def write(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.tunnel_write(data)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self._connection is not None:
+            self._connection.tunnel_register_producer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        if self._connection is not None:
+            self._connection.tunnel_unregister_producer()
+
+    def loseConnection(self) -> None:
+        """Send what was written, then end the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.tunnel_close()

@@ -1,0 +1,156 @@
+"""A request's body while it arrives from the client.
+
+Fed by the channel; read whole by a stage or produced once into the upstream
+connection. Back-pressure for this direction stands here and in the channel.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IConsumer
+from twisted.python.failure import Failure
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
+
+from ..core.errors import RequestTooLarge
+
+HIGH_WATER_BYTES = 65536
+"""Unclaimed bytes above which reading from the client pauses."""
+
+
+class BodySource(Protocol):
+    """What a body asks of the channel that feeds it."""
+
+    def hold_body(self) -> None:
+        """Stop reading from the client."""
+
+    def release_body(self) -> None:
+        """Read on."""
+
+    def want_body(self) -> None:
+        """Somebody is going to take the body: answer Expect: 100-continue."""
+
+
+@implementer(IBodyProducer)
+class IncomingBody:
+    """One request's body.
+
+    States: unclaimed (at most HIGH_WATER_BYTES and one read kept), read
+    whole (kept up to the limit), produced (nothing kept), abandoned
+    (dropped as it comes). Ends once: complete or failed.
+    """
+
+    def __init__(self, source: BodySource, length: int | None, limit_bytes: int | None) -> None:
+        self.length: int = UNKNOWN_LENGTH if length is None else length  # type: ignore[assignment]  # a str by design of twisted.web
+        self.received = 0
+        self.complete = False
+        self._announced = length
+        self._limit = limit_bytes
+        self._source = source
+        self._parts: list[bytes] = []
+        self._whole = False
+        self._abandoned = False
+        self._error: Exception | None = None
+        self._consumer: IConsumer | None = None
+        self._done: Deferred[None] | None = None
+
+    # ---- fed by the channel
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that arrived."""
+        self.received += len(data)
+        if self._error is not None or self._abandoned:
+            return
+        if self._limit is not None and self.received > self._limit:
+            self.fail(RequestTooLarge())
+        elif self._consumer is not None:
+            self._consumer.write(data)
+        else:
+            self._parts.append(data)
+            if not self._whole and self.received > HIGH_WATER_BYTES:
+                self._source.hold_body()
+
+    def end(self) -> None:
+        """The body is whole."""
+        self.complete = True
+        self._source.release_body()
+        self._fire(None)
+
+    def fail(self, error: Exception) -> None:
+        """The body will never be whole; whoever takes it gets `error`."""
+        if self.complete or self._error is not None:
+            return
+        self._error = error
+        self._parts.clear()
+        self._fire(error)
+
+    def _fire(self, error: Exception | None) -> None:
+        done, self._done = self._done, None
+        self._consumer = None
+        if done is None:
+            return
+        if error is None:
+            done.callback(None)
+        else:
+            done.errback(Failure(error))
+
+    # ---- taken by a stage
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """Return the whole body.
+
+        Raises RequestTooLarge as soon as it is known to exceed
+        `limit_bytes`, RequestTimeout or MalformedRequest where it breaks.
+        """
+        if self._announced is not None and self._announced > limit_bytes:
+            raise RequestTooLarge
+        self._limit = limit_bytes if self._limit is None else min(self._limit, limit_bytes)
+        if self.received > self._limit:
+            raise RequestTooLarge
+        if not self.complete and self._error is None:
+            self._whole = True
+            self._done = Deferred()
+            self._source.want_body()
+            self._source.release_body()
+            await self._done
+        if self._error is not None:
+            raise self._error
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    # ---- taken by the upstream edge (IBodyProducer)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Write what came and what comes into `consumer`; fires at the end."""
+        if self._announced is not None and self._limit is not None and self._announced > self._limit:
+            return fail(RequestTooLarge())
+        if self._error is not None:
+            return fail(self._error)
+        parts, self._parts = self._parts, []
+        if self.complete:
+            for part in parts:
+                consumer.write(part)
+            return succeed(None)
+        self._consumer = consumer
+        done = self._done = Deferred()
+        for part in parts:
+            consumer.write(part)
+        self._source.want_body()
+        self._source.release_body()
+        return done
+
+    def pauseProducing(self) -> None:
+        if self._consumer is not None:
+            self._source.hold_body()
+
+    def resumeProducing(self) -> None:
+        if self._consumer is not None:
+            self._source.release_body()
+
+    def stopProducing(self) -> None:
+        """Nobody wants the rest; what still comes is dropped."""
+        self._abandoned = True
+        self._parts.clear()
+        self._consumer = self._done = None
+        self._source.release_body()

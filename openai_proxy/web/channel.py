@@ -1,0 +1,660 @@
+"""The downstream HTTP/1.1 connection, parsed by llhttp.
+
+Framing, limits, order of pipelined requests, every timer towards the
+client, and both directions' back-pressure at the client's socket. Knows
+nothing of the API: complete heads go to `request.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from attrs import define, evolve, frozen
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from zope.interface import implementer
+
+from ..core.errors import (
+    HeadersTooLarge,
+    InternalError,
+    MalformedRequest,
+    MethodNotAllowed,
+    ProxyError,
+    RequestTimeout,
+    URITooLong,
+)
+from ..core.headers import RequestHead, scan_request
+from ..core.paths import API_METHODS
+from .body import IncomingBody
+from .sockets import untaken_bytes
+
+if TYPE_CHECKING:
+    from .request import DownstreamRequest
+    from .site import ProxySite
+
+log = Logger()
+
+NEVER = float("inf")
+READ_AHEAD_BYTES = 16384
+"""Bytes of further requests that are kept unread while one is answered."""
+BODY_GRACE_S = 5.0
+"""How long a body may be slow before its average counts."""
+LINGER_IDLE_S = 5.0
+LINGER_TOTAL_S = 30.0
+LINGER_BYTES = 256 * 1024 * 1024
+CHUNK_OVERHEAD_BYTES = 16384
+"""Chunk extensions and trailers of one body may add this much in all."""
+
+_UNKNOWN_METHOD = re.compile(rb"\r?\n?([!#$%&'*+.^_`|~0-9A-Za-z-]+) [\x21-\x7e]+ HTTP/1\.[01]\r?$")
+
+
+@frozen
+class DownstreamLimits:
+    """What a client may do; sizes in bytes, times in seconds."""
+
+    target_bytes: int = 16 * 1024
+    header_bytes: int = 64 * 1024
+    header_count: int = 200
+    body_bytes: int | None = None
+    header_timeout_s: float = 15.0
+    body_min_bytes_per_s: float = 50.0
+    keep_alive_s: float = 75.0
+    write_stall_s: float = 60.0
+
+
+class Waiting(Enum):
+    """What the connection's clock is waiting for."""
+
+    HEAD = "the rest of a request's head, or the very first one"
+    NEXT = "another request on a kept-alive connection"
+    BODY = "more of a request's body"
+    RESPONSE = "ourselves: no clock towards the client"
+    LINGER = "the end of an upload that was refused"
+    CLOSE = "the last bytes to be taken"
+    TUNNEL = "nothing: the connection speaks another protocol now"
+    GONE = "nothing: the connection is lost"
+
+
+_BETWEEN_REQUESTS = (Waiting.HEAD, Waiting.NEXT)
+
+
+class _Refused(Exception):
+    """Stops llhttp from inside a callback; the error stands in the channel."""
+
+
+@define(eq=False)
+class IncomingRequest:
+    """A request as parsed: its head, and its body as it comes."""
+
+    method: bytes
+    target: bytes
+    http11: bool
+    pairs: list[tuple[bytes, bytes]]
+    head: RequestHead
+    body: IncomingBody
+
+
+@implementer(IPushProducer)
+class ProxyChannel(HTTPChannel):
+    """One client's connection.
+
+    Requests are answered in order, one at a time. While one is answered the
+    socket is still read, so that a client that leaves is noticed; what
+    arrives beyond the current request is kept unparsed, up to
+    READ_AHEAD_BYTES, then reading pauses.
+    """
+
+    site: ProxySite
+    refusal: ProxyError | None = None
+    """Set for a connection over the limit: the answer to whatever it asks."""
+
+    def __init__(self, limits: DownstreamLimits, pseudonym: bytes, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self.limits = limits
+        self.clock = clock
+        self.waiting = Waiting.HEAD
+        self.deadline = NEVER
+        self.stall_check = NEVER
+        self.tunnel: Any = None
+        self.relay: Any = None
+        self.current: DownstreamRequest | None = None
+        self._pseudonym = pseudonym
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._queue: deque[IncomingRequest] = deque()
+        self._ahead: list[bytes] = []
+        self._ahead_bytes = 0
+        self._broken: ProxyError | None = None
+        self._receiving: IncomingRequest | None = None
+        self._body_parts: list[bytes] = []
+        self._message_complete = False
+        self._replaying = False
+        self._starting = False
+        self._reset_head()
+        self._body_held = self._ahead_full = self._reading_paused = False
+        self.write_blocked = False
+        self._stall_mark = (0.0, 0)
+        self._lingered_bytes = 0
+        self._linger_until = NEVER
+
+    def _reset_head(self) -> None:
+        self._pairs: list[tuple[bytes, bytes]] = []
+        self._target = b""
+        self._head_bytes = 0
+        self._in_trailers = False
+        self._overhead_bytes = 0
+        self._chunks = 0
+
+    # ---- the connection
+
+    def connectionMade(self) -> None:
+        transport = self.transport
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+        self.write = transport.write  # type: ignore[method-assign]  # one call less per chunk
+        transport.registerProducer(self, True)
+        self.site.channels.add(self)
+        self._wait(Waiting.HEAD, self.limits.header_timeout_s)
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        self.waiting = Waiting.GONE
+        self.deadline = self.stall_check = NEVER
+        self.site.channels.discard(self)
+        self._queue.clear()
+        self._ahead.clear()
+        self.relay = None
+        tunnel, self.tunnel = self.tunnel, None
+        if tunnel is not None:
+            tunnel.downstream_lost(reason)
+        current, self.current = self.current, None
+        if current is not None:
+            current.connectionLost(reason)
+        self._receiving = None
+        self._parser = None  # it holds us: do not leave the cycle to the collector
+
+    def _wait(self, what: Waiting, seconds: float | None = None) -> None:
+        self.waiting = what
+        self.deadline = NEVER if seconds is None else self.clock() + seconds
+
+    # ---- bytes from the client
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self.tunnel.from_client(data)
+        elif self.waiting is Waiting.LINGER:
+            self._lingered_bytes += len(data)
+            self.deadline = min(self.clock() + LINGER_IDLE_S, self._linger_until)
+            if self._lingered_bytes > LINGER_BYTES:
+                self.transport.abortConnection()
+        elif self.waiting is Waiting.CLOSE or self.waiting is Waiting.GONE:
+            return
+        elif self._busy():
+            self._keep_for_later(data)
+        else:
+            self._parse(data)
+
+    def _busy(self) -> bool:
+        """True while a whole request waits for its answer: nothing further is parsed."""
+        return self._broken is not None or (self.current is not None and self._receiving is None)
+
+    def _keep_for_later(self, data: bytes) -> None:
+        if self._broken is not None or (self.current is not None and not self.current.keep_alive):
+            return  # nothing behind this request will be answered
+        self._ahead.append(data)
+        self._ahead_bytes += len(data)
+        if self._ahead_bytes > READ_AHEAD_BYTES:
+            self._ahead_full = True
+            self._update_reading()
+
+    def _parse(self, data: bytes) -> None:
+        receiving = self._receiving
+        if receiving is None:
+            if self.waiting is Waiting.NEXT:
+                self._wait(Waiting.HEAD, self.limits.header_timeout_s)
+            self._head_bytes += len(data)
+        else:
+            self._overhead_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._leave_http(data[upgrade.args[0] :])
+        except _Refused:
+            pass
+        except httptools.HttpParserCallbackError as error:
+            if self._broken is None:
+                log.failure("defect in a parser callback", Failure(error.__context__ or error))
+                self._broken = InternalError()
+        except httptools.HttpParserError as error:
+            if self._broken is None:
+                self._broken = self._diagnose(error, data)
+        else:
+            if self._receiving is None and self._broken is None and self._head_bytes:
+                self._check_unfinished_head()
+        if self._receiving is not None and self._receiving.head.chunked and self._broken is None:
+            self._check_chunk_overhead()
+        self._pump()
+
+    def _diagnose(self, error: Exception, data: bytes) -> ProxyError | None:
+        current = self.current
+        if not self._queue and current is not None and self._receiving is None and not current.keep_alive:
+            return None  # bytes behind the last request of the connection: nobody asked for them
+        if self._queue and not self._queue[-1].head.keep_alive and self._receiving is None:
+            return None
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and _UNKNOWN_METHOD.match(
+            data.partition(b"\n")[0]
+        ):
+            return MethodNotAllowed(API_METHODS)
+        return MalformedRequest()
+
+    def _check_unfinished_head(self) -> None:
+        if len(self._target) > self.limits.target_bytes:
+            self._broken = URITooLong()
+        elif self._head_bytes > self.limits.target_bytes + self.limits.header_bytes:
+            self._broken = HeadersTooLarge() if self._pairs or self._target else URITooLong()
+
+    def _check_chunk_overhead(self) -> None:
+        receiving = self._receiving
+        if receiving is None:
+            return
+        received = receiving.body.received + sum(map(len, self._body_parts))
+        # A chunk's own line takes at most 20 bytes; the rest are extensions and trailers.
+        if self._overhead_bytes - received > CHUNK_OVERHEAD_BYTES + 20 * self._chunks:
+            self._broken = MalformedRequest("Too much in chunk extensions or trailers.")
+
+    # ---- llhttp's callbacks: they only take notes, `_pump` acts
+
+    def on_url(self, url: bytes) -> None:
+        if self._replaying:
+            return
+        self._target += url
+        if len(self._target) > self.limits.target_bytes:
+            self._broken = URITooLong()
+            raise _Refused
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_trailers or self._replaying:
+            return  # request trailers are dropped (RFC 9110 §6.5.1)
+        self._pairs.append((name, value))
+        if len(self._pairs) > self.limits.header_count:
+            self._broken = HeadersTooLarge()
+            raise _Refused
+
+    def on_headers_complete(self) -> None:
+        if self._replaying:
+            self._replaying = False
+            return
+        pairs, target = self._pairs, self._target
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self._broken = MalformedRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+            raise _Refused
+        if sum([len(name) + len(value) + 4 for name, value in pairs]) > self.limits.header_bytes:
+            self._broken = HeadersTooLarge()
+            raise _Refused
+        http11 = version == "1.1"
+        try:
+            head = scan_request(pairs, http11, self._pseudonym)
+        except ProxyError as error:
+            self._broken = error
+            raise _Refused from None
+        body = IncomingBody(self, None if head.chunked else head.content_length or 0, self.limits.body_bytes)
+        incoming = IncomingRequest(self._parser.get_method(), target, http11, pairs, head, body)
+        self._reset_head()
+        self._in_trailers = True
+        self._receiving = incoming
+        self._queue.append(incoming)
+
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+
+    def on_body(self, data: bytes) -> None:
+        receiving = self._receiving
+        if receiving is self._active_incoming():
+            self._body_parts.append(data)
+        elif receiving is not None:
+            receiving.body.feed(data)
+
+    def on_message_complete(self) -> None:
+        receiving = self._receiving
+        if receiving is None:
+            return
+        if self._parser.should_upgrade() and receiving.head.has_body:
+            return  # llhttp skips the body of what it takes for an upgrade: `_leave_http` reads it
+        if receiving is self._active_incoming():
+            self._message_complete = True
+        else:
+            receiving.body.end()
+        self._receiving = None
+        self._in_trailers = False
+
+    def _active_incoming(self) -> IncomingRequest | None:
+        return self.current.incoming if self.current is not None else None
+
+    def _leave_http(self, rest: bytes) -> None:
+        """llhttp stopped behind a head that asks for an upgrade, or a CONNECT."""
+        incoming = self._queue[-1] if self._queue else None
+        if incoming is None:
+            return
+        if incoming.method == b"CONNECT":
+            incoming.head = _not_kept(incoming.head)
+        elif incoming.head.has_body:
+            self._read_body_after_upgrade(incoming, rest)
+        elif incoming.method == b"GET" and incoming.head.upgrade == b"websocket":
+            self._ahead.append(rest)  # the tunnel's first bytes, if there will be one
+            self._ahead_bytes += len(rest)
+        elif rest:
+            self._parse(rest)
+
+    def _read_body_after_upgrade(self, incoming: IncomingRequest, rest: bytes) -> None:
+        """Read on as if Upgrade had not been sent: it may be ignored (RFC 9110 §7.8).
+
+        Java's client sends `Upgrade: h2c` with every first request. A fresh
+        parser is told the framing by a head of our own.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        self._replaying = True
+        framing = (
+            b"Transfer-Encoding: chunked"
+            if incoming.head.chunked
+            else b"Content-Length: %d" % (incoming.head.content_length or 0)
+        )
+        closing = b"" if incoming.head.keep_alive else b"Connection: close\r\n"
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: a\r\n" + closing + framing + b"\r\n\r\n")
+        if rest:
+            self._parse(rest)
+
+    # ---- requests, in order
+
+    def _pump(self) -> None:
+        """Act on what the parser noted: bodies, the next request, a broken one."""
+        if self._body_parts:
+            parts, self._body_parts = self._body_parts, []
+            active = self._active_incoming()
+            if active is not None:
+                active.body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self._message_complete:
+            self._message_complete = False
+            active = self._active_incoming()
+            if self.waiting is Waiting.BODY:
+                self._wait(Waiting.RESPONSE)
+            if active is not None:
+                active.body.end()
+        if self._broken is not None and self.current is not None and self._receiving is self.current.incoming:
+            self._receiving.body.fail(self._broken)
+        if self.current is None:
+            self._next()
+
+    def _next(self) -> None:
+        """Start the next request, or wait for one."""
+        if self._starting:
+            return  # answered at once, inside the loop below: a pipeline must not become a recursion
+        self._starting = True
+        try:
+            while self.current is None and not self.write_blocked and self.waiting in _BETWEEN_REQUESTS:
+                if self._queue:
+                    self._start(self._queue.popleft())
+                elif self._broken is not None:
+                    self._refuse_broken(self._broken)
+                else:
+                    return
+        finally:
+            self._starting = False
+
+    def _start(self, incoming: IncomingRequest) -> None:
+        if incoming is self._receiving:
+            self._wait_for_body()
+        else:
+            self._wait(Waiting.RESPONSE)
+        self.current = request = self.site.make_request(self, incoming)
+        if self.refusal is not None:
+            request.refuse(self.refusal)
+        else:
+            request.process()
+
+    def _refuse_broken(self, error: ProxyError) -> None:
+        self._wait(Waiting.RESPONSE)
+        head = scan_request([], False, b"")
+        body = IncomingBody(self, None, None)  # never complete: the connection will linger and close
+        method = b"-"
+        incoming = IncomingRequest(method, self._target[:256] or b"-", True, [], _not_kept(head), body)
+        self.current = self.site.make_request(self, incoming)
+        self.current.refuse(error)
+
+    def request_done(self, keep_alive: bool) -> None:
+        """The current request is answered: go on with the next, or close."""
+        current, self.current = self.current, None
+        self.relay = None
+        if self.waiting is Waiting.GONE or current is None:
+            return
+        if not current.incoming.body.complete:
+            # The client still sends what nobody wants: let it read the answer first.
+            current.incoming.body.stopProducing()
+            self.linger()
+        elif not keep_alive:
+            self.close()
+        else:
+            self._resume_parsing()
+
+    def _resume_parsing(self) -> None:
+        self._wait(Waiting.NEXT, self.limits.keep_alive_s)
+        if self._queue or self._broken is not None:
+            self._next()
+        elif self._ahead:
+            data = self.take_ahead()
+            self._update_reading()
+            self._parse(data)
+        elif self.write_blocked:
+            self._start_stall_clock()
+
+    def take_ahead(self) -> bytes:
+        """Return, and forget, what was read behind the current request."""
+        data = b"".join(self._ahead)
+        self._ahead.clear()
+        self._ahead_bytes = 0
+        self._ahead_full = False
+        return data
+
+    def enter_tunnel(self, tunnel: Any) -> bytes:
+        """Speak no HTTP any more: bytes go to `tunnel`. Returns those already read."""
+        self.tunnel = tunnel
+        self._wait(Waiting.TUNNEL)
+        data = self.take_ahead()
+        self._update_reading()
+        return data
+
+    def authorities(self) -> frozenset[bytes]:
+        """Names under which an absolute-form target may call this connection's proxy."""
+        host = self.transport.getHost()
+        port = getattr(host, "port", None)
+        if port is None:
+            return frozenset((b"localhost",))
+        address = getattr(host, "host", "127.0.0.1")
+        names = {address.encode("ascii"), b"localhost", b"127.0.0.1", b"[::1]"}
+        if ":" in address:
+            names.add(f"[{address}]".encode("ascii"))
+        default = 443 if self.isSecure() else 80
+        return frozenset(b"%b:%d" % (name, port) for name in names) | (
+            names if port == default else frozenset()
+        )
+
+    def close_if_idle(self) -> None:
+        """For the drain: close where no request has begun."""
+        if self.current is None and not self._head_bytes and self.waiting in _BETWEEN_REQUESTS:
+            self.close()
+
+    # ---- the body's clock and back-pressure (BodySource)
+
+    def _wait_for_body(self) -> None:
+        self._body_time = 0.0
+        self._body_checked = self.clock()
+        self.waiting = Waiting.BODY
+        self.deadline = self._body_checked + 1.0
+
+    def hold_body(self) -> None:
+        self._body_held = True
+        self._update_reading()
+
+    def release_body(self) -> None:
+        if self._body_held:
+            self._body_held = False
+            if self.waiting is Waiting.BODY:
+                self._body_checked = self.clock()
+            self._update_reading()
+
+    def want_body(self) -> None:
+        current = self.current
+        if current is not None and current.incoming.head.expects_continue and not current.continued:
+            current.continued = True
+            if not current.incoming.body.received and not current.started_writing:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _update_reading(self) -> None:
+        paused = self._body_held or self._ahead_full
+        if paused is not self._reading_paused and self.waiting is not Waiting.GONE:
+            self._reading_paused = paused
+            if paused:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    # ---- the response's back-pressure: the transport's producer
+
+    def pauseProducing(self) -> None:
+        self.write_blocked = True
+        self._start_stall_clock()
+        if self.relay is not None:
+            self.relay.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.write_blocked = False
+        self.stall_check = NEVER
+        if self.relay is not None:
+            self.relay.resumeProducing()
+        elif self.current is None and self.tunnel is None:
+            self._next()
+
+    def stopProducing(self) -> None:
+        """The transport is lost; connectionLost says so too."""
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """For ordinary Resources: pause and resume `producer` with the socket."""
+        self.relay = producer
+
+    def unregisterProducer(self) -> None:
+        self.relay = None
+
+    def _start_stall_clock(self) -> None:
+        now = self.clock()
+        self._stall_mark = (now, untaken_bytes(self.transport))
+        self.stall_check = now + min(1.0, self.limits.write_stall_s / 2)
+
+    # ---- time
+
+    def sweep(self, now: float) -> None:
+        """Called by the site's sweeper once `deadline` or `stall_check` has passed."""
+        if self.stall_check <= now:
+            self._check_stall(now)
+        if self.deadline > now:
+            return
+        match self.waiting:
+            case Waiting.HEAD:
+                if not self._head_bytes:
+                    self.transport.loseConnection()
+                else:
+                    self._broken = RequestTimeout()
+                    self._pump()
+            case Waiting.NEXT:
+                self.close()
+            case Waiting.BODY:
+                self._check_body_rate(now)
+            case Waiting.LINGER:
+                self.transport.abortConnection()
+            case _:
+                self.deadline = NEVER
+
+    def _check_body_rate(self, now: float) -> None:
+        current = self.current
+        self.deadline = now + 0.5
+        if current is None:
+            return
+        if not self._body_held:
+            self._body_time += now - self._body_checked
+        self._body_checked = now
+        slowest = self.limits.body_min_bytes_per_s * self._body_time
+        if self._body_time > BODY_GRACE_S and current.incoming.body.received < slowest:
+            self._broken = RequestTimeout()
+            self.waiting = Waiting.RESPONSE
+            self.deadline = NEVER
+            current.incoming.body.fail(self._broken)
+
+    def _check_stall(self, now: float) -> None:
+        untaken = untaken_bytes(self.transport)
+        since, before = self._stall_mark
+        if untaken != before:
+            self._stall_mark = (now, untaken)
+        elif now - since >= self.limits.write_stall_s:
+            self.transport.abortConnection()
+            return
+        self.stall_check = now + min(1.0, self.limits.write_stall_s / 2)
+
+    # ---- the end of the connection
+
+    def close(self) -> None:
+        """Close once everything written is taken; abort when it never is."""
+        if self.waiting in (Waiting.GONE, Waiting.CLOSE):
+            return
+        self._wait(Waiting.CLOSE)
+        self._start_stall_clock()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def linger(self) -> None:
+        """Half-close, and discard what still comes for a while.
+
+        A close with unread bytes would reset the connection and could take
+        the answer away from a client that is still sending (RFC 9112 §9.6).
+        """
+        if self.waiting is Waiting.GONE:
+            return
+        self.waiting = Waiting.LINGER
+        now = self.clock()
+        self._linger_until = now + LINGER_TOTAL_S
+        self.deadline = now + LINGER_IDLE_S
+        self._start_stall_clock()
+        self._body_held = self._ahead_full = False
+        self._update_reading()
+        self.transport.unregisterProducer()
+        if ITCPTransport.providedBy(self.transport) and not self.isSecure():
+            self.transport.loseWriteConnection()
+
+    def abort_when_flushed(self) -> None:
+        """Break off so that nobody takes it for an end: everything written, then a reset."""
+        if self.waiting is Waiting.GONE:
+            return
+        if self.waiting is not Waiting.CLOSE:
+            self._wait(Waiting.CLOSE)
+            self._start_stall_clock()
+            self.transport.unregisterProducer()
+        if untaken_bytes(self.transport):
+            self.site.call_later(0.01, self.abort_when_flushed)
+        else:
+            self.transport.abortConnection()
+
+    def loseConnection(self) -> None:
+        self.close()
+
+    def requestDone(self, request: Any) -> None:
+        """twisted.web's word for `request_done`, called by ordinary Resources' requests."""
+        self.request_done(request.keep_alive)
+
+
+def _not_kept(head: RequestHead) -> RequestHead:
+    return evolve(head, keep_alive=False)

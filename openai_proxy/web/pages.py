@@ -1,0 +1,69 @@
+"""Pages of this proxy itself: service information and health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from ..core.errors import UnknownURL
+
+Asker = Callable[[], "Deferred[tuple[bool, dict[str, Any]]]"]
+"""Fires with (healthy, details)."""
+
+
+def _write(request: Any, status: int, document: dict[str, Any]) -> None:
+    body = orjson.dumps(document) + b"\n"
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.write(body)
+    request.finish()
+
+
+class JSONPage(Resource):
+    """A page whose document is known at once."""
+
+    def __init__(self, document: Callable[[], tuple[int, dict[str, Any]]]) -> None:
+        super().__init__()
+        self._document = document
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        if path == b"" and not request.postpath:
+            return self
+        raise UnknownURL
+
+    def render_GET(self, request: Any) -> int:
+        status, document = self._document()
+        _write(request, status, document)
+        return NOT_DONE_YET
+
+
+class HealthPage(Resource):
+    """A page that has to ask first; 200 or 503."""
+
+    def __init__(self, ask: Asker) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        if path == b"" and not request.postpath:
+            return self
+        raise UnknownURL
+
+    def render_GET(self, request: Any) -> int:
+        left: list[Failure] = []
+        request.notifyFinish().addErrback(left.append)
+
+        def answer(result: tuple[bool, dict[str, Any]]) -> None:
+            if not left:
+                _write(request, 200 if result[0] else 503, result[1])
+
+        self._ask().addCallback(answer)
+        return NOT_DONE_YET

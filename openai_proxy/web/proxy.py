@@ -1,0 +1,91 @@
+"""The resource that is the API: from a request's head to the stages.
+
+What can be refused by looking at the head alone is refused here; the rest
+is the stages' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from ..core.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown
+from ..core.paths import ApiPath
+from ..messages import Forward, ProxyRequest
+from .request import DownstreamRequest
+
+LOOP_VIAS = 5
+"""So often may this proxy's own name stand in Via: chains of proxies pass, loops do not."""
+
+
+class ProxyResource(Resource):
+    """Every path of the API, at every depth.
+
+    `forward` is the composed stages; replaced whole at a reload, so that
+    running exchanges keep theirs.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self, forward: Forward, in_flight_limit: int | None, is_draining: Callable[[], bool]
+    ) -> None:
+        super().__init__()
+        self.forward = forward
+        self.in_flight_limit = in_flight_limit
+        self.in_flight = 0
+        self._is_draining = is_draining
+
+    def render(self, request: Any) -> int:
+        """Answer a DownstreamRequest whose `api_path` has been mapped."""
+        self.admit(request, request.api_path)
+        return NOT_DONE_YET
+
+    def admit(self, request: DownstreamRequest, path: ApiPath) -> None:
+        """Start the stages, or raise the ProxyError that refuses the request."""
+        exchange = request.exchange
+        exchange.endpoint = path.endpoint
+        incoming = request.incoming
+        head = incoming.head
+        method = incoming.method
+        if method not in path.methods:
+            raise MethodNotAllowed(path.methods)
+        if head.vias >= LOOP_VIAS:
+            raise ProxyLoop
+        if self._is_draining():
+            raise ShuttingDown
+        if self.in_flight_limit is not None and self.in_flight >= self.in_flight_limit:
+            raise Overloaded
+        self.in_flight += 1
+        exchange.on_end(self._left)
+        exchange.request_headers = incoming.pairs
+        required = path.required if method == b"POST" and not head.encoded else ()
+        has_body = head.has_body
+        buffered = (
+            bool(required) or (has_body and _is_json(head.content_type)) or (has_body and bool(path.required))
+        )
+        request.run(
+            self.forward(
+                ProxyRequest(
+                    method=method,
+                    target=path.target,
+                    headers=head.forward,
+                    body=incoming.body if has_body or head.content_length == 0 else None,
+                    exchange=exchange,
+                    buffered=buffered,
+                    required=required,
+                    encoded=head.encoded,
+                    upgrade=head.upgrade == b"websocket" and method == b"GET",
+                )
+            )
+        )
+
+    def _left(self, _: Any) -> None:
+        self.in_flight -= 1
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type == b"application/json" or content_type.endswith(b"+json")

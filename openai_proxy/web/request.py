@@ -1,0 +1,214 @@
+"""One request of a client, from its head to the end of its answer.
+
+A twisted.web Request, so that ordinary Resources render on it; for the API
+it skips what they need and the proxy does not.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import parse_qs
+from twisted.web.server import Request
+
+from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError
+from ..core.exchange import Exchange, Outcome
+from ..messages import ProxyResponse
+from ..relay import Relay
+from ..wire_headers import WireHeaders
+from .tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from .channel import IncomingRequest, ProxyChannel
+
+log = Logger()
+
+
+class DownstreamRequest(Request):
+    """One request and its answer.
+
+    States: unanswered, running (`running` is the stages' Deferred), relayed
+    (`relay` or a tunnel writes), answered. Leaves through exactly one of
+    `response_complete`, `response_broken`, `refuse`, `connectionLost`.
+    """
+
+    site: Any
+    channel: Any
+
+    def __init__(self, channel: ProxyChannel, incoming: IncomingRequest, exchange: Exchange) -> None:
+        # Not super().__init__: it builds what only ordinary Resources look at (see _render_page).
+        self.channel = channel
+        self.site = channel.site
+        self.incoming = incoming
+        self.exchange = exchange
+        self.method = incoming.method
+        self.uri = incoming.target
+        self.http11 = incoming.http11
+        self.is_head = incoming.method == b"HEAD"
+        self.started_writing = False
+        self.continued = False
+        self.running: Deferred[None] | None = None
+        self._relay: Relay | None = None
+        self._close_delimited = False
+        self._page = False
+        self._gone = False
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether another request may follow on this connection."""
+        return (
+            self.incoming.head.keep_alive
+            and not self._close_delimited
+            and not self.site.draining
+            and self.channel.refusal is None
+        )
+
+    def set_close_delimited(self) -> None:
+        self._close_delimited = True
+
+    # ---- the way in
+
+    def process(self) -> None:
+        """Let the resource tree answer; errors of ours become its answer."""
+        try:
+            self.site.dispatch(self)
+        except ProxyError as error:
+            self.refuse(error)
+        except Exception:
+            log.failure("defect while taking a request ({id})", id=self.exchange.id)
+            self.refuse(InternalError())
+
+    def run(self, stages: Any) -> None:
+        """Run the coroutine `stages` and answer with what it returns or raises."""
+        running: Deferred[Any] = Deferred.fromCoroutine(stages)
+        self.running = running
+        running.addCallbacks(self._respond, self._fail)
+        running.addErrback(self._defect)
+
+    def _respond(self, response: ProxyResponse) -> None:
+        self.running = None
+        if self._gone:
+            response.body.discard()
+            return
+        exchange = self.exchange
+        exchange.status = response.status
+        exchange.response_headers = response.headers
+        exchange.first_byte_at = self.channel.clock()
+        self.started_writing = True
+        if response.status == 101:
+            Tunnel(self, response).start()
+            return
+        relay = self._relay = Relay(self, response, self.channel.write, self.site.hold_end)
+        self.channel.relay = relay
+        relay.start()
+        if self.channel is not None and self.channel.write_blocked:
+            relay.pauseProducing()
+
+    def _fail(self, failure: Failure) -> None:
+        self.running = None
+        error = failure.value
+        if isinstance(error, ProxyError):
+            self.refuse(error)
+        elif isinstance(error, CancelledError | ClientGone):
+            self.end_exchange(Outcome.CLIENT_GONE)
+            if not self._gone:
+                self.response_broken()
+        else:
+            self._defect(failure)
+
+    def _defect(self, failure: Failure) -> None:
+        log.failure("defect while handling a request ({id})", failure, id=self.exchange.id)
+        self.refuse(InternalError())
+
+    # ---- the ways out
+
+    def refuse(self, error: ProxyError) -> None:
+        """Answer with an error of our own; break off where a head went out already."""
+        exchange = self.exchange
+        if self._gone:
+            self.end_exchange(Outcome.CLIENT_GONE)
+            return
+        if self.started_writing:
+            self.end_exchange(error.outcome)
+            self.response_broken()
+            return
+        self.started_writing = True
+        exchange.status = error.status
+        exchange.error_code = error.code
+        body = error.body()
+        lines = [
+            b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-request-id: %b\r\n"
+            % (error.status, error.reason, len(body), exchange.id.encode("ascii"))
+        ]
+        lines += [b"%b: %b\r\n" % pair for pair in error.headers]
+        if not self.keep_alive or not self.incoming.body.complete:
+            lines.append(b"Connection: close\r\n")
+        elif not self.http11:
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        if not self.is_head:
+            lines.append(body)
+            exchange.response_bytes += len(body)
+        exchange.first_byte_at = self.channel.clock()
+        self.end_exchange(error.outcome)
+        self.channel.write(b"".join(lines))
+        self.response_complete()
+
+    def end_exchange(self, outcome: Outcome) -> None:
+        """End the record, once, and hand it to the observers."""
+        self.site.end_exchange(self.exchange, outcome)
+
+    def response_complete(self) -> None:
+        channel, self._relay = self.channel, None
+        if channel is not None:
+            keep_alive = self.keep_alive
+            self.channel = None
+            channel.request_done(keep_alive)
+
+    def response_broken(self) -> None:
+        channel, self._relay = self.channel, None
+        if channel is not None:
+            self.incoming.body.stopProducing()
+            channel.abort_when_flushed()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client left: whatever works for it stops now."""
+        if self._page:
+            super().connectionLost(reason)
+            return
+        self._gone = True
+        self.incoming.body.fail(ClientGone())
+        relay, self._relay = self._relay, None
+        running, self.running = self.running, None
+        if relay is not None:
+            relay.client_gone()
+        elif running is not None:
+            running.cancel()
+        self.end_exchange(Outcome.CLIENT_GONE)
+        self.channel = None
+
+    # ---- pages of our own, rendered by ordinary Resources
+
+    def render_page(self, target: bytes) -> None:
+        """Become an ordinary twisted.web Request and traverse the tree."""
+        if self.method not in (b"GET", b"HEAD"):
+            raise MethodNotAllowed((b"GET", b"HEAD"))
+        self._page = True
+        channel = self.channel
+        keep_alive_lines = not self.keep_alive
+        super().__init__(channel, parsePOSTFormSubmission=False)
+        self.requestHeaders = WireHeaders(self.incoming.pairs)
+        self.content = BytesIO()
+        self.clientproto = b"HTTP/1.1" if self.http11 else b"HTTP/1.0"
+        self.path, _, query = target.partition(b"?")
+        self.args = parse_qs(query, True)
+        self.prepath = []
+        self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
+        if keep_alive_lines:
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        self.render(self.site.getResourceFor(self))

@@ -1,0 +1,170 @@
+"""The site: makes channels and requests, sweeps their clocks, ends exchanges.
+
+One per listening endpoint set; owns the set of open connections.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from ..core.errors import Overloaded
+from ..core.exchange import Exchange, Outcome
+from ..core.paths import map_target, origin_form
+from .channel import DownstreamLimits, IncomingRequest, ProxyChannel
+from .proxy import ProxyResource
+from .request import DownstreamRequest
+
+log = Logger()
+
+SWEEP_S = 0.25
+
+
+class Publisher(Protocol):
+    """Where ended exchanges go."""
+
+    @property
+    def hold_end(self) -> bool:
+        """An observer must see an exchange before its client sees the end."""
+        ...
+
+    def __call__(self, exchange: Exchange) -> None: ...
+
+
+class Root(Resource):
+    """The resource tree: pages of our own by name, the API for everything else."""
+
+    def __init__(self, api: ProxyResource) -> None:
+        super().__init__()
+        self.api = api
+
+    def is_page(self, path: bytes) -> bool:
+        """Whether the first segment of `path` names a page of our own."""
+        return path == b"/" or path[1:].partition(b"/")[0] in self.children
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        if path == b"":
+            return self.children[b""]
+        request.api_path = map_target(request.uri)
+        return self.api
+
+
+class ProxySite(Site):
+    """A Site whose channels and requests are ours.
+
+    `limits`, `publish`, `max_connections` may be replaced while it runs: new
+    connections and exchanges see the new ones.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        reactor: Any,
+        limits: DownstreamLimits,
+        publish: Publisher,
+        pseudonym: bytes,
+        clock: Callable[[], float],
+        max_connections: int,
+    ) -> None:
+        super().__init__(root, reactor=reactor)
+        self.root = root
+        self.limits = limits
+        self.publish = publish
+        self.pseudonym = pseudonym
+        self.clock = clock
+        self.max_connections = max_connections
+        self.channels: set[ProxyChannel] = set()
+        self.draining = False
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = reactor
+        self._starts = 0
+
+    # ---- twisted.web's factory
+
+    def startFactory(self) -> None:
+        """Start the sweeper; stock Site would start a clock for an access log nobody writes."""
+        self._starts += 1
+        if not self._sweeper.running:
+            self._sweeper.start(SWEEP_S, now=False).addErrback(
+                lambda failure: log.failure("the sweeper stopped", failure)
+            )
+
+    def stopFactory(self) -> None:
+        """Endpoints closed; connections may still run, so the sweeper goes on until `stop`."""
+
+    def buildProtocol(self, addr: IAddress | None) -> ProxyChannel:  # type: ignore[override]  # no h2 wrapper
+        channel = ProxyChannel(self.limits, self.pseudonym, self.clock)
+        channel.factory = channel.site = self  # type: ignore[assignment]
+        if len(self.channels) >= self.max_connections:
+            channel.refusal = Overloaded("The proxy has too many open connections.")
+        return channel
+
+    def log(self, request: Any) -> None:
+        """No access log here: observers see the exchange."""
+
+    # ---- requests
+
+    def make_request(self, channel: ProxyChannel, incoming: IncomingRequest) -> DownstreamRequest:
+        """Make the request and the record of its exchange."""
+        exchange = Exchange(
+            started=self.clock(),
+            timestamp=time.time(),
+            method=incoming.method.decode("ascii", "replace"),
+            path=incoming.target.partition(b"?")[0].decode("latin-1"),
+        )
+        return DownstreamRequest(channel, incoming, exchange)
+
+    def dispatch(self, request: DownstreamRequest) -> None:
+        """Find what answers a request; raises ProxyError."""
+        target = request.uri
+        if target[:1] != b"/":
+            target = origin_form(target, request.channel.authorities())
+        path = target.partition(b"?")[0]
+        if self.root.is_page(path):
+            request.render_page(target)
+        else:
+            self.root.api.admit(request, map_target(target))
+
+    @property
+    def hold_end(self) -> bool:
+        return self.publish.hold_end
+
+    def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
+        """End an exchange once and publish it."""
+        if exchange.end(outcome, self.clock()):
+            self.publish(exchange)
+
+    # ---- time and the end
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        self.reactor.callLater(seconds, function)
+
+    def _sweep(self) -> None:
+        now = self.clock()
+        due = [c for c in self.channels if c.deadline <= now or c.stall_check <= now]
+        for channel in due:
+            channel.sweep(now)
+
+    def drain(self) -> None:
+        """Answer what runs, take nothing new, close what is idle."""
+        self.draining = True
+        for channel in list(self.channels):
+            channel.close_if_idle()
+
+    def abort(self) -> None:
+        """Cut every connection."""
+        for channel in list(self.channels):
+            if channel.transport is not None:
+                channel.transport.abortConnection()
+
+    def stop(self) -> None:
+        """Stop the sweeper; nothing is open any more."""
+        if self._sweeper.running:
+            self._sweeper.stop()
