@@ -1,0 +1,99 @@
+"""A log file that other processes may append to, and that may be rotated.
+
+One `os.write` with O_APPEND for each call, so that what has returned
+survives `kill -9`. Imported by the observers that write files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+
+_BLOCK = 65536
+
+
+class AppendFile:
+    """Appends whole lines to one file.
+
+    States: closed, open. An open file holds a shared lock: whoever gets the
+    exclusive one knows that nobody writes, and may cut off a line that a
+    killed process left half written.
+    """
+
+    def __init__(self, path: str, write: Callable[[int, bytes], int] = os.write) -> None:
+        self.path = path
+        self._write = write
+        self._fd = -1
+        self._torn = False
+
+    def open(self) -> None:
+        """Open or create the file, and heal its last line; OSError where that fails."""
+        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            self._torn = False
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                self._heal(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def _heal(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # Somebody writes to it: keep apart from his last line, should it be torn.
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            return
+        size = os.fstat(fd).st_size
+        keep = _whole_lines(fd, size)
+        if keep < size:
+            os.ftruncate(fd, keep)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+
+    def append(self, data: bytes) -> None:
+        """Append `data`, which ends in a line end.
+
+        Raises OSError where it could not be written whole (ENOSPC, a full
+        disk's short write): what follows then starts on a line of its own.
+        """
+        if self._fd < 0:
+            self.open()
+        if self._torn:
+            data = b"\n" + data
+        written = self._write(self._fd, data)
+        while written < len(data):
+            self._torn = True
+            # The rest of a short write: either it fits, or this raises the reason.
+            data = data[written:]
+            written = self._write(self._fd, data)
+            if written == 0:
+                raise OSError(28, "no progress while writing")
+        self._torn = False
+
+    def reopen(self) -> None:
+        """Open the path anew (the file was moved away); where that fails, keep the old one."""
+        old = self._fd
+        self.open()
+        if old >= 0:
+            os.close(old)
+
+    def close(self) -> None:
+        """Close the file. May be called twice; a later `append` opens it again."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+
+def _whole_lines(fd: int, size: int) -> int:
+    """Return the size up to and with the last line end, reading backwards."""
+    end = size
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        newline = os.pread(fd, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

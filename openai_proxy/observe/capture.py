@@ -1,0 +1,88 @@
+"""The bodies of one exchange, kept for the observers that want them.
+
+Only what passes by is kept, up to a limit: nothing is decoded here, for
+this stands in the path of every chunk. Read by observers when the exchange
+has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+
+class BodyCapture:
+    """A watching body filter: keeps the first `limit_bytes`, counts the rest.
+
+    Cost of a chunk within the limit: an append. Beyond it the bytes are
+    hashed and forgotten, so that a long body is still known by its SHA-256;
+    with `hashed=False` they are only counted (event streams).
+    """
+
+    transparent = True
+
+    __slots__ = ("_chunks", "_digest", "hashed", "kept_bytes", "limit_bytes", "total_bytes")
+
+    def __init__(self, limit_bytes: int, *, hashed: bool = True) -> None:
+        self.limit_bytes = limit_bytes
+        self.hashed = hashed
+        self.total_bytes = 0
+        self.kept_bytes = 0
+        self._chunks: list[bytes] = []
+        self._digest: Any = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Return `data` as it is."""
+        self.total_bytes += len(data)
+        room = self.limit_bytes - self.kept_bytes
+        if len(data) <= room:
+            self._chunks.append(data)
+            self.kept_bytes += len(data)
+        else:
+            self._overflow(data, room)
+        return data
+
+    def finish(self) -> bytes:
+        return b""
+
+    def _overflow(self, data: bytes, room: int) -> None:
+        if self.hashed:
+            if self._digest is None:
+                self._digest = hashlib.sha256(b"".join(self._chunks))
+            self._digest.update(data)
+        if room:
+            self._chunks.append(data[:room])
+            self.kept_bytes = self.limit_bytes
+
+    @property
+    def truncated(self) -> bool:
+        """True where the body was longer than what is kept."""
+        return self.total_bytes > self.kept_bytes
+
+    def body(self) -> bytes:
+        """Return the kept bytes, the first `limit_bytes` of the body."""
+        if len(self._chunks) > 1:
+            self._chunks = [b"".join(self._chunks)]
+        return self._chunks[0] if self._chunks else b""
+
+    def sha256(self) -> str | None:
+        """Return the digest of the whole body in hex; None where it is not known."""
+        if not self.truncated:
+            return hashlib.sha256(self.body()).hexdigest()
+        return self._digest.hexdigest() if self._digest is not None else None
+
+
+class Capture:
+    """Both bodies of one exchange.
+
+    `response` is the last filter of the response: it sees the bytes that the
+    client gets, after every change of ours, as they are on the wire (still
+    compressed where they were). `request` sees a body that is streamed up;
+    one that was buffered is `exchange.request_body` and not fed here.
+    """
+
+    __slots__ = ("request", "response")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.request = BodyCapture(limit_bytes)
+        self.response = BodyCapture(limit_bytes)

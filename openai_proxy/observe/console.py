@@ -1,0 +1,55 @@
+"""The `console` observer: one line of text for each exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import LogEvent, Logger
+
+from .record import text_line
+from .stdout import StandardOutput
+
+
+class LineObserver:
+    """Turns exchanges into lines for standard output, a batch at a time.
+
+    Where standard output is closed or is the null device, as in a daemon,
+    the lines go to the text log.
+    """
+
+    def __init__(
+        self,
+        line: Callable[[LogEvent], str],
+        output: StandardOutput | None = None,
+        log: Logger | None = None,
+    ) -> None:
+        self._line = line
+        self._output = output or StandardOutput()
+        self._log = log or Logger(namespace="openai_proxy.exchange")
+        self._to_log = False
+        self._lines: list[bytes] = []
+
+    def start(self) -> None:
+        self._to_log = not self._output.start()
+
+    def __call__(self, event: LogEvent) -> None:
+        line = self._line(event)
+        if self._to_log:
+            self._log.info("{line}", line=line)
+        else:
+            self._lines.append(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def flush(self) -> None:
+        """Write what was collected, in one go where the output allows."""
+        lines, self._lines = self._lines, []
+        before = self._output.dropped_lines
+        self._output.write(lines)
+        if before and self._output.dropped_lines == before and lines:
+            # Said only now that the output is read again: the text log may well be the same pipe.
+            self._output.dropped_lines = 0
+            self._log.warn("{count} lines were not written: standard output was not read", count=before)
+
+
+def console_line(event: LogEvent) -> str:
+    """Return the console's line of an exchange event."""
+    return text_line(event["exchange"])

@@ -1,0 +1,39 @@
+"""Encode one JSON line from values that strangers chose.
+
+Whatever Python value comes in, a line of valid JSON (RFC 8259) comes out:
+orjson refuses lone surrogates, integers over 64 bits and deep nesting, all
+of which a request's body or model name may hold. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import orjson
+
+MAX_DEPTH = 200
+
+
+def json_line(record: dict[str, Any]) -> bytes:
+    """Return `record` as one line with its line end; never raises for decoded JSON."""
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        plain = _plain(record, MAX_DEPTH)
+        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4096:
+        return None
+    if isinstance(value, (dict, list)):
+        if depth == 0:
+            return "[too deeply nested]"
+        if isinstance(value, dict):
+            return {key: _plain(item, depth - 1) for key, item in value.items()}
+        return [_plain(item, depth - 1) for item in value]
+    return value

@@ -1,0 +1,106 @@
+"""The built-in observer factories, and how specs become observers.
+
+Light to import: `twistd --help` loads the plugins, so each observer's own
+module is imported when one is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import field, frozen
+from twisted.plugin import IPlugin, getPlugins
+from zope.interface import implementer
+
+from .interfaces import IObserverFactory, Observer, ObserverContext, ObserverOptions
+from .spec import ObserverSpec, parse_spec
+
+NONE = "none"
+ALWAYS_ON = "prometheus"
+
+
+@implementer(IPlugin, IObserverFactory)
+@frozen
+class Factory:
+    """A factory from a function."""
+
+    name: str
+    help: str
+    _build: Callable[[ObserverOptions], Observer] = field(repr=False)
+
+    def build(self, options: ObserverOptions) -> Observer:
+        return self._build(options)
+
+
+def _console(options: ObserverOptions) -> Observer:
+    from .console import LineObserver, console_line
+
+    options.no_positional()
+    options.parameters()
+    return LineObserver(console_line)
+
+
+def _json(options: ObserverOptions) -> Observer:
+    from .console import LineObserver
+    from .json_lines import JSONFileObserver, json_text
+    from .places import check_file
+
+    path = options.parameters("file").get("file")
+    if path is not None and not options.spec.args:
+        return JSONFileObserver(check_file(path))
+    if path is None and options.spec.args == ("-",):
+        return LineObserver(json_text)
+    raise ValueError("write json:- for standard output, or json:file=PATH")
+
+
+def _log(options: ObserverOptions) -> Observer:
+    from .text_log import TextLogObserver
+
+    options.no_positional()
+    options.parameters()
+    return TextLogObserver()
+
+
+console = Factory("console", "console: one line of text for each exchange on standard output", _console)
+json_lines = Factory("json", "json:- or json:file=PATH: one JSON object a line, metadata only", _json)
+text_log = Factory("log", "log: one line for each exchange in twistd's own log", _log)
+
+
+def known_factories() -> dict[str, IObserverFactory]:
+    """Return every installed factory by its name."""
+    return {each.name: each for each in getPlugins(IObserverFactory)}
+
+
+def build_observers(
+    specs: Iterable[str | ObserverSpec],
+    context: ObserverContext,
+    factories: dict[str, IObserverFactory] | None = None,
+) -> list[Observer]:
+    """Build the observers that `specs` name, each once.
+
+    `none` drops those named before it. ValueError, in one line, for a spec
+    that can not work. `factories` defaults to the installed plugins.
+    """
+    known = known_factories() if factories is None else factories
+    chosen: dict[object, ObserverSpec] = {}
+    for each in specs:
+        spec = parse_spec(each) if isinstance(each, str) else each
+        if spec.name == NONE:
+            chosen.clear()
+        else:
+            chosen.setdefault(spec.identity, spec)
+    if ALWAYS_ON in known and not any(spec.name == ALWAYS_ON for spec in chosen.values()):
+        spec = ObserverSpec(ALWAYS_ON)
+        chosen[spec.identity] = spec
+    return [_build_one(spec, context, known) for spec in chosen.values()]
+
+
+def _build_one(spec: ObserverSpec, context: ObserverContext, known: dict[str, IObserverFactory]) -> Observer:
+    factory = known.get(spec.name)
+    if factory is None:
+        names = ", ".join([*sorted(known), NONE])
+        raise ValueError(f"unknown observer {spec.name[:40]!r}: known are {names}")
+    try:
+        return factory.build(ObserverOptions(spec, context))
+    except (ValueError, ImportError) as error:
+        raise ValueError(f"observer {spec.name}: {error}") from error

@@ -1,0 +1,98 @@
+"""What an observer of exchanges is, and how one is made.
+
+The public interface for third parties: a package that puts an object
+providing `IObserverFactory` into `twisted.plugins` adds an observer.
+Imported by every observer; imports only the spec parser and core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import LogEvent
+from twisted.plugin import IPlugin
+from zope.interface import Attribute
+
+from .spec import ObserverSpec
+
+
+class Observer(Protocol):
+    """A callable as `twisted.logger.ILogObserver`: one call for each exchange.
+
+    `event["exchange"]` is the ended `core.exchange.Exchange`: read it, never
+    change it, and keep no reference to it after the call and `flush`.
+
+    Optional attributes, looked up once at start:
+
+    - `start()`: open files and sockets. Called when the daemon has forked
+      and dropped its privileges; OSError stops the start.
+    - `stop()`: write what is left, close. May return a Deferred.
+    - `flush()`: a batch of events ends here; write what was collected.
+    - `reopen()`: SIGUSR1, the log files were moved away.
+    - `synchronous` (default False): called before the client sees the end of
+      its response, one exchange at a time. Everybody pays for what it does.
+      Without it, calls come in batches, up to 50 ms later.
+    - `needs_bodies` (default False): `exchange.capture` keeps the bodies.
+    - `body_limit_bytes`: how much of each body, where `needs_bodies`.
+    - `needs_usage` (default False): streams are asked to report their usage.
+    """
+
+    def __call__(self, event: LogEvent) -> None: ...
+
+
+def _zero() -> int:
+    return 0
+
+
+@frozen
+class ObserverContext:
+    """What the daemon offers to observers while they are built."""
+
+    reactor: IReactorTime
+    """For delayed calls; not running yet when an observer is built."""
+    body_limit_bytes: int = 1024 * 1024
+    """The setting `limits.exchange_log_body_bytes`."""
+    in_flight: Callable[[], int] = _zero
+    """Exchanges running now."""
+    open_connections: Mapping[str, Callable[[], int]] = field(factory=dict)
+    """Side (`downstream`, `upstream`) to the number of open connections."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Keys that must never be written: blotted out wherever they turn up."""
+
+
+@frozen
+class ObserverOptions:
+    """One `--observer` as the user wrote it, and the daemon around it."""
+
+    spec: ObserverSpec
+    context: ObserverContext
+
+    def parameters(self, *known: str) -> dict[str, str]:
+        """Return the `key=value` parameters; ValueError for one not in `known`."""
+        for key in self.spec.kwargs:
+            if key not in known:
+                allowed = f"known are {', '.join(known)}" if known else "it takes none"
+                raise ValueError(f"unknown parameter {key!r}: {allowed}")
+        return dict(self.spec.kwargs)
+
+    def no_positional(self) -> None:
+        """Raise ValueError where the spec has a value without `key=`."""
+        if self.spec.args:
+            raise ValueError("every parameter is written key=value")
+
+
+class IObserverFactory(IPlugin):
+    """Makes observers of one kind; found with `twisted.plugin.getPlugins`."""
+
+    name: str = Attribute("The word before the first colon of an `--observer` spec.")
+    help: str = Attribute("One line for `--help`: the parameters and what it does.")
+
+    def build(options: ObserverOptions) -> Observer:  # zope: no self
+        """Return an observer; it opens nothing yet, for the daemon forks after this.
+
+        Raise ValueError, in one line without any secret, for bad parameters
+        and for places that can not be written.
+        """

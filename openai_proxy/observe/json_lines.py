@@ -1,0 +1,73 @@
+"""The `json` observer: the metadata of each exchange as a JSON line."""
+
+from __future__ import annotations
+
+from twisted.logger import LogEvent, Logger
+
+from .append_file import AppendFile
+from .encode import json_line
+from .record import metadata
+
+
+class WriteFailures:
+    """Counts lines that a file would not take; says so once until it works again."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self.lost_lines = 0
+        """Since the start."""
+        self._failing = False
+
+    def failed(self, path: str, error: OSError, lines: int) -> None:
+        self.lost_lines += lines
+        if not self._failing:
+            self._failing = True
+            self._log.error(
+                "can not write {path}: {reason}; lines are lost, requests go on",
+                path=path,
+                reason=error.strerror or "unknown error",
+            )
+
+    def worked(self) -> None:
+        if self._failing:
+            self._failing = False
+            self._log.info("writing again after {lines} lost lines in all", lines=self.lost_lines)
+
+
+class JSONFileObserver:
+    """Appends one JSON object a line to a file, a batch with each write."""
+
+    def __init__(self, path: str, log: Logger | None = None, file: AppendFile | None = None) -> None:
+        self._file = file or AppendFile(path)
+        self._lines: list[bytes] = []
+        self.failures = WriteFailures(log or Logger(namespace="openai_proxy.observe.json"))
+
+    def start(self) -> None:
+        self._file.open()
+
+    def __call__(self, event: LogEvent) -> None:
+        self._lines.append(json_line(metadata(event["exchange"])))
+
+    def flush(self) -> None:
+        """Write the batch; a full disk is reported once and costs lines only."""
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        try:
+            self._file.append(b"".join(lines))
+        except OSError as error:
+            self.failures.failed(self._file.path, error, len(lines))
+        else:
+            self.failures.worked()
+
+    def reopen(self) -> None:
+        self._file.reopen()
+
+    def stop(self) -> None:
+        self.flush()
+        self._file.close()
+
+
+def json_text(event: LogEvent) -> str:
+    """Return the JSON object of an exchange event, for standard output."""
+    return json_line(metadata(event["exchange"])).decode("utf-8").rstrip("\n")

@@ -1,0 +1,179 @@
+"""Hands ended exchanges to the observers, in batches, off the response path.
+
+Owned by the service. An observer that raises is contained here: it never
+hurts a request, nor another observer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublisher
+from zope.interface import implementer
+
+from ..core.exchange import Exchange
+from .capture import Capture
+from .interfaces import Observer
+
+NAMESPACE = "openai_proxy.exchange"
+FLUSH_AFTER_S = 0.05
+FLUSH_AT = 256
+"""So many waiting exchanges are handed over in the next turn of the reactor."""
+REPORT_EVERY_S = 60.0
+
+_FORMAT = "exchange {exchange.id} ended: {exchange.outcome.value}"
+
+
+def event_of(exchange: Exchange) -> LogEvent:
+    """Return the log event of an ended exchange. Made by hand: a Logger costs 20 µs."""
+    return {
+        "log_namespace": NAMESPACE,
+        "log_level": LogLevel.info,
+        "log_time": exchange.timestamp,
+        "log_format": _FORMAT,
+        "exchange": exchange,
+    }
+
+
+@implementer(ILogObserver)
+class Contained:
+    """One observer's calls; what it raises is reported at most once a minute."""
+
+    def __init__(self, observer: Observer, clock: Callable[[], float], log: Logger) -> None:
+        self.observer = observer
+        self._clock = clock
+        self._log = log
+        self._flush: Callable[[], object] | None = getattr(observer, "flush", None)
+        self._failures = 0
+        self._reported_at = -REPORT_EVERY_S
+
+    def __call__(self, event: LogEvent) -> None:
+        try:
+            self.observer(event)
+        except Exception:
+            self._failed()
+
+    def flush(self) -> None:
+        if self._flush is not None:
+            try:
+                self._flush()
+            except Exception:
+                self._failed()
+
+    def _failed(self) -> None:
+        self._failures += 1
+        now = self._clock()
+        if now - self._reported_at >= REPORT_EVERY_S:
+            self._reported_at = now
+            self._log.failure(
+                "observer {observer} failed ({failures} times so far)",
+                observer=type(self.observer).__name__,
+                failures=self._failures,
+            )
+
+
+class ExchangePublisher:
+    """Fans ended exchanges out to the observers.
+
+    States: built, started (`start`), stopped (`stop`). The caller ends an
+    exchange, then calls `ending` once, before the last byte goes to the
+    client. Cost there: 0.5 µs, plus what the synchronous observers do.
+    """
+
+    def __init__(
+        self,
+        observers: Sequence[Observer],
+        scheduler: IReactorTime,
+        log: Logger | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.observers = tuple(observers)
+        self._scheduler = scheduler
+        self._log = log or Logger(namespace="openai_proxy.observe")
+        contained = [Contained(each, clock, self._log) for each in observers]
+        synchronous = [each for each in contained if getattr(each.observer, "synchronous", False)]
+        batched = [each for each in contained if each not in synchronous]
+        self._at_once = LogPublisher(*synchronous) if synchronous else None
+        self._batched = LogPublisher(*batched) if batched else None
+        self._members = tuple(batched)
+        self._waiting: list[LogEvent] = []
+        self._timer: IDelayedCall | None = None
+        limits = [
+            int(getattr(each, "body_limit_bytes", 0))
+            for each in observers
+            if getattr(each, "needs_bodies", False)
+        ]
+        self.capture_limit_bytes: int | None = max(limits) if limits else None
+        """How much of each body to keep, or None where no observer wants bodies."""
+        self.needs_usage = any(getattr(each, "needs_usage", False) for each in observers)
+        """True where streams must be made to report their usage."""
+
+    def capture(self) -> Capture | None:
+        """Return what an exchange keeps its bodies in, or None where nobody wants them."""
+        if self.capture_limit_bytes is None:
+            return None
+        return Capture(self.capture_limit_bytes)
+
+    def start(self) -> None:
+        """Start the observers in order; where one raises, stop those before it and raise."""
+        started: list[Observer] = []
+        try:
+            for observer in self.observers:
+                _call(observer, "start")
+                started.append(observer)
+        except Exception:
+            for observer in started:
+                self._owned(maybeDeferred(_call, observer, "stop"))
+            raise
+
+    def ending(self, exchange: Exchange) -> None:
+        """Publish an ended exchange; returns when the synchronous observers have it."""
+        event = event_of(exchange)
+        if self._at_once is not None:
+            self._at_once(event)
+        if self._batched is not None:
+            self._waiting.append(event)
+            if self._timer is None:
+                self._timer = self._scheduler.callLater(FLUSH_AFTER_S, self._expired)
+            elif len(self._waiting) == FLUSH_AT:
+                self._timer.reset(0)
+
+    def _expired(self) -> None:
+        self._timer = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand over what waits, now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, []
+        if not waiting or self._batched is None:
+            return
+        for event in waiting:
+            self._batched(event)
+        for member in self._members:
+            member.flush()
+
+    def reopen(self) -> None:
+        """Reopen log files; a failure is logged and leaves the others alone."""
+        self.flush()
+        for observer in self.observers:
+            self._owned(maybeDeferred(_call, observer, "reopen"))
+
+    def stop(self) -> Deferred[Any]:
+        """Flush, then stop every observer; fires when all have stopped, and never fails."""
+        self.flush()
+        return DeferredList([self._owned(maybeDeferred(_call, each, "stop")) for each in self.observers])
+
+    def _owned(self, result: Deferred[Any]) -> Deferred[Any]:
+        return result.addErrback(lambda failure: self._log.failure("an observer failed", failure))
+
+
+def _call(observer: Observer, name: str) -> Any:
+    method = getattr(observer, name, None)
+    return method() if method is not None else None

@@ -1,0 +1,128 @@
+"""What the text and JSON observers show of an exchange: metadata only.
+
+No header and no body ever passes through here. Pure.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from ..core.exchange import Exchange, Outcome, Usage
+
+MAX_FIELD = 200
+"""Characters of a stranger's value that are shown."""
+
+
+def iso_time(timestamp: float) -> str:
+    """Return seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
+    moment = datetime.fromtimestamp(timestamp, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def bare_path(path: str) -> str:
+    """Return the path without a query, should one have come along."""
+    return path.partition("?")[0]
+
+
+def shown(value: str | None) -> str:
+    """Return a stranger's value as one printable word without control characters.
+
+    `-` for None and for the empty string; backslash escapes for what does
+    not print (line ends, ANSI, surrogates) and for blanks.
+    """
+    if not value:
+        return "-"
+    cut = value[:MAX_FIELD]
+    if not (cut.isascii() and cut.isprintable()) or " " in cut or "\\" in cut:
+        cut = "".join(map(_escaped, cut))
+    if len(value) > MAX_FIELD or len(cut) > 2 * MAX_FIELD:
+        cut = cut[:MAX_FIELD] + "..."
+    return cut
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() and character not in " \\":
+        return character
+    return (
+        character.encode("unicode_escape", "backslashreplace").decode("ascii")
+        if character != " "
+        else "\\x20"
+    )
+
+
+def text_line(exchange: Exchange) -> str:
+    """Return the line of the console, without its line end."""
+    usage = exchange.usage
+    outcome = exchange.outcome.value if exchange.outcome else "-"
+    parts = [
+        iso_time(exchange.timestamp),
+        shown(exchange.key),
+        shown(exchange.method),
+        shown(bare_path(exchange.path)),
+        shown(exchange.model),
+        "-" if exchange.status is None else str(exchange.status),
+        f"{exchange.duration_s:.3f}s",
+        "first=-" if exchange.first_byte_s is None else f"first={exchange.first_byte_s:.3f}s",
+        "tokens=-" if usage is None else f"tokens={_tokens(usage)}",
+        "cost=-" if exchange.cost_usd is None else f"cost=${exchange.cost_usd:.6f}",
+        outcome,
+    ]
+    if exchange.attempts > 1:
+        parts.append(f"attempts={exchange.attempts}")
+    if exchange.cached:
+        parts.append("cached")
+    if exchange.error_code is not None:
+        parts.append(f"code={shown(exchange.error_code)}")
+    if exchange.error_code is not None or exchange.outcome is not Outcome.COMPLETE:
+        parts.append(f"id={exchange.id}")
+    return " ".join(parts)
+
+
+def _tokens(usage: Usage) -> str:
+    return f"{'~' if usage.estimated else ''}{usage.input_tokens}/{usage.output_tokens}"
+
+
+def usage_record(usage: Usage | None) -> dict[str, Any] | None:
+    """Return the model tokens as JSON, or None where they are not known."""
+    if usage is None:
+        return None
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "estimated": usage.estimated,
+    }
+
+
+def seconds(value: float | None) -> float | None:
+    """Return a duration to the microsecond."""
+    return None if value is None else round(value, 6)
+
+
+def metadata(exchange: Exchange) -> dict[str, Any]:
+    """Return the JSON object of the `json` observer; README, *Observers*, lists the keys."""
+    return {
+        "timestamp": iso_time(exchange.timestamp),
+        "id": exchange.id,
+        "key": exchange.key,
+        "method": exchange.method,
+        "path": bare_path(exchange.path),
+        "endpoint": exchange.endpoint,
+        "model": exchange.model,
+        "status": exchange.status,
+        "outcome": exchange.outcome.value if exchange.outcome else None,
+        "error_code": exchange.error_code,
+        "duration_s": seconds(exchange.duration_s),
+        "first_byte_s": seconds(exchange.first_byte_s),
+        "streaming": exchange.streaming,
+        "usage": usage_record(exchange.usage),
+        "cost_usd": exchange.cost_usd,
+        "upstream": exchange.upstream,
+        "attempts": exchange.attempts,
+        "cached": exchange.cached,
+        "request_bytes": exchange.request_bytes,
+        "response_bytes": exchange.response_bytes,
+    }

@@ -1,0 +1,91 @@
+"""Lines survive crashes, rotation and full disks."""
+
+import errno
+import os
+
+import pytest
+
+from openai_proxy.observe.append_file import AppendFile
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", b""),
+        (b"one\n", b"one\n"),
+        (b"one\ntor", b"one\n"),
+        (b"torn", b""),
+        (b"one\n" + b"x" * 200000, b"one\n"),
+    ],
+)
+def test_torn_last_line_is_cut_off_at_open(tmp_path, before, after):
+    """What a killed process left half written is gone after the next start."""
+    path = tmp_path / "log"
+    path.write_bytes(before)
+    file = AppendFile(str(path))
+    file.open()
+    file.append(b"next\n")
+    file.close()
+    assert path.read_bytes() == after + b"next\n"
+
+
+def test_file_in_use_is_not_cut(tmp_path):
+    """A second process never cuts what the first is writing."""
+    path = tmp_path / "log"
+    first, second = AppendFile(str(path)), AppendFile(str(path))
+    first.open()
+    with open(path, "ab") as other:
+        other.write(b"half")
+    second.open()
+    assert path.read_bytes() == b"half"
+    first.close()
+    second.close()
+
+
+def test_reopen_follows_the_path(tmp_path):
+    """After logrotate moved the file, lines go to a new one."""
+    path = tmp_path / "log"
+    file = AppendFile(str(path))
+    file.append(b"1\n")
+    os.rename(path, tmp_path / "log.1")
+    file.append(b"2\n")
+    file.reopen()
+    file.append(b"3\n")
+    file.close()
+    file.close()
+    assert (tmp_path / "log.1").read_bytes() == b"1\n2\n"
+    assert path.read_bytes() == b"3\n"
+
+
+def test_short_write_then_full_disk_leaves_whole_lines(tmp_path):
+    """A disk that fills up tears at most the line it cut, never the ones after it."""
+    room = [4]
+
+    def write(fd, data):
+        if room[0] == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = min(room[0], len(data))
+        room[0] -= taken
+        return os.write(fd, data[:taken])
+
+    path = tmp_path / "log"
+    file = AppendFile(str(path), write)
+    with pytest.raises(OSError):
+        file.append(b"abcdefgh\n")
+    room[0] = 1000
+    file.append(b"next\n")
+    file.close()
+    assert path.read_bytes() == b"abcd\nnext\n"
+
+
+def test_short_write_that_goes_on_is_whole(tmp_path):
+    """A signal's short write is completed."""
+
+    def write(fd, data):
+        return os.write(fd, data[:3])
+
+    path = tmp_path / "log"
+    file = AppendFile(str(path), write)
+    file.append(b"abcdefgh\n")
+    file.close()
+    assert path.read_bytes() == b"abcdefgh\n"

@@ -1,0 +1,79 @@
+"""Specs become observers, or stop the start with one clear line."""
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import Logger, formatEvent
+
+from openai_proxy.core.exchange import Exchange, Outcome
+from openai_proxy.observe import factories
+from openai_proxy.observe.console import LineObserver
+from openai_proxy.observe.factories import build_observers
+from openai_proxy.observe.interfaces import IObserverFactory, ObserverContext
+from openai_proxy.observe.json_lines import JSONFileObserver
+from openai_proxy.observe.text_log import TextLogObserver
+
+KNOWN = {each.name: each for each in (factories.console, factories.json_lines, factories.text_log)}
+
+
+def build(*specs):
+    return build_observers(specs, ObserverContext(Clock()), KNOWN)
+
+
+def test_each_spec_makes_an_observer_once(tmp_path):
+    """The same spec twice writes each line once."""
+    made = build("console", f"json:file={tmp_path}/a", "console", "log", "json:-")
+    assert [type(each) for each in made] == [LineObserver, JSONFileObserver, TextLogObserver, LineObserver]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_none_turns_off():
+    """`none` leaves nothing of what was named before it."""
+    assert build("none") == []
+    assert build("console", "none") == []
+    assert len(build("none", "log")) == 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "nosuch",
+        "json",
+        "json:file=/nonexistent/dir/x",
+        "json:file=/tmp",
+        "json:file=",
+        "json:nonsense",
+        "json:fiel=x",
+        "console:a=b",
+        "console:x",
+        "log:x=1",
+        "",
+    ],
+)
+def test_bad_spec_is_one_line(spec):
+    """A spec that can not work is told in one line that says observer."""
+    with pytest.raises(ValueError) as caught:
+        build(spec)
+    message = str(caught.value)
+    assert "observer" in message
+    assert "\n" not in message
+
+
+def test_unknown_name_lists_the_known():
+    """A typing error shows what there is."""
+    with pytest.raises(ValueError, match="console, json, log, none"):
+        build("consle")
+
+
+def test_factories_provide_the_interface():
+    """What we ship is what we ask of others."""
+    assert all(IObserverFactory.providedBy(each) for each in KNOWN.values())
+
+
+def test_log_observer_writes_through_twisted_logger():
+    """`log` puts the console's line into twistd's log."""
+    events = []
+    observer = TextLogObserver(Logger("test", observer=events.append))
+    exchange = Exchange(started=1.0, timestamp=1700000000.0, method="GET", path="/v1/{models}")
+    exchange.end(Outcome.COMPLETE, 2.0)
+    observer({"exchange": exchange})
+    assert "GET /v1/{models}" in formatEvent(events[0])

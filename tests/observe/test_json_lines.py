@@ -1,0 +1,60 @@
+"""The JSON lines of the exchanges in a file."""
+
+import errno
+import json
+
+from twisted.logger import Logger, formatEvent
+
+from openai_proxy.core.exchange import Exchange, Outcome
+from openai_proxy.observe.append_file import AppendFile
+from openai_proxy.observe.json_lines import JSONFileObserver, json_text
+
+
+def event():
+    exchange = Exchange(started=1.0, timestamp=1700000000.0, method="GET", path="/v1/models")
+    exchange.request_headers = [(b"Authorization", b"Bearer sk-canary")]
+    exchange.request_body = b'{"canary":1}'
+    exchange.end(Outcome.COMPLETE, 2.0)
+    return {"exchange": exchange}
+
+
+def test_lines_are_metadata_only(tmp_path):
+    """The file holds what happened, and neither a header nor a body."""
+    path = tmp_path / "meta.jsonl"
+    observer = JSONFileObserver(str(path))
+    observer.start()
+    observer(event())
+    observer(event())
+    observer.flush()
+    observer.stop()
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["outcome"] for line in lines] == ["complete", "complete"]
+    assert "canary" not in path.read_text()
+
+
+def test_full_disk_is_reported_once_and_counted(tmp_path):
+    """A full disk costs lines, is said once, and ends when there is room again."""
+    events, full = [], [True]
+
+    def write(fd, data):
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return len(data)
+
+    path = str(tmp_path / "x")
+    observer = JSONFileObserver(path, Logger("test", observer=events.append), AppendFile(path, write))
+    for _ in range(3):
+        observer(event())
+        observer.flush()
+    assert (len(events), observer.failures.lost_lines) == (1, 3)
+    assert "No space left" in formatEvent(events[0])
+    full[0] = False
+    observer(event())
+    observer.flush()
+    observer.stop()
+    assert len(events) == 2
+
+
+def test_text_for_standard_output_is_one_object():
+    """`json:-` writes the same object."""
+    assert json.loads(json_text(event()))["path"] == "/v1/models"

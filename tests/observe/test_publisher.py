@@ -1,0 +1,156 @@
+"""Exchanges reach every observer, whatever another one does."""
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+
+from openai_proxy.core.exchange import Exchange, Outcome
+from openai_proxy.observe.publisher import FLUSH_AT, ExchangePublisher
+
+
+def ended():
+    exchange = Exchange(started=1.0, timestamp=1700000000.0, method="GET", path="/v1/models")
+    exchange.end(Outcome.COMPLETE, 2.0)
+    return exchange
+
+
+class Recorder:
+    def __init__(self, **attributes):
+        self.seen, self.calls = [], []
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def __call__(self, event):
+        self.seen.append(event["exchange"])
+
+    def flush(self):
+        self.calls.append("flush")
+
+    def start(self):
+        self.calls.append("start")
+
+    def stop(self):
+        self.calls.append("stop")
+
+    def reopen(self):
+        self.calls.append("reopen")
+
+
+def broken(event):
+    raise RuntimeError("broken")
+
+
+def test_batch_is_handed_over_after_50_ms():
+    """Batched observers see nothing on the response path, and everything soon after it."""
+    clock, observer = Clock(), Recorder()
+    publisher = ExchangePublisher([observer], clock)
+    exchanges = [ended(), ended()]
+    for each in exchanges:
+        publisher.ending(each)
+    assert observer.seen == []
+    clock.advance(0.05)
+    assert observer.seen == exchanges
+    assert observer.calls == ["flush"]
+    assert clock.getDelayedCalls() == []
+
+
+def test_many_waiting_are_handed_over_in_the_next_turn():
+    """A burst does not wait for the timer."""
+    clock, observer = Clock(), Recorder()
+    publisher = ExchangePublisher([observer], clock)
+    for _ in range(FLUSH_AT):
+        publisher.ending(ended())
+    clock.advance(0)
+    assert len(observer.seen) == FLUSH_AT
+
+
+def test_synchronous_observer_sees_it_at_once():
+    """A synchronous observer has the exchange when `ending` returns."""
+    clock, observer = Clock(), Recorder(synchronous=True)
+    publisher = ExchangePublisher([observer], clock)
+    exchange = ended()
+    publisher.ending(exchange)
+    assert observer.seen == [exchange]
+    assert clock.getDelayedCalls() == []
+
+
+def test_broken_observer_is_contained_and_reported_once_a_minute():
+    """An observer that raises hurts nobody and does not fill the log."""
+    events, now = [], [100.0]
+    log = Logger(namespace="test", observer=events.append)
+    clock, observer = Clock(), Recorder()
+    publisher = ExchangePublisher([broken, observer], clock, log, clock=lambda: now[0])
+    for _ in range(3):
+        publisher.ending(ended())
+    publisher.flush()
+    assert (len(observer.seen), len(events)) == (3, 1)
+    now[0] += 61
+    publisher.ending(ended())
+    publisher.flush()
+    assert [event["failures"] for event in events] == [1, 4]
+
+
+def test_event_is_a_log_event():
+    """What an observer gets is an event of twisted.logger."""
+    seen = []
+    publisher = ExchangePublisher([seen.append], Clock())
+    publisher.ending(ended())
+    publisher.flush()
+    assert seen[0]["log_namespace"] == "openai_proxy.exchange"
+    assert seen[0]["log_time"] == 1700000000.0
+
+
+def test_stop_flushes_and_waits():
+    """The last exchanges are written before the daemon ends."""
+    waiting = Deferred()
+    observer = Recorder()
+    slow = Recorder()
+    slow.stop = lambda: waiting
+    publisher = ExchangePublisher([observer, slow], Clock())
+    publisher.start()
+    publisher.ending(ended())
+    fired = []
+    publisher.stop().addCallback(fired.append)
+    assert (len(observer.seen), fired) == (1, [])
+    waiting.callback(None)
+    assert len(fired) == 1
+    assert observer.calls == ["start", "flush", "stop"]
+
+
+def test_failed_start_stops_what_was_started():
+    """A start that fails leaves no file open."""
+
+    def fail():
+        raise OSError("no")
+
+    first, second = Recorder(), Recorder()
+    second.start = fail
+    with pytest.raises(OSError):
+        ExchangePublisher([first, second], Clock()).start()
+    assert first.calls == ["start", "stop"]
+
+
+def test_reopen_reaches_all_though_one_fails():
+    """One log file that can not be reopened leaves the others alone."""
+
+    def fail():
+        raise OSError("no")
+
+    events = []
+    first, second = Recorder(), Recorder()
+    first.reopen = fail
+    publisher = ExchangePublisher([first, second], Clock(), Logger("test", observer=events.append))
+    publisher.reopen()
+    assert second.calls == ["reopen"]
+    assert len(events) == 1
+
+
+def test_needs_are_collected():
+    """The service learns what the observers together need."""
+    plain = ExchangePublisher([Recorder()], Clock())
+    assert (plain.capture_limit_bytes, plain.needs_usage, plain.capture()) == (None, False, None)
+    keeping = Recorder(needs_bodies=True, body_limit_bytes=10, needs_usage=True)
+    publisher = ExchangePublisher([Recorder(), keeping], Clock())
+    assert (publisher.capture_limit_bytes, publisher.needs_usage) == (10, True)
+    assert publisher.capture().response.limit_bytes == 10

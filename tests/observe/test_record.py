@@ -1,0 +1,106 @@
+"""What the console and the JSON lines say of an exchange."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.observe.encode import json_line
+from openai_proxy.observe.record import metadata, shown, text_line
+
+
+def ended(outcome=Outcome.COMPLETE, **fields):
+    exchange = Exchange(started=10.0, timestamp=1700000000.1234, method="POST", path="/v1/chat/completions")
+    for name, value in fields.items():
+        setattr(exchange, name, value)
+    exchange.end(outcome, 11.25)
+    return exchange
+
+
+def test_line_of_a_complete_exchange():
+    """One glance tells who asked what, and how it went."""
+    exchange = ended(
+        key="alice",
+        model="gpt-4o-mini",
+        status=200,
+        first_byte_at=10.5,
+        usage=Usage(5, 7),
+        cost_usd=0.00012,
+        attempts=1,
+    )
+    assert text_line(exchange) == (
+        "2023-11-14T22:13:20.123Z alice POST /v1/chat/completions gpt-4o-mini 200 1.250s "
+        "first=0.500s tokens=5/7 cost=$0.000120 complete"
+    )
+
+
+def test_line_of_a_failed_exchange_names_it():
+    """Where something failed, the id leads from the client's error to the line."""
+    exchange = ended(
+        Outcome.UPSTREAM_ERROR,
+        error_code="upstream_unreachable",
+        attempts=3,
+        usage=Usage(1, 2, estimated=True),
+    )
+    line = text_line(exchange)
+    assert line.endswith(f"upstream_error attempts=3 code=upstream_unreachable id={exchange.id}")
+    assert "tokens=~1/2" in line
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "-"),
+        ("", "-"),
+        ("gpt-4o", "gpt-4o"),
+        ("a\nb\x1b[31m", "a\\nb\\x1b[31m"),
+        ("a b\\", "a\\x20b\\\\"),
+        ("\ud800\u2028", "\\ud800\\u2028"),
+        ("é", "é"),
+    ],
+)
+def test_strangers_values_are_escaped(value, expected):
+    """Nobody forges a line or colours the terminal."""
+    assert shown(value) == expected
+
+
+@given(st.text(alphabet=st.characters()))
+def test_shown_is_one_bounded_printable_word(value):
+    """Whatever a stranger sends, it stays one short printable word."""
+    word = shown(value)
+    assert word.isprintable()
+    assert " " not in word
+    assert len(word) <= 403
+
+
+def test_query_is_never_shown():
+    """A key in a query stays out of the logs."""
+    exchange = ended(path="/v1/models?api_key=sk-canary")
+    assert "canary" not in text_line(exchange)
+    assert "canary" not in json.dumps(metadata(exchange))
+
+
+def test_metadata_is_a_json_line():
+    """The JSON line has the documented keys."""
+    record = json.loads(json_line(metadata(ended(model="m\ud800", status=200, usage=Usage(5, 7)))))
+    assert record["model"] == "m\ud800"
+    assert record["usage"]["total_tokens"] == 12
+    assert list(record)[:6] == ["timestamp", "id", "key", "method", "path", "endpoint"]
+
+
+@pytest.mark.parametrize("value", [1 << 70, float("inf"), "\udfff", [[[[]]]], 10**5000], ids=range(5))
+def test_any_decoded_json_makes_a_valid_line(value):
+    """What orjson refuses still gives one line of valid JSON."""
+
+    def fail(constant):
+        raise AssertionError(constant)
+
+    nested = value
+    for _ in range(300):
+        nested = [nested]
+    for each in (value, nested):
+        line = json_line({"a": each, "surrogate": "\ud800"})
+        assert line.count(b"\n") == 1
+        json.loads(line, parse_constant=fail)
