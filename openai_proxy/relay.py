@@ -93,7 +93,7 @@ class Relay:
         framing = b""
         if downstream.is_head or response.status in BODILESS:
             self._filters = ()
-        elif length is not None and all([f.transparent for f in self._filters]):
+        elif length is not None and all(f.transparent for f in self._filters):
             self._remaining = length if self._hold_end else None
         else:
             if length is not None:

@@ -11,12 +11,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
+from ..logs import logger
 from ..wire_headers import WireHeaders
 from .connection import UpstreamConnection, UpstreamTimeouts
 from .connector import Connecting
@@ -24,7 +24,7 @@ from .origin import Origin, parse_origin
 from .response import UpstreamResponse
 from .tls import ClientTLS
 
-log = Logger()
+log = logger(__name__)
 
 SWEEP_S = 0.25
 IDLE_S = 50.0

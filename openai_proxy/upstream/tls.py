@@ -10,8 +10,8 @@ from typing import Any
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
+from twisted.internet._sslverify import IOpenSSLTrustRoot  # public in all but name: trustRoot= wants one
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust
-from twisted.internet.interfaces import IOpenSSLTrustRoot
 from zope.interface import implementer
 
 _PEM_END = b"-----END CERTIFICATE-----"

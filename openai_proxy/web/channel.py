@@ -17,7 +17,6 @@ import httptools
 from attrs import define, evolve, frozen
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
@@ -33,6 +32,7 @@ from ..core.errors import (
 )
 from ..core.headers import RequestHead, scan_request
 from ..core.paths import API_METHODS
+from ..logs import logger
 from .body import IncomingBody
 from .sockets import untaken_bytes
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .request import DownstreamRequest
     from .site import ProxySite
 
-log = Logger()
+log = logger(__name__)
 
 NEVER = float("inf")
 READ_AHEAD_BYTES = 16384
@@ -152,6 +152,11 @@ class ProxyChannel(HTTPChannel):
         self._overhead_bytes = 0
         self._chunks = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody would notice if this connection were cut now."""
+        return self.current is not None or self.tunnel is not None or bool(self._queue)
+
     # ---- the connection
 
     def connectionMade(self) -> None:
@@ -196,12 +201,12 @@ class ProxyChannel(HTTPChannel):
                 self.transport.abortConnection()
         elif self.waiting is Waiting.CLOSE or self.waiting is Waiting.GONE:
             return
-        elif self._busy():
+        elif self._answering():
             self._keep_for_later(data)
         else:
             self._parse(data)
 
-    def _busy(self) -> bool:
+    def _answering(self) -> bool:
         """True while a whole request waits for its answer: nothing further is parsed."""
         return self._broken is not None or (self.current is not None and self._receiving is None)
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import parse_qs
 from twisted.web.server import Request
 
 from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError
 from ..core.exchange import Exchange, Outcome
+from ..logs import logger
 from ..messages import ProxyResponse
 from ..relay import Relay
 from ..wire_headers import WireHeaders
@@ -26,7 +26,7 @@ from .tunnel import Tunnel
 if TYPE_CHECKING:
     from .channel import IncomingRequest, ProxyChannel
 
-log = Logger()
+log = logger(__name__)
 
 
 class DownstreamRequest(Request):

@@ -7,35 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from ..core.errors import Overloaded
 from ..core.exchange import Exchange, Outcome
 from ..core.paths import map_target, origin_form
+from ..logs import logger
 from .channel import DownstreamLimits, IncomingRequest, ProxyChannel
 from .proxy import ProxyResource
 from .request import DownstreamRequest
 
-log = Logger()
+log = logger(__name__)
 
 SWEEP_S = 0.25
-
-
-class Publisher(Protocol):
-    """Where ended exchanges go."""
-
-    @property
-    def hold_end(self) -> bool:
-        """An observer must see an exchange before its client sees the end."""
-        ...
-
-    def __call__(self, exchange: Exchange) -> None: ...
 
 
 class Root(Resource):
@@ -68,7 +57,7 @@ class ProxySite(Site):
         root: Root,
         reactor: Any,
         limits: DownstreamLimits,
-        publish: Publisher,
+        publish: Callable[[Exchange], None],
         pseudonym: bytes,
         clock: Callable[[], float],
         max_connections: int,
@@ -82,6 +71,8 @@ class ProxySite(Site):
         self.max_connections = max_connections
         self.channels: set[ProxyChannel] = set()
         self.draining = False
+        self.hold_end = False
+        """An observer must see an exchange before its client sees the end of it."""
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = reactor
         self._starts = 0
@@ -131,10 +122,6 @@ class ProxySite(Site):
             request.render_page(target)
         else:
             self.root.api.admit(request, map_target(target))
-
-    @property
-    def hold_end(self) -> bool:
-        return self.publish.hold_end
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
         """End an exchange once and publish it."""

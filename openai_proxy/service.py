@@ -1,0 +1,328 @@
+"""The daemon's life: listen, serve, reload, drain, stop.
+
+Owns every long-lived object. What handles exchanges is built by
+`composition` and swapped whole at a reload.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.python.failure import Failure
+
+from . import __version__, signals
+from .composition import Exchanger, build_exchanger
+from .core.exchange import Exchange
+from .logs import logger, set_level
+from .observe.factories import build_observers
+from .observe.interfaces import ObserverContext
+from .observe.publisher import ExchangePublisher
+from .settings import Settings, SettingsError
+from .web.pages import HealthPage, JSONPage
+from .web.proxy import ProxyResource
+from .web.site import ProxySite, Root
+
+log = logger("openai_proxy")
+
+DEFAULT_PORT = "tcp:8080:interface=127.0.0.1"
+ABORT_AFTER_DRAIN_S = 2.0
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+class StartError(Exception):
+    """The daemon can not start; the message is the one line that says why."""
+
+
+def _one_line(kind: Any, value: Any, traceback: Any) -> None:
+    """Tell a StartError as one line, anything else as Python does."""
+    if isinstance(value, StartError):
+        sys.stderr.write(f"openai-proxy: {value}\n")
+    else:
+        sys.__excepthook__(kind, value, traceback)
+
+
+def make_service(reactor: Any, settings: Settings, reload: Callable[[], Settings]) -> ProxyService:
+    """Build the whole daemon; raises SettingsError. Opens nothing: twistd forks later."""
+    return ProxyService(reactor, settings, reload)
+
+
+class ProxyService(MultiService):
+    """The daemon as a Twisted service.
+
+    States: built, listening (privilegedStartService), running
+    (startService), draining (stopService called), stopped.
+    """
+
+    def __init__(self, reactor: Any, settings: Settings, reload: Callable[[], Settings]) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._load = reload
+        self._clock = time.monotonic
+        self._started_at = self._clock()
+        self._ports: list[Any] = []
+        self._draining = False
+        self._stopped: Deferred[None] | None = None
+        set_level(settings.log_level)
+        self.exchanger = build_exchanger(settings, reactor, self._clock)
+        self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._draining)
+        self.publisher = self._build_publisher(settings)
+        root = Root(self.api)
+        self._add_pages(root)
+        self.site = ProxySite(
+            root,
+            reactor,
+            self.exchanger.limits,
+            self._publish,
+            settings.upstream.via.encode("ascii"),
+            self._clock,
+            settings.limits.connections,
+        )
+        self.site.hold_end = _is_synchronous(self.publisher)
+
+    def _build_publisher(self, settings: Settings) -> ExchangePublisher:
+        context = ObserverContext(
+            reactor=self._reactor,
+            body_limit_bytes=settings.limits.exchange_log_body_bytes,
+            in_flight=lambda: self.api.in_flight,
+            open_connections={
+                "downstream": lambda: len(self.site.channels),
+                "upstream": lambda: self.exchanger.agent.open_connections,
+            },
+        )
+        try:
+            observers = build_observers(settings.observers, context)
+        except ValueError as error:
+            raise settings.error("observers", str(error)) from error
+        return ExchangePublisher(observers, self._reactor)
+
+    def _publish(self, exchange: Exchange) -> None:
+        self.publisher.ending(exchange)
+
+    # ---- pages
+
+    def _add_pages(self, root: Root) -> None:
+        health = HealthPage(self._health)
+        health.putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
+        health.putChild(b"ready", HealthPage(self._ready))
+        root.putChild(b"", JSONPage(self._information))
+        root.putChild(b"health", health)
+
+    def _information(self) -> tuple[int, dict[str, Any]]:
+        return 200, {
+            "service": "openai-proxy",
+            "version": __version__,
+            "api": "/v1",
+            "health": "/health",
+            "mode": self.exchanger.mode,
+        }
+
+    def _health(self) -> Deferred[tuple[bool, dict[str, Any]]]:
+        reachability = self.exchanger.reachability
+
+        def describe(reachable: bool) -> tuple[bool, dict[str, Any]]:
+            return reachable, {
+                "status": "healthy" if reachable else "unhealthy",
+                "upstream": {
+                    "url": reachability.url,
+                    "reachable": reachable,
+                    "checked_s_ago": round(reachability.checked_s_ago, 3),
+                },
+                "version": __version__,
+                "uptime_s": round(self._clock() - self._started_at, 3),
+            }
+
+        return reachability.ask().addCallback(describe)
+
+    def _ready(self) -> Deferred[tuple[bool, dict[str, Any]]]:
+        def describe(reachable: bool) -> tuple[bool, dict[str, Any]]:
+            ready = reachable and not self._draining
+            status = "draining" if self._draining else "ready" if reachable else "upstream unreachable"
+            return ready, {"status": status}
+
+        return self.exchanger.reachability.ask().addCallback(describe)
+
+    # ---- start
+
+    def privilegedStartService(self) -> None:
+        """Listen, while twistd still has the right to low ports."""
+        sys.excepthook = _one_line
+        for description in self.exchanger.settings.ports or (DEFAULT_PORT,):
+            self._listen(description)
+        super().privilegedStartService()
+
+    def _listen(self, description: str) -> None:
+        failures: list[Failure] = []
+        try:
+            endpoint = serverFromString(self._reactor, description)
+            maybeDeferred(endpoint.listen, self.site).addCallbacks(self._listening, failures.append)
+        except Exception as error:
+            raise StartError(f"cannot listen on {description}: {error}") from error
+        if failures:
+            error = failures[0].value
+            reason = error.socketError if isinstance(error, CannotListenError) else error
+            raise StartError(f"cannot listen on {description}: {reason}")
+
+    def _listening(self, port: Any) -> None:
+        self._ports.append(port)
+        host = port.getHost()
+        scheme = "https" if "TLS" in type(host).__name__ or _is_tls(port) else "http"
+        if getattr(host, "port", None) is None:
+            where = f"unix:{_text(getattr(host, 'name', host))}"
+        else:
+            name = f"[{host.host}]" if ":" in host.host else host.host
+            where = f"{scheme}://{name}:{host.port}"
+        log.info("listening on {where}", where=where)
+        if self.exchanger.mode == "inject" and not where.startswith("unix:") and not _is_loopback(host.host):
+            log.warn(
+                "warning: {where} is open to the network and no client keys are configured: "
+                "anyone who reaches this port can spend the upstream key",
+                where=where,
+            )
+
+    def startService(self) -> None:
+        """Open what the fork would have broken, and serve."""
+        settings = self.exchanger.settings
+        log.info(
+            "openai-proxy {version}, mode {mode}, upstream {upstream}",
+            version=__version__,
+            mode=self.exchanger.mode,
+            upstream=self.exchanger.reachability.url,
+        )
+        try:
+            self.publisher.start()
+        except OSError as error:
+            raise StartError(f"an observer can not start: {error}") from error
+        self.exchanger.agent.start()
+        self._reactor.callWhenRunning(
+            signals.install,
+            self._reactor,
+            terminate=self._terminate,
+            reload=self.reload,
+            reopen=lambda: self.publisher.reopen(),
+        )
+        self._drain_timeout_s = settings.drain_timeout_s
+        super().startService()
+
+    # ---- reload
+
+    def reload(self) -> None:
+        """Load the configuration again; a broken one is reported and the old one stays."""
+        try:
+            settings = self._load()
+            exchanger = build_exchanger(settings, self._reactor, self._clock)
+            publisher = self._reloaded_publisher(settings)
+        except SettingsError as error:
+            log.error("reload refused, the old configuration stays: {error}", error=str(error))
+            return
+        except OSError as error:
+            log.error("reload refused, an observer can not start: {error}", error=str(error))
+            return
+        if settings.ports != self.exchanger.settings.ports:
+            log.warn("reload: ports can not change while running; the old ones stay")
+        old, old_publisher = self.exchanger, self.publisher
+        exchanger.agent.start()
+        self._swap(exchanger, publisher)
+        old.agent.stop()
+        if publisher is not old_publisher:
+            old_publisher.stop().addErrback(lambda failure: log.failure("observers did not stop", failure))
+        log.info("configuration reloaded, mode {mode}", mode=exchanger.mode)
+
+    def _reloaded_publisher(self, settings: Settings) -> ExchangePublisher:
+        old = self.exchanger.settings
+        same = (settings.observers, settings.limits) == (old.observers, old.limits)
+        if same:
+            return self.publisher
+        publisher = self._build_publisher(settings)
+        publisher.start()
+        return publisher
+
+    def _swap(self, exchanger: Exchanger, publisher: ExchangePublisher) -> None:
+        settings = exchanger.settings
+        self.exchanger = exchanger
+        self.publisher = publisher
+        self.api.forward = exchanger.forward
+        self.api.in_flight_limit = settings.limits.in_flight
+        self.site.limits = exchanger.limits
+        self.site.max_connections = settings.limits.connections
+        self.site.hold_end = _is_synchronous(publisher)
+        self._drain_timeout_s = settings.drain_timeout_s
+        set_level(settings.log_level)
+
+    # ---- stop
+
+    def _terminate(self) -> None:
+        """SIGTERM or SIGINT: drain; the second one aborts."""
+        if self._draining:
+            log.info("second signal: aborting what still runs")
+            self._drain_timeout_s = 0.0
+            self._check_drained()
+        else:
+            self._reactor.stop()
+
+    def stopService(self) -> Deferred[Any]:
+        """Drain: take nothing new, finish what runs within `drain_timeout_s`, abort the rest."""
+        self._draining = True
+        self._drain_started = self._clock()
+        stopped = self._stopped = Deferred()
+        closing = DeferredList(
+            [maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True
+        )
+        self.site.drain()
+        running = sum(1 for channel in self.site.channels if channel.busy)
+        if running:
+            log.info("draining: {running} requests still run", running=running)
+        self._check_drained()
+        done = DeferredList([closing, stopped])
+        done.addCallback(lambda _: self._close())
+        done.addCallback(lambda _: MultiService.stopService(self))
+        return done
+
+    def _check_drained(self) -> None:
+        stopped = self._stopped
+        if stopped is None or stopped.called:
+            return
+        waited = self._clock() - self._drain_started
+        busy = any(channel.busy for channel in self.site.channels)
+        if busy and waited < self._drain_timeout_s:
+            self._reactor.callLater(0.05, self._check_drained)
+            return
+        if not busy and self.site.channels and waited < self._drain_timeout_s + ABORT_AFTER_DRAIN_S:
+            self._reactor.callLater(0.05, self._check_drained)  # last bytes on their way
+            return
+        self.site.abort()
+        self.exchanger.agent.abort()
+        # connectionLost comes in the next turns; records end there
+        self._reactor.callLater(0.02, self._drained)
+
+    def _drained(self) -> None:
+        stopped = self._stopped
+        if stopped is not None and not stopped.called:
+            stopped.callback(None)
+
+    def _close(self) -> Deferred[Any]:
+        self.site.stop()
+        return self.publisher.stop()
+
+
+def _is_synchronous(publisher: ExchangePublisher) -> bool:
+    return any(getattr(observer, "synchronous", False) for observer in publisher.observers)
+
+
+def _is_tls(port: Any) -> bool:
+    factory = getattr(port, "factory", None)
+    return type(factory).__name__ == "TLSMemoryBIOFactory"
+
+
+def _is_loopback(host: str) -> bool:
+    return host.startswith(LOOPBACK)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
