@@ -1,0 +1,168 @@
+"""Server-sent events cut out of a byte stream, their bytes kept.
+
+WHATWG HTML §9.2.6: lines end with LF, CR or CRLF and nothing else; a blank
+line ends an event; a leading BOM does not count. Every byte fed comes out
+again in the `raw` of some block, in order. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+_BOM = b"\xef\xbb\xbf"
+_line_end = re.compile(rb"\r\n|\n|\r")
+# The end of a line followed by a blank line. "\r\n" is one line end, never two.
+_block_end = re.compile(rb"\n(?:\n|\r\n?)|\r\r\n?")
+_data_field = re.compile(rb"data(?::[ ]?|$)")
+
+
+@frozen(eq=False)
+class SSEBlock:
+    """Some consecutive bytes of the stream that belong together."""
+
+    raw: bytes
+    """As they came, line ends and the blank line included."""
+    data: bytes | None = None
+    """The event's data, its lines joined by LF; None where the bytes are no event with data."""
+    continued: bool = False
+    """The LF of the CRLF whose CR ended the block before: drop it with that block."""
+
+
+class SSEDecoder:
+    """Cut a stream into blocks, incrementally; any splitting gives the same events.
+
+    States: start (of a block), comment (passed on as it comes), block
+    (held until its blank line), oversize (a block above `limit_bytes`
+    passes on as it comes, as blocks without data). Holds at most
+    `limit_bytes`. O(n) over the stream.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._held = b""
+        self._scan = 0
+        self._at_beginning = True
+        self._in_comment = False
+        self._oversize_tail: bytes | None = None
+        self._ended_with_cr = False
+
+    def feed(self, data: bytes) -> list[SSEBlock]:
+        """Return the blocks that `data` completes, in order; see `SSEBlock`."""
+        blocks: list[SSEBlock] = []
+        if not data:
+            return blocks
+        if self._ended_with_cr:
+            self._ended_with_cr = False
+            if data[0] == 0x0A:
+                blocks.append(SSEBlock(b"\n", continued=True))
+                data = data[1:]
+        held = self._held + data if self._held else data
+        at = self._skip_bom(held, blocks) if self._at_beginning else 0
+        self._held = b""
+        while at < len(held):
+            next_at = self._cut(held, at, blocks)
+            if next_at is None:
+                self._held = held[at:]
+                break
+            at = next_at
+        return blocks
+
+    def finish(self) -> list[SSEBlock]:
+        """Return what is held as a last block; it may be an event that lacks its blank line."""
+        held, self._held = self._held, b""
+        return [SSEBlock(held, _data_of(held))] if held else []
+
+    def _skip_bom(self, held: bytes, blocks: list[SSEBlock]) -> int:
+        if _BOM.startswith(held) and len(held) < len(_BOM):
+            return 0
+        self._at_beginning = False
+        if not held.startswith(_BOM):
+            return 0
+        blocks.append(SSEBlock(_BOM))
+        return len(_BOM)
+
+    def _cut(self, held: bytes, at: int, blocks: list[SSEBlock]) -> int | None:
+        """Append the block at `at`; return where the next begins, None to wait for more."""
+        if self._oversize_tail is not None:
+            return self._pass_oversize(held, at, blocks)
+        first = held[at]
+        if self._in_comment or first == 0x3A:
+            return self._pass_comment(held, at, blocks)
+        if first in b"\r\n":
+            return self._pass_line(held, at, at, blocks)
+        found = _block_end.search(held, max(at, self._scan))
+        if found is not None:
+            end, self._scan = found.end(), 0
+            raw = held[at:end]
+            blocks.append(SSEBlock(raw, _data_of(raw)))
+            self._note_cr(held, end)
+            return end
+        if self._at_beginning or len(held) - at <= self._limit:
+            self._scan = max(len(held) - at - 1, 0)
+            return None
+        self._scan = 0
+        self._oversize_tail = held[-1:]
+        blocks.append(SSEBlock(held[at:]))
+        return len(held)
+
+    def _pass_comment(self, held: bytes, at: int, blocks: list[SSEBlock]) -> int:
+        found = _line_end.search(held, at)
+        self._in_comment = found is None
+        if found is None:
+            blocks.append(SSEBlock(held[at:]))
+            return len(held)
+        return self._pass_line(held, at, found.start(), blocks)
+
+    def _pass_line(self, held: bytes, at: int, line_end: int, blocks: list[SSEBlock]) -> int:
+        end = line_end + (2 if held.startswith(b"\r\n", line_end) else 1)
+        blocks.append(SSEBlock(held[at:end]))
+        self._note_cr(held, end)
+        return end
+
+    def _pass_oversize(self, held: bytes, at: int, blocks: list[SSEBlock]) -> int:
+        """Pass on up to the block's end, which the last byte of the read before may have begun."""
+        assert self._oversize_tail is not None
+        window = self._oversize_tail + held[at:]
+        found = _block_end.search(window)
+        end = len(held) if found is None else at + found.end() - 1
+        blocks.append(SSEBlock(held[at:end]))
+        self._oversize_tail = window[-1:] if found is None else None
+        if found is not None:
+            self._note_cr(held, end)
+        return end
+
+    def _note_cr(self, held: bytes, end: int) -> None:
+        self._ended_with_cr = end == len(held) and held[end - 1] == 0x0D
+
+
+def _data_of(raw: bytes) -> bytes | None:
+    if raw.startswith(b"data: ") and b"\r" not in raw and raw.find(b"\n") >= len(raw) - 2:
+        return raw[6:].rstrip(b"\n")
+    values = [line[found.end() :] for line in _line_end.split(raw) if (found := _data_field.match(line))]
+    return b"\n".join(values) if values else None
+
+
+def with_data(raw: bytes, data: bytes) -> bytes:
+    """Return the block `raw` with `data` in place of its own; other lines and line ends stay.
+
+    Data of more lines than before is not split: LF inside `data` begins a
+    new data line with the first data line's prefix and line end.
+    """
+    parts: list[bytes] = []
+    at, done = 0, False
+    while at < len(raw):
+        found = _line_end.search(raw, at)
+        end, next_at = (found.start(), found.end()) if found else (len(raw), len(raw))
+        line, line_end = raw[at:end], raw[end:next_at]
+        at = next_at
+        field = _data_field.match(line)
+        if field is None:
+            parts.append(line + line_end)
+        elif not done:
+            done = True
+            prefix = line[: field.end()] if field[0] != b"data" else b"data:"
+            separator = (line_end or b"\n") + prefix
+            parts.append(prefix + separator.join(data.split(b"\n")) + line_end)
+    return b"".join(parts)
