@@ -61,9 +61,18 @@ def _log(options: ObserverOptions) -> Observer:
     return TextLogObserver()
 
 
+def _prometheus(options: ObserverOptions) -> Observer:
+    from .prometheus import PrometheusObserver
+
+    options.no_positional()
+    options.parameters()
+    return PrometheusObserver(options.context)
+
+
 console = Factory("console", "console: one line of text for each exchange on standard output", _console)
 json_lines = Factory("json", "json:- or json:file=PATH: one JSON object a line, metadata only", _json)
 text_log = Factory("log", "log: one line for each exchange in twistd's own log", _log)
+prometheus = Factory("prometheus", "prometheus: feeds the metrics page; always on", _prometheus)
 
 
 def known_factories() -> dict[str, IObserverFactory]:

@@ -77,3 +77,11 @@ def test_log_observer_writes_through_twisted_logger():
     exchange.end(Outcome.COMPLETE, 2.0)
     observer({"exchange": exchange})
     assert "GET /v1/{models}" in formatEvent(events[0])
+
+
+def test_prometheus_is_always_on():
+    """The metrics page works whatever else is turned off."""
+    known = {**KNOWN, "prometheus": factories.prometheus}
+    for specs in ([], ["none"], ["prometheus"]):
+        made = build_observers(specs, ObserverContext(Clock()), known)
+        assert [type(each).__name__ for each in made] == ["PrometheusObserver"]

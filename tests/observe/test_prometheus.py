@@ -1,0 +1,113 @@
+"""The metrics page counts what the clients saw."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
+
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.observe.interfaces import ObserverContext
+from openai_proxy.observe.prometheus import PrometheusObserver, find_metrics
+
+
+def ended(outcome=Outcome.COMPLETE, model="gpt-4o", **fields):
+    exchange = Exchange(started=10.0, timestamp=1700000000.0, method="POST", path="/v1/x", model=model)
+    exchange.endpoint = "chat/completions"
+    for name, value in fields.items():
+        setattr(exchange, name, value)
+    exchange.end(outcome, 12.0)
+    return {"exchange": exchange}
+
+
+@pytest.fixture
+def metrics():
+    return PrometheusObserver(
+        ObserverContext(Clock(), in_flight=lambda: 3, open_connections={"upstream": lambda: 4})
+    )
+
+
+def samples(metrics):
+    content_type, page = metrics.render(b"text/plain")
+    assert content_type.startswith("text/plain")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+    }
+
+
+def value(metrics, name, **labels):
+    return samples(metrics)[("openai_proxy_" + name, tuple(sorted(labels.items())))]
+
+
+def test_every_name_is_on_the_page(metrics):
+    """Each promised name exists with its labels."""
+    metrics(
+        ended(
+            status=200,
+            first_byte_at=11.0,
+            response_first_body_at=11.0,
+            upstream_s=0.999,
+            attempts=2,
+            streaming=True,
+            usage=Usage(5, 11, 2, 3),
+            cost_usd=0.5,
+            cache_result="miss",
+            retry_reasons=["503"],
+            upstream_error_kinds=[("default", "reset")],
+        )
+    )
+    metrics(ended(Outcome.LIMIT, rate_limited="requests", status=429))
+    metrics(ended(Outcome.CLIENT_GONE))
+    chat = {"endpoint": "chat/completions"}
+    requests = {**chat, "model": "gpt-4o"}
+    assert value(metrics, "requests_total", **requests, status="200", outcome="complete") == 1
+    assert value(metrics, "requests_total", **requests, status="0", outcome="client_gone") == 1
+    for kind, count in {"input": 5, "output": 11, "cached": 2, "reasoning": 3}.items():
+        assert value(metrics, "tokens_total", model="gpt-4o", kind=kind) == count
+    assert value(metrics, "cost_usd_total", model="gpt-4o") == 0.5
+    assert value(metrics, "cache_requests_total", **chat, result="miss") == 1
+    assert value(metrics, "rate_limited_total", kind="requests") == 1
+    assert value(metrics, "upstream_errors_total", upstream="default", kind="reset") == 1
+    assert value(metrics, "upstream_retries_total", reason="503") == 1
+    assert value(metrics, "client_disconnects_total") == 1
+    assert value(metrics, "in_flight_requests") == 3
+    assert value(metrics, "open_connections", side="upstream") == 4
+    assert value(metrics, "request_duration_seconds_count") == 3
+    assert value(metrics, "time_to_first_byte_seconds_count") == 1
+    assert value(metrics, "time_per_output_token_seconds_sum") == pytest.approx(0.1)
+    assert value(metrics, "overhead_seconds_sum") == pytest.approx(0.001)
+    names = {name for name, _ in samples(metrics)}
+    assert "process_resident_memory_bytes" in names
+    assert "python_info" in names
+    assert not [name for name in names if name.endswith("_created")]
+
+
+def test_models_are_bounded(metrics):
+    """After 200 models the rest is `other`, and refused requests take no place."""
+    for n in range(300):
+        metrics(ended(Outcome.REJECTED, model=f"junk-{n}", status=401))
+    for n in range(260):
+        metrics(ended(model=f"model-{n}", status=200))
+    models = {dict(labels).get("model") for _, labels in samples(metrics)} - {None}
+    assert models == {"other", *(f"model-{n}" for n in range(200))}
+
+
+@pytest.mark.parametrize("model", ['a"b\n}\x1b\r\u2028', "\ud800", "", None, "x" * 10000, "\\"])
+def test_any_model_name_keeps_the_page_valid(metrics, model):
+    """A stranger's model name can neither break nor forge the page."""
+    metrics(ended(model=model, status=200))
+    total = sum(v for (name, _), v in samples(metrics).items() if name == "openai_proxy_requests_total")
+    assert total == 1
+
+
+def test_openmetrics_on_request(metrics):
+    """A scraper that asks for OpenMetrics gets it."""
+    content_type, page = metrics.render(b"application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert page.endswith(b"# EOF\n")
+
+
+def test_found_among_the_observers(metrics):
+    """The page is rendered by the observer that counts."""
+    assert find_metrics([print, metrics]) is metrics
+    assert find_metrics([]) is None
