@@ -14,15 +14,7 @@ from hashlib import sha256
 from attrs import field, frozen
 
 from .errors import ExpiredKey, InvalidKey
-
-
-@frozen
-class KeyLimits:
-    """Limits of one client key; None leaves the global limit, 0 means none for this key."""
-
-    requests_per_minute: int | None = None
-    model_tokens_per_minute: int | None = None
-    concurrent_requests: int | None = None
+from .limits import Limits
 
 
 @frozen
@@ -31,7 +23,7 @@ class ClientKey:
 
     `digest` is its SHA-256 (32 bytes). `upstream_key` goes upstream in its
     place. `models` are globs, case-sensitive; None allows every model, an
-    empty tuple none. `expires_at` is seconds since the epoch, None never.
+    empty tuple none. `limits` stand over the global ones. `expires_at` is seconds since the epoch, None never.
     """
 
     name: str
@@ -39,7 +31,7 @@ class ClientKey:
     upstream_key: bytes = field(repr=False)
     models: tuple[str, ...] | None = None
     expires_at: float | None = None
-    limits: KeyLimits = KeyLimits()
+    limits: Limits = field(factory=Limits)
 
     def allows(self, model: str) -> bool:
         """Tell whether the allow-list has `model`."""

@@ -1,0 +1,94 @@
+"""What limits a client key has, and what a look at its buckets says.
+
+Pure values shared by every store of limits.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from attrs import frozen
+
+from .token_bucket import TOLERANCE
+
+CONCURRENCY_RETRY_S = 1.0
+"""What a client is told to wait for a slot: nobody knows when one comes free."""
+
+
+@frozen
+class Limits:
+    """Limits of one client key; None means off (or, of one key, the global one)."""
+
+    requests_per_minute: int | None = None
+    model_tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+    def __bool__(self) -> bool:
+        return (
+            self.requests_per_minute is not None
+            or self.model_tokens_per_minute is not None
+            or self.concurrent_requests is not None
+        )
+
+    def over(self, base: Limits) -> Limits:
+        """Return these limits with `base` where they say nothing."""
+
+        def first(own: int | None, other: int | None) -> int | None:
+            return other if own is None else own
+
+        return Limits(
+            first(self.requests_per_minute, base.requests_per_minute),
+            first(self.model_tokens_per_minute, base.model_tokens_per_minute),
+            first(self.concurrent_requests, base.concurrent_requests),
+        )
+
+    def reservation(self, model_tokens: float) -> float:
+        """Return what is reserved for a request of `model_tokens`: never more than the bucket holds.
+
+        So a request larger than the whole limit waits for a full bucket
+        instead of for ever; what it really uses is settled as debt.
+        """
+        if self.model_tokens_per_minute is None:
+            return 0.0
+        return min(model_tokens, float(self.model_tokens_per_minute))
+
+
+@frozen
+class Standing:
+    """Levels of a key's buckets and its running requests; a limit that is off has `inf`."""
+
+    requests: float = inf
+    model_tokens: float = inf
+    running: int = 0
+
+
+@frozen
+class Refusal:
+    """Why a request may not go on.
+
+    `kind` is `requests`, `tokens` or `concurrent`, the first that refuses.
+    `wait_s` is when all of them may admit it, as far as is known.
+    """
+
+    kind: str
+    wait_s: float
+
+
+def maybe_refusal(limits: Limits, standing: Standing, reserved: float) -> Refusal | None:
+    """Judge a request that reserves `reserved` model tokens; None admits it."""
+    kind, wait_s = None, 0.0
+    if limits.requests_per_minute is not None and standing.requests + TOLERANCE < 1.0:
+        kind = "requests"
+        wait_s = (1.0 - standing.requests) * 60.0 / limits.requests_per_minute
+    if (
+        limits.model_tokens_per_minute is not None
+        and reserved
+        and standing.model_tokens + TOLERANCE < reserved
+    ):
+        kind = kind or "tokens"
+        missing = reserved - standing.model_tokens
+        wait_s = max(wait_s, missing * 60.0 / limits.model_tokens_per_minute)
+    if limits.concurrent_requests is not None and standing.running >= limits.concurrent_requests:
+        kind = kind or "concurrent"
+        wait_s = wait_s or CONCURRENCY_RETRY_S
+    return Refusal(kind, wait_s) if kind else None

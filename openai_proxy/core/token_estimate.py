@@ -1,0 +1,43 @@
+"""How many model tokens a request may cost, before anybody knows. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BYTES_PER_TOKEN = 4
+_OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+MOST_OUTPUT_TOKENS = 10_000_000
+"""More is a slip of the client's: it must not overflow what counts it."""
+
+
+def estimated_prompt_tokens(size_bytes: int) -> int:
+    """Return the tokens of a JSON body of `size_bytes`: a quarter, at least 1."""
+    return max(1, size_bytes // BYTES_PER_TOKEN)
+
+
+def requested_output_tokens(document: dict[str, Any]) -> int:
+    """Return the output that a request asks for at most, for all its choices; 0 where it says nothing."""
+    most = 0
+    for name in _OUTPUT_LIMITS:
+        value = document.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and value > most:
+            most = int(min(value, MOST_OUTPUT_TOKENS))
+    choices = document.get("n")
+    if isinstance(choices, int) and not isinstance(choices, bool) and 1 < choices <= 128:
+        most *= choices
+    return most
+
+
+def reserved_model_tokens(method: bytes, body: object, document: dict[str, Any] | None) -> int:
+    """Return what to reserve for a request: prompt estimate and asked-for output.
+
+    0 for a request without a body (listing, deleting, a WebSocket). A body
+    that streams through (audio, files) reserves 1: it waits while the key
+    is in debt, and pays what it turns out to use.
+    """
+    if body is None or method in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
+        return 0
+    if not isinstance(body, bytes):
+        return 1
+    output = requested_output_tokens(document) if document else 0
+    return estimated_prompt_tokens(len(body)) + output

@@ -1,0 +1,121 @@
+"""Limits of one process, in its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from attrs import define
+
+from ..core.limits import Limits, Standing, maybe_refusal
+from ..core.token_bucket import TokenBucket
+from .store import Admission
+
+
+@define(slots=True, eq=False)
+class _KeyState:
+    """The buckets and running requests of one key; owned by its store."""
+
+    limits: Limits
+    requests: TokenBucket | None
+    model_tokens: TokenBucket | None
+    running: int = 0
+
+    def idle(self, now: float) -> bool:
+        """Tell whether a fresh state would be the same."""
+        return self.running == 0 and all(
+            bucket is None or bucket.refill(now) >= bucket.capacity
+            for bucket in (self.requests, self.model_tokens)
+        )
+
+    def standing(self, now: float) -> Standing:
+        return Standing(
+            self.requests.refill(now) if self.requests else inf,
+            self.model_tokens.refill(now) if self.model_tokens else inf,
+            self.running,
+        )
+
+
+def _resized(bucket: TokenBucket | None, limit_per_minute: int | None) -> TokenBucket | None:
+    if limit_per_minute is None:
+        return None
+    if bucket is None:
+        return TokenBucket.per_minute(limit_per_minute)
+    if bucket.capacity != limit_per_minute:
+        bucket.resize(limit_per_minute)
+    return bucket
+
+
+class EmbeddedStore:
+    """Buckets in a dict, the longest unused first.
+
+    Every admission drops up to two keys that stand as fresh ones would, so
+    that memory follows the keys of the last minute or so; above `max_keys`
+    the longest unused without running requests go whatever their level.
+    `clock` gives monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], max_keys: int = 100_000) -> None:
+        self._clock = clock
+        self._max_keys = max_keys
+        self._states: dict[str, _KeyState] = {}
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    async def admit(self, key: str, limits: Limits, model_tokens: float, slot: str) -> Admission:
+        now = self._clock()
+        state = self._state(key, limits)
+        reserved = limits.reservation(model_tokens)
+        standing = state.standing(now)
+        admitted = maybe_refusal(limits, standing, reserved) is None
+        if admitted:
+            if state.requests is not None:
+                state.requests.take(1.0, now)
+            if state.model_tokens is not None:
+                state.model_tokens.take(reserved, now)
+            state.running += 1
+        self._tidy(now)
+        return Admission(key, limits, admitted, standing, reserved, slot)
+
+    def finish(self, admission: Admission, model_tokens: float) -> None:
+        state = self._states.get(admission.key)
+        if state is not None:
+            state.running = max(0, state.running - 1)
+        self.settle(admission, model_tokens)
+
+    def settle(self, admission: Admission, model_tokens: float) -> None:
+        """Charge what was used beyond the reservation, or give back the rest."""
+        difference = model_tokens - admission.reserved
+        if difference and admission.limits.model_tokens_per_minute is not None:
+            bucket = self._state(admission.key, admission.limits).model_tokens
+            if bucket is not None:
+                bucket.settle(difference, self._clock())
+
+    def _state(self, key: str, limits: Limits) -> _KeyState:
+        """Return the state of `key`, now the most recently used."""
+        state = self._states.pop(key, None)
+        if state is None:
+            state = _KeyState(
+                limits,
+                _resized(None, limits.requests_per_minute),
+                _resized(None, limits.model_tokens_per_minute),
+            )
+        elif state.limits is not limits:
+            state.limits = limits
+            state.requests = _resized(state.requests, limits.requests_per_minute)
+            state.model_tokens = _resized(state.model_tokens, limits.model_tokens_per_minute)
+        self._states[key] = state
+        return state
+
+    def _tidy(self, now: float) -> None:
+        for _ in range(2):
+            key, state = next(iter(self._states.items()))
+            if state.idle(now) or (len(self._states) > self._max_keys and state.running == 0):
+                del self._states[key]
+                if not self._states:
+                    return
+            elif state.running:
+                self._states[key] = self._states.pop(key)  # look at others next time
+            else:
+                return

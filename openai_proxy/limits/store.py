@@ -1,0 +1,38 @@
+"""What a store of limits does."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import frozen
+
+from ..core.limits import Limits, Standing
+
+
+@frozen
+class Admission:
+    """What a store decided about one request, and what it must give back.
+
+    `admitted` False: nothing was charged. `slot` names the request among
+    the running ones of its key.
+    """
+
+    key: str
+    limits: Limits
+    admitted: bool
+    standing: Standing
+    reserved: float
+    slot: str
+    kept_in: str = "embedded"
+
+
+class LimitStore(Protocol):
+    """Levels of all keys; one decision is atomic: charged in every limit or in none."""
+
+    async def admit(self, key: str, limits: Limits, model_tokens: float, slot: str) -> Admission:
+        """Charge one request of `key` reserving `model_tokens`, or say how things stand."""
+        ...
+
+    def finish(self, admission: Admission, model_tokens: float) -> None:
+        """Free the slot of an admitted request and settle its reservation. Never fails; call once."""
+        ...

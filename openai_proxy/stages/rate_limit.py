@@ -1,0 +1,123 @@
+"""Refuse what goes over the limits of a client key.
+
+Decides with what a store of limits says; adds nothing to the answers of
+admitted requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from twisted.internet.task import deferLater
+
+from ..core.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
+from ..core.exchange import Exchange, Outcome
+from ..core.limits import Limits, maybe_refusal
+from ..core.rate_limit_headers import refusal_headers
+from ..core.token_estimate import reserved_model_tokens
+from ..limits.store import Admission, LimitStore
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+_ERRORS: dict[str, type[RateLimited]] = {
+    "requests": RequestLimitReached,
+    "tokens": TokenLimitReached,
+    "concurrent": ConcurrencyLimitReached,
+}
+
+POLL_S = 0.05
+"""How often a waiting request looks for a free slot."""
+
+
+class Timers(Protocol):
+    """The part of IReactorTime that waiting needs."""
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> Any: ...
+
+
+class RateLimit:
+    """Charge each request to its key before it goes on; settle when its exchange ends.
+
+    `limits` are everybody's, `own` those of single keys by `credential_id`,
+    already laid over everybody's. `max_wait_s` (default 0) is how long a
+    request may wait instead of being refused; `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: LimitStore,
+        limits: Limits,
+        own: Mapping[str, Limits],
+        *,
+        timers: Timers,
+        clock: Callable[[], float],
+        max_wait_s: float = 0.0,
+    ) -> None:
+        self._store = store
+        self._limits = limits
+        self._own = own
+        self._timers = timers
+        self._clock = clock
+        self._max_wait_s = max_wait_s
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        exchange = request.exchange
+        limits = self._own.get(exchange.credential_id, self._limits)
+        if not limits:
+            return await forward(request)
+        admission = await self._admit(request, limits)
+
+        def finish(ended: Exchange) -> None:
+            self._store.finish(admission, used_model_tokens(ended, admission.reserved))
+
+        try:
+            return await forward(request)
+        finally:
+            # registered after the inner stages had their turn: what they do at the end,
+            # completing the usage above all, comes before this reads it
+            if exchange.outcome is None:
+                exchange.on_end(finish)
+            else:
+                finish(exchange)
+
+    async def _admit(self, request: ProxyRequest, limits: Limits) -> Admission:
+        exchange = request.exchange
+        cost = 0
+        if limits.model_tokens_per_minute is not None:
+            cost = reserved_model_tokens(request.method, request.body, request.document)
+        wait_until: float | None = None
+        while True:
+            admission = await self._store.admit(exchange.credential_id, limits, cost, exchange.id)
+            if admission.admitted:
+                return admission
+            refusal = maybe_refusal(limits, admission.standing, admission.reserved)
+            assert refusal is not None
+            if self._max_wait_s:
+                now = self._clock()
+                if wait_until is None:
+                    wait_until = now + self._max_wait_s
+                wait_s = POLL_S if refusal.kind == "concurrent" else refusal.wait_s
+                if now + wait_s <= wait_until:
+                    await deferLater(self._timers, wait_s)  # type: ignore[arg-type]  # only callLater is used
+                    continue
+            exchange.rate_limited = refusal.kind
+            headers = refusal_headers(limits, admission.standing, refusal)
+            raise _ERRORS[refusal.kind](headers=tuple(headers))
+
+
+def used_model_tokens(exchange: Exchange, reserved: float) -> float:
+    """Return what an ended exchange cost.
+
+    The usage where there is one. Nothing for an answer from the cache, an
+    error, or an exchange that no upstream saw. Else (a client that left
+    before the head, a body cut short, an upstream that reports nothing) what
+    was reserved, unless no model was named: such calls cost none.
+    """
+    if exchange.cached:
+        return 0.0
+    if exchange.usage is not None:
+        return float(exchange.usage.total_tokens)
+    if exchange.status is None or exchange.status >= 400:
+        unseen = exchange.outcome is not Outcome.CLIENT_GONE or not exchange.attempts
+        return 0.0 if exchange.status is not None or unseen else reserved
+    return reserved if exchange.model is not None else 0.0

@@ -1,0 +1,178 @@
+"""The limits of a key as its client meets them."""
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.core.errors import ConcurrencyLimitReached, RequestLimitReached, TokenLimitReached
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.core.limits import Limits
+from openai_proxy.limits.embedded import EmbeddedStore
+from openai_proxy.messages import ProxyRequest
+from openai_proxy.stages.rate_limit import RateLimit, used_model_tokens
+
+
+class World:
+    """A stage over an upstream that answers when told, on a clock of its own."""
+
+    def __init__(self, limits, own=None, max_wait_s=0.0):
+        self.clock = Clock()
+        self.store = EmbeddedStore(self.clock.seconds)
+        self.stage = RateLimit(
+            self.store,
+            limits,
+            own or {},
+            timers=self.clock,
+            clock=self.clock.seconds,
+            max_wait_s=max_wait_s,
+        )
+        self.forwarded = []
+
+    def ask(self, key="k", body=b"{}", document=None):
+        """Start a request; return (exchange, deferred of its response)."""
+        exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", credential_id=key)
+        exchange.model = (document or {}).get("model")
+        request = ProxyRequest(
+            method=b"POST", target=b"/x", headers=[], body=body, exchange=exchange, document=document
+        )
+
+        async def forward(request):
+            answer = Deferred()
+            self.forwarded.append(answer)
+            return await answer
+
+        return exchange, Deferred.fromCoroutine(self.stage(request, forward))
+
+    def serve(self, usage=None, **kwargs):
+        """Run one whole exchange; return the error or None."""
+        before = len(self.forwarded)
+        exchange, done = self.ask(**kwargs)
+        if len(self.forwarded) == before:
+            errors = []
+            done.addErrback(lambda f: errors.append(f.value))
+            return errors[0]
+        self.forwarded[-1].callback("response")
+        exchange.status = 200
+        exchange.usage = usage
+        exchange.end(Outcome.COMPLETE, 1.0)
+        return None
+
+
+def test_requests_over_the_limit_are_refused():
+    """The request over the limit gets a 429 that says when to come back."""
+    world = World(Limits(3))
+    assert [world.serve() for _ in range(3)] == [None] * 3
+    error = world.serve()
+    assert type(error) is RequestLimitReached
+    assert (b"retry-after", b"20") in error.headers
+    assert (b"retry-after-ms", b"20000") in error.headers
+    assert len(world.forwarded) == 3
+    world.clock.advance(20)
+    assert world.serve() is None
+
+
+def test_a_key_with_its_own_limit():
+    """A key's own limit stands in place of everybody's."""
+    world = World(Limits(1), {"big": Limits(3)})
+    assert [type(world.serve(key="big")) for _ in range(4)] == [type(None)] * 3 + [RequestLimitReached]
+    assert [type(world.serve()) for _ in range(2)] == [type(None), RequestLimitReached]
+
+
+@pytest.mark.parametrize("how", ["end", "client gone", "failure", "ended before"])
+def test_a_slot_is_freed_however_the_exchange_ends(how):
+    """A slot comes back when the exchange ends, also where its client left."""
+    world = World(Limits(None, None, 1))
+    exchange, done = world.ask()
+    assert type(world.serve()) is ConcurrencyLimitReached
+    if how == "end":
+        world.forwarded[-1].callback("response")
+        assert type(world.serve()) is ConcurrencyLimitReached
+    elif how == "client gone":
+        done.cancel()
+    elif how == "failure":
+        world.forwarded[-1].errback(ValueError())
+    else:
+        exchange.end(Outcome.CLIENT_GONE, 1.0)
+        done.cancel()
+    done.addErrback(lambda _: None)
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert world.serve() is None
+
+
+def test_used_tokens_are_charged():
+    """Once responses used the tokens up, the next request is refused."""
+    world = World(Limits(None, 100))
+    asked = {"model": "m", "max_tokens": 5}
+    assert world.serve(document=asked, usage=Usage(40, 40)) is None
+    assert world.serve(document=asked, usage=Usage(40, 40)) is None
+    error = world.serve(document=asked)
+    assert type(error) is TokenLimitReached
+    assert error.type == "tokens"
+    headers = dict(error.headers)
+    assert headers[b"x-ratelimit-limit-tokens"] == b"100"
+    assert headers[b"x-ratelimit-remaining-tokens"] == b"0"
+
+
+def test_usage_completed_by_an_inner_stage_at_the_end_is_seen():
+    """Usage that is known only when the exchange ends is what is charged."""
+    world = World(Limits(None, 100))
+    exchange, _ = world.ask(document={"model": "m"})
+    exchange.on_end(lambda e: setattr(e, "usage", Usage(100, 50)))
+    world.forwarded[-1].callback("response")
+    exchange.status = 200
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert type(world.serve()) is TokenLimitReached
+
+
+def test_a_short_wait_instead_of_a_refusal():
+    """Where waiting is allowed, a request that is admitted soon waits."""
+    world = World(Limits(60, None, None), max_wait_s=2.0)
+    for _ in range(60):
+        world.serve()
+    world.ask()
+    assert len(world.forwarded) == 60
+    world.clock.advance(1.0)
+    assert len(world.forwarded) == 61
+
+
+def test_a_wait_for_a_slot_ends_when_one_is_free_or_time_is_up():
+    """A request waits for a slot as long as allowed, then is refused; its client may leave meanwhile."""
+    world = World(Limits(None, None, 1), max_wait_s=1.0)
+    exchange, _ = world.ask()
+    world.ask()
+    _, third = world.ask()
+    third.cancel()
+    third.addErrback(lambda _: None)
+    world.clock.pump([0.05] * 5)
+    assert len(world.forwarded) == 1
+    exchange.end(Outcome.COMPLETE, 1.0)
+    world.forwarded[-1].callback("response")
+    world.clock.pump([0.05] * 2)
+    assert len(world.forwarded) == 2
+    _, fourth = world.ask()
+    errors = []
+    fourth.addErrback(lambda f: errors.append(type(f.value)))
+    world.clock.pump([0.05] * 21)
+    assert errors == [ConcurrencyLimitReached]
+    assert world.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"status": 200, "model": "m", "usage": Usage(3, 4)}, 7.0),
+        ({"status": 200, "model": "m"}, 10.0),
+        ({"status": 200}, 0.0),
+        ({"status": 200, "model": "m", "cached": True, "usage": Usage(3, 4)}, 0.0),
+        ({"status": 500, "model": "m", "attempts": 1}, 0.0),
+        ({"outcome": Outcome.CLIENT_GONE, "model": "m", "attempts": 1}, 10.0),
+        ({"outcome": Outcome.CLIENT_GONE, "model": "m"}, 0.0),
+        ({"outcome": Outcome.UPSTREAM_ERROR, "model": "m", "attempts": 3}, 0.0),
+    ],
+)
+def test_what_an_exchange_cost(fields, expected):
+    """Usage where there is one, the reservation where tokens may have flowed, else nothing."""
+    exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x")
+    for name, value in fields.items():
+        setattr(exchange, name, value)
+    assert expected == used_model_tokens(exchange, 10.0)
