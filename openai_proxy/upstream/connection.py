@@ -308,11 +308,12 @@ class UpstreamConnection(TwistedProtocol):
                     "The upstream sent interim answers nobody asked for.", kind="protocol"
                 )
             return
+        if self._parser.get_http_version() not in ("1.1", "1.0"):
+            self._error = UpstreamProtocolError(kind="protocol")
+            return
         self._status = status
         self._head_done = True
         self._bodiless = self._is_head or status in (204, 304)
-        if self._parser.get_http_version() not in ("1.1", "1.0"):
-            self._error = UpstreamProtocolError(kind="protocol")
         if self._bodiless:
             # llhttp would wait for a HEAD's body: what it thinks of keep-alive does not count.
             self._keep_alive = self._parser.get_http_version() == "1.1"
@@ -334,7 +335,7 @@ class UpstreamConnection(TwistedProtocol):
     def _dispatch(self) -> None:
         """Pass on what this read brought: an error, the head, body bytes, the end."""
         error = self._error
-        if error is not None:
+        if error is not None and (self._response is not None or not self._head_done):
             self._fail(error)
             return
         response = self._response
@@ -357,7 +358,9 @@ class UpstreamConnection(TwistedProtocol):
                 self._parts = []
                 response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
             waiting.callback(response)
-            if not response.taken and self._response is response:
+            if error is not None:
+                self._fail(error)  # inside the body that came in the same read
+            elif not response.taken and self._response is response:
                 self.pause_reading()
         elif parts:
             self._parts = []

@@ -253,17 +253,23 @@ class ProxyChannel(HTTPChannel):
             return None  # bytes behind the last request of the connection: nobody asked for them
         if self._queue and not self._queue[-1].head.keep_alive and self._receiving is None:
             return None
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and _UNKNOWN_METHOD.match(
-            data.partition(b"\n")[0]
+        if self._receiving is None and self._head_is_too_large():
+            return HeadersTooLarge()
+        if (
+            isinstance(error, httptools.HttpParserInvalidMethodError)
+            and self._head_bytes == len(data)
+            and not self._queue
+            and _UNKNOWN_METHOD.match(data.partition(b"\n")[0])
         ):
             return MethodNotAllowed(API_METHODS)
         return MalformedRequest()
 
+    def _head_is_too_large(self) -> bool:
+        return self._head_bytes - len(self._target) - 32 > self.limits.header_bytes
+
     def _check_unfinished_head(self) -> None:
-        if len(self._target) > self.limits.target_bytes:
-            self._broken = URITooLong()
-        elif self._head_bytes > self.limits.target_bytes + self.limits.header_bytes:
-            self._broken = HeadersTooLarge() if self._pairs or self._target else URITooLong()
+        if self._head_is_too_large():
+            self._broken = HeadersTooLarge()
 
     def _check_chunk_overhead(self) -> None:
         receiving = self._receiving
@@ -419,8 +425,9 @@ class ProxyChannel(HTTPChannel):
         else:
             self._wait(Waiting.RESPONSE)
         self.current = request = self.site.make_request(self, incoming)
-        if self.refusal is not None:
-            request.refuse(self.refusal)
+        refusal = self.refusal or (self._broken if incoming is self._receiving else None)
+        if refusal is not None:
+            request.refuse(refusal)
         else:
             request.process()
 
