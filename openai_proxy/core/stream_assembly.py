@@ -1,0 +1,186 @@
+"""Put a stream's events together into what a plain call would have returned.
+
+For chat completions, completions and responses. Takes decoded events,
+holds their text once, and gives None for what it does not know: then the
+events themselves are the record. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+# Members that name something: repeated, not continued, from chunk to chunk.
+_NAMES = frozenset(("id", "type", "role", "name", "object", "finish_reason", "model", "status"))
+_TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed"))
+
+
+def assemble(events: Sequence[Any]) -> dict[str, Any] | None:
+    """Return the object that these events stream, or None where they do not fit together.
+
+    `events` are the decoded data of each event, without `[DONE]`. A stream
+    that was cut gives what had come by then. O(n) over the stream.
+    """
+    if not events or not all(isinstance(event, dict) for event in events):
+        return None
+    try:
+        if any(str(event.get("type", "")).startswith("response.") for event in events):
+            return _assemble_response(events)
+        if any(isinstance(event.get("choices"), list) for event in events):
+            return _assemble_choices(events)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):  # members of unexpected types
+        return None
+    return None
+
+
+class _Text:
+    """A string that grows: pieces are joined once, at the end."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, first: str) -> None:
+        self.pieces = [first]
+
+
+class _Indexed:
+    """A list whose items arrive in pieces, each with its index."""
+
+    __slots__ = ("items",)
+
+    def __init__(self) -> None:
+        self.items: dict[int, dict[str, Any]] = {}
+
+    def add(self, piece: dict[str, Any]) -> None:
+        index = piece["index"]
+        rest = {key: value for key, value in piece.items() if key != "index"}
+        _merge(self.items.setdefault(index, {}), rest)
+
+
+def _merge(target: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Add a delta's members: text is continued, lists go on, all else is the newest."""
+    for key, value in delta.items():
+        old = target.get(key)
+        if value is None:
+            target.setdefault(key, None)
+        elif isinstance(value, str):
+            if key in _NAMES:
+                target[key] = value or old
+            elif isinstance(old, _Text):
+                old.pieces.append(value)
+            else:
+                target[key] = _Text(value)
+        elif isinstance(value, dict):
+            if not isinstance(old, dict):
+                old = target[key] = {}
+            _merge(old, value)
+        elif isinstance(value, list):
+            target[key] = _merge_list(old, value)
+        else:
+            target[key] = value
+
+
+def _merge_list(old: Any, pieces: list[Any]) -> Any:
+    if pieces and all(isinstance(piece, dict) and type(piece.get("index")) is int for piece in pieces):
+        if not isinstance(old, _Indexed):
+            old = _Indexed()
+        for piece in pieces:
+            old.add(piece)
+        return old
+    if isinstance(old, list):
+        old.extend(pieces)
+        return old
+    return old if isinstance(old, _Indexed) else list(pieces)
+
+
+def _finished(value: Any) -> Any:
+    """Return `value` with every growing part replaced by plain JSON."""
+    if isinstance(value, _Text):
+        return "".join(value.pieces)
+    if isinstance(value, _Indexed):
+        return [_finished(value.items[index]) for index in sorted(value.items)]
+    if isinstance(value, dict):
+        return {key: _finished(item) for key, item in value.items()}
+    return value
+
+
+# ---- chat/completions and completions
+
+
+def _assemble_choices(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    whole: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    for event in events:
+        for key, value in event.items():
+            if key != "choices" and (value is not None or key not in whole) and key != "obfuscation":
+                whole[key] = value
+        for choice in event.get("choices") or ():
+            index = choice.get("index") or 0
+            _add_choice(choices.setdefault(int(index), {"index": index}), choice)
+    if whole.get("object") == "chat.completion.chunk":
+        whole["object"] = "chat.completion"
+    usage = whole.pop("usage", None)
+    whole["choices"] = [_finished(choices[index]) for index in sorted(choices)]
+    if usage is not None:
+        whole["usage"] = usage
+    return whole
+
+
+def _add_choice(target: dict[str, Any], choice: dict[str, Any]) -> None:
+    for key, value in choice.items():
+        if key == "index":
+            continue
+        if key == "delta":
+            message = target.setdefault("message", {"role": "assistant", "content": None})
+            _merge(message, value or {})
+        else:
+            _merge(target, {key: value})
+
+
+# ---- responses
+
+
+def _assemble_response(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    whole: dict[str, Any] | None = None
+    items: dict[int, dict[str, Any]] = {}
+    for event in events:
+        kind = str(event.get("type", ""))
+        if isinstance(event.get("response"), dict):
+            whole = event["response"]
+            if kind in _TERMINAL:
+                return whole
+        elif kind in ("response.output_item.added", "response.output_item.done"):
+            items[int(event["output_index"])] = dict(event["item"])
+        elif kind.endswith(".delta") and isinstance(event.get("delta"), str):
+            _continue_item(items.setdefault(int(event.get("output_index") or 0), {}), kind, event)
+    if whole is None:
+        return None
+    return {**whole, "output": [_finished(items[index]) for index in sorted(items)]}
+
+
+_GROWING = {
+    "response.function_call_arguments.delta": "arguments",
+    "response.custom_tool_call_input.delta": "input",
+    "response.mcp_call_arguments.delta": "arguments",
+    "response.code_interpreter_call_code.delta": "code",
+}
+_PARTS = {
+    "response.output_text.delta": ("content", "output_text", "text"),
+    "response.refusal.delta": ("content", "refusal", "refusal"),
+    "response.reasoning_text.delta": ("content", "reasoning_text", "text"),
+    "response.reasoning_summary_text.delta": ("summary", "summary_text", "text"),
+}
+
+
+def _continue_item(item: dict[str, Any], kind: str, event: dict[str, Any]) -> None:
+    delta = event["delta"]
+    if kind in _GROWING:
+        name = _GROWING[kind]
+        if not isinstance(item.get(name), _Text):
+            item[name] = _Text("")
+        item[name].pieces.append(delta)
+    elif kind in _PARTS:
+        place, part_type, member = _PARTS[kind]
+        if not isinstance(item.get(place), _Indexed):
+            item[place] = _Indexed()
+        index = event.get("summary_index" if place == "summary" else "content_index") or 0
+        item[place].add({"index": int(index), "type": part_type, member: delta})

@@ -1,0 +1,146 @@
+"""Streams are put together as the plain call would have answered."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.core.stream_assembly import assemble
+
+
+def chunk(delta, finish=None, index=0, **top):
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        **top,
+    }
+
+
+def test_chat_text_and_usage():
+    """Text, finish reason and usage stand where the plain answer has them."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+    events = [
+        chunk({"role": "assistant", "content": ""}, usage=None),
+        chunk({"content": "Hel"}),
+        chunk({"content": "lo"}),
+        chunk({}, "stop"),
+        {
+            "id": "c1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [],
+            "usage": usage,
+        },
+    ]
+    assert assemble(events) == {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}
+        ],
+        "usage": usage,
+    }
+
+
+def test_tool_calls_in_pieces():
+    """Arguments that arrive in pieces of several calls are whole."""
+
+    def call(index, **fields):
+        return chunk({"tool_calls": [{"index": index, **fields}]})
+
+    events = [
+        call(0, id="a", type="function", function={"name": "f", "arguments": ""}),
+        call(1, id="b", type="function", function={"name": "g", "arguments": "{"}),
+        call(0, function={"arguments": '{"x"'}),
+        call(1, function={"arguments": "}"}),
+        call(0, function={"arguments": ":1}"}),
+    ]
+    message = assemble(events)["choices"][0]["message"]
+    assert message["content"] is None
+    assert message["tool_calls"] == [
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}},
+        {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+    ]
+
+
+def test_several_choices_and_logprobs():
+    """Choices that arrive mixed come apart again."""
+    events = [chunk({"content": "b"}, index=1), chunk({"content": "a"}), chunk({"content": "B"}, index=1)]
+    for event, token in zip(events, "bab", strict=True):
+        event["choices"][0]["logprobs"] = {"content": [{"token": token}]}
+    choices = assemble(events)["choices"]
+    assert [choice["message"]["content"] for choice in choices] == ["a", "bB"]
+    assert choices[1]["logprobs"] == {"content": [{"token": "b"}, {"token": "b"}]}
+
+
+def test_completions():
+    """The older completions stream has text instead of deltas."""
+    events = [
+        {"object": "text_completion", "choices": [{"index": 0, "text": "a", "finish_reason": None}]},
+        {"object": "text_completion", "choices": [{"index": 0, "text": "b", "finish_reason": "stop"}]},
+    ]
+    assert assemble(events) == {
+        "object": "text_completion",
+        "choices": [{"index": 0, "text": "ab", "finish_reason": "stop"}],
+    }
+
+
+def test_response_is_that_of_its_last_event():
+    """The responses API sends the whole object at the end."""
+    done = {"id": "r", "status": "completed", "output": [1]}
+    events = [
+        {"type": "response.created", "response": {"id": "r", "status": "in_progress"}},
+        {"type": "response.completed", "response": done},
+    ]
+    assert assemble(events) == done
+
+
+def test_cut_response_keeps_what_came():
+    """A response cut in the middle shows the text so far."""
+    events = [
+        {"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}},
+        {"type": "response.output_item.added", "output_index": 0, "item": {"type": "message", "content": []}},
+        {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "Hel"},
+        {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "lo"},
+        {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": "{}"},
+    ]
+    assert assemble(events)["output"] == [
+        {"type": "message", "content": [{"type": "output_text", "text": "Hello"}]},
+        {"arguments": "{}"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "events", [[], ["x"], [[1, 2]], [{"type": "transcript.text.delta"}], [{"choices": [1]}], [{"choices": 1}]]
+)
+def test_unknown_streams_are_left_alone(events):
+    """What does not fit together is None, never an error."""
+    assert assemble(events) is None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "delta", "index", "type", "response", "item", "output_index", "content"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.lists(json_values, max_size=5))
+def test_any_json_is_survived(events):
+    """No stream of any upstream can crash the log."""
+    assemble(events)
