@@ -1,0 +1,76 @@
+"""Refuse a model that the client's key may not use.
+
+Stands where the body has been read, and so apart from `tenants`.
+"""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import unquote_to_bytes
+
+from ..core.errors import ModelNotAllowed
+from ..core.json_members import iter_members
+from ..core.keyring import Keyring
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+_MODELS = b"/models/"
+
+
+class AllowModels:
+    """Check the model named by a request against its key's allow-list.
+
+    The model stands in the JSON body, in the query (`/realtime?model=`) or
+    in the path (`/models/<name>`). A key with an allow-list may not send a
+    body in which a model can not be read: a multipart form, audio or
+    compressed JSON may name any. So may a WebSocket whose query names none. Bodies of requests that have none to name,
+    as listing the models, pass.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        name = request.exchange.key
+        entry = self._keyring.named(name) if name is not None else None
+        if entry is None or entry.models is None:
+            return await forward(request)
+        models = named_models(request)
+        if models is None or not all(entry.allows(model) for model in models):
+            raise ModelNotAllowed(param="model")
+        return await forward(request)
+
+
+def named_models(request: ProxyRequest) -> list[str] | None:
+    """Return the models that `request` names, possibly none; None where they can not be read."""
+    path, _, query = request.target.partition(b"?")
+    models = [
+        _text(value.replace(b"+", b" "))
+        for name, _, value in (item.partition(b"=") for item in query.split(b"&"))
+        if unquote_to_bytes(name) == b"model"
+    ]
+    if path.startswith(_MODELS):
+        models.append(_text(path[len(_MODELS) :]))
+    if request.document is not None:
+        for model in _body_models(request):
+            if not isinstance(model, str):
+                return None
+            models.append(model)
+    elif request.body or (request.upgrade and not models):
+        return None
+    return models
+
+
+def _body_models(request: ProxyRequest) -> list[object]:
+    """Return the value of every `model` member: of a doubled one an upstream may take either."""
+    document, body = request.document, request.body
+    if document is None or "model" not in document:
+        return []
+    if not isinstance(body, bytes) or (body.count(b'"model"') == 1 and b"\\u" not in body):
+        return [document["model"]]
+    start = len(body) - len(body.lstrip(b" \t\r\n"))
+    spans = [span for name, span in iter_members(body, start) if name == "model"]
+    return [json.loads(body[first:end]) for first, end in spans]
+
+
+def _text(quoted: bytes) -> str:
+    return unquote_to_bytes(quoted).decode("utf-8", "replace")
