@@ -1,0 +1,195 @@
+"""Body filters that take the thoughts out of a chat's answer.
+
+One for event streams, one for whole documents; both satisfy the
+`BodyFilter` protocol. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .documents import maybe_object
+from .json_members import Edit, splice
+from .sse import SSEBlock, SSEDecoder, with_data
+from .think import ThinkRule, ThinkSplitter
+from .think_rewrite import (
+    REASONING,
+    TextField,
+    chat_chunk,
+    document_fields,
+    snapshot_fields,
+    text_delta,
+    whole_text_edits,
+)
+
+DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
+"""Larger answers pass as they are."""
+EVENT_LIMIT_BYTES = 4 * 1024 * 1024
+"""Larger events pass as they are; the last event of a Responses stream repeats the whole answer."""
+
+_RESPONSE_ENDS = frozenset(("response.completed", "response.incomplete", "response.failed"))
+
+
+def _may_hold(data: bytes, first_byte: bytes) -> bool:
+    """Whether `data` may have a start tag, plain or escaped; a byte search instead of a parse."""
+    return first_byte in data or b"\\" in data
+
+
+class ThinkStreamFilter:
+    """Take the thoughts out of an event stream, per choice or output text.
+
+    Chunks of chat completions and events of the Responses API; whatever
+    else comes passes byte for byte, and so does every event whose text
+    does not change. Of a changed event only the string changes. What
+    begins like a tag and is none is released before its choice finishes:
+    in the finishing chunk where that has a delta, else in an event of its
+    own. A block that never closes takes the rest of its choice with it.
+    """
+
+    transparent = False
+
+    def __init__(self, rule: ThinkRule, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
+        self._rule = rule
+        self._first_byte = rule.start_tag.encode()[:1]
+        self._decoder = SSEDecoder(limit_bytes)
+        self._splitters: dict[object, ThinkSplitter] = {}
+        self._sources: dict[object, dict[str, Any]] = {}
+        """The event that gave what a splitter holds, by the splitter's key."""
+        self._busy = False
+
+    def feed(self, data: bytes) -> bytes:
+        blocks = self._decoder.feed(data)
+        return b"".join([block.raw if block.data is None else self._event(block) for block in blocks])
+
+    def finish(self) -> bytes:
+        rest = b"".join([self._event(block) for block in self._decoder.finish()])
+        released = self._release_all()
+        if rest and released:
+            rest += b"\n" if rest.endswith((b"\n", b"\r")) else b"\n\n"
+        return rest + released
+
+    def _event(self, block: SSEBlock) -> bytes:
+        data = block.data
+        if data is None or not (self._busy or _may_hold(data, self._first_byte)):
+            return block.raw
+        event = maybe_object(data)
+        if event is None:
+            return self._release_all() + block.raw if data.strip() == b"[DONE]" else block.raw
+        extra, edits = self._chat(data, event) if "choices" in event else self._response(data, event)
+        self._busy = not all(splitter.idle for splitter in self._splitters.values())
+        return extra + (with_data(block.raw, splice(data, edits)) if edits else block.raw)
+
+    def _chat(self, data: bytes, chunk: dict[str, Any]) -> tuple[bytes, list[Edit]]:
+        extra, edits = b"", list[Edit]()
+        choices = chunk["choices"] if isinstance(chunk["choices"], list) else []
+        for number, choice in enumerate(choices):
+            if not isinstance(choice, dict):
+                continue
+            index = choice.get("index", number)
+            delta = choice.get("delta")
+            content = delta.get("content") if isinstance(delta, dict) else None
+            text = content if isinstance(content, str) else None
+            visible, thoughts = self._feed(
+                ("chat", repr(index)), text, chunk, bool(choice.get("finish_reason"))
+            )
+            if isinstance(delta, dict):
+                found = TextField(("choices", number, "delta"), "content", text, delta)
+                edits += found.edits(data, visible, thoughts)
+            elif visible or thoughts:
+                extra += chat_chunk(chunk, index, visible, thoughts)
+        return extra, edits
+
+    def _response(self, data: bytes, event: dict[str, Any]) -> tuple[bytes, list[Edit]]:
+        kind = event.get("type")
+        key = ("text", repr((event.get("output_index"), event.get("content_index"))))
+        if kind == "response.output_text.delta":
+            text = event.get("delta")
+            if not isinstance(text, str):
+                return b"", []
+            visible, thoughts = self._feed(key, text, event, finishes=False)
+            return b"", TextField((), "delta", text, event).edits(data, visible, thoughts)
+        extra = b""
+        if kind == "response.output_text.done":
+            extra = self._release(key)
+            self._splitters.pop(key, None)
+        elif kind in _RESPONSE_ENDS:
+            extra = self._release_all()
+        return extra, whole_text_edits(data, snapshot_fields(event), self._rule)
+
+    def _feed(self, key: object, text: str | None, source: dict[str, Any], finishes: bool) -> tuple[str, str]:
+        """Return (visible, thoughts to show) that the text with this key gives now."""
+        splitter = self._splitters.get(key)
+        if splitter is None:
+            if text is None:
+                return "", ""
+            rule = self._rule
+            splitter = self._splitters[key] = ThinkSplitter(rule.start_tag, rule.end_tag, rule.trim)
+        visible, thoughts = splitter.feed(text) if text is not None else ("", "")
+        if finishes:
+            last_visible, last_thoughts = splitter.finish()
+            visible += last_visible
+            thoughts += last_thoughts
+        if splitter.held:
+            self._sources[key] = source
+        else:
+            self._sources.pop(key, None)
+        return visible, thoughts if self._rule.mode == REASONING else ""
+
+    def _release(self, key: object) -> bytes:
+        """Return an event with what the splitter holds, or nothing."""
+        source = self._sources.pop(key, None)
+        if source is None:
+            return b""
+        visible, thoughts = self._splitters[key].finish()
+        thoughts = thoughts if self._rule.mode == REASONING else ""
+        if not visible and not thoughts:
+            return b""
+        if "choices" not in source:
+            return text_delta(source, visible, thoughts)
+        return chat_chunk(source, _index_of(key, source), visible, thoughts)
+
+    def _release_all(self) -> bytes:
+        return b"".join([self._release(key) for key in list(self._sources)])
+
+
+def _index_of(key: object, source: dict[str, Any]) -> Any:
+    for number, choice in enumerate(source["choices"]):
+        index = choice.get("index", number) if isinstance(choice, dict) else number
+        if ("chat", repr(index)) == key:
+            return index
+    return 0
+
+
+class ThinkDocumentFilter:
+    """Take the thoughts out of one JSON document.
+
+    Nothing goes on before the document is whole; one above `limit_bytes`
+    passes as it is. All bytes but the changed strings stay.
+    """
+
+    transparent = False
+
+    def __init__(self, rule: ThinkRule, limit_bytes: int = DOCUMENT_LIMIT_BYTES) -> None:
+        self._rule = rule
+        self._left = limit_bytes
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        self._parts.append(data)
+        return b"" if self._left >= 0 else self._take()
+
+    def finish(self) -> bytes:
+        body = self._take()
+        if self._left < 0 or not _may_hold(body, self._rule.start_tag.encode()[:1]):
+            return body
+        document = maybe_object(body)
+        if document is None:
+            return body
+        edits = whole_text_edits(body, document_fields(document), self._rule)
+        return splice(body, edits) if edits else body
+
+    def _take(self) -> bytes:
+        body = b"".join(self._parts)
+        self._parts.clear()
+        return body

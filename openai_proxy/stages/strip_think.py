@@ -1,0 +1,80 @@
+"""Take the models' thoughts out of chat answers, or move them aside.
+
+Only chat completions and Responses API requests whose model has a rule
+change: they ask the upstream for an answer without compression, and a 200
+that comes so gets a filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from ..core.think import ThinkRule
+from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
+from ..messages import BodyFilter, Forward, HeaderPairs, ProxyRequest, ProxyResponse
+
+_ENDPOINTS = frozenset(("chat/completions", "responses"))
+
+
+class StripThink:
+    """Apply `rule`, or the first of `models` (glob of the model's name, its rule) that matches."""
+
+    def __init__(self, rule: ThinkRule, models: Sequence[tuple[str, ThinkRule]] = ()) -> None:
+        self._rule = rule
+        self._models = tuple(models)
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        if request.method != b"POST" or request.upgrade or request.exchange.endpoint not in _ENDPOINTS:
+            return await forward(request)
+        rule = self._find(request)
+        if not rule.active:
+            return await forward(request)
+        response = await forward(request.evolve(headers=_ask_identity(request.headers)))
+        body_filter = _choose(rule, response)
+        if body_filter is None:
+            return response
+        return response.evolve(filters=(*response.filters, body_filter))
+
+    def _find(self, request: ProxyRequest) -> ThinkRule:
+        if self._models:
+            named = (request.document or {}).get("model")
+            model = named if isinstance(named, str) else request.exchange.model or ""
+            for pattern, rule in self._models:
+                if fnmatchcase(model, pattern):
+                    return rule
+        return self._rule
+
+
+def _choose(rule: ThinkRule, response: ProxyResponse) -> BodyFilter | None:
+    """Return a filter that fits the response, None where it passes as it is."""
+    if response.status != 200:
+        return None
+    media_type = b""
+    for name, value in response.headers:
+        match name.lower():
+            case b"content-type":
+                media_type = value.partition(b";")[0].strip().lower()
+            case b"content-encoding" if value.strip().lower() not in (b"", b"identity"):
+                return None
+    match media_type:
+        case b"text/event-stream":
+            return ThinkStreamFilter(rule)
+        case b"application/json":
+            return ThinkDocumentFilter(rule)
+    return None
+
+
+def _ask_identity(headers: HeaderPairs) -> HeaderPairs:
+    """Return the header lines with one `Accept-Encoding: identity`, in the place of the client's."""
+    asked: HeaderPairs = []
+    found = False
+    for name, value in headers:
+        if name.lower() != b"accept-encoding":
+            asked.append((name, value))
+        elif not found:
+            found = True
+            asked.append((name, b"identity"))
+    if not found:
+        asked.append((b"Accept-Encoding", b"identity"))
+    return asked

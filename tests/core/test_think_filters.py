@@ -1,0 +1,262 @@
+"""Thoughts leave streams and documents; every other byte stays."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.core.think import ThinkRule, split_text
+from openai_proxy.core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
+
+STRIP = ThinkRule("strip")
+MOVE = ThinkRule("reasoning_content")
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(delta, finish=None, index=0, **more):
+    if isinstance(delta, str):
+        delta = {"content": delta}
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        **more,
+    }
+
+
+def encode(event, **style):
+    return b"data: " + json.dumps(event, **style).encode() + b"\n\n"
+
+
+def run(body_filter, *pieces):
+    return b"".join([body_filter.feed(piece) for piece in pieces]) + body_filter.finish()
+
+
+def decoded(stream):
+    found = []
+    for block in stream.decode().replace("\r\n", "\n").split("\n\n"):
+        data = [line[5:] for line in block.split("\n") if line.startswith("data:")]
+        if data and data[0].strip() != "[DONE]":
+            found.append(json.loads("\n".join(data)))
+    return found
+
+
+def text_of(stream, index=0, name="content"):
+    return "".join(
+        choice["delta"].get(name) or ""
+        for event in decoded(stream)
+        for choice in event["choices"]
+        if choice["index"] == index and "delta" in choice
+    )
+
+
+pieces = st.lists(
+    st.sampled_from(
+        ["<think>", "</think>", "<thi", "nk>", "<", "/", "a", "é😀", " ", '"\\', "\n", "</th", "ink>"]
+    ),
+    max_size=8,
+)
+cuts = st.lists(st.integers(0, 5000), max_size=8)
+modes = st.sampled_from([STRIP, MOVE, ThinkRule("strip", trim=True)])
+
+
+@given(pieces, pieces, cuts, modes, st.booleans())
+def test_any_split_gives_the_reference(first, second, marks, rule, ascii_only):
+    """Two interleaved choices, cut anywhere: each reads as its whole text without its thoughts."""
+    events = []
+    for number in range(max(len(first), len(second))):
+        for index, texts in enumerate((first, second)):
+            if number < len(texts):
+                events.append(encode(chunk(texts[number], index=index), ensure_ascii=ascii_only))
+    events += [encode(chunk({}, "stop")), encode(chunk({}, "stop", index=1)), DONE]
+    stream = b"".join(events)
+    whole = run(ThinkStreamFilter(rule), stream)
+    at = sorted({0, len(stream), *(mark % len(stream) for mark in marks)})
+    assert run(ThinkStreamFilter(rule), *(stream[a:b] for a, b in pairwise(at))) == whole
+    assert run(ThinkStreamFilter(rule), *(stream[i : i + 1] for i in range(len(stream)))) == whole
+    for index, texts in enumerate((first, second)):
+        visible, thoughts = split_text("".join(texts), rule)
+        assert text_of(whole, index) == visible
+        assert text_of(whole, index, "reasoning_content") == (thoughts if rule is MOVE else "")
+    assert len(decoded(whole)) == len(decoded(stream))
+
+
+def test_untouched_events_pass_byte_for_byte():
+    """Odd spacing, comments, line ends, tool calls and what is no JSON stay as sent, in the same read."""
+    call = {"tool_calls": [{"function": {"arguments": '{"html":"<think>keep</think>"}'}}]}
+    stream = b"".join(
+        [
+            b": ping\n\n",
+            b'data:{ "choices" :[ {"delta":{"content": "a\\u003cb < c"}, "index":0} ],"x":1.0}\r\n\r\n',
+            encode(chunk(call)),
+            b"event: odd\nid: 1\ndata: <think>\n\n",
+            b'data: {"choices":[],"usage":{"t":1}}\n\n',
+            DONE,
+        ]
+    )
+    body_filter = ThinkStreamFilter(STRIP)
+    assert body_filter.feed(stream) == stream
+    assert body_filter.finish() == b""
+
+
+def test_only_the_content_of_a_touched_event_changes():
+    """Unknown members, spacing, number forms and the event's other lines stay."""
+    stream = (
+        b'id: 7\r\ndata: {"choices": [ { "index" : 0, "delta": {"content": '
+        b'"\\u003cthink\\u003ex</think>hey", "n":1.0e0 } } ],"obfuscation":"zz" }\r\n\r\n'
+    )
+    wanted = stream.replace(b"\\u003cthink\\u003ex</think>hey", b"hey")
+    assert run(ThinkStreamFilter(STRIP), stream) == wanted
+
+
+def test_a_partial_tag_is_released_by_the_finish():
+    """What began like a tag comes out in the finishing chunk of its own choice."""
+    stream = encode(chunk("a<thi")) + encode(chunk("b<", index=1)) + encode(chunk({}, "stop", index=1))
+    found = decoded(run(ThinkStreamFilter(STRIP), stream + encode(chunk({}, "length"))))
+    assert [event["choices"][0]["delta"] for event in found] == [
+        {"content": "a"},
+        {"content": "b"},
+        {"content": "<"},
+        {"content": "<thi"},
+    ]
+
+
+@pytest.mark.parametrize("tail", [DONE, b"", b": end\n\n", b"data: [DONE]"])
+def test_a_partial_tag_is_released_by_the_end(tail):
+    """Without a finishing chunk it comes in one of its own, before [DONE]."""
+    out = run(ThinkStreamFilter(STRIP), encode(chunk("a<thi", index=3)) + tail)
+    assert text_of(out, 3) == "a<thi"
+    assert decoded(out)[-1]["id"] == "c1"
+    if b"[DONE]" in tail:
+        assert out.endswith(tail)
+
+
+def test_a_finish_without_delta_gets_an_event_before_it():
+    """A finishing chunk that has no delta stays as it is."""
+    last = encode({"choices": [{"index": 0, "finish_reason": "stop"}]})
+    out = run(ThinkStreamFilter(STRIP), encode(chunk("a<")) + last)
+    assert out.endswith(last)
+    assert decoded(out)[-2]["choices"][0]["delta"] == {"content": "<"}
+
+
+def test_an_unclosed_block_is_dropped_and_the_finish_passes():
+    """A block that never closes takes the rest of its choice; the finish and usage stay."""
+    last = encode(chunk({}, "stop")) + encode({"choices": [], "usage": {}}) + DONE
+    out = run(ThinkStreamFilter(STRIP), encode(chunk("a<think>b")) + encode(chunk("c</th")) + last)
+    assert text_of(out) == "a"
+    assert out.endswith(last)
+
+
+def test_reasoning_content_is_added_to():
+    """Thoughts move beside the content, after those the upstream put there itself."""
+    delta = {"content": "<think>b</think>c", "reasoning_content": "a"}
+    (event,) = decoded(run(ThinkStreamFilter(MOVE), encode(chunk(delta))))
+    assert event["choices"][0]["delta"] == {"content": "c", "reasoning_content": "ab"}
+
+
+def test_half_characters_survive():
+    """A surrogate pair cut between two deltas is put together by the client as before."""
+    stream = encode(chunk("<think>x</think>\ud83d")) + encode(chunk("\ude00"))
+    assert json.loads(json.dumps(text_of(run(ThinkStreamFilter(STRIP), stream)))) == "\U0001f600"
+
+
+def test_large_events_pass():
+    """An event above the limit is not looked at, and those after it are."""
+    big, small = encode(chunk("<think>x</think>" + "y" * 500)), encode(chunk("<think>x</think>ok"))
+    out = run(
+        ThinkStreamFilter(STRIP, limit_bytes=400), *(big[i : i + 50] for i in range(0, len(big), 50)), small
+    )
+    assert out == big + encode(chunk("ok"))
+
+
+def response_event(kind, **members):
+    return f"event: {kind}\n".encode() + encode({"type": kind, "sequence_number": 5, **members})
+
+
+def test_responses_stream():
+    """Deltas lose the thoughts, and so does every event that repeats the whole text."""
+    text = "<think>x</think>answer<"
+    where = {"item_id": "i", "output_index": 0, "content_index": 0}
+    part = {"type": "output_text", "text": text, "annotations": []}
+    item = {"type": "message", "content": [part]}
+    stream = b"".join(
+        [response_event("response.output_text.delta", **where, delta=letter) for letter in text]
+        + [
+            response_event("response.output_text.done", **where, text=text),
+            response_event("response.content_part.done", **where, part=part),
+            response_event("response.output_item.done", output_index=0, item=item),
+            response_event("response.completed", response={"output": [{"type": "reasoning"}, item]}),
+        ]
+    )
+    out = run(ThinkStreamFilter(STRIP), stream)
+    events = decoded(out)
+    deltas = [event["delta"] for event in events if event["type"] == "response.output_text.delta"]
+    assert "".join(deltas) == "answer<"
+    done, part_done, item_done, completed = events[-4:]
+    assert done["text"] == part_done["part"]["text"] == item_done["item"]["content"][0]["text"] == "answer<"
+    assert completed["response"]["output"][1]["content"][0]["text"] == "answer<"
+    assert out.index(b'"delta": "<"') < out.index(b"response.output_text.done")
+
+
+def test_responses_thoughts_move():
+    """In the Responses API the thoughts stand beside the text they were taken from."""
+    part = {"type": "output_text", "text": "<think>x</think>y"}
+    body = json.dumps({"output": [{"type": "message", "content": [part]}]}).encode()
+    found = json.loads(run(ThinkDocumentFilter(MOVE), body))
+    assert found["output"][0]["content"] == [{"type": "output_text", "text": "y", "reasoning_content": "x"}]
+
+
+@given(
+    st.lists(pieces.map("".join), min_size=1, max_size=3),
+    cuts,
+    modes,
+    st.booleans(),
+    st.sampled_from([None, 1]),
+)
+def test_documents(texts, marks, rule, ascii_only, indent):
+    """However it is cut, a document is the same but for the texts and what was moved."""
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": text, "x": 1.0}}
+        for i, text in enumerate(texts)
+    ]
+    document = {"choices": choices, "usage": {"n": 1e3}}
+    body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode()
+    at = sorted({0, len(body), *(mark % len(body) for mark in marks)})
+    out = run(ThinkDocumentFilter(rule), *(body[a:b] for a, b in pairwise(at)))
+    for choice in choices:
+        visible, thoughts = split_text(choice["message"]["content"], rule)
+        choice["message"]["content"] = visible
+        if thoughts and rule is MOVE:
+            choice["message"]["reasoning_content"] = thoughts
+    assert json.loads(out) == document
+    if all("<think>" not in text for text in texts):
+        assert out == body
+
+
+def test_only_the_content_of_a_document_changes():
+    """Key order, spacing, number forms, duplicates of other keys and tool calls stay."""
+    body = (
+        b' {"x":1.0, "choices" :[{"message":{"tool_calls":[{"arguments":"<think>a</think>"}],'
+        b'"content" : "<think>a\\n</think>\\u00e9"}}],"x":1E0 }\n'
+    )
+    assert run(ThinkDocumentFilter(STRIP), body) == body.replace(b"<think>a\\n</think>", b"")
+
+
+@pytest.mark.parametrize("body", [b"", b"<think>no json</think>", b'"<think>a</think>"', b'{"data":"<think>x</think>"}', b'{"choices":"<think>"}', b'{"choices":[1,{"message":null}]}'])  # fmt: skip
+def test_what_is_no_chat_passes(body):
+    """Any other document passes byte for byte."""
+    assert run(ThinkDocumentFilter(STRIP), body) == body
+
+
+def test_large_documents_pass():
+    """A document above the limit is passed on, not collected."""
+    body_filter = ThinkDocumentFilter(STRIP, limit_bytes=10)
+    assert body_filter.feed(b"<think>") == b""
+    assert body_filter.feed(b"a</think>") == b"<think>a</think>"
+    assert body_filter.feed(b"b") == b"b"
+    assert body_filter.finish() == b""

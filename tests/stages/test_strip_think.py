@@ -1,0 +1,100 @@
+"""Only chat answers that may hold thoughts get a filter."""
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from openai_proxy.core.exchange import Exchange
+from openai_proxy.core.think import ThinkRule
+from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.stages.strip_think import StripThink
+
+STRIP = ThinkRule("strip")
+JSON = (b"content-type", b"application/json; charset=utf-8")
+SSE = (b"Content-Type", b"text/event-stream")
+ANSWER = b'{"choices":[{"message":{"content":"<think>x</think>y"}}]}'
+WANTED = b'{"choices":[{"message":{"content":"y"}}]}'
+
+
+def make_request(method=b"POST", endpoint="chat/completions", model="m", headers=()):
+    exchange = Exchange(0.0, 0.0, method.decode(), "/v1/" + endpoint, endpoint=endpoint, model=model)
+    return ProxyRequest(
+        method=method,
+        target=b"/" + endpoint.encode(),
+        headers=list(headers),
+        body=b"{}",
+        exchange=exchange,
+        document={"model": model},
+    )
+
+
+def run(stage, request, status=200, headers=(JSON,)):
+    """Return what went upstream, and what became of an answer with thoughts."""
+    seen = []
+
+    async def forward(forwarded):
+        seen.append(forwarded)
+        return ProxyResponse(status, b"OK", list(headers), body=None)
+
+    results = []
+    Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
+    (response,) = results
+    body = b"data: " + ANSWER.replace(b"message", b"delta") + b"\n\n" if SSE in headers else ANSWER
+    for body_filter in response.filters:
+        assert not body_filter.transparent
+        body = body_filter.feed(body) + body_filter.finish()
+    return seen[0], body
+
+
+def test_a_document_loses_its_thoughts():
+    """A plain answer is rewritten, and asked for without compression in the client's place."""
+    request = make_request(headers=[(b"accept-encoding", b"gzip"), (b"X", b"1"), (b"Accept-Encoding", b"br")])
+    forwarded, body = run(StripThink(STRIP), request)
+    assert body == WANTED
+    assert forwarded.headers == [(b"accept-encoding", b"identity"), (b"X", b"1")]
+
+
+def test_a_stream_loses_its_thoughts():
+    """A stream is rewritten too; without the client's wish the header line is added."""
+    forwarded, body = run(
+        StripThink(STRIP), make_request(), headers=(SSE, (b"Content-Encoding", b"identity"))
+    )
+    assert body == b"data: " + WANTED.replace(b"message", b"delta") + b"\n\n"
+    assert forwarded.headers == [(b"Accept-Encoding", b"identity")]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        make_request(b"GET"),
+        make_request(endpoint="embeddings"),
+        make_request(endpoint="completions"),
+        make_request(endpoint="responses/{id}/cancel"),
+    ],
+)
+def test_other_requests_pass_as_they_are(request_):
+    """What is no chat is the same request, and its answer is not looked at."""
+    assert run(StripThink(STRIP), request_) == (request_, ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (404, (JSON,)),
+        (206, (JSON,)),
+        (200, ()),
+        (200, ((b"content-type", b"text/plain"),)),
+        (200, (JSON, (b"content-encoding", b"gzip"))),
+    ],
+)
+def test_other_answers_pass_as_they_are(status, headers):
+    """Errors, other types and what is compressed in spite of the request pass byte for byte."""
+    assert run(StripThink(STRIP), make_request(), status, headers)[1] == ANSWER
+
+
+def test_the_first_matching_model_counts():
+    """A model may keep its thoughts or have tags of its own."""
+    stage = StripThink(STRIP, [("keep-*", ThinkRule("keep")), ("*-r", ThinkRule("strip", "y", "z"))])
+    kept = make_request(model="keep-r")
+    assert run(stage, kept) == (kept, ANSWER)
+    assert run(stage, make_request(model="a-r"))[1] == ANSWER.replace(b'y"}}]}', b'"}}]}')
+    assert run(stage, make_request(model="other"))[1] == WANTED
