@@ -86,3 +86,10 @@ class Capture:
     def __init__(self, limit_bytes: int) -> None:
         self.request = BodyCapture(limit_bytes)
         self.response = BodyCapture(limit_bytes)
+
+    def response_filter(self, headers: list[tuple[bytes, bytes]]) -> BodyCapture:
+        """Return `response`, to be the last filter of the response with these headers."""
+        for name, value in headers:
+            if name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream"):
+                self.response.hashed = False
+        return self.response

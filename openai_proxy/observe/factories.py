@@ -69,9 +69,21 @@ def _prometheus(options: ObserverOptions) -> Observer:
     return PrometheusObserver(options.context)
 
 
+def _exchange_log(options: ObserverOptions) -> Observer:
+    from .exchange_log.options import build
+
+    return build(options)
+
+
 console = Factory("console", "console: one line of text for each exchange on standard output", _console)
 json_lines = Factory("json", "json:- or json:file=PATH: one JSON object a line, metadata only", _json)
 text_log = Factory("log", "log: one line for each exchange in twistd's own log", _log)
+exchange_log = Factory(
+    "exchange-log",
+    "exchange-log:dir=DIRECTORY[:bodies=false][:sample=0.1][:models=a,b][:keys=a,b]: "
+    "whole requests and responses as JSON lines",
+    _exchange_log,
+)
 prometheus = Factory("prometheus", "prometheus: feeds the metrics page; always on", _prometheus)
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..core.exchange import Exchange, Outcome, Usage
+from .redaction import scrubbed
 
 MAX_FIELD = 200
 """Characters of a stranger's value that are shown."""
@@ -33,7 +34,7 @@ def shown(value: str | None) -> str:
     """
     if not value:
         return "-"
-    cut = value[:MAX_FIELD]
+    cut = scrubbed(value[:1000])[:MAX_FIELD]
     if not (cut.isascii() and cut.isprintable()) or " " in cut or "\\" in cut:
         cut = "".join(map(_escaped, cut))
     if len(value) > MAX_FIELD or len(cut) > 2 * MAX_FIELD:
@@ -109,9 +110,9 @@ def metadata(exchange: Exchange) -> dict[str, Any]:
         "id": exchange.id,
         "key": exchange.key,
         "method": exchange.method,
-        "path": bare_path(exchange.path),
+        "path": scrubbed(bare_path(exchange.path)),
         "endpoint": exchange.endpoint,
-        "model": exchange.model,
+        "model": None if exchange.model is None else scrubbed(exchange.model[:MAX_FIELD]),
         "status": exchange.status,
         "outcome": exchange.outcome.value if exchange.outcome else None,
         "error_code": exchange.error_code,

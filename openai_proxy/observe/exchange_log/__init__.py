@@ -1,0 +1,1 @@
+"""The exchange log: whole requests and responses as JSON lines."""

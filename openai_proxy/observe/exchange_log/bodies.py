@@ -1,0 +1,127 @@
+"""How a body stands in the exchange log. Pure.
+
+JSON as itself, a stream as what it adds up to, all else as its size,
+digest and, within the limit, base64. What is cut says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from ...core.sse import SSEDecoder
+from ...core.stream_assembly import assemble
+from .decompress import decompressed
+
+_MAX_DIGITS = 4000
+
+
+@frozen(eq=False)
+class KeptBody:
+    """What is known of a body when its exchange has ended."""
+
+    head: bytes
+    """Its first bytes, as they were on the wire."""
+    total_bytes: int
+    sha256: str | None
+    """Of the whole body on the wire; None where that is not known."""
+    content_type: str = ""
+    content_encoding: str = ""
+
+
+def shown_body(body: KeptBody, limit_bytes: int) -> Any:
+    """Return the JSON value that stands for `body`; None for an empty one."""
+    if not body.total_bytes:
+        return None
+    head, whole = body.head[:limit_bytes], body.total_bytes <= min(len(body.head), limit_bytes)
+    if body.content_encoding:
+        decoded = decompressed(body.head, body.content_encoding, limit_bytes)
+        if decoded is None:
+            return _opaque(body, body.head[:limit_bytes], whole)
+        head, all_of_it = decoded
+        whole = all_of_it and body.total_bytes <= len(body.head)
+    kind = body.content_type.partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return _stream(head, whole, body.total_bytes, limit_bytes)
+    if whole and (not kind or "json" in kind or head[:1] in b"{["):
+        try:
+            return parsed(head)
+        except ValueError:
+            pass
+    if not whole and ("json" in kind or kind.startswith("text/")):
+        return {**_facts(body), "truncated": True, "text": head.decode("utf-8", "replace")}
+    return _opaque(body, head, whole)
+
+
+def parsed(text: bytes) -> Any:
+    """Decode JSON that a log reader can decode too; ValueError for what is none.
+
+    RFC 8259 without NaN. Numbers of thousands of digits and nesting of
+    hundreds of levels count as none: most readers fail on them.
+    """
+    try:
+        value = orjson.loads(text)
+        # orjson writes no more than 254 levels; readers in Python stop near 1000.
+        if text.count(b"[") + text.count(b"{") > 200:
+            orjson.dumps(value)
+    except ValueError:
+        pass
+    except TypeError:
+        raise ValueError("too deeply nested") from None
+    else:
+        return value
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_int=_integer)
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError("not JSON (RFC 8259)")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError("too many digits")
+    return int(digits)
+
+
+def _facts(body: KeptBody) -> dict[str, Any]:
+    return {"bytes": body.total_bytes, "sha256": body.sha256}
+
+
+def _opaque(body: KeptBody, head: bytes, whole: bool) -> dict[str, Any]:
+    if not whole:
+        return {**_facts(body), "truncated": True}
+    return {**_facts(body), "base64": base64.b64encode(head).decode("ascii")}
+
+
+def _stream(head: bytes, whole: bool, total_bytes: int, limit_bytes: int) -> dict[str, Any]:
+    decoder = SSEDecoder(limit_bytes + 1)
+    blocks = decoder.feed(head)
+    # The rest is no event where bytes are missing behind it: WHATWG HTML §9.2.6.
+    blocks += decoder.finish() if whole else []
+    events = [_event(block.data) for block in blocks if block.data not in (None, b"[DONE]")]
+    together = assemble(events)
+    if together is None:
+        together = {"chunks": events}
+    if not whole:
+        return {**together, "truncated": True, "bytes": total_bytes}
+    return together
+
+
+def _event(data: bytes | None) -> Any:
+    try:
+        return parsed(data or b"")
+    except ValueError:
+        return (data or b"").decode("utf-8", "replace")
+
+
+def digest(data: bytes) -> str:
+    """Return the SHA-256 of `data` in hex."""
+    return hashlib.sha256(data).hexdigest()

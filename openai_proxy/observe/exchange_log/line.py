@@ -1,0 +1,101 @@
+"""One exchange as a line of the exchange log. Pure.
+
+Keys in this order: timestamp, request, response, id, key, model, outcome,
+duration_s, first_byte_s, usage, cost_usd, attempts, cached, then those that
+the log added to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...core.exchange import Exchange
+from ..capture import BodyCapture, Capture
+from ..encode import json_line
+from ..record import bare_path, iso_time, seconds, usage_record
+from ..redaction import credentials, scrubbed, shown_headers, without_secrets
+from .bodies import KeptBody, digest, shown_body
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+def exchange_line(
+    exchange: Exchange, limit_bytes: int, *, bodies: bool = True, secrets: Sequence[bytes] = ()
+) -> bytes:
+    """Return the line of an ended exchange, with its line end.
+
+    `bodies=False` leaves both bodies null. `secrets`, and the credentials
+    that the client sent, are blotted out wherever they stand.
+    """
+    request = _request_body(exchange) if bodies else None
+    response = _response_body(exchange) if bodies else None
+    record = {
+        "timestamp": iso_time(exchange.timestamp),
+        "request": {
+            "method": exchange.method,
+            "path": scrubbed(bare_path(exchange.path)),
+            "headers": shown_headers(exchange.request_headers),
+            "body": None if request is None else shown_body(request, limit_bytes),
+        },
+        "response": {
+            "status_code": exchange.status,
+            "headers": shown_headers(exchange.response_headers),
+            "body": None if response is None else shown_body(response, limit_bytes),
+            "streaming": _is_stream(exchange),
+        },
+        "id": exchange.id,
+        "key": exchange.key,
+        "model": None if exchange.model is None else scrubbed(exchange.model[:1000]),
+        "outcome": exchange.outcome.value if exchange.outcome else None,
+        "duration_s": seconds(exchange.duration_s),
+        "first_byte_s": seconds(exchange.first_byte_s),
+        "usage": usage_record(exchange.usage),
+        "cost_usd": exchange.cost_usd,
+        "attempts": exchange.attempts,
+        "cached": exchange.cached,
+        "error_code": exchange.error_code,
+        "upstream": exchange.upstream,
+        "endpoint": exchange.endpoint,
+    }
+    line = json_line(record)
+    return without_secrets(line, [*secrets, *credentials(exchange.request_headers)])
+
+
+def header(pairs: Pairs | None, name: bytes) -> str:
+    """Return the values of one header joined by commas, or an empty string."""
+    return ", ".join(value.decode("latin-1") for key, value in pairs or () if key.lower() == name)
+
+
+def _is_stream(exchange: Exchange) -> bool:
+    return exchange.streaming or header(exchange.response_headers, b"content-type").lower().startswith(
+        "text/event-stream"
+    )
+
+
+def _request_body(exchange: Exchange) -> KeptBody | None:
+    data = exchange.request_body
+    if data is not None:
+        return _kept(data, len(data), digest(data), exchange.request_headers)
+    capture = exchange.capture
+    if isinstance(capture, Capture) and capture.request.total_bytes:
+        return _captured(capture.request, exchange.request_headers)
+    if exchange.request_bytes:
+        return _kept(b"", exchange.request_bytes, None, exchange.request_headers)
+    return None
+
+
+def _response_body(exchange: Exchange) -> KeptBody | None:
+    capture = exchange.capture
+    if not isinstance(capture, Capture):
+        return None
+    return _captured(capture.response, exchange.response_headers)
+
+
+def _captured(capture: BodyCapture, headers: Pairs | None) -> KeptBody:
+    return _kept(capture.body(), capture.total_bytes, capture.sha256(), headers)
+
+
+def _kept(head: bytes, total_bytes: int, sha256: str | None, headers: Pairs | None) -> KeptBody:
+    return KeptBody(
+        head, total_bytes, sha256, header(headers, b"content-type"), header(headers, b"content-encoding")
+    )

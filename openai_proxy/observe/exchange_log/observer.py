@@ -1,0 +1,75 @@
+"""The `exchange-log` observer with a local directory behind it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from twisted.logger import LogEvent, Logger
+
+from ...core.exchange import Exchange
+from ..json_lines import WriteFailures
+from ..redaction import blottable
+from .files import LogDirectory, file_name
+from .line import exchange_line
+
+
+class ExchangeLog:
+    """Writes each exchange to disk before its client sees the end.
+
+    `models` and `keys` choose by name, None means all; `sample` is the part
+    of the exchanges, 0 to 1, chosen by their id.
+    """
+
+    synchronous = True
+    needs_usage = True
+
+    def __init__(
+        self,
+        directory: LogDirectory,
+        body_limit_bytes: int,
+        *,
+        bodies: bool = True,
+        sample: float = 1.0,
+        models: frozenset[str] | None = None,
+        keys: frozenset[str] | None = None,
+        secrets: Sequence[str] = (),
+        log: Logger | None = None,
+    ) -> None:
+        self.needs_bodies = bodies
+        self.body_limit_bytes = body_limit_bytes
+        self._directory = directory
+        self._sample = sample
+        self._models = models
+        self._keys = keys
+        self._secrets = tuple(blottable(each.encode() for each in secrets))
+        self.failures = WriteFailures(log or Logger(namespace="openai_proxy.observe.exchange_log"))
+
+    def start(self) -> None:
+        self._directory.start()
+
+    def __call__(self, event: LogEvent) -> None:
+        exchange: Exchange = event["exchange"]
+        if not self._chosen(exchange):
+            return
+        line = exchange_line(exchange, self.body_limit_bytes, bodies=self.needs_bodies, secrets=self._secrets)
+        name = file_name(exchange)
+        try:
+            self._directory.append(name, line)
+        except OSError as error:
+            self.failures.failed(self._directory.directory, error, 1)
+        else:
+            self.failures.worked()
+
+    def _chosen(self, exchange: Exchange) -> bool:
+        if self._models is not None and exchange.model not in self._models:
+            return False
+        if self._keys is not None and exchange.key not in self._keys:
+            return False
+        return self._sample >= 1.0 or zlib.crc32(exchange.id.encode()) < self._sample * 2**32
+
+    def reopen(self) -> None:
+        self._directory.close()
+
+    def stop(self) -> None:
+        self._directory.close()

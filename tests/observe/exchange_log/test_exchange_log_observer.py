@@ -1,0 +1,247 @@
+"""Whole exchanges in files, on disk before the client sees the end."""
+
+import json
+import os
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.observe.capture import Capture
+from openai_proxy.observe.exchange_log.files import LogDirectory, file_name, sanitised
+from openai_proxy.observe.exchange_log.observer import ExchangeLog
+from openai_proxy.observe.exchange_log.options import build
+from openai_proxy.observe.interfaces import ObserverContext, ObserverOptions
+from openai_proxy.observe.publisher import ExchangePublisher
+from openai_proxy.observe.spec import parse_spec
+
+KEYS = [
+    "timestamp",
+    "request",
+    "response",
+    "id",
+    "key",
+    "model",
+    "outcome",
+    "duration_s",
+    "first_byte_s",
+    "usage",
+    "cost_usd",
+    "attempts",
+    "cached",
+]
+
+
+def exchange(model="gpt-4o-mini", key=None, body=b'{"answer":1}', **fields):
+    made = Exchange(
+        started=1.0, timestamp=1700000000.0, method="POST", path="/v1/chat/completions", model=model
+    )
+    made.key = key
+    made.status = 200
+    made.attempts = 1
+    made.usage = Usage(5, 7)
+    made.request_headers = [(b"Authorization", b"Bearer sk-canary-1"), (b"Content-Type", b"application/json")]
+    made.request_body = b'{"model":"gpt-4o-mini","messages":[]}'
+    made.response_headers = [(b"Content-Type", b"application/json"), (b"Set-Cookie", b"s=canary-in-cookie")]
+    made.capture = Capture(10_000)
+    made.capture.response_filter(made.response_headers).feed(body)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    made.end(Outcome.COMPLETE, 2.0)
+    return made
+
+
+def observer(directory, **options):
+    made = ExchangeLog(LogDirectory(str(directory)), 10_000, **options)
+    made.start()
+    return made
+
+
+def lines(directory):
+    return [
+        json.loads(line) for path in sorted(directory.iterdir()) for line in path.read_text().splitlines()
+    ]
+
+
+def test_line_has_the_keys_in_order(tmp_path):
+    """The line is what the documentation shows."""
+    made = exchange(body=b'{"echo":"sk-canary-1"}')
+    log = observer(tmp_path)
+    log({"exchange": made})
+    (entry,) = lines(tmp_path)
+    assert list(entry)[: len(KEYS)] == KEYS
+    assert entry["request"] == {
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "headers": {"Authorization": "[redacted]", "Content-Type": "application/json"},
+        "body": {"model": "gpt-4o-mini", "messages": []},
+    }
+    assert entry["response"] == {
+        "status_code": 200,
+        "headers": {"Content-Type": "application/json", "Set-Cookie": "[redacted]"},
+        "body": {"echo": "[redacted]"},
+        "streaming": False,
+    }
+    assert "canary" not in (tmp_path / "gpt-4o-mini_20231114.jsonl").read_text()
+    log.stop()
+
+
+def test_line_is_on_disk_when_ending_returns(tmp_path):
+    """What a client saw the end of is never lost."""
+    publisher = ExchangePublisher([observer(tmp_path)], Clock())
+    publisher.ending(exchange())
+    assert len(lines(tmp_path)) == 1
+    publisher.stop()
+
+
+@pytest.mark.parametrize(
+    ("key", "model", "expected"),
+    [
+        (None, "gpt-4o-mini", "gpt-4o-mini_20231114.jsonl"),
+        ("alice", "gpt-4o-mini", "alice_gpt-4o-mini_20231114.jsonl"),
+        ("key-0a1b2c3d", None, "key-0a1b2c3d_none_20231114.jsonl"),
+        (None, "org/model:free", "org_model_free_20231114.jsonl"),
+        (None, "../../x", "_.._x_20231114.jsonl"),
+        (None, "sk-canary-0001", "_redacted__20231114.jsonl"),
+    ],
+)
+def test_file_name(key, model, expected):
+    """Files are found by client, model and day."""
+    assert file_name(exchange(model, key)) == expected
+
+
+@pytest.mark.parametrize(
+    "model", ["../../x", "..", ".", "/", "a/../b", "\0", "é" * 300, "a" * 5000, "\ud800", "\n"]
+)
+def test_any_model_stays_in_the_directory(tmp_path, model):
+    """A stranger's model name never leaves the directory, nor fails."""
+    directory = tmp_path / "logs"
+    log = observer(directory)
+    log({"exchange": exchange(model)})
+    log.stop()
+    assert os.listdir(tmp_path) == ["logs"]
+    assert len(os.listdir(directory)) == 1
+    assert log.failures.lost_lines == 0
+
+
+def test_long_names_stay_apart():
+    """Two long model names do not share a file."""
+    assert sanitised("a" * 500) != sanitised("a" * 501)
+
+
+def test_open_files_are_bounded(tmp_path):
+    """A thousand models do not use up the file descriptors."""
+    directory = LogDirectory(str(tmp_path), max_open=3)
+    before = len(os.listdir("/proc/self/fd"))
+    for n in range(20):
+        directory.append(f"{n % 7}.jsonl", b"{}\n")
+    assert len(os.listdir("/proc/self/fd")) == before + 3
+    directory.close()
+    assert sum(path.read_text().count("{}\n") for path in tmp_path.iterdir()) == 20
+
+
+def test_torn_lines_are_healed_at_start(tmp_path):
+    """After a crash every line can be parsed."""
+    (tmp_path / "m_20231113.jsonl").write_text('{"a":1}\n{"b"')
+    observer(tmp_path).stop()
+    assert lines(tmp_path) == [{"a": 1}]
+
+
+def test_failing_disk_is_reported_once_and_counted(tmp_path):
+    """A disk that can not be written costs lines, not requests."""
+    events = []
+    directory = tmp_path / "logs"
+    log = observer(directory, log=Logger("test", observer=events.append))
+    directory.rmdir()
+    for _ in range(3):
+        log({"exchange": exchange()})
+    assert (len(events), log.failures.lost_lines) == (1, 3)
+
+
+def test_reopen_follows_a_moved_file(tmp_path):
+    """logrotate may move the files away."""
+    log = observer(tmp_path)
+    log({"exchange": exchange()})
+    name = file_name(exchange())
+    (tmp_path / name).rename(tmp_path / "old")
+    log.reopen()
+    log({"exchange": exchange()})
+    log.stop()
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "old"])
+
+
+def test_choices(tmp_path):
+    """Models, keys and a sample choose what is kept."""
+    log = observer(tmp_path, models=frozenset(["a"]), keys=frozenset(["k"]))
+    for model, key in [("a", "k"), ("a", "x"), ("b", "k"), ("a", None)]:
+        log({"exchange": exchange(model, key)})
+    log.stop()
+    assert os.listdir(tmp_path) == ["k_a_20231114.jsonl"]
+    none = observer(tmp_path / "none", sample=0.0)
+    half = observer(tmp_path / "half", sample=0.5)
+    for _ in range(200):
+        none({"exchange": exchange()})
+        half({"exchange": exchange()})
+    half.stop()
+    assert lines(tmp_path / "none") == []
+    assert 50 < len(lines(tmp_path / "half")) < 150
+
+
+def test_without_bodies(tmp_path):
+    """`bodies=false` keeps prompts out."""
+    log = observer(tmp_path, bodies=False)
+    assert log.needs_bodies is False
+    log({"exchange": exchange(capture=None)})
+    log.stop()
+    (entry,) = lines(tmp_path)
+    assert (entry["request"]["body"], entry["response"]["body"]) == (None, None)
+
+
+def test_streamed_upload_is_size_and_digest(tmp_path):
+    """A file that was streamed up is known by its digest."""
+    made = exchange(request_body=None)
+    made.capture.request.feed(b"x" * 20_000)
+    log = observer(tmp_path)
+    log({"exchange": made})
+    log.stop()
+    assert lines(tmp_path)[0]["request"]["body"]["bytes"] == 20_000
+
+
+def options(text):
+    return ObserverOptions(parse_spec(text), ObserverContext(Clock(), body_limit_bytes=77))
+
+
+def test_spec_is_understood(tmp_path):
+    """Every parameter of the spec has its effect, and building leaves nothing behind."""
+    log = build(options(f"exchange-log:dir={tmp_path}/a/b:bodies=false:sample=0.1:models=a,b:keys=k"))
+    assert (log.needs_bodies, log.needs_usage, log.synchronous, log.body_limit_bytes) == (
+        False,
+        True,
+        True,
+        77,
+    )
+    assert list(tmp_path.iterdir()) == []
+    log.start()
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exchange-log",
+        "exchange-log:/tmp",
+        "exchange-log:dir=",
+        "exchange-log:dir=/proc/nope/logs",
+        "exchange-log:dir=/dev/null/x",
+        "exchange-log:dir=/tmp:sample=2",
+        "exchange-log:dir=/tmp:sample=nan",
+        "exchange-log:dir=/tmp:bodies=maybe",
+        "exchange-log:dir=/tmp:models=,",
+        "exchange-log:dir=/tmp:nonsense=1",
+    ],
+)
+def test_bad_spec_is_refused(text):
+    """What can not work stops the start."""
+    with pytest.raises(ValueError):
+        build(options(text))
