@@ -1,0 +1,89 @@
+"""An aiohttp pass-through proxy, as good as aiohttp makes it.
+
+What the benchmarks compare with: one shared session without a limit of
+connections, no decompression, no cookies, no access log, bodies relayed as they
+come, the length kept where the upstream gave one. It checks and records nothing.
+
+    python aiohttp_proxy.py PORT UPSTREAM_ORIGIN [CA.pem CERT.pem KEY.pem]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, web
+from yarl import URL
+
+HOP_BY_HOP = frozenset(
+    [
+        "connection",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+
+
+def end_to_end(headers) -> list[tuple[str, str]]:
+    """Leave out the headers that belong to one connection."""
+    return [(name, value) for name, value in headers.items() if name.lower() not in HOP_BY_HOP]
+
+
+class Relay:
+    """Answers every request with what the upstream says to it."""
+
+    def __init__(self, session: ClientSession, origin: str) -> None:
+        self.session = session
+        self.origin = origin
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        url = URL(self.origin + request.raw_path, encoded=True)
+        sent_length = request.content_length or 0
+        body = request.content if sent_length > 65536 or sent_length == 0 else await request.read()
+        async with self.session.request(
+            request.method,
+            url,
+            headers=end_to_end(request.headers),
+            data=body if request.body_exists else None,
+            allow_redirects=False,
+        ) as upstream:
+            headers = end_to_end(upstream.headers)
+            if upstream.content_length is not None and upstream.content_length <= 65536:
+                return web.Response(status=upstream.status, headers=headers, body=await upstream.read())
+            response = web.StreamResponse(status=upstream.status, headers=headers)
+            await response.prepare(request)
+            async for chunk in upstream.content.iter_any():
+                await response.write(chunk)
+            await response.write_eof()
+            return response
+
+
+async def serve(port: int, origin: str, tls_files: list[str]) -> None:
+    """Listen on 127.0.0.1 until the process is ended."""
+    server_tls = client_tls = None
+    if tls_files:
+        client_tls = ssl.create_default_context(cafile=tls_files[0])
+        server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server_tls.load_cert_chain(tls_files[1], tls_files[2])
+    session = ClientSession(
+        connector=TCPConnector(limit=0, ssl=client_tls or True, keepalive_timeout=75),
+        auto_decompress=False,
+        cookie_jar=DummyCookieJar(),
+        timeout=ClientTimeout(total=None),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+    )
+    runner = web.ServerRunner(web.Server(Relay(session, origin), access_log=None))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=server_tls, backlog=4096).start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))

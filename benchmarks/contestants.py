@@ -1,0 +1,165 @@
+"""The servers of the benchmarks: how each is configured, started and ended.
+
+Everything listens on 127.0.0.1. Proxies run on core 0, the upstream and the load
+on core 1, so that what is measured is one core of the proxy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PROXY_CORE, LOAD_CORE = "0", "1"
+NAMES = ("openai-proxy", "aiohttp", "nginx", "direct")
+
+NGINX_CONF = """
+daemon off; master_process off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/nginx-error.log warn;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off; client_max_body_size 0; keepalive_requests 1000000000;
+    proxy_temp_path {work}/nginx-tmp; client_body_temp_path {work}/nginx-tmp;
+    upstream api {{ server 127.0.0.1:{upstream_port}; keepalive 2048; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{port}{listen_options} backlog=4096; {tls}
+        location / {{
+            proxy_pass {scheme}://api; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 600;
+        }}
+    }}
+}}
+"""
+NGINX_TLS = """
+        ssl_certificate {cert}; ssl_certificate_key {key};
+        proxy_ssl_trusted_certificate {ca}; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;
+"""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """PEM files of one throw-away authority and the certificate it gave to localhost and 127.0.0.1."""
+
+    ca: str
+    cert: str
+    key: str
+
+
+@dataclass
+class Running:
+    """A started server: where it listens (`origin` without a trailing slash) and its process."""
+
+    name: str
+    port: int
+    scheme: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def origin(self) -> str:
+        return (
+            f"{self.scheme}://localhost:{self.port}"
+            if self.scheme == "https"
+            else f"http://127.0.0.1:{self.port}"
+        )
+
+    def rss_kib(self) -> int:
+        """Resident memory of the process now, in KiB."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise RuntimeError(f"{self.name} is gone")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def on_core(core: str) -> list[str]:
+    """Return what pins a command to one core, where there is more than one."""
+    return ["taskset", "-c", core] if (os.cpu_count() or 1) > 1 else []
+
+
+def start(
+    name: str, argv: list[str], port: int, work: Path, *, tls: bool, core: str, env: dict[str, str]
+) -> Running:
+    """Start a server and wait until its port answers; its output goes to `work`/NAME.log."""
+    log = work / f"{name}{'-tls' if tls else ''}.log"
+    process = subprocess.Popen(
+        [*on_core(core), *argv], stdout=log.open("ab"), stderr=subprocess.STDOUT, cwd=work, env=env
+    )
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            return Running(name, port, "https" if tls else "http", process)
+        except OSError:
+            time.sleep(0.05)
+    process.kill()
+    raise RuntimeError(f"{name} did not start:\n{log.read_text()[-2000:]}")
+
+
+def start_upstream(work: Path, certificates: Certificates | None) -> Running:
+    """Start the C upstream on the load's core."""
+    port = free_port()
+    argv = [str(work / "upstream"), str(port)]
+    if certificates:
+        argv += [certificates.cert, certificates.key]
+    return start("upstream", argv, port, work, tls=bool(certificates), core=LOAD_CORE, env=dict(os.environ))
+
+
+def start_proxy(
+    name: str, upstream: Running, work: Path, twistd: str, certificates: Certificates | None
+) -> Running:
+    """Start the proxy called `name` (one of NAMES but "direct") before `upstream`; `work`/tmp is its TMPDIR."""
+    port = free_port()
+    tmp = work / "tmp"
+    tmp.mkdir(exist_ok=True)
+    keep = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH"}
+    env = {key: value for key, value in os.environ.items() if key in keep} | {"TMPDIR": str(tmp)}
+    if name == "openai-proxy":
+        env["OPENAI_API_BASE"] = f"{upstream.origin}/v1"
+        endpoint = f"tcp:{port}:interface=127.0.0.1"
+        if certificates:
+            env["UPSTREAM__CA_FILE"] = certificates.ca
+            endpoint = (
+                f"ssl:{port}:privateKey={certificates.key}:certKey={certificates.cert}:interface=127.0.0.1"
+            )
+        argv = [twistd, "-n", "--pidfile=", "openai-proxy", "--port", endpoint]
+        if observers := os.environ.get("BENCHMARK_OBSERVERS"):
+            argv += ["--observer", observers]
+    elif name == "aiohttp":
+        argv = [sys.executable, str(HERE / "aiohttp_proxy.py"), str(port), upstream.origin]
+        if certificates:
+            argv += [certificates.ca, certificates.cert, certificates.key]
+    else:
+        (work / "nginx-tmp").mkdir(exist_ok=True)
+        files = certificates.__dict__ if certificates else {}
+        conf = work / f"nginx{'-tls' if certificates else ''}.conf"
+        conf.write_text(
+            NGINX_CONF.format(
+                work=work,
+                port=port,
+                upstream_port=upstream.port,
+                scheme=upstream.scheme,
+                listen_options=" ssl" if certificates else "",
+                tls=NGINX_TLS.format(**files) if certificates else "",
+            )
+        )
+        argv = [shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(conf), "-p", str(work)]
+    return start(name, argv, port, work, tls=bool(certificates), core=PROXY_CORE, env=env)

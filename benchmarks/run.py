@@ -1,0 +1,270 @@
+"""Measure the daemon beside an aiohttp proxy, nginx and no proxy at all.
+
+    python3 benchmarks/run.py [--quick] [--only PART ...] [--output FILE]
+
+One command: it compiles the upstream and the stream client (gcc, OpenSSL's
+headers), makes an environment of its own for aiohttp, and takes wrk and nginx
+from the system, or from apt-get where it may. The daemon is TWISTD, else
+.venv/bin/twistd of this checkout, else the checkout installed into that
+environment. Rounds alternate between the contestants; the table has medians.
+Loopback only. About eight minutes; --quick about two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PARTS = ("requests", "streaming", "paced", "idle", "tls", "transfers")
+WORK = Path(os.environ.get("BENCHMARK_DIR") or Path(tempfile.gettempdir()) / "openai-proxy-benchmarks")
+
+
+def install() -> str:
+    """Make what is missing; return the twistd to run. The rest of the program runs in that environment."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    needed = {"gcc": "gcc libc6-dev", "wrk": "wrk", "nginx": "nginx-light"}
+    path = os.environ["PATH"] + ":/usr/sbin"
+    packages = [package for tool, package in needed.items() if not shutil.which(tool, path=path)]
+    if not Path("/usr/include/openssl/ssl.h").exists():
+        packages.append("libssl-dev")
+    if packages:
+        apt = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *" ".join(packages).split()]
+        if os.geteuid() or not shutil.which("apt-get"):
+            sys.exit(f"install these first: {' '.join(packages)}")
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(apt, check=True, stdout=subprocess.DEVNULL)
+    for name, libraries in (("upstream", ["-lssl", "-lcrypto"]), ("streams", [])):
+        subprocess.run(["gcc", "-O2", "-o", WORK / name, HERE / f"{name}.c", *libraries], check=True)
+    python = WORK / "venv" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "aiohttp>=3.13", "trustme"], check=True)
+    twistd = Path(os.environ.get("TWISTD") or HERE.parent / ".venv" / "bin" / "twistd")
+    if not twistd.exists():
+        twistd = WORK / "venv" / "bin" / "twistd"
+        subprocess.run([python, "-m", "pip", "install", "-q", "--upgrade", HERE.parent], check=True)
+    if Path(sys.prefix).resolve() != (WORK / "venv").resolve():
+        os.execve(python, [str(python), *sys.argv], {**os.environ, "TWISTD": str(twistd)})
+    return str(twistd)
+
+
+def machine_line() -> str:
+    """Say what it ran on."""
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    versions = []
+    for argv in (["nginx", "-v"], ["wrk", "-v"]):
+        done = subprocess.run(
+            argv, capture_output=True, text=True, env={"PATH": os.environ["PATH"] + ":/usr/sbin"}
+        )
+        versions.append(
+            (done.stdout + done.stderr).splitlines()[0].replace("nginx version: ", "").split(" [")[0]
+        )
+    import aiohttp
+
+    return (
+        f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, "
+        f"aiohttp {aiohttp.__version__}, {versions[0]}, {versions[1]}; the proxy on one core, load and upstream on another."
+    )
+
+
+class Report:
+    """Collects the tables' lines; prints each as it is made."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, line: str = "") -> None:
+        self.lines.append(line)
+        print(line, flush=True)
+
+    def table(self, columns: list[str]) -> None:
+        self.add()
+        self.add("| " + " | ".join(columns) + " |")
+        self.add("|---" * len(columns) + "|")
+
+    def row(self, *cells: object) -> None:
+        self.add("| " + " | ".join(str(cell) for cell in cells) + " |")
+
+
+def ratio(ours: float, other: float) -> str:
+    return f"{ours / other:.2f}" if other else "-"
+
+
+class Benchmarks:
+    """Runs the parts against one set of started servers."""
+
+    def __init__(self, report: Report, twistd: str, quick: bool) -> None:
+        self.report, self.twistd, self.quick = report, twistd, quick
+        self.rounds, self.seconds = (3, 2.0) if quick else (5, 4.0)
+
+    def start(self, certificates=None) -> dict:
+        from contestants import NAMES, start_proxy, start_upstream
+
+        self.upstream = start_upstream(WORK, certificates)
+        self.servers = {
+            name: start_proxy(name, self.upstream, WORK, self.twistd, certificates)
+            for name in NAMES
+            if name != "direct"
+        }
+        self.servers["direct"] = self.upstream
+        return self.servers
+
+    def stop(self) -> None:
+        for server in [*self.servers.values()]:
+            server.stop()
+
+    def alternate(self, measure) -> dict[str, float]:
+        """Call `measure(server)` for each contestant in turn, round after round; the medians by name."""
+        got: dict[str, list[float]] = {name: [] for name in self.servers}
+        for _ in range(self.rounds):
+            for name, server in self.servers.items():
+                got[name].append(measure(server))
+        return {name: statistics.median(values) for name, values in got.items()}
+
+    def throughput(self, parts: list[str], kind: str) -> dict[str, dict[str, float]]:
+        """Requests/s and chunks/s of all contestants."""
+        from measures import EVENTS_PER_STREAM, requests_per_s
+
+        rows = {}
+        if "requests" in parts:
+            rows[f"requests/s, {kind}"] = ""
+        if "streaming" in parts:
+            rows[f"chunks/s, one event a write, {kind}"] = "?flat=1"
+            rows[f"chunks/s, ten events a write, {kind}"] = "?flat=10"
+        for server in self.servers.values():
+            requests_per_s(server, WORK, 1)
+        result = {}
+        self.report.table(["", *self.servers, "ours / aiohttp", "ours / nginx"])
+        for label, query in rows.items():
+            factor = EVENTS_PER_STREAM if query else 1
+            # bound to this turn's values: the loop goes on only after the measurement
+            got = self.alternate(
+                lambda server, query=query, factor=factor: (
+                    factor * requests_per_s(server, WORK, self.seconds, query)
+                )
+            )
+            ours = got["openai-proxy"]
+            cells = [f"{value:,.0f}" for value in got.values()]
+            self.report.row(label, *cells, ratio(ours, got["aiohttp"]), ratio(ours, got["nginx"]))
+            result[label.removesuffix(f", {kind}")] = got
+        return result
+
+    def paced(self) -> None:
+        from measures import paced
+
+        keys = ("event_us_p50", "event_us_p99", "first_byte_us_p50", "first_byte_us_p99")
+        rounds = 2 if self.quick else 3
+        got: dict[str, list[dict[str, float]]] = {name: [] for name in self.servers}
+        for _ in range(rounds):
+            for name, server in self.servers.items():
+                got[name].append(paced(server, WORK, 200, 3 if self.quick else 6))
+        medians = {
+            name: [statistics.median(one[key] for one in runs) for key in keys] for name, runs in got.items()
+        }
+        self.report.table(
+            [
+                "200 streams of 20 events/s, added to direct",
+                "event p50",
+                "event p99",
+                "first byte p50",
+                "first byte p99",
+            ]
+        )
+        for name, values in medians.items():
+            base = medians["direct"] if name != "direct" else [0.0] * 4
+            cells = [f"{(value - zero) / 1000:.3f} ms" for value, zero in zip(values, base, strict=True)]
+            self.report.row(name + (" (its own)" if name == "direct" else ""), *cells)
+
+    def idle(self) -> None:
+        from measures import kib_per_idle_stream
+
+        self.report.table(["1,000 idle open streams", "KiB of resident memory each"])
+        for name, server in self.servers.items():
+            if name != "direct":
+                self.report.row(name, f"{kib_per_idle_stream(server, WORK, 1000):.1f}")
+
+    def transfers(self) -> None:
+        from measures import MIB, transfer
+
+        size = 256 * MIB if self.quick else 1024 * MIB
+        names = ["openai-proxy"] if self.quick else ["openai-proxy", "aiohttp", "nginx"]
+        self.report.table([f"{size // MIB} MiB through", "", "memory grew by", "MiB/s", "files in TMPDIR"])
+        for what in ("upload", "download"):
+            for stall_s in (0, 5):
+                for name in names:
+                    grown, speed, files = transfer(self.servers[name], WORK, what, size, stall_s)
+                    how = f"{what}, {'peer stalls 5 s' if stall_s else 'fast'}"
+                    self.report.row(
+                        how, name, f"{grown:.1f} MiB", f"{speed:,.0f}", ", ".join(sorted(files)) or "none"
+                    )
+
+    def tls(self, parts: list[str], plain: dict[str, dict[str, float]]) -> None:
+        """The throughput again with TLS on both sides, and the part of the time that TLS takes."""
+        import trustme
+        from contestants import Certificates
+
+        authority = trustme.CA()
+        leaf = authority.issue_cert("localhost", "127.0.0.1")
+        files = Certificates(*(str(WORK / f"{name}.pem") for name in ("ca", "cert", "key")))
+        authority.cert_pem.write_to_path(files.ca)
+        leaf.private_key_pem.write_to_path(files.key)
+        Path(files.cert).write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+        self.start(files)
+        try:
+            secured = self.throughput(parts, "TLS both sides")
+        finally:
+            self.stop()
+        self.report.table(["part of the time per unit that TLS takes", *self.servers])
+        for label, got in secured.items():
+            shares = [1 - got[name] / plain[label][name] for name in self.servers]
+            self.report.row(label, *(f"{share:.0%}" for share in shares))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter rounds, smaller transfers: two minutes"
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts only")
+    parser.add_argument("--output", type=Path, help="write the tables there too")
+    options = parser.parse_args()
+    twistd = install()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    report = Report()
+    report.add(machine_line())
+    benchmarks = Benchmarks(report, twistd, options.quick)
+    parts = [part for part in ("requests", "streaming") if part in options.only]
+    benchmarks.start()
+    try:
+        # memory first: a server that has just been under load has room to spare, and would look thriftier than it is
+        for part in ("idle", "transfers", "paced"):
+            if part in options.only:
+                getattr(benchmarks, part)()
+        plain = benchmarks.throughput(parts, "plain") if parts else {}
+    finally:
+        benchmarks.stop()
+    if "tls" in options.only and plain:
+        benchmarks.tls(parts, plain)
+    if options.output:
+        options.output.write_text("\n".join(report.lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
