@@ -1,0 +1,29 @@
+"""Tell apart the kinds of 429 by their body. Pure."""
+
+from __future__ import annotations
+
+import zlib
+
+import orjson
+
+PEEK_BYTES = 64 * 1024
+
+
+def error_code(body: bytes, headers: list[tuple[bytes, bytes]]) -> str:
+    """Return `error.code` (else `error.type`) of a JSON error, "" where it can not be read.
+
+    A gzip or deflate body is looked into, up to 64 KiB of it.
+    """
+    encoding = b""
+    for name, value in headers:
+        if name.lower() == b"content-encoding":
+            encoding = value.strip().lower()
+    try:
+        if encoding in (b"gzip", b"x-gzip", b"deflate"):
+            body = zlib.decompressobj(wbits=47).decompress(body, PEEK_BYTES)
+        document = orjson.loads(body)
+        error = document["error"]
+        code = error.get("code") or error.get("type")
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        return ""
+    return code if isinstance(code, str) else ""

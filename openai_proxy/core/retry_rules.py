@@ -1,0 +1,95 @@
+"""Which failures and answers may be tried again, and how many at all.
+
+The rules of the README's *Retries*. Pure: times are arguments.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attrs import define, field
+
+from .errors import UpstreamError
+
+HeaderPairs = list[tuple[bytes, bytes]]
+
+RETRIED_STATUSES = frozenset((408, 409, 429, 500, 502, 503, 504))
+LONGEST_WAIT_S = 60.0
+"""Who asks for a longer wait is not asked again: the client decides."""
+
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
+
+
+def repeats_by_itself(headers: HeaderPairs) -> bool:
+    """Tell whether a client has announced its own retries, as OpenAI's SDKs do."""
+    return any(name.lower() == b"x-stainless-retry-count" for name, _ in headers)
+
+
+def failure_reason(error: UpstreamError, method: bytes, headers: HeaderPairs) -> str | None:
+    """Return why a request may go again after `error`, None where it may not.
+
+    `connect`: no connection was made. `stale`: a reused one died before any
+    byte of a response. `reset`: a fresh one did, and the request may be
+    made twice (its method says so, or an `Idempotency-Key`). Never after
+    a first-byte timeout, nonsense, or a body cut short.
+    """
+    if error.sent == "no":
+        return "connect"
+    if error.sent == "stale":
+        return "stale"
+    if error.kind == "reset" and (
+        method in _IDEMPOTENT or any(name.lower() == b"idempotency-key" for name, _ in headers)
+    ):
+        return "reset"
+    return None
+
+
+def status_may_be_retried(status: int, headers: HeaderPairs) -> bool:
+    """Judge an answer by its head; its `retry-after` and a quota's body are for the caller."""
+    if status not in RETRIED_STATUSES:
+        return False
+    return not any(
+        name.lower() == b"x-should-retry" and value.strip().lower() == b"false" for name, value in headers
+    )
+
+
+@define(slots=True, eq=False)
+class RetryBudget:
+    """Further attempts at most a tenth of the last 10 s' requests, but 10 always.
+
+    Keeps an outage from being answered with a multiple of the load. Owned
+    by the retry stage; times are monotonic seconds.
+    """
+
+    ratio: float = 0.1
+    least: int = 10
+    window_s: int = 10
+    _requests: int = field(default=0, init=False)
+    _retries: int = field(default=0, init=False)
+    _seconds: deque[list[int]] = field(factory=deque, init=False)
+    """[second, requests, retries], oldest first; at most `window_s` of them."""
+
+    def note_request(self, now: float) -> None:
+        """Count a first attempt."""
+        self._second(now)[1] += 1
+        self._requests += 1
+
+    def spend(self, now: float) -> bool:
+        """Take one further attempt out of the budget; False where it is used up."""
+        second = self._second(now)
+        if self._retries >= max(self.least, self.ratio * self._requests):
+            return False
+        second[2] += 1
+        self._retries += 1
+        return True
+
+    def _second(self, now: float) -> list[int]:
+        seconds, current = self._seconds, int(now)
+        if seconds and seconds[-1][0] == current:
+            return seconds[-1]
+        while seconds and seconds[0][0] <= current - self.window_s:
+            _, requests, retries = seconds.popleft()
+            self._requests -= requests
+            self._retries -= retries
+        seconds.append([current, 0, 0])
+        return seconds[-1]
