@@ -24,7 +24,7 @@ def assemble(events: Sequence[Any]) -> dict[str, Any] | None:
     if not events or not all(isinstance(event, dict) for event in events):
         return None
     try:
-        if any(str(event.get("type", "")).startswith("response.") for event in events):
+        if any("type" in event and str(event["type"]).startswith("response.") for event in events):
             return _assemble_response(events)
         if any(isinstance(event.get("choices"), list) for event in events):
             return _assemble_choices(events)
@@ -60,15 +60,15 @@ def _merge(target: dict[str, Any], delta: dict[str, Any]) -> None:
     """Add a delta's members: text is continued, lists go on, all else is the newest."""
     for key, value in delta.items():
         old = target.get(key)
-        if value is None:
-            target.setdefault(key, None)
-        elif isinstance(value, str):
-            if key in _NAMES:
-                target[key] = value or old
-            elif isinstance(old, _Text):
+        if type(value) is str:
+            if type(old) is _Text:
                 old.pieces.append(value)
+            elif key in _NAMES:
+                target[key] = value or old
             else:
                 target[key] = _Text(value)
+        elif value is None:
+            target.setdefault(key, None)
         elif isinstance(value, dict):
             if not isinstance(old, dict):
                 old = target[key] = {}
@@ -105,34 +105,60 @@ def _finished(value: Any) -> Any:
 
 # ---- chat/completions and completions
 
+_PLAIN = frozenset(("index", "delta", "finish_reason", "logprobs"))
+_NOTHING: dict[str, Any] = {}
+
 
 def _assemble_choices(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
+    texts: dict[int, _Text] = {}
     for event in events:
-        for key, value in event.items():
-            if key != "choices" and (value is not None or key not in whole) and key != "obfuscation":
-                whole[key] = value
+        whole.update(event)
         for choice in event.get("choices") or ():
             index = choice.get("index") or 0
-            _add_choice(choices.setdefault(int(index), {"index": index}), choice)
+            delta = choice.get("delta")
+            if delta and len(delta) == 1 and index in texts and choice.keys() <= _PLAIN:
+                # Nearly every chunk of nearly every stream: some text and nothing else.
+                text = delta.get("content")
+                if type(text) is str and not (choice.get("finish_reason") or choice.get("logprobs")):
+                    texts[index].pieces.append(text)
+                    continue
+            target = choices.get(index)
+            if target is None:
+                target = choices[int(index)] = {"index": index}
+            _add_choice(target, choice)
+            content = target.get("message", _NOTHING).get("content")
+            if type(content) is _Text:
+                texts[index] = content
+    _restore(whole, events)
     if whole.get("object") == "chat.completion.chunk":
         whole["object"] = "chat.completion"
     usage = whole.pop("usage", None)
+    whole.pop("obfuscation", None)
     whole["choices"] = [_finished(choices[index]) for index in sorted(choices)]
     if usage is not None:
         whole["usage"] = usage
     return whole
 
 
+def _restore(whole: dict[str, Any], events: Sequence[dict[str, Any]]) -> None:
+    """Give members that ended as null the newest value that was none."""
+    for key in [key for key, value in whole.items() if value is None]:
+        whole[key] = next((event[key] for event in reversed(events) if event.get(key) is not None), None)
+
+
 def _add_choice(target: dict[str, Any], choice: dict[str, Any]) -> None:
     for key, value in choice.items():
-        if key == "index":
-            continue
         if key == "delta":
-            message = target.setdefault("message", {"role": "assistant", "content": None})
-            _merge(message, value or {})
-        else:
+            message = target.get("message")
+            if message is None:
+                message = target["message"] = {"role": "assistant", "content": None}
+            if value:
+                _merge(message, value)
+        elif value is None:
+            target.setdefault(key, None)
+        elif key != "index":
             _merge(target, {key: value})
 
 

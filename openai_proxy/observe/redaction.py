@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 REDACTED = "[redacted]"
 
@@ -68,12 +69,29 @@ def shown_headers(pairs: Iterable[tuple[bytes, bytes]] | None) -> dict[str, str]
 
 
 def _value(name: bytes, value: bytes) -> str:
-    lower = name.lower()
-    if lower in _HARMLESS or lower.startswith(_HARMLESS_PREFIX):
-        return scrubbed(value.decode("latin-1"))
-    if len(value) < _SHORT and not _TELLING.search(lower):
+    kind = _kind(name)
+    if kind == _SHOWN:
+        return _shown_value(value)
+    if kind == _UNKNOWN and len(value) < _SHORT:
         return value.decode("latin-1")
     return REDACTED
+
+
+_SHOWN, _SECRET, _UNKNOWN = range(3)
+
+
+@lru_cache(1024)
+def _kind(name: bytes) -> int:
+    lower = name.lower()
+    if lower in _HARMLESS or lower.startswith(_HARMLESS_PREFIX):
+        return _SHOWN
+    return _SECRET if _TELLING.search(lower) else _UNKNOWN
+
+
+@lru_cache(1024)
+def _shown_value(value: bytes) -> str:
+    # Most requests repeat the headers of the one before.
+    return scrubbed(value.decode("latin-1"))
 
 
 def credentials(pairs: Iterable[tuple[bytes, bytes]] | None) -> list[bytes]:
@@ -85,7 +103,7 @@ def credentials(pairs: Iterable[tuple[bytes, bytes]] | None) -> list[bytes]:
     words = [
         word.removeprefix(b"openai-insecure-api-key.")
         for name, value in pairs or ()
-        if _TELLING.search(name)
+        if _kind(name) == _SECRET
         for word in re.split(rb"[\s,;=\"]+", value)
     ]
     return blottable(words)

@@ -7,8 +7,8 @@ digest and, within the limit, base64. What is cut says so.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -28,8 +28,8 @@ class KeptBody:
     head: bytes
     """Its first bytes, as they were on the wire."""
     total_bytes: int
-    sha256: str | None
-    """Of the whole body on the wire; None where that is not known."""
+    sha256: Callable[[], str | None]
+    """Gives the digest of the whole body on the wire, None where it is not known."""
     content_type: str = ""
     content_encoding: str = ""
 
@@ -47,7 +47,7 @@ def shown_body(body: KeptBody, limit_bytes: int) -> Any:
         whole = all_of_it and body.total_bytes <= len(body.head)
     kind = body.content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
-        return _stream(head, whole, body.total_bytes, limit_bytes)
+        return _stream(head, whole, body.total_bytes)
     if whole and (not kind or "json" in kind or head[:1] in b"{["):
         try:
             return parsed(head)
@@ -92,7 +92,7 @@ def _integer(digits: str) -> int:
 
 
 def _facts(body: KeptBody) -> dict[str, Any]:
-    return {"bytes": body.total_bytes, "sha256": body.sha256}
+    return {"bytes": body.total_bytes, "sha256": body.sha256()}
 
 
 def _opaque(body: KeptBody, head: bytes, whole: bool) -> dict[str, Any]:
@@ -101,12 +101,8 @@ def _opaque(body: KeptBody, head: bytes, whole: bool) -> dict[str, Any]:
     return {**_facts(body), "base64": base64.b64encode(head).decode("ascii")}
 
 
-def _stream(head: bytes, whole: bool, total_bytes: int, limit_bytes: int) -> dict[str, Any]:
-    decoder = SSEDecoder(limit_bytes + 1)
-    blocks = decoder.feed(head)
-    # The rest is no event where bytes are missing behind it: WHATWG HTML §9.2.6.
-    blocks += decoder.finish() if whole else []
-    events = [_event(block.data) for block in blocks if block.data not in (None, b"[DONE]")]
+def _stream(head: bytes, whole: bool, total_bytes: int) -> dict[str, Any]:
+    events = _events([data for data in _stream_data(head, whole) if data != b"[DONE]"])
     together = assemble(events)
     if together is None:
         together = {"chunks": events}
@@ -115,13 +111,38 @@ def _stream(head: bytes, whole: bool, total_bytes: int, limit_bytes: int) -> dic
     return together
 
 
-def _event(data: bytes | None) -> Any:
+def _stream_data(head: bytes, whole: bool) -> list[bytes]:
+    """Return the data of each event."""
+    if b"\r" not in head and head.startswith(b"data: "):
+        # As nearly all servers write it: one data line each. Ten times as fast as the decoder.
+        parts = head.split(b"\n\n")
+        rest = parts.pop()
+        if not (rest and whole) and _each_one_line(parts):
+            return [part[6:] for part in parts]
+    decoder = SSEDecoder(len(head) + 1)
+    blocks = decoder.feed(head)
+    # The rest is no event where bytes are missing behind it: WHATWG HTML §9.2.6.
+    blocks += decoder.finish() if whole else []
+    return [block.data for block in blocks if block.data is not None]
+
+
+def _each_one_line(parts: list[bytes]) -> bool:
+    return all(part.startswith(b"data: ") and b"\n" not in part for part in parts)
+
+
+def _events(texts: list[bytes]) -> list[Any]:
+    """Decode each event's data; what is no JSON is a string."""
     try:
-        return parsed(data or b"")
+        events = orjson.loads(b"[" + b",".join(texts) + b"]")
     except ValueError:
-        return (data or b"").decode("utf-8", "replace")
+        events = ()
+    if len(events) == len(texts):
+        return list(events)
+    return [_event(text) for text in texts]
 
 
-def digest(data: bytes) -> str:
-    """Return the SHA-256 of `data` in hex."""
-    return hashlib.sha256(data).hexdigest()
+def _event(data: bytes) -> Any:
+    try:
+        return parsed(data)
+    except ValueError:
+        return data.decode("utf-8", "replace")

@@ -7,6 +7,7 @@ import os
 import re
 from collections import OrderedDict
 from datetime import datetime, timezone
+from functools import lru_cache
 
 from ...core.exchange import Exchange
 from ..append_file import AppendFile
@@ -25,8 +26,13 @@ def file_name(exchange: Exchange) -> str:
     where there is none. Safe as a single path component.
     """
     day = datetime.fromtimestamp(exchange.timestamp, timezone.utc).strftime("%Y%m%d")
-    parts = [exchange.key] if exchange.key else []
-    parts += [exchange.model or "none", day]
+    return _file_name(exchange.key, exchange.model, day)
+
+
+@lru_cache(1024)
+def _file_name(key: str | None, model: str | None, day: str) -> str:
+    parts = [key] if key else []
+    parts += [model or "none", day]
     return "_".join(sanitised(part) for part in parts) + SUFFIX
 
 

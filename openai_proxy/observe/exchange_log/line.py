@@ -7,14 +7,15 @@ the log added to them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 
 from ...core.exchange import Exchange
 from ..capture import BodyCapture, Capture
 from ..encode import json_line
 from ..record import bare_path, iso_time, seconds, usage_record
 from ..redaction import credentials, scrubbed, shown_headers, without_secrets
-from .bodies import KeptBody, digest, shown_body
+from .bodies import KeptBody, shown_body
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -61,13 +62,20 @@ def exchange_line(
     return without_secrets(line, [*secrets, *credentials(exchange.request_headers)])
 
 
-def header(pairs: Pairs | None, name: bytes) -> str:
-    """Return the values of one header joined by commas, or an empty string."""
-    return ", ".join(value.decode("latin-1") for key, value in pairs or () if key.lower() == name)
+def content_headers(pairs: Pairs | None) -> tuple[str, str]:
+    """Return Content-Type and Content-Encoding; empty where there is none."""
+    kind, codings = "", []
+    for name, value in pairs or ():
+        # The length first: this runs over every header of every exchange.
+        if len(name) == 12 and name.lower() == b"content-type":
+            kind = value.decode("latin-1")
+        elif len(name) == 16 and name.lower() == b"content-encoding":
+            codings.append(value.decode("latin-1"))
+    return kind, ",".join(codings)
 
 
 def _is_stream(exchange: Exchange) -> bool:
-    return exchange.streaming or header(exchange.response_headers, b"content-type").lower().startswith(
+    return exchange.streaming or content_headers(exchange.response_headers)[0].lower().startswith(
         "text/event-stream"
     )
 
@@ -75,12 +83,12 @@ def _is_stream(exchange: Exchange) -> bool:
 def _request_body(exchange: Exchange) -> KeptBody | None:
     data = exchange.request_body
     if data is not None:
-        return _kept(data, len(data), digest(data), exchange.request_headers)
+        return _kept(data, len(data), lambda: hashlib.sha256(data).hexdigest(), exchange.request_headers)
     capture = exchange.capture
     if isinstance(capture, Capture) and capture.request.total_bytes:
         return _captured(capture.request, exchange.request_headers)
     if exchange.request_bytes:
-        return _kept(b"", exchange.request_bytes, None, exchange.request_headers)
+        return _kept(b"", exchange.request_bytes, lambda: None, exchange.request_headers)
     return None
 
 
@@ -92,10 +100,8 @@ def _response_body(exchange: Exchange) -> KeptBody | None:
 
 
 def _captured(capture: BodyCapture, headers: Pairs | None) -> KeptBody:
-    return _kept(capture.body(), capture.total_bytes, capture.sha256(), headers)
+    return _kept(capture.body(), capture.total_bytes, capture.sha256, headers)
 
 
-def _kept(head: bytes, total_bytes: int, sha256: str | None, headers: Pairs | None) -> KeptBody:
-    return KeptBody(
-        head, total_bytes, sha256, header(headers, b"content-type"), header(headers, b"content-encoding")
-    )
+def _kept(head: bytes, total_bytes: int, sha256: Callable[[], str | None], headers: Pairs | None) -> KeptBody:
+    return KeptBody(head, total_bytes, sha256, *content_headers(headers))

@@ -16,7 +16,7 @@ LIMIT = 10_000
 
 
 def kept(data, content_type="application/json", encoding="", limit=LIMIT):
-    return KeptBody(data[:limit], len(data), hashlib.sha256(data).hexdigest(), content_type, encoding)
+    return KeptBody(data[:limit], len(data), hashlib.sha256(data).hexdigest, content_type, encoding)
 
 
 def show(*args, **kwargs):
@@ -117,3 +117,29 @@ def test_strange_json_makes_a_readable_line(data):
 def test_any_body_makes_a_readable_line(data, content_type):
     """No body can break the log."""
     json.loads(json_line({"body": show(data, content_type)}))
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"data: ",
+                b"data:",
+                b'{"a":1}',
+                b"x",
+                b"1,2",
+                b"\n",
+                b"\n\n",
+                b": c\n\n",
+                b"event: e\n",
+                b"[DONE]",
+            ]
+        ),
+        max_size=12,
+    )
+)
+def test_line_ends_do_not_matter(pieces):
+    """A stream with CRLF line ends is logged as the one with LF."""
+    data = b"".join([*pieces, b"\n\n"])
+    with_lf = show(data, "text/event-stream")
+    assert show(data.replace(b"\n", b"\r\n"), "text/event-stream") == with_lf
