@@ -96,11 +96,14 @@ def build_observers(
     specs: Iterable[str | ObserverSpec],
     context: ObserverContext,
     factories: dict[str, IObserverFactory] | None = None,
+    running: Iterable[Observer] = (),
 ) -> list[Observer]:
     """Build the observers that `specs` name, each once.
 
     `none` drops those named before it. ValueError, in one line, for a spec
-    that can not work. `factories` defaults to the installed plugins.
+    that can not work. `factories` defaults to the installed plugins. The
+    one of the `running` observers that counts goes on, so that a reload
+    does not set the metrics back to zero.
     """
     known = known_factories() if factories is None else factories
     chosen: dict[object, ObserverSpec] = {}
@@ -113,7 +116,11 @@ def build_observers(
     if ALWAYS_ON in known and not any(spec.name == ALWAYS_ON for spec in chosen.values()):
         spec = ObserverSpec(ALWAYS_ON)
         chosen[spec.identity] = spec
-    return [_build_one(spec, context, known) for spec in chosen.values()]
+    counting = next((each for each in running if getattr(each, "counts", False)), None)
+    return [
+        counting if counting is not None and spec.name == ALWAYS_ON else _build_one(spec, context, known)
+        for spec in chosen.values()
+    ]
 
 
 def _build_one(spec: ObserverSpec, context: ObserverContext, known: dict[str, IObserverFactory]) -> Observer:

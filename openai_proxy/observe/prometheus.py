@@ -59,6 +59,9 @@ class PrometheusObserver:
     never asked an upstream, or got no head, are not in it.
     """
 
+    counts = True
+    """Kept when the observers are built anew."""
+
     def __init__(self, context: ObserverContext) -> None:
         disable_created_metrics()
         registry = self.registry = CollectorRegistry(auto_describe=True)

@@ -47,21 +47,13 @@ def used(tmp_path, path):
 @pytest.mark.packaging
 def test_installed_example_is_found_by_its_name(tmp_path):
     """Installed with pip, a stranger's package adds an observer."""
+    source, site = tmp_path / "source", tmp_path / "site"
+    shutil.copytree(EXAMPLE, source)
     subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--target",
-            str(tmp_path / "site"),
-            str(source),
-        ],
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(source)],
         check=True,
     )
-    used(tmp_path, tmp_path / "site")
+    used(tmp_path, site)
 
 
 def test_example_is_found_on_the_path(tmp_path):

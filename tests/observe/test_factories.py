@@ -85,3 +85,13 @@ def test_prometheus_is_always_on():
     for specs in ([], ["none"], ["prometheus"]):
         made = build_observers(specs, ObserverContext(Clock()), known)
         assert [type(each).__name__ for each in made] == ["PrometheusObserver"]
+
+
+def test_metrics_go_on_after_a_reload():
+    """Building the observers anew does not set the counters back."""
+    known = {**KNOWN, "prometheus": factories.prometheus}
+    context = ObserverContext(Clock())
+    before = build_observers(["log"], context, known)
+    after = build_observers(["console"], context, known, running=before)
+    assert after[-1] is before[-1]
+    assert type(after[0]) is LineObserver
