@@ -7,8 +7,9 @@ both edges. Facts from RFC 9110 (semantics) and RFC 9112 (HTTP/1.1).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from attrs import frozen
+from attrs import define
 
 from .errors import MalformedRequest
 
@@ -35,9 +36,27 @@ _NOTABLE = HOP_BY_HOP | {
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
-@frozen(eq=False)
+_NOT_NOMINATED = HOP_BY_HOP | _NEVER_NOMINATED | {b"close", b""}
+
+
+@lru_cache(maxsize=256)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
+@lru_cache(maxsize=256)
+def _media_type(value: bytes) -> bytes:
+    return value.partition(b";")[0].strip().lower()
+
+
+@lru_cache(maxsize=256)
+def _tokens(value: bytes) -> frozenset[bytes]:
+    return frozenset(token.strip(b" \t").lower() for token in value.split(b","))
+
+
+@define(eq=False)
 class RequestHead:
-    """What a request's header section says, in one pass over it."""
+    """What a request's header section says, in one pass over it. Never mutated (and not frozen: 2 µs)."""
 
     forward: HeaderPairs
     """End-to-end lines but Host, in order."""
@@ -76,7 +95,7 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     vias = 0
     expects = encoded = False
     upgrade = content_type = b""
-    tokens: set[bytes] = set()
+    tokens: frozenset[bytes] = frozenset()
     for pair in pairs:
         name = pair[0].lower()
         if name not in _NOTABLE:
@@ -89,14 +108,14 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
             length = int(value[:20])
             keep(pair)
         elif name == b"content-type":
-            content_type = value.partition(b";")[0].strip().lower()
+            content_type = _media_type(value)
             keep(pair)
         elif name == b"host":
-            if host is not None or not _HOST.fullmatch(value):
+            if host is not None or not _is_host(value):
                 raise MalformedRequest("Invalid or repeated Host.")
             host = value
         elif name == b"connection":
-            tokens.update(token.strip(b" \t").lower() for token in value.split(b","))
+            tokens |= _tokens(value)
         elif name == b"transfer-encoding":
             codings += 1
             if codings > 1 or value.lower() != b"chunked" or not http11:
@@ -116,9 +135,9 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
         raise MalformedRequest("A Host header is required.")
     if codings and length is not None:
         raise MalformedRequest("Content-Length and Transfer-Encoding exclude each other.")
-    nominated = tokens - HOP_BY_HOP - _NEVER_NOMINATED - {b"close", b""}
-    if nominated:
-        forward = [pair for pair in forward if pair[0].lower() not in nominated]
+    if tokens:
+        nominated = tokens - _NOT_NOMINATED
+        forward = forward if not nominated else [pair for pair in forward if pair[0].lower() not in nominated]
     return RequestHead(
         forward=forward,
         host=host,
@@ -137,15 +156,14 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
 
 def end_to_end(pairs: HeaderPairs) -> HeaderPairs:
     """Return a response's lines without the hop-by-hop ones, order and case kept."""
-    nominated: set[bytes] | None = None
+    nominated: frozenset[bytes] | None = None
     found = False
     for name, value in pairs:
         lowered = name.lower()
         if lowered in HOP_BY_HOP:
             found = True
             if lowered == b"connection":
-                nominated = nominated or set()
-                nominated.update(token.strip(b" \t").lower() for token in value.split(b","))
+                nominated = (nominated or frozenset()) | _tokens(value)
     if not found:
         return pairs
     dropped = HOP_BY_HOP | nominated - _NEVER_NOMINATED if nominated else HOP_BY_HOP

@@ -27,6 +27,7 @@ from ..core.errors import (
     UpstreamUnreachable,
 )
 from ..core.headers import HOP_BY_HOP
+from ..sockets import prompt_writer
 from .body import BodyWriter, KnownBody
 from .response import DONE, SwitchedResponse, UpstreamResponse
 
@@ -88,6 +89,7 @@ class UpstreamConnection(TwistedProtocol):
         self._timeouts = timeouts
         self._clock = clock
         self._parser: Any = None
+        self._write: Any = None
         self._waiting: Deferred[UpstreamResponse] | None = None
         self._response: UpstreamResponse | None = None
         self._upload: Any = None
@@ -129,6 +131,7 @@ class UpstreamConnection(TwistedProtocol):
 
     def _become_ready(self) -> None:
         self.ready = True
+        self._write = prompt_writer(self.transport)
         self._parser = httptools.HttpResponseParser(self)
         self._owner.connection_ready(self)
 
@@ -145,7 +148,7 @@ class UpstreamConnection(TwistedProtocol):
         waiting, self._waiting = self._waiting, None
         response, self._response = self._response, None
         self._owner.connection_closed(self, reason)
-        self._parser = None
+        self._parser = self._write = None  # they hold us: no cycles for the collector
         if waiting is not None:
             waiting.errback(Failure(self._error or self._lost_before_head(reason)))
         elif response is not None:
@@ -193,12 +196,11 @@ class UpstreamConnection(TwistedProtocol):
         self._total_deadline = NEVER if total is None or upgrade else started + total
         waiting: Deferred[UpstreamResponse] = Deferred(self._cancelled)
         self._waiting = waiting
-        transport = self.transport
         if body is None or type(body) is KnownBody:
-            transport.write(head if body is None else head + body.data)
+            self._write(head if body is None else head + body.data)
             self._await_first_byte()
         else:
-            transport.write(head)
+            self._write(head)
             self._start_upload(body)
         return waiting
 
@@ -308,7 +310,8 @@ class UpstreamConnection(TwistedProtocol):
                     "The upstream sent interim answers nobody asked for.", kind="protocol"
                 )
             return
-        if self._parser.get_http_version() not in ("1.1", "1.0"):
+        version = self._parser.get_http_version()
+        if version != "1.1" and version != "1.0":
             self._error = UpstreamProtocolError(kind="protocol")
             return
         self._status = status
@@ -316,7 +319,7 @@ class UpstreamConnection(TwistedProtocol):
         self._bodiless = self._is_head or status in (204, 304)
         if self._bodiless:
             # llhttp would wait for a HEAD's body: what it thinks of keep-alive does not count.
-            self._keep_alive = self._parser.get_http_version() == "1.1"
+            self._keep_alive = version == "1.1"
             self._complete = True
 
     def on_body(self, data: bytes) -> None:
@@ -450,7 +453,8 @@ class UpstreamConnection(TwistedProtocol):
         waiting.callback(response)
 
     def tunnel_write(self, data: bytes) -> None:
-        self.transport.write(data)
+        if not self.closed:
+            self._write(data)
 
     def tunnel_register_producer(self, producer: Any, streaming: bool) -> None:
         self.transport.registerProducer(producer, streaming)

@@ -33,8 +33,8 @@ from ..core.errors import (
 from ..core.headers import RequestHead, scan_request
 from ..core.paths import API_METHODS
 from ..logs import logger
+from ..sockets import prompt_writer, untaken_bytes
 from .body import IncomingBody
-from .sockets import untaken_bytes
 
 if TYPE_CHECKING:
     from .request import DownstreamRequest
@@ -164,7 +164,7 @@ class ProxyChannel(HTTPChannel):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
-        self.write = transport.write  # type: ignore[method-assign]  # one call less per chunk
+        self.write = prompt_writer(transport)  # type: ignore[method-assign]
         transport.registerProducer(self, True)
         self.site.channels.add(self)
         self._wait(Waiting.HEAD, self.limits.header_timeout_s)
@@ -183,7 +183,8 @@ class ProxyChannel(HTTPChannel):
         if current is not None:
             current.connectionLost(reason)
         self._receiving = None
-        self._parser = None  # it holds us: do not leave the cycle to the collector
+        # These hold us or our transport: do not leave the cycles to the collector.
+        self._parser = self.write = None  # type: ignore[method-assign,assignment]
 
     def _wait(self, what: Waiting, seconds: float | None = None) -> None:
         self.waiting = what
@@ -307,7 +308,9 @@ class ProxyChannel(HTTPChannel):
         if version not in ("1.1", "1.0"):
             self._broken = MalformedRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
             raise _Refused
-        if sum([len(name) + len(value) + 4 for name, value in pairs]) > self.limits.header_bytes:
+        if self._head_bytes > self.limits.header_bytes and (
+            sum([len(name) + len(value) + 4 for name, value in pairs]) > self.limits.header_bytes
+        ):
             self._broken = HeadersTooLarge()
             raise _Refused
         http11 = version == "1.1"

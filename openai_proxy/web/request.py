@@ -6,6 +6,7 @@ it skips what they need and the proxy does not.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -32,7 +33,7 @@ log = logger(__name__)
 class DownstreamRequest(Request):
     """One request and its answer.
 
-    States: unanswered, running (`running` is the stages' Deferred), relayed
+    States: unanswered, running (`running` is what the stages wait for), relayed
     (`relay` or a tunnel writes), answered. Leaves through exactly one of
     `response_complete`, `response_broken`, `refuse`, `connectionLost`.
     """
@@ -52,7 +53,8 @@ class DownstreamRequest(Request):
         self.is_head = incoming.method == b"HEAD"
         self.started_writing = False
         self.continued = False
-        self.running: Deferred[None] | None = None
+        self.running: Deferred[Any] | None = None
+        self._stages: Any = None
         self._relay: Relay | None = None
         self._close_delimited = False
         self._page = False
@@ -83,15 +85,37 @@ class DownstreamRequest(Request):
             log.failure("defect while taking a request ({id})", id=self.exchange.id)
             self.refuse(InternalError())
 
-    def run(self, stages: Any) -> None:
-        """Run the coroutine `stages` and answer with what it returns or raises."""
-        running: Deferred[Any] = Deferred.fromCoroutine(stages)
-        self.running = running
-        running.addCallbacks(self._respond, self._fail)
-        running.addErrback(self._defect)
+    def run(self, stages: Coroutine[Deferred[Any], Any, ProxyResponse]) -> None:
+        """Run the coroutine `stages` and answer with what it returns or raises.
+
+        Driven by hand: `Deferred.fromCoroutine` makes two Deferreds, a
+        context and a cancellation record for what is one step to the
+        upstream and one step back.
+        """
+        self._stages = stages
+        self._advance()
+
+    def _advance(self, _: Any = None) -> None:
+        """Run the stages until they wait again, or end.
+
+        As the callback of what they waited for: they take its result, or
+        its failure, from the Deferred itself.
+        """
+        try:
+            waiting = self._stages.send(None)
+        except StopIteration as stop:
+            self.running = None
+            try:
+                self._respond(stop.value)
+            except Exception:
+                self._defect(Failure())
+        except Exception:
+            self._fail(Failure())
+        else:
+            self.running = waiting
+            waiting.addBoth(self._advance)
 
     def _respond(self, response: ProxyResponse) -> None:
-        self.running = None
         if self._gone:
             response.body.discard()
             return

@@ -1,0 +1,72 @@
+"""What Twisted's transports do not tell or do not do, asked of their sockets.
+
+How much of what was written the peer has not taken yet (Linux has the
+kernel's part of the answer, SIOCOUTQ), and writing at once instead of at
+the next turn of the reactor. Used by both edges.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+import termios
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp
+
+
+def untaken_bytes(transport: Any) -> int:
+    """Return the bytes written to `transport` that the peer has not acknowledged.
+
+    Counts Twisted's buffer and the kernel's send queue of the connection at
+    the bottom of any TLS or wrapper. 0 where nothing can be known.
+    """
+    raw = transport
+    while getattr(raw, "socket", None) is None:
+        inner = getattr(raw, "transport", None) or getattr(raw, "wrappedTransport", None)
+        if inner is None or inner is raw:
+            return 0
+        raw = inner
+    # FileDescriptor has no public word for this: what it joined, less what it sent, plus what waits.
+    buffered = len(raw.dataBuffer) - raw.offset + getattr(raw, "_tempDataLen", 0)
+    try:
+        queued = struct.unpack("i", fcntl.ioctl(raw.socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+    except (OSError, ValueError):
+        queued = 0
+    return int(buffered + queued)
+
+
+def prompt_writer(transport: Any) -> Callable[[bytes], None]:
+    """Return a `write` that sends at once where nothing waits to be sent.
+
+    Twisted's own write always waits for the next writable event: one more
+    turn of the reactor and two more epoll_ctl for every write. Only for
+    plain TCP; what the kernel does not take goes the ordinary way, and so
+    does everything while something waits, so order and back-pressure are
+    Twisted's. Errors are left for the reactor to find. Other transports
+    (TLS, wrappers, Unix sockets): their own write.
+    """
+    if not isinstance(transport, tcp.Connection) or getattr(transport, "TLS", False):
+        return transport.write  # type: ignore[no-any-return]
+    send = transport.socket.send
+    buffered_write = transport.write
+
+    def write(data: bytes) -> None:
+        if (
+            transport.dataBuffer
+            or transport._tempDataBuffer
+            or transport.disconnecting
+            or not transport.connected
+        ):
+            buffered_write(data)
+            return
+        try:
+            sent = send(data)
+        except OSError:
+            buffered_write(data)
+            return
+        if sent != len(data):
+            buffered_write(data[sent:])
+
+    return write
