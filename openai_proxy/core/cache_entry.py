@@ -1,0 +1,169 @@
+"""A stored response, and how it is written down for another process.
+
+Pure. The written form: magic and version, flags, a checksum over the rest
+that is keyed by the entry's name (a value that belongs to another name
+fails it), then a JSON head and the body's bytes, compressed where asked.
+"""
+
+from __future__ import annotations
+
+import zlib
+from hashlib import blake2b
+from itertools import accumulate, pairwise
+from struct import Struct
+
+import orjson
+from attrs import astuple, frozen
+
+from .exchange import Usage
+from .headers import HeaderPairs, get, without
+
+_MAGIC = b"oap\x01"
+_PREFIX = Struct(">4sB16s")
+_LENGTH = Struct(">I")
+_COMPRESSED = 1
+
+_UNSTORED = (b"date", b"age", b"x-cache", b"set-cookie", b"set-cookie2", b"retry-after", b"retry-after-ms")
+_ENTRY_BYTES = 600
+_CHUNK_BYTES = 48
+_HEADER_BYTES = 130
+BLOCK_BYTES = 64 * 1024
+"""Size of the chunks that a body without boundaries of its own is kept in."""
+
+
+@frozen(eq=False)
+class CacheEntry:
+    """A whole 200 response."""
+
+    reason: bytes
+    headers: HeaderPairs
+    chunks: tuple[bytes, ...]
+    """The body; a stream's in the pieces it came in."""
+    stored_at: float
+    """Seconds since the epoch."""
+    usage: Usage | None = None
+
+    @property
+    def body_bytes(self) -> int:
+        return sum(map(len, self.chunks))
+
+    @property
+    def size_bytes(self) -> int:
+        """What the entry costs in memory, Python's own overhead estimated."""
+        pieces = len(self.chunks) * _CHUNK_BYTES + len(self.headers) * _HEADER_BYTES
+        return _ENTRY_BYTES + pieces + self.body_bytes + sum(len(n) + len(v) for n, v in self.headers)
+
+    def age_s(self, now: float) -> int:
+        """Return whole seconds since it was stored (`now` since the epoch); clocks may disagree, never below 0."""
+        return max(0, int(now - self.stored_at))
+
+
+class BadEntry(ValueError):
+    """The bytes are no entry of this version and name."""
+
+
+def stored_headers(headers: HeaderPairs) -> HeaderPairs:
+    """Return the header lines that hold for every reader: no date, cookie or rate limit."""
+    return [
+        pair
+        for pair in without(headers, *_UNSTORED)
+        if not pair[0].lower().startswith((b"x-ratelimit-", b"ratelimit"))
+    ]
+
+
+def make_entry(
+    reason: bytes, headers: HeaderPairs, chunks: list[bytes], stored_at: float, usage: Usage | None
+) -> CacheEntry | None:
+    """Make the entry of a response, or return None where its length is not the announced one.
+
+    A stream keeps its chunks as they came; other bodies are put together.
+    """
+    announced = get(headers, b"content-length")
+    if announced is not None and announced != b"%d" % sum(map(len, chunks)):
+        return None
+    kind = (get(headers, b"content-type") or b"").lower()
+    kept = tuple(chunks) if kind.startswith(b"text/event-stream") else _blocks(chunks)
+    return CacheEntry(reason, stored_headers(headers), kept, stored_at, usage)
+
+
+def _blocks(chunks: list[bytes]) -> tuple[bytes, ...]:
+    body = b"".join(chunks)
+    return tuple(body[i : i + BLOCK_BYTES] for i in range(0, len(body), BLOCK_BYTES))
+
+
+def _checksum(key: bytes, flags: int, payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=16, key=key[:64], salt=bytes([flags])).digest()
+
+
+def dump_entry(key: bytes, entry: CacheEntry, compress_bytes: int) -> bytes:
+    """Write an entry down under its name; bodies of `compress_bytes` and more are compressed.
+
+    A body that has a Content-Encoding already is left alone.
+    """
+    usage = entry.usage
+    head = orjson.dumps(
+        {
+            "reason": entry.reason.decode("latin-1"),
+            "headers": [[n.decode("latin-1"), v.decode("latin-1")] for n, v in entry.headers],
+            "sizes": [len(chunk) for chunk in entry.chunks],
+            "stored_at": entry.stored_at,
+            "usage": None if usage is None else astuple(usage),
+        }
+    )
+    payload = b"".join((_LENGTH.pack(len(head)), head, *entry.chunks))
+    flags = 0
+    if len(payload) >= compress_bytes and get(entry.headers, b"content-encoding") is None:
+        smaller = zlib.compress(payload, 1)
+        if len(smaller) < len(payload):
+            payload, flags = smaller, _COMPRESSED
+    return _PREFIX.pack(_MAGIC, flags, _checksum(key, flags, payload)) + payload
+
+
+def load_entry(key: bytes, data: bytes, limit_bytes: int) -> CacheEntry:
+    """Read an entry back; raise BadEntry for whatever is not one of this version and name.
+
+    `limit_bytes` bounds what is unpacked.
+    """
+    try:
+        magic, flags, checksum = _PREFIX.unpack_from(data)
+        payload = data[_PREFIX.size :]
+        if magic != _MAGIC or flags > _COMPRESSED or checksum != _checksum(key, flags, payload):
+            raise BadEntry
+        return _parse(_inflate(payload, limit_bytes) if flags else payload)
+    except BadEntry:
+        raise
+    except Exception as error:
+        # Whatever a foreign value makes the decoders raise, it is no entry.
+        raise BadEntry from error
+
+
+def _inflate(payload: bytes, limit_bytes: int) -> bytes:
+    inflater = zlib.decompressobj()
+    plain = inflater.decompress(payload, limit_bytes)
+    if not inflater.eof:
+        raise BadEntry
+    return plain
+
+
+def _parse(payload: bytes) -> CacheEntry:
+    (length,) = _LENGTH.unpack_from(payload)
+    start = _LENGTH.size + length
+    head = orjson.loads(payload[_LENGTH.size : start])
+    ends = list(accumulate(head["sizes"], initial=start))
+    if ends[-1] != len(payload) or ends != sorted(ends):
+        raise BadEntry
+    usage = head["usage"]
+    return CacheEntry(
+        reason=head["reason"].encode("latin-1"),
+        headers=[(n.encode("latin-1"), v.encode("latin-1")) for n, v in head["headers"]],
+        chunks=tuple(payload[a:b] for a, b in pairwise(ends)),
+        stored_at=float(head["stored_at"]),
+        usage=None if usage is None else _usage(usage),
+    )
+
+
+def _usage(members: list[int]) -> Usage:
+    *counts, estimated = members
+    if len(counts) != 4 or not all(isinstance(count, int) for count in counts):
+        raise BadEntry
+    return Usage(counts[0], counts[1], counts[2], counts[3], bool(estimated))

@@ -1,0 +1,95 @@
+"""Name a request in the cache: equal exactly where answers may be.
+
+Pure. The key is an HMAC keyed by the upstream credential, so it is the same
+on every machine with the same configuration, holds no credential, and a
+reader of the store can not test a guess at a prompt without that credential
+(upstreams that take no credential have no such secret).
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+from json import JSONDecoder
+from operator import itemgetter
+from typing import Any
+
+from .headers import HeaderPairs
+
+_LABEL = b"openai-proxy cache key 1\x00"
+_KEYED = frozenset((b"accept-encoding", b"content-encoding", b"origin"))
+"""Request headers that choose a representation, besides every `openai-*` one."""
+
+_name = itemgetter(0)
+
+
+def _sorted_members(pairs: list[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]:
+    # By name alone and stable: repeated members keep their order, which decides what an upstream reads.
+    pairs.sort(key=_name)
+    return tuple(pairs)
+
+
+# Numbers stay the text they were sent as, in a type that no JSON string has:
+# 1 is not 1.0, no integer is too long, nothing is rounded.
+_decode = JSONDecoder(
+    object_pairs_hook=_sorted_members,
+    parse_float=str.encode,
+    parse_int=str.encode,
+    parse_constant=str.encode,
+).decode
+
+
+def canonical_json(body: bytes) -> bytes:
+    """Return bytes that are equal for two JSON texts that differ in key order and spacing alone.
+
+    Strings count by their value, however escaped. What can not be decoded
+    (no JSON, no UTF-8, nested too deep) stands for itself, byte for byte.
+    O(n log n); never raises.
+    """
+    try:
+        return b"json" + ascii(_decode(body.decode("utf-8"))).encode("ascii")
+    except (ValueError, RecursionError):
+        return b"raw " + body
+
+
+def varies_on_unkeyed(vary: bytes) -> bool:
+    """Say whether a response's Vary value names a request header that the key leaves out."""
+    names = {name.strip(b" \t").lower() for name in vary.split(b",")} - {b"", b"authorization", b"api-key"}
+    return any(name not in _KEYED and not name.startswith(b"openai-") for name in names)
+
+
+def cache_key(
+    *,
+    tenant: str,
+    origin: bytes,
+    credential: bytes,
+    method: bytes,
+    target: bytes,
+    headers: HeaderPairs,
+    body: bytes,
+) -> bytes:
+    """Return the 32 bytes that name this request.
+
+    `tenant` is empty where all callers of one upstream credential share.
+    `origin` names the upstream (or all of them), `target` is path and query
+    byte for byte, `headers` are the client's, `body` is what goes upstream.
+    """
+    chosen = [
+        (lowered, pair[1].strip(b" \t"))
+        for pair in headers
+        if (lowered := pair[0].lower()) in _KEYED or lowered.startswith(b"openai-")
+    ]
+    chosen.sort(key=_name)
+    fields = [
+        tenant.encode("utf-8", "surrogatepass"),
+        origin,
+        credential,
+        method,
+        target,
+        canonical_json(body),
+    ]
+    for pair in chosen:
+        fields.extend(pair)
+    # Each field is preceded by its length: no two lists of fields give the same message.
+    message = b"".join([part for field in fields for part in (b"%d:" % len(field), field)])
+    return hmac.digest(sha256(_LABEL + credential).digest(), message, "sha256")
