@@ -120,10 +120,10 @@ def _stream_data(head: bytes, whole: bool) -> list[bytes]:
         if not (rest and whole) and _each_one_line(parts):
             return [part[6:] for part in parts]
     decoder = SSEDecoder(len(head) + 1)
-    blocks = decoder.feed(head)
-    # The rest is no event where bytes are missing behind it: WHATWG HTML §9.2.6.
-    blocks += decoder.finish() if whole else []
-    return [block.data for block in blocks if block.data is not None]
+    texts = [block.data for block in decoder.feed(head) if block.data is not None]
+    # What lacks its blank line is no event (WHATWG HTML §9.2.6), but some servers forget the last one.
+    tail = [block.data for block in decoder.finish() if block.data is not None]
+    return texts + [data for data in tail if whole and not isinstance(_event(data), str)]
 
 
 def _each_one_line(parts: list[bytes]) -> bool:

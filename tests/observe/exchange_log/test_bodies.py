@@ -82,6 +82,16 @@ def test_long_stream_is_cut_and_says_so():
     assert set(body["choices"][0]["message"]["content"]) == {"a"}
 
 
+def test_broken_off_stream_is_put_together_as_far_as_it_came():
+    """An event torn by the end of the connection does not spoil those before it."""
+    chunk = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "a"}}]}
+    event = b"data: " + json.dumps(chunk).encode()
+    torn = show(event + b"\n\n" + event[:-5], "text/event-stream")
+    assert torn["choices"][0]["message"]["content"] == "a"
+    unterminated = show(event + b"\n\n" + event, "text/event-stream")
+    assert unterminated["choices"][0]["message"]["content"] == "aa"
+
+
 def test_odd_stream_is_kept_as_chunks():
     """Events that fit nowhere are kept."""
     body = show(b"event: x\ndata: not json \xff\n\ndata: [1,2]\n\n", "text/event-stream")
