@@ -1,0 +1,5 @@
+"""Where answers are kept, and how one upstream call serves several clients.
+
+Stores, shared bodies and single flight. Imports messages and core; used by
+the cache stage and the composition root.
+"""

@@ -1,0 +1,142 @@
+"""Bodies made of chunks that are kept, delivered at the reader's pace.
+
+The one place where kept chunks are pushed to a reader: a stored response is
+read from `Stored`, one that still arrives from `recording.Recording`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from zope.interface import implementer
+
+_WHOLE = Failure(ResponseDone())
+
+
+class Source(Protocol):
+    """Chunks, perhaps still arriving, and whoever wants to know how they are read."""
+
+    @property
+    def chunks(self) -> Sequence[bytes]:
+        """What is there."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """How many chunks in front of `chunks` are gone: every reader has had them."""
+        ...
+
+    @property
+    def reason(self) -> Failure | None:
+        """How the body ended; None while it arrives."""
+        ...
+
+    def taken(self, body: SharedBody) -> None:
+        """A reader takes delivery: see that chunks come."""
+
+    def moved(self, body: SharedBody) -> None:
+        """A reader paused or resumed."""
+
+    def left(self, body: SharedBody) -> None:
+        """A reader is gone or has had everything. Once for each."""
+
+
+@implementer(IPushProducer)
+class SharedBody:
+    """One reader's view of a source, from its first chunk (a ResponseBody, and the transport of it).
+
+    States: undelivered (counts as paused), flowing, paused, over.
+    """
+
+    def __init__(self, source: Source, length: int | None) -> None:
+        self.length = length
+        self.paused = True
+        self.next = 0
+        """Number of the chunk to be delivered next."""
+        self.read_bytes = 0
+        self._source = source
+        self._protocol: IProtocol | None = None
+        self._over = False
+        self._pushing = False
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Deliver to `protocol` what is there, then what comes."""
+        self._protocol = protocol
+        protocol.makeConnection(cast(Any, self))
+        self.paused = False
+        self._source.taken(self)
+        self.push()
+
+    def push(self) -> None:
+        """Deliver until the reader pauses, leaves, or has everything. May be re-entered."""
+        if self._pushing or self._protocol is None:
+            return
+        source = self._source
+        self._pushing = True
+        try:
+            while not self.paused and not self._over:
+                index = self.next - source.dropped
+                if index >= len(source.chunks):
+                    break
+                chunk = source.chunks[index]
+                self.next += 1
+                self.read_bytes += len(chunk)
+                self._protocol.dataReceived(chunk)
+        finally:
+            self._pushing = False
+        reason = source.reason
+        if reason is not None and not self._over and self.next - source.dropped >= len(source.chunks):
+            self._leave()
+            self._protocol.connectionLost(reason)
+
+    def pauseProducing(self) -> None:
+        if not self.paused and not self._over:
+            self.paused = True
+            self._source.moved(self)
+
+    def resumeProducing(self) -> None:
+        if self.paused and not self._over:
+            self.paused = False
+            self.push()
+            if not self._over:
+                self._source.moved(self)
+
+    def stopProducing(self) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Read no further; idempotent."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._over:
+            self._over = True
+            self._source.left(self)
+
+
+class Stored:
+    """A source that is whole."""
+
+    dropped = 0
+    reason = _WHOLE
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self.chunks = chunks
+
+    def taken(self, body: SharedBody) -> None:
+        """Everything is there."""
+
+    def moved(self, body: SharedBody) -> None:
+        """Nothing has to wait."""
+
+    def left(self, body: SharedBody) -> None:
+        """Nothing has to be freed."""
+
+
+def replay_body(chunks: Sequence[bytes], length: int | None) -> SharedBody:
+    """Return a body made of `chunks`; `length` as the head announces it, or None."""
+    return SharedBody(Stored(chunks), length)

@@ -1,0 +1,151 @@
+"""An upstream body that several readers share while it arrives.
+
+Takes delivery once. The chunks are kept as they came, so that a reader may
+join at any time and read from the start, until the body turns out larger
+than may be kept; from then on only what some reader has not had is held,
+and the slowest reader sets the pace of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.interfaces import IProtocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from ..messages import ResponseBody
+from .bodies import SharedBody
+
+LAG_BYTES = 64 * 1024
+"""How far a reader may fall behind once the body is too large to keep."""
+
+
+class Recording:
+    """A `bodies.Source` that arrives.
+
+    States: waiting (nobody has taken delivery), arriving and kept, arriving
+    and passing (too large to keep), ended (`reason` is set), abandoned (the
+    last reader left before the end: the upstream was told to stop).
+
+    The upstream is paused while no reader can take more, so what is held is
+    at most `limit_bytes` and one read. `on_passing` is called once when the
+    body can not be kept, `on_end(whole)` once when it ended, behind the
+    readers; `whole` says that `chunks` is all of it.
+    """
+
+    def __init__(
+        self,
+        body: ResponseBody,
+        limit_bytes: int,
+        on_passing: Callable[[], None],
+        on_end: Callable[[bool], None],
+    ) -> None:
+        self.chunks: list[bytes] = []
+        self.dropped = 0
+        self.reason: Failure | None = None
+        self.kept = True
+        self._body = body
+        self._limit_bytes = limit_bytes
+        self._on_passing = on_passing
+        self._on_end = on_end
+        self._size_bytes = 0
+        self._readers: list[SharedBody] = []
+        self._started = False
+        self._transport: Any = None
+        self._paused = False
+        self._over = False
+        if body.length is not None and body.length > limit_bytes:
+            self.kept = False
+
+    def read(self) -> SharedBody:
+        """Return a body for one more reader; only while `kept`, or before the first takes delivery."""
+        reader = SharedBody(self, self._body.length)
+        self._readers.append(reader)
+        return reader
+
+    # ---- what readers do
+
+    def taken(self, body: SharedBody) -> None:
+        """Start with the first reader."""
+        if not self._started:
+            self._started = True
+            self._body.deliverBody(cast(IProtocol, self))
+        else:
+            self._balance()
+
+    def moved(self, body: SharedBody) -> None:
+        """Pause or resume the upstream where that reader made the difference."""
+        self._trim()
+        self._balance()
+
+    def left(self, body: SharedBody) -> None:
+        """Go on for the others; with nobody left, stop the upstream."""
+        self._readers.remove(body)
+        if self._over:
+            return
+        if self._readers:
+            self._trim()
+            self._balance()
+        elif self.reason is None:
+            self._over = True
+            self.chunks = []
+            self._body.discard()
+            self._on_end(False)
+
+    # ---- the upstream's body, as IProtocol
+
+    def makeConnection(self, transport: Any) -> None:
+        self._transport = transport
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep the chunk and pass it on at once."""
+        if self._over:
+            return
+        self._size_bytes += len(data)
+        self.chunks.append(data)
+        if self.kept and self._size_bytes > self._limit_bytes:
+            self.kept = False
+            self._on_passing()
+        for reader in tuple(self._readers):
+            reader.push()
+        if not self._over:
+            self._trim()
+            self._balance()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell every reader that has had everything; the others learn it when they have."""
+        if self._over:
+            return
+        self._over = True
+        self.reason = reason
+        for reader in tuple(self._readers):
+            reader.push()
+        self._on_end(self.kept and isinstance(reason.value, ResponseDone))
+
+    # ---- flow control
+
+    def _trim(self) -> None:
+        if self.kept or not self._readers:
+            return
+        had = min(reader.next for reader in self._readers) - self.dropped
+        if had > 0:
+            del self.chunks[:had]
+            self.dropped += had
+
+    def _balance(self) -> None:
+        if self._transport is None or self._over:
+            return
+        pause = all(reader.paused for reader in self._readers) or self._is_lagging()
+        if pause != self._paused:
+            self._paused = pause
+            if pause:
+                self._transport.pauseProducing()
+            else:
+                self._transport.resumeProducing()
+
+    def _is_lagging(self) -> bool:
+        if self.kept:
+            return False
+        return self._size_bytes - min(reader.read_bytes for reader in self._readers) > LAG_BYTES

@@ -1,0 +1,104 @@
+"""The store in Redis, shared by every daemon with the same configuration.
+
+Redis slow, frozen, dead or talking nonsense is a store without entries: the
+client behind it fails within its deadline and comes back by itself.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from ..core.cache_entry import BadEntry, CacheEntry, dump_entry, load_entry
+
+PREFIX = b"openai-proxy:cache:1:"
+"""What every key in Redis begins with; the number is the version of key and value."""
+
+_T = TypeVar("_T")
+
+
+class RedisCalls(Protocol):
+    """What is used of the connection to Redis."""
+
+    def call(self, *args: bytes | str | int | float) -> Deferred[Any]:
+        """Send one command; fails soon where Redis is away."""
+        ...
+
+
+class RedisStore:
+    """Entries in Redis, written with their time to live in one command.
+
+    Values of `compress_bytes` and more are compressed; those of
+    `thread_bytes` and more are packed and unpacked in a thread of its own,
+    so that the reactor does not wait. `rejected` counts values that were
+    none of ours, `failed` the calls that Redis did not answer.
+    """
+
+    def __init__(
+        self,
+        client: RedisCalls,
+        reactor: Any,
+        *,
+        entry_bytes: int = 8 * 1024 * 1024,
+        compress_bytes: int = 1024,
+        thread_bytes: int = 256 * 1024,
+    ) -> None:
+        self.entry_bytes = entry_bytes
+        self._client = client
+        self._reactor = reactor
+        self._compress_bytes = compress_bytes
+        self._thread_bytes = thread_bytes
+        self._threads = ThreadPool(0, 1, name="cache")
+        self.rejected = 0
+        self.failed = 0
+
+    def start(self) -> None:
+        """Start the thread pool; once, behind the fork."""
+        self._threads.start()
+
+    def stop(self) -> None:
+        """Stop the thread pool; waits for the value in work. Idempotent."""
+        if self._threads.started:
+            self._threads.stop()
+
+    async def get(self, key: bytes) -> CacheEntry | None:
+        """Return the entry of `key`; None where Redis has none, is away, or has something else."""
+        try:
+            value = await self._client.call("GET", PREFIX + key.hex().encode("ascii"))
+        except CancelledError:
+            raise
+        except Exception:
+            self.failed += 1
+            return None
+        if value is None:
+            return None
+        try:
+            if not isinstance(value, bytes):
+                raise BadEntry
+            return await self._convert(len(value), partial(load_entry, key, value, 2 * self.entry_bytes))
+        except BadEntry:
+            self.rejected += 1
+            return None
+
+    async def put(self, key: bytes, entry: CacheEntry, ttl_s: float) -> None:
+        """Write `entry` with its time to live; given up where Redis does not take it."""
+        if entry.size_bytes > self.entry_bytes:
+            return
+        pack = partial(dump_entry, key, entry, self._compress_bytes)
+        value = await self._convert(entry.body_bytes, pack)
+        name = PREFIX + key.hex().encode("ascii")
+        try:
+            await self._client.call("SET", name, value, "PX", max(1, int(ttl_s * 1000)))
+        except CancelledError:
+            raise
+        except Exception:
+            self.failed += 1
+
+    async def _convert(self, size_bytes: int, convert: partial[_T]) -> _T:
+        if size_bytes < self._thread_bytes or not self._threads.started:
+            return convert()
+        return await deferToThreadPool(self._reactor, self._threads, convert)

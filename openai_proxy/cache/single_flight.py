@@ -1,0 +1,262 @@
+"""Identical requests at the same time: one upstream call serves them all.
+
+The call belongs to the flight, not to the client who came first: it goes on
+while anybody waits for it or reads from it, and is cancelled when nobody
+does. Knows nothing of keys, stores and headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import TypeAlias
+
+from attrs import define, frozen
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..core.cache_rules import Verdict
+from ..messages import Forward, ProxyRequest, ProxyResponse
+from .bodies import SharedBody
+from .recording import Recording
+
+
+class Role(Enum):
+    """How a rider came to its response."""
+
+    LEADER = "leader"
+    """By its own request."""
+    FOLLOWER = "follower"
+    """By somebody else's."""
+    ALONE = "alone"
+    """Not yet: the response was not for sharing, ask for one of your own."""
+
+
+@frozen(eq=False)
+class Landing:
+    """What a rider gets; `response` is None where the role is ALONE."""
+
+    role: Role
+    response: ProxyResponse | None = None
+
+
+@define(eq=False)
+class _Rider:
+    request: ProxyRequest
+    forward: Forward
+    landed: Deferred[Landing]
+
+    def land(self, landing: Landing | Failure) -> None:
+        """Hand over, unless the client left while others were served."""
+        if not self.landed.called:
+            self.landed.callback(landing)  # a Failure goes to the errback
+        elif isinstance(landing, Landing) and landing.response is not None:
+            landing.response.body.discard()
+
+
+Keep: TypeAlias = Callable[[ProxyRequest, ProxyResponse, list[bytes]], Awaitable[None]]
+"""Store a whole response: the request that led to it, its head, its chunks."""
+
+
+class Flight:
+    """One upstream call and who rides on it.
+
+    States: calling (no head yet; riders wait), sharing (a head is there,
+    riders read one recording), closed (nobody can join any more; who has a
+    body still reads it).
+
+    A failed call (an exception, or a response that is FAILED) is its
+    leader's; the rider who has waited longest then makes the next call. If
+    that fails too the failure is everybody's, so that nobody waits for more
+    than two.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        limit_bytes: int,
+        judge: Callable[[ProxyResponse], Verdict],
+        keep: Keep,
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._limit_bytes = limit_bytes
+        self._judge = judge
+        self._keep = keep
+        self._on_closed = on_closed
+        self._closed = False
+        self._waiting: list[_Rider] = []
+        self._leader: _Rider | None = None
+        self._call: Deferred[ProxyResponse] | None = None
+        self._calls = 0
+        self._response: ProxyResponse | None = None
+        self._recording: Recording | None = None
+
+    def join(self, request: ProxyRequest, forward: Forward) -> Deferred[Landing]:
+        """Ride along; the first rider's request is the one that is sent.
+
+        The Deferred fires when a head is there, with the failure of the
+        rider's own call, or with one that is everybody's. Cancel it when the
+        client leaves.
+        """
+        if self._recording is not None and self._response is not None:
+            return succeed(self._seat(self._response, self._recording, Role.FOLLOWER))
+        rider = _Rider(request, forward, Deferred(lambda _: self._leave(rider)))
+        self._waiting.append(rider)
+        if self._leader is None:
+            self._launch()
+        return rider.landed
+
+    # ---- calling
+
+    def _launch(self) -> None:
+        rider = self._leader = self._waiting[0]
+        self._calls += 1
+
+        async def call() -> ProxyResponse:
+            return await rider.forward(rider.request)
+
+        # Kept first: the call may end at once.
+        self._call = done = Deferred.fromCoroutine(call())
+        done.addCallbacks(self._arrived, self._failed)
+        done.addErrback(lambda failure: self._log.failure("a shared call went wrong", failure))
+
+    def _leave(self, rider: _Rider) -> None:
+        """The rider's client is gone: go on for the others, cancel the call when there are none."""
+        if rider in self._waiting:
+            self._waiting.remove(rider)
+        if not self._waiting and self._recording is None:
+            self._close()
+            call, self._call = self._call, None
+            if call is not None:
+                call.cancel()
+
+    def _failed(self, failure: Failure) -> None:
+        self._call = None
+        if not self._waiting:
+            self._close()
+            if not failure.check(CancelledError):
+                kind = type(failure.value).__name__
+                self._log.debug("the call of a client that left failed: {kind}", kind=kind)
+            return
+        if self._hand_to_leader_alone():
+            leader = self._waiting.pop(0)
+            self._launch_or_close()
+            leader.land(failure)
+        elif self._calls == 1 and self._leader not in self._waiting:
+            self._launch()
+        else:
+            self._close()
+            riders, self._waiting = self._waiting, []
+            for rider in riders:
+                rider.land(failure)
+
+    def _hand_to_leader_alone(self) -> bool:
+        return self._calls == 1 and self._leader in self._waiting
+
+    def _launch_or_close(self) -> None:
+        if self._waiting:
+            self._launch()
+        else:
+            self._close()
+
+    # ---- a head is there
+
+    def _arrived(self, response: ProxyResponse) -> None:
+        self._call = None
+        if not self._waiting:
+            self._close()
+            response.body.discard()
+            return
+        verdict = self._judge(response)
+        if verdict is Verdict.PRIVATE:
+            self._scatter(response)
+        elif verdict is Verdict.FAILED and self._calls == 1:
+            self._pass_failure_on(response)
+        else:
+            self._share(response, verdict)
+
+    def _scatter(self, response: ProxyResponse) -> None:
+        """Give the response to the one who asked; the others ask for themselves."""
+        self._close()
+        riders, self._waiting = self._waiting, []
+        if self._leader not in riders:
+            response.body.discard()
+        for rider in riders:
+            rider.land(Landing(Role.LEADER, response) if rider is self._leader else Landing(Role.ALONE))
+
+    def _pass_failure_on(self, response: ProxyResponse) -> None:
+        if self._hand_to_leader_alone():
+            leader = self._waiting.pop(0)
+            self._launch_or_close()
+            leader.land(Landing(Role.LEADER, response))
+        else:
+            response.body.discard()
+            self._launch()
+
+    def _share(self, response: ProxyResponse, verdict: Verdict) -> None:
+        recording = Recording(response.body, self._limit_bytes, self._close, self._ended)
+        self._response = response
+        self._recording = recording
+        riders, self._waiting = self._waiting, []
+        seats = [
+            self._seat(response, recording, Role.LEADER if rider is self._leader else Role.FOLLOWER)
+            for rider in riders
+        ]
+        if verdict is not Verdict.STORE or not recording.kept:
+            self._close()
+        for rider, seat in zip(riders, seats, strict=True):
+            rider.land(seat)
+
+    @staticmethod
+    def _seat(response: ProxyResponse, recording: Recording, role: Role) -> Landing:
+        body: SharedBody = recording.read()
+        return Landing(role, response.evolve(body=body))
+
+    # ---- the end
+
+    def _ended(self, whole: bool) -> None:
+        recording, response, leader = self._recording, self._response, self._leader
+        if self._closed or not whole or recording is None or response is None or leader is None:
+            self._close()
+            return
+
+        async def keep() -> None:
+            await self._keep(leader.request, response, recording.chunks)
+
+        # Closed behind it: who comes meanwhile still joins.
+        stored = Deferred.fromCoroutine(keep())
+        stored.addErrback(lambda failure: self._log.failure("a response could not be stored", failure))
+        stored.addBoth(lambda _: self._close())
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._on_closed()
+
+
+class SingleFlight:
+    """The flights that can be joined, by key. Owns the table."""
+
+    def __init__(self, limit_bytes: int, judge: Callable[[ProxyResponse], Verdict]) -> None:
+        self._limit_bytes = limit_bytes
+        self._judge = judge
+        self._flights: dict[bytes, Flight] = {}
+
+    def ride(
+        self, key: bytes, request: ProxyRequest, forward: Forward, keep: Keep, fresh: bool = False
+    ) -> Deferred[Landing]:
+        """Join the flight of `key`, or start one; `fresh` always starts one, which others may join."""
+        flight = None if fresh else self._flights.get(key)
+        if flight is None:
+            flight = Flight(self._limit_bytes, self._judge, keep, lambda: self._forget(key, flight))
+            self._flights[key] = flight
+        return flight.join(request, forward)
+
+    def _forget(self, key: bytes, flight: Flight | None) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+    def __len__(self) -> int:
+        return len(self._flights)

@@ -1,0 +1,22 @@
+"""What the cache asks of the place where its entries are kept."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..core.cache_entry import CacheEntry
+
+
+class CacheStore(Protocol):
+    """Entries by name. Neither call ever fails: a store that is away has nothing."""
+
+    entry_bytes: int
+    """Bodies above this are not stored; what a shared response may hold in memory."""
+
+    async def get(self, key: bytes) -> CacheEntry | None:
+        """Return what is stored and not expired, or None. May be cancelled."""
+        ...
+
+    async def put(self, key: bytes, entry: CacheEntry, ttl_s: float) -> None:
+        """Keep `entry` for `ttl_s` seconds, or less; replaces what was there."""
+        ...

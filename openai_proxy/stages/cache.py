@@ -1,0 +1,136 @@
+"""Answer from the cache what it holds; keep what may be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..cache.bodies import replay_body
+from ..cache.single_flight import Role, SingleFlight
+from ..cache.store import CacheStore
+from ..core.cache_entry import CacheEntry, make_entry
+from ..core.cache_key import cache_key
+from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
+from ..core.errors import ProxyError
+from ..core.exchange import Exchange
+from ..core.headers import HeaderPairs, get, without
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+_MISS = (b"x-cache", b"miss")
+_HIT = (b"x-cache", b"hit")
+
+
+class NotCached(ProxyError):
+    """The client wants an answer from the cache alone, and there is none (RFC 9111 §5.2.1.7)."""
+
+    status, reason = 504, b"Gateway Timeout"
+    type, code = "invalid_request_error", "not_cached"
+    default_message = "No cached response is available, and the request allows no other."
+
+
+def _judge(response: ProxyResponse) -> Verdict:
+    # A body filter works for one client: what has one can not be shared.
+    return Verdict.PRIVATE if response.filters else judge(response.status, response.headers)
+
+
+class Cache:
+    """Serves hits from `store`; misses share one call and are stored.
+
+    Stands behind what changes the request (the key is over what goes
+    upstream) and before retries (a hit never retries). `origin` names the
+    upstreams, so that entries of two configurations in one Redis differ.
+    `shared` lets all callers of one upstream key use the same entries.
+    `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: CacheStore,
+        rules: CacheRules,
+        origin: bytes,
+        clock: Callable[[], float],
+        shared: bool = False,
+    ) -> None:
+        self._store = store
+        self._rules = rules
+        self._origin = origin
+        self._clock = clock
+        self._shared = shared
+        self._flights = SingleFlight(store.entry_bytes, _judge)
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        """Answer from the cache, by somebody else's call, or by one of our own."""
+        exchange = request.exchange
+        ttl_s = 0.0
+        if not request.upgrade and (request.body is None or isinstance(request.body, bytes)):
+            ttl_s = self._rules.ttl_s(request.method, exchange.endpoint, request.document)
+        wishes = parse_cache_control(request.headers) if ttl_s else None
+        if wishes is None or wishes.no_store:
+            exchange.cache_result = "bypass"
+            return await forward(request)
+        key = self._key(request)
+        if not wishes.no_cache:
+            entry = await self._store.get(key)
+            if entry is not None and self._is_welcome(entry, exchange, wishes):
+                return self._hit(entry, exchange)
+        exchange.cache_result = "miss"
+        if wishes.only_if_cached:
+            raise NotCached
+        return await self._miss(key, request, forward, ttl_s, wishes.no_cache)
+
+    def _key(self, request: ProxyRequest) -> bytes:
+        return cache_key(
+            tenant="" if self._shared else request.exchange.credential_id,
+            origin=self._origin,
+            credential=request.credential,
+            method=request.method,
+            target=request.target,
+            headers=request.headers,
+            body=request.body if isinstance(request.body, bytes) else b"",
+        )
+
+    def _now(self, exchange: Exchange) -> float:
+        """Seconds since the epoch, by the exchange's own beginning."""
+        return exchange.timestamp + (self._clock() - exchange.started)
+
+    def _is_welcome(self, entry: CacheEntry, exchange: Exchange, wishes: CacheControl) -> bool:
+        return wishes.max_age_s is None or entry.age_s(self._now(exchange)) < wishes.max_age_s
+
+    def _hit(self, entry: CacheEntry, exchange: Exchange) -> ProxyResponse:
+        exchange.cached = True
+        exchange.cache_result = "hit"
+        exchange.usage = entry.usage
+        announced = get(entry.headers, b"content-length")
+        age = (b"age", b"%d" % entry.age_s(self._now(exchange)))
+        return ProxyResponse(
+            status=200,
+            reason=entry.reason,
+            headers=[*entry.headers, _HIT, age],
+            body=replay_body(entry.chunks, None if announced is None else entry.body_bytes),
+        )
+
+    async def _miss(
+        self, key: bytes, request: ProxyRequest, forward: Forward, ttl_s: float, fresh: bool
+    ) -> ProxyResponse:
+        exchange = request.exchange
+
+        async def keep(led: ProxyRequest, response: ProxyResponse, chunks: list[bytes]) -> None:
+            # The leader's client may have left before its usage was known; nobody else's record has its place.
+            now = self._now(led.exchange)
+            entry = make_entry(response.reason, response.headers, chunks, now, led.exchange.usage)
+            if entry is not None:
+                await self._store.put(key, entry, ttl_s)
+
+        landing = await self._flights.ride(key, request, forward, keep, fresh)
+        response = landing.response
+        if response is None:
+            response = await forward(request)
+        headers = response.headers
+        if landing.role is Role.FOLLOWER:
+            exchange.cached = response.status == 200
+            exchange.cache_result = "shared"
+            headers = without(headers, b"set-cookie")
+        return response.evolve(headers=_as_miss(headers))
+
+
+def _as_miss(headers: HeaderPairs) -> HeaderPairs:
+    return [*without(headers, b"x-cache"), _MISS]

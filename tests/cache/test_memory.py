@@ -1,0 +1,71 @@
+"""The embedded store: bounded, forgetful in the right order."""
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.cache.memory import MemoryStore
+from openai_proxy.core.cache_entry import CacheEntry
+
+
+class Shelf:
+    """A store driven without waiting."""
+
+    def __init__(self, max_bytes):
+        self.clock = Clock()
+        self.store = MemoryStore(max_bytes, self.clock.seconds)
+
+    def put(self, key, size, ttl_s=10.0):
+        entry = CacheEntry(b"OK", [], (b"x" * size,), 0.0)
+        self._run(self.store.put(key, entry, ttl_s))
+        return entry
+
+    def get(self, key):
+        return self._run(self.store.get(key))
+
+    @staticmethod
+    def _run(coroutine):
+        results = []
+        Deferred.fromCoroutine(coroutine).addCallback(results.append)
+        return results[0]
+
+
+def test_an_entry_lives_its_time():
+    """Expiry is exact, and an expired entry frees its bytes."""
+    shelf = Shelf(100_000)
+    entry = shelf.put(b"a", 10)
+    shelf.clock.advance(9.9)
+    assert shelf.get(b"a") is entry
+    shelf.clock.advance(0.1)
+    assert (shelf.get(b"a"), shelf.store.size_bytes) == (None, 0)
+
+
+def test_the_least_recently_used_goes_first():
+    """A full cache drops what nobody asked for longest, and never grows over its bound."""
+    shelf = Shelf(100_000)
+    for name in b"abcdefgh":
+        shelf.put(bytes([name]), 11_000)
+    assert shelf.get(b"a") is not None
+    shelf.put(b"i", 11_000)
+    shelf.put(b"j", 11_000)
+    assert [name for name in "abcdefghij" if shelf.get(name.encode()) is None] == ["b", "c"]
+    assert shelf.store.size_bytes <= 100_000
+
+
+@pytest.mark.parametrize(("size", "kept"), [(11_000, True), (12_500, False)])
+def test_an_entry_over_an_eighth_is_not_kept(size, kept):
+    """One huge answer does not wash all others out."""
+    shelf = Shelf(100_000)
+    shelf.put(b"a", 1)
+    shelf.put(b"b", size)
+    assert (shelf.get(b"b") is not None, shelf.get(b"a") is not None) == (kept, True)
+
+
+def test_replacing_frees_what_was_there():
+    """A refreshed entry is counted once, and one that is now too large leaves no old one behind."""
+    shelf = Shelf(100_000)
+    for _ in range(3):
+        entry = shelf.put(b"a", 1_000)
+    assert shelf.store.size_bytes == entry.size_bytes + 1
+    shelf.put(b"a", 50_000)
+    assert (shelf.get(b"a"), shelf.store.size_bytes) == (None, 0)

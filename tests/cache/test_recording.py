@@ -1,0 +1,222 @@
+"""One body, several readers at their own pace."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from openai_proxy.cache.bodies import replay_body
+from openai_proxy.cache.recording import LAG_BYTES, Recording
+
+WHOLE = Failure(ResponseDone())
+
+
+class Origin:
+    """An upstream body that is fed by hand (body and transport in one)."""
+
+    length = None
+
+    def __init__(self):
+        self.paused = False
+        self.discards = 0
+
+    def deliverBody(self, protocol):
+        self.protocol = protocol
+        protocol.makeConnection(self)
+
+    def discard(self):
+        self.discards += 1
+
+    def pauseProducing(self):
+        assert not self.paused
+        self.paused = True
+
+    def resumeProducing(self):
+        assert self.paused
+        self.paused = False
+
+
+class Reader:
+    """What a client receives; pauses by itself after `window` chunks."""
+
+    def __init__(self, window=None):
+        self.chunks = []
+        self.ends = []
+        self.window = window
+
+    def makeConnection(self, transport):
+        self.transport = transport
+
+    def dataReceived(self, data):
+        assert not self.ends
+        self.chunks.append(data)
+        if self.window is not None and len(self.chunks) % self.window == 0:
+            self.transport.pauseProducing()
+
+    def connectionLost(self, reason):
+        self.ends.append(reason.type)
+
+
+class Shared:
+    """A recording with its origin and what it reported."""
+
+    def __init__(self, limit_bytes=1000):
+        self.origin = Origin()
+        self.events = []
+        self.recording = Recording(
+            self.origin, limit_bytes, lambda: self.events.append("passing"), self.events.append
+        )
+
+    def read(self, window=None):
+        body, reader = self.recording.read(), Reader(window)
+        body.deliverBody(reader)
+        return body, reader
+
+    def feed(self, *chunks):
+        for chunk in chunks:
+            self.origin.protocol.dataReceived(chunk)
+
+    def end(self, reason=WHOLE):
+        self.origin.protocol.connectionLost(reason)
+
+
+def test_a_late_reader_gets_everything_from_the_start():
+    """Who joins a stream in its middle sees it whole, in the pieces it came in."""
+    shared = Shared()
+    _, first = shared.read()
+    shared.feed(b"a", b"b")
+    _, second = shared.read()
+    shared.feed(b"c")
+    shared.end()
+    _, third = shared.read()
+    assert [r.chunks for r in (first, second, third)] == [[b"a", b"b", b"c"]] * 3
+    assert [r.ends for r in (first, second, third)] == [[ResponseDone]] * 3
+    assert shared.events == [True]
+
+
+def test_the_fastest_reader_sets_the_pace_while_all_is_kept():
+    """A slow client does not slow the others; with all of them full the upstream waits."""
+    shared = Shared()
+    _, fast = shared.read()
+    slow_body, slow = shared.read(window=1)
+    shared.feed(b"a", b"b")
+    assert (fast.chunks, slow.chunks, shared.origin.paused) == ([b"a", b"b"], [b"a"], False)
+    fast.transport.pauseProducing()
+    assert shared.origin.paused
+    slow.transport.resumeProducing()
+    assert (slow.chunks, shared.origin.paused) == ([b"a", b"b"], True)
+    fast.transport.resumeProducing()
+    assert not shared.origin.paused
+    slow_body.discard()
+    fast.transport.pauseProducing()
+    assert shared.origin.paused
+
+
+def test_the_slowest_reader_sets_the_pace_of_what_is_too_large():
+    """A body that can not be kept takes no more memory than the bound, whoever reads slowly."""
+    shared = Shared(limit_bytes=LAG_BYTES)
+    _, fast = shared.read()
+    _, slow = shared.read(window=1)
+    shared.feed(b"x" * LAG_BYTES, b"y", b"z")
+    assert shared.events == ["passing"]
+    assert shared.origin.paused is False
+    shared.feed(b"w" * LAG_BYTES)
+    assert shared.origin.paused
+    assert sum(map(len, shared.recording.chunks)) <= 2 * LAG_BYTES + 2
+    for _ in range(3):
+        slow.transport.resumeProducing()
+    assert (shared.origin.paused, shared.recording.chunks) == (False, [])
+    shared.end()
+    assert slow.chunks == fast.chunks
+    assert (slow.ends, shared.events) == ([ResponseDone], ["passing", False])
+
+
+def test_a_body_announced_too_large_is_not_kept_from_the_start():
+    """A large answer passes through without being gathered."""
+    shared = Shared()
+    shared.origin.length = 1001
+    shared.recording = Recording(shared.origin, 1000, lambda: None, shared.events.append)
+    _, reader = shared.read()
+    shared.feed(b"a")
+    assert (reader.chunks, shared.recording.chunks, shared.recording.kept) == ([b"a"], [], False)
+
+
+def test_the_last_one_out_stops_the_upstream():
+    """The upstream works while one client is there, and for nobody it does not."""
+    shared = Shared()
+    first, _ = shared.read()
+    second, reader = shared.read()
+    shared.feed(b"a")
+    first.discard()
+    first.discard()
+    assert shared.origin.discards == 0
+    shared.feed(b"b")
+    assert reader.chunks == [b"a", b"b"]
+    second.stopProducing()
+    shared.feed(b"c")
+    shared.end(Failure(ConnectionLost()))
+    assert (shared.origin.discards, reader.chunks, reader.ends) == (1, [b"a", b"b"], [])
+    assert shared.events == [False]
+
+
+def test_a_body_nobody_took_is_discarded():
+    """A client that leaves between head and body frees the connection."""
+    shared = Shared()
+    shared.recording.read().discard()
+    assert (shared.origin.discards, shared.events) == (1, [False])
+
+
+def test_a_cut_body_is_cut_for_everybody():
+    """A truncated answer looks truncated to each reader, also to one that is behind, and is not whole."""
+    shared = Shared()
+    _, fast = shared.read()
+    _, slow = shared.read(window=1)
+    shared.feed(b"a", b"b")
+    shared.end(Failure(ConnectionLost()))
+    assert (fast.ends, slow.ends, shared.events) == ([ConnectionLost], [], [False])
+    slow.transport.resumeProducing()
+    assert (slow.chunks, slow.ends) == ([b"a", b"b"], [ConnectionLost])
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=20),
+    st.lists(st.sampled_from([1, 2, 3, None]), min_size=1, max_size=4),
+    st.sampled_from([0, 30, 10_000]),
+    st.randoms(use_true_random=False),
+)
+def test_every_reader_gets_the_same_bytes(chunks, windows, limit_bytes, random):
+    """Whatever the speeds and the bound, each client gets the whole body in order."""
+    shared = Shared(limit_bytes)
+    bodies = [(shared.recording.read(), Reader(window)) for window in windows]
+    for body, reader in bodies:
+        body.deliverBody(reader)
+    readers = [reader for _, reader in bodies]
+    for chunk in chunks:
+        while shared.origin.paused:
+            random.choice(readers).transport.resumeProducing()
+        shared.feed(chunk)
+    shared.end()
+    for _ in range(len(chunks) + 1):
+        for reader in readers:
+            reader.transport.resumeProducing()
+    assert [reader.chunks for reader in readers] == [chunks] * len(readers)
+    assert [reader.ends for reader in readers] == [[ResponseDone]] * len(readers)
+
+
+@pytest.mark.parametrize("length", [None, 2])
+def test_a_replay_waits_for_its_reader(length):
+    """A stored body is pushed no faster than the client takes it."""
+    body, reader = replay_body((b"a", b"b"), length), Reader(window=1)
+    body.deliverBody(reader)
+    assert (body.length, reader.chunks, reader.ends) == (length, [b"a"], [])
+    reader.transport.resumeProducing()
+    assert (reader.chunks, reader.ends) == ([b"a", b"b"], [ResponseDone])
+
+
+def test_an_empty_replay_ends_at_once():
+    """A stored answer without a body is an answer."""
+    reader = Reader()
+    replay_body((), 0).deliverBody(reader)
+    assert reader.ends == [ResponseDone]
