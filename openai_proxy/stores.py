@@ -1,0 +1,89 @@
+"""What outlives a reload: buckets, cached responses, connections to Redis.
+
+Owned by the service; `composition` asks for what its configuration names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+
+from .cache.memory import MemoryStore
+from .cache.redis import RedisStore as RedisCacheStore
+from .cache.store import CacheStore
+from .core.redis_url import parse_redis_url
+from .limits.embedded import EmbeddedStore
+from .limits.redis_store import RedisStore as RedisLimitStore
+from .limits.store import LimitStore
+from .redis_client import RedisClient
+
+
+class Stores:
+    """Makes each store once for each place it is kept in.
+
+    Between `start` and `stop` what is made is started as well.
+    """
+
+    def __init__(self, reactor: Any, clock: Callable[[], float]) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._buckets = EmbeddedStore(clock)
+        self._clients: dict[str, RedisClient] = {}
+        self._limits: dict[str, RedisLimitStore] = {}
+        self._caches: dict[tuple[str, int], CacheStore] = {}
+        self._started = False
+
+    def limit_store(self, url: str | None) -> LimitStore:
+        """Return the store of limits at a Redis URL, or the embedded one."""
+        if url is None:
+            return self._buckets
+        store = self._limits.get(url)
+        if store is None:
+            store = self._limits[url] = RedisLimitStore(self._client(url), self._buckets, self._reactor)
+            if self._started:
+                store.start()
+        return store
+
+    def cache_store(self, url: str, max_bytes: int) -> CacheStore:
+        """Return the cache at `memory:` (bounded by `max_bytes`) or at a Redis URL."""
+        place = (url, max_bytes)
+        store = self._caches.get(place)
+        if store is None:
+            if url == "memory:":
+                store = MemoryStore(max_bytes, self._clock)
+            else:
+                store = RedisCacheStore(self._client(url), self._reactor)
+                if self._started:
+                    store.start()
+            self._caches[place] = store
+        return store
+
+    def _client(self, url: str) -> RedisClient:
+        client = self._clients.get(url)
+        if client is None:
+            client = self._clients[url] = RedisClient(self._reactor, parse_redis_url(url))
+            if self._started:
+                client.start()
+        return client
+
+    def redis_connected(self, url: str | None) -> bool | None:
+        """Whether the Redis at `url` is there; None where none is configured."""
+        client = self._clients.get(url) if url is not None else None
+        return None if client is None else client.connected
+
+    def start(self) -> None:
+        """Begin connecting; nothing waits for it."""
+        self._started = True
+        for part in (*self._clients.values(), *self._limits.values(), *self._caches.values()):
+            start = getattr(part, "start", None)
+            if start is not None:
+                start()
+
+    def stop(self) -> Deferred[Any]:
+        """Close every connection."""
+        self._started = False
+        parts = (*self._limits.values(), *self._caches.values(), *self._clients.values())
+        stops = [getattr(part, "stop", None) for part in parts]
+        return DeferredList([maybeDeferred(stop) for stop in stops if stop is not None], consumeErrors=True)
