@@ -21,7 +21,7 @@ class ObserverSpec:
     """A parsed `--observer`: its name, positional and `key=value` parameters."""
 
     name: str
-    args: tuple[str, ...] = ()
+    args: tuple[str, ...] = field(default=(), repr=False)
     kwargs: Mapping[str, str] = field(factory=dict, repr=False)
 
     @property

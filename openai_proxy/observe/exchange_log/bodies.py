@@ -114,7 +114,7 @@ def _stream(head: bytes, whole: bool, total_bytes: int) -> dict[str, Any]:
 def _stream_data(head: bytes, whole: bool) -> list[bytes]:
     """Return the data of each event."""
     if b"\r" not in head and head.startswith(b"data: "):
-        # As nearly all servers write it: one data line each. Ten times as fast as the decoder.
+        # As nearly all servers write it: one data line each. A quarter of the decoder's time.
         parts = head.split(b"\n\n")
         rest = parts.pop()
         if not (rest and whole) and _each_one_line(parts):
