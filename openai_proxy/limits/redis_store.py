@@ -1,0 +1,131 @@
+"""Limits shared by several processes and machines, in Redis.
+
+While Redis is away each process limits by itself, with an embedded store.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from ..core.limits import Limits, Standing
+from ..redis_client import RedisAway, RedisClient
+from .embedded import EmbeddedStore
+from .script import SCRIPT
+from .store import Admission
+
+KEPT_IN_REDIS = "redis"
+
+
+class RedisStore:
+    """A `LimitStore` over Redis, with `embedded` taking over while it is away.
+
+    A slot of a running request is a lease of `lease_s`, renewed three times
+    in that time, so that a machine that died does not keep its slots. The
+    client is started and stopped by whoever made it; `start` and `stop`
+    here are the renewal's.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        client: RedisClient,
+        embedded: EmbeddedStore,
+        reactor: Any,
+        *,
+        prefix: str = "openai-proxy:limits",
+        lease_s: float = 30.0,
+    ) -> None:
+        self._client = client
+        self._embedded = embedded
+        self._prefix = prefix
+        self._lease_s = lease_s
+        self._held: dict[str, set[str]] = {}
+        self._renewal = LoopingCall(self._renew)
+        self._renewal.clock = reactor
+
+    def start(self) -> None:
+        """Begin to renew leases. Idempotent."""
+        if not self._renewal.running:
+            self._renewal.start(self._lease_s / 3, now=False).addErrback(
+                lambda failure: self._log.failure("leases are no longer renewed", failure)
+            )
+
+    def stop(self) -> None:
+        """Stop renewing leases. Idempotent."""
+        if self._renewal.running:
+            self._renewal.stop()
+
+    async def admit(self, key: str, limits: Limits, model_tokens: float, slot: str) -> Admission:
+        reserved = limits.reservation(model_tokens)
+        try:
+            reply = await self._run("admit", key, limits, reserved, slot)
+            admitted, requests, left, running = reply
+            standing = Standing(float(requests), float(left), int(running))
+        except CancelledError:
+            # the slot may have been taken. Tokens are not given back: nobody knows whether
+            # they were charged, and leaving early must not fill a bucket
+            self._send_finish(key, limits, 0.0, slot)
+            raise
+        except RedisAway:
+            return await self._embedded.admit(key, limits, model_tokens, slot)
+        except Exception as error:
+            self._log.warn(
+                "Redis does not keep limits ({kind}): each process does", kind=type(error).__name__
+            )
+            return await self._embedded.admit(key, limits, model_tokens, slot)
+        if admitted and limits.concurrent_requests is not None:
+            self._held.setdefault(key, set()).add(slot)
+        return Admission(key, limits, bool(admitted), standing, reserved, slot, KEPT_IN_REDIS)
+
+    def finish(self, admission: Admission, model_tokens: float) -> None:
+        if admission.kept_in != KEPT_IN_REDIS:
+            self._embedded.finish(admission, model_tokens)
+            return
+        slots = self._held.get(admission.key)
+        if slots is not None:
+            slots.discard(admission.slot)
+            if not slots:
+                del self._held[admission.key]
+        difference = model_tokens - admission.reserved
+        limits = admission.limits
+        if limits.concurrent_requests is None and not difference:
+            return
+        if not self._client.connected:
+            self._embedded.settle(admission, model_tokens)
+            return
+        self._send_finish(admission.key, limits, difference, admission.slot)
+
+    def _send_finish(self, key: str, limits: Limits, difference: float, slot: str) -> None:
+        # what is lost with Redis is forgotten there too: a lease ends by itself
+        self._run("finish", key, limits, difference, slot).addErrback(lambda _: None)
+
+    def _run(self, operation: str, key: str, limits: Limits, cost: float, slot: str) -> Deferred[Any]:
+        def number(limit: int | None) -> int:
+            return -1 if limit is None else limit
+
+        return self._client.call(
+            *self._command(key),
+            operation,
+            number(limits.requests_per_minute),
+            number(limits.model_tokens_per_minute),
+            number(limits.concurrent_requests),
+            repr(float(cost)),
+            slot,
+            repr(self._lease_s),
+        )
+
+    def _command(self, key: str) -> tuple[str | bytes | int, ...]:
+        # braces: both keys of one client on one node of a cluster
+        base = f"{self._prefix}:{{{key}}}"
+        return "EVAL", SCRIPT, 2, base, base + ":running"
+
+    def _renew(self) -> None:
+        for key, slots in self._held.items():
+            self._client.call(*self._command(key), "renew", repr(self._lease_s), *slots).addErrback(
+                lambda _: None
+            )

@@ -1,0 +1,118 @@
+"""Limits shared through a real Redis, which freezes, dies and returns."""
+
+import importlib.util
+import pathlib
+import time
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+
+from openai_proxy.core.limits import Limits
+from openai_proxy.core.redis_url import parse_redis_url
+from openai_proxy.limits.embedded import EmbeddedStore
+from openai_proxy.limits.redis_store import RedisStore
+from openai_proxy.redis_client import RedisClient
+
+_spec = importlib.util.spec_from_file_location(
+    "redis_server", pathlib.Path(__file__).with_name("redis_server.py")
+)
+redis_server = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(redis_server)
+
+
+@pytest.fixture
+def server():
+    server = redis_server.RedisServer()
+    server.start()
+    yield server
+    server.kill()
+
+
+async def until(condition, limit_s=5.0):
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await deferLater(reactor, 0.01)
+
+
+@pytest_twisted.async_yield_fixture
+async def stores(server):
+    """Two stores as two machines have them, connected."""
+    clients = [RedisClient(reactor, parse_redis_url(server.url)) for _ in range(2)]
+    stores = [RedisStore(client, EmbeddedStore(time.monotonic), reactor, lease_s=0.6) for client in clients]
+    for client, store in zip(clients, stores, strict=True):
+        client.start()
+        store.start()
+    await until(lambda: all(client.connected for client in clients))
+    yield stores
+    for client, store in zip(clients, stores, strict=True):
+        store.stop()
+        await client.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_fifty_requests_at_two_machines_keep_one_bucket(stores):
+    """Parallel requests at two daemons get exactly what one bucket holds."""
+    limits = Limits(1000, 200, None)
+    admissions = await gatherResults(
+        Deferred.fromCoroutine(stores[n % 2].admit("k", limits, 10, f"s{n}")) for n in range(50)
+    )
+    assert {a.kept_in for a in admissions} == {"redis"}
+    assert sum(a.admitted for a in admissions) == 20
+    refused = next(a for a in admissions if not a.admitted)
+    assert refused.standing.model_tokens < 10
+    last = await stores[0].admit("k", limits, 0, "last")
+    assert last.standing.requests == pytest.approx(980, abs=20)
+
+
+@pytest_twisted.ensureDeferred
+async def test_settled_use_and_freed_slots_are_seen_by_the_other(stores):
+    """Debt made at one daemon is refused at the other; a freed slot is free there too."""
+    limits = Limits(None, 100, 1)
+    first = await stores[0].admit("k", limits, 10, "one")
+    assert first.admitted
+    assert not (await stores[1].admit("k", limits, 1, "two")).admitted
+    stores[0].finish(first, 150)
+    deadline = time.monotonic() + 5
+    while (refused := await stores[1].admit("k", limits, 1, "two")).standing.running:
+        assert time.monotonic() < deadline
+    assert not refused.admitted
+    assert refused.standing.model_tokens == pytest.approx(-50, abs=2)
+
+
+@pytest_twisted.ensureDeferred
+async def test_leases_are_renewed_while_they_run_and_end_with_their_machine(stores):
+    """A long stream keeps its slot; that of a machine that died comes back."""
+    limits = Limits(None, None, 1)
+    assert (await stores[0].admit("k", limits, 0, "one")).admitted
+    await deferLater(reactor, 1.0)
+    assert not (await stores[1].admit("k", limits, 0, "two")).admitted
+    stores[0].stop()
+    await deferLater(reactor, 0.8)
+    assert (await stores[1].admit("k", limits, 0, "two")).admitted
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_redis_each_machine_limits_by_itself(stores, server):
+    """Frozen, killed or restarted: no request fails or waits, and the limit holds at each daemon."""
+    limits = Limits(5)
+    server.freeze()
+    started = time.monotonic()
+    frozen = [await stores[0].admit("a", limits, 0, str(n)) for n in range(8)]
+    assert time.monotonic() - started < 0.3
+    assert [a.admitted for a in frozen] == [True] * 5 + [False] * 3
+    assert {a.kept_in for a in frozen} == {"embedded"}
+    server.thaw()
+    server.kill()
+    killed = [await stores[1].admit("b", limits, 0, str(n)) for n in range(8)]
+    assert [a.admitted for a in killed] == [True] * 5 + [False] * 3
+    server.start()
+    deadline = time.monotonic() + 5
+    while (again := await stores[0].admit("c", Limits(1000), 0, "x")).kept_in != "redis":
+        assert time.monotonic() < deadline
+        await deferLater(reactor, 0.05)
+    assert again.admitted
+    stores[0].finish(frozen[0], 0)
