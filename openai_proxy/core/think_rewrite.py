@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from .json_members import Edit, locate, member_edits
+from .json_members import Edit, find_only_member, locate, member_edits
 from .think import ThinkRule, split_text
 
 Path = tuple[str | int, ...]
@@ -43,7 +43,15 @@ class TextField:
             before = self.owner.get(REASONING)
             joined = (before if isinstance(before, str) else "") + thoughts
             members[REASONING] = encode_text(joined, ascii_only)
-        return member_edits(body, locate(body, self.path)[0], members) if members else []
+        if not members:
+            return []
+        span = find_only_member(body, self.name) if self.text is not None else None
+        if span is None or REASONING in self.owner:
+            return member_edits(body, locate(body, self.path)[0], members)
+        new = members.get(self.name, body[span[0] : span[1]])
+        if thoughts:
+            new += b',"reasoning_content":' + members[REASONING]
+        return [(*span, new)]
 
 
 def encode_text(text: str, ascii_only: bool) -> bytes:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from openai_proxy.core.json_members import (
     TOO_DEEP,
+    find_only_member,
     iter_members,
     locate,
     replace_members,
@@ -74,8 +75,8 @@ def test_missing_members_are_appended(body, expected):
 
 def test_appended_without_a_scan():
     """Known not to be there, a member is appended before the last brace."""
-    assert replace_members(b'{"a":{} }\n', {"n": b"1"}, {"a": {}}) == b'{"a":{} ,"n":1}\n'
-    assert replace_members(b"{ }", {"n": b"1"}, {}) == b'{ "n":1}'
+    assert replace_members(b'{"a":{} }\n', {"n": b"1"}, {"a": {}}) == b'{"a":{},"n":1 }\n'
+    assert replace_members(b"{ }", {"n": b"1"}, {}) == b'{"n":1 }'
 
 
 @pytest.mark.parametrize(
@@ -134,3 +135,19 @@ def test_garbage_never_crashes(body):
         replace_members(body, {"a": b"1"})
     except ValueError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"a":[{"name" : "x\\u003c"}],"b":"\\"name\\":"}', b'"x\\u003c"'),
+        (b'{"name":1,"a":{"name":2}}', None),
+        (b'{"name":1,"a":"name"}', None),
+        (b'{"name":1,"n\\u0061me":2}', None),
+        (b'{"a":1}', None),
+    ],
+)
+def test_the_only_member_of_a_name(body, value):
+    """A member found by a byte search is the only one of its name, at any depth."""
+    span = find_only_member(body, "name")
+    assert value == (body[slice(*span)] if span else None)

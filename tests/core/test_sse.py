@@ -117,6 +117,12 @@ def test_oversize_block_is_passed_on_and_the_next_is_seen():
     assert (first.raw, first.data, second.data) == (b"\n", None, b"b")
 
 
+def test_a_last_line_without_end_is_a_line():
+    """What follows the last line end is a line of its own."""
+    (block,) = decode([b"data: a\nx"])
+    assert block.data == b"a"
+
+
 def test_data_is_replaced_in_its_place():
     """Other fields, comments, prefixes and line ends stay when an event's data changes."""
     raw = b"event: e\r\n:c\r\ndata:one\r\ndata: two\r\nid: 7\r\n\r\n"
