@@ -1,0 +1,35 @@
+"""One typed, validated, frozen `Settings` from four sources.
+
+Command line, environment, `.env`, TOML: the first that has a setting wins.
+Secrets do not print themselves. Imported by tap and service alone; what a
+stage needs is handed to it field by field.
+"""
+
+from .describe import describe
+from .endpoints import check_endpoints
+from .errors import SettingsError
+from .load import load_settings
+from .model import Settings
+from .reference import Row, settings_reference
+from .tables import CacheRule, KeyEntry, KeyLimits, ModelEntry, ThinkEntry, UpstreamEntry
+from .tenants import ClientKey, Mode, client_keys, mode
+
+__all__ = [
+    "CacheRule",
+    "ClientKey",
+    "KeyEntry",
+    "KeyLimits",
+    "Mode",
+    "ModelEntry",
+    "Row",
+    "Settings",
+    "SettingsError",
+    "ThinkEntry",
+    "UpstreamEntry",
+    "check_endpoints",
+    "client_keys",
+    "describe",
+    "load_settings",
+    "mode",
+    "settings_reference",
+]

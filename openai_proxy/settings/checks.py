@@ -1,0 +1,108 @@
+"""What must agree between settings, and what must exist on this machine."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from .errors import SettingsError
+from .model import Settings
+from .tenants import client_keys, entry_digest
+
+
+def resolve_paths(settings: Settings, directory: Path) -> Settings:
+    """Return the settings with their paths made absolute, since a daemon changes its directory."""
+    upstream, storage = settings.upstream, settings.storage
+    if upstream.ca_file:
+        upstream = upstream.model_copy(update={"ca_file": str(directory / upstream.ca_file)})
+    if storage.local_log_dir:
+        storage = storage.model_copy(update={"local_log_dir": str(directory / storage.local_log_dir)})
+    return settings.model_copy(update={"upstream": upstream, "storage": storage})
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsError for the first disagreement. Paths are absolute by now."""
+    for step in (_ca_file, _storage, _think, _upstreams, _models, _keys, _upstream_keys):
+        step(settings)
+
+
+def _ca_file(settings: Settings) -> None:
+    path = settings.upstream.ca_file
+    if path is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise settings.error("upstream.ca_file", f"{path} is no PEM file with certificates") from None
+    except OSError as error:
+        raise settings.error("upstream.ca_file", f"can not read {path}: {error.strerror}") from None
+
+
+def _storage(settings: Settings) -> None:
+    storage = settings.storage
+    if storage.type == "local" and not storage.local_log_dir:
+        raise SettingsError("storage.local_log_dir (LOCAL_LOG_DIR): is needed where storage.type is local")
+    if storage.type != "azure":
+        return
+    if not storage.azure_container:
+        raise SettingsError(
+            "storage.azure_container (AZURE_STORAGE_CONTAINER): is needed where storage.type is azure"
+        )
+    if storage.azure_connection_string:
+        return
+    for name, value in (("name", storage.azure_account_name), ("key", storage.azure_account_key)):
+        if not value:
+            raise SettingsError(
+                f"storage.azure_account_{name} (AZURE_STORAGE_ACCOUNT_{name.upper()}):"
+                " is needed where storage.type is azure"
+            )
+
+
+def _think(settings: Settings) -> None:
+    if settings.think.start_tag == settings.think.end_tag:
+        raise settings.error("think.end_tag", "must differ from think.start_tag")
+
+
+def _upstreams(settings: Settings) -> None:
+    seen: set[str] = set()
+    for index, entry in enumerate(settings.upstreams):
+        if entry.name in seen:
+            raise SettingsError(f"upstreams[{index}].name: {entry.name!r} is taken by another upstream")
+        seen.add(entry.name)
+
+
+def _models(settings: Settings) -> None:
+    names = [entry.name for entry in settings.upstreams]
+    for index, model in enumerate(settings.models):
+        if model.upstream is not None and model.upstream not in names:
+            known = ", ".join(names) or "there is none"
+            raise SettingsError(
+                f"models[{index}].upstream: {model.upstream!r} is no name of [[upstreams]] ({known})"
+            )
+
+
+def _keys(settings: Settings) -> None:
+    names: set[str] = set()
+    digests: dict[bytes, str] = {}
+    for index, entry in enumerate(settings.keys):
+        label = f"keys[{index}]"
+        if (entry.key is None) == (entry.key_sha256 is None):
+            raise SettingsError(f"{label}: {entry.name!r} must have either key or key_sha256")
+        if entry.name in names:
+            raise SettingsError(f"{label}.name: {entry.name!r} is taken by another key")
+        twin = digests.get(entry_digest(entry))
+        if twin is not None:
+            raise SettingsError(f"{label}: {entry.name!r} has the same key as {twin!r}")
+        names.add(entry.name)
+        digests[entry_digest(entry)] = entry.name
+
+
+def _upstream_keys(settings: Settings) -> None:
+    if settings.upstream.api_key or any(upstream.api_key for upstream in settings.upstreams):
+        return
+    for key in client_keys(settings):
+        if key.upstream_key is None:
+            raise SettingsError(
+                f"upstream.api_key (OPENAI_API_KEY): the client key {key.name} has neither an upstream key"
+                " of its own nor this one"
+            )

@@ -1,0 +1,66 @@
+"""The settings as text for people, secrets masked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from .errors import REDACTED, key_name, mask_spec, mask_whole_url
+from .fields import Doc, Section, doc_of
+from .model import Settings
+from .schema import leaves
+from .tenants import mode
+
+
+def describe(settings: Settings) -> str:
+    """Return the mode and every setting as `toml.path = value`, with its source where it is no default."""
+    lines = [f"mode: {mode(settings)}"]
+    for leaf in leaves():
+        value: Any = settings
+        for step in leaf.path.split("."):
+            value = getattr(value, step)
+        origin = settings.origin(leaf.path)
+        for path, text in _render(leaf.path, value, leaf.doc):
+            lines.append(f"{path} = {text}" + (f"  # from {origin}" if origin else ""))
+    return "\n".join(lines)
+
+
+def _render(path: str, value: Any, doc: Doc) -> Iterator[tuple[str, str]]:
+    if isinstance(value, tuple) and value and isinstance(value[0], Section):
+        for index, entry in enumerate(value):
+            yield from _render(f"{path}[{index}]", entry, doc)
+    elif isinstance(value, Section):
+        for name, field in type(value).model_fields.items():
+            yield from _render(f"{path}.{name}", getattr(value, name), doc_of(field))
+    else:
+        yield path, _text(path, value, doc)
+
+
+def _text(path: str, value: Any, doc: Doc) -> str:
+    if value is None:
+        return "none"
+    if path == "observers":
+        value = [mask_spec(spec) for spec in value]
+    elif path == "client_api_keys":
+        value = [key_name(key.get_secret_value()) for key in value]
+    elif path == "api_key_mapping":
+        value = {key_name(client.get_secret_value()): REDACTED for client, _ in value}
+    elif isinstance(value, SecretStr):
+        value = _secret(path, value.get_secret_value(), doc)
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _secret(path: str, secret: str, doc: Doc) -> str:
+    if doc.url:
+        return mask_whole_url(secret)
+    if path.endswith("].key_sha256"):
+        return f"key-{secret[:8]}"
+    return key_name(secret) if path.endswith("].key") else REDACTED
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,35 @@
+"""Whether Twisted can make something of the endpoint strings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL.SSL import Error as OpenSSLError
+from twisted.internet.endpoints import serverFromString
+
+from .errors import shown
+from .model import Settings
+
+
+def check_endpoints(reactor: Any, settings: Settings) -> None:
+    """Parse every endpoint string, opening nothing. Raises SettingsError for the first that is broken."""
+    strings = [("ports", text) for text in settings.ports]
+    if settings.admin.port is not None:
+        strings.append(("admin.port", settings.admin.port))
+    for path, text in strings:
+        try:
+            serverFromString(reactor, text)
+        except Exception as error:
+            # the parsers are anybody's plugins: whatever they raise means that the string is no good
+            reason = _reason(error)
+            raise settings.error(path, f"{shown(text)} is no usable endpoint: {reason}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    if isinstance(error, OpenSSLError):
+        return "its key or certificate can not be read"
+    if isinstance(error, IndexError | KeyError):
+        return "no such socket was passed on"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,68 @@
+"""The one error of the settings, and how values are masked in it.
+
+Pure; imported by every module of this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+REDACTED = "[redacted]"
+_MAX_SHOWN = 80
+"""Characters of a bad value that an error line repeats."""
+
+_USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
+_SPEC_SECRET = re.compile(
+    r"([A-Za-z_]*(?:key|token|secret|passw|credential|connection_string|headers|sas)[A-Za-z_]*)"
+    r"=(?:\\.|[^:\\])*",
+    re.I,
+)
+
+
+class SettingsError(ValueError):
+    """A configuration that can not work: one line for people, secrets masked."""
+
+
+def key_name(key: str) -> str:
+    """Return `key-` and the first 8 hex digits of the key's SHA-256."""
+    return "key-" + hashlib.sha256(key.encode()).hexdigest()[:8]
+
+
+def mask_url(text: str) -> str:
+    """Replace the userinfo of every URL in `text`.
+
+    >>> mask_url("redis://user:pw@host/0")
+    'redis://[redacted]@host/0'
+    """
+    return _USERINFO.sub(REDACTED + "@", text)
+
+
+def mask_spec(text: str) -> str:
+    r"""Replace the values of an observer spec's parameters that hold secrets.
+
+    >>> mask_spec(r"exchange-log:url=az\://logs:account_name=a:account_key=xyz==")
+    'exchange-log:url=az\\://logs:account_name=a:account_key=[redacted]'
+    """
+    return mask_url(_SPEC_SECRET.sub(rf"\1={REDACTED}", text))
+
+
+def mask_whole_url(text: str) -> str:
+    """Mask a value that should be one URL, however broken: up to its last `@`, and its query."""
+    text = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:(?://)?)?.*@", rf"\1{REDACTED}@", text, flags=re.S)
+    return re.sub(r"\?.*", f"?{REDACTED}", text, flags=re.S)
+
+
+def shown(value: object) -> str:
+    """Return a bad value as an error line may repeat it: short, on one line, URLs masked."""
+    if isinstance(value, str):
+        text = repr(mask_whole_url(value) if "@" in value else value)
+    elif isinstance(value, dict):
+        text = "a table"
+    elif isinstance(value, list | tuple):
+        text = "a list"
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    else:
+        text = str(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."

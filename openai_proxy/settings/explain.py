@@ -1,0 +1,73 @@
+"""A failed validation told in one line, secrets masked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from .errors import REDACTED, SettingsError, mask_whole_url, shown
+from .fields import Doc, Section, allowed_of, doc_of
+from .schema import Location, dotted, field_at, leaves, model_at, section_of
+
+
+def explain(error: ValidationError, origins: Mapping[str, str]) -> SettingsError:
+    """Return the error line for the first problem; unknown keys come before wrong values.
+
+    `origins` says for a TOML path where its value came from.
+    """
+    problems = error.errors(include_url=False)
+    first = next((item for item in problems if item["type"] == "extra_forbidden"), problems[0])
+    location = first["loc"]
+    label = _label(location, origins)
+    if first["type"] == "extra_forbidden":
+        return SettingsError(f"{label}: unknown setting; the nearest known one is {_nearest(location)}")
+    field = field_at(location)
+    doc = doc_of(field) if field else Doc()
+    allowed = allowed_of(field) if field else None
+    if allowed is None:
+        allowed = _table_kind(location)
+    if first["type"] == "missing":
+        return SettingsError(f"{label}: is missing; it must be {allowed}")
+    value = _masked_url(first["input"]) if doc.url else REDACTED if doc.secret else shown(first["input"])
+    reason = f" ({first['ctx']['error']})" if first["type"] == "value_error" else ""
+    return SettingsError(f"{label}: {value} is not allowed{reason}; it must be {allowed}")
+
+
+def _masked_url(value: Any) -> str:
+    return shown(mask_whole_url(value)) if isinstance(value, str) else REDACTED
+
+
+def _label(location: Location, origins: Mapping[str, str]) -> str:
+    path = dotted(location)
+    for end in range(len(location), 0, -1):
+        origin = origins.get(dotted(location[:end]))
+        if origin:
+            return f"{path} (from {origin})"
+    # what no source claims stands in the TOML file under a name nobody knows
+    return f"{path} (from {origins['']})" if "" in origins else path
+
+
+def _table_kind(location: Location) -> str:
+    model = model_at(location)
+    if model is not None and not isinstance(location[-1], int):
+        field = field_at(location)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)) and section_of(annotation):
+            return f"an array of tables ([[{dotted(location)}]])"
+    return "a table"
+
+
+def _nearest(location: Location) -> str:
+    """Name the known key that an unknown one was probably meant to be."""
+    key = str(location[-1])
+    model = model_at(location[:-1])
+    siblings = {} if model is None else {name: dotted((*location[:-1], name)) for name in model.model_fields}
+    if close := get_close_matches(key.lower(), siblings, 1):
+        return siblings[close[0]]
+    for leaf in leaves():
+        if key.upper() in leaf.environment or leaf.path.rpartition(".")[2] == key:
+            return leaf.path
+    return siblings[get_close_matches(key.lower(), siblings, 1, cutoff=0.0)[0]]

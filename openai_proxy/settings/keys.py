@@ -1,0 +1,78 @@
+"""Client keys as text: the comma-separated list and the JSON mapping.
+
+Errors say what is wrong and never repeat a word of what was given.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, SecretStr
+
+from .fields import Allowed, check_key
+
+
+def _key(value: Any) -> SecretStr:
+    if not isinstance(value, str):
+        raise ValueError("a key is text")
+    check_key(value)
+    return SecretStr(value)
+
+
+def parse_key_list(value: Any) -> tuple[SecretStr, ...]:
+    """Return the keys of `a,b` or of a list, each once, in order.
+
+    An empty list is no key. Text without a key in it (`,`) raises
+    ValueError, because whoever wrote it meant to close the door.
+    """
+    if isinstance(value, str):
+        value = [part for part in re.split(r"[,\s]+", value) if part]
+        if not value:
+            raise ValueError("there is no key in it")
+    if not isinstance(value, list | tuple):
+        raise ValueError("a list of keys is expected")
+    keys = [_key(item.get_secret_value() if isinstance(item, SecretStr) else item) for item in value]
+    return tuple(dict.fromkeys(keys))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a client key stands in it twice")
+    return found
+
+
+def parse_key_mapping(value: Any) -> tuple[tuple[SecretStr, SecretStr], ...]:
+    """Return (client key, upstream key) pairs of a JSON object or a table.
+
+    Raises ValueError for anything else, for a key given twice, and for
+    keys that can not stand in a header.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, object_pairs_hook=_once)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        except json.JSONDecodeError:
+            # the decoder's error carries the document
+            raise ValueError("it is not valid JSON") from None
+    if isinstance(value, tuple):
+        value = {client.get_secret_value(): upstream.get_secret_value() for client, upstream in value}
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is expected")
+    return tuple((_key(client), _key(upstream)) for client, upstream in value.items())
+
+
+KeyList = Annotated[
+    tuple[SecretStr, ...],
+    BeforeValidator(parse_key_list),
+    Allowed("client keys of visible ASCII characters, separated by commas (a list in TOML)"),
+]
+KeyMapping = Annotated[
+    tuple[tuple[SecretStr, SecretStr], ...],
+    BeforeValidator(parse_key_mapping),
+    PlainSerializer(lambda pairs: len(pairs)),
+    Allowed("a JSON object: client key to upstream key, both text, each client key once"),
+]

@@ -1,0 +1,292 @@
+"""All settings: one frozen, typed tree by TOML path.
+
+Values only: where they come from is in `sources`, what must agree between
+them in `checks`. Each field's meaning, environment names and allowed values
+stand beside it; help, reference and errors are made from them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .errors import SettingsError
+from .fields import (
+    Allowed,
+    Count,
+    Endpoint,
+    Flag,
+    HeaderName,
+    Key,
+    Line,
+    LogLevel,
+    LowerCase,
+    Off,
+    OptionalCount,
+    OptionalSeconds,
+    Pseudonym,
+    Retries,
+    Seconds,
+    SecondsOrZero,
+    Section,
+    Text,
+    TimeToLive,
+    Words,
+    Workers,
+    setting,
+)
+from .keys import KeyList, KeyMapping
+from .tables import CacheRule, KeyEntry, ModelEntry, ThinkMode, UpstreamEntry
+from .urls import BaseURL, CacheURL, RedisURL
+
+MIB = 1024 * 1024
+
+StorageType = Annotated[
+    Literal["local", "azure"] | None, Off, LowerCase, Allowed("'local', 'azure' or 'none'")
+]
+Level = Annotated[
+    Literal["debug", "info", "warn", "error", "critical"],
+    LogLevel,
+    Allowed("'debug', 'info', 'warn', 'error' or 'critical'"),
+]
+Endpoints = Annotated[
+    tuple[Endpoint, ...],
+    Field(min_length=1),
+    Words,
+    Allowed("Twisted server endpoint strings, such as 'tcp:8080', or port numbers"),
+]
+Specs = Annotated[tuple[Text, ...], Words, Allowed("observer specs: 'name' or 'name:key=value:...'")]
+
+
+class Upstream(Section):
+    """The one upstream, where `[[upstreams]]` names no others."""
+
+    base_url: BaseURL = setting(
+        "https://api.openai.com/v1",
+        "the API to forward to; a URL without a path gets /v1",
+        env=("OPENAI_API_BASE", "TARGET_BASE_URL"),
+        option="upstream",
+    )
+    api_key: Key | None = setting(
+        None, "key injected towards the upstream", env=("OPENAI_API_KEY",), secret=True
+    )
+    auth_header: HeaderName = setting(
+        "authorization", "header that carries the key: 'authorization' (Bearer) or a name like 'api-key'"
+    )
+    ca_file: Text | None = setting(
+        None, "PEM file of further trusted CAs for an https upstream", default_text="system store"
+    )
+    via: Pseudonym = setting("openai-proxy", "this proxy's name in the Via header")
+
+
+class RateLimit(Section):
+    """Limits per client key."""
+
+    requests_per_minute: OptionalCount = setting(None, "requests per client key", default_text="off")
+    tokens_per_minute: OptionalCount = setting(None, "model tokens per client key", default_text="off")
+    concurrent_requests: OptionalCount = setting(None, "requests at once per client key", default_text="off")
+    max_wait_s: SecondsOrZero = setting(0.0, "longest wait for a free slot instead of a 429")
+    url: RedisURL = setting(
+        None,
+        "Redis that shares the limits between machines",
+        secret=True,
+        url=True,
+        default_text="the cache's Redis where there is one",
+    )
+
+
+class CacheTtl(Section):
+    """Times to live, in seconds."""
+
+    embeddings: TimeToLive = setting(86400.0, "time to live of embeddings")
+    completions: TimeToLive = setting(3600.0, "time to live of completions and chat completions")
+    models: TimeToLive = setting(300.0, "time to live of the list of models")
+
+
+class Cache(Section):
+    """The cache of answers."""
+
+    url: CacheURL = setting(
+        None,
+        "'memory:' (embedded), 'redis://host:port/db' or 'rediss://...'",
+        env=("CACHE__REDIS_URL",),
+        secret=True,
+        url=True,
+        default_text="off",
+    )
+    max_bytes: Count = setting(64 * MIB, "bound of the embedded cache")
+    ttl_s: CacheTtl = setting(CacheTtl(), "times to live")
+    shared: Flag = setting(False, "share answers between client keys of the same upstream key")
+    rules: tuple[CacheRule, ...] = setting((), "what else is cached", toml_only=True)
+
+
+class Retry(Section):
+    """Repeated attempts."""
+
+    max_retries: Retries = setting(3, "further attempts after the first; 0 turns retries off")
+
+
+class Think(Section):
+    """Removal of think blocks."""
+
+    mode: ThinkMode = setting(
+        "keep",
+        "what becomes of think blocks: keep, strip or reasoning_content (STRIP_THINK_TAGS=true means strip)",
+        env=("STRIP_THINK_TAGS",),
+        canonical_first=True,
+    )
+    start_tag: Text = setting("<think>", "how a block starts", env=("THINK_TAG",))
+    end_tag: Text = setting("</think>", "how a block ends", env=("THINK_END_TAG",))
+    trim: Flag = setting(False, "take the white space after a removed block too")
+
+
+class Timeouts(Section):
+    """Deadlines towards the upstream, in seconds."""
+
+    connect: Seconds = setting(10.0, "connecting, name look-up and TLS included")
+    first_byte: Seconds = setting(
+        600.0,
+        "from the end of the request's body to the answer's first byte",
+        env=("API_REQUEST_TIMEOUT",),
+        canonical_first=True,
+    )
+    idle: Seconds = setting(300.0, "between two reads of a response body")
+    total: OptionalSeconds = setting(None, "a whole response")
+
+
+class Limits(Section):
+    """Bounds towards the clients."""
+
+    json_body_bytes: Count = setting(64 * MIB, "largest JSON body, which is buffered")
+    body_bytes: OptionalCount = setting(None, "largest body of any kind")
+    target_bytes: Count = setting(16 * 1024, "longest request target")
+    header_bytes: Count = setting(64 * 1024, "largest header section")
+    header_count: Count = setting(200, "most header lines")
+    connections: Count = setting(10_000, "most client connections at once")
+    in_flight: OptionalCount = setting(None, "most requests at once")
+    header_timeout_s: Seconds = setting(15.0, "time for the whole header section")
+    body_min_bytes_per_s: Count = setting(50, "slowest upload, averaged after the first 5 s")
+    keep_alive_s: Seconds = setting(75.0, "how long an idle client connection stays open")
+    write_stall_s: Seconds = setting(60.0, "longest time without progress writing to a client")
+    exchange_log_body_bytes: Count = setting(MIB, "largest body kept by the exchange log")
+
+
+class Storage(Section):
+    """Short form of an exchange-log observer."""
+
+    type: StorageType = setting(
+        None,
+        "where whole exchanges are logged: 'local' or 'azure'",
+        env=("STORAGE_TYPE",),
+        default_text="off",
+    )
+    local_log_dir: Text | None = setting(None, "directory of the log, type local", env=("LOCAL_LOG_DIR",))
+    azure_account_name: Text | None = setting(
+        None, "storage account, type azure", env=("AZURE_STORAGE_ACCOUNT_NAME",)
+    )
+    azure_account_key: Key | None = setting(
+        None, "its key", env=("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY"), secret=True
+    )
+    azure_container: Text | None = setting(
+        None, "its container", env=("AZURE_STORAGE_CONTAINER", "AZURE_STORAGE_ACCOUNT_CONTAINER")
+    )
+    azure_connection_string: Line | None = setting(
+        None, "instead of name and key", env=("AZURE_STORAGE_CONNECTION_STRING",), secret=True
+    )
+
+
+class Admin(Section):
+    """The operator's side."""
+
+    port: Endpoint | None = setting(
+        None,
+        "endpoint string for /metrics, /dashboard and /admin alone",
+        default_text="with the API",
+    )
+    token: Key | None = setting(
+        None, "Bearer token of /dashboard and /admin; loopback only without one", secret=True
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured; see `load_settings`."""
+
+    # `layers` is taken out below and never reaches the validation.
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    ports: Endpoints = setting(
+        ("tcp:8080:interface=127.0.0.1",),
+        "where to listen: a Twisted endpoint string; repeat for more (PORT=n means tcp:n)",
+        env=("PORT",),
+        canonical_first=True,
+        option="port",
+    )
+    upstream: Upstream = setting(Upstream(), "the upstream")
+    client_api_keys: KeyList = setting(
+        (), "keys that clients must show, separated by commas", secret=True, default_text="none"
+    )
+    api_key_mapping: KeyMapping = setting(
+        (), "JSON object: client key to upstream key", secret=True, default_text="none"
+    )
+    rate_limit: RateLimit = setting(RateLimit(), "limits per client key")
+    cache: Cache = setting(Cache(), "the cache")
+    retry: Retry = setting(Retry(), "retries")
+    llm_params: Text | None = setting(
+        None, "request parameters per model: 'model=A,temperature=0.5;model=B,max_tokens=200'"
+    )
+    think: Think = setting(Think(), "think removal")
+    timeout_s: Timeouts = setting(Timeouts(), "deadlines towards the upstream")
+    limits: Limits = setting(Limits(), "bounds towards clients")
+    observers: Specs = setting(
+        ("console",),
+        "what watches the exchanges: 'name:key=value', repeated; 'none' turns every optional one off",
+        option="observer",
+    )
+    log_level: Level = setting(
+        "info",
+        "debug, info, warn, error or critical (DEBUG=true means debug)",
+        env=("DEBUG",),
+        canonical_first=True,
+        option="log-level",
+    )
+    storage: Storage = setting(Storage(), "where exchanges are logged")
+    admin: Admin = setting(Admin(), "the operator's side")
+    workers: Workers = setting(1, "processes that share the listening sockets", option="workers")
+    drain_timeout_s: SecondsOrZero = setting(
+        30.0, "how long running requests may finish after SIGTERM", option="drain-timeout"
+    )
+    upstreams: tuple[UpstreamEntry, ...] = setting((), "several upstreams", toml_only=True)
+    models: tuple[ModelEntry, ...] = setting((), "models and their upstreams", toml_only=True)
+    keys: tuple[KeyEntry, ...] = setting((), "client keys with their own rules", toml_only=True)
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _directory: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Replace the stock sources by the `layers` given to the constructor, first wins."""
+        return tuple(init_settings.init_kwargs["layers"])  # type: ignore[attr-defined]  # InitSettingsSource
+
+    @property
+    def directory(self) -> Path:
+        """The working directory at the start: relative paths mean this one, also after a chdir."""
+        return self._directory
+
+    def origin(self, path: str) -> str | None:
+        """Return where the value at a TOML path came from (`RETRY__MAX_RETRIES`, `c.toml`), None for a default."""
+        return self._origins.get(path)
+
+    def error(self, path: str, reason: str) -> SettingsError:
+        """Return the error that says what is wrong with the setting at a TOML path."""
+        origin = self.origin(path)
+        return SettingsError(f"{path} (from {origin}): {reason}" if origin else f"{path}: {reason}")

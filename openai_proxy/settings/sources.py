@@ -1,0 +1,180 @@
+"""The layers a setting can come from: options, variables, a TOML file.
+
+Each becomes a `Layer`, a source of pydantic-settings that also knows where
+each of its values came from. Reads files; never the process's environment.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dotenv.main import DotEnv
+from dotenv.parser import parse_stream
+from pydantic.fields import FieldInfo
+from pydantic_settings import PydanticBaseSettingsSource
+
+from .errors import SettingsError, shown
+from .model import Settings
+from .schema import Leaf, leaves
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_MAX_SECRET_BYTES = 1024 * 1024
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+class Layer(PydanticBaseSettingsSource):
+    """One source's values as a tree, and by TOML path where each came from."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings)
+        self.tree: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
+
+    def put(self, path: str, value: Any, origin: str) -> None:
+        """Set the value at a dotted path."""
+        *tables, name = path.split(".")
+        table = self.tree
+        for step in tables:
+            table = table.setdefault(step, {})
+        table[name] = value
+        self.origins[path] = origin
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return a top-level value, as the base class asks."""
+        return self.tree.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the whole tree."""
+        return self.tree
+
+
+def from_options(options: Mapping[str, Any]) -> Layer:
+    """Return the layer of the command line: TOML path to value, None for an option not given."""
+    layer = Layer()
+    for leaf in leaves():
+        value = options.get(leaf.path)
+        if value is not None and value != []:
+            layer.put(leaf.path, value, f"--{leaf.doc.option}")
+    return layer
+
+
+def from_variables(variables: Mapping[str, str | None], where: str, directory: Path) -> Layer:
+    """Return the layer of environment variables; empty ones count as not set.
+
+    `where` follows the variable's name in errors (empty for the environment
+    itself); `directory` is what relative paths of secret files start from.
+    """
+    layer = Layer()
+    for leaf in leaves():
+        for name in leaf.environment:
+            found = _variable(leaf, name, variables, where, directory)
+            if found is not None:
+                layer.put(leaf.path, *found)
+                break
+    return layer
+
+
+def _variable(
+    leaf: Leaf, name: str, variables: Mapping[str, str | None], where: str, directory: Path
+) -> tuple[Any, str] | None:
+    text = variables.get(name)
+    file = variables.get(f"{name}_FILE") if leaf.doc.secret else None
+    if text and file:
+        raise SettingsError(f"{leaf.path}: {name} and {name}_FILE are both set{where}; keep one of them")
+    if file:
+        return _secret_file(leaf.path, f"{name}_FILE{where}", directory / file), f"{name}_FILE{where}"
+    if not text:
+        return None
+    translate = _SHORT_FORMS.get(name)
+    if translate is None:
+        return text, name + where
+    try:
+        value = translate(text.strip())
+    except ValueError as error:
+        raise SettingsError(
+            f"{leaf.path} (from {name}{where}): {shown(text)} is not allowed; {error}"
+        ) from None
+    return None if value is None else (value, name + where)
+
+
+def _secret_file(path: str, origin: str, file: Path) -> str:
+    """Return a mounted secret without its final newline. Raises SettingsError, also where it is empty."""
+    label = f"{path} (from {origin})"
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(_MAX_SECRET_BYTES + 1)
+        text = raw.decode().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(f"{label}: can not read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{label}: {file} is not UTF-8 text") from None
+    if not text or len(raw) > _MAX_SECRET_BYTES:
+        raise SettingsError(
+            f"{label}: {file} is {'too large' if text else 'empty'}; it must hold the secret alone"
+        )
+    return text
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError("it must be true or false")
+
+
+def _port(text: str) -> list[str]:
+    if not (text.isascii() and text.isdigit() and int(text[:6]) <= 65535):
+        raise ValueError("it must be a port number from 0 to 65535 (PORTS takes endpoint strings)")
+    return [f"tcp:{int(text)}"]
+
+
+_SHORT_FORMS: dict[str, Callable[[str], Any]] = {
+    "PORT": _port,
+    "STRIP_THINK_TAGS": lambda text: "strip" if _truth(text) else "keep",
+    "DEBUG": lambda text: "debug" if _truth(text) else None,
+}
+
+
+def read_dotenv(file: Path) -> dict[str, str | None]:
+    """Return the variables of a `.env` file. Raises SettingsError naming the file, and the line that can not be read."""
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            wrong = next((item for item in parse_stream(stream) if item.error), None)
+        if wrong is not None:
+            raise SettingsError(f"{file}: line {wrong.original.line} is not NAME=value")
+        return dict(DotEnv(file, encoding="utf-8-sig").dict())
+    except OSError as error:
+        raise SettingsError(f"can not read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file}: is not UTF-8 text") from None
+
+
+def from_toml(file: Path) -> Layer:
+    """Return the layer of a TOML file. Raises SettingsError naming the file, and line and column."""
+    layer = Layer()
+    try:
+        with file.open("rb") as opened:
+            layer.tree = tomllib.load(opened)
+    except OSError as error:
+        raise SettingsError(f"can not read the configuration {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the configuration {file} is not UTF-8 text") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(f"the configuration {file} is not valid TOML: {error}") from None
+    layer.origins[""] = file.name
+    for leaf in leaves():
+        table: Any = layer.tree
+        for step in leaf.path.split("."):
+            table = table.get(step) if isinstance(table, dict) else None
+        if table is not None:
+            layer.origins[leaf.path] = file.name
+    return layer

@@ -1,0 +1,175 @@
+"""The arrays of tables that only the TOML file can hold.
+
+`[[upstreams]]`, `[[models]]`, `[[keys]]`, `[[cache.rules]]`: values, checked one
+by one; what must agree between them is checked in `checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timezone
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from .fields import (
+    Allowed,
+    Flag,
+    Key,
+    LowerCase,
+    NaturalCount,
+    OptionalCount,
+    OptionalDollars,
+    Section,
+    Text,
+    TimeToLive,
+    Weight,
+    setting,
+)
+from .urls import BaseURL
+
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+
+ThinkMode = Annotated[
+    Literal["keep", "strip", "reasoning_content"],
+    LowerCase,
+    Allowed("'keep', 'strip' or 'reasoning_content'"),
+]
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value) or value != value.strip():
+        raise ValueError("not a name")
+    return value
+
+
+def _digest(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().lower()
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("not a SHA-256")
+    return SecretStr(text)
+
+
+def _moment(value: Any) -> Any:
+    """Return an aware datetime of a TOML date or time, or of ISO 8601 text; UTC where it names no zone."""
+    if isinstance(value, str):
+        # Python 3.10 does not read the Z
+        try:
+            value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
+        except ValueError:
+            raise ValueError("not a time") from None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if not isinstance(value, datetime):
+        raise ValueError("not a time")
+    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+
+
+def _list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Name = Annotated[
+    str, AfterValidator(_name), Allowed("a name of 1 to 100 characters, without control characters")
+]
+Digest = Annotated[SecretStr, AfterValidator(_digest), Allowed("the key's SHA-256 in 64 hex digits")]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    Allowed("a date or a time such as 2030-01-31T12:00:00Z"),
+]
+Globs = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(_list),
+    Allowed("a list of model names or globs"),
+]
+Parameters = Annotated[dict[str, Any], Allowed("a table of request parameters")]
+
+
+class UpstreamEntry(Section):
+    """One of several upstreams."""
+
+    name: Name = setting(..., "the name in logs, metrics and `[[models]]`", toml_only=True)
+    base_url: BaseURL = setting(..., "where it is", toml_only=True)
+    api_key: Key | None = setting(
+        None, "the key for it; without one, `upstream.api_key`", toml_only=True, secret=True
+    )
+    weight: Weight = setting(1.0, "share of the requests among those of the same priority", toml_only=True)
+    priority: NaturalCount = setting(
+        0, "the lowest number goes first, others where that fails", toml_only=True
+    )
+
+
+class ThinkEntry(Section):
+    """Think removal for one model; what is absent is as under `think`."""
+
+    mode: ThinkMode | None = setting(None, "as `think.mode`", toml_only=True)
+    start_tag: Text | None = setting(None, "as `think.start_tag`", toml_only=True)
+    end_tag: Text | None = setting(None, "as `think.end_tag`", toml_only=True)
+    trim: Flag | None = setting(None, "as `think.trim`", toml_only=True)
+
+
+class ModelEntry(Section):
+    """Where a model is served, and with which parameters."""
+
+    match: Text = setting(..., "the model's name, or a glob", toml_only=True)
+    upstream: Name | None = setting(
+        None, "the name of one of `[[upstreams]]`; any without it", toml_only=True
+    )
+    upstream_model: Text | None = setting(None, "the model's name there; the same without it", toml_only=True)
+    params: Parameters = setting({}, "request parameters that replace the client's", toml_only=True)
+    default_params: Parameters = setting(
+        {}, "request parameters for where the client gave none", toml_only=True
+    )
+    think: ThinkEntry | None = setting(None, "think removal for this model", toml_only=True)
+
+
+class KeyLimits(Section):
+    """Limits of one key; what is absent is as under `rate_limit`."""
+
+    requests_per_minute: OptionalCount = setting(None, "as `rate_limit.requests_per_minute`", toml_only=True)
+    tokens_per_minute: OptionalCount = setting(None, "as `rate_limit.tokens_per_minute`", toml_only=True)
+    concurrent_requests: OptionalCount = setting(None, "as `rate_limit.concurrent_requests`", toml_only=True)
+
+
+class KeyEntry(Section):
+    """One client key, by itself or by its hash."""
+
+    name: Name = setting(..., "the name in logs, metrics and file names", toml_only=True)
+    key: Key | None = setting(None, "the client's key", toml_only=True, secret=True)
+    key_sha256: Digest | None = setting(
+        None, "its SHA-256, so that the file holds no key", toml_only=True, secret=True
+    )
+    upstream_key: Key | None = setting(
+        None,
+        "what goes upstream for it; without one, its mapping or `upstream.api_key`",
+        toml_only=True,
+        secret=True,
+    )
+    models: Globs | None = setting(None, "the models it may use; all without it", toml_only=True)
+    limits: KeyLimits = setting(KeyLimits(), "its own limits", toml_only=True)
+    budget_usd: OptionalDollars = setting(None, "what it may cost in a period", toml_only=True)
+    budget_period: Annotated[Literal["day", "month"], LowerCase, Allowed("'day' or 'month'")] = setting(
+        "month", "the period of `budget_usd`, in UTC", toml_only=True
+    )
+    expires: Moment | None = setting(None, "when it stops working", toml_only=True)
+
+
+class CacheRule(Section):
+    """What else is cached, for how long."""
+
+    endpoint: Annotated[
+        Literal["embeddings", "chat/completions", "completions", "responses", "moderations", "models"],
+        Allowed("'embeddings', 'chat/completions', 'completions', 'responses', 'moderations' or 'models'"),
+    ] = setting(..., "the endpoint", toml_only=True)
+    model: Text = setting("*", "the model's name, or a glob", toml_only=True)
+    condition: Annotated[
+        Literal["deterministic", "temperature_0", "always", "never"],
+        LowerCase,
+        Allowed("'deterministic', 'temperature_0', 'always' or 'never'"),
+    ] = setting(
+        "always",
+        "which requests: with temperature 0 and a seed, with temperature 0, all, none",
+        toml_only=True,
+    )
+    ttl_s: TimeToLive | None = setting(None, "time to live in seconds", toml_only=True)

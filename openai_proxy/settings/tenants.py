@@ -1,0 +1,80 @@
+"""Who may call, as the settings say: the mode and the table of client keys."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from attrs import field, frozen
+from pydantic import SecretStr
+
+from .errors import key_name
+from .model import Settings
+from .tables import KeyEntry, KeyLimits
+
+Mode: TypeAlias = Literal["pass-through", "inject", "tenants"]
+
+
+@frozen
+class ClientKey:
+    """One known client key with everything that holds for it."""
+
+    name: str
+    """Its configured name, or `key-` and 8 hex digits."""
+    sha256: bytes = field(repr=False)
+    """Digest of the key, 32 bytes; the key itself is not kept."""
+    upstream_key: SecretStr | None = None
+    """What goes upstream; None means the chosen upstream's own key."""
+    models: tuple[str, ...] | None = None
+    """Names or globs; None means all."""
+    limits: KeyLimits = field(factory=KeyLimits)
+    budget_usd: float | None = None
+    budget_period: Literal["day", "month"] = "month"
+    expires: datetime | None = None
+    """Aware."""
+
+
+def mode(settings: Settings) -> Mode:
+    """Return who may call: see the README's *Keys*."""
+    if settings.client_api_keys or settings.api_key_mapping or settings.keys:
+        return "tenants"
+    if settings.upstream.api_key or any(upstream.api_key for upstream in settings.upstreams):
+        return "inject"
+    return "pass-through"
+
+
+def client_keys(settings: Settings) -> tuple[ClientKey, ...]:
+    """Return every client key once; a `[[keys]]` entry goes before a bare key, and inherits its mapping."""
+    mapped = {_digest(client): upstream for client, upstream in settings.api_key_mapping}
+    known = {found.sha256: found for found in (_from_entry(entry, mapped) for entry in settings.keys)}
+    for key in (*settings.client_api_keys, *(client for client, _ in settings.api_key_mapping)):
+        digest = _digest(key)
+        name = key_name(key.get_secret_value())
+        known.setdefault(digest, ClientKey(name, digest, mapped.get(digest)))
+    return tuple(known.values())
+
+
+def entry_digest(entry: KeyEntry) -> bytes:
+    """Return the SHA-256 of an entry's key, given as such or as the key."""
+    if entry.key_sha256 is not None:
+        return bytes.fromhex(entry.key_sha256.get_secret_value())
+    return _digest(entry.key) if entry.key is not None else b""
+
+
+def _digest(key: SecretStr) -> bytes:
+    return hashlib.sha256(key.get_secret_value().encode()).digest()
+
+
+def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:
+    digest = entry_digest(entry)
+    return ClientKey(
+        name=entry.name,
+        sha256=digest,
+        upstream_key=entry.upstream_key or mapped.get(digest),
+        models=entry.models,
+        limits=entry.limits,
+        budget_usd=entry.budget_usd,
+        budget_period=entry.budget_period,
+        expires=entry.expires,
+    )

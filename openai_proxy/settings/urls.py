@@ -1,0 +1,99 @@
+"""URLs in the settings: the upstream's base, and the stores'.
+
+Pure validation; errors repeat nothing of the value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from .fields import Allowed
+
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
+_VISIBLE = re.compile(r"[!-~]+")
+_DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)|//|\\", re.I)
+_NO_STORE = ("off", "none")
+
+
+def check_origin(text: str) -> None:
+    """Check a URL's host, and its port from 1 to 65535.
+
+    Raises ValueError without a word of the URL.
+    """
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("holds characters that no URL has")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        # its message may repeat a part of a password
+        raise ValueError("has no valid host or port") from None
+    if not host or not _HOST.fullmatch(host):
+        raise ValueError("names no valid host")
+    if port == 0 or parts.netloc.endswith(":"):
+        raise ValueError("names no valid port")
+
+
+def _base_url(value: str) -> str:
+    value = value.strip()
+    if not value.lower().startswith(("http://", "https://")):
+        raise ValueError("is no http or https URL")
+    if "@" in value.split("//", 1)[1].split("/", 1)[0]:
+        raise ValueError("holds userinfo")
+    if "?" in value or "#" in value:
+        raise ValueError("holds a query or fragment")
+    check_origin(value)
+    if _DOTS.search(urlsplit(value).path.rstrip("/")):
+        raise ValueError("has a path with empty or dot segments")
+    return value
+
+
+def _store_url(value: SecretStr, embedded: bool) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if embedded and text == "memory:":
+        return SecretStr(text)
+    if not text.startswith(("redis://", "rediss://")):
+        raise ValueError("has another scheme")
+    check_origin(text)
+    parts = urlsplit(text)
+    if parts.query or parts.fragment or not re.fullmatch(r"(/[0-9]{0,5})?", parts.path):
+        raise ValueError("a Redis URL ends with the number of its database")
+    return SecretStr(text)
+
+
+def _store(value: SecretStr | None) -> SecretStr | None:
+    return None if value is None else _store_url(value, embedded=True)
+
+
+def _redis(value: SecretStr | None) -> SecretStr | None:
+    return None if value is None else _store_url(value, embedded=False)
+
+
+def _off(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in _NO_STORE else value
+
+
+BaseURL = Annotated[
+    str,
+    AfterValidator(_base_url),
+    Allowed(
+        "an http or https URL: host, port from 1 to 65535 where one is given, path;"
+        " no userinfo, query or fragment"
+    ),
+]
+CacheURL = Annotated[
+    SecretStr | None,
+    BeforeValidator(_off),
+    AfterValidator(_store),
+    Allowed("'memory:', 'redis://host:port/db', 'rediss://host:port/db' or 'none'"),
+]
+RedisURL = Annotated[
+    SecretStr | None,
+    BeforeValidator(_off),
+    AfterValidator(_redis),
+    Allowed("'redis://host:port/db', 'rediss://host:port/db' or 'none'"),
+]

@@ -1,0 +1,167 @@
+"""`twistd openai-proxy`: the command line and the service made from it.
+
+The only place that imports the reactor. Everything but the listing of the
+options is done by settings and service.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from . import __version__
+from .settings import (
+    Row,
+    Settings,
+    SettingsError,
+    check_endpoints,
+    describe,
+    load_settings,
+    settings_reference,
+)
+
+_SHORT = {"port": "p", "observer": "o", "workers": "w"}
+_ROWS = {row.option: row for row in settings_reference() if row.option}
+_INTRO = """\
+A transparent proxy for the OpenAI API. Every setting can be given on the
+command line (where it has an option), in the environment, in a .env file or
+in a TOML file; the first that has it wins. Secrets never come from the
+command line."""
+
+
+def _stop(line: str) -> NoReturn:
+    print(f"openai-proxy: {line}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def _help(row: Row) -> str:
+    return f"{row.meaning} [{', '.join(row.environment)}; default: {row.default}]"
+
+
+def _names(name: str) -> str:
+    short = _SHORT.get(name)
+    return (f"-{short}, " if short else "") + f"--{name}"
+
+
+class Options(usage.Options):
+    """The command line; values stay text until the settings validate them."""
+
+    optParameters = [
+        ["config", None, None, "TOML file [OPENAI_PROXY_CONFIG; default: none]"],
+        ["env-file", None, None, "file of variables [no variable; default: .env where it exists]"],
+        *(
+            [name, _SHORT.get(name), None, _help(_ROWS[name])]
+            for name in ("upstream", "workers", "log-level", "drain-timeout")
+        ),
+    ]
+    optFlags = [
+        ["check-config", None, "validate everything, print it with secrets masked and exit with 0 or 1"]
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.repeated: dict[str, list[str]] = {"port": [], "observer": []}
+        self.directory = Path.cwd()
+
+    def opt_port(self, value: str) -> None:
+        self.repeated["port"].append(value)
+
+    opt_port.__doc__ = _help(_ROWS["port"])
+    opt_p = opt_port
+
+    def opt_observer(self, value: str) -> None:
+        self.repeated["observer"].append(value)
+
+    opt_observer.__doc__ = _help(_ROWS["observer"])
+    opt_o = opt_observer
+
+    def opt_version(self) -> NoReturn:
+        """Print the version and exit."""
+        print(f"openai-proxy {__version__}")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the command line; a mistake in it is one line and exit 1, not the whole usage."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _stop(f"{error} (see twistd openai-proxy --help)")
+
+    def postOptions(self) -> None:
+        """Run `--check-config` here, before twistd minds a daemon that is running in this directory."""
+        if self["check-config"]:
+            makeService(self)
+
+    def load(self) -> Settings:
+        """Load the settings, now or again. Raises SettingsError."""
+        given: dict[str, Any] = {"config": self["config"], "env_file": self["env-file"]}
+        for name, row in _ROWS.items():
+            given[row.toml] = self.repeated.get(name) or self.get(name)
+        return load_settings(given, os.environ, self.directory)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the help: each option, then every setting without one."""
+        width = max(60, min(width or shutil.get_terminal_size().columns, 110))
+        parts = [self.getSynopsis(), "", _INTRO, "", "Options:"]
+        for names, text in self._option_lines():
+            parts += _entry(names, text, width)
+        parts += ["", "Settings without an option (environment variable, TOML name, default):"]
+        for row in settings_reference():
+            if row.environment and not row.option:
+                names = ", ".join(row.environment) + (" (or ..._FILE)" if row.secret else "")
+                parts += _entry(names, f"{row.meaning} [{row.toml}; default: {row.default}]", width)
+        tables = ", ".join(f"[[{row.toml}]]" for row in settings_reference() if not row.environment)
+        parts += ["", *textwrap.wrap(f"In the TOML file alone: {tables}; see the README.", width), ""]
+        return "\n".join(parts)
+
+    def _option_lines(self) -> list[tuple[str, str]]:
+        lines = [(_names("port") + "=ENDPOINT", _help(_ROWS["port"]))]
+        lines.append((_names("observer") + "=SPEC", _help(_ROWS["observer"])))
+        lines += [(_names(str(name)) + "=", str(text)) for name, _, _, text in self.optParameters]
+        lines += [(_names(str(name)), str(text)) for name, _, text in self.optFlags]
+        return [*lines, ("--version", "print the version and exit"), ("--help", "print this and exit")]
+
+    def getSynopsis(self) -> str:
+        """Return the first line of the help."""
+        return "Usage: twistd [twistd's options] openai-proxy [options]"
+
+
+def _entry(names: str, text: str, width: int) -> list[str]:
+    wrapped = textwrap.wrap(
+        text, width, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
+    )
+    return [f"  {names}", *wrapped]
+
+
+def makeService(options: Options) -> IService:
+    """Return the daemon's service; opens nothing, since twistd has not forked yet.
+
+    A configuration that can not work is one line on stderr and exit 1.
+    With `--check-config` the settings are printed and this exits with 0.
+    """
+    from twisted.internet import reactor
+
+    from .service import make_service
+
+    def load() -> Settings:
+        settings = options.load()
+        check_endpoints(reactor, settings)
+        return settings
+
+    try:
+        settings = load()
+        service: IService = make_service(reactor, settings, reload=load)
+    except SettingsError as error:
+        _stop(str(error))
+    if options["check-config"]:
+        print(describe(settings))
+        raise SystemExit(0)
+    return service
