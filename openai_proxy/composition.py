@@ -6,18 +6,35 @@ what is built here, and builds anew for a reload.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
+from pydantic import SecretStr
 
+from .core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
+from .core.keyring import ClientKey, Keyring
+from .core.limits import Limits
+from .core.llm_params import ModelParams, from_table, from_text
+from .core.think import ThinkRule
 from .messages import Forward, Stage
-from .settings import Settings
+from .settings import Settings, client_keys, mode
+from .settings.model import Think
+from .settings.tables import KeyLimits, ThinkEntry
+from .stages.allow_models import AllowModels
+from .stages.cache import Cache
 from .stages.inject import Inject
+from .stages.override import Override
 from .stages.pass_through import PassThrough
+from .stages.rate_limit import RateLimit
 from .stages.read_body import ReadBody
+from .stages.retry import Retry
+from .stages.strip_think import StripThink
+from .stages.tenants import Tenants
+from .stores import Stores
 from .upstream.agent import UpstreamAgent
 from .upstream.client import UpstreamClient
 from .upstream.connection import UpstreamTimeouts
@@ -30,6 +47,16 @@ Clock = Callable[[], float]
 
 
 @frozen(eq=False)
+class Surroundings:
+    """What the service lends to whatever is built."""
+
+    reactor: Any
+    clock: Clock
+    """Monotonic seconds."""
+    stores: Stores
+
+
+@frozen(eq=False)
 class Exchanger:
     """Everything that handles exchanges under one configuration; swapped whole."""
 
@@ -39,6 +66,7 @@ class Exchanger:
     reachability: Reachability
     limits: DownstreamLimits
     mode: str
+    redis_url: str | None
 
 
 def compose(stages: Sequence[Stage], innermost: Forward) -> Forward:
@@ -49,8 +77,11 @@ def compose(stages: Sequence[Stage], innermost: Forward) -> Forward:
     return forward
 
 
-def build_exchanger(settings: Settings, reactor: Any, clock: Clock) -> Exchanger:
-    """Build the parts for `settings`; raises SettingsError for what can not be built."""
+def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool) -> Exchanger:
+    """Build the parts for `settings`; raises SettingsError for what can not be built.
+
+    `needs_usage`: an observer wants streams to report their usage.
+    """
     upstream = settings.upstream
     timeouts = UpstreamTimeouts(
         connect=settings.timeout_s.connect,
@@ -59,43 +90,176 @@ def build_exchanger(settings: Settings, reactor: Any, clock: Clock) -> Exchanger
         total=settings.timeout_s.total,
     )
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
-    agent = UpstreamAgent(reactor, timeouts, tls, clock)
-    default = destination("default", str(upstream.base_url))
-    innermost = UpstreamForward(UpstreamClient(agent), default, {}, upstream.via.encode("ascii"), clock)
+    agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock)
+    default = destination("default", upstream.base_url)
+    innermost = UpstreamForward(
+        UpstreamClient(agent), default, {}, upstream.via.encode("ascii"), around.clock
+    )
     return Exchanger(
         settings=settings,
-        forward=compose(_stages(settings), innermost),
+        forward=compose(_stages(settings, around, needs_usage), innermost),
         agent=agent,
-        reachability=Reachability(str(upstream.base_url), agent.probe, clock),
+        reachability=Reachability(upstream.base_url, agent.probe, around.clock),
         limits=_limits(settings),
-        mode=mode_of(settings),
+        mode=mode(settings),
+        redis_url=_redis_url(settings),
     )
 
 
-def mode_of(settings: Settings) -> str:
-    """Name who may call: `tenants`, `inject` or `pass-through`."""
-    if settings.client_api_keys or settings.api_key_mapping or settings.keys:
-        return "tenants"
-    return "inject" if settings.upstream.api_key is not None else "pass-through"
-
-
-def _stages(settings: Settings) -> list[Stage]:
+def _stages(settings: Settings, around: Surroundings, needs_usage: bool) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
-    return [
+    keyring = _keyring(settings)
+    stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
-        _authenticate(settings),
+        _authenticate(settings, keyring),
         # Before everything that looks at the body; behind it a request is known to be valid.
         ReadBody(settings.limits.json_body_bytes),
+        # Before the limits: a refusal counts against none.
+        AllowModels(keyring) if keyring is not None else None,
+        # Outside all that costs anything.
+        _rate_limit(settings, around, keyring),
+        # Before the cache: its key is what the upstream would see.
+        _override(settings),
+        # Outside the cache, which holds raw upstream bytes, so that this setting may change.
+        _strip_think(settings),
+        # Outside retries: a hit never retries.
+        _cache(settings, around),
+        # Innermost: the same request, once more.
+        _retry(settings, around),
     ]
+    return [stage for stage in stages if stage is not None]
 
 
-def _authenticate(settings: Settings) -> Stage:
+# ---- who calls
+
+
+def _bytes(secret: SecretStr) -> bytes:
+    return secret.get_secret_value().encode("latin-1")
+
+
+def _authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
+    auth_header = settings.upstream.auth_header.lower().encode("ascii")
+    if keyring is not None:
+        return Tenants(keyring, auth_header)
     api_key = settings.upstream.api_key
-    if api_key is None:
-        return PassThrough()
-    return Inject(
-        api_key.get_secret_value().encode("latin-1"), settings.upstream.auth_header.encode("ascii").lower()
+    return PassThrough() if api_key is None else Inject(_bytes(api_key), auth_header)
+
+
+def _keyring(settings: Settings) -> Keyring | None:
+    default = settings.upstream.api_key
+    entries = []
+    for key in client_keys(settings):
+        upstream_key = key.upstream_key or default
+        if upstream_key is None:
+            raise settings.error("client_api_keys", f"{key.name} has no upstream key")
+        entries.append(
+            ClientKey(
+                name=key.name,
+                digest=key.sha256,
+                upstream_key=_bytes(upstream_key),
+                models=key.models,
+                expires_at=key.expires.timestamp() if key.expires else None,
+                limits=_key_limits(key.limits),
+            )
+        )
+    return Keyring(entries) if entries else None
+
+
+# ---- what they may use
+
+
+def _key_limits(limits: KeyLimits) -> Limits:
+    return Limits(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_requests)
+
+
+def _rate_limit(settings: Settings, around: Surroundings, keyring: Keyring | None) -> Stage | None:
+    rate_limit = settings.rate_limit
+    everybody = Limits(
+        rate_limit.requests_per_minute, rate_limit.tokens_per_minute, rate_limit.concurrent_requests
     )
+    own = {key.name: _key_limits(key.limits).over(everybody) for key in client_keys(settings) if key.limits}
+    if not everybody and not any(own.values()):
+        return None
+    return RateLimit(
+        around.stores.limit_store(_redis_url(settings)),
+        everybody,
+        own,
+        timers=around.reactor,
+        clock=around.clock,
+        max_wait_s=rate_limit.max_wait_s,
+    )
+
+
+def _redis_url(settings: Settings) -> str | None:
+    """Return the Redis that limits and health look at."""
+    url = settings.rate_limit.url or settings.cache.url
+    text = url.get_secret_value() if url is not None else None
+    return text if text is not None and text.startswith("redis") else None
+
+
+# ---- what becomes of their requests
+
+
+def _override(settings: Settings) -> Stage | None:
+    rules: list[ModelParams] = []
+    if settings.llm_params:
+        try:
+            rules += from_text(settings.llm_params)
+        except ValueError as error:
+            raise settings.error("llm_params", str(error)) from None
+    for number, model in enumerate(settings.models):
+        if model.params or model.default_params:
+            try:
+                rules.append(from_table(model.match, model.params, model.default_params))
+            except ValueError as error:
+                raise settings.error(f"models.{number}.params", str(error)) from None
+    return Override(rules) if rules else None
+
+
+def _strip_think(settings: Settings) -> Stage | None:
+    everywhere = settings.think
+    models = [(m.match, _think_rule(everywhere, m.think)) for m in settings.models if m.think is not None]
+    rule = _think_rule(everywhere, None)
+    if not rule.active and not any(own.active for _, own in models):
+        return None
+    return StripThink(rule, models)
+
+
+def _think_rule(everywhere: Think, own: ThinkEntry | None) -> ThinkRule:
+    def value(name: str) -> Any:
+        mine = getattr(own, name, None)
+        return getattr(everywhere, name) if mine is None else mine
+
+    return ThinkRule(value("mode"), value("start_tag"), value("end_tag"), value("trim"))
+
+
+def _cache(settings: Settings, around: Surroundings) -> Stage | None:
+    cache = settings.cache
+    if cache.url is None:
+        return None
+    times = TimesToLive(cache.ttl_s.embeddings, cache.ttl_s.completions, cache.ttl_s.models)
+    rules = [
+        CacheRule(
+            rule.endpoint,
+            times.of(rule.endpoint) if rule.ttl_s is None else rule.ttl_s,
+            rule.model,
+            rule.condition,
+        )
+        for rule in cache.rules
+    ]
+    return Cache(
+        around.stores.cache_store(cache.url.get_secret_value(), cache.max_bytes),
+        CacheRules((*rules, *default_rules(times))),
+        settings.upstream.base_url.encode("ascii"),
+        around.clock,
+        shared=cache.shared,
+    )
+
+
+def _retry(settings: Settings, around: Surroundings) -> Stage | None:
+    if settings.retry.max_retries == 0:
+        return None
+    return Retry(settings.retry.max_retries, timers=around.reactor, clock=around.clock, wall_clock=time.time)
 
 
 def _limits(settings: Settings) -> DownstreamLimits:

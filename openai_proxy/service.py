@@ -19,14 +19,17 @@ from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from . import __version__, signals
-from .composition import Exchanger, build_exchanger
+from .composition import Exchanger, Surroundings, build_exchanger
+from .core.errors import UnknownURL
 from .core.exchange import Exchange
 from .logs import logger, set_level
 from .observe.factories import build_observers
 from .observe.interfaces import ObserverContext
+from .observe.prometheus import find_metrics
 from .observe.publisher import ExchangePublisher
 from .settings import Settings, SettingsError
-from .web.pages import HealthPage, JSONPage
+from .stores import Stores
+from .web.pages import HealthPage, JSONPage, MetricsPage
 from .web.proxy import ProxyResource
 from .web.site import ProxySite, Root
 
@@ -71,9 +74,10 @@ class ProxyService(MultiService):
         self._draining = False
         self._stopped: Deferred[None] | None = None
         set_level(settings.log_level)
-        self.exchanger = build_exchanger(settings, reactor, self._clock)
-        self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._draining)
+        self._around = Surroundings(reactor, self._clock, Stores(reactor, self._clock))
         self.publisher = self._build_publisher(settings)
+        self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
+        self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._draining)
         root = Root(self.api)
         self._add_pages(root)
         self.site = ProxySite(
@@ -98,7 +102,7 @@ class ProxyService(MultiService):
             },
         )
         try:
-            observers = build_observers(settings.observers, context)
+            observers = build_observers([*settings.observers, *_storage_specs(settings)], context)
         except ValueError as error:
             raise settings.error("observers", str(error)) from error
         return ExchangePublisher(observers, self._reactor)
@@ -114,6 +118,7 @@ class ProxyService(MultiService):
         health.putChild(b"ready", HealthPage(self._ready))
         root.putChild(b"", JSONPage(self._information))
         root.putChild(b"health", health)
+        root.putChild(b"metrics", MetricsPage(self._metrics))
 
     def _information(self) -> tuple[int, dict[str, Any]]:
         return 200, {
@@ -124,10 +129,18 @@ class ProxyService(MultiService):
             "mode": self.exchanger.mode,
         }
 
+    def _metrics(self, accept: bytes) -> tuple[str, bytes]:
+        found = find_metrics(self.publisher.observers)
+        if found is None:
+            raise UnknownURL
+        self.publisher.flush()
+        return found.render(accept)
+
     def _health(self) -> Deferred[tuple[bool, dict[str, Any]]]:
         reachability = self.exchanger.reachability
 
         def describe(reachable: bool) -> tuple[bool, dict[str, Any]]:
+            connected = self._around.stores.redis_connected(self.exchanger.redis_url)
             return reachable, {
                 "status": "healthy" if reachable else "unhealthy",
                 "upstream": {
@@ -135,6 +148,7 @@ class ProxyService(MultiService):
                     "reachable": reachable,
                     "checked_s_ago": round(reachability.checked_s_ago, 3),
                 },
+                **({} if connected is None else {"redis_connected": connected}),
                 "version": __version__,
                 "uptime_s": round(self._clock() - self._started_at, 3),
             }
@@ -166,8 +180,8 @@ class ProxyService(MultiService):
         except Exception as error:
             raise StartError(f"cannot listen on {description}: {error}") from error
         if failures:
-            error = failures[0].value
-            reason = error.socketError if isinstance(error, CannotListenError) else error
+            refused = failures[0].value
+            reason = refused.socketError if isinstance(refused, CannotListenError) else refused
             raise StartError(f"cannot listen on {description}: {reason}")
 
     def _listening(self, port: Any) -> None:
@@ -200,6 +214,7 @@ class ProxyService(MultiService):
             self.publisher.start()
         except OSError as error:
             raise StartError(f"an observer can not start: {error}") from error
+        self._around.stores.start()
         self.exchanger.agent.start()
         self._reactor.callWhenRunning(
             signals.install,
@@ -218,8 +233,10 @@ class ProxyService(MultiService):
         """Load the configuration again; a broken one is reported and the old one stays."""
         try:
             settings = self._load()
-            exchanger = build_exchanger(settings, self._reactor, self._clock)
             publisher = self._reloaded_publisher(settings)
+            exchanger = build_exchanger(settings, self._around, publisher.needs_usage)
+            if publisher is not self.publisher:
+                publisher.start()
         except SettingsError as error:
             log.error("reload refused, the old configuration stays: {error}", error=str(error))
             return
@@ -237,13 +254,14 @@ class ProxyService(MultiService):
         log.info("configuration reloaded, mode {mode}", mode=exchanger.mode)
 
     def _reloaded_publisher(self, settings: Settings) -> ExchangePublisher:
+        """Return the running publisher where nothing about it changed, else a new one, not started."""
         old = self.exchanger.settings
-        same = (settings.observers, settings.limits) == (old.observers, old.limits)
-        if same:
-            return self.publisher
-        publisher = self._build_publisher(settings)
-        publisher.start()
-        return publisher
+        same = (settings.observers, settings.storage, settings.limits.exchange_log_body_bytes) == (
+            old.observers,
+            old.storage,
+            old.limits.exchange_log_body_bytes,
+        )
+        return self.publisher if same else self._build_publisher(settings)
 
     def _swap(self, exchanger: Exchanger, publisher: ExchangePublisher) -> None:
         settings = exchanger.settings
@@ -281,7 +299,7 @@ class ProxyService(MultiService):
         if running:
             log.info("draining: {running} requests still run", running=running)
         self._check_drained()
-        done = DeferredList([closing, stopped])
+        done: Deferred[Any] = DeferredList([closing, stopped])
         done.addCallback(lambda _: self._close())
         done.addCallback(lambda _: MultiService.stopService(self))
         return done
@@ -310,7 +328,17 @@ class ProxyService(MultiService):
 
     def _close(self) -> Deferred[Any]:
         self.site.stop()
-        return self.publisher.stop()
+        return DeferredList([self.publisher.stop(), self._around.stores.stop()], consumeErrors=True)
+
+
+def _storage_specs(settings: Settings) -> list[str]:
+    """Return the exchange-log observer that the short form STORAGE_TYPE means."""
+    storage = settings.storage
+    if storage.type == "local":
+        return ["exchange-log:dir=" + str(storage.local_log_dir).replace("\\", "\\\\").replace(":", "\\:")]
+    if storage.type == "azure":
+        raise settings.error("storage.type", "azure is not built into this version: use 'local'")
+    return []
 
 
 def _settle_garbage_collector() -> None:

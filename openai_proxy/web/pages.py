@@ -27,17 +27,35 @@ def _write(request: Any, status: int, document: dict[str, Any]) -> None:
     request.finish()
 
 
-class JSONPage(Resource):
-    """A page whose document is known at once."""
-
-    def __init__(self, document: Callable[[], tuple[int, dict[str, Any]]]) -> None:
-        super().__init__()
-        self._document = document
+class Page(Resource):
+    """A page without pages below it, but for the empty name behind a slash."""
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         if path == b"" and not request.postpath:
             return self
         raise UnknownURL
+
+
+class MetricsPage(Page):
+    """What a scraper reads: `render(accept)` gives content type and body."""
+
+    def __init__(self, render: Callable[[bytes], tuple[str, bytes]]) -> None:
+        super().__init__()
+        self._render = render
+
+    def render_GET(self, request: Any) -> bytes:
+        content_type, body = self._render(request.getHeader(b"accept") or b"")
+        request.setHeader(b"Content-Type", content_type.encode("ascii"))
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        return body
+
+
+class JSONPage(Page):
+    """A page whose document is known at once."""
+
+    def __init__(self, document: Callable[[], tuple[int, dict[str, Any]]]) -> None:
+        super().__init__()
+        self._document = document
 
     def render_GET(self, request: Any) -> int:
         status, document = self._document()
@@ -45,17 +63,12 @@ class JSONPage(Resource):
         return NOT_DONE_YET
 
 
-class HealthPage(Resource):
+class HealthPage(Page):
     """A page that has to ask first; 200 or 503."""
 
     def __init__(self, ask: Asker) -> None:
         super().__init__()
         self._ask = ask
-
-    def getChild(self, path: bytes, request: Any) -> Resource:
-        if path == b"" and not request.postpath:
-            return self
-        raise UnknownURL
 
     def render_GET(self, request: Any) -> int:
         left: list[Failure] = []
