@@ -1,5 +1,18 @@
-"""What this distribution adds to Twisted's plugins."""
+"""What this distribution adds to Twisted's plugins.
+
+The `twistd openai-proxy` command and the built-in observers. No
+`__init__.py` stands beside this file: it extends Twisted's own package.
+"""
+
+from twisted.application.service import ServiceMaker
 
 from openai_proxy.observe.factories import console, exchange_log, json_lines, prometheus, text_log
 
-__all__ = ["console", "exchange_log", "json_lines", "prometheus", "text_log"]
+__all__ = ["console", "exchange_log", "json_lines", "openai_proxy", "prometheus", "text_log"]
+
+openai_proxy = ServiceMaker(
+    "openai-proxy",
+    "openai_proxy.tap",
+    "A transparent proxy for the OpenAI API.",
+    "openai-proxy",
+)
