@@ -89,7 +89,7 @@ class ProxyService(MultiService):
             self._clock,
             settings.limits.connections,
         )
-        self.site.hold_end = _is_synchronous(self.publisher)
+        self._watch(self.publisher)
 
     def _build_publisher(self, settings: Settings) -> ExchangePublisher:
         context = ObserverContext(
@@ -106,6 +106,11 @@ class ProxyService(MultiService):
         except ValueError as error:
             raise settings.error("observers", str(error)) from error
         return ExchangePublisher(observers, self._reactor)
+
+    def _watch(self, publisher: ExchangePublisher) -> None:
+        """Let the site give `publisher` what its observers need."""
+        self.site.hold_end = _is_synchronous(publisher)
+        self.site.capture = publisher.capture if publisher.capture_limit_bytes is not None else None
 
     def _publish(self, exchange: Exchange) -> None:
         self.publisher.ending(exchange)
@@ -271,7 +276,7 @@ class ProxyService(MultiService):
         self.api.in_flight_limit = settings.limits.in_flight
         self.site.limits = exchanger.limits
         self.site.max_connections = settings.limits.connections
-        self.site.hold_end = _is_synchronous(publisher)
+        self._watch(publisher)
         self._drain_timeout_s = settings.drain_timeout_s
         set_level(settings.log_level)
 

@@ -6,6 +6,7 @@ connection. Back-pressure for this direction stands here and in the channel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -46,6 +47,8 @@ class IncomingBody:
         self.length: int = UNKNOWN_LENGTH if length is None else length  # type: ignore[assignment]  # a str by design of twisted.web
         self.received = 0
         self.complete = False
+        self.watch: Callable[[bytes], object] | None = None
+        """Sees the bytes of a streamed body as they go up, for the exchange log."""
         self._announced = length
         self._limit = limit_bytes
         self._source = source
@@ -66,6 +69,8 @@ class IncomingBody:
         if self._limit is not None and self.received > self._limit:
             self.fail(RequestTooLarge())
         elif self._consumer is not None:
+            if self.watch is not None:
+                self.watch(data)
             self._consumer.write(data)
         else:
             self._parts.append(data)
@@ -128,6 +133,9 @@ class IncomingBody:
         if self._error is not None:
             return fail(self._error)
         parts, self._parts = self._parts, []
+        if self.watch is not None:
+            for part in parts:
+                self.watch(part)
         if self.complete:
             for part in parts:
                 consumer.write(part)

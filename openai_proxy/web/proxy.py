@@ -61,12 +61,13 @@ class ProxyResource(Resource):
             raise Overloaded
         self.in_flight += 1
         exchange.on_end(self._left)
-        exchange.request_headers = incoming.pairs
         required = path.required if method == b"POST" and not head.encoded else ()
         has_body = head.has_body
         buffered = (
             bool(required) or (has_body and _is_json(head.content_type)) or (has_body and bool(path.required))
         )
+        if exchange.capture is not None and not buffered:
+            incoming.body.watch = exchange.capture.request.feed
         request.run(
             self.forward(
                 ProxyRequest(

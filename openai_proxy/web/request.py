@@ -127,6 +127,9 @@ class DownstreamRequest(Request):
         if response.status == 101:
             Tunnel(self, response).start()
             return
+        if exchange.capture is not None:
+            watcher = exchange.capture.response_filter(response.headers)
+            response = response.evolve(filters=(*response.filters, watcher))
         relay = self._relay = Relay(self, response, self.channel.write, self.site.hold_end)
         self.channel.relay = relay
         relay.start()
@@ -178,6 +181,9 @@ class DownstreamRequest(Request):
         if not self.is_head:
             lines.append(body)
             exchange.response_bytes += len(body)
+            if exchange.capture is not None:
+                exchange.capture.response.feed(body)
+        exchange.response_headers = [(b"Content-Type", b"application/json"), *error.headers]
         exchange.first_byte_at = self.channel.clock()
         self.end_exchange(error.outcome)
         self.channel.write(b"".join(lines))

@@ -73,6 +73,8 @@ class ProxySite(Site):
         self.draining = False
         self.hold_end = False
         """An observer must see an exchange before its client sees the end of it."""
+        self.capture: Callable[[], Any] | None = None
+        """Makes what keeps an exchange's bodies, where an observer wants them."""
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = reactor
         self._starts = 0
@@ -110,6 +112,9 @@ class ProxySite(Site):
             method=incoming.method.decode("ascii", "replace"),
             path=incoming.target.partition(b"?")[0].decode("latin-1"),
         )
+        exchange.request_headers = incoming.pairs
+        if self.capture is not None:
+            exchange.capture = self.capture()
         return DownstreamRequest(channel, incoming, exchange)
 
     def dispatch(self, request: DownstreamRequest) -> None:
