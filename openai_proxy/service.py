@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -24,10 +24,11 @@ from .core.errors import UnknownURL
 from .core.exchange import Exchange
 from .logs import logger, set_level
 from .observe.factories import build_observers
-from .observe.interfaces import ObserverContext
+from .observe.interfaces import Observer, ObserverContext
 from .observe.prometheus import find_metrics
 from .observe.publisher import ExchangePublisher
-from .settings import Settings, SettingsError
+from .observe.spec import ObserverSpec
+from .settings import Settings, SettingsError, client_keys
 from .stores import Stores
 from .web.pages import HealthPage, JSONPage, MetricsPage
 from .web.proxy import ProxyResource
@@ -91,7 +92,7 @@ class ProxyService(MultiService):
         )
         self._watch(self.publisher)
 
-    def _build_publisher(self, settings: Settings) -> ExchangePublisher:
+    def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         context = ObserverContext(
             reactor=self._reactor,
             body_limit_bytes=settings.limits.exchange_log_body_bytes,
@@ -100,9 +101,12 @@ class ProxyService(MultiService):
                 "downstream": lambda: len(self.site.channels),
                 "upstream": lambda: self.exchanger.agent.open_connections,
             },
+            secrets=_upstream_keys(settings),
         )
         try:
-            observers = build_observers([*settings.observers, *_storage_specs(settings)], context)
+            observers = build_observers(
+                [*settings.observers, *_storage_specs(settings)], context, running=running
+            )
         except ValueError as error:
             raise settings.error("observers", str(error)) from error
         return ExchangePublisher(observers, self._reactor)
@@ -266,7 +270,7 @@ class ProxyService(MultiService):
             old.storage,
             old.limits.exchange_log_body_bytes,
         )
-        return self.publisher if same else self._build_publisher(settings)
+        return self.publisher if same else self._build_publisher(settings, self.publisher.observers)
 
     def _swap(self, exchanger: Exchanger, publisher: ExchangePublisher) -> None:
         settings = exchanger.settings
@@ -336,11 +340,18 @@ class ProxyService(MultiService):
         return DeferredList([self.publisher.stop(), self._around.stores.stop()], consumeErrors=True)
 
 
-def _storage_specs(settings: Settings) -> list[str]:
+def _upstream_keys(settings: Settings) -> tuple[str, ...]:
+    """Return every upstream key, for the observers to blot out wherever one turns up."""
+    keys = [settings.upstream.api_key, *(upstream.api_key for upstream in settings.upstreams)]
+    keys += [key.upstream_key for key in client_keys(settings)]
+    return tuple(key.get_secret_value() for key in keys if key is not None)
+
+
+def _storage_specs(settings: Settings) -> list[ObserverSpec]:
     """Return the exchange-log observer that the short form STORAGE_TYPE means."""
     storage = settings.storage
     if storage.type == "local":
-        return ["exchange-log:dir=" + str(storage.local_log_dir).replace("\\", "\\\\").replace(":", "\\:")]
+        return [ObserverSpec("exchange-log", (), {"dir": str(storage.local_log_dir)})]
     if storage.type == "azure":
         raise settings.error("storage.type", "azure is not built into this version: use 'local'")
     return []
