@@ -1,0 +1,106 @@
+"""Several upstreams: which one serves a model. Pure: the draw is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+
+from attrs import field, frozen
+
+
+@frozen
+class Upstream:
+    """One of several upstreams; what a routing stage sets as `ProxyRequest.route`.
+
+    `key` goes to it in place of what authentication chose; None leaves that.
+    Those with the lowest `priority` number serve, by `weight` (above 0),
+    the others where none of them can.
+    """
+
+    name: str
+    base_url: str
+    key: bytes | None = field(default=None, repr=False)
+    auth_header: bytes = b"authorization"
+    weight: float = 1.0
+    priority: int = 0
+
+
+@frozen
+class ModelRoute:
+    """Where a model is served: `match` is its name or a glob; None as elsewhere."""
+
+    match: str
+    upstream: str | None = None
+    upstream_model: str | None = None
+
+    @property
+    def is_alias(self) -> bool:
+        """True where clients can ask for a name that the upstream does not know."""
+        return self.upstream_model not in (None, self.match) and not any(c in self.match for c in "*?[")
+
+
+class RoutingTable:
+    """The upstreams and the models mapped to them; immutable.
+
+    Raises ValueError for two upstreams of one name and for a model of an
+    upstream that is not listed.
+    """
+
+    def __init__(self, upstreams: Sequence[Upstream], models: Sequence[ModelRoute] = ()) -> None:
+        names = [upstream.name for upstream in upstreams]
+        if not names:
+            raise ValueError("no upstream is listed")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two upstreams are named {name!r}")
+        for model in models:
+            if model.upstream is not None and model.upstream not in names:
+                raise ValueError(
+                    f"the model {model.match!r} is mapped to no listed upstream: {model.upstream!r}"
+                )
+        self.upstreams = tuple(upstreams)
+        self._globs = tuple(models)
+        self._exact = {model.match: model for model in reversed(models)}
+        self._ordered = tuple(sorted(upstreams, key=lambda upstream: upstream.priority))
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Names of models that exist here alone."""
+        return tuple(model.match for model in self._globs if model.is_alias)
+
+    def find(self, model: str) -> ModelRoute | None:
+        """Return the entry of `model`: its exact name, else the first glob that matches."""
+        exact = self._exact.get(model)
+        if exact is not None:
+            return exact
+        return next((entry for entry in self._globs if fnmatchcase(model, entry.match)), None)
+
+    def candidates(self, route: ModelRoute | None) -> tuple[Upstream, ...]:
+        """Return the upstreams that may serve, by priority, else in the order given."""
+        if route is None or route.upstream is None:
+            return self._ordered
+        return tuple(upstream for upstream in self._ordered if upstream.name == route.upstream)
+
+
+def choose(
+    candidates: Sequence[Upstream], usable: Callable[[Upstream], bool], draw: float | None
+) -> Upstream | None:
+    """Return one of the best `usable` candidates, None where none is.
+
+    `candidates` are ordered by priority. `draw` in [0, 1) picks by weight
+    among those of the best priority; None takes the first of them always.
+    """
+    best: list[Upstream] = []
+    for upstream in candidates:
+        if best and upstream.priority != best[0].priority:
+            break
+        if usable(upstream):
+            best.append(upstream)
+    if not best or draw is None:
+        return best[0] if best else None
+    point = draw * sum(upstream.weight for upstream in best)
+    for upstream in best:
+        point -= upstream.weight
+        if point < 0.0:
+            return upstream
+    return best[-1]

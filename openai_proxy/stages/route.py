@@ -1,0 +1,166 @@
+"""Send a request to one of several upstreams, and to another where that fails.
+
+Innermost: what stands outside sees one answer or one failure.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError
+
+from ..core.backoff import maybe_retry_after_s
+from ..core.credentials import replace_credentials
+from ..core.errors import NoUpstreamAvailable, UpstreamError
+from ..core.json_members import replace_members
+from ..core.quota_error import PEEK_BYTES, error_code
+from ..core.retry_rules import repeats_by_itself, status_may_be_retried
+from ..core.routing import ModelRoute, RoutingTable, Upstream, choose
+from ..core.upstream_health import UpstreamHealth
+from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..peeked_body import PeekedBody
+
+
+@frozen(eq=False)
+class _Task:
+    """One request as all its attempts share it."""
+
+    request: ProxyRequest
+    candidates: tuple[Upstream, ...]
+    names_model: bool
+    replayable: bool
+
+    def key_for(self, upstream: Upstream) -> bytes:
+        return self.request.credential if upstream.key is None else upstream.key
+
+    def addressed(self, upstream: Upstream) -> ProxyRequest:
+        request = self.request
+        if upstream.key is None:
+            return request.evolve(route=upstream)
+        headers = replace_credentials(request.headers, upstream.auth_header, upstream.key)
+        return request.evolve(route=upstream, headers=headers, credential=upstream.key)
+
+
+class Route:
+    """Choose by model, priority, weight and health; fail over before the first byte.
+
+    Requests that name a model are spread by weight; all others (files,
+    stored answers) stay with the first usable upstream, which knows them.
+    A failed connection goes to the next upstream at once; a status that may
+    be retried too, where `failover_on_status` and the client does not retry
+    by itself. Each upstream is asked once per call.
+    """
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        failover_on_status: bool = True,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._table = table
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._failover_on_status = failover_on_status
+        self._draw = draw
+        self._health = UpstreamHealth(table.upstreams)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the state of every upstream, for `/health`."""
+        return self._health.describe(self._clock())
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        task = self._task(request)
+        tried: set[str] = set()
+        upstream = self._choose(task, tried)
+        if upstream is None:
+            wait_s = self._health.usable_in_s(task.candidates, task.key_for, self._clock())
+            raise NoUpstreamAvailable(retry_after_s=wait_s)
+        while True:
+            tried.add(upstream.name)
+            self._health.begin(upstream, self._clock())
+            try:
+                response = await forward(task.addressed(upstream))
+            except UpstreamError as error:
+                self._health.failed(upstream, error, self._clock())
+                following = self._choose(task, tried) if error.sent != "yes" and task.replayable else None
+                if following is None:
+                    raise
+            else:
+                response = await self._note(task, upstream, response)
+                following = self._after(task, tried, response)
+                if following is None:
+                    return response
+                response.body.discard()
+            request.exchange.retry_reasons.append("failover")
+            upstream = following
+
+    def _task(self, request: ProxyRequest) -> _Task:
+        model = request.document.get("model") if request.document is not None else None
+        names_model = isinstance(model, str)
+        route = self._table.find(model) if isinstance(model, str) else None
+        return _Task(
+            request=_with_model(request, route),
+            candidates=self._table.candidates(route),
+            names_model=names_model,
+            replayable=request.body is None or isinstance(request.body, bytes),
+        )
+
+    def _choose(self, task: _Task, tried: set[str]) -> Upstream | None:
+        now = self._clock()
+        return choose(
+            task.candidates,
+            lambda upstream: (
+                upstream.name not in tried and self._health.usable(upstream, task.key_for(upstream), now)
+            ),
+            self._draw() if task.names_model else None,
+        )
+
+    async def _note(self, task: _Task, upstream: Upstream, response: ProxyResponse) -> ProxyResponse:
+        """Learn from an answer; return it still deliverable."""
+        code, asked_s = "", None
+        if response.status == 429:
+            body = PeekedBody(response.body, PEEK_BYTES)
+            response = response.evolve(body=body)
+            try:
+                code = error_code(await body.peek(), response.headers)
+            except CancelledError:
+                body.discard()
+                raise
+            asked_s = maybe_retry_after_s(response.headers, self._wall_clock())
+        self._health.answered(upstream, task.key_for(upstream), response.status, code, asked_s, self._clock())
+        return response
+
+    def _after(self, task: _Task, tried: set[str], response: ProxyResponse) -> Upstream | None:
+        """Return the upstream to try instead of passing `response` on."""
+        if (
+            response.status < 400
+            or not self._failover_on_status
+            or not task.replayable
+            or not status_may_be_retried(response.status, response.headers)
+            or repeats_by_itself(task.request.headers)
+        ):
+            return None
+        return self._choose(task, tried)
+
+
+def _with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
+    """Return the request with the upstream's name of its model; else the very same one."""
+    body, document = request.body, request.document
+    if route is None or route.upstream_model is None or document is None or not isinstance(body, bytes):
+        return request
+    if route.upstream_model == document["model"]:
+        return request
+    body = replace_members(body, {"model": json.dumps(route.upstream_model).encode("ascii")})
+    length = b"%d" % len(body)
+    return request.evolve(
+        body=body,
+        document={**document, "model": route.upstream_model},
+        headers=[(n, length if n.lower() == b"content-length" else v) for n, v in request.headers],
+    )
