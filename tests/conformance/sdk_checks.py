@@ -213,7 +213,7 @@ def vector_stores(base: str) -> None:
     made = api.vector_stores.create(name="store", file_ids=["file-1"])
     same(made.object, "vector_store")
     same(api.vector_stores.retrieve(made.id).object, "vector_store")
-    same(list(api.vector_stores.search(made.id, query="hello"))[0].file_id is not None, True)
+    same(next(iter(api.vector_stores.search(made.id, query="hello"))).file_id is not None, True)
     api.vector_stores.files.create(made.id, file_id="file-1")
     same(api.vector_stores.delete(made.id).object, "vector_store.deleted")
 
