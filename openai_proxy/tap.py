@@ -29,6 +29,14 @@ from .settings import (
 )
 
 _SHORT = {"port": "p", "observer": "o", "workers": "w"}
+_VALUES = {
+    "config": "FILE",
+    "env-file": "FILE",
+    "upstream": "URL",
+    "workers": "N",
+    "log-level": "LEVEL",
+    "drain-timeout": "SECONDS",
+}
 _ROWS = {row.option: row for row in settings_reference() if row.option}
 _INTRO = """\
 A transparent proxy for the OpenAI API. Every setting can be given on the
@@ -110,7 +118,7 @@ class Options(usage.Options):
     def getUsage(self, width: int | None = None) -> str:
         """Return the help: each option, then every setting without one."""
         width = max(60, min(width or shutil.get_terminal_size().columns, 110))
-        parts = [self.getSynopsis(), "", _INTRO, "", "Options:"]
+        parts = ["", _INTRO, "", "Options:"]
         for names, text in self._option_lines():
             parts += _entry(names, text, width)
         parts += ["", "Settings without an option (environment variable, TOML name, default):"]
@@ -125,7 +133,10 @@ class Options(usage.Options):
     def _option_lines(self) -> list[tuple[str, str]]:
         lines = [(_names("port") + "=ENDPOINT", _help(_ROWS["port"]))]
         lines.append((_names("observer") + "=SPEC", _help(_ROWS["observer"])))
-        lines += [(_names(str(name)) + "=", str(text)) for name, _, _, text in self.optParameters]
+        lines += [
+            (f"{_names(str(name))}={_VALUES[str(name)]}", str(text))
+            for name, _, _, text in self.optParameters
+        ]
         lines += [(_names(str(name)), str(text)) for name, _, text in self.optFlags]
         return [*lines, ("--version", "print the version and exit"), ("--help", "print this and exit")]
 

@@ -75,13 +75,16 @@ class Doc:
     """The default in words, where the value itself does not say it."""
 
 
-def setting(default: Any, meaning: str, **doc: Any) -> Any:
+def setting(
+    default: Any, meaning: str, *, default_text: str | None = None, repr: bool = True, **doc: Any
+) -> Any:
     """Return a pydantic field with its meaning and its `Doc`.
 
-    `default` is the value; `...` makes the field required.
+    `default` is the value, `...` makes the field required; `default_text`
+    says it in words; `repr=False` keeps the value out of the model's repr.
     """
-    shown = doc.pop("default_text", None)
-    return Field(default, description=meaning, json_schema_extra={"doc": Doc(default=shown, **doc)})  # type: ignore[dict-item]  # never rendered as a schema
+    extra: Any = {"doc": Doc(default=default_text, **doc)}  # for us alone: never rendered as a schema
+    return Field(default, description=meaning, repr=repr, json_schema_extra=extra)
 
 
 def doc_of(field: FieldInfo) -> Doc:

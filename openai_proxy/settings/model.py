@@ -244,6 +244,7 @@ class Settings(BaseSettings):
         ("console",),
         "what watches the exchanges: 'name:key=value', repeated; 'none' turns every optional one off",
         option="observer",
+        repr=False,
     )
     log_level: Level = setting(
         "info",

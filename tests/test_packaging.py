@@ -1,0 +1,88 @@
+"""The distribution: what is built, and whether it works where only it is installed."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [pytest.mark.packaging, pytest.mark.slow]
+
+
+def run(*command, cwd):
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of what is under version control or about to be: builds leave files behind."""
+    folder = tmp_path_factory.mktemp("source")
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    for name in filter(None, listed.split("\0")):
+        original = ROOT / name
+        if original.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(original.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--outdir", folder, cwd=source)
+    return folder
+
+
+def fresh_environment(folder, *install, cwd):
+    venv.create(folder, with_pip=True)
+    run(folder / "bin/python", "-m", "pip", "install", "-q", *install, cwd=cwd)
+    return folder / "bin/twistd"
+
+
+def check_command(twistd, cwd):
+    """The command is found, has its help, and accepts its defaults."""
+    assert "openai-proxy [options]" in run(twistd, "openai-proxy", "--help", cwd=cwd)
+    assert run(twistd, "-n", "openai-proxy", "--check-config", cwd=cwd).startswith("mode: pass-through\n")
+
+
+def test_wheel_has_every_module_and_the_plugin(built):
+    """Every package and the plugin are in the wheel; nothing of Twisted's own is."""
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "openai_proxy").rglob("*.py")}
+    assert wanted <= names, wanted - names
+    assert "openai_proxy/py.typed" in names
+    assert [name for name in names if name.startswith("twisted/")] == [
+        "twisted/plugins/openai_proxy_plugin.py"
+    ]
+
+
+def test_sdist_has_what_a_packager_needs(built):
+    """The application file, the example and the licence are in the source distribution."""
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"openai_proxy.tac", ".env.example", "LICENSE", "setup.cfg", "pyproject.toml"} <= names
+    assert "twisted/plugins/openai_proxy_plugin.py" in names
+
+
+def test_wheel_runs_in_an_empty_environment(built, tmp_path):
+    """Nothing but the wheel and what it asks for is needed to start."""
+    (wheel,) = built.glob("*.whl")
+    check_command(fresh_environment(tmp_path / "venv", wheel, cwd=tmp_path), tmp_path)
+
+
+def test_editable_install_finds_the_plugin(source, tmp_path):
+    """A developer's checkout works with pip install -e."""
+    check_command(fresh_environment(tmp_path / "venv", "-e", source, cwd=tmp_path), tmp_path)
