@@ -245,19 +245,24 @@ def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[s
     return edits
 
 
-def replace_nested(body: bytes, outer: str, members: Mapping[str, bytes]) -> bytes:
+def replace_nested(
+    body: bytes, outer: str, members: Mapping[str, bytes], present: Container[str] | None = None
+) -> bytes:
     """Set members of the object that is the top-level member `outer`.
 
     Where `outer` is missing or null it becomes an object of `members`.
-    Raises ValueError where it is anything else.
+    `present` as for `replace_members`. Raises ValueError where `outer` is
+    anything else.
     """
-    try:
-        start, end = locate(body, (outer,))
-        inner = body[start:end]
-    except LookupError:
-        inner = b"null"
+    inner = b"null"
+    if present is None or outer in present:
+        try:
+            start, end = locate(body, (outer,))
+            inner = body[start:end]
+        except LookupError:
+            pass
     new = replace_members(b"{}" if inner == b"null" else inner, members)
-    return replace_members(body, {outer: new})
+    return replace_members(body, {outer: new}, present)
 
 
 def shallow_document(body: bytes) -> dict[str, Any] | None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from attrs import frozen
 
+from ..core.body_headers import with_length
 from ..core.json_members import replace_members
 from ..core.llm_params import ModelParams, merge
-from ..messages import Forward, HeaderPairs, ProxyRequest, ProxyResponse
+from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _KEPT_MODELS = 1000
 """Model names come from clients: so many merged rules are kept, then forgotten."""
@@ -62,7 +63,7 @@ class Override:
         return request.evolve(
             body=body,
             document={**document, **{name: member.value for name, member in members.items()}},
-            headers=_with_length(request.headers, len(body)),
+            headers=with_length(request.headers, len(body)),
         )
 
     def _find(self, model: str) -> tuple[dict[str, _Member], dict[str, _Member]] | None:
@@ -76,9 +77,3 @@ class Override:
             self._merged.clear()
         self._merged[model] = found
         return found
-
-
-def _with_length(headers: HeaderPairs, size_bytes: int) -> HeaderPairs:
-    """Return the header lines with the new Content-Length, where there was one, in its place."""
-    length = b"%d" % size_bytes
-    return [(name, length if name.lower() == b"content-length" else value) for name, value in headers]

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from ..core.body_headers import ask_identity, media_type_and_coding
 from ..core.think import ThinkRule
 from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
-from ..messages import BodyFilter, Forward, HeaderPairs, ProxyRequest, ProxyResponse
+from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 
 _ENDPOINTS = frozenset(("chat/completions", "responses"))
 
@@ -30,7 +31,7 @@ class StripThink:
         rule = self._find(request)
         if not rule.active:
             return await forward(request)
-        response = await forward(request.evolve(headers=_ask_identity(request.headers)))
+        response = await forward(request.evolve(headers=ask_identity(request.headers)))
         body_filter = _choose(rule, response)
         if body_filter is None:
             return response
@@ -50,31 +51,12 @@ def _choose(rule: ThinkRule, response: ProxyResponse) -> BodyFilter | None:
     """Return a filter that fits the response, None where it passes as it is."""
     if response.status != 200:
         return None
-    media_type = b""
-    for name, value in response.headers:
-        match name.lower():
-            case b"content-type":
-                media_type = value.partition(b";")[0].strip().lower()
-            case b"content-encoding" if value.strip().lower() not in (b"", b"identity"):
-                return None
+    media_type, coding = media_type_and_coding(response.headers)
+    if coding:
+        return None
     match media_type:
         case b"text/event-stream":
             return ThinkStreamFilter(rule)
         case b"application/json":
             return ThinkDocumentFilter(rule)
     return None
-
-
-def _ask_identity(headers: HeaderPairs) -> HeaderPairs:
-    """Return the header lines with one `Accept-Encoding: identity`, in the place of the client's."""
-    asked: HeaderPairs = []
-    found = False
-    for name, value in headers:
-        if name.lower() != b"accept-encoding":
-            asked.append((name, value))
-        elif not found:
-            found = True
-            asked.append((name, b"identity"))
-    if not found:
-        asked.append((b"Accept-Encoding", b"identity"))
-    return asked

@@ -1,0 +1,38 @@
+"""Header lines that speak about a body: its type, coding and length. Pure."""
+
+from __future__ import annotations
+
+from .headers import HeaderPairs
+
+
+def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
+    """Return media type (without parameters) and content coding, lower-cased; empty where absent or identity."""
+    media_type = coding = b""
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered == b"content-type":
+            media_type = value.partition(b";")[0].strip().lower()
+        elif lowered == b"content-encoding":
+            coding = value.strip().lower()
+    return media_type, b"" if coding == b"identity" else coding
+
+
+def ask_identity(headers: HeaderPairs) -> HeaderPairs:
+    """Return the header lines with one `Accept-Encoding: identity`, in the place of the client's."""
+    asked: HeaderPairs = []
+    found = False
+    for name, value in headers:
+        if name.lower() != b"accept-encoding":
+            asked.append((name, value))
+        elif not found:
+            found = True
+            asked.append((name, b"identity"))
+    if not found:
+        asked.append((b"Accept-Encoding", b"identity"))
+    return asked
+
+
+def with_length(headers: HeaderPairs, size_bytes: int) -> HeaderPairs:
+    """Return the header lines with a new Content-Length, where there was one, in its place."""
+    length = b"%d" % size_bytes
+    return [(name, length if name.lower() == b"content-length" else value) for name, value in headers]

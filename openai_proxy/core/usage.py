@@ -1,0 +1,219 @@
+"""Model tokens used, as responses report them or as they are estimated.
+
+Reads the bytes of a response as they pass, without decoding the whole: a
+`"usage"` key can not hide in a string, where its quotes are escaped. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from .exchange import Usage
+from .json_members import value_end
+
+_MOST_TOKENS = 1 << 53
+_OBJECT_LIMIT_BYTES = 8192
+_INFLATE_STEP_BYTES = 256 * 1024
+_INFLATE_LIMIT_BYTES = 64 * 1024 * 1024
+"""So much of a compressed body is looked at."""
+_CARRY_BYTES = 64
+"""Longer than a key with some space around its colon."""
+_BYTES_PER_TOKEN = 4
+_MEDIA_TOKENS = 256
+"""What an image, a sound or a file in a prompt counts in an estimate."""
+
+_usage_key = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
+_text_key = re.compile(
+    rb'"(?:content|reasoning_content|reasoning|refusal|arguments|text)"[ \t\r\n]*:[ \t\r\n]*"'
+)
+_delta_key = re.compile(rb'"delta"[ \t\r\n]*:[ \t\r\n]*"')
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_TOKENS:
+        return None
+    return int(value)
+
+
+def _detail(usage: dict[str, Any], owners: tuple[str, ...], name: str) -> int:
+    for owner in owners:
+        details = usage.get(owner)
+        if isinstance(details, dict):
+            return _count(details.get(name)) or 0
+    return 0
+
+
+def maybe_usage(usage: Any) -> Usage | None:
+    """Read a `usage` object of any of OpenAI's APIs; None where it counts no tokens."""
+    if not isinstance(usage, dict):
+        return None
+    given = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    made = _count(usage.get("completion_tokens", usage.get("output_tokens")))
+    if given is None and made is None:
+        total = _count(usage.get("total_tokens"))
+        return None if total is None else Usage(input_tokens=total)
+    cached = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
+    reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
+    return Usage(given or 0, made or 0, cached, reasoning)
+
+
+class UsageScanner:
+    """Find the usage objects in a JSON document or an event stream as it passes.
+
+    Calls `found` with each; the last one counts. Holds at most 8 KiB.
+    """
+
+    def __init__(self, found: Callable[[Usage], None]) -> None:
+        self._found = found
+        self._carry = b""
+
+    def feed(self, data: bytes) -> None:
+        data = self._carry + data
+        at = 0
+        while match := _usage_key.search(data, at):
+            start = match.end() - 1
+            try:
+                at = value_end(data, start)
+            except ValueError:  # the rest is still to come
+                if len(data) - start <= _OBJECT_LIMIT_BYTES:
+                    self._carry = data[match.start() :]
+                    return
+                at = match.end()
+                continue
+            self._read(data[start:at])
+        self._carry = data[max(at, len(data) - _CARRY_BYTES) :]
+
+    def _read(self, raw: bytes) -> None:
+        try:
+            usage = maybe_usage(orjson.loads(raw))
+        except orjson.JSONDecodeError:
+            return
+        if usage is not None:
+            self._found(usage)
+
+
+class TextMeter:
+    """Count the bytes of the texts that a model wrote, as they pass.
+
+    `deltas`: count only the deltas (a stream of the Responses API repeats
+    each text whole several times).
+    """
+
+    def __init__(self, deltas: bool = False) -> None:
+        self.size_bytes = 0
+        self._key = _delta_key if deltas else _text_key
+        self._carry = b""
+        self._inside = False
+
+    def feed(self, data: bytes) -> None:
+        data = self._carry + data
+        at = 0
+        while True:
+            if self._inside:
+                end = _closing_quote(data, at)
+                if end < 0:
+                    cut = len(data) - _odd_backslash(data, at)
+                    self.size_bytes += cut - at
+                    self._carry = data[cut:]
+                    return
+                self.size_bytes += end - at
+                at = end + 1
+                self._inside = False
+            match = self._key.search(data, at)
+            if match is None:
+                self._carry = data[max(at, len(data) - _CARRY_BYTES) :]
+                return
+            at = match.end()
+            self._inside = True
+
+
+def _closing_quote(data: bytes, start: int) -> int:
+    at = data.find(b'"', start)
+    while at >= 0 and _odd_backslash(data, start, at):
+        at = data.find(b'"', at + 1)
+    return at
+
+
+def _odd_backslash(data: bytes, start: int, end: int | None = None) -> int:
+    """Return 1 where an odd number of backslashes ends at `end`, else 0."""
+    last = before = (len(data) if end is None else end) - 1
+    while before >= start and data[before] == 0x5C:
+        before -= 1
+    return (last - before) % 2
+
+
+class UsageMeter:
+    """What passes of one response: its reported usage, and its text for an estimate.
+
+    `coding` is the body's content coding: empty, gzip and deflate are
+    read, of any other only the size is known.
+    """
+
+    def __init__(self, found: Callable[[Usage], None], coding: bytes = b"", deltas: bool = False) -> None:
+        self._scanner = UsageScanner(found)
+        self._text = TextMeter(deltas)
+        self._inflate: Any = None
+        self._left = _INFLATE_LIMIT_BYTES
+        self._blind_bytes: int | None = None
+        if coding in (b"gzip", b"x-gzip", b"deflate"):
+            self._inflate = zlib.decompressobj(wbits=47)
+        elif coding:
+            self._blind_bytes = 0
+
+    def look(self, data: bytes) -> None:
+        """Take the bytes that pass, as they came."""
+        if self._blind_bytes is not None:
+            self._blind_bytes += len(data)
+        elif self._inflate is None:
+            self._scanner.feed(data)
+            self._text.feed(data)
+        else:
+            self._look_inside(data)
+
+    def _look_inside(self, data: bytes) -> None:
+        while data and self._left > 0:
+            try:
+                plain = self._inflate.decompress(data, _INFLATE_STEP_BYTES)
+            except zlib.error:
+                self._left = 0
+                return
+            data = self._inflate.unconsumed_tail
+            self._left -= len(plain)
+            self._scanner.feed(plain)
+            self._text.feed(plain)
+
+    @property
+    def estimated_output_tokens(self) -> int:
+        """A quarter of the bytes of the text that passed, rounded up."""
+        size_bytes = self._text.size_bytes if self._blind_bytes is None else self._blind_bytes
+        return -(-size_bytes // _BYTES_PER_TOKEN)
+
+
+_PROMPTS = ("messages", "prompt", "input", "instructions", "system", "tools", "functions")
+_MEDIA = frozenset(("image_url", "input_audio", "file", "file_data", "image"))
+
+
+def estimated_input_tokens(document: dict[str, Any]) -> int:
+    """Estimate a prompt: a quarter of its text's bytes, one for each token id, 256 for each medium."""
+    size_bytes = tokens = 0
+    values = [document[name] for name in _PROMPTS if name in document]
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            size_bytes += len(value.encode("utf-8", "surrogatepass"))
+        elif isinstance(value, list):
+            values.extend(value)
+        elif isinstance(value, dict):
+            for name, member in value.items():
+                if name in _MEDIA:
+                    tokens += _MEDIA_TOKENS
+                else:
+                    values.append(member)
+        elif isinstance(value, int):
+            tokens += 1
+    return tokens - (-size_bytes // _BYTES_PER_TOKEN)

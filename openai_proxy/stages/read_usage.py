@@ -1,0 +1,164 @@
+"""Read the usage of each response; make streams report it where they do not.
+
+Inside the removal of thoughts (it reads what the model wrote) and outside
+the cache (hits report their usage too).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError
+
+from ..core.body_headers import ask_identity, media_type_and_coding, with_length
+from ..core.exchange import Exchange, Usage
+from ..core.json_members import replace_nested
+from ..core.usage import UsageMeter, estimated_input_tokens
+from ..core.usage_stream import HideUsage, WatchUsage
+from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
+from ..peeked_body import PeekedBody
+
+_ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))
+_REPORTING = _ESTIMATED | {
+    "audio/transcriptions",
+    "audio/translations",
+    "images/generations",
+    "images/edits",
+}
+_INJECTABLE = frozenset(("chat/completions", "completions"))
+
+_REFUSALS = frozenset((400, 422))
+_PEEK_BYTES = 64 * 1024
+_KEPT_MODELS = 1000
+"""Model names come from clients: so many are remembered, then forgotten."""
+FORGET_AFTER_S = 600.0
+"""After so long an upstream that refused `stream_options` is tried again."""
+
+
+class _Reading:
+    """What is known of one exchange's usage; completes the exchange's record when it ends."""
+
+    __slots__ = ("exchange", "meter", "request")
+
+    def __init__(self, request: ProxyRequest) -> None:
+        self.exchange = request.exchange
+        self.request: ProxyRequest | None = request
+        self.meter: UsageMeter | None = None
+
+    def found(self, usage: Usage) -> None:
+        self.exchange.usage = usage
+        self.request = None  # its document is not needed any more
+
+    def settle(self, exchange: Exchange) -> None:
+        """Estimate where nothing was reported. Called when the exchange ends, however it ends."""
+        request, meter = self.request, self.meter
+        self.request = self.meter = None
+        if (
+            exchange.usage is None
+            and meter is not None
+            and request is not None
+            and request.document is not None
+        ):
+            exchange.usage = Usage(
+                estimated_input_tokens(request.document), meter.estimated_output_tokens, estimated=True
+            )
+
+
+class ReadUsage:
+    """Set `exchange.usage` from what the upstream reports, else an estimate.
+
+    With `inject`, `stream_options.include_usage` is added to streamed
+    requests whose client did not ask, and the extra chunk is hidden. An
+    upstream that refuses it is asked again without, at once, and spared
+    for ten minutes. `clock` gives monotonic seconds.
+    """
+
+    def __init__(self, inject: bool, clock: Callable[[], float]) -> None:
+        self._inject = inject
+        self._clock = clock
+        self._refused_until: dict[str, float] = {}
+        self._last_upstream: dict[str, str] = {}
+        """By model, as routing goes by it: which upstream is going to be asked."""
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        exchange = request.exchange
+        if request.method != b"POST" or request.upgrade or exchange.endpoint not in _REPORTING:
+            return await forward(request)
+        reading = _Reading(request)
+        exchange.on_end(reading.settle)
+        asking = self._ask(request) if self._inject else request
+        response = await forward(asking)
+        if asking is not request and response.status in _REFUSALS:
+            response, refused = await _judge(response)
+            if refused:
+                response.body.discard()
+                self._remember(request)
+                asking = request
+                response = await forward(request)
+        body_filter = _choose(reading, response, asking is not request)
+        if body_filter is None:
+            return response
+        return response.evolve(filters=(*response.filters, body_filter))
+
+    def _ask(self, request: ProxyRequest) -> ProxyRequest:
+        """Return the request with usage asked for, or the very same one."""
+        document, body = request.document, request.body
+        if request.exchange.endpoint not in _INJECTABLE or document is None or not isinstance(body, bytes):
+            return request
+        if document.get("stream") is not True or self._is_spared(request):
+            return request
+        options = document.get("stream_options")
+        if options is None:
+            options = {}
+        asked = options.get("include_usage") if isinstance(options, dict) else True
+        if asked is not None and asked is not False:
+            return request
+        body = replace_nested(body, "stream_options", {"include_usage": b"true"}, document)
+        return request.evolve(
+            body=body,
+            document={**document, "stream_options": {**options, "include_usage": True}},
+            headers=with_length(ask_identity(request.headers), len(body)),
+        )
+
+    def _is_spared(self, request: ProxyRequest) -> bool:
+        if not self._refused_until:
+            return False
+        upstream = self._last_upstream.get(_model(request), "")
+        return self._clock() < self._refused_until.get(upstream, 0.0)
+
+    def _remember(self, request: ProxyRequest) -> None:
+        upstream = request.exchange.upstream or ""
+        if len(self._last_upstream) >= _KEPT_MODELS:
+            self._last_upstream.clear()
+        self._last_upstream[_model(request)] = upstream
+        self._refused_until[upstream] = self._clock() + FORGET_AFTER_S
+
+
+def _model(request: ProxyRequest) -> str:
+    return str((request.document or {}).get("model"))
+
+
+async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:
+    """Return the response, still deliverable, and whether it refuses `stream_options`."""
+    body = PeekedBody(response.body, _PEEK_BYTES)
+    try:
+        beginning = await body.peek()
+    except CancelledError:
+        body.discard()
+        raise
+    return response.evolve(body=body), b"stream_options" in beginning or b"include_usage" in beginning
+
+
+def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilter | None:
+    """Return the filter that reads this response, None where it can have no usage."""
+    if not 200 <= response.status < 300:
+        return None
+    media_type, coding = media_type_and_coding(response.headers)
+    is_stream = media_type == b"text/event-stream"
+    if not is_stream and media_type != b"application/json":
+        return None
+    endpoint = reading.exchange.endpoint
+    meter = UsageMeter(reading.found, coding, deltas=is_stream and endpoint == "responses")
+    if endpoint in _ESTIMATED:
+        reading.meter = meter
+    return HideUsage(meter) if hide and is_stream and not coding else WatchUsage(meter)

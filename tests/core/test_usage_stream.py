@@ -1,0 +1,78 @@
+"""The extra usage chunk disappears, every other byte passes."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.core.exchange import Usage
+from openai_proxy.core.usage import UsageMeter
+from openai_proxy.core.usage_stream import HideUsage, WatchUsage
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+HIDDEN = json.dumps({"id": "c", "choices": [], "usage": USAGE}).encode()
+KEPT = [
+    b": ping\n\n",
+    b": ping\r\n",
+    'data: {"choices":[{"delta":{"content":"hé"}}],"usage":null}\n\n'.encode(),
+    b'data:{"choices":[{"delta":{},"finish_reason":"stop"}]}\r\n\r\n',
+    b'data: {"choices":[],"prompt_filter_results":[],"usage":null}\n\n',
+    b'event: x\nid: 7\ndata: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\r\r',
+    b"data: [DONE]\n\n",
+    b"\n",
+    b"data: " + b"x" * 20000 + b"\n\n",
+]
+
+
+def run(pieces, kind=HideUsage):
+    found = []
+    body_filter = kind(UsageMeter(found.append))
+    return b"".join([body_filter.feed(piece) for piece in pieces]) + body_filter.finish(), found
+
+
+@given(
+    st.lists(st.sampled_from(KEPT), max_size=5),
+    st.lists(st.sampled_from(KEPT), max_size=3),
+    st.sampled_from([b"data: %b\n\n", b"data:%b\r\n\r\n", b"id: 1\rdata: %b\r\r", b"event: e\ndata: %b\n\n"]),
+    st.lists(st.integers(0, 30000), max_size=10),
+)
+def test_the_chunk_is_hidden_however_it_is_cut(before, after, form, marks):
+    """Cut anywhere, the stream is what the upstream sent but for that one chunk."""
+    hidden = form % HIDDEN
+    if form.endswith(b"\r\r") and after and after[0].startswith(b"\n"):
+        after = after[1:]  # the LF would be a part of the CRLF that hides
+    if before and before[-1].endswith(b"\r\r"):
+        before = [*before, b": x\n"]
+    stream = b"".join(before) + hidden + b"".join(after)
+    at = sorted({0, len(stream), *(mark % len(stream) for mark in marks)})
+    out, found = run(stream[a:b] for a, b in pairwise(at))
+    assert out == b"".join(before) + b"".join(after)
+    assert Usage(5, 7) in found
+
+
+@pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b""])
+def test_byte_by_byte(ending):
+    """Even single bytes, and a chunk that the stream ends with."""
+    stream = KEPT[2] + b"data: " + HIDDEN + ending
+    out, found = run(stream[i : i + 1] for i in range(len(stream)))
+    assert out == KEPT[2]
+    assert found == [Usage(5, 7)]
+
+
+def test_events_pass_at_once():
+    """A whole event, a comment and a large event are not waited upon."""
+    body_filter = HideUsage(UsageMeter([].append))
+    assert body_filter.feed(KEPT[2] + b": pi") == KEPT[2] + b": pi"
+    assert body_filter.feed(b"ng\n" + KEPT[-1][:-2]) == b"ng\n" + KEPT[-1][:-2]
+
+
+@given(st.lists(st.sampled_from([*KEPT, b"data: " + HIDDEN + b"\n\n"]), max_size=6))
+def test_a_watched_stream_passes(pieces):
+    """A stream whose client asked for the usage is not changed."""
+    out, found = run(pieces, WatchUsage)
+    assert out == b"".join(pieces)
+    assert WatchUsage.transparent
+    assert not HideUsage.transparent
+    assert (Usage(5, 7) in found) == any(HIDDEN in piece for piece in pieces)

@@ -1,0 +1,223 @@
+"""Exchanges get their usage: reported, asked for, or estimated."""
+
+import json
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.stages.read_usage import FORGET_AFTER_S, ReadUsage
+
+JSON = (b"Content-Type", b"application/json")
+SSE = (b"Content-Type", b"text/event-stream; charset=utf-8")
+USAGE = b'"usage":{"prompt_tokens":5,"completion_tokens":7}'
+CHUNK = b'data: {"choices":[{"delta":{"content":"12345678"}}]}\n\n'
+HIDDEN = b'data: {"choices":[],' + USAGE + b"}\n\n"
+STREAM = CHUNK + HIDDEN + b"data: [DONE]\n\n"
+BODY = b'{ "model":"m","stream":true,"messages":[{"content":"1234"}] }'
+REFUSAL = b'{"error":{"message":"Unrecognized request argument supplied: stream_options"}}'
+
+
+class KnownBody:
+    def __init__(self, data):
+        self.data = data
+        self.length = len(data)
+        self.discarded = False
+
+    def deliverBody(self, protocol):
+        protocol.makeConnection(self)
+        protocol.dataReceived(self.data)
+        protocol.connectionLost(Failure(ResponseDone()))
+
+    def discard(self):
+        self.discarded = True
+
+
+class SilentBody(KnownBody):
+    def deliverBody(self, protocol):
+        protocol.makeConnection(self)
+
+    def stopProducing(self):
+        self.discarded = True
+
+
+class Client:
+    def __init__(self):
+        self.data = b""
+        self.done = False
+
+    def makeConnection(self, transport):
+        pass
+
+    def dataReceived(self, data):
+        self.data += data
+
+    def connectionLost(self, reason):
+        self.done = reason.check(ResponseDone) is not None
+
+
+class Upstream:
+    """Answers each call with the next of its scripted (status, headers, body)."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.seen = []
+
+    async def __call__(self, request):
+        self.seen.append(request)
+        request.exchange.upstream = "default"
+        status, headers, body = self.answers.pop(0)
+        body = body if isinstance(body, KnownBody) else KnownBody(body)
+        return ProxyResponse(status, b"X", list(headers), body)
+
+
+def make_request(body=BODY, endpoint="chat/completions", headers=(), method=b"POST"):
+    exchange = Exchange(0.0, 0.0, "POST", "/v1/" + endpoint, endpoint=endpoint)
+    return ProxyRequest(
+        method=method,
+        target=b"/" + endpoint.encode(),
+        headers=list(headers),
+        body=body,
+        exchange=exchange,
+        document=json.loads(body) if isinstance(body, bytes) else None,
+    )
+
+
+def ask(request, upstream, stage=None, end=True):
+    """Return what the client gets of one exchange."""
+    results = []
+    stage = stage or ReadUsage(True, lambda: 0.0)
+    Deferred.fromCoroutine(stage(request, upstream)).addCallback(results.append)
+    (response,) = results
+    client = Client()
+    response.body.deliverBody(client)
+    data = client.data
+    for body_filter in response.filters:
+        data = body_filter.feed(data) + body_filter.finish()
+    if end:
+        request.exchange.end(Outcome.COMPLETE, 1.0)
+    return data
+
+
+def test_usage_is_asked_for_and_hidden():
+    """A stream reports its usage, and its client sees nothing of it."""
+    request = make_request(headers=[(b"content-length", b"61"), (b"Accept-Encoding", b"gzip")])
+    upstream = Upstream((200, [SSE], STREAM))
+    assert ask(request, upstream) == CHUNK + b"data: [DONE]\n\n"
+    (sent,) = upstream.seen
+    assert sent.body == BODY[:-2] + b',"stream_options":{"include_usage":true} }'
+    assert sent.document["stream_options"] == {"include_usage": True}
+    assert sent.headers == [(b"content-length", b"%d" % len(sent.body)), (b"Accept-Encoding", b"identity")]
+    assert request.exchange.usage == Usage(5, 7)
+
+
+def test_other_options_survive():
+    """Stream options of the client's stay; an explicit false is turned and the chunk hidden."""
+    body = b'{"stream":true,"stream_options": {"include_obfuscation" : false,"include_usage":false}}'
+    upstream = Upstream((200, [SSE], STREAM))
+    assert HIDDEN not in ask(make_request(body), upstream)
+    assert upstream.seen[0].body == body.replace(b'usage":false', b'usage":true')
+
+
+@pytest.mark.parametrize(
+    ("body", "endpoint"),
+    [
+        (b'{"stream":true,"stream_options":{"include_usage":true}}', "chat/completions"),
+        (b'{"stream":true,"stream_options":"odd"}', "chat/completions"),
+        (b'{"stream":true,"stream_options":{"include_usage":"true"}}', "chat/completions"),
+        (b'{"stream":false}', "chat/completions"),
+        (b'{"stream":1}', "completions"),
+        (b'{"stream":true}', "responses"),
+        (b'{"input":"x"}', "embeddings"),
+        (None, "audio/transcriptions"),
+    ],
+)
+def test_requests_that_stay(body, endpoint):
+    """Who asked already, does not stream, or speaks another API: the request is the same, all bytes pass."""
+    request = make_request(body, endpoint)
+    upstream = Upstream((200, [SSE], STREAM))
+    assert ask(request, upstream) == STREAM
+    assert upstream.seen == [request]
+    assert request.exchange.usage == Usage(5, 7)
+
+
+def test_nothing_is_asked_without_need():
+    """Without injection requests stay and what is reported is read."""
+    request = make_request()
+    upstream = Upstream((200, [SSE], STREAM))
+    assert ask(request, upstream, ReadUsage(False, lambda: 0.0)) == STREAM
+    assert upstream.seen == [request]
+    assert request.exchange.usage == Usage(5, 7)
+
+
+def test_a_document_is_read():
+    """A plain answer's usage is read and its bytes pass."""
+    request = make_request(b'{"model":"m"}')
+    body = b'{"choices":[], ' + USAGE + b"}"
+    assert ask(request, Upstream((200, [JSON], body))) == body
+    assert request.exchange.usage == Usage(5, 7)
+
+
+@pytest.mark.parametrize("request_", [make_request(method=b"GET"), make_request(endpoint="files")])
+def test_other_requests_are_not_looked_at(request_):
+    """What has no usage gets no filter."""
+    assert ask(request_, Upstream((200, [SSE], STREAM))) == STREAM
+    assert request_.exchange.usage is None
+
+
+def test_an_upstream_that_refuses_is_asked_without():
+    """A 400 that names stream_options never reaches the client, and is remembered for a while."""
+    now = [0.0]
+    stage = ReadUsage(True, lambda: now[0])
+    refusal = KnownBody(REFUSAL)
+    upstream = Upstream((400, [JSON], refusal), *[(200, [SSE], CHUNK)] * 3)
+    request = make_request()
+    assert ask(request, upstream, stage) == CHUNK
+    assert upstream.seen[1] is request
+    assert request.exchange.usage == Usage(1, 2, estimated=True)
+    later = make_request()
+    ask(later, upstream, stage)
+    assert upstream.seen[2] is later
+    now[0] = FORGET_AFTER_S
+    ask(make_request(), upstream, stage)
+    assert b"stream_options" in upstream.seen[3].body
+
+
+def test_other_refusals_pass():
+    """A 400 for another reason is the client's, whole, and nothing is asked twice."""
+    upstream = Upstream((400, [JSON], b'{"error":{"message":"bad temperature"}}'))
+    request = make_request()
+    assert ask(request, upstream) == b'{"error":{"message":"bad temperature"}}'
+    assert request.exchange.usage is None
+
+
+def test_a_broken_off_stream_is_estimated():
+    """A client that leaves in the middle has used what had come so far."""
+    request = make_request()
+    ask(request, Upstream((200, [SSE], CHUNK + b'data: {"choices":[{"delta":{"content":"12')), end=False)
+    assert request.exchange.usage is None
+    request.exchange.end(Outcome.CLIENT_GONE, 1.0)
+    assert request.exchange.usage == Usage(1, 3, estimated=True)
+
+
+def test_a_hit_keeps_its_usage():
+    """Usage that another stage knows is not replaced by an estimate."""
+    request = make_request()
+    request.exchange.usage = Usage(1, 2)
+    ask(request, Upstream((200, [SSE], CHUNK)))
+    assert request.exchange.usage == Usage(1, 2)
+
+
+def test_a_client_that_leaves_during_a_refusal():
+    """The upstream's body is not read on for nobody."""
+    body = SilentBody(b"")
+    caught = []
+    stage = ReadUsage(True, lambda: 0.0)
+    waiting = Deferred.fromCoroutine(stage(make_request(), Upstream((400, [JSON], body))))
+    waiting.addErrback(caught.append)
+    waiting.cancel()
+    assert caught[0].check(CancelledError)
+    assert body.discarded
