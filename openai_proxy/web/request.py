@@ -95,14 +95,18 @@ class DownstreamRequest(Request):
         self._stages = stages
         self._advance()
 
-    def _advance(self, _: Any = None) -> None:
+    def _advance(self, result: Any = None) -> None:
         """Run the stages until they wait again, or end.
 
-        As the callback of what they waited for: they take its result, or
-        its failure, from the Deferred itself.
+        As the callback of what they waited for. They take a result from the
+        Deferred itself; a failure has to be thrown in, for a Deferred that
+        runs its callbacks does not raise yet.
         """
         try:
-            waiting = self._stages.send(None)
+            if isinstance(result, Failure):
+                waiting = result.throwExceptionIntoGenerator(self._stages)
+            else:
+                waiting = self._stages.send(None)
         except StopIteration as stop:
             self.running = None
             try:
