@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from .documents import maybe_object
 from .sse import SSEBlock, SSEDecoder
 from .usage import UsageMeter
+
+_no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
 
 EVENT_LIMIT_BYTES = 16 * 1024
 """The hidden chunk is far smaller; a larger event passes on before it is whole."""
@@ -60,7 +64,7 @@ class HideUsage:
 
 def is_usage_chunk(data: bytes | None) -> bool:
     """Whether an event's data is a chunk with a usage object and an empty list of choices."""
-    if data is None or b'"usage"' not in data or b'"choices"' not in data:
+    if data is None or b'"usage"' not in data or not _no_choices.search(data):
         return False
     chunk = maybe_object(data)
     return chunk is not None and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
