@@ -19,19 +19,23 @@ from .core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
 from .core.keyring import ClientKey, Keyring
 from .core.limits import Limits
 from .core.llm_params import ModelParams, from_table, from_text
+from .core.routing import ModelRoute, RoutingTable, Upstream
 from .core.think import ThinkRule
 from .messages import Forward, Stage
 from .settings import Settings, client_keys, mode
 from .settings.model import Think
-from .settings.tables import KeyLimits, ThinkEntry
+from .settings.tables import KeyLimits, ThinkEntry, UpstreamEntry
 from .stages.allow_models import AllowModels
 from .stages.cache import Cache
 from .stages.inject import Inject
+from .stages.list_aliases import ListAliases
 from .stages.override import Override
 from .stages.pass_through import PassThrough
 from .stages.rate_limit import RateLimit
 from .stages.read_body import ReadBody
+from .stages.read_usage import ReadUsage
 from .stages.retry import Retry
+from .stages.route import Route
 from .stages.strip_think import StripThink
 from .stages.tenants import Tenants
 from .stores import Stores
@@ -67,6 +71,8 @@ class Exchanger:
     limits: DownstreamLimits
     mode: str
     redis_url: str | None
+    route: Route | None
+    """Several upstreams and their state; None where there is one."""
 
 
 def compose(stages: Sequence[Stage], innermost: Forward) -> Forward:
@@ -82,6 +88,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
 
     `needs_usage`: an observer wants streams to report their usage.
     """
+    _refuse_what_is_missing(settings)
     upstream = settings.upstream
     timeouts = UpstreamTimeouts(
         connect=settings.timeout_s.connect,
@@ -91,13 +98,20 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     )
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
     agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock)
+    table = _routing_table(settings)
+    route = _route(settings, around, table)
+    places = {
+        place.name: destination(place.name, place.base_url) for place in (table.upstreams if table else ())
+    }
     default = destination("default", upstream.base_url)
     innermost = UpstreamForward(
-        UpstreamClient(agent), default, {}, upstream.via.encode("ascii"), around.clock
+        UpstreamClient(agent), default, places, upstream.via.encode("ascii"), around.clock
     )
+    stages = _stages(settings, around, needs_usage, table, route)
     return Exchanger(
         settings=settings,
-        forward=compose(_stages(settings, around, needs_usage), innermost),
+        forward=compose(stages, innermost),
+        route=route,
         agent=agent,
         reachability=Reachability(upstream.base_url, agent.probe, around.clock),
         limits=_limits(settings),
@@ -106,7 +120,26 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     )
 
 
-def _stages(settings: Settings, around: Surroundings, needs_usage: bool) -> list[Stage]:
+def _refuse_what_is_missing(settings: Settings) -> None:
+    """Refuse settings whose feature this version has not: an option that does nothing is a lie."""
+    missing = {
+        "workers": settings.workers != 1,
+        "admin.token": settings.admin.token is not None,
+        "storage.type": settings.storage.type == "azure",
+        "keys.budget_usd": any(key.budget_usd is not None for key in settings.keys),
+    }
+    for name, is_set in missing.items():
+        if is_set:
+            raise settings.error(name, "this version does not have it yet")
+
+
+def _stages(
+    settings: Settings,
+    around: Surroundings,
+    needs_usage: bool,
+    table: RoutingTable | None,
+    route: Route | None,
+) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
     keyring = _keyring(settings)
     stages: list[Stage | None] = [
@@ -122,10 +155,16 @@ def _stages(settings: Settings, around: Surroundings, needs_usage: bool) -> list
         _override(settings),
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
         _strip_think(settings),
+        # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
+        ReadUsage(needs_usage or _counts_model_tokens(settings), around.clock),
+        # Outside the cache, which holds what the upstream lists.
+        ListAliases(table.aliases) if table is not None and table.aliases else None,
         # Outside retries: a hit never retries.
         _cache(settings, around),
-        # Innermost: the same request, once more.
+        # The same request, once more.
         _retry(settings, around),
+        # Innermost: every attempt may go elsewhere.
+        route,
     ]
     return [stage for stage in stages if stage is not None]
 
@@ -141,8 +180,12 @@ def _authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
     auth_header = settings.upstream.auth_header.lower().encode("ascii")
     if keyring is not None:
         return Tenants(keyring, auth_header)
-    api_key = settings.upstream.api_key
-    return PassThrough() if api_key is None else Inject(_bytes(api_key), auth_header)
+    if mode(settings) == "pass-through":
+        return PassThrough()
+    # With several upstreams each may have its own key, put in by the routing.
+    keys = [settings.upstream.api_key, *(entry.api_key for entry in settings.upstreams)]
+    api_key = next(key for key in keys if key is not None)
+    return Inject(_bytes(api_key), auth_header)
 
 
 def _keyring(settings: Settings) -> Keyring | None:
@@ -188,6 +231,11 @@ def _rate_limit(settings: Settings, around: Surroundings, keyring: Keyring | Non
         clock=around.clock,
         max_wait_s=rate_limit.max_wait_s,
     )
+
+
+def _counts_model_tokens(settings: Settings) -> bool:
+    own = [key.limits.tokens_per_minute for key in settings.keys]
+    return any(limit is not None for limit in (settings.rate_limit.tokens_per_minute, *own))
 
 
 def _redis_url(settings: Settings) -> str | None:
@@ -250,7 +298,7 @@ def _cache(settings: Settings, around: Surroundings) -> Stage | None:
     return Cache(
         around.stores.cache_store(cache.url.get_secret_value(), cache.max_bytes),
         CacheRules((*rules, *default_rules(times))),
-        settings.upstream.base_url.encode("ascii"),
+        " ".join(_base_urls(settings)).encode("ascii"),
         around.clock,
         shared=cache.shared,
     )
@@ -260,6 +308,55 @@ def _retry(settings: Settings, around: Surroundings) -> Stage | None:
     if settings.retry.max_retries == 0:
         return None
     return Retry(settings.retry.max_retries, timers=around.reactor, clock=around.clock, wall_clock=time.time)
+
+
+# ---- where they go
+
+
+def _base_urls(settings: Settings) -> list[str]:
+    return [entry.base_url for entry in settings.upstreams] or [settings.upstream.base_url]
+
+
+def _routing_table(settings: Settings) -> RoutingTable | None:
+    """Return the upstreams and the models' places; None where one upstream serves all as named."""
+    auth_header = settings.upstream.auth_header.lower().encode("ascii")
+    routed = any(model.upstream_model is not None for model in settings.models)
+    upstreams = [
+        Upstream(
+            entry.name,
+            entry.base_url,
+            _bytes(key) if (key := _place_key(settings, entry)) is not None else None,
+            auth_header,
+            entry.weight,
+            entry.priority,
+        )
+        for entry in settings.upstreams
+    ]
+    if not upstreams and routed:
+        upstreams = [Upstream("default", settings.upstream.base_url)]
+    if not upstreams:
+        return None
+    return RoutingTable(
+        upstreams, [ModelRoute(m.match, m.upstream, m.upstream_model) for m in settings.models]
+    )
+
+
+def _place_key(settings: Settings, entry: UpstreamEntry) -> SecretStr | None:
+    """Return the key of one of several upstreams; None leaves the one that authentication put there."""
+    if entry.api_key is not None or mode(settings) == "tenants":
+        return entry.api_key
+    return settings.upstream.api_key
+
+
+def _route(settings: Settings, around: Surroundings, table: RoutingTable | None) -> Route | None:
+    if table is None:
+        return None
+    return Route(
+        table,
+        clock=around.clock,
+        wall_clock=time.time,
+        failover_on_status=settings.retry.max_retries > 0,
+    )
 
 
 def _limits(settings: Settings) -> DownstreamLimits:

@@ -68,6 +68,7 @@ class RedisClient:
         self._protocol: Any = None
         self._stalled = False
         self._loop: Deferred[None] | None = None
+        self._early: list[Deferred[None]] | None = None
 
     @property
     def connected(self) -> bool:
@@ -77,12 +78,14 @@ class RedisClient:
     def start(self) -> None:
         """Begin connecting, and keep connected until `stop`. Returns at once."""
         if self._loop is None:
+            self._early = []
             self._loop = Deferred.fromCoroutine(self._keep_connected())
             self._loop.addErrback(self._on_loop_end)
 
     def stop(self) -> Deferred[None]:
         """Close the connection; the Deferred fires when it is closed. Idempotent."""
         loop, self._loop = self._loop, None
+        self._first_attempt_over()
         done: Deferred[None] = Deferred()
         if loop is None:
             done.callback(None)
@@ -97,10 +100,29 @@ class RedisClient:
         Fails with RedisAway at once while not connected and `deadline_s`
         after the call at the latest, with txredisapi's ResponseError where
         Redis refuses the command. May be cancelled: the reply is dropped.
+        Calls during the first attempt to connect wait for its outcome, as
+        long: a daemon's first requests are served as its later ones.
         """
+        if self._early is not None:
+            return Deferred.fromCoroutine(self._call_early(self._early, args))
         if self._protocol is None or self._stalled:
             return fail(RedisAway())
         return self._send(self._protocol, self._deadline_s, args)
+
+    async def _call_early(self, early: list[Deferred[None]], args: tuple[Any, ...]) -> Any:
+        attempted: Deferred[None] = Deferred()
+        early.append(attempted)
+        attempted.addTimeout(self._deadline_s, self._reactor, lambda value, _: None)
+        await attempted
+        if self._protocol is None:
+            raise RedisAway
+        return await self.call(*args)
+
+    def _first_attempt_over(self) -> None:
+        early, self._early = self._early, None
+        for attempted in early or ():
+            if not attempted.called:
+                attempted.callback(None)
 
     def _send(self, protocol: Any, deadline_s: float, args: tuple[Any, ...]) -> Deferred[Any]:
         result: Deferred[Any] = Deferred()
@@ -150,6 +172,7 @@ class RedisClient:
                         address=str(self._address),
                         kind=type(error).__name__,
                     )
+                self._first_attempt_over()
                 delay_s = self.RETRY_DELAYS_S[min(failures, len(self.RETRY_DELAYS_S) - 1)]
                 failures += 1
                 await deferLater(self._reactor, delay_s)
@@ -184,6 +207,7 @@ class RedisClient:
         gone = protocol.whenDisconnected()
         self._stalled = False
         self._protocol = protocol
+        self._first_attempt_over()
         try:
             await gone
         except CancelledError:

@@ -31,7 +31,7 @@ from .observe.spec import ObserverSpec
 from .settings import Settings, SettingsError, client_keys
 from .stores import Stores
 from .web.pages import HealthPage, JSONPage, MetricsPage
-from .web.proxy import ProxyResource
+from .web.proxy import NoAPI, ProxyResource
 from .web.site import ProxySite, Root
 
 log = logger("openai_proxy")
@@ -90,6 +90,7 @@ class ProxyService(MultiService):
             self._clock,
             settings.limits.connections,
         )
+        self._admin_site = self._make_admin_site()
         self._watch(self.publisher)
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
@@ -111,6 +112,20 @@ class ProxyService(MultiService):
             raise settings.error("observers", str(error)) from error
         return ExchangePublisher(observers, self._reactor)
 
+    def _make_admin_site(self) -> ProxySite | None:
+        """Return the site of `admin.port`: pages alone, the API is not there."""
+        settings = self.exchanger.settings
+        if settings.admin.port is None:
+            return None
+        root = Root(NoAPI())
+        root.putChild(b"", JSONPage(self._information))
+        root.putChild(b"metrics", MetricsPage(self._metrics))
+        pseudonym = settings.upstream.via.encode("ascii")
+        limits = settings.limits
+        return ProxySite(
+            root, self._reactor, self.site.limits, self._publish, pseudonym, self._clock, limits.connections
+        )
+
     def _watch(self, publisher: ExchangePublisher) -> None:
         """Let the site give `publisher` what its observers need."""
         self.site.hold_end = _is_synchronous(publisher)
@@ -127,7 +142,8 @@ class ProxyService(MultiService):
         health.putChild(b"ready", HealthPage(self._ready))
         root.putChild(b"", JSONPage(self._information))
         root.putChild(b"health", health)
-        root.putChild(b"metrics", MetricsPage(self._metrics))
+        if self.exchanger.settings.admin.port is None:
+            root.putChild(b"metrics", MetricsPage(self._metrics))
 
     def _information(self) -> tuple[int, dict[str, Any]]:
         return 200, {
@@ -158,6 +174,7 @@ class ProxyService(MultiService):
                     "checked_s_ago": round(reachability.checked_s_ago, 3),
                 },
                 **({} if connected is None else {"redis_connected": connected}),
+                **({} if self.exchanger.route is None else {"upstreams": self.exchanger.route.describe()}),
                 "version": __version__,
                 "uptime_s": round(self._clock() - self._started_at, 3),
             }
@@ -177,15 +194,18 @@ class ProxyService(MultiService):
     def privilegedStartService(self) -> None:
         """Listen, while twistd still has the right to low ports."""
         sys.excepthook = _one_line
-        for description in self.exchanger.settings.ports or (DEFAULT_PORT,):
-            self._listen(description)
+        settings = self.exchanger.settings
+        for description in settings.ports or (DEFAULT_PORT,):
+            self._listen(description, self.site)
+        if self._admin_site is not None and settings.admin.port is not None:
+            self._listen(settings.admin.port, self._admin_site)
         super().privilegedStartService()
 
-    def _listen(self, description: str) -> None:
+    def _listen(self, description: str, site: ProxySite) -> None:
         failures: list[Failure] = []
         try:
             endpoint = serverFromString(self._reactor, description)
-            maybeDeferred(endpoint.listen, self.site).addCallbacks(self._listening, failures.append)
+            maybeDeferred(endpoint.listen, site).addCallbacks(self._listening, failures.append)
         except Exception as error:
             raise StartError(f"cannot listen on {description}: {error}") from error
         if failures:
@@ -337,6 +357,9 @@ class ProxyService(MultiService):
 
     def _close(self) -> Deferred[Any]:
         self.site.stop()
+        if self._admin_site is not None:
+            self._admin_site.abort()
+            self._admin_site.stop()
         return DeferredList([self.publisher.stop(), self._around.stores.stop()], consumeErrors=True)
 
 
@@ -352,8 +375,6 @@ def _storage_specs(settings: Settings) -> list[ObserverSpec]:
     storage = settings.storage
     if storage.type == "local":
         return [ObserverSpec("exchange-log", (), {"dir": str(storage.local_log_dir)})]
-    if storage.type == "azure":
-        raise settings.error("storage.type", "azure is not built into this version: use 'local'")
     return []
 
 

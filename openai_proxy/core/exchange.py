@@ -130,8 +130,13 @@ class Exchange:
         Callbacks run in the order of registration, before the observers see
         the record and before the client sees the end of its response. They
         free slots, settle reservations, complete the record. Must not raise.
+        Where the exchange has ended already (a shared call that outlives its
+        leader) the callback is called at once.
         """
-        self._on_end.append(callback)
+        if self.outcome is not None:
+            callback(self)
+        else:
+            self._on_end.append(callback)
 
     def end(self, outcome: Outcome, now: float) -> bool:
         """End the exchange; True the first time, False (and no effect) after."""

@@ -20,7 +20,7 @@ from .capture import Capture
 from .interfaces import Observer
 
 NAMESPACE = "openai_proxy.exchange"
-FLUSH_AFTER_S = 0.05
+FLUSH_AFTER_S = 0.005
 FLUSH_AT = 256
 """So many waiting exchanges are handed over in the next turn of the reactor."""
 REPORT_EVERY_S = 60.0

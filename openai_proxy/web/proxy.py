@@ -12,9 +12,10 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from ..core.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown
+from ..core.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown, UnknownURL
 from ..core.paths import ApiPath
-from ..messages import Forward, ProxyRequest
+from ..messages import Forward, ProxyRequest, ProxyResponse
+from .body import ArrivedBody
 from .request import DownstreamRequest
 
 LOOP_VIAS = 5
@@ -68,17 +69,20 @@ class ProxyResource(Resource):
         )
         if exchange.capture is not None and not buffered:
             incoming.body.watch = exchange.capture.request.feed
+        body: Any = incoming.body if has_body or head.content_length == 0 else None
+        if type(body) is ArrivedBody:
+            body = body.data if buffered else body.arriving()
         request.run(
             self.forward(
                 ProxyRequest(
-                    method=method,
-                    target=path.target,
-                    headers=head.forward,
-                    body=incoming.body if has_body or head.content_length == 0 else None,
-                    exchange=exchange,
-                    buffered=buffered,
-                    required=required,
-                    encoded=head.encoded,
+                    method,
+                    path.target,
+                    head.forward,
+                    body,
+                    exchange,
+                    buffered,
+                    required,
+                    head.encoded,
                     upgrade=head.upgrade == b"websocket" and method == b"GET",
                 )
             )
@@ -86,6 +90,20 @@ class ProxyResource(Resource):
 
     def _left(self, _: Any) -> None:
         self.in_flight -= 1
+
+
+class NoAPI(ProxyResource):
+    """In the place of the API where there is none: every path is unknown."""
+
+    def __init__(self) -> None:
+        super().__init__(_nowhere, None, lambda: False)
+
+    def admit(self, request: DownstreamRequest, path: ApiPath) -> None:
+        raise UnknownURL
+
+
+async def _nowhere(request: ProxyRequest) -> ProxyResponse:
+    raise UnknownURL
 
 
 def _is_json(content_type: bytes) -> bool:
