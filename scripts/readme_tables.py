@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Write the tables of settings into README.md, from the code.
+
+    .venv/bin/python scripts/readme_tables.py
+
+tests/test_readme.py fails where that would change something.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from openai_proxy.settings import settings_reference
+from openai_proxy.settings.fields import Allowed
+from openai_proxy.settings.schema import model_at, section_of
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+ARRAYS = ("upstreams", "models", "keys", "cache.rules")
+"""The arrays of tables that only the TOML file can hold, in the README's order."""
+
+
+def rewritten(readme: str) -> str:
+    """Return the README with every table between its markers made anew; ValueError where a marker is missing."""
+    tables = {"settings": settings_table()} | {name: array_table(name) for name in ARRAYS}
+    for name, table in tables.items():
+        pattern = rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- /table -->)"
+        readme, count = re.subn(
+            pattern, lambda found, new=table: found[1] + new + found[2], readme, flags=re.S
+        )
+        if count != 1:
+            raise ValueError(f"README.md must have one '<!-- table: {name} -->' with its end, not {count}")
+    return readme
+
+
+def settings_table() -> str:
+    """Return every setting that can be given in the environment."""
+    rows = []
+    for row in settings_reference():
+        if not row.environment:
+            continue
+        names = [*row.environment, *([f"--{row.option}"] if row.option else [])]
+        secret = "; secret" if row.secret else ""
+        rows.append(
+            (_code(row.toml), " ".join(map(_code, names)), _default(row.default), row.meaning + secret)
+        )
+    return _table(("TOML", "environment, option", "default", "meaning"), rows)
+
+
+def array_table(path: str) -> str:
+    """Return the members of an array of tables; a member's own table with its members below it."""
+    return _table(("member", "default", "meaning"), _members(model_at(tuple(path.split("."))), ""))
+
+
+def _members(model: Any, prefix: str) -> Iterable[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        inner = section_of(field.annotation)
+        if inner is not None:
+            yield from _members(inner, f"{prefix}{name}.")
+        else:
+            default = "required" if field.is_required() else _value(field.default)
+            yield _code(prefix + name), default, (field.description or "") + _choice(field)
+
+
+def _choice(field: Any) -> str:
+    """Return the words that a field can be, where it can be only some."""
+    allowed = next((each.text for each in field.metadata if isinstance(each, Allowed)), "")
+    is_choice = "'" in allowed and not field.description.startswith("as ")
+    return f": {allowed.replace(chr(39), chr(96))}" if is_choice else ""
+
+
+def _value(value: Any) -> str:
+    if value is None or value in ({}, ()):
+        return "none"
+    if isinstance(value, bool):
+        return _code(str(value).lower())
+    return _code(f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def _default(text: str) -> str:
+    # A default that is told in words, or absent, is no value to type.
+    return text if " " in text or text in ("none", "off") else _code(text)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
+
+
+if __name__ == "__main__":
+    README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
