@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
-NAMES = ("openai-proxy", "aiohttp", "nginx", "direct")
+PROXIES = ("openai-proxy", "aiohttp", "nginx")
 
 NGINX_CONF = """
 daemon off; master_process off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/nginx-error.log warn;
@@ -74,6 +74,11 @@ class Running:
                 return int(line.split()[1])
         raise RuntimeError(f"{self.name} is gone")
 
+    def cpu_s(self) -> float:
+        """CPU seconds the process has used so far, in user and kernel mode."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         self.process.terminate()
         try:
@@ -126,7 +131,7 @@ def start_upstream(work: Path, certificates: Certificates | None) -> Running:
 def start_proxy(
     name: str, upstream: Running, work: Path, twistd: str, certificates: Certificates | None
 ) -> Running:
-    """Start the proxy called `name` (one of NAMES but "direct") before `upstream`; `work`/tmp is its TMPDIR."""
+    """Start the proxy called `name` (one of PROXIES) before `upstream`; `work`/tmp is its TMPDIR."""
     port = free_port()
     tmp = work / "tmp"
     tmp.mkdir(exist_ok=True)

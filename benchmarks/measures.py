@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from contestants import LOAD_CORE, Running, on_core
@@ -25,16 +26,30 @@ wrk.headers["Authorization"] = "Bearer sk-benchmark"
 MIB = 1 << 20
 
 
-def requests_per_s(server: Running, work: Path, seconds: float, query: str = "") -> float:
+@dataclass(frozen=True)
+class Throughput:
+    """One load: requests a second, and the server's CPU microseconds for one.
+
+    The second hardly depends on what else the machine does, the first does.
+    """
+
+    per_s: float
+    cpu_us: float
+
+
+def throughput(server: Running, work: Path, seconds: float, query: str = "") -> Throughput:
     """Load `server` with wrk over 64 connections; raises when anything but 200 came back."""
     script = work / "post.lua"
     script.write_text(WRK_SCRIPT)
     url = server.origin + PATH + query
     argv = [*on_core(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(script), url]
+    cpu_s = server.cpu_s()
     out = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    cpu_s = server.cpu_s() - cpu_s
     if "Non-2xx" in out or "Socket errors" in out:
         raise RuntimeError(f"{server.name}: {out}")
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
+    count = int(re.search(r"(\d+) requests in", out)[1])
+    return Throughput(float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), cpu_s / count * 1e6)
 
 
 def paced(server: Running, work: Path, streams: int, seconds: float) -> dict[str, float]:

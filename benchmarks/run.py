@@ -21,7 +21,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from contestants import PROXIES, Certificates, Running, start_proxy, start_upstream
+from measures import EVENTS_PER_STREAM, MIB, Throughput, kib_per_idle_stream, paced, throughput, transfer
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("requests", "streaming", "paced", "idle", "tls", "transfers")
@@ -112,62 +117,58 @@ class Benchmarks:
     def __init__(self, report: Report, twistd: str, quick: bool) -> None:
         self.report, self.twistd, self.quick = report, twistd, quick
         self.rounds, self.seconds = (3, 2.0) if quick else (5, 4.0)
+        self.servers: dict[str, Running] = {}
 
-    def start(self, certificates=None) -> dict:
-        from contestants import NAMES, start_proxy, start_upstream
-
-        self.upstream = start_upstream(WORK, certificates)
-        self.servers = {
-            name: start_proxy(name, self.upstream, WORK, self.twistd, certificates)
-            for name in NAMES
-            if name != "direct"
-        }
-        self.servers["direct"] = self.upstream
-        return self.servers
+    def start(self, certificates: Certificates | None = None) -> None:
+        upstream = start_upstream(WORK, certificates)
+        try:
+            for name in PROXIES:
+                self.servers[name] = start_proxy(name, upstream, WORK, self.twistd, certificates)
+        finally:
+            self.servers["direct"] = upstream
 
     def stop(self) -> None:
-        for server in [*self.servers.values()]:
+        for server in self.servers.values():
             server.stop()
+        self.servers.clear()
 
-    def alternate(self, measure) -> dict[str, float]:
+    def alternate(self, measure: Callable[[Running], Throughput]) -> dict[str, Throughput]:
         """Call `measure(server)` for each contestant in turn, round after round; the medians by name."""
-        got: dict[str, list[float]] = {name: [] for name in self.servers}
+        got: dict[str, list[Throughput]] = {name: [] for name in self.servers}
         for _ in range(self.rounds):
             for name, server in self.servers.items():
                 got[name].append(measure(server))
-        return {name: statistics.median(values) for name, values in got.items()}
-
-    def throughput(self, parts: list[str], kind: str) -> dict[str, dict[str, float]]:
-        """Requests/s and chunks/s of all contestants."""
-        from measures import EVENTS_PER_STREAM, requests_per_s
-
-        rows = {}
-        if "requests" in parts:
-            rows[f"requests/s, {kind}"] = ""
-        if "streaming" in parts:
-            rows[f"chunks/s, one event a write, {kind}"] = "?flat=1"
-            rows[f"chunks/s, ten events a write, {kind}"] = "?flat=10"
-        for server in self.servers.values():
-            requests_per_s(server, WORK, 1)
-        result = {}
-        self.report.table(["", *self.servers, "ours / aiohttp", "ours / nginx"])
-        for label, query in rows.items():
-            factor = EVENTS_PER_STREAM if query else 1
-            # bound to this turn's values: the loop goes on only after the measurement
-            got = self.alternate(
-                lambda server, query=query, factor=factor: (
-                    factor * requests_per_s(server, WORK, self.seconds, query)
-                )
+        return {
+            name: Throughput(
+                statistics.median(one.per_s for one in runs), statistics.median(one.cpu_us for one in runs)
             )
-            ours = got["openai-proxy"]
-            cells = [f"{value:,.0f}" for value in got.values()]
-            self.report.row(label, *cells, ratio(ours, got["aiohttp"]), ratio(ours, got["nginx"]))
-            result[label.removesuffix(f", {kind}")] = got
+            for name, runs in got.items()
+        }
+
+    def throughput(self, parts: list[str], kind: str) -> dict[str, dict[str, Throughput]]:
+        """Measure and report requests/s and chunks/s of all contestants."""
+        loads = {}
+        if "requests" in parts:
+            loads["requests/s"] = (1, "")
+        if "streaming" in parts:
+            loads["chunks/s, one event a write"] = (EVENTS_PER_STREAM, "?flat=1")
+            loads["chunks/s, ten events a write"] = (EVENTS_PER_STREAM, "?flat=10")
+        for server in self.servers.values():
+            throughput(server, WORK, 1)
+        result = {}
+        self.report.table([kind, *self.servers, "ours / aiohttp", "ours / nginx"])
+        for label, (units, query) in loads.items():
+            got = self.alternate(partial(throughput, work=WORK, seconds=self.seconds, query=query))
+            rates = {name: units * one.per_s for name, one in got.items()}
+            costs = {name: one.cpu_us / units for name, one in got.items()}
+            for name, values, digits in ((label, rates, 0), ("CPU µs each", costs, 2)):
+                ours = values["openai-proxy"]
+                cells = [f"{value:,.{digits}f}" for value in values.values()]
+                self.report.row(name, *cells, ratio(ours, values["aiohttp"]), ratio(ours, values["nginx"]))
+            result[label] = got
         return result
 
     def paced(self) -> None:
-        from measures import paced
-
         keys = ("event_us_p50", "event_us_p99", "first_byte_us_p50", "first_byte_us_p99")
         rounds = 2 if self.quick else 3
         got: dict[str, list[dict[str, float]]] = {name: [] for name in self.servers}
@@ -192,16 +193,12 @@ class Benchmarks:
             self.report.row(name + (" (its own)" if name == "direct" else ""), *cells)
 
     def idle(self) -> None:
-        from measures import kib_per_idle_stream
-
         self.report.table(["1,000 idle open streams", "KiB of resident memory each"])
         for name, server in self.servers.items():
             if name != "direct":
                 self.report.row(name, f"{kib_per_idle_stream(server, WORK, 1000):.1f}")
 
     def transfers(self) -> None:
-        from measures import MIB, transfer
-
         size = 256 * MIB if self.quick else 1024 * MIB
         names = ["openai-proxy"] if self.quick else ["openai-proxy", "aiohttp", "nginx"]
         self.report.table([f"{size // MIB} MiB through", "", "memory grew by", "MiB/s", "files in TMPDIR"])
@@ -214,10 +211,9 @@ class Benchmarks:
                         how, name, f"{grown:.1f} MiB", f"{speed:,.0f}", ", ".join(sorted(files)) or "none"
                     )
 
-    def tls(self, parts: list[str], plain: dict[str, dict[str, float]]) -> None:
-        """The throughput again with TLS on both sides, and the part of the time that TLS takes."""
+    def tls(self, parts: list[str], plain: dict[str, dict[str, Throughput]]) -> None:
+        """The throughput again with TLS on both sides, and the part that TLS takes."""
         import trustme
-        from contestants import Certificates
 
         authority = trustme.CA()
         leaf = authority.issue_cert("localhost", "127.0.0.1")
@@ -225,15 +221,15 @@ class Benchmarks:
         authority.cert_pem.write_to_path(files.ca)
         leaf.private_key_pem.write_to_path(files.key)
         Path(files.cert).write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-        self.start(files)
         try:
+            self.start(files)
             secured = self.throughput(parts, "TLS both sides")
         finally:
             self.stop()
-        self.report.table(["part of the time per unit that TLS takes", *self.servers])
+        self.report.table(["part of the proxy's CPU time that TLS takes", *self.servers])
         for label, got in secured.items():
-            shares = [1 - got[name] / plain[label][name] for name in self.servers]
-            self.report.row(label, *(f"{share:.0%}" for share in shares))
+            shares = [1 - plain[label][name].cpu_us / got[name].cpu_us for name in self.servers]
+            self.report.row(label.replace("/s", ""), *(f"{share:.0%}" for share in shares))
 
 
 def main() -> None:
@@ -251,10 +247,10 @@ def main() -> None:
     report.add(machine_line())
     benchmarks = Benchmarks(report, twistd, options.quick)
     parts = [part for part in ("requests", "streaming") if part in options.only]
-    benchmarks.start()
     try:
+        benchmarks.start()
         # memory first: a server that has just been under load has room to spare, and would look thriftier than it is
-        for part in ("idle", "transfers", "paced"):
+        for part in ("transfers", "idle", "paced"):
             if part in options.only:
                 getattr(benchmarks, part)()
         plain = benchmarks.throughput(parts, "plain") if parts else {}
