@@ -250,17 +250,17 @@ def _redis_url(settings: Settings) -> str | None:
 
 def _override(settings: Settings) -> Stage | None:
     rules: list[ModelParams] = []
-    if settings.llm_params:
-        try:
-            rules += from_text(settings.llm_params)
-        except ValueError as error:
-            raise settings.error("llm_params", str(error)) from None
     for number, model in enumerate(settings.models):
         if model.params or model.default_params:
             try:
                 rules.append(from_table(model.match, model.params, model.default_params))
             except ValueError as error:
                 raise settings.error(f"models.{number}.params", str(error)) from None
+    if settings.llm_params:
+        try:
+            rules += from_text(settings.llm_params)  # last, so that the variable wins over the file
+        except ValueError as error:
+            raise settings.error("llm_params", str(error)) from None
     return Override(rules) if rules else None
 
 

@@ -36,7 +36,6 @@ from .web.site import ProxySite, Root
 
 log = logger("openai_proxy")
 
-DEFAULT_PORT = "tcp:8080:interface=127.0.0.1"
 ABORT_AFTER_DRAIN_S = 2.0
 LOOPBACK = ("127.", "::1", "localhost")
 
@@ -194,8 +193,14 @@ class ProxyService(MultiService):
     def privilegedStartService(self) -> None:
         """Listen, while twistd still has the right to low ports."""
         sys.excepthook = _one_line
+        log.info(
+            "openai-proxy {version}, mode {mode}, upstream {upstream}",
+            version=__version__,
+            mode=self.exchanger.mode,
+            upstream=self.exchanger.reachability.url,
+        )
         settings = self.exchanger.settings
-        for description in settings.ports or (DEFAULT_PORT,):
+        for description in settings.ports:
             self._listen(description, self.site)
         if self._admin_site is not None and settings.admin.port is not None:
             self._listen(settings.admin.port, self._admin_site)
@@ -233,12 +238,6 @@ class ProxyService(MultiService):
     def startService(self) -> None:
         """Open what the fork would have broken, and serve."""
         settings = self.exchanger.settings
-        log.info(
-            "openai-proxy {version}, mode {mode}, upstream {upstream}",
-            version=__version__,
-            mode=self.exchanger.mode,
-            upstream=self.exchanger.reachability.url,
-        )
         try:
             self.publisher.start()
         except OSError as error:
