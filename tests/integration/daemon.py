@@ -1,0 +1,116 @@
+"""The daemon as its users start it: a real twistd, in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from integration.scripted_upstream import eventually
+
+TWISTD = Path(sys.executable).with_name("twistd")
+DEFECTS = ("Traceback", "Unhandled", "defect")
+
+
+class Daemon:
+    """One `twistd openai-proxy`, started at once, stopped by `stop`.
+
+    `twistd` are twistd's own options; without `-n` among them it becomes a
+    daemon, and `pid` is what its pidfile says. The log is read from the
+    file that the process writes.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        upstream_url: str,
+        *,
+        ports: Sequence[str] = ("tcp:0:interface=127.0.0.1",),
+        env: dict[str, str] | None = None,
+        options: Sequence[str] = (),
+        twistd: Sequence[str] = ("-n", "--pidfile="),
+        log: str = "stdout",
+    ) -> None:
+        self.directory = directory
+        self._log = directory / log
+        self.pid: int | None = None
+        command = [str(TWISTD), *twistd, "openai-proxy"]
+        for port in ports:
+            command += ["--port", port]
+        with (directory / "stdout").open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, *options],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment(upstream_url, env or {}),
+            )
+        if "-n" in twistd:
+            self.pid = self.process.pid
+        elif self.process.wait(20) == 0:
+            assert eventually((directory / "proxy.pid").exists)
+            self.pid = int((directory / "proxy.pid").read_text())
+        self.wait_until_listening(len(ports))
+
+    @staticmethod
+    def _environment(upstream_url: str, env: dict[str, str]) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return {**kept, "OPENAI_API_BASE": upstream_url, "RETRY__MAX_RETRIES": "0", **env}
+
+    def wait_until_listening(self, count: int) -> None:
+        assert eventually(lambda: len(self.listening) >= count or not self.running, 20), self.log
+        assert self.running, self.log
+
+    @property
+    def log(self) -> str:
+        """Everything that the daemon said so far."""
+        said = (self.directory / "stdout").read_text("utf-8", "replace")
+        if self._log.name != "stdout" and self._log.exists():
+            said += self._log.read_text("utf-8", "replace")
+        return said
+
+    @property
+    def listening(self) -> list[str]:
+        return re.findall(r"listening on (\S+)", self.log)
+
+    @property
+    def port(self) -> int:
+        return int(self.listening[0].rpartition(":")[2])
+
+    @property
+    def running(self) -> bool:
+        if self.pid == self.process.pid:
+            return self.process.poll() is None
+        return self.pid is not None and Path(f"/proc/{self.pid}").exists()
+
+    @property
+    def defects(self) -> list[str]:
+        """Lines of the log that no client and no upstream may ever cause."""
+        return [line for line in self.log.splitlines() if any(word in line for word in DEFECTS)]
+
+    def resident_bytes(self) -> int:
+        """RSS of the process, from Linux' /proc."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.pid is not None
+        os.kill(self.pid, number)
+
+    def wait_until_gone(self, timeout_s: float = 5.0) -> bool:
+        return eventually(lambda: not self.running, timeout_s)
+
+    def stop(self) -> None:
+        """End it, gently and then not; the directory stays."""
+        if self.running:
+            self.signal(signal.SIGTERM)
+            self.signal(signal.SIGTERM)
+            if not self.wait_until_gone(5):
+                self.signal(signal.SIGKILL)
+                self.wait_until_gone(5)
+        self.process.wait(5)
