@@ -113,7 +113,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         forward=compose(stages, innermost),
         route=route,
         agent=agent,
-        reachability=Reachability(upstream.base_url, agent.probe, around.clock),
+        reachability=Reachability(_base_urls(settings), agent.probe, around.clock),
         limits=_limits(settings),
         mode=mode(settings),
         redis_url=_redis_url(settings),
@@ -314,7 +314,8 @@ def _retry(settings: Settings, around: Surroundings) -> Stage | None:
 
 
 def _base_urls(settings: Settings) -> list[str]:
-    return [entry.base_url for entry in settings.upstreams] or [settings.upstream.base_url]
+    ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
+    return [entry.base_url for entry in ordered] or [settings.upstream.base_url]
 
 
 def _routing_table(settings: Settings) -> RoutingTable | None:

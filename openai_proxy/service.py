@@ -14,34 +14,25 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.python.failure import Failure
 
 from . import __version__, signals
 from .composition import Exchanger, Surroundings, build_exchanger
-from .core.errors import UnknownURL
 from .core.exchange import Exchange
+from .listening import StartError, describe_port, is_open_to_network, listen
 from .logs import logger, set_level
 from .observe.factories import build_observers
 from .observe.interfaces import Observer, ObserverContext
-from .observe.prometheus import find_metrics
 from .observe.publisher import ExchangePublisher
 from .observe.spec import ObserverSpec
 from .settings import Settings, SettingsError, client_keys
+from .status import Status
 from .stores import Stores
-from .web.pages import HealthPage, JSONPage, MetricsPage
 from .web.proxy import NoAPI, ProxyResource
 from .web.site import ProxySite, Root
 
 log = logger("openai_proxy")
 
 ABORT_AFTER_DRAIN_S = 2.0
-LOOPBACK = ("127.", "::1", "localhost")
-
-
-class StartError(Exception):
-    """The daemon can not start; the message is the one line that says why."""
 
 
 def _one_line(kind: Any, value: Any, traceback: Any) -> None:
@@ -78,8 +69,15 @@ class ProxyService(MultiService):
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
         self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._draining)
+        self._status = Status(
+            exchanger=lambda: self.exchanger,
+            publisher=lambda: self.publisher,
+            stores=self._around.stores,
+            draining=lambda: self._draining,
+            uptime_s=lambda: self._clock() - self._started_at,
+        )
         root = Root(self.api)
-        self._add_pages(root)
+        self._status.put_pages(root, metrics=settings.admin.port is None)
         self.site = ProxySite(
             root,
             reactor,
@@ -117,8 +115,7 @@ class ProxyService(MultiService):
         if settings.admin.port is None:
             return None
         root = Root(NoAPI())
-        root.putChild(b"", JSONPage(self._information))
-        root.putChild(b"metrics", MetricsPage(self._metrics))
+        self._status.put_pages(root, metrics=True)
         pseudonym = settings.upstream.via.encode("ascii")
         limits = settings.limits
         return ProxySite(
@@ -132,61 +129,6 @@ class ProxyService(MultiService):
 
     def _publish(self, exchange: Exchange) -> None:
         self.publisher.ending(exchange)
-
-    # ---- pages
-
-    def _add_pages(self, root: Root) -> None:
-        health = HealthPage(self._health)
-        health.putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
-        health.putChild(b"ready", HealthPage(self._ready))
-        root.putChild(b"", JSONPage(self._information))
-        root.putChild(b"health", health)
-        if self.exchanger.settings.admin.port is None:
-            root.putChild(b"metrics", MetricsPage(self._metrics))
-
-    def _information(self) -> tuple[int, dict[str, Any]]:
-        return 200, {
-            "service": "openai-proxy",
-            "version": __version__,
-            "api": "/v1",
-            "health": "/health",
-            "mode": self.exchanger.mode,
-        }
-
-    def _metrics(self, accept: bytes) -> tuple[str, bytes]:
-        found = find_metrics(self.publisher.observers)
-        if found is None:
-            raise UnknownURL
-        self.publisher.flush()
-        return found.render(accept)
-
-    def _health(self) -> Deferred[tuple[bool, dict[str, Any]]]:
-        reachability = self.exchanger.reachability
-
-        def describe(reachable: bool) -> tuple[bool, dict[str, Any]]:
-            connected = self._around.stores.redis_connected(self.exchanger.redis_url)
-            return reachable, {
-                "status": "healthy" if reachable else "unhealthy",
-                "upstream": {
-                    "url": reachability.url,
-                    "reachable": reachable,
-                    "checked_s_ago": round(reachability.checked_s_ago, 3),
-                },
-                **({} if connected is None else {"redis_connected": connected}),
-                **({} if self.exchanger.route is None else {"upstreams": self.exchanger.route.describe()}),
-                "version": __version__,
-                "uptime_s": round(self._clock() - self._started_at, 3),
-            }
-
-        return reachability.ask().addCallback(describe)
-
-    def _ready(self) -> Deferred[tuple[bool, dict[str, Any]]]:
-        def describe(reachable: bool) -> tuple[bool, dict[str, Any]]:
-            ready = reachable and not self._draining
-            status = "draining" if self._draining else "ready" if reachable else "upstream unreachable"
-            return ready, {"status": status}
-
-        return self.exchanger.reachability.ask().addCallback(describe)
 
     # ---- start
 
@@ -207,32 +149,15 @@ class ProxyService(MultiService):
         super().privilegedStartService()
 
     def _listen(self, description: str, site: ProxySite) -> None:
-        failures: list[Failure] = []
-        try:
-            endpoint = serverFromString(self._reactor, description)
-            maybeDeferred(endpoint.listen, site).addCallbacks(self._listening, failures.append)
-        except Exception as error:
-            raise StartError(f"cannot listen on {description}: {error}") from error
-        if failures:
-            refused = failures[0].value
-            reason = refused.socketError if isinstance(refused, CannotListenError) else refused
-            raise StartError(f"cannot listen on {description}: {reason}")
-
-    def _listening(self, port: Any) -> None:
+        port = listen(self._reactor, description, site)
         self._ports.append(port)
-        host = port.getHost()
-        scheme = "https" if "TLS" in type(host).__name__ or _is_tls(port) else "http"
-        if getattr(host, "port", None) is None:
-            where = f"unix:{_text(getattr(host, 'name', host))}"
-        else:
-            name = f"[{host.host}]" if ":" in host.host else host.host
-            where = f"{scheme}://{name}:{host.port}"
-        log.info("listening on {where}", where=where)
-        if self.exchanger.mode == "inject" and not where.startswith("unix:") and not _is_loopback(host.host):
+        address = describe_port(port)
+        log.info("listening on {address}", address=address)
+        if self.exchanger.mode == "inject" and site is self.site and is_open_to_network(port):
             log.warn(
-                "warning: {where} is open to the network and no client keys are configured: "
+                "warning: {address} is open to the network and no client keys are configured: "
                 "anyone who reaches this port can spend the upstream key",
-                where=where,
+                address=address,
             )
 
     def startService(self) -> None:
@@ -391,16 +316,3 @@ def _settle_garbage_collector() -> None:
 
 def _is_synchronous(publisher: ExchangePublisher) -> bool:
     return any(getattr(observer, "synchronous", False) for observer in publisher.observers)
-
-
-def _is_tls(port: Any) -> bool:
-    factory = getattr(port, "factory", None)
-    return type(factory).__name__ == "TLSMemoryBIOFactory"
-
-
-def _is_loopback(host: str) -> bool:
-    return host.startswith(LOOPBACK)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

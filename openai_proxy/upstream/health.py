@@ -2,53 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 CACHED_S = 10.0
 
 
 class Reachability:
-    """The last answer to "can it be reached", asked again after CACHED_S.
+    """The last answer to "can any of them be reached", asked again after CACHED_S.
 
-    Askers that come while a probe runs share it.
+    `urls` are the upstreams, the preferred one first. Askers that come
+    while a probe runs share it.
     """
 
-    def __init__(self, url: str, probe: Callable[[str], Deferred[None]], clock: Callable[[], float]) -> None:
-        self.url = url
+    def __init__(
+        self, urls: Sequence[str], probe: Callable[[str], Deferred[None]], clock: Callable[[], float]
+    ) -> None:
+        self._urls = tuple(urls)
         self._probe = probe
         self._clock = clock
         self._reachable: bool | None = None
         self._checked_at = 0.0
         self._askers: list[Deferred[bool]] | None = None
 
+    @property
+    def url(self) -> str:
+        """The preferred upstream."""
+        return self._urls[0]
+
+    @property
+    def checked_s_ago(self) -> float:
+        return self._clock() - self._checked_at
+
     def ask(self) -> Deferred[bool]:
         """Fire with True or False; never fails."""
-        if self._reachable is not None and self._clock() - self._checked_at < CACHED_S:
+        if self._reachable is not None and self.checked_s_ago < CACHED_S:
             return succeed(self._reachable)
         asker: Deferred[bool] = Deferred()
         if self._askers is not None:
             self._askers.append(asker)
             return asker
         self._askers = [asker]
-        self._probe(self.url).addCallbacks(self._tell, self._unreachable)
+        probes: Deferred[Any] = DeferredList([self._probe(url) for url in self._urls], consumeErrors=True)
+        probes.addCallback(self._tell)
         return asker
 
-    @property
-    def checked_s_ago(self) -> float:
-        return self._clock() - self._checked_at
-
-    def _unreachable(self, _: Failure) -> None:
-        self._answer(False)
-
-    def _tell(self, _: None) -> None:
-        self._answer(True)
-
-    def _answer(self, reachable: bool) -> None:
-        self._reachable = reachable
+    def _tell(self, results: list[tuple[bool, Any]]) -> None:
+        self._reachable = any(succeeded for succeeded, _ in results)
         self._checked_at = self._clock()
         askers, self._askers = self._askers or [], None
         for asker in askers:
-            asker.callback(reachable)
+            asker.callback(self._reachable)

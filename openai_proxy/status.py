@@ -1,0 +1,92 @@
+"""What this daemon says of itself: information, health, readiness, metrics.
+
+Documents only; `web.pages` renders them, the service knows the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from . import __version__
+from .composition import Exchanger
+from .core.errors import UnknownURL
+from .observe.prometheus import find_metrics
+from .observe.publisher import ExchangePublisher
+from .stores import Stores
+from .web.pages import HealthPage, JSONPage, MetricsPage
+from .web.site import Root
+
+Health = tuple[bool, dict[str, Any]]
+
+
+@frozen(eq=False)
+class Status:
+    """The pages of one daemon. What a reload replaces is asked for anew each time."""
+
+    exchanger: Callable[[], Exchanger]
+    publisher: Callable[[], ExchangePublisher]
+    stores: Stores
+    draining: Callable[[], bool]
+    uptime_s: Callable[[], float]
+
+    def put_pages(self, root: Root, *, metrics: bool) -> None:
+        """Hang information and health, and /metrics where it belongs to this root."""
+        health = HealthPage(self.health)
+        health.putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
+        health.putChild(b"ready", HealthPage(self.ready))
+        root.putChild(b"", JSONPage(self.information))
+        root.putChild(b"health", health)
+        if metrics:
+            root.putChild(b"metrics", MetricsPage(self.metrics))
+
+    def information(self) -> tuple[int, dict[str, Any]]:
+        return 200, {
+            "service": "openai-proxy",
+            "version": __version__,
+            "api": "/v1",
+            "health": "/health",
+            "mode": self.exchanger().mode,
+        }
+
+    def metrics(self, accept: bytes) -> tuple[str, bytes]:
+        found = find_metrics(self.publisher().observers)
+        if found is None:
+            raise UnknownURL
+        self.publisher().flush()
+        return found.render(accept)
+
+    def health(self) -> Deferred[Health]:
+        reachability = self.exchanger().reachability
+
+        def describe(reachable: bool) -> Health:
+            exchanger = self.exchanger()
+            connected = self.stores.redis_connected(exchanger.redis_url)
+            route = exchanger.route
+            return reachable, {
+                "status": "healthy" if reachable else "unhealthy",
+                "upstream": {
+                    "url": reachability.url,
+                    "reachable": reachable,
+                    "checked_s_ago": round(reachability.checked_s_ago, 3),
+                },
+                **({} if connected is None else {"redis_connected": connected}),
+                **(
+                    {} if self.exchanger().route is None else {"upstreams": self.exchanger().route.describe()}
+                ),
+                "version": __version__,
+                "uptime_s": round(self.uptime_s(), 3),
+            }
+
+        return reachability.ask().addCallback(describe)
+
+    def ready(self) -> Deferred[Health]:
+        def describe(reachable: bool) -> Health:
+            ready = reachable and not self.draining()
+            status = "draining" if self.draining() else "ready" if reachable else "upstream unreachable"
+            return ready, {"status": status}
+
+        return self.exchanger().reachability.ask().addCallback(describe)
