@@ -74,9 +74,7 @@ class Status:
                     "checked_s_ago": round(reachability.checked_s_ago, 3),
                 },
                 **({} if connected is None else {"redis_connected": connected}),
-                **(
-                    {} if self.exchanger().route is None else {"upstreams": self.exchanger().route.describe()}
-                ),
+                **({} if route is None else {"upstreams": route.describe()}),
                 "version": __version__,
                 "uptime_s": round(self.uptime_s(), 3),
             }
