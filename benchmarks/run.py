@@ -226,9 +226,9 @@ class Benchmarks:
             secured = self.throughput(parts, "TLS both sides")
         finally:
             self.stop()
-        self.report.table(["part of the proxy's CPU time that TLS takes", *self.servers])
+        self.report.table(["part of the proxy's CPU time that TLS takes", *PROXIES])
         for label, got in secured.items():
-            shares = [1 - plain[label][name].cpu_us / got[name].cpu_us for name in self.servers]
+            shares = [1 - plain[label][name].cpu_us / got[name].cpu_us for name in PROXIES]
             self.report.row(label.replace("/s", ""), *(f"{share:.0%}" for share in shares))
 
 
