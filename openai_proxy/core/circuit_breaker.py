@@ -16,13 +16,15 @@ class CircuitBreaker:
 
     States: closed (all go), open (none goes until `open_until`), half-open
     (one trial goes; the others wait for its end, or for as long again).
-    A failed trial doubles the time, up to 8 s; a success closes. Owned by
-    the routing stage; times are monotonic seconds.
+    A failed trial doubles the time, up to 8 s; a success closes. Requests
+    that were on their way when it opened change nothing by failing too.
+    Owned by the routing stage; times are monotonic seconds.
     """
 
     failures: int = field(default=0, init=False)
     open_until: float = field(default=0.0, init=False)
     _open_s: float = field(default=OPEN_S, init=False)
+    _trying: bool = field(default=False, init=False)
 
     def allows(self, now: float) -> bool:
         """Tell whether a request may go; changes nothing."""
@@ -32,17 +34,21 @@ class CircuitBreaker:
         """Note that a request goes: where the circuit is half-open it is the trial."""
         if self.failures >= FAILURES:
             self.open_until = now + self._open_s
+            self._trying = True
 
     def succeed(self) -> None:
         """Note an answer that speaks for the upstream's health."""
         self.failures = 0
         self.open_until = 0.0
         self._open_s = OPEN_S
+        self._trying = False
 
     def fail(self, now: float) -> None:
-        """Note a failure; the third in a row, and each after it, opens the circuit."""
+        """Note a failure; the third in a row opens the circuit, and so does that of a trial."""
         self.failures += 1
-        if self.failures > FAILURES:
+        if self._trying:
+            self._trying = False
             self._open_s = min(LONGEST_OPEN_S, self._open_s * 2.0)
-        if self.failures >= FAILURES:
-            self.open_until = now + self._open_s
+        elif self.failures != FAILURES:
+            return
+        self.open_until = now + self._open_s

@@ -29,8 +29,10 @@ class UpstreamHealth:
 
     def usable(self, upstream: Upstream, key: bytes, now: float) -> bool:
         """Tell whether a request with `key` may go to `upstream` now."""
-        if not self._breakers[upstream.name].allows(now):
-            return False
+        return self._breakers[upstream.name].allows(now) and self.key_usable(upstream, key, now)
+
+    def key_usable(self, upstream: Upstream, key: bytes, now: float) -> bool:
+        """Tell whether `upstream` takes requests with `key`, as far as it said."""
         return not self._cooled or self._cooled.get((upstream.name, key), 0.0) <= now
 
     def usable_in_s(self, upstreams: Iterable[Upstream], key_of: Any, now: float) -> int:
@@ -75,7 +77,7 @@ class UpstreamHealth:
     def _cool(self, entry: tuple[str, bytes], now: float, seconds: float) -> None:
         for other in [other for other, until in self._cooled.items() if until <= now]:
             del self._cooled[other]
-        self._cooled[entry] = now + seconds
+        self._cooled[entry] = max(self._cooled.get(entry, 0.0), now + seconds)
 
 
 def _state(breaker: CircuitBreaker, now: float) -> str:

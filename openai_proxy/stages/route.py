@@ -79,6 +79,8 @@ class Route:
         task = self._task(request)
         tried: set[str] = set()
         upstream = self._choose(task, tried)
+        if upstream is None and request.exchange.attempts:
+            upstream = self._last_resort(task)
         if upstream is None:
             wait_s = self._health.usable_in_s(task.candidates, task.key_for, self._clock())
             raise NoUpstreamAvailable(retry_after_s=wait_s)
@@ -121,6 +123,18 @@ class Route:
             ),
             self._draw() if task.names_model else None,
         )
+
+    def _last_resort(self, task: _Task) -> Upstream | None:
+        """Return where a request goes again although no upstream is well.
+
+        Its client is owed what an upstream says, not that the circuit has
+        opened since its first attempt; how often it may come, the retries
+        have decided.
+        """
+        now = self._clock()
+        candidates = task.candidates
+        rested = choose(candidates, lambda u: self._health.key_usable(u, task.key_for(u), now), None)
+        return rested or choose(candidates, lambda _: True, None)
 
     async def _note(self, task: _Task, upstream: Upstream, response: ProxyResponse) -> ProxyResponse:
         """Learn from an answer; return it still deliverable."""

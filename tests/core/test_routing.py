@@ -91,6 +91,17 @@ def test_an_open_circuit_is_tried_again_within_seconds():
     assert breaker.allows(now + 8.0)
 
 
+def test_many_failures_at_once_are_one_outage():
+    """Fifty requests that a dying upstream fails together do not keep it out for longer."""
+    breaker = CircuitBreaker()
+    for _ in range(50):
+        breaker.begin(0.0)
+    for _ in range(50):
+        breaker.fail(0.1)
+    assert not breaker.allows(1.0)
+    assert breaker.allows(1.1)
+
+
 @pytest.mark.parametrize(
     ("code", "asked_s", "out_s"),
     [
@@ -109,6 +120,15 @@ def test_a_429_takes_its_key_out_alone(code, asked_s, out_s):
     assert not out_s or not health.usable(A, b"k", 100.0 + out_s - 0.01)
     assert health.usable(A, b"other", 100.0)
     assert health.usable(B, b"k", 100.0)
+
+
+def test_a_key_without_quota_is_not_let_in_by_a_shorter_wait():
+    """A late answer that asks for less does not shorten what is known."""
+    health = UpstreamHealth([A, B])
+    health.answered(A, b"k", 429, "insufficient_quota", None, 100.0)
+    health.answered(A, b"k", 429, "rate_limit_exceeded", 1.0, 100.0)
+    assert not health.usable(A, b"k", 159.0)
+    assert health.usable(A, b"k", 160.0)
 
 
 def test_health_counts_failures_in_a_row():

@@ -98,6 +98,19 @@ def test_a_reload_keeps_what_was_used(clock):
     assert not admit(store, Limits(4)).admitted
 
 
+def test_a_request_from_before_a_reload_keeps_the_new_limits(clock):
+    """What an old stream used is settled in the bucket as it is now; a new limit does not start again."""
+    store = EmbeddedStore(clock.seconds)
+    old, new = Limits(None, 100), Limits(2, 100)
+    stream = admit(store, old, 10)
+    for _ in range(2):
+        assert admit(store, new).admitted
+    store.finish(stream, 50)
+    refused = admit(store, new)
+    assert not refused.admitted
+    assert (refused.standing.requests, refused.standing.model_tokens) == (0, 50)
+
+
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 200), st.booleans()), max_size=60))
 def test_requests_never_exceed_the_limit(steps):
     """Over any schedule a key gets no more than capacity and refill, nor too many at once."""

@@ -165,6 +165,25 @@ def test_no_upstream_left():
     assert [entry["state"] for entry in world.stage.describe()] == ["open"]
 
 
+def test_a_further_attempt_is_never_refused_by_the_circuit():
+    """A client gets what the upstream said last, not that a circuit opened between its attempts."""
+    world = World([A])
+    world.answers["a"] = [REFUSED] * 3
+    for _ in range(3):
+        world.ask()
+    world.answers["a"] = [answer(500)]
+    request = ProxyRequest(
+        method=b"POST",
+        target=b"/x",
+        headers=[],
+        body=None,
+        exchange=Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", attempts=1),
+    )
+    results = []
+    Deferred.fromCoroutine(world.stage(request, world.forward)).addBoth(results.append)
+    assert results[0].status == 500
+
+
 def test_models_are_mapped():
     """A mapped model goes to its upstream under its name there; all other bytes stay."""
     world = World(models=[ModelRoute("fast", "b", "gpt-4o-mini"), ModelRoute("gpt-*", "a")])
