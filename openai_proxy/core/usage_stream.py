@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from .documents import maybe_object
+from .exchange import Usage
 from .sse import SSEBlock, SSEDecoder
-from .usage import UsageMeter
+from .usage import UsageMeter, maybe_usage
 
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
 
@@ -28,6 +30,50 @@ class WatchUsage:
 
     def finish(self) -> bytes:
         return b""
+
+
+class ReadUsageWhole:
+    """Let a short JSON document pass, and read it whole where it comes in one piece.
+
+    Most answers do: one decoding then takes a third of what the search in
+    pieces takes. A document in several pieces is left to a UsageMeter.
+    """
+
+    transparent = True
+
+    __slots__ = ("_data", "_found", "_length", "_meter")
+
+    def __init__(self, found: Callable[[Usage], None], length: int) -> None:
+        self._found = found
+        self._length = length
+        self._meter: UsageMeter | None = None
+        self._data = b""
+
+    def feed(self, data: bytes) -> bytes:
+        if self._meter is not None:
+            self._meter.look(data)
+        elif len(data) == self._length:
+            document = maybe_object(data)
+            usage = maybe_usage(document.get("usage")) if document is not None else None
+            if usage is not None:
+                self._found(usage)
+            else:
+                self._data = data
+        else:
+            self._meter = UsageMeter(self._found)
+            self._meter.look(data)
+        return data
+
+    def finish(self) -> bytes:
+        return b""
+
+    @property
+    def estimated_output_tokens(self) -> int:
+        """As UsageMeter's."""
+        if self._meter is None:
+            self._meter = UsageMeter(self._found)
+            self._meter.look(self._data)
+        return self._meter.estimated_output_tokens
 
 
 class HideUsage:

@@ -14,7 +14,7 @@ from ..core.body_headers import ask_identity, media_type_and_coding, with_length
 from ..core.exchange import Exchange, Usage
 from ..core.json_members import replace_nested
 from ..core.usage import UsageMeter, estimated_input_tokens
-from ..core.usage_stream import HideUsage, WatchUsage
+from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ..peeked_body import PeekedBody
 
@@ -29,6 +29,7 @@ _INJECTABLE = frozenset(("chat/completions", "completions"))
 
 _REFUSALS = frozenset((400, 422))
 _PEEK_BYTES = 64 * 1024
+_WHOLE_BYTES = 32 * 1024
 _KEPT_MODELS = 1000
 """Model names come from clients: so many are remembered, then forgotten."""
 FORGET_AFTER_S = 600.0
@@ -43,7 +44,7 @@ class _Reading:
     def __init__(self, request: ProxyRequest) -> None:
         self.exchange = request.exchange
         self.request: ProxyRequest | None = request
-        self.meter: UsageMeter | None = None
+        self.meter: UsageMeter | ReadUsageWhole | None = None
 
     def found(self, usage: Usage) -> None:
         self.exchange.usage = usage
@@ -158,6 +159,12 @@ def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilte
     if not is_stream and media_type != b"application/json":
         return None
     endpoint = reading.exchange.endpoint
+    length = response.body.length
+    if not is_stream and not coding and length is not None and length <= _WHOLE_BYTES:
+        whole = ReadUsageWhole(reading.found, length)
+        if endpoint in _ESTIMATED:
+            reading.meter = whole
+        return whole
     meter = UsageMeter(reading.found, coding, deltas=is_stream and endpoint == "responses")
     if endpoint in _ESTIMATED:
         reading.meter = meter

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import Usage
 from openai_proxy.core.usage import UsageMeter
-from openai_proxy.core.usage_stream import HideUsage, WatchUsage
+from openai_proxy.core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 HIDDEN = json.dumps({"id": "c", "choices": [], "usage": USAGE}).encode()
@@ -76,3 +76,17 @@ def test_a_watched_stream_passes(pieces):
     assert WatchUsage.transparent
     assert not HideUsage.transparent
     assert (Usage(5, 7) in found) == any(HIDDEN in piece for piece in pieces)
+
+
+def test_a_whole_document_is_read_at_once_and_in_pieces():
+    """A short answer's usage is found however it comes, and its text estimated where it reports none."""
+    body = b'{"choices":[{"message":{"content":"12345"}}],"usage":{"prompt_tokens":5,"completion_tokens":7}}'
+    for size in (1, 11, len(body)):
+        found = []
+        whole = ReadUsageWhole(found.append, len(body))
+        assert b"".join(whole.feed(body[at : at + size]) for at in range(0, len(body), size)) == body
+        assert found == [Usage(5, 7)]
+    silent = b'{"choices":[{"message":{"content":"12345"}}]}'
+    whole = ReadUsageWhole(found.append, len(silent))
+    whole.feed(silent)
+    assert (whole.estimated_output_tokens, len(found)) == (2, 1)
