@@ -85,12 +85,12 @@ def _chunks():
         "cr behind size": b"5\rhello\r\n0\r\n\r\n",
         "lf behind last": b"5\r\nhello\r\n0\n\n",
         "lf in extension": b"5;a\nb\r\nhello\r\n0\r\n\r\n",
-        "huge extension": b"5;" + b"x" * 100_000 + b"\r\nhello\r\n0\r\n\r\n",
-        "many extensions": b"".join(b"1;%b\r\nx\r\n" % (b"e" * 400) for _ in range(200)) + b"0\r\n\r\n",
+        "huge extension": b"5;" + b"x" * 1_000_000 + b"\r\nhello\r\n0\r\n\r\n",
+        "many extensions": b"".join(b"1;%b\r\nx\r\n" % (b"e" * 400) for _ in range(2000)) + b"0\r\n\r\n",
         "trailer without colon": b"5\r\nhello\r\n0\r\ntrailer\r\n\r\n",
         "trailer with nul": b"5\r\nhello\r\n0\r\nX: a\x00b\r\n\r\n",
         "trailer folded": b"5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n",
-        "huge trailer": b"5\r\nhello\r\n0\r\nX: " + b"t" * 100_000 + b"\r\n\r\n",
+        "huge trailer": b"5\r\nhello\r\n0\r\nX: " + b"t" * 1_000_000 + b"\r\n\r\n",
     }
     for name, body in bodies.items():
         yield f"chunk {name}", F + CHUNKED + b"\r\n" + body + MARK, 1

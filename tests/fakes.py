@@ -1,0 +1,208 @@
+"""Peers and parts in memory: transports, bodies, a composed `forward`.
+
+For unit tests only; nothing here waits or opens anything.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from zope.interface import implementer
+
+from openai_proxy.core.exchange import Exchange
+from openai_proxy.messages import ProxyResponse
+from openai_proxy.web.channel import DownstreamLimits
+from openai_proxy.web.pages import JSONPage
+from openai_proxy.web.proxy import ProxyResource
+from openai_proxy.web.site import ProxySite, Root
+
+DONE = Failure(ResponseDone())
+JSON = (b"Content-Type", b"application/json")
+
+
+def exchange(**fields):
+    """Return a running exchange that started at 0."""
+    return Exchange(started=0.0, timestamp=0.0, **{"method": "POST", "path": "/v1/x", **fields})
+
+
+@implementer(ITCPTransport)
+class Transport(StringTransport):
+    """A TCP transport that remembers how it was ended.
+
+    `ended` is None, "closed" or "aborted"; `half_closed` says that our side
+    has nothing more to say.
+    """
+
+    def __init__(self):
+        super().__init__(lenient=True)
+        self.ended = None
+        self.half_closed = False
+
+    def loseConnection(self):
+        super().loseConnection()
+        self.ended = self.ended or "closed"
+
+    def abortConnection(self):
+        super().abortConnection()
+        self.ended = "aborted"
+
+    def loseWriteConnection(self):
+        self.half_closed = True
+
+    def unregisterProducer(self):
+        self.producer = self.streaming = None
+
+    def take(self):
+        """Return what was written since the last call."""
+        data = self.value()
+        self.clear()
+        return data
+
+    def getTcpNoDelay(self):
+        return True
+
+    def setTcpNoDelay(self, enabled):
+        """Nothing is delayed here."""
+
+    def getTcpKeepAlive(self):
+        return True
+
+    def setTcpKeepAlive(self, enabled):
+        """Nothing is kept alive here."""
+
+
+class Body:
+    """A response body (messages.ResponseBody), fed and ended by hand."""
+
+    def __init__(self, length=None):
+        self.length = length
+        self.protocol = None
+        self.discards = 0
+        self.paused = False
+
+    def deliverBody(self, protocol):
+        self.protocol = protocol
+        protocol.makeConnection(self)
+
+    def discard(self):
+        self.discards += 1
+
+    def pauseProducing(self):
+        self.paused = True
+
+    def resumeProducing(self):
+        self.paused = False
+
+    def feed(self, *chunks):
+        for chunk in chunks:
+            self.protocol.dataReceived(chunk)
+
+    def end(self):
+        self.protocol.connectionLost(DONE)
+
+    def cut(self):
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+
+
+class Answer(Body):
+    """A body whose bytes are all there."""
+
+    def __init__(self, data):
+        super().__init__(len(data))
+        self.data = data
+
+    def deliverBody(self, protocol):
+        super().deliverBody(protocol)
+        self.feed(self.data)
+        self.end()
+
+
+def response(body, *headers, status=200, reason=b"OK"):
+    """Return a ProxyResponse; its Content-Length follows from the body."""
+    length = [] if body.length is None else [(b"Content-Length", b"%d" % body.length)]
+    return ProxyResponse(status, reason, [*headers, *length], body)
+
+
+class Recorder:
+    """The innermost `forward`: keeps each request, answers `ok` once its body is whole."""
+
+    def __init__(self):
+        self.requests = []
+        self.bodies = []
+
+    async def __call__(self, request):
+        self.requests.append(request)
+        body = request.body
+        if body is not None and not isinstance(body, bytes):
+            body = await body.read(1 << 30)
+        self.bodies.append(body or b"")
+        return response(Answer(b"ok"))
+
+
+class Downstream:
+    """A whole downstream edge in memory: site, resource tree and clock.
+
+    `forward` is what answers the API; `published` the ended exchanges.
+    """
+
+    def __init__(self, forward=None, in_flight=None, connections=1000, **limits):
+        self.clock = Clock()
+        self.forward = forward or Recorder()
+        self.published = []
+        self.api = ProxyResource(self.forward, in_flight, lambda: self.site.draining)
+        root = Root(self.api)
+        root.putChild(b"", JSONPage(lambda: (200, {"service": "test"})))
+        root.putChild(b"health", JSONPage(lambda: (200, {"status": "healthy"})))
+        self.site = ProxySite(
+            root,
+            self.clock,
+            DownstreamLimits(**limits),
+            self.published.append,
+            b"openai-proxy",
+            self.clock.seconds,
+            connections,
+        )
+        self.site.startFactory()
+
+    def connect(self):
+        return Connection(self.site.buildProtocol(None), self.clock)
+
+    @property
+    def outcomes(self):
+        return [ended.outcome.value for ended in self.published]
+
+    def advance(self, seconds):
+        """Let time pass, a quarter of a second at a time, as the sweeper sees it."""
+        self.clock.pump([0.25] * int(seconds * 4))
+
+
+class Connection:
+    """One client's connection to a Downstream."""
+
+    def __init__(self, channel, clock):
+        self.channel = channel
+        self.transport = Transport()
+        self._clock = clock
+        self._lost = False
+        channel.makeConnection(self.transport)
+
+    def send(self, *pieces):
+        """Send each piece as one read; returns what came back since the last call."""
+        for piece in pieces:
+            if self.transport.ended is None:
+                self.channel.dataReceived(piece)
+        return self.transport.take()
+
+    def lose(self, reason=None):
+        """Tell the channel that the client is gone."""
+        if not self._lost:
+            self._lost = True
+            self.channel.connectionLost(Failure(reason or ConnectionDone()))
+
+    @property
+    def ended(self):
+        return self.transport.ended
