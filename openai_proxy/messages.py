@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
-from attrs import define, evolve
+from attrs import define
 from twisted.internet.interfaces import IProtocol
 
 from .core.exchange import Exchange
@@ -119,7 +119,15 @@ class ProxyResponse:
 
     def evolve(self, **changes: Any) -> ProxyResponse:
         """Return a copy with some fields changed."""
-        return evolve(self, **changes)
+        copy: ProxyResponse = object.__new__(ProxyResponse)
+        copy.status = self.status
+        copy.reason = self.reason
+        copy.headers = self.headers
+        copy.body = self.body
+        copy.filters = self.filters
+        for name, value in changes.items():
+            setattr(copy, name, value)
+        return copy
 
 
 class BodyFilter(Protocol):

@@ -18,9 +18,20 @@ from zope.interface import implementer
 from .core.errors import UpstreamTimeout
 from .core.exchange import Exchange, Outcome
 from .core.headers import without
+from .core.plain_heads import rendered
 from .messages import ProxyResponse
 
 BODILESS = frozenset((204, 304))
+
+
+def whole_answer(response: ProxyResponse, body: bytes, http11: bool, keep_alive: bool) -> bytes:
+    """Render a response whose body is known and passes as it is: what a Relay would write for it."""
+    if http11:
+        connection = b"" if keep_alive else b"Connection: close\r\n"
+    else:
+        connection = b"Connection: keep-alive\r\n" if keep_alive else b"Connection: close\r\n"
+    lines = rendered(response.headers)
+    return b"HTTP/1.1 %d %b\r\n%b%b\r\n%b" % (response.status, response.reason, lines, connection, body)
 
 
 class Downstream(Protocol):
@@ -75,6 +86,7 @@ class Relay:
         self._ended = False
         self._remaining: int | None = None
         self._held = b""
+        self._tail = b""
         self._producer: Any = None
 
     def start(self) -> None:
@@ -119,6 +131,7 @@ class Relay:
         """Pass bytes on at once; the head goes with the first of them."""
         if self._ended:
             return
+        self._tail = data[-16:]
         for body_filter in self._filters:
             data = body_filter.feed(data)
         if data:
@@ -190,8 +203,13 @@ class Relay:
         self.client_gone()
 
     def client_gone(self) -> None:
-        """Nobody listens any more: stop the upstream at once."""
+        """Nobody listens any more: stop the upstream at once.
+
+        SDKs leave at `data: [DONE]`, a moment before the body ends: that is
+        an exchange they had whole.
+        """
         if not self._ended:
             self._ended = True
             self._response.body.discard()
-            self._downstream.end_exchange(Outcome.CLIENT_GONE)
+            had_all = self._tail.rstrip().endswith(b"[DONE]")
+            self._downstream.end_exchange(Outcome.COMPLETE if had_all else Outcome.CLIENT_GONE)

@@ -6,6 +6,7 @@ Reads and swaps header lines; decides nothing about who may call: that is
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 
 HeaderPairs = list[tuple[bytes, bytes]]
@@ -40,10 +41,8 @@ def _subprotocol_key(value: bytes) -> bytes | None:
 def _first_of_each(headers: HeaderPairs) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:
     """Return the first non-empty (Authorization value, Bearer token, api-key, subprotocol key)."""
     authorization = token = api_key = subprotocol = None
-    for name, value in headers:
+    for name, value in [pair for pair in headers if pair[0].lower() in _SOURCES]:
         lower = name.lower()
-        if lower not in _SOURCES:
-            continue
         if lower == b"authorization":
             bearer = _bearer_token(value)
             if bearer:
@@ -77,6 +76,7 @@ def find_client_key(headers: HeaderPairs) -> bytes | None:
     return token or api_key or subprotocol
 
 
+@lru_cache(maxsize=1024)
 def credential_id(credential: bytes) -> str:
     """Return `cred-` and the SHA-256 of `credential` in hex.
 

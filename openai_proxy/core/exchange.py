@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 if TYPE_CHECKING:
     HeaderPairs = list[tuple[bytes, bytes]]
@@ -52,13 +52,29 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
-@define(slots=True, eq=False)
+class _OwnList:
+    """A list made when it is first asked for: most exchanges never fill it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, exchange: Any, owner: type) -> Any:
+        if exchange is None:
+            return self
+        made: list[Any] = []
+        exchange.__dict__[self._name] = made
+        return made
+
+
 class Exchange:
     """One exchange, from the end of the request's head to its end.
 
     States: running (`outcome` is None), ended (`outcome` set, nothing
     changes any more). `started`, `first_byte_at`, `ended_at` are monotonic
     seconds; `timestamp` is seconds since the epoch.
+
+    A plain class whose defaults stand in the class: an exchange sets the few
+    fields that it has something for, where attrs would set all thirty.
     """
 
     started: float
@@ -81,8 +97,8 @@ class Exchange:
     ended_at: float | None = None
     upstream: str | None = None
     attempts: int = 0
-    retry_reasons: list[str] = field(factory=list)
-    upstream_error_kinds: list[tuple[str, str]] = field(factory=list)
+    retry_reasons: list[str] = _OwnList()  # type: ignore[assignment]  # a descriptor
+    upstream_error_kinds: list[tuple[str, str]] = _OwnList()  # type: ignore[assignment]  # a descriptor
     """(upstream name, kind) of each failed attempt, for the metrics."""
     cached: bool = False
     cache_result: str | None = None
@@ -105,7 +121,15 @@ class Exchange:
     """What an observer that keeps bodies attached; see `observe`."""
 
     _id: str | None = None
-    _on_end: list[Callable[[Exchange], None]] = field(factory=list)
+    _on_end: tuple[Callable[[Exchange], None], ...] = ()
+
+    def __init__(self, started: float, timestamp: float, method: str, path: str, **fields: Any) -> None:
+        self.started = started
+        self.timestamp = timestamp
+        self.method = method
+        self.path = path
+        if fields:
+            self.__dict__.update(fields)
 
     @property
     def id(self) -> str:
@@ -136,7 +160,7 @@ class Exchange:
         if self.outcome is not None:
             callback(self)
         else:
-            self._on_end.append(callback)
+            self._on_end += (callback,)
 
     def end(self, outcome: Outcome, now: float) -> bool:
         """End the exchange; True the first time, False (and no effect) after."""
@@ -145,7 +169,7 @@ class Exchange:
         self.outcome = outcome
         self.ended_at = now
         if self._on_end:
-            callbacks, self._on_end = self._on_end, []
+            callbacks, self._on_end = self._on_end, ()
             for callback in callbacks:
                 callback(self)
         return True

@@ -23,7 +23,7 @@ HOP_BY_HOP = frozenset(
 _NEVER_NOMINATED = frozenset((b"content-length", b"host", b"authorization", b"api-key", b"via"))
 """Fields that a Connection header may not make disappear: framing, routing, credentials."""
 
-_NOTABLE = HOP_BY_HOP | {
+NOTABLE = HOP_BY_HOP | {
     b"host",
     b"via",
     b"content-length",
@@ -31,6 +31,7 @@ _NOTABLE = HOP_BY_HOP | {
     b"content-encoding",
     b"expect",
 }
+"""Fields that decide something here; all others only pass."""
 
 # uri-host [ ":" port ] of RFC 3986 §3.2, without userinfo; empty is legal (RFC 9112 §3.2)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
@@ -40,12 +41,12 @@ _NOT_NOMINATED = HOP_BY_HOP | _NEVER_NOMINATED | {b"close", b""}
 
 
 @lru_cache(maxsize=256)
-def _is_host(value: bytes) -> bool:
+def is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
 @lru_cache(maxsize=256)
-def _media_type(value: bytes) -> bytes:
+def media_type(value: bytes) -> bytes:
     return value.partition(b";")[0].strip().lower()
 
 
@@ -62,17 +63,17 @@ class RequestHead:
     """End-to-end lines but Host, in order."""
     host: bytes | None
     content_length: int | None
-    chunked: bool
-    keep_alive: bool
+    chunked: bool = False
+    keep_alive: bool = True
     """The client will send another request on this connection."""
-    expects_continue: bool
-    upgrade: bytes
+    expects_continue: bool = False
+    upgrade: bytes = b""
     """Lower-cased Upgrade value where Connection says upgrade, else empty."""
-    vias: int
+    vias: int = 0
     """How often this proxy's own pseudonym stands in Via."""
-    content_type: bytes
+    content_type: bytes = b""
     """Media type in lower case without parameters; empty where absent."""
-    encoded: bool
+    encoded: bool = False
     """The body has a Content-Encoding other than identity."""
 
     @property
@@ -98,7 +99,7 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     tokens: frozenset[bytes] = frozenset()
     for pair in pairs:
         name = pair[0].lower()
-        if name not in _NOTABLE:
+        if name not in NOTABLE:
             keep(pair)
             continue
         value = pair[1].strip(b" \t")
@@ -108,10 +109,10 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
             length = int(value[:20])
             keep(pair)
         elif name == b"content-type":
-            content_type = _media_type(value)
+            content_type = media_type(value)
             keep(pair)
         elif name == b"host":
-            if host is not None or not _is_host(value):
+            if host is not None or not is_host(value):
                 raise MalformedRequest("Invalid or repeated Host.")
             host = value
         elif name == b"connection":

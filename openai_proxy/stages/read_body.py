@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.documents import maybe_object, parse_object, require
+from ..core.errors import RequestTooLarge
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
@@ -24,7 +25,11 @@ class ReadBody:
         arriving = request.body
         data = b""
         headers = request.headers
-        if arriving is not None and not isinstance(arriving, bytes):
+        if isinstance(arriving, bytes):
+            data = arriving
+            if len(data) > self._limit_bytes:
+                raise RequestTooLarge
+        elif arriving is not None:
             data = await arriving.read(self._limit_bytes)
             if not isinstance(arriving.length, int):
                 # It came chunked and goes up counted: the framing is this hop's own.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -17,6 +18,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
 from ..logs import logger
+from ..whole_messages import WholeMessages
 from ..wire_headers import WireHeaders
 from .connection import UpstreamConnection, UpstreamTimeouts
 from .connector import Connecting
@@ -48,6 +50,7 @@ class UpstreamAgent:
         self._tls = tls
         self._clock = clock
         self._origins: dict[bytes, tuple[Origin, bytes]] = {}
+        self.whole_responses = WholeMessages(httptools.HttpResponseParser)
         self._idle: dict[Any, list[UpstreamConnection]] = {}
         self._idle_count = 0
         self._busy: set[UpstreamConnection] = set()
@@ -99,34 +102,54 @@ class UpstreamAgent:
         """
         wire = WireHeaders.of(headers)
         slash = uri.find(b"/", 8)
-        place = self._origins.get(uri[:slash])
-        if place is None:
-            place = self._learn(uri[:slash])
-        origin, netloc = place
         pairs = wire.pairs if wire is headers else _framed(wire.pairs, bodyProducer)
-        head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+        return self.send(
             method,
+            uri[:slash],
             uri[slash:],
-            netloc,
-            b"".join([b"%b: %b\r\n" % pair for pair in pairs]),
+            lines,
+            bodyProducer,
+            wire.credential,
+            wire.upgrade,
+            self._clock(),
         )
-        started = self._clock()
-        key = (origin, wire.credential)
+
+    def send(
+        self,
+        method: bytes,
+        authority: bytes,
+        target: bytes,
+        lines: bytes,
+        body: Any,
+        credential: bytes,
+        upgrade: bool,
+        started: float,
+    ) -> Deferred[UpstreamResponse]:
+        """Send one request whose URL is in parts and whose header lines are rendered.
+
+        `authority` is scheme and netloc, `lines` end with CRLF each, `body`
+        is bytes, an IBodyProducer or None, `started` is now. What `request`
+        does once it has taken apart what IAgent's callers put together.
+        """
+        place = self._origins.get(authority)
+        if place is None:
+            place = self._learn(authority)
+        head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, target, place[1], lines)
+        key = (authority, credential)
         idle = self._idle.get(key)
-        if idle and not wire.upgrade:
+        if idle and not upgrade:
             connection = idle.pop()
             self._idle_count -= 1
-            if not idle:
-                del self._idle[key]
             self._busy.add(connection)
-            return connection.send(head, bodyProducer, method == b"HEAD", False, started)
-        return self._connect(key).addCallback(
-            lambda connection: connection.send(head, bodyProducer, method == b"HEAD", wire.upgrade, started)
+            return connection.send(head, body, method == b"HEAD", False, started)
+        return self._connect(place[0], key).addCallback(
+            lambda connection: connection.send(head, body, method == b"HEAD", upgrade, started)
         )
 
     def probe(self, url: str) -> Deferred[None]:
         """Connect (and verify TLS), send nothing, close. Fails with an UpstreamError."""
-        done = self._connect((parse_origin(url), b""))
+        done = self._connect(parse_origin(url), None)
         return done.addCallback(lambda connection: connection.abort())
 
     def _learn(self, authority: bytes) -> tuple[Origin, bytes]:
@@ -134,9 +157,7 @@ class UpstreamAgent:
         self._origins[authority] = (origin, origin.netloc)
         return self._origins[authority]
 
-    def _connect(self, key: Any) -> Deferred[UpstreamConnection]:
-        origin: Origin = key[0]
-
+    def _connect(self, origin: Origin, key: Any) -> Deferred[UpstreamConnection]:
         def make(connecting: Connecting) -> UpstreamConnection:
             connection = UpstreamConnection(self, key, origin.tls, self._timeouts, self._clock)
             self._connecting[id(connection)] = connecting
@@ -168,8 +189,6 @@ class UpstreamAgent:
         if idle and connection in idle:
             idle.remove(connection)
             self._idle_count -= 1
-            if not idle:
-                del self._idle[connection.key]
         connecting = self._connecting.pop(id(connection), None)
         if connecting is not None:
             connecting.lost(reason)
@@ -186,6 +205,8 @@ class UpstreamAgent:
         stale = [c for idle in self._idle.values() for c in idle if c.idle_since <= oldest]
         for connection in stale:
             connection.abort()
+        for key in [key for key, idle in self._idle.items() if not idle]:
+            del self._idle[key]  # swept, not deleted with each last one taken: most are soon back
         if self._stopped and not self._busy:
             self._sweeper.stop()
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import httptools
 from attrs import frozen
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
@@ -27,7 +28,9 @@ from ..core.errors import (
     UpstreamUnreachable,
 )
 from ..core.headers import HOP_BY_HOP
+from ..core.plain_heads import plain_response
 from ..sockets import prompt_writer
+from ..whole_messages import WholeMessages
 from .body import BodyWriter, KnownBody
 from .response import DONE, SwitchedResponse, UpstreamResponse
 
@@ -50,6 +53,8 @@ class UpstreamTimeouts:
 
 class ConnectionOwner(Protocol):
     """What a connection tells the agent."""
+
+    whole_responses: WholeMessages
 
     def connection_ready(self, connection: UpstreamConnection) -> None:
         """Connected; with TLS: the peer is verified."""
@@ -100,6 +105,7 @@ class UpstreamConnection(TwistedProtocol):
         self._reset_message()
 
     def _reset_message(self) -> None:
+        self._parsed = False
         self._status = 0
         self._reason = b""
         self._pairs: list[tuple[bytes, bytes]] = []
@@ -132,7 +138,8 @@ class UpstreamConnection(TwistedProtocol):
     def _become_ready(self) -> None:
         self.ready = True
         self._write = prompt_writer(self.transport)
-        self._parser = httptools.HttpResponseParser(self)
+        if isinstance(self.transport, tcp.Connection) and not self._tls:
+            self.transport.protocol = self  # past the endpoint's wrapper, which passes everything on
         self._owner.connection_ready(self)
 
     def abort(self) -> None:
@@ -187,8 +194,9 @@ class UpstreamConnection(TwistedProtocol):
         it aborts the connection.
         """
         self.requests += 1
-        self._reset_message()
-        self._error = None
+        if self._parsed:
+            self._reset_message()
+            self._error = None
         self._is_head = is_head
         self._upgrade = upgrade
         self._until_close = False
@@ -196,8 +204,11 @@ class UpstreamConnection(TwistedProtocol):
         self._total_deadline = NEVER if total is None or upgrade else started + total
         waiting: Deferred[UpstreamResponse] = Deferred(self._cancelled)
         self._waiting = waiting
-        if body is None or type(body) is KnownBody:
-            self._write(head if body is None else head + body.data)
+        if body is None or type(body) is bytes:
+            self._write(head + body if body else head)
+            self._await_first_byte()
+        elif type(body) is KnownBody:
+            self._write(head + body.data)
             self._await_first_byte()
         else:
             self._write(head)
@@ -262,7 +273,12 @@ class UpstreamConnection(TwistedProtocol):
             self.abort()  # nobody asked: whatever this is must not become somebody's answer
             return
         if not self._head_done:
+            if not self._head_bytes and self._take_whole(data):
+                return
             self._head_bytes += len(data)
+        self._parsed = True
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -277,6 +293,38 @@ class UpstreamConnection(TwistedProtocol):
                 "The upstream's header section is too large.", kind="protocol"
             )
         self._dispatch()
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Pass on a plain response that is all of `data`; False where it is anything else.
+
+        Saves llhttp's callbacks. The parser of this connection never sees
+        such a response; it stands between two messages, for nothing of this
+        answer has been read yet.
+        """
+        if self._is_head or self._upgrade or self._upload is not None or self._error is not None:
+            return False
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or end > HEAD_BYTES:
+            return False
+        plain = plain_response(data[:end])
+        if plain is None:
+            return False
+        status, reason, pairs, length = plain
+        if (
+            len(data) != end + 4 + length
+            or len(pairs) > HEADER_COUNT
+            or not self._owner.whole_responses.is_one(data)
+        ):
+            return False
+        waiting, self._waiting = self._waiting, None
+        self.deadline = NEVER
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+        self._owner.connection_free(self)
+        if waiting is not None:
+            waiting.callback(UpstreamResponse(None, status, reason, pairs, length, data[end + 4 :]))
+        return True
 
     # llhttp's callbacks only take notes; `_dispatch` acts once per read
 

@@ -14,8 +14,8 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..core.errors import UpstreamError
 from ..core.headers import end_to_end
+from ..core.plain_heads import rendered
 from ..messages import ProxyRequest, ProxyResponse
-from ..wire_headers import WireHeaders
 from .client import UpstreamClient
 from .origin import base_path, parse_origin
 from .response import UpstreamResponse
@@ -26,23 +26,27 @@ class Destination:
     """An upstream as the wire knows it."""
 
     name: str
-    base: bytes
-    """Origin and base path, without trailing slash."""
+    authority: bytes
+    """Scheme, host and port."""
+    path: bytes
+    """Base path, without trailing slash."""
 
 
 def destination(name: str, base_url: str) -> Destination:
     """Make a Destination of a validated base URL."""
-    return Destination(name, str(parse_origin(base_url)).encode("ascii") + base_path(base_url))
+    return Destination(name, str(parse_origin(base_url)).encode("ascii"), base_path(base_url))
 
 
 class UpstreamBody:
     """An UpstreamResponse's body as the stages know it."""
 
-    __slots__ = ("_response", "length")
+    __slots__ = ("_response", "length", "whole")
 
     def __init__(self, response: UpstreamResponse) -> None:
         self._response = response
         self.length = response.body_length
+        self.whole = response.whole
+        """All of the body where it came with the head: may be taken in place of delivery."""
 
     def deliverBody(self, protocol: IProtocol) -> None:
         self._response.deliverBody(protocol)
@@ -65,7 +69,7 @@ class UpstreamForward:
         self._client = client
         self._default = default
         self._routes = routes
-        self._via = (b"Via", b"1.1 " + pseudonym)
+        self._via = b"Via: 1.1 %b\r\n" % pseudonym
         self._clock = clock
 
     async def __call__(self, request: ProxyRequest) -> ProxyResponse:
@@ -74,23 +78,28 @@ class UpstreamForward:
         exchange.attempts += 1
         exchange.upstream = to.name
         body = request.body
-        pairs = [*request.headers, self._via]
+        lines = rendered(request.headers) + self._via
         if request.upgrade:
-            pairs += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+            lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
         elif body is not None and type(body) is not bytes and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
-            pairs.append((b"Transfer-Encoding", b"chunked"))
+            lines += b"Transfer-Encoding: chunked\r\n"
         started = self._clock()
         try:
-            response: Any = await self._client.request(
+            response: Any = await self._client.send(
                 request.method,
-                to.base + request.target,
-                headers=WireHeaders(pairs, request.credential, request.upgrade),
-                data=body,
+                to.authority,
+                to.path + request.target,
+                lines,
+                body,
+                request.credential,
+                request.upgrade,
+                started,
             )
         except UpstreamError as error:
             exchange.upstream_error_kinds.append((to.name, error.kind))
             raise
         finally:
             exchange.upstream_s += self._clock() - started
-        headers = response.pairs if response.code == 101 else end_to_end(response.pairs)
+        pairs = response.pairs
+        headers = pairs if response.whole is not None or response.code == 101 else end_to_end(pairs)
         return ProxyResponse(response.code, response.phrase, headers, UpstreamBody(response))

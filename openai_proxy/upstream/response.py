@@ -28,28 +28,32 @@ class UpstreamResponse:
 
     States: undelivered (what came is kept, reading is paused), delivering,
     over (ended, broken or discarded). `connection` is None once it is over.
+    `whole` is the body where all of it came with a head without hop-by-hop
+    lines; such a response has ended when it is made.
     """
 
+    version = (b"HTTP", 1, 1)
     request: Any = None
     previousResponse: Any = None
 
     def __init__(
         self,
-        connection: UpstreamConnection,
+        connection: UpstreamConnection | None,
         code: int,
         phrase: bytes,
         pairs: list[tuple[bytes, bytes]],
         body_length: int | None,
+        whole: bytes | None = None,
     ) -> None:
-        self.version = (b"HTTP", 1, 1)
         self.code = code
         self.phrase = phrase
         self.pairs = pairs
         self.body_length = body_length
         self._connection: UpstreamConnection | None = connection
         self._protocol: Any = None
-        self._waiting: list[bytes] = []
-        self._end: Failure | None = None
+        self.whole = whole
+        self._waiting: list[bytes] = [whole] if whole else []
+        self._end: Failure | None = None if whole is None else DONE
 
     @property
     def length(self) -> int:

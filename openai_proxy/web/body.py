@@ -34,6 +34,41 @@ class BodySource(Protocol):
         """Somebody is going to take the body: answer Expect: 100-continue."""
 
 
+class ArrivedBody:
+    """The body of a request that came whole in one read: nothing to wait for, limit or hold back."""
+
+    __slots__ = ("data",)
+
+    complete = True
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @property
+    def received(self) -> int:
+        return len(self.data)
+
+    def feed(self, data: bytes) -> None:
+        """Never called: there is no more."""
+
+    def end(self) -> None:
+        """It has ended."""
+
+    def fail(self, error: Exception) -> None:
+        """It is whole already: nothing can break it."""
+
+    def stopProducing(self) -> None:
+        """Nothing comes that would have to be dropped."""
+
+    def arriving(self) -> IncomingBody:
+        """Return the same body as one that may be produced into an upload."""
+        body = IncomingBody(_NOWHERE, len(self.data), None)
+        if self.data:
+            body.feed(self.data)
+        body.end()
+        return body
+
+
 @implementer(IBodyProducer)
 class IncomingBody:
     """One request's body.
@@ -162,3 +197,16 @@ class IncomingBody:
         self._parts.clear()
         self._consumer = self._done = None
         self._source.release_body()
+
+
+class _Nowhere:
+    """The source of a body that has arrived: nothing to hold, nothing to ask for."""
+
+    def hold_body(self) -> None: ...
+
+    def release_body(self) -> None: ...
+
+    def want_body(self) -> None: ...
+
+
+_NOWHERE = _Nowhere()

@@ -32,9 +32,10 @@ from ..core.errors import (
 )
 from ..core.headers import RequestHead, scan_request
 from ..core.paths import API_METHODS
+from ..core.plain_heads import plain_request
 from ..logs import logger
 from ..sockets import prompt_writer, untaken_bytes
-from .body import IncomingBody
+from .body import ArrivedBody, IncomingBody
 
 if TYPE_CHECKING:
     from .request import DownstreamRequest
@@ -99,7 +100,7 @@ class IncomingRequest:
     http11: bool
     pairs: list[tuple[bytes, bytes]]
     head: RequestHead
-    body: IncomingBody
+    body: IncomingBody | ArrivedBody
 
 
 @implementer(IPushProducer)
@@ -127,7 +128,7 @@ class ProxyChannel(HTTPChannel):
         self.relay: Any = None
         self.current: DownstreamRequest | None = None
         self._pseudonym = pseudonym
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._parser: Any = None
         self._queue: deque[IncomingRequest] = deque()
         self._ahead: list[bytes] = []
         self._ahead_bytes = 0
@@ -135,6 +136,7 @@ class ProxyChannel(HTTPChannel):
         self._receiving: IncomingRequest | None = None
         self._body_parts: list[bytes] = []
         self._message_complete = False
+        self._inside_message = False
         self._replaying = False
         self._starting = False
         self._reset_head()
@@ -204,8 +206,55 @@ class ProxyChannel(HTTPChannel):
             return
         elif self._answering():
             self._keep_for_later(data)
-        else:
+        elif not self._take_whole(data):
             self._parse(data)
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Start a plain request that is all of `data`, as nearly all are; False where it is anything else.
+
+        Saves llhttp's callbacks and what a body in parts needs. The parser
+        of this connection never sees such a request, so it must stand
+        between two messages.
+        """
+        if (
+            self._inside_message
+            or self._head_bytes
+            or self.write_blocked
+            or self._broken is not None
+            or self.refusal is not None
+            or self._queue
+        ):
+            return False
+        limits = self.limits
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or end > limits.header_bytes:
+            return False
+        plain = plain_request(data[:end])
+        if plain is None:
+            return False
+        method, target, pairs, head = plain
+        length = head.content_length or 0
+        if (
+            len(data) != end + 4 + length
+            or len(target) > limits.target_bytes
+            or len(pairs) > limits.header_count
+            or (limits.body_bytes is not None and length > limits.body_bytes)
+            or not self.site.whole_requests.is_one(data)
+        ):
+            return False
+        self.waiting = Waiting.RESPONSE
+        self.deadline = NEVER
+        incoming = IncomingRequest(method, target, True, pairs, head, ArrivedBody(data[end + 4 :]))
+        self.current = request = self.site.make_request(self, incoming)
+        # As `_next` does: an answer given at once must not start what waits behind it from in here.
+        self._starting = True
+        try:
+            request.process()
+        finally:
+            self._starting = False
+        if self.current is None and (self._queue or self._broken is not None):
+            self._next()
+        return True
 
     def _answering(self) -> bool:
         """True while a whole request waits for its answer: nothing further is parsed."""
@@ -228,6 +277,8 @@ class ProxyChannel(HTTPChannel):
             self._head_bytes += len(data)
         else:
             self._overhead_bytes += len(data)
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -283,6 +334,9 @@ class ProxyChannel(HTTPChannel):
 
     # ---- llhttp's callbacks: they only take notes, `_pump` acts
 
+    def on_message_begin(self) -> None:
+        self._inside_message = True
+
     def on_url(self, url: bytes) -> None:
         if self._replaying:
             return
@@ -337,6 +391,7 @@ class ProxyChannel(HTTPChannel):
             receiving.body.feed(data)
 
     def on_message_complete(self) -> None:
+        self._inside_message = False
         receiving = self._receiving
         if receiving is None:
             return

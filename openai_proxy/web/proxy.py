@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 from ..core.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown, UnknownURL
 from ..core.paths import ApiPath
 from ..messages import Forward, ProxyRequest, ProxyResponse
-from .body import ArrivedBody
+from .body import ArrivedBody, IncomingBody
 from .request import DownstreamRequest
 
 LOOP_VIAS = 5
@@ -67,11 +67,11 @@ class ProxyResource(Resource):
         buffered = (
             bool(required) or (has_body and _is_json(head.content_type)) or (has_body and bool(path.required))
         )
-        if exchange.capture is not None and not buffered:
-            incoming.body.watch = exchange.capture.request.feed
         body: Any = incoming.body if has_body or head.content_length == 0 else None
         if type(body) is ArrivedBody:
             body = body.data if buffered else body.arriving()
+        if exchange.capture is not None and isinstance(body, IncomingBody):
+            body.watch = None if buffered else exchange.capture.request.feed
         request.run(
             self.forward(
                 ProxyRequest(

@@ -20,7 +20,7 @@ from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyErro
 from ..core.exchange import Exchange, Outcome
 from ..logs import logger
 from ..messages import ProxyResponse
-from ..relay import Relay
+from ..relay import Relay, whole_answer
 from ..wire_headers import WireHeaders
 from .tunnel import Tunnel
 
@@ -40,6 +40,15 @@ class DownstreamRequest(Request):
 
     site: Any
     channel: Any
+    # Defaults stand in the class: an attribute that most requests never set costs them nothing.
+    started_writing = False
+    continued = False
+    running: Deferred[Any] | None = None
+    _stages: Any = None
+    _relay: Relay | None = None
+    _close_delimited = False
+    _page = False
+    _gone = False
 
     def __init__(self, channel: ProxyChannel, incoming: IncomingRequest, exchange: Exchange) -> None:
         # Not super().__init__: it builds what only ordinary Resources look at (see _render_page).
@@ -51,14 +60,6 @@ class DownstreamRequest(Request):
         self.uri = incoming.target
         self.http11 = incoming.http11
         self.is_head = incoming.method == b"HEAD"
-        self.started_writing = False
-        self.continued = False
-        self.running: Deferred[Any] | None = None
-        self._stages: Any = None
-        self._relay: Relay | None = None
-        self._close_delimited = False
-        self._page = False
-        self._gone = False
 
     @property
     def keep_alive(self) -> bool:
@@ -134,11 +135,26 @@ class DownstreamRequest(Request):
         if exchange.capture is not None:
             watcher = exchange.capture.response_filter(response.headers)
             response = response.evolve(filters=(*response.filters, watcher))
+        if not self.is_head:
+            whole = getattr(response.body, "whole", None)
+            if whole is not None and all(each.transparent for each in response.filters):
+                self._answer_whole(response, whole)
+                return
         relay = self._relay = Relay(self, response, self.channel.write, self.site.hold_end)
         self.channel.relay = relay
         relay.start()
         if self.channel is not None and self.channel.write_blocked:
             relay.pauseProducing()
+
+    def _answer_whole(self, response: ProxyResponse, body: bytes) -> None:
+        """Answer in one write, without a Relay: the whole body is there and goes on as it is."""
+        for watcher in response.filters:
+            body = (watcher.feed(body) if body else b"") + watcher.finish()
+        self.exchange.response_bytes = len(body)
+        data = whole_answer(response, body, self.http11, self.keep_alive)
+        self.site.end_exchange(self.exchange, Outcome.COMPLETE)
+        self.channel.write(data)
+        self.response_complete()
 
     def _fail(self, failure: Failure) -> None:
         self.running = None

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.web.resource import Resource
@@ -18,6 +19,7 @@ from ..core.errors import Overloaded
 from ..core.exchange import Exchange, Outcome
 from ..core.paths import map_target, origin_form
 from ..logs import logger
+from ..whole_messages import WholeMessages
 from .channel import DownstreamLimits, IncomingRequest, ProxyChannel
 from .proxy import ProxyResource
 from .request import DownstreamRequest
@@ -70,6 +72,7 @@ class ProxySite(Site):
         self.clock = clock
         self.max_connections = max_connections
         self.channels: set[ProxyChannel] = set()
+        self.whole_requests = WholeMessages(httptools.HttpRequestParser)
         self.draining = False
         self.hold_end = False
         """An observer must see an exchange before its client sees the end of it."""
