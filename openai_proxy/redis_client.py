@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import deferLater
@@ -127,7 +128,7 @@ class RedisClient:
     def _send(self, protocol: Any, deadline_s: float, args: tuple[Any, ...]) -> Deferred[Any]:
         result: Deferred[Any] = Deferred()
         reply = protocol.execute_command(*args)
-        timer = self._reactor.callLater(deadline_s, self._overdue, protocol, reply, result)
+        timer = self._reactor.callLater(deadline_s, self._look_once_more, protocol, reply, result)
         reply.addBoth(partial(self._replied, timer, result))
         return result
 
@@ -145,7 +146,17 @@ class RedisClient:
     def _is_refusal(failure: Failure) -> bool:
         return type(failure.value).__name__ in ("ResponseError", "ScriptDoesNotExist")
 
+    def _look_once_more(self, protocol: Any, reply: Deferred[Any], result: Deferred[Any]) -> None:
+        """Judge after the sockets were read again: timers go first in a turn of the reactor.
+
+        A burst of requests may keep this process busy for the whole
+        deadline while the answer lies there.
+        """
+        self._reactor.callLater(0, self._overdue, protocol, reply, result)
+
     def _overdue(self, protocol: Any, reply: Deferred[Any], result: Deferred[Any]) -> None:
+        if reply.called:
+            return
         if protocol is self._protocol:
             self._stalled = True
         abandon = self._reactor.callLater(self.ABANDON_AFTER_S, self._abandon, protocol)
@@ -164,6 +175,8 @@ class RedisClient:
                 protocol = await self._connect()
             except CancelledError:
                 raise
+            except ConnectingCancelledError:  # what an endpoint says when `stop` cancels it
+                raise CancelledError from None
             except Exception as error:
                 # the class alone: Redis's own words may quote what it was sent
                 if failures == 0:

@@ -1,0 +1,241 @@
+"""Keys and limits as OpenAI's own client library meets them."""
+
+import hashlib
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import openai
+import pytest
+from integration.conftest import Pair
+from integration.daemon import Daemon
+from integration.policy_world import COMPLETION, answer, configured, delta, events, exchange, post
+from integration.scripted_upstream import Upstream, eventually
+
+UPSTREAM_KEY = "sk-upstream-8c0ffee"
+KEYS = {
+    name: f"sk-{name}-0123456789"
+    for name in ("plain", "expired", "narrow", "requests", "tokens", "concurrent", "hashed")
+}
+TOML = f"""
+[[keys]]
+name = "plain"
+key = "{KEYS["plain"]}"
+[[keys]]
+name = "expired"
+key = "{KEYS["expired"]}"
+expires = 2020-01-31T12:00:00Z
+[[keys]]
+name = "narrow"
+key = "{KEYS["narrow"]}"
+models = ["gpt-4o*", "text-embedding-3-small"]
+[[keys]]
+name = "hashed"
+key_sha256 = "{hashlib.sha256(KEYS["hashed"].encode()).hexdigest()}"
+upstream_key = "sk-upstream-of-its-own"
+[[keys]]
+name = "requests"
+key = "{KEYS["requests"]}"
+limits = {{ requests_per_minute = 120 }}
+[[keys]]
+name = "tokens"
+key = "{KEYS["tokens"]}"
+limits = {{ tokens_per_minute = 1200 }}
+[[keys]]
+name = "concurrent"
+key = "{KEYS["concurrent"]}"
+limits = {{ concurrent_requests = 1 }}
+"""
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("clients")
+    upstream = Upstream()
+    daemon = Daemon(
+        directory,
+        upstream.url,
+        env={
+            "OPENAI_API_KEY": UPSTREAM_KEY,
+            "RETRY__MAX_RETRIES": "3",
+            "OBSERVERS": "console json:file=exchanges.json exchange-log:dir=logs",
+            "LOG_LEVEL": "debug",
+        },
+        **configured(directory, TOML),
+    )
+    yield Pair(daemon, upstream)
+    daemon.stop()
+    upstream.close()
+    assert daemon.defects == []
+    assert upstream.errors == []
+    written = [
+        path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.suffix != ".toml"
+    ]
+    assert any(b"chatcmpl-1" in text for text in written)
+    for key in (*KEYS.values(), UPSTREAM_KEY, "sk-upstream-of-its-own", "sk-unknown-0123456789"):
+        assert [text for text in written if key.encode() in text] == [], key
+
+
+@pytest.fixture
+def calls(world):
+    world.upstream.begin(answer())
+    return world.upstream.calls
+
+
+@pytest.fixture
+def client(world):
+    opened = []
+
+    def connect(key, **options):
+        made = openai.OpenAI(api_key=key, base_url=f"http://127.0.0.1:{world.port}/v1", **options)
+        opened.append(made)
+        return made
+
+    yield connect
+    for made in opened:
+        made.close()
+
+
+def say(client, **options):
+    return client.chat.completions.create(**{"model": "gpt-4o-mini", "messages": MESSAGES, **options})
+
+
+@pytest.mark.parametrize(
+    ("key", "model", "error", "code"),
+    [
+        ("sk-unknown-0123456789", "gpt-4o", openai.AuthenticationError, "invalid_api_key"),
+        (KEYS["plain"] + "x", "gpt-4o", openai.AuthenticationError, "invalid_api_key"),
+        (KEYS["plain"][:-1], "gpt-4o", openai.AuthenticationError, "invalid_api_key"),
+        (KEYS["expired"], "gpt-4o", openai.AuthenticationError, "expired_api_key"),
+        (KEYS["narrow"], "o3", openai.PermissionDeniedError, "model_not_allowed"),
+    ],
+)
+def test_a_refused_key_is_the_error_the_library_knows(client, calls, key, model, error, code):
+    """The library raises its own class with our code, at once, and nothing goes upstream."""
+    with pytest.raises(error) as raised:
+        say(client(key), model=model)
+    assert code == raised.value.code
+    assert raised.value.response.headers["x-request-id"].startswith("proxy-")
+    assert calls == []
+
+
+def test_allowed_models_and_hashed_keys_pass(client, calls):
+    """A key goes upstream as its own upstream key, or the common one; never as itself."""
+    assert say(client(KEYS["narrow"])).choices[0].message.content == "hello"
+    assert say(client(KEYS["hashed"])).id == "chatcmpl-1"
+    assert [call.header(b"authorization") for call in calls] == [
+        b"Bearer " + UPSTREAM_KEY.encode(),
+        b"Bearer sk-upstream-of-its-own",
+    ]
+    for call in calls:
+        assert b"sk-narrow" not in call.head
+        assert b"sk-hashed" not in call.head
+
+
+def test_the_library_waits_as_long_as_it_is_told_and_succeeds(client, calls, world):
+    """Over its requests a minute, a client's own retry comes when the bucket has one again."""
+    impatient, patient = client(KEYS["requests"], max_retries=0), client(KEYS["requests"], max_retries=2)
+    for _ in range(130):
+        try:
+            say(impatient)
+        except openai.RateLimitError as error:
+            refused = error
+            break
+    headers = refused.response.headers
+    assert (refused.code, refused.type) == ("rate_limit_exceeded", "requests")
+    assert headers["x-ratelimit-limit-requests"] == "120"
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert re.fullmatch(r"(1m\ds|[\d.]+s)", headers["x-ratelimit-reset-requests"])
+    assert 0 < int(headers["retry-after-ms"]) <= 500
+    assert headers["retry-after"] == "1"
+    before, started = len(calls), time.monotonic()
+    assert say(patient).id == "chatcmpl-1"
+    assert time.monotonic() - started < 3
+    assert len(calls) == before + 1
+
+
+def test_over_the_tokens_the_library_succeeds_when_they_are_there_again(client, calls, world):
+    """The real usage is charged: a large answer leads into debt, which is waited for."""
+    usage = {"prompt_tokens": 600, "completion_tokens": 620, "total_tokens": 1220}
+    world.upstream.script = answer(document={**COMPLETION, "usage": usage})
+    tenant = client(KEYS["tokens"], max_retries=3)
+    say(tenant)
+    started = time.monotonic()
+    with pytest.raises(openai.RateLimitError) as raised:
+        say(client(KEYS["tokens"], max_retries=0))
+    assert raised.value.type == "tokens"
+    assert raised.value.response.headers["x-ratelimit-remaining-tokens"] == "0"
+    say(tenant)
+    assert 0.8 < time.monotonic() - started < 6
+
+
+def test_a_second_stream_at_once_is_refused_until_the_first_has_ended(client, calls, world):
+    """The library retries by itself and gets through when the slot is free."""
+    held = client(KEYS["concurrent"], max_retries=0)
+    with Stalled(world.upstream) as release:
+        running = say(held, stream=True)
+        with pytest.raises(openai.RateLimitError) as raised:
+            say(held)
+        assert raised.value.code == "rate_limit_exceeded"
+        release()
+        assert "".join(chunk.choices[0].delta.content for chunk in running) == "ab"
+    world.upstream.script = answer()
+    assert say(client(KEYS["concurrent"], max_retries=2)).id == "chatcmpl-1"
+
+
+class Stalled:
+    """An upstream whose stream waits in the middle until it is released."""
+
+    def __init__(self, upstream):
+        self._event = threading.Event()
+        first, second, done = events(delta("a"), delta("b"))
+
+        def script(call):
+            call.read_body()
+            call.start_stream()
+            call.chunk(first)
+            assert self._event.wait(10)
+            call.chunk(second + done)
+            call.end_stream()
+
+        upstream.script = script
+
+    def __enter__(self):
+        return self._event.set
+
+    def __exit__(self, *_):
+        self._event.set()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b'{"model":"gpt-4o-mini"}', b'{"messages":[]}'],
+)
+def test_a_request_that_is_wrong_costs_nothing(world, calls, body):
+    """400s of ours are not counted against a limit."""
+    for _ in range(3):
+        assert exchange(world.port, post(KEYS["concurrent"], body)).status == 400
+    assert exchange(world.port, post(KEYS["concurrent"])).status == 200
+    assert len(calls) == 1
+
+
+def test_a_key_made_by_the_console_script_works(start, tmp_path):
+    """What `openai-proxy key new` prints goes into the file as it is, and the key is let in."""
+    script = Path(sys.executable).with_name("openai-proxy")
+    said = subprocess.run(
+        [script, "key", "new", "alice"], check=True, capture_output=True, text=True, timeout=20
+    ).stdout
+    key = next(line for line in said.splitlines() if line.startswith("sk-"))
+    entry = said[said.index("[[keys]]") :]
+    assert key not in entry
+    pair = start(env={"OPENAI_API_KEY": UPSTREAM_KEY}, **configured(tmp_path, entry))
+    assert exchange(pair.port, post(key)).status == 200
+    refused = exchange(pair.port, post(key[:-1]))
+    assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
+    assert eventually(lambda: "alice" in pair.daemon.log)
+    assert key not in pair.daemon.log
+    assert UPSTREAM_KEY not in pair.daemon.log

@@ -1,0 +1,285 @@
+"""Limits kept by real daemons: exactly, together, over outages and reloads."""
+
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+
+import pytest
+from integration.policy_world import (
+    COMPLETION,
+    answer,
+    configured,
+    delta,
+    events,
+    exchange,
+    failure,
+    get_json,
+    post,
+    sent_together,
+    stream,
+)
+from integration.raw_client import Client, Ended
+from integration.redis_server import RedisServer
+from integration.scripted_upstream import eventually
+
+KEY = "sk-tenant-0123456789"
+BASE = {"OPENAI_API_KEY": "sk-up", "CLIENT_API_KEYS": KEY, "OBSERVERS": "none"}
+STREAM = stream(*events(delta("a"), delta("b")))
+ASK_FOR_STREAM = {"model": "m", "messages": [], "stream": True, "max_tokens": 100}
+
+
+@pytest.fixture
+def redis():
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
+
+
+def statuses(streams):
+    return dict(Counter(status for _, status in streams))
+
+
+def gate(upstream):
+    """Let the upstream's streams stand still after their first event until the gate is set."""
+    release = threading.Event()
+    first, *rest = events(delta("a"), delta("b"))
+
+    def script(call):
+        call.read_body()
+        call.start_stream()
+        call.chunk(first)
+        release.wait(20)
+        call.chunk(b"".join(rest))
+        call.end_stream()
+
+    upstream.script = script
+    return release
+
+
+@pytest.mark.parametrize(
+    ("env", "admitted"),
+    [
+        ({"RATE_LIMIT__REQUESTS_PER_MINUTE": "20"}, 20),
+        # about 120 tokens are reserved for each
+        ({"RATE_LIMIT__TOKENS_PER_MINUTE": "1260"}, 10),
+        ({"RATE_LIMIT__CONCURRENT_REQUESTS": "7"}, 7),
+    ],
+)
+def test_fifty_parallel_streams_get_exactly_one_bucket(start, env, admitted):
+    """However many come at once, a bucket gives what is in it; the rest are told when to come."""
+    pair = start(env={**BASE, **env})
+    release = gate(pair.upstream)
+    with sent_together([pair.port] * 50, post(KEY, ASK_FOR_STREAM)) as streams:
+        release.set()
+        assert statuses(streams) == {200: admitted, 429: 50 - admitted}
+        for client, status in streams:
+            client.read_until(b"0\r\n\r\n" if status == 200 else b'"rate_limit_exceeded"}}')
+    assert len(pair.upstream.calls) == admitted
+
+
+def test_two_daemons_share_one_bucket_in_redis(start, redis):
+    """Fifty streams at two machines get what one bucket holds, and slots freed at one are free at the other."""
+    env = {
+        **BASE,
+        "RATE_LIMIT__URL": redis.url,
+        "RATE_LIMIT__REQUESTS_PER_MINUTE": "30",
+        "RATE_LIMIT__TOKENS_PER_MINUTE": "100000",
+        "RATE_LIMIT__CONCURRENT_REQUESTS": "40",
+    }
+    pairs = [start(env=env), start(env=env)]
+    for pair in pairs:
+        pair.upstream.script = STREAM
+        assert eventually(lambda port=pair.port: get_json(port, "/health")["redis_connected"])
+    with sent_together([pairs[n % 2].port for n in range(50)], post(KEY, ASK_FOR_STREAM)) as streams:
+        assert statuses(streams) == {200: 30, 429: 20}
+        for client, status in streams:
+            client.read_until(b"0\r\n\r\n" if status == 200 else b'"type":"requests"')
+    assert sum(len(pair.upstream.calls) for pair in pairs) == 30
+
+
+def test_redis_dies_freezes_and_returns_and_no_request_notices(start, redis):
+    """While Redis is frozen, killed and started again every request is served, at most 60 ms later."""
+    pair = start(
+        env={
+            **BASE,
+            "RATE_LIMIT__URL": redis.url,
+            "RATE_LIMIT__REQUESTS_PER_MINUTE": "1000000",
+            "RATE_LIMIT__CONCURRENT_REQUESTS": "100",
+        }
+    )
+    pair.upstream.script = answer()
+    assert eventually(lambda: get_json(pair.port, "/health")["redis_connected"])
+    taken, failed, stop = [], [], threading.Event()
+    raw = post(KEY)
+
+    def load():
+        with Client(pair.port) as client:
+            while not stop.is_set():
+                started = time.monotonic()
+                client.send(raw)
+                status = client.response().status
+                taken.append(time.monotonic() - started)
+                if status != 200:
+                    failed.append(status)
+                time.sleep(0.002)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(0.3)
+        calm = sorted(taken)[int(len(taken) * 0.99)]
+        redis.freeze()
+        time.sleep(1.2)
+        redis.thaw()
+        assert eventually(lambda: get_json(pair.port, "/health")["redis_connected"], 5)
+        redis.kill()
+        assert eventually(lambda: not get_json(pair.port, "/health")["redis_connected"], 5)
+        time.sleep(0.2)
+        redis.start()
+        assert eventually(lambda: get_json(pair.port, "/health")["redis_connected"], 5)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+    assert failed == []
+    assert len(taken) > 100
+    # the machine that runs tests has pauses of its own
+    slow = [t for t in taken if t > calm + 0.06]
+    assert len(slow) <= len(taken) // 200
+
+
+def test_a_cut_stream_pays_for_what_it_used_and_frees_its_slot(start):
+    """An upstream that dies in a stream and a client that leaves one give back slot and reservation."""
+    pair = start(
+        env={**BASE, "RATE_LIMIT__TOKENS_PER_MINUTE": "1000", "RATE_LIMIT__CONCURRENT_REQUESTS": "1"}
+    )
+    raw = post(KEY, {**ASK_FOR_STREAM, "max_tokens": 900})
+    first = events(delta("abcdefgh" * 10))[0]
+
+    def dying(call):
+        call.read_body()
+        call.start_stream()
+        call.chunk(first)
+        call.reset()
+
+    pair.upstream.script = dying
+    cut = exchange(pair.port, raw)
+    assert (cut.status, cut.whole) == (200, False)
+
+    def hanging(call):
+        call.read_body()
+        call.start_stream()
+        call.chunk(first)
+        call.seconds_until_gone()
+
+    pair.upstream.script = hanging
+    for leave in (Client.close, Client.reset):
+        client = Client(pair.port)
+        client.send(raw)
+        client.read_until(b"abcdefgh")
+        leave(client)
+        assert eventually(lambda: pair.upstream.alive == 0)
+    pair.upstream.script = answer()
+    assert exchange(pair.port, raw).status == 200
+
+
+def test_a_refusal_charges_nothing(start):
+    """Ten refused requests leave the bucket as it was; a failed upstream gives the tokens back."""
+    pair = start(env={**BASE, "RATE_LIMIT__TOKENS_PER_MINUTE": "600"})
+    pair.upstream.script = failure(b"500 Internal Server Error")
+    large = post(KEY, {"model": "m", "messages": [], "max_tokens": 500})
+    for _ in range(3):
+        assert exchange(pair.port, large).status == 500
+    usage = {"prompt_tokens": 300, "completion_tokens": 200, "total_tokens": 500}
+    pair.upstream.script = answer(document={**COMPLETION, "usage": usage})
+    assert exchange(pair.port, large).status == 200
+    waits = []
+    for _ in range(10):
+        refused = exchange(pair.port, large)
+        assert (refused.status, refused.error["type"]) == (429, "tokens")
+        waits.append(int(refused.header(b"retry-after-ms")))
+    assert waits == sorted(waits, reverse=True)
+    assert refused.header(b"x-ratelimit-limit-tokens") == b"600"
+    assert 90 <= int(refused.header(b"x-ratelimit-remaining-tokens")) <= 110
+    assert refused.header(b"x-ratelimit-reset-tokens").endswith(b"s")
+
+
+def test_a_request_may_wait_and_may_leave_while_it_waits(start):
+    """With max_wait_s a slot is waited for; who leaves meanwhile takes none and asks nobody."""
+    pair = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1", "RATE_LIMIT__MAX_WAIT_S": "5"})
+    release = gate(pair.upstream)
+    with Client(pair.port) as held, Client(pair.port) as waiting:
+        held.send(post(KEY, ASK_FOR_STREAM))
+        held.read_until(b'"a"')
+        leaving = [Client(pair.port) for _ in range(3)]
+        for number, client in enumerate(leaving):
+            client.send(post(KEY, ASK_FOR_STREAM))
+            time.sleep(0.05)
+            client.reset() if number else client.close()
+        waiting.send(post(KEY))
+        with pytest.raises(Ended):
+            waiting.read_until(b"HTTP", 0.3)
+        pair.upstream.script = answer()
+        release.set()
+        assert b"[DONE]" in held.read_until(b"0\r\n\r\n")
+        assert waiting.response().status == 200
+    assert len(pair.upstream.calls) == 2
+
+
+def test_a_reload_keeps_what_was_used_and_lets_streams_run(start, tmp_path):
+    """SIGHUP in the middle of a stream: it ends whole, its slot still counts, the bucket goes on."""
+    limits = "requests_per_minute = {}\nconcurrent_requests = 1\n"
+    options = configured(tmp_path, "[rate_limit]\n" + limits.format(3))
+    pair = start(env=BASE, **options)
+    release = gate(pair.upstream)
+    with Client(pair.port) as held:
+        held.send(post(KEY, ASK_FOR_STREAM))
+        held.read_until(b'"a"')
+        (tmp_path / "proxy.toml").write_text("[rate_limit]\n" + limits.format(4))
+        pair.daemon.signal(signal.SIGHUP)
+        assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
+        assert exchange(pair.port, post(KEY)).status == 429
+        release.set()
+        assert b"[DONE]" in held.read_until(b"0\r\n\r\n")
+    pair.upstream.script = answer()
+    assert [exchange(pair.port, post(KEY)).status for _ in range(4)] == [200, 200, 200, 429]
+
+
+def test_a_websocket_holds_a_slot_until_it_ends(start):
+    """A tunnel counts as one running request of its key, however it ends."""
+    pair = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1"})
+
+    def tunnel(call):
+        call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        call.seconds_until_gone()
+        call.closed = True
+
+    pair.upstream.script = tunnel
+    raw = (
+        f"GET /v1/realtime?model=m HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {KEY}\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ).encode()
+    client = Client(pair.port)
+    client.send(raw)
+    client.read_until(b"\r\n\r\n")
+    assert exchange(pair.port, raw).status == 429
+    client.sock.shutdown(socket.SHUT_RDWR)
+    client.close()
+    pair.upstream.script = answer()
+    assert eventually(lambda: exchange(pair.port, post(KEY)).status == 200)
+
+
+def test_a_daemon_stops_at_once_while_redis_is_away(start, redis):
+    """SIGTERM in the middle of an attempt to connect again ends the process as ever."""
+    pair = start(env={**BASE, "RATE_LIMIT__URL": redis.url, "RATE_LIMIT__REQUESTS_PER_MINUTE": "30"})
+    assert eventually(lambda: get_json(pair.port, "/health")["redis_connected"])
+    redis.kill()
+    assert eventually(lambda: not get_json(pair.port, "/health")["redis_connected"])
+    assert eventually(lambda: "is away" in pair.daemon.log)
+    time.sleep(0.15)
+    pair.daemon.signal(signal.SIGTERM)
+    assert pair.daemon.wait_until_gone(3)
