@@ -90,8 +90,12 @@ class Client:
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(5)
-        sock.connect(path or ("127.0.0.1", port))
-        self.sock = context.wrap_socket(sock, server_hostname="localhost") if context else sock
+        try:
+            sock.connect(path or ("127.0.0.1", port))
+            self.sock = context.wrap_socket(sock, server_hostname="localhost") if context else sock
+        except OSError:
+            sock.close()
+            raise
         self.buffer = b""
         self.end = "open"
 

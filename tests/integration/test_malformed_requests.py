@@ -8,21 +8,27 @@ from integration.raw_client import Client, ask, request
 from integration.scripted_upstream import eventually
 
 FRAMING = (b"content-length", b"transfer-encoding")
+PATIENCE_S = 0.4
 BOUND_S = 4.0
 """The header timeout of the shared daemon is 1 s; a sweep and the slow machine come on top."""
 
 
 def answers_until_the_end(client):
-    """Return the responses that came before the connection ended, or None where it did not end."""
-    client.half_close()
+    """Return the responses that came before the connection ended, or None where it did not end.
+
+    Who is not refused by then is told that nothing more comes.
+    """
     responses = []
-    deadline = time.monotonic() + BOUND_S
-    while True:
-        response = client.response(max(0.05, deadline - time.monotonic()))
+    for patience_s in (PATIENCE_S, BOUND_S):
+        deadline = time.monotonic() + patience_s
+        while (response := client.response(max(0.05, deadline - time.monotonic()))).whole:
+            responses.append(response)
         if response.status is not None:
             responses.append(response)
-        if not response.whole:
-            return responses if client.end != "open" else None
+        if client.end != "open":
+            return responses
+        client.half_close()
+    return None
 
 
 def is_own_error(response):

@@ -1,0 +1,230 @@
+"""The daemon's life as its operator sees it: endpoints, signals, pidfile, logs."""
+
+import contextlib
+import os
+import signal
+import ssl
+import threading
+
+import pytest
+from integration.raw_client import AUTHORIZATION, Client, ask, chat, request
+from integration.scripted_upstream import eventually
+
+
+class Stream:
+    """A script that streams until the test lets it end."""
+
+    def __init__(self):
+        self.finish = threading.Event()
+
+    def __call__(self, call):
+        call.read_body()
+        call.start_stream()
+        call.chunk(b"data: first\n\n")
+        if self.finish.wait(10):
+            with contextlib.suppress(OSError):
+                call.chunk(b"data: last\n\n")
+                call.end_stream()
+
+
+@pytest.fixture
+def streaming(start):
+    """Start a daemon with one stream running: (pair, client, stream)."""
+    opened = []
+
+    def started(**options):
+        pair = start(**options)
+        stream = Stream()
+        pair.upstream.begin(stream)
+        client = Client(pair.port)
+        client.send(chat())
+        client.read_until(b"data: first\n\n")
+        opened.append((client, stream))
+        return pair, client, stream
+
+    yield started
+    for client, stream in opened:
+        stream.finish.set()
+        client.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_idle_daemon_ends_at_once(start, number):
+    """Without requests there is nothing to wait for; idle connections do not count."""
+    pair = start()
+    with Client(pair.port) as client:
+        client.send(request())
+        assert client.response().status == 200
+        pair.daemon.signal(number)
+        assert client.rest() == b""
+        assert client.end == "fin"
+    assert pair.daemon.wait_until_gone(2)
+    assert pair.daemon.process.returncode == 0
+
+
+def test_running_stream_finishes_before_the_end(streaming):
+    """SIGTERM closes the door and lets those inside finish."""
+    pair, client, stream = streaming()
+    pair.daemon.signal(signal.SIGTERM)
+    assert eventually(lambda: not accepts(pair.port))
+    assert pair.daemon.running
+    stream.finish.set()
+    assert client.read_until(b"0\r\n\r\n").endswith(b"data: last\n\n\r\n0\r\n\r\n")
+    assert pair.daemon.wait_until_gone(2)
+    assert pair.daemon.process.returncode == 0
+
+
+def accepts(port):
+    try:
+        Client(port).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_draining_daemon_takes_no_new_request(streaming):
+    """A connection from before gets a 503 that says when to come back, and /health/ready tells balancers."""
+    pair, _, _ = streaming()
+    api, ready = Client(pair.port), Client(pair.port)
+    api.send(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n")
+    ready.send(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n")
+    ask(pair.port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    pair.daemon.signal(signal.SIGTERM)
+    assert eventually(lambda: "draining" in pair.daemon.log)
+    api.send(AUTHORIZATION + b"\r\n")
+    ready.send(b"\r\n")
+    answer = api.response()
+    assert (answer.status, answer.error["code"]) == (503, "shutting_down")
+    assert answer.header(b"retry-after")
+    assert ready.response().status == 503
+    for client in (api, ready):
+        client.rest(2)
+        assert client.end == "fin"
+        client.close()
+
+
+def test_second_signal_aborts(streaming):
+    """Who asks twice means now: the stream is broken off, not ended."""
+    pair, client, _ = streaming()
+    pair.daemon.signal(signal.SIGTERM)
+    assert eventually(lambda: "draining" in pair.daemon.log)
+    pair.daemon.signal(signal.SIGTERM)
+    assert b"0\r\n\r\n" not in client.rest(2)
+    assert client.end == "reset"
+    assert pair.daemon.wait_until_gone(2)
+    assert pair.daemon.process.returncode == 0
+
+
+def test_drain_has_an_end(streaming):
+    """A stream that outlasts the drain is broken off."""
+    pair, client, _ = streaming(env={"DRAIN_TIMEOUT_S": "0.3"})
+    pair.daemon.signal(signal.SIGTERM)
+    client.rest(3)
+    assert client.end == "reset"
+    assert pair.daemon.wait_until_gone(2)
+
+
+def test_sighup_loads_the_configuration_again(start, tmp_path):
+    """New requests follow the changed .env; a broken one is reported and changes nothing."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("OPENAI_API_KEY=sk-one\n")
+    pair = start(directory=tmp_path)
+    ask(pair.port, request())
+    for text, mark in (
+        ("OPENAI_API_KEY=sk-two\n", "configuration reloaded"),
+        ("OPENAI_API_KEY=sk-three\nLIMITS__TARGET_BYTES=many\n", "reload refused"),
+    ):
+        dotenv.write_text(text)
+        pair.daemon.signal(signal.SIGHUP)
+        assert eventually(lambda mark=mark: mark in pair.daemon.log)
+        ask(pair.port, request())
+    keys = [call.header(b"authorization") for call in pair.upstream.calls]
+    assert keys == [b"Bearer sk-one", b"Bearer sk-two", b"Bearer sk-two"]
+    assert "sk-" not in pair.daemon.log
+
+
+def test_running_stream_does_not_notice_a_reload(streaming):
+    """SIGHUP swaps the configuration for new requests only."""
+    pair, client, stream = streaming()
+    pair.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
+    pair.upstream.begin()
+    assert ask(pair.port, request()).status == 200
+    stream.finish.set()
+    assert client.read_until(b"0\r\n\r\n").endswith(b"data: last\n\n\r\n0\r\n\r\n")
+
+
+def test_daemon_mode_with_pidfile_and_logfile(start, tmp_path):
+    """It goes to the background, says who it is, reopens its log when asked, and cleans up."""
+    pair = start(
+        directory=tmp_path,
+        twistd=("--pidfile", "proxy.pid", "--logfile", "proxy.log"),
+        log="proxy.log",
+    )
+    daemon, port = pair.daemon, pair.port
+    assert daemon.pid != daemon.process.pid
+    assert ask(port, request()).status == 200
+    (tmp_path / "proxy.log").rename(tmp_path / "proxy.log.old")
+    daemon.signal(signal.SIGUSR1)
+    assert eventually((tmp_path / "proxy.log").exists)
+    daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in (tmp_path / "proxy.log").read_text())
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait_until_gone()
+    assert eventually(lambda: not (tmp_path / "proxy.pid").exists())
+
+
+def test_several_endpoints_serve_together(start, tmp_path, authority):
+    """TCP, a Unix socket and TLS at once, as twistd's endpoint strings say."""
+    certificate = authority.issue_cert("localhost")
+    pem = tmp_path / "server.pem"
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    path = str(tmp_path / "proxy.sock")
+    pair = start(
+        ports=[
+            f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
+            "tcp:0:interface=127.0.0.1",
+            f"unix:{path}",
+        ]
+    )
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    tls, plain, unix = pair.daemon.listening
+    assert (tls[:8], plain[:7], unix) == ("https://", "http://", f"unix:{path}")
+    clients = [
+        Client(int(tls.rpartition(":")[2]), context=context),
+        Client(int(plain.rpartition(":")[2])),
+        Client(path=path),
+    ]
+    for client in clients:
+        client.send(chat())
+        assert client.response().status == 200
+        client.close()
+    pair.daemon.stop()
+    assert not os.path.exists(path)
+
+
+def test_connections_above_the_limit_are_told(start):
+    """One connection too many gets an answer, not silence; then there is room again."""
+    pair = start(env={"LIMITS__CONNECTIONS": "2"})
+    first, second = Client(pair.port), Client(pair.port)
+    for client in (first, second):
+        client.send(request())
+        assert client.response().status == 200
+    answer = ask(pair.port, request())
+    assert (answer.status, answer.error["code"]) == (503, "overloaded")
+    first.close()
+    assert eventually(lambda: ask(pair.port, request()).status == 200)
+    second.close()
+
+
+def test_requests_above_the_limit_are_told(streaming):
+    """With every slot taken a further request is refused at once and may be tried again."""
+    pair, client, stream = streaming(env={"LIMITS__IN_FLIGHT": "1"})
+    answer = ask(pair.port, request())
+    assert (answer.status, answer.error["code"]) == (503, "overloaded")
+    assert answer.header(b"retry-after")
+    stream.finish.set()
+    client.read_until(b"0\r\n\r\n")
+    pair.upstream.begin()
+    assert ask(pair.port, request()).status == 200

@@ -1,0 +1,222 @@
+"""WebSockets through the daemon, with a client and a server that are not ours."""
+
+import contextlib
+import threading
+import time
+
+import pytest
+from integration.raw_client import KEY, Client
+from integration.scripted_upstream import eventually
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Response
+from websockets.sync.client import connect
+from websockets.sync.server import serve
+
+REALTIME = "/v1/realtime?model=gpt-realtime"
+
+
+class WebSocketServer:
+    """A real WebSocket server that echoes; keeps the handshakes it saw."""
+
+    def __init__(self):
+        self.handshakes = []
+        self.handler = self.echo
+        self.closed = []
+        self.answer = None
+        self._server = serve(
+            self.serve,
+            "127.0.0.1",
+            0,
+            process_request=self.look,
+            select_subprotocol=lambda _, offered: "realtime" if "realtime" in offered else None,
+            compression=None,
+            max_size=None,
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.socket.getsockname()[1]}/v1"
+
+    def look(self, connection, request):
+        self.handshakes.append(request)
+        return self.answer
+
+    def serve(self, connection):
+        with contextlib.suppress(ConnectionClosed):
+            self.handler(connection)
+        self.closed.append((time.monotonic(), connection.protocol.close_code))
+
+    @staticmethod
+    def echo(connection):
+        for message in connection:
+            connection.send(message)
+
+    def close(self):
+        self._server.shutdown()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def server():
+    """Run a WebSocket server of this test's own."""
+    server = WebSocketServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def websocket_daemon(start, server):
+    """Start daemons in front of that server."""
+
+    def started(**env):
+        return start(url=server.url, env=env).daemon
+
+    return started
+
+
+def open_websocket(daemon, *, key=KEY, path=REALTIME, **options):
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return connect(
+        f"ws://127.0.0.1:{daemon.port}{path}",
+        additional_headers=headers,
+        compression=None,
+        max_size=None,
+        proxy=None,
+        **options,
+    )
+
+
+def test_messages_pass_both_ways(websocket_daemon, server):
+    """Text, binary, empty and fragmented messages come back as sent; pings are answered."""
+    with open_websocket(websocket_daemon()) as socket:
+        for message in ("hello", b"\x00\xff", "", "x" * 70_000, b"y" * 300_000):
+            socket.send(message)
+            assert socket.recv(5) == message
+        socket.send(["frag", "ment", "ed"])
+        assert socket.recv(5) == "fragmented"
+        assert socket.ping().wait(5)
+    request = server.handshakes[0]
+    assert request.path == REALTIME
+    assert request.headers["Authorization"] == f"Bearer {KEY}"
+    assert request.headers["Via"] == "1.1 openai-proxy"
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime?model=x", "/realtime?model=x", "/v1/responses"])
+def test_paths_of_websockets(websocket_daemon, server, path):
+    """The tunnel is for every path of the API, with and without /v1."""
+    with open_websocket(websocket_daemon(), path=path) as socket:
+        socket.send("x")
+        assert socket.recv(5) == "x"
+    assert server.handshakes[0].path == "/v1" + path.removeprefix("/v1")
+
+
+def test_close_code_of_the_client_reaches_the_server(websocket_daemon, server):
+    """Why a client left is told to the other side."""
+    with open_websocket(websocket_daemon()) as socket:
+        socket.close(4001, "bye")
+    assert eventually(lambda: server.closed)
+    assert server.closed[0][1] == 4001
+
+
+def test_close_code_of_the_server_reaches_the_client(websocket_daemon, server):
+    """Why a session ended is told to the client."""
+    server.handler = lambda connection: connection.close(4008, "session expired")
+    with open_websocket(websocket_daemon()) as socket, pytest.raises(ConnectionClosed) as closed:
+        socket.recv(5)
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4008, "session expired")
+
+
+def test_key_is_swapped_in_the_header(websocket_daemon, server):
+    """In inject mode the server sees the configured key alone."""
+    with open_websocket(websocket_daemon(OPENAI_API_KEY="sk-upstream")):
+        pass
+    assert server.handshakes[0].headers.get_all("Authorization") == ["Bearer sk-upstream"]
+    assert KEY not in str(server.handshakes[0].headers)
+
+
+def test_key_is_swapped_in_the_subprotocol(websocket_daemon, server):
+    """A browser's key is read from the subprotocol and replaced there."""
+    daemon = websocket_daemon(OPENAI_API_KEY="sk-upstream")
+    with open_websocket(
+        daemon, key=None, subprotocols=["realtime", f"openai-insecure-api-key.{KEY}"]
+    ) as socket:
+        assert socket.subprotocol == "realtime"
+        socket.send("x")
+        assert socket.recv(5) == "x"
+    headers = str(server.handshakes[0].headers)
+    assert "sk-upstream" in headers
+    assert KEY not in headers
+
+
+def test_handshake_without_a_key_is_refused(websocket_daemon, server):
+    """No credentials, no tunnel."""
+    with pytest.raises(InvalidStatus) as refused:
+        open_websocket(websocket_daemon(), key=None)
+    assert refused.value.response.status_code == 401
+    assert server.handshakes == []
+
+
+def test_refusal_of_the_server_is_relayed(websocket_daemon, server):
+    """An answer other than 101 comes as the server gave it, body and all."""
+    server.answer = Response(403, "Forbidden", Headers({"X-Why": "because", "Content-Length": "2"}), b"no")
+    with pytest.raises(InvalidStatus) as refused:
+        open_websocket(websocket_daemon())
+    response = refused.value.response
+    assert (response.status_code, response.reason_phrase, response.body) == (403, "Forbidden", b"no")
+    assert response.headers["X-Why"] == "because"
+
+
+def test_client_that_vanishes_ends_the_tunnel(websocket_daemon, server):
+    """A session that nobody listens to ends at once."""
+    with open_websocket(websocket_daemon()) as socket:
+        socket.send("x")
+        assert socket.recv(5) == "x"
+        socket.socket.shutdown(2)
+        start = time.monotonic()
+        assert eventually(lambda: server.closed)
+    assert server.closed[0][0] - start < 1.0
+
+
+def test_server_that_vanishes_ends_the_tunnel(websocket_daemon, server):
+    """The client learns that its session is over."""
+    server.handler = lambda connection: connection.socket.shutdown(2)
+    with open_websocket(websocket_daemon()) as socket, pytest.raises(ConnectionClosed):
+        socket.recv(5)
+
+
+def test_receiver_that_does_not_read_holds_the_sender_back(websocket_daemon, server):
+    """A tunnel to a slow reader stays small, and loses nothing."""
+    go_on = threading.Event()
+    counts = []
+
+    def slow(connection):
+        go_on.wait(10)
+        counts.append(sum(len(message) for message in connection))
+
+    server.handler = slow
+    daemon = websocket_daemon()
+    block = b"x" * (1 << 20)
+    with open_websocket(daemon) as socket:
+        before = daemon.resident_bytes()
+        sender = threading.Thread(target=lambda: [socket.send(block) for _ in range(64)])
+        sender.start()
+        sender.join(0.7)
+        grown = daemon.resident_bytes() - before
+        go_on.set()
+        sender.join(10)
+    assert grown < 8 << 20
+    assert eventually(lambda: counts)
+    assert counts == [64 << 20]
+
+
+def test_bytes_behind_the_handshake_are_not_lost(websocket_daemon, server):
+    """A client may send its first frame before it has read the 101."""
+    daemon = websocket_daemon()
+    with Client(daemon.port) as client:
+        client.send(
+            b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            b"\x81\x82\x00\x00\x00\x00hi"
+        )
+        assert client.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+        assert client.read_until(b"hi") == b"\x81\x02hi"
