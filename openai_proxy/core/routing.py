@@ -12,7 +12,8 @@ from attrs import field, frozen
 class Upstream:
     """One of several upstreams; what a routing stage sets as `ProxyRequest.route`.
 
-    `key` goes to it in place of what authentication chose; None leaves that.
+    `key` goes to it in place of what authentication chose; None leaves that,
+    an empty one takes it away (another upstream's is not for this one).
     Those with the lowest `priority` number serve, by `weight` (above 0),
     the others where none of them can.
     """

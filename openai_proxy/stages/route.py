@@ -42,6 +42,9 @@ class _Task:
         if upstream.key is None:
             return request.evolve(route=upstream)
         headers = replace_credentials(request.headers, upstream.auth_header, upstream.key)
+        if not upstream.key:
+            empty = (b"authorization", upstream.auth_header.lower())
+            headers = [pair for pair in headers if pair[0].lower() not in empty]
         return request.evolve(route=upstream, headers=headers, credential=upstream.key)
 
 

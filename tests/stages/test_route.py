@@ -102,6 +102,14 @@ def test_each_upstream_gets_its_own_key():
     assert world.exchange.retry_reasons == ["failover"]
 
 
+def test_an_upstream_without_a_key_gets_nobody_elses():
+    """An empty key takes the credentials away: no header of them is left."""
+    world = World([Upstream("local", "http://local/v1", key=b"")])
+    assert world.ask(headers=[(b"X-Other", b"1")]) == (200, "local")
+    assert world.requests[0].headers == [(b"X-Other", b"1")]
+    assert world.requests[0].credential == b""
+
+
 @pytest.mark.parametrize(
     ("first", "options", "kwargs", "expected"),
     [

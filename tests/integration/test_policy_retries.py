@@ -1,0 +1,359 @@
+"""How often an upstream is asked, counted there, for every row of the retry rules."""
+
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from integration.conftest import Pair
+from integration.daemon import Daemon
+from integration.policy_world import (
+    answer,
+    configured,
+    delta,
+    events,
+    exchange,
+    failure,
+    get_json,
+    in_turn,
+    post,
+    sent_together,
+    stream,
+)
+from integration.raw_client import Client
+from integration.scripted_upstream import Upstream, eventually
+
+KEY = "sk-client-0123456789"
+SDK = ("x-stainless-retry-count: 0",)
+IDEMPOTENT = ("Idempotency-Key: one",)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    upstream = Upstream()
+    env = {"RETRY__MAX_RETRIES": "2", "TIMEOUT_S__FIRST_BYTE": "0.4", "OBSERVERS": "none"}
+    daemon = Daemon(tmp_path_factory.mktemp("retries"), upstream.url, env=env)
+    yield Pair(daemon, upstream)
+    daemon.stop()
+    upstream.close()
+    assert daemon.defects == []
+    assert upstream.errors == []
+
+
+@pytest.fixture(autouse=True)
+def _fresh_connections(request):
+    """Fill the budget of retries, then end the connections that the proxy keeps."""
+    if "world" not in request.fixturenames:
+        return
+    world = request.getfixturevalue("world")
+    world.upstream.begin()
+    with Client(world.port) as client:
+        for _ in range(15):
+            client.send(post(KEY))
+            assert client.response().status == 200
+    for sock in world.upstream.sockets:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    assert eventually(lambda: world.upstream.alive == 0)
+    time.sleep(0.02)
+
+
+def asked_at_once(status, **options):
+    """Return a failure whose repetition may come at once."""
+    return failure(status, **{"retry_after_ms": "1", **options})
+
+
+def reset(call):
+    call.read_body()
+    call.reset()
+
+
+def silent(call):
+    call.read_body()
+    call.seconds_until_gone(2)
+    call.closed = True
+
+
+def nonsense(call):
+    call.read_body()
+    call.send(b"SPAM eggs\r\n\r\n")
+    call.finish()
+
+
+def cut(call):
+    call.read_body()
+    call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: application/json\r\n\r\n{")
+    call.finish()
+
+
+TWICE = [asked_at_once(b"%d X" % status) for status in (408, 409, 429, 500, 502, 503, 504)]
+
+
+@pytest.mark.parametrize(
+    ("first", "headers", "posts", "status"),
+    [
+        *((script, (), 2, 200) for script in TWICE),
+        *((script, SDK, 1, None) for script in TWICE),
+        (asked_at_once(b"503 X", x_should_retry="false"), (), 1, 503),
+        (asked_at_once(b"503 X", x_should_retry="true"), (), 2, 200),
+        (asked_at_once(b"429 X", code="insufficient_quota"), (), 1, 429),
+        (asked_at_once(b"429 X", code="rate_limit_exceeded"), (), 2, 200),
+        (failure(b"429 X", retry_after="61"), (), 1, 429),
+        (failure(b"503 X", retry_after_ms="60001"), (), 1, 503),
+        (asked_at_once(b"400 X"), (), 1, 400),
+        (asked_at_once(b"401 X"), (), 1, 401),
+        (asked_at_once(b"404 X"), (), 1, 404),
+        (asked_at_once(b"501 X"), (), 1, 501),
+        (reset, (), 1, 502),
+        (reset, IDEMPOTENT, 2, 200),
+        (silent, (), 1, 504),
+        (silent, IDEMPOTENT, 1, 504),
+        (nonsense, (), 1, 502),
+        (cut, (), 1, 200),
+    ],
+)
+def test_the_first_answer_decides_how_often(world, first, headers, posts, status):
+    """A POST reaches the upstream twice where the rules say so, and never otherwise."""
+    world.upstream.begin(in_turn(first, answer()))
+    got = exchange(world.port, post(KEY, headers=headers))
+    assert len(world.upstream.calls) == posts
+    if status is not None:
+        assert got.status == status
+    bodies = {call.body for call in world.upstream.calls}
+    assert len(bodies) == 1
+
+
+def test_a_kept_connection_that_died_is_no_reason_to_fail(world):
+    """The upstream closes a connection it kept, just as the next request is sent: once more, on a fresh one."""
+
+    def close_second(call):
+        answer()(call)
+        call.sock.recv(1)
+        call.reset()
+
+    world.upstream.begin(in_turn(close_second, answer()))
+    assert exchange(world.port, post(KEY)).status == 200
+    assert exchange(world.port, post(KEY)).status == 200
+    assert len(world.upstream.calls) == 2
+
+
+def test_the_last_answer_comes_as_it_came(world):
+    """After all attempts the client gets the upstream's own error, byte for byte."""
+    numbered = [asked_at_once(b"503 Busy %d" % n, code=str(n), x_request_id=f"req_{n}") for n in (1, 2, 3)]
+    world.upstream.begin(in_turn(*numbered))
+    got = exchange(world.port, post(KEY))
+    assert (got.status, got.reason, got.header(b"x-request-id")) == (503, b"Busy 3", b"req_3")
+    assert json.loads(got.body)["error"]["code"] == "3"
+    assert len(world.upstream.calls) == 3
+
+
+def test_the_wait_is_what_the_upstream_asks_for(world):
+    """`retry-after-ms` is kept: never sooner, and not much later."""
+    times = []
+
+    def script(call):
+        times.append(time.monotonic())
+        first(call) if len(times) == 1 else answer()(call)
+
+    first = failure(b"429 X", retry_after_ms="700")
+    world.upstream.begin(script)
+    assert exchange(world.port, post(KEY)).status == 200
+    assert 0.69 < times[1] - times[0] < 1.5
+
+
+def test_a_client_that_leaves_during_the_wait_is_not_asked_for_again(world):
+    """Nobody waits for the second attempt any more: there is none."""
+    world.upstream.begin(in_turn(failure(b"429 X", retry_after_ms="400"), answer()))
+    client = Client(world.port)
+    client.send(post(KEY))
+    assert eventually(lambda: len(world.upstream.calls) == 1)
+    time.sleep(0.05)
+    client.reset()
+    time.sleep(0.6)
+    assert len(world.upstream.calls) == 1
+
+
+def test_a_stream_is_never_begun_twice(world):
+    """An upstream that dies in the middle of a stream is not asked again; the end is a reset."""
+    first = events(delta("a"))[0]
+
+    def dying(call):
+        call.read_body()
+        call.start_stream()
+        call.chunk(first)
+        call.reset()
+
+    world.upstream.begin(dying)
+    got = exchange(world.port, post(KEY, headers=IDEMPOTENT))
+    assert (got.status, got.whole, got.end) == (200, False, "reset")
+    assert len(world.upstream.calls) == 1
+
+
+def test_an_outage_is_not_answered_with_a_multiple_of_the_load(start):
+    """However many requests fail, ten more than they were reach the upstream."""
+    pair = start(env={"RETRY__MAX_RETRIES": "1", "OBSERVERS": "none"})
+    pair.upstream.script = asked_at_once(b"503 X")
+    with sent_together([pair.port] * 20, post(KEY)) as answers:
+        assert {status for _, status in answers} == {503}
+    assert len(pair.upstream.calls) == 30
+
+
+# ---- several upstreams
+
+TWO = """
+[[upstreams]]
+name = "first"
+base_url = "{0}"
+api_key = "sk-first"
+[[upstreams]]
+name = "second"
+base_url = "{1}"
+api_key = "sk-second"
+priority = {2}
+[[models]]
+match = "house-*"
+upstream = "second"
+upstream_model = "gpt-house"
+[[models]]
+match = "fast"
+upstream_model = "gpt-4o-mini"
+"""
+
+
+@pytest.fixture
+def second():
+    upstream = Upstream()
+    upstream.script = answer()
+    yield upstream
+    upstream.close()
+    assert upstream.errors == []
+
+
+@pytest.fixture
+def two(start, second, tmp_path):
+    """Start a daemon before two upstreams."""
+
+    def started(priority=1, retries="2", env=None):
+        first = Upstream()
+        first._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        first.script = answer()
+        env = {"RETRY__MAX_RETRIES": retries, "OBSERVERS": "none", **(env or {})}
+        return start(
+            upstream=first, env=env, **configured(tmp_path, TWO.format(first.url, second.url, priority))
+        )
+
+    return started
+
+
+def test_models_go_where_they_are_mapped_and_are_listed(two, second):
+    """An alias is served under the upstream's own name and stands in the list of models."""
+    pair = two()
+    assert exchange(pair.port, post(KEY, {"model": "house-1", "messages": []})).status == 200
+    assert json.loads(second.calls[0].body) == {"model": "gpt-house", "messages": []}
+    assert second.calls[0].header(b"authorization") == b"Bearer sk-second"
+    assert exchange(pair.port, post(KEY, {"model": "fast", "messages": []})).status == 200
+    assert json.loads(pair.upstream.calls[0].body)["model"] == "gpt-4o-mini"
+    assert pair.upstream.calls[0].header(b"authorization") == b"Bearer sk-first"
+    pair.upstream.script = answer(document={"object": "list", "data": [{"id": "m", "object": "model"}]})
+    listed = get_json(pair.port, "/v1/models")
+    assert [model["id"] for model in listed["data"]] == ["m", "fast"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "cooled"),
+    [
+        (failure(b"429 X", "slow_down", retry_after="30"), 1),
+        (failure(b"429 X", "rate_limit_exceeded", retry_after_ms="30000"), 1),
+        (failure(b"429 X", "insufficient_quota"), 1),
+        (failure(b"429 X", "rate_limit_exceeded"), 0),
+        (failure(b"404 X", "model_not_found"), 0),
+    ],
+)
+def test_a_limited_key_rests_and_the_other_upstream_serves(two, second, limit, cooled):
+    """A 429 takes its key out for as long as it says, and `/health` shows it."""
+    pair = two()
+    pair.upstream.script = limit
+    exchange(pair.port, post(KEY))
+    asked = len(pair.upstream.calls)
+    pair.upstream.script = answer()
+    assert exchange(pair.port, post(KEY)).status == 200
+    assert len(pair.upstream.calls) == asked + (0 if cooled else 1)
+    health = get_json(pair.port, "/health")
+    assert [(u["name"], u["state"], u["cooled_keys"]) for u in health["upstreams"]] == [
+        ("first", "closed", cooled),
+        ("second", "closed", 0),
+    ]
+
+
+def test_an_upstream_killed_under_load_is_not_noticed_and_found_again(two, second):
+    """One of two upstreams dies and returns: no client sees an error, and within seconds it serves again."""
+    pair = two(priority=0)
+    port, failed, done = pair.upstream.port, [], threading.Event()
+    statuses = []
+
+    def load():
+        while not done.is_set():
+            got = exchange(pair.port, post(KEY))
+            statuses.append(got.status)
+            if got.status != 200:
+                failed.append((got.status, got.body))
+            time.sleep(0.005)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert eventually(lambda: len(pair.upstream.calls) > 20)
+        pair.upstream.close()
+        assert eventually(lambda: get_json(pair.port, "/health")["upstreams"][0]["state"] != "closed")
+        assert second.calls
+        time.sleep(0.3)
+        revive(pair.upstream, port)
+        started = time.monotonic()
+        assert eventually(lambda: get_json(pair.port, "/health")["upstreams"][0]["state"] == "closed", 10)
+        recovered_s = time.monotonic() - started
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(10)
+    assert failed == []
+    assert len(statuses) > 50
+    assert recovered_s < 5
+
+
+def revive(upstream, port):
+    """Listen on the port of a closed upstream again."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(128)
+    upstream._listener = listener
+    threading.Thread(target=upstream._accept, daemon=True).start()
+
+
+def test_all_upstreams_broken_the_client_gets_what_one_of_them_said(two, second):
+    """Although the circuits open between its attempts, the answer is an upstream's, not ours."""
+    pair = two()
+    pair.upstream.script = second.script = asked_at_once(b"500 Broken")
+    got = exchange(pair.port, post(KEY))
+    assert (got.status, got.reason) == (500, b"Broken")
+    assert len(pair.upstream.calls) + len(second.calls) == 6
+    got = exchange(pair.port, post(KEY))
+    assert (got.status, got.error["code"]) == (503, "no_upstream_available")
+    assert int(got.header(b"retry-after")) >= 1
+
+
+def test_with_tenants_each_upstream_gets_its_own_key(two, second):
+    """A tenant's request carries the key of the upstream it goes to; a reload heals a rested key."""
+    pair = two(env={"CLIENT_API_KEYS": KEY, "OPENAI_API_KEY": "sk-default"})
+    pair.upstream.script = failure(b"429 X", "insufficient_quota")
+    assert exchange(pair.port, post(KEY)).status == 200
+    assert second.calls[0].header(b"authorization") == b"Bearer sk-second"
+    pair.upstream.script = stream(*events(delta("a")))
+    pair.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
+    assert b"[DONE]" in exchange(pair.port, post(KEY)).body
+    assert exchange(pair.port, post("sk-other")).status == 401
