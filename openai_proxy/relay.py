@@ -134,10 +134,8 @@ class Relay:
         self._tail = data[-16:]
         for body_filter in self._filters:
             data = body_filter.feed(data)
-        if data:
-            self._pass_on(data)
-
-    def _pass_on(self, data: bytes) -> None:
+        if not data:
+            return
         self._exchange.response_bytes += len(data)
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)

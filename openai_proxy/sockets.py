@@ -8,6 +8,7 @@ the next turn of the reactor. Used by both edges.
 from __future__ import annotations
 
 import fcntl
+import select
 import struct
 import termios
 from collections.abc import Callable
@@ -16,18 +17,26 @@ from typing import Any
 from twisted.internet import tcp
 
 
+def bottom(transport: Any) -> Any:
+    """Return the transport with the socket, below any TLS or wrapper; None where there is none."""
+    raw = transport
+    while getattr(raw, "socket", None) is None:
+        inner = getattr(raw, "transport", None) or getattr(raw, "wrappedTransport", None)
+        if inner is None or inner is raw:
+            return None
+        raw = inner
+    return raw
+
+
 def untaken_bytes(transport: Any) -> int:
     """Return the bytes written to `transport` that the peer has not acknowledged.
 
     Counts Twisted's buffer and the kernel's send queue of the connection at
     the bottom of any TLS or wrapper. 0 where nothing can be known.
     """
-    raw = transport
-    while getattr(raw, "socket", None) is None:
-        inner = getattr(raw, "transport", None) or getattr(raw, "wrappedTransport", None)
-        if inner is None or inner is raw:
-            return 0
-        raw = inner
+    raw = bottom(transport)
+    if raw is None:
+        return 0
     # FileDescriptor has no public word for this: what it joined, less what it sent, plus what waits.
     buffered = len(raw.dataBuffer) - raw.offset + getattr(raw, "_tempDataLen", 0)
     try:
@@ -35,6 +44,20 @@ def untaken_bytes(transport: Any) -> int:
     except (OSError, ValueError):
         queued = 0
     return int(buffered + queued)
+
+
+def is_reset(transport: Any) -> bool:
+    """Whether the peer has reset the connection, asked of the kernel.
+
+    A transport that is paused and has nothing to write is in no epoll set:
+    Twisted would hear of a reset only when it reads on.
+    """
+    raw = bottom(transport)
+    if raw is None:
+        return False
+    poll = select.poll()
+    poll.register(raw.socket.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def prompt_writer(transport: Any) -> Callable[[bytes], None]:

@@ -37,6 +37,8 @@ NOTABLE = HOP_BY_HOP | {
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
+_CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
+
 _NOT_NOMINATED = HOP_BY_HOP | _NEVER_NOMINATED | {b"close", b""}
 
 
@@ -169,6 +171,11 @@ def end_to_end(pairs: HeaderPairs) -> HeaderPairs:
         return pairs
     dropped = HOP_BY_HOP | nominated - _NEVER_NOMINATED if nominated else HOP_BY_HOP
     return [pair for pair in pairs if pair[0].lower() not in dropped]
+
+
+def has_controls(text: bytes) -> bool:
+    """Whether a reason phrase holds what RFC 9112 §4 leaves out of it; llhttp lets NUL and others through."""
+    return text.translate(None, _CONTROLS) != text
 
 
 def get(pairs: HeaderPairs, name: bytes) -> bytes | None:

@@ -93,7 +93,7 @@ class UpstreamAgent:
         uri: bytes,
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
-    ) -> Deferred[UpstreamResponse]:
+    ) -> Deferred[Any]:
         """Send one request; see UpstreamConnection.send for what the Deferred brings.
 
         `uri` is absolute; everything behind its authority is sent as it is.

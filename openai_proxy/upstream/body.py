@@ -47,7 +47,7 @@ def as_body_producer(data: Any) -> IBodyProducer:
 class BodyWriter:
     """The consumer a streamed body writes into: counts or chunks."""
 
-    def __init__(self, transport: Any, length: int) -> None:
+    def __init__(self, transport: Any, length: int | str) -> None:
         self._transport = transport
         self._chunked = length is UNKNOWN_LENGTH
 

@@ -27,7 +27,7 @@ from ..core.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
-from ..core.headers import HOP_BY_HOP
+from ..core.headers import HOP_BY_HOP, has_controls
 from ..core.plain_heads import plain_response
 from ..sockets import prompt_writer
 from ..whole_messages import WholeMessages
@@ -72,6 +72,8 @@ class UpstreamConnection(TwistedProtocol):
 
     `deadline` and `idle_since` are read by the agent's sweeper.
     """
+
+    transport: Any  # TCP or TLS
 
     def __init__(
         self,
@@ -288,6 +290,14 @@ class UpstreamConnection(TwistedProtocol):
             if not self._complete and self._error is None:
                 self._error = UpstreamProtocolError(kind="protocol")
             self._surplus = True
+        response = self._response
+        if response is not None and not self._complete and self._error is None:
+            # One more piece of a stream: all that `_dispatch` would do, a call less.
+            parts = self._parts
+            if parts:
+                self._parts = []
+                response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
+            return
         if not self._head_done and self._head_bytes > HEAD_BYTES:
             self._error = self._error or UpstreamProtocolError(
                 "The upstream's header section is too large.", kind="protocol"
@@ -313,6 +323,7 @@ class UpstreamConnection(TwistedProtocol):
         if (
             len(data) != end + 4 + length
             or len(pairs) > HEADER_COUNT
+            or has_controls(reason)
             or not self._owner.whole_responses.is_one(data)
         ):
             return False
@@ -348,7 +359,7 @@ class UpstreamConnection(TwistedProtocol):
             )
 
     def on_headers_complete(self) -> None:
-        if self._complete:
+        if self._complete or self._error is not None:
             return
         status = self._parser.get_status_code()
         if status < 200:
@@ -456,7 +467,7 @@ class UpstreamConnection(TwistedProtocol):
                     raise UpstreamProtocolError(kind="protocol")
             elif lowered == b"connection" and b"close" in value.lower():
                 closing = True
-        if length is not None and codings:
+        if (length is not None and codings) or has_controls(self._reason):
             raise UpstreamProtocolError(kind="protocol")
         if self._bodiless:
             length = 0

@@ -47,9 +47,9 @@ class Connecting:
         )
         if origin.tls:
             endpoint = wrapClientTLS(tls.for_host(origin.host), endpoint)
-        factory = Factory()
+        factory: Any = Factory()
         factory.noisy = False
-        factory.buildProtocol = lambda _: self._build(make_connection)  # type: ignore[method-assign]
+        factory.buildProtocol = lambda _: self._build(make_connection)
         self._attempt = endpoint.connect(factory)
         self._attempt.addErrback(self._failed)
 

@@ -34,7 +34,7 @@ from ..core.headers import RequestHead, scan_request
 from ..core.paths import API_METHODS
 from ..core.plain_heads import plain_request
 from ..logs import logger
-from ..sockets import prompt_writer, untaken_bytes
+from ..sockets import is_reset, prompt_writer, untaken_bytes
 from .body import ArrivedBody, IncomingBody
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class ProxyChannel(HTTPChannel):
     """
 
     site: ProxySite
+    transport: Any  # what it is depends on the endpoint: TCP, TLS, Unix, a wrapper
     refusal: ProxyError | None = None
     """Set for a connection over the limit: the answer to whatever it asks."""
 
@@ -140,7 +141,7 @@ class ProxyChannel(HTTPChannel):
         self._replaying = False
         self._starting = False
         self._reset_head()
-        self._body_held = self._ahead_full = self._reading_paused = False
+        self._body_held = self._ahead_full = self.reading_paused = False
         self.write_blocked = False
         self._stall_mark = (0.0, 0)
         self._lingered_bytes = 0
@@ -555,6 +556,11 @@ class ProxyChannel(HTTPChannel):
             names if port == default else frozenset()
         )
 
+    def abort_if_reset(self) -> None:
+        """Notice a client that reset the connection while we do not read from it."""
+        if is_reset(self.transport):
+            self.transport.abortConnection()
+
     def close_if_idle(self) -> None:
         """For the drain: close where no request has begun."""
         if self.current is None and not self._head_bytes and self.waiting in _BETWEEN_REQUESTS:
@@ -588,8 +594,8 @@ class ProxyChannel(HTTPChannel):
 
     def _update_reading(self) -> None:
         paused = self._body_held or self._ahead_full
-        if paused is not self._reading_paused and self.waiting is not Waiting.GONE:
-            self._reading_paused = paused
+        if paused is not self.reading_paused and self.waiting is not Waiting.GONE:
+            self.reading_paused = paused
             if paused:
                 self.transport.pauseProducing()
             else:

@@ -6,7 +6,7 @@ it skips what they need and the proxy does not.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
@@ -86,7 +86,7 @@ class DownstreamRequest(Request):
             log.failure("defect while taking a request ({id})", id=self.exchange.id)
             self.refuse(InternalError())
 
-    def run(self, stages: Coroutine[Deferred[Any], Any, ProxyResponse]) -> None:
+    def run(self, stages: Awaitable[ProxyResponse]) -> None:
         """Run the coroutine `stages` and answer with what it returns or raises.
 
         Driven by hand: `Deferred.fromCoroutine` makes two Deferreds, a

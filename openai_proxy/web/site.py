@@ -42,7 +42,8 @@ class Root(Resource):
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         if path == b"":
-            return self.children[b""]
+            page: Resource = self.children[b""]
+            return page
         request.api_path = map_target(request.uri)
         return self.api
 
@@ -95,9 +96,9 @@ class ProxySite(Site):
     def stopFactory(self) -> None:
         """Endpoints closed; connections may still run, so the sweeper goes on until `stop`."""
 
-    def buildProtocol(self, addr: IAddress | None) -> ProxyChannel:  # type: ignore[override]  # no h2 wrapper
+    def buildProtocol(self, addr: IAddress | None) -> Any:  # a ProxyChannel, without twisted.web's h2 wrapper
         channel = ProxyChannel(self.limits, self.pseudonym, self.clock)
-        channel.factory = channel.site = self  # type: ignore[assignment]
+        channel.factory = channel.site = self
         if len(self.channels) >= self.max_connections:
             channel.refusal = Overloaded("The proxy has too many open connections.")
         return channel
@@ -146,6 +147,8 @@ class ProxySite(Site):
         due = [c for c in self.channels if c.deadline <= now or c.stall_check <= now]
         for channel in due:
             channel.sweep(now)
+        for channel in [channel for channel in self.channels if channel.reading_paused]:
+            channel.abort_if_reset()
 
     def drain(self) -> None:
         """Answer what runs, take nothing new, close what is idle."""
