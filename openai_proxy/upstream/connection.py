@@ -29,7 +29,7 @@ from ..core.errors import (
 )
 from ..core.headers import HOP_BY_HOP, has_controls
 from ..core.plain_heads import plain_response
-from ..sockets import prompt_writer
+from ..sockets import prompt_writer, untaken_bytes
 from ..whole_messages import WholeMessages
 from .body import BodyWriter, KnownBody
 from .response import DONE, SwitchedResponse, UpstreamResponse
@@ -100,6 +100,8 @@ class UpstreamConnection(TwistedProtocol):
         self._waiting: Deferred[UpstreamResponse] | None = None
         self._response: UpstreamResponse | None = None
         self._upload: Any = None
+        self._untaken = 0
+        self._taken_at = 0.0
         self._error: UpstreamError | None = None
         self._total_deadline = NEVER
         self._tunnel = False
@@ -228,6 +230,7 @@ class UpstreamConnection(TwistedProtocol):
 
     def _start_upload(self, body: Any) -> None:
         self._upload = body
+        self._untaken, self._taken_at = 0, self._clock()
         self.deadline = self._total_deadline
         writer = BodyWriter(self.transport, body.length)
         self.transport.registerProducer(body, True)
@@ -573,11 +576,22 @@ class UpstreamConnection(TwistedProtocol):
 
     def note_reads(self, now: float) -> None:
         """Called at every sweep of a busy connection: reads are stamped here, not one by one."""
+        if self._upload is not None:
+            self._watch_upload(now)
         if self.read_since_sweep:
             self.read_since_sweep = False
             self.last_read = now
             if self._response is not None and not self._tunnel and self._timeouts.idle is not None:
                 self.deadline = min(now + self._timeouts.idle, self._total_deadline)
+
+    def _watch_upload(self, now: float) -> None:
+        """An upload of which the upstream takes nothing for `idle` seconds is given up."""
+        untaken = untaken_bytes(self.transport)
+        if untaken == 0 or untaken != self._untaken or self._response is not None:
+            self._untaken = untaken
+            self._taken_at = now
+        elif self._timeouts.idle is not None and now - self._taken_at >= self._timeouts.idle:
+            self._late("The upstream stopped taking the request's body.", "timeout_upload")
 
     def _late(self, message: str, kind: str) -> None:
         self._fail(UpstreamTimeout(message, kind=kind))
