@@ -1,0 +1,159 @@
+"""What header lines say: framing, hops, hosts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.core.errors import MalformedRequest
+from openai_proxy.core.headers import end_to_end, get, render, scan_request, without
+
+HOST = (b"Host", b"proxy")
+
+
+def scan(*pairs, http11=True, host=True):
+    return scan_request([HOST, *pairs] if host else list(pairs), http11, b"openai-proxy")
+
+
+def test_end_to_end_lines_keep_order_case_and_repetition():
+    """Only Host goes; everything else is the next hop's business as it is."""
+    pairs = [(b"X-A", b"1"), (b"x-a", b"2"), (b"Cookie", b" c "), (b"Content-Length", b"3")]
+    assert scan(*pairs).forward == pairs
+
+
+@pytest.mark.parametrize(
+    "name", [b"Connection", b"KEEP-ALIVE", b"Proxy-Connection", b"TE", b"Trailer", b"Upgrade"]
+)
+def test_hop_by_hop_lines_are_dropped(name):
+    """RFC 9110 §7.6.1, in any case."""
+    assert scan((name, b"x")).forward == []
+    assert end_to_end([(name, b"x"), (b"Date", b"d")]) == [(b"Date", b"d")]
+
+
+def test_nominated_lines_are_dropped():
+    """Connection names further fields that mean this hop alone."""
+    pairs = [
+        (b"Connection", b"close, X-Mine ,"),
+        (b"x-mine", b"1"),
+        (b"Connection", b"x-too"),
+        (b"X-Too", b"2"),
+    ]
+    assert scan(*pairs, (b"X-Stays", b"3")).forward == [(b"X-Stays", b"3")]
+    assert end_to_end([*pairs, (b"X-Stays", b"3")]) == [(b"X-Stays", b"3")]
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"Authorization", b"api-key", b"Via"])
+def test_framing_and_credentials_can_not_be_nominated_away(name):
+    """A Connection header is no way to smuggle or to lose a key."""
+    assert scan((b"Connection", name), (name, b"1")).forward == [(name, b"1")]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(b"Content-Length", b"5"), (b"Content-Length", b"5")],
+        [(b"Content-Length", b"5, 5")],
+        [(b"Content-Length", b"+5")],
+        [(b"Content-Length", b"")],
+        [(b"Content-Length", b"\xb2")],
+        [(b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")],
+        [(b"Transfer-Encoding", b"chunked"), (b"Transfer-Encoding", b"chunked")],
+        [(b"Transfer-Encoding", b"gzip, chunked")],
+        [(b"Transfer-Encoding", b"identity")],
+        [(b"Host", b"other")],
+    ],
+)
+def test_ambiguous_framing_is_refused(pairs):
+    """Two readings of one message are how requests are smuggled."""
+    with pytest.raises(MalformedRequest):
+        scan(*pairs)
+
+
+@pytest.mark.parametrize("host", [b"a b", b"user@a", b"a/b", b"a:b", b"[::1", b"a?b", b"\xe9", b"a\\b"])
+def test_invalid_host_is_refused(host):
+    """A Host that no URL could have named."""
+    with pytest.raises(MalformedRequest):
+        scan((b"Host", host), host=False)
+
+
+@pytest.mark.parametrize("host", [b"a", b"a.b:80", b"127.0.0.1:8080", b"[::1]:80", b"a_b", b"", b"a:"])
+def test_valid_host_is_taken(host):
+    """Names, addresses, ports, and none at all (RFC 9112 §3.2)."""
+    assert scan((b"Host", host), host=False).host == host
+
+
+def test_only_http10_may_leave_host_out():
+    """RFC 9112 §3.2."""
+    assert scan(host=False, http11=False).host is None
+    with pytest.raises(MalformedRequest):
+        scan(host=False)
+
+
+def test_chunked_is_for_http11():
+    """An HTTP/1.0 client can not have meant it."""
+    assert scan((b"Transfer-Encoding", b" Chunked ")).chunked
+    with pytest.raises(MalformedRequest):
+        scan((b"Transfer-Encoding", b"chunked"), http11=False)
+
+
+@pytest.mark.parametrize(
+    ("http11", "connection", "kept"),
+    [
+        (True, b"", True),
+        (True, b"close", False),
+        (True, b"Close, x", False),
+        (False, b"", False),
+        (False, b"Keep-Alive", True),
+        (False, b"keep-alive, close", False),
+    ],
+)
+def test_persistence(http11, connection, kept):
+    """RFC 9112 §9.3."""
+    assert scan((b"Connection", connection), http11=http11).keep_alive is kept
+
+
+def test_facts_of_a_head():
+    """What the edge asks, in one pass."""
+    head = scan(
+        (b"Content-Length", b"12"),
+        (b"Content-Type", b"Application/JSON ; charset=utf-8"),
+        (b"Content-Encoding", b"br"),
+        (b"Expect", b"100-Continue"),
+        (b"Via", b"1.1 other, 1.1 openai-proxy"),
+        (b"via", b"1.0 openai-proxy (x)"),
+    )
+    assert (head.content_length, head.has_body, head.content_type) == (12, True, b"application/json")
+    assert (head.encoded, head.expects_continue, head.vias) == (True, True, 2)
+    assert not scan((b"Content-Encoding", b"identity")).encoded
+    assert not scan((b"Expect", b"100-continue")).expects_continue
+
+
+def test_upgrade_needs_its_connection_option():
+    """Upgrade alone asks for nothing (RFC 9110 §7.8)."""
+    assert scan((b"Upgrade", b"WebSocket")).upgrade == b""
+    assert scan((b"Upgrade", b"WebSocket"), (b"Connection", b"x, Upgrade")).upgrade == b"websocket"
+
+
+def test_small_functions():
+    """get, without and render do what they say."""
+    pairs = [(b"A", b" 1 "), (b"a", b"2"), (b"B", b"3")]
+    assert get(pairs, b"a") == b"1"
+    assert get(pairs, b"c") is None
+    assert without(pairs, b"a") == [(b"B", b"3")]
+    assert render(pairs[1:]) == b"a: 2\r\nB: 3\r\n"
+
+
+NAMES = st.sampled_from(
+    [b"A", b"Connection", b"Content-Length", b"Host", b"Transfer-Encoding", b"Via", b"TE"]
+)
+
+
+@given(st.lists(st.tuples(NAMES, st.binary(max_size=12)), max_size=6), st.booleans())
+def test_any_lines_are_read_or_refused(pairs, http11):
+    """Never anything but MalformedRequest; what passes has one framing."""
+    try:
+        head = scan_request(pairs, http11, b"openai-proxy")
+    except MalformedRequest:
+        return
+    assert not (head.chunked and head.content_length is not None)
+    assert all(pair in pairs for pair in head.forward)
+    assert not {name.lower() for name, _ in head.forward} & {b"te", b"connection", b"transfer-encoding"}
