@@ -1,0 +1,197 @@
+"""A response on its way to the client: framing, filters, ends."""
+
+import pytest
+from fakes import Answer, Body, exchange, response
+from twisted.python.failure import Failure
+
+from openai_proxy.core.errors import UpstreamTimeout
+from openai_proxy.core.exchange import Outcome
+from openai_proxy.relay import Relay
+
+
+class Client:
+    """What the relay asks of the request that it answers."""
+
+    def __init__(self, http11=True, is_head=False, keep_alive=True):
+        self.http11 = http11
+        self.is_head = is_head
+        self.keep_alive = keep_alive
+        self.exchange = exchange()
+        self.written = b""
+        self.events = []
+
+    def write(self, data):
+        self.written += data
+
+    def set_close_delimited(self):
+        self.keep_alive = False
+
+    def end_exchange(self, outcome):
+        if self.exchange.end(outcome, 1.0):
+            self.events.append((outcome, self.written))
+
+    def response_complete(self):
+        self.events.append("complete")
+
+    def response_broken(self):
+        self.events.append("broken")
+
+    @property
+    def ways_out(self):
+        return [event for event in self.events if isinstance(event, str)]
+
+
+def relay(answer, client=None, **options):
+    client = client or Client()
+    started = Relay(client, answer, client.write, **options)
+    started.start()
+    return client, started
+
+
+def test_counted_body_keeps_its_length():
+    """Head and body go out as they came, the exchange ends, the request is answered."""
+    client, _ = relay(response(Answer(b"hello"), (b"X", b"y")))
+    assert client.written == b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nhello"
+    assert client.exchange.outcome is Outcome.COMPLETE
+    assert client.exchange.response_bytes == 5
+    assert client.ways_out == ["complete"]
+
+
+def test_uncounted_body_is_chunked():
+    """Every read is a chunk at once; the last chunk comes with a clean end only."""
+    body = Body()
+    client, _ = relay(response(body))
+    body.feed(b"ab")
+    assert client.written == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"
+    body.end()
+    assert client.written.endswith(b"2\r\nab\r\n0\r\n\r\n")
+
+
+def test_uncounted_body_for_http10_ends_with_the_connection():
+    """No chunks for who can not read them."""
+    body = Body()
+    client, _ = relay(response(body), Client(http11=False))
+    body.feed(b"ab")
+    body.end()
+    assert client.written == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nab"
+
+
+@pytest.mark.parametrize(
+    ("http11", "keep_alive", "line"),
+    [(True, True, b""), (True, False, b"Connection: close"), (False, True, b"Connection: keep-alive")],
+)
+def test_persistence_is_told(http11, keep_alive, line):
+    """Only where it is not what the version means anyway."""
+    client, _ = relay(response(Answer(b"")), Client(http11=http11, keep_alive=keep_alive))
+    assert (b"Connection" in client.written) is bool(line)
+    assert line in client.written
+
+
+@pytest.mark.parametrize(("status", "is_head"), [(204, False), (304, False), (200, True)])
+def test_bodiless_responses_have_no_framing_added(status, is_head):
+    """Neither a chunk nor a changed length."""
+    body = Body()
+    client, _ = relay(response(body, (b"Content-Length", b"9"), status=status), Client(is_head=is_head))
+    body.end()
+    assert client.written == b"HTTP/1.1 %d OK\r\nContent-Length: 9\r\n\r\n" % status
+
+
+@pytest.mark.parametrize("body", [Body(), Body(10)], ids=["chunked", "counted"])
+def test_truncation_is_no_end(body):
+    """What came goes out; then the transfer is broken off."""
+    client, _ = relay(response(body))
+    body.feed(b"half")
+    body.cut()
+    assert client.written.endswith(b"half") or client.written.endswith(b"half\r\n")
+    assert client.exchange.outcome is Outcome.UPSTREAM_TRUNCATED
+    assert client.ways_out == ["broken"]
+
+
+def test_late_body_is_a_timeout():
+    """The record tells a silent upstream from one that left."""
+    body = Body()
+    client, _ = relay(response(body))
+    body.protocol.connectionLost(Failure(UpstreamTimeout()))
+    assert client.exchange.outcome is Outcome.TIMEOUT
+    assert client.ways_out == ["broken"]
+
+
+def test_record_ends_before_the_client_sees_the_end():
+    """With an observer that must be first, the last bytes wait for the end."""
+    body = Body(4)
+    client, _ = relay(response(body), hold_end=True)
+    body.feed(b"ab")
+    body.feed(b"cd")
+    assert client.written.endswith(b"ab")
+    body.end()
+    assert client.written.endswith(b"abcd")
+    outcome, seen = client.events[0]
+    assert outcome is Outcome.COMPLETE
+    assert not seen.endswith(b"cd")
+
+
+class Upper:
+    """A filter that changes, keeps the last byte back, and adds an end."""
+
+    transparent = False
+
+    def __init__(self, end):
+        self.kept = b""
+        self.end = end
+
+    def feed(self, data):
+        data = self.kept + data.upper()
+        self.kept = data[-1:]
+        return data[:-1]
+
+    def finish(self):
+        return self.kept + self.end
+
+
+def test_filters_run_in_order_and_their_rests_too():
+    """A changed body has no length any more; each rest passes the filters behind."""
+    body = Body(3)
+    answer = response(body).evolve(filters=(Upper(b"x"), Upper(b"y")))
+    client, _ = relay(answer)
+    body.feed(b"abc")
+    body.end()
+    assert b"Content-Length" not in client.written
+    head, _, rest = client.written.partition(b"\r\n\r\n")
+    assert b"chunked" in head
+    assert rest == b"1\r\nA\r\n4\r\nBCXy\r\n0\r\n\r\n"
+
+
+def test_broken_body_has_no_finish():
+    """A filter's rest belongs to a clean end alone."""
+    body = Body()
+    client, _ = relay(response(body).evolve(filters=(Upper(b"END"),)))
+    body.feed(b"abc")
+    body.cut()
+    assert b"END" not in client.written
+    assert b"C" not in client.written.partition(b"\r\n\r\n")[2]
+
+
+def test_client_that_leaves_discards_the_body():
+    """The upstream stops at once; what still comes is nobody's."""
+    body = Body()
+    client, running = relay(response(body))
+    running.client_gone()
+    running.client_gone()
+    assert (body.discards, client.exchange.outcome) == (1, Outcome.CLIENT_GONE)
+    body.feed(b"late")
+    body.end()
+    assert b"late" not in client.written
+    assert client.ways_out == []
+
+
+def test_full_client_pauses_the_upstream():
+    """Back-pressure reaches the body's producer, until it is over."""
+    body = Body()
+    _, running = relay(response(body))
+    running.pauseProducing()
+    assert body.paused
+    running.resumeProducing()
+    assert not body.paused
+    body.end()
+    running.pauseProducing()
+    assert not body.paused
