@@ -137,6 +137,39 @@ class Stored:
         """Nothing has to be freed."""
 
 
-def replay_body(chunks: Sequence[bytes], length: int | None) -> SharedBody:
+class OneChunk:
+    """A stored body in one chunk: delivered at once, so it is never paused and its own transport."""
+
+    __slots__ = ("_chunk", "_over", "length")
+
+    def __init__(self, chunk: bytes, length: int | None) -> None:
+        self.length = length
+        self._chunk = chunk
+        self._over = False
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Deliver the chunk, then the end, unless the reader leaves in between."""
+        protocol.makeConnection(cast(Any, self))
+        protocol.dataReceived(self._chunk)
+        if not self._over:
+            self._over = True
+            protocol.connectionLost(_WHOLE)
+
+    def discard(self) -> None:
+        """Read no further; idempotent."""
+        self._over = True
+
+    stopProducing = discard
+
+    def pauseProducing(self) -> None:
+        """Too late."""
+
+    def resumeProducing(self) -> None:
+        """It never stopped."""
+
+
+def replay_body(chunks: Sequence[bytes], length: int | None) -> SharedBody | OneChunk:
     """Return a body made of `chunks`; `length` as the head announces it, or None."""
+    if len(chunks) == 1:
+        return OneChunk(chunks[0], length)
     return SharedBody(Stored(chunks), length)

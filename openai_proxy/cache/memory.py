@@ -25,6 +25,10 @@ class MemoryStore:
 
     async def get(self, key: bytes) -> CacheEntry | None:
         """Return the entry of `key`; O(1)."""
+        return self.peek(key)
+
+    def peek(self, key: bytes) -> CacheEntry | None:
+        """Return the entry of `key`; O(1)."""
         found = self._entries.get(key)
         if found is None:
             return None

@@ -65,6 +65,9 @@ class RedisStore:
         if self._threads.started:
             self._threads.stop()
 
+    def peek(self, key: bytes) -> None:
+        """Return None: nothing of Redis is known without asking it."""
+
     async def get(self, key: bytes) -> CacheEntry | None:
         """Return the entry of `key`; None where Redis has none, is away, or has something else."""
         try:

@@ -13,6 +13,10 @@ class CacheStore(Protocol):
     entry_bytes: int
     """Bodies above this are not stored; what a shared response may hold in memory."""
 
+    def peek(self, key: bytes) -> CacheEntry | None:
+        """Return what `get` would where that takes no waiting; None says nothing."""
+        ...
+
     async def get(self, key: bytes) -> CacheEntry | None:
         """Return what is stored and not expired, or None. May be cancelled."""
         ...

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from struct import Struct
 
 import orjson
-from attrs import astuple, frozen
+from attrs import Factory, astuple, field, frozen
 
 from .exchange import Usage
 from .headers import HeaderPairs, get, without
@@ -42,10 +42,17 @@ class CacheEntry:
     stored_at: float
     """Seconds since the epoch."""
     usage: Usage | None = None
-
-    @property
-    def body_bytes(self) -> int:
-        return sum(map(len, self.chunks))
+    body_bytes: int = field(
+        init=False, default=Factory(lambda entry: sum(map(len, entry.chunks)), takes_self=True)
+    )
+    announced_bytes: int | None = field(
+        init=False,
+        default=Factory(
+            lambda entry: None if get(entry.headers, b"content-length") is None else entry.body_bytes,
+            takes_self=True,
+        ),
+    )
+    """The length as the head announces it, or None. Both lengths are asked for with every hit: counted once."""
 
     @property
     def size_bytes(self) -> int:

@@ -60,6 +60,28 @@ def varies_on_unkeyed(vary: bytes) -> bool:
     return any(name not in _KEYED and not name.startswith(b"openai-") for name in names)
 
 
+def chosen_headers(headers: HeaderPairs) -> HeaderPairs:
+    """Return the request's lines that are part of its name, in order, as sent."""
+    return [
+        pair for pair in headers if (keyed := _is_keyed.get(pair[0])) or (keyed is None and _learn(pair[0]))
+    ]
+
+
+_is_keyed: dict[bytes, bool] = {}
+"""Whether a field name, as spelt, is keyed. Names repeat, so their hashes are known: this spares lowering them."""
+
+_NAMES_KEPT = 1024
+
+
+def _learn(name: bytes) -> bool:
+    lowered = name.lower()
+    keyed = lowered in _KEYED or lowered.startswith(b"openai-")
+    if len(_is_keyed) >= _NAMES_KEPT:
+        _is_keyed.clear()  # clients make names up
+    _is_keyed[name] = keyed
+    return keyed
+
+
 def cache_key(
     *,
     tenant: str,
@@ -76,11 +98,7 @@ def cache_key(
     `origin` names the upstream (or all of them), `target` is path and query
     byte for byte, `headers` are the client's, `body` is what goes upstream.
     """
-    chosen = [
-        (lowered, pair[1].strip(b" \t"))
-        for pair in headers
-        if (lowered := pair[0].lower()) in _KEYED or lowered.startswith(b"openai-")
-    ]
+    chosen = [(name.lower(), value.strip(b" \t")) for name, value in chosen_headers(headers)]
     chosen.sort(key=_name)
     fields = [
         tenant.encode("utf-8", "surrogatepass"),

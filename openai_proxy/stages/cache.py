@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..cache.bodies import replay_body
+from ..cache.known_requests import KnownRequests, Place
 from ..cache.single_flight import Role, SingleFlight
 from ..cache.store import CacheStore
 from ..core.cache_entry import CacheEntry, make_entry
-from ..core.cache_key import cache_key
+from ..core.cache_key import cache_key, chosen_headers
 from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
 from ..core.errors import ProxyError
 from ..core.exchange import Exchange
-from ..core.headers import HeaderPairs, get, without
+from ..core.headers import HeaderPairs, without
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _MISS = (b"x-cache", b"miss")
 _HIT = (b"x-cache", b"hit")
+_KNOWN_BYTES = 4 * 1024 * 1024
+"""What remembering the names of requests may cost in memory."""
 
 
 class NotCached(ProxyError):
@@ -55,21 +58,20 @@ class Cache:
         self._origin = origin
         self._clock = clock
         self._shared = shared
+        self._known = KnownRequests(_KNOWN_BYTES)
         self._flights = SingleFlight(store.entry_bytes, _judge)
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         """Answer from the cache, by somebody else's call, or by one of our own."""
         exchange = request.exchange
-        ttl_s = 0.0
-        if not request.upgrade and (request.body is None or isinstance(request.body, bytes)):
-            ttl_s = self._rules.ttl_s(request.method, exchange.endpoint, request.document)
-        wishes = parse_cache_control(request.headers) if ttl_s else None
-        if wishes is None or wishes.no_store:
+        place = self._place(request)
+        wishes = parse_cache_control(request.headers) if place is not None else None
+        if place is None or wishes is None or wishes.no_store:
             exchange.cache_result = "bypass"
             return await forward(request)
-        key = self._key(request)
+        key, ttl_s = place
         if not wishes.no_cache:
-            entry = await self._store.get(key)
+            entry = self._store.peek(key) or await self._store.get(key)
             if entry is not None and self._is_welcome(entry, exchange, wishes):
                 return self._hit(entry, exchange)
         exchange.cache_result = "miss"
@@ -77,16 +79,41 @@ class Cache:
             raise NotCached
         return await self._miss(key, request, forward, ttl_s, wishes.no_cache)
 
-    def _key(self, request: ProxyRequest) -> bytes:
-        return cache_key(
-            tenant="" if self._shared else request.exchange.credential_id,
-            origin=self._origin,
-            credential=request.credential,
-            method=request.method,
-            target=request.target,
-            headers=request.headers,
-            body=request.body if isinstance(request.body, bytes) else b"",
-        )
+    def _place(self, request: ProxyRequest) -> Place | None:
+        """Return the key and the time to live of a request that may be answered from the cache, else None.
+
+        Both follow from the request's bytes, so they are worked out once.
+        """
+        body = request.body
+        if body is None:
+            body = b""
+        elif not isinstance(body, bytes):
+            if body.length != 0:
+                return None
+            body = b""  # announced as empty, as some clients do with GET
+        if request.upgrade:
+            return None
+        exchange = request.exchange
+        tenant = "" if self._shared else exchange.credential_id
+        headers = request.headers
+        known = (body, request.target, request.method, tenant, request.credential, *chosen_headers(headers))
+        place = self._known.get(known, len(body))
+        if place is None:
+            ttl_s = self._rules.ttl_s(request.method, exchange.endpoint, request.document)
+            if not ttl_s:
+                return None
+            key = cache_key(
+                tenant=tenant,
+                origin=self._origin,
+                credential=request.credential,
+                method=request.method,
+                target=request.target,
+                headers=headers,
+                body=body,
+            )
+            place = (key, ttl_s)
+            self._known.remember(known, len(body), place)
+        return place
 
     def _now(self, exchange: Exchange) -> float:
         """Seconds since the epoch, by the exchange's own beginning."""
@@ -99,13 +126,13 @@ class Cache:
         exchange.cached = True
         exchange.cache_result = "hit"
         exchange.usage = entry.usage
-        announced = get(entry.headers, b"content-length")
+        exchange.cost_usd = 0.0
         age = (b"age", b"%d" % entry.age_s(self._now(exchange)))
         return ProxyResponse(
             status=200,
             reason=entry.reason,
             headers=[*entry.headers, _HIT, age],
-            body=replay_body(entry.chunks, None if announced is None else entry.body_bytes),
+            body=replay_body(entry.chunks, entry.announced_bytes),
         )
 
     async def _miss(
@@ -126,8 +153,10 @@ class Cache:
             response = await forward(request)
         headers = response.headers
         if landing.role is Role.FOLLOWER:
-            exchange.cached = response.status == 200
             exchange.cache_result = "shared"
+            if response.status == 200:
+                exchange.cached = True
+                exchange.cost_usd = 0.0
             headers = without(headers, b"set-cookie")
         return response.evolve(headers=_as_miss(headers))
 

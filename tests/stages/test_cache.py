@@ -450,6 +450,9 @@ class SlowStore:
         self.gets = []
         self.puts = []
 
+    def peek(self, key):
+        """Nothing is known without asking."""
+
     async def get(self, key):
         self.gets.append(Deferred())
         return await self.gets[-1]

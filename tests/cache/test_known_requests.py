@@ -1,0 +1,32 @@
+"""What is remembered of requests is bounded, and never another request's."""
+
+from openai_proxy.cache.known_requests import KnownRequests
+
+PLACE = (b"key", 60.0)
+
+
+def test_what_was_remembered_is_found():
+    """The same bytes have the same place; others have none."""
+    known = KnownRequests(1 << 20)
+    known.remember((b"body", b"/embeddings"), 4, PLACE)
+    assert known.get((b"body", b"/embeddings"), 4) is PLACE
+    assert known.get((b"body", b"/completions"), 4) is None
+
+
+def test_what_is_not_asked_for_is_forgotten():
+    """New requests push out old ones, but not those that are asked for again and again."""
+    known = KnownRequests(64 * 1024)
+    known.remember((b"often",), 5, PLACE)
+    known.remember((b"once",), 4, PLACE)
+    for number in range(1000):
+        known.remember((number,), 100, PLACE)
+        assert known.get((b"often",), 5) is PLACE
+    assert known.get((b"once",), 4) is None
+    assert sum(known.get((number,), 100) is not None for number in range(1000)) < 64 * 1024 // 500
+
+
+def test_large_bodies_are_not_remembered():
+    """One large body does not push out everything else."""
+    known = KnownRequests(64 * 1024)
+    known.remember((b"large",), 2000, PLACE)
+    assert known.get((b"large",), 2000) is None
