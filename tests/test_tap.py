@@ -90,10 +90,10 @@ def test_mistake_is_one_line_and_exit_1(tmp_path, args, environ, line):
 def test_check_config_prints_and_leaves_nothing(tmp_path):
     """--check-config shows what holds, without secrets, also while a daemon runs here."""
     (tmp_path / "twistd.pid").write_text(str(os.getpid()))
-    done = run(tmp_path, "openai-proxy", "--check-config", OPENAI_API_KEY="CANARY", WORKERS="2")
+    done = run(tmp_path, "openai-proxy", "--check-config", OPENAI_API_KEY="CANARY", LOG_LEVEL="warn")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("mode: inject\n")
-    assert "\nworkers = 2  # from WORKERS\n" in done.stdout
+    assert '\nlog_level = "warn"  # from LOG_LEVEL\n' in done.stdout
     assert "CANARY" not in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["twistd.pid"]
 
