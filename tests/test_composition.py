@@ -1,0 +1,81 @@
+"""From settings to the parts that handle exchanges."""
+
+import pytest
+from fakes import Answer, exchange, response
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+
+from openai_proxy.composition import Surroundings, build_exchanger, compose
+from openai_proxy.core.errors import InvalidKey, MissingCredentials
+from openai_proxy.messages import ProxyRequest
+from openai_proxy.settings import SettingsError, load_settings
+from openai_proxy.stores import Stores
+
+
+def build(tmp_path, **environ):
+    reactor = MemoryReactorClock()
+    around = Surroundings(reactor, reactor.seconds, Stores(reactor, reactor.seconds))
+    return build_exchanger(load_settings({}, environ, tmp_path), around, False)
+
+
+def outcome_of(forward, *headers):
+    """Return the exception that the stages raise, or None where the request went on to the upstream."""
+    request = ProxyRequest(b"GET", b"/models", list(headers), None, exchange())
+    ends = []
+    running = Deferred.fromCoroutine(forward(request))
+    running.addBoth(ends.append)
+    if not ends:
+        running.cancel()
+        return None
+    return type(ends[0].value)
+
+
+def test_stages_are_wrapped_first_outermost():
+    """The list reads as the request goes; the response comes back the other way."""
+    order = []
+
+    def stage(name):
+        async def run(request, forward):
+            order.append(name)
+            answer = await forward(request)
+            order.append(f"{name} back")
+            return answer
+
+        return run
+
+    async def innermost(request):
+        order.append("upstream")
+        return response(Answer(b""))
+
+    Deferred.fromCoroutine(compose([stage("a"), stage("b")], innermost)(None))
+    assert order == ["a", "b", "upstream", "b back", "a back"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "mode", "without_key", "with_key"),
+    [
+        ({}, "pass-through", MissingCredentials, None),
+        ({"OPENAI_API_KEY": "sk-up"}, "inject", None, None),
+        ({"OPENAI_API_KEY": "sk-up", "CLIENT_API_KEYS": "other"}, "tenants", MissingCredentials, InvalidKey),
+        ({"OPENAI_API_KEY": "sk-up", "CLIENT_API_KEYS": "mine"}, "tenants", MissingCredentials, None),
+    ],
+)
+def test_mode_follows_from_the_keys(tmp_path, environ, mode, without_key, with_key):
+    """Who may call is decided by what is configured, before anything else happens."""
+    exchanger = build(tmp_path, **environ)
+    assert exchanger.mode == mode
+    assert outcome_of(exchanger.forward) is without_key
+    assert outcome_of(exchanger.forward, (b"Authorization", b"Bearer mine")) is with_key
+
+
+def test_limits_reach_the_downstream_edge(tmp_path):
+    """What the settings say is what channels are made with."""
+    limits = build(tmp_path, LIMITS__TARGET_BYTES="99", LIMITS__HEADER_TIMEOUT_S="7").limits
+    assert (limits.target_bytes, limits.header_timeout_s) == (99, 7.0)
+
+
+@pytest.mark.parametrize("params", ["model", "model=a,temperature=hot"])
+def test_parameters_that_can_not_work_stop_the_start(tmp_path, params):
+    """The error names the setting."""
+    with pytest.raises(SettingsError, match="LLM_PARAMS"):
+        build(tmp_path, LLM_PARAMS=params)

@@ -1,0 +1,336 @@
+"""A client's connection: framing, order, clocks and back-pressure, without a socket."""
+
+import json
+
+import pytest
+from fakes import Body, Downstream, response
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+
+from openai_proxy.core.errors import UpstreamUnreachable
+
+GET = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /v1/files HTTP/1.1\r\nHost: a\r\n"
+CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+
+class Waiting:
+    """A `forward` answered by hand: each request is (request, Deferred)."""
+
+    def __init__(self):
+        self.running = []
+        self.cancelled = []
+
+    def __call__(self, request):
+        return self._wait(request)
+
+    async def _wait(self, request):
+        head = Deferred(lambda _: self.cancelled.append(request))
+        self.running.append((request, head))
+        return await head
+
+    cancelled: list = []  # replaced for each test below
+
+    def answer(self, number=-1, body=None, **options):
+        body = body or Body()
+        self.running[number][1].callback(response(body, **options))
+        return body
+
+
+@pytest.fixture
+def waiting():
+    """Let every request wait for the test's answer."""
+    return Waiting()
+
+
+def error_of(answer):
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), json.loads(body)["error"]["code"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+def test_request_is_the_same_in_any_pieces(size):
+    """Whole or byte by byte: one request, one answer."""
+    raw = POST + b"Content-Length: 5\r\nX: y\r\n\r\nhello"
+    downstream = Downstream()
+    answer = downstream.connect().send(*(raw[i : i + size] for i in range(0, len(raw), size)))
+    assert answer == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    assert downstream.forward.bodies == [b"hello"]
+    assert downstream.forward.requests[0].headers == [(b"Content-Length", b"5"), (b"X", b"y")]
+    assert downstream.outcomes == ["complete"]
+
+
+def test_pipeline_is_answered_in_order_and_one_at_a_time(waiting):
+    """The second question goes up once the first is answered."""
+    connection = Downstream(waiting).connect()
+    connection.send(GET + b"\r\n" + GET.replace(b"models", b"files") + b"\r\n")
+    assert len(waiting.running) == 1
+    body = waiting.answer()
+    body.feed(b"one")
+    body.end()
+    assert [request.target for request, _ in waiting.running] == [b"/models", b"/files"]
+    assert b"one" in connection.transport.take()
+
+
+def test_much_of_a_pipeline_pauses_reading(waiting):
+    """What waits behind a running request is bounded."""
+    connection = Downstream(waiting).connect()
+    connection.send(GET + b"\r\n")
+    for _ in range(20):
+        connection.send(GET + b"X: " + b"y" * 1000 + b"\r\n\r\n")
+    assert connection.transport.producerState == "paused"
+
+
+def test_client_that_leaves_cancels_what_runs(waiting):
+    """The stages hear of it at their await."""
+    downstream = Downstream(waiting)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n")
+    connection.lose(ConnectionLost())
+    assert len(waiting.cancelled) == 1
+    assert downstream.outcomes == ["client_gone"]
+
+
+def test_client_that_leaves_a_stream_discards_it(waiting):
+    """A body on its way is given back."""
+    downstream = Downstream(waiting)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n")
+    body = waiting.answer()
+    body.feed(b"x")
+    connection.lose()
+    assert body.discards == 1
+    assert downstream.outcomes == ["client_gone"]
+
+
+def test_broken_body_resets_the_connection(waiting):
+    """No last chunk, no orderly close."""
+    connection = Downstream(waiting).connect()
+    connection.send(GET + b"\r\n")
+    body = waiting.answer()
+    body.feed(b"x")
+    body.cut()
+    assert connection.transport.take().endswith(b"1\r\nx\r\n")
+    assert connection.ended == "aborted"
+
+
+def test_full_client_pauses_the_body(waiting):
+    """The transport's producer is the channel, and behind it the upstream."""
+    connection = Downstream(waiting).connect()
+    connection.send(GET + b"\r\n")
+    body = waiting.answer()
+    connection.transport.producer.pauseProducing()
+    assert body.paused
+    connection.transport.producer.resumeProducing()
+    assert not body.paused
+
+
+def test_error_of_a_stage_is_rendered(waiting):
+    """The web edge alone turns errors into answers."""
+    connection = Downstream(waiting).connect()
+    connection.send(GET + b"\r\n")
+    waiting.running[0][1].errback(Failure(UpstreamUnreachable()))
+    assert error_of(connection.transport.take()) == (502, "upstream_unreachable")
+    assert connection.ended is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "limits", "expected"),
+    [
+        (b"GET /v1/m?" + b"a" * 99, {"target_bytes": 50}, (414, "uri_too_long")),
+        (GET + b"X: " + b"y" * 600 + b"\r\n\r\n", {"header_bytes": 500}, (431, "headers_too_large")),
+        (GET + b"X: y\r\n" * 9 + b"\r\n", {"header_count": 5}, (431, "headers_too_large")),
+        (POST + b"Content-Length: 6\r\n\r\nabcdef", {"body_bytes": 5}, (413, "request_too_large")),
+        (
+            POST + b"Transfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n",
+            {"body_bytes": 5},
+            (413, "request_too_large"),
+        ),
+    ],
+)
+def test_sizes_are_limited(raw, limits, expected):
+    """Each limit has its own answer."""
+
+    async def reads(request):
+        body = request.body
+        return await body.read(1 << 20)
+
+    connection = Downstream(reads, **limits).connect()
+    answer = connection.send(raw)
+    assert error_of(answer) == expected
+    assert b"Connection: close\r\n" in answer
+
+
+def test_slow_head_is_timed_out():
+    """The clock runs from the first byte to the end of the head, whatever trickles in."""
+    downstream = Downstream(header_timeout_s=3)
+    connection = downstream.connect()
+    answer = b""
+    for byte in b"GET /v1":
+        answer += connection.send(bytes([byte]))
+        downstream.advance(0.5)
+    assert error_of(answer + connection.transport.take()) == (408, "request_timeout")
+    assert connection.ended or connection.transport.half_closed
+
+
+def test_silent_connection_is_closed_without_a_word():
+    """Nobody asked anything, so nobody is answered."""
+    downstream = Downstream(header_timeout_s=3)
+    connection = downstream.connect()
+    downstream.advance(4)
+    assert (connection.transport.take(), connection.ended) == (b"", "closed")
+
+
+def test_idle_connection_is_closed():
+    """Between two requests another clock runs."""
+    downstream = Downstream(header_timeout_s=1, keep_alive_s=5)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n")
+    downstream.advance(4)
+    assert connection.ended is None
+    downstream.advance(2)
+    assert connection.ended == "closed"
+
+
+def test_running_request_has_no_clock_towards_the_client(waiting):
+    """A model may think for an hour."""
+    downstream = Downstream(waiting, header_timeout_s=1, keep_alive_s=1)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n")
+    downstream.advance(60)
+    assert connection.ended is None
+
+
+def test_crawling_body_is_timed_out():
+    """An upload below the least rate is ended after its grace."""
+    downstream = Downstream(body_min_bytes_per_s=100)
+    connection = downstream.connect()
+    connection.send(POST + b"Content-Length: 1000\r\n\r\n")
+    answer = b""
+    for _ in range(8):
+        answer += connection.send(b"x")
+        downstream.advance(1)
+    assert error_of(answer) == (408, "request_timeout")
+
+
+def test_time_in_which_we_hold_the_body_back_does_not_count(waiting):
+    """A client is not blamed for our own back-pressure."""
+    downstream = Downstream(waiting, body_min_bytes_per_s=100)
+    connection = downstream.connect()
+    connection.send(POST + b"Content-Length: 1000000\r\n\r\n", b"x" * 100_000)
+    assert connection.transport.producerState == "paused"
+    downstream.advance(60)
+    assert (connection.transport.take(), connection.ended) == (b"", None)
+
+
+def test_client_that_does_not_read_is_cut(waiting):
+    """Without progress for write_stall_s the connection and the upstream's go."""
+    downstream = Downstream(waiting, write_stall_s=5)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n")
+    waiting.answer().feed(b"x")
+    connection.transport.producer.pauseProducing()
+    downstream.advance(8)
+    assert connection.ended == "aborted"
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (GET, True),
+        (GET + b"Connection: close\r\n", False),
+        (GET.replace(b"1.1", b"1.0"), False),
+        (GET.replace(b"1.1", b"1.0") + b"Connection: keep-alive\r\n", True),
+    ],
+)
+def test_connection_is_kept_as_asked(raw, kept):
+    """RFC 9112 §9.3, and the answer says so."""
+    connection = Downstream().connect()
+    answer = connection.send(raw + b"\r\n")
+    assert b"Connection: close" not in answer if kept else b"Connection: close" in answer
+    assert connection.ended == (None if kept else "closed")
+
+
+def test_draining_site_closes_idle_connections_and_answers_begun_ones():
+    """No connection is kept behind an answer any more."""
+    downstream = Downstream()
+    idle, begun = downstream.connect(), downstream.connect()
+    begun.send(b"GET /health HTTP/1.1\r\n")
+    downstream.site.drain()
+    assert (idle.ended, begun.ended) == ("closed", None)
+    assert b"Connection: close" in begun.send(b"Host: a\r\n\r\n")
+    assert begun.ended == "closed"
+
+
+def test_connection_over_the_limit_is_answered_and_closed():
+    """Overload has an answer of its own."""
+    downstream = Downstream(connections=1)
+    downstream.connect()
+    second = downstream.connect()
+    assert error_of(second.send(GET + b"\r\n")) == (503, "overloaded")
+    assert second.ended == "closed"
+
+
+def test_pages_are_rendered_by_ordinary_resources():
+    """The service's own pages and the API share a port."""
+    connection = Downstream().connect()
+    answer = connection.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b'{"status":"healthy"}\n')
+    assert error_of(connection.send(b"POST /health HTTP/1.1\r\nHost: a\r\n\r\n")) == (
+        405,
+        "method_not_allowed",
+    )
+    assert error_of(connection.send(b"GET /health/x HTTP/1.1\r\nHost: a\r\n\r\n")) == (404, "unknown_url")
+    assert connection.ended is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"GET /nope HTTP/1.1\r\nHost: a\r\n\r\n", (404, "unknown_url")),
+        (b"GET /v1/embeddings HTTP/1.1\r\nHost: a\r\n\r\n", (405, "method_not_allowed")),
+        (b"GET http://evil.test/v1/models HTTP/1.1\r\nHost: a\r\n\r\n", (421, "misdirected_request")),
+        (GET + b"Via: " + b"1.1 openai-proxy, " * 5 + b"1.1 x\r\n\r\n", (508, "proxy_loop")),
+    ],
+)
+def test_refusals_by_the_head_alone(raw, expected):
+    """What needs no body is decided before one is read."""
+    downstream = Downstream()
+    assert error_of(downstream.connect().send(raw)) == expected
+    assert downstream.forward.requests == []
+
+
+def test_chain_of_proxies_passes():
+    """Four times our own name is a chain, not a loop."""
+    answer = Downstream().connect().send(GET + b"Via: " + b"1.1 openai-proxy, " * 4 + b"1.1 x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_requests_in_flight_are_limited_and_counted_down(waiting):
+    """A slot is free again when its exchange ends, however it ends."""
+    downstream = Downstream(waiting, in_flight=1)
+    first, second = downstream.connect(), downstream.connect()
+    first.send(GET + b"\r\n")
+    assert error_of(second.send(GET + b"\r\n")) == (503, "overloaded")
+    first.lose()
+    second.send(GET + b"\r\n")
+    assert len(waiting.running) == 2
+
+
+def test_defect_of_a_stage_is_an_internal_error(waiting):
+    """The client learns nothing but that it is ours; the log has the traceback."""
+    logged = []
+    globalLogPublisher.addObserver(logged.append)
+    try:
+        connection = Downstream(waiting).connect()
+        connection.send(GET + b"\r\n")
+        waiting.running[0][1].errback(Failure(ZeroDivisionError("secret")))
+        answer = connection.transport.take()
+    finally:
+        globalLogPublisher.removeObserver(logged.append)
+    assert error_of(answer) == (500, "internal_error")
+    assert b"secret" not in answer
+    assert [event["log_failure"].type for event in logged if "log_failure" in event] == [ZeroDivisionError]
