@@ -142,7 +142,7 @@ def test_error_of_a_stage_is_rendered(waiting):
         (b"GET /v1/m?" + b"a" * 99, {"target_bytes": 50}, (414, "uri_too_long")),
         (GET + b"X: " + b"y" * 600 + b"\r\n\r\n", {"header_bytes": 500}, (431, "headers_too_large")),
         (GET + b"X: y\r\n" * 9 + b"\r\n", {"header_count": 5}, (431, "headers_too_large")),
-        (POST + b"Content-Length: 6\r\n\r\nabcdef", {"body_bytes": 5}, (413, "request_too_large")),
+        (POST + b"Content-Length: 7\r\n\r\nabcdef", {"body_bytes": 5}, (413, "request_too_large")),
         (
             POST + b"Transfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n",
             {"body_bytes": 5},

@@ -1,0 +1,434 @@
+"""The upstream agent in memory: what goes on the wire, what is made of the answers, what is kept."""
+
+import pytest
+from fakes import Transport
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from zope.interface import implementer
+
+from openai_proxy.core.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from openai_proxy.upstream.agent import UpstreamAgent
+from openai_proxy.upstream.client import UpstreamClient
+from openai_proxy.upstream.connection import UpstreamTimeouts
+from openai_proxy.upstream.tls import ClientTLS
+from openai_proxy.wire_headers import WireHeaders
+
+BASE = b"http://127.0.0.1:9000/v1"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Reader(Protocol):
+    """Takes a body."""
+
+    def __init__(self):
+        self.data = b""
+        self.end = None
+
+    def dataReceived(self, data):
+        self.data += data
+
+    def connectionLost(self, reason):
+        self.end = reason.type
+
+
+class Server:
+    """The other end of one connection, by hand."""
+
+    def __init__(self, factory):
+        self.protocol = factory.buildProtocol(None)
+        self.transport = Transport()
+        self.protocol.makeConnection(self.transport)
+
+    def take(self):
+        return self.transport.take()
+
+    def say(self, *pieces):
+        for piece in pieces:
+            self.protocol.dataReceived(piece)
+
+    def lose(self, error=ConnectionDone):
+        self.protocol.connectionLost(Failure(error()))
+
+
+class World:
+    """An agent, its clock and its reactor's connections."""
+
+    def __init__(self, **timeouts):
+        self.reactor = MemoryReactorClock()
+        self.agent = UpstreamAgent(
+            self.reactor, UpstreamTimeouts(**timeouts), ClientTLS(), self.reactor.seconds
+        )
+        self.client = UpstreamClient(self.agent)
+        self.agent.start()
+        self.servers = []
+
+    def send(self, method=b"GET", target=b"/models", pairs=(), credential=b"key", data=None):
+        """Start a request; returns a list that will hold its response or its error."""
+        results = []
+        self.last = self.client.request(
+            method, BASE + target, headers=WireHeaders(list(pairs), credential), data=data
+        )
+        self.last.addCallbacks(results.append, lambda failure: results.append(failure.value))
+        return results
+
+    def accept(self):
+        """Accept the connection asked for last."""
+        server = Server(self.reactor.tcpClients[-1][2])
+        self.servers.append(server)
+        return server
+
+    @property
+    def connects(self):
+        return len(self.reactor.tcpClients)
+
+    def advance(self, seconds):
+        self.reactor.pump([0.25] * int(seconds * 4))
+
+
+def read(response):
+    reader = Reader()
+    response.deliverBody(reader)
+    return reader
+
+
+def test_request_is_written_as_given():
+    """Host comes first; nothing else is added, changed or encoded."""
+    world = World()
+    world.send(b"POST", b"/x%2Fy?a=b c", [(b"x-One", b"1"), (b"Content-Length", b"2")], data=b"{}")
+    assert world.reactor.tcpClients[0][:2] == ("127.0.0.1", 9000)
+    assert world.accept().take() == (
+        b"POST /v1/x%2Fy?a=b c HTTP/1.1\r\nHost: 127.0.0.1:9000\r\nx-One: 1\r\nContent-Length: 2\r\n\r\n{}"
+    )
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (b"HTTP/1.1 200 Fine\r\nX-a: 1\r\nx-A: 2\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
+        (
+            b"HTTP/1.1 200 Fine\r\nX-a: 1\r\nx-A: 2\r\nTransfer-Encoding: chunked\r\n\r\n2;x\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+            b"hello",
+        ),
+        (
+            b"HTTP/1.1 103 Early\r\nL: x\r\n\r\nHTTP/1.1 200 Fine\r\nX-a: 1\r\nx-A: 2\r\nContent-Length: 0\r\n\r\n",
+            b"",
+        ),
+    ],
+)
+def test_response_is_the_same_in_any_pieces(raw, body, size):
+    """Whole or byte by byte: status, lines in order and case, body."""
+    world = World()
+    results = world.send()
+    world.accept().say(*(raw[i : i + size] for i in range(0, len(raw), size)))
+    (response,) = results
+    assert (response.code, response.phrase) == (200, b"Fine")
+    assert response.pairs[:2] == [(b"X-a", b"1"), (b"x-A", b"2")]
+    reader = read(response)
+    assert (reader.data, reader.end) == (body, ResponseDone)
+
+
+def test_connection_is_used_again_by_the_same_credential_alone():
+    """Two keys never share a connection."""
+    world = World()
+    first = world.send()
+    server = world.accept()
+    server.say(OK)
+    read(first[0])
+    assert world.agent.open_connections == 1
+    server.take()
+    world.send()
+    assert world.connects == 1
+    assert server.take().startswith(b"GET /v1/models")
+    server.say(OK)
+    world.send(credential=b"another")
+    assert world.connects == 2
+
+
+def test_last_idle_connection_is_taken_first():
+    """The one that was used last is the one least likely to be closed."""
+    world = World()
+    answers = []
+    for _ in range(2):
+        answers.append(world.send())
+        world.accept()
+    for server, results in zip(world.servers, answers, strict=True):
+        server.say(OK)
+        read(results[0])
+        server.take()
+    world.send()
+    assert (world.servers[0].take(), world.servers[1].take()[:3]) == (b"", b"GET")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        OK + b"x",
+        OK + OK,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 204 No Content\r\n\r\nxx",
+    ],
+    ids=["surplus", "second response", "close", "1.0", "body of a 204"],
+)
+def test_odd_connection_is_not_used_again(raw):
+    """Anything unusual ends with the request that saw it."""
+    world = World()
+    results = world.send()
+    world.accept().say(raw)
+    assert results[0].code in (200, 204)
+    read(results[0])
+    world.send()
+    assert world.connects == 2
+
+
+def test_bytes_nobody_asked_for_end_the_connection():
+    """An idle connection that speaks is cut."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(OK)
+    read(results[0])
+    server.say(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    assert server.transport.ended == "aborted"
+
+
+def test_idle_connections_do_not_stay_for_ever():
+    """They are closed before the usual server closes them."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(OK)
+    read(results[0])
+    world.advance(60)
+    assert server.transport.ended == "aborted"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"SSH-2.0-x\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nbad\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 300_000,
+    ],
+)
+def test_nonsense_is_a_protocol_error(raw):
+    """And the connection is cut."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(raw)
+    assert [type(result) for result in results] == [UpstreamProtocolError] or server.transport.ended
+    server.lose(ConnectionLost)
+    assert [type(result) for result in results] == [UpstreamProtocolError]
+    assert server.transport.ended == "aborted"
+
+
+def test_refused_connection_was_not_sent():
+    """Nothing went out, so it may be tried again elsewhere."""
+    world = World()
+    results = world.send()
+    world.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+    world.advance(1)
+    assert (type(results[0]), results[0].sent) == (UpstreamUnreachable, "no")
+
+
+@pytest.mark.parametrize(("requests", "sent"), [(1, "yes"), (2, "stale")])
+def test_lost_connection_says_how_far_the_request_got(requests, sent):
+    """A reused connection that dies at once was stale; a fresh one may have been acted on."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    if requests == 2:
+        server.say(OK)
+        read(results[0])
+        results = world.send()
+    server.lose(ConnectionLost)
+    assert (type(results[0]), results[0].sent) == (UpstreamUnreachable, sent)
+
+
+@pytest.mark.parametrize(
+    ("raw", "error", "whole"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", ConnectionDone, False),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", ConnectionDone, False),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", ConnectionDone, True),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", ConnectionLost, False),
+    ],
+)
+def test_end_of_a_body_is_judged_by_its_framing(raw, error, whole):
+    """Only a close-delimited body is whole at an orderly end, and at no other."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(raw)
+    reader = read(results[0])
+    server.lose(error)
+    assert (reader.data, reader.end is ResponseDone) == (b"abc", whole)
+
+
+def test_cancelled_request_aborts():
+    """Before the connection, and before the answer."""
+    world = World()
+    connecting = world.send()
+    world.last.cancel()
+    assert isinstance(connecting[0], CancelledError)
+    waiting = world.send()
+    server = world.accept()
+    world.last.cancel()
+    assert server.transport.ended == "aborted"
+    server.lose(ConnectionLost)
+    assert isinstance(waiting[0], CancelledError)
+
+
+def test_discarded_body_aborts():
+    """Nobody reads on only to throw away."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    results[0].discard()
+    assert server.transport.ended == "aborted"
+
+
+def test_undelivered_body_is_not_read_on():
+    """Until somebody takes it, the kernel keeps it; pauses reach the socket."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    assert server.transport.producerState == "paused"
+    read(results[0])
+    assert server.transport.producerState == "producing"
+    results[0].pauseProducing()
+    assert server.transport.producerState == "paused"
+    results[0].resumeProducing()
+    assert server.transport.producerState == "producing"
+
+
+@pytest.mark.parametrize("timeouts", [{"first_byte": 3.0}, {"total": 3.0}])
+def test_late_answer_is_a_timeout(timeouts):
+    """The deadline cuts the connection."""
+    world = World(**timeouts)
+    results = world.send()
+    server = world.accept()
+    world.advance(2)
+    assert results == []
+    world.advance(2)
+    server.lose(ConnectionLost)
+    assert [type(result) for result in results] == [UpstreamTimeout]
+    assert server.transport.ended == "aborted"
+
+
+def test_late_connection_is_a_timeout_that_was_not_sent():
+    """Connecting has a deadline of its own."""
+    world = World(connect=2.0)
+    results = world.send()
+    world.advance(3)
+    assert (type(results[0]), results[0].sent) == (UpstreamTimeout, "no")
+
+
+def test_silent_body_is_a_timeout():
+    """Idle counts between two reads."""
+    world = World(idle=3.0)
+    results = world.send()
+    server = world.accept()
+    server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    reader = read(results[0])
+    world.advance(2)
+    server.say(b"d")
+    world.advance(2)
+    assert server.transport.ended is None
+    world.advance(3)
+    server.lose(ConnectionLost)
+    assert reader.end is UpstreamTimeout
+
+
+@implementer(IBodyProducer)
+class Upload:
+    """A body producer driven by hand."""
+
+    def __init__(self, length):
+        self.length = length
+        self.stopped = False
+
+    def startProducing(self, consumer):
+        self.consumer = consumer
+        self.done = Deferred()
+        return self.done
+
+    def pauseProducing(self):
+        """Nothing to pause."""
+
+    def resumeProducing(self):
+        """Nothing to resume."""
+
+    def stopProducing(self):
+        self.stopped = True
+
+
+@pytest.fixture
+def uploading():
+    """Start a chunked upload: (world, server, upload, results)."""
+    world, upload = World(), Upload(UNKNOWN_LENGTH)
+    results = world.send(b"POST", pairs=[(b"Transfer-Encoding", b"chunked")], data=upload)
+    server = world.accept()
+    server.take()
+    return world, server, upload, results
+
+
+def test_upload_is_framed_chunk_by_chunk(uploading):
+    """Every write is a chunk; the end mark comes with the end."""
+    _, server, upload, results = uploading
+    upload.consumer.write(b"hello")
+    assert server.take() == b"5\r\nhello\r\n"
+    upload.done.callback(None)
+    assert server.take() == b"0\r\n\r\n"
+    server.say(OK)
+    assert results[0].code == 200
+
+
+def test_failed_upload_is_never_ended(uploading):
+    """A torn body is cut, not finished."""
+    _, server, upload, results = uploading
+    upload.consumer.write(b"hello")
+    upload.done.errback(Failure(ValueError("the client left")))
+    assert server.take() == b"5\r\nhello\r\n"
+    assert server.transport.ended == "aborted"
+    server.lose(ConnectionLost)
+    assert isinstance(results[0], ValueError)
+
+
+def test_early_answer_ends_upload_and_connection(uploading):
+    """The answer counts; nobody else gets a connection with half a body on it."""
+    world, server, upload, results = uploading
+    server.say(OK)
+    assert read(results[0]).data == b"ok"
+    assert upload.stopped
+    world.send()
+    assert world.connects == 2
+
+
+def test_stopped_agent_closes_idle_connections_and_lets_busy_ones_finish():
+    """As a reload wants it."""
+    world = World()
+    idle, busy = world.send(), None
+    first = world.accept()
+    busy = world.send()
+    second = world.accept()
+    first.say(OK)
+    read(idle[0])
+    world.agent.stop()
+    assert (first.transport.ended, second.transport.ended) == ("aborted", None)
+    second.say(OK)
+    assert read(busy[0]).data == b"ok"
+    assert second.transport.ended == "aborted"

@@ -1,0 +1,156 @@
+"""A request's body while it arrives: read whole, produced, or dropped."""
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from openai_proxy.core.errors import ClientGone, RequestTooLarge
+from openai_proxy.web.body import HIGH_WATER_BYTES, IncomingBody
+
+
+class Source:
+    """The channel's part: whether it reads on, and whether it said 100 Continue."""
+
+    def __init__(self):
+        self.held = False
+        self.wanted = False
+
+    def hold_body(self):
+        self.held = True
+
+    def release_body(self):
+        self.held = False
+
+    def want_body(self):
+        self.wanted = True
+
+
+class Sink:
+    """The upstream's part."""
+
+    def __init__(self):
+        self.data = b""
+
+    def write(self, data):
+        self.data += data
+
+
+def incoming(length=None, limit=None):
+    source = Source()
+    return source, IncomingBody(source, length, limit)
+
+
+def reading(body, limit=1000):
+    """Start reading; returns a list that will hold the result or the exception."""
+    results = []
+    running = Deferred.fromCoroutine(body.read(limit))
+    running.addCallbacks(results.append, lambda failure: results.append(failure.value))
+    return results
+
+
+def test_body_is_read_whole():
+    """What came before and after the question, in order."""
+    source, body = incoming(6)
+    body.feed(b"abc")
+    results = reading(body)
+    assert (results, source.wanted) == ([], True)
+    body.feed(b"def")
+    body.end()
+    assert results == [b"abcdef"]
+    assert reading(body) == [b"abcdef"]
+
+
+@pytest.mark.parametrize("length", [None, 1001])
+def test_reading_stops_at_the_limit(length):
+    """An announced size is refused unread, a counted one as soon as it is passed."""
+    source, body = incoming(length)
+    results = reading(body)
+    body.feed(b"x" * 1001)
+    assert [type(result) for result in results] == [RequestTooLarge]
+    assert source.wanted is (length is None)
+
+
+def test_unclaimed_body_holds_the_client_back():
+    """Nothing piles up while the stages think."""
+    source, body = incoming()
+    body.feed(b"x" * HIGH_WATER_BYTES)
+    assert not source.held
+    body.feed(b"x")
+    assert source.held
+    reading(body, 1 << 20)
+    assert not source.held
+
+
+def test_body_is_produced_as_it_comes():
+    """The upstream gets what came, then every read; its pauses reach the client."""
+    source, body = incoming()
+    assert body.length is UNKNOWN_LENGTH
+    body.feed(b"a")
+    sink, done = Sink(), []
+    body.startProducing(sink).addCallback(done.append)
+    body.feed(b"b")
+    assert (sink.data, done, source.wanted) == (b"ab", [], True)
+    body.pauseProducing()
+    assert source.held
+    body.resumeProducing()
+    assert not source.held
+    body.end()
+    assert done == [None]
+    body.pauseProducing()
+    assert not source.held
+
+
+def test_complete_body_is_produced_at_once():
+    """Nothing is asked of a client that has sent all."""
+    source, body = incoming(1)
+    body.feed(b"a")
+    body.end()
+    sink, done = Sink(), []
+    body.startProducing(sink).addCallback(done.append)
+    assert (sink.data, done, source.wanted) == (b"a", [None], False)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_failed_body_is_never_whole(before):
+    """Whoever takes it hears why, whenever it asks."""
+    _, body = incoming()
+    failures = []
+    if before:
+        body.fail(ClientGone())
+    body.startProducing(Sink()).addErrback(lambda failure: failures.append(failure.type))
+    if not before:
+        body.fail(ClientGone())
+    assert failures == [ClientGone]
+    assert [type(result) for result in reading(body)] == [ClientGone]
+
+
+def test_produced_body_stops_at_the_limit():
+    """A chunked upload is cut where it passes the limit."""
+    _, body = incoming(limit=5)
+    failures = []
+    body.startProducing(Sink()).addErrback(lambda failure: failures.append(failure.type))
+    body.feed(b"123456")
+    assert failures == [RequestTooLarge]
+
+
+def test_abandoned_body_is_dropped_as_it_comes():
+    """Nobody wants the rest; the client is not held back with it."""
+    source, body = incoming()
+    sink = Sink()
+    body.startProducing(sink)
+    body.pauseProducing()
+    body.stopProducing()
+    assert not source.held
+    body.feed(b"x" * (2 * HIGH_WATER_BYTES))
+    assert (sink.data, source.held) == (b"", False)
+
+
+def test_watcher_sees_what_goes_up():
+    """For a log that keeps bodies: the bytes in order, whenever they came."""
+    _, body = incoming()
+    seen = []
+    body.watch = seen.append
+    body.feed(b"a")
+    body.startProducing(Sink())
+    body.feed(b"b")
+    assert seen == [b"a", b"b"]
