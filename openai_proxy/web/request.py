@@ -203,7 +203,11 @@ class DownstreamRequest(Request):
             exchange.response_bytes += len(body)
             if exchange.capture is not None:
                 exchange.capture.response.feed(body)
-        exchange.response_headers = [(b"Content-Type", b"application/json"), *error.headers]
+        exchange.response_headers = [
+            (b"Content-Type", b"application/json"),
+            (b"x-request-id", exchange.id.encode("ascii")),
+            *error.headers,
+        ]
         exchange.first_byte_at = self.channel.clock()
         self.end_exchange(error.outcome)
         self.channel.write(b"".join(lines))

@@ -55,6 +55,8 @@ class ProxySite(Site):
     connections and exchanges see the new ones.
     """
 
+    noisy = False
+
     def __init__(
         self,
         root: Root,
