@@ -20,9 +20,6 @@ from .capture import Capture
 from .interfaces import Observer
 
 NAMESPACE = "openai_proxy.exchange"
-FLUSH_AFTER_S = 0.005
-FLUSH_AT = 256
-"""So many waiting exchanges are handed over in the next turn of the reactor."""
 REPORT_EVERY_S = 60.0
 
 _FORMAT = "exchange {exchange.id} ended: {exchange.outcome.value}"
@@ -138,9 +135,8 @@ class ExchangePublisher:
         if self._batched is not None:
             self._waiting.append(event)
             if self._timer is None:
-                self._timer = self._scheduler.callLater(FLUSH_AFTER_S, self._expired)
-            elif len(self._waiting) == FLUSH_AT:
-                self._timer.reset(0)
+                # The next turn: a busy daemon ends dozens of exchanges in one turn, an idle one tells at once.
+                self._timer = self._scheduler.callLater(0, self._expired)
 
     def _expired(self) -> None:
         self._timer = None
