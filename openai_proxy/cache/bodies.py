@@ -140,10 +140,12 @@ class Stored:
 class OneChunk:
     """A stored body in one chunk: delivered at once, so it is never paused and its own transport."""
 
-    __slots__ = ("_chunk", "_over", "length")
+    __slots__ = ("_chunk", "_over", "length", "whole")
 
     def __init__(self, chunk: bytes, length: int | None) -> None:
         self.length = length
+        self.whole = None if length is None else chunk
+        """All of a body whose length is announced, for who would rather not take delivery."""
         self._chunk = chunk
         self._over = False
 

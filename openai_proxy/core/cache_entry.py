@@ -23,12 +23,23 @@ _PREFIX = Struct(">4sB16s")
 _LENGTH = Struct(">I")
 _COMPRESSED = 1
 
+HIT = (b"x-cache", b"hit")
 _UNSTORED = (b"date", b"age", b"x-cache", b"set-cookie", b"set-cookie2", b"retry-after", b"retry-after-ms")
 _ENTRY_BYTES = 600
 _CHUNK_BYTES = 48
 _HEADER_BYTES = 130
 BLOCK_BYTES = 64 * 1024
 """Size of the chunks that a body without boundaries of its own is kept in."""
+
+
+class _HitHeaders:
+    """The header lines that the last hit had, and the age they tell."""
+
+    __slots__ = ("age_s", "headers")
+
+    def __init__(self) -> None:
+        self.age_s = -1
+        self.headers: HeaderPairs = []
 
 
 @frozen(eq=False)
@@ -54,11 +65,25 @@ class CacheEntry:
     )
     """The length as the head announces it, or None. Both lengths are asked for with every hit: counted once."""
 
+    _rendered: _HitHeaders = field(init=False, factory=_HitHeaders, repr=False)
+
     @property
     def size_bytes(self) -> int:
         """What the entry costs in memory, Python's own overhead estimated."""
         pieces = len(self.chunks) * _CHUNK_BYTES + len(self.headers) * _HEADER_BYTES
         return _ENTRY_BYTES + pieces + self.body_bytes + sum(len(n) + len(v) for n, v in self.headers)
+
+    def hit_headers(self, now: float) -> HeaderPairs:
+        """Return the header lines of an answer from the cache, at `now` (since the epoch): `x-cache`, `age`.
+
+        Worked out once a second; not to be mutated.
+        """
+        age_s = self.age_s(now)
+        rendered = self._rendered
+        if rendered.age_s != age_s:
+            rendered.age_s = age_s
+            rendered.headers = [*self.headers, HIT, (b"age", b"%d" % age_s)]
+        return rendered.headers
 
     def age_s(self, now: float) -> int:
         """Return whole seconds since it was stored (`now` since the epoch); clocks may disagree, never below 0."""

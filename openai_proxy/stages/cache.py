@@ -17,7 +17,6 @@ from ..core.headers import HeaderPairs, without
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _MISS = (b"x-cache", b"miss")
-_HIT = (b"x-cache", b"hit")
 _KNOWN_BYTES = 4 * 1024 * 1024
 """What remembering the names of requests may cost in memory."""
 
@@ -127,11 +126,10 @@ class Cache:
         exchange.cache_result = "hit"
         exchange.usage = entry.usage
         exchange.cost_usd = 0.0
-        age = (b"age", b"%d" % entry.age_s(self._now(exchange)))
         return ProxyResponse(
             status=200,
             reason=entry.reason,
-            headers=[*entry.headers, _HIT, age],
+            headers=entry.hit_headers(self._now(exchange)),
             body=replay_body(entry.chunks, entry.announced_bytes),
         )
 

@@ -37,6 +37,26 @@ def test_a_hit_is_the_miss_again(cached):
     assert len(cached.upstream.calls) == 1
 
 
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+def test_a_body_without_a_length_is_framed_anew(cached, version):
+    """An answer that came chunked is whole for every client, from the cache too."""
+
+    def script(call):
+        call.read_body()
+        call.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        call.chunk(b'{"object":')
+        call.chunk(b'"list"}')
+        call.end_stream()
+
+    cached.upstream.begin(script)
+    raw = embed("x").replace(b"HTTP/1.1", b"HTTP/" + version)
+    for expected in (MISS, HIT):
+        response = ask(cached.port, raw)
+        assert verdict(response) == expected
+        assert (response.whole, response.body) == (True, b'{"object":"list"}')
+        assert response.framing == ("chunked" if version == b"1.1" else "close")
+
+
 def test_spacing_and_order_do_not_matter(cached):
     """The same JSON written differently is the same question; another value is not."""
     bodies = [
