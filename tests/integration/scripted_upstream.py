@@ -207,7 +207,7 @@ class Upstream:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.join(5)
 
     def _accept(self) -> None:
@@ -217,8 +217,8 @@ class Upstream:
             except OSError:
                 return
             thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _serve(self, sock: socket.socket) -> None:
         sock.settimeout(20)
