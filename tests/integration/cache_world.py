@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
+from attrs import frozen
+from integration.daemon import Daemon
 from integration.raw_client import Client, Response
-from integration.scripted_upstream import Call
+from integration.scripted_upstream import Call, Upstream
 
 JSON = (b"Content-Type", b"application/json")
 _T = TypeVar("_T")
 
 
+@frozen
+class Cached:
+    """A daemon with an embedded cache, and the upstream behind it."""
+
+    daemon: Daemon
+    upstream: Upstream
+
+    @property
+    def port(self) -> int:
+        return self.daemon.port
+
+
+def serving(directory: Path) -> Iterator[Cached]:
+    """Run a daemon for the tests of a module: each test is a tenant of its own (see `tenant`)."""
+    upstream = Upstream()
+    try:
+        daemon = Daemon(directory, upstream.url, env={"CACHE__URL": "memory:"})
+        yield Cached(daemon, upstream)
+        daemon.stop()
+    finally:
+        upstream.close()
+    assert daemon.defects == []
+    assert upstream.errors == []
+
+
+def tenant() -> str:
+    """Return a key that only the running test has, so that it finds no other test's entries."""
+    test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+    return "sk-" + hashlib.sha256(test.encode()).hexdigest()[:20]
+
+
 def ask_for(
-    path: str, document: object, key: str = "sk-a", *lines: str, method: bytes = b"POST", body: bytes = b""
+    path: str,
+    document: object,
+    key: str | None = None,
+    *lines: str,
+    method: bytes = b"POST",
+    body: bytes = b"",
 ) -> bytes:
-    """Return a request of `key`'s holder; `lines` are further header lines."""
+    """Return a request of `key`'s holder, this test's own tenant by default; `lines` are further header lines."""
     body = body or json.dumps(document).encode()
-    head = [f"Authorization: Bearer {key}", "Content-Type: application/json", *lines]
+    head = [f"Authorization: Bearer {key or tenant()}", "Content-Type: application/json", *lines]
     head.append(f"Content-Length: {len(body)}")
     return b"%b /v1/%b HTTP/1.1\r\nHost: proxy\r\n%b\r\n\r\n%b" % (
         method,
@@ -29,20 +70,20 @@ def ask_for(
     )
 
 
-def embed(text: object, key: str = "sk-a", *lines: str, **members: object) -> bytes:
+def embed(text: object, key: str | None = None, *lines: str, **members: object) -> bytes:
     """Return a request for an embedding."""
     return ask_for("embeddings", {"model": "m", "input": text, **members}, key, *lines)
 
 
-def chat(text: str, key: str = "sk-a", *lines: str, **members: object) -> bytes:
+def chat(text: str, key: str | None = None, *lines: str, **members: object) -> bytes:
     """Return a request for a completion that may be cached."""
     document = {"model": "m", "messages": [{"role": "user", "content": text}], "temperature": 0, "seed": 1}
     return ask_for("chat/completions", {**document, **members}, key, *lines)
 
 
-def get(path: str, key: str = "sk-a", *lines: str, method: bytes = b"GET") -> bytes:
+def get(path: str, key: str | None = None, *lines: str, method: bytes = b"GET") -> bytes:
     """Return a request without a body."""
-    head = "".join(f"{line}\r\n" for line in (f"Authorization: Bearer {key}", *lines))
+    head = "".join(f"{line}\r\n" for line in (f"Authorization: Bearer {key or tenant()}", *lines))
     return b"%b /v1/%b HTTP/1.1\r\nHost: proxy\r\n%b\r\n" % (method, path.encode(), head.encode())
 
 

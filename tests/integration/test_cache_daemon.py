@@ -7,7 +7,17 @@ import json
 import time
 
 import pytest
-from integration.cache_world import JSON, ask_for, chat, embed, get, samples, tell_who_and_what, verdict
+from integration.cache_world import (
+    JSON,
+    ask_for,
+    chat,
+    embed,
+    get,
+    samples,
+    serving,
+    tell_who_and_what,
+    verdict,
+)
 from integration.policy_world import configured
 from integration.raw_client import ask
 
@@ -19,11 +29,17 @@ def _head(response):
     return [(n.lower(), v) for n, v in response.headers if n.lower() not in (b"x-cache", b"age")]
 
 
+@pytest.fixture(scope="module")
+def _daemon(tmp_path_factory):
+    yield from serving(tmp_path_factory.mktemp("cached"))
+
+
 @pytest.fixture
-def cached(start):
-    pair = start(env=CACHED)
-    pair.upstream.begin(tell_who_and_what)
-    return pair
+def cached(_daemon):
+    """The module's daemon; its upstream says who asked what, and has not been asked."""
+    _daemon.upstream.begin(tell_who_and_what)
+    yield _daemon
+    assert _daemon.upstream.errors == []
 
 
 def test_a_hit_is_the_miss_again(cached):
@@ -74,7 +90,7 @@ def test_spacing_and_order_do_not_matter(cached):
 @pytest.mark.parametrize("path", ["models", "models/gpt-4o"])
 def test_models_are_cached(cached, path):
     """A list of models is kept, whether or not the client says that it sends no body."""
-    asked = [get(path), get(path, "sk-a", "Content-Length: 0"), get(path)]
+    asked = [get(path), get(path, None, "Content-Length: 0"), get(path)]
     assert [verdict(ask(cached.port, raw)) for raw in asked] == [MISS, HIT, HIT]
     assert verdict(ask(cached.port, get(path, "sk-b"))) == MISS
 
@@ -91,9 +107,9 @@ def test_cache_control_is_obeyed(cached):
     """`no-cache` refreshes, `no-store` passes by, `only-if-cached` never asks, `max-age=0` wants a new one."""
 
     def wanting(text, wish):
-        return verdict(ask(cached.port, embed(text, "sk-a", f"Cache-Control: {wish}")))
+        return verdict(ask(cached.port, embed(text, None, f"Cache-Control: {wish}")))
 
-    refused = ask(cached.port, embed("x", "sk-a", "Cache-Control: only-if-cached"))
+    refused = ask(cached.port, embed("x", None, "Cache-Control: only-if-cached"))
     assert (refused.status, refused.error["code"]) == (504, "not_cached")
     assert wanting("x", "no-store") == BYPASS
     assert wanting("x", "no-cache") == MISS
@@ -112,7 +128,7 @@ def test_no_cache_replaces_the_entry(cached):
         call.reply_json({"n": next(numbers)})
 
     cached.upstream.begin(script)
-    raws = [embed("x"), embed("x", "sk-a", "Cache-Control: no-cache"), embed("x")]
+    raws = [embed("x"), embed("x", None, "Cache-Control: no-cache"), embed("x")]
     assert [json.loads(ask(cached.port, raw).body)["n"] for raw in raws] == [0, 1, 1]
 
 
@@ -143,7 +159,7 @@ def test_codings_are_kept_apart(cached):
 
     cached.upstream.begin(script)
     for lines in (("Accept-Encoding: gzip",), ("Accept-Encoding: identity",), ()):
-        first, second = (ask(cached.port, embed("x", "sk-a", *lines)) for _ in range(2))
+        first, second = (ask(cached.port, embed("x", None, *lines)) for _ in range(2))
         assert (verdict(first), verdict(second)) == (MISS, HIT)
         assert first.body == second.body
         assert (second.header(b"content-encoding") == b"gzip") is (lines == ("Accept-Encoding: gzip",))
@@ -201,7 +217,7 @@ def test_hits_are_counted_and_cost_nothing(start):
         }
     )
     pair.upstream.begin(tell_who_and_what)
-    raws = [embed("x"), embed("x"), embed("x"), embed("x", "sk-a", "Cache-Control: no-store")]
+    raws = [embed("x"), embed("x"), embed("x"), embed("x", None, "Cache-Control: no-store")]
     answers = [ask(pair.port, raw) for raw in raws]
     assert [verdict(each) for each in answers] == [MISS, HIT, HIT, BYPASS]
     left = [ask(pair.port, embed("y")).status]
