@@ -193,19 +193,23 @@ def _keyring(settings: Settings) -> Keyring | None:
     entries = []
     for key in client_keys(settings):
         upstream_key = key.upstream_key or default
-        if upstream_key is None:
+        if upstream_key is None and not _every_upstream_has_a_key(settings):
             raise settings.error("client_api_keys", f"{key.name} has no upstream key")
         entries.append(
             ClientKey(
                 name=key.name,
                 digest=key.sha256,
-                upstream_key=_bytes(upstream_key),
+                upstream_key=_bytes(upstream_key) if upstream_key is not None else b"",
                 models=key.models,
                 expires_at=key.expires.timestamp() if key.expires else None,
                 limits=_key_limits(key.limits),
             )
         )
     return Keyring(entries) if entries else None
+
+
+def _every_upstream_has_a_key(settings: Settings) -> bool:
+    return bool(settings.upstreams) and all(entry.api_key for entry in settings.upstreams)
 
 
 # ---- what they may use
@@ -326,7 +330,7 @@ def _routing_table(settings: Settings) -> RoutingTable | None:
         Upstream(
             entry.name,
             entry.base_url,
-            _bytes(key) if (key := _place_key(settings, entry)) is not None else None,
+            _place_key(settings, entry),
             auth_header,
             entry.weight,
             entry.priority,
@@ -342,11 +346,19 @@ def _routing_table(settings: Settings) -> RoutingTable | None:
     )
 
 
-def _place_key(settings: Settings, entry: UpstreamEntry) -> SecretStr | None:
-    """Return the key of one of several upstreams; None leaves the one that authentication put there."""
-    if entry.api_key is not None or mode(settings) == "tenants":
-        return entry.api_key
-    return settings.upstream.api_key
+def _place_key(settings: Settings, entry: UpstreamEntry) -> bytes | None:
+    """Return the key of one of several upstreams.
+
+    None leaves what authentication put there (the tenant's key, the
+    client's own); b"" takes it away: with no key for it, an upstream must
+    not see another one's.
+    """
+    if entry.api_key is not None:
+        return _bytes(entry.api_key)
+    if mode(settings) != "inject":
+        return None
+    default = settings.upstream.api_key
+    return _bytes(default) if default is not None else b""
 
 
 def _route(settings: Settings, around: Surroundings, table: RoutingTable | None) -> Route | None:

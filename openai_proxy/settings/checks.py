@@ -98,7 +98,9 @@ def _keys(settings: Settings) -> None:
 
 
 def _upstream_keys(settings: Settings) -> None:
-    if settings.upstream.api_key or any(upstream.api_key for upstream in settings.upstreams):
+    if settings.upstream.api_key:
+        return
+    if settings.upstreams and all(upstream.api_key for upstream in settings.upstreams):
         return
     for key in client_keys(settings):
         if key.upstream_key is None:

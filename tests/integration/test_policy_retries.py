@@ -348,7 +348,7 @@ def test_all_upstreams_broken_the_client_gets_what_one_of_them_said(two, second)
 
 def test_with_tenants_each_upstream_gets_its_own_key(two, second):
     """A tenant's request carries the key of the upstream it goes to; a reload heals a rested key."""
-    pair = two(env={"CLIENT_API_KEYS": KEY, "OPENAI_API_KEY": "sk-default"})
+    pair = two(env={"CLIENT_API_KEYS": KEY})
     pair.upstream.script = failure(b"429 X", "insufficient_quota")
     assert exchange(pair.port, post(KEY)).status == 200
     assert second.calls[0].header(b"authorization") == b"Bearer sk-second"
@@ -357,3 +357,17 @@ def test_with_tenants_each_upstream_gets_its_own_key(two, second):
     assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
     assert b"[DONE]" in exchange(pair.port, post(KEY)).body
     assert exchange(pair.port, post("sk-other")).status == 401
+
+
+def test_an_upstream_without_a_key_never_sees_another_ones(start, second, tmp_path):
+    """The key of one upstream goes to no other origin."""
+    first = Upstream()
+    first.script = answer()
+    toml = (
+        f'[[upstreams]]\nname = "a"\nbase_url = "{first.url}/v1"\napi_key = "sk-of-a"\n'
+        f'[[upstreams]]\nname = "b"\nbase_url = "{second.url}/v1"\n'
+        '[[models]]\nmatch = "only-b"\nupstream = "b"\n'
+    )
+    pair = start(upstream=first, env={"OBSERVERS": "none"}, **configured(tmp_path, toml))
+    assert exchange(pair.port, post(KEY, {"model": "only-b", "messages": []})).status == 200
+    assert second.calls[0].header(b"authorization") is None
