@@ -90,8 +90,10 @@ class Daemon:
 
     @property
     def defects(self) -> list[str]:
-        """Lines of the log that no client and no upstream may ever cause."""
-        return [line for line in self.log.splitlines() if any(word in line for word in DEFECTS)]
+        """What no client and no upstream may ever cause: the log from each such line on."""
+        lines = self.log.splitlines()
+        found = [at for at, line in enumerate(lines) if any(word in line for word in DEFECTS)]
+        return ["\n".join(lines[at : at + 25]) for at in found]
 
     def resident_bytes(self) -> int:
         """RSS of the process, from Linux' /proc."""
