@@ -122,7 +122,9 @@ class PrometheusObserver:
         status = NO_STATUS if exchange.status is None else str(exchange.status)
         self._requests.inc((endpoint, model, status, outcome.value))
         self._time(exchange, outcome)
-        if exchange.usage is not None:
+        if exchange.usage is not None and exchange.cached:
+            self._tokens.inc((model, "cached"), exchange.usage.total_tokens)  # nobody spent them again
+        elif exchange.usage is not None:
             self._count_tokens(exchange.usage, model)
         if exchange.cost_usd is not None and exchange.cost_usd >= 0:
             self._cost.inc((model,), exchange.cost_usd)

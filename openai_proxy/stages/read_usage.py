@@ -89,6 +89,9 @@ class ReadUsage:
         exchange.on_end(reading.settle)
         asking = self._ask(request) if self._inject else request
         response = await forward(asking)
+        if asking is request and exchange.usage is not None:
+            reading.request = None  # a hit of the cache brought its usage
+            return response
         if asking is not request and response.status in _REFUSALS:
             response, refused = await _judge(response)
             if refused:
