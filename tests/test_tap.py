@@ -43,7 +43,24 @@ def test_options_become_overrides(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     options = Options()
     options.parseOptions(
-        ["-p", "tcp:1", "--port", "unix:/x", "-o", "console", "-o", "json:-", "-w", "2", "--log-level", "debug", "--drain-timeout", "3", "--upstream", "http://h"]
+        [
+            "-p",
+            "tcp:1",
+            "--port",
+            "unix:/x",
+            "-o",
+            "console",
+            "-o",
+            "json:-",
+            "-w",
+            "2",
+            "--log-level",
+            "debug",
+            "--drain-timeout",
+            "3",
+            "--upstream",
+            "http://h",
+        ]
     )
     settings = options.load()
     assert settings.ports == ("tcp:1", "unix:/x")

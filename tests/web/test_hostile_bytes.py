@@ -88,7 +88,9 @@ def split(data, cuts):
 def read_by_h11(data):
     """What an independent parser takes from the same bytes: (method, target, body) of each request."""
     requests = []
-    data = re.sub(rb"([A-Z]) +(\S+) +(HTTP/1\.[01]\r?\n)", rb"\1 \2 \3", data)  # white space may be read so (RFC 9112 §3)
+    data = re.sub(
+        rb"([A-Z]) +(\S+) +(HTTP/1\.[01]\r?\n)", rb"\1 \2 \3", data
+    )  # white space may be read so (RFC 9112 §3)
     while data := data.lstrip(b"\r\n"):  # empty lines before a request mean nothing (RFC 9112 §2.2)
         connection = h11.Connection(h11.SERVER)
         connection.receive_data(data)
