@@ -49,7 +49,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         pair.daemon.stop()
         pair.upstream.close()
     for pair in pairs:
-        assert pair.daemon.defects == []
+        assert not pair.daemon.defects, "\n\n".join(pair.daemon.defects)
         assert pair.upstream.errors == []
 
 

@@ -113,10 +113,8 @@ class Daemon:
 
     def stop(self) -> None:
         """End it, gently and then not; the directory stays."""
-        if self.running:
-            self.signal(signal.SIGTERM)
-            self.signal(signal.SIGTERM)
-            if not self.wait_until_gone(5):
-                self.signal(signal.SIGKILL)
-                self.wait_until_gone(5)
+        for number, patience_s in ((signal.SIGTERM, 0.5), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+            if self.running:
+                self.signal(number)
+                self.wait_until_gone(patience_s)
         self.process.wait(5)
