@@ -63,6 +63,7 @@ class ProxyService(MultiService):
         self._started_at = self._clock()
         self._ports: list[Any] = []
         self._draining = False
+        self._terminating = False
         self._stopped: Deferred[None] | None = None
         set_level(settings.log_level)
         self._around = Surroundings(reactor, self._clock, Stores(reactor, self._clock))
@@ -232,11 +233,12 @@ class ProxyService(MultiService):
 
     def _terminate(self) -> None:
         """SIGTERM or SIGINT: drain; the second one aborts."""
-        if self._draining:
+        if self._terminating:
             log.info("second signal: aborting what still runs")
             self._drain_timeout_s = 0.0
             self._check_drained()
         else:
+            self._terminating = True  # here, for the reactor begins to stop a turn later
             self._reactor.stop()
 
     def stopService(self) -> Deferred[Any]:
