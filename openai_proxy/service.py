@@ -143,6 +143,13 @@ class ProxyService(MultiService):
             upstream=self.exchanger.reachability.url,
         )
         settings = self.exchanger.settings
+        self._reactor.callWhenRunning(
+            signals.install,
+            self._reactor,
+            terminate=self._terminate,
+            reload=self.reload,
+            reopen=lambda: self.publisher.reopen(),
+        )
         for description in settings.ports:
             self._listen(description, self.site)
         if self._admin_site is not None and settings.admin.port is not None:
@@ -152,6 +159,10 @@ class ProxyService(MultiService):
     def _listen(self, description: str, site: ProxySite) -> None:
         port = listen(self._reactor, description, site)
         self._ports.append(port)
+        # told once signals are ours: who reads the line may send one at once
+        self._reactor.callWhenRunning(self._tell_port, port, site)
+
+    def _tell_port(self, port: Any, site: ProxySite) -> None:
         address = describe_port(port)
         log.info("listening on {address}", address=address)
         if self.exchanger.mode == "inject" and site is self.site and is_open_to_network(port):
@@ -170,13 +181,6 @@ class ProxyService(MultiService):
             raise StartError(f"an observer can not start: {error}") from error
         self._around.stores.start()
         self.exchanger.agent.start()
-        self._reactor.callWhenRunning(
-            signals.install,
-            self._reactor,
-            terminate=self._terminate,
-            reload=self.reload,
-            reopen=lambda: self.publisher.reopen(),
-        )
         self._drain_timeout_s = settings.drain_timeout_s
         self._reactor.callWhenRunning(_settle_garbage_collector)
         super().startService()
