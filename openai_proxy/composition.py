@@ -21,6 +21,7 @@ from .core.limits import Limits
 from .core.llm_params import ModelParams, from_table, from_text
 from .core.routing import ModelRoute, RoutingTable, Upstream
 from .core.think import ThinkRule
+from .core.upstream_health import UpstreamHealth
 from .messages import Forward, Stage
 from .settings import Settings, client_keys, mode
 from .settings.model import Think
@@ -44,6 +45,8 @@ from .upstream.client import UpstreamClient
 from .upstream.connection import UpstreamTimeouts
 from .upstream.forward import UpstreamForward, destination
 from .upstream.health import Reachability
+from .upstream.origin import parse_origin
+from .upstream.prober import Prober
 from .upstream.tls import ClientTLS
 from .web.channel import DownstreamLimits
 
@@ -73,6 +76,23 @@ class Exchanger:
     redis_url: str | None
     route: Route | None
     """Several upstreams and their state; None where there is one."""
+    prober: Prober | None
+    """Looks after those that are out; None where there is one."""
+
+    def start(self) -> None:
+        """Begin to serve; once."""
+        self.agent.start()
+
+    def stop(self) -> None:
+        """Begin nothing more; what runs goes on."""
+        if self.prober is not None:
+            self.prober.stop()
+        self.agent.stop()
+
+    def abort(self) -> None:
+        """Cut what runs."""
+        self.stop()
+        self.agent.abort()
 
 
 def compose(stages: Sequence[Stage], innermost: Forward) -> Forward:
@@ -99,7 +119,11 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
     agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock)
     table = _routing_table(settings)
-    route = _route(settings, around, table)
+    health = UpstreamHealth(table.upstreams) if table is not None else None
+    prober = None
+    if health is not None:
+        prober = Prober(health, agent.probe, timers=around.reactor, clock=around.clock)
+    route = _route(settings, around, table, health, prober)
     places = {
         place.name: destination(place.name, place.base_url) for place in (table.upstreams if table else ())
     }
@@ -112,6 +136,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         settings=settings,
         forward=compose(stages, innermost),
         route=route,
+        prober=prober,
         agent=agent,
         reachability=Reachability(_base_urls(settings), agent.probe, around.clock),
         limits=_limits(settings),
@@ -331,6 +356,7 @@ def _routing_table(settings: Settings) -> RoutingTable | None:
             entry.name,
             entry.base_url,
             _place_key(settings, entry),
+            _kept_keys(settings, entry),
             auth_header,
             entry.weight,
             entry.priority,
@@ -361,11 +387,30 @@ def _place_key(settings: Settings, entry: UpstreamEntry) -> bytes | None:
     return _bytes(default) if default is not None else b""
 
 
-def _route(settings: Settings, around: Surroundings, table: RoutingTable | None) -> Route | None:
-    if table is None:
+def _kept_keys(settings: Settings, entry: UpstreamEntry) -> frozenset[bytes]:
+    """Return the keys of single tenants that go to `entry` before its own key.
+
+    They were made for the origin of `upstream.base_url`; another origin that
+    has a key of its own must not see them.
+    """
+    if entry.api_key is None or parse_origin(entry.base_url) != parse_origin(settings.upstream.base_url):
+        return frozenset()
+    return frozenset(_bytes(key.upstream_key) for key in client_keys(settings) if key.upstream_key)
+
+
+def _route(
+    settings: Settings,
+    around: Surroundings,
+    table: RoutingTable | None,
+    health: UpstreamHealth | None,
+    prober: Prober | None,
+) -> Route | None:
+    if table is None or health is None or prober is None:
         return None
     return Route(
         table,
+        health,
+        probe=prober.watch,
         clock=around.clock,
         wall_clock=time.time,
         failover_on_status=settings.retry.max_retries > 0,

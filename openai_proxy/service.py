@@ -180,7 +180,7 @@ class ProxyService(MultiService):
         except OSError as error:
             raise StartError(f"an observer can not start: {error}") from error
         self._around.stores.start()
-        self.exchanger.agent.start()
+        self.exchanger.start()
         self._drain_timeout_s = settings.drain_timeout_s
         self._reactor.callWhenRunning(_settle_garbage_collector)
         super().startService()
@@ -204,9 +204,9 @@ class ProxyService(MultiService):
         if settings.ports != self.exchanger.settings.ports:
             log.warn("reload: ports can not change while running; the old ones stay")
         old, old_publisher = self.exchanger, self.publisher
-        exchanger.agent.start()
+        exchanger.start()
         self._swap(exchanger, publisher)
-        old.agent.stop()
+        old.stop()
         if publisher is not old_publisher:
             old_publisher.stop().addErrback(lambda failure: log.failure("observers did not stop", failure))
         log.info("configuration reloaded, mode {mode}", mode=exchanger.mode)
@@ -276,7 +276,7 @@ class ProxyService(MultiService):
             self._reactor.callLater(0.05, self._check_drained)  # last bytes on their way
             return
         self.site.abort()
-        self.exchanger.agent.abort()
+        self.exchanger.abort()
         # connectionLost comes in the next turns; records end there
         self._reactor.callLater(0.02, self._drained)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from urllib.parse import quote, unquote_to_bytes
 
 from attrs import field, frozen
+
+_MODELS = b"/models/"
 
 
 @frozen
@@ -14,16 +17,21 @@ class Upstream:
 
     `key` goes to it in place of what authentication chose; None leaves that,
     an empty one takes it away (another upstream's is not for this one).
-    Those with the lowest `priority` number serve, by `weight` (above 0),
+    What authentication chose stays where it is one of `kept_keys`. Those with the lowest `priority` number serve, by `weight` (above 0),
     the others where none of them can.
     """
 
     name: str
     base_url: str
     key: bytes | None = field(default=None, repr=False)
+    kept_keys: frozenset[bytes] = field(default=frozenset(), repr=False)
     auth_header: bytes = b"authorization"
     weight: float = 1.0
     priority: int = 0
+
+    def key_for(self, credential: bytes) -> bytes:
+        """Return the key to send where authentication chose `credential`."""
+        return credential if self.key is None or credential in self.kept_keys else self.key
 
 
 @frozen
@@ -105,3 +113,19 @@ def choose(
         if point < 0.0:
             return upstream
     return best[-1]
+
+
+def model_in_path(target: bytes) -> str | None:
+    """Return the model that `/models/<name>` names, decoded; None for every other target."""
+    if not target.startswith(_MODELS):
+        return None
+    try:
+        return unquote_to_bytes(target.partition(b"?")[0][len(_MODELS) :]).decode("utf-8") or None
+    except UnicodeDecodeError:
+        return None
+
+
+def with_model_in_path(target: bytes, model: str) -> bytes:
+    """Return `/models/<name>` naming `model`, as one path segment; the query stays."""
+    _, mark, query = target.partition(b"?")
+    return _MODELS + quote(model, safe="!$&'()*+,;=:@").encode("ascii") + mark + query

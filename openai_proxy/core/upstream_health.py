@@ -11,7 +11,7 @@ from .errors import UpstreamError
 from .routing import Upstream
 
 QUOTA_OUT_S = 60.0
-"""A key without quota is tried again after a minute."""
+"""A key without quota is tried again by one request a minute."""
 LONGEST_COOLING_S = 600.0
 _BROKEN = frozenset((500, 502, 503, 504))
 
@@ -19,17 +19,24 @@ _BROKEN = frozenset((500, 502, 503, 504))
 class UpstreamHealth:
     """A circuit breaker per upstream, and the cooled keys of each.
 
-    Owned by the routing stage. Keys are looked up as bytes and shown
-    nowhere; expired entries go when others come.
+    Told of requests by the routing stage, of probes by who makes them. Keys
+    are looked up as bytes and shown nowhere; entries long expired go when
+    others come.
     """
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:
         self._breakers = {upstream.name: CircuitBreaker() for upstream in upstreams}
         self._cooled: dict[tuple[str, bytes], float] = {}
+        self._without_quota: set[tuple[str, bytes]] = set()
 
     def usable(self, upstream: Upstream, key: bytes, now: float) -> bool:
         """Tell whether a request with `key` may go to `upstream` now."""
         return self._breakers[upstream.name].allows(now) and self.key_usable(upstream, key, now)
+
+    def usable_for_want_of_another(self, upstream: Upstream, key: bytes, now: float) -> bool:
+        """Tell the same for a request that no other upstream can serve: it may try one that seems dead."""
+        breaker = self._breakers[upstream.name]
+        return breaker.allows_for_want_of_another(now) and self.key_usable(upstream, key, now)
 
     def key_usable(self, upstream: Upstream, key: bytes, now: float) -> bool:
         """Tell whether `upstream` takes requests with `key`, as far as it said."""
@@ -43,14 +50,34 @@ class UpstreamHealth:
         ]
         return max(1, ceil(min(waits, default=1.0)))
 
-    def begin(self, upstream: Upstream, now: float) -> None:
-        """Note that a request goes to `upstream`."""
+    def begin(self, upstream: Upstream, key: bytes, now: float) -> None:
+        """Note that a request goes to `upstream`; one with a key that had no quota is that key's trial."""
         self._breakers[upstream.name].begin(now)
+        if self._without_quota and (upstream.name, key) in self._without_quota:
+            self._cooled[upstream.name, key] = now + QUOTA_OUT_S
 
-    def failed(self, upstream: Upstream, error: UpstreamError, now: float) -> None:
-        """Note a failure; one stale connection says nothing about an upstream."""
-        if error.sent != "stale":
-            self._breakers[upstream.name].fail(now)
+    def failed(self, upstream: Upstream, error: UpstreamError, now: float) -> bool:
+        """Note a failure; True where the upstream is out now and should be probed.
+
+        One stale connection says nothing about an upstream.
+        """
+        if error.sent == "stale":
+            return False
+        breaker = self._breakers[upstream.name]
+        breaker.fail(now, unreachable=error.sent == "no")
+        return not breaker.closed
+
+    def unreachable(self, upstream: Upstream) -> bool:
+        """Tell whether connections to `upstream` are known to fail."""
+        return self._breakers[upstream.name].unreachable
+
+    def is_out(self, upstream: Upstream) -> bool:
+        """Tell whether the circuit of `upstream` is open or half-open."""
+        return not self._breakers[upstream.name].closed
+
+    def probed(self, upstream: Upstream, reached: bool, now: float) -> None:
+        """Note whether `upstream` took a connection."""
+        self._breakers[upstream.name].probed(reached, now)
 
     def answered(
         self, upstream: Upstream, key: bytes, status: int, code: str, asked_s: float | None, now: float
@@ -62,25 +89,41 @@ class UpstreamHealth:
             return
         breaker.succeed()
         if status == 429:
-            cooling_s = QUOTA_OUT_S if code == "insufficient_quota" else asked_s
+            spent = code == "insufficient_quota"
+            if spent:
+                self._without_quota.add((upstream.name, key))
+            cooling_s = QUOTA_OUT_S if spent else asked_s
             if cooling_s:
                 self._cool((upstream.name, key), now, min(cooling_s, LONGEST_COOLING_S))
+        elif self._without_quota and (upstream.name, key) in self._without_quota:
+            self._without_quota.remove((upstream.name, key))
+            self._cooled.pop((upstream.name, key), None)
 
     def describe(self, now: float) -> list[dict[str, Any]]:
-        """Return name and state (`closed`, `open`, `half-open`) of each, with its number of cooled keys."""
+        """Return name, state (`closed`, `open`, `half-open`), reachability and number of cooled keys of each.
+
+        `reachable` is False while connections are known to fail: probes decide then.
+        """
         cooled = [name for (name, _), until in self._cooled.items() if until > now]
         return [
-            {"name": name, "state": _state(breaker, now), "cooled_keys": cooled.count(name)}
+            {
+                "name": name,
+                "state": _state(breaker, now),
+                "reachable": not breaker.unreachable,
+                "cooled_keys": cooled.count(name),
+            }
             for name, breaker in self._breakers.items()
         ]
 
     def _cool(self, entry: tuple[str, bytes], now: float, seconds: float) -> None:
-        for other in [other for other, until in self._cooled.items() if until <= now]:
+        forgotten = now - LONGEST_COOLING_S
+        for other in [other for other, until in self._cooled.items() if until <= forgotten]:
             del self._cooled[other]
+            self._without_quota.discard(other)
         self._cooled[entry] = max(self._cooled.get(entry, 0.0), now + seconds)
 
 
 def _state(breaker: CircuitBreaker, now: float) -> str:
-    if not breaker.open_until:
+    if breaker.closed:
         return "closed"
     return "half-open" if breaker.allows(now) else "open"

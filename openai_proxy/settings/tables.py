@@ -92,7 +92,10 @@ class UpstreamEntry(Section):
     name: Name = setting(..., "the name in logs, metrics and `[[models]]`", toml_only=True)
     base_url: BaseURL = setting(..., "where it is", toml_only=True)
     api_key: Key | None = setting(
-        None, "the key for it; without one, `upstream.api_key`", toml_only=True, secret=True
+        None,
+        "the key for it; without one, a client key's own or `upstream.api_key`",
+        toml_only=True,
+        secret=True,
     )
     weight: Weight = setting(1.0, "share of the requests among those of the same priority", toml_only=True)
     priority: NaturalCount = setting(
@@ -142,7 +145,8 @@ class KeyEntry(Section):
     )
     upstream_key: Key | None = setting(
         None,
-        "what goes upstream for it; without one, its mapping or `upstream.api_key`",
+        "what goes upstream for it, to the origin of `upstream.base_url` and to `[[upstreams]]` without a key; "
+        "without one, its mapping or `upstream.api_key`",
         toml_only=True,
         secret=True,
     )

@@ -19,7 +19,14 @@ from ..core.errors import NoUpstreamAvailable, UpstreamError
 from ..core.json_members import replace_members
 from ..core.quota_error import PEEK_BYTES, error_code
 from ..core.retry_rules import repeats_by_itself, status_may_be_retried
-from ..core.routing import ModelRoute, RoutingTable, Upstream, choose
+from ..core.routing import (
+    ModelRoute,
+    RoutingTable,
+    Upstream,
+    choose,
+    model_in_path,
+    with_model_in_path,
+)
 from ..core.upstream_health import UpstreamHealth
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from ..peeked_body import PeekedBody
@@ -35,17 +42,18 @@ class _Task:
     replayable: bool
 
     def key_for(self, upstream: Upstream) -> bytes:
-        return self.request.credential if upstream.key is None else upstream.key
+        return upstream.key_for(self.request.credential)
 
     def addressed(self, upstream: Upstream) -> ProxyRequest:
         request = self.request
-        if upstream.key is None:
+        if upstream.key is None or request.credential in upstream.kept_keys:
             return request.evolve(route=upstream)
-        headers = replace_credentials(request.headers, upstream.auth_header, upstream.key)
-        if not upstream.key:
+        key = upstream.key
+        headers = replace_credentials(request.headers, upstream.auth_header, key)
+        if not key:
             empty = (b"authorization", upstream.auth_header.lower())
             headers = [pair for pair in headers if pair[0].lower() not in empty]
-        return request.evolve(route=upstream, headers=headers, credential=upstream.key)
+        return request.evolve(route=upstream, headers=headers, credential=key)
 
 
 class Route:
@@ -55,13 +63,17 @@ class Route:
     stored answers) stay with the first usable upstream, which knows them.
     A failed connection goes to the next upstream at once; a status that may
     be retried too, where `failover_on_status` and the client does not retry
-    by itself. Each upstream is asked once per call.
+    by itself. Each upstream is asked once per call. One that takes no
+    connections is told to `probe`, and gets requests only where no other can
+    serve them; `health` is shared with the prober.
     """
 
     def __init__(
         self,
         table: RoutingTable,
+        health: UpstreamHealth,
         *,
+        probe: Callable[[Upstream], None],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         failover_on_status: bool = True,
@@ -72,7 +84,8 @@ class Route:
         self._wall_clock = wall_clock
         self._failover_on_status = failover_on_status
         self._draw = draw
-        self._health = UpstreamHealth(table.upstreams)
+        self._health = health
+        self._probe = probe
 
     def describe(self) -> list[dict[str, Any]]:
         """Return the state of every upstream, for `/health`."""
@@ -81,7 +94,7 @@ class Route:
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         task = self._task(request)
         tried: set[str] = set()
-        upstream = self._choose(task, tried)
+        upstream = self._choose(task, tried) or self._choose_for_want_of_another(task, tried)
         if upstream is None and request.exchange.attempts:
             upstream = self._last_resort(task)
         if upstream is None:
@@ -89,12 +102,15 @@ class Route:
             raise NoUpstreamAvailable(retry_after_s=wait_s)
         while True:
             tried.add(upstream.name)
-            self._health.begin(upstream, self._clock())
+            self._health.begin(upstream, task.key_for(upstream), self._clock())
             try:
                 response = await forward(task.addressed(upstream))
             except UpstreamError as error:
-                self._health.failed(upstream, error, self._clock())
-                following = self._choose(task, tried) if error.sent != "yes" and task.replayable else None
+                if self._health.failed(upstream, error, self._clock()):
+                    self._probe(upstream)
+                if error.sent == "yes" or not task.replayable:
+                    raise
+                following = self._choose(task, tried) or self._choose_for_want_of_another(task, tried)
                 if following is None:
                     raise
             else:
@@ -109,21 +125,33 @@ class Route:
     def _task(self, request: ProxyRequest) -> _Task:
         model = request.document.get("model") if request.document is not None else None
         names_model = isinstance(model, str)
-        route = self._table.find(model) if isinstance(model, str) else None
+        if isinstance(model, str):
+            route = self._table.find(model)
+            request = _with_model(request, route)
+        else:
+            named = model_in_path(request.target)
+            route = self._table.find(named) if named is not None else None
+            request = _with_model_in_path(request, route)
         return _Task(
-            request=_with_model(request, route),
+            request=request,
             candidates=self._table.candidates(route),
             names_model=names_model,
             replayable=request.body is None or isinstance(request.body, bytes),
         )
 
     def _choose(self, task: _Task, tried: set[str]) -> Upstream | None:
+        return self._choose_where(self._health.usable, task, tried)
+
+    def _choose_for_want_of_another(self, task: _Task, tried: set[str]) -> Upstream | None:
+        return self._choose_where(self._health.usable_for_want_of_another, task, tried)
+
+    def _choose_where(
+        self, usable: Callable[[Upstream, bytes, float], bool], task: _Task, tried: set[str]
+    ) -> Upstream | None:
         now = self._clock()
         return choose(
             task.candidates,
-            lambda upstream: (
-                upstream.name not in tried and self._health.usable(upstream, task.key_for(upstream), now)
-            ),
+            lambda upstream: upstream.name not in tried and usable(upstream, task.key_for(upstream), now),
             self._draw() if task.names_model else None,
         )
 
@@ -135,7 +163,7 @@ class Route:
         have decided.
         """
         now = self._clock()
-        candidates = task.candidates
+        candidates = [u for u in task.candidates if not self._health.unreachable(u)] or task.candidates
         rested = choose(candidates, lambda u: self._health.key_usable(u, task.key_for(u), now), None)
         return rested or choose(candidates, lambda _: True, None)
 
@@ -181,3 +209,13 @@ def _with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest
         document={**document, "model": route.upstream_model},
         headers=[(n, length if n.lower() == b"content-length" else v) for n, v in request.headers],
     )
+
+
+def _with_model_in_path(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
+    """Return a look-up of the model with the upstream's name of it; else the very same one.
+
+    Only GET and HEAD: what deletes must name what it deletes.
+    """
+    if route is None or route.upstream_model is None or request.method not in (b"GET", b"HEAD"):
+        return request
+    return request.evolve(target=with_model_in_path(request.target, route.upstream_model))

@@ -12,6 +12,7 @@ from twisted.web.client import ResponseDone
 from openai_proxy.core.errors import NoUpstreamAvailable, UpstreamUnreachable
 from openai_proxy.core.exchange import Exchange
 from openai_proxy.core.routing import ModelRoute, RoutingTable, Upstream
+from openai_proxy.core.upstream_health import UpstreamHealth
 from openai_proxy.messages import ProxyRequest, ProxyResponse
 from openai_proxy.stages.list_aliases import ListAliases, with_aliases
 from openai_proxy.stages.route import Route
@@ -49,8 +50,12 @@ class World:
         self.clock = Clock()
         self.answers = {upstream.name: [] for upstream in upstreams}
         self.requests = []
+        self.health = UpstreamHealth(upstreams)
+        self.probed = []
         self.stage = Route(
             RoutingTable(upstreams, models),
+            self.health,
+            probe=lambda upstream: self.probed.append(upstream.name),
             clock=self.clock.seconds,
             wall_clock=self.clock.seconds,
             draw=lambda: 0.5,
@@ -65,13 +70,13 @@ class World:
             raise step
         return step
 
-    def start(self, document=None, headers=(), body=None):
+    def start(self, document=None, headers=(), body=None, method=b"POST", target=b"/x"):
         self.exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x")
         if document is not None:
             body = json.dumps(document).encode()
         request = ProxyRequest(
-            method=b"POST",
-            target=b"/x",
+            method=method,
+            target=target,
             headers=[(b"Authorization", b"Bearer client"), *headers],
             body=body,
             exchange=self.exchange,
@@ -144,13 +149,39 @@ def test_the_last_failure_is_the_answer():
     assert world.ask() == (UpstreamUnreachable, "ab")
 
 
-def test_a_dead_upstream_is_left_alone_and_found_again():
-    """After three failures requests go elsewhere at once; seconds after it is back it serves again."""
+def test_a_dead_upstream_is_left_alone_until_a_probe_reaches_it():
+    """After three failures requests go elsewhere, all of them; once it listens again it serves again."""
     world = World()
     world.answers["a"] = [REFUSED] * 3
     assert [world.ask()[1] for _ in range(5)] == ["ab", "ab", "ab", "b", "b"]
+    assert world.probed == ["a"]
+    world.clock.advance(3600.0)
+    assert [world.ask()[1] for _ in range(2)] == ["b", "b"]
+    world.health.probed(A, True, world.clock.seconds())
+    assert [world.ask()[1] for _ in range(2)] == ["a", "a"]
+
+
+def test_a_broken_upstream_is_tried_again_without_a_probe():
+    """Who answered with errors is asked again a second later, by one request."""
+    world = World()
+    world.answers["a"] = [answer(500) for _ in range(3)]
+    assert [world.ask()[1] for _ in range(4)] == ["ab", "ab", "ab", "b"]
+    assert world.probed == []
     world.clock.advance(1.0)
     assert [world.ask()[1] for _ in range(2)] == ["a", "a"]
+
+
+def test_a_dead_upstream_is_tried_where_there_is_no_other():
+    """With nothing to lose a request goes although a probe has not got through; not after an answer."""
+    world = World()
+    world.answers["a"] = [REFUSED] * 4
+    for _ in range(3):
+        world.ask()
+    world.clock.advance(1.0)
+    world.answers["b"] = [answer(503)]
+    assert world.ask() == (503, "b")
+    world.answers["b"] = [REFUSED]
+    assert world.ask() == (UpstreamUnreachable, "ba")
 
 
 def test_a_limited_key_cools_as_long_as_it_is_told():
@@ -204,6 +235,45 @@ def test_models_are_mapped():
     assert world.requests[0].body == b'{"model": "gpt-9"}'
     world.answers["b"] = [REFUSED]
     assert world.ask(document={"model": "fast"}) == (UpstreamUnreachable, "b")
+
+
+LOOKED_UP = [ModelRoute("fast", "b", "org/mini"), ModelRoute("house-*", "b", "big"), ModelRoute("m", "b")]
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "expected"),
+    [
+        (b"GET", b"/models/fast", ("b", b"/models/org%2Fmini")),
+        (b"HEAD", b"/models/fa%73t?x=1", ("b", b"/models/org%2Fmini?x=1")),
+        (b"GET", b"/models/house-1", ("b", b"/models/big")),
+        (b"GET", b"/models/m%20", ("a", b"/models/m%20")),
+        (b"GET", b"/models/m", ("b", b"/models/m")),
+        (b"GET", b"/models/other", ("a", b"/models/other")),
+        (b"GET", b"/models", ("a", b"/models")),
+        (b"DELETE", b"/models/fast", ("b", b"/models/fast")),
+        (b"GET", b"/files/fast", ("a", b"/files/fast")),
+    ],
+)
+def test_a_model_is_looked_up_where_it_is_served(method, target, expected):
+    """Under its name there; but nothing is deleted under a name that its client did not say."""
+    world = World(models=LOOKED_UP)
+    assert world.ask(method=method, target=target)[0] == 200
+    request = world.requests[0]
+    assert expected == (request.route.name, request.target)
+
+
+def test_a_tenants_own_key_goes_only_where_it_belongs():
+    """Before the upstream's key at its origin; another origin's key replaces it."""
+    mine = Upstream("mine", "http://a/v1", key=b"sk-a", kept_keys=frozenset([b"client"]))
+    other = Upstream("other", "http://b/v1", key=b"sk-b", priority=1)
+    world = World([mine, other])
+    world.answers["mine"] = [REFUSED]
+    assert world.ask()[0] == 200
+    assert [request.credential for request in world.requests] == [b"client", b"sk-b"]
+    assert [request.headers for request in world.requests] == [
+        [(b"Authorization", b"Bearer client")],
+        [(b"Authorization", b"Bearer sk-b")],
+    ]
 
 
 def test_a_client_that_left_while_a_429_was_read_frees_the_connection():

@@ -1,0 +1,115 @@
+"""Asks upstreams that are out whether they take connections again.
+
+A TCP and TLS connect, never a call: what it finds decides when a client's
+request is worth a trial. Nothing runs while all upstreams are well.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ..core.routing import Upstream
+from ..logs import logger
+
+log = logger(__name__)
+
+PROBE_S = 0.9
+"""Longest time between two probes: shorter than a circuit stays open at first."""
+
+
+class Health(Protocol):
+    """Who wants to know (core.upstream_health)."""
+
+    def is_out(self, upstream: Upstream) -> bool: ...
+
+    def probed(self, upstream: Upstream, reached: bool, now: float) -> None: ...
+
+
+class Prober:
+    """Probes each upstream it was told to `watch` until it is reached.
+
+    States: idle (nobody is watched: no timer), probing (one timer for all
+    of them, at most one probe for each), stopped (for good).
+    `probe` connects to a URL and fires, or fails, within its own deadline.
+    `draw` in [0, 1) spreads the probes over half to all of PROBE_S.
+    """
+
+    def __init__(
+        self,
+        health: Health,
+        probe: Callable[[str], Deferred[None]],
+        *,
+        timers: Any,
+        clock: Callable[[], float],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._health = health
+        self._probe = probe
+        self._timers = timers
+        self._clock = clock
+        self._draw = draw
+        self._watched: dict[str, Upstream] = {}
+        self._missed: set[str] = set()
+        self._running: dict[str, Deferred[None]] = {}
+        self._timer: Any = None
+        self._stopped = False
+
+    def watch(self, upstream: Upstream) -> None:
+        """Probe `upstream` until it is reached or well again. Idempotent."""
+        if not self._stopped:
+            self._watched[upstream.name] = upstream
+            self._schedule()
+
+    def stop(self) -> None:
+        """Stop all of it; what is watched later is ignored. Idempotent."""
+        self._stopped = True
+        self._watched.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for running in list(self._running.values()):
+            running.cancel()
+
+    def _schedule(self) -> None:
+        if self._timer is None and self._watched:
+            delay_s = PROBE_S * (0.5 + 0.5 * self._draw())
+            self._timer = self._timers.callLater(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for name, upstream in list(self._watched.items()):
+            if name in self._running:
+                continue
+            if self._health.is_out(upstream):
+                self._ask(upstream)
+            else:  # a request that was late had its answer
+                self._told(upstream, True)
+        self._schedule()
+
+    def _ask(self, upstream: Upstream) -> None:
+        probing = self._running[upstream.name] = self._probe(upstream.base_url)
+        probing.addBoth(self._answered, upstream)
+
+    def _answered(self, result: object, upstream: Upstream) -> None:
+        self._running.pop(upstream.name, None)
+        if self._stopped:
+            return
+        reached = not isinstance(result, Failure)
+        self._health.probed(upstream, reached, self._clock())
+        self._told(upstream, reached)
+
+    def _told(self, upstream: Upstream, reached: bool) -> None:
+        name = upstream.name
+        if reached:
+            self._watched.pop(name, None)
+            if name in self._missed:
+                self._missed.remove(name)
+                log.info("upstream {name} takes connections again", name=name)
+        elif name not in self._missed:
+            self._missed.add(name)
+            log.warn("upstream {name} takes no connections: it is probed until it does", name=name)

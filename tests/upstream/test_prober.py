@@ -1,0 +1,114 @@
+"""How upstreams that are out are found again without a client's request."""
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from openai_proxy.core.errors import UpstreamUnreachable
+from openai_proxy.core.routing import Upstream
+from openai_proxy.upstream.prober import PROBE_S, Prober
+
+A = Upstream("a", "http://a/v1")
+B = Upstream("b", "http://b/v1")
+REFUSED = UpstreamUnreachable(sent="no")
+
+
+class World:
+    """Two upstreams that are out; `probes` are the probes running, by URL."""
+
+    def __init__(self, draw=0.0, probe=None):
+        self.clock = Clock()
+        self.out = {"a", "b"}
+        self.told = []
+        self.probes = {}
+        self.cancelled = []
+        self.prober = Prober(
+            self, probe or self.probe, timers=self.clock, clock=self.clock.seconds, draw=lambda: draw
+        )
+
+    def is_out(self, upstream):
+        return upstream.name in self.out
+
+    def probed(self, upstream, reached, now):
+        self.told.append((upstream.name, reached, now))
+
+    def probe(self, url):
+        assert url not in self.probes
+        self.probes[url] = Deferred(lambda _: self.cancelled.append(url))
+        return self.probes[url]
+
+    def answer(self, url, reached):
+        probe = self.probes.pop(url)
+        if reached:
+            probe.callback(None)
+        else:
+            probe.errback(Failure(REFUSED))
+
+
+def test_nothing_runs_while_all_is_well():
+    """No timer is made before an upstream is out."""
+    world = World()
+    assert world.clock.getDelayedCalls() == []
+    world.prober.stop()
+
+
+@pytest.mark.parametrize(("draw", "wait_s"), [(0.0, 0.5 * PROBE_S), (1.0, PROBE_S)])
+def test_probes_go_on_until_one_gets_through(draw, wait_s):
+    """Each comes less than a second after the last one; then the timer is gone."""
+    world = World(draw)
+    world.prober.watch(A)
+    world.prober.watch(A)
+    for round_ in (1, 2):
+        world.clock.advance(wait_s - 0.01)
+        assert world.probes == {}
+        world.clock.advance(0.01)
+        world.answer("http://a/v1", round_ == 2)
+    assert [(name, reached) for name, reached, _ in world.told] == [("a", False), ("a", True)]
+    assert [now for *_, now in world.told] == pytest.approx([wait_s, 2 * wait_s])
+    world.clock.advance(PROBE_S)
+    assert (world.probes, world.clock.getDelayedCalls()) == ({}, [])
+
+
+def test_a_slow_probe_is_waited_for_and_holds_nobody_else_up():
+    """At most one runs for each upstream; another one has its own."""
+    world = World()
+    world.prober.watch(A)
+    world.clock.advance(PROBE_S)
+    world.prober.watch(B)
+    for _ in range(3):
+        world.clock.advance(PROBE_S)
+        world.answer("http://b/v1", False)
+    assert list(world.probes) == ["http://a/v1"]
+    assert [name for name, *_ in world.told] == ["b", "b", "b"]
+    world.prober.stop()
+
+
+def test_an_upstream_that_a_late_answer_cleared_is_not_probed():
+    """A request that was on its way has closed the circuit."""
+    world = World()
+    world.prober.watch(A)
+    world.out.clear()
+    world.clock.advance(PROBE_S)
+    assert (world.probes, world.told, world.clock.getDelayedCalls()) == ({}, [], [])
+
+
+def test_stopping_ends_timers_and_probes():
+    """After a reload the old one does nothing any more, whatever old requests still tell it."""
+    world = World()
+    world.prober.watch(A)
+    world.clock.advance(PROBE_S)
+    world.prober.stop()
+    world.prober.stop()
+    world.prober.watch(B)
+    assert world.cancelled == ["http://a/v1"]
+    assert (world.told, world.clock.getDelayedCalls()) == ([], [])
+
+
+def test_a_probe_that_answers_at_once_is_heard():
+    """Nothing depends on the answer coming later."""
+    world = World(probe=lambda url: succeed(None))
+    world.prober.watch(A)
+    world.clock.advance(PROBE_S)
+    assert [(name, reached) for name, reached, _ in world.told] == [("a", True)]
+    assert world.clock.getDelayedCalls() == []
