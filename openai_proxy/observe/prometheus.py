@@ -1,20 +1,16 @@
 """The `prometheus` observer: counts exchanges, renders the metrics page.
 
-A registry of its own, fed from the batches; children are kept, since
-looking one up by labels costs four times the increment.
+A registry of its own, fed from the batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -25,28 +21,43 @@ from twisted.logger import LogEvent
 from ..core.exchange import Exchange, Outcome, Usage
 from .interfaces import Observer, ObserverContext
 from .labels import OTHER, BoundedLabels
+from .tallies import Tallies, Tally, TallyFamily, TallyHistogram
 
 _REQUEST_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 180, 300, 600)
 _FIRST_BYTE_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 _PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1)
 _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
+_KINDS_KEPT = 4096
+
 NO_STATUS = "0"
 """The label `status` of an exchange that ended before a status was known."""
 
 
-class _Children:
-    """The children of one counter, kept by their label values."""
+class _Kept:
+    """The counters that exchanges of one kind feed; looked up once, not for each exchange."""
 
-    def __init__(self, registry: CollectorRegistry, name: str, help: str, labels: tuple[str, ...]) -> None:
-        self._counter = Counter(name, help, labels, registry=registry)
-        self._kept: dict[tuple[str, ...], Callable[[float], Any]] = {}
+    __slots__ = ("_tokens", "input", "model", "output", "requests")
 
-    def inc(self, labels: tuple[str, ...], amount: float = 1) -> None:
-        increase = self._kept.get(labels)
-        if increase is None:
-            increase = self._kept[labels] = self._counter.labels(*labels).inc
-        increase(amount)
+    def __init__(self, requests: Tally, tokens: TallyFamily, model: str) -> None:
+        self.requests = requests
+        self.model = model
+        self.input: Tally | None = None
+        self.output: Tally | None = None
+        self._tokens = tokens
+
+    def count_tokens(self, usage: Usage) -> None:
+        if self.input is None or self.output is None:
+            self.input, self.output = (
+                self._tokens.of(self.model, "input"),
+                self._tokens.of(self.model, "output"),
+            )
+        self.input.value += max(0, usage.input_tokens)
+        self.output.value += max(0, usage.output_tokens)
+        if usage.cached_tokens > 0:
+            self._tokens.of(self.model, "cached").value += usage.cached_tokens
+        if usage.reasoning_tokens > 0:
+            self._tokens.of(self.model, "reasoning").value += usage.reasoning_tokens
 
 
 class PrometheusObserver:
@@ -69,32 +80,33 @@ class PrometheusObserver:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         self._models = BoundedLabels()
-        self._make_counters(registry)
-        self._make_histograms(registry)
+        tallies = Tallies()
+        self._make_counters(tallies)
+        self._make_histograms(tallies)
+        registry.register(tallies)
+        self._kept: dict[tuple[str, str | None, int | None, Outcome | None], _Kept] = {}
         self._make_gauges(registry, context)
 
-    def _make_counters(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, help: str, *labels: str) -> _Children:
-            return _Children(registry, "openai_proxy_" + name, help, labels)
+    def _make_counters(self, tallies: Tallies) -> None:
+        def counter(name: str, help: str, *labels: str) -> TallyFamily:
+            return tallies.family("openai_proxy_" + name, help, *labels)
 
         self._requests = counter(
-            "requests_total", "Exchanges that ended.", "endpoint", "model", "status", "outcome"
+            "requests", "Exchanges that ended.", "endpoint", "model", "status", "outcome"
         )
-        self._tokens = counter("tokens_total", "Model tokens, by kind.", "model", "kind")
-        self._cost = counter("cost_usd_total", "Cost of the exchanges in US dollars.", "model")
-        self._cache = counter("cache_requests_total", "Look-ups in the cache.", "endpoint", "result")
-        self._limited = counter("rate_limited_total", "Requests refused by a limit.", "kind")
-        self._errors = counter("upstream_errors_total", "Failed upstream attempts.", "upstream", "kind")
-        self._retries = counter("upstream_retries_total", "Further attempts, by reason.", "reason")
-        self._disconnects = Counter(
-            "openai_proxy_client_disconnects_total",
-            "Exchanges whose client left before their end.",
-            registry=registry,
-        )
+        self._tokens = counter("tokens", "Model tokens, by kind.", "model", "kind")
+        self._cost = counter("cost_usd", "Cost of the exchanges in US dollars.", "model")
+        self._cache = counter("cache_requests", "Look-ups in the cache.", "endpoint", "result")
+        self._limited = counter("rate_limited", "Requests refused by a limit.", "kind")
+        self._errors = counter("upstream_errors", "Failed upstream attempts.", "upstream", "kind")
+        self._retries = counter("upstream_retries", "Further attempts, by reason.", "reason")
+        self._disconnects = counter(
+            "client_disconnects", "Exchanges whose client left before their end."
+        ).of()
 
-    def _make_histograms(self, registry: CollectorRegistry) -> None:
-        def histogram(name: str, help: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"openai_proxy_{name}_seconds", help, buckets=buckets, registry=registry)
+    def _make_histograms(self, tallies: Tallies) -> None:
+        def histogram(name: str, help: str, buckets: tuple[float, ...]) -> TallyHistogram:
+            return tallies.histogram(f"openai_proxy_{name}_seconds", help, buckets)
 
         self._duration = histogram("request_duration", "From the request's head to the end.", _REQUEST_S)
         self._first_byte = histogram(
@@ -116,55 +128,60 @@ class PrometheusObserver:
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]
+        kept = self._kept.get((exchange.endpoint, exchange.model, exchange.status, exchange.outcome))
+        if kept is None:
+            kept = self._keep(exchange)
+        kept.requests.value += 1
+        self._time(exchange)
+        usage = exchange.usage
+        if usage is not None:
+            if exchange.cached:
+                self._tokens.of(kept.model, "cached").value += usage.total_tokens  # nobody spent them again
+            else:
+                kept.count_tokens(usage)
+        if exchange.cost_usd is not None and exchange.cost_usd >= 0:
+            self._cost.of(kept.model).value += exchange.cost_usd
+        if exchange.cache_result is not None:
+            self._cache.of(exchange.endpoint or OTHER, exchange.cache_result).value += 1
+        if exchange.status != 200 or exchange.attempts != 1 or exchange.outcome is not Outcome.COMPLETE:
+            self._count_trouble(exchange)
+
+    def _keep(self, exchange: Exchange) -> _Kept:
+        """Return the counters for exchanges like this one, and remember them while there are few kinds."""
         outcome = exchange.outcome or Outcome.COMPLETE
         model = self._models.label(exchange.model, admit=outcome is not Outcome.REJECTED)
-        endpoint = exchange.endpoint or OTHER
         status = NO_STATUS if exchange.status is None else str(exchange.status)
-        self._requests.inc((endpoint, model, status, outcome.value))
-        self._time(exchange, outcome)
-        if exchange.usage is not None and exchange.cached:
-            self._tokens.inc((model, "cached"), exchange.usage.total_tokens)  # nobody spent them again
-        elif exchange.usage is not None:
-            self._count_tokens(exchange.usage, model)
-        if exchange.cost_usd is not None and exchange.cost_usd >= 0:
-            self._cost.inc((model,), exchange.cost_usd)
-        if exchange.cache_result is not None:
-            self._cache.inc((endpoint, exchange.cache_result))
+        endpoint = exchange.endpoint or OTHER
+        kept = _Kept(self._requests.of(endpoint, model, status, outcome.value), self._tokens, model)
+        if model != OTHER and len(self._kept) < _KINDS_KEPT:
+            # `other` is not remembered: strangers choose those names, and one may get a label of its own yet
+            self._kept[(exchange.endpoint, exchange.model, exchange.status, exchange.outcome)] = kept
+        return kept
+
+    def _count_trouble(self, exchange: Exchange) -> None:
         if exchange.rate_limited is not None:
-            self._limited.inc((exchange.rate_limited,))
+            self._limited.of(exchange.rate_limited).value += 1
         for labels in exchange.upstream_error_kinds:
-            self._errors.inc(labels)
+            self._errors.of(*labels).value += 1
         for reason in exchange.retry_reasons:
-            self._retries.inc((reason,))
-        if outcome is Outcome.CLIENT_GONE:
-            self._disconnects.inc()
+            self._retries.of(reason).value += 1
+        if exchange.outcome is Outcome.CLIENT_GONE:
+            self._disconnects.value += 1
 
-    def _time(self, exchange: Exchange, outcome: Outcome) -> None:
-        self._duration.observe(exchange.duration_s)
-        first_byte_s = exchange.first_byte_s
-        if first_byte_s is None:
+    def _time(self, exchange: Exchange) -> None:
+        started, ended = exchange.started, exchange.ended_at
+        self._duration.observe(0.0 if ended is None else ended - started)
+        if exchange.first_byte_at is None:
             return
+        first_byte_s = exchange.first_byte_at - started
         self._first_byte.observe(first_byte_s)
-        if exchange.attempts and exchange.upstream_s > 0:
+        if exchange.upstream_s > 0 and exchange.attempts:
             self._overhead.observe(max(0.0, first_byte_s - exchange.upstream_s))
-        usage, first, ended = exchange.usage, exchange.response_first_body_at, exchange.ended_at
-        if (
-            exchange.streaming
-            and outcome is Outcome.COMPLETE
-            and usage is not None
-            and usage.output_tokens > 1
-            and first is not None
-            and ended is not None
-        ):
+        if not exchange.streaming or exchange.outcome is not Outcome.COMPLETE:
+            return
+        usage, first = exchange.usage, exchange.response_first_body_at
+        if usage is not None and usage.output_tokens > 1 and first is not None and ended is not None:
             self._per_token.observe((ended - first) / (usage.output_tokens - 1))
-
-    def _count_tokens(self, usage: Usage, model: str) -> None:
-        self._tokens.inc((model, "input"), max(0, usage.input_tokens))
-        self._tokens.inc((model, "output"), max(0, usage.output_tokens))
-        if usage.cached_tokens > 0:
-            self._tokens.inc((model, "cached"), usage.cached_tokens)
-        if usage.reasoning_tokens > 0:
-            self._tokens.inc((model, "reasoning"), usage.reasoning_tokens)
 
     def render(self, accept: bytes = b"") -> tuple[str, bytes]:
         """Return content type and body of the page, in the format that `Accept` asks for."""

@@ -111,3 +111,10 @@ def test_found_among_the_observers(metrics):
     """The page is rendered by the observer that counts."""
     assert find_metrics([print, metrics]) is metrics
     assert find_metrics([]) is None
+
+
+def test_trouble_behind_a_good_head_is_counted(metrics):
+    """A client that leaves in the middle of a 200 is one that left."""
+    metrics(ended(Outcome.CLIENT_GONE, status=200, attempts=1, first_byte_at=11.0))
+    metrics(ended(status=200, attempts=1, first_byte_at=11.0))
+    assert value(metrics, "client_disconnects_total") == 1
