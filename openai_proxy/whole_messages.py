@@ -8,9 +8,18 @@ two whole messages the parser remembers nothing. Imported by both edges.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import httptools
+
+
+class _Counts:
+    """What llhttp calls back: counters that no line of Python stands behind."""
+
+    def __init__(self) -> None:
+        self.on_message_begin = count(1).__next__
+        self.on_message_complete = count(1).__next__
 
 
 class WholeMessages:
@@ -18,26 +27,24 @@ class WholeMessages:
 
     def __init__(self, make_parser: Callable[[Any], Any]) -> None:
         self._make_parser = make_parser
-        self._begun = 0
-        self._completed = 0
-        self._parser = make_parser(self)
+        self._renew()
 
-    def on_message_begin(self) -> None:
-        """Called by llhttp."""
-        self._begun += 1
-
-    def on_message_complete(self) -> None:
-        """Called by llhttp."""
-        self._completed += 1
+    def _renew(self) -> None:
+        counts = _Counts()
+        self._begun, self._completed = counts.on_message_begin, counts.on_message_complete
+        self._expected = 2
+        self._feed = self._make_parser(counts).feed_data
 
     def is_one(self, data: bytes) -> bool:
         """Whether llhttp finds one message in `data`, whole, and nothing wrong or behind it."""
-        self._begun = self._completed = 0
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._completed = 0
-        if self._completed == self._begun == 1:
+            self._renew()
+            return False
+        # Asking a counter advances it: after one message each says one more than the message's own number.
+        if self._begun() == self._completed() == self._expected:
+            self._expected += 2
             return True
-        self._parser = self._make_parser(self)  # the old one may stand inside a message
+        self._renew()  # the old one may stand inside a message
         return False

@@ -10,13 +10,20 @@ kept by its bytes: that, not the parsing, is why this is four times faster.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
 from .headers import NOTABLE, RequestHead, is_host, media_type, render
+
+_Answer = TypeVar("_Answer")
 
 HeaderPairs = list[tuple[bytes, bytes]]
 _Line = tuple[tuple[bytes, bytes], bytes]
 
 _LINES_KEPT = 2048
 _LONGEST_KEPT = 256
+_CHANGES_KEPT = 8
+_MOST_DIGITS = 18
 _lines: dict[bytes, _Line] = {}
 
 
@@ -24,11 +31,83 @@ class WireLines(list[tuple[bytes, bytes]]):
     """Header pairs that still know their bytes on the wire.
 
     `raw` is the lines with their CRLF. Whoever changes headers makes a new
-    list, which has none: then they are rendered again.
+    list, which has none: then they are rendered again. `shape` is what these
+    lines share with others, None where nothing is kept of them.
     """
 
-    __slots__ = ("raw",)
+    __slots__ = ("raw", "shape")
     raw: bytes
+    shape: LineShape | None
+
+
+class LineShape:
+    """Header lines with a gap where the digits of their Content-Length were, if they have one.
+
+    One client's requests often differ in nothing else, so what follows from
+    the other lines is found out once and kept here.
+    """
+
+    __slots__ = ("_after", "_at", "_before", "_changed", "_found", "_lines")
+
+    def __init__(self, lines: HeaderPairs) -> None:
+        self._lines = lines
+        self._found: dict[Any, Any] = {}
+        self._changed: dict[Any, LineShape] = {}
+        self._at = next((at for at, pair in enumerate(lines) if pair[0].lower() == b"content-length"), -1)
+        if self._at < 0:
+            self._before, self._after = render(lines), b""
+        else:
+            self._before = b"%b%b: " % (render(lines[: self._at]), lines[self._at][0])
+            self._after = b"\r\n" + render(lines[self._at + 1 :])
+
+    def filled(self, length: tuple[bytes, bytes]) -> WireLines:
+        """Return the lines with `length` in the place of their Content-Length."""
+        lines = WireLines(self._lines)
+        if self._at < 0:
+            lines.raw = self._before
+        else:
+            lines[self._at] = length
+            lines.raw = self._before + length[1] + self._after
+        lines.shape = self
+        return lines
+
+    def found(self, question: Callable[[HeaderPairs], _Answer]) -> _Answer:
+        """Return `question(lines)`, asked once; it must not depend on Content-Length."""
+        try:
+            return self._found[question]  # type: ignore[no-any-return]
+        except KeyError:
+            answer = self._found[question] = question(self._lines)
+            return answer
+
+    def changed(
+        self, lines: WireLines, key: Hashable, change: Callable[[HeaderPairs], HeaderPairs]
+    ) -> WireLines:
+        """Return `change(lines)`, done once for each `key`; it must leave Content-Length as it is."""
+        shape = self._changed.get(key)
+        if shape is None:
+            if len(self._changed) >= _CHANGES_KEPT:
+                self._changed.clear()
+            shape = self._changed[key] = LineShape(list(change(self._lines)))
+        return shape.filled(lines[self._at])
+
+
+def answer(lines: HeaderPairs, question: Callable[[HeaderPairs], _Answer]) -> _Answer:
+    """Return `question(lines)`, from memory where lines like these were asked before.
+
+    The answer must not depend on the digits of Content-Length.
+    """
+    shape = lines.shape if type(lines) is WireLines else None
+    return question(lines) if shape is None else shape.found(question)
+
+
+def changed(lines: HeaderPairs, key: Hashable, change: Callable[[HeaderPairs], HeaderPairs]) -> HeaderPairs:
+    """Return `change(lines)`, from memory where lines like these were changed so before.
+
+    `key` names the change, its arguments included; it must leave the
+    Content-Length alone.
+    """
+    shape = lines.shape if type(lines) is WireLines else None
+    return change(lines) if shape is None else shape.changed(lines, key, change)  # type: ignore[arg-type]
 
 
 def rendered(pairs: HeaderPairs) -> bytes:
@@ -53,87 +132,102 @@ def _learn(line: bytes) -> _Line | None:
     return known
 
 
-PlainRequest = tuple[bytes, bytes, HeaderPairs, RequestHead]
+class KnownHead:
+    """What is the same in all requests whose heads differ in the digits of Content-Length alone.
 
-
-class _Template:
-    """A plain request's head with a gap where the digits of its Content-Length were."""
+    `valid`: llhttp has found nothing wrong with one of them, so it would
+    not with another. `place` is for the edge: where such a request goes.
+    """
 
     __slots__ = (
-        "_after",
         "_at",
-        "_before",
+        "_content_type",
         "_forward",
-        "_forward_at",
-        "_head",
-        "_method",
+        "_host",
         "_pairs",
-        "_target",
+        "method",
+        "method_text",
+        "path",
+        "place",
+        "target",
+        "valid",
     )
 
-    def __init__(self, plain: PlainRequest, digits: bytes) -> None:
-        self._method, self._target, self._pairs, self._head = plain
-        self._forward = self._head.forward
-        line = (b"Content-Length", digits)
-        self._at = self._pairs.index(line)
-        self._forward_at = self._forward.index(line)
-        before, name, after = (b"\r\n" + rendered(self._forward)).partition(_LENGTH)
-        self._before = (before + name)[2:]
-        self._after = after[len(digits) :]
+    def __init__(self, method: bytes, target: bytes, pairs: HeaderPairs, head: RequestHead) -> None:
+        self.method = method
+        self.target = target
+        self.method_text = method.decode("ascii", "replace")
+        self.path = target.partition(b"?")[0].decode("latin-1")
+        self.valid = False
+        self.place: Any = None
+        self._pairs = pairs
+        self._at = next((at for at, pair in enumerate(pairs) if pair[0].lower() == b"content-length"), -1)
+        self._forward = LineShape(head.forward)
+        self._host = head.host
+        self._content_type = head.content_type
 
-    def filled(self, digits: bytes) -> PlainRequest:
-        """Return the head with `digits` in the gap."""
-        line = (b"Content-Length", digits)
+    def filled(self, digits: bytes | None) -> PlainRequest:
+        """Return one of these requests: its own lines and what they say; None leaves the length it has."""
         pairs = self._pairs.copy()
-        pairs[self._at] = line
-        forward = WireLines(self._forward)
-        forward[self._forward_at] = line
-        forward.raw = self._before + digits + self._after
-        head = self._head
-        return (
-            self._method,
-            self._target,
-            pairs,
-            RequestHead(forward, head.host, int(digits), content_type=head.content_type),
-        )
+        at = self._at
+        if at < 0:
+            forward = self._forward.filled(_NO_LENGTH)
+            return self, pairs, RequestHead(forward, self._host, None, content_type=self._content_type)
+        if digits is None:
+            digits = pairs[at][1]
+        line = pairs[at] = (pairs[at][0], digits)
+        forward = self._forward.filled(line)
+        return self, pairs, RequestHead(forward, self._host, int(digits), content_type=self._content_type)
 
 
+PlainRequest = tuple[KnownHead, HeaderPairs, RequestHead]
+
+_NO_LENGTH = (b"", b"")
 _LENGTH = b"\r\nContent-Length: "
+_LOWER_LENGTH = b"\r\ncontent-length: "
 _HEADS_KEPT = 512
 _LONGEST_HEAD_KEPT = 2048
-_heads: dict[bytes, _Template] = {}
+_heads: dict[bytes, KnownHead] = {}
 """By their bytes without the digits of Content-Length.
 
-One client's requests often differ in nothing else. Heads with equal keys
-are equal but for those digits, for a plain head has one Content-Length.
+Heads with equal keys are equal but for those digits, for a plain head has
+one Content-Length.
 """
 
 
 def plain_request(head: bytes) -> PlainRequest | None:
-    """Return method, target, header lines and what they say, or None for an odd head.
+    """Return what is known of such a request, its header lines and what they say; None for an odd head.
 
     `head` is everything before the empty line. Of the notable fields only
     Host, Content-Length, Content-Type and a bare `Connection: keep-alive`
     are plain.
     """
-    start = head.find(_LENGTH) + len(_LENGTH)
-    if start < len(_LENGTH) or len(head) > _LONGEST_HEAD_KEPT:
-        return _read_request(head)
-    stop = head.find(b"\r\n", start)
-    digits = head[start:] if stop < 0 else head[start:stop]
-    key = head[:start] if stop < 0 else head[:start] + head[stop:]
-    template = _heads.get(key)
-    if template is not None and digits.isdigit() and len(digits) <= 18:
-        return template.filled(digits)
-    plain = _read_request(head)
-    if plain is not None:
-        if len(_heads) >= _HEADS_KEPT:
-            _heads.clear()
-        _heads[key] = _Template(plain, digits)
-    return plain
+    start = head.find(_LENGTH)
+    if start < 0:
+        start = head.find(_LOWER_LENGTH)
+    digits: bytes | None = None
+    if start < 0:
+        key = head
+    else:
+        start += len(_LENGTH)
+        stop = head.find(b"\r\n", start)
+        digits = head[start:] if stop < 0 else head[start:stop]
+        key = head[:start] if stop < 0 else head[:start] + head[stop:]
+    known = _heads.get(key)
+    if known is None:
+        known = _read_request(head)
+        if known is None:
+            return None
+        if len(head) <= _LONGEST_HEAD_KEPT:
+            if len(_heads) >= _HEADS_KEPT:
+                _heads.clear()
+            _heads[key] = known
+    elif digits is not None and (not digits.isdigit() or len(digits) > _MOST_DIGITS):
+        return None
+    return known.filled(digits)
 
 
-def _read_request(head: bytes) -> PlainRequest | None:
+def _read_request(head: bytes) -> KnownHead | None:
     lines = head.split(b"\r\n")
     words = lines[0].split(b" ")
     if len(words) != 3 or words[2] != b"HTTP/1.1":
@@ -144,14 +238,14 @@ def _read_request(head: bytes) -> PlainRequest | None:
     if None in known:
         return None
     pairs = [each[0] for each in known]  # type: ignore[index]  # no None among them
-    forward = WireLines(pairs)
+    forward = list(pairs)
     host: bytes | None = None
     length: int | None = None
     content_type = b""
     for pair, name in [each for each in known if each[1]]:  # type: ignore[index,misc]
         value = pair[1]
         if name == b"content-length":
-            if length is not None or not value.isdigit() or len(value) > 18:
+            if length is not None or not value.isdigit() or len(value) > _MOST_DIGITS:
                 return None
             length = int(value)
         elif name == b"content-type":
@@ -161,17 +255,13 @@ def _read_request(head: bytes) -> PlainRequest | None:
             if not is_host(host):
                 return None
             forward.remove(pair)
-            lines.remove(b"%b: %b" % pair)
         elif name == b"connection" and value.lower() == b"keep-alive":
             forward.remove(pair)
-            lines.remove(b"%b: %b" % pair)
         else:
             return None
     if host is None:
         return None
-    lines.append(b"")
-    forward.raw = b"\r\n".join(lines)
-    return words[0], words[1], pairs, RequestHead(forward, host, length, content_type=content_type)
+    return KnownHead(words[0], words[1], pairs, RequestHead(forward, host, length, content_type=content_type))
 
 
 def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
@@ -194,7 +284,7 @@ def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
     length: int | None = None
     for pair, name in [each for each in known if each[1]]:  # type: ignore[index,misc]  # no None among them
         if name == b"content-length":
-            if length is not None or not pair[1].isdigit() or len(pair[1]) > 18:
+            if length is not None or not pair[1].isdigit() or len(pair[1]) > _MOST_DIGITS:
                 return None
             length = int(pair[1])
         elif name not in _HARMLESS:
@@ -203,6 +293,7 @@ def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
         return None
     pairs = WireLines([each[0] for each in known])  # type: ignore[index]
     pairs.raw = raw + b"\r\n"
+    pairs.shape = None
     return code, first[13:], pairs, length
 
 

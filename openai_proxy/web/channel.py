@@ -32,7 +32,7 @@ from ..core.errors import (
 )
 from ..core.headers import RequestHead, scan_request
 from ..core.paths import API_METHODS
-from ..core.plain_heads import plain_request
+from ..core.plain_heads import KnownHead, plain_request
 from ..logs import logger
 from ..sockets import is_reset, prompt_writer, untaken_bytes
 from .body import ArrivedBody, IncomingBody
@@ -101,6 +101,8 @@ class IncomingRequest:
     pairs: list[tuple[bytes, bytes]]
     head: RequestHead
     body: IncomingBody | ArrivedBody
+    known: KnownHead | None = None
+    """What is kept of requests with such a head."""
 
 
 @implementer(IPushProducer)
@@ -233,19 +235,24 @@ class ProxyChannel(HTTPChannel):
         plain = plain_request(data[:end])
         if plain is None:
             return False
-        method, target, pairs, head = plain
+        known, pairs, head = plain
         length = head.content_length or 0
         if (
             len(data) != end + 4 + length
-            or len(target) > limits.target_bytes
+            or len(known.target) > limits.target_bytes
             or len(pairs) > limits.header_count
             or (limits.body_bytes is not None and length > limits.body_bytes)
-            or not self.site.whole_requests.is_one(data)
         ):
             return False
+        if not known.valid:
+            if not self.site.whole_requests.is_one(data):
+                return False
+            known.valid = True
         self.waiting = Waiting.RESPONSE
         self.deadline = NEVER
-        incoming = IncomingRequest(method, target, True, pairs, head, ArrivedBody(data[end + 4 :]))
+        incoming = IncomingRequest(
+            known.method, known.target, True, pairs, head, ArrivedBody(data[end + 4 :]), known
+        )
         self.current = request = self.site.make_request(self, incoming)
         # As `_next` does: an answer given at once must not start what waits behind it from in here.
         self._starting = True

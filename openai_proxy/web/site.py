@@ -112,12 +112,16 @@ class ProxySite(Site):
 
     def make_request(self, channel: ProxyChannel, incoming: IncomingRequest) -> DownstreamRequest:
         """Make the request and the record of its exchange."""
-        exchange = Exchange(
-            started=self.clock(),
-            timestamp=time.time(),
-            method=incoming.method.decode("ascii", "replace"),
-            path=incoming.target.partition(b"?")[0].decode("latin-1"),
-        )
+        known = incoming.known
+        if known is not None:
+            exchange = Exchange(self.clock(), time.time(), known.method_text, known.path)
+        else:
+            exchange = Exchange(
+                started=self.clock(),
+                timestamp=time.time(),
+                method=incoming.method.decode("ascii", "replace"),
+                path=incoming.target.partition(b"?")[0].decode("latin-1"),
+            )
         exchange.request_headers = incoming.pairs
         if self.capture is not None:
             exchange.capture = self.capture()
@@ -125,6 +129,10 @@ class ProxySite(Site):
 
     def dispatch(self, request: DownstreamRequest) -> None:
         """Find what answers a request; raises ProxyError."""
+        known = request.incoming.known
+        if known is not None and known.place is not None and known.place[0] is self.root:
+            self.root.api.admit(request, known.place[1])
+            return
         target = request.uri
         if target[:1] != b"/":
             target = origin_form(target, request.channel.authorities())
@@ -132,7 +140,10 @@ class ProxySite(Site):
         if self.root.is_page(path):
             request.render_page(target)
         else:
-            self.root.api.admit(request, map_target(target))
+            path_of_api = map_target(target)
+            if known is not None and target is request.uri:
+                known.place = (self.root, path_of_api)
+            self.root.api.admit(request, path_of_api)
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
         """End an exchange once and publish it."""

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.headers import end_to_end, render, scan_request
-from openai_proxy.core.plain_heads import plain_request, plain_response, rendered
+from openai_proxy.core.headers import HeaderPairs, end_to_end, render, scan_request
+from openai_proxy.core.plain_heads import answer, changed, plain_request, plain_response, rendered
 from openai_proxy.whole_messages import WholeMessages
 
 LINES = [
-    b"Host: a", b"host: b:80", b"Host: a/b", b"Host:", b"Content-Length: 3", b"content-length: 3",
+    b"Host: a", b"host: b:80", b"Host: a/b", b"Host:", b"Content-Length: 3", b"content-length: 3", b"CONTENT-LENGTH: 3",
     b"Content-Length: 003", b"Content-Length: +3", b"Content-Length: 3 ", b"X-Content-Length: 3", b"X: Content-Length: 3",
     b"Content-Type: application/json; x", b"Connection: keep-alive", b"Connection: close", b"Transfer-Encoding: chunked",
     b"Via: 1.1 x", b"Upgrade: h2c", b"Expect: 100-continue", b"Content-Encoding: gzip", b"X-A: b ", b"X-A:\t b", b"X : y",
@@ -56,7 +56,15 @@ def _parts(make_parser: Any, data: bytes) -> Parts:
 
 
 lines = st.lists(st.sampled_from(LINES), max_size=5)
-common = st.sampled_from([[], [b"Host: a"], [b"Host: a", b"Content-Length: 3"], [b"Content-Length: 3"]])
+common = st.sampled_from(
+    [
+        [],
+        [b"Host: a"],
+        [b"Host: a", b"Content-Length: 3"],
+        [b"Content-Length: 3"],
+        [b"Host: a", b"content-length: 3"],
+    ]
+)
 bodies = st.sampled_from([b"", b"abc", b"abcd", b"GET"])
 requests = WholeMessages(httptools.HttpRequestParser)
 responses = WholeMessages(httptools.HttpResponseParser)
@@ -70,12 +78,12 @@ def test_a_plain_request_is_read_as_llhttp_reads_it(
     head = b"\r\n".join([start, *first, *more])
     data = head + b"\r\n\r\n" + body
     plain = plain_request(head)
-    if plain is None or len(body) != (plain[3].content_length or 0) or not requests.is_one(data):
+    if plain is None or len(body) != (plain[2].content_length or 0) or not requests.is_one(data):
         return
-    method, target, pairs, read = plain
+    known, pairs, read = plain
     parts = _parts(httptools.HttpRequestParser, data)
-    assert (parts.start, parts.pairs, parts.body, parts.ends) == (target, pairs, body, 1)
-    assert method == start.split()[0]
+    assert (parts.start, parts.pairs, parts.body, parts.ends) == (known.target, pairs, body, 1)
+    assert known.method == start.split()[0]
     full = scan_request(pairs, True, b"openai-proxy")
     assert all(getattr(full, name) == getattr(read, name) for name in type(full).__slots__ if name[0] != "_")
     assert rendered(read.forward) == render(list(read.forward))
@@ -106,9 +114,9 @@ def test_heads_that_differ_in_length_alone_keep_their_own(digits: bytes) -> None
     assert plain_request(head % b"7") is not None
     plain = plain_request(head % digits)
     assert plain is not None
-    assert plain[3].content_length == int(digits)
-    assert plain[2][2] == (b"Content-Length", digits)
-    assert rendered(plain[3].forward) == b"X-Content-Length: 7\r\nContent-Length: %b\r\nX: y\r\n" % digits
+    assert plain[2].content_length == int(digits)
+    assert plain[1][2] == (b"Content-Length", digits)
+    assert rendered(plain[2].forward) == b"X-Content-Length: 7\r\nContent-Length: %b\r\nX: y\r\n" % digits
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\nG", b"GET / HTTP/1.1\r\nHost", b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"])  # fmt: skip
@@ -118,3 +126,22 @@ def test_what_is_no_single_message_leaves_no_trace(data: bytes) -> None:
     whole = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     assert not messages.is_one(data)
     assert messages.is_one(whole)
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"content-length", b"CONTENT-LENGTH"])
+def test_answers_and_changes_are_kept_for_heads_of_one_shape(name: bytes) -> None:
+    """A question is asked, and a change made, once; each request keeps its own length."""
+    asked: list[HeaderPairs] = []
+
+    def without_x(lines: HeaderPairs) -> HeaderPairs:
+        asked.append(lines)
+        return [pair for pair in lines if pair[0] != b"X"]
+
+    for digits in (b"5", b"17"):
+        plain = plain_request(b"POST /shape HTTP/1.1\r\nHost: a\r\nX: y\r\n%b: %b" % (name, digits))
+        assert plain is not None
+        lines = changed(plain[2].forward, ("without", b"X"), without_x)
+        assert rendered(lines) == b"%b: %b\r\n" % (name, digits)
+        assert list(lines) == [(name, digits)]
+        assert answer(plain[2].forward, len) == 2
+    assert len(asked) == (2 if name == b"CONTENT-LENGTH" else 1)
