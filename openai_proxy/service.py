@@ -101,6 +101,8 @@ class ProxyService(MultiService):
                 "upstream": lambda: self.exchanger.agent.open_connections,
             },
             secrets=_upstream_keys(settings),
+            upstreams=lambda: _upstream_urls(self.exchanger.settings),
+            otlp_headers=settings.otel.headers.get_secret_value() if settings.otel.headers else "",
         )
         try:
             observers = build_observers(
@@ -213,13 +215,9 @@ class ProxyService(MultiService):
 
     def _reloaded_publisher(self, settings: Settings) -> ExchangePublisher:
         """Return the running publisher where nothing about it changed, else a new one, not started."""
-        old = self.exchanger.settings
-        same = (settings.observers, settings.storage, settings.limits.exchange_log_body_bytes) == (
-            old.observers,
-            old.storage,
-            old.limits.exchange_log_body_bytes,
-        )
-        return self.publisher if same else self._build_publisher(settings, self.publisher.observers)
+        if _watching(settings) == _watching(self.exchanger.settings):
+            return self.publisher
+        return self._build_publisher(settings, self.publisher.observers)
 
     def _swap(self, exchanger: Exchanger, publisher: ExchangePublisher) -> None:
         settings = exchanger.settings
@@ -298,6 +296,18 @@ def _upstream_keys(settings: Settings) -> tuple[str, ...]:
     keys = [settings.upstream.api_key, *(upstream.api_key for upstream in settings.upstreams)]
     keys += [key.upstream_key for key in client_keys(settings)]
     return tuple(key.get_secret_value() for key in keys if key is not None)
+
+
+def _upstream_urls(settings: Settings) -> dict[str, str]:
+    """Return the base URLs by the names that exchanges have for them."""
+    named = {upstream.name: upstream.base_url for upstream in settings.upstreams}
+    return named or {"default": settings.upstream.base_url}
+
+
+def _watching(settings: Settings) -> tuple[object, ...]:
+    """Return all that observers are built from: where none of it changes, they stay."""
+    limit_bytes = settings.limits.exchange_log_body_bytes
+    return settings.observers, settings.storage, settings.otel, limit_bytes, _upstream_keys(settings)
 
 
 def _storage_specs(settings: Settings) -> list[ObserverSpec]:

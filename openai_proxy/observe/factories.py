@@ -75,6 +75,12 @@ def _exchange_log(options: ObserverOptions) -> Observer:
     return build(options)
 
 
+def _otel(options: ObserverOptions) -> Observer:
+    from .otel.options import build
+
+    return build(options)
+
+
 console = Factory("console", "console: one line of text for each exchange on standard output", _console)
 json_lines = Factory("json", "json:- or json:file=PATH: one JSON object a line, metadata only", _json)
 text_log = Factory("log", "log: one line for each exchange in twistd's own log", _log)
@@ -83,6 +89,11 @@ exchange_log = Factory(
     "exchange-log:dir=DIRECTORY[:bodies=false][:sample=0.1][:models=a,b][:keys=a,b]: "
     "whole requests and responses as JSON lines",
     _exchange_log,
+)
+otel = Factory(
+    "otel",
+    "otel[:endpoint=http://host:4318][:service_name=NAME]: OpenTelemetry traces and metrics over OTLP/HTTP",
+    _otel,
 )
 prometheus = Factory("prometheus", "prometheus: feeds the metrics page; always on", _prometheus)
 

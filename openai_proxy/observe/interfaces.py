@@ -47,6 +47,10 @@ def _zero() -> int:
     return 0
 
 
+def _nowhere() -> Mapping[str, str]:
+    return {}
+
+
 @frozen
 class ObserverContext:
     """What the daemon offers to observers while they are built."""
@@ -61,6 +65,10 @@ class ObserverContext:
     """Side (`downstream`, `upstream`) to the number of open connections."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Keys that must never be written: blotted out wherever they turn up."""
+    upstreams: Callable[[], Mapping[str, str]] = _nowhere
+    """The base URL of each upstream by its name, as configured now."""
+    otlp_headers: str = field(default="", repr=False)
+    """The setting `otel.headers`: `name=value,name=value` for the OTLP collector, a secret."""
 
 
 @frozen

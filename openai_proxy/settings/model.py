@@ -198,6 +198,17 @@ class Storage(Section):
     )
 
 
+class Otel(Section):
+    """What the `otel` observer needs beside its spec."""
+
+    headers: Line | None = setting(
+        None,
+        "headers for the OTLP collector: 'name=value,name=value'",
+        env=("OTEL_EXPORTER_OTLP_HEADERS",),
+        secret=True,
+    )
+
+
 class Admin(Section):
     """The operator's side."""
 
@@ -254,6 +265,7 @@ class Settings(BaseSettings):
         option="log-level",
     )
     storage: Storage = setting(Storage(), "where exchanges are logged")
+    otel: Otel = setting(Otel(), "OpenTelemetry")
     admin: Admin = setting(Admin(), "the operator's side")
     workers: Workers = setting(1, "processes that share the listening sockets", option="workers")
     drain_timeout_s: SecondsOrZero = setting(

@@ -6,9 +6,9 @@ The `twistd openai-proxy` command and the built-in observers. No
 
 from twisted.application.service import ServiceMaker
 
-from openai_proxy.observe.factories import console, exchange_log, json_lines, prometheus, text_log
+from openai_proxy.observe.factories import console, exchange_log, json_lines, otel, prometheus, text_log
 
-__all__ = ["console", "exchange_log", "json_lines", "openai_proxy", "prometheus", "text_log"]
+__all__ = ["console", "exchange_log", "json_lines", "openai_proxy", "otel", "prometheus", "text_log"]
 
 openai_proxy = ServiceMaker(
     "openai-proxy",

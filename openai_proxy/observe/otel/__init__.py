@@ -1,0 +1,1 @@
+"""The `otel` observer: exchanges as OTLP traces and metrics."""

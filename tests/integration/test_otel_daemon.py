@@ -1,0 +1,198 @@
+"""A real daemon and a real OTLP collector: what arrives, and what an outage does."""
+
+import time
+
+import pytest
+from integration.otlp_collector import Collector, attributes_of
+from integration.raw_client import CHAT, ask, chat, request
+from integration.scripted_upstream import eventually
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "model": "gpt-4o-mini-2024-07-18",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "SECRET-ANSWER"}}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
+}
+
+
+def answer(call):
+    call.read_body()
+    call.reply_json(ANSWER)
+
+
+def stream(call):
+    call.read_body()
+    call.start_stream()
+    call.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"SECRET-ANSWER"}}]}\n\n')
+    call.chunk(b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}\n\n')
+    call.chunk(b"data: [DONE]\n\n")
+    call.end_stream()
+
+
+@pytest.fixture
+def collector():
+    made = Collector()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def traced(start, collector):
+    """Start a daemon that tells the collector, quickly."""
+
+    def started(*options, **env):
+        env = {"OTEL_METRIC_EXPORT_INTERVAL": "300", "OTEL_EXPORTER_OTLP_TIMEOUT": "1", **env}
+        spec = f"otel:endpoint={collector.url}" + "".join(options)
+        pair = start(options=("-o", "console", "-o", spec), env=env)
+        pair.upstream.begin(answer)
+        return pair
+
+    return started
+
+
+STREAMED = CHAT[:-1] + b', "stream": true}'
+
+
+def test_a_call_becomes_a_span_and_points(traced, collector):
+    """The conventions' names arrive: model, usage, server, status, duration; and nothing that was said."""
+    pair = traced(":service_name=my-proxy", OTEL_EXPORTER_OTLP_HEADERS="x-collector-key=k%20ey")
+    sent = time.time_ns()
+    assert ask(pair.port, chat(headers=b"X-Other: sk-otherother123456\r\n")).status == 200
+    assert eventually(lambda: collector.spans and collector.points("gen_ai.client.token.usage"), 20)
+    (span,) = collector.spans
+    attributes = attributes_of(span)
+    assert span.name == "chat gpt-4o-mini"
+    assert span.kind == span.SPAN_KIND_CLIENT
+    assert span.parent_span_id == b""
+    assert sent - 10**9 < span.start_time_unix_nano < span.end_time_unix_nano < time.time_ns() + 10**9
+    exchange_id = attributes.pop("openai_proxy.exchange.id")
+    key = attributes.pop("openai_proxy.key", None)
+    assert exchange_id.startswith("proxy-")
+    assert key is None or key.startswith("key-")
+    assert attributes == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.usage.input_tokens": 9,
+        "gen_ai.usage.output_tokens": 3,
+        "openai.api.type": "chat_completions",
+        "openai_proxy.outcome": "complete",
+        "server.address": "127.0.0.1",
+        "server.port": pair.upstream.port,
+        "http.request.method": "POST",
+        "http.response.status_code": 200,
+        "url.template": "/chat/completions",
+    }
+    assert collector.resources[0]["service.name"] == "my-proxy"
+    assert collector.headers[0]["x-collector-key"] == "k ey"
+    duration = collector.metrics["gen_ai.client.operation.duration"]
+    assert duration.unit == "s"
+    (point,) = duration.histogram.data_points
+    assert point.count == 1
+    assert list(point.explicit_bounds)[:3] == [0.01, 0.02, 0.04]
+    usage = {
+        attributes_of(each)["gen_ai.token.type"]: each
+        for each in collector.points("gen_ai.client.token.usage")
+    }
+    assert {kind: each.sum for kind, each in usage.items()} == {"input": 9, "output": 3}
+    assert list(usage["input"].explicit_bounds)[:4] == [1, 4, 16, 64]
+    for secret in (b"SECRET-ANSWER", b"otherother", b"sk-", b"Hello"):
+        assert secret not in collector.received
+
+
+def test_a_stream_tells_its_first_chunk_and_usage(traced, collector):
+    """Time to the first chunk and the usage that the client did not ask for are there."""
+    pair = traced()
+    pair.upstream.begin(stream)
+    assert ask(pair.port, chat(STREAMED)).status == 200
+    names = ("gen_ai.server.time_to_first_token", "gen_ai.server.time_per_output_token")
+    assert eventually(lambda: collector.spans and all(collector.points(name) for name in names), 20)
+    attributes = attributes_of(collector.spans[0])
+    assert attributes["gen_ai.request.stream"] is True
+    assert attributes["gen_ai.usage.output_tokens"] == 7
+    assert 0 < attributes["gen_ai.response.time_to_first_chunk"] < 20
+
+
+def test_the_callers_trace_is_continued(traced, collector):
+    """The span is the child of the client's; one that the client does not sample is not sent."""
+    pair = traced()
+    for flags in (b"00", b"01"):
+        parent = b"00-%b-%b-%b" % (TRACE.encode(), PARENT.encode(), flags)
+        headers = b"traceparent: %b\r\ntracestate: vendor=value\r\n" % parent
+        assert ask(pair.port, chat(headers=headers)).status == 200
+        assert pair.upstream.calls[-1].header(b"traceparent") == parent
+    assert eventually(lambda: collector.spans, 20)
+    (span,) = collector.spans
+    assert span.trace_id.hex() == TRACE
+    assert span.parent_span_id.hex() == PARENT
+    assert span.trace_state == "vendor=value"
+    assert eventually(lambda: collector.points("gen_ai.client.operation.duration"), 20)
+
+
+def test_failures_are_errors(traced, collector):
+    """Refusals of ours and errors of the upstream say what they were."""
+    pair = traced()
+    pair.upstream.begin(lambda call: call.reply_json({"error": {}}, b"503 Service Unavailable"))
+    assert ask(pair.port, chat()).status == 503
+    assert ask(pair.port, request(b"GET", b"/v1/files/file-abc?x=1")).status == 503
+    assert ask(pair.port, request(b"GET", b"/nowhere/at/all")).status == 404
+    assert eventually(lambda: len(collector.spans) == 3, 20)
+    told = {span.name: (attributes_of(span)["error.type"], span.status.code) for span in collector.spans}
+    assert told == {
+        "chat gpt-4o-mini": ("503", 2),
+        "GET /files/{id}": ("503", 2),
+        "GET /other": ("unknown_url", 2),
+    }
+
+
+def test_a_collector_that_is_away_costs_traces_only(traced, collector):
+    """One line when it goes, one when it is back, and every request is answered."""
+    pair = traced()
+    collector.status = 401
+    assert ask(pair.port, chat()).status == 200
+    assert eventually(lambda: "can not be sent" in pair.daemon.log, 20), pair.daemon.log
+    for _ in range(3):
+        assert ask(pair.port, chat()).status == 200
+    collector.status = 200
+    assert eventually(lambda: "are sent to" in pair.daemon.log, 20), pair.daemon.log
+    assert ask(pair.port, chat()).status == 200
+    assert eventually(lambda: collector.spans, 20)
+    assert pair.daemon.log.count("can not be sent") == 1
+    assert pair.daemon.log.count("are sent to") == 1
+    assert "status 401" in pair.daemon.log
+
+
+def test_a_collector_that_hangs_does_not_hold_up_the_end(traced, collector):
+    """Requests go on, and SIGTERM ends the daemon within seconds."""
+    pair = traced(OTEL_EXPORTER_OTLP_TIMEOUT="60")
+    collector.answering.clear()
+    for _ in range(20):
+        assert ask(pair.port, chat()).status == 200
+    pair.daemon.signal(15)
+    assert pair.daemon.wait_until_gone(15)
+    assert "not sent" in pair.daemon.log
+
+
+def test_what_waits_is_sent_at_the_end(traced, collector):
+    """SIGTERM right after a call: its span and its metrics still arrive."""
+    pair = traced(OTEL_METRIC_EXPORT_INTERVAL="60000")
+    assert ask(pair.port, chat()).status == 200
+    pair.daemon.signal(15)
+    assert pair.daemon.wait_until_gone(15)
+    assert len(collector.spans) == 1
+    assert collector.points("gen_ai.client.operation.duration")
+
+
+def test_it_runs_in_a_process_that_became_a_daemon(start, collector):
+    """The thread is started after the fork."""
+    pair = start(
+        options=("-o", f"otel:endpoint={collector.url}"),
+        twistd=("--pidfile=proxy.pid", "--logfile=proxy.log"),
+        log="proxy.log",
+    )
+    pair.upstream.begin(answer)
+    assert ask(pair.port, chat()).status == 200
+    assert eventually(lambda: collector.spans, 20)

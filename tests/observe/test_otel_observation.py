@@ -1,0 +1,157 @@
+"""What the otel observer tells of an exchange."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.observe.otel.conventions import HISTOGRAMS, TOKEN_USAGE, provider_of
+from openai_proxy.observe.otel.observation import Observing
+from openai_proxy.observe.otel.trace_parent import trace_headers
+
+PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def observing(url="http://10.0.0.1:8000/v1"):
+    return Observing(lambda: {"default": url})
+
+
+def ended(outcome=Outcome.COMPLETE, **fields):
+    given = {"endpoint": "chat/completions", "model": "gpt-4o", "status": 200, "upstream": "default"}
+    exchange = Exchange(10.0, 1700000000.0, "POST", "/v1/chat/completions", **{**given, **fields})
+    exchange.end(outcome, 12.5)
+    return exchange
+
+
+def test_span_covers_the_exchange():
+    """From the request's head to the end, on the clock on the wall."""
+    told = observing().observe(ended())
+    assert (told.name, told.error_type) == ("chat gpt-4o", None)
+    assert (told.start_ns, told.end_ns) == (1700000000 * 10**9, 1700000002500000000)
+    assert told.attributes["server.address"] == "10.0.0.1"
+    assert told.attributes["server.port"] == 8000
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"endpoint": "embeddings", "model": "m"}, "embeddings m"),
+        ({"endpoint": "completions", "model": None}, "text_completion"),
+        ({"endpoint": "responses"}, "chat gpt-4o"),
+        ({"endpoint": "models", "model": None}, "POST /models"),
+        ({"endpoint": "", "model": None}, "POST /other"),
+        ({"model": "a b\nc\ud800"}, r"chat a\x20b\nc\ud800"),
+    ],
+)
+def test_names(fields, name):
+    """`{operation} {model}` for what calls a model, else the method and the endpoint; always printable."""
+    assert observing().observe(ended(**fields)).name == name
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fields", "error_type"),
+    [
+        (Outcome.COMPLETE, {}, None),
+        (Outcome.COMPLETE, {"status": 404}, "404"),
+        (Outcome.REJECTED, {"status": 401, "error_code": "invalid_api_key"}, "invalid_api_key"),
+        (Outcome.CLIENT_GONE, {}, "client_gone"),
+        (Outcome.UPSTREAM_TRUNCATED, {}, "upstream_truncated"),
+    ],
+)
+def test_error_type(outcome, fields, error_type):
+    """What went wrong is one word of a bounded set, in the span and in the metric."""
+    told = observing().observe(ended(outcome, **fields))
+    assert told.error_type == error_type
+    assert told.attributes.get("error.type") == error_type
+    assert told.points[0][2].get("error.type") == error_type
+
+
+def test_only_spent_tokens_are_counted():
+    """Neither an estimate nor a hit of the cache is usage."""
+    for fields in ({"usage": Usage(1, 2, estimated=True)}, {"usage": Usage(1, 2), "cached": True}):
+        told = observing().observe(ended(**fields))
+        assert TOKEN_USAGE not in [name for name, _, _ in told.points]
+        assert told.attributes["gen_ai.usage.output_tokens"] == 2
+    told = observing().observe(ended(usage=Usage(1, 2, 1, 1)))
+    assert [value for name, value, _ in told.points if name == TOKEN_USAGE] == [1, 2]
+    assert told.attributes["gen_ai.usage.cache_read.input_tokens"] == 1
+    assert told.attributes["gen_ai.usage.reasoning.output_tokens"] == 1
+
+
+def test_stream_times():
+    """The first chunk counts from the request, the rest is shared by the tokens after the first."""
+    fields = {"streaming": True, "first_byte_at": 10.5, "usage": Usage(1, 5)}
+    told = observing().observe(ended(**fields))
+    points = {name: value for name, value, _ in told.points}
+    assert told.attributes["gen_ai.response.time_to_first_chunk"] == 0.5
+    assert points["gen_ai.server.time_to_first_token"] == 0.5
+    assert points["gen_ai.server.time_per_output_token"] == 0.5
+
+
+def test_models_in_metrics_are_bounded():
+    """After 200 models the metric's attribute is `other`; the span still has the name."""
+    watch = observing()
+    told = [watch.observe(ended(model=f"m{number}")) for number in range(201)]
+    assert told[-1].attributes["gen_ai.request.model"] == "m200"
+    assert told[-1].points[0][2]["gen_ai.request.model"] == "other"
+
+
+def test_never_sent_has_no_server():
+    """A refused request is told of the provider that it was meant for, at no address."""
+    told = observing("https://x.openai.azure.com/openai/v1").observe(ended(Outcome.REJECTED, upstream=None))
+    assert told.attributes["gen_ai.provider.name"] == "azure.ai.openai"
+    assert "server.address" not in told.attributes
+
+
+@pytest.mark.parametrize(
+    ("host", "provider"),
+    [
+        ("api.openai.com", "openai"),
+        ("localhost", "openai"),
+        ("api.groq.com", "groq"),
+        ("API.X.AI", "x_ai"),
+        ("notx.ai", "openai"),
+        ("generativelanguage.googleapis.com", "gcp.gemini"),
+        ("europe-west1-aiplatform.googleapis.com", "gcp.vertex_ai"),
+    ],
+)
+def test_provider(host, provider):
+    """The host tells whose API it is; any other speaks OpenAI's."""
+    assert provider_of(host) == provider
+
+
+def test_boundaries_ascend():
+    """Every histogram has the conventions' kind of boundaries."""
+    assert all(list(bounds) == sorted(set(bounds)) for _, _, bounds in HISTOGRAMS.values())
+    assert HISTOGRAMS[TOKEN_USAGE][2][-1] == 67108864
+
+
+def test_one_parent_is_continued():
+    """Name in any case, states joined; several parents are none."""
+    pairs = [(b"TraceParent", PARENT), (b"tracestate", b"a=1"), (b"Tracestate", b"b=2"), (b"x", b"y")]
+    assert trace_headers(pairs) == {"traceparent": PARENT.decode(), "tracestate": "a=1,b=2"}
+    assert trace_headers([*pairs, (b"traceparent", PARENT)]) is None
+    assert trace_headers(pairs[1:]) is None
+    assert trace_headers(None) is None
+
+
+@pytest.mark.parametrize("state", [b"v=sk-abcdefghijklmnop", b"token=abc", b"a=" + b"x" * 600, b"a=\xff"])
+def test_what_looks_like_a_key_is_no_state(state):
+    """A trace state goes to the collector, a key never."""
+    assert trace_headers([(b"traceparent", PARENT), (b"tracestate", state)]) == {
+        "traceparent": PARENT.decode()
+    }
+
+
+@given(
+    model=st.text(st.characters(), max_size=300),
+    key=st.text(st.characters(), max_size=50),
+    headers=st.lists(
+        st.tuples(st.sampled_from([b"traceparent", b"tracestate", b"x"]), st.binary(max_size=80))
+    ),
+)
+def test_whatever_strangers_send_can_be_encoded(model, key, headers):
+    """Each text is UTF-8, so that one exchange never spoils a batch."""
+    told = observing().observe(ended(model=model, key=key, request_headers=headers))
+    for text in [told.name, *told.attributes.values(), *(told.parent or {}).values()]:
+        str(text).encode("utf-8")
