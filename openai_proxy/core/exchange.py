@@ -106,6 +106,9 @@ class Exchange:
     rate_limited: str | None = None
     usage: Usage | None = None
     cost_usd: float | None = None
+    """None where it is not known, 0.0 for an answer from the cache."""
+    reserved_usd: float | None = None
+    """What the budget of its key has set aside for it; None where nobody asked."""
     request_bytes: int = 0
     response_bytes: int = 0
     upstream_s: float = 0.0

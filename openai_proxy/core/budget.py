@@ -1,0 +1,115 @@
+"""Budgets of client keys: what may be spent, what is, what is reserved. Pure.
+
+Amounts are US dollars, times seconds since the epoch, periods UTC days or
+months. Spent money is kept by whoever spent it (an owner: one run of one
+process) as a sum that only grows, so that it can be written again and
+again, and lost or doubled writes change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Literal, Protocol
+
+from attrs import define, frozen
+
+Period = Literal["day", "month"]
+
+_ROUNDING = 1e-9
+"""Of the limit: sums of binary fractions must not refuse the last cent."""
+
+
+@frozen
+class Budget:
+    """What a key may cost in a period."""
+
+    limit_usd: float
+    period: Period = "month"
+
+    def account(self, key: str, timestamp: float) -> Account:
+        """Return what a request of `key` at that time is charged to."""
+        return Account(key, period_name(self.period, timestamp))
+
+
+@frozen
+class Account:
+    """One key in one period: `2026-11-21`, or `2026-11` for a month."""
+
+    key: str
+    period: str
+
+
+@frozen
+class Standing:
+    """Money that is gone, and money set aside for running requests."""
+
+    spent_usd: float = 0.0
+    held_usd: float = 0.0
+
+    def plus(self, other: Standing) -> Standing:
+        return Standing(self.spent_usd + other.spent_usd, self.held_usd + other.held_usd)
+
+
+@frozen
+class Need:
+    """One request that wants `usd` of an account whose limit is `limit_usd`."""
+
+    usd: float
+    limit_usd: float
+
+
+@define(eq=False)
+class Reservation:
+    """Money set aside for one running request; settle it once."""
+
+    account: Account
+    usd: float
+
+
+class Ledger(Protocol):
+    """Keeps accounts; decisions are atomic over all requests of all processes that share it."""
+
+    async def reserve(self, account: Account, need: Need) -> Reservation | None:
+        """Set the money aside, or return None where the account has it no more. Never fails."""
+        ...
+
+    def settle(self, reservation: Reservation, cost_usd: float) -> None:
+        """Charge what a request really cost and free the rest. Never fails; call once."""
+        ...
+
+
+def period_name(period: Period, timestamp: float) -> str:
+    """Return the name of the UTC day or month of a time."""
+    moment = datetime.fromtimestamp(timestamp, timezone.utc)
+    return moment.strftime("%Y-%m-%d" if period == "day" else "%Y-%m")
+
+
+def day_name(timestamp: float) -> str:
+    """Return the UTC day of a time."""
+    return period_name("day", timestamp)
+
+
+def admit(standing: Standing, need: Need) -> float | None:
+    """Return what to set aside for a request, or None to refuse it.
+
+    A request that may cost more than the whole budget is let in where
+    nothing is spent or reserved yet, and reserves all of it: else it could
+    never run.
+    """
+    taken = standing.spent_usd + standing.held_usd
+    if taken >= need.limit_usd:
+        return None
+    wanted = min(need.usd, need.limit_usd)
+    return wanted if taken + wanted <= need.limit_usd * (1 + _ROUNDING) else None
+
+
+def admit_in_turn(standing: Standing, needs: Iterable[Need]) -> list[float | None]:
+    """Judge several requests of one account, each after those before it."""
+    grants: list[float | None] = []
+    for need in needs:
+        granted = admit(standing, need)
+        grants.append(granted)
+        if granted:
+            standing = standing.plus(Standing(0.0, granted))
+    return grants
