@@ -151,9 +151,10 @@ Forward: TypeAlias = Callable[[ProxyRequest], Awaitable[ProxyResponse]]
 class Stage(Protocol):
     """A policy around `forward`: may refuse, change, repeat or answer itself.
 
-    Raises `core.errors.ProxyError` to refuse. A response that it does not
+    Raises `core.errors.ProxyError` to refuse, at the call or when awaited:
+    a stage that has nothing to do behind `forward` need not be a coroutine. A response that it does not
     return it must discard. State that must be freed however the exchange
     ends is freed by `request.exchange.on_end`.
     """
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse: ...
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]: ...

@@ -5,6 +5,7 @@ For unit tests only; nothing here waits or opens anything.
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
@@ -27,6 +28,15 @@ JSON = (b"Content-Type", b"application/json")
 def exchange(**fields):
     """Return a running exchange that started at 0."""
     return Exchange(started=0.0, timestamp=0.0, **{"method": "POST", "path": "/v1/x", **fields})
+
+
+def through(forward, *args):
+    """Return a Deferred of what `forward(*args)` gives, raised at once or awaited."""
+
+    async def run():
+        return await forward(*args)
+
+    return Deferred.fromCoroutine(run())
 
 
 @implementer(ITCPTransport)

@@ -1,7 +1,7 @@
 """From settings to the parts that handle exchanges."""
 
 import pytest
-from fakes import Answer, exchange, response
+from fakes import Answer, exchange, response, through
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
@@ -22,7 +22,7 @@ def outcome_of(forward, *headers):
     """Return the exception that the stages raise, or None where the request went on to the upstream."""
     request = ProxyRequest(b"GET", b"/models", list(headers), None, exchange())
     ends = []
-    running = Deferred.fromCoroutine(forward(request))
+    running = through(forward, request)
     running.addBoth(ends.append)
     if not ends:
         running.cancel()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import sha256
 
+from .plain_heads import changed
+
 HeaderPairs = list[tuple[bytes, bytes]]
 
 SUBPROTOCOL_PREFIX = b"openai-insecure-api-key."
@@ -116,6 +118,11 @@ def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) ->
     if place is not None or not (swapped and bearer):
         kept.insert(len(kept) if place is None else place, line)
     return kept
+
+
+def swap_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) -> HeaderPairs:
+    """Do as `replace_credentials`, once for all requests whose lines are alike."""
+    return changed(headers, (auth_header, key), lambda lines: replace_credentials(lines, auth_header, key))
 
 
 def _swap_subprotocol(value: bytes, key: bytes) -> bytes:

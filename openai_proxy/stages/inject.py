@@ -5,7 +5,9 @@ One of the three ways to authenticate; see `pass_through` and `tenants`.
 
 from __future__ import annotations
 
-from ..core.credentials import replace_credentials
+from collections.abc import Awaitable
+
+from ..core.credentials import swap_credentials
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
@@ -18,7 +20,7 @@ class Inject:
         self._api_key = api_key
         self._auth_header = auth_header
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         request.exchange.credential_id = self.CREDENTIAL_ID
-        headers = replace_credentials(request.headers, self._auth_header, self._api_key)
-        return await forward(request.evolve(headers=headers, credential=self._api_key))
+        headers = swap_credentials(request.headers, self._auth_header, self._api_key)
+        return forward(request.evolve(headers=headers, credential=self._api_key))

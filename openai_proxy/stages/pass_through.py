@@ -5,17 +5,20 @@ One of the three ways to authenticate; see `inject` and `tenants`.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from ..core.credentials import credential_id, find_credential
 from ..core.errors import MissingCredentials
+from ..core.plain_heads import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
 class PassThrough:
     """Ask for credentials, judge none: the upstream does."""
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
-        credential = find_credential(request.headers)
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        credential = answer(request.headers, find_credential)
         if credential is None:
             raise MissingCredentials
         request.exchange.credential_id = credential_id(credential)
-        return await forward(request.evolve(credential=credential))
+        return forward(request.evolve(credential=credential))

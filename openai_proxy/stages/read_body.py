@@ -6,11 +6,12 @@ limits (a request refused here counts against none).
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, cast
 
 from ..core.documents import maybe_object, parse_object, require
 from ..core.errors import RequestTooLarge
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..messages import Forward, ProxyRequest, ProxyResponse, RequestBody
 
 
 class ReadBody:
@@ -19,24 +20,25 @@ class ReadBody:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if not request.buffered:
-            return await forward(request)
-        arriving = request.body
-        data = b""
-        headers = request.headers
-        if isinstance(arriving, bytes):
-            data = arriving
+            return forward(request)
+        body = request.body
+        if body is None or type(body) is bytes:
+            data = body or b""
             if len(data) > self._limit_bytes:
                 raise RequestTooLarge
-        elif arriving is not None:
-            data = await arriving.read(self._limit_bytes)
-            if not isinstance(arriving.length, int):
-                # It came chunked and goes up counted: the framing is this hop's own.
-                headers = [*headers, (b"Content-Length", b"%d" % len(data))]
+            return forward(request.evolve(document=self._look(request, data)))
+        return self._read(request, cast(RequestBody, body), forward)
+
+    async def _read(self, request: ProxyRequest, arriving: RequestBody, forward: Forward) -> ProxyResponse:
+        data = await arriving.read(self._limit_bytes)
+        headers = request.headers
+        if not isinstance(arriving.length, int):
+            # It came chunked and goes up counted: the framing is this hop's own.
+            headers = [*headers, (b"Content-Length", b"%d" % len(data))]
         document = self._look(request, data)
-        body = data if arriving is not None else None
-        return await forward(request.evolve(body=body, headers=headers, document=document))
+        return await forward(request.evolve(body=data, headers=headers, document=document))
 
     @staticmethod
     def _look(request: ProxyRequest, data: bytes) -> dict[str, Any] | None:

@@ -5,9 +5,12 @@ One of the three ways to authenticate; see `pass_through` and `inject`.
 
 from __future__ import annotations
 
-from ..core.credentials import find_client_key, find_credential, replace_credentials
+from collections.abc import Awaitable
+
+from ..core.credentials import find_client_key, find_credential, swap_credentials
 from ..core.errors import InvalidKey, MissingCredentials
 from ..core.keyring import Keyring
+from ..core.plain_heads import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
@@ -18,12 +21,12 @@ class Tenants:
         self._keyring = keyring
         self._auth_header = auth_header
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         exchange = request.exchange
-        key = find_client_key(request.headers)
+        key = answer(request.headers, find_client_key)
         if key is None:
             raise InvalidKey if find_credential(request.headers) else MissingCredentials
         entry = self._keyring.find(key, exchange.timestamp)
         exchange.key = exchange.credential_id = entry.name
-        headers = replace_credentials(request.headers, self._auth_header, entry.upstream_key)
-        return await forward(request.evolve(headers=headers, credential=entry.upstream_key))
+        headers = swap_credentials(request.headers, self._auth_header, entry.upstream_key)
+        return forward(request.evolve(headers=headers, credential=entry.upstream_key))

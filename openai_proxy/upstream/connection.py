@@ -29,6 +29,7 @@ from ..core.errors import (
 )
 from ..core.headers import HOP_BY_HOP, has_controls
 from ..core.plain_heads import plain_response
+from ..direct_deferred import DirectDeferred
 from ..sockets import prompt_writer, untaken_bytes
 from ..whole_messages import WholeMessages
 from .body import BodyWriter, KnownBody
@@ -206,7 +207,7 @@ class UpstreamConnection(TwistedProtocol):
         self._until_close = False
         total = self._timeouts.total
         self._total_deadline = NEVER if total is None or upgrade else started + total
-        waiting: Deferred[UpstreamResponse] = Deferred(self._cancelled)
+        waiting: DirectDeferred[UpstreamResponse] = DirectDeferred(self._cancelled)
         self._waiting = waiting
         if body is None or type(body) is bytes:
             self._write(head + body if body else head)

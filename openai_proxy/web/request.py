@@ -18,6 +18,7 @@ from twisted.web.server import Request
 
 from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError
 from ..core.exchange import Exchange, Outcome
+from ..direct_deferred import DirectDeferred
 from ..logs import logger
 from ..messages import ProxyResponse
 from ..relay import Relay, whole_answer
@@ -118,7 +119,10 @@ class DownstreamRequest(Request):
             self._fail(Failure())
         else:
             self.running = waiting
-            waiting.addBoth(self._advance)
+            if type(waiting) is DirectDeferred:
+                waiting.waiter = self._advance
+            else:
+                waiting.addBoth(self._advance)
 
     def _respond(self, response: ProxyResponse) -> None:
         if self._gone:

@@ -1,7 +1,7 @@
 """The three ways to authenticate, as a client and an upstream see them."""
 
 import pytest
-from twisted.internet.defer import Deferred
+from fakes import through
 
 from openai_proxy.core.errors import InvalidKey, MissingCredentials
 from openai_proxy.core.exchange import Exchange
@@ -22,7 +22,7 @@ def run(stage, headers):
 
     request = ProxyRequest(method=b"POST", target=b"/x", headers=headers, body=None, exchange=exchange)
     failures = []
-    Deferred.fromCoroutine(stage(request, forward)).addErrback(lambda f: failures.append(f.value))
+    through(stage, request, forward).addErrback(lambda f: failures.append(f.value))
     return (seen or [None])[0], (failures or [None])[0], exchange
 
 

@@ -1,8 +1,7 @@
 """JSON bodies are read whole and looked at; others pass by."""
 
 import pytest
-from fakes import Recorder, exchange
-from twisted.internet.defer import Deferred
+from fakes import Recorder, exchange, through
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from openai_proxy.core.errors import InvalidJSON, MissingParameter, RequestTooLarge
@@ -29,7 +28,7 @@ def run(body, limit=1000, **fields):
     forward = Recorder()
     fields = {"buffered": True, **fields}
     request = ProxyRequest(b"POST", b"/chat/completions", [(b"X", b"y")], body, exchange(), **fields)
-    done = Deferred.fromCoroutine(ReadBody(limit)(request, forward))
+    done = through(ReadBody(limit), request, forward)
     failures = []
     done.addErrback(failures.append)
     if failures:
