@@ -101,6 +101,7 @@ class ProxyService(MultiService):
                 "upstream": lambda: self.exchanger.agent.open_connections,
             },
             secrets=_upstream_keys(settings),
+            store_failures=self._around.stores.failures,
             upstreams=lambda: _upstream_urls(self.exchanger.settings),
             otlp_headers=settings.otel.headers.get_secret_value() if settings.otel.headers else "",
         )

@@ -73,6 +73,17 @@ class Stores:
         client = self._clients.get(url) if url is not None else None
         return None if client is None else client.connected
 
+    def failures(self) -> dict[tuple[str, str], int]:
+        """Return how often stores in Redis failed, by (`cache` or `limit`, kind); those that there are."""
+        caches = [cache for cache in self._caches.values() if isinstance(cache, RedisCacheStore)]
+        counts = {}
+        if caches:
+            counts["cache", "unanswered"] = sum(cache.failed for cache in caches)
+            counts["cache", "rejected"] = sum(cache.rejected for cache in caches)
+        if self._limits:
+            counts["limit", "unanswered"] = sum(limits.failed for limits in self._limits.values())
+        return counts
+
     def start(self) -> None:
         """Begin connecting; nothing waits for it."""
         self._started = True

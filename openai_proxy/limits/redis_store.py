@@ -26,7 +26,8 @@ class RedisStore:
     A slot of a running request is a lease of `lease_s`, renewed three times
     in that time, so that a machine that died does not keep its slots. The
     client is started and stopped by whoever made it; `start` and `stop`
-    here are the renewal's.
+    here are the renewal's. `failed` counts the admissions that Redis did not
+    decide.
     """
 
     _log = Logger()
@@ -44,6 +45,7 @@ class RedisStore:
         self._embedded = embedded
         self._prefix = prefix
         self._lease_s = lease_s
+        self.failed = 0
         self._held: dict[str, set[str]] = {}
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = reactor
@@ -72,8 +74,10 @@ class RedisStore:
             self._send_finish(key, limits, 0.0, slot)
             raise
         except RedisAway:
+            self.failed += 1
             return await self._embedded.admit(key, limits, model_tokens, slot)
         except Exception as error:
+            self.failed += 1
             self._log.warn(
                 "Redis does not keep limits ({kind}): each process does", kind=type(error).__name__
             )

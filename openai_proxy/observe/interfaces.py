@@ -51,6 +51,10 @@ def _nowhere() -> Mapping[str, str]:
     return {}
 
 
+def _no_stores() -> Mapping[tuple[str, str], int]:
+    return {}
+
+
 @frozen
 class ObserverContext:
     """What the daemon offers to observers while they are built."""
@@ -65,6 +69,8 @@ class ObserverContext:
     """Side (`downstream`, `upstream`) to the number of open connections."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Keys that must never be written: blotted out wherever they turn up."""
+    store_failures: Callable[[], Mapping[tuple[str, str], int]] = _no_stores
+    """How often stores in Redis failed, by (`cache` or `limit`, kind)."""
     upstreams: Callable[[], Mapping[str, str]] = _nowhere
     """The base URL of each upstream by its name, as configured now."""
     otlp_headers: str = field(default="", repr=False)

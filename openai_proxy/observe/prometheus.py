@@ -21,6 +21,7 @@ from twisted.logger import LogEvent
 from ..core.exchange import Exchange, Outcome, Usage
 from .interfaces import Observer, ObserverContext
 from .labels import OTHER, BoundedLabels
+from .store_failures import StoreFailures
 from .tallies import Tallies, Tally, TallyFamily, TallyHistogram
 
 _REQUEST_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 180, 300, 600)
@@ -86,6 +87,7 @@ class PrometheusObserver:
         registry.register(tallies)
         self._kept: dict[tuple[str, str | None, int | None, Outcome | None], _Kept] = {}
         self._make_gauges(registry, context)
+        registry.register(StoreFailures(context.store_failures))
 
     def _make_counters(self, tallies: Tallies) -> None:
         def counter(name: str, help: str, *labels: str) -> TallyFamily:
