@@ -205,6 +205,9 @@ OptionalDollars = Annotated[
     BeforeValidator(_off),
     Allowed("an amount of US dollars above 0"),
 ]
+Dollars = Annotated[
+    _Real, Field(ge=0, le=1_000_000, allow_inf_nan=False), Allowed("an amount of US dollars, 0 or more")
+]
 Weight = Annotated[
     _Real, Field(gt=0, le=1_000_000, allow_inf_nan=False), Allowed("a number above 0, at most 1000000")
 ]

@@ -39,7 +39,7 @@ from .fields import (
     setting,
 )
 from .keys import KeyList, KeyMapping
-from .tables import CacheRule, KeyEntry, ModelEntry, ThinkMode, UpstreamEntry
+from .tables import CacheRule, KeyEntry, ModelEntry, PriceEntry, ThinkMode, UpstreamEntry
 from .urls import BaseURL, CacheURL, RedisURL
 
 MIB = 1024 * 1024
@@ -196,6 +196,10 @@ class Storage(Section):
     azure_connection_string: Line | None = setting(
         None, "instead of name and key", env=("AZURE_STORAGE_CONNECTION_STRING",), secret=True
     )
+    spool_dir: Text = setting("exchange-log-spool", "directory where lines for a remote store wait")
+    spool_bytes: Count = setting(
+        1024 * MIB, "most that may wait there; beyond, lines are lost and requests go on"
+    )
 
 
 class Otel(Section):
@@ -207,6 +211,22 @@ class Otel(Section):
         env=("OTEL_EXPORTER_OTLP_HEADERS",),
         secret=True,
     )
+
+
+class Cost(Section):
+    """What exchanges cost, and where money and totals are kept."""
+
+    provider: Text | None = setting(
+        None,
+        "whose public price list holds (a name of genai-prices, such as 'azure'); 'none' for no list",
+        default_text="by the upstream's host, else 'openai'",
+    )
+    state_file: Text | None = setting(
+        None,
+        "SQLite file of budgets and usage totals; 'none' keeps them in memory",
+        default_text="openai-proxy.sqlite3 with budgets or admin.token, else none",
+    )
+    prices: tuple[PriceEntry, ...] = setting((), "prices that go before the list's", toml_only=True)
 
 
 class Admin(Section):
@@ -244,6 +264,7 @@ class Settings(BaseSettings):
     )
     rate_limit: RateLimit = setting(RateLimit(), "limits per client key")
     cache: Cache = setting(Cache(), "the cache")
+    cost: Cost = setting(Cost(), "what exchanges cost")
     retry: Retry = setting(Retry(), "retries")
     llm_params: Text | None = setting(
         None, "request parameters per model: 'model=A,temperature=0.5;model=B,max_tokens=200'"

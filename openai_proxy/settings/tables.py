@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from .fields import (
     Allowed,
+    Dollars,
     Flag,
     Key,
     LowerCase,
@@ -157,6 +158,22 @@ class KeyEntry(Section):
         "month", "the period of `budget_usd`, in UTC", toml_only=True
     )
     expires: Moment | None = setting(None, "when it stops working", toml_only=True)
+
+
+class PriceEntry(Section):
+    """What a model costs."""
+
+    match: Text = setting(
+        ..., "the model's name, as clients or as the upstream say it, or a glob", toml_only=True
+    )
+    input_usd_per_million: Dollars = setting(..., "US dollars for a million input tokens", toml_only=True)
+    output_usd_per_million: Dollars = setting(0.0, "US dollars for a million output tokens", toml_only=True)
+    cached_usd_per_million: Dollars | None = setting(
+        None,
+        "US dollars for a million input tokens that the upstream had in its prompt cache;"
+        " without it, as other input",
+        toml_only=True,
+    )
 
 
 class CacheRule(Section):

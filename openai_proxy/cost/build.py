@@ -1,0 +1,116 @@
+"""From Settings to what puts prices on exchanges and keeps budgets.
+
+Called by the composition root, once for each configuration. Opens nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from attrs import field, frozen
+
+from ..core.budget import Budget
+from ..core.prices import OwnPrice, Price
+from ..core.routing import RoutingTable
+from ..settings import Settings, client_keys
+from ..stages.keep_budget import KeepBudget
+from .ledger import SharedLedger
+from .pricing import LookUp, Pricing
+from .state_file import StateFile
+
+DEFAULT_FILE = "openai-proxy.sqlite3"
+EXTRA = "pip install 'openai-proxy[cost]'"
+
+
+class Places(Protocol):
+    """Where things are kept; `stores` is it."""
+
+    def state_file(self, path: Path) -> StateFile: ...
+
+    def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger: ...
+
+
+@frozen(eq=False)
+class Spending:
+    """Everything about money under one configuration; swapped whole."""
+
+    pricing: Pricing | None = None
+    keep_budget: KeepBudget | None = None
+    state_file: StateFile | None = None
+    needs_usage: bool = False
+    budgets: Mapping[str, Budget] = field(factory=dict)
+    ledger: SharedLedger | None = None
+
+
+def build_spending(
+    settings: Settings, places: Places, table: RoutingTable | None, redis_url: str | None
+) -> Spending:
+    """Build what `settings` ask for; raises SettingsError for what can not work."""
+    budgets = {
+        key.name: Budget(key.budget_usd, key.budget_period)
+        for key in client_keys(settings)
+        if key.budget_usd is not None
+    }
+    pricing = _pricing(settings, table)
+    if budgets and pricing is None:
+        raise settings.error("keys.budget_usd", f"a budget needs prices: {EXTRA}, or [[cost.prices]]")
+    path = state_path(settings, bool(budgets))
+    try:
+        state_file = places.state_file(path) if path is not None else None
+    except OSError as error:
+        raise settings.error("cost.state_file", str(error)) from None
+    ledger = keep_budget = None
+    if budgets and pricing is not None:
+        ledger = places.ledger(path, redis_url)
+        keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle)
+    asked_for = bool(budgets or settings.cost.prices or settings.cost.provider or settings.admin.token)
+    return Spending(pricing, keep_budget, state_file, asked_for, budgets, ledger)
+
+
+def state_path(settings: Settings, has_budgets: bool) -> Path | None:
+    """Return where money and totals are kept; None in memory.
+
+    Where the setting says so; without it, a file in the working directory
+    for whoever has budgets or an admin token: nobody else finds one.
+    """
+    text = settings.cost.state_file
+    if text is None:
+        wanted = has_budgets or settings.admin.token is not None
+        return settings.directory / DEFAULT_FILE if wanted else None
+    return None if text.lower() in ("none", "off") else settings.directory / text
+
+
+def _pricing(settings: Settings, table: RoutingTable | None) -> Pricing | None:
+    """Return the prices: the configuration's own and the public lists; None where there are neither."""
+    own = [
+        OwnPrice(
+            entry.match,
+            Price(entry.input_usd_per_million, entry.output_usd_per_million, entry.cached_usd_per_million),
+        )
+        for entry in settings.cost.prices
+    ]
+    look_up, providers = _lists(settings)
+    if not own and look_up is None:
+        return None
+    return Pricing(own, look_up, providers, table)
+
+
+def _lists(settings: Settings) -> tuple[LookUp | None, dict[str, str]]:
+    """Return the public lists and the one that holds for each upstream."""
+    provider = settings.cost.provider
+    if provider is not None and provider.lower() in ("none", "off"):
+        return None, {}
+    if importlib.util.find_spec("genai_prices") is None:
+        if provider is not None:
+            raise settings.error("cost.provider", f"needs the extra: {EXTRA}")
+        return None, {}
+    from .price_list import is_provider, look_up, provider_of
+
+    if provider is not None and not is_provider(provider):
+        raise settings.error("cost.provider", f"{provider!r} has no price list in genai-prices")
+    urls = {"default": settings.upstream.base_url}
+    urls |= {entry.name: entry.base_url for entry in settings.upstreams}
+    return look_up, {name: provider or provider_of(url) for name, url in urls.items()}

@@ -1,0 +1,82 @@
+"""What of the costs outlives a reload: files, ledgers, totals.
+
+Owned by `stores`, started and stopped with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from ..redis_client import RedisClient
+from .file_keeper import FileKeeper
+from .ledger import MemoryKeeper, SharedLedger
+from .redis_keeper import RedisKeeper
+from .state_file import StateFile
+from .usage import UsageTotals
+
+
+class Keeping:
+    """Makes each file and each ledger once for each place it is kept in.
+
+    Between `start` and `stop` what is made is started as well.
+    """
+
+    def __init__(self, reactor: Any, wall_clock: Callable[[], float] = time.time) -> None:
+        self._reactor = reactor
+        self._wall_clock = wall_clock
+        self.usage = UsageTotals(reactor)
+        self._files: dict[Path, StateFile] = {}
+        self._ledgers: dict[str, SharedLedger] = {}
+        self._owners: list[FileKeeper | RedisKeeper] = []
+        self._started = False
+
+    def file(self, path: Path) -> StateFile:
+        """Return the file at `path`; OSError where this runs already and it can not be opened."""
+        file = self._files.get(path)
+        if file is None:
+            file = StateFile(path, self._reactor)
+            if self._started:
+                file.start()
+            self._files[path] = file
+        return file
+
+    def ledger(
+        self, path: Path | None, redis_url: str | None, client: Callable[[str], RedisClient]
+    ) -> SharedLedger:
+        """Return the ledger in Redis where a URL is given, else in a file, else in memory."""
+        place = redis_url or str(path or "")
+        ledger = self._ledgers.get(place)
+        if ledger is None:
+            keeper: MemoryKeeper | FileKeeper | RedisKeeper = MemoryKeeper()
+            if redis_url is not None:
+                keeper = RedisKeeper(client(redis_url))
+            elif path is not None:
+                keeper = FileKeeper(self.file(path), self._wall_clock)
+            ledger = self._ledgers[place] = SharedLedger(keeper, self._reactor, self._wall_clock)
+            if not isinstance(keeper, MemoryKeeper):
+                self._owners.append(keeper)
+                if self._started:
+                    keeper.start()
+            if self._started:
+                ledger.start()
+        return ledger
+
+    def start(self) -> None:
+        """Open the files; OSError, naming the file, where one can not be."""
+        self._started = True
+        for part in (*self._files.values(), *self._owners, *self._ledgers.values()):
+            part.start()
+
+    def stop(self) -> Deferred[Any]:
+        """Write what is not written yet, then close the files."""
+        self._started = False
+        written = [ledger.stop() for ledger in self._ledgers.values()]
+        done: Deferred[Any] = DeferredList([*written, self.usage.stop()], consumeErrors=True)
+        return done.addCallback(
+            lambda _: DeferredList([file.stop() for file in self._files.values()], consumeErrors=True)
+        )

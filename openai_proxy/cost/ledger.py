@@ -1,0 +1,192 @@
+"""The ledger of one process over a keeper that other processes share.
+
+A keeper (`file_keeper`, `redis_keeper`, `MemoryKeeper`) holds what each
+process spent and reserved; while it fails, this process decides by itself
+with what it last saw, and writes its sums when the keeper works again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..core.budget import Account, Need, Reservation, Standing, admit_in_turn, period_name
+
+LEASE_S = 60.0
+"""What a process that died had reserved is free again after so long."""
+RENEW_S = 20.0
+
+Judgement = tuple[list["float | None"], Standing]
+"""What each need was granted, and how the other processes stand."""
+
+
+class Keeper(Protocol):
+    """Holds the standing of every process in every account."""
+
+    def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
+        """Write how this process stands, judge `needs` in turn, add what they were granted: as one step.
+
+        May fail with anything; what was written before counts no more
+        once `own` is written again.
+        """
+        ...
+
+
+class MemoryKeeper:
+    """A keeper for one process, which forgets at its end."""
+
+    def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
+        return succeed((admit_in_turn(own, needs), Standing()))
+
+
+@define(eq=False)
+class _Book:
+    """One account as this process knows it; owned by its ledger.
+
+    `busy`: the keeper is judging, and only one call of an account is ever
+    under way, so that what it writes is never older than what is there.
+    `unsaved`: the keeper does not know how we stand.
+    """
+
+    spent_usd: float = 0.0
+    held_usd: float = 0.0
+    running: int = 0
+    others: Standing = field(factory=Standing)
+    waiting: list[tuple[Need, Deferred[float | None]]] = field(factory=list)
+    busy: bool = False
+    unsaved: bool = False
+
+    @property
+    def own(self) -> Standing:
+        return Standing(self.spent_usd, self.held_usd)
+
+
+class SharedLedger:
+    """A `core.budget.Ledger`: requests of one account that come together are judged in one step.
+
+    Between `start` and `stop`, leases are renewed and what could not be
+    written is tried again, every `RENEW_S`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, keeper: Keeper, timers: IReactorTime, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self._keeper = keeper
+        self._wall_clock = wall_clock
+        self._books: dict[Account, _Book] = {}
+        self._renewal = LoopingCall(self._renew)
+        self._renewal.clock = timers
+        self._idle: Deferred[None] | None = None
+
+    async def reserve(self, account: Account, need: Need) -> Reservation | None:
+        granted = await self._ask(account, need)
+        return None if granted is None else Reservation(account, granted)
+
+    def settle(self, reservation: Reservation, cost_usd: float) -> None:
+        book = self._books[reservation.account]
+        book.spent_usd += cost_usd
+        self._free(book, reservation.usd)
+        self._pump(reservation.account, book)
+
+    async def standing(self, account: Account) -> Standing:
+        """Return how all processes together stand."""
+        await self._ask(account, Need(0.0, 0.0))  # which is refused, and brings the others' standing
+        book = self._books[account]
+        return book.own.plus(book.others)
+
+    def _ask(self, account: Account, need: Need) -> Deferred[float | None]:
+        book = self._books.get(account)
+        if book is None:
+            book = self._books[account] = _Book()
+        asked: Deferred[float | None] = Deferred()
+        book.waiting.append((need, asked))
+        self._pump(account, book)
+        return asked
+
+    @staticmethod
+    def _free(book: _Book, usd: float) -> None:
+        book.running -= 1
+        book.held_usd = max(0.0, book.held_usd - usd) if book.running else 0.0
+        book.unsaved = True
+
+    def _pump(self, account: Account, book: _Book) -> None:
+        """Let the keeper judge what waits, unless it is at it."""
+        if book.busy or not (book.waiting or book.unsaved):
+            return
+        book.busy, book.unsaved = True, False
+        waiting, book.waiting = book.waiting, []
+        own, needs = book.own, [need for need, _ in waiting]
+
+        def judged(judgement: Judgement, failed: bool = False) -> None:
+            book.busy = False
+            grants, book.others = judgement
+            for (_, asked), granted in zip(waiting, grants, strict=True):
+                self._hand_over(book, asked, granted)
+            if book.waiting or (book.unsaved and not failed):
+                self._pump(account, book)
+            else:
+                self._tell_idle()
+
+        def by_myself(_: Failure) -> None:
+            # the keeper has told the log what is wrong with it
+            book.unsaved = True
+            judged((admit_in_turn(own.plus(book.others), needs), book.others), failed=True)
+
+        judging = self._keeper.judge(account, own, needs)
+        judging.addCallbacks(judged, by_myself)
+        judging.addErrback(lambda failure: self._log.failure("a budget was not judged", failure))
+
+    def _hand_over(self, book: _Book, asked: Deferred[float | None], granted: float | None) -> None:
+        if granted is not None:
+            book.running += 1
+            book.held_usd += granted
+        if not asked.called:
+            asked.callback(granted)
+        elif granted is not None:  # its client left meanwhile
+            self._free(book, granted)
+
+    # ---- leases, and the end
+
+    def start(self) -> None:
+        """Begin to renew leases. Idempotent."""
+        if not self._renewal.running:
+            self._renewal.start(RENEW_S, now=False).addErrback(
+                lambda failure: self._log.failure("budgets are no longer renewed", failure)
+            )
+
+    def _renew(self) -> None:
+        now = self._wall_clock()
+        current = (period_name("day", now), period_name("month", now))
+        for account, book in list(self._books.items()):
+            if book.running:
+                book.unsaved = True
+            elif not (book.unsaved or book.busy or book.waiting) and account.period not in current:
+                del self._books[account]
+            self._pump(account, book)
+
+    def stop(self) -> Deferred[Any]:
+        """Write what is not written yet; fires when nothing is under way any more."""
+        if self._renewal.running:
+            self._renewal.stop()
+        idle: Deferred[None] = Deferred()
+        self._idle = idle
+        for account, book in self._books.items():
+            self._pump(account, book)
+        self._tell_idle()
+        return idle
+
+    def _tell_idle(self) -> None:
+        idle = self._idle
+        if idle is not None and not any(book.busy for book in self._books.values()):
+            self._idle = None
+            idle.callback(None)

@@ -1,0 +1,93 @@
+"""Budgets in Redis, shared by several machines; times are Redis's own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from ..core.budget import Account, Need, Standing
+from ..redis_client import RedisClient
+from .ledger import LEASE_S, Judgement
+
+SCRIPT = rb"""
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local owner, lease_s, kept_s = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[5])
+local spent, held = tonumber(ARGV[2]), tonumber(ARGV[3])
+local fields = redis.call('HGETALL', KEYS[1])
+local value = {}
+for i = 1, #fields, 2 do value[fields[i]] = tonumber(fields[i + 1]) end
+local others_spent, others_held = 0, 0
+for name, amount in pairs(value) do
+  local kind, whose = string.sub(name, 1, 1), string.sub(name, 3)
+  if whose ~= owner then
+    if kind == 's' then others_spent = others_spent + amount end
+    if kind == 'h' and (value['u:' .. whose] or 0) > now then others_held = others_held + amount end
+  end
+end
+local reply = {string.format('%.17g', others_spent), string.format('%.17g', others_held)}
+for i = 6, #ARGV, 2 do
+  local wanted, limit = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+  local taken = spent + held + others_spent + others_held
+  wanted = math.min(wanted, limit)
+  if taken < limit and taken + wanted <= limit * (1 + 1e-9) then
+    held = held + wanted
+    reply[#reply + 1] = string.format('%.17g', wanted)
+  else
+    reply[#reply + 1] = ''
+  end
+end
+if spent > 0 or held > 0 or value['s:' .. owner] then
+  redis.call('HSET', KEYS[1], 's:' .. owner, string.format('%.17g', spent),
+    'h:' .. owner, string.format('%.17g', held), 'u:' .. owner, string.format('%.6f', now + lease_s))
+  redis.call('EXPIRE', KEYS[1], kept_s)
+end
+return reply
+"""
+"""The rules of `core.budget.admit`. ARGV: owner, its spent and held, lease and
+time to live in seconds, then usd and limit of each need. Replies with the
+others' spent and held, then with what was granted, empty where refused."""
+
+_KEPT_S = {"day": 3 * 86400, "month": 40 * 86400}
+
+
+class RedisKeeper:
+    """A `Keeper`: one hash for each account, three fields in it for each process.
+
+    The client is started and stopped by whoever made it.
+    """
+
+    def __init__(self, client: RedisClient, prefix: str = "openai-proxy:budget") -> None:
+        self._client = client
+        self._prefix = prefix
+        self._owner = ""
+
+    def start(self) -> None:
+        """Take a name, after the fork: each run of a process is an owner of its own."""
+        self._owner = secrets.token_hex(8)
+
+    def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
+        amounts = [repr(float(amount)) for need in needs for amount in (need.usd, need.limit_usd)]
+        asked: Deferred[Any] = self._client.call(
+            "EVAL",
+            SCRIPT,
+            1,
+            f"{self._prefix}:{{{account.key}}}:{account.period}",
+            self._owner,
+            repr(float(own.spent_usd)),
+            repr(float(own.held_usd)),
+            repr(LEASE_S),
+            _KEPT_S["day" if len(account.period) == len("2026-11-21") else "month"],
+            *amounts,
+        )
+        return asked.addCallback(_judgement)
+
+
+def _judgement(reply: list[bytes]) -> Judgement:
+    spent_usd, held_usd, *grants = reply
+    return [float(granted) if granted else None for granted in grants], Standing(
+        float(spent_usd), float(held_usd)
+    )

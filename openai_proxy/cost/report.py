@@ -1,0 +1,105 @@
+"""The documents of `/admin/usage`. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from ..core.budget import Account, Budget, Standing
+from ..observe.redaction import scrubbed
+from .usage import COUNTED, Place, Row, Totals
+
+_COLUMNS = ("day", "key", "model")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet would run."""
+
+
+@frozen
+class BudgetStanding:
+    """How one key's budget stands in its current period."""
+
+    budget: Budget
+    account: Account
+    standing: Standing
+
+
+def usage_document(
+    rows: Sequence[Row], budgets: Sequence[BudgetStanding], since: str | None
+) -> dict[str, Any]:
+    """Return the totals: of all, by key, by model, by day, and of each combination.
+
+    `since` is when counting began where the totals are those of this
+    process alone, else None.
+    """
+    return {
+        "object": "usage",
+        "currency": "usd",
+        "since": since,
+        "total": _shown(_sum(rows)),
+        "by_key": _grouped(rows, 1),
+        "by_model": _grouped(rows, 2),
+        "by_day": _grouped(rows, 0),
+        "data": [{**_named(place), **_shown(totals)} for place, totals in rows],
+        "budgets": [_budget(each) for each in budgets],
+    }
+
+
+def usage_csv(rows: Sequence[Row]) -> str:
+    """Return one line for each day, key and model, after a line with their names."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow((*_COLUMNS, *COUNTED))
+    for place, totals in rows:
+        shown = _shown(totals)
+        writer.writerow((*map(_cell, _named(place).values()), *(shown[name] for name in COUNTED)))
+    return text.getvalue()
+
+
+def _cell(value: str | None) -> str:
+    if value is None:
+        return ""
+    return "'" + value if value.startswith(_FORMULA) else value
+
+
+def _sum(rows: Sequence[Row]) -> Totals:
+    total = Totals()
+    for _, totals in rows:
+        total.add(totals)
+    return total
+
+
+def _grouped(rows: Sequence[Row], column: int) -> list[dict[str, Any]]:
+    groups: dict[str, Totals] = {}
+    for place, totals in rows:
+        groups.setdefault(place[column], Totals()).add(totals)
+    name = _COLUMNS[column]
+    return [{name: _name(value), **_shown(totals)} for value, totals in sorted(groups.items())]
+
+
+def _named(place: Place) -> dict[str, str | None]:
+    return {name: _name(value) for name, value in zip(_COLUMNS, place, strict=True)}
+
+
+def _name(value: str) -> str | None:
+    return scrubbed(value) if value else None
+
+
+def _shown(totals: Totals) -> Mapping[str, Any]:
+    values = {name: getattr(totals, name) for name in COUNTED}
+    return {**values, "cost_usd": round(totals.cost_usd, 9)}
+
+
+def _budget(each: BudgetStanding) -> dict[str, Any]:
+    spent_usd, held_usd = each.standing.spent_usd, each.standing.held_usd
+    return {
+        "key": each.account.key,
+        "period": each.account.period,
+        "budget_usd": each.budget.limit_usd,
+        "spent_usd": round(spent_usd, 9),
+        "reserved_usd": round(held_usd, 9),
+        "remaining_usd": round(max(0.0, each.budget.limit_usd - spent_usd - held_usd), 9),
+    }

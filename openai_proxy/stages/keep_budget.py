@@ -1,0 +1,114 @@
+"""Refuse what goes over the budget of a client key.
+
+Stands where every request that comes by costs money: behind the cache,
+before the retries. What the money is kept in is the ledger's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ..core.budget import Budget, Ledger, Need
+from ..core.errors import BudgetSpent
+from ..core.exchange import Exchange, Outcome, Usage
+from ..core.token_estimate import estimated_prompt_tokens, requested_output_tokens
+from ..core.usage import estimated_input_tokens
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+Price = Callable[[str, "str | None", Usage, float], "float | None"]
+"""Takes model, upstream (None: the probable one), usage and time; None where no price is known."""
+
+_LARGE_BYTES = 32 * 1024
+"""Larger bodies may well be pictures, which cost less than their bytes."""
+
+
+class KeepBudget:
+    """Reserve what each request of a key with a budget may cost; settle when its exchange ends.
+
+    `budgets` are by `credential_id`. `settle_cost` sets the cost of an
+    exchange that has ended. Only what may cost is looked at: POST and
+    WebSockets. A request whose price nobody knows reserves nothing.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        budgets: Mapping[str, Budget],
+        price: Price,
+        settle_cost: Callable[[Exchange], None],
+    ) -> None:
+        self._ledger = ledger
+        self._budgets = dict(budgets)
+        self._price = price
+        self._settle_cost = settle_cost
+
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        exchange = request.exchange
+        budget = self._budgets.get(exchange.credential_id)
+        if budget is None or exchange.reserved_usd is not None or not _may_cost(request):
+            return forward(request)
+        return self._keep(budget, request, forward)
+
+    async def _keep(self, budget: Budget, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        exchange = request.exchange
+        need = Need(self._estimate_usd(request), budget.limit_usd)
+        # settled in the period that it was reserved in, though the exchange may end in the next
+        account = budget.account(exchange.credential_id, exchange.timestamp)
+        reservation = await self._ledger.reserve(account, need)
+        if reservation is None:
+            exchange.rate_limited = "budget"
+            raise BudgetSpent(headers=((b"x-should-retry", b"false"),))
+        exchange.reserved_usd = (
+            reservation.usd
+        )  # a stage outside may ask once more: that is one exchange still
+
+        def finish(ended: Exchange) -> None:
+            self._settle_cost(ended)
+            self._ledger.settle(reservation, charged_usd(ended, reservation.usd))
+
+        try:
+            return await forward(request)
+        finally:
+            # registered behind the stages that complete the usage when the exchange ends
+            exchange.on_end(finish)
+
+    def _estimate_usd(self, request: ProxyRequest) -> float:
+        document, body = request.document, request.body
+        if document is None or not isinstance(body, bytes):
+            return 0.0
+        model = document.get("model")
+        if not isinstance(model, str):
+            return 0.0
+        usage = Usage(_prompt_tokens(body, document), requested_output_tokens(document))
+        return self._price(model, None, usage, request.exchange.timestamp) or 0.0
+
+
+def _may_cost(request: ProxyRequest) -> bool:
+    return request.method == b"POST" or request.upgrade
+
+
+def _prompt_tokens(body: bytes, document: dict[str, Any]) -> int:
+    return (
+        estimated_prompt_tokens(len(body)) if len(body) < _LARGE_BYTES else estimated_input_tokens(document)
+    )
+
+
+def charged_usd(exchange: Exchange, reserved_usd: float) -> float:
+    """Return what an ended exchange takes from its key's budget.
+
+    Its cost where that is known. Nothing for an answer from the cache, an
+    error, usage that nobody knows the price of, and what no upstream saw.
+    Else what was reserved: a client that left or a time that ran out before
+    the answer, an upstream that reports no usage.
+    """
+    if exchange.cached:
+        return 0.0
+    if exchange.cost_usd is not None:
+        return exchange.cost_usd
+    if exchange.usage is not None:
+        return 0.0
+    if exchange.status is not None and exchange.error_code is None:
+        return reserved_usd if exchange.status < 400 else 0.0
+    unanswered = exchange.outcome in (Outcome.CLIENT_GONE, Outcome.TIMEOUT)
+    return reserved_usd if unanswered and exchange.attempts else 0.0

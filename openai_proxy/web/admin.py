@@ -1,0 +1,140 @@
+"""The operator's pages, and who may see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hmac import compare_digest
+from ipaddress import ip_address
+from typing import Any, TypeAlias
+
+from attrs import frozen
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web.server import NOT_DONE_YET
+
+from ..core.errors import InternalError, InvalidKey, MissingCredentials, ProxyError
+from ..logs import logger
+from .pages import Page
+
+log = logger(__name__)
+
+_FORWARDED = (b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip")
+"""What a proxy in front adds: its client may be anybody, though it itself is near."""
+_OF_BROWSERS = (b"accept-language", b"origin", b"referer", b"sec-fetch-site")
+
+Arguments: TypeAlias = dict[str, str]
+Answer: TypeAlias = tuple[str, bytes]
+"""Content type and body."""
+
+
+class NotLocal(ProxyError):
+    """Without a token only this machine may look."""
+
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "not_local"
+    default_message = "Without admin.token, this page answers only on loopback connections."
+
+
+class BadArgument(ProxyError):
+    status, reason = 400, b"Bad Request"
+    type, code = "invalid_request_error", "invalid_value"
+
+
+@frozen
+class Gate:
+    """Who may see the operator's pages.
+
+    With a token: who shows it, as Bearer. Without one: who connects from
+    this machine, no proxy having forwarded it. A Unix socket counts as near
+    where `unix_is_local`.
+    """
+
+    token: Callable[[], bytes | None]
+    """Asked anew each time: a reload may change it."""
+    unix_is_local: bool = False
+
+    def check(self, request: Any) -> None:
+        """Raise the ProxyError that refuses a request."""
+        token = self.token()
+        if token is None:
+            if not self._is_local(request):
+                raise NotLocal
+            return
+        scheme, _, shown = (request.getHeader(b"authorization") or b"").strip().partition(b" ")
+        if scheme.lower() != b"bearer" or not shown.strip():
+            raise MissingCredentials("This page needs the admin token: Authorization: Bearer TOKEN.")
+        if not compare_digest(shown.strip(), token):
+            raise InvalidKey("Incorrect admin token provided.")
+
+    def _is_local(self, request: Any) -> bool:
+        if any(request.requestHeaders.hasHeader(name) for name in _FORWARDED):
+            return False
+        peer = request.channel.transport.getPeer()
+        if isinstance(peer, UNIXAddress):
+            return self.unix_is_local
+        if not isinstance(peer, (IPv4Address, IPv6Address)) or not _is_loopback(peer.host):
+            return False
+        # a page of a stranger, whose name was pointed at this machine, read by a browser on it
+        browser = any(request.requestHeaders.hasHeader(name) for name in _OF_BROWSERS)
+        return not browser or _names_this_machine(request.getHeader(b"host") or b"")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _names_this_machine(host: bytes) -> bool:
+    name = host.decode("latin-1").lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
+
+
+class AdminPage(Page):
+    """A page behind the gate; `answer(arguments)` may take its time.
+
+    `arguments` are those of the query, the last of each name, and `accept`.
+    """
+
+    def __init__(self, gate: Gate, answer: Callable[[Arguments], Deferred[Answer]]) -> None:
+        super().__init__()
+        self._gate = gate
+        self._answer = answer
+
+    def render_GET(self, request: Any) -> int:
+        self._gate.check(request)
+        arguments = {
+            name.decode("latin-1"): values[-1].decode("utf-8", "replace")
+            for name, values in request.args.items()
+        }
+        arguments["accept"] = (request.getHeader(b"accept") or b"").decode("latin-1")
+        left: list[Failure] = []
+        request.notifyFinish().addErrback(left.append)
+
+        def done(answer: Answer) -> None:
+            if not left:
+                _write(request, 200, *answer)
+
+        def failed(failure: Failure) -> None:
+            error = failure.value
+            if not isinstance(error, ProxyError):
+                log.failure("a page of the operator's failed", failure)
+                error = InternalError()
+            if not left:
+                _write(request, error.status, "application/json", error.body())
+
+        self._answer(arguments).addCallbacks(done, failed)
+        return NOT_DONE_YET
+
+
+def _write(request: Any, status: int, content_type: str, body: bytes) -> None:
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", content_type.encode("ascii"))
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.write(body)
+    request.finish()
