@@ -150,7 +150,6 @@ def _refuse_what_is_missing(settings: Settings) -> None:
     missing = {
         "workers": settings.workers != 1,
         "admin.token": settings.admin.token is not None,
-        "storage.type": settings.storage.type == "azure",
         "keys.budget_usd": any(key.budget_usd is not None for key in settings.keys),
     }
     for name, is_set in missing.items():

@@ -104,6 +104,10 @@ class ProxyService(MultiService):
             store_failures=self._around.stores.failures,
             upstreams=lambda: _upstream_urls(self.exchanger.settings),
             otlp_headers=settings.otel.headers.get_secret_value() if settings.otel.headers else "",
+            spool_directory=settings.storage.spool_dir,
+            spool_bytes=settings.storage.spool_bytes,
+            azure=_azure_options(settings),
+            on_command_line=settings.origin("observers") == "--observer",
         )
         try:
             observers = build_observers(
@@ -316,7 +320,21 @@ def _storage_specs(settings: Settings) -> list[ObserverSpec]:
     storage = settings.storage
     if storage.type == "local":
         return [ObserverSpec("exchange-log", (), {"dir": str(storage.local_log_dir)})]
+    if storage.type == "azure":
+        return [ObserverSpec("exchange-log", (), {"url": f"az://{storage.azure_container}"})]
     return []
+
+
+def _azure_options(settings: Settings) -> dict[str, str]:
+    """Return account and credentials as fsspec's storage options; no spec has to hold them."""
+    storage = settings.storage
+    options = {"account_name": storage.azure_account_name}
+    for name, secret in (
+        ("account_key", storage.azure_account_key),
+        ("connection_string", storage.azure_connection_string),
+    ):
+        options[name] = secret.get_secret_value() if secret is not None else None
+    return {name: value for name, value in options.items() if value}
 
 
 def _settle_garbage_collector() -> None:

@@ -87,7 +87,7 @@ text_log = Factory("log", "log: one line for each exchange in twistd's own log",
 exchange_log = Factory(
     "exchange-log",
     "exchange-log:dir=DIRECTORY[:bodies=false][:sample=0.1][:models=a,b][:keys=a,b]: "
-    "whole requests and responses as JSON lines",
+    "whole requests and responses as JSON lines; url=URL[:option=value...] instead of dir for a remote store",
     _exchange_log,
 )
 otel = Factory(

@@ -75,6 +75,14 @@ class ObserverContext:
     """The base URL of each upstream by its name, as configured now."""
     otlp_headers: str = field(default="", repr=False)
     """The setting `otel.headers`: `name=value,name=value` for the OTLP collector, a secret."""
+    spool_directory: str = "exchange-log-spool"
+    """The setting `storage.spool_dir`: where lines for remote stores wait."""
+    spool_bytes: int = 1024 * 1024 * 1024
+    """The setting `storage.spool_bytes`."""
+    azure: Mapping[str, str] = field(factory=dict, repr=False)
+    """The settings `storage.azure_...` by the names of fsspec's storage options; two of them are secrets."""
+    on_command_line: bool = False
+    """Whether the specs were written there, for everybody to see."""
 
 
 @frozen

@@ -76,8 +76,12 @@ class LogDirectory:
             self._open.move_to_end(name)
         file.append(line)
 
-    def close(self) -> None:
+    def reopen(self) -> None:
         """Close all files; the next append opens its file again, under its name."""
         files, self._open = self._open, OrderedDict()
         for file in files.values():
             file.close()
+
+    def stop(self) -> None:
+        """Close all files. May be called twice."""
+        self.reopen()

@@ -1,17 +1,35 @@
-"""The `exchange-log` observer with a local directory behind it."""
+"""The `exchange-log` observer: lines into a local directory, or into the spool of a remote store."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 from twisted.logger import LogEvent, Logger
 
 from ...core.exchange import Exchange
 from ..json_lines import WriteFailures
 from ..redaction import blottable
-from .files import LogDirectory, file_name
+from .files import file_name
 from .line import exchange_line
+
+
+class LineStore(Protocol):
+    """Where lines are kept."""
+
+    directory: str
+    """For reports: where on the disk."""
+
+    def start(self) -> None: ...
+
+    def append(self, name: str, line: bytes) -> None:
+        """Append a line to the log file `name`; OSError where it is not on disk."""
+
+    def reopen(self) -> None: ...
+
+    def stop(self) -> Any:
+        """Close; may return a Deferred."""
 
 
 class ExchangeLog:
@@ -26,7 +44,7 @@ class ExchangeLog:
 
     def __init__(
         self,
-        directory: LogDirectory,
+        store: LineStore,
         body_limit_bytes: int,
         *,
         bodies: bool = True,
@@ -38,7 +56,7 @@ class ExchangeLog:
     ) -> None:
         self.needs_bodies = bodies
         self.body_limit_bytes = body_limit_bytes
-        self._directory = directory
+        self._store = store
         self._sample = sample
         self._models = models
         self._keys = keys
@@ -46,7 +64,7 @@ class ExchangeLog:
         self.failures = WriteFailures(log or Logger(namespace="openai_proxy.observe.exchange_log"))
 
     def start(self) -> None:
-        self._directory.start()
+        self._store.start()
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]
@@ -55,9 +73,9 @@ class ExchangeLog:
         line = exchange_line(exchange, self.body_limit_bytes, bodies=self.needs_bodies, secrets=self._secrets)
         name = file_name(exchange)
         try:
-            self._directory.append(name, line)
+            self._store.append(name, line)
         except OSError as error:
-            self.failures.failed(self._directory.directory, error, 1)
+            self.failures.failed(self._store.directory, error, 1)
         else:
             self.failures.worked()
 
@@ -69,7 +87,7 @@ class ExchangeLog:
         return self._sample >= 1.0 or zlib.crc32(exchange.id.encode()) < self._sample * 2**32
 
     def reopen(self) -> None:
-        self._directory.close()
+        self._store.reopen()
 
-    def stop(self) -> None:
-        self._directory.close()
+    def stop(self) -> Any:
+        return self._store.stop()

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from ..interfaces import Observer, ObserverOptions
+from collections.abc import Mapping
+
+from ..interfaces import Observer, ObserverContext, ObserverOptions
 from ..places import check_directory
 from .files import LogDirectory
-from .observer import ExchangeLog
+from .observer import ExchangeLog, LineStore
+from .remote import is_secret, parse_remote
+from .spooled import SpooledLines
 
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_CHOICES = ("bodies", "sample", "models", "keys")
+_SPOOL = ("url", "spool", "spool_bytes")
 
 
 def build(options: ObserverOptions) -> Observer:
     """Return the exchange log that a spec describes; ValueError where it can not work."""
     options.no_positional()
-    parameters = options.parameters("dir", "bodies", "sample", "models", "keys")
-    if "dir" not in parameters:
-        raise ValueError("say where to: exchange-log:dir=DIRECTORY")
+    if "url" in options.spec.kwargs:
+        parameters = dict(options.spec.kwargs)
+        store: LineStore = _remote(parameters, options.context)
+    else:
+        parameters = options.parameters("dir", *_CHOICES)
+        if "dir" not in parameters:
+            raise ValueError("say where to: exchange-log:dir=DIRECTORY or exchange-log:url=URL")
+        store = LogDirectory(check_directory(parameters["dir"]))
     return ExchangeLog(
-        LogDirectory(check_directory(parameters["dir"])),
+        store,
         options.context.body_limit_bytes,
         bodies=_boolean(parameters.get("bodies", "true")),
         sample=_sample(parameters.get("sample", "1")),
@@ -25,6 +36,28 @@ def build(options: ObserverOptions) -> Observer:
         keys=_names(parameters.get("keys")),
         secrets=options.context.secrets,
     )
+
+
+def _remote(parameters: Mapping[str, str], context: ObserverContext) -> SpooledLines:
+    if "dir" in parameters:
+        raise ValueError("dir and url are two places: write two observers")
+    storage = {name: value for name, value in parameters.items() if name not in (*_CHOICES, *_SPOOL)}
+    secret = next((name for name in storage if is_secret(name)), None)
+    if secret is not None and context.on_command_line:
+        raise ValueError(
+            f"{secret} is a secret, and everybody can see the command line:"
+            " set OBSERVERS, or AZURE_STORAGE_... variables, in the environment"
+        )
+    remote = parse_remote(parameters["url"], storage, context.azure)
+    directory = check_directory(parameters.get("spool", context.spool_directory))
+    return SpooledLines(remote, directory, _bytes(parameters, context), context.reactor)
+
+
+def _bytes(parameters: Mapping[str, str], context: ObserverContext) -> int:
+    text = parameters.get("spool_bytes", str(context.spool_bytes))
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) <= 2**53):
+        raise ValueError("spool_bytes is a number of bytes, 1 or more")
+    return int(text)
 
 
 def _boolean(text: str) -> bool:

@@ -137,7 +137,7 @@ def test_open_files_are_bounded(tmp_path):
     for n in range(20):
         directory.append(f"{n % 7}.jsonl", b"{}\n")
     assert len(os.listdir("/proc/self/fd")) == before + 3
-    directory.close()
+    directory.stop()
     assert sum(path.read_text().count("{}\n") for path in tmp_path.iterdir()) == 20
 
 

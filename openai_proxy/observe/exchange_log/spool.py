@@ -1,0 +1,211 @@
+"""The spool: lines on the local disk that wait to be shipped.
+
+Lines are appended on the reactor's thread, one `os.write` each, and are
+safe from `kill -9` when that has returned. The shipping thread takes sealed
+batches of them. One lock, held for a few system calls at most, keeps the
+two apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from ..append_file import AppendFile
+from .batch import Batch, batches_in
+from .claims import Claim
+from .files import MAX_OPEN
+
+BATCH_BYTES = 4 * 1024 * 1024
+"""What one append block takes, and the most that a batch holds but for a single longer line."""
+KEEP_S = 30.0
+"""How long a delivered batch stays on the disk: a store that died may have forgotten what it had acknowledged."""
+_FREE_AGAIN = 15 / 16
+
+
+class _OpenBatch:
+    """The batch of a log file that lines are still added to."""
+
+    def __init__(self, batch: Batch, write: Callable[[int, bytes], int]) -> None:
+        self.batch = batch
+        self._write = write
+        self.broken = False
+        """Whether it ends in part of a line that could not be taken back."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._fd = os.open(batch.path, flags, 0o640)
+
+    def append(self, line: bytes) -> None:
+        """Add a line, whole or not at all; OSError where the disk does not take it."""
+        written = 0
+        try:
+            while written < len(line):
+                count = self._write(self._fd, line[written:] if written else line)
+                if count == 0:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                written += count
+        except OSError:
+            if written:
+                self._take_back()
+            raise
+        self.batch.size += len(line)
+
+    def _take_back(self) -> None:
+        try:
+            os.ftruncate(self._fd, self.batch.size)
+        except OSError:
+            self.broken = True
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Spool:
+    """The batches of one instance directory.
+
+    States: built, open (`open`), closed (`close`, which gives the directory
+    free). `append` is called on one thread, all else on another. Holds no
+    more than `limit_bytes`: beyond, `append` refuses lines until a sixteenth
+    of it is free again. What was left there by an earlier process counts.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        limit_bytes: int,
+        *,
+        write: Callable[[int, bytes], int] = os.write,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.directory = claim.directory
+        self.changed = threading.Condition()
+        """Notified when the first line waits, and when a whole batch does."""
+        self.waiting_bytes = 0
+        self._claim = claim
+        self._limit_bytes = limit_bytes
+        self._write = write
+        self._wall_clock = wall_clock
+        self._run = secrets.token_hex(4)
+        self._count = 0
+        self._full = False
+        self._closed = False
+        self._open: OrderedDict[str, _OpenBatch] = OrderedDict()
+        self._sealed: dict[str, deque[Batch]] = {}
+        self._kept: deque[tuple[float, Batch]] = deque()
+
+    def open(self) -> None:
+        """Find what an earlier process left, without its torn last lines; OSError where it can not be read."""
+        for batch in batches_in(self.directory):
+            if batch.mark is None:
+                file = AppendFile(batch.path)
+                file.open()  # heals it
+                file.close()
+                batch.size = os.path.getsize(batch.path)
+            if batch.size:
+                self._sealed.setdefault(batch.name, deque()).append(batch)
+                self.waiting_bytes += batch.size
+            else:
+                batch.remove()
+
+    def append(self, name: str, line: bytes) -> None:
+        """Add a whole line to the log file `name`; OSError where it is not on disk."""
+        with self.changed:
+            self._check_room(len(line))
+            before = self.waiting_bytes
+            self._batch_for(name, len(line)).append(line)
+            self.waiting_bytes = after = before + len(line)
+            if not before or before < BATCH_BYTES <= after:
+                self.changed.notify_all()
+
+    def _check_room(self, size: int) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, "the spool is closed")
+        limit = self._limit_bytes * _FREE_AGAIN if self._full else self._limit_bytes
+        self._full = self.waiting_bytes + size > limit
+        if self._full:
+            raise OSError(errno.EDQUOT, f"the spool holds its {self._limit_bytes} bytes already")
+
+    def _batch_for(self, name: str, size: int) -> _OpenBatch:
+        current = self._open.get(name)
+        if current is not None and not current.broken and current.batch.size + size <= BATCH_BYTES:
+            self._open.move_to_end(name)
+            return current
+        self._count += 1
+        id = f"{int(self._wall_clock() * 1000):012x}-{self._run}-{self._count:06x}"
+        opened = _OpenBatch(Batch(self.directory, name, id, 0), self._write)
+        if current is not None:
+            self._seal(name)
+        elif len(self._open) >= MAX_OPEN:
+            self._seal(next(iter(self._open)))
+        self._open[name] = opened
+        return opened
+
+    def _seal(self, name: str) -> None:
+        current = self._open.pop(name)
+        current.close()
+        if current.batch.size:
+            self._sealed.setdefault(name, deque()).append(current.batch)
+        else:
+            current.batch.remove()
+
+    def names(self) -> list[str]:
+        """Return the log files of which something waits."""
+        with self.changed:
+            return [*self._sealed, *(name for name in self._open if name not in self._sealed)]
+
+    def take(self, name: str) -> list[Batch]:
+        """Return what waits of a log file, oldest first; its lines from now on go into another batch."""
+        with self.changed:
+            if name in self._open:
+                self._seal(name)
+            return list(self._sealed.get(name, ()))
+
+    def delivered(self, batch: Batch, now: float) -> None:
+        """Take a batch, the oldest of its name, for delivered at `now`, in monotonic seconds."""
+        self._drop(batch)
+        self._kept.append((now, batch))
+
+    def gone(self, batch: Batch) -> None:
+        """Give up a batch, the oldest of its name, whose file was taken away."""
+        self._drop(batch)
+
+    def _drop(self, batch: Batch) -> None:
+        with self.changed:
+            batches = self._sealed[batch.name]
+            batches.popleft()
+            if not batches:
+                del self._sealed[batch.name]
+            self.waiting_bytes -= batch.size
+
+    def expire(self, now: float) -> None:
+        """Remove what was delivered long enough ago."""
+        while self._kept and now - self._kept[0][0] >= KEEP_S:
+            self._kept.popleft()[1].remove()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is kept."""
+        return not (self.waiting_bytes or self._kept)
+
+    def doubt(self) -> None:
+        """Let everything that is still kept be delivered again: a store skips what it has."""
+        with self.changed:
+            while self._kept:
+                _, batch = self._kept.pop()
+                self._sealed.setdefault(batch.name, deque()).appendleft(batch)
+                self.waiting_bytes += batch.size
+
+    def close(self) -> None:
+        """Close all files and give the directory free; what waits stays. May be called twice."""
+        with self.changed:
+            if not self._closed:
+                self._closed = True
+                for name in list(self._open):
+                    self._seal(name)
+                for _, batch in self._kept:
+                    batch.remove()
+                self._claim.release()

@@ -1,0 +1,57 @@
+"""An exchange log's lines on their way to a remote store: spool, then shipper."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from .claims import claim_own
+from .deliveries import Deliveries
+from .remote import Remote
+from .shipper import Shipper
+from .spool import Spool
+
+
+class SpooledLines:
+    """Takes lines for a remote store as `LogDirectory` does for a local one.
+
+    `directory` is the spool's, shared with logs for other places and with
+    other processes: each place has a root in it, each process a directory
+    below that.
+    """
+
+    def __init__(
+        self, remote: Remote, directory: str, limit_bytes: int, reactor: Any, log: Logger | None = None
+    ) -> None:
+        self.directory = os.path.join(directory, remote.identity)
+        self._remote = remote
+        self._limit_bytes = limit_bytes
+        self._reactor = reactor
+        self._log = log or Logger(namespace="openai_proxy.observe.exchange_log")
+        self._spool: Spool | None = None
+        self._shipper: Shipper | None = None
+
+    def start(self) -> None:
+        """Take a directory and start to ship, first what an earlier process left; OSError where it can not."""
+        spool = self._spool = Spool(claim_own(self.directory), self._limit_bytes)
+        spool.open()
+        deliveries = Deliveries(spool, self.directory, self._remote.connect)
+        self._shipper = Shipper(deliveries, spool, self._remote.place, self._reactor, self._log)
+        self._shipper.start()
+
+    def append(self, name: str, line: bytes) -> None:
+        """Append a line to the log file `name`; OSError where it is not on disk."""
+        if self._spool is None:
+            raise OSError("the spool is not open")
+        self._spool.append(name, line)
+
+    def reopen(self) -> None:
+        """Do nothing: the spool's files are nobody's to move."""
+
+    def stop(self) -> Deferred[None] | None:
+        """Ship the rest within a few seconds; what is left is shipped after the next start."""
+        shipper, self._shipper = self._shipper, None
+        return shipper.stop() if shipper is not None else None
