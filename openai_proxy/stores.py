@@ -1,4 +1,4 @@
-"""What outlives a reload: buckets, cached responses, connections to Redis.
+"""What outlives a reload: buckets, budgets, cached responses, connections to Redis.
 
 Owned by the service; `composition` asks for what its configuration names.
 """
@@ -6,6 +6,7 @@ Owned by the service; `composition` asks for what its configuration names.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -14,6 +15,9 @@ from .cache.memory import MemoryStore
 from .cache.redis import RedisStore as RedisCacheStore
 from .cache.store import CacheStore
 from .core.redis_url import parse_redis_url
+from .cost.keeping import Keeping
+from .cost.ledger import SharedLedger
+from .cost.state_file import StateFile
 from .limits.embedded import EmbeddedStore
 from .limits.redis_store import RedisStore as RedisLimitStore
 from .limits.store import LimitStore
@@ -34,6 +38,8 @@ class Stores:
         self._limits: dict[str, RedisLimitStore] = {}
         self._caches: dict[tuple[str, int], CacheStore] = {}
         self._started = False
+        self.keeping = Keeping(reactor)
+        """Money and totals."""
 
     def limit_store(self, url: str | None) -> LimitStore:
         """Return the store of limits at a Redis URL, or the embedded one."""
@@ -60,6 +66,14 @@ class Stores:
             self._caches[place] = store
         return store
 
+    def state_file(self, path: Path) -> StateFile:
+        """Return the file of money and totals; OSError where this runs already and it can not be opened."""
+        return self.keeping.file(path)
+
+    def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger:
+        """Return the ledger of budgets: in Redis, else in a file, else in memory."""
+        return self.keeping.ledger(path, redis_url, self._client)
+
     def _client(self, url: str) -> RedisClient:
         client = self._clients.get(url)
         if client is None:
@@ -85,7 +99,8 @@ class Stores:
         return counts
 
     def start(self) -> None:
-        """Begin connecting; nothing waits for it."""
+        """Open the file of money and totals (OSError where it can not be); begin connecting, which nothing waits for."""
+        self.keeping.start()
         self._started = True
         for part in (*self._clients.values(), *self._limits.values(), *self._caches.values()):
             start = getattr(part, "start", None)
@@ -93,8 +108,11 @@ class Stores:
                 start()
 
     def stop(self) -> Deferred[Any]:
-        """Close every connection."""
+        """Write what is not written yet, then close every connection."""
         self._started = False
+        return self.keeping.stop().addCallback(lambda _: self._disconnect())
+
+    def _disconnect(self) -> Deferred[Any]:
         parts = (*self._limits.values(), *self._caches.values(), *self._clients.values())
         stops = [getattr(part, "stop", None) for part in parts]
         return DeferredList([maybeDeferred(stop) for stop in stops if stop is not None], consumeErrors=True)

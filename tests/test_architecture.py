@@ -14,6 +14,7 @@ LAYERS = (
     ("relay", "peeked_body"),
     ("cache", "limits"),
     ("stages", "web", "upstream", "observe", "settings"),
+    ("cost",),
     ("stores",),
     ("composition",),
     ("listening", "signals", "status"),
