@@ -22,6 +22,7 @@ from .core.llm_params import ModelParams, from_table, from_text
 from .core.routing import ModelRoute, RoutingTable, Upstream
 from .core.think import ThinkRule
 from .core.upstream_health import UpstreamHealth
+from .cost.build import Spending, build_spending
 from .messages import Forward, Stage
 from .settings import Settings, client_keys, mode
 from .settings.model import Think
@@ -78,6 +79,8 @@ class Exchanger:
     """Several upstreams and their state; None where there is one."""
     prober: Prober | None
     """Looks after those that are out; None where there is one."""
+    spending: Spending
+    """Prices, budgets and where they are kept."""
 
     def start(self) -> None:
         """Begin to serve; once."""
@@ -131,7 +134,8 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     innermost = UpstreamForward(
         UpstreamClient(agent), default, places, upstream.via.encode("ascii"), around.clock
     )
-    stages = _stages(settings, around, needs_usage, table, route)
+    spending = build_spending(settings, around.stores, table, _redis_url(settings))
+    stages = _stages(settings, around, needs_usage, table, route, spending)
     return Exchanger(
         settings=settings,
         forward=compose(stages, innermost),
@@ -142,6 +146,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         limits=_limits(settings),
         mode=mode(settings),
         redis_url=_redis_url(settings),
+        spending=spending,
     )
 
 
@@ -149,8 +154,6 @@ def _refuse_what_is_missing(settings: Settings) -> None:
     """Refuse settings whose feature this version has not: an option that does nothing is a lie."""
     missing = {
         "workers": settings.workers != 1,
-        "admin.token": settings.admin.token is not None,
-        "keys.budget_usd": any(key.budget_usd is not None for key in settings.keys),
     }
     for name, is_set in missing.items():
         if is_set:
@@ -163,6 +166,7 @@ def _stages(
     needs_usage: bool,
     table: RoutingTable | None,
     route: Route | None,
+    spending: Spending,
 ) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
     keyring = _keyring(settings)
@@ -180,11 +184,13 @@ def _stages(
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
         _strip_think(settings),
         # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
-        ReadUsage(needs_usage or _counts_model_tokens(settings), around.clock),
+        ReadUsage(needs_usage or spending.needs_usage or _counts_model_tokens(settings), around.clock),
         # Outside the cache, which holds what the upstream lists.
         ListAliases(table.aliases) if table is not None and table.aliases else None,
         # Outside retries: a hit never retries.
         _cache(settings, around),
+        # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.
+        spending.keep_budget,
         # The same request, once more.
         _retry(settings, around),
         # Innermost: every attempt may go elsewhere.

@@ -115,7 +115,7 @@ class ProxyService(MultiService):
             )
         except ValueError as error:
             raise settings.error("observers", str(error)) from error
-        return ExchangePublisher(observers, self._reactor)
+        return ExchangePublisher([*observers, self._around.stores.keeping.usage], self._reactor)
 
     def _make_admin_site(self) -> ProxySite | None:
         """Return the site of `admin.port`: pages alone, the API is not there."""
@@ -123,7 +123,7 @@ class ProxyService(MultiService):
         if settings.admin.port is None:
             return None
         root = Root(NoAPI())
-        self._status.put_pages(root, metrics=True)
+        self._status.put_pages(root, metrics=True, own_port=True)
         pseudonym = settings.upstream.via.encode("ascii")
         limits = settings.limits
         return ProxySite(
@@ -136,6 +136,9 @@ class ProxyService(MultiService):
         self.site.capture = publisher.capture if publisher.capture_limit_bytes is not None else None
 
     def _publish(self, exchange: Exchange) -> None:
+        pricing = self.exchanger.spending.pricing
+        if pricing is not None:
+            pricing.settle(exchange)
         self.publisher.ending(exchange)
 
     # ---- start
@@ -186,7 +189,11 @@ class ProxyService(MultiService):
             self.publisher.start()
         except OSError as error:
             raise StartError(f"an observer can not start: {error}") from error
-        self._around.stores.start()
+        try:
+            self._around.stores.start()
+        except OSError as error:
+            raise StartError(f"cost.state_file: {error}") from error
+        self._around.stores.keeping.usage.keep_in(self.exchanger.spending.state_file)
         self.exchanger.start()
         self._drain_timeout_s = settings.drain_timeout_s
         self._reactor.callWhenRunning(_settle_garbage_collector)
@@ -227,6 +234,7 @@ class ProxyService(MultiService):
     def _swap(self, exchanger: Exchanger, publisher: ExchangePublisher) -> None:
         settings = exchanger.settings
         self.exchanger = exchanger
+        self._around.stores.keeping.usage.keep_in(exchanger.spending.state_file)
         self.publisher = publisher
         self.api.forward = exchanger.forward
         self.api.in_flight_limit = settings.limits.in_flight

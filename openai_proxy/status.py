@@ -14,9 +14,11 @@ from twisted.internet.defer import Deferred
 from . import __version__
 from .composition import Exchanger
 from .core.errors import UnknownURL
+from .cost.page import UsageReport
 from .observe.prometheus import find_metrics
 from .observe.publisher import ExchangePublisher
 from .stores import Stores
+from .web.admin import AdminPage, AdminPages, Gate
 from .web.pages import HealthPage, JSONPage, MetricsPage
 from .web.site import Root
 
@@ -33,8 +35,11 @@ class Status:
     draining: Callable[[], bool]
     uptime_s: Callable[[], float]
 
-    def put_pages(self, root: Root, *, metrics: bool) -> None:
-        """Hang information and health, and /metrics where it belongs to this root."""
+    def put_pages(self, root: Root, *, metrics: bool, own_port: bool = False) -> None:
+        """Hang information and health, and /metrics and /admin where they belong to this root.
+
+        `own_port`: it is that of `admin.port`.
+        """
         health = HealthPage(self.health)
         health.putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
         health.putChild(b"ready", HealthPage(self.ready))
@@ -42,6 +47,15 @@ class Status:
         root.putChild(b"health", health)
         if metrics:
             root.putChild(b"metrics", MetricsPage(self.metrics))
+            gate = Gate(self._admin_token, unix_is_local=own_port)
+            report = UsageReport(self.stores.keeping.usage, lambda: self.exchanger().spending)
+            admin = AdminPages()
+            admin.putChild(b"usage", AdminPage(gate, report.answer))
+            root.putChild(b"admin", admin)
+
+    def _admin_token(self) -> bytes | None:
+        token = self.exchanger().settings.admin.token
+        return None if token is None else token.get_secret_value().encode("latin-1")
 
     def information(self) -> tuple[int, dict[str, Any]]:
         return 200, {

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 
-from ..core.errors import InternalError, InvalidKey, MissingCredentials, ProxyError
+from ..core.errors import InternalError, InvalidKey, MissingCredentials, ProxyError, UnknownURL
 from ..logs import logger
 from .pages import Page
 
@@ -92,6 +92,13 @@ def _names_this_machine(host: bytes) -> bool:
     name = host.decode("latin-1").lower()
     name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
     return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
+
+
+class AdminPages(Page):
+    """`/admin` itself: there is nothing, but below it."""
+
+    def render(self, request: Any) -> int:
+        raise UnknownURL
 
 
 class AdminPage(Page):

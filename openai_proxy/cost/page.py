@@ -1,0 +1,76 @@
+"""What `/admin/usage` answers."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import orjson
+from twisted.internet.defer import Deferred
+
+from ..core.budget import day_name
+from ..web.admin import Answer, Arguments, BadArgument
+from .build import Spending
+from .report import BudgetStanding, usage_csv, usage_document
+from .usage import UsageTotals
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FORMATS = ("json", "csv")
+
+
+class UsageReport:
+    """Answers with totals and budgets as they stand now.
+
+    `spending` gives what holds under the present configuration.
+    `wall_clock` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        totals: UsageTotals,
+        spending: Callable[[], Spending],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._totals = totals
+        self._spending = spending
+        self._wall_clock = wall_clock
+        self._since = day_name(wall_clock())
+
+    def answer(self, arguments: Arguments) -> Deferred[Answer]:
+        """Return the document that the query asks for: `format`, `from` and `to` (UTC days, included).
+
+        Raises BadArgument for what can not be; fails as the file does.
+        """
+        wanted = arguments.get("format") or _format_of(arguments.get("accept", ""))
+        if wanted not in _FORMATS:
+            raise BadArgument("format must be json or csv.", param="format")
+        days = [_day(arguments, "from", "0000-01-01"), _day(arguments, "to", "9999-12-31")]
+        return Deferred.fromCoroutine(self._answer(wanted, days))
+
+    async def _answer(self, wanted: str, days: list[str]) -> Answer:
+        rows = await self._totals.read(*days)
+        if wanted == "csv":
+            return "text/csv; charset=utf-8", usage_csv(rows).encode()
+        since = None if self._totals.kept else self._since
+        return "application/json", orjson.dumps(usage_document(rows, await self._budgets(), since)) + b"\n"
+
+    async def _budgets(self) -> list[BudgetStanding]:
+        spending, now = self._spending(), self._wall_clock()
+        found = []
+        if spending.ledger is not None:
+            for key, budget in spending.budgets.items():
+                account = budget.account(key, now)
+                found.append(BudgetStanding(budget, account, await spending.ledger.standing(account)))
+        return found
+
+
+def _format_of(accept: str) -> str:
+    return "csv" if "text/csv" in accept and "json" not in accept else "json"
+
+
+def _day(arguments: Arguments, name: str, default: str) -> str:
+    day = arguments.get(name, default)
+    if not _DAY.fullmatch(day):
+        raise BadArgument(f"{name} must be a day such as 2026-11-21.", param=name)
+    return day
