@@ -62,6 +62,8 @@ class Surroundings:
     clock: Clock
     """Monotonic seconds."""
     stores: Stores
+    adopt: Callable[[Any], None] = lambda transport: None
+    """Given each connected transport; see `socket_group`."""
 
 
 @frozen(eq=False)
@@ -120,7 +122,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         total=settings.timeout_s.total,
     )
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
-    agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock)
+    agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt)
     table = _routing_table(settings)
     health = UpstreamHealth(table.upstreams) if table is not None else None
     prober = None

@@ -25,6 +25,7 @@ from .observe.interfaces import Observer, ObserverContext
 from .observe.publisher import ExchangePublisher
 from .observe.spec import ObserverSpec
 from .settings import Settings, SettingsError, client_keys
+from .socket_group import SocketGroup
 from .status import Status
 from .stores import Stores
 from .web.proxy import NoAPI, ProxyResource
@@ -66,7 +67,8 @@ class ProxyService(MultiService):
         self._terminating = False
         self._stopped: Deferred[None] | None = None
         set_level(settings.log_level)
-        self._around = Surroundings(reactor, self._clock, Stores(reactor, self._clock))
+        self._sockets = SocketGroup(reactor)
+        self._around = Surroundings(reactor, self._clock, Stores(reactor, self._clock), self._sockets.adopt)
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
         self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._draining)
@@ -87,6 +89,7 @@ class ProxyService(MultiService):
             settings.upstream.via.encode("ascii"),
             self._clock,
             settings.limits.connections,
+            self._sockets.adopt,
         )
         self._admin_site = self._make_admin_site()
         self._watch(self.publisher)

@@ -10,7 +10,7 @@ ROOT = Path(openai_proxy.__file__).parent
 
 LAYERS = (
     ("core",),
-    ("direct_deferred", "messages", "logs", "redis_client", "sockets", "whole_messages", "wire_headers"),
+    ("direct_deferred", "messages", "logs", "redis_client", "socket_group", "sockets", "whole_messages", "wire_headers"),
     ("relay", "peeked_body"),
     ("cache", "limits"),
     ("stages", "web", "upstream", "observe", "settings"),

@@ -43,12 +43,18 @@ class UpstreamAgent:
     """
 
     def __init__(
-        self, reactor: Any, timeouts: UpstreamTimeouts, tls: ClientTLS, clock: Callable[[], float]
+        self,
+        reactor: Any,
+        timeouts: UpstreamTimeouts,
+        tls: ClientTLS,
+        clock: Callable[[], float],
+        adopt: Callable[[Any], None] = lambda transport: None,
     ) -> None:
         self._reactor = reactor
         self._timeouts = timeouts
         self._tls = tls
         self._clock = clock
+        self.adopt = adopt
         self._origins: dict[bytes, tuple[Origin, bytes]] = {}
         self.whole_responses = WholeMessages(httptools.HttpResponseParser)
         self._idle: dict[Any, list[UpstreamConnection]] = {}

@@ -57,6 +57,9 @@ class ConnectionOwner(Protocol):
 
     whole_responses: WholeMessages
 
+    def adopt(self, transport: Any) -> None:
+        """Connected: the owner may serve the transport's socket."""
+
     def connection_ready(self, connection: UpstreamConnection) -> None:
         """Connected; with TLS: the peer is verified."""
 
@@ -133,6 +136,7 @@ class UpstreamConnection(TwistedProtocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+        self._owner.adopt(self.transport)
         if not self._tls:
             self._become_ready()
 

@@ -169,6 +169,7 @@ class ProxyChannel(HTTPChannel):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
+        self.site.adopt(transport)
         self.write = prompt_writer(transport)  # type: ignore[method-assign]
         transport.registerProducer(self, True)
         self.site.channels.add(self)

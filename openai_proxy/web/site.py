@@ -66,6 +66,7 @@ class ProxySite(Site):
         pseudonym: bytes,
         clock: Callable[[], float],
         max_connections: int,
+        adopt: Callable[[Any], None] = lambda transport: None,
     ) -> None:
         super().__init__(root, reactor=reactor)
         self.root = root
@@ -74,6 +75,8 @@ class ProxySite(Site):
         self.pseudonym = pseudonym
         self.clock = clock
         self.max_connections = max_connections
+        self.adopt = adopt
+        """Given each client's transport once it is connected: may serve its socket."""
         self.channels: set[ProxyChannel] = set()
         self.whole_requests = WholeMessages(httptools.HttpRequestParser)
         self.draining = False
