@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -46,7 +47,8 @@ class RedisClient:
     abandoned, which leads to away).
 
     A command in flight is never cancelled: its answer is awaited and
-    dropped, or the connection goes; answers can not shift.
+    dropped, or the connection goes; answers can not shift. Who talks
+    nonsense is left, and asked again as one that is away.
 
     `deadline_s` bounds each call. Raises ModuleNotFoundError where txredisapi
     is not installed.
@@ -54,6 +56,8 @@ class RedisClient:
 
     RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
     ABANDON_AFTER_S = 1.0
+    SETTLED_AFTER_S = 1.0
+    """A connection that lasted so long was none of a row of failures."""
 
     _log = Logger()
 
@@ -68,6 +72,8 @@ class RedisClient:
         self._deadline_s = deadline_s
         self._protocol: Any = None
         self._stalled = False
+        self._failures = 0
+        self._told = ""
         self._loop: Deferred[None] | None = None
         self._early: list[Deferred[None]] | None = None
 
@@ -164,12 +170,12 @@ class RedisClient:
         if not result.called:
             result.errback(RedisAway())
 
-    def _abandon(self, protocol: Any) -> None:
-        if protocol.transport is not None:
+    @staticmethod
+    def _abandon(protocol: Any) -> None:
+        if protocol.connected:  # a TLS transport can not be aborted once it is lost
             protocol.transport.abortConnection()
 
     async def _keep_connected(self) -> None:
-        failures = 0
         while True:
             try:
                 protocol = await self._connect()
@@ -179,27 +185,40 @@ class RedisClient:
                 raise CancelledError from None
             except Exception as error:
                 # the class alone: Redis's own words may quote what it was sent
-                if failures == 0:
-                    self._log.warn(
-                        "Redis at {address} is away ({kind})",
-                        address=str(self._address),
-                        kind=type(error).__name__,
-                    )
+                self._tell("away", type(error).__name__)
                 self._first_attempt_over()
-                delay_s = self.RETRY_DELAYS_S[min(failures, len(self.RETRY_DELAYS_S) - 1)]
-                failures += 1
-                await deferLater(self._reactor, delay_s)
-                continue
-            failures = 0
-            self._log.info("connected to Redis at {address}", address=str(self._address))
-            await self._use(protocol)
-            await deferLater(self._reactor, self.RETRY_DELAYS_S[0])
+            else:
+                if self._told != "talking nonsense":
+                    self._tell("connected")
+                await self._use(protocol)
+            delay_s = self.RETRY_DELAYS_S[min(self._failures, len(self.RETRY_DELAYS_S) - 1)]
+            self._failures += 1
+            await deferLater(self._reactor, delay_s)
+
+    def _tell(self, state: str, kind: str = "") -> None:
+        """Log a change of state, once."""
+        if state == self._told:
+            return
+        self._told = state
+        address = str(self._address)
+        if kind:
+            self._log.warn("Redis at {address} is {state} ({kind})", address=address, state=state, kind=kind)
+        else:
+            self._log.info("connected to Redis at {address}", address=address)
+
+    def _settled(self) -> None:
+        self._failures = 0
+        self._tell("connected")
 
     async def _connect(self) -> Any:
         """Return a connection that has logged in and answered a PING."""
         txredisapi = importlib.import_module("txredisapi")  # it imports the reactor
         protocol = txredisapi.RedisProtocol(charset=None, convertNumbers=False)
-        await connectProtocol(self._endpoint, protocol)
+        protocol.dataReceived = partial(self._received, protocol, protocol.dataReceived)
+        factory: Any = Factory()
+        factory.noisy = False
+        factory.buildProtocol = lambda _: protocol
+        await self._endpoint.connect(factory)
         address = self._address
         greeting: list[tuple[Any, ...]] = []
         if address.password is not None:
@@ -212,24 +231,35 @@ class RedisClient:
             for command in greeting:
                 await self._send(protocol, self.ABANDON_AFTER_S, command)
         except BaseException:
-            protocol.transport.abortConnection()
+            self._abandon(protocol)
             raise
         return protocol
+
+    def _received(self, protocol: Any, receive: Any, data: bytes, unpause: bool = False) -> None:
+        """Let the protocol `receive`; what is no answer of Redis's ends the connection, not in a traceback."""
+        try:
+            receive(data, unpause)
+        except Exception as error:
+            self._tell("talking nonsense", type(error).__name__)
+            self._abandon(protocol)
 
     async def _use(self, protocol: Any) -> None:
         gone = protocol.whenDisconnected()
         self._stalled = False
         self._protocol = protocol
         self._first_attempt_over()
+        settling = self._reactor.callLater(self.SETTLED_AFTER_S, self._settled)
         try:
             await gone
         except CancelledError:
             gone = protocol.whenDisconnected()
-            protocol.transport.abortConnection()
+            self._abandon(protocol)
             await gone
             raise
         finally:
             self._protocol = None
+            if settling.active():
+                settling.cancel()
 
     def _on_loop_end(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
