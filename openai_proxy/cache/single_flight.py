@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.cache_rules import Verdict
+from ..core.errors import BudgetSpent
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from .bodies import SharedBody
 from .recording import Recording
@@ -140,11 +141,13 @@ class Flight:
                 kind = type(failure.value).__name__
                 self._log.debug("the call of a client that left failed: {kind}", kind=kind)
             return
-        if self._hand_to_leader_alone():
+        if failure.check(BudgetSpent):
+            self._calls -= 1  # no call was made, and whose budget is spent says nothing about the others'
+        if self._calls <= 1 and self._leader in self._waiting:
             leader = self._waiting.pop(0)
             self._launch_or_close()
             leader.land(failure)
-        elif self._calls == 1 and self._leader not in self._waiting:
+        elif self._calls <= 1:
             self._launch()
         else:
             self._close()

@@ -1,0 +1,125 @@
+"""Budgets in a real SQLite file: shared, kept, freed."""
+
+import sqlite3
+import stat
+
+import pytest
+from cost.sync_file import SyncFile
+
+from openai_proxy.core.budget import Account, Need, Standing
+from openai_proxy.cost.file_keeper import KEPT_S, FileKeeper
+from openai_proxy.cost.ledger import LEASE_S
+from openai_proxy.cost.state_file import open_database
+
+DAY = Account("alice", "2026-11-21")
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path / "state.sqlite3")
+    yield world
+    for file in world.files:
+        file.close()
+
+
+class World:
+    def __init__(self, path):
+        self.path = path
+        self.now = 1000.0
+        self.files = []
+
+    def keeper(self):
+        """Return the keeper of another process."""
+        self.files.append(SyncFile(self.path))
+        keeper = FileKeeper(self.files[-1], lambda: self.now)
+        keeper.start()
+        return keeper
+
+
+NOTHING = Standing()
+
+
+def judged(keeper, own=NOTHING, *wanted, account=DAY, limit_usd=10.0):
+    results = []
+    keeper.judge(account, own, [Need(usd, limit_usd) for usd in wanted]).addCallback(results.append)
+    return results[0]
+
+
+def test_processes_see_what_others_spent_and_hold(world):
+    """Two daemons over one file share one budget."""
+    here, there = world.keeper(), world.keeper()
+    assert judged(here, Standing(2.0, 0.0), 3.0) == ([3.0], Standing())
+    assert judged(there, Standing(), 6.0, 5.0) == ([None, 5.0], Standing(2.0, 3.0))
+    assert judged(here, Standing(2.0, 3.0), 0.5) == ([None], Standing(0.0, 5.0))
+
+
+def test_accounts_know_nothing_of_each_other(world):
+    """Another key, and the next day, begin at nothing."""
+    keeper = world.keeper()
+    judged(keeper, Standing(9.0, 0.0))
+    other = world.keeper()
+    assert judged(other, Standing(), 9.0, account=Account("bob", DAY.period))[0] == [9.0]
+    assert judged(other, Standing(), 9.0, account=Account("alice", "2026-11-22"))[0] == [9.0]
+
+
+def test_writing_the_same_again_changes_nothing(world):
+    """A lost answer does no harm: sums are written, not differences."""
+    keeper = world.keeper()
+    for _ in range(3):
+        judged(keeper, Standing(4.0, 1.0))
+    assert judged(world.keeper())[1] == Standing(4.0, 1.0)
+
+
+def test_a_restart_keeps_what_was_spent_and_frees_in_time_what_was_held(world):
+    """A process that was killed leaves its reservations for a lease's length."""
+    judged(world.keeper(), Standing(4.0, 0.0), 3.0)
+    restarted = world.keeper()
+    assert judged(restarted)[1] == Standing(4.0, 3.0)
+    world.now += LEASE_S
+    assert judged(restarted)[1] == Standing(4.0, 0.0)
+
+
+def test_looking_alone_writes_nothing(world):
+    """Only money makes a row."""
+    keeper = world.keeper()
+    judged(keeper, Standing(), 0.0)
+    assert world.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
+
+
+def test_old_accounts_are_dropped_at_start(world):
+    """The file does not grow for ever."""
+    judged(world.keeper(), Standing(1.0, 0.0))
+    world.now += KEPT_S + LEASE_S + 1
+    world.keeper()
+    assert world.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
+
+
+def test_the_file_is_its_owners_alone(world):
+    """Who spent how much is nobody else's business."""
+    world.keeper()
+    assert stat.S_IMODE(world.path.stat().st_mode) == 0o600
+
+
+def test_what_is_no_database_is_refused_by_name(tmp_path):
+    """A file of something else is not overwritten."""
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but quite long enough to be looked at " * 30)
+    with pytest.raises(OSError, match=r"notes\.txt"):
+        open_database(path)
+    assert path.read_text().startswith("not a database")
+
+
+def test_a_file_of_a_later_version_is_refused(tmp_path):
+    """Its meaning is not known here."""
+    path = tmp_path / "later.sqlite3"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=9")
+    connection.close()
+    with pytest.raises(OSError, match="newer version"):
+        open_database(path)
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    """The operator is told the path."""
+    with pytest.raises(OSError, match="missing"):
+        open_database(tmp_path / "missing" / "state.sqlite3")

@@ -1,0 +1,242 @@
+"""Budgets over any schedule, with keepers that answer late or fail."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.core.budget import Account, Need, Standing, admit_in_turn
+from openai_proxy.cost.ledger import RENEW_S, MemoryKeeper, SharedLedger
+
+DAY = Account("alice", "1970-01-01")
+
+
+class Keeper:
+    """Standings of several processes; each answer waits in `late` where that is a list."""
+
+    def __init__(self):
+        self.kept = {}
+        self.late = None
+        self.fails = False
+        self.calls = 0
+
+    def of(self, process):
+        return lambda account, own, needs: self._judge((account, process), own, needs)
+
+    def _judge(self, place, own, needs):
+        self.calls += 1
+        answer = Deferred()
+
+        def judge():
+            if self.fails:
+                answer.errback(OSError("no"))
+                return
+            others = Standing()
+            for (account, process), standing in self.kept.items():
+                if account == place[0] and process != place[1]:
+                    others = others.plus(standing)
+            grants = admit_in_turn(own.plus(others), needs)
+            self.kept[place] = own.plus(Standing(0.0, sum(each or 0.0 for each in grants)))
+            answer.callback((grants, others))
+
+        if self.late is None:
+            judge()
+        else:
+            self.late.append(judge)
+        return answer
+
+    def answer(self):
+        late, self.late = self.late, []
+        for judge in late:
+            judge()
+
+
+class World:
+    def __init__(self, processes=1):
+        self.clock = Clock()
+        self.keeper = Keeper()
+        self.ledgers = []
+        for process in range(processes):
+            keeper = MemoryKeeper()
+            keeper.judge = self.keeper.of(process)
+            self.ledgers.append(SharedLedger(keeper, self.clock, self.clock.seconds))
+
+    @property
+    def ledger(self):
+        return self.ledgers[0]
+
+    def ask(self, usd, limit_usd=10.0, account=DAY, process=0):
+        """Return a list that gets the reservation, None or the exception."""
+        asked = Deferred.fromCoroutine(self.ledgers[process].reserve(account, Need(usd, limit_usd)))
+        ends = []
+        asked.addBoth(ends.append)
+        return ends if asked.called else (ends, asked)
+
+    def spent_usd(self):
+        return sum(standing.spent_usd for standing in self.keeper.kept.values())
+
+
+def test_reservations_hold_until_they_are_settled():
+    """What runs counts as spent; afterwards the real cost does."""
+    world = World()
+    (first,) = world.ask(6.0)
+    assert world.ask(6.0) == [None]
+    world.ledger.settle(first, 1.0)
+    (second,) = world.ask(6.0)
+    world.ledger.settle(second, 12.0)
+    assert world.ask(0.0) == [None]
+    assert world.spent_usd() == 13.0
+
+
+def test_a_burst_is_judged_in_one_step_behind_the_one_under_way():
+    """Fifty requests at once cost two calls, and get what ten can pay for."""
+    world = World()
+    world.keeper.late = []
+    asked = [world.ask(1.0)[0] for _ in range(50)]
+    assert world.keeper.calls == 1
+    world.keeper.answer()
+    world.keeper.answer()
+    assert world.keeper.calls == 2
+    assert [ends[0] is not None for ends in asked].count(True) == 10
+
+
+def test_two_processes_share_one_budget():
+    """What one reserved or spent, the other can not."""
+    world = World(2)
+    (here,) = world.ask(6.0, process=0)
+    assert world.ask(6.0, process=1) == [None]
+    world.ledgers[0].settle(here, 3.0)
+    (there,) = world.ask(6.0, process=1)
+    world.ledgers[1].settle(there, 7.0)
+    assert world.ask(0.0, process=0) == [None]
+
+
+def test_a_client_that_leaves_while_it_waits_leaves_nothing_reserved():
+    """The answer comes for nobody: its money is free again."""
+    world = World()
+    world.keeper.late = []
+    ends, asked = world.ask(10.0)
+    asked.cancel()
+    assert ends[0].check(CancelledError)
+    world.keeper.answer()
+    world.keeper.answer()
+    world.keeper.late = None
+    assert world.ask(10.0)[0].usd == 10.0
+
+
+def test_while_the_keeper_fails_the_process_decides_by_itself_and_writes_it_later():
+    """Requests go on within what was last known; no money is forgotten."""
+    world = World(2)
+    world.ledgers[1].settle(world.ask(2.0, process=1)[0], 2.0)
+    world.ledger.settle(world.ask(1.0)[0], 1.0)
+    world.keeper.fails = True
+    (alone,) = world.ask(6.0)
+    assert world.ask(2.0) == [None]
+    world.ledger.settle(alone, 5.0)
+    assert world.spent_usd() == 3.0
+    world.keeper.fails = False
+    world.ledger.start()
+    world.clock.advance(RENEW_S)
+    assert world.spent_usd() == 8.0
+    world.ledger.stop()
+
+
+def test_a_failing_keeper_is_not_asked_again_at_once():
+    """What can not be written waits for the next request or renewal."""
+    world = World()
+    world.keeper.fails = True
+    world.ledger.settle(world.ask(1.0)[0], 1.0)
+    assert world.keeper.calls == 2
+
+
+def test_leases_of_what_runs_are_renewed_and_past_periods_forgotten():
+    """A stream of hours keeps its reservation; yesterday takes no memory."""
+    world = World()
+    world.ledger.start()
+    (running,) = world.ask(5.0)
+    calls = world.keeper.calls
+    world.clock.advance(RENEW_S)
+    assert world.keeper.calls == calls + 1
+    world.ledger.settle(running, 1.0)
+    world.clock.advance(86400.0)
+    world.clock.advance(RENEW_S)
+    assert not world.ledger._books
+    world.ledger.stop()
+
+
+def test_stop_waits_for_what_is_being_written():
+    """The last request's cost is kept."""
+    world = World()
+    (last,) = world.ask(1.0)
+    world.keeper.late = []
+    world.ledger.settle(last, 0.5)
+    stopped = []
+    world.ledger.stop().addCallback(stopped.append)
+    assert not stopped
+    world.keeper.answer()
+    assert stopped == [None]
+    assert world.spent_usd() == 0.5
+
+
+def test_standing_tells_what_all_processes_spent_and_hold():
+    """A look at the budget reserves nothing."""
+    world = World(2)
+    world.ledgers[1].settle(world.ask(2.0, process=1)[0], 2.0)
+    world.ask(3.0)
+    told = []
+    Deferred.fromCoroutine(world.ledger.standing(DAY)).addCallback(told.append)
+    assert told == [Standing(2.0, 3.0)]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), st.integers(0, 2), st.floats(0, 6)),
+        st.tuples(st.just("settle"), st.integers(0, 30), st.floats(0, 1)),
+        st.tuples(st.just("answer"), st.just(0), st.just(0.0)),
+        st.tuples(st.just("leave"), st.integers(0, 30), st.just(0.0)),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_no_schedule_spends_more_than_the_budget(steps):
+    """Where nothing costs more than its reservation, the sum stays within the limit, in any order."""
+    world = World(3)
+    world.keeper.late = []
+    asked, under_way, running, cost_usd = [], [], [], 0.0
+
+    def collect():
+        for process, ends in asked:
+            if ends and not hasattr(ends[0], "check") and ends[0] is not None:
+                running.append((process, ends[0]))
+                ends[:] = [None]
+
+    for step, which, amount in steps:
+        if step == "ask":
+            answer = world.ask(amount, process=which)
+            ends, waiting = answer if isinstance(answer, tuple) else (answer, None)
+            asked.append((which, ends))
+            if waiting is not None:
+                under_way.append(waiting)
+        elif step == "settle" and running:
+            process, reservation = running.pop(which % len(running))
+            cost_usd += reservation.usd * amount
+            world.ledgers[process].settle(reservation, reservation.usd * amount)
+        elif step == "leave" and under_way:
+            under_way.pop(which % len(under_way)).cancel()
+        elif step == "answer":
+            world.keeper.answer()
+        collect()
+        held = sum(reservation.usd for _, reservation in running)
+        assert cost_usd + held <= 10.0 * (1 + 1e-6)
+    for _ in range(len(steps) + 3):
+        world.keeper.answer()
+        collect()
+    for process, reservation in running:
+        world.ledgers[process].settle(reservation, 0.0)
+    for _ in range(3):
+        world.keeper.answer()
+    assert world.spent_usd() == pytest.approx(cost_usd)
+    assert sum(standing.held_usd for standing in world.keeper.kept.values()) == pytest.approx(0.0)

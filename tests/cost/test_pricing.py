@@ -1,0 +1,107 @@
+"""Which price holds for an exchange."""
+
+import pytest
+
+from openai_proxy.core.exchange import Exchange, Usage
+from openai_proxy.core.prices import OwnPrice, Price
+from openai_proxy.core.routing import ModelRoute, RoutingTable, Upstream
+from openai_proxy.cost.pricing import KEPT_S, Pricing
+
+
+class Listed:
+    def __init__(self, price):
+        self.price = price
+
+    def cost_usd(self, usage, timestamp):
+        return 99.0
+
+
+class Lists:
+    """A look-up that remembers what it was asked."""
+
+    def __init__(self, **prices):
+        self.prices = prices
+        self.asked = []
+
+    def __call__(self, provider, model, timestamp):
+        self.asked.append((provider, model))
+        price = self.prices.get(model)
+        return None if price is None else Listed(price)
+
+
+def settled(pricing, **fields):
+    exchange = Exchange(0.0, fields.pop("timestamp", 0.0), "POST", "/x", upstream="default", **fields)
+    pricing.settle(exchange)
+    return exchange.cost_usd
+
+
+MILLION = Usage(1_000_000, 0)
+
+
+def test_own_prices_go_before_the_lists():
+    """What the configuration says holds."""
+    pricing = Pricing([OwnPrice("m*", Price(3.0))], Lists(model=Price(2.0)), {"default": "openai"})
+    assert settled(pricing, model="model", usage=MILLION) == 3.0
+
+
+def test_a_model_that_nobody_knows_has_no_cost():
+    """Unknown is not free."""
+    pricing = Pricing([], Lists(), {"default": "openai"})
+    assert settled(pricing, model="m", usage=MILLION) is None
+    assert settled(Pricing([]), model="m", usage=MILLION) is None
+
+
+@pytest.mark.parametrize("fields", [{"model": "m"}, {"usage": MILLION}])
+def test_without_usage_or_model_there_is_no_cost(fields):
+    """A list of files, an upload."""
+    assert settled(Pricing([OwnPrice("*", Price(1.0))]), **fields) is None
+
+
+def test_a_cost_that_is_known_stays():
+    """An answer from the cache costs nothing, whatever its model."""
+    pricing = Pricing([OwnPrice("*", Price(1.0))])
+    assert settled(pricing, model="m", usage=MILLION, cost_usd=0.0) == 0.0
+
+
+def test_lists_are_asked_once_a_minute():
+    """Some prices change by the hour; a look-up costs more than an exchange may."""
+    lists = Lists(m=Price(2.0))
+    pricing = Pricing([], lists, {"default": "openai"})
+    for timestamp in (0.0, KEPT_S - 1, KEPT_S):
+        assert settled(pricing, model="m", usage=MILLION, timestamp=timestamp) == 2.0
+    assert lists.asked == [("openai", "m")] * 2
+
+
+def test_a_higher_tier_is_reckoned_by_the_list():
+    """The quick arithmetic holds up to some input only."""
+    pricing = Pricing([], Lists(m=Price(2.0, holds_up_to=999_999)), {"default": "openai"})
+    assert settled(pricing, model="m", usage=MILLION) == 99.0
+    assert settled(pricing, model="m", usage=Usage(500_000)) == 1.0
+
+
+def test_each_upstream_has_its_list_and_its_name_of_the_model():
+    """An alias costs what the model behind it costs, where it is served."""
+    table = RoutingTable(
+        [Upstream("azure", "https://a"), Upstream("groq", "https://g", priority=1)],
+        [ModelRoute("fast", "groq", "qwen3")],
+    )
+    lists = Lists(qwen3=Price(0.5))
+    pricing = Pricing([], lists, {"azure": "azure", "groq": "groq"}, table)
+    assert pricing.cost_usd("fast", "groq", MILLION, 0.0) == 0.5
+    assert pricing.cost_usd("fast", None, MILLION, 0.0) == 0.5
+    assert pricing.cost_usd("gpt-4o", None, MILLION, 0.0) is None
+    assert lists.asked == [("groq", "qwen3"), ("groq", "qwen3"), ("azure", "gpt-4o")]
+
+
+def test_own_prices_match_the_upstreams_name_too():
+    """One entry for the model serves all its aliases."""
+    table = RoutingTable([Upstream("u", "https://u")], [ModelRoute("fast", None, "qwen3")])
+    assert Pricing([OwnPrice("qwen3", Price(1.0))], table=table).cost_usd("fast", "u", MILLION, 0.0) == 1.0
+
+
+def test_names_that_clients_make_up_are_forgotten():
+    """Memory does not grow with them."""
+    pricing = Pricing([OwnPrice("*", Price(1.0))])
+    for number in range(3000):
+        settled(pricing, model=f"m{number}", usage=MILLION)
+    assert len(pricing._known) <= 1000

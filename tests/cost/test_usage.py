@@ -1,0 +1,133 @@
+"""Totals by key, model and day, in memory and in a file."""
+
+import pytest
+from cost.sync_file import SyncFile
+from twisted.internet.task import Clock
+
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.cost import usage as module
+from openai_proxy.cost.usage import WRITE_AFTER_S, Totals, UsageTotals
+
+NOON = 1_795_262_400.0
+"""2026-11-21T12:00:00Z."""
+ALL = ("0000-01-01", "9999-12-31")
+
+
+@pytest.fixture
+def totals():
+    return UsageTotals(Clock())
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state.sqlite3"
+
+
+def count(totals, outcome=Outcome.COMPLETE, timestamp=NOON, **fields):
+    fields = {"key": "alice", "model": "gpt-4o", "endpoint": "chat/completions", **fields}
+    exchange = Exchange(0.0, timestamp, "POST", "/x", **fields)
+    exchange.end(outcome, 1.0)
+    totals({"exchange": exchange})
+
+
+def read(totals, *days):
+    rows = []
+    totals.read(*(days or ALL)).addCallback(rows.extend)
+    return dict(rows)
+
+
+def test_exchanges_add_up_by_day_key_and_model(totals):
+    """Tokens and money of the same place are one row."""
+    count(totals, usage=Usage(10, 5, 4, 3), cost_usd=0.25)
+    count(totals, usage=Usage(1, 1), cost_usd=0.5)
+    count(totals, key="bob", usage=Usage(2, 0), cost_usd=0.125)
+    count(totals, timestamp=NOON + 43_200, usage=Usage(7, 0))
+    assert read(totals) == {
+        ("2026-11-21", "alice", "gpt-4o"): Totals(2, 0, 0, 11, 6, 4, 3, 0.75),
+        ("2026-11-21", "bob", "gpt-4o"): Totals(1, 0, 0, 2, 0, 0, 0, 0.125),
+        ("2026-11-22", "alice", "gpt-4o"): Totals(1, 0, 1, 7, 0, 0, 0, 0.0),
+    }
+
+
+def test_answers_from_the_cache_count_as_requests_alone(totals):
+    """Nobody spent their tokens again."""
+    count(totals, cached=True, usage=Usage(10, 5), cost_usd=0.0)
+    assert read(totals) == {("2026-11-21", "alice", "gpt-4o"): Totals(requests=1, cached_requests=1)}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.LIMIT])
+def test_refused_requests_are_not_counted(totals, outcome):
+    """They used nothing, and strangers can make any number of them."""
+    count(totals, outcome)
+    assert read(totals) == {}
+
+
+def test_pages_of_our_own_are_not_counted(totals):
+    """Looking at the totals does not change them."""
+    count(totals, endpoint="")
+    assert read(totals) == {}
+
+
+def test_requests_without_key_or_model_have_empty_names(totals):
+    """A list of files has no model."""
+    count(totals, key=None, model=None)
+    assert read(totals) == {("2026-11-21", "", ""): Totals(requests=1)}
+
+
+def test_days_can_be_chosen(totals):
+    """The first and the last are included."""
+    for days in range(4):
+        count(totals, timestamp=NOON + days * 86_400)
+    assert [place[0] for place in read(totals, "2026-11-22", "2026-11-23")] == ["2026-11-22", "2026-11-23"]
+
+
+def test_models_and_rows_are_bounded(totals, monkeypatch):
+    """Names come from clients: memory and file do not grow with them."""
+    monkeypatch.setattr(module, "MOST_ROWS", 5)
+    for number in range(250):
+        count(totals, model=f"m{number}")
+    rows = read(totals)
+    assert len(rows) == 6
+    assert sum(row.requests for row in rows.values()) == 250
+
+
+def test_a_file_gets_what_was_counted_before_and_after(totals, path):
+    """Written once a second in one go; other processes and later ones add to it."""
+    file = SyncFile(path)
+    count(totals, usage=Usage(1, 1), cost_usd=0.5)
+    totals.keep_in(file)
+    count(totals, usage=Usage(1, 1), cost_usd=0.5)
+    assert file.connection.execute("SELECT COUNT(*) FROM usage").fetchone() == (0,)
+    totals._timers.advance(WRITE_AFTER_S)
+    assert file.connection.execute("SELECT requests, cost_usd FROM usage").fetchall() == [(2, 1.0)]
+    other = UsageTotals(Clock())
+    other.keep_in(file)
+    count(other, usage=Usage(1, 1), cost_usd=0.5)
+    assert read(other) == {("2026-11-21", "alice", "gpt-4o"): Totals(3, 0, 0, 3, 3, 0, 0, 1.5)}
+    other.stop()
+    file.close()
+
+
+def test_what_a_file_does_not_take_is_written_later(totals, path):
+    """A full disk costs no total."""
+    file = SyncFile(path)
+    totals.keep_in(file)
+    file.failing = True
+    count(totals, usage=Usage(1, 1), cost_usd=0.5)
+    totals._timers.advance(WRITE_AFTER_S)
+    count(totals, usage=Usage(1, 1), cost_usd=0.5)
+    file.failing = False
+    totals._timers.advance(WRITE_AFTER_S)
+    assert read(totals)["2026-11-21", "alice", "gpt-4o"].cost_usd == 1.0
+    file.close()
+
+
+def test_stop_writes_the_rest(totals, path):
+    """The last second before the end is in the file; nothing is left to run."""
+    file = SyncFile(path)
+    totals.keep_in(file)
+    count(totals)
+    totals.stop()
+    assert file.connection.execute("SELECT requests FROM usage").fetchall() == [(1,)]
+    assert totals._timers.getDelayedCalls() == []
+    file.close()
