@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from .headers import HeaderPairs
+from .plain_heads import WireLines
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
     """Return media type (without parameters) and content coding, lower-cased; empty where absent or identity."""
+    if type(headers) is WireLines and headers.shape is None:
+        return headers.media
     media_type = coding = b""
     for name, value in headers:
         lowered = name.lower()

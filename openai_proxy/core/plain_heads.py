@@ -35,9 +35,11 @@ class WireLines(list[tuple[bytes, bytes]]):
     lines share with others, None where nothing is kept of them.
     """
 
-    __slots__ = ("raw", "shape")
+    __slots__ = ("media", "raw", "shape")
     raw: bytes
     shape: LineShape | None
+    media: tuple[bytes, bytes]
+    """Of a response's lines: media type and content coding, as `body_headers` reads them."""
 
 
 class LineShape:
@@ -282,11 +284,16 @@ def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
     if None in known:
         return None
     length: int | None = None
+    kind = coding = b""
     for pair, name in [each for each in known if each[1]]:  # type: ignore[index,misc]  # no None among them
         if name == b"content-length":
             if length is not None or not pair[1].isdigit() or len(pair[1]) > _MOST_DIGITS:
                 return None
             length = int(pair[1])
+        elif name == b"content-type":
+            kind = media_type(pair[1])
+        elif name == b"content-encoding":
+            coding = pair[1].strip().lower()
         elif name not in _HARMLESS:
             return None
     if length is None:
@@ -294,8 +301,9 @@ def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
     pairs = WireLines([each[0] for each in known])  # type: ignore[index]
     pairs.raw = raw + b"\r\n"
     pairs.shape = None
+    pairs.media = (kind, b"" if coding == b"identity" else coding)
     return code, first[13:], pairs, length
 
 
-_HARMLESS = frozenset((b"content-type", b"content-encoding", b"via", b"host", b"expect"))
+_HARMLESS = frozenset((b"via", b"host", b"expect"))
 """Notable in a request's head, plain in a response's."""

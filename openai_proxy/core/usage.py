@@ -36,17 +36,15 @@ _delta_key = re.compile(rb'"delta"[ \t\r\n]*:[ \t\r\n]*"')
 
 
 def _count(value: Any) -> int | None:
+    if type(value) is int and 0 <= value <= _MOST_TOKENS:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_TOKENS:
         return None
     return int(value)
 
 
-def _detail(usage: dict[str, Any], owners: tuple[str, ...], name: str) -> int:
-    for owner in owners:
-        details = usage.get(owner)
-        if isinstance(details, dict):
-            return _count(details.get(name)) or 0
-    return 0
+def _detail(details: Any, name: str) -> int:
+    return (_count(details.get(name)) or 0) if isinstance(details, dict) else 0
 
 
 def maybe_usage(usage: Any) -> Usage | None:
@@ -58,9 +56,11 @@ def maybe_usage(usage: Any) -> Usage | None:
     if given is None and made is None:
         total = _count(usage.get("total_tokens"))
         return None if total is None else Usage(input_tokens=total)
-    cached = _detail(usage, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
-    reasoning = _detail(usage, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
-    return Usage(given or 0, made or 0, cached, reasoning)
+    read = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    written = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    if not read and not written:
+        return Usage(given or 0, made or 0)
+    return Usage(given or 0, made or 0, _detail(read, "cached_tokens"), _detail(written, "reasoning_tokens"))
 
 
 class UsageScanner:

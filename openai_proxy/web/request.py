@@ -155,10 +155,12 @@ class DownstreamRequest(Request):
         for watcher in response.filters:
             body = (watcher.feed(body) if body else b"") + watcher.finish()
         self.exchange.response_bytes = len(body)
-        data = whole_answer(response, body, self.http11, self.keep_alive)
+        keep_alive = self.keep_alive
+        data = whole_answer(response, body, self.http11, keep_alive)
         self.site.end_exchange(self.exchange, Outcome.COMPLETE)
-        self.channel.write(data)
-        self.response_complete()
+        channel, self.channel = self.channel, None
+        channel.write(data)
+        channel.request_done(keep_alive)
 
     def _fail(self, failure: Failure) -> None:
         self.running = None

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.core.body_headers import media_type_and_coding
 from openai_proxy.core.headers import HeaderPairs, end_to_end, render, scan_request
 from openai_proxy.core.plain_heads import answer, changed, plain_request, plain_response, rendered
 from openai_proxy.whole_messages import WholeMessages
@@ -17,7 +18,7 @@ LINES = [
     b"Host: a", b"host: b:80", b"Host: a/b", b"Host:", b"Content-Length: 3", b"content-length: 3", b"CONTENT-LENGTH: 3",
     b"Content-Length: 003", b"Content-Length: +3", b"Content-Length: 3 ", b"X-Content-Length: 3", b"X: Content-Length: 3",
     b"Content-Type: application/json; x", b"Connection: keep-alive", b"Connection: close", b"Transfer-Encoding: chunked",
-    b"Via: 1.1 x", b"Upgrade: h2c", b"Expect: 100-continue", b"Content-Encoding: gzip", b"X-A: b ", b"X-A:\t b", b"X : y",
+    b"Via: 1.1 x", b"Upgrade: h2c", b"Expect: 100-continue", b"Content-Encoding: gzip", b"Content-Encoding: identity", b"content-type:  Text/Event-Stream ;x", b"X-A: b ", b"X-A:\t b", b"X : y",
     b" folded", b"X-Empty:", b"X-Y: a:b: c", b"A: b\nC: d", b"A: b\rC: d", b"A: \xff", b"A: \x01", b":x", b"none",
 ]  # fmt: skip
 STARTS = [b"POST /v1/x HTTP/1.1", b"GET / HTTP/1.1", b"HEAD /x HTTP/1.1", b"FOO / HTTP/1.1", b"CONNECT a:1 HTTP/1.1",
@@ -105,6 +106,7 @@ def test_a_plain_response_is_read_as_llhttp_reads_it(
     assert start.split()[1] == b"%d" % status
     assert end_to_end(list(pairs)) == pairs
     assert rendered(pairs) == render(list(pairs))
+    assert media_type_and_coding(pairs) == media_type_and_coding(list(pairs))
 
 
 @pytest.mark.parametrize("digits", [b"5", b"17", b"0", b"0009"])
