@@ -21,6 +21,7 @@ from .core.limits import Limits
 from .core.llm_params import ModelParams, from_table, from_text
 from .core.routing import ModelRoute, RoutingTable, Upstream
 from .core.think import ThinkRule
+from .core.token_estimate import TokenEstimate
 from .core.upstream_health import UpstreamHealth
 from .cost.build import Spending, build_spending
 from .messages import Forward, Stage
@@ -266,6 +267,8 @@ def _rate_limit(settings: Settings, around: Surroundings, keyring: Keyring | Non
         timers=around.reactor,
         clock=around.clock,
         max_wait_s=rate_limit.max_wait_s,
+        # reserves in front of the overrides, but for what they make of a request
+        estimate=TokenEstimate(_model_params(settings)),
     )
 
 
@@ -285,6 +288,11 @@ def _redis_url(settings: Settings) -> str | None:
 
 
 def _override(settings: Settings) -> Stage | None:
+    rules = _model_params(settings)
+    return Override(rules) if rules else None
+
+
+def _model_params(settings: Settings) -> list[ModelParams]:
     rules: list[ModelParams] = []
     for number, model in enumerate(settings.models):
         if model.params or model.default_params:
@@ -297,7 +305,7 @@ def _override(settings: Settings) -> Stage | None:
             rules += from_text(settings.llm_params)  # last, so that the variable wins over the file
         except ValueError as error:
             raise settings.error("llm_params", str(error)) from None
-    return Override(rules) if rules else None
+    return rules
 
 
 def _strip_think(settings: Settings) -> Stage | None:

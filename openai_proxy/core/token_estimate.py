@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from .llm_params import ModelParams, merge
 
 BYTES_PER_TOKEN = 4
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_COUNTED = frozenset((*_OUTPUT_LIMITS, "n"))
+_KEPT_MODELS = 1000
 MOST_OUTPUT_TOKENS = 10_000_000
 """More is a slip of the client's: it must not overflow what counts it."""
 
@@ -41,3 +46,35 @@ def reserved_model_tokens(method: bytes, body: object, document: dict[str, Any] 
         return 1
     output = requested_output_tokens(document) if document else 0
     return estimated_prompt_tokens(len(body)) + output
+
+
+class TokenEstimate:
+    """`reserved_model_tokens` of requests as the configured parameters `rules` will change them.
+
+    What such parameters cost is merged once for each model; model names
+    come from clients, so no more than _KEPT_MODELS are kept.
+    """
+
+    def __init__(self, rules: Iterable[ModelParams] = ()) -> None:
+        self._rules = tuple(
+            rule for rule in rules if not _COUNTED.isdisjoint((*rule.params, *rule.default_params))
+        )
+        self._merged: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+    def __call__(self, method: bytes, body: object, document: dict[str, Any] | None) -> int:
+        """Return what to reserve for a request that comes with `document`."""
+        if self._rules and document is not None:
+            document = self._changed(document)
+        return reserved_model_tokens(method, body, document)
+
+    def _changed(self, document: dict[str, Any]) -> dict[str, Any]:
+        model = document.get("model")
+        if not isinstance(model, str):
+            return document
+        found = self._merged.get(model)
+        if found is None:
+            if len(self._merged) >= _KEPT_MODELS:
+                self._merged.clear()
+            found = self._merged[model] = merge(self._rules, model)
+        params, defaults = found
+        return {**defaults, **document, **params}

@@ -41,6 +41,7 @@ class RateLimit:
     `limits` are everybody's, `own` those of single keys by `credential_id`,
     already laid over everybody's. `max_wait_s` (default 0) is how long a
     request may wait instead of being refused; `clock` gives monotonic seconds.
+    `estimate` tells from method, body and document what to reserve.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class RateLimit:
         timers: Timers,
         clock: Callable[[], float],
         max_wait_s: float = 0.0,
+        estimate: Callable[[bytes, object, dict[str, Any] | None], int] = reserved_model_tokens,
     ) -> None:
         self._store = store
         self._limits = limits
@@ -59,6 +61,7 @@ class RateLimit:
         self._timers = timers
         self._clock = clock
         self._max_wait_s = max_wait_s
+        self._estimate = estimate
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
@@ -84,7 +87,7 @@ class RateLimit:
         exchange = request.exchange
         cost = 0
         if limits.model_tokens_per_minute is not None:
-            cost = reserved_model_tokens(request.method, request.body, request.document)
+            cost = self._estimate(request.method, request.body, request.document)
         wait_until: float | None = None
         while True:
             admission = await self._store.admit(exchange.credential_id, limits, cost, exchange.id)

@@ -15,7 +15,7 @@ from openai_proxy.stages.rate_limit import RateLimit, used_model_tokens
 class World:
     """A stage over an upstream that answers when told, on a clock of its own."""
 
-    def __init__(self, limits, own=None, max_wait_s=0.0):
+    def __init__(self, limits, own=None, max_wait_s=0.0, **options):
         self.clock = Clock()
         self.store = EmbeddedStore(self.clock.seconds)
         self.stage = RateLimit(
@@ -25,6 +25,7 @@ class World:
             timers=self.clock,
             clock=self.clock.seconds,
             max_wait_s=max_wait_s,
+            **options,
         )
         self.forwarded = []
 
@@ -97,6 +98,13 @@ def test_a_slot_is_freed_however_the_exchange_ends(how):
     done.addErrback(lambda _: None)
     exchange.end(Outcome.COMPLETE, 1.0)
     assert world.serve() is None
+
+
+def test_what_is_reserved_may_be_estimated_otherwise():
+    """The estimate is whoever's composes the stages."""
+    world = World(Limits(None, 100), estimate=lambda method, body, document: 100)
+    world.ask()
+    assert type(world.serve()) is TokenLimitReached
 
 
 def test_used_tokens_are_charged():
