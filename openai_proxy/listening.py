@@ -9,6 +9,10 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
+from .logs import logger
+
+log = logger("openai_proxy")
+
 
 class StartError(Exception):
     """The daemon can not start; the message is the one line that says why."""
@@ -42,6 +46,18 @@ def describe_port(port: Any) -> str:
     scheme = "https" if _is_tls(port) else "http"
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"{scheme}://{host}:{number}"
+
+
+def announce(port: Any, spends_key: bool) -> None:
+    """Log where a port listens; warn where whoever reaches it `spends_key`."""
+    address = describe_port(port)
+    log.info("listening on {address}", address=address)
+    if spends_key and is_open_to_network(port):
+        log.warn(
+            "warning: {address} is open to the network and no client keys are configured: "
+            "anyone who reaches this port can spend the upstream key",
+            address=address,
+        )
 
 
 def is_open_to_network(port: Any) -> bool:

@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from attrs import frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from . import __version__, signals
 from .composition import Exchanger, Surroundings, build_exchanger
 from .core.exchange import Exchange
-from .listening import StartError, describe_port, is_open_to_network, listen
+from .limits.store import BucketStore
+from .listening import StartError, announce, listen
 from .logs import logger, set_level
 from .observe.factories import build_observers
 from .observe.interfaces import Observer, ObserverContext
@@ -36,12 +38,37 @@ log = logger("openai_proxy")
 ABORT_AFTER_DRAIN_S = 2.0
 
 
-def _one_line(kind: Any, value: Any, traceback: Any) -> None:
+def one_line(kind: Any, value: Any, traceback: Any) -> None:
     """Tell a StartError as one line, anything else as Python does."""
     if isinstance(value, StartError):
         sys.stderr.write(f"openai-proxy: {value}\n")
     else:
         sys.__excepthook__(kind, value, traceback)
+
+
+@frozen(eq=False)
+class Part:
+    """What is different in a process that is one of several workers.
+
+    Its signals, the log's first lines and reloads are the supervisor's too.
+    """
+
+    listen: Callable[[Any, str, Any], Any]
+    """(reactor, endpoint string, factory) to port, on an inherited socket."""
+    buckets: BucketStore
+    """The embedded limits that all workers share."""
+    metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
+    """Content type and body of the metrics page of all workers, by `Accept`."""
+    started_at: float
+    """When the daemon started, in monotonic seconds."""
+
+
+@frozen(eq=False)
+class Prepared:
+    """What a reload has built and not yet put to use."""
+
+    exchanger: Exchanger
+    publisher: ExchangePublisher
 
 
 def make_service(reactor: Any, settings: Settings, reload: Callable[[], Settings]) -> ProxyService:
@@ -56,19 +83,26 @@ class ProxyService(MultiService):
     (startService), draining (stopService called), stopped.
     """
 
-    def __init__(self, reactor: Any, settings: Settings, reload: Callable[[], Settings]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        part: Part | None = None,
+    ) -> None:
         super().__init__()
+        self._part = part
         self._reactor = reactor
         self._load = reload
         self._clock = time.monotonic
-        self._started_at = self._clock()
+        self._started_at = part.started_at if part else self._clock()
         self._ports: list[Any] = []
         self._draining = False
         self._terminating = False
         self._stopped: Deferred[None] | None = None
         set_level(settings.log_level)
         self._sockets = SocketGroup(reactor)
-        self._around = Surroundings(reactor, self._clock, Stores(reactor, self._clock), self._sockets.adopt)
+        self._around = Surroundings(reactor, self._clock, self._make_stores(), self._sockets.adopt)
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
         self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._draining)
@@ -78,6 +112,7 @@ class ProxyService(MultiService):
             stores=self._around.stores,
             draining=lambda: self._draining,
             uptime_s=lambda: self._clock() - self._started_at,
+            whole_metrics=part.metrics if part else None,
         )
         root = Root(self.api)
         self._status.put_pages(root, metrics=settings.admin.port is None)
@@ -93,6 +128,9 @@ class ProxyService(MultiService):
         )
         self._admin_site = self._make_admin_site()
         self._watch(self.publisher)
+
+    def _make_stores(self) -> Stores:
+        return Stores(self._reactor, self._clock, self._part.buckets if self._part else None)
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         context = ObserverContext(
@@ -148,42 +186,41 @@ class ProxyService(MultiService):
 
     def privilegedStartService(self) -> None:
         """Listen, while twistd still has the right to low ports."""
-        sys.excepthook = _one_line
-        log.info(
-            "openai-proxy {version}, mode {mode}, upstream {upstream}",
-            version=__version__,
-            mode=self.exchanger.mode,
-            upstream=self.exchanger.reachability.url,
-        )
+        sys.excepthook = one_line
         settings = self.exchanger.settings
-        self._reactor.callWhenRunning(
-            signals.install,
-            self._reactor,
-            terminate=self._terminate,
-            reload=self.reload,
-            reopen=lambda: self.publisher.reopen(),
-        )
+        if self._part is None:
+            self.announce()
+            self._reactor.callWhenRunning(
+                signals.install,
+                self._reactor,
+                terminate=self.terminate,
+                reload=self.reload,
+                reopen=lambda: self.publisher.reopen(),
+            )
         for description in settings.ports:
             self._listen(description, self.site)
         if self._admin_site is not None and settings.admin.port is not None:
             self._listen(settings.admin.port, self._admin_site)
         super().privilegedStartService()
 
+    def announce(self) -> None:
+        """Log what this daemon is."""
+        log.info(
+            "openai-proxy {version}, mode {mode}, upstream {upstream}",
+            version=__version__,
+            mode=self.exchanger.mode,
+            upstream=self.exchanger.reachability.url,
+        )
+
     def _listen(self, description: str, site: ProxySite) -> None:
+        if self._part is not None:
+            self._ports.append(self._part.listen(self._reactor, description, site))
+            return
         port = listen(self._reactor, description, site)
         self._ports.append(port)
         # told once signals are ours: who reads the line may send one at once
-        self._reactor.callWhenRunning(self._tell_port, port, site)
-
-    def _tell_port(self, port: Any, site: ProxySite) -> None:
-        address = describe_port(port)
-        log.info("listening on {address}", address=address)
-        if self.exchanger.mode == "inject" and site is self.site and is_open_to_network(port):
-            log.warn(
-                "warning: {address} is open to the network and no client keys are configured: "
-                "anyone who reaches this port can spend the upstream key",
-                address=address,
-            )
+        spends_key = self.exchanger.mode == "inject" and site is self.site
+        self._reactor.callWhenRunning(announce, port, spends_key)
 
     def startService(self) -> None:
         """Open what the fork would have broken, and serve."""
@@ -208,10 +245,7 @@ class ProxyService(MultiService):
         """Load the configuration again; a broken one is reported and the old one stays."""
         try:
             settings = self._load()
-            publisher = self._reloaded_publisher(settings)
-            exchanger = build_exchanger(settings, self._around, publisher.needs_usage)
-            if publisher is not self.publisher:
-                publisher.start()
+            prepared = self.prepare(settings)
         except SettingsError as error:
             log.error("reload refused, the old configuration stays: {error}", error=str(error))
             return
@@ -220,13 +254,30 @@ class ProxyService(MultiService):
             return
         if settings.ports != self.exchanger.settings.ports:
             log.warn("reload: ports can not change while running; the old ones stay")
+        self.commit(prepared)
+        log.info("configuration reloaded, mode {mode}", mode=self.exchanger.mode)
+
+    def prepare(self, settings: Settings) -> Prepared:
+        """Build everything for new settings; nothing changes yet. Raises SettingsError and OSError."""
+        publisher = self._reloaded_publisher(settings)
+        exchanger = build_exchanger(settings, self._around, publisher.needs_usage)
+        if publisher is not self.publisher:
+            publisher.start()
+        return Prepared(exchanger, publisher)
+
+    def commit(self, prepared: Prepared) -> None:
+        """Use what was prepared for new exchanges, and stop what it replaces."""
         old, old_publisher = self.exchanger, self.publisher
-        exchanger.start()
-        self._swap(exchanger, publisher)
+        prepared.exchanger.start()
+        self._swap(prepared.exchanger, prepared.publisher)
         old.stop()
-        if publisher is not old_publisher:
-            old_publisher.stop().addErrback(lambda failure: log.failure("observers did not stop", failure))
-        log.info("configuration reloaded, mode {mode}", mode=exchanger.mode)
+        if prepared.publisher is not old_publisher:
+            _stop_observers(old_publisher)
+
+    def discard(self, prepared: Prepared) -> None:
+        """Drop what was prepared; everything stays as it is."""
+        if prepared.publisher is not self.publisher:
+            _stop_observers(prepared.publisher)
 
     def _reloaded_publisher(self, settings: Settings) -> ExchangePublisher:
         """Return the running publisher where nothing about it changed, else a new one, not started."""
@@ -249,15 +300,19 @@ class ProxyService(MultiService):
 
     # ---- stop
 
-    def _terminate(self) -> None:
+    def terminate(self) -> None:
         """SIGTERM or SIGINT: drain; the second one aborts."""
         if self._terminating:
             log.info("second signal: aborting what still runs")
-            self._drain_timeout_s = 0.0
-            self._check_drained()
+            self.abort()
         else:
             self._terminating = True  # here, for the reactor begins to stop a turn later
             self._reactor.stop()
+
+    def abort(self) -> None:
+        """Wait no longer for what still runs; `terminate` was called."""
+        self._drain_timeout_s = 0.0
+        self._check_drained()
 
     def stopService(self) -> Deferred[Any]:
         """Drain: take nothing new, finish what runs within `drain_timeout_s`, abort the rest."""
@@ -305,6 +360,10 @@ class ProxyService(MultiService):
             self._admin_site.abort()
             self._admin_site.stop()
         return DeferredList([self.publisher.stop(), self._around.stores.stop()], consumeErrors=True)
+
+
+def _stop_observers(publisher: ExchangePublisher) -> None:
+    publisher.stop().addErrback(lambda failure: log.failure("observers did not stop", failure))
 
 
 def _upstream_keys(settings: Settings) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ class Status:
     stores: Stores
     draining: Callable[[], bool]
     uptime_s: Callable[[], float]
+    whole_metrics: Callable[[bytes], Deferred[tuple[str, bytes]]] | None = None
+    """The metrics page of several workers together."""
 
     def put_pages(self, root: Root, *, metrics: bool, own_port: bool = False) -> None:
         """Hang information and health, and /metrics and /admin where they belong to this root.
@@ -66,7 +68,9 @@ class Status:
             "mode": self.exchanger().mode,
         }
 
-    def metrics(self, accept: bytes) -> tuple[str, bytes]:
+    def metrics(self, accept: bytes) -> tuple[str, bytes] | Deferred[tuple[str, bytes]]:
+        if self.whole_metrics is not None:
+            return self.whole_metrics(accept)
         found = find_metrics(self.publisher().observers)
         if found is None:
             raise UnknownURL

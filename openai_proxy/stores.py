@@ -20,20 +20,22 @@ from .cost.ledger import SharedLedger
 from .cost.state_file import StateFile
 from .limits.embedded import EmbeddedStore
 from .limits.redis_store import RedisStore as RedisLimitStore
-from .limits.store import LimitStore
+from .limits.store import BucketStore, LimitStore
 from .redis_client import RedisClient
 
 
 class Stores:
     """Makes each store once for each place it is kept in.
 
+    `buckets` are the limits of this machine; they are kept in this process
+    without them.
     Between `start` and `stop` what is made is started as well.
     """
 
-    def __init__(self, reactor: Any, clock: Callable[[], float]) -> None:
+    def __init__(self, reactor: Any, clock: Callable[[], float], buckets: BucketStore | None = None) -> None:
         self._reactor = reactor
         self._clock = clock
-        self._buckets = EmbeddedStore(clock)
+        self._buckets = EmbeddedStore(clock) if buckets is None else buckets
         self._clients: dict[str, RedisClient] = {}
         self._limits: dict[str, RedisLimitStore] = {}
         self._caches: dict[tuple[str, int], CacheStore] = {}

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -152,6 +152,19 @@ def _entry(names: str, text: str, width: int) -> list[str]:
     return [f"  {names}", *wrapped]
 
 
+def _service(reactor: Any, settings: Settings, load: Callable[[], Settings]) -> IService:
+    """Return the daemon, or where it is to be several processes what looks after them."""
+    if settings.workers > 1:
+        from .workers.supervisor import Supervisor
+
+        supervisor: IService = Supervisor(reactor, settings, load)
+        return supervisor
+    from .service import make_service
+
+    service: IService = make_service(reactor, settings, reload=load)
+    return service
+
+
 def makeService(options: Options) -> IService:
     """Return the daemon's service; opens nothing, since twistd has not forked yet.
 
@@ -160,8 +173,6 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    from .service import make_service
-
     def load() -> Settings:
         settings = options.load()
         check_endpoints(reactor, settings)
@@ -169,7 +180,7 @@ def makeService(options: Options) -> IService:
 
     try:
         settings = load()
-        service: IService = make_service(reactor, settings, reload=load)
+        service = _service(reactor, settings, load)
     except SettingsError as error:
         _stop(str(error))
     if options["check-config"]:

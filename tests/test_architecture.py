@@ -10,7 +10,16 @@ ROOT = Path(openai_proxy.__file__).parent
 
 LAYERS = (
     ("core",),
-    ("direct_deferred", "messages", "logs", "redis_client", "socket_group", "sockets", "whole_messages", "wire_headers"),
+    (
+        "direct_deferred",
+        "messages",
+        "logs",
+        "redis_client",
+        "socket_group",
+        "sockets",
+        "whole_messages",
+        "wire_headers",
+    ),
     ("relay", "peeked_body"),
     ("cache", "limits"),
     ("stages", "web", "upstream", "observe", "settings"),
@@ -19,6 +28,7 @@ LAYERS = (
     ("composition",),
     ("listening", "signals", "status"),
     ("service",),
+    ("workers",),
     ("keys_command",),
     ("tap",),
 )

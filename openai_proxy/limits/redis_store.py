@@ -13,9 +13,8 @@ from twisted.logger import Logger
 
 from ..core.limits import Limits, Standing
 from ..redis_client import RedisAway, RedisClient
-from .embedded import EmbeddedStore
 from .script import SCRIPT
-from .store import Admission
+from .store import Admission, BucketStore
 
 KEPT_IN_REDIS = "redis"
 
@@ -35,7 +34,7 @@ class RedisStore:
     def __init__(
         self,
         client: RedisClient,
-        embedded: EmbeddedStore,
+        embedded: BucketStore,
         reactor: Any,
         *,
         prefix: str = "openai-proxy:limits",

@@ -36,3 +36,11 @@ class LimitStore(Protocol):
     def finish(self, admission: Admission, model_tokens: float) -> None:
         """Free the slot of an admitted request and settle its reservation. Never fails; call once."""
         ...
+
+
+class BucketStore(LimitStore, Protocol):
+    """The limits of one machine: what a shared store falls back on."""
+
+    def settle(self, admission: Admission, model_tokens: float) -> None:
+        """Charge what was used beyond the reservation, or give back the rest. Never fails."""
+        ...

@@ -36,15 +36,34 @@ class Page(Resource):
         raise UnknownURL
 
 
-class MetricsPage(Page):
-    """What a scraper reads: `render(accept)` gives content type and body."""
+Rendered = tuple[str, bytes]
+"""Content type and body."""
 
-    def __init__(self, render: Callable[[bytes], tuple[str, bytes]]) -> None:
+
+class MetricsPage(Page):
+    """What a scraper reads: `render(accept)` gives the page, now or when others were asked."""
+
+    def __init__(self, render: Callable[[bytes], Rendered | Deferred[Rendered]]) -> None:
         super().__init__()
         self._render = render
 
-    def render_GET(self, request: Any) -> bytes:
-        content_type, body = self._render(request.getHeader(b"accept") or b"")
+    def render_GET(self, request: Any) -> bytes | int:
+        rendered = self._render(request.getHeader(b"accept") or b"")
+        if not isinstance(rendered, Deferred):
+            return self._head(request, rendered)
+        left: list[Failure] = []
+        request.notifyFinish().addErrback(left.append)
+
+        def answer(page: Rendered) -> None:
+            if not left:
+                request.write(self._head(request, page))
+                request.finish()
+
+        rendered.addCallback(answer)
+        return NOT_DONE_YET
+
+    def _head(self, request: Any, page: Rendered) -> bytes:
+        content_type, body = page
         request.setHeader(b"Content-Type", content_type.encode("ascii"))
         request.setHeader(b"Content-Length", b"%d" % len(body))
         return body

@@ -1,0 +1,16 @@
+"""The entry of a worker process: `python -m openai_proxy.workers REACTOR NUMBER`.
+
+Started by the supervisor, with the link to it as standard input.
+"""
+
+import signal
+import sys
+
+if __name__ == "__main__":
+    # a terminal's ^C and hang-up go to the whole group: what they mean is the supervisor's to say
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    from openai_proxy.workers.worker import run
+
+    run(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,89 @@
+"""The embedded limits of several workers: kept by the supervisor alone.
+
+So a limit is one limit, exactly, however the requests are spread. Costs a
+round trip between two processes a request, and only where limits are set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ..core.errors import ShuttingDown
+from ..core.limits import Limits
+from ..limits.embedded import EmbeddedStore
+from ..limits.store import Admission
+from .link import Link, LinkLost
+from .messages import ADMIT, FINISH, SETTLE
+
+
+class SupervisedStore:
+    """A worker's `LimitStore`: the supervisor decides."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def admit(self, key: str, limits: Limits, model_tokens: float, slot: str) -> Admission:
+        decided: Deferred[Admission] = Deferred()
+
+        def decide(admission: Admission) -> None:
+            if not decided.called:
+                decided.callback(admission)
+            elif admission.admitted:  # the client has left meanwhile: nothing was used
+                self.finish(admission, 0.0)
+
+        def fail(failure: Failure) -> None:
+            if not decided.called:
+                decided.errback(failure)
+
+        self._link.ask(ADMIT, (key, limits, model_tokens, slot)).addCallbacks(decide, fail)
+        try:
+            return await decided
+        except LinkLost:
+            raise ShuttingDown() from None  # without its supervisor a worker drains
+
+    def finish(self, admission: Admission, model_tokens: float) -> None:
+        self._link.tell(FINISH, (admission, model_tokens))
+
+    def settle(self, admission: Admission, model_tokens: float) -> None:
+        """Charge what was used beyond the reservation, or give back the rest."""
+        self._link.tell(SETTLE, (admission, model_tokens))
+
+
+class Desk:
+    """The supervisor's side for one worker: its requests at the one store.
+
+    Knows what the worker holds, so that one that dies gives its slots back;
+    what its requests would have cost is taken to be what they reserved.
+    """
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+        self._held: dict[tuple[str, str], Admission] = {}
+
+    def admit(self, question: tuple[str, Limits, float, str]) -> Deferred[Any]:
+        key, limits, model_tokens, slot = question
+
+        def hold(admission: Admission) -> Admission:
+            if admission.admitted:
+                self._held[key, slot] = admission
+            return admission
+
+        admitted = Deferred.fromCoroutine(self._store.admit(key, limits, model_tokens, slot))
+        return admitted.addCallback(hold)
+
+    def finish(self, told: tuple[Admission, float]) -> None:
+        admission, model_tokens = told
+        if self._held.pop((admission.key, admission.slot), None) is not None:
+            self._store.finish(admission, model_tokens)
+
+    def settle(self, told: tuple[Admission, float]) -> None:
+        self._store.settle(*told)
+
+    def close(self) -> None:
+        """Give back what an ended worker held."""
+        held, self._held = self._held, {}
+        for admission in held.values():
+            self._store.finish(admission, admission.reserved)

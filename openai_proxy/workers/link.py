@@ -1,0 +1,119 @@
+"""How supervisor and workers talk: messages over a socket pair.
+
+A message is a name and a value, pickled: both ends are this program, run by
+the same user. Some are told, others are asked and answered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.basic import Int32StringReceiver
+from twisted.python.failure import Failure
+
+_ANSWER = "answer"
+
+
+class LinkLost(Exception):
+    """The other end has gone."""
+
+
+class Refused(Exception):
+    """The other end answers with an error; the message is its one line."""
+
+
+class Link(Int32StringReceiver):
+    """One end of the talk.
+
+    `told` are the names this end listens to; `asked` those it answers, with
+    a value or a Deferred; an exception there becomes `Refused` at the asker.
+    `lost` is called once, when the other end has gone.
+    """
+
+    MAX_LENGTH = 1 << 30
+    transport: Any
+
+    def __init__(
+        self,
+        told: Mapping[str, Callable[[Any], object]],
+        asked: Mapping[str, Callable[[Any], Any]],
+        lost: Callable[[], object],
+    ) -> None:
+        self._told = told
+        self._asked = asked
+        self._lost = lost
+        self._numbers = itertools.count(1)
+        self._open: dict[int, Deferred[Any]] = {}
+        self.is_lost = False
+
+    def tell(self, name: str, value: Any = None) -> None:
+        """Say something; nothing happens where the other end has gone."""
+        if not self.is_lost:
+            self.sendString(pickle.dumps((name, 0, value), pickle.HIGHEST_PROTOCOL))
+
+    def ask(self, name: str, value: Any = None) -> Deferred[Any]:
+        """Fire with the answer; fails with Refused or LinkLost. May be cancelled: the answer is dropped."""
+        answer: Deferred[Any] = Deferred()
+        if self.is_lost:
+            answer.errback(LinkLost())
+            return answer
+        number = next(self._numbers)
+        self._open[number] = answer
+        self.sendString(pickle.dumps((name, number, value), pickle.HIGHEST_PROTOCOL))
+        return answer
+
+    def stringReceived(self, string: bytes) -> None:
+        name, number, value = pickle.loads(string)  # noqa: S301  # from this very program, over a socket pair
+        if name == _ANSWER:
+            self._answered(number, *value)
+        elif number:
+            answer = maybeDeferred(self._asked[name], value)
+            answer.addCallbacks(lambda result: (result, None), lambda failure: (None, _line(failure)))
+            answer.addCallback(lambda outcome: self._reply(number, outcome))
+        else:
+            self._told[name](value)
+
+    def _reply(self, number: int, outcome: tuple[Any, str | None]) -> None:
+        if not self.is_lost:
+            self.sendString(pickle.dumps((_ANSWER, number, outcome), pickle.HIGHEST_PROTOCOL))
+
+    def _answered(self, number: int, result: Any, refusal: str | None) -> None:
+        answer = self._open.pop(number)
+        if refusal is None:
+            answer.callback(result)
+        else:
+            answer.errback(Refused(refusal))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.is_lost = True
+        waiting, self._open = self._open, {}
+        for answer in waiting.values():
+            answer.errback(LinkLost())
+        self._lost()
+
+
+class LinkFactory:
+    """Gives the one connection that a reactor adopts its link."""
+
+    noisy = False
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def buildProtocol(self, address: Any) -> Protocol:
+        return self._link
+
+    def doStart(self) -> None:
+        """Nothing to start: asked for by the reactor."""
+
+    doStop = doStart
+
+
+def _line(failure: Failure) -> str:
+    """Return an error as one line: its own words, or its kind where it has none."""
+    return " ".join(str(failure.value).split()) or type(failure.value).__name__

@@ -1,0 +1,73 @@
+"""What supervisor and workers tell each other, by name.
+
+Values only; imported by both sides.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from ..settings import Settings
+
+# the supervisor tells
+START = "start"
+"""`Start`: the first message; make the service and accept."""
+COMMIT = "commit"
+"""Use what was prepared."""
+DISCARD = "discard"
+"""Forget what was prepared."""
+DRAIN = "drain"
+"""Finish what runs, then end."""
+ABORT = "abort"
+"""End now."""
+REOPEN = "reopen"
+"""Open the observers' files anew."""
+
+# the supervisor asks
+PREPARE = "prepare"
+"""Settings: build everything for them; answered, or refused, before anything changes."""
+COLLECT = "collect"
+"""The worker's metrics as they are now: a `Snapshot`."""
+
+# a worker tells
+READY = "ready"
+"""It accepts."""
+FAILED = "failed"
+"""One line: why it can not start."""
+LOG = "log"
+"""`LogLine`."""
+COUNTS = "counts"
+"""A `Snapshot` without being asked, so that little is lost when it is killed."""
+FINISH = "finish"
+"""(admission, model tokens): see `limits.store`."""
+SETTLE = "settle"
+"""(admission, model tokens), of a request that was admitted elsewhere."""
+
+# a worker asks
+SCRAPE = "scrape"
+"""An Accept header; answered with content type and body of the page of all workers."""
+ADMIT = "admit"
+"""(key, limits, model tokens, slot); answered with an Admission."""
+
+
+@frozen
+class Start:
+    """What a worker is told first."""
+
+    settings: Settings = field(repr=False)
+    workers: int
+    """How many there are: limits on what is open at once are divided."""
+    sockets: tuple[int, ...]
+    """Descriptors of the listening sockets: one for each of `settings.ports`, then that of `admin.port`."""
+    started_at: float
+    """When the supervisor started, in monotonic seconds."""
+
+
+@frozen
+class LogLine:
+    """One event of a worker's log, formatted."""
+
+    time: float
+    level: str
+    namespace: str
+    text: str

@@ -1,0 +1,93 @@
+"""SIGHUP with several workers: all of them change, or none.
+
+The configuration is loaded and checked once, here. Then every worker builds
+for it, and only when all could do they use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+
+from ..logs import logger
+from ..service import ProxyService
+from ..settings import Settings, SettingsError
+from .link import Refused
+from .messages import DISCARD, PREPARE
+from .process import WorkerProcess
+
+log = logger("openai_proxy")
+
+PREPARE_S = 30.0
+"""How long a worker may take to build for new settings."""
+
+
+class Reloading:
+    """Reloads one after the other; a signal that comes meanwhile is remembered.
+
+    `load` reads the configuration, `check` builds for it (both raise
+    SettingsError), `commit` makes it the one in use.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        load: Callable[[], Settings],
+        check: Callable[[Settings], ProxyService],
+        commit: Callable[[Settings, list[WorkerProcess]], None],
+    ) -> None:
+        self._reactor = reactor
+        self._load = load
+        self._check = check
+        self._commit = commit
+        self._running = False
+        self._again: Callable[[], None] | None = None
+
+    def begin(self, current: Callable[[], Settings], ready: Callable[[], list[WorkerProcess]]) -> None:
+        """Reload now, or after the reload that runs."""
+        if self._running:
+            self._again = lambda: self.begin(current, ready)
+            return
+        self._running = True
+        done = Deferred.fromCoroutine(self._reload(current(), ready()))
+        done.addErrback(lambda failure: log.failure("the reload failed", failure))
+        done.addCallback(lambda _: self._finished())
+
+    def _finished(self) -> None:
+        self._running = False
+        again, self._again = self._again, None
+        if again is not None:
+            again()
+
+    async def _reload(self, current: Settings, workers: list[WorkerProcess]) -> None:
+        try:
+            settings = _kept(current, self._load())
+            mode = self._check(settings).exchanger.mode
+        except SettingsError as error:
+            log.error("reload refused, the old configuration stays: {error}", error=str(error))
+            return
+        asked = [each.link.ask(PREPARE, settings).addTimeout(PREPARE_S, self._reactor) for each in workers]
+        answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
+        # a worker that died meanwhile refuses nothing: the one in its place starts with what then holds
+        failures = [result.value for succeeded, result in answers if not succeeded]
+        refusals = [each for each in failures if isinstance(each, Refused | TimeoutError)]
+        if refusals:
+            for each in workers:
+                each.link.tell(DISCARD)
+            why = str(refusals[0]) or "a worker did not answer"
+            log.error("reload refused, the old configuration stays: {error}", error=why)
+            return
+        self._commit(settings, workers)
+        log.info("configuration reloaded, mode {mode}", mode=mode)
+
+
+def _kept(old: Settings, new: Settings) -> Settings:
+    """Return the new settings with what can not change while the processes run."""
+    if (new.ports, new.admin.port) != (old.ports, old.admin.port):
+        log.warn("reload: ports can not change while running; the old ones stay")
+    if new.workers != old.workers:
+        log.warn("reload: the number of workers can not change while running; the old one stays")
+    admin = new.admin.model_copy(update={"port": old.admin.port})
+    return new.model_copy(update={"ports": old.ports, "admin": admin, "workers": old.workers})

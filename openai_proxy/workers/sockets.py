@@ -1,0 +1,134 @@
+"""Endpoints on sockets that the supervisor opened.
+
+The supervisor listens on each endpoint string without accepting. A worker
+makes the same endpoint again, so that TLS and the PROXY protocol are as the
+string says, over a reactor that hands out the inherited socket wherever the
+endpoint would open one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.protocol import Factory
+from twisted.plugins.twisted_core import systemdEndpointParser
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from ..listening import StartError, listen
+
+
+class Unserved(Factory):
+    """The factory of a port that only holds its socket open."""
+
+    noisy = False
+
+    def logPrefix(self) -> str:
+        return "openai-proxy"
+
+
+def hold(reactor: Any, description: str) -> Any:
+    """Listen on an endpoint string without accepting; return the port. Raises StartError."""
+    port = listen(reactor, description, Unserved())
+    if not hasattr(port, "stopReading") or not isinstance(getattr(port, "socket", None), socket.socket):
+        raise StartError(f"cannot listen on {description}: several workers can not share such an endpoint")
+    port.stopReading()
+    return port
+
+
+def adopt(reactor: Any, fd: int, description: str, factory: Any) -> Any:
+    """Make the endpoint of `description` on the listening socket `fd`; return the port. Raises StartError."""
+    systemdEndpointParser._sddaemon = _Inherited(fd)  # type: ignore[assignment]  # all of ListenFDs that is used
+    return listen(_AdoptingReactor(reactor, fd), description, factory)
+
+
+class _Inherited:
+    """Stands for the sockets that systemd passed on, of which each worker has its own by now."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def inheritedDescriptors(self) -> _Inherited:
+        return self
+
+    inheritedNamedDescriptors = inheritedDescriptors
+
+    def __getitem__(self, index_or_name: Any) -> int:
+        return os.dup(self._fd)  # the endpoint closes what it was given
+
+
+class _AdoptingReactor:
+    """The reactor, as an endpoint sees it: whatever it listens on is the one socket."""
+
+    def __init__(self, reactor: Any, fd: int) -> None:
+        self._reactor = reactor
+        self._fd = fd
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: Any, factory: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._port(factory)
+
+    def listenUNIX(self, address: Any, factory: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._port(factory)
+
+    def listenSSL(self, port: Any, factory: Any, contextFactory: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._port(TLSMemoryBIOFactory(contextFactory, False, factory))
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
+        return self._port(factory)
+
+    def _port(self, factory: Any) -> Any:
+        with socket.socket(fileno=os.dup(self._fd)) as inherited:
+            family = inherited.family
+        if family == socket.AF_UNIX:
+            port: Any = SharedUNIXPort._fromListeningDescriptor(self._reactor, self._fd, factory)
+        else:
+            port = SharedTCPPort._fromListeningDescriptor(self._reactor, self._fd, family, factory)
+        port.startListening()
+        os.close(self._fd)  # the port has its own by now
+        return port
+
+
+class SharedTCPPort(tcp.Port):
+    """A port whose socket others accept from as well.
+
+    It neither binds nor chmods nor shuts the socket down, and it takes one
+    connection a turn, so that a burst is spread over the workers.
+    """
+
+    _shouldShutdown = False
+    factory: Any
+
+    @property
+    def numberAccepts(self) -> int:
+        """Connections accepted in a turn; Twisted's would grow to hundreds."""
+        return 1
+
+    @numberAccepts.setter
+    def numberAccepts(self, count: int) -> None:
+        pass
+
+    def startListening(self) -> None:
+        tcp._reservedFD.reserve()
+        inherited = self._preexistingSocket
+        assert inherited is not None
+        inherited.setblocking(False)
+        self.factory.doStart()
+        self.connected = True
+        self.socket, self._preexistingSocket = inherited, None
+        self.fileno = inherited.fileno  # type: ignore[method-assign]  # as Twisted does it
+        self.startReading()
+
+    def _logConnectionLostMsg(self) -> None:
+        """The supervisor says when the port is closed."""
+
+
+class SharedUNIXPort(SharedTCPPort, unix.Port):
+    """A Unix port on an inherited socket; its path and the path's mode are the supervisor's."""
+
+    def connectionLost(self, reason: Any) -> None:
+        tcp.Port.connectionLost(self, reason)

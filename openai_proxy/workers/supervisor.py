@@ -1,0 +1,305 @@
+"""What twistd runs where there are several workers: sockets, signals, log.
+
+It opens the listening sockets, starts the workers, starts anew those that
+die, and passes on what an operator asks for. It accepts no connection and
+sees no request.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from twisted.application.reactors import getReactorTypes
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+
+from .. import signals
+from ..limits.embedded import EmbeddedStore
+from ..listening import StartError, announce
+from ..logs import logger, set_level
+from ..observe.stdout import StandardOutput
+from ..service import ProxyService, one_line
+from ..settings import Settings
+from . import messages as say
+from .limits import Desk
+from .link import Link
+from .process import Launcher, WorkerProcess, environment
+from .reload import Reloading
+from .restarts import Restarts
+from .shares import check_shares
+from .sockets import hold
+from .totals import Totals, snapshot
+from .worker_log import write
+
+log = logger("openai_proxy")
+
+START_S = 60.0
+"""How long workers may take to start."""
+COLLECT_S = 2.0
+"""How long a worker may take to tell its metrics; then its last ones stand."""
+KILL_AFTER_S = 5.0
+"""How much longer than the drain an ending worker may take."""
+
+
+class Supervisor(Service):
+    """The service of several workers.
+
+    States: built, holding the sockets (privilegedStartService), started
+    (startService: every worker accepts), ending (stopService), ended.
+    """
+
+    def __init__(self, reactor: Any, settings: Settings, load: Callable[[], Settings]) -> None:
+        self._reactor = reactor
+        self._clock = time.monotonic
+        self._started_at = self._clock()
+        self.settings = settings
+        self._checked = self._check(settings)
+        self._launcher = Launcher(
+            reactor,
+            _reactor_name(reactor),
+            environment(os.environ, sys.path, os.getcwd()),
+            StandardOutput(),
+        )
+        self._ports: list[Any] = []
+        self._processes: dict[int, WorkerProcess] = {}
+        self._ready_at: dict[WorkerProcess, float] = {}
+        self._restarts = {number: Restarts() for number in range(1, settings.workers + 1)}
+        self._timers: dict[int, Any] = {}
+        self._limits = EmbeddedStore(self._clock)
+        self._totals = Totals()
+        self._metrics = self._make_metrics()
+        self._reloading = Reloading(reactor, load, self._check, self._commit)
+        self._terminating = False
+        self._started = False
+        self._ended: Deferred[None] | None = None
+        self._kill_timer: Any = None
+
+    def _check(self, settings: Settings) -> ProxyService:
+        """Build for `settings` what a worker would; raises SettingsError. Opens nothing."""
+        check_shares(settings)
+        built = ProxyService(self._reactor, settings, lambda: settings)
+        set_level(self.settings.log_level)  # building has set that of `settings`, which may yet be refused
+        return built
+
+    def _make_metrics(self) -> CollectorRegistry:
+        registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=registry)
+        running = Gauge("openai_proxy_workers", "Worker processes that accept.", registry=registry)
+        running.set_function(lambda: len(self._ready))
+        self._restarted = Counter(
+            "openai_proxy_worker_restarts_total",
+            "Workers started in place of one that ended.",
+            registry=registry,
+        )
+        return registry
+
+    @property
+    def _ready(self) -> list[WorkerProcess]:
+        return [each for each in self._processes.values() if each.is_ready and not each.link.is_lost]
+
+    # ---- start
+
+    def privilegedStartService(self) -> None:
+        """Open the sockets, while twistd still has the right to low ports."""
+        sys.excepthook = one_line
+        self._checked.announce()
+        self._reactor.callWhenRunning(
+            signals.install,
+            self._reactor,
+            terminate=self._terminate,
+            reload=lambda: self._reloading.begin(lambda: self.settings, lambda: self._ready),
+            reopen=lambda: self._tell_all(say.REOPEN),
+        )
+        admin = self.settings.admin.port
+        for description in (*self.settings.ports, *([] if admin is None else [admin])):
+            self._ports.append(hold(self._reactor, description))
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        """Start every worker and wait until all accept; raises StartError where one can not."""
+        if not os.access(sys.executable, os.X_OK):
+            raise StartError(f"workers: {sys.executable} can not be run from here, as several workers need")
+        for number in self._restarts:
+            self._spawn(number)
+        deadline = self._clock() + START_S
+        try:
+            while not all(each.is_ready for each in self._processes.values()):
+                self._refuse_failed(late=self._clock() > deadline)
+                # twistd runs the reactor after this: who waits for the start must learn what fails in it
+                self._reactor.iterate(0.1)
+        except BaseException:
+            for each in self._processes.values():
+                each.kill()
+            raise
+        self._started = True
+        self._reactor.callWhenRunning(self._announce_ports)
+        super().startService()
+
+    def _refuse_failed(self, late: bool) -> None:
+        for each in self._processes.values():
+            why = each.why_not_started()
+            if why is not None:
+                raise StartError(why)
+        if late:
+            raise StartError(f"workers: not all were ready after {START_S:.0f} s")
+
+    def _announce_ports(self) -> None:
+        mode = self._checked.exchanger.mode
+        for position, port in enumerate(self._ports):
+            announce(port, spends_key=mode == "inject" and position < len(self.settings.ports))
+        pids = ", ".join(str(each.pid) for each in self._processes.values())
+        log.info("{count} workers, processes {pids}", count=len(self._processes), pids=pids)
+
+    def _spawn(self, number: int) -> None:
+        process = WorkerProcess(number, self._launcher.output, self._process_ended)
+        desk = Desk(self._limits)
+        link = Link(
+            told={
+                say.READY: lambda _: self._process_ready(process),
+                say.FAILED: lambda line: setattr(process, "failure", line),
+                say.LOG: lambda line: write(line, number),
+                say.COUNTS: partial(self._totals.report, process),
+                say.FINISH: desk.finish,
+                say.SETTLE: desk.settle,
+            },
+            asked={say.SCRAPE: self._page, say.ADMIT: desk.admit},
+            lost=partial(_lost, desk, process),
+        )
+        sockets = [port.fileno() for port in self._ports]
+        self._processes[number] = process
+        process.start(self._launcher, link, sockets)
+        inherited = tuple(range(3, 3 + len(sockets)))
+        link.tell(say.START, say.Start(self.settings, len(self._restarts), inherited, self._started_at))
+
+    def _process_ready(self, process: WorkerProcess) -> None:
+        process.is_ready = True
+        self._ready_at[process] = self._clock()
+        if self._started:
+            log.info("worker {number} is ready, process {pid}", number=process.number, pid=process.pid)
+
+    # ---- a worker ended
+
+    def _process_ended(self, process: WorkerProcess) -> None:
+        self._totals.end(process)
+        ready_at = self._ready_at.pop(process, None)
+        if self._ended is not None:
+            self._maybe_ended()
+        elif self._started:
+            served_s = 0.0 if ready_at is None else self._clock() - ready_at
+            delay_s = self._restarts[process.number].delay_s(served_s)
+            if process.was_replaced:
+                delay_s = 0.0
+            self._tell_end(process, delay_s)
+            self._timers[process.number] = self._reactor.callLater(delay_s, self._restart, process.number)
+
+    def _tell_end(self, process: WorkerProcess, delay_s: float) -> None:
+        what = f"worker {process.number}, process {process.pid}, "
+        why = process.why_not_started()
+        what += f"ended: {process.reason}" if why is None else f"could not start: {why}"
+        then = f"in {delay_s:g} s" if delay_s else "now"
+        tell = log.info if process.was_replaced else log.error
+        tell("{what}; another one starts {then}", what=what, then=then)
+
+    def _restart(self, number: int) -> None:
+        del self._timers[number]
+        self._restarted.inc()
+        self._spawn(number)
+
+    # ---- metrics
+
+    def _page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
+        """Fire with the metrics of all processes together."""
+        asked = [
+            each.link.ask(say.COLLECT)
+            .addTimeout(COLLECT_S, self._reactor)
+            .addCallback(partial(self._totals.report, each))
+            for each in self._ready
+        ]
+        collected: Deferred[Any] = DeferredList(asked, consumeErrors=True)
+        return collected.addCallback(lambda _: self._whole_page(accept))
+
+    def _whole_page(self, accept: bytes) -> tuple[str, bytes]:
+        self._totals.report(self, snapshot(self._metrics))
+        return self._totals.page(accept.decode("latin-1"))
+
+    # ---- reload
+
+    def _commit(self, settings: Settings, prepared: list[WorkerProcess]) -> None:
+        """Use `settings` from now on; workers that came too late to prepare are replaced."""
+        if self._ended is not None:
+            return
+        self.settings = settings
+        set_level(settings.log_level)
+        for each in self._processes.values():
+            if each in prepared:
+                each.link.tell(say.COMMIT)
+            elif not each.is_ended:
+                each.was_replaced = True
+                each.link.tell(say.DRAIN)
+
+    # ---- stop
+
+    def _tell_all(self, name: str) -> None:
+        for each in self._processes.values():
+            each.link.tell(name)
+
+    def _terminate(self) -> None:
+        """SIGTERM or SIGINT: drain; the second one aborts."""
+        if self._terminating:
+            log.info("second signal: aborting what still runs")
+            self._tell_all(say.ABORT)
+            self._kill_in(KILL_AFTER_S)
+        else:
+            self._terminating = True
+            self._reactor.stop()
+
+    def stopService(self) -> Deferred[None]:
+        """Close the sockets and let the workers drain; fires when all have ended."""
+        self._ended = Deferred()
+        for port in self._ports:
+            port.stopListening()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._tell_all(say.DRAIN)
+        self._kill_in(self.settings.drain_timeout_s + KILL_AFTER_S)
+        self._maybe_ended()
+        return self._ended
+
+    def _kill_in(self, seconds: float) -> None:
+        if self._kill_timer is not None and self._kill_timer.active():
+            self._kill_timer.cancel()
+        self._kill_timer = self._reactor.callLater(seconds, self._kill)
+
+    def _kill(self) -> None:
+        for each in self._processes.values():
+            if not each.is_ended:
+                log.error("worker {number} does not end: killing it", number=each.number)
+                each.kill()
+
+    def _maybe_ended(self) -> None:
+        assert self._ended is not None
+        if self._ended.called or not all(each.is_ended for each in self._processes.values()):
+            return
+        if self._kill_timer is not None and self._kill_timer.active():
+            self._kill_timer.cancel()
+        self._ended.callback(None)
+
+
+def _lost(desk: Desk, process: WorkerProcess) -> None:
+    """A worker's link is closed."""
+    desk.close()
+    process.link_lost()
+
+
+def _reactor_name(reactor: Any) -> str:
+    """Return the name under which twistd's --reactor knows this kind of reactor."""
+    module = type(reactor).__module__
+    names = [each.shortName for each in getReactorTypes() if getattr(each, "moduleName", None) == module]
+    return names[0] if names else "default"

@@ -1,0 +1,261 @@
+"""A worker process: a `ProxyService` on inherited sockets.
+
+It does what the supervisor tells it; when the supervisor is gone it
+finishes what runs and ends. Its signals: see `_install_signals`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from typing import Any
+
+from attrs import frozen
+from twisted.application.reactors import installReactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
+
+from ..listening import StartError
+from ..logs import logger
+from ..observe.prometheus import find_metrics
+from ..service import Part, Prepared, ProxyService
+from ..settings import Settings, SettingsError
+from . import messages as say
+from .limits import SupervisedStore
+from .link import Link, LinkFactory, LinkLost
+from .shares import divided
+from .sockets import adopt
+from .totals import Snapshot, Totals, snapshot
+from .worker_log import LogSender
+
+log = logger("openai_proxy")
+
+REPORT_EVERY_S = 1.0
+"""How old the counts may be that a killed worker leaves."""
+
+
+def run(reactor_name: str, number: int) -> None:
+    """Be worker `number` until told to end. The link is standard input."""
+    reactor: Any = installReactor(reactor_name)
+    worker = Worker(reactor, number)
+    link_fd = _take_standard_input()
+    reactor.callWhenRunning(worker.begin, link_fd)
+    reactor.run()
+
+
+def _take_standard_input() -> int:
+    """Return the link's descriptor, and leave the null device in its place."""
+    link_fd = os.dup(0)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    os.set_blocking(link_fd, False)
+    return link_fd
+
+
+@frozen(eq=False)
+class _Reload:
+    """New settings with what was built for them."""
+
+    settings: Settings
+    prepared: Prepared
+
+
+class Worker:
+    """The worker's side of the link.
+
+    States: waiting for `start`, serving, ending (told to, or the supervisor
+    is gone).
+    """
+
+    def __init__(self, reactor: Any, number: int) -> None:
+        self._reactor = reactor
+        self._number = number
+        self._workers = 1
+        self._service: ProxyService | None = None
+        self._reload: _Reload | None = None
+        self._closed: Deferred[None] | None = None
+        self._ending = False
+        self._reported: Snapshot = []
+        self._reporting = LoopingCall(self._report)
+        self._reporting.clock = reactor
+        self.link = Link(
+            told={
+                say.START: self._start,
+                say.COMMIT: self._commit,
+                say.DISCARD: self._discard,
+                say.DRAIN: lambda _: self._drain(),
+                say.ABORT: lambda _: self._abort(),
+                say.REOPEN: lambda _: self._reopen(),
+            },
+            asked={say.PREPARE: self._prepare, say.COLLECT: lambda _: self._collect()},
+            lost=self._alone,
+        )
+
+    def begin(self, link_fd: int) -> None:
+        """Open the link and take the signals; the reactor runs."""
+        self._install_signals()
+        sender = LogSender(self.link)
+        self._reactor.adoptStreamConnection(link_fd, socket.AF_UNIX, LinkFactory(self.link))
+        os.close(link_fd)
+        assert self.link.transport is not None
+        self.link.transport.registerProducer(sender, True)
+        globalLogBeginner.beginLoggingTo([sender], discardBuffer=True, redirectStandardIO=False)
+
+    def _install_signals(self) -> None:
+        """SIGTERM drains this worker alone, and again and again means the same: one kill may reach everybody.
+
+        SIGINT and SIGHUP, which a terminal sends to all, stay ignored.
+        """
+
+        def call(function: Any) -> Any:
+            return lambda number, frame: self._reactor.callFromThread(function)
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, call(self._drain))
+        signal.signal(signal.SIGUSR1, call(self._reopen))
+
+    # ---- start
+
+    def _start(self, start: say.Start) -> None:
+        self._workers = start.workers
+        with contextlib.suppress(OSError):
+            os.chdir(start.settings.directory)  # relative paths mean the directory of the start
+        sockets = iter(start.sockets)
+        part = Part(
+            listen=lambda reactor, description, site: adopt(reactor, next(sockets), description, site),
+            started_at=start.started_at,
+            buckets=SupervisedStore(self.link),
+            metrics=self._page,
+        )
+        try:
+            service = ProxyService(self._reactor, self._own(start.settings), _no_reload, part)
+            service.privilegedStartService()
+            service.startService()
+        except (SettingsError, StartError) as error:
+            self._fail(str(error))
+            return
+        except Exception as error:
+            log.failure("worker {number} can not start", number=self._number)
+            self._fail(f"{type(error).__name__} at its start")
+            return
+        self._service = service
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._end)
+        self._reporting.start(REPORT_EVERY_S, now=False).addErrback(
+            lambda failure: log.failure("counts are no longer reported", failure)
+        )
+        self.link.tell(say.READY)
+
+    def _fail(self, line: str) -> None:
+        self.link.tell(say.FAILED, line)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._close)
+        self._reactor.stop()
+
+    def _own(self, settings: Settings) -> Settings:
+        return divided(settings, self._number, self._workers)
+
+    # ---- metrics
+
+    def _collect(self) -> Snapshot:
+        """Return this worker's metrics, with everything that has ended by now."""
+        assert self._service is not None
+        publisher = self._service.publisher
+        publisher.flush()
+        metrics = find_metrics(publisher.observers)
+        return [] if metrics is None else snapshot(metrics.registry)
+
+    def _report(self) -> None:
+        counts = self._collect()
+        if _of_the_proxy(counts) != _of_the_proxy(self._reported):
+            self._reported = counts
+            self.link.tell(say.COUNTS, counts)
+
+    def _page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
+        """Fire with the page of all workers; with this one's own where the supervisor is gone."""
+
+        def own(failure: Failure) -> tuple[str, bytes]:
+            failure.trap(LinkLost)
+            alone = Totals()
+            alone.report(self, self._collect())
+            return alone.page(accept.decode("latin-1"))
+
+        return self.link.ask(say.SCRAPE, accept).addErrback(own)
+
+    # ---- reload
+
+    def _prepare(self, settings: Settings) -> None:
+        """Build everything for new settings; raises what stands against it."""
+        self._discard(None)
+        assert self._service is not None
+        own = self._own(settings)
+        self._reload = _Reload(own, self._service.prepare(own))
+
+    def _commit(self, _: Any) -> None:
+        reload, self._reload = self._reload, None
+        if reload is not None and self._service is not None:
+            self._service.commit(reload.prepared)
+
+    def _discard(self, _: Any) -> None:
+        reload, self._reload = self._reload, None
+        if reload is not None and self._service is not None:
+            self._service.discard(reload.prepared)
+
+    def _reopen(self) -> None:
+        if self._service is not None:
+            self._service.publisher.reopen()
+
+    # ---- the end
+
+    def _drain(self) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        if self._service is not None:
+            self._service.terminate()
+        else:
+            self._reactor.stop()
+
+    def _abort(self) -> None:
+        self._drain()
+        if self._service is not None:
+            self._service.abort()
+
+    def _alone(self) -> None:
+        """The link is closed: by us at the end, else the supervisor was killed."""
+        if self._closed is not None:
+            self._closed.callback(None)
+        else:
+            self._drain()
+
+    def _end(self) -> Deferred[Any]:
+        """Drain; then tell the last counts and what was logged, and close."""
+        assert self._service is not None
+        self._ending = True
+        ended = self._service.stopService()
+        return ended.addBoth(lambda _: self._last_report()).addBoth(lambda _: self._close())
+
+    def _last_report(self) -> None:
+        if self._reporting.running:
+            self._reporting.stop()
+        self.link.tell(say.COUNTS, self._collect())
+
+    def _close(self) -> Deferred[None] | None:
+        if self.link.is_lost or self.link.transport is None:
+            return None
+        self._closed = Deferred()
+        self.link.transport.unregisterProducer()  # closing waits for producers
+        self.link.transport.loseConnection()
+        return self._closed
+
+
+def _no_reload() -> Settings:
+    raise SettingsError("the supervisor loads the configuration")
+
+
+def _of_the_proxy(counts: Snapshot) -> Snapshot:
+    """Return the families that traffic changes; the process's own change by being looked at."""
+    return [each for each in counts if not each[0].startswith(("process_", "python_"))]

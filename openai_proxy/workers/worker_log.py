@@ -1,0 +1,87 @@
+"""A worker's log goes to the supervisor, line by line; it writes no log itself.
+
+`LogSender` is the worker's observer, `write` what the supervisor does with
+each line: so --logfile, --syslog, --logger and rotation are one process's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
+from zope.interface import implementer
+
+from .link import Link
+from .messages import LOG, LogLine
+
+MAX_WAITING = 10_000
+"""Lines kept while the supervisor does not read; what comes then is counted and dropped."""
+
+
+@implementer(ILogObserver, IPushProducer)
+class LogSender:
+    """Sends events as lines; keeps some while the link is full, loses some rather than grow.
+
+    Also the link's producer, since that is how a transport says that it is
+    full. Re-entered by what the link itself logs: then nothing is sent.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._waiting: deque[LogLine] = deque()
+        self._full = False
+        self._sending = False
+        self._dropped = 0
+
+    def __call__(self, event: LogEvent) -> None:
+        line = LogLine(
+            event.get("log_time", 0.0),
+            getattr(event.get("log_level"), "name", "info"),
+            event.get("log_namespace") or "-",
+            eventAsText(event, includeTimestamp=False, includeSystem=False),
+        )
+        if not line.text or self._sending:
+            return
+        if not self._full:
+            self._send(line)
+        elif len(self._waiting) < MAX_WAITING:
+            self._waiting.append(line)
+        else:
+            self._dropped += 1
+
+    def _send(self, line: LogLine) -> None:
+        self._sending = True
+        try:
+            self._link.tell(LOG, line)
+        finally:
+            self._sending = False
+
+    def pauseProducing(self) -> None:
+        self._full = True
+
+    def resumeProducing(self) -> None:
+        self._full = False
+        while self._waiting and not self._full:
+            self._send(self._waiting.popleft())
+        if self._dropped and not self._full:
+            last = LogLine(0.0, "warn", __name__, f"{self._dropped} lines of the log were lost")
+            self._dropped = 0
+            self._send(last)
+
+    def stopProducing(self) -> None:
+        self._full = True
+
+
+def write(line: LogLine, number: int) -> None:
+    """Log a line of worker `number` as if it were the supervisor's own."""
+    event: LogEvent = {
+        "log_level": LogLevel.levelWithName(line.level),
+        "log_namespace": line.namespace,
+        "log_system": f"{line.namespace}#{line.level}, worker {number}",
+        "log_format": "{text}",
+        "text": line.text,
+    }
+    if line.time:
+        event["log_time"] = line.time
+    globalLogPublisher(event)
