@@ -114,7 +114,6 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
 
     `needs_usage`: an observer wants streams to report their usage.
     """
-    _refuse_what_is_missing(settings)
     upstream = settings.upstream
     timeouts = UpstreamTimeouts(
         connect=settings.timeout_s.connect,
@@ -151,16 +150,6 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         redis_url=_redis_url(settings),
         spending=spending,
     )
-
-
-def _refuse_what_is_missing(settings: Settings) -> None:
-    """Refuse settings whose feature this version has not: an option that does nothing is a lie."""
-    missing = {
-        "workers": settings.workers != 1,
-    }
-    for name, is_set in missing.items():
-        if is_set:
-            raise settings.error(name, "this version does not have it yet")
 
 
 def _stages(
