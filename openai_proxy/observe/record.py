@@ -22,7 +22,16 @@ def iso_time(timestamp: float) -> str:
 
 
 def bare_path(path: str) -> str:
-    """Return the path without a query, should one have come along."""
+    """Return the path of a request's target, and nothing else of it that might have come along.
+
+    No query, no fragment; of a target in absolute form (`http://user:key@host/path`)
+    neither user nor host.
+    """
+    if path[:1] != "/":
+        _, scheme, rest = path.partition("://")
+        path = "/" + rest.partition("/")[2] if scheme else path.rpartition("@")[2]
+    if "#" in path:
+        path = path.partition("#")[0]
     return path.partition("?")[0]
 
 

@@ -9,28 +9,43 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from urllib.parse import unquote
 
 REDACTED = "[redacted]"
 
 _HARMLESS = frozenset(
     b"""accept accept-encoding accept-language accept-ranges access-control-allow-origin age allow alt-svc
     cache-control cf-cache-status cf-ray connection content-disposition content-encoding content-language
-    content-length content-range content-type date etag expect expires host if-modified-since if-none-match
+    content-range content-type date etag expect expires host if-modified-since if-none-match
     keep-alive last-modified openai-beta openai-model openai-organization openai-processing-ms openai-project
-    openai-version pragma range retry-after retry-after-ms server strict-transport-security te traceparent
+    openai-version pragma range retry-after retry-after-ms server strict-transport-security te
     trailer transfer-encoding upgrade user-agent vary via x-content-type-options x-request-id x-should-retry
     x-stainless-arch x-stainless-async x-stainless-helper-method x-stainless-lang x-stainless-os
     x-stainless-package-version x-stainless-read-timeout x-stainless-retry-count x-stainless-runtime
     x-stainless-runtime-version x-stainless-timeout""".split()
 )
 _HARMLESS_PREFIX = b"x-ratelimit-"
+_SHAPES = {
+    b"traceparent": re.compile(rb"[0-9a-f]{2}(?:-[0-9a-f]{2,32}){3}\Z"),
+    b"content-length": re.compile(rb"\d+\Z"),
+}
+"""Harmless only as long as they look so: values that a stranger's program may fill by mistake."""
 _TELLING = re.compile(
     rb"auth|key|token|secret|cookie|passw|session|credential|signature|jwt|sec-websocket", re.IGNORECASE
 )
 _SHORT = 8
 """A value of fewer bytes is no secret worth the name."""
 
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|ek|sess)-[A-Za-z0-9_.-]{6,}|\bBearer\s+[^\s,;\"]+", re.IGNORECASE)
+_KEY_LIKE = re.compile(
+    r"""\b(?:sk|pk|rk|ek|sess|xai|pplx|glpat|nvapi|xox[abeprs])-[A-Za-z0-9_.-]{6,}
+    | \b(?:gsk|hf|gh[opsur]|github_pat|r8|fw|whsec)_[A-Za-z0-9_]{8,}
+    | \bAKIA[A-Z0-9]{8,}
+    | \bAIza[A-Za-z0-9_-]{10,}
+    | \beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){1,2}
+    | \b(?:Bearer|Basic)\s+[^\s,;"]+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""The prefixes of providers' keys, JSON web tokens, what an Authorization header says."""
 _MEMBER = re.compile(r"(?<![\w-])([\w-]+)=([^&#\s\"';,]+)")
 _TELLING_TEXT = re.compile(_TELLING.pattern.decode() + "|^sig$", re.IGNORECASE)
 _BLOTTABLE = re.compile(rb"[A-Za-z0-9._~+/@!$%&*-]{8,}\Z")
@@ -44,13 +59,23 @@ _OURS = frozenset(
 """Words of our own lines that a client might send as a cookie."""
 
 
+@lru_cache(1024)
 def scrubbed(text: str) -> str:
-    """Return `text` without what looks like a key: `sk-...`, `Bearer ...`, `api_key=...`."""
-    if "-" in text or " " in text:
-        text = _KEY_LIKE.sub(REDACTED, text)
-    if "=" in text:
-        text = _MEMBER.sub(_member, text)
-    return text
+    """Return `text` without what looks like a key: `sk-...`, `eyJ...`, `Bearer ...`, `api_key=...`.
+
+    Percent-encoded keys too: where one is found, the decoded text is what is left.
+    """
+    if "%" in text:
+        decoded = unquote(text, errors="replace")
+        if decoded != text:
+            clean = _scrubbed(decoded)
+            return clean if clean != decoded else text
+    return _scrubbed(text)
+
+
+def _scrubbed(text: str) -> str:
+    text = _KEY_LIKE.sub(REDACTED, text)
+    return _MEMBER.sub(_member, text) if "=" in text else text
 
 
 def _member(found: re.Match[str]) -> str:
@@ -62,7 +87,7 @@ def shown_headers(pairs: Iterable[tuple[bytes, bytes]] | None) -> dict[str, str]
     shown: dict[str, str] = {}
     for name, value in pairs or ():
         text = _value(name, value)
-        label = name.decode("latin-1")
+        label = scrubbed(name.decode("latin-1"))
         before = shown.get(label)
         shown[label] = text if before is None else f"{before}, {text}"
     return shown
@@ -72,17 +97,21 @@ def _value(name: bytes, value: bytes) -> str:
     kind = _kind(name)
     if kind == _SHOWN:
         return _shown_value(value)
+    if kind == _SHAPED:
+        return value.decode("latin-1") if _SHAPES[name.lower()].match(value) else REDACTED
     if kind == _UNKNOWN and len(value) < _SHORT:
         return value.decode("latin-1")
     return REDACTED
 
 
-_SHOWN, _SECRET, _UNKNOWN = range(3)
+_SHOWN, _SHAPED, _SECRET, _UNKNOWN = range(4)
 
 
 @lru_cache(1024)
 def _kind(name: bytes) -> int:
     lower = name.lower()
+    if lower in _SHAPES:
+        return _SHAPED
     if lower in _HARMLESS or lower.startswith(_HARMLESS_PREFIX):
         return _SHOWN
     return _SECRET if _TELLING.search(lower) else _UNKNOWN

@@ -56,7 +56,7 @@ def mask_whole_url(text: str) -> str:
 def shown(value: object) -> str:
     """Return a bad value as an error line may repeat it: short, on one line, URLs masked."""
     if isinstance(value, str):
-        text = repr(mask_whole_url(value) if "@" in value else value)
+        text = repr(mask_whole_url(value) if "@" in value or "://" in value else value)
     elif isinstance(value, dict):
         text = "a table"
     elif isinstance(value, list | tuple):

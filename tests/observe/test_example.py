@@ -39,7 +39,7 @@ def used(tmp_path, path):
         check=True,
         cwd=tmp_path,
     )
-    assert json.loads(done.stdout) == ["console", "exchange-log", "json", "log", "prometheus", "slow"]
+    assert json.loads(done.stdout) == ["console", "exchange-log", "json", "log", "otel", "prometheus", "slow"]
     (line,) = (tmp_path / "slow.txt").read_text().splitlines()
     assert line.endswith("models 5.000")
 

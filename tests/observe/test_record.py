@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.observe.encode import json_line
-from openai_proxy.observe.record import metadata, shown, text_line
+from openai_proxy.observe.record import bare_path, metadata, shown, text_line
 
 
 def ended(outcome=Outcome.COMPLETE, **fields):
@@ -104,3 +104,21 @@ def test_any_decoded_json_makes_a_valid_line(value):
         line = json_line({"a": each, "surrogate": "\ud800"})
         assert line.count(b"\n") == 1
         json.loads(line, parse_constant=fail)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/v1/models?x=1", "/v1/models"),
+        ("/v1/models#x", "/v1/models"),
+        ("http://user:key@host/v1/models?x", "/v1/models"),
+        ("http://user:key@host", "/"),
+        ("user:key@host:443", "host:443"),
+        ("*", "*"),
+        ("/v1/a://b@c", "/v1/a://b@c"),
+        ("", ""),
+    ],
+)
+def test_bare_path(target, path):
+    """Of a target only the path is recorded: no query, no fragment, no user, no host."""
+    assert bare_path(target) == path

@@ -65,11 +65,39 @@ def test_short_credential_is_redacted(name):
         ("curl Bearer abc.def", "curl [redacted]"),
         ("?a=1&api_key=xyz&sig=1", "?a=1&api_key=[redacted]&sig=[redacted]"),
         ("boundary=abc", "boundary=abc"),
+        ("gsk_abcdefgh1234", "[redacted]"),
+        ("a ghp_abcdefgh1234, AKIAABCDEFGH", "a [redacted], [redacted]"),
+        ("AIzaSyabcdefghijkl", "[redacted]"),
+        ("eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", "[redacted]"),
+        ("Basic dXNlcjpwYXNz", "[redacted]"),
+        ("/v1/files/%73k-abcdef1234", "/v1/files/[redacted]"),
+        ("/v1/files/a%2Fb", "/v1/files/a%2Fb"),
+        ("/v1/files;token=x", "/v1/files;token=[redacted]"),
+        ("ft:gpt-4o:my-org::AbCdEfGh", "ft:gpt-4o:my-org::AbCdEfGh"),
+        ("hf.co/org/model-GGUF", "hf.co/org/model-GGUF"),
     ],
 )
 def test_key_like_text_is_scrubbed(text, expected):
     """A key in the wrong place is recognised."""
     assert scrubbed(text) == expected
+
+
+def test_a_key_in_a_headers_name_is_scrubbed():
+    """A program that confuses name and value gives nothing away."""
+    assert shown_headers([(b"x-sk-abcdef1234", b"1")]) == {"x-[redacted]": "1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        (b"Traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", SECRET),
+        (b"content-length", b"12", SECRET),
+    ],
+)
+def test_header_that_has_a_shape_is_shown_in_it_alone(name, good, bad):
+    """What is no trace parent, or no length, is somebody's secret."""
+    assert list(shown_headers([(name, good)]).values()) == [good.decode()]
+    assert list(shown_headers([(name, bad)]).values()) == ["[redacted]"]
 
 
 def test_credentials_are_blotted_out_everywhere():

@@ -17,7 +17,7 @@ VARIABLES = [
     ({"OPENAI_API_BASE": "http://h:/v1"}, "OPENAI_API_BASE"),
     ({"OPENAI_API_BASE": "https://user:CANARY@h/v1"}, "userinfo"),
     ({"OPENAI_API_BASE": "user:CANARY/x@h"}, "OPENAI_API_BASE"),
-    ({"OPENAI_API_BASE": "https://h/v1?x=1"}, "query"),
+    ({"OPENAI_API_BASE": "https://h/v1?x=CANARY"}, "query"),
     ({"OPENAI_API_BASE": "https://h/v1#f"}, "fragment"),
     ({"OPENAI_API_BASE": "https://h/a/../b"}, "dot segments"),
     ({"OPENAI_API_BASE": "https://h\n/v1"}, "OPENAI_API_BASE"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from attrs import frozen
 
 from ...core.sse import SSEDecoder
 from ...core.stream_assembly import assemble
+from ..redaction import REDACTED
 from .decompress import decompressed
 
 _MAX_DIGITS = 4000
@@ -34,15 +35,19 @@ class KeptBody:
     content_encoding: str = ""
 
 
-def shown_body(body: KeptBody, limit_bytes: int) -> Any:
-    """Return the JSON value that stands for `body`; None for an empty one."""
+def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[bytes] = ()) -> Any:
+    """Return the JSON value that stands for `body`; None for an empty one.
+
+    `secrets` are blotted out of what becomes base64, where nobody finds
+    them any more; elsewhere they stand as they are.
+    """
     if not body.total_bytes:
         return None
     head, whole = body.head[:limit_bytes], body.total_bytes <= min(len(body.head), limit_bytes)
     if body.content_encoding:
         decoded = decompressed(body.head, body.content_encoding, limit_bytes)
         if decoded is None:
-            return _opaque(body, body.head[:limit_bytes], whole)
+            return _opaque(body, body.head[:limit_bytes], whole, secrets)
         head, all_of_it = decoded
         whole = all_of_it and body.total_bytes <= len(body.head)
     kind = body.content_type.partition(";")[0].strip().lower()
@@ -55,7 +60,7 @@ def shown_body(body: KeptBody, limit_bytes: int) -> Any:
             pass
     if not whole and ("json" in kind or kind.startswith("text/")):
         return {**_facts(body), "truncated": True, "text": head.decode("utf-8", "replace")}
-    return _opaque(body, head, whole)
+    return _opaque(body, head, whole, secrets)
 
 
 def parsed(text: bytes) -> Any:
@@ -95,9 +100,12 @@ def _facts(body: KeptBody) -> dict[str, Any]:
     return {"bytes": body.total_bytes, "sha256": body.sha256()}
 
 
-def _opaque(body: KeptBody, head: bytes, whole: bool) -> dict[str, Any]:
+def _opaque(body: KeptBody, head: bytes, whole: bool, secrets: Sequence[bytes]) -> dict[str, Any]:
     if not whole:
         return {**_facts(body), "truncated": True}
+    for secret in secrets:
+        if secret in head:
+            head = head.replace(secret, REDACTED.encode("ascii"))
     return {**_facts(body), "base64": base64.b64encode(head).decode("ascii")}
 
 

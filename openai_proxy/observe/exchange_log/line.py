@@ -30,18 +30,19 @@ def exchange_line(
     """
     request = _request_body(exchange) if bodies else None
     response = _response_body(exchange) if bodies else None
+    hidden = [*secrets, *credentials(exchange.request_headers)]
     record = {
         "timestamp": iso_time(exchange.timestamp),
         "request": {
             "method": exchange.method,
             "path": scrubbed(bare_path(exchange.path)),
             "headers": shown_headers(exchange.request_headers),
-            "body": None if request is None else shown_body(request, limit_bytes),
+            "body": None if request is None else shown_body(request, limit_bytes, hidden),
         },
         "response": {
             "status_code": exchange.status,
             "headers": shown_headers(exchange.response_headers),
-            "body": None if response is None else shown_body(response, limit_bytes),
+            "body": None if response is None else shown_body(response, limit_bytes, hidden),
             "streaming": _is_stream(exchange),
         },
         "id": exchange.id,
@@ -58,8 +59,7 @@ def exchange_line(
         "upstream": exchange.upstream,
         "endpoint": exchange.endpoint,
     }
-    line = json_line(record)
-    return without_secrets(line, [*secrets, *credentials(exchange.request_headers)])
+    return without_secrets(json_line(record), hidden)
 
 
 def content_headers(pairs: Pairs | None) -> tuple[str, str]:

@@ -107,10 +107,13 @@ class Pipeline:
         for observation in batch:
             self._record(observation)
         spans = self._ended.take()
-        if spans:
+        if not spans:
+            return None
+        try:
             self._spans.export(spans)
-            return self._session.failure
-        return None
+        except Exception as error:  # exporters before 1.35 let the second failure through
+            return self._session.failure or type(error).__name__
+        return self._session.failure
 
     def _record(self, observation: Observation) -> None:
         parent = Context()

@@ -37,6 +37,13 @@ def test_empty_is_none():
     assert show(b"") is None
 
 
+def test_a_secret_does_not_hide_in_base64():
+    """A key that an upstream repeats in plain text is blotted out before the text is encoded."""
+    for data, encoding in ((b"no such key: q7key123", ""), (gzip.compress(b"no such key: q7key123"), "gzip")):
+        shown = shown_body(kept(data, "text/plain", encoding), LIMIT, [b"q7key123"])
+        assert base64.b64decode(shown["base64"]) == b"no such key: [redacted]"
+
+
 def test_binary_is_base64_within_the_limit():
     """Audio can be heard again from the log."""
     data = bytes(range(256))
