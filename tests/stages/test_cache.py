@@ -12,7 +12,7 @@ from twisted.web.client import ResponseDone
 
 from openai_proxy.cache.memory import MemoryStore
 from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
-from openai_proxy.core.errors import UpstreamUnreachable
+from openai_proxy.core.errors import BudgetSpent, UpstreamUnreachable
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.messages import ProxyRequest, ProxyResponse
 from openai_proxy.stages.cache import Cache, NotCached
@@ -429,6 +429,19 @@ def test_the_second_failure_is_everybodys():
     world.calls[2].head.errback(UpstreamUnreachable())
     world.calls[3].head.errback(UpstreamUnreachable())
     assert [type(c.error) for c in (joined, *others)] == [UpstreamUnreachable] * 3
+
+
+def test_a_spent_budget_is_its_own_clients_however_many_are_spent():
+    """Who shares a call with the spent ones gets an answer, and a failure counts as the first."""
+    world = World()
+    clients = [world.ask() for _ in range(6)]
+    for number in range(3):
+        world.calls[number].head.errback(BudgetSpent())
+    assert [type(client.error) for client in clients[:3]] == [BudgetSpent] * 3
+    world.calls[3].head.errback(UpstreamUnreachable())
+    assert isinstance(clients[3].error, UpstreamUnreachable)
+    world.calls[4].serve(b"1")
+    assert [client.body for client in clients[4:]] == [b"1"] * 2
 
 
 def test_a_follower_takes_over_from_a_leader_who_left_and_failed():

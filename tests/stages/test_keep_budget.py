@@ -1,0 +1,205 @@
+"""Budgets as a key's client meets them."""
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.core.budget import Account, Budget
+from openai_proxy.core.errors import BudgetSpent
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.core.prices import OwnPrice, Price
+from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.pricing import Pricing
+from openai_proxy.messages import ProxyRequest
+from openai_proxy.stages.keep_budget import KeepBudget, charged_usd
+
+MIDNIGHT = 1_795_305_600.0
+"""2026-11-22T00:00:00Z."""
+
+
+class World:
+    """A stage over an upstream that answers when told; model `m` costs a dollar for each output token."""
+
+    def __init__(self, **budgets):
+        pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
+        self.ledger = SharedLedger(MemoryKeeper(), Clock())
+        self.stage = KeepBudget(
+            self.ledger,
+            {key: Budget(limit_usd, "day") for key, limit_usd in budgets.items()},
+            pricing.cost_usd,
+            pricing.settle,
+        )
+        self.forwarded = []
+
+    def ask(self, key="alice", model="m", max_tokens=None, method=b"POST", at=MIDNIGHT - 60, **changes):
+        """Start a request; return (exchange, what came of it)."""
+        exchange = Exchange(0.0, at, method.decode(), "/v1/x", credential_id=key, model=model)
+        document = {"model": model} | ({"max_tokens": max_tokens} if max_tokens else {})
+        request = ProxyRequest(method, b"/x", [], b"{}", exchange, document=document).evolve(**changes)
+        ends = []
+
+        def forward(request):
+            request.exchange.attempts += 1
+            self.forwarded.append(Deferred())
+            return self.forwarded[-1]
+
+        async def run():
+            return await self.stage(request, forward)
+
+        self.running = Deferred.fromCoroutine(run())
+        self.running.addBoth(ends.append)
+        return exchange, ends
+
+    def serve(self, output_tokens=None, **how):
+        """Run one whole exchange; return the error or None."""
+        before = len(self.forwarded)
+        exchange, ends = self.ask(**how)
+        if len(self.forwarded) == before:
+            return ends[0].value
+        self.forwarded[-1].callback("response")
+        exchange.status = 200
+        if output_tokens is not None:
+            exchange.usage = Usage(0, output_tokens)
+        exchange.end(Outcome.COMPLETE, 1.0)
+        return None
+
+    def standing(self, period="2026-11-21"):
+        found = []
+        Deferred.fromCoroutine(self.ledger.standing(Account("alice", period))).addCallback(found.append)
+        return found[0]
+
+
+def test_a_spent_budget_refuses_and_tells_not_to_retry():
+    """The last request may cost more than was left; the next one gets 429."""
+    world = World(alice=10.0)
+    assert world.serve(9) is None
+    assert world.serve(9) is None
+    error = world.serve()
+    assert isinstance(error, BudgetSpent)
+    assert (error.status, error.type, error.code) == (429, "insufficient_quota", "insufficient_quota")
+    assert error.headers == ((b"x-should-retry", b"false"),)
+    assert world.standing().spent_usd == 18.0
+
+
+def test_other_keys_do_not_notice():
+    """Without a budget nothing is counted, and the stage is out of the way."""
+    world = World(alice=1.0)
+    assert world.serve(5) is None
+    assert isinstance(world.serve(), BudgetSpent)
+    assert world.serve(5, key="bob") is None
+    assert list(world.ledger._books) == [Account("alice", "2026-11-21")]
+
+
+def test_parallel_requests_reserve_what_they_ask_for_at_most():
+    """Fifty at once get what the budget pays for."""
+    world = World(alice=10.0)
+    asked = [world.ask(max_tokens=1) for _ in range(50)]
+    assert len(world.forwarded) == 10
+    assert sum(1 for _, ends in asked if ends) == 40
+    assert world.standing().held_usd == 10.0
+
+
+def test_what_was_not_used_is_free_again():
+    """Settled with the real cost, not the reservation."""
+    world = World(alice=10.0)
+    assert world.serve(1, max_tokens=10) is None
+    assert world.serve(1, max_tokens=9) is None
+    assert isinstance(world.serve(max_tokens=9), BudgetSpent)
+
+
+def test_a_model_without_a_price_is_let_in_until_the_budget_is_spent():
+    """Nobody knows what to reserve, nor to charge."""
+    world = World(alice=10.0)
+    assert world.serve(500, model="unknown") is None
+    assert world.standing().spent_usd == 0.0
+    world.serve(10)
+    assert isinstance(world.serve(1, model="unknown"), BudgetSpent)
+
+
+def test_what_costs_nothing_passes_a_spent_budget():
+    """Lists of models and files; a WebSocket is not among them."""
+    world = World(alice=1.0)
+    world.serve(1)
+    assert world.serve(method=b"GET") is None
+    assert world.serve(method=b"DELETE") is None
+    assert isinstance(world.serve(method=b"GET", upgrade=True), BudgetSpent)
+
+
+def test_an_exchange_that_is_asked_twice_is_charged_once():
+    """A stage outside repeats a request without stream_options."""
+    world = World(alice=10.0)
+    exchange, _ = world.ask(max_tokens=6)
+    request = ProxyRequest(b"POST", b"/x", [], b"{}", exchange, document={"model": "m", "max_tokens": 6})
+    again = Deferred()
+    assert world.stage(request, lambda request: again) is again
+    world.forwarded[0].callback("response")
+    exchange.status, exchange.usage = 200, Usage(0, 2)
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert (world.standing().spent_usd, world.standing().held_usd) == (2.0, 0.0)
+
+
+def test_a_request_over_midnight_is_charged_to_the_day_it_began():
+    """The new day begins at nothing, whatever still runs."""
+    world = World(alice=10.0)
+    exchange, _ = world.ask(max_tokens=10)
+    assert world.serve(3, at=MIDNIGHT) is None
+    world.forwarded[0].callback("response")
+    exchange.status, exchange.usage = 200, Usage(0, 7)
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert world.standing("2026-11-21").spent_usd == 7.0
+    assert world.standing("2026-11-22").spent_usd == 3.0
+
+
+def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
+    """The upstream may have worked for it all the same."""
+    world = World(alice=10.0)
+    exchange, ends = world.ask(max_tokens=4)
+    world.running.cancel()
+    exchange.end(Outcome.CLIENT_GONE, 1.0)
+    assert ends[0].check(CancelledError)
+    assert (world.standing().spent_usd, world.standing().held_usd) == (4.0, 0.0)
+
+
+def test_a_call_that_outlives_its_client_is_settled_when_it_ends():
+    """Others share it: its client left long ago."""
+    world = World(alice=10.0)
+    exchange, _ = world.ask(max_tokens=4)
+    exchange.end(Outcome.CLIENT_GONE, 1.0)
+    assert world.standing().held_usd == 4.0
+    world.forwarded[0].callback("response")
+    assert (world.standing().spent_usd, world.standing().held_usd) == (4.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "outcome", "charged"),
+    [
+        ({"status": 200, "cost_usd": 0.5}, Outcome.COMPLETE, 0.5),
+        ({"status": 200, "cost_usd": 0.5}, Outcome.CLIENT_GONE, 0.5),
+        ({"status": 200, "cached": True}, Outcome.COMPLETE, 0.0),
+        ({"status": 200, "usage": Usage(5, 5)}, Outcome.COMPLETE, 0.0),
+        ({"status": 200}, Outcome.COMPLETE, 2.0),
+        ({"status": 200}, Outcome.UPSTREAM_TRUNCATED, 2.0),
+        ({"status": 101}, Outcome.COMPLETE, 2.0),
+        ({"status": 500}, Outcome.COMPLETE, 0.0),
+        ({"status": 429}, Outcome.COMPLETE, 0.0),
+        ({"status": 502, "error_code": "upstream_unreachable"}, Outcome.UPSTREAM_ERROR, 0.0),
+        ({"status": 504, "error_code": "upstream_timeout"}, Outcome.TIMEOUT, 2.0),
+        ({}, Outcome.CLIENT_GONE, 2.0),
+        ({"attempts": 0}, Outcome.CLIENT_GONE, 0.0),
+    ],
+)
+def test_every_end_has_its_charge(fields, outcome, charged):
+    """Known costs, errors, answers that never came."""
+    exchange = Exchange(0.0, 0.0, "POST", "/x", **{"attempts": 1, **fields})
+    exchange.end(outcome, 1.0)
+    assert charged_usd(exchange, 2.0) == charged
+
+
+def test_pictures_are_not_reserved_by_their_bytes():
+    """A megabyte of image is a few hundred tokens."""
+    world = World(alice=10.0)
+    world.stage._price = lambda model, upstream, usage, timestamp: usage.input_tokens / 1000
+    content = [{"type": "image_url", "image_url": {"url": "data:" + "A" * 100_000}}]
+    document = {"model": "m", "messages": [{"role": "user", "content": content}]}
+    world.ask(body=b"x" * 100_000, document=document)
+    assert world.standing().held_usd < 1.0
