@@ -1,0 +1,72 @@
+"""What /admin/usage answers to which question."""
+
+import json
+
+import pytest
+from twisted.internet.task import Clock
+
+from openai_proxy.core.budget import Budget
+from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.cost.build import Spending
+from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.page import UsageReport
+from openai_proxy.cost.usage import UsageTotals
+from openai_proxy.web.admin import BadArgument
+
+NOON = 1_795_262_400.0
+
+
+@pytest.fixture
+def report():
+    totals = UsageTotals(Clock())
+    for day in range(3):
+        exchange = Exchange(0.0, NOON + day * 86_400, "POST", "/x", key="alice", model="m", endpoint="chat")
+        exchange.usage, exchange.cost_usd = Usage(1, 1), 0.5
+        exchange.end(Outcome.COMPLETE, 1.0)
+        totals({"exchange": exchange})
+    spending = Spending(budgets={"alice": Budget(5.0)}, ledger=SharedLedger(MemoryKeeper(), Clock()))
+    return UsageReport(totals, lambda: spending, lambda: NOON)
+
+
+def answer(report, **arguments):
+    answers = []
+    report.answer(arguments).addCallback(answers.append)
+    return answers[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content_type"),
+    [
+        ({}, "application/json"),
+        ({"accept": "*/*"}, "application/json"),
+        ({"accept": "text/csv"}, "text/csv; charset=utf-8"),
+        ({"accept": "application/json, text/csv;q=0.5"}, "application/json"),
+        ({"accept": "text/csv", "format": "json"}, "application/json"),
+        ({"format": "csv"}, "text/csv; charset=utf-8"),
+    ],
+)
+def test_the_format_is_the_querys_else_what_is_accepted(report, arguments, content_type):
+    """JSON unless CSV is asked for."""
+    assert answer(report, **arguments)[0] == content_type
+
+
+def test_the_document_tells_since_when_and_the_budgets(report):
+    """Without a file the totals begin with this process."""
+    document = json.loads(answer(report)[1])
+    assert document["since"] == "2026-11-21"
+    assert document["total"]["requests"] == 3
+    assert [(each["key"], each["period"]) for each in document["budgets"]] == [("alice", "2026-11")]
+
+
+def test_days_can_be_chosen(report):
+    """One month's bill."""
+    document = json.loads(answer(report, **{"from": "2026-11-22", "to": "2026-11-22"})[1])
+    assert [row["day"] for row in document["data"]] == ["2026-11-22"]
+
+
+@pytest.mark.parametrize("arguments", [{"format": "xml"}, {"from": "yesterday"}, {"to": "2026-11"}])
+def test_what_can_not_be_is_refused(report, arguments):
+    """The error names the argument."""
+    with pytest.raises(BadArgument) as refused:
+        report.answer(arguments)
+    assert refused.value.param == next(iter(arguments))

@@ -1,0 +1,155 @@
+"""Who may see the operator's pages, over a whole downstream edge in memory."""
+
+import json
+
+import pytest
+from fakes import Downstream
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+
+from openai_proxy.web.admin import AdminPage, AdminPages, BadArgument, Gate
+
+LOCAL = IPv4Address("TCP", "127.0.0.1", 5000)
+
+
+class World:
+    def __init__(self, token=None, answer=None, unix_is_local=False):
+        self.edge = Downstream()
+        self.asked = []
+        self.answer = answer or succeed(("text/plain", b"totals"))
+        page = AdminPage(Gate(lambda: token, unix_is_local), self._answer)
+        admin = AdminPages()
+        admin.putChild(b"usage", page)
+        self.edge.site.root.putChild(b"admin", admin)
+
+    def _answer(self, arguments):
+        self.asked.append(arguments)
+        return self.answer
+
+    def get(self, *headers, peer=LOCAL, target="/admin/usage", method="GET"):
+        """Return (status, body), or the open connection where nothing came yet."""
+        connection = self.edge.connect()
+        connection.transport.peerAddr = peer
+        lines = [f"{method} {target} HTTP/1.1", "Host: proxy.test", *headers, "", ""]
+        answer = connection.send("\r\n".join(lines).encode())
+        if not answer:
+            return connection
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body
+
+
+def code(body):
+    return json.loads(body)["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "error"),
+    [
+        (["Authorization: Bearer secret"], 200, None),
+        (["Authorization: bearer  secret "], 200, None),
+        (["Authorization: Bearer secre"], 401, "invalid_api_key"),
+        (["Authorization: Bearer secret2"], 401, "invalid_api_key"),
+        (["Authorization: Bearer \u00e9"], 401, "invalid_api_key"),
+        (["Authorization: Basic secret"], 401, "missing_api_key"),
+        (["Authorization: Bearer "], 401, "missing_api_key"),
+        (["api-key: secret"], 401, "missing_api_key"),
+        ([], 401, "missing_api_key"),
+    ],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_with_a_token_it_alone_opens(headers, status, error, host):
+    """From near and far; what is refused says why in OpenAI's shape."""
+    world = World(token=b"secret")
+    answered, body = world.get(*headers, peer=IPv4Address("TCP", host, 5000))
+    assert answered == status
+    assert body == b"totals" if error is None else code(body) == error
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        LOCAL,
+        IPv4Address("TCP", "127.9.9.9", 1),
+        IPv6Address("TCP", "::1", 1),
+        IPv6Address("TCP", "::ffff:127.0.0.1", 1),
+    ],
+)
+def test_without_a_token_this_machine_may_look(peer):
+    """Loopback, in each of its spellings; whatever key is sent along."""
+    assert World().get("Authorization: Bearer anything", peer=peer) == (200, b"totals")
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        IPv4Address("TCP", "192.0.2.1", 1),
+        IPv6Address("TCP", "2001:db8::1", 1),
+        IPv6Address("TCP", "::ffff:192.0.2.1", 1),
+        UNIXAddress(None),
+        None,
+    ],
+)
+def test_without_a_token_others_may_not(peer):
+    """A socket of a web server in front is not this machine's user."""
+    status, body = World().get(peer=peer)
+    assert (status, code(body)) == (403, "not_local")
+
+
+def test_a_unix_socket_of_admin_port_is_near():
+    """Its file's permissions say who may connect."""
+    assert World(unix_is_local=True).get(peer=UNIXAddress(None))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1", "X-Real-IP: 192.0.2.1", "Via: 1.1 nginx"],
+)
+def test_what_a_proxy_forwards_is_not_near(header):
+    """The web server on this machine speaks for anybody."""
+    assert World().get(header)[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("evil.example:8080", 403), ("localhost:8080", 200), ("[::1]:8080", 200), ("127.0.0.1", 200)],
+)
+def test_a_browser_reads_it_under_this_machines_name_alone(host, status):
+    """A stranger's page whose name points at this machine must not read the totals."""
+    world = World()
+    connection = world.edge.connect()
+    connection.transport.peerAddr = LOCAL
+    lines = ["GET /admin/usage HTTP/1.1", f"Host: {host}", "Accept-Language: en", "", ""]
+    assert int(connection.send("\r\n".join(lines).encode()).split()[1]) == status
+
+
+def test_arguments_and_what_is_accepted_reach_the_page():
+    """The last of each name counts."""
+    world = World()
+    world.get("Accept: text/csv", target="/admin/usage?format=json&from=2026-11-21&format=csv")
+    assert world.asked == [{"format": "csv", "from": "2026-11-21", "accept": "text/csv"}]
+
+
+def test_there_is_nothing_beside_the_page():
+    """/admin and unknown pages are unknown; only reading is possible."""
+    world = World()
+    for target in ("/admin", "/admin/", "/admin/keys", "/admin/usage/x"):
+        status, body = world.get(target=target)
+        assert (status, code(body)) == (404, "unknown_url"), target
+    assert world.get(method="POST")[0] == 405
+    assert world.get(target="/admin/usage/")[0] == 200
+
+
+def test_an_answer_may_take_its_time_and_its_client_may_leave():
+    """A file is asked first."""
+    late = Deferred()
+    world = World(answer=late)
+    waiting, leaving = world.get(), world.get()
+    leaving.lose()
+    late.callback(("text/plain", b"late"))
+    assert waiting.transport.take().endswith(b"late")
+
+
+def test_failures_are_answered_in_openais_shape():
+    """A bad argument found late is a 400."""
+    status, body = World(answer=fail(BadArgument("No.", param="from"))).get()
+    assert (status, code(body), json.loads(body)["error"]["param"]) == (400, "invalid_value", "from")
