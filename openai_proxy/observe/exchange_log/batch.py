@@ -1,8 +1,9 @@
 """A batch: whole lines of one log file, sealed, on their way to a remote store.
 
 Its file's name tells all that a restart must know: `NAME.ID` as it was
-sealed, `NAME.ID@INDEX.POSITION` once its place in the store is chosen. A
-rename is atomic, and works on a full disk too.
+sealed, `@INDEX.POSITION` after it once its place in the store is chosen,
+`+` at the end when it was delivered. A rename is atomic, and works on a
+full disk too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from attrs import frozen
 
 from .files import SUFFIX
 
-_FILE = re.compile(r"(?P<name>.+\.jsonl)\.(?P<id>[0-9a-f-]+)(?:@(?P<index>[0-9]+)\.(?P<position>[0-9]+))?")
+_FILE = re.compile(
+    r"(?P<name>.+\.jsonl)\.(?P<id>[0-9a-f-]+)(?:@(?P<index>[0-9]+)\.(?P<position>[0-9]+))?(?P<delivered>\+?)"
+)
 
 
 class BatchGone(Exception):
@@ -44,6 +47,8 @@ class Batch:
         """Bytes, all of them whole lines."""
         self.mark = mark
         """Where it goes in the store; None before that is chosen."""
+        self.delivered = False
+        """Whether a store has said that it has it."""
 
     @property
     def instance(self) -> str:
@@ -58,7 +63,7 @@ class Batch:
     @property
     def path(self) -> str:
         place = f"@{self.mark.index}.{self.mark.position}" if self.mark else ""
-        return os.path.join(self.directory, f"{self.name}.{self.id}{place}")
+        return os.path.join(self.directory, f"{self.name}.{self.id}{place}{'+' if self.delivered else ''}")
 
     def read(self, start: int, limit_bytes: int) -> bytes:
         """Return at most `limit_bytes` from `start`; BatchGone where the file is not there, or too short."""
@@ -81,6 +86,19 @@ class Batch:
         except FileNotFoundError:
             raise BatchGone(self.name) from None
 
+    def put_delivered(self) -> None:
+        """Write down that the store has it."""
+        before = self.path
+        self.delivered = True
+        try:
+            os.rename(before, self.path)
+        except FileNotFoundError:
+            pass
+
+    def age_s(self, now: float) -> float:
+        """Return the seconds since the file's last renaming, `now` being seconds since the epoch."""
+        return now - os.stat(self.path).st_ctime
+
     def remove(self) -> None:
         """Remove the file; it may be gone already."""
         try:
@@ -99,4 +117,6 @@ def batches_in(directory: str) -> Iterator[Batch]:
                 found.append((match["id"], match, entry.stat().st_size))
     for id, match, size in sorted(found, key=lambda each: each[0]):
         mark = Mark(int(match["index"]), int(match["position"])) if match["index"] else None
-        yield Batch(directory, match["name"], id, size, mark)
+        batch = Batch(directory, match["name"], id, size, mark)
+        batch.delivered = bool(match["delivered"])
+        yield batch

@@ -100,12 +100,12 @@ class Spool:
     def open(self) -> None:
         """Find what an earlier process left, without its torn last lines; OSError where it can not be read."""
         for batch in batches_in(self.directory):
-            if batch.mark is None:
+            if batch.mark is None and not batch.delivered:
                 file = AppendFile(batch.path)
                 file.open()  # heals it
                 file.close()
                 batch.size = os.path.getsize(batch.path)
-            if batch.size:
+            if batch.size and not (batch.delivered and batch.age_s(self._wall_clock()) >= KEEP_S):
                 self._sealed.setdefault(batch.name, deque()).append(batch)
                 self.waiting_bytes += batch.size
             else:
@@ -166,6 +166,7 @@ class Spool:
 
     def delivered(self, batch: Batch, now: float) -> None:
         """Take a batch, the oldest of its name, for delivered at `now`, in monotonic seconds."""
+        batch.put_delivered()
         self._drop(batch)
         self._kept.append((now, batch))
 
@@ -200,12 +201,10 @@ class Spool:
                 self.waiting_bytes += batch.size
 
     def close(self) -> None:
-        """Close all files and give the directory free; what waits stays. May be called twice."""
+        """Close all files and give the directory free; what waits or is kept stays. May be called twice."""
         with self.changed:
             if not self._closed:
                 self._closed = True
                 for name in list(self._open):
                     self._seal(name)
-                for _, batch in self._kept:
-                    batch.remove()
                 self._claim.release()

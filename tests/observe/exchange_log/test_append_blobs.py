@@ -1,0 +1,176 @@
+"""Azure's append blobs get each line once, whatever becomes of requests and answers."""
+
+import os
+import tempfile
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from azure.core.exceptions import AzureError
+from hypothesis import given
+from hypothesis import strategies as st
+from observe.exchange_log.stores import FakeBlobs
+
+from openai_proxy.observe.exchange_log.append_blobs import AppendBlobs, service_client
+from openai_proxy.observe.exchange_log.claims import claim_own
+from openai_proxy.observe.exchange_log.deliveries import Deliveries
+from openai_proxy.observe.exchange_log.spool import Spool
+
+NAME = "m_20260101.jsonl"
+
+
+class World:
+    """A daemon that spools and ships, and the store; either can die and come back."""
+
+    def __init__(self, directory, store=None, **options):
+        self.directory = str(directory)
+        self.store = store or FakeBlobs()
+        self.options = options
+        self.begin()
+
+    def begin(self):
+        self.spool = Spool(claim_own(self.directory), 1 << 30)
+        self.spool.open()
+        connect = lambda: AppendBlobs(self.store, "logs", **self.options)  # noqa: E731
+        self.deliveries = Deliveries(self.spool, self.directory, connect)
+
+    @property
+    def instance(self):
+        return os.path.basename(self.spool.directory)
+
+    def die(self):
+        self.spool._claim.release()
+
+    def ship(self):
+        try:
+            self.deliveries.round()
+        except AzureError:
+            return False
+        return True
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("lines"), st.sampled_from(["a", "b"]), st.integers(1, 3)),
+        st.tuples(st.just("faults"), st.lists(st.sampled_from(["", "refused", "lost"]), max_size=4)),
+        st.just(("ship",)),
+        st.just(("die",)),
+        st.just(("forget",)),
+    ),
+    max_size=20,
+)
+
+
+@given(STEPS)
+def test_every_line_once(steps):
+    """Lost requests, lost answers, kills and a forgetful store neither lose nor double a line."""
+    with tempfile.TemporaryDirectory() as directory:
+        world = World(directory)
+        count = 0
+        for step in steps:
+            if step[0] == "lines":
+                for _ in range(step[2]):
+                    count += 1
+                    world.spool.append(f"{step[1]}_20260101.jsonl", b"%d\n" % count)
+            elif step[0] == "faults":
+                world.store.faults += step[1]
+            elif step[0] == "ship":
+                world.ship()
+            elif step[0] == "die":
+                world.die()
+                world.begin()
+            else:
+                # As Azurite when it is killed: the newest of what it has acknowledged is gone.
+                for name, blob in world.store.blobs.items():
+                    del blob[len(blob) // 2 // 2 * 2 :]
+                    world.store.metadata[name] = dict(world.store.metadata[name])
+                world.spool.doubt()
+        world.store.faults = []
+        assert world.ship() or world.ship()
+        world.die()
+        lines = b"".join(world.store.blobs.values()).split()
+        assert Counter(lines) == Counter(b"%d" % n for n in range(1, count + 1))
+
+
+def test_first_blob_has_the_log_files_name(tmp_path):
+    """Blobs are found by client, model and day, below the prefix."""
+    world = World(tmp_path, prefix="/logs/proxy/")
+    world.spool.append(NAME, b"1\n")
+    assert world.ship()
+    assert world.store.blobs == {f"logs/proxy/{NAME}": b"1\n"}
+    assert world.store.metadata[f"logs/proxy/{NAME}"] == {"writer": world.instance}
+
+
+def test_foreign_blobs_are_left_alone(tmp_path):
+    """A blob has one writer: a second daemon takes another name, and finds it again."""
+    world = World(tmp_path)
+    world.store.put(NAME, b"0\n", writer="another")
+    for line in (b"1\n", b"2\n"):
+        world.spool.append(NAME, line)
+        assert world.ship()
+        world.die()
+        world.begin()
+    assert world.store.blobs == {NAME: b"0\n", f"m_20260101.{world.instance}.jsonl": b"1\n2\n"}
+
+
+def test_full_blobs_are_followed_by_others(tmp_path):
+    """Azure takes 50,000 appends to a blob: the next one begins before."""
+    world = World(tmp_path, max_blocks=2)
+    for n in range(5):
+        world.spool.append(NAME, b"%d\n" % n)
+        assert world.ship()
+        if n == 3:
+            world.die()
+            world.begin()
+    other = f"m_20260101.{world.instance}"
+    assert world.store.blobs == {NAME: b"0\n1\n", f"{other}.jsonl": b"2\n3\n", f"{other}.2.jsonl": b"4\n"}
+
+
+def test_longest_line_goes_up_in_blocks(tmp_path):
+    """A line longer than a block arrives whole, also where the middle fails."""
+    world = World(tmp_path)
+    line = b"x" * 9_000_000 + b"\n"
+    world.spool.append(NAME, line)
+    world.store.faults = ["", "", "lost"]
+    assert not world.ship()
+    assert world.ship()
+    assert world.store.blobs == {NAME: line}
+    assert world.store.appends == 3
+
+
+def test_deleted_blob_is_made_anew(tmp_path):
+    """Somebody who removes a blob does not stop the log."""
+    world = World(tmp_path)
+    world.spool.append(NAME, b"1\n")
+    assert world.ship()
+    world.spool.expire(float("inf"))
+    del world.store.blobs[NAME]
+    world.spool.append(NAME, b"2\n")
+    assert not world.ship()
+    assert world.ship()
+    assert world.store.blobs == {NAME: b"2\n"}
+
+
+@pytest.mark.parametrize(
+    ("options", "url"),
+    [
+        (
+            {"account_url": "https://a.blob.core.windows.net", "account_key": "a2V5"},
+            "https://a.blob.core.windows.net/",
+        ),
+        (
+            {"account_url": "https://a.blob.core.windows.net", "sas_token": "?sig=x"},
+            "https://a.blob.core.windows.net/?sig=x",
+        ),
+        (
+            {"connection_string": "AccountName=b;AccountKey=a2V5;EndpointSuffix=core.windows.net"},
+            "https://b.blob.core.windows.net/",
+        ),
+    ],
+)
+def test_client_has_what_adlfs_found(options, url):
+    """Account and credentials are those that fsspec's options and variables mean."""
+    empty = dict.fromkeys(("connection_string", "sync_credential", "account_key", "sas_token", "account_url"))
+    client = service_client(SimpleNamespace(**{**empty, **options}))
+    assert client.url == url
+    client.close()
