@@ -15,8 +15,10 @@ from struct import Struct
 import orjson
 from attrs import Factory, astuple, field, frozen
 
+from .body_headers import media_type_and_coding
 from .exchange import Usage
 from .headers import HeaderPairs, get, without
+from .plain_heads import wire_lines
 
 _MAGIC = b"oap\x01"
 _PREFIX = Struct(">4sB16s")
@@ -82,7 +84,8 @@ class CacheEntry:
         rendered = self._rendered
         if rendered.age_s != age_s:
             rendered.age_s = age_s
-            rendered.headers = [*self.headers, HIT, (b"age", b"%d" % age_s)]
+            lines = [*self.headers, HIT, (b"age", b"%d" % age_s)]
+            rendered.headers = wire_lines(lines, media_type_and_coding(lines))
         return rendered.headers
 
     def age_s(self, now: float) -> int:

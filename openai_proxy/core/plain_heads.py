@@ -42,6 +42,18 @@ class WireLines(list[tuple[bytes, bytes]]):
     """Of a response's lines: media type and content coding, as `body_headers` reads them."""
 
 
+def wire_lines(pairs: HeaderPairs, media: tuple[bytes, bytes]) -> WireLines:
+    """Return a response's lines as ones that are rendered once and used often.
+
+    `media` is what `body_headers.media_type_and_coding` says of them.
+    """
+    lines = WireLines(pairs)
+    lines.raw = render(pairs)
+    lines.shape = None
+    lines.media = media
+    return lines
+
+
 class LineShape:
     """Header lines with a gap where the digits of their Content-Length were, if they have one.
 

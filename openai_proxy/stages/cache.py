@@ -14,6 +14,7 @@ from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_c
 from ..core.errors import ProxyError
 from ..core.exchange import Exchange
 from ..core.headers import HeaderPairs, without
+from ..core.plain_heads import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _MISS = (b"x-cache", b"miss")
@@ -64,7 +65,7 @@ class Cache:
         """Answer from the cache, by somebody else's call, or by one of our own."""
         exchange = request.exchange
         place = self._place(request)
-        wishes = parse_cache_control(request.headers) if place is not None else None
+        wishes = answer(request.headers, parse_cache_control) if place is not None else None
         if place is None or wishes is None or wishes.no_store:
             exchange.cache_result = "bypass"
             return await forward(request)
@@ -95,7 +96,14 @@ class Cache:
         exchange = request.exchange
         tenant = "" if self._shared else exchange.credential_id
         headers = request.headers
-        known = (body, request.target, request.method, tenant, request.credential, *chosen_headers(headers))
+        known = (
+            body,
+            request.target,
+            request.method,
+            tenant,
+            request.credential,
+            *answer(headers, chosen_headers),
+        )
         place = self._known.get(known, len(body))
         if place is None:
             ttl_s = self._rules.ttl_s(request.method, exchange.endpoint, request.document)
