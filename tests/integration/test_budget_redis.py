@@ -1,0 +1,105 @@
+"""Budgets shared through a real Redis, which dies and returns."""
+
+import time
+
+import pytest
+import pytest_twisted
+from integration.redis_server import RedisServer
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+
+from openai_proxy.core.budget import Account, Need, Standing
+from openai_proxy.core.redis_url import parse_redis_url
+from openai_proxy.cost.ledger import SharedLedger
+from openai_proxy.cost.redis_keeper import RedisKeeper
+from openai_proxy.redis_client import RedisClient
+
+DAY = Account("alice", "2026-11-21")
+PATIENT_S = 10.0
+"""A busy machine may keep an answer longer than a request would wait."""
+
+
+@pytest.fixture
+def server():
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
+
+
+class Machine:
+    """One daemon's way to Redis."""
+
+    def __init__(self, server):
+        self.client = RedisClient(reactor, parse_redis_url(server.url), deadline_s=PATIENT_S)
+        self.keeper = RedisKeeper(self.client)
+        self.ledger = SharedLedger(self.keeper, reactor)
+
+    async def start(self):
+        self.keeper.start()
+        self.client.start()
+        await until(lambda: self.client.connected)
+
+    def reserve(self, usd, limit_usd=10.0, account=DAY):
+        return Deferred.fromCoroutine(self.ledger.reserve(account, Need(usd, limit_usd)))
+
+
+async def until(condition, limit_s=20.0):
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await deferLater(reactor, 0.01)
+
+
+@pytest_twisted.async_yield_fixture
+async def machines(server):
+    machines = [Machine(server) for _ in range(2)]
+    for machine in machines:
+        await machine.start()
+    yield machines
+    for machine in machines:
+        await machine.ledger.stop()
+        await machine.client.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_fifty_requests_at_two_machines_keep_one_budget(machines):
+    """Parallel requests at two daemons get exactly what one budget holds."""
+    asked = await gatherResults(machines[n % 2].reserve(1.0) for n in range(50))
+    assert sum(each is not None for each in asked) == 10
+    assert await machines[0].reserve(0.0) is None
+    assert (await machines[0].reserve(1.0, account=Account("bob", DAY.period))).usd == 1.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_one_spent_the_other_can_not_and_a_restart_neither(machines, server):
+    """Money is kept where all machines see it, whoever ends."""
+    machines[0].ledger.settle(await machines[0].reserve(4.0), 7.0)
+    await machines[0].ledger.standing(DAY)
+    assert await machines[1].ledger.standing(DAY) == Standing(7.0, 0.0)
+    assert await machines[1].reserve(4.0) is None
+    restarted = Machine(server)
+    await restarted.start()
+    assert await restarted.reserve(4.0) is None
+    assert (await restarted.reserve(3.0)).usd == 3.0
+    await restarted.ledger.stop()
+    await restarted.client.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_redis_each_machine_keeps_the_budget_as_it_knew_it(machines, server):
+    """Nothing is refused for Redis's sake, and what was spent meanwhile is told when it is back."""
+    machine = machines[0]
+    machine.ledger.settle(await machine.reserve(4.0), 4.0)
+    await machine.ledger.standing(DAY)
+    server.kill()
+    await until(lambda: not machine.client.connected)
+    alone = await machine.reserve(5.0)
+    assert alone.usd == 5.0
+    assert await machine.reserve(5.0) is None
+    machine.ledger.settle(alone, 5.0)
+    server.start()
+    await until(lambda: all(each.client.connected for each in machines))
+    await machine.ledger.standing(DAY)
+    assert await machines[1].ledger.standing(DAY) == Standing(9.0, 0.0)

@@ -1,0 +1,143 @@
+"""The SQLite file under real threads and several real processes."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
+
+from openai_proxy.core.budget import Account, Need
+from openai_proxy.cost.file_keeper import FileKeeper
+from openai_proxy.cost.ledger import SharedLedger
+from openai_proxy.cost.state_file import StateFile, StateFileClosed
+
+DAY = Account("alice", "2026-11-21")
+
+
+@pytest_twisted.async_yield_fixture
+async def file(tmp_path):
+    file = StateFile(tmp_path / "state.sqlite3", reactor)
+    file.start()
+    yield file
+    await file.stop()
+
+
+@pytest.fixture
+def told():
+    """What the log says of the file."""
+    lines = []
+
+    def keep(event):
+        if event.get("log_namespace") == "openai_proxy.cost":
+            lines.append(event["log_format"])
+
+    globalLogPublisher.addObserver(keep)
+    yield lines
+    globalLogPublisher.removeObserver(keep)
+
+
+def reserve(ledger, usd, limit_usd=10.0):
+    return Deferred.fromCoroutine(ledger.reserve(DAY, Need(usd, limit_usd)))
+
+
+def rows(path):
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT spent_usd, held_usd FROM spending").fetchall()
+    connection.close()
+    return found
+
+
+@pytest_twisted.ensureDeferred
+async def test_fifty_parallel_requests_keep_one_budget(file):
+    """Reserved, settled and written off the reactor's thread."""
+    keeper = FileKeeper(file)
+    keeper.start()
+    ledger = SharedLedger(keeper, reactor)
+    granted = [each for each in await gatherResults(reserve(ledger, 1.0) for _ in range(50)) if each]
+    assert len(granted) == 10
+    for reservation in granted:
+        ledger.settle(reservation, 0.5)
+    await ledger.stop()
+    assert rows(file.path) == [(5.0, 0.0)]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_locked_file_holds_no_request_and_loses_no_money(file, told):
+    """Somebody's shell holds it: told once, decided alone, written afterwards."""
+    keeper = FileKeeper(file)
+    keeper.start()
+    ledger = SharedLedger(keeper, reactor)
+    ledger.settle(await reserve(ledger, 1.0), 1.0)
+    await ledger.standing(DAY)
+    shell = sqlite3.connect(file.path, isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+    first = await reserve(ledger, 6.0)
+    assert first.usd == 6.0
+    assert await reserve(ledger, 6.0) is None
+    ledger.settle(first, 4.0)
+    end = time.monotonic() + 20
+    while ledger._books[DAY].busy and time.monotonic() < end:
+        await deferLater(reactor, 0.01)
+    shell.execute("ROLLBACK")
+    shell.close()
+    await ledger.stop()
+    assert rows(file.path) == [(5.0, 0.0)]
+    assert [line.partition("}")[2][:14] for line in told] == [": {reason}; bu", " is written ag"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_work_after_the_end_fails_and_stopping_twice_does_not(tmp_path):
+    """A request that ends late finds a closed file."""
+    file = StateFile(tmp_path / "state.sqlite3", reactor)
+    file.start()
+    await file.stop()
+    await file.stop()
+    with pytest.raises(StateFileClosed):
+        await file.run(lambda connection: None)
+
+
+PROCESS = textwrap.dedent("""
+    import json, sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    from cost.sync_file import SyncFile
+    from openai_proxy.core.budget import Account, Need, Standing
+    from openai_proxy.cost.file_keeper import FileKeeper
+
+    file = SyncFile(Path(sys.argv[1]))
+    file.connection.execute("PRAGMA busy_timeout=20000")
+    keeper = FileKeeper(file)
+    keeper.start()
+    spent, granted, errors = 0.0, 0, []
+    for _ in range(200):
+        answers = []
+        account = Account("alice", "2026-11-21")
+        judged = keeper.judge(account, Standing(spent, 0.0), [Need(0.25, 50.0)])
+        judged.addCallbacks(answers.append, lambda failure: errors.append(str(failure.value)))
+        if answers and answers[0][0][0]:
+            granted += 1
+            spent += 0.25
+    keeper.judge(account, Standing(spent, 0.0), [])
+    print(json.dumps([granted, errors]))
+    file.close()
+""")
+
+
+def test_processes_over_one_file_spend_one_budget(tmp_path):
+    """Four at once get together exactly what it holds."""
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", PROCESS, str(tmp_path / "state.sqlite3"), tests]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    assert [errors for _, errors in results] == [[], [], [], []]
+    assert sum(granted for granted, _ in results) == 200
+    assert sum(spent for spent, _ in rows(tmp_path / "state.sqlite3")) == 50.0
