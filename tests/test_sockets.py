@@ -1,22 +1,173 @@
-"""What is asked of sockets beside Twisted's transports."""
+"""What is asked of sockets beside Twisted's transports: pairs of sockets, no network."""
 
+import socket
+
+import pytest
 from fakes import Transport
+from twisted.internet import tcp
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.sockets import prompt_writer, untaken_bytes
+from openai_proxy.sockets import bottom, is_reset, prompt_writer, untaken_bytes
+
+
+class Pair:
+    """A connected transport of Twisted's and the socket of its peer."""
+
+    def __init__(self):
+        ours, self.peer = socket.socketpair()
+        ours.setblocking(False)
+        self.peer.setblocking(False)
+        self.reactor = MemoryReactorClock()
+        self.transport = tcp.Connection(ours, Protocol(), self.reactor)
+        self.transport.connected = True
+        self.write = prompt_writer(self.transport)
+
+    def arrived(self):
+        """Return what the peer can read now."""
+        data = b""
+        try:
+            while more := self.peer.recv(1 << 20):
+                data += more
+        except BlockingIOError:
+            pass
+        return data
+
+    def fill(self):
+        """Write until the kernel takes no more; return what was written."""
+        data = b""
+        while not self.transport.dataBuffer and not self.transport._tempDataBuffer:
+            chunk = b"%06d" % len(data) * 5000
+            self.write(chunk)
+            data += chunk
+        return data
+
+    def turn(self):
+        """Let the transport write, as the reactor does where the socket is writable."""
+        return self.transport.doWrite()
+
+
+@pytest.fixture
+def pair():
+    pair = Pair()
+    yield pair
+    pair.transport.socket.close()
+    pair.peer.close()
+
+
+class Wrapper:
+    """What TLS and proxies' headers look like from above: a transport over a transport."""
+
+    def __init__(self, transport, name="transport"):
+        setattr(self, name, transport)
+        self.written = []
+
+    def write(self, data):
+        self.written.append(data)
 
 
 def test_transport_without_a_socket():
     """Where nothing can be known nothing waits, and writing is the transport's own."""
     transport = Transport()
+    assert bottom(transport) is None
     assert untaken_bytes(transport) == 0
+    assert not is_reset(transport)
     prompt_writer(transport)(b"x")
     assert transport.take() == b"x"
 
 
-def test_wrapped_transport_is_looked_through():
-    """A wrapper without a socket below it ends the search."""
+@pytest.mark.parametrize("name", ["transport", "wrappedTransport"])
+def test_wrapped_transport_is_looked_through(pair, name):
+    """However deep, the one with the socket is found; a wrapper without one below ends the search."""
+    assert bottom(Wrapper(Wrapper(pair.transport, name), name)) is pair.transport
+    assert bottom(Wrapper(Transport(), name)) is None
+    assert untaken_bytes(Wrapper(Transport(), name)) == 0
 
-    class Wrapper:
-        transport = Transport()
 
-    assert untaken_bytes(Wrapper()) == 0
+def test_a_wrapper_of_itself_ends_the_search():
+    """A transport that names itself has no socket."""
+    wrapper = Wrapper(None)
+    wrapper.transport = wrapper
+    assert bottom(wrapper) is None
+
+
+def test_what_is_written_goes_at_once(pair):
+    """No turn of the reactor is needed, and none is asked for."""
+    pair.write(b"one")
+    pair.write(b"two")
+    assert pair.arrived() == b"onetwo"
+    assert pair.reactor.getWriters() == []
+
+
+def test_what_the_kernel_does_not_take_follows_in_order(pair):
+    """Nothing is lost or overtaken, however full the socket is."""
+    expected = pair.fill()
+    pair.write(b"more")
+    assert pair.reactor.getWriters() == [pair.transport]
+    arrived = pair.arrived()
+    while len(arrived) < len(expected) + 4:
+        assert not pair.turn()
+        arrived += pair.arrived()
+    assert arrived == expected + b"more"
+    pair.write(b"again at once")
+    assert pair.arrived() == b"again at once"
+
+
+def test_bytes_that_the_peer_has_not_taken_are_counted(pair):
+    """Those in the kernel and those that wait for it; none once the peer has read them all."""
+    assert untaken_bytes(pair.transport) == 0
+    written = pair.fill()
+    pair.write(b"x" * 1000)
+    waiting = untaken_bytes(pair.transport)
+    assert waiting >= 1000
+    assert waiting == untaken_bytes(Wrapper(pair.transport))
+    arrived = 0
+    while arrived < len(written) + 1000:
+        arrived += len(pair.arrived())
+        pair.turn()
+    assert untaken_bytes(pair.transport) == 0
+
+
+def test_a_closed_socket_has_nothing_to_count(pair):
+    """It may be closed a moment before anybody hears of it."""
+    pair.transport.socket.close()
+    assert untaken_bytes(pair.transport) == 0
+
+
+def test_a_transport_that_closes_takes_nothing_more(pair):
+    """As with Twisted's own write: what comes after loseConnection is dropped."""
+    pair.transport.disconnecting = True
+    pair.write(b"late")
+    pair.transport.disconnecting = False
+    pair.transport.connected = False
+    pair.write(b"later")
+    assert pair.arrived() == b""
+
+
+def test_an_error_is_left_for_the_reactor_to_find(pair):
+    """Writing to a peer that is gone raises nothing."""
+    pair.peer.close()
+    pair.write(b"x")
+    assert pair.reactor.getWriters() == [pair.transport]
+    assert isinstance(pair.turn(), Exception)
+
+
+def test_tls_writes_by_itself(pair):
+    """What goes over a TLS transport must not go past it."""
+    pair.transport.TLS = True
+    assert prompt_writer(pair.transport) == pair.transport.write
+    wrapper = Wrapper(pair.transport)
+    prompt_writer(wrapper)(b"secret")
+    assert wrapper.written == [b"secret"]
+    assert pair.arrived() == b""
+
+
+def test_a_peer_that_is_gone_is_noticed_without_reading(pair):
+    """Also below a wrapper; a quiet one is not gone, nor is one that only stopped writing."""
+    assert not is_reset(pair.transport)
+    pair.peer.send(b"unread")
+    pair.peer.shutdown(socket.SHUT_WR)
+    assert not is_reset(pair.transport)
+    pair.peer.close()
+    assert is_reset(pair.transport)
+    assert is_reset(Wrapper(pair.transport))

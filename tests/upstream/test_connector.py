@@ -1,0 +1,173 @@
+"""Making a connection to an origin: it works, or there is one error, in time."""
+
+import pytest
+from fakes import Transport
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IHostnameResolver
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from openai_proxy.core.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from openai_proxy.upstream.connector import ATTEMPT_DELAY_S, Connecting
+from openai_proxy.upstream.origin import parse_origin
+from openai_proxy.upstream.tls import ClientTLS
+
+TIMEOUT_S = 10.0
+
+
+class Made(Protocol):
+    """A connection that says by hand that it is ready, or lost."""
+
+    transport = None
+
+    def __init__(self, connecting):
+        self.connecting = connecting
+        self.aborted = False
+
+    def abort(self):
+        self.aborted = True
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason):
+        self.connecting.lost(reason)
+
+
+@implementer(IHostnameResolver)
+class Nowhere:
+    """Knows no name."""
+
+    def resolveHostName(self, receiver, name, *arguments, **options):
+        receiver.resolutionBegan(self)
+        receiver.resolutionComplete()
+        return self
+
+
+class World:
+    """One attempt; `made` is its connection, `result` what became of it."""
+
+    def __init__(self, url="http://127.0.0.1:9000", resolver=None):
+        self.reactor = MemoryReactorClock()
+        if resolver is not None:
+            self.reactor.nameResolver = resolver
+        self.made = None
+        self.results = []
+        self.connecting = Connecting(self.reactor, parse_origin(url), ClientTLS(), TIMEOUT_S, self.make)
+        self.connecting.done.addCallbacks(
+            self.results.append, lambda failure: self.results.append(failure.value)
+        )
+
+    def make(self, connecting):
+        self.made = Made(connecting)
+        return self.made
+
+    def accept(self):
+        """Let the peer accept; returns our side's transport."""
+        protocol = self.reactor.tcpClients[-1][2].buildProtocol(None)
+        transport = Transport()
+        protocol.makeConnection(transport)
+        return transport
+
+    def refuse(self, error):
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(error))
+        self.reactor.advance(ATTEMPT_DELAY_S)  # no further address to try
+
+    @property
+    def result(self):
+        [result] = self.results
+        return result
+
+    def settle(self):
+        """Nothing of the attempt may be left: no timer, no second outcome."""
+        self.reactor.advance(3 * TIMEOUT_S)
+        assert len(self.results) == 1
+        assert self.reactor.getDelayedCalls() == []
+
+
+def test_a_connection_that_is_ready_is_handed_over():
+    """Not when the peer accepts: when the connection says so (TLS verifies first)."""
+    world = World()
+    assert world.reactor.tcpClients[0][:2] == ("127.0.0.1", 9000)
+    world.accept()
+    assert world.results == []
+    world.connecting.ready(world.made)
+    assert world.result is world.made
+    world.settle()
+    assert not world.made.aborted
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), OSError("no route")])
+def test_a_refused_connection_was_not_sent_anything(error):
+    """So the request may go elsewhere."""
+    world = World()
+    world.refuse(error)
+    assert type(world.result) is UpstreamUnreachable
+    assert (world.result.kind, world.result.sent) == ("connect", "no")
+    world.settle()
+
+
+def test_a_name_that_does_not_exist_has_an_error_of_its_own():
+    """The metrics tell a wrong name from a dead host."""
+    world = World("http://no-such-host.invalid", Nowhere())
+    assert type(world.result) is UpstreamUnreachable
+    assert (world.result.kind, world.result.sent) == ("dns", "no")
+    world.settle()
+
+
+def test_a_silent_peer_costs_no_more_than_the_timeout():
+    """Packets that nobody answers end in a timeout, not before."""
+    world = World()
+    world.reactor.advance(TIMEOUT_S - 0.1)
+    assert world.results == []
+    world.reactor.advance(0.1)
+    assert type(world.result) is UpstreamTimeout
+    assert (world.result.kind, world.result.sent) == ("timeout_connect", "no")
+    world.settle()
+
+
+def test_a_handshake_that_hangs_is_part_of_the_timeout():
+    """The peer accepted and says nothing: the connection is cut."""
+    world = World()
+    transport = world.accept()
+    world.reactor.advance(TIMEOUT_S)
+    assert type(world.result) is UpstreamTimeout
+    assert transport.ended == "aborted"
+    world.made.connectionLost(Failure(ConnectionLost()))
+    world.settle()
+
+
+def test_a_connection_lost_in_its_handshake_is_a_tls_error():
+    """Whatever the peer did, or its certificate was: no request was sent."""
+    world = World()
+    world.accept()
+    world.made.connectionLost(Failure(ConnectionLost()))
+    assert type(world.result) is UpstreamTLSError
+    assert (world.result.kind, world.result.sent) == ("tls", "no")
+    world.settle()
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_client_that_leaves_ends_the_attempt(accepted):
+    """Before the peer accepts, and in the handshake."""
+    world = World()
+    transport = world.accept() if accepted else None
+    world.connecting.done.cancel()
+    assert type(world.result) is CancelledError
+    if transport is not None:
+        assert transport.ended == "aborted"
+        world.made.connectionLost(Failure(ConnectionLost()))
+    world.settle()
+
+
+def test_a_connection_that_is_ready_too_late_is_cut():
+    """Nobody waits for it any more."""
+    world = World()
+    transport = world.accept()
+    world.reactor.advance(TIMEOUT_S)
+    world.made.aborted = False
+    world.connecting.ready(world.made)
+    assert world.made.aborted
+    assert transport.ended == "aborted"
+    world.settle()

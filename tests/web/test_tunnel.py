@@ -1,0 +1,162 @@
+"""A WebSocket between its two ends, in memory."""
+
+import pytest
+from fakes import Body, Downstream, response
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+UPGRADE = (
+    b"GET /v1/realtime HTTP/1.1\r\nHost: p\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+HEAD = b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+
+
+class Far(Body):
+    """The upstream's side of a tunnel: a body that can also be written to."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = []
+        self.producer = None
+        self.closed = False
+
+    def write(self, data):
+        self.written.append(data)
+
+    def registerProducer(self, producer, streaming):
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self):
+        self.producer = None
+
+    def loseConnection(self):
+        self.closed = True
+
+    def end(self, error):
+        self.protocol.connectionLost(Failure(error))
+
+
+class World:
+    """An open tunnel; `early` is what the client sends with its handshake."""
+
+    def __init__(self, early=b""):
+        self.far = Far()
+        headers = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
+
+        async def forward(request):
+            assert request.upgrade
+            return response(self.far, *headers, status=101, reason=b"Switching")
+
+        self.downstream = Downstream(forward)
+        self.client = self.downstream.connect()
+        self.answer = self.client.send(UPGRADE + early)
+
+    @property
+    def record(self):
+        [ended] = self.downstream.published
+        return ended
+
+    @property
+    def reading(self):
+        """Whether the client's transport is read."""
+        return self.client.transport.producerState == "producing"
+
+
+def test_bytes_go_both_ways_as_they_are():
+    """After the 101 nothing is HTTP any more."""
+    world = World()
+    assert world.answer == HEAD
+    world.far.feed(b"\x81\x02hi", b"\r\n\r\n")
+    assert world.client.transport.take() == b"\x81\x02hi\r\n\r\n"
+    assert world.client.send(b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff") == b""
+    assert world.far.written == [b"GET / HTTP/1.1\r\n\r\n", b"\x00\xff"]
+    assert world.downstream.published == []
+
+
+def test_what_came_with_the_handshake_goes_first():
+    """A client need not wait for the 101."""
+    world = World(b"early")
+    world.client.send(b"late")
+    assert b"".join(world.far.written) == b"earlylate"
+
+
+def test_the_record_ends_with_the_tunnel():
+    """It counts the bytes of both directions, and is complete where both sides closed."""
+    world = World()
+    world.client.send(b"123")
+    world.far.feed(b"12345")
+    world.far.end(ConnectionDone())
+    assert world.client.ended == "closed"
+    world.client.lose()
+    record = world.record
+    assert (record.status, record.outcome.value) == (101, "complete")
+    assert record.request_bytes >= 3
+    assert record.response_bytes >= 5
+    assert world.downstream.site.channels == set()
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "closed", "discards"),
+    [(ConnectionDone, "complete", True, 0), (ConnectionLost, "client_gone", False, 1)],
+)
+def test_a_client_that_leaves_ends_the_upstreams_side(error, outcome, closed, discards):
+    """What it sent is still delivered after a clean end; a reset is passed on at once."""
+    world = World()
+    world.client.send(b"last words")
+    world.client.lose(error())
+    assert (world.far.closed, world.far.discards) == (closed, discards)
+    assert world.far.written == [b"last words"]
+    world.far.end(ConnectionDone())
+    assert world.record.outcome.value == outcome
+
+
+def test_an_upstream_that_breaks_off_ends_in_a_reset():
+    """A client must not take it for an end."""
+    world = World()
+    world.far.feed(b"half a me")
+    world.far.end(ConnectionLost())
+    world.downstream.advance(1)
+    assert world.client.transport.take() == b"half a me"
+    assert world.client.ended == "aborted"
+    assert world.record.outcome.value == "upstream_truncated"
+
+
+def test_a_full_upstream_pauses_the_client():
+    """What can not be sent up is not read."""
+    world = World()
+    world.far.producer.pauseProducing()
+    assert not world.reading
+    world.far.producer.resumeProducing()
+    assert world.reading
+
+
+def test_a_full_client_pauses_the_upstream():
+    """What can not be sent down is not read."""
+    world = World()
+    world.client.channel.pauseProducing()
+    assert world.far.paused
+    world.client.channel.resumeProducing()
+    assert not world.far.paused
+
+
+def test_after_the_end_nothing_is_paused_any_more():
+    """Late words of either transport find nobody."""
+    world = World()
+    far, producer = world.far, world.far.producer
+    world.client.lose(ConnectionLost())
+    producer.pauseProducing()
+    producer.resumeProducing()
+    producer.stopProducing()
+    assert not far.paused
+    far.end(ConnectionLost())
+    assert world.record.outcome.value == "client_gone"
+
+
+def test_an_idle_tunnel_stays():
+    """No timeout of requests or responses applies."""
+    world = World()
+    world.downstream.advance(900)
+    assert world.client.ended is None
+    assert world.downstream.published == []
