@@ -34,6 +34,7 @@ class Daemon:
         options: Sequence[str] = (),
         twistd: Sequence[str] = ("-n", "--pidfile="),
         log: str = "stdout",
+        patience_s: float = 20,
     ) -> None:
         self.directory = directory
         self._log = directory / log
@@ -52,18 +53,18 @@ class Daemon:
             )
         if "-n" in twistd:
             self.pid = self.process.pid
-        elif self.process.wait(20) == 0:
+        elif self.process.wait(patience_s) == 0:
             assert eventually((directory / "proxy.pid").exists)
             self.pid = int((directory / "proxy.pid").read_text())
-        self.wait_until_listening(len(ports))
+        self.wait_until_listening(len(ports), patience_s)
 
     @staticmethod
     def _environment(upstream_url: str, env: dict[str, str]) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return {**kept, "OPENAI_API_BASE": upstream_url, "RETRY__MAX_RETRIES": "0", **env}
 
-    def wait_until_listening(self, count: int) -> None:
-        assert eventually(lambda: len(self.listening) >= count or not self.running, 20), self.log
+    def wait_until_listening(self, count: int, patience_s: float = 20) -> None:
+        assert eventually(lambda: len(self.listening) >= count or not self.running, patience_s), self.log
         assert self.running, self.log
 
     @property

@@ -1,0 +1,280 @@
+"""Several workers: one daemon to its clients, its scraper and its operator."""
+
+import os
+import signal
+import threading
+
+import pytest
+from integration.raw_client import Client, ask, chat, request
+from integration.scripted_upstream import eventually
+from integration.worker_world import (
+    PATIENCE_S,
+    alive,
+    all_gone,
+    clients_of_each,
+    metrics,
+    total,
+    worker_of,
+    workers,
+)
+
+REQUESTS = "openai_proxy_requests_total"
+
+
+class Stream:
+    """A script that streams chat answers until the test lets them end."""
+
+    def __init__(self):
+        self.finish = threading.Event()
+
+    def __call__(self, call):
+        call.read_body()
+        if call.method == b"GET":
+            call.reply_json({"object": "list", "data": []})
+            return
+        call.start_stream()
+        call.chunk(b"data: first\n\n")
+        if self.finish.wait(PATIENCE_S):
+            call.chunk(b"data: last\n\n")
+            call.end_stream()
+
+
+@pytest.fixture
+def crew(start):
+    """Start a daemon with two workers."""
+
+    def started(*options, **others):
+        pair = start(options=["--workers", "2", *options], patience_s=PATIENCE_S, **others)
+        assert len(workers(pair.daemon)) == 2
+        return pair
+
+    return started
+
+
+@pytest.fixture
+def streams():
+    """Keep a stream open on a connection: `streams(pair, client)`; they end with the test."""
+    stream, clients = Stream(), []
+
+    def opened(pair, client):
+        pair.upstream.script = stream
+        clients.append(client)
+        client.send(chat())
+        client.read_until(b"data: first\n\n")
+        return stream
+
+    yield opened
+    stream.finish.set()
+    for client in clients:
+        client.close()
+
+
+def ends_whole(client):
+    return client.read_until(b"0\r\n\r\n").endswith(b"data: last\n\n\r\n0\r\n\r\n")
+
+
+def close_all(clients):
+    for client in clients.values():
+        client.close()
+
+
+def test_every_worker_serves_and_counts_for_all(crew):
+    """Whoever is asked shows the sum: counters, gauges and the number of workers."""
+    pair = crew()
+    each = clients_of_each(pair.daemon, pair.port)
+    for count, client in enumerate(each.values(), 3):
+        for _ in range(count):
+            client.send(request())
+            assert client.response().status == 200
+    for client in each.values():
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        page = client.response().body.decode()
+        assert total(page, REQUESTS) == 7
+        assert total(page, "openai_proxy_request_duration_seconds_count") == 7
+        assert total(page, "openai_proxy_workers") == 2
+        assert total(page, "openai_proxy_open_connections") >= 2
+    assert pair.daemon.log.count("listening on") == 1
+    assert pair.daemon.log.count("mode pass-through") == 1
+    close_all(each)
+
+
+def test_killed_worker_is_replaced_and_nothing_counted_is_lost(crew, streams):
+    """kill -9: the other worker's stream goes on, one line tells it, and no counter goes down."""
+    pair = crew()
+    each = clients_of_each(pair.daemon, pair.port)
+    (killed, first), (other, second) = each.items()
+    for client in (first, second):
+        for _ in range(5):
+            client.send(request())
+            assert client.response().status == 200
+    assert total(metrics(pair.port), REQUESTS) == 10
+    stream = streams(pair, second)
+    os.kill(killed, signal.SIGKILL)
+    assert eventually(lambda: len(set(workers(pair.daemon)) - {killed}) == 2, PATIENCE_S)
+    assert eventually(lambda: total(metrics(pair.port), "openai_proxy_workers") == 2, PATIENCE_S)
+    page = metrics(pair.port)
+    assert total(page, REQUESTS) == 10
+    assert total(page, "openai_proxy_worker_restarts_total") == 1
+    assert total(page, "openai_proxy_in_flight_requests") == 1
+    assert worker_of(pair.daemon, second) == other
+    stream.finish.set()
+    assert ends_whole(second)
+    assert eventually(lambda: total(metrics(pair.port), REQUESTS) == 11)
+    lines = [line for line in pair.daemon.log.splitlines() if f"process {killed}, ended" in line]
+    assert len(lines) == 1
+    assert "signal 9; another one starts now" in lines[0]
+    close_all(each)
+
+
+def test_worker_that_gets_sigterm_drains_and_is_replaced(crew, streams):
+    """An operator may take one worker out: its stream finishes, told twice or not."""
+    pair = crew()
+    each = clients_of_each(pair.daemon, pair.port)
+    pid, client = next(iter(each.items()))
+    stream = streams(pair, client)
+    for _ in range(2):
+        os.kill(pid, signal.SIGTERM)
+    assert eventually(lambda: "draining: 1 requests still run" in pair.daemon.log)
+    assert alive(pid)
+    stream.finish.set()
+    assert ends_whole(client)
+    assert all_gone([pid])
+    assert eventually(lambda: total(metrics(pair.port), "openai_proxy_workers") == 2, PATIENCE_S)
+    assert total(metrics(pair.port), REQUESTS) == 1
+    close_all(each)
+
+
+def accepts(port):
+    try:
+        Client(port).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_sigterm_drains_all_workers(crew, streams):
+    """Nothing new comes in, what runs finishes, and no process stays."""
+    pair = crew()
+    pids = workers(pair.daemon)
+    client = Client(pair.port)
+    stream = streams(pair, client)
+    pair.daemon.signal(signal.SIGTERM)
+    assert eventually(lambda: not accepts(pair.port))
+    assert eventually(lambda: "draining: 1 requests still run" in pair.daemon.log)
+    assert pair.daemon.running
+    stream.finish.set()
+    assert ends_whole(client)
+    assert pair.daemon.wait_until_gone(PATIENCE_S)
+    assert pair.daemon.process.returncode == 0
+    assert all_gone(pids)
+
+
+def test_second_signal_aborts_all_workers(crew, streams):
+    """Who asks twice means now, with several workers too."""
+    pair = crew()
+    pids = workers(pair.daemon)
+    client = Client(pair.port)
+    streams(pair, client)
+    pair.daemon.signal(signal.SIGINT)
+    assert eventually(lambda: "draining" in pair.daemon.log)
+    pair.daemon.signal(signal.SIGTERM)
+    client.rest(10)
+    assert client.end == "reset"
+    assert pair.daemon.wait_until_gone(20)
+    assert pair.daemon.process.returncode == 0
+    assert all_gone(pids)
+
+
+def test_killed_supervisor_leaves_no_orphans(crew, streams):
+    """kill -9 of the first process: workers finish what runs, then end; the port is free again."""
+    pair = crew()
+    pids = workers(pair.daemon)
+    client = Client(pair.port)
+    stream = streams(pair, client)
+    serving = worker_of(pair.daemon, client)
+    pair.daemon.signal(signal.SIGKILL)
+    assert eventually(lambda: not accepts(pair.port))
+    assert all_gone(set(pids) - {serving})
+    assert alive(serving)
+    stream.finish.set()
+    assert ends_whole(client)
+    assert all_gone(pids)
+
+
+def test_reload_reaches_every_worker_or_none(crew, tmp_path, streams):
+    """SIGHUP: all follow the new .env; a broken one is reported once and changes nothing."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("OPENAI_API_KEY=sk-one\n")
+    pair = crew(directory=tmp_path)
+    each = clients_of_each(pair.daemon, pair.port)
+    running = Client(pair.port)
+    stream = streams(pair, running)
+    for text, mark, key in (
+        ("OPENAI_API_KEY=sk-two\n", "configuration reloaded", b"Bearer sk-two"),
+        ("OPENAI_API_KEY=sk-three\nLIMITS__TARGET_BYTES=many\n", "reload refused", b"Bearer sk-two"),
+    ):
+        dotenv.write_text(text)
+        pair.daemon.signal(signal.SIGHUP)
+        assert eventually(lambda mark=mark: mark in pair.daemon.log, PATIENCE_S)
+        for client in each.values():
+            client.send(request())
+            assert client.response().status == 200
+            assert pair.upstream.calls[-1].header(b"authorization") == key
+    assert pair.daemon.log.count("configuration reloaded") == 1
+    assert pair.daemon.log.count("reload refused") == 1
+    stream.finish.set()
+    assert ends_whole(running)
+    assert "sk-" not in pair.daemon.log
+    close_all(each)
+    running.close()
+
+
+def test_replaced_worker_has_the_configuration_that_holds(crew, tmp_path):
+    """Not the broken file of a refused reload, nor that of the start."""
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("OPENAI_API_KEY=sk-one\n")
+    pair = crew(directory=tmp_path)
+    dotenv.write_text("OPENAI_API_KEY=sk-two\n")
+    pair.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in pair.daemon.log, PATIENCE_S)
+    dotenv.write_text("OPENAI_API_KEY=sk three\n")
+    before = set(workers(pair.daemon))
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: len(set(workers(pair.daemon)) - before) == 2, PATIENCE_S)
+    assert ask(pair.port, request()).status == 200
+    assert pair.upstream.calls[-1].header(b"authorization") == b"Bearer sk-two"
+
+
+def test_limits_hold_for_all_workers_together(crew):
+    """Without Redis too: not one request more than with one process, whoever serves it."""
+    pair = crew(env={"RATE_LIMIT__REQUESTS_PER_MINUTE": "6"})
+    each = clients_of_each(pair.daemon, pair.port)
+    statuses = []
+    for _ in range(5):
+        for client in each.values():
+            client.send(request())
+            statuses.append(client.response().status)
+    assert statuses.count(200) == 6
+    assert set(statuses) == {200, 429}
+    assert total(metrics(pair.port), "openai_proxy_rate_limited_total") == 4
+    close_all(each)
+
+
+def test_slot_of_a_killed_worker_is_free_again(crew, streams):
+    """A concurrency limit does not stay taken by a process that is no more."""
+    pair = crew(env={"RATE_LIMIT__CONCURRENT_REQUESTS": "1"})
+    each = clients_of_each(pair.daemon, pair.port)
+    (pid, client), (_, other) = each.items()
+    streams(pair, client)
+    other.send(request())
+    assert other.response().status == 429
+    os.kill(pid, signal.SIGKILL)
+    client.rest(10)
+
+    def admitted():
+        other.send(request())
+        return other.response().status == 200
+
+    assert eventually(admitted, PATIENCE_S)
+    close_all(each)

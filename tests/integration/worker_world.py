@@ -1,0 +1,83 @@
+"""What an operator sees of a daemon with several workers: processes, sockets, metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from integration.raw_client import Client, ask
+from integration.scripted_upstream import eventually
+
+PATIENCE_S = 60.0
+"""A worker's start is a second of a processor's time, which a busy machine may not have."""
+
+
+def workers(daemon) -> list[int]:
+    """The processes of the workers, in no order."""
+    with contextlib.suppress(OSError):
+        return [
+            int(pid) for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+        ]
+    return []
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def all_gone(pids) -> bool:
+    return eventually(lambda: not any(alive(pid) for pid in pids), PATIENCE_S)
+
+
+def worker_of(daemon, client: Client) -> int:
+    """The worker that serves a connection over TCP."""
+    ours, theirs = client.sock.getsockname()[1], client.sock.getpeername()[1]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(f":{theirs:04X}") and fields[2].endswith(f":{ours:04X}"):
+            return next(pid for pid in workers(daemon) if _has_socket(pid, fields[9]))
+    raise AssertionError("nobody serves this connection")
+
+
+def _has_socket(pid: int, inode: str) -> bool:
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if os.readlink(descriptor) == f"socket:[{inode}]":
+                return True
+    return False
+
+
+def metrics(port: int) -> str:
+    answer = ask(port, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.status == 200
+    return answer.body.decode()
+
+
+def total(page: str, name: str) -> float:
+    """The sum of a metric over its labels."""
+    found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE)
+    return sum(float(value) for value in found)
+
+
+def clients_of_each(daemon, port: int) -> dict[int, Client]:
+    """A connection to each worker."""
+    kept: dict[int, Client] = {}
+    wanted = set(workers(daemon))
+    for _ in range(1000):
+        client = Client(port)
+        client.send(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.response().status == 200
+        pid = worker_of(daemon, client)
+        if pid in kept:
+            client.close()
+        else:
+            kept[pid] = client
+        if set(kept) == wanted:
+            return kept
+    raise AssertionError(f"of {wanted} only {set(kept)} ever served")
