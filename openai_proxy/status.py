@@ -6,6 +6,7 @@ Documents only; `web.pages` renders them, the service knows the facts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -18,7 +19,7 @@ from .cost.page import UsageReport
 from .observe.prometheus import find_metrics
 from .observe.publisher import ExchangePublisher
 from .stores import Stores
-from .web.admin import AdminPage, AdminPages, Gate
+from .web.admin import AdminPage, AdminPages, Answer, Arguments, Gate
 from .web.pages import HealthPage, JSONPage, MetricsPage
 from .web.site import Root
 
@@ -52,8 +53,12 @@ class Status:
             gate = Gate(self._admin_token, unix_is_local=own_port)
             report = UsageReport(self.stores.keeping.usage, lambda: self.exchanger().spending)
             admin = AdminPages()
-            admin.putChild(b"usage", AdminPage(gate, report.answer))
+            admin.putChild(b"usage", AdminPage(gate, partial(self._usage, report)))
             root.putChild(b"admin", admin)
+
+    def _usage(self, report: UsageReport, arguments: Arguments) -> Deferred[Answer]:
+        self.publisher().flush()
+        return report.answer(arguments)
 
     def _admin_token(self) -> bytes | None:
         token = self.exchanger().settings.admin.token

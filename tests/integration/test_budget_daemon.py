@@ -1,0 +1,267 @@
+"""Costs, budgets and totals of real daemons: over restarts, together, over reloads."""
+
+import contextlib
+import csv
+import io
+import json
+import signal
+import threading
+
+import pytest
+from integration.policy_world import (
+    COMPLETION,
+    answer,
+    configured,
+    delta,
+    events,
+    exchange,
+    post,
+    stream,
+)
+from integration.raw_client import Client
+from integration.redis_server import RedisServer
+from integration.scripted_upstream import eventually
+
+PRICES = """
+[[cost.prices]]
+match = "m"
+input_usd_per_million = 0
+output_usd_per_million = 1000000   # a dollar for each token
+"""
+
+
+def budget(usd, name="alice"):
+    return f'[[keys]]\nname = "{name}"\nkey = "{name}-key"\nbudget_usd = {usd}\nbudget_period = "day"\n'
+
+
+def settings(directory, *parts, **env):
+    """Return the options of a daemon in `directory` with a key of the upstream's."""
+    toml = "\n".join([PRICES, *parts])
+    return {
+        "directory": directory,
+        **configured(directory, toml),
+        "env": {"OPENAI_API_KEY": "sk-up", "OBSERVERS": "none", **env},
+    }
+
+
+def asking(max_tokens=None, key="alice", **members):
+    document = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **members}
+    if max_tokens is not None:
+        document["max_tokens"] = max_tokens
+    return post(f"{key}-key", document)
+
+
+def using(tokens):
+    """Return a script whose answers used so many output tokens."""
+    usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
+    return answer(document={**COMPLETION, "model": "m", "usage": usage})
+
+
+def page(port, path, *headers):
+    lines = [f"GET {path} HTTP/1.1", "Host: proxy", *headers, "", ""]
+    return exchange(port, "\r\n".join(lines).encode())
+
+
+def usage_of(pair):
+    return json.loads(page(pair.port, "/admin/usage").body)
+
+
+def held(script, release):
+    """Follow `script` once `release` is set."""
+
+    def wait(call):
+        call.read_body()
+        release.wait(30)
+        script(call)
+
+    return wait
+
+
+def test_fifty_parallel_requests_keep_one_budget_to_the_cent(start, tmp_path):
+    """What runs counts as spent: ten are let in, forty get 429."""
+    pair = start(**settings(tmp_path, budget(10)))
+    release = threading.Event()
+    pair.upstream.script = held(using(1), release)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(pair.port)) for _ in range(50)]
+        for client in clients:
+            client.send(asking(max_tokens=1))
+        assert eventually(lambda: usage_of(pair)["budgets"][0]["reserved_usd"] == 10.0, 20)
+        release.set()
+        statuses = [client.response(20).status for client in clients]
+    assert (statuses.count(200), statuses.count(429)) == (10, 40)
+    assert eventually(lambda: usage_of(pair)["budgets"][0]["spent_usd"] == 10.0, 10)
+    assert usage_of(pair)["total"]["requests"] == 10
+
+
+def test_a_spent_budget_is_429_for_good(start, tmp_path):
+    """As OpenAI says it, and SDKs are told not to try again; other keys go on."""
+    pair = start(**settings(tmp_path, budget(3), budget(3, "bob")))
+    pair.upstream.script = using(2)
+    assert [exchange(pair.port, asking()).status for _ in range(3)] == [200, 200, 429]
+    refused = exchange(pair.port, asking())
+    assert refused.error["type"] == refused.error["code"] == "insufficient_quota"
+    assert refused.header(b"x-should-retry") == b"false"
+    assert exchange(pair.port, asking(key="bob")).status == 200
+    assert b'rate_limited_total{kind="budget"} 2.0' in page(pair.port, "/metrics").body
+
+
+@pytest.mark.parametrize("last", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_keeps_what_was_spent(start, tmp_path, last):
+    """Stopped or killed: the money is gone, and the totals are there."""
+    pair = start(**settings(tmp_path, budget(3)))
+    pair.upstream.script = using(3)
+    assert exchange(pair.port, asking()).status == 200
+    assert eventually(lambda: usage_of(pair)["budgets"][0]["spent_usd"] == 3.0, 10)
+    assert usage_of(pair)["total"]["cost_usd"] == 3.0
+    pair.daemon.signal(last)
+    assert pair.daemon.wait_until_gone(20)
+    again = start(**settings(tmp_path, budget(3)))
+    assert exchange(again.port, asking()).status == 429
+    document = usage_of(again)
+    assert (document["since"], document["total"]["cost_usd"]) == (None, 3.0)
+
+
+def test_two_daemons_over_one_file_share_a_budget(start, tmp_path):
+    """As several processes of one machine do."""
+    second = tmp_path / "second"
+    second.mkdir()
+    shared = str(tmp_path / "shared.sqlite3")
+    pairs = [
+        start(**settings(directory, budget(4), COST__STATE_FILE=shared)) for directory in (tmp_path, second)
+    ]
+    for pair in pairs:
+        pair.upstream.script = using(2)
+        assert exchange(pair.port, asking()).status == 200
+        assert eventually(lambda pair=pair: usage_of(pair)["budgets"][0]["reserved_usd"] == 0.0, 10)
+    assert [exchange(pair.port, asking()).status for pair in pairs] == [429, 429]
+    assert [usage_of(pair)["total"]["cost_usd"] for pair in pairs] == [4.0, 4.0]
+
+
+def test_two_daemons_over_one_redis_share_a_budget(start, tmp_path):
+    """As several machines do."""
+    redis = RedisServer()
+    redis.start()
+    try:
+        second = tmp_path / "second"
+        second.mkdir()
+        pairs = [
+            start(**settings(directory, budget(4), RATE_LIMIT__URL=redis.url))
+            for directory in (tmp_path, second)
+        ]
+        for pair in pairs:
+            assert eventually(lambda pair=pair: "connected to Redis" in pair.daemon.log, 10)
+            pair.upstream.script = using(4)
+        assert exchange(pairs[0].port, asking()).status == 200
+
+        def shared():
+            # the first tells Redis once more what it could not when Redis was too slow for it
+            return usage_of(pairs[0]) and usage_of(pairs[1])["budgets"][0]["spent_usd"] == 4.0
+
+        assert eventually(shared, 20)
+        assert exchange(pairs[1].port, asking()).status == 429
+    finally:
+        redis.kill()
+
+
+def test_a_reload_changes_budgets_and_keeps_what_was_spent(start, tmp_path):
+    """A raised budget lets go on at once; one taken away is no limit any more."""
+    pair = start(**settings(tmp_path, budget(2)))
+    pair.upstream.script = using(2)
+    assert exchange(pair.port, asking()).status == 200
+    assert exchange(pair.port, asking()).status == 429
+    for number, (part, status) in enumerate(
+        [(budget(3), 200), (budget(4), 429), (budget(4).split("budget_usd")[0], 200)], 1
+    ):
+        configured(tmp_path, f"{PRICES}\n{part}")
+        pair.daemon.signal(signal.SIGHUP)
+        assert eventually(lambda count=number: pair.daemon.log.count("configuration reloaded") == count, 10)
+        assert exchange(pair.port, asking()).status == status
+
+
+def test_answers_from_the_cache_cost_nothing_and_pass_a_spent_budget(start, tmp_path):
+    """Nobody is paid for them."""
+    pair = start(**settings(tmp_path, budget(2), CACHE__URL="memory:"))
+    pair.upstream.script = using(2)
+    repeated = asking(temperature=0, seed=1)
+    assert exchange(pair.port, repeated).status == 200
+    assert exchange(pair.port, asking()).status == 429
+    hit = exchange(pair.port, repeated)
+    assert (hit.status, hit.header(b"x-cache")) == (200, b"hit")
+    assert usage_of(pair)["total"] == {**usage_of(pair)["total"], "cached_requests": 1, "cost_usd": 2.0}
+
+
+def test_streams_are_asked_for_their_usage_and_charged_by_it(start, tmp_path):
+    """The client that did not ask sees no usage; its key pays all the same."""
+    pair = start(**settings(tmp_path, budget(5)))
+    counted = {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": []}
+    usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6}
+    pair.upstream.script = stream(*events(delta("a"), {**counted, "usage": usage}))
+    told = exchange(pair.port, asking(stream=True))
+    assert told.status == 200
+    assert b"usage" not in told.body
+    assert b'"include_usage":true' in pair.upstream.calls[-1].body.replace(b" ", b"")
+    assert exchange(pair.port, asking(stream=True)).status == 429
+
+
+def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
+    """The same number everywhere; unknown is null, never nothing."""
+    pair = start(**settings(tmp_path, budget(50), OBSERVERS="json:- console exchange-log:dir=logs"))
+    pair.upstream.script = using(2)
+    for model in ("m", "gpt-4o-mini", "nobody-knows"):
+        assert exchange(pair.port, asking(model=model)).status == 200
+    lines = {}
+    for file in (tmp_path / "logs").glob("*.jsonl"):
+        line = json.loads(file.read_text())
+        lines[line["model"]] = line["cost_usd"]
+    assert lines["m"] == 2.0
+    assert lines["gpt-4o-mini"] == pytest.approx((5 * 0.15 + 2 * 0.6) / 1e6)
+    assert lines["nobody-knows"] is None
+    assert eventually(lambda: pair.daemon.log.count(" cost=") == 3)
+    assert "cost=$2.000000" in pair.daemon.log
+    assert '"cost_usd":2.0' in pair.daemon.log
+    assert b'openai_proxy_cost_usd_total{model="m"} 2.0' in page(pair.port, "/metrics").body
+    document = usage_of(pair)
+    assert document["total"]["cost_usd"] == pytest.approx(2.0 + lines["gpt-4o-mini"])
+    assert document["total"]["unpriced_requests"] == 1
+    table = list(csv.DictReader(io.StringIO(page(pair.port, "/admin/usage?format=csv").body.decode())))
+    assert {row["model"]: float(row["cost_usd"]) for row in table}["m"] == 2.0
+    assert {row["key"] for row in table} == {"alice"}
+
+
+def test_the_totals_are_for_who_has_the_token(start, tmp_path):
+    """And where admin.port is set, they are there alone."""
+    env = {"ADMIN__TOKEN": "let-me-in", "ADMIN__PORT": "tcp:0:interface=127.0.0.1"}
+    pair = start(**settings(tmp_path, budget(5), **env))
+    assert eventually(lambda: len(pair.daemon.listening) == 2, 10)
+    pages = [int(address.rpartition(":")[2]) for address in pair.daemon.listening]
+    api, admin = pages
+    if page(api, "/metrics").status == 200:
+        api, admin = admin, api
+    assert page(api, "/admin/usage", "Authorization: Bearer let-me-in").status == 404
+    assert page(admin, "/admin/usage").error["code"] == "missing_api_key"
+    assert page(admin, "/admin/usage", "Authorization: Bearer nope").error["code"] == "invalid_api_key"
+    shown = page(admin, "/admin/usage", "Authorization: Bearer let-me-in", "Accept: text/csv")
+    assert (shown.status, shown.header(b"content-type")) == (200, b"text/csv; charset=utf-8")
+    assert "let-me-in" not in pair.daemon.log
+
+
+def test_with_nothing_configured_there_are_totals_and_no_file(start, tmp_path):
+    """A laptop's daemon answers on loopback and leaves nothing behind."""
+    pair = start(directory=tmp_path)
+    pair.upstream.script = using(2)
+    assert exchange(pair.port, asking()).status == 200
+    document = usage_of(pair)
+    assert document["total"]["requests"] == 1
+    assert document["since"] is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stdout"]
+
+
+def test_a_file_that_can_not_be_used_stops_the_start_in_one_line(start, tmp_path):
+    """Budgets that nobody keeps are none."""
+    (tmp_path / "notes.txt").write_text("not a database at all, but long enough to be one\n" * 50)
+    with pytest.raises(AssertionError) as failed:
+        start(**settings(tmp_path, budget(5), COST__STATE_FILE="notes.txt"))
+    assert "cost.state_file" in str(failed.value)
+    assert "file is not a database" in (tmp_path / "stdout").read_text()
+    assert "Traceback" not in (tmp_path / "stdout").read_text()
