@@ -24,7 +24,7 @@ LINGER_S = 1.0
 """After the first line, others are waited for this long."""
 INTERVAL_S = 5.0
 """Between two rounds, where no whole batch waits."""
-LAST_ROUND_S = 5.0
+LAST_ROUND_S = 3.0
 """How long the daemon's end may wait for the last round; the rest stays in the spool."""
 
 
@@ -55,9 +55,9 @@ class Shipper:
         threading.Thread(target=self._run, name="exchange-log-shipper", daemon=True).start()
 
     def stop(self) -> Deferred[None]:
-        """Ship what waits, within 5 s; fires then, whatever became of it. Call it once."""
+        """Ship what waits, within 3 s; fires then, whatever became of it. Call it once."""
         self._ended = Deferred()
-        self._give_up = self._reactor.callLater(LAST_ROUND_S + 1.0, self._has_ended)
+        self._give_up = self._reactor.callLater(LAST_ROUND_S + 0.5, self._has_ended)
         with self._spool.changed:
             self._stopping = True
             self._until = time.monotonic() + LAST_ROUND_S
