@@ -19,7 +19,9 @@ from .observation import Observation
 QUEUE_LIMIT = 4096
 """Observations of 1 to 2 KiB that wait while the collector is slow; then new ones are dropped."""
 BATCH = 128
-"""Small: encoding a batch holds Python's lock."""
+"""At most so many in one request to the collector."""
+SEND_AT = 32
+"""So many are sent at once, fewer within SEND_EVERY_S: little bursts, for they take turns with the reactor."""
 SEND_EVERY_S = 1.0
 
 
@@ -77,7 +79,7 @@ class Exporting:
             self.lost += 1
             return
         self._queue.append(observation)
-        if len(self._queue) == BATCH:
+        if len(self._queue) == SEND_AT:
             self._wake.set()
 
     def start(self) -> None:
