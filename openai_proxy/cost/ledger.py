@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,6 +23,8 @@ from ..core.budget import Account, Need, Reservation, Standing, admit_in_turn, p
 LEASE_S = 60.0
 """What a process that died had reserved is free again after so long."""
 RENEW_S = 20.0
+SAVE_WITHIN_S = 0.05
+"""What requests cost is written with the next one's reservation, else so soon: a busy daemon writes half as often."""
 
 Judgement = tuple[list["float | None"], Standing]
 """What each need was granted, and how the other processes stand."""
@@ -82,10 +84,12 @@ class SharedLedger:
         self, keeper: Keeper, timers: IReactorTime, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self._keeper = keeper
+        self._timers = timers
         self._wall_clock = wall_clock
         self._books: dict[Account, _Book] = {}
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = timers
+        self._saving: IDelayedCall | None = None
         self._idle: Deferred[None] | None = None
 
     async def reserve(self, account: Account, need: Need) -> Reservation | None:
@@ -96,7 +100,7 @@ class SharedLedger:
         book = self._books[reservation.account]
         book.spent_usd += cost_usd
         self._free(book, reservation.usd)
-        self._pump(reservation.account, book)
+        self._save_soon()
 
     async def standing(self, account: Account) -> Standing:
         """Return how all processes together stand."""
@@ -132,10 +136,12 @@ class SharedLedger:
             grants, book.others = judgement
             for (_, asked), granted in zip(waiting, grants, strict=True):
                 self._hand_over(book, asked, granted)
-            if book.waiting or (book.unsaved and not failed):
+            if book.waiting or (book.unsaved and not failed and self._idle is not None):
                 self._pump(account, book)
-            else:
-                self._tell_idle()
+                return
+            if book.unsaved and not failed:
+                self._save_soon()
+            self._tell_idle()
 
         def by_myself(_: Failure) -> None:
             # the keeper has told the log what is wrong with it
@@ -155,7 +161,17 @@ class SharedLedger:
         elif granted is not None:  # its client left meanwhile
             self._free(book, granted)
 
-    # ---- leases, and the end
+    # ---- writing, leases, and the end
+
+    def _save_soon(self) -> None:
+        if self._saving is None:
+            self._saving = self._timers.callLater(SAVE_WITHIN_S, self._save)
+
+    def _save(self) -> None:
+        self._saving = None
+        for account, book in list(self._books.items()):
+            if book.unsaved:
+                self._pump(account, book)
 
     def start(self) -> None:
         """Begin to renew leases. Idempotent."""
@@ -178,6 +194,9 @@ class SharedLedger:
         """Write what is not written yet; fires when nothing is under way any more."""
         if self._renewal.running:
             self._renewal.stop()
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
         idle: Deferred[None] = Deferred()
         self._idle = idle
         for account, book in self._books.items():

@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.core.budget import Account, Need, Standing, admit_in_turn
-from openai_proxy.cost.ledger import RENEW_S, MemoryKeeper, SharedLedger
+from openai_proxy.cost.ledger import RENEW_S, SAVE_WITHIN_S, MemoryKeeper, SharedLedger
 
 DAY = Account("alice", "1970-01-01")
 
@@ -73,6 +73,11 @@ class World:
         asked.addBoth(ends.append)
         return ends if asked.called else (ends, asked)
 
+    def settle(self, reservation, cost_usd, process=0):
+        """Settle, and let the time pass in which that is written."""
+        self.ledgers[process].settle(reservation, cost_usd)
+        self.clock.advance(SAVE_WITHIN_S)
+
     def spent_usd(self):
         return sum(standing.spent_usd for standing in self.keeper.kept.values())
 
@@ -82,9 +87,9 @@ def test_reservations_hold_until_they_are_settled():
     world = World()
     (first,) = world.ask(6.0)
     assert world.ask(6.0) == [None]
-    world.ledger.settle(first, 1.0)
+    world.settle(first, 1.0)
     (second,) = world.ask(6.0)
-    world.ledger.settle(second, 12.0)
+    world.settle(second, 12.0)
     assert world.ask(0.0) == [None]
     assert world.spent_usd() == 13.0
 
@@ -106,9 +111,9 @@ def test_two_processes_share_one_budget():
     world = World(2)
     (here,) = world.ask(6.0, process=0)
     assert world.ask(6.0, process=1) == [None]
-    world.ledgers[0].settle(here, 3.0)
+    world.settle(here, 3.0)
     (there,) = world.ask(6.0, process=1)
-    world.ledgers[1].settle(there, 7.0)
+    world.settle(there, 7.0, process=1)
     assert world.ask(0.0, process=0) == [None]
 
 
@@ -128,12 +133,12 @@ def test_a_client_that_leaves_while_it_waits_leaves_nothing_reserved():
 def test_while_the_keeper_fails_the_process_decides_by_itself_and_writes_it_later():
     """Requests go on within what was last known; no money is forgotten."""
     world = World(2)
-    world.ledgers[1].settle(world.ask(2.0, process=1)[0], 2.0)
-    world.ledger.settle(world.ask(1.0)[0], 1.0)
+    world.settle(world.ask(2.0, process=1)[0], 2.0, process=1)
+    world.settle(world.ask(1.0)[0], 1.0)
     world.keeper.fails = True
     (alone,) = world.ask(6.0)
     assert world.ask(2.0) == [None]
-    world.ledger.settle(alone, 5.0)
+    world.settle(alone, 5.0)
     assert world.spent_usd() == 3.0
     world.keeper.fails = False
     world.ledger.start()
@@ -146,7 +151,7 @@ def test_a_failing_keeper_is_not_asked_again_at_once():
     """What can not be written waits for the next request or renewal."""
     world = World()
     world.keeper.fails = True
-    world.ledger.settle(world.ask(1.0)[0], 1.0)
+    world.settle(world.ask(1.0)[0], 1.0)
     assert world.keeper.calls == 2
 
 
@@ -158,7 +163,7 @@ def test_leases_of_what_runs_are_renewed_and_past_periods_forgotten():
     calls = world.keeper.calls
     world.clock.advance(RENEW_S)
     assert world.keeper.calls == calls + 1
-    world.ledger.settle(running, 1.0)
+    world.settle(running, 1.0)
     world.clock.advance(86400.0)
     world.clock.advance(RENEW_S)
     assert not world.ledger._books
@@ -177,12 +182,23 @@ def test_stop_waits_for_what_is_being_written():
     world.keeper.answer()
     assert stopped == [None]
     assert world.spent_usd() == 0.5
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_busy_account_is_written_once_for_each_request():
+    """What one cost goes with the next one's reservation."""
+    world = World()
+    for _ in range(10):
+        world.ledger.settle(world.ask(0.5)[0], 0.5)
+    assert world.keeper.calls == 10
+    world.clock.advance(SAVE_WITHIN_S)
+    assert world.spent_usd() == 5.0
 
 
 def test_standing_tells_what_all_processes_spent_and_hold():
     """A look at the budget reserves nothing."""
     world = World(2)
-    world.ledgers[1].settle(world.ask(2.0, process=1)[0], 2.0)
+    world.settle(world.ask(2.0, process=1)[0], 2.0, process=1)
     world.ask(3.0)
     told = []
     Deferred.fromCoroutine(world.ledger.standing(DAY)).addCallback(told.append)
@@ -227,6 +243,7 @@ def test_no_schedule_spends_more_than_the_budget(steps):
         elif step == "leave" and under_way:
             under_way.pop(which % len(under_way)).cancel()
         elif step == "answer":
+            world.clock.advance(SAVE_WITHIN_S)
             world.keeper.answer()
         collect()
         held = sum(reservation.usd for _, reservation in running)
@@ -237,6 +254,7 @@ def test_no_schedule_spends_more_than_the_budget(steps):
     for process, reservation in running:
         world.ledgers[process].settle(reservation, 0.0)
     for _ in range(3):
+        world.clock.advance(SAVE_WITHIN_S)
         world.keeper.answer()
     assert world.spent_usd() == pytest.approx(cost_usd)
     assert sum(standing.held_usd for standing in world.keeper.kept.values()) == pytest.approx(0.0)
