@@ -73,6 +73,7 @@ class Relay:
         downstream: Downstream,
         response: ProxyResponse,
         write: Callable[[bytes], None],
+        clock: Callable[[], float],
         hold_end: bool = False,
     ) -> None:
         self._downstream = downstream
@@ -80,13 +81,14 @@ class Relay:
         self._response = response
         self._write = write
         self._filters = response.filters
+        self._clock = clock
         self._hold_end = hold_end
         self._head = b""
         self._chunked = False
         self._ended = False
         self._remaining: int | None = None
         self._held = b""
-        self._tail = b""
+        self._last = b""
         self._producer: Any = None
 
     def start(self) -> None:
@@ -131,7 +133,9 @@ class Relay:
         """Pass bytes on at once; the head goes with the first of them."""
         if self._ended:
             return
-        self._tail = data[-16:]
+        if not self._exchange.response_bytes:
+            self._exchange.response_first_body_at = self._clock()
+        self._last = data
         for body_filter in self._filters:
             data = body_filter.feed(data)
         if not data:
@@ -209,5 +213,5 @@ class Relay:
         if not self._ended:
             self._ended = True
             self._response.body.discard()
-            had_all = self._tail.rstrip().endswith(b"[DONE]")
+            had_all = self._last[-16:].rstrip().endswith(b"[DONE]")
             self._downstream.end_exchange(Outcome.COMPLETE if had_all else Outcome.CLIENT_GONE)

@@ -43,7 +43,7 @@ class Client:
 
 def relay(answer, client=None, **options):
     client = client or Client()
-    started = Relay(client, answer, client.write, **options)
+    started = Relay(client, answer, client.write, lambda: 7.0, **options)
     started.start()
     return client, started
 
@@ -55,6 +55,7 @@ def test_counted_body_keeps_its_length():
     assert client.exchange.outcome is Outcome.COMPLETE
     assert client.exchange.response_bytes == 5
     assert client.ways_out == ["complete"]
+    assert client.exchange.response_first_body_at == 7.0
 
 
 def test_uncounted_body_is_chunked():

@@ -23,7 +23,7 @@ _INFLATE_LIMIT_BYTES = 64 * 1024 * 1024
 """So much of a compressed body is looked at."""
 _CARRY_BYTES = 64
 """Longer than a key with some space around its colon."""
-_UNMETERED_BYTES = 16 * 1024
+_UNREAD_BYTES = 16 * 1024
 _BYTES_PER_TOKEN = 4
 _MEDIA_TOKENS = 256
 """What an image, a sound or a file in a prompt counts in an estimate."""
@@ -155,9 +155,9 @@ class UsageMeter:
     """What passes of one response: its reported usage, and its text for an estimate.
 
     `coding` is the body's content coding: empty, gzip and deflate are
-    read, of any other only the size is known. Text is metered late, in
-    pieces of up to 16 KiB, and not at all behind a reported usage: nearly
-    every body ends with one.
+    read, of any other only the size is known. Bytes are searched late, in
+    pieces of up to 16 KiB, and text is not metered at all behind a reported
+    usage: nearly every body ends with one. `flush` before asking.
     """
 
     def __init__(self, found: Callable[[Usage], None], coding: bytes = b"", deltas: bool = False) -> None:
@@ -165,8 +165,8 @@ class UsageMeter:
         self._found = False
         self._scanner = UsageScanner(self._note)
         self._text = TextMeter(deltas)
-        self._unmetered: list[bytes] = []
-        self._unmetered_bytes = 0
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
         self._inflate: Any = None
         self._left = _INFLATE_LIMIT_BYTES
         self._blind_bytes: int | None = None
@@ -180,29 +180,32 @@ class UsageMeter:
         if self._blind_bytes is not None:
             self._blind_bytes += len(data)
         elif self._inflate is None:
-            self._read(data)
+            self._unread.append(data)
+            self._unread_bytes += len(data)
+            if self._unread_bytes > _UNREAD_BYTES:
+                self.flush()
         else:
             self._look_inside(data)
 
     def _note(self, usage: Usage) -> None:
         self._found = True
-        self._unmetered.clear()
         self._tell(usage)
 
     def _read(self, data: bytes) -> None:
-        self._scanner.feed(data)
-        if self._found:
-            return
-        self._unmetered.append(data)
-        self._unmetered_bytes += len(data)
-        if self._unmetered_bytes > _UNMETERED_BYTES:
-            self._meter()
+        self._unread.append(data)
+        self._unread_bytes += len(data)
+        if self._unread_bytes > _UNREAD_BYTES:
+            self.flush()
 
-    def _meter(self) -> None:
-        unmetered, self._unmetered = self._unmetered, []
-        self._unmetered_bytes = 0
-        if unmetered:
-            self._text.feed(b"".join(unmetered))
+    def flush(self) -> None:
+        """Read what has passed so far: a usage in it is told now."""
+        unread, self._unread = self._unread, []
+        self._unread_bytes = 0
+        if unread:
+            data = b"".join(unread)
+            self._scanner.feed(data)
+            if not self._found:
+                self._text.feed(data)
 
     def _look_inside(self, data: bytes) -> None:
         while data and self._left > 0:
@@ -218,7 +221,7 @@ class UsageMeter:
     @property
     def estimated_output_tokens(self) -> int:
         """A quarter of the bytes of the text that passed, rounded up; of no use once a usage was found."""
-        self._meter()
+        self.flush()
         size_bytes = self._text.size_bytes if self._blind_bytes is None else self._blind_bytes
         return -(-size_bytes // _BYTES_PER_TOKEN)
 

@@ -23,12 +23,14 @@ class WatchUsage:
 
     def __init__(self, meter: UsageMeter) -> None:
         self._meter = meter
+        self._look = meter.look
 
     def feed(self, data: bytes) -> bytes:
-        self._meter.look(data)
+        self._look(data)
         return data
 
     def finish(self) -> bytes:
+        self._meter.flush()
         return b""
 
 
@@ -65,7 +67,13 @@ class ReadUsageWhole:
         return data
 
     def finish(self) -> bytes:
+        self.flush()
         return b""
+
+    def flush(self) -> None:
+        """As UsageMeter's."""
+        if self._meter is not None:
+            self._meter.flush()
 
     @property
     def estimated_output_tokens(self) -> int:
@@ -97,6 +105,7 @@ class HideUsage:
         return self._pass(self._decoder.feed(data))
 
     def finish(self) -> bytes:
+        self._meter.flush()
         return self._pass(self._decoder.finish())
 
     def _pass(self, blocks: list[SSEBlock]) -> bytes:

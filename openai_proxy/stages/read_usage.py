@@ -54,6 +54,8 @@ class _Reading:
         """Estimate where nothing was reported. Called when the exchange ends, however it ends."""
         request, meter = self.request, self.meter
         self.request = self.meter = None
+        if exchange.usage is None and meter is not None:
+            meter.flush()  # a body that broke off may have said it before
         if (
             exchange.usage is None
             and meter is not None

@@ -144,7 +144,9 @@ class DownstreamRequest(Request):
             if whole is not None and all(each.transparent for each in response.filters):
                 self._answer_whole(response, whole)
                 return
-        relay = self._relay = Relay(self, response, self.channel.write, self.site.hold_end)
+        relay = self._relay = Relay(
+            self, response, self.channel.write, self.channel.clock, self.site.hold_end
+        )
         self.channel.relay = relay
         relay.start()
         if self.channel is not None and self.channel.write_blocked:

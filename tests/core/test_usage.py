@@ -112,6 +112,7 @@ def test_compressed_bodies_are_read(coding):
     sent = gzip.compress(body) if coding else body
     for at in range(0, len(sent), 7):
         meter.look(sent[at : at + 7])
+    meter.flush()
     assert found == [Usage(5, 7)]
 
 

@@ -85,6 +85,7 @@ def test_a_whole_document_is_read_at_once_and_in_pieces():
         found = []
         whole = ReadUsageWhole(found.append, len(body))
         assert b"".join(whole.feed(body[at : at + size]) for at in range(0, len(body), size)) == body
+        assert whole.finish() == b""
         assert found == [Usage(5, 7)]
     silent = b'{"choices":[{"message":{"content":"12345"}}]}'
     whole = ReadUsageWhole(found.append, len(silent))
