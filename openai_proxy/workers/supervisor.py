@@ -32,6 +32,7 @@ from .link import Link
 from .process import Launcher, WorkerProcess, environment
 from .reload import Reloading
 from .restarts import Restarts
+from .scratch import Scratch
 from .shares import check_shares
 from .sockets import hold
 from .totals import Totals, snapshot
@@ -72,9 +73,10 @@ class Supervisor(Service):
         self._restarts = {number: Restarts() for number in range(1, settings.workers + 1)}
         self._timers: dict[int, Any] = {}
         self._limits = EmbeddedStore(self._clock)
+        self._scratch = Scratch()
         self._totals = Totals()
         self._metrics = self._make_metrics()
-        self._reloading = Reloading(reactor, load, self._check, self._commit)
+        self._reloading = Reloading(reactor, lambda: self._scratch.shared(load()), self._check, self._commit)
         self._terminating = False
         self._started = False
         self._ended: Deferred[None] | None = None
@@ -125,6 +127,11 @@ class Supervisor(Service):
         """Start every worker and wait until all accept; raises StartError where one can not."""
         if not os.access(sys.executable, os.X_OK):
             raise StartError(f"workers: {sys.executable} can not be run from here, as several workers need")
+        try:
+            self._scratch.open()
+        except OSError as error:
+            raise StartError(f"workers: no directory for what they share: {error}") from error
+        self.settings = self._scratch.shared(self.settings)
         for number in self._restarts:
             self._spawn(number)
         deadline = self._clock() + START_S
@@ -136,6 +143,7 @@ class Supervisor(Service):
         except BaseException:
             for each in self._processes.values():
                 each.kill()
+            self._scratch.close()
             raise
         self._started = True
         self._reactor.callWhenRunning(self._announce_ports)
@@ -268,6 +276,9 @@ class Supervisor(Service):
             timer.cancel()
         self._timers.clear()
         self._tell_all(say.DRAIN)
+        for each in self._processes.values():
+            if not each.is_ready:
+                each.kill()  # it serves nobody yet
         self._kill_in(self.settings.drain_timeout_s + KILL_AFTER_S)
         self._maybe_ended()
         return self._ended
@@ -289,6 +300,7 @@ class Supervisor(Service):
             return
         if self._kill_timer is not None and self._kill_timer.active():
             self._kill_timer.cancel()
+        self._scratch.close()
         self._ended.callback(None)
 
 
