@@ -200,10 +200,6 @@ class Storage(Section):
     spool_bytes: Count = setting(
         1024 * MIB, "most that may wait there; beyond, lines are lost and requests go on"
     )
-    spool_dir: Text = setting("exchange-log-spool", "directory where lines for a remote store wait")
-    spool_bytes: Count = setting(
-        1024 * MIB, "most that may wait there; beyond, lines are lost and requests go on"
-    )
 
 
 class Otel(Section):
