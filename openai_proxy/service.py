@@ -145,7 +145,7 @@ class ProxyService(MultiService):
             store_failures=self._around.stores.failures,
             upstreams=lambda: _upstream_urls(self.exchanger.settings),
             otlp_headers=settings.otel.headers.get_secret_value() if settings.otel.headers else "",
-            spool_directory=settings.storage.spool_dir,
+            spool_directory=str(settings.directory / settings.storage.spool_dir),
             spool_bytes=settings.storage.spool_bytes,
             azure=_azure_options(settings),
             on_command_line=settings.origin("observers") == "--observer",

@@ -17,7 +17,6 @@ def resolve_paths(settings: Settings, directory: Path) -> Settings:
         upstream = upstream.model_copy(update={"ca_file": str(directory / upstream.ca_file)})
     if storage.local_log_dir:
         storage = storage.model_copy(update={"local_log_dir": str(directory / storage.local_log_dir)})
-    storage = storage.model_copy(update={"spool_dir": str(directory / storage.spool_dir)})
     return settings.model_copy(update={"upstream": upstream, "storage": storage})
 
 
