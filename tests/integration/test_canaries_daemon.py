@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from integration.canaries import (
@@ -23,7 +24,7 @@ from integration.otlp_collector import Collector
 from integration.raw_client import Client, ask
 from integration.scripted_upstream import eventually
 
-PAGE = b"GET %b HTTP/1.1\r\nHost: proxy\r\n\r\n"
+PAGE = b"GET %b HTTP/1.1\r\nHost: proxy\r\n"
 CLOSED_REDIS = "redis://user:{}@127.0.0.1:1/0"
 
 
@@ -124,17 +125,32 @@ def configuration(mode, canaries, redis):
         "AZURE_STORAGE_ACCOUNT_KEY": canaries.opaque(),
         "AZURE_STORAGE_CONNECTION_STRING": f"AccountKey={canaries.opaque()};",
         "CACHE__REDIS_URL": redis,
+        "ADMIN__TOKEN": canaries.opaque(),
     }
     toml = ""
     if mode == "inject":
         env["OPENAI_API_KEY"] = canaries.opaque()
-    elif mode == "tenants":
+    elif mode != "pass-through":
         env["OPENAI_API_KEY"] = canaries.opaque()
         env["CLIENT_API_KEYS"] = f"{canaries.opaque()},{canaries.plain_key()}"
         env["API_KEY_MAPPING"] = json.dumps({canaries.opaque(): canaries.opaque()})
         toml = f'[[keys]]\nname = "alice"\nkey = "{key}"\nupstream_key = "{canaries.opaque()}"\n'
         toml += f'[[keys]]\nname = "bob"\nkey = "{canaries.opaque()}"\nmodels = ["none"]\n'
     return toml, env, f"Authorization: Bearer {key}\r\n".encode()
+
+
+def command_lines(pid):
+    """Return what ps shows of a process and of its children."""
+    children = [
+        int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit() and parent_of(each) == pid
+    ]
+    assert pid is not None
+    return b"\n".join((Path("/proc") / str(each) / "cmdline").read_bytes() for each in (pid, *children))
+
+
+def parent_of(process):
+    with contextlib.suppress(OSError):
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 @pytest.fixture
@@ -145,7 +161,7 @@ def collector():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["pass-through", "inject", "tenants"])
+@pytest.mark.parametrize("mode", ["pass-through", "inject", "tenants", "tenants with workers"])
 def test_no_canary_turns_up(start, collector, tmp_path, mode):
     """Every observer is on and everything goes wrong: what is recorded holds no secret, and bodies where asked for alone."""
     canaries = Canaries()
@@ -164,6 +180,8 @@ def test_no_canary_turns_up(start, collector, tmp_path, mode):
     options = ["--config", str(tmp_path / "c.toml"), "--log-level", "debug"]
     for spec in specs:
         options += ["-o", spec]
+    if mode.endswith("workers"):
+        options += ["--workers", "2"]
     pair = start(
         options=options, env={**env, "OTEL_METRIC_EXPORT_INTERVAL": "200", "LIMITS__HEADER_TIMEOUT_S": "2"}
     )
@@ -172,19 +190,22 @@ def test_no_canary_turns_up(start, collector, tmp_path, mode):
         with contextlib.suppress(OSError), Client(pair.port) as client:
             client.send(data)
             client.response(3.0)
-    pages = b"".join(ask(pair.port, PAGE % path).body for path in (b"/", b"/health", b"/metrics"))
+    token = f"Authorization: Bearer {env['ADMIN__TOKEN']}\r\n".encode()
+    paths = (b"/", b"/health", b"/metrics", b"/admin/usage", b"/admin/usage?format=csv")
+    pages = b"".join(ask(pair.port, PAGE % path + token + b"\r\n", 20).body for path in paths)
+    pages += command_lines(pair.daemon.pid)
     pair.upstream.close()
     for _, data in itertools.islice(strangers_requests(canaries, credential), 12):
-        assert ask(pair.port, data).status is not None
+        assert ask(pair.port, data, 20).status is not None
     spans = len((tmp_path / "metadata.jsonl").read_bytes().splitlines())
     assert eventually(lambda: len(collector.spans) >= spans - 20 and collector.metrics, 20)
     # a configuration that is broken, while running
     (tmp_path / "c.toml").write_text(toml + f'[[keys]]\nname = "eve"\nkey = ["{canaries.opaque()}"]\n')
     pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "reload refused" in pair.daemon.log, 10)
+    assert eventually(lambda: "reload refused" in pair.daemon.log, 20)
     pages += (pair.daemon.directory / "stdout").read_bytes()
     pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone(15)
+    assert pair.daemon.wait_until_gone(30)
     everywhere = {
         "the log": pair.daemon.log.encode() + pages,
         "the JSON lines": (tmp_path / "metadata.jsonl").read_bytes(),
@@ -198,7 +219,7 @@ def test_no_canary_turns_up(start, collector, tmp_path, mode):
         assert [each for each in HIDDEN if each in text] == [], place
         assert place == "the log with bodies" or found(WORD, text) == [], place
     assert found(WORD, everywhere["the log with bodies"]) != []
-    assert b'"alice"' in everywhere["the JSON lines"] or mode != "tenants"
+    assert b'"alice"' in everywhere["the JSON lines"] or "tenants" not in mode
 
 
 @pytest.mark.parametrize("mode", ["inject", "tenants"])
@@ -225,33 +246,21 @@ def test_check_config_shows_no_canary(tmp_path, mode):
 BAD = [
     {"OBSERVERS": "otel:endpoint=http://u:{}@h"},
     {"OBSERVERS": "otel:endpoint=http://h/?key={}"},
-    {"OBSERVERS": "otel:endpoint=http://h/#{}"},
-    {"OBSERVERS": "otel:headers={}"},
-    {"OTEL_EXPORTER_OTLP_HEADERS": "{}", "OBSERVERS": "otel"},
-    {"OPENAI_API_BASE": "https://h/v1?key={}"},
-    {"OPENAI_API_BASE": "https://{}@h/v1"},
-    {"OPENAI_API_KEY": "a {}"},
-    {"CLIENT_API_KEYS": "{}"},
-    {"API_KEY_MAPPING": '{{"{}": 1}}'},
-    {"CACHE__REDIS_URL": "http://u:{}@h"},
+    {"OBSERVERS": "otel", "OTEL_EXPORTER_OTLP_HEADERS": "{}"},
     {"OBSERVERS": "exchange-log:url=az\\://c:account_key={}:nonsense=1"},
-    {"OBSERVERS": "nosuch:token={}"},
 ]
+"""What the observers refuse; tests/settings/test_refusals.py has the settings."""
 
 
 @pytest.mark.parametrize("env", BAD, ids=lambda env: " ".join(env))
 def test_a_refused_start_shows_no_canary(tmp_path, env):
     """One line, exit 1, no traceback, and the secret is not in it."""
     canaries = Canaries()
-    env = {
-        name: text.replace("{{", "{").replace("}}", "}").replace("{}", canaries.opaque())
-        for name, text in env.items()
-    }
-    base = env.pop("OPENAI_API_BASE", "http://127.0.0.1:1/v1")
+    env = {name: text.replace("{}", canaries.opaque()) for name, text in env.items()}
     done = subprocess.run(
         [TWISTD, "-n", "openai-proxy", "--check-config"],
         cwd=tmp_path,
-        env=Daemon._environment(base, env),
+        env=Daemon._environment("http://127.0.0.1:1/v1", env),
         capture_output=True,
     )
     said = done.stdout + done.stderr
