@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,8 +95,11 @@ def _prepare(connection: sqlite3.Connection) -> None:
 class StateFile:
     """Runs work on the file, off the reactor's thread.
 
-    States: built, open (`start`), closed (`stop`). Failures are told to the
-    log once until something works again; the work's Deferred fails each time.
+    States: built, open (`start`), closed (`stop`). What is asked for while
+    the thread is at work is done in one go afterwards: a busy daemon pays
+    one change of threads and one transaction for many requests. Failures
+    are told to the log once until something works again; the work's
+    Deferred fails each time.
     """
 
     def __init__(self, path: Path, reactor: Any, log: Logger | None = None) -> None:
@@ -105,6 +108,9 @@ class StateFile:
         self._log = log or Logger(namespace="openai_proxy.cost")
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPool | None = None
+        self._waiting: list[tuple[Work[Any], Deferred[Any]]] = []
+        self._busy = False
+        self._closed: Deferred[None] | None = None
         self._failing = False
 
     def start(self) -> None:
@@ -115,46 +121,90 @@ class StateFile:
             self._thread.start()
 
     def run(self, work: Work[T]) -> Deferred[T]:
-        """Do `work(connection)` in a transaction, after what was asked for before."""
-        connection, thread = self._connection, self._thread
-        if connection is None or thread is None:
+        """Do `work(connection)` in a transaction, after what was asked for before.
+
+        It may share its transaction with others, and be done again where
+        one of them failed: it must change nothing but the database.
+        """
+        if self._connection is None or self._closed is not None:
             return fail(StateFileClosed())
-        done: Deferred[T] = deferToThreadPool(self._reactor, thread, _in_transaction, connection, work)
-        return done.addCallbacks(self._worked, self._failed)
+        done: Deferred[T] = Deferred()
+        self._waiting.append((work, done))
+        self._next()
+        return done
 
-    def _worked(self, result: T) -> T:
-        if self._failing:
-            self._failing = False
+    def _next(self) -> None:
+        if self._busy:
+            return
+        if self._waiting:
+            self._busy = True
+            waiting, self._waiting = self._waiting, []
+            self._in_thread(do_together, self._connection, [work for work, _ in waiting]).addCallback(
+                self._done, [done for _, done in waiting]
+            ).addErrback(lambda failure: self._log.failure("results of the state file went astray", failure))
+        elif self._closed is not None and self._connection is not None:
+            connection, self._connection = self._connection, None
+            self._in_thread(connection.close).addBoth(self._after_closing)
+
+    def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        assert self._thread is not None  # there is one from start to the end of stop
+        return deferToThreadPool(self._reactor, self._thread, function, *arguments)
+
+    def _done(self, results: list[Any], waiting: list[Deferred[Any]]) -> None:
+        self._busy = False
+        for result, done in zip(results, waiting, strict=True):
+            failed = isinstance(result, Failure)
+            if failed != self._failing:
+                self._tell(result if failed else None)
+            if not done.called:
+                done.callback(result)  # a Failure goes to the errback
+        self._next()
+
+    def _tell(self, failure: Failure | None) -> None:
+        self._failing = failure is not None
+        if failure is None:
             self._log.info("{path} is written again", path=str(self.path))
-        return result
-
-    def _failed(self, failure: Failure) -> Failure:
-        if not self._failing:
-            self._failing = True
+        else:
             self._log.error(
                 "can not use {path}: {reason}; budgets and totals are kept in memory, requests go on",
                 path=str(self.path),
                 reason=str(failure.value),
             )
-        return failure
 
     def stop(self) -> Deferred[Any]:
-        """Finish what was asked for and close the file. Idempotent."""
-        connection, self._connection = self._connection, None
-        thread, self._thread = self._thread, None
-        if connection is None or thread is None:
+        """Finish what was asked for and close the file. Once."""
+        if self._connection is None:
             return succeed(None)
-        closed: Deferred[Any] = deferToThreadPool(self._reactor, thread, connection.close)
-        return closed.addBoth(lambda _: thread.stop())
+        closed = self._closed = Deferred()
+        self._next()
+        return closed
+
+    def _after_closing(self, _: Any) -> None:
+        thread, self._thread = self._thread, None
+        closed, self._closed = self._closed, None
+        if thread is not None:
+            thread.stop()
+        if closed is not None:
+            closed.callback(None)
 
 
-def _in_transaction(connection: sqlite3.Connection, work: Work[T]) -> T:
-    connection.execute("BEGIN IMMEDIATE")
+def do_together(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+    """Do all `works` in one transaction; return their results, Failures among them.
+
+    Where one of them fails it fails alone, and the others are done again.
+    """
     try:
-        result = work(connection)
+        connection.execute("BEGIN IMMEDIATE")
+    except Exception:
+        return [Failure()] * len(works)
+    try:
+        results = [work(connection) for work in works]
         connection.execute("COMMIT")
-    except BaseException:
+        return results
+    except Exception:
+        failure = Failure()
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
-    return result
+    if len(works) == 1:
+        return [failure]
+    return [result for work in works for result in do_together(connection, [work])]

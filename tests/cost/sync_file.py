@@ -1,8 +1,8 @@
 """A state file whose work is done at once, for tests without a reactor."""
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import execute
 
-from openai_proxy.cost.state_file import _in_transaction, open_database
+from openai_proxy.cost.state_file import do_together, open_database
 
 
 class SyncFile:
@@ -14,12 +14,13 @@ class SyncFile:
         self.failing = False
 
     def run(self, work):
-        if self.failing:
-            return maybeDeferred(self._fail)
-        return maybeDeferred(_in_transaction, self.connection, work)
+        return execute(self._do, work).addCallback(lambda result: result)
 
-    def _fail(self):
-        raise OSError("disk full")
+    def _do(self, work):
+        if self.failing:
+            raise OSError("disk full")
+        (result,) = do_together(self.connection, [work])
+        return result
 
     def close(self):
         self.connection.close()

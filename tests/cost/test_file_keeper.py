@@ -9,7 +9,7 @@ from cost.sync_file import SyncFile
 from openai_proxy.core.budget import Account, Need, Standing
 from openai_proxy.cost.file_keeper import KEPT_S, FileKeeper
 from openai_proxy.cost.ledger import LEASE_S
-from openai_proxy.cost.state_file import open_database
+from openai_proxy.cost.state_file import do_together, open_database
 
 DAY = Account("alice", "2026-11-21")
 
@@ -123,3 +123,19 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
     """The operator is told the path."""
     with pytest.raises(OSError, match="missing"):
         open_database(tmp_path / "missing" / "state.sqlite3")
+
+
+def test_work_that_fails_takes_nothing_with_it(world):
+    """Others of the same transaction are done again without it."""
+    world.keeper()
+    connection = world.files[0].connection
+
+    def write(key):
+        return lambda connection: (
+            connection.execute("INSERT INTO spending VALUES (?, 'p', 'o', 1, 0, 0)", (key,)).rowcount
+        )
+
+    results = do_together(connection, [write("a"), write("a"), write("b")])
+    assert [results[0], results[2]] == [1, 1]
+    assert results[1].check(sqlite3.IntegrityError)
+    assert connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (2,)
