@@ -113,6 +113,8 @@ class Collector:
         return list(metric.histogram.data_points) if metric is not None else []
 
     def close(self) -> None:
+        """Stop listening, and answer nobody any more. May be called twice."""
+        self.status = 503
         self.answering.set()
         self._server.shutdown()
         self._server.server_close()

@@ -21,7 +21,7 @@ from integration.canaries import (
 )
 from integration.daemon import TWISTD, Daemon
 from integration.otlp_collector import Collector
-from integration.raw_client import Client, ask
+from integration.raw_client import Client, ask, request
 from integration.scripted_upstream import eventually
 
 PAGE = b"GET %b HTTP/1.1\r\nHost: proxy\r\n"
@@ -220,6 +220,24 @@ def test_no_canary_turns_up(start, collector, tmp_path, mode):
         assert place == "the log with bodies" or found(WORD, text) == [], place
     assert found(WORD, everywhere["the log with bodies"]) != []
     assert b'"alice"' in everywhere["the JSON lines"] or "tenants" not in mode
+
+
+def test_a_key_that_comes_with_a_reload_is_not_logged(start, tmp_path):
+    """The exchange log blots the new upstream key out too, though nothing about observers changed."""
+    canaries = Canaries()
+    secret = tmp_path / "key"
+    secret.write_text(canaries.opaque())
+    logs = tmp_path / "logs"
+    pair = start(options=("-o", f"exchange-log:dir={logs}"), env={"OPENAI_API_KEY_FILE": str(secret)})
+    pair.upstream.begin(lambda call: call.reply_json({"error": str(call.header(b"authorization"))}))
+    assert CANARY.search(ask(pair.port, request()).body)
+    secret.write_text(canaries.opaque())
+    pair.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in pair.daemon.log, 20)
+    assert CANARY.search(ask(pair.port, request()).body)
+    text = everything_under(logs)
+    assert text.count(b"[redacted]") == 4  # both in the request and in the answer
+    assert found(CANARY, text) == []
 
 
 @pytest.mark.parametrize("mode", ["inject", "tenants"])

@@ -1,5 +1,6 @@
 """A real daemon and a real OTLP collector: what arrives, and what an outage does."""
 
+import signal
 import time
 
 import pytest
@@ -43,10 +44,10 @@ def collector():
 def traced(start, collector):
     """Start a daemon that tells the collector, quickly."""
 
-    def started(*options, **env):
+    def started(more="", options=None, **env):
         env = {"OTEL_METRIC_EXPORT_INTERVAL": "300", "OTEL_EXPORTER_OTLP_TIMEOUT": "1", **env}
-        spec = f"otel:endpoint={collector.url}" + "".join(options)
-        pair = start(options=("-o", "console", "-o", spec), env=env)
+        spec = ("-o", "console", "-o", f"otel:endpoint={collector.url}{more}")
+        pair = start(options=spec if options is None else options, env=env)
         pair.upstream.begin(answer)
         return pair
 
@@ -69,6 +70,7 @@ def test_a_call_becomes_a_span_and_points(traced, collector):
     assert span.parent_span_id == b""
     assert sent - 10**9 < span.start_time_unix_nano < span.end_time_unix_nano < time.time_ns() + 10**9
     exchange_id = attributes.pop("openai_proxy.exchange.id")
+    attributes.pop("openai_proxy.cost_usd", None)  # where prices are installed
     key = attributes.pop("openai_proxy.key", None)
     assert exchange_id.startswith("proxy-")
     assert key is None or key.startswith("key-")
@@ -148,8 +150,8 @@ def test_failures_are_errors(traced, collector):
     }
 
 
-def test_a_collector_that_is_away_costs_traces_only(traced, collector):
-    """One line when it goes, one when it is back, and every request is answered."""
+def test_a_collector_that_refuses_costs_traces_only(traced, collector):
+    """One line when it begins, one when it is over, and every request is answered."""
     pair = traced()
     collector.status = 401
     assert ask(pair.port, chat()).status == 200
@@ -165,13 +167,46 @@ def test_a_collector_that_is_away_costs_traces_only(traced, collector):
     assert "status 401" in pair.daemon.log
 
 
+def test_a_collector_that_comes_back_is_found(traced, collector):
+    """An outage of the collector's machine: told, survived, over."""
+    pair = traced()
+    collector.close()
+    assert ask(pair.port, chat()).status == 200
+    assert eventually(lambda: "can not be sent" in pair.daemon.log, 30), pair.daemon.log
+    assert "ConnectionError" in pair.daemon.log
+    back = Collector(collector.port)
+    try:
+        assert eventually(lambda: "are sent to" in pair.daemon.log, 30), pair.daemon.log
+        assert ask(pair.port, chat()).status == 200
+        assert eventually(lambda: back.spans, 20)
+    finally:
+        back.close()
+
+
+def test_a_reload_changes_where_traces_go(traced, collector, tmp_path):
+    """SIGHUP with another service name: the old exporter sends what it has, a new one goes on."""
+    config = tmp_path / "c.toml"
+    config.write_text(f'observers = ["otel:endpoint={collector.url}:service_name=before"]\n')
+    pair = traced(options=("--config", str(config)))
+    assert ask(pair.port, chat()).status == 200
+    config.write_text(f'observers = ["otel:endpoint={collector.url}:service_name=after"]\n')
+    pair.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in pair.daemon.log, 20), pair.daemon.log
+    assert ask(pair.port, chat()).status == 200
+
+    def names():
+        return [each["service.name"] for each in collector.resources]
+
+    assert eventually(lambda: sorted(names()) == ["after", "before"], 20), names()
+
+
 def test_a_collector_that_hangs_does_not_hold_up_the_end(traced, collector):
     """Requests go on, and SIGTERM ends the daemon within seconds."""
     pair = traced(OTEL_EXPORTER_OTLP_TIMEOUT="60")
     collector.answering.clear()
     for _ in range(20):
         assert ask(pair.port, chat()).status == 200
-    pair.daemon.signal(15)
+    pair.daemon.signal(signal.SIGTERM)
     assert pair.daemon.wait_until_gone(15)
     assert "not sent" in pair.daemon.log
 
@@ -180,7 +215,7 @@ def test_what_waits_is_sent_at_the_end(traced, collector):
     """SIGTERM right after a call: its span and its metrics still arrive."""
     pair = traced(OTEL_METRIC_EXPORT_INTERVAL="60000")
     assert ask(pair.port, chat()).status == 200
-    pair.daemon.signal(15)
+    pair.daemon.signal(signal.SIGTERM)
     assert pair.daemon.wait_until_gone(15)
     assert len(collector.spans) == 1
     assert collector.points("gen_ai.client.operation.duration")
