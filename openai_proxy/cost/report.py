@@ -55,7 +55,8 @@ def usage_csv(rows: Sequence[Row]) -> str:
     writer.writerow((*_COLUMNS, *COUNTED))
     for place, totals in rows:
         shown = _shown(totals)
-        writer.writerow((*map(_cell, _named(place).values()), *(shown[name] for name in COUNTED)))
+        counts = {**shown, "cost_usd": f"{totals.cost_usd:.9f}"}
+        writer.writerow((*map(_cell, _named(place).values()), *(counts[name] for name in COUNTED)))
     return text.getvalue()
 
 

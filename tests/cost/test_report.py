@@ -53,7 +53,7 @@ def test_csv_has_one_line_for_each_combination():
         "2026-11-21",
         "alice",
         "gpt-4o",
-        "0.75",
+        "0.750000000",
     )
     assert second["requests"] == "1"
     assert third["model"] == ""
