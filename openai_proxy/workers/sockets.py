@@ -19,6 +19,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from ..listening import StartError, listen
 
+_UNSHARED = "several workers can not share such an endpoint"
+
 
 class Unserved(Factory):
     """The factory of a port that only holds its socket open."""
@@ -28,12 +30,16 @@ class Unserved(Factory):
     def logPrefix(self) -> str:
         return "openai-proxy"
 
+    def buildProtocol(self, addr: Any) -> Any:
+        """Refuse: asked by an endpoint that is a connection itself, such as stdio."""
+        raise ValueError(_UNSHARED)
+
 
 def hold(reactor: Any, description: str) -> Any:
     """Listen on an endpoint string without accepting; return the port. Raises StartError."""
     port = listen(reactor, description, Unserved())
     if not hasattr(port, "stopReading") or not isinstance(getattr(port, "socket", None), socket.socket):
-        raise StartError(f"cannot listen on {description}: several workers can not share such an endpoint")
+        raise StartError(f"cannot listen on {description}: {_UNSHARED}")
     port.stopReading()
     return port
 

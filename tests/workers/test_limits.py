@@ -1,0 +1,106 @@
+"""Limits that the supervisor keeps for its workers."""
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from workers.links import linked, lose
+
+from openai_proxy.core.errors import ShuttingDown
+from openai_proxy.core.limits import Limits
+from openai_proxy.limits.embedded import EmbeddedStore
+from openai_proxy.workers.limits import Desk, SupervisedStore
+from openai_proxy.workers.link import Link
+
+ONE_AT_ONCE = Limits(concurrent_requests=1)
+
+
+class World:
+    """A supervisor with two workers."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.store = EmbeddedStore(lambda: self.now)
+        self.desks, self.links, self.workers = [], [], []
+        for _ in range(2):
+            desk = Desk(self.store)
+            ears = {"finish": desk.finish, "settle": desk.settle}
+            here, there = linked(Link(ears, {"admit": desk.admit}, desk.close), Link({}, {}, lambda: None))
+            self.desks.append(desk)
+            self.links.append((here, there))
+            self.workers.append(SupervisedStore(there))
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def begin(store, limits, model_tokens=0.0, slot="s"):
+    return Deferred.fromCoroutine(store.admit("key", limits, model_tokens, slot))
+
+
+def admit(*arguments, **keywords):
+    results = []
+    begin(*arguments, **keywords).addCallback(results.append)
+    return results[0]
+
+
+def test_one_limit_for_all_workers(world):
+    """A slot taken by one is taken for the other, and free when it is given back."""
+    first, second = world.workers
+    held = admit(first, ONE_AT_ONCE, slot="a")
+    assert held.admitted
+    assert not admit(second, ONE_AT_ONCE, slot="b").admitted
+    first.finish(held, 0.0)
+    assert admit(second, ONE_AT_ONCE, slot="b").admitted
+
+
+def test_model_tokens_are_settled(world):
+    """What an exchange really used is charged to the shared bucket."""
+    limits = Limits(model_tokens_per_minute=100)
+    first, second = world.workers
+    first.finish(admit(first, limits, 50.0, slot="a"), 90.0)
+    assert admit(second, limits, 20.0, slot="b").standing.model_tokens == 10.0
+
+
+def test_a_dead_worker_gives_its_slots_back(world):
+    """What its requests reserved stays charged: nobody knows what they used."""
+    limits = Limits(model_tokens_per_minute=100, concurrent_requests=1)
+    first, second = world.workers
+    admit(first, limits, 60.0, slot="a")
+    lose(*world.links[0])
+    again = admit(second, limits, 30.0, slot="b")
+    assert again.admitted
+    assert again.standing.model_tokens == 40.0
+
+
+def test_a_client_that_leaves_while_it_is_asked_leaves_no_slot(world):
+    """The answer comes for nobody, and gives back what it took."""
+    first, second = world.workers
+    _, there = world.links[0]
+    there.transport.held = True
+    asked = begin(first, ONE_AT_ONCE, slot="a")
+    failures = []
+    asked.addErrback(lambda failure: failures.append(failure.type))
+    asked.cancel()
+    assert failures == [CancelledError]
+    there.transport.held = False
+    there.transport.deliver()
+    assert admit(second, ONE_AT_ONCE, slot="b").admitted
+
+
+def test_without_a_supervisor_a_request_is_told_to_come_back(world):
+    """The worker drains then: 503, not a defect."""
+    lose(*world.links[0])
+    failures = []
+    begin(world.workers[0], ONE_AT_ONCE).addErrback(lambda failure: failures.append(failure.type))
+    assert failures == [ShuttingDown]
+
+
+def test_finishing_twice_frees_one_slot(world):
+    """A worker that says more than it held harms nobody."""
+    first, second = world.workers
+    held = admit(first, ONE_AT_ONCE, slot="a")
+    first.finish(held, 0.0)
+    assert admit(second, ONE_AT_ONCE, slot="b").admitted
+    first.finish(held, 0.0)
+    assert not admit(first, ONE_AT_ONCE, slot="c").admitted

@@ -1,0 +1,59 @@
+"""A worker's log lines reach the supervisor's log."""
+
+import pytest
+from twisted.logger import Logger, LogLevel, globalLogPublisher
+from workers.links import pair
+
+from openai_proxy.workers.worker_log import MAX_WAITING, LogLine, LogSender, write
+
+
+@pytest.fixture
+def lines():
+    return []
+
+
+@pytest.fixture
+def sender(lines):
+    speaker, _ = pair(told={"log": lines.append})
+    return LogSender(speaker)
+
+
+def test_an_event_becomes_a_line_with_its_traceback(sender, lines):
+    """Nothing is formatted twice, nothing is lost on the way."""
+    log = Logger("somewhere", observer=sender)
+    log.warn("{what} happened", what="something")
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        log.failure("it failed")
+    assert (lines[0].text, lines[0].level, lines[0].namespace) == ("something happened", "warn", "somewhere")
+    assert lines[0].time > 0
+    assert lines[1].level == "critical"
+    assert "it failed" in lines[1].text
+    assert "ValueError: broken" in lines[1].text
+
+
+def test_a_supervisor_that_does_not_read_costs_lines_not_memory(sender, lines):
+    """Some wait, the rest is counted, and the count is told."""
+    log = Logger("somewhere", observer=sender)
+    sender.pauseProducing()
+    for number in range(MAX_WAITING + 5):
+        log.info("{number}", number=number)
+    assert lines == []
+    sender.resumeProducing()
+    assert [line.text for line in lines[:2]] == ["0", "1"]
+    assert len(lines) == MAX_WAITING + 1
+    assert lines[-1].text == "5 lines of the log were lost"
+
+
+def test_a_line_is_logged_with_its_own_time_and_the_worker_it_came_from():
+    """So that the one log is in order and says who."""
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        write(LogLine(12.5, "warn", "somewhere", "{not a field}"), 3)
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    (event,) = events
+    assert (event["log_time"], event["log_level"], event["text"]) == (12.5, LogLevel.warn, "{not a field}")
+    assert event["log_system"] == "somewhere#warn, worker 3"
