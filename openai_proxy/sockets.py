@@ -46,18 +46,21 @@ def untaken_bytes(transport: Any) -> int:
     return int(buffered + queued)
 
 
-def is_reset(transport: Any) -> bool:
+def is_gone(transport: Any, *, half_close: bool) -> bool:
     """Whether the peer has reset the connection, asked of the kernel.
 
-    A transport that is paused and has nothing to write is in no epoll set:
-    Twisted would hear of a reset only when it reads on.
+    With `half_close`: or has said that it sends no more, be it behind bytes
+    that are still unread. A transport that is paused and has nothing to
+    write is in no epoll set: Twisted would hear of either only when it
+    reads on.
     """
     raw = bottom(transport)
     if raw is None:
         return False
     poll = select.poll()
-    poll.register(raw.socket.fileno(), 0)
-    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+    wanted = select.POLLRDHUP if half_close else 0
+    poll.register(raw.socket.fileno(), wanted)
+    return any(events & (select.POLLERR | select.POLLHUP | wanted) for _, events in poll.poll(0))
 
 
 def prompt_writer(transport: Any) -> Callable[[bytes], None]:

@@ -8,7 +8,7 @@ from twisted.internet import tcp
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.sockets import bottom, is_reset, prompt_writer, untaken_bytes
+from openai_proxy.sockets import bottom, is_gone, prompt_writer, untaken_bytes
 
 
 class Pair:
@@ -71,7 +71,7 @@ def test_transport_without_a_socket():
     transport = Transport()
     assert bottom(transport) is None
     assert untaken_bytes(transport) == 0
-    assert not is_reset(transport)
+    assert not is_gone(transport, half_close=True)
     prompt_writer(transport)(b"x")
     assert transport.take() == b"x"
 
@@ -163,11 +163,12 @@ def test_tls_writes_by_itself(pair):
 
 
 def test_a_peer_that_is_gone_is_noticed_without_reading(pair):
-    """Also below a wrapper; a quiet one is not gone, nor is one that only stopped writing."""
-    assert not is_reset(pair.transport)
+    """Also below a wrapper; a quiet one is not gone. A half-close counts where it is asked for."""
+    assert not is_gone(pair.transport, half_close=True)
     pair.peer.send(b"unread")
     pair.peer.shutdown(socket.SHUT_WR)
-    assert not is_reset(pair.transport)
+    assert not is_gone(pair.transport, half_close=False)
+    assert is_gone(pair.transport, half_close=True)
     pair.peer.close()
-    assert is_reset(pair.transport)
-    assert is_reset(Wrapper(pair.transport))
+    assert is_gone(pair.transport, half_close=False)
+    assert is_gone(Wrapper(pair.transport), half_close=False)

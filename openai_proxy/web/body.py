@@ -144,10 +144,8 @@ class IncomingBody:
         Raises RequestTooLarge as soon as it is known to exceed
         `limit_bytes`, RequestTimeout or MalformedRequest where it breaks.
         """
-        if self._announced is not None and self._announced > limit_bytes:
-            raise RequestTooLarge
         self._limit = limit_bytes if self._limit is None else min(self._limit, limit_bytes)
-        if self.received > self._limit:
+        if max(self._announced or 0, self.received) > self._limit:
             raise RequestTooLarge
         if not self.complete and self._error is None:
             self._whole = True

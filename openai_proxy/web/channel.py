@@ -34,7 +34,7 @@ from ..core.headers import RequestHead, scan_request
 from ..core.paths import API_METHODS
 from ..core.plain_heads import KnownHead, plain_request
 from ..logs import logger
-from ..sockets import is_reset, prompt_writer, untaken_bytes
+from ..sockets import is_gone, prompt_writer, untaken_bytes
 from .body import ArrivedBody, IncomingBody
 
 if TYPE_CHECKING:
@@ -564,9 +564,13 @@ class ProxyChannel(HTTPChannel):
             names if port == default else frozenset()
         )
 
-    def abort_if_reset(self) -> None:
-        """Notice a client that reset the connection while we do not read from it."""
-        if is_reset(self.transport):
+    def abort_if_gone(self) -> None:
+        """Notice a client that left while we do not read from it.
+
+        A half-close counts as leaving, as it does while we read; in a
+        tunnel what was sent before it is delivered first.
+        """
+        if is_gone(self.transport, half_close=self.tunnel is None):
             self.transport.abortConnection()
 
     def close_if_idle(self) -> None:

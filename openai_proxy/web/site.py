@@ -164,7 +164,7 @@ class ProxySite(Site):
         for channel in due:
             channel.sweep(now)
         for channel in [channel for channel in self.channels if channel.reading_paused]:
-            channel.abort_if_reset()
+            channel.abort_if_gone()
 
     def drain(self) -> None:
         """Answer what runs, take nothing new, close what is idle."""

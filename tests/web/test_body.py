@@ -70,6 +70,14 @@ def test_reading_stops_at_the_limit(length):
     assert source.wanted is (length is None)
 
 
+def test_the_lower_of_two_limits_counts_before_the_client_is_asked_to_send():
+    """`limits.body_bytes` is below the JSON limit: no 100 Continue for a body that will be refused."""
+    source, body = incoming(900, limit=800)
+    results = reading(body, 1000)
+    assert [type(result) for result in results] == [RequestTooLarge]
+    assert not source.wanted
+
+
 def test_unclaimed_body_holds_the_client_back():
     """Nothing piles up while the stages think."""
     source, body = incoming()
