@@ -6,11 +6,12 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 
 import pytest
 from integration.daemon import TWISTD
 from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import Upstream, eventually
 from integration.worker_world import PATIENCE_S, all_gone, metrics, total, workers
 
 WORKERS = ["--workers", "2"]
@@ -153,3 +154,41 @@ def test_limit_that_can_not_be_divided_is_one_line(tmp_path, name):
     assert code == 1
     assert f"(from {name}): 1 can not be divided between 2 workers" in said
     assert "Traceback" not in said
+
+
+SYSTEMD = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_socket_that_systemd_opened_is_shared(tmp_path):
+    """Socket activation works with several workers as with one process."""
+    upstream = Upstream()
+    output = tmp_path / "stdout"
+    twistd = [str(TWISTD), "-n", "--pidfile=", "openai-proxy", "--port", "systemd:domain=INET:index=0"]
+    with socket.socket() as listening, output.open("wb") as file:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(50)
+        port = listening.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-c", SYSTEMD, str(listening.fileno()), *twistd, *WORKERS],
+            env={"PATH": os.environ["PATH"], "OPENAI_API_BASE": upstream.url},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            pass_fds=(listening.fileno(),),
+        )
+    try:
+        assert eventually(lambda: f"listening on http://127.0.0.1:{port}" in output.read_text(), PATIENCE_S)
+        for _ in range(10):
+            assert ask(port, request()).status == 200
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+        upstream.close()
+    assert process.returncode == 0
+    assert "Traceback" not in output.read_text()
