@@ -97,8 +97,9 @@ class Shipper:
                 self._worked()
         try:
             self._deliveries.close()
-        finally:
-            self._reactor.callFromThread(self._has_ended)
+        except Exception as error:
+            self._failed(error)
+        self._reactor.callFromThread(self._has_ended)
 
     def _wait(self, last: float) -> bool:
         """Return when a round is due; True where it is the last one."""

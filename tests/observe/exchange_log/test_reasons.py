@@ -17,6 +17,12 @@ def caused(error, cause):
     return error
 
 
+def aws(code):
+    error = RuntimeError("canary")
+    error.response = {"Error": {"Code": code}}
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -29,6 +35,8 @@ def caused(error, cause):
         ),
         (PermissionError(13, "Permission denied", "/canary"), "PermissionError, Permission denied"),
         (ValueError("canary"), "ValueError"),
+        (caused(FileNotFoundError("canary"), aws("NoSuchBucket")), "FileNotFoundError, NoSuchBucket"),
+        (aws("https://canary"), "RuntimeError"),
     ],
 )
 def test_reason(error, expected):
