@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ..core.budget import Budget, Ledger, Need
-from ..core.errors import BudgetSpent
+from ..core.errors import BudgetSpent, ProxyError
 from ..core.exchange import Exchange, Outcome, Usage
 from ..core.token_estimate import estimated_prompt_tokens, requested_output_tokens
 from ..core.usage import estimated_input_tokens
@@ -21,6 +21,14 @@ Price = Callable[[str, "str | None", Usage, float], "float | None"]
 
 _LARGE_BYTES = 32 * 1024
 """Larger bodies may well be pictures, which cost less than their bytes."""
+
+
+class UnreadableBody(ProxyError):
+    """A compressed body may name any model, and nobody would pay for it (RFC 9110 §15.5.16)."""
+
+    status, reason = 415, b"Unsupported Media Type"
+    type, code = "invalid_request_error", "unsupported_content_encoding"
+    default_message = "A key with a budget may not send a compressed body: its model can not be read."
 
 
 class KeepBudget:
@@ -52,6 +60,8 @@ class KeepBudget:
 
     async def _keep(self, budget: Budget, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
+        if request.encoded and request.body:
+            raise UnreadableBody
         need = Need(self._estimate_usd(request), budget.limit_usd)
         # settled in the period that it was reserved in, though the exchange may end in the next
         account = budget.account(exchange.credential_id, exchange.timestamp)

@@ -11,7 +11,7 @@ from openai_proxy.core.prices import OwnPrice, Price
 from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.messages import ProxyRequest
-from openai_proxy.stages.keep_budget import KeepBudget, charged_usd
+from openai_proxy.stages.keep_budget import KeepBudget, UnreadableBody, charged_usd
 
 MIDNIGHT = 1_795_305_600.0
 """2026-11-22T00:00:00Z."""
@@ -193,6 +193,13 @@ def test_every_end_has_its_charge(fields, outcome, charged):
     exchange = Exchange(0.0, 0.0, "POST", "/x", **{"attempts": 1, **fields})
     exchange.end(outcome, 1.0)
     assert charged_usd(exchange, 2.0) == charged
+
+
+def test_a_compressed_body_is_refused():
+    """Nobody could tell what it costs; keys without a budget may send it."""
+    world = World(alice=10.0)
+    assert isinstance(world.serve(encoded=True), UnreadableBody)
+    assert world.serve(encoded=True, key="bob") is None
 
 
 def test_pictures_are_not_reserved_by_their_bytes():
