@@ -112,6 +112,7 @@ class StateFile:
         self._busy = False
         self._closed: Deferred[None] | None = None
         self._failing = False
+        self._changes = 0
 
     def start(self) -> None:
         """Open the file; OSError where it can not be. Waits for other processes that open it too."""
@@ -152,15 +153,21 @@ class StateFile:
 
     def _done(self, results: list[Any], waiting: list[Deferred[Any]]) -> None:
         self._busy = False
+        changes, self._changes = self._changes, self._connection.total_changes if self._connection else 0
+        wrote = changes != self._changes
         for result, done in zip(results, waiting, strict=True):
-            failed = isinstance(result, Failure)
-            if failed != self._failing:
-                self._tell(result if failed else None)
+            if isinstance(result, Failure):
+                self._tell(result)
+            elif wrote:  # reading works on a full disk too
+                self._tell(None)
             if not done.called:
                 done.callback(result)  # a Failure goes to the errback
         self._next()
 
     def _tell(self, failure: Failure | None) -> None:
+        """Tell the log of a change: from working to failing or back."""
+        if self._failing == (failure is not None):
+            return
         self._failing = failure is not None
         if failure is None:
             self._log.info("{path} is written again", path=str(self.path))

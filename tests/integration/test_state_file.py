@@ -141,3 +141,15 @@ def test_processes_over_one_file_spend_one_budget(tmp_path):
     assert [errors for _, errors in results] == [[], [], [], []]
     assert sum(granted for granted, _ in results) == 200
     assert sum(spent for spent, _ in rows(tmp_path / "state.sqlite3")) == 50.0
+
+
+@pytest_twisted.ensureDeferred
+async def test_reading_alone_is_no_sign_that_writing_works_again(file, told):
+    """A full disk can be read: the log does not say the one and the other in turn."""
+    bad = file.run(lambda connection: connection.execute("INSERT INTO spending VALUES (1)"))
+    bad.addErrback(lambda failure: failure.trap(sqlite3.Error))
+    await bad
+    await file.run(lambda connection: connection.execute("SELECT 1").fetchall())
+    assert len(told) == 1
+    await file.run(lambda connection: connection.execute("INSERT INTO spending VALUES ('k','p','o',1,0,0)"))
+    assert len(told) == 2
