@@ -46,6 +46,8 @@ class AppendFile:
         except OSError:
             # Somebody writes to it: keep apart from his last line, should it be torn.
             fcntl.flock(fd, fcntl.LOCK_SH)
+            size = os.fstat(fd).st_size
+            self._torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
             return
         size = os.fstat(fd).st_size
         keep = _whole_lines(fd, size)

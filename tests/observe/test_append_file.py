@@ -42,6 +42,19 @@ def test_file_in_use_is_not_cut(tmp_path):
     second.close()
 
 
+def test_line_goes_apart_from_what_another_process_left_half_written(tmp_path):
+    """One of several workers was killed while it wrote: the others' lines stay whole."""
+    path = tmp_path / "log"
+    first, second = AppendFile(str(path)), AppendFile(str(path))
+    first.open()
+    path.write_bytes(b"one\nhal")
+    second.open()
+    second.append(b"two\n")
+    assert path.read_bytes() == b"one\nhal\ntwo\n"
+    first.close()
+    second.close()
+
+
 def test_reopen_follows_the_path(tmp_path):
     """After logrotate moved the file, lines go to a new one."""
     path = tmp_path / "log"
