@@ -174,7 +174,7 @@ def test_counts_are_what_clients_saw(start):
         return by(found, "endpoint", "status", "outcome")
 
     # the last clients to leave are noticed a moment later
-    assert eventually(lambda: counted(page(), plain_text).total() >= REQUESTS, 10)
+    assert eventually(lambda: counted(page(), plain_text).total() >= REQUESTS, 30)
     for accept, parse in (
         (b"", plain_text),
         (b"Accept: application/openmetrics-text; version=1.0.0\r\n", openmetrics),

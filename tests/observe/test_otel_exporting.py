@@ -27,8 +27,10 @@ class Collecting:
         self.closed = False
         self.may_send = threading.Event()
         self.may_send.set()
+        self.sending = threading.Event()
 
     def send(self, batch):
+        self.sending.set()
         self.may_send.wait(PATIENCE_S)
         self.names += [each.name for each in batch]
         return self.failures.pop(0) if self.failures else None
@@ -82,7 +84,7 @@ def test_a_full_queue_drops_and_counts(exporting):
     """Memory is bounded while the collector is slow."""
     for number in range(QUEUE_LIMIT + 3):
         exporting.put(observation(number))
-    assert (exporting.waiting, exporting.lost) == (QUEUE_LIMIT, 3)
+    assert (exporting.unsent, exporting.lost) == (QUEUE_LIMIT, 3)
 
 
 def test_an_outage_is_told_once(exporting, collecting, log):
@@ -118,13 +120,14 @@ def test_stop_does_not_wait_for_a_collector_that_hangs(exporting, collecting, lo
     for number in range(BATCH + 5):
         exporting.put(observation(number))
     observer.start()
+    assert collecting.sending.wait(PATIENCE_S)
     stopped = observer.stop()
     while clock.seconds() < STOP_WITHIN_S - 0.1:
         clock.advance(0.1)
     assert not stopped.called
     clock.advance(0.2)
     assert stopped.called
-    assert "were not sent" in formatEvent(log[0])
+    assert formatEvent(log[0]) == f"stopping: {BATCH + 5} traces were not sent"
 
 
 def test_stop_ends_with_the_thread(exporting, collecting, log):

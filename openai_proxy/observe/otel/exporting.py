@@ -61,6 +61,7 @@ class Exporting:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._away = False
+        self._on_their_way = 0
         self.lost = 0
         """Observations that never reached the collector, those dropped before the queue included."""
 
@@ -69,9 +70,9 @@ class Exporting:
         return self._thread is not None and self._thread.is_alive()
 
     @property
-    def waiting(self) -> int:
-        """Observations in the queue."""
-        return len(self._queue)
+    def unsent(self) -> int:
+        """Observations in the queue and on their way."""
+        return len(self._queue) + self._on_their_way
 
     def put(self, observation: Observation) -> None:
         """Queue an observation; drop it where the queue is full."""
@@ -116,7 +117,9 @@ class Exporting:
         queue = self._queue
         while queue:
             batch = [queue.popleft() for _ in range(min(BATCH, len(queue)))]
+            self._on_their_way = len(batch)
             failure = pipeline.send(batch)
+            self._on_their_way = 0
             if failure is not None:
                 self.lost += len(batch)
             self._tell(failure)

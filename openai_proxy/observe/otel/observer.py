@@ -46,6 +46,6 @@ class OtelObserver:
         if exporting.running and self._timers.seconds() < until:
             self._timers.callLater(_LOOK_EVERY_S, self._look, stopped, until)
             return
-        if exporting.running or exporting.waiting:
-            self._log.warn("stopping: {count} traces were not sent", count=exporting.waiting)
+        if exporting.unsent:
+            self._log.warn("stopping: {count} traces were not sent", count=exporting.unsent)
         stopped.callback(None)
