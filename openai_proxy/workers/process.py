@@ -23,6 +23,7 @@ from .link import Link, LinkFactory
 
 log = logger("openai_proxy")
 
+CLEAN = "exit code 0"
 _LAST_LINES = 20
 """Lines of standard error kept to say why a worker could not start."""
 
@@ -143,14 +144,13 @@ class WorkerProcess(ProcessProtocol):
             self._ended(self)
 
     def why_not_started(self) -> str | None:
-        """Return in one line why it did not become ready; None while it still may."""
+        """Return in a few words why it did not become ready; None while it still may."""
         if self.is_ready:
             return None
         if self.failure is not None:
             return self.failure
         if self.is_ended or self.link.is_lost:
-            said = self._errors[-1] if self._errors else self.reason or "without a word"
-            return f"worker {self.number} ended while it started: {said}"
+            return self._errors[-1] if self._errors else self.reason or "without a word"
         return None
 
 

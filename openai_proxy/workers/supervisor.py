@@ -29,7 +29,7 @@ from ..settings import Settings
 from . import messages as say
 from .limits import Desk
 from .link import Link
-from .process import Launcher, WorkerProcess, environment
+from .process import CLEAN, Launcher, WorkerProcess, environment
 from .reload import Reloading
 from .restarts import Restarts
 from .scratch import Scratch
@@ -42,7 +42,7 @@ log = logger("openai_proxy")
 
 START_S = 60.0
 """How long workers may take to start."""
-COLLECT_S = 2.0
+COLLECT_S = 4.0
 """How long a worker may take to tell its metrics; then its last ones stand."""
 KILL_AFTER_S = 5.0
 """How much longer than the drain an ending worker may take."""
@@ -153,7 +153,7 @@ class Supervisor(Service):
         for each in self._processes.values():
             why = each.why_not_started()
             if why is not None:
-                raise StartError(why)
+                raise StartError(why if each.failure else f"a worker ended while it started: {why}")
         if late:
             raise StartError(f"workers: not all were ready after {START_S:.0f} s")
 
@@ -199,19 +199,20 @@ class Supervisor(Service):
         if self._ended is not None:
             self._maybe_ended()
         elif self._started:
-            served_s = 0.0 if ready_at is None else self._clock() - ready_at
-            delay_s = self._restarts[process.number].delay_s(served_s)
-            if process.was_replaced:
-                delay_s = 0.0
-            self._tell_end(process, delay_s)
+            delay_s = 0.0
+            if not process.was_replaced:
+                served_s = 0.0 if ready_at is None else self._clock() - ready_at
+                delay_s = self._restarts[process.number].delay_s(served_s)
+                self._tell_end(process, delay_s)
+                self._tell_all(say.REOPEN)  # it may have left half a line, which opening a file heals
             self._timers[process.number] = self._reactor.callLater(delay_s, self._restart, process.number)
 
     def _tell_end(self, process: WorkerProcess, delay_s: float) -> None:
         what = f"worker {process.number}, process {process.pid}, "
         why = process.why_not_started()
-        what += f"ended: {process.reason}" if why is None else f"could not start: {why}"
+        what += f"ended with {process.reason}" if why is None else f"could not start: {why}"
         then = f"in {delay_s:g} s" if delay_s else "now"
-        tell = log.info if process.was_replaced else log.error
+        tell = log.info if process.is_ready and process.reason == CLEAN else log.error
         tell("{what}; another one starts {then}", what=what, then=then)
 
     def _restart(self, number: int) -> None:
@@ -239,7 +240,7 @@ class Supervisor(Service):
     # ---- reload
 
     def _commit(self, settings: Settings, prepared: list[WorkerProcess]) -> None:
-        """Use `settings` from now on; workers that came too late to prepare are replaced."""
+        """Use `settings` from now on; workers that had not prepared are replaced."""
         if self._ended is not None:
             return
         self.settings = settings
@@ -249,7 +250,10 @@ class Supervisor(Service):
                 each.link.tell(say.COMMIT)
             elif not each.is_ended:
                 each.was_replaced = True
-                each.link.tell(say.DRAIN)
+                if each.is_ready:
+                    each.link.tell(say.DRAIN)
+                else:
+                    each.kill()
 
     # ---- stop
 
