@@ -102,7 +102,7 @@ class LineShape:
             if len(self._changed) >= _CHANGES_KEPT:
                 self._changed.clear()
             shape = self._changed[key] = LineShape(list(change(self._lines)))
-        return shape.filled(lines[self._at])
+        return shape.filled(lines[self._at] if self._at >= 0 else _NO_LENGTH)
 
 
 def answer(lines: HeaderPairs, question: Callable[[HeaderPairs], _Answer]) -> _Answer:

@@ -38,7 +38,8 @@ class Root(Resource):
 
     def is_page(self, path: bytes) -> bool:
         """Whether the first segment of `path` names a page of our own."""
-        return path == b"/" or path[1:].partition(b"/")[0] in self.children
+        first = path[1:].partition(b"/")[0]
+        return path == b"/" or (first != b"" and first in self.children)
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         if path == b"":

@@ -147,3 +147,10 @@ def test_answers_and_changes_are_kept_for_heads_of_one_shape(name: bytes) -> Non
         assert list(lines) == [(name, digits)]
         assert answer(plain[2].forward, len) == 2
     assert len(asked) == (2 if name == b"CONTENT-LENGTH" else 1)
+
+
+def test_changing_the_lines_of_a_head_that_has_none_left() -> None:
+    """A request with nothing but Host gets its credential all the same."""
+    plain = plain_request(b"GET /bare HTTP/1.1\r\nHost: a")
+    assert plain is not None
+    assert changed(plain[2].forward, "add", lambda lines: [*lines, (b"A", b"b")]) == [(b"A", b"b")]

@@ -32,6 +32,8 @@ class Waiting:
         (b"/healthy", False),
         (b"/v1/health", False),
         (b"/models", False),
+        (b"//", False),
+        (b"//health", False),
     ],
 )
 def test_pages_are_told_from_the_api_by_their_first_segment(path, expected):
