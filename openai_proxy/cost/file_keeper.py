@@ -23,7 +23,7 @@ FROM spending WHERE key = :key AND period = :period AND owner <> :owner
 _WRITE = """
 INSERT INTO spending (key, period, owner, spent_usd, held_usd, held_until)
 VALUES (:key, :period, :owner, :spent_usd, :held_usd, :held_until)
-ON CONFLICT DO UPDATE SET spent_usd = :spent_usd, held_usd = :held_usd, held_until = :held_until
+ON CONFLICT (key, period, owner) DO UPDATE SET spent_usd = :spent_usd, held_usd = :held_usd, held_until = :held_until
 """
 _FORGET = "DELETE FROM spending WHERE held_until < ?"
 

@@ -24,8 +24,10 @@ Work = Callable[[sqlite3.Connection], T]
 
 VERSION = 1
 OPEN_WITHIN_S = 5.0
-BUSY_S = 0.2
-"""So long a piece of work waits for another process; then it fails."""
+BUSY_S = 1.0
+"""So long work waits for other processes, each of which needs a millisecond; then it fails."""
+BUSY_WHILE_FAILING_S = 0.05
+"""So long it waits when it has failed before: whoever holds the file keeps it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spending (
@@ -89,7 +91,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
-    connection.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
 
 
 class StateFile:
@@ -140,7 +141,9 @@ class StateFile:
         if self._waiting:
             self._busy = True
             waiting, self._waiting = self._waiting, []
-            self._in_thread(do_together, self._connection, [work for work, _ in waiting]).addCallback(
+            works = [work for work, _ in waiting]
+            patience_s = BUSY_WHILE_FAILING_S if self._failing else BUSY_S
+            self._in_thread(do_together, self._connection, works, patience_s).addCallback(
                 self._done, [done for _, done in waiting]
             ).addErrback(lambda failure: self._log.failure("results of the state file went astray", failure))
         elif self._closed is not None and self._connection is not None:
@@ -195,12 +198,16 @@ class StateFile:
             closed.callback(None)
 
 
-def do_together(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+def do_together(
+    connection: sqlite3.Connection, works: Sequence[Work[Any]], patience_s: float = BUSY_S
+) -> list[Any]:
     """Do all `works` in one transaction; return their results, Failures among them.
 
     Where one of them fails it fails alone, and the others are done again.
+    `patience_s` is how long to wait for other processes.
     """
     try:
+        connection.execute(f"PRAGMA busy_timeout={int(patience_s * 1000)}")
         connection.execute("BEGIN IMMEDIATE")
     except Exception:
         return [Failure()] * len(works)
@@ -214,4 +221,4 @@ def do_together(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> l
             connection.execute("ROLLBACK")
     if len(works) == 1:
         return [failure]
-    return [result for work in works for result in do_together(connection, [work])]
+    return [result for work in works for result in do_together(connection, [work], patience_s)]

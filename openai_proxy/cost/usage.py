@@ -76,7 +76,7 @@ _NAMES = ", ".join(COUNTED)
 _ADD = (
     f"INSERT INTO usage (day, key, model, {_NAMES})"  # noqa: S608  # names of our own
     f" VALUES (?, ?, ?, {', '.join('?' for _ in COUNTED)})"
-    f" ON CONFLICT DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in COUNTED)}"
+    f" ON CONFLICT (day, key, model) DO UPDATE SET {', '.join(f'{name} = {name} + excluded.{name}' for name in COUNTED)}"
 )
 _READ = (
     f"SELECT day, key, model, {_NAMES} FROM usage"  # noqa: S608  # names of our own

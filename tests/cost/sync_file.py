@@ -6,10 +6,11 @@ from openai_proxy.cost.state_file import do_together, open_database
 
 
 class SyncFile:
-    """Looks like a StateFile; `failing` makes everything fail."""
+    """Looks like a StateFile; `failing` makes everything fail, `patience_s` is for other processes."""
 
-    def __init__(self, path):
+    def __init__(self, path, patience_s=1.0):
         self.path = path
+        self.patience_s = patience_s
         self.connection = open_database(path)
         self.failing = False
 
@@ -19,7 +20,7 @@ class SyncFile:
     def _do(self, work):
         if self.failing:
             raise OSError("disk full")
-        (result,) = do_together(self.connection, [work])
+        (result,) = do_together(self.connection, [work], self.patience_s)
         return result
 
     def close(self):

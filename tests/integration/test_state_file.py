@@ -113,8 +113,7 @@ PROCESS = textwrap.dedent("""
     from openai_proxy.core.budget import Account, Need, Standing
     from openai_proxy.cost.file_keeper import FileKeeper
 
-    file = SyncFile(Path(sys.argv[1]))
-    file.connection.execute("PRAGMA busy_timeout=20000")
+    file = SyncFile(Path(sys.argv[1]), 30.0)
     keeper = FileKeeper(file)
     keeper.start()
     spent, granted, errors = 0.0, 0, []
