@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 from collections.abc import Callable
 
@@ -10,13 +11,22 @@ import orjson
 from twisted.internet.defer import Deferred
 
 from ..core.budget import day_name
+from ..core.errors import Unavailable
 from ..web.admin import Answer, Arguments, BadArgument
 from .build import Spending
 from .report import BudgetStanding, usage_csv, usage_document
+from .state_file import StateFileClosed
 from .usage import UsageTotals
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FORMATS = ("json", "csv")
+
+
+class TotalsUnavailable(Unavailable):
+    """The log says why."""
+
+    code = "totals_unavailable"
+    default_message = "The file of the totals can not be read now."
 
 
 class UsageReport:
@@ -40,7 +50,7 @@ class UsageReport:
     def answer(self, arguments: Arguments) -> Deferred[Answer]:
         """Return the document that the query asks for: `format`, `from` and `to` (UTC days, included).
 
-        Raises BadArgument for what can not be; fails as the file does.
+        Raises BadArgument for what can not be; fails with TotalsUnavailable where the file does.
         """
         wanted = arguments.get("format") or _format_of(arguments.get("accept", ""))
         if wanted not in _FORMATS:
@@ -49,7 +59,10 @@ class UsageReport:
         return Deferred.fromCoroutine(self._answer(wanted, days))
 
     async def _answer(self, wanted: str, days: list[str]) -> Answer:
-        rows = await self._totals.read(*days)
+        try:
+            rows = await self._totals.read(*days)
+        except (sqlite3.Error, StateFileClosed) as error:
+            raise TotalsUnavailable from error
         if wanted == "csv":
             return "text/csv; charset=utf-8", usage_csv(rows).encode()
         since = None if self._totals.kept else self._since

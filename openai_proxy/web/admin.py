@@ -132,6 +132,8 @@ class AdminPage(Page):
                 log.failure("a page of the operator's failed", failure)
                 error = InternalError()
             if not left:
+                for name, value in (*error.headers, (b"x-request-id", request.exchange.id.encode("ascii"))):
+                    request.setHeader(name, value)
                 _write(request, error.status, "application/json", error.body())
 
         self._answer(arguments).addCallbacks(done, failed)

@@ -1,5 +1,7 @@
 """A state file whose work is done at once, for tests without a reactor."""
 
+import sqlite3
+
 from twisted.internet.defer import execute
 
 from openai_proxy.cost.state_file import do_together, open_database
@@ -19,7 +21,7 @@ class SyncFile:
 
     def _do(self, work):
         if self.failing:
-            raise OSError("disk full")
+            raise sqlite3.OperationalError("database or disk is full")
         (result,) = do_together(self.connection, [work], self.patience_s)
         return result
 

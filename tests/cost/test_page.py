@@ -3,13 +3,14 @@
 import json
 
 import pytest
+from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
 from openai_proxy.core.budget import Budget
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.cost.build import Spending
 from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
-from openai_proxy.cost.page import UsageReport
+from openai_proxy.cost.page import TotalsUnavailable, UsageReport
 from openai_proxy.cost.usage import UsageTotals
 from openai_proxy.web.admin import BadArgument
 
@@ -62,6 +63,19 @@ def test_days_can_be_chosen(report):
     """One month's bill."""
     document = json.loads(answer(report, **{"from": "2026-11-22", "to": "2026-11-22"})[1])
     assert [row["day"] for row in document["data"]] == ["2026-11-22"]
+
+
+def test_a_file_that_can_not_be_read_is_503(report, tmp_path):
+    """Somebody's shell has locked it, or the disk is gone: ask again."""
+    file = SyncFile(tmp_path / "state.sqlite3")
+    report._totals.keep_in(file)
+    file.failing = True
+    failures = []
+    report.answer({}).addErrback(failures.append)
+    assert failures[0].check(TotalsUnavailable)
+    assert failures[0].value.status == 503
+    report._totals.stop()
+    file.close()
 
 
 @pytest.mark.parametrize("arguments", [{"format": "xml"}, {"from": "yesterday"}, {"to": "2026-11"}])
