@@ -26,18 +26,22 @@ BATCH_BYTES = 4 * 1024 * 1024
 KEEP_S = 30.0
 """How long a delivered batch stays on the disk: a store that died may have forgotten what it had acknowledged."""
 _FREE_AGAIN = 15 / 16
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 
 
 class _OpenBatch:
-    """The batch of a log file that lines are still added to."""
+    """The batch of a log file that lines are still added to. Its file may be closed in between."""
 
     def __init__(self, batch: Batch, write: Callable[[int, bytes], int]) -> None:
         self.batch = batch
         self._write = write
         self.broken = False
         """Whether it ends in part of a line that could not be taken back."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._fd = os.open(batch.path, flags, 0o640)
+        self._fd = os.open(batch.path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o640)
+
+    def reopen(self) -> None:
+        """Open the file again; OSError where that fails."""
+        self._fd = os.open(self.batch.path, _FLAGS)
 
     def append(self, line: bytes) -> None:
         """Add a line, whole or not at all; OSError where the disk does not take it."""
@@ -93,7 +97,9 @@ class Spool:
         self._count = 0
         self._full = False
         self._closed = False
-        self._open: OrderedDict[str, _OpenBatch] = OrderedDict()
+        self._open: dict[str, _OpenBatch] = {}
+        self._files: OrderedDict[str, _OpenBatch] = OrderedDict()
+        """Those of the open batches whose files are open, the least recently used first."""
         self._sealed: dict[str, deque[Batch]] = {}
         self._kept: deque[tuple[float, Batch]] = deque()
 
@@ -132,21 +138,30 @@ class Spool:
     def _batch_for(self, name: str, size: int) -> _OpenBatch:
         current = self._open.get(name)
         if current is not None and not current.broken and current.batch.size + size <= BATCH_BYTES:
-            self._open.move_to_end(name)
+            if name in self._files:
+                self._files.move_to_end(name)
+            else:
+                self._close_one()
+                current.reopen()
+                self._files[name] = current
             return current
+        self._close_one()
         self._count += 1
         id = f"{int(self._wall_clock() * 1000):012x}-{self._run}-{self._count:06x}"
         opened = _OpenBatch(Batch(self.directory, name, id, 0), self._write)
         if current is not None:
             self._seal(name)
-        elif len(self._open) >= MAX_OPEN:
-            self._seal(next(iter(self._open)))
-        self._open[name] = opened
+        self._open[name] = self._files[name] = opened
         return opened
+
+    def _close_one(self) -> None:
+        if len(self._files) >= MAX_OPEN:
+            self._files.popitem(last=False)[1].close()
 
     def _seal(self, name: str) -> None:
         current = self._open.pop(name)
-        current.close()
+        if self._files.pop(name, None) is not None:
+            current.close()
         if current.batch.size:
             self._sealed.setdefault(name, deque()).append(current.batch)
         else:
