@@ -1,7 +1,6 @@
 """Name a request in the cache: equal exactly where answers may be.
 
-Pure. The key is a MAC (BLAKE2b with a key, RFC 7693 §2.9: an HMAC's
-guarantee at a tenth of its cost) under the upstream credential. So it is the
+Pure. The key is an HMAC-SHA-256 under the upstream credential. So it is the
 same on every machine with the same configuration, holds no credential, and
 a reader of the store can not test a guess at a prompt without that
 credential (upstreams that take none have no such secret).
@@ -9,15 +8,15 @@ credential (upstreams that take none have no such secret).
 
 from __future__ import annotations
 
-from hashlib import blake2b
+import hmac
 from json import JSONDecoder
 from operator import itemgetter
 from typing import Any
 
 from .headers import HeaderPairs
 
-_SECRET, _KEY = b"oap cache secret", b"oap cache key 1"
-"""What each hash is for (BLAKE2b's personalisation, at most 16 bytes)."""
+_PURPOSE = b"openai-proxy cache key 2:"
+"""Keeps this use of the credential apart from any other."""
 
 _KEYED = frozenset((b"accept-encoding", b"content-encoding", b"origin"))
 """Request headers that choose a representation, besides every `openai-*` one."""
@@ -112,5 +111,4 @@ def cache_key(
         fields.extend(pair)
     # Each field is preceded by its length: no two lists of fields give the same message.
     message = b"".join([part for field in fields for part in (b"%d:" % len(field), field)])
-    secret = blake2b(credential, digest_size=32, person=_SECRET).digest()
-    return blake2b(message, digest_size=32, key=secret, person=_KEY).digest()
+    return hmac.digest(_PURPOSE + credential, message, "sha256")
