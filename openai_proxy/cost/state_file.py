@@ -10,7 +10,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -119,8 +121,10 @@ class StateFile:
         """Open the file; OSError where it can not be. Waits for other processes that open it too."""
         if self._connection is None:
             self._connection = open_database(self.path)
-            self._thread = ThreadPool(1, 1, "state-file")
-            self._thread.start()
+            self._thread = thread = ThreadPool(1, 1, "state-file")
+            # whatever ends the process without `stop`, a start that fails later above all, must not wait for it
+            thread.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # a class there
+            thread.start()
 
     def run(self, work: Work[T]) -> Deferred[T]:
         """Do `work(connection)` in a transaction, after what was asked for before.

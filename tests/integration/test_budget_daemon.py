@@ -265,3 +265,13 @@ def test_a_file_that_can_not_be_used_stops_the_start_in_one_line(start, tmp_path
     assert "cost.state_file" in str(failed.value)
     assert "file is not a database" in (tmp_path / "stdout").read_text()
     assert "Traceback" not in (tmp_path / "stdout").read_text()
+
+
+def test_workers_share_a_budget_and_the_totals(start, tmp_path):
+    """Whichever process takes a connection, the money is the same."""
+    pair = start(**settings(tmp_path, budget(10), WORKERS="2"))
+    pair.upstream.script = using(1)
+    statuses = [exchange(pair.port, asking(max_tokens=1)).status for _ in range(30)]
+    assert (statuses.count(200), statuses.count(429)) == (10, 20)
+    assert eventually(lambda: usage_of(pair)["total"]["cost_usd"] == 10.0, 20)
+    assert usage_of(pair)["budgets"][0]["spent_usd"] == 10.0
