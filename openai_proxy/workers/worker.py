@@ -12,7 +12,6 @@ import signal
 import socket
 from typing import Any
 
-from attrs import frozen
 from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -57,14 +56,6 @@ def _take_standard_input() -> int:
     return link_fd
 
 
-@frozen(eq=False)
-class _Reload:
-    """New settings with what was built for them."""
-
-    settings: Settings
-    prepared: Prepared
-
-
 class Worker:
     """The worker's side of the link.
 
@@ -77,7 +68,7 @@ class Worker:
         self._number = number
         self._workers = 1
         self._service: ProxyService | None = None
-        self._reload: _Reload | None = None
+        self._prepared: Prepared | None = None
         self._closed: Deferred[None] | None = None
         self._ending = False
         self._reported: Snapshot = []
@@ -191,18 +182,20 @@ class Worker:
         """Build everything for new settings; raises what stands against it."""
         self._discard(None)
         assert self._service is not None
-        own = self._own(settings)
-        self._reload = _Reload(own, self._service.prepare(own))
+        try:
+            self._prepared = self._service.prepare(self._own(settings))
+        except OSError as error:
+            raise StartError(f"an observer can not start: {error}") from error
 
     def _commit(self, _: Any) -> None:
-        reload, self._reload = self._reload, None
-        if reload is not None and self._service is not None:
-            self._service.commit(reload.prepared)
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and self._service is not None:
+            self._service.commit(prepared)
 
     def _discard(self, _: Any) -> None:
-        reload, self._reload = self._reload, None
-        if reload is not None and self._service is not None:
-            self._service.discard(reload.prepared)
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and self._service is not None:
+            self._service.discard(prepared)
 
     def _reopen(self) -> None:
         if self._service is not None:

@@ -34,7 +34,7 @@ def test_several_endpoints_serve_together(start, tmp_path, authority):
         options=WORKERS,
         patience_s=PATIENCE_S,
     )
-    assert eventually(lambda: len(pair.daemon.listening) == 5)
+    assert eventually(lambda: len(pair.daemon.listening) == 5, PATIENCE_S)
     context = ssl.create_default_context()
     authority.configure_trust(context)
     tls, plain, unix, haproxy, admin = pair.daemon.listening
@@ -76,20 +76,20 @@ def test_daemon_with_pidfile_and_logfile(start, tmp_path):
     assert len(pids) == 2
     assert ask(port, request()).status == 200
     # console's lines go to the log, for a daemon's standard output leads nowhere
-    assert eventually(lambda: "GET /v1/models - 200" in daemon.log)
+    assert eventually(lambda: "GET /v1/models - 200" in daemon.log, PATIENCE_S)
     line = next(each for each in daemon.log.splitlines() if "GET /v1/models - 200" in each)
     assert "worker " in line
     for name in ("proxy.log", "exchanges.json"):
         (tmp_path / name).rename(tmp_path / f"{name}.old")
     daemon.signal(signal.SIGUSR1)
-    assert eventually((tmp_path / "proxy.log").exists)
+    assert eventually((tmp_path / "proxy.log").exists, PATIENCE_S)
     assert eventually((tmp_path / "exchanges.json").exists, PATIENCE_S)
     daemon.signal(signal.SIGHUP)
     assert eventually(lambda: "configuration reloaded" in (tmp_path / "proxy.log").read_text(), PATIENCE_S)
     daemon.signal(signal.SIGTERM)
     assert daemon.wait_until_gone(PATIENCE_S)
     assert all_gone(pids)
-    assert eventually(lambda: not (tmp_path / "proxy.pid").exists())
+    assert eventually(lambda: not (tmp_path / "proxy.pid").exists(), PATIENCE_S)
 
 
 def test_secrets_are_not_in_the_command_lines(start):
