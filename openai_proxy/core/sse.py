@@ -48,6 +48,17 @@ class SSEDecoder:
         self._oversize_tail: bytes | None = None
         self._ended_with_cr = False
 
+    @property
+    def at_boundary(self) -> bool:
+        """Nothing is held, and what comes next begins a block."""
+        return not (
+            self._held
+            or self._at_beginning
+            or self._in_comment
+            or self._ended_with_cr
+            or self._oversize_tail is not None
+        )
+
     def feed(self, data: bytes) -> list[SSEBlock]:
         """Return the blocks that `data` completes, in order; see `SSEBlock`."""
         blocks: list[SSEBlock] = []

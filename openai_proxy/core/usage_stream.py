@@ -102,6 +102,9 @@ class HideUsage:
 
     def feed(self, data: bytes) -> bytes:
         self._meter.look(data)
+        if _has_no_usage_chunk(data) and self._decoder.at_boundary:
+            self._hidden = False
+            return data
         return self._pass(self._decoder.feed(data))
 
     def finish(self) -> bytes:
@@ -115,6 +118,17 @@ class HideUsage:
             if not self._hidden:
                 passed.append(block.raw)
         return b"".join(passed)
+
+
+def _has_no_usage_chunk(data: bytes) -> bool:
+    """Whether whole blocks, which `data` is if it begins one, can be told to hold no usage chunk at a glance.
+
+    True only where taking the blocks apart would let all of them pass: a key
+    can not be spread over several lines of data. False says nothing.
+    """
+    if not data.endswith(b"\n\n") or b"\r" in data:
+        return False
+    return b'"usage"' not in data or (data.count(b"\n") == 2 and not _no_choices.search(data))
 
 
 def is_usage_chunk(data: bytes | None) -> bool:

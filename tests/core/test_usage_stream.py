@@ -52,6 +52,16 @@ def test_the_chunk_is_hidden_however_it_is_cut(before, after, form, marks):
     assert Usage(5, 7) in found
 
 
+@given(
+    st.lists(
+        st.sampled_from([*KEPT, b"data: " + HIDDEN + b"\n\n", b"data: " + HIDDEN, b"\n\n", b"\n"]), max_size=8
+    )
+)
+def test_events_that_come_whole_pass_as_they_do_in_pieces(pieces):
+    """What passes at a glance is what passes taken apart."""
+    assert run(pieces) == run([bytes([byte]) for byte in b"".join(pieces)])
+
+
 @pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b""])
 def test_byte_by_byte(ending):
     """Even single bytes, and a chunk that the stream ends with."""
