@@ -129,7 +129,7 @@ def _check_installed(protocol: str) -> None:
 
 
 def _azure_account(rest: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return which account it is. adlfs looks into these variables too, and prefers a connection string."""
+    """Return where the account is. adlfs looks into these variables too, and prefers a connection string."""
 
     def option(name: str) -> str:
         return str(options.get(name) or os.environ.get(f"AZURE_STORAGE_{name.upper()}") or "")
@@ -137,10 +137,10 @@ def _azure_account(rest: str, options: Mapping[str, Any]) -> dict[str, str]:
     name = option("account_name")
     connection = option("connection_string")
     if connection:
-        facts = _connection_facts(connection)
-        if options.get("account_name") and facts["account"] and facts["account"] != name:
+        account, host = _account_of(connection)
+        if options.get("account_name") and account and account != name:
             raise ValueError("account_name and the connection string name different accounts")
-        return facts
+        return {"host": host}
     in_url = re.search(r"@?([^@/.]+)\.(?:dfs|blob)\.core\.windows\.net", rest)
     name = name or (in_url[1] if in_url else "")
     if not name:
@@ -149,19 +149,20 @@ def _azure_account(rest: str, options: Mapping[str, Any]) -> dict[str, str]:
             " or AZURE_STORAGE_CONNECTION_STRING"
         )
     _check_account_key(option("account_key"))
-    return {"account": name, "endpoint": option("account_host")}
+    return {"host": option("account_host") or f"{name}.blob.core.windows.net"}
 
 
-def _connection_facts(connection: str) -> dict[str, str]:
+def _account_of(connection: str) -> tuple[str, str]:
+    """Return the account's name, which may be unknown, and its host with a path where it has one."""
     parts = dict(part.strip().partition("=")[::2] for part in connection.split(";") if part.strip())
-    lower = {name.lower(): value for name, value in parts.items()}
+    _check_account_key({name.lower(): value for name, value in parts.items()}.get("accountkey", ""))
     blob = import_module("azure.storage.blob")
     try:
-        blob.BlobServiceClient.from_connection_string(connection).close()
+        client = blob.BlobServiceClient.from_connection_string(connection)
     except (ValueError, TypeError, AttributeError, KeyError):
         raise ValueError("the Azure connection string can not be read") from None
-    _check_account_key(lower.get("accountkey", ""))
-    return {"account": lower.get("accountname", ""), "endpoint": lower.get("blobendpoint", "")}
+    client.close()
+    return client.account_name or "", client.primary_hostname
 
 
 def _check_account_key(key: str) -> None:

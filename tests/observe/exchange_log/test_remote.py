@@ -115,6 +115,11 @@ def test_place_stays_the_same_when_its_key_changes():
         identity(azure={"account_name": "acc", "account_key": "bmV3"}),
         identity(account_name="acc", sas_token="x"),
         identity(azure={"connection_string": CONNECTION}),
+        identity(
+            azure={
+                "connection_string": "BlobEndpoint=https://acc.blob.core.windows.net;SharedAccessSignature=sig"
+            }
+        ),
     }
     assert len(same) == 1
     others = {
