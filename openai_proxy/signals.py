@@ -41,6 +41,23 @@ def install(
     signal.signal(signal.SIGUSR1, handler(reopen_all))
 
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def remember(numbers: list[int]) -> None:
+    """Keep what comes before `install`: SIGTERM, SIGINT and SIGHUP go to the end of `numbers`.
+
+    For a start that takes its time while the listening sockets are open.
+    """
+    for number in (*_ENDING, signal.SIGHUP):
+        signal.signal(number, lambda received, frame: numbers.append(received))
+
+
+def ends(numbers: list[int]) -> bool:
+    """Whether one of these signals asks for the end."""
+    return any(number in _ENDING for number in numbers)
+
+
 def twistd_log_file() -> BaseLogFile | None:
     """Return the log file that twistd opened, or None.
 

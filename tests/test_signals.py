@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from openai_proxy.signals import install, twistd_log_file
+from openai_proxy.signals import ends, install, remember, twistd_log_file
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -58,3 +58,15 @@ def test_without_twistd_there_is_no_log_file():
     """Logging to stdout leaves nothing to reopen."""
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     assert twistd_log_file() is None
+
+
+def test_signals_before_the_reactor_runs_are_remembered():
+    """A start that takes a while loses none, and knows whether it should go on."""
+    numbers = []
+    remember(numbers)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert numbers == [signal.SIGHUP]
+    assert not ends(numbers)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert numbers == [signal.SIGHUP, signal.SIGTERM]
+    assert ends(numbers)

@@ -78,6 +78,7 @@ class Supervisor(Service):
         self._metrics = self._make_metrics()
         self._reloading = Reloading(reactor, lambda: self._scratch.shared(load()), self._check, self._commit)
         self._terminating = False
+        self._early: list[int] = []
         self._started = False
         self._ended: Deferred[None] | None = None
         self._kill_timer: Any = None
@@ -115,9 +116,10 @@ class Supervisor(Service):
             signals.install,
             self._reactor,
             terminate=self._terminate,
-            reload=lambda: self._reloading.begin(lambda: self.settings, lambda: self._ready),
+            reload=self._reload,
             reopen=lambda: self._tell_all(say.REOPEN),
         )
+        signals.remember(self._early)  # who sees the port open may send one
         admin = self.settings.admin.port
         for description in (*self.settings.ports, *([] if admin is None else [admin])):
             self._ports.append(hold(self._reactor, description))
@@ -134,20 +136,36 @@ class Supervisor(Service):
         self.settings = self._scratch.shared(self.settings)
         for number in self._restarts:
             self._spawn(number)
-        deadline = self._clock() + START_S
         try:
-            while not all(each.is_ready for each in self._processes.values()):
-                self._refuse_failed(late=self._clock() > deadline)
-                # twistd runs the reactor after this: who waits for the start must learn what fails in it
-                self._reactor.iterate(0.1)
+            self._await_workers()
         except BaseException:
             for each in self._processes.values():
                 each.kill()
             self._scratch.close()
             raise
         self._started = True
-        self._reactor.callWhenRunning(self._announce_ports)
+        self._reactor.callWhenRunning(self._begin)
         super().startService()
+
+    def _await_workers(self) -> None:
+        """Return when every worker accepts, or a signal says that none shall."""
+        deadline = self._clock() + START_S
+        while not all(each.is_ready for each in self._processes.values()):
+            if signals.ends(self._early):
+                return
+            self._refuse_failed(late=self._clock() > deadline)
+            # twistd runs the reactor after this: who waits for the start must learn what fails in it
+            self._reactor.iterate(0.1)
+
+    def _begin(self) -> None:
+        """The reactor runs, and signals are ours: do what came while the workers started."""
+        early, self._early = self._early, []
+        if signals.ends(early):
+            self._terminate()
+            return
+        self._announce_ports()
+        if early:
+            self._reload()
 
     def _refuse_failed(self, late: bool) -> None:
         for each in self._processes.values():
@@ -238,6 +256,9 @@ class Supervisor(Service):
         return self._totals.page(accept.decode("latin-1"))
 
     # ---- reload
+
+    def _reload(self) -> None:
+        self._reloading.begin(lambda: self.settings, lambda: self._ready)
 
     def _commit(self, settings: Settings, prepared: list[WorkerProcess]) -> None:
         """Use `settings` from now on; workers that had not prepared are replaced."""

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
+from integration.daemon import TWISTD
 from integration.raw_client import Client, ask, chat, request
 from integration.scripted_upstream import eventually
 from integration.worker_world import (
@@ -183,6 +186,29 @@ def test_second_signal_aborts_all_workers(crew, streams):
     assert pair.daemon.wait_until_gone(20)
     assert pair.daemon.process.returncode == 0
     assert all_gone(pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_the_workers_start_ends_the_daemon(tmp_path, number):
+    """The port is open by then: whoever sees it may send one. No traceback, no process stays."""
+    output = tmp_path / "stdout"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [str(TWISTD), "-n", "--pidfile=proxy.pid", "openai-proxy", "--port", "tcp:0", "--workers", "2"],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    assert eventually(lambda: len(children.read_text().split()) == 2, PATIENCE_S)
+    pids = [int(pid) for pid in children.read_text().split()]
+    process.send_signal(number)
+    assert process.wait(PATIENCE_S) == 0
+    assert all_gone(pids)
+    assert "Traceback" not in output.read_text()
+    assert not (tmp_path / "proxy.pid").exists()
 
 
 def test_killed_supervisor_leaves_no_orphans(crew, streams):
