@@ -75,7 +75,11 @@ class UpstreamAgent:
         )
 
     def stop(self) -> None:
-        """Close what is idle; what is busy goes on and is not pooled any more."""
+        """Close what is idle; what is busy goes on and is not pooled any more.
+
+        A stage that waits (to try again, for one) may still ask for a
+        connection: it gets one, and its deadlines.
+        """
         self._stopped = True
         for connections in list(self._idle.values()):
             for connection in list(connections):
@@ -175,6 +179,8 @@ class UpstreamAgent:
 
     def connection_ready(self, connection: UpstreamConnection) -> None:
         self._busy.add(connection)
+        if self._stopped and not self._sweeper.running:
+            self.start()
         self._connecting.pop(id(connection)).ready(connection)
 
     def connection_free(self, connection: UpstreamConnection) -> None:
@@ -189,12 +195,15 @@ class UpstreamAgent:
         idle.append(connection)
         self._idle_count += 1
 
-    def connection_closed(self, connection: UpstreamConnection, reason: Failure) -> None:
-        self._busy.discard(connection)
+    def connection_aborted(self, connection: UpstreamConnection) -> None:
         idle = self._idle.get(connection.key)
         if idle and connection in idle:
             idle.remove(connection)
             self._idle_count -= 1
+
+    def connection_closed(self, connection: UpstreamConnection, reason: Failure) -> None:
+        self._busy.discard(connection)
+        self.connection_aborted(connection)
         connecting = self._connecting.pop(id(connection), None)
         if connecting is not None:
             connecting.lost(reason)
@@ -204,9 +213,13 @@ class UpstreamAgent:
     def _sweep(self) -> None:
         now = self._clock()
         for connection in list(self._busy):
-            connection.note_reads(now)
-            if connection.deadline <= now:
-                connection.sweep(now)
+            try:
+                connection.note_reads(now)
+                if connection.deadline <= now:
+                    connection.sweep(now)
+            except Exception:  # or nobody would have a deadline any more
+                log.failure("defect while sweeping an upstream connection")
+                connection.abort()
         oldest = now - IDLE_S
         stale = [c for idle in self._idle.values() for c in idle if c.idle_since <= oldest]
         for connection in stale:

@@ -66,6 +66,9 @@ class ConnectionOwner(Protocol):
     def connection_free(self, connection: UpstreamConnection) -> None:
         """Clean and without a request: may be pooled."""
 
+    def connection_aborted(self, connection: UpstreamConnection) -> None:
+        """Being cut, which takes a turn of the reactor: no request may get it any more."""
+
     def connection_closed(self, connection: UpstreamConnection, reason: Failure) -> None:
         """Lost, whatever it did."""
 
@@ -90,6 +93,7 @@ class UpstreamConnection(TwistedProtocol):
         self.key = key
         self.ready = False
         self.closed = False
+        self._aborted = False
         self.requests = 0
         self.deadline = NEVER
         self.read_since_sweep = False
@@ -153,7 +157,9 @@ class UpstreamConnection(TwistedProtocol):
 
     def abort(self) -> None:
         """Cut the connection now; nothing more is sent or read."""
-        if not self.closed and self.transport is not None:
+        if not self.closed and not self._aborted and self.transport is not None:
+            self._aborted = True
+            self._owner.connection_aborted(self)
             self._stop_upload()
             self.transport.abortConnection()
 
@@ -337,9 +343,6 @@ class UpstreamConnection(TwistedProtocol):
             return False
         waiting, self._waiting = self._waiting, None
         self.deadline = NEVER
-        if self._paused:
-            self._paused = False
-            self.transport.resumeProducing()
         self._owner.connection_free(self)
         if waiting is not None:
             waiting.callback(UpstreamResponse(None, status, reason, pairs, length, data[end + 4 :]))
@@ -444,7 +447,7 @@ class UpstreamConnection(TwistedProtocol):
         self.deadline = NEVER
         if parts:
             response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
-        reusable = self._keep_alive and not self._surplus and self._upload is None
+        reusable = self._keep_alive and not self._surplus and self._upload is None and not self._aborted
         if self._bodiless:
             self._parser = httptools.HttpResponseParser(self)  # the old one may wait for a body
         if self._paused:

@@ -432,3 +432,70 @@ def test_stopped_agent_closes_idle_connections_and_lets_busy_ones_finish():
     second.say(OK)
     assert read(busy[0]).data == b"ok"
     assert second.transport.ended == "aborted"
+
+
+def test_stopped_agent_keeps_the_deadlines_of_what_still_asks_it():
+    """A retry that began before a reload must not wait for ever behind it."""
+    world = World(first_byte=3.0)
+    world.agent.stop()
+    results = world.send()
+    server = world.accept()
+    world.advance(4)
+    server.lose(ConnectionLost)
+    assert [type(result) for result in results] == [UpstreamTimeout]
+    assert server.transport.ended == "aborted"
+    world.advance(1)
+    assert world.reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("spoke", [True, False], ids=["spoke", "aged"])
+def test_idle_connection_that_is_being_cut_is_not_used_again(spoke):
+    """An abort takes a turn of the reactor; a request that comes in it asks for a new connection."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(OK)
+    read(results[0])
+    if spoke:
+        server.say(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    else:
+        world.advance(60)
+    assert world.agent.open_connections == 0
+    world.send()
+    assert world.connects == 2
+
+
+class Leaver(Reader):
+    """Gives a body back while the last of it is delivered."""
+
+    def __init__(self, response):
+        super().__init__()
+        self.response = response
+
+    def dataReceived(self, data):
+        self.response.discard()
+
+
+def test_connection_discarded_at_its_last_bytes_is_not_used_again():
+    """It is being cut, although its answer was whole."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+    results[0].deliverBody(Leaver(results[0]))
+    server.say(b"ok")
+    assert server.transport.ended == "aborted"
+    world.send()
+    assert world.connects == 2
+
+
+def test_a_defect_in_one_connection_leaves_the_others_their_deadlines():
+    """The sweeper goes on."""
+    world = World(first_byte=3.0)
+    servers = []
+    for _ in range(2):
+        world.send()
+        servers.append(world.accept())
+    servers[0].protocol.note_reads = lambda now: 1 / 0
+    world.advance(4)
+    assert [server.transport.ended for server in servers] == ["aborted", "aborted"]
