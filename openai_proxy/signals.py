@@ -47,7 +47,7 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 def remember(numbers: list[int]) -> None:
     """Keep what comes before `install`: SIGTERM, SIGINT and SIGHUP go to the end of `numbers`.
 
-    For a start that takes its time while the listening sockets are open.
+    For a start that takes its time.
     """
     for number in (*_ENDING, signal.SIGHUP):
         signal.signal(number, lambda received, frame: numbers.append(received))

@@ -12,6 +12,8 @@ from ..settings import Settings
 # the supervisor tells
 START = "start"
 """`Start`: the first message; make the service and accept."""
+ACCEPT = "accept"
+"""The sockets listen now."""
 COMMIT = "commit"
 """Use what was prepared."""
 DISCARD = "discard"
@@ -31,7 +33,7 @@ COLLECT = "collect"
 
 # a worker tells
 READY = "ready"
-"""It accepts."""
+"""Its service is started; it accepts as soon as the sockets listen."""
 FAILED = "failed"
 """One line: why it can not start."""
 LOG = "log"

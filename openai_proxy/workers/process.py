@@ -147,8 +147,10 @@ class WorkerProcess(ProcessProtocol):
         """Return in a few words why it did not become ready; None while it still may."""
         if self.is_ready:
             return None
-        if self.failure is not None:
-            return self.failure
+        return self.failure or self.why_gone()
+
+    def why_gone(self) -> str | None:
+        """Return in a few words how it ended; None while it runs."""
         if self.is_ended or self.link.is_lost:
             return self._errors[-1] if self._errors else self.reason or "without a word"
         return None

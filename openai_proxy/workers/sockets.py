@@ -1,9 +1,10 @@
 """Endpoints on sockets that the supervisor opened.
 
-The supervisor listens on each endpoint string without accepting. A worker
-makes the same endpoint again, so that TLS and the PROXY protocol are as the
-string says, over a reactor that hands out the inherited socket wherever the
-endpoint would open one.
+The supervisor binds what each endpoint string says, and listens when its
+workers are ready: nobody connects to a daemon that can not answer yet. A
+worker makes the same endpoint again, so that TLS and the PROXY protocol are
+as the string says, over a reactor that hands out the inherited socket
+wherever the endpoint would open one.
 """
 
 from __future__ import annotations
@@ -36,11 +37,74 @@ class Unserved(Factory):
 
 
 def hold(reactor: Any, description: str) -> Any:
-    """Listen on an endpoint string without accepting; return the port. Raises StartError."""
-    port = listen(reactor, description, Unserved())
+    """Bind what an endpoint string says, and return the port, which accepts nothing. Raises StartError."""
+    port = listen(_HoldingReactor(reactor), description, Unserved())
     if not hasattr(port, "stopReading") or not isinstance(getattr(port, "socket", None), socket.socket):
         raise StartError(f"cannot listen on {description}: {_UNSHARED}")
     port.stopReading()
+    return port
+
+
+def open_door(port: Any, description: str) -> None:
+    """Listen on a port that is held: from now on clients can connect. Raises StartError."""
+    if isinstance(port.socket, PatientSocket):  # systemd's listens already
+        try:
+            port.socket.listen_now()
+        except OSError as error:
+            raise StartError(f"cannot listen on {description}: {error}") from error
+
+
+class PatientSocket(socket.socket):
+    """A socket that only remembers that it shall listen, until `listen_now`."""
+
+    _backlog = 50
+
+    def listen(self, backlog: int = 50) -> None:
+        self._backlog = backlog
+
+    def listen_now(self) -> None:
+        super().listen(self._backlog)
+
+
+class HeldTCPPort(tcp.Port):
+    """A TCP port that is bound and does not listen."""
+
+    def createInternetSocket(self) -> socket.socket:
+        return PatientSocket(fileno=super().createInternetSocket().detach())
+
+
+class HeldUNIXPort(unix.Port):
+    """A Unix port that is bound and does not listen."""
+
+    def createInternetSocket(self) -> socket.socket:
+        return PatientSocket(fileno=super().createInternetSocket().detach())
+
+
+class _HoldingReactor:
+    """The reactor, as the supervisor's endpoints see it: ports are bound, and wait."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        return _started(HeldTCPPort(port, factory, backlog, interface, self._reactor))
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> Any:
+        return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)
+
+    def listenUNIX(
+        self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
+    ) -> Any:
+        return _started(HeldUNIXPort(address, factory, backlog, mode, self._reactor, wantPID))
+
+
+def _started(port: Any) -> Any:
+    port.startListening()
     return port
 
 
@@ -127,7 +191,8 @@ class SharedTCPPort(tcp.Port):
         self.connected = True
         self.socket, self._preexistingSocket = inherited, None
         self.fileno = inherited.fileno  # type: ignore[method-assign]  # as Twisted does it
-        self.startReading()
+        if inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            self.startReading()  # else when the supervisor says that it listens
 
     def _logConnectionLostMsg(self) -> None:
         """The supervisor says when the port is closed."""

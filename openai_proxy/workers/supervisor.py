@@ -34,7 +34,7 @@ from .reload import Reloading
 from .restarts import Restarts
 from .scratch import Scratch
 from .shares import check_shares
-from .sockets import hold
+from .sockets import hold, open_door
 from .totals import Totals, snapshot
 from .worker_log import write
 
@@ -52,7 +52,7 @@ class Supervisor(Service):
     """The service of several workers.
 
     States: built, holding the sockets (privilegedStartService), started
-    (startService: every worker accepts), ending (stopService), ended.
+    (startService: every worker is ready, and the sockets listen), ending (stopService), ended.
     """
 
     def __init__(self, reactor: Any, settings: Settings, load: Callable[[], Settings]) -> None:
@@ -119,11 +119,16 @@ class Supervisor(Service):
             reload=self._reload,
             reopen=lambda: self._tell_all(say.REOPEN),
         )
-        signals.remember(self._early)  # who sees the port open may send one
-        admin = self.settings.admin.port
-        for description in (*self.settings.ports, *([] if admin is None else [admin])):
+        signals.remember(self._early)
+        for description in self._descriptions:
             self._ports.append(hold(self._reactor, description))
         super().privilegedStartService()
+
+    @property
+    def _descriptions(self) -> list[str]:
+        """The endpoint strings of all sockets."""
+        admin = self.settings.admin.port
+        return [*self.settings.ports, *([] if admin is None else [admin])]
 
     def startService(self) -> None:
         """Start every worker and wait until all accept; raises StartError where one can not."""
@@ -138,6 +143,8 @@ class Supervisor(Service):
             self._spawn(number)
         try:
             self._await_workers()
+            if not signals.ends(self._early):
+                self._open_doors()
         except BaseException:
             for each in self._processes.values():
                 each.kill()
@@ -157,6 +164,11 @@ class Supervisor(Service):
             # twistd runs the reactor after this: who waits for the start must learn what fails in it
             self._reactor.iterate(0.1)
 
+    def _open_doors(self) -> None:
+        for description, port in zip(self._descriptions, self._ports, strict=True):
+            open_door(port, description)
+        self._tell_all(say.ACCEPT)
+
     def _begin(self) -> None:
         """The reactor runs, and signals are ours: do what came while the workers started."""
         early, self._early = self._early, []
@@ -169,9 +181,11 @@ class Supervisor(Service):
 
     def _refuse_failed(self, late: bool) -> None:
         for each in self._processes.values():
-            why = each.why_not_started()
+            if each.failure is not None:
+                raise StartError(each.failure)
+            why = each.why_gone()
             if why is not None:
-                raise StartError(why if each.failure else f"a worker ended while it started: {why}")
+                raise StartError(f"a worker ended while it started: {why}")
         if late:
             raise StartError(f"workers: not all were ready after {START_S:.0f} s")
 

@@ -68,6 +68,7 @@ class Worker:
         self._number = number
         self._workers = 1
         self._service: ProxyService | None = None
+        self._ports: list[Any] = []
         self._prepared: Prepared | None = None
         self._closed: Deferred[None] | None = None
         self._ending = False
@@ -77,6 +78,7 @@ class Worker:
         self.link = Link(
             told={
                 say.START: self._start,
+                say.ACCEPT: lambda _: self._accept(),
                 say.COMMIT: self._commit,
                 say.DISCARD: self._discard,
                 say.DRAIN: lambda _: self._drain(),
@@ -117,8 +119,14 @@ class Worker:
         with contextlib.suppress(OSError):
             os.chdir(start.settings.directory)  # relative paths mean the directory of the start
         sockets = iter(start.sockets)
+
+        def listen(reactor: Any, description: str, site: Any) -> Any:
+            port = adopt(reactor, next(sockets), description, site)
+            self._ports.append(port)
+            return port
+
         part = Part(
-            listen=lambda reactor, description, site: adopt(reactor, next(sockets), description, site),
+            listen=listen,
             started_at=start.started_at,
             buckets=SupervisedStore(self.link),
             metrics=self._page,
@@ -140,6 +148,11 @@ class Worker:
             lambda failure: log.failure("counts are no longer reported", failure)
         )
         self.link.tell(say.READY)
+
+    def _accept(self) -> None:
+        for port in self._ports:
+            if port.connected and not port.disconnecting:
+                port.startReading()
 
     def _fail(self, line: str) -> None:
         self.link.tell(say.FAILED, line)

@@ -190,7 +190,7 @@ def test_second_signal_aborts_all_workers(crew, streams):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_while_the_workers_start_ends_the_daemon(tmp_path, number):
-    """The port is open by then: whoever sees it may send one. No traceback, no process stays."""
+    """Whoever is tired of waiting may send one: no traceback, and no process stays."""
     output = tmp_path / "stdout"
     with output.open("wb") as file:
         process = subprocess.Popen(
