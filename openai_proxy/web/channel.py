@@ -77,7 +77,7 @@ class Waiting(Enum):
     HEAD = "the rest of a request's head, or the very first one"
     NEXT = "another request on a kept-alive connection"
     BODY = "more of a request's body"
-    RESPONSE = "ourselves: no clock towards the client"
+    RESPONSE = "ourselves, then for the client to take the answer: no clock but that of a stalled write"
     LINGER = "the end of an upload that was refused"
     CLOSE = "the last bytes to be taken"
     TUNNEL = "nothing: the connection speaks another protocol now"
@@ -266,8 +266,8 @@ class ProxyChannel(HTTPChannel):
         return True
 
     def _answering(self) -> bool:
-        """True while a whole request waits for its answer: nothing further is parsed."""
-        return self._broken is not None or (self.current is not None and self._receiving is None)
+        """True from a whole request to the end of its answer, taken by the client: nothing further is parsed."""
+        return self._broken is not None or (self.waiting is Waiting.RESPONSE and self._receiving is None)
 
     def _keep_for_later(self, data: bytes) -> None:
         if self._broken is not None or (self.current is not None and not self.current.keep_alive):
@@ -519,19 +519,22 @@ class ProxyChannel(HTTPChannel):
             self.linger()
         elif not keep_alive:
             self.close()
+        elif self.write_blocked:
+            self._wait(Waiting.RESPONSE)  # `resumeProducing` goes on
         else:
             self._resume_parsing()
 
     def _resume_parsing(self) -> None:
-        self._wait(Waiting.NEXT, self.limits.keep_alive_s)
+        if self._inside_message:
+            self._wait(Waiting.HEAD, self.limits.header_timeout_s)
+        else:
+            self._wait(Waiting.NEXT, self.limits.keep_alive_s)
         if self._queue or self._broken is not None:
             self._next()
         elif self._ahead:
             data = self.take_ahead()
             self._update_reading()
             self._parse(data)
-        elif self.write_blocked:
-            self._start_stall_clock()
 
     def take_ahead(self) -> bytes:
         """Return, and forget, what was read behind the current request."""
@@ -564,18 +567,13 @@ class ProxyChannel(HTTPChannel):
             names if port == default else frozenset()
         )
 
-    def abort_if_gone(self) -> None:
-        """Notice a client that left while we do not read from it.
-
-        A half-close counts as leaving, as it does while we read; in a
-        tunnel what was sent before it is delivered first.
-        """
-        if is_gone(self.transport, half_close=self.tunnel is None):
-            self.transport.abortConnection()
-
     def close_if_idle(self) -> None:
-        """For the drain: close where no request has begun."""
-        if self.current is None and not self._head_bytes and self.waiting in _BETWEEN_REQUESTS:
+        """For the drain: close where no request has begun; what is still taken of an answer goes out."""
+        if (
+            self.current is None
+            and not self._head_bytes
+            and (self.waiting in _BETWEEN_REQUESTS or self.waiting is Waiting.RESPONSE)
+        ):
             self.close()
 
     # ---- the body's clock and back-pressure (BodySource)
@@ -627,7 +625,10 @@ class ProxyChannel(HTTPChannel):
         if self.relay is not None:
             self.relay.resumeProducing()
         elif self.current is None and self.tunnel is None:
-            self._next()
+            if self.waiting is Waiting.RESPONSE:
+                self._resume_parsing()
+            else:
+                self._next()
 
     def stopProducing(self) -> None:
         """The transport is lost; connectionLost says so too."""
@@ -647,15 +648,19 @@ class ProxyChannel(HTTPChannel):
     # ---- time
 
     def sweep(self, now: float) -> None:
-        """Called by the site's sweeper once `deadline` or `stall_check` has passed."""
+        """Called by the site's sweeper once `deadline` or `stall_check` has passed, or while reading is paused."""
+        # A half-close counts as leaving, as it does while we read; in a tunnel what came before it goes first.
+        if self.reading_paused and is_gone(self.transport, half_close=self.tunnel is None):
+            self.transport.abortConnection()
+            return
         if self.stall_check <= now:
             self._check_stall(now)
         if self.deadline > now:
             return
         match self.waiting:
             case Waiting.HEAD:
-                if not self._head_bytes:
-                    self.transport.loseConnection()
+                if not self._head_bytes and not self._inside_message:
+                    self.close()
                 else:
                     self._broken = RequestTimeout()
                     self._pump()
@@ -673,7 +678,7 @@ class ProxyChannel(HTTPChannel):
         self.deadline = now + 0.5
         if current is None:
             return
-        if not self._body_held:
+        if not self._holds_client_back(current):
             self._body_time += now - self._body_checked
         self._body_checked = now
         slowest = self.limits.body_min_bytes_per_s * self._body_time
@@ -682,6 +687,13 @@ class ProxyChannel(HTTPChannel):
             self.waiting = Waiting.RESPONSE
             self.deadline = NEVER
             current.incoming.body.fail(self._broken)
+
+    def _holds_client_back(self, current: DownstreamRequest) -> bool:
+        """Whether the body does not come because we do not read it, or have not said 100 Continue."""
+        incoming = current.incoming
+        return self._body_held or (
+            incoming.head.expects_continue and not current.continued and not incoming.body.received
+        )
 
     def _check_stall(self, now: float) -> None:
         untaken = untaken_bytes(self.transport)

@@ -114,6 +114,7 @@ class DownstreamRequest(Request):
             try:
                 self._respond(stop.value)
             except Exception:
+                stop.value.body.discard()
                 self._defect(Failure())
         except Exception:
             self._fail(Failure())

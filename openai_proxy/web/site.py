@@ -87,13 +87,11 @@ class ProxySite(Site):
         """Makes what keeps an exchange's bodies, where an observer wants them."""
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = reactor
-        self._starts = 0
 
     # ---- twisted.web's factory
 
     def startFactory(self) -> None:
         """Start the sweeper; stock Site would start a clock for an access log nobody writes."""
-        self._starts += 1
         if not self._sweeper.running:
             self._sweeper.start(SWEEP_S, now=False).addErrback(
                 lambda failure: log.failure("the sweeper stopped", failure)
@@ -161,11 +159,16 @@ class ProxySite(Site):
 
     def _sweep(self) -> None:
         now = self.clock()
-        due = [c for c in self.channels if c.deadline <= now or c.stall_check <= now]
-        for channel in due:
-            channel.sweep(now)
-        for channel in [channel for channel in self.channels if channel.reading_paused]:
-            channel.abort_if_gone()
+        for channel in [
+            each
+            for each in self.channels
+            if each.deadline <= now or each.stall_check <= now or each.reading_paused
+        ]:
+            try:
+                channel.sweep(now)
+            except Exception:  # or nobody would have a clock any more
+                log.failure("defect while sweeping a connection")
+                channel.transport.abortConnection()
 
     def drain(self) -> None:
         """Answer what runs, take nothing new, close what is idle."""

@@ -31,8 +31,6 @@ class Waiting:
         self.running.append((request, head))
         return await head
 
-    cancelled: list = []  # replaced for each test below
-
     def answer(self, number=-1, body=None, **options):
         body = body or Body()
         self.running[number][1].callback(response(body, **options))
@@ -181,6 +179,7 @@ def test_silent_connection_is_closed_without_a_word():
     connection = downstream.connect()
     downstream.advance(4)
     assert (connection.transport.take(), connection.ended) == (b"", "closed")
+    assert connection.transport.producer is None  # a TLS transport would wait for it for ever
 
 
 def test_idle_connection_is_closed():
@@ -334,3 +333,105 @@ def test_defect_of_a_stage_is_an_internal_error(waiting):
     assert error_of(answer) == (500, "internal_error")
     assert b"secret" not in answer
     assert [event["log_failure"].type for event in logged if "log_failure" in event] == [ZeroDivisionError]
+
+
+def test_client_that_pipelines_and_does_not_read_is_not_read_either(waiting):
+    """What waits behind an answer that it has not taken is bounded like all read-ahead."""
+    downstream = Downstream(waiting)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n")
+    connection.channel.pauseProducing()
+    waiting.answer().end()
+    for _ in range(40):
+        connection.send(GET + b"X: " + b"y" * 1000 + b"\r\n\r\n")
+    assert connection.transport.producerState == "paused"
+    assert len(waiting.running) == 1
+    connection.channel.resumeProducing()
+    assert connection.transport.producerState == "producing"
+    assert len(waiting.running) == 2
+
+
+def test_client_that_reads_slowly_gets_the_next_answer_too(waiting):
+    """No clock for heads runs while it still takes the answer before."""
+    downstream = Downstream(waiting, header_timeout_s=2, keep_alive_s=2, write_stall_s=600)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n", GET + b"\r\n")
+    connection.channel.pauseProducing()
+    waiting.answer().end()
+    downstream.advance(30)
+    assert connection.ended is None
+    connection.channel.resumeProducing()
+    assert len(waiting.running) == 2
+
+
+def test_draining_site_closes_behind_an_answer_that_is_still_taken(waiting):
+    """What is pipelined behind it is not begun."""
+    downstream = Downstream(waiting)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n", GET + b"\r\n")
+    connection.channel.pauseProducing()
+    waiting.answer().end()
+    downstream.site.drain()
+    assert connection.ended == "closed"
+    assert len(waiting.running) == 1
+
+
+def test_client_that_waits_for_100_continue_is_not_too_slow(waiting):
+    """It is we who hold its body back until the request is admitted and the upstream is there."""
+    downstream = Downstream(waiting)
+    connection = downstream.connect()
+    connection.send(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+    downstream.advance(30)
+    body = waiting.running[0][0].body
+    reading = Deferred.fromCoroutine(body.read(10))
+    assert connection.transport.take() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    downstream.advance(4)
+    connection.send(b"hello")
+    assert reading.result == b"hello"
+
+
+def test_half_a_head_behind_a_whole_request_is_timed_out():
+    """As soon, and with the same answer, as any other."""
+    downstream = Downstream(header_timeout_s=3, keep_alive_s=60)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n" + GET)
+    downstream.advance(4)
+    assert error_of(connection.transport.take()) == (408, "request_timeout")
+
+
+def test_a_defect_in_one_connection_leaves_the_others_their_clocks():
+    """The sweeper goes on."""
+    downstream = Downstream(header_timeout_s=3)
+    broken, well = downstream.connect(), downstream.connect()
+    broken.channel.sweep = lambda now: 1 / 0
+    downstream.advance(5)
+    assert (broken.ended, well.ended) == ("aborted", "closed")
+
+
+class Broken:
+    """A filter with a defect."""
+
+    transparent = False
+
+    def feed(self, data):
+        raise ZeroDivisionError
+
+    def finish(self):
+        return b""
+
+
+def test_defect_of_a_filter_gives_the_body_back(waiting):
+    """Else the upstream would go on for nobody."""
+    downstream = Downstream(waiting)
+    connection = downstream.connect()
+    connection.send(GET + b"\r\n")
+
+    class Begun(Body):
+        def deliverBody(self, protocol):
+            super().deliverBody(protocol)
+            self.feed(b"x")
+
+    body = Begun()
+    waiting.running[-1][1].callback(response(body).evolve(filters=(Broken(),)))
+    assert body.discards == 1
+    assert connection.ended == "aborted"

@@ -110,7 +110,7 @@ def test_the_sweeper_runs_from_the_first_port_to_the_end():
     assert len(world.clock.getDelayedCalls()) == 1
     client = world.connect()
     world.site.stopFactory()
-    world.advance(100)
+    world.advance(20)
     assert client.ended == "closed"  # idle for too long
     client.lose()
     world.site.stop()
