@@ -14,7 +14,6 @@ from __future__ import annotations
 import select
 from typing import Any
 
-from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
@@ -52,7 +51,7 @@ class SocketGroup:
         reactor serves, stays where it is.
         """
         socket = bottom(transport)
-        if not isinstance(socket, tcp.Connection) or socket.reactor is not self._reactor:
+        if socket is None or socket.reactor is not self._reactor:
             return
         if self._epoll is None:
             self._epoll = select.epoll()
@@ -161,7 +160,10 @@ class SocketGroup:
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends: so does every socket here."""
         for member in self.removeAll():
-            member.connectionLost(reason)
+            try:
+                member.connectionLost(reason)
+            except Exception:
+                log.failure("defect while closing a socket")
         if self._epoll is not None:
             self._epoll.close()
             self._epoll = None

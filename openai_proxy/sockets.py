@@ -15,12 +15,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOProtocol
 
 
 def bottom(transport: Any) -> Any:
     """Return the transport with the socket, below any TLS or wrapper; None where there is none."""
     raw = transport
-    while getattr(raw, "socket", None) is None:
+    # Not by asking for a `socket`: wrappers answer for the transport below them.
+    while not isinstance(raw, tcp.Connection):
         inner = getattr(raw, "transport", None) or getattr(raw, "wrappedTransport", None)
         if inner is None or inner is raw:
             return None
@@ -67,12 +69,14 @@ def prompt_writer(transport: Any) -> Callable[[bytes], None]:
     """Return a `write` that sends at once where nothing waits to be sent.
 
     Twisted's own write always waits for the next writable event: one more
-    turn of the reactor and two more epoll_ctl for every write. Only for
-    plain TCP; what the kernel does not take goes the ordinary way, and so
-    does everything while something waits, so order and back-pressure are
-    Twisted's. Errors are left for the reactor to find. Other transports
-    (TLS, wrappers, Unix sockets): their own write.
+    turn of the reactor and two more epoll_ctl for every write. What the
+    kernel does not take goes the ordinary way, and so does everything while
+    something waits, so order and back-pressure are Twisted's. Errors are
+    left for the reactor to find. Over TLS nothing is kept for the next turn
+    either. Other transports (wrappers, Unix sockets): their own write.
     """
+    if type(transport) is BufferingTLSTransport:
+        return _prompt_tls_writer(transport)
     if not isinstance(transport, tcp.Connection) or getattr(transport, "TLS", False):
         return transport.write  # type: ignore[no-any-return]
     send = transport.socket.send
@@ -94,5 +98,23 @@ def prompt_writer(transport: Any) -> Callable[[bytes], None]:
             return
         if sent != len(data):
             buffered_write(data[sent:])
+
+    return write
+
+
+def _prompt_tls_writer(transport: BufferingTLSTransport) -> Callable[[bytes], None]:
+    """Encrypt at once, and send what that gives at once.
+
+    Twisted gathers what is written over TLS until the next turn: a timer
+    for each write, where ours come already gathered.
+    """
+    below: Any = transport.transport
+    if isinstance(below, tcp.Connection):
+        below.write = prompt_writer(below)  # type: ignore[method-assign]
+    encrypt = TLSMemoryBIOProtocol.write
+
+    def write(data: bytes) -> None:
+        transport._aggregator.flush()  # what somebody else wrote goes first
+        encrypt(transport, data)
 
     return write

@@ -5,8 +5,9 @@ import socket
 import pytest
 from fakes import Transport
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Server
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
 from openai_proxy.socket_group import SocketGroup
@@ -57,15 +58,16 @@ class World:
         self.group = SocketGroup(self.reactor)
         self.others = []
 
-    def connect(self):
+    def connect(self, wrap=lambda protocol: protocol):
         """Return (the protocol of an adopted connection, the other end's socket)."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self.others.append(theirs)
         protocol = Peer()
-        transport = Server(ours, protocol, ("x", 1), None, 0, self.reactor)
-        protocol.makeConnection(transport)
-        self.group.adopt(transport)
+        outer = wrap(protocol)
+        transport = Server(ours, outer, ("x", 1), None, 0, self.reactor)
+        outer.makeConnection(transport)
+        self.group.adopt(protocol.transport)
         return protocol, theirs
 
     def close(self):
@@ -159,6 +161,17 @@ def test_one_that_closes_another_of_the_same_batch(world):
     assert sorted(len(protocol.received) for protocol, _ in protocols) == [0, 1]
 
 
+def test_a_socket_below_a_wrapper_is_served_too(world):
+    """As TLS and proxies' headers are: transports that pass on what is asked of the one below."""
+    factory = WrappingFactory(Factory())
+    factory.noisy = False
+    factory.doStart()
+    protocol, other = world.connect(lambda inner: ProtocolWrapper(factory, inner))
+    other.send(b"a")
+    world.group.doRead()
+    assert protocol.received == b"a"
+
+
 def test_what_has_no_socket_stays_where_it_is(world):
     """Transports in memory, and sockets of another reactor."""
     world.group.adopt(Transport())
@@ -166,7 +179,9 @@ def test_what_has_no_socket_stays_where_it_is(world):
 
 
 def test_the_reactors_end_ends_them_all(world):
-    """As its own sockets."""
+    """As its own sockets, one with a defect too."""
+    broken, _ = world.connect()
+    broken.lost = None
     protocol, _ = world.connect()
     world.group.connectionLost(Failure(ConnectionLost()))
     assert protocol.lost == [ConnectionLost]

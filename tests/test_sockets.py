@@ -56,11 +56,15 @@ def pair():
 
 
 class Wrapper:
-    """What TLS and proxies' headers look like from above: a transport over a transport."""
+    """What TLS and proxies' headers look like from above: a transport over a transport, whose words it passes on."""
 
     def __init__(self, transport, name="transport"):
         setattr(self, name, transport)
+        self._below = transport
         self.written = []
+
+    def __getattr__(self, name):
+        return getattr(self._below, name)
 
     def write(self, data):
         self.written.append(data)
@@ -88,6 +92,7 @@ def test_a_wrapper_of_itself_ends_the_search():
     """A transport that names itself has no socket."""
     wrapper = Wrapper(None)
     wrapper.transport = wrapper
+    wrapper.wrappedTransport = wrapper
     assert bottom(wrapper) is None
 
 
