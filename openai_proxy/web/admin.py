@@ -10,22 +10,16 @@ from typing import Any, TypeAlias
 from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
-from twisted.web.server import NOT_DONE_YET
 
-from ..core.errors import InternalError, InvalidKey, MissingCredentials, ProxyError, UnknownURL
-from ..logs import logger
-from .pages import Page
-
-log = logger(__name__)
+from ..core.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
+from .pages import Page, Rendered, write_later, write_page
 
 _FORWARDED = (b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip")
 """What a proxy in front adds: its client may be anybody, though it itself is near."""
 _OF_BROWSERS = (b"accept-language", b"origin", b"referer", b"sec-fetch-site")
 
 Arguments: TypeAlias = dict[str, str]
-Answer: TypeAlias = tuple[str, bytes]
-"""Content type and body."""
+Answer: TypeAlias = Rendered
 
 
 class NotLocal(ProxyError):
@@ -119,31 +113,4 @@ class AdminPage(Page):
             for name, values in request.args.items()
         }
         arguments["accept"] = (request.getHeader(b"accept") or b"").decode("latin-1")
-        left: list[Failure] = []
-        request.notifyFinish().addErrback(left.append)
-
-        def done(answer: Answer) -> None:
-            if not left:
-                _write(request, 200, *answer)
-
-        def failed(failure: Failure) -> None:
-            error = failure.value
-            if not isinstance(error, ProxyError):
-                log.failure("a page of the operator's failed", failure)
-                error = InternalError()
-            if not left:
-                for name, value in (*error.headers, (b"x-request-id", request.exchange.id.encode("ascii"))):
-                    request.setHeader(name, value)
-                _write(request, error.status, "application/json", error.body())
-
-        self._answer(arguments).addCallbacks(done, failed)
-        return NOT_DONE_YET
-
-
-def _write(request: Any, status: int, content_type: str, body: bytes) -> None:
-    request.setResponseCode(status)
-    request.setHeader(b"Content-Type", content_type.encode("ascii"))
-    request.setHeader(b"Cache-Control", b"no-store")
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    request.write(body)
-    request.finish()
+        return write_later(request, self._answer(arguments), lambda page: write_page(request, 200, page))

@@ -1,9 +1,9 @@
-"""Pages of this proxy itself: service information and health."""
+"""Pages of this proxy itself: service information, health, metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 from twisted.internet.defer import Deferred
@@ -11,20 +11,57 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from ..core.errors import UnknownURL
+from ..core.errors import InternalError, ProxyError, UnknownURL
+from ..logs import logger
+
+log = logger(__name__)
 
 Asker = Callable[[], "Deferred[tuple[bool, dict[str, Any]]]"]
 """Fires with (healthy, details)."""
+Rendered: TypeAlias = tuple[str, bytes]
+"""Content type and body."""
+
+_Result = TypeVar("_Result")
 
 
-def _write(request: Any, status: int, document: dict[str, Any]) -> None:
-    body = orjson.dumps(document) + b"\n"
+def write_page(request: Any, status: int, page: Rendered) -> int:
+    """Answer with a page that nobody keeps."""
+    content_type, body = page
     request.setResponseCode(status)
-    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Content-Type", content_type.encode("ascii"))
     request.setHeader(b"Cache-Control", b"no-store")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(body)
     request.finish()
+    return NOT_DONE_YET
+
+
+def write_later(request: Any, asked: Deferred[_Result], write: Callable[[_Result], object]) -> int:
+    """Let `write` answer with what `asked` brings, unless the client has left by then.
+
+    A failure is answered as if it had been raised at once.
+    """
+    left: list[Failure] = []
+    request.notifyFinish().addErrback(left.append)
+
+    def told(result: _Result) -> None:
+        if not left:
+            write(result)
+
+    def failed(failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, ProxyError):
+            log.failure("defect in a page", failure)
+            error = InternalError()
+        if not left:
+            request.refuse(error)
+
+    asked.addCallback(told).addErrback(failed)
+    return NOT_DONE_YET
+
+
+def _json(document: dict[str, Any]) -> Rendered:
+    return "application/json", orjson.dumps(document) + b"\n"
 
 
 class Page(Resource):
@@ -36,10 +73,6 @@ class Page(Resource):
         raise UnknownURL
 
 
-Rendered = tuple[str, bytes]
-"""Content type and body."""
-
-
 class MetricsPage(Page):
     """What a scraper reads: `render(accept)` gives the page, now or when others were asked."""
 
@@ -47,26 +80,11 @@ class MetricsPage(Page):
         super().__init__()
         self._render = render
 
-    def render_GET(self, request: Any) -> bytes | int:
+    def render_GET(self, request: Any) -> int:
         rendered = self._render(request.getHeader(b"accept") or b"")
         if not isinstance(rendered, Deferred):
-            return self._head(request, rendered)
-        left: list[Failure] = []
-        request.notifyFinish().addErrback(left.append)
-
-        def answer(page: Rendered) -> None:
-            if not left:
-                request.write(self._head(request, page))
-                request.finish()
-
-        rendered.addCallback(answer)
-        return NOT_DONE_YET
-
-    def _head(self, request: Any, page: Rendered) -> bytes:
-        content_type, body = page
-        request.setHeader(b"Content-Type", content_type.encode("ascii"))
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        return body
+            return write_page(request, 200, rendered)
+        return write_later(request, rendered, lambda page: write_page(request, 200, page))
 
 
 class JSONPage(Page):
@@ -78,8 +96,7 @@ class JSONPage(Page):
 
     def render_GET(self, request: Any) -> int:
         status, document = self._document()
-        _write(request, status, document)
-        return NOT_DONE_YET
+        return write_page(request, status, _json(document))
 
 
 class HealthPage(Page):
@@ -90,12 +107,8 @@ class HealthPage(Page):
         self._ask = ask
 
     def render_GET(self, request: Any) -> int:
-        left: list[Failure] = []
-        request.notifyFinish().addErrback(left.append)
+        def write(result: tuple[bool, dict[str, Any]]) -> None:
+            healthy, document = result
+            write_page(request, 200 if healthy else 503, _json(document))
 
-        def answer(result: tuple[bool, dict[str, Any]]) -> None:
-            if not left:
-                _write(request, 200 if result[0] else 503, result[1])
-
-        self._ask().addCallback(answer)
-        return NOT_DONE_YET
+        return write_later(request, self._ask(), write)

@@ -101,6 +101,22 @@ def test_who_does_not_wait_for_health_is_not_answered(world):
     assert client.transport.take() == b""
 
 
+@pytest.mark.parametrize("target", [b"/health", b"/gathered"])
+def test_who_asks_what_can_not_be_known_is_told_so(world, target):
+    """A page that waited for an answer that failed must not wait for ever; the cause is in the log alone."""
+    client, gone = world.connect(), world.connect()
+    for connection in (client, gone):
+        assert connection.send(b"GET " + target + HOST) == b""
+    gone.lose()
+    for asked in world.asked:
+        asked.errback(ZeroDivisionError("secret"))
+    status, _, body = parts(client.transport.take())
+    assert (status, json.loads(body)["error"]["code"]) == (500, "internal_error")
+    assert b"secret" not in body
+    assert gone.transport.take() == b""
+    assert parts(client.send(b"GET /health/live" + HOST))[0] == 200
+
+
 def test_metrics_come_in_the_format_that_is_asked_for(world):
     """The `Accept` header decides; none is as good as any."""
     status, headers, body = ask(world, b"/metrics", extra=b"Accept: application/openmetrics-text\r\n")
