@@ -45,11 +45,12 @@ class SupervisedStore:
             raise ShuttingDown() from None  # without its supervisor a worker drains
 
     def finish(self, admission: Admission, model_tokens: float) -> None:
-        self._link.tell(FINISH, (admission, model_tokens))
+        # at once: the client may see the end now, and ask another worker next
+        self._link.tell_at_once(FINISH, (admission, model_tokens))
 
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest."""
-        self._link.tell(SETTLE, (admission, model_tokens))
+        self._link.tell_at_once(SETTLE, (admission, model_tokens))
 
 
 class Desk:

@@ -54,7 +54,13 @@ class Link(Int32StringReceiver):
     def tell(self, name: str, value: Any = None) -> None:
         """Say something; nothing happens where the other end has gone."""
         if not self.is_lost:
-            self.sendString(pickle.dumps((name, 0, value), pickle.HIGHEST_PROTOCOL))
+            self._say(name, 0, value)
+
+    def tell_at_once(self, name: str, value: Any = None) -> None:
+        """Say something, and hand it to the kernel before anything else happens here."""
+        if not self.is_lost:
+            self._say(name, 0, value)
+            self._flush()
 
     def ask(self, name: str, value: Any = None) -> Deferred[Any]:
         """Fire with the answer; fails with Refused or LinkLost. May be cancelled: the answer is dropped."""
@@ -64,8 +70,18 @@ class Link(Int32StringReceiver):
             return answer
         number = next(self._numbers)
         self._open[number] = answer
-        self.sendString(pickle.dumps((name, number, value), pickle.HIGHEST_PROTOCOL))
+        self._say(name, number, value)
+        self._flush()
         return answer
+
+    def _say(self, name: str, number: int, value: Any) -> None:
+        self.sendString(pickle.dumps((name, number, value), pickle.HIGHEST_PROTOCOL))
+
+    def _flush(self) -> None:
+        """Write what waits, without waiting for the next turn of the reactor."""
+        write = getattr(self.transport, "doWrite", None)
+        if write is not None and not self.transport.disconnecting:
+            write()
 
     def stringReceived(self, string: bytes) -> None:
         name, number, value = pickle.loads(string)  # noqa: S301  # from this very program, over a socket pair
@@ -80,7 +96,8 @@ class Link(Int32StringReceiver):
 
     def _reply(self, number: int, outcome: tuple[Any, str | None]) -> None:
         if not self.is_lost:
-            self.sendString(pickle.dumps((_ANSWER, number, outcome), pickle.HIGHEST_PROTOCOL))
+            self._say(_ANSWER, number, outcome)
+            self._flush()
 
     def _answered(self, number: int, result: Any, refusal: str | None) -> None:
         answer = self._open.pop(number)
