@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOProtocol
+from twisted.protocols.tls import BufferingTLSTransport
 
 
 def bottom(transport: Any) -> Any:
@@ -72,8 +72,8 @@ def prompt_writer(transport: Any) -> Callable[[bytes], None]:
     turn of the reactor and two more epoll_ctl for every write. What the
     kernel does not take goes the ordinary way, and so does everything while
     something waits, so order and back-pressure are Twisted's. Errors are
-    left for the reactor to find. Over TLS nothing is kept for the next turn
-    either. Other transports (wrappers, Unix sockets): their own write.
+    left for the reactor to find. Over TLS that goes for the encrypted
+    bytes. Other transports (wrappers, Unix sockets): their own write.
     """
     if type(transport) is BufferingTLSTransport:
         return _prompt_tls_writer(transport)
@@ -103,18 +103,12 @@ def prompt_writer(transport: Any) -> Callable[[bytes], None]:
 
 
 def _prompt_tls_writer(transport: BufferingTLSTransport) -> Callable[[bytes], None]:
-    """Encrypt at once, and send what that gives at once.
+    """Send what is encrypted at once.
 
-    Twisted gathers what is written over TLS until the next turn: a timer
-    for each write, where ours come already gathered.
+    Twisted gathers what is written over TLS in one turn, which saves more
+    than it costs: one read often brings many small records.
     """
     below: Any = transport.transport
     if isinstance(below, tcp.Connection):
         below.write = prompt_writer(below)  # type: ignore[method-assign]
-    encrypt = TLSMemoryBIOProtocol.write
-
-    def write(data: bytes) -> None:
-        transport._aggregator.flush()  # what somebody else wrote goes first
-        encrypt(transport, data)
-
-    return write
+    return transport.write
