@@ -28,6 +28,7 @@ from ..core.errors import (
     MethodNotAllowed,
     ProxyError,
     RequestTimeout,
+    ShuttingDown,
     URITooLong,
 )
 from ..core.headers import RequestHead, scan_request
@@ -48,6 +49,8 @@ READ_AHEAD_BYTES = 16384
 """Bytes of further requests that are kept unread while one is answered."""
 BODY_GRACE_S = 5.0
 """How long a body may be slow before its average counts."""
+DRAIN_GRACE_S = 1.0
+"""What a connection gets in a drain that nobody waits for an answer on."""
 LINGER_IDLE_S = 5.0
 LINGER_TOTAL_S = 30.0
 LINGER_BYTES = 256 * 1024 * 1024
@@ -568,12 +571,16 @@ class ProxyChannel(HTTPChannel):
         )
 
     def close_if_idle(self) -> None:
-        """For the drain: close where no request has begun; what is still taken of an answer goes out."""
-        if (
-            self.current is None
-            and not self._head_bytes
-            and (self.waiting in _BETWEEN_REQUESTS or self.waiting is Waiting.RESPONSE)
-        ):
+        """For the drain: close where no request has begun; what is still taken of an answer goes out.
+
+        Half a head gets a second to become whole, and a refused upload to end: nobody waits for them longer.
+        """
+        if self.current is not None:
+            return
+        begun = self._head_bytes or self._inside_message
+        if self.waiting is Waiting.LINGER or (begun and self.waiting is Waiting.HEAD):
+            self.deadline = min(self.deadline, self.clock() + DRAIN_GRACE_S)
+        elif not self._head_bytes and (self.waiting in _BETWEEN_REQUESTS or self.waiting is Waiting.RESPONSE):
             self.close()
 
     # ---- the body's clock and back-pressure (BodySource)
@@ -662,7 +669,7 @@ class ProxyChannel(HTTPChannel):
                 if not self._head_bytes and not self._inside_message:
                     self.close()
                 else:
-                    self._broken = RequestTimeout()
+                    self._broken = ShuttingDown() if self.site.draining else RequestTimeout()
                     self._pump()
             case Waiting.NEXT:
                 self.close()
@@ -727,7 +734,7 @@ class ProxyChannel(HTTPChannel):
         self.waiting = Waiting.LINGER
         now = self.clock()
         self._linger_until = now + LINGER_TOTAL_S
-        self.deadline = now + LINGER_IDLE_S
+        self.deadline = now + (DRAIN_GRACE_S if self.site.draining else LINGER_IDLE_S)
         self._start_stall_clock()
         self._body_held = self._ahead_full = False
         self._update_reading()

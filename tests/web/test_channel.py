@@ -263,6 +263,19 @@ def test_draining_site_closes_idle_connections_and_answers_begun_ones():
     assert begun.ended == "closed"
 
 
+def test_draining_site_does_not_wait_long_for_the_rest_of_a_head():
+    """A client that stopped in the middle of a head held the daemon's end up for its whole header timeout."""
+    downstream = Downstream(header_timeout_s=15)
+    kept, begun = downstream.connect(), downstream.connect()
+    begun.send(b"GET /health HTTP/1.1\r\n")
+    kept.send(GET + b"\r\n" + GET)
+    downstream.site.drain()
+    downstream.advance(2)
+    for connection in (kept, begun):
+        assert error_of(connection.transport.take()) == (503, "shutting_down")
+        assert connection.ended or connection.transport.half_closed
+
+
 def test_connection_over_the_limit_is_answered_and_closed():
     """Overload has an answer of its own."""
     downstream = Downstream(connections=1)
