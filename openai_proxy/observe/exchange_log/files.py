@@ -38,7 +38,7 @@ def _file_name(key: str | None, model: str | None, day: str) -> str:
 
 def sanitised(name: str) -> str:
     """Return a name of at most 89 safe characters; a shortened one is kept apart by a digest."""
-    safe = _UNSAFE.sub("_", scrubbed(name[:1000])).lstrip(".") or "_"
+    safe = _UNSAFE.sub("_", scrubbed(name[:1000])).lstrip(".-") or "_"
     if len(safe) > _MAX_NAME or len(name) > 1000:
         whole = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()
         safe = f"{safe[:_MAX_NAME]}-{whole[:8]}"

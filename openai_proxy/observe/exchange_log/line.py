@@ -2,7 +2,7 @@
 
 Keys in this order: timestamp, request, response, id, key, model, outcome,
 duration_s, first_byte_s, usage, cost_usd, attempts, cached, then those that
-the log added to them.
+the log added to them. The model is `none` where there is none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from ..redaction import credentials, scrubbed, shown_headers, without_secrets
 from .bodies import KeptBody, shown_body
 
 Pairs = list[tuple[bytes, bytes]]
+
+NO_MODEL = "none"
+"""The model of an exchange that has none, as in the name of its file."""
 
 
 def exchange_line(
@@ -47,7 +50,7 @@ def exchange_line(
         },
         "id": exchange.id,
         "key": exchange.key,
-        "model": None if exchange.model is None else scrubbed(exchange.model[:1000]),
+        "model": scrubbed(exchange.model[:1000]) if exchange.model else NO_MODEL,
         "outcome": exchange.outcome.value if exchange.outcome else None,
         "duration_s": seconds(exchange.duration_s),
         "first_byte_s": seconds(exchange.first_byte_s),

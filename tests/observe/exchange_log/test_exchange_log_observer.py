@@ -87,6 +87,15 @@ def test_line_has_the_keys_in_order(tmp_path):
     log.stop()
 
 
+def test_an_exchange_without_a_model_says_none(tmp_path):
+    """A refused request whose model was never read has a line that says so as its file's name does."""
+    log = observer(tmp_path)
+    log({"exchange": exchange(model=None)})
+    (entry,) = lines(tmp_path)
+    assert (entry["model"], os.listdir(tmp_path)) == ("none", ["none_20231114.jsonl"])
+    log.stop()
+
+
 def test_line_is_on_disk_when_ending_returns(tmp_path):
     """What a client saw the end of is never lost."""
     publisher = ExchangePublisher([observer(tmp_path)], Clock())
@@ -123,6 +132,11 @@ def test_any_model_stays_in_the_directory(tmp_path, model):
     assert os.listdir(tmp_path) == ["logs"]
     assert len(os.listdir(directory)) == 1
     assert log.failures.lost_lines == 0
+
+
+def test_no_name_reads_as_an_option_or_hides():
+    """`rm *.jsonl` of a careless script does not take a model called -rf for an option."""
+    assert [sanitised(name) for name in ("-rf", "..x", "-.-", ".")] == ["rf", "x", "_", "_"]
 
 
 def test_long_names_stay_apart():
