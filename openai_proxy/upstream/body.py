@@ -1,17 +1,21 @@
 """Request bodies towards the upstream.
 
-`KnownBody` is a body in memory, sent with the head in one write;
-`BodyWriter` takes a streamed one, framed, with back-pressure.
+`KnownBody` is a body in memory, sent with the head in one write; `Upload`
+is a streamed one on its way, framed, with back-pressure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer
+from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
+
+from ..sockets import untaken_bytes
 
 
 @implementer(IBodyProducer)
@@ -68,3 +72,52 @@ class BodyWriter:
         """Write the end mark where the framing has one."""
         if self._chunked:
             self._transport.write(b"0\r\n\r\n")
+
+
+class Upload:
+    """A streamed body on its way up.
+
+    States: running, over (its end mark is written, or it was stopped).
+    `now` and `untaken_for_s` are in monotonic seconds.
+    """
+
+    def __init__(self, body: IBodyProducer, transport: Any, now: float) -> None:
+        self._body = body
+        self._transport = transport
+        self._over = False
+        self._untaken_bytes = 0
+        self._taken_at = now
+
+    def start(self, done: Callable[[], None], failed: Callable[[Failure], None]) -> None:
+        """Let the body write; call `done` or `failed` once, at once perhaps, unless `stop` comes first."""
+        writer = BodyWriter(self._transport, self._body.length)
+        # Twisted's own buffer pauses and resumes the body.
+        self._transport.registerProducer(self._body, True)
+
+        def produced(_: None) -> None:
+            if not self._over:
+                self._over = True
+                writer.finish()
+                self._transport.unregisterProducer()
+                done()
+
+        def broke(failure: Failure) -> None:
+            if not self._over:
+                failed(failure)
+
+        self._body.startProducing(writer).addCallbacks(produced, broke)
+
+    def stop(self, connected: bool) -> None:
+        """Nobody wants the rest. Once."""
+        self._over = True
+        if connected:
+            self._transport.unregisterProducer()
+        self._body.stopProducing()
+
+    def untaken_for_s(self, now: float) -> float:
+        """Return for how long the upstream has taken nothing of what waits for it; 0 where nothing waits."""
+        untaken = untaken_bytes(self._transport)
+        if untaken == 0 or untaken != self._untaken_bytes:
+            self._untaken_bytes = untaken
+            self._taken_at = now
+        return now - self._taken_at

@@ -1,4 +1,4 @@
-"""One connection to the upstream, its answers parsed by llhttp.
+"""One connection to the upstream.
 
 One request at a time. Anything odd (surplus bytes, an early answer, a parse
 error, `Connection: close`) ends the connection with that request: it is
@@ -30,16 +30,14 @@ from ..core.errors import (
 from ..core.headers import HOP_BY_HOP, has_controls
 from ..core.plain_heads import plain_response
 from ..direct_deferred import DirectDeferred
-from ..sockets import prompt_writer, untaken_bytes
+from ..sockets import prompt_writer
 from ..whole_messages import WholeMessages
-from .body import BodyWriter, KnownBody
+from .body import KnownBody, Upload
 from .response import DONE, SwitchedResponse, UpstreamResponse
+from .response_reader import HEAD_BYTES, HEADER_COUNT, ResponseReader, too_large
+from .tls import is_tls_failure
 
 NEVER = float("inf")
-HEAD_BYTES = 192 * 1024
-"""All heads of one answer together, interim ones included."""
-HEADER_COUNT = 1000
-INTERIM_RESPONSES = 32
 
 
 @frozen
@@ -103,32 +101,14 @@ class UpstreamConnection(TwistedProtocol):
         self._tls = tls
         self._timeouts = timeouts
         self._clock = clock
-        self._parser: Any = None
+        self._reader = ResponseReader()
         self._write: Any = None
         self._waiting: Deferred[UpstreamResponse] | None = None
         self._response: UpstreamResponse | None = None
-        self._upload: Any = None
-        self._untaken = 0
-        self._taken_at = 0.0
-        self._error: UpstreamError | None = None
+        self._upload: Upload | None = None
         self._total_deadline = NEVER
         self._tunnel = False
         self._paused = False
-        self._reset_message()
-
-    def _reset_message(self) -> None:
-        self._parsed = False
-        self._status = 0
-        self._reason = b""
-        self._pairs: list[tuple[bytes, bytes]] = []
-        self._head_done = False
-        self._interims = 0
-        self._head_bytes = 0
-        self._complete = False
-        self._keep_alive = False
-        self._surplus = False
-        self._bodiless = False
-        self._parts: list[bytes] = []
 
     @property
     def busy(self) -> bool:
@@ -170,16 +150,16 @@ class UpstreamConnection(TwistedProtocol):
         waiting, self._waiting = self._waiting, None
         response, self._response = self._response, None
         self._owner.connection_closed(self, reason)
-        self._parser = self._write = None  # they hold us: no cycles for the collector
+        self._write = self._reader.parser = None  # they hold us, and each other: no cycles for the collector
         if waiting is not None:
-            waiting.errback(Failure(self._error or self._lost_before_head(reason)))
+            waiting.errback(Failure(self._reader.error or self._lost_before_head(reason)))
         elif response is not None:
             response.body_ended(self._end_of_body(reason))
 
     def _lost_before_head(self, reason: Failure) -> UpstreamError:
-        if _is_tls_failure(reason):
+        if is_tls_failure(reason):
             return UpstreamTLSError(kind="tls")
-        if self._head_bytes:
+        if self._reader.head_bytes:
             return UpstreamProtocolError(
                 "The upstream closed the connection inside its answer.", kind="truncated"
             )
@@ -191,9 +171,10 @@ class UpstreamConnection(TwistedProtocol):
 
     def _end_of_body(self, reason: Failure) -> Failure:
         """A body that ends with the connection is whole only at an orderly end."""
-        if self._error is not None:
-            return Failure(self._error)
-        if self._tunnel or (self._head_done and not self._complete and self._until_close):
+        reader = self._reader
+        if reader.error is not None:
+            return Failure(reader.error)
+        if self._tunnel or (reader.head_done and not reader.complete and reader.until_close):
             return DONE if reason.check(ConnectionDone) else reason
         return reason
 
@@ -209,12 +190,11 @@ class UpstreamConnection(TwistedProtocol):
         it aborts the connection.
         """
         self.requests += 1
-        if self._parsed:
-            self._reset_message()
-            self._error = None
-        self._is_head = is_head
-        self._upgrade = upgrade
-        self._until_close = False
+        reader = self._reader
+        if reader.head_bytes:
+            reader.reset()
+        reader.is_head = is_head
+        reader.upgrade = upgrade
         total = self._timeouts.total
         self._total_deadline = NEVER if total is None or upgrade else started + total
         waiting: DirectDeferred[UpstreamResponse] = DirectDeferred(self._cancelled)
@@ -240,31 +220,17 @@ class UpstreamConnection(TwistedProtocol):
         self.deadline = min(deadline, self._total_deadline)
 
     def _start_upload(self, body: Any) -> None:
-        self._upload = body
-        self._untaken, self._taken_at = 0, self._clock()
         self.deadline = self._total_deadline
-        writer = BodyWriter(self.transport, body.length)
-        self.transport.registerProducer(body, True)
-        done = body.startProducing(writer)
-        done.addCallbacks(
-            self._upload_done, self._upload_failed, callbackArgs=(body, writer), errbackArgs=(body,)
-        )
+        self._upload = Upload(body, self.transport, self._clock())
+        self._upload.start(self._upload_done, self._upload_failed)
 
-    def _upload_done(self, _: None, body: Any, writer: BodyWriter) -> None:
-        if self._upload is not body:
-            return
+    def _upload_done(self) -> None:
         self._upload = None
-        writer.finish()
-        self.transport.unregisterProducer()
         if self._waiting is not None:
             self._await_first_byte()
-        elif self._response is None and not self.closed:
-            self.abort()
 
-    def _upload_failed(self, failure: Failure, body: Any) -> None:
+    def _upload_failed(self, failure: Failure) -> None:
         """The client's side of the upload broke: so does this request."""
-        if self._upload is not body:
-            return
         waiting, self._waiting = self._waiting, None
         self.abort()
         if waiting is not None:
@@ -273,9 +239,7 @@ class UpstreamConnection(TwistedProtocol):
     def _stop_upload(self) -> None:
         upload, self._upload = self._upload, None
         if upload is not None:
-            if not self.closed:
-                self.transport.unregisterProducer()
-            upload.stopProducing()
+            upload.stop(connected=not self.closed)
 
     # ---- bytes from the upstream
 
@@ -288,34 +252,30 @@ class UpstreamConnection(TwistedProtocol):
         if self._waiting is None and self._response is None:
             self.abort()  # nobody asked: whatever this is must not become somebody's answer
             return
-        if not self._head_done:
-            if not self._head_bytes and self._take_whole(data):
+        reader = self._reader
+        if not reader.head_done:
+            if not reader.head_bytes and self._take_whole(data):
                 return
-            self._head_bytes += len(data)
-        self._parsed = True
-        if self._parser is None:
-            self._parser = httptools.HttpResponseParser(self)
+            reader.head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            (reader.parser or reader.make_parser()).feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._switch(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            if not self._complete and self._error is None:
-                self._error = UpstreamProtocolError(kind="protocol")
-            self._surplus = True
+            if not reader.complete and reader.error is None:
+                reader.error = UpstreamProtocolError(kind="protocol")
+            reader.surplus = True
         response = self._response
-        if response is not None and not self._complete and self._error is None:
+        if response is not None and not reader.complete and reader.error is None:
             # One more piece of a stream: all that `_dispatch` would do, a call less.
-            parts = self._parts
+            parts = reader.parts
             if parts:
-                self._parts = []
+                reader.parts = []
                 response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
             return
-        if not self._head_done and self._head_bytes > HEAD_BYTES:
-            self._error = self._error or UpstreamProtocolError(
-                "The upstream's header section is too large.", kind="protocol"
-            )
+        if not reader.head_done and reader.head_bytes > HEAD_BYTES:
+            reader.error = reader.error or too_large()
         self._dispatch()
 
     def _take_whole(self, data: bytes) -> bool:
@@ -325,7 +285,8 @@ class UpstreamConnection(TwistedProtocol):
         such a response; it stands between two messages, for nothing of this
         answer has been read yet.
         """
-        if self._is_head or self._upgrade or self._upload is not None or self._error is not None:
+        reader = self._reader
+        if reader.is_head or reader.upgrade or self._upload is not None:
             return False
         end = data.find(b"\r\n\r\n")
         if end < 0 or end > HEAD_BYTES:
@@ -348,87 +309,32 @@ class UpstreamConnection(TwistedProtocol):
             waiting.callback(UpstreamResponse(None, status, reason, pairs, length, data[end + 4 :]))
         return True
 
-    # llhttp's callbacks only take notes; `_dispatch` acts once per read
-
-    def on_message_begin(self) -> None:
-        if self._complete:
-            self._surplus = True
-        else:
-            self._pairs = []
-            self._reason = b""
-
-    def on_status(self, reason: bytes) -> None:
-        self._reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_done:
-            return  # trailers, or a surplus response
-        self._pairs.append((name, value))
-        if len(self._pairs) > HEADER_COUNT:
-            self._error = UpstreamProtocolError(
-                "The upstream's header section is too large.", kind="protocol"
-            )
-
-    def on_headers_complete(self) -> None:
-        if self._complete or self._error is not None:
-            return
-        status = self._parser.get_status_code()
-        if status < 200:
-            self._interims += 1
-            if self._interims > INTERIM_RESPONSES or status < 100 or (status == 101 and not self._upgrade):
-                self._error = UpstreamProtocolError(
-                    "The upstream sent interim answers nobody asked for.", kind="protocol"
-                )
-            return
-        version = self._parser.get_http_version()
-        if version != "1.1" and version != "1.0":
-            self._error = UpstreamProtocolError(kind="protocol")
-            return
-        self._status = status
-        self._head_done = True
-        self._bodiless = self._is_head or status in (204, 304)
-        if self._bodiless:
-            # llhttp would wait for a HEAD's body: what it thinks of keep-alive does not count.
-            self._keep_alive = version == "1.1"
-            self._complete = True
-
-    def on_body(self, data: bytes) -> None:
-        if self._complete:
-            self._surplus = True
-        else:
-            self._parts.append(data)
-
-    def on_message_complete(self) -> None:
-        if not self._head_done:
-            return  # an interim answer
-        if not self._complete:
-            self._keep_alive = self._parser.should_keep_alive()
-            self._complete = True
-
     def _dispatch(self) -> None:
         """Pass on what this read brought: an error, the head, body bytes, the end."""
-        error = self._error
-        if error is not None and (self._response is not None or not self._head_done):
+        reader = self._reader
+        error = reader.error
+        if error is not None and (self._response is not None or not reader.head_done):
             self._fail(error)
             return
         response = self._response
         if response is None:
-            if not self._head_done:
+            if not reader.head_done:
                 return
             try:
-                response = self._make_response()
+                length = reader.judge_head()
             except UpstreamError as malformed:
                 self._fail(malformed)
                 return
-        parts = self._parts
-        if self._complete:
+            response = UpstreamResponse(self, reader.status, reader.reason, reader.pairs, length)
+        parts = reader.parts
+        if reader.complete:
             self._end_response(response)
         elif self._waiting is not None:
             self._response = response
             waiting, self._waiting = self._waiting, None
             self._await_body()
             if parts:
-                self._parts = []
+                reader.parts = []
                 response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
             waiting.callback(response)
             if error is not None:
@@ -436,20 +342,19 @@ class UpstreamConnection(TwistedProtocol):
             elif not response.taken and self._response is response:
                 self.pause_reading()
         elif parts:
-            self._parts = []
+            reader.parts = []
             response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def _end_response(self, response: UpstreamResponse) -> None:
         """The message is whole: free the connection first, then tell."""
-        parts, self._parts = self._parts, []
+        reader = self._reader
+        parts, reader.parts = reader.parts, []
         waiting, self._waiting = self._waiting, None
         self._response = None
         self.deadline = NEVER
         if parts:
             response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
-        reusable = self._keep_alive and not self._surplus and self._upload is None and not self._aborted
-        if self._bodiless:
-            self._parser = httptools.HttpResponseParser(self)  # the old one may wait for a body
+        reusable = reader.end() and self._upload is None and not self._aborted
         if self._paused:
             self._paused = False
             self.transport.resumeProducing()
@@ -461,37 +366,13 @@ class UpstreamConnection(TwistedProtocol):
         if waiting is not None:
             waiting.callback(response)
 
-    def _make_response(self) -> UpstreamResponse:
-        """Check what llhttp leaves open, and build the head."""
-        length: int | None = None
-        codings = 0
-        closing = False
-        for name, value in self._pairs:
-            lowered = name.lower()
-            if lowered == b"content-length":
-                if length is not None or not value.strip(b" \t").isdigit():
-                    raise UpstreamProtocolError(kind="protocol")
-                length = int(value)
-            elif lowered == b"transfer-encoding":
-                codings += 1
-                if codings > 1 or value.strip(b" \t").lower() != b"chunked":
-                    raise UpstreamProtocolError(kind="protocol")
-            elif lowered == b"connection" and b"close" in value.lower():
-                closing = True
-        if (length is not None and codings) or has_controls(self._reason):
-            raise UpstreamProtocolError(kind="protocol")
-        if self._bodiless:
-            length = 0
-            self._keep_alive = self._keep_alive and not closing
-        self._until_close = length is None and not codings
-        return UpstreamResponse(self, self._status, self._reason, self._pairs, length)
-
     def _fail(self, error: UpstreamError) -> None:
-        self._error = error
+        reader = self._reader
+        reader.error = error
         response = self._response
-        if response is not None and self._parts:
+        if response is not None and reader.parts:
             # What came before the fault still goes to the client.
-            parts, self._parts = self._parts, []
+            parts, reader.parts = reader.parts, []
             response.body_received(b"".join(parts))
         self.deadline = NEVER
         waiting, self._waiting = self._waiting, None
@@ -505,15 +386,16 @@ class UpstreamConnection(TwistedProtocol):
     # ---- a 101: the connection is a tunnel now
 
     def _switch(self, rest: bytes) -> None:
-        if self._error is not None or not self._upgrade or self._waiting is None:
-            self._fail(self._error or UpstreamProtocolError(kind="protocol"))
+        reader = self._reader
+        if reader.error is not None or not reader.upgrade or self._waiting is None:
+            self._fail(reader.error or UpstreamProtocolError(kind="protocol"))
             return
         pairs = [
             p
-            for p in self._pairs
+            for p in reader.pairs
             if p[0].lower() not in HOP_BY_HOP or p[0].lower() in (b"connection", b"upgrade")
         ]
-        response = SwitchedResponse(self, 101, self._reason, pairs, None)
+        response = SwitchedResponse(self, 101, reader.reason, pairs, None)
         self._tunnel = True
         self._response = response
         self.deadline = NEVER
@@ -584,27 +466,14 @@ class UpstreamConnection(TwistedProtocol):
 
     def note_reads(self, now: float) -> None:
         """Called at every sweep of a busy connection: reads are stamped here, not one by one."""
-        if self._upload is not None:
-            self._watch_upload(now)
+        upload, idle = self._upload, self._timeouts.idle
+        if upload is not None and self._response is None and upload.untaken_for_s(now) >= (idle or NEVER):
+            self._late("The upstream stopped taking the request's body.", "timeout_upload")
         if self.read_since_sweep:
             self.read_since_sweep = False
             self.last_read = now
-            if self._response is not None and not self._tunnel and self._timeouts.idle is not None:
-                self.deadline = min(now + self._timeouts.idle, self._total_deadline)
-
-    def _watch_upload(self, now: float) -> None:
-        """An upload of which the upstream takes nothing for `idle` seconds is given up."""
-        untaken = untaken_bytes(self.transport)
-        if untaken == 0 or untaken != self._untaken or self._response is not None:
-            self._untaken = untaken
-            self._taken_at = now
-        elif self._timeouts.idle is not None and now - self._taken_at >= self._timeouts.idle:
-            self._late("The upstream stopped taking the request's body.", "timeout_upload")
+            if self._response is not None and not self._tunnel and idle is not None:
+                self.deadline = min(now + idle, self._total_deadline)
 
     def _late(self, message: str, kind: str) -> None:
         self._fail(UpstreamTimeout(message, kind=kind))
-
-
-def _is_tls_failure(reason: Failure) -> bool:
-    """True for OpenSSL's errors and service_identity's verdicts."""
-    return type(reason.value).__module__.partition(".")[0] in ("OpenSSL", "service_identity")

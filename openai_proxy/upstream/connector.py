@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from ..core.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from .origin import Origin
-from .tls import ClientTLS
+from .tls import ClientTLS, is_tls_failure
 
 ATTEMPT_DELAY_S = 0.05
 """Between two addresses of a name (RFC 8305): `localhost` is often ::1 first and only IPv4 listens."""
@@ -81,7 +81,7 @@ class Connecting:
         if failure.check(CancelledError) or not self._end():
             return
         kind = "dns" if failure.check(DNSLookupError) else "connect"
-        if type(failure.value).__module__.partition(".")[0] in ("OpenSSL", "service_identity"):
+        if is_tls_failure(failure):
             error: UpstreamError = UpstreamTLSError(kind="tls", sent="no")
         else:
             error = UpstreamUnreachable("The upstream refused the connection.", kind=kind, sent="no")

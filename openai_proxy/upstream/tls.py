@@ -12,6 +12,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet._sslverify import IOpenSSLTrustRoot  # public in all but name: trustRoot= wants one
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 _PEM_END = b"-----END CERTIFICATE-----"
@@ -55,3 +56,8 @@ class ClientTLS:
             options = optionsForClientTLS(host, trustRoot=self._trust, acceptableProtocols=[b"http/1.1"])
             self._options[host] = options
         return options
+
+
+def is_tls_failure(failure: Failure) -> bool:
+    """True for OpenSSL's errors and service_identity's verdicts."""
+    return type(failure.value).__module__.partition(".")[0] in ("OpenSSL", "service_identity")

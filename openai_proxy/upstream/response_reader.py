@@ -1,0 +1,147 @@
+"""The upstream's bytes to the parts of an answer, parsed by llhttp.
+
+Limits, interim answers, and what llhttp leaves open. Takes notes only: what
+follows from them is the connection's affair.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httptools
+
+from ..core.errors import UpstreamError, UpstreamProtocolError
+from ..core.headers import has_controls
+
+HEAD_BYTES = 192 * 1024
+"""All heads of one answer together, interim ones included."""
+HEADER_COUNT = 1000
+INTERIM_RESPONSES = 32
+
+
+def too_large() -> UpstreamProtocolError:
+    return UpstreamProtocolError("The upstream's header section is too large.", kind="protocol")
+
+
+class ResponseReader:
+    """What has been read of one answer; `reset` before the next one.
+
+    `parser` is fed by the connection, with one call less for each piece of a
+    stream. `parts` are body bytes that nobody has taken yet, `complete` says
+    that they are the last, `surplus` that something followed which nobody
+    asked for. `is_head` and `upgrade` tell what was asked.
+    """
+
+    def __init__(self) -> None:
+        self.parser: Any = None
+        self.is_head = self.upgrade = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Stand before an answer."""
+        self.status = 0
+        self.reason = b""
+        self.pairs: list[tuple[bytes, bytes]] = []
+        self.parts: list[bytes] = []
+        self.head_bytes = 0
+        """Read until the head was whole; 0 where nothing has been read."""
+        self.head_done = self.complete = self.keep_alive = self.surplus = False
+        self.bodiless = False
+        """The answer ends with its head, whatever that says of a body."""
+        self.until_close = False
+        """The body ends with the connection."""
+        self.error: UpstreamError | None = None
+        self._interims = 0
+
+    def make_parser(self) -> Any:
+        self.parser = httptools.HttpResponseParser(self)
+        return self.parser
+
+    def end(self) -> bool:
+        """The answer is over; says whether the connection may bring another one."""
+        if self.bodiless:
+            self.parser = None  # it may wait for a body
+        return self.keep_alive and not self.surplus
+
+    def judge_head(self) -> int | None:
+        """Check what llhttp leaves open; return the body's length where the head announces one.
+
+        Raises UpstreamProtocolError.
+        """
+        length: int | None = None
+        codings = 0
+        closing = False
+        for name, value in self.pairs:
+            lowered = name.lower()
+            if lowered == b"content-length":
+                if length is not None or not value.strip(b" \t").isdigit():
+                    raise UpstreamProtocolError(kind="protocol")
+                length = int(value)
+            elif lowered == b"transfer-encoding":
+                codings += 1
+                if codings > 1 or value.strip(b" \t").lower() != b"chunked":
+                    raise UpstreamProtocolError(kind="protocol")
+            elif lowered == b"connection" and b"close" in value.lower():
+                closing = True
+        if (length is not None and codings) or has_controls(self.reason):
+            raise UpstreamProtocolError(kind="protocol")
+        if self.bodiless:
+            length = 0
+            self.keep_alive = self.keep_alive and not closing
+        self.until_close = length is None and not codings
+        return length
+
+    # ---- llhttp's callbacks
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self.surplus = True
+        else:
+            self.pairs = []
+            self.reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head_done:
+            return  # trailers, or a surplus response
+        self.pairs.append((name, value))
+        if len(self.pairs) > HEADER_COUNT:
+            self.error = too_large()
+
+    def on_headers_complete(self) -> None:
+        if self.complete or self.error is not None:
+            return
+        status = self.parser.get_status_code()
+        if status < 200:
+            self._interims += 1
+            if self._interims > INTERIM_RESPONSES or status < 100 or (status == 101 and not self.upgrade):
+                self.error = UpstreamProtocolError(
+                    "The upstream sent interim answers nobody asked for.", kind="protocol"
+                )
+            return
+        version = self.parser.get_http_version()
+        if version != "1.1" and version != "1.0":
+            self.error = UpstreamProtocolError(kind="protocol")
+            return
+        self.status = status
+        self.head_done = True
+        self.bodiless = self.is_head or status in (204, 304)
+        if self.bodiless:
+            # llhttp would wait for a HEAD's body: what it thinks of keep-alive does not count.
+            self.keep_alive = version == "1.1"
+            self.complete = True
+
+    def on_body(self, data: bytes) -> None:
+        if self.complete:
+            self.surplus = True
+        else:
+            self.parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if not self.head_done:
+            return  # an interim answer
+        if not self.complete:
+            self.keep_alive = self.parser.should_keep_alive()
+            self.complete = True

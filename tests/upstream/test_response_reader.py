@@ -1,0 +1,72 @@
+"""What is read of an answer, and what is refused: the reader alone, without a connection."""
+
+import pytest
+
+from openai_proxy.core.errors import UpstreamProtocolError
+from openai_proxy.upstream.response_reader import ResponseReader
+
+
+def read(raw, size=100_000, is_head=False):
+    reader = ResponseReader()
+    reader.is_head = is_head
+    for start in range(0, len(raw), size):
+        (reader.parser or reader.make_parser()).feed_data(raw[start : start + size])
+    return reader
+
+
+@pytest.mark.parametrize("size", [1, 3, 100_000])
+@pytest.mark.parametrize(
+    ("raw", "length", "again"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 2, True),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: y\r\n\r\n", None, True),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 2, True),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", 2, False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 2, False),
+    ],
+)
+def test_an_answer_is_the_same_in_any_pieces(raw, length, again, size):
+    """Its head, its body, and whether the connection may bring another one."""
+    reader = read(raw, size)
+    assert (reader.status, reader.reason, reader.judge_head()) == (200, b"OK", length)
+    assert b"".join(reader.parts) == b"ok"
+    assert (reader.complete, reader.error) == (True, None)
+    assert reader.end() is again
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_head"),
+    [
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n", False),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", True),
+    ],
+)
+def test_an_answer_without_a_body_ends_with_its_head(raw, is_head):
+    """Whatever length that announces; the next answer gets a parser that does not wait for it."""
+    reader = read(raw, is_head=is_head)
+    assert (reader.complete, reader.bodiless, reader.judge_head()) == (True, True, 0)
+    assert reader.end()
+    reader.reset()
+    reader.make_parser().feed_data(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert (reader.complete, reader.bodiless) == (True, is_head)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+def test_a_framing_that_two_could_read_differently_is_refused(lines):
+    """RFC 9112 §6.3: who disagrees about where a body ends can be made to mix up answers."""
+    reader = read(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n")
+    with pytest.raises(UpstreamProtocolError):
+        reader.judge_head()
+
+
+def test_interim_answers_are_limited():
+    """An upstream can not keep us busy with them."""
+    reader = read(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 33)
+    assert isinstance(reader.error, UpstreamProtocolError)
