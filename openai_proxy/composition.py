@@ -162,6 +162,7 @@ def _stages(
 ) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
     keyring = _keyring(settings)
+    strip_think = _strip_think(settings)
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
         _authenticate(settings, keyring),
@@ -174,9 +175,13 @@ def _stages(
         # Before the cache: its key is what the upstream would see.
         _override(settings),
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
-        _strip_think(settings),
+        strip_think,
         # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
-        ReadUsage(needs_usage or spending.needs_usage or _counts_model_tokens(settings), around.clock),
+        ReadUsage(
+            needs_usage or spending.needs_usage or _counts_model_tokens(settings),
+            around.clock,
+            strip_think.reads if strip_think is not None else None,
+        ),
         # Outside the cache, which holds what the upstream lists.
         ListAliases(table.aliases) if table is not None and table.aliases else None,
         # Outside retries: a hit never retries.
@@ -297,7 +302,7 @@ def _model_params(settings: Settings) -> list[ModelParams]:
     return rules
 
 
-def _strip_think(settings: Settings) -> Stage | None:
+def _strip_think(settings: Settings) -> StripThink | None:
     everywhere = settings.think
     models = [(m.match, _think_rule(everywhere, m.think)) for m in settings.models if m.think is not None]
     rule = _think_rule(everywhere, None)

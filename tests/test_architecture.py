@@ -19,7 +19,7 @@ LAYERS = (
         "whole_messages",
         "wire_headers",
     ),
-    ("relay", "peeked_body", "socket_group"),
+    ("relay", "decoded_body", "peeked_body", "socket_group"),
     ("cache", "limits"),
     ("stages", "web", "upstream", "observe", "settings"),
     ("cost",),

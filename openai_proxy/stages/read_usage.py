@@ -15,6 +15,7 @@ from ..core.exchange import Exchange, Usage
 from ..core.json_members import replace_nested
 from ..core.usage import UsageMeter, estimated_input_tokens
 from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
+from ..decoded_body import decoded
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ..peeked_body import PeekedBody
 
@@ -27,6 +28,8 @@ _REPORTING = _ESTIMATED | {
 }
 _INJECTABLE = frozenset(("chat/completions", "completions"))
 
+_SSE, _JSON = b"text/event-stream", b"application/json"
+_READ = (_SSE, _JSON)
 _REFUSALS = frozenset((400, 422))
 _PEEK_BYTES = 64 * 1024
 _WHOLE_BYTES = 32 * 1024
@@ -74,11 +77,21 @@ class ReadUsage:
     requests whose client did not ask, and the extra chunk is hidden. An
     upstream that refuses it is asked again without, at once, and spared
     for ten minutes. `clock` gives monotonic seconds.
+
+    What must be read here or outside (`read_outside` tells for a request) is
+    asked for without compression; where it comes compressed all the same, it
+    is decoded here.
     """
 
-    def __init__(self, inject: bool, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        inject: bool,
+        clock: Callable[[], float],
+        read_outside: Callable[[ProxyRequest], bool] | None = None,
+    ) -> None:
         self._inject = inject
         self._clock = clock
+        self._read_outside = read_outside
         self._refused_until: dict[str, float] = {}
         self._last_upstream: dict[str, str] = {}
         """By model, as routing goes by it: which upstream is going to be asked."""
@@ -93,7 +106,7 @@ class ReadUsage:
         response = await forward(asking)
         if asking is request and exchange.usage is not None:
             reading.request = None  # a hit of the cache brought its usage
-            return response
+            return self._plain(request, response, hide=False)
         if asking is not request and response.status in _REFUSALS:
             response, refused = await _judge(response)
             if refused:
@@ -101,10 +114,23 @@ class ReadUsage:
                 self._remember(request)
                 asking = request
                 response = await forward(request)
+        response = self._plain(request, response, asking is not request)
         body_filter = _choose(reading, response, asking is not request)
         if body_filter is None:
             return response
         return response.evolve(filters=(*response.filters, body_filter))
+
+    def _plain(self, request: ProxyRequest, response: ProxyResponse, hide: bool) -> ProxyResponse:
+        """Return the response decoded where it must be read and is compressed, else the very same one."""
+        outside = self._read_outside
+        if not (hide or outside is not None) or not 200 <= response.status < 300:
+            return response
+        media_type, coding = media_type_and_coding(response.headers)
+        if not coding or media_type not in _READ:
+            return response
+        if (hide and media_type == _SSE) or (outside is not None and outside(request)):
+            return decoded(response)
+        return response
 
     def _ask(self, request: ProxyRequest) -> ProxyRequest:
         """Return the request with usage asked for, or the very same one."""
@@ -160,8 +186,8 @@ def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilte
     if not 200 <= response.status < 300:
         return None
     media_type, coding = media_type_and_coding(response.headers)
-    is_stream = media_type == b"text/event-stream"
-    if not is_stream and media_type != b"application/json":
+    is_stream = media_type == _SSE
+    if not is_stream and media_type != _JSON:
         return None
     endpoint = reading.exchange.endpoint
     length = response.body.length

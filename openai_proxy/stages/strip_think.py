@@ -2,7 +2,8 @@
 
 Only chat completions and Responses API requests whose model has a rule
 change: they ask the upstream for an answer without compression, and a 200
-that comes so gets a filter.
+gets a filter. Where an upstream compresses all the same, the stage that
+reads usage decodes, for it stands between.
 """
 
 from __future__ import annotations
@@ -26,10 +27,8 @@ class StripThink:
         self._models = tuple(models)
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
-        if request.method != b"POST" or request.upgrade or request.exchange.endpoint not in _ENDPOINTS:
-            return await forward(request)
         rule = self._find(request)
-        if not rule.active:
+        if rule is None:
             return await forward(request)
         response = await forward(request.evolve(headers=ask_identity(request.headers)))
         body_filter = _choose(rule, response)
@@ -37,7 +36,18 @@ class StripThink:
             return response
         return response.evolve(filters=(*response.filters, body_filter))
 
-    def _find(self, request: ProxyRequest) -> ThinkRule:
+    def reads(self, request: ProxyRequest) -> bool:
+        """Whether the answer to this request must come to this stage without compression."""
+        return self._find(request) is not None
+
+    def _find(self, request: ProxyRequest) -> ThinkRule | None:
+        """Return the rule for the answer to this request, None where it passes as it is."""
+        if request.method != b"POST" or request.upgrade or request.exchange.endpoint not in _ENDPOINTS:
+            return None
+        rule = self._rule_of(request)
+        return rule if rule.active else None
+
+    def _rule_of(self, request: ProxyRequest) -> ThinkRule:
         if self._models:
             named = (request.document or {}).get("model")
             model = named if isinstance(named, str) else request.exchange.model or ""

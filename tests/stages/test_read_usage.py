@@ -1,5 +1,6 @@
 """Exchanges get their usage: reported, asked for, or estimated."""
 
+import gzip
 import json
 
 import pytest
@@ -112,6 +113,33 @@ def test_usage_is_asked_for_and_hidden():
     assert sent.document["stream_options"] == {"include_usage": True}
     assert sent.headers == [(b"content-length", b"%d" % len(sent.body)), (b"Accept-Encoding", b"identity")]
     assert request.exchange.usage == Usage(5, 7)
+
+
+def test_the_extra_chunk_of_a_compressed_stream_is_hidden_too():
+    """An upstream that compresses although it was asked not to shows the client nothing that it did not ask for."""
+    request = make_request()
+    upstream = Upstream((200, [SSE, (b"Content-Encoding", b"gzip")], gzip.compress(STREAM)))
+    assert ask(request, upstream) == CHUNK + b"data: [DONE]\n\n"
+    assert request.exchange.usage == Usage(5, 7)
+
+
+@pytest.mark.parametrize(("kind", "decodes"), [(JSON, True), (SSE, True), ((b"Content-Type", b"a/b"), False)])
+def test_what_is_read_outside_is_decoded(kind, decodes):
+    """The removal of thoughts stands outside and reads plain answers alone."""
+    data = gzip.compress(b'{"a":1}')
+    request = make_request(b'{"model":"m"}')
+    for wanted, expected in ((True, b'{"a":1}' if decodes else data), (False, data)):
+        stage = ReadUsage(False, lambda: 0.0, lambda asked, wanted=wanted: wanted)
+        upstream = Upstream((200, [kind, (b"Content-Encoding", b"gzip")], data))
+        assert ask(request, upstream, stage, end=False) == expected
+
+
+def test_a_compressed_error_passes_as_it_came():
+    """Errors of the upstream are nobody's to change."""
+    data = gzip.compress(b'{"error":1}')
+    stage = ReadUsage(False, lambda: 0.0, lambda request: True)
+    upstream = Upstream((500, [JSON, (b"Content-Encoding", b"gzip")], data))
+    assert ask(make_request(), upstream, stage) == data
 
 
 def test_other_options_survive():
