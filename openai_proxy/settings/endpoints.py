@@ -9,6 +9,7 @@ from twisted.internet.endpoints import serverFromString
 
 from .errors import shown
 from .model import Settings
+from .pem_directory import check_pem_directory, pem_directory
 
 
 def check_endpoints(reactor: Any, settings: Settings) -> None:
@@ -18,6 +19,9 @@ def check_endpoints(reactor: Any, settings: Settings) -> None:
         strings.append(("admin.port", settings.admin.port))
     for path, text in strings:
         try:
+            directory = pem_directory(text)
+            if directory is not None:
+                check_pem_directory(settings.directory / directory)
             serverFromString(reactor, text)
         except Exception as error:
             # the parsers are anybody's plugins: whatever they raise means that the string is no good

@@ -65,9 +65,12 @@ def _nearest(location: Location) -> str:
     key = str(location[-1])
     model = model_at(location[:-1])
     siblings = {} if model is None else {name: dotted((*location[:-1], name)) for name in model.model_fields}
+    by_variable = {name: leaf.path for leaf in leaves() for name in leaf.environment}
+    if key.upper() in by_variable:
+        return by_variable[key.upper()]
     if close := get_close_matches(key.lower(), siblings, 1):
         return siblings[close[0]]
     for leaf in leaves():
-        if key.upper() in leaf.environment or leaf.path.rpartition(".")[2] == key:
+        if leaf.path.rpartition(".")[2] == key:
             return leaf.path
     return siblings[get_close_matches(key.lower(), siblings, 1, cutoff=0.0)[0]]

@@ -7,6 +7,7 @@ what is allowed; help, errors and reference are made from that alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, get_args
 
 from attrs import frozen
@@ -96,16 +97,19 @@ def doc_of(field: FieldInfo) -> Doc:
 
 def allowed_of(field: FieldInfo) -> str | None:
     """Return in words what the field's value must be, or None."""
-    found = next((item.text for item in field.metadata if isinstance(item, Allowed)), None)
-    return found or _allowed_in(field.annotation)
+    return _last_allowed(field.metadata) or _allowed_in(field.annotation)
+
+
+def _last_allowed(metadata: Iterable[Any]) -> str | None:
+    # the last one is the outermost: an Endpoint is a Text, and says more than that
+    texts = [item.text for item in metadata if isinstance(item, Allowed)]
+    return texts[-1] if texts else None
 
 
 def _allowed_in(annotation: Any) -> str | None:
     # in `Key | None` the words stand with Key
-    for item in getattr(annotation, "__metadata__", ()):
-        if isinstance(item, Allowed):
-            return item.text
-    return next((found for part in get_args(annotation) if (found := _allowed_in(part))), None)
+    found = _last_allowed(getattr(annotation, "__metadata__", ()))
+    return found or next((inner for part in get_args(annotation) if (inner := _allowed_in(part))), None)
 
 
 def _number(value: Any) -> Any:
