@@ -111,11 +111,14 @@ def build_observers(
 ) -> list[Observer]:
     """Build the observers that `specs` name, each once.
 
-    `none` drops those named before it. ValueError, in one line, for a spec
-    that can not work. `factories` defaults to the installed plugins. The
+    `none` drops those named before it. Where none of them shows every
+    exchange in the log or on standard output, one is added that logs the
+    errors of our own. ValueError, in one line, for a spec that can not work. `factories` defaults to the installed plugins. The
     one of the `running` observers that counts goes on, so that a reload
     does not set the metrics back to zero.
     """
+    from .text_log import RefusalLogObserver
+
     known = known_factories() if factories is None else factories
     chosen: dict[object, ObserverSpec] = {}
     for each in specs:
@@ -128,10 +131,16 @@ def build_observers(
         spec = ObserverSpec(ALWAYS_ON)
         chosen[spec.identity] = spec
     counting = next((each for each in running if getattr(each, "counts", False)), None)
-    return [
+    made = [
         counting if counting is not None and spec.name == ALWAYS_ON else _build_one(spec, context, known)
         for spec in chosen.values()
     ]
+    return made if any(map(_shows_all, chosen.values())) else [*made, RefusalLogObserver()]
+
+
+def _shows_all(spec: ObserverSpec) -> bool:
+    """Whether the observer tells every exchange, with its id, in the log or on standard output."""
+    return spec.name in ("console", "log") or (spec.name == "json" and spec.args == ("-",))
 
 
 def _build_one(spec: ObserverSpec, context: ObserverContext, known: dict[str, IObserverFactory]) -> Observer:

@@ -19,3 +19,15 @@ class TextLogObserver:
 
     def __call__(self, event: LogEvent) -> None:
         self._log.info("{line}", line=text_line(event["exchange"]))
+
+
+class RefusalLogObserver(TextLogObserver):
+    """Emits the lines of exchanges that the proxy answered with an error of its own.
+
+    Stands in where no observer writes all of them to the log or to standard
+    output: the `x-request-id` of such an error is always found there.
+    """
+
+    def __call__(self, event: LogEvent) -> None:
+        if event["exchange"].error_code is not None:
+            super().__call__(event)

@@ -10,7 +10,7 @@ from openai_proxy.observe.console import LineObserver
 from openai_proxy.observe.factories import build_observers
 from openai_proxy.observe.interfaces import IObserverFactory, ObserverContext
 from openai_proxy.observe.json_lines import JSONFileObserver
-from openai_proxy.observe.text_log import TextLogObserver
+from openai_proxy.observe.text_log import RefusalLogObserver, TextLogObserver
 
 KNOWN = {each.name: each for each in (factories.console, factories.json_lines, factories.text_log)}
 
@@ -27,10 +27,25 @@ def test_each_spec_makes_an_observer_once(tmp_path):
 
 
 def test_none_turns_off():
-    """`none` leaves nothing of what was named before it."""
-    assert build("none") == []
-    assert build("console", "none") == []
+    """`none` leaves nothing of what was named before it but the log of our own errors."""
+    assert [type(each) for each in build("none")] == [RefusalLogObserver]
+    assert [type(each) for each in build("console", "none")] == [RefusalLogObserver]
     assert len(build("none", "log")) == 1
+
+
+def test_own_errors_are_always_logged(tmp_path):
+    """The `x-request-id` of an error that this proxy made is found in the log whatever observes the rest."""
+    for spec in ("console", "log", "json:-"):
+        assert not any(isinstance(each, RefusalLogObserver) for each in build(spec))
+    assert isinstance(build(f"json:file={tmp_path}/a")[-1], RefusalLogObserver)
+    events = []
+    observer = RefusalLogObserver(Logger("test", observer=events.append))
+    for code in (None, "unknown_url"):
+        exchange = Exchange(started=1.0, timestamp=1700000000.0, method="GET", path="/nope")
+        exchange.error_code = code
+        exchange.end(Outcome.REJECTED, 2.0)
+        observer({"exchange": exchange})
+    assert [exchange.id in formatEvent(event) for event in events] == [True]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +99,7 @@ def test_prometheus_is_always_on():
     known = {**KNOWN, "prometheus": factories.prometheus}
     for specs in ([], ["none"], ["prometheus"]):
         made = build_observers(specs, ObserverContext(Clock()), known)
-        assert [type(each).__name__ for each in made] == ["PrometheusObserver"]
+        assert type(made[0]).__name__ == "PrometheusObserver"
 
 
 def test_metrics_go_on_after_a_reload():
