@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 BASE_S = 0.5
 CAP_S = 8.0
 
-_NUMBER = re.compile(rb"[0-9]{1,12}(?:\.[0-9]{1,12})?")
+_NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 
 
 def backoff_s(attempt: int, jitter: float) -> float:

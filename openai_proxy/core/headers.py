@@ -70,7 +70,7 @@ class RequestHead:
     """The client will send another request on this connection."""
     expects_continue: bool = False
     upgrade: bytes = b""
-    """Lower-cased Upgrade value where Connection says upgrade, else empty."""
+    """Where Connection says upgrade: `websocket` where Upgrade lists it, else Upgrade's lower-cased value."""
     vias: int = 0
     """How often this proxy's own pseudonym stands in Via."""
     content_type: bytes = b""
@@ -133,7 +133,8 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
             encoded = encoded or value.lower() not in (b"", b"identity")
             keep(pair)
         elif name == b"upgrade":
-            upgrade = value.lower()
+            # a list, of which one protocol concerns us (RFC 9110 §7.8)
+            upgrade = b"websocket" if b"websocket" in _tokens(value) else upgrade or value.lower()
     if http11 and host is None:
         raise MalformedRequest("A Host header is required.")
     if codings and length is not None:

@@ -133,6 +133,14 @@ def test_upgrade_needs_its_connection_option():
     assert scan((b"Upgrade", b"WebSocket"), (b"Connection", b"x, Upgrade")).upgrade == b"websocket"
 
 
+@pytest.mark.parametrize("values", [(b"h2c, WebSocket",), (b"websocket", b"h2c"), (b"h2c", b"websocket")])
+def test_upgrade_is_a_list(values):
+    """A handshake that offers another protocol too went upstream as a plain GET."""
+    lines = [(b"Upgrade", value) for value in values]
+    assert scan(*lines, (b"Connection", b"upgrade")).upgrade == b"websocket"
+    assert scan((b"Upgrade", b"H2C, x"), (b"Connection", b"upgrade")).upgrade == b"h2c, x"
+
+
 def test_small_functions():
     """get, without and render do what they say."""
     pairs = [(b"A", b" 1 "), (b"a", b"2"), (b"B", b"3")]

@@ -74,6 +74,8 @@ def test_backoff_stays_in_its_range(attempt, jitter):
         ([(b"retry-after", b"2"), (b"Retry-After-Ms", b"1500")], 1.5),
         ([(b"retry-after", b"Thu, 01 Jan 1970 00:01:40 GMT")], 90.0),
         ([(b"retry-after", b"Thu, 01 Jan 1970 00:00:01 GMT")], 0.0),
+        ([(b"retry-after", b"9" * 20)], 1e20),
+        ([(b"retry-after-ms", b"9" * 400)], float("inf")),
         ([(b"retry-after", b"soon")], None),
         ([(b"retry-after", b"-1")], None),
         ([(b"retry-after", b"nan")], None),
@@ -124,6 +126,8 @@ def test_the_budget_holds_over_any_schedule(steps):
     [
         (b'{"error":{"code":"insufficient_quota"}}', [], "insufficient_quota"),
         (b'{"error":{"code":null,"type":"slow_down"}}', [], "slow_down"),
+        (b'{"error":{"code":"billing_hard_limit","type":"insufficient_quota"}}', [], "insufficient_quota"),
+        (b'{"error":{"code":["x"],"type":"y"}}', [], ""),
         (b'{"error":"x"}', [], ""),
         (b"[]", [], ""),
         (b"\xff", [], ""),
