@@ -19,6 +19,7 @@ from .body_headers import media_type_and_coding
 from .exchange import Usage
 from .headers import HeaderPairs, get, without
 from .plain_heads import wire_lines
+from .unfit_answers import is_unfit
 
 _MAGIC = b"oap\x01"
 _PREFIX = Struct(">4sB16s")
@@ -109,20 +110,24 @@ def stored_headers(headers: HeaderPairs) -> HeaderPairs:
 def make_entry(
     reason: bytes, headers: HeaderPairs, chunks: list[bytes], stored_at: float, usage: Usage | None
 ) -> CacheEntry | None:
-    """Make the entry of a response, or return None where its length is not the announced one.
+    """Make the entry of a response, or return None where it may not be kept.
 
-    A stream keeps its chunks as they came; other bodies are put together.
+    That is where its length is not the announced one, and where it is no
+    answer though its status is 200. A stream keeps its chunks as they came;
+    other bodies are put together.
     """
     announced = get(headers, b"content-length")
-    if announced is not None and announced != b"%d" % sum(map(len, chunks)):
+    body = b"".join(chunks)
+    if announced is not None and announced != b"%d" % len(body):
         return None
-    kind = (get(headers, b"content-type") or b"").lower()
-    kept = tuple(chunks) if kind.startswith(b"text/event-stream") else _blocks(chunks)
+    media_type, coding = media_type_and_coding(headers)
+    if not coding and is_unfit(media_type, body, announced is not None):
+        return None
+    kept = tuple(chunks) if media_type == b"text/event-stream" else _blocks(body)
     return CacheEntry(reason, stored_headers(headers), kept, stored_at, usage)
 
 
-def _blocks(chunks: list[bytes]) -> tuple[bytes, ...]:
-    body = b"".join(chunks)
+def _blocks(body: bytes) -> tuple[bytes, ...]:
     return tuple(body[i : i + BLOCK_BYTES] for i in range(0, len(body), BLOCK_BYTES))
 
 

@@ -93,6 +93,19 @@ def test_a_body_of_another_length_is_not_stored():
     assert make_entry(b"OK", [(b"Content-Length", b"2")], [b"{", b"}"], 0.0, None).chunks == (b"{}",)
 
 
+def test_an_error_is_not_stored():
+    """An upstream that told an overload in a stream's event was quoted for an hour."""
+    stream = [(b"Content-Type", b"text/event-stream")]
+    told = [b'data: {"error":{"message":"overloaded"}}\n\n', b"data: [DONE]\n\n"]
+    assert make_entry(b"OK", stream, told, 0.0, None) is None
+    assert make_entry(b"OK", stream, told[1:], 0.0, None) is not None
+    document = [(b"Content-Type", b"application/json")]
+    assert make_entry(b"OK", document, [b'{"data":[1'], 0.0, None) is None
+    assert (
+        make_entry(b"OK", [*document, (b"Content-Encoding", b"br")], [b'{"data":[1'], 0.0, None) is not None
+    )
+
+
 def test_a_stream_keeps_its_pieces():
     """Events are replayed as they came; a plain body in pieces that fit a socket's buffer."""
     stream = [(b"content-type", b"text/event-stream; charset=utf-8")]

@@ -1,0 +1,44 @@
+"""Answers with a 200 that are none: errors told in the body, half documents.
+
+What is kept in a cache must not be one of these. Pure.
+"""
+
+from __future__ import annotations
+
+from .documents import maybe_object
+from .sse import SSEDecoder
+
+_FAILURES = frozenset(("error", "response.failed"))
+_ERROR_LIMIT_BYTES = 256 * 1024
+"""Where an error is looked for: a larger document or event is an answer, whatever word is in it."""
+
+
+def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:
+    """Say whether an answer without compression tells an error, or is visibly cut.
+
+    `announced` says that the head told its length, which it has. A body that
+    ends with its connection may be cut anywhere: a document that does not
+    end like one is. O(n); decodes only what has the word `error` in it.
+    """
+    if media_type == b"text/event-stream":
+        return b"error" in body and _tells_error(body)
+    if media_type != b"application/json":
+        return False
+    if not announced and body.rstrip()[-1:] not in (b"}", b"]"):
+        return True
+    return b'"error"' in body and _is_error(body)
+
+
+def _is_error(document: bytes) -> bool:
+    if len(document) > _ERROR_LIMIT_BYTES:
+        return False
+    members = maybe_object(document)
+    return members is not None and (bool(members.get("error")) or members.get("type") in _FAILURES)
+
+
+def _tells_error(stream: bytes) -> bool:
+    decoder = SSEDecoder(_ERROR_LIMIT_BYTES)
+    blocks = decoder.feed(stream) + decoder.finish()
+    return any(
+        block.data is not None and b'"error"' in block.data and _is_error(block.data) for block in blocks
+    )

@@ -1,0 +1,51 @@
+"""What came with a 200 and must not be kept for a day all the same."""
+
+import pytest
+
+from openai_proxy.core.unfit_answers import is_unfit
+
+JSON, SSE = b"application/json", b"text/event-stream"
+CHUNK = b'data: {"choices":[{"delta":{"content":"an \\"error\\" here"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        (JSON, b'{"error":{"message":"overloaded"}}'),
+        (JSON, b' {"id":"r","error":"no"}\n'),
+        (SSE, CHUNK + b'data: {"error":{"message":"overloaded"}}\n\n' + DONE),
+        (SSE, b'event: error\r\ndata: {"type":"error","code":"x","error":null}\r\n\r\n'),
+        (SSE, b'data: {"type":"response.failed","response":{"error":{"code":"x"}}}\n\n'),
+        (SSE, CHUNK + b'data: {"error":1}'),
+    ],
+)
+def test_errors_told_in_the_body(media_type, body):
+    """An upstream that has sent its 200 already can tell an error in no other way."""
+    assert is_unfit(media_type, body, announced=True)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        (JSON, b'{"error":null,"data":[]}'),
+        (JSON, b'{"choices":[{"message":{"content":"\\"error\\"","error":1}}]}'),
+        (JSON, b'["error"]'),
+        (SSE, CHUNK + DONE),
+        (SSE, b'data: {"type":"response.completed","response":{"error":null}}\n\n'),
+        (b"audio/mpeg", b'{"error":1}'),
+        (b"", b""),
+    ],
+)
+def test_answers(media_type, body):
+    """The word alone makes no error."""
+    assert not is_unfit(media_type, body, announced=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "unfit"),
+    [(b'{"data":[1,', True), (b"", True), (b'{"data":[]}\n', False), (b"[1]", False)],
+)
+def test_half_a_document_of_no_announced_length(body, unfit):
+    """A connection that ends says nothing about whether it should have."""
+    assert is_unfit(JSON, body, announced=False) is unfit
