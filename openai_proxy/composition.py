@@ -50,7 +50,7 @@ from .upstream.health import Reachability
 from .upstream.origin import parse_origin
 from .upstream.prober import Prober
 from .upstream.tls import ClientTLS
-from .web.channel import DownstreamLimits
+from .web.request_reader import DownstreamLimits
 
 Clock = Callable[[], float]
 

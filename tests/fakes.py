@@ -16,9 +16,9 @@ from zope.interface import implementer
 
 from openai_proxy.core.exchange import Exchange
 from openai_proxy.messages import ProxyResponse
-from openai_proxy.web.channel import DownstreamLimits
 from openai_proxy.web.pages import JSONPage
 from openai_proxy.web.proxy import ProxyResource
+from openai_proxy.web.request_reader import DownstreamLimits
 from openai_proxy.web.site import ProxySite, Root
 
 DONE = Failure(ResponseDone())

@@ -1,48 +1,31 @@
-"""The downstream HTTP/1.1 connection, parsed by llhttp.
+"""The downstream HTTP/1.1 connection.
 
-Framing, limits, order of pipelined requests, every timer towards the
-client, and both directions' back-pressure at the client's socket. Knows
-nothing of the API: complete heads go to `request.py`.
+Order of pipelined requests, every timer towards the client, and both
+directions' back-pressure at the client's socket. Bytes become requests in
+`request_reader.py`. Knows nothing of the API: whole heads go to `request.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-import httptools
-from attrs import define, evolve, frozen
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from ..core.errors import (
-    HeadersTooLarge,
-    InternalError,
-    MalformedRequest,
-    MethodNotAllowed,
-    ProxyError,
-    RequestTimeout,
-    ShuttingDown,
-    URITooLong,
-)
-from ..core.headers import RequestHead, scan_request
-from ..core.paths import API_METHODS
-from ..core.plain_heads import KnownHead, plain_request
-from ..logs import logger
+from ..core.errors import ProxyError, RequestTimeout, ShuttingDown
+from ..core.plain_heads import plain_request
 from ..sockets import is_gone, prompt_writer, untaken_bytes
-from .body import ArrivedBody, IncomingBody
+from .body import ArrivedBody
+from .request_reader import DownstreamLimits, IncomingRequest, RequestReader
 
 if TYPE_CHECKING:
     from .request import DownstreamRequest
     from .site import ProxySite
-
-log = logger(__name__)
 
 NEVER = float("inf")
 READ_AHEAD_BYTES = 16384
@@ -54,24 +37,6 @@ DRAIN_GRACE_S = 1.0
 LINGER_IDLE_S = 5.0
 LINGER_TOTAL_S = 30.0
 LINGER_BYTES = 256 * 1024 * 1024
-CHUNK_OVERHEAD_BYTES = 16384
-"""Chunk extensions and trailers of one body may add this much in all."""
-
-_UNKNOWN_METHOD = re.compile(rb"\r?\n?([!#$%&'*+.^_`|~0-9A-Za-z-]+) [\x21-\x7e]+ HTTP/1\.[01]\r?$")
-
-
-@frozen
-class DownstreamLimits:
-    """What a client may do; sizes in bytes, times in seconds."""
-
-    target_bytes: int = 16 * 1024
-    header_bytes: int = 64 * 1024
-    header_count: int = 200
-    body_bytes: int | None = None
-    header_timeout_s: float = 15.0
-    body_min_bytes_per_s: float = 50.0
-    keep_alive_s: float = 75.0
-    write_stall_s: float = 60.0
 
 
 class Waiting(Enum):
@@ -88,24 +53,6 @@ class Waiting(Enum):
 
 
 _BETWEEN_REQUESTS = (Waiting.HEAD, Waiting.NEXT)
-
-
-class _Refused(Exception):
-    """Stops llhttp from inside a callback; the error stands in the channel."""
-
-
-@define(eq=False)
-class IncomingRequest:
-    """A request as parsed: its head, and its body as it comes."""
-
-    method: bytes
-    target: bytes
-    http11: bool
-    pairs: list[tuple[bytes, bytes]]
-    head: RequestHead
-    body: IncomingBody | ArrivedBody
-    known: KnownHead | None = None
-    """What is kept of requests with such a head."""
 
 
 @implementer(IPushProducer)
@@ -133,37 +80,20 @@ class ProxyChannel(HTTPChannel):
         self.tunnel: Any = None
         self.relay: Any = None
         self.current: DownstreamRequest | None = None
-        self._pseudonym = pseudonym
-        self._parser: Any = None
-        self._queue: deque[IncomingRequest] = deque()
+        self._reader = RequestReader(self, limits, pseudonym)
         self._ahead: list[bytes] = []
         self._ahead_bytes = 0
-        self._broken: ProxyError | None = None
-        self._receiving: IncomingRequest | None = None
-        self._body_parts: list[bytes] = []
-        self._message_complete = False
-        self._inside_message = False
-        self._replaying = False
         self._starting = False
-        self._reset_head()
         self._body_held = self._ahead_full = self.reading_paused = False
         self.write_blocked = False
         self._stall_mark = (0.0, 0)
         self._lingered_bytes = 0
         self._linger_until = NEVER
 
-    def _reset_head(self) -> None:
-        self._pairs: list[tuple[bytes, bytes]] = []
-        self._target = b""
-        self._head_bytes = 0
-        self._in_trailers = False
-        self._overhead_bytes = 0
-        self._chunks = 0
-
     @property
     def busy(self) -> bool:
         """Whether somebody would notice if this connection were cut now."""
-        return self.current is not None or self.tunnel is not None or bool(self._queue)
+        return self.current is not None or self.tunnel is not None or bool(self._reader.queue)
 
     # ---- the connection
 
@@ -182,7 +112,6 @@ class ProxyChannel(HTTPChannel):
         self.waiting = Waiting.GONE
         self.deadline = self.stall_check = NEVER
         self.site.channels.discard(self)
-        self._queue.clear()
         self._ahead.clear()
         self.relay = None
         tunnel, self.tunnel = self.tunnel, None
@@ -191,9 +120,9 @@ class ProxyChannel(HTTPChannel):
         current, self.current = self.current, None
         if current is not None:
             current.connectionLost(reason)
-        self._receiving = None
         # These hold us or our transport: do not leave the cycles to the collector.
-        self._parser = self.write = None  # type: ignore[method-assign,assignment]
+        self._reader.close()
+        self.write = None  # type: ignore[method-assign,assignment]
 
     def _wait(self, what: Waiting, seconds: float | None = None) -> None:
         self.waiting = what
@@ -223,13 +152,14 @@ class ProxyChannel(HTTPChannel):
         of this connection never sees such a request, so it must stand
         between two messages.
         """
+        reader = self._reader
         if (
-            self._inside_message
-            or self._head_bytes
+            reader.inside_message
+            or reader.head_bytes
             or self.write_blocked
-            or self._broken is not None
+            or reader.broken is not None
             or self.refusal is not None
-            or self._queue
+            or reader.queue
         ):
             return False
         limits = self.limits
@@ -264,16 +194,17 @@ class ProxyChannel(HTTPChannel):
             request.process()
         finally:
             self._starting = False
-        if self.current is None and (self._queue or self._broken is not None):
+        if self.current is None and (reader.queue or reader.broken is not None):
             self._next()
         return True
 
     def _answering(self) -> bool:
         """True from a whole request to the end of its answer, taken by the client: nothing further is parsed."""
-        return self._broken is not None or (self.waiting is Waiting.RESPONSE and self._receiving is None)
+        reader = self._reader
+        return reader.broken is not None or (self.waiting is Waiting.RESPONSE and reader.receiving is None)
 
     def _keep_for_later(self, data: bytes) -> None:
-        if self._broken is not None or (self.current is not None and not self.current.keep_alive):
+        if self._reader.broken is not None or (self.current is not None and not self.current.keep_alive):
             return  # nothing behind this request will be answered
         self._ahead.append(data)
         self._ahead_bytes += len(data)
@@ -282,194 +213,36 @@ class ProxyChannel(HTTPChannel):
             self._update_reading()
 
     def _parse(self, data: bytes) -> None:
-        receiving = self._receiving
-        if receiving is None:
-            if self.waiting is Waiting.NEXT:
-                self._wait(Waiting.HEAD, self.limits.header_timeout_s)
-            self._head_bytes += len(data)
-        else:
-            self._overhead_bytes += len(data)
-        if self._parser is None:
-            self._parser = httptools.HttpRequestParser(self)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._leave_http(data[upgrade.args[0] :])
-        except _Refused:
-            pass
-        except httptools.HttpParserCallbackError as error:
-            if self._broken is None:
-                log.failure("defect in a parser callback", Failure(error.__context__ or error))
-                self._broken = InternalError()
-        except httptools.HttpParserError as error:
-            if self._broken is None:
-                self._broken = self._diagnose(error, data)
-        else:
-            if self._receiving is None and self._broken is None and self._head_bytes:
-                self._check_unfinished_head()
-        if self._receiving is not None and self._receiving.head.chunked and self._broken is None:
-            self._check_chunk_overhead()
+        reader = self._reader
+        if self.waiting is Waiting.NEXT and reader.receiving is None:
+            self._wait(Waiting.HEAD, self.limits.header_timeout_s)
+        reader.feed(data)
+        if reader.behind_upgrade:
+            self._ahead.append(reader.behind_upgrade)  # the tunnel's first bytes, if there will be one
+            self._ahead_bytes += len(reader.behind_upgrade)
+            reader.behind_upgrade = b""
         self._pump()
-
-    def _diagnose(self, error: Exception, data: bytes) -> ProxyError | None:
-        current = self.current
-        if not self._queue and current is not None and self._receiving is None and not current.keep_alive:
-            return None  # bytes behind the last request of the connection: nobody asked for them
-        if self._queue and not self._queue[-1].head.keep_alive and self._receiving is None:
-            return None
-        if self._receiving is None and self._head_is_too_large():
-            return HeadersTooLarge()
-        if (
-            isinstance(error, httptools.HttpParserInvalidMethodError)
-            and self._head_bytes == len(data)
-            and not self._queue
-            and _UNKNOWN_METHOD.match(data.partition(b"\n")[0])
-        ):
-            return MethodNotAllowed(API_METHODS)
-        return MalformedRequest()
-
-    def _head_is_too_large(self) -> bool:
-        return self._head_bytes - len(self._target) - 32 > self.limits.header_bytes
-
-    def _check_unfinished_head(self) -> None:
-        if self._head_is_too_large():
-            self._broken = HeadersTooLarge()
-
-    def _check_chunk_overhead(self) -> None:
-        receiving = self._receiving
-        if receiving is None:
-            return
-        received = receiving.body.received + sum(map(len, self._body_parts))
-        # A chunk's own line takes at most 20 bytes; the rest are extensions and trailers.
-        if self._overhead_bytes - received > CHUNK_OVERHEAD_BYTES + 20 * self._chunks:
-            self._broken = MalformedRequest("Too much in chunk extensions or trailers.")
-
-    # ---- llhttp's callbacks: they only take notes, `_pump` acts
-
-    def on_message_begin(self) -> None:
-        self._inside_message = True
-
-    def on_url(self, url: bytes) -> None:
-        if self._replaying:
-            return
-        self._target += url
-        if len(self._target) > self.limits.target_bytes:
-            self._broken = URITooLong()
-            raise _Refused
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_trailers or self._replaying:
-            return  # request trailers are dropped (RFC 9110 §6.5.1)
-        self._pairs.append((name, value))
-        if len(self._pairs) > self.limits.header_count:
-            self._broken = HeadersTooLarge()
-            raise _Refused
-
-    def on_headers_complete(self) -> None:
-        if self._replaying:
-            self._replaying = False
-            return
-        pairs, target = self._pairs, self._target
-        version = self._parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            self._broken = MalformedRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-            raise _Refused
-        if self._head_bytes > self.limits.header_bytes and (
-            sum([len(name) + len(value) + 4 for name, value in pairs]) > self.limits.header_bytes
-        ):
-            self._broken = HeadersTooLarge()
-            raise _Refused
-        http11 = version == "1.1"
-        try:
-            head = scan_request(pairs, http11, self._pseudonym)
-        except ProxyError as error:
-            self._broken = error
-            raise _Refused from None
-        body = IncomingBody(self, None if head.chunked else head.content_length or 0, self.limits.body_bytes)
-        incoming = IncomingRequest(self._parser.get_method(), target, http11, pairs, head, body)
-        self._reset_head()
-        self._in_trailers = True
-        self._receiving = incoming
-        self._queue.append(incoming)
-
-    def on_chunk_header(self) -> None:
-        self._chunks += 1
-
-    def on_body(self, data: bytes) -> None:
-        receiving = self._receiving
-        if receiving is self._active_incoming():
-            self._body_parts.append(data)
-        elif receiving is not None:
-            receiving.body.feed(data)
-
-    def on_message_complete(self) -> None:
-        self._inside_message = False
-        receiving = self._receiving
-        if receiving is None:
-            return
-        if self._parser.should_upgrade() and receiving.head.has_body:
-            return  # llhttp skips the body of what it takes for an upgrade: `_leave_http` reads it
-        if receiving is self._active_incoming():
-            self._message_complete = True
-        else:
-            receiving.body.end()
-        self._receiving = None
-        self._in_trailers = False
-
-    def _active_incoming(self) -> IncomingRequest | None:
-        return self.current.incoming if self.current is not None else None
-
-    def _leave_http(self, rest: bytes) -> None:
-        """llhttp stopped behind a head that asks for an upgrade, or a CONNECT."""
-        incoming = self._queue[-1] if self._queue else None
-        if incoming is None:
-            return
-        if incoming.method == b"CONNECT":
-            incoming.head = _not_kept(incoming.head)
-        elif incoming.head.has_body:
-            self._read_body_after_upgrade(incoming, rest)
-        elif incoming.method == b"GET" and incoming.head.upgrade == b"websocket":
-            self._ahead.append(rest)  # the tunnel's first bytes, if there will be one
-            self._ahead_bytes += len(rest)
-        elif rest:
-            self._parse(rest)
-
-    def _read_body_after_upgrade(self, incoming: IncomingRequest, rest: bytes) -> None:
-        """Read on as if Upgrade had not been sent: it may be ignored (RFC 9110 §7.8).
-
-        Java's client sends `Upgrade: h2c` with every first request. A fresh
-        parser is told the framing by a head of our own.
-        """
-        self._parser = httptools.HttpRequestParser(self)
-        self._replaying = True
-        framing = (
-            b"Transfer-Encoding: chunked"
-            if incoming.head.chunked
-            else b"Content-Length: %d" % (incoming.head.content_length or 0)
-        )
-        closing = b"" if incoming.head.keep_alive else b"Connection: close\r\n"
-        self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: a\r\n" + closing + framing + b"\r\n\r\n")
-        if rest:
-            self._parse(rest)
 
     # ---- requests, in order
 
     def _pump(self) -> None:
-        """Act on what the parser noted: bodies, the next request, a broken one."""
-        if self._body_parts:
-            parts, self._body_parts = self._body_parts, []
-            active = self._active_incoming()
-            if active is not None:
-                active.body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
-        if self._message_complete:
-            self._message_complete = False
-            active = self._active_incoming()
+        """Act on what the reader noted: bodies, the next request, a broken one."""
+        reader = self._reader
+        current = self.current
+        if reader.body_parts:
+            parts, reader.body_parts = reader.body_parts, []
+            if current is not None:
+                current.incoming.body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+        if reader.body_ended:
+            reader.body_ended = False
             if self.waiting is Waiting.BODY:
                 self._wait(Waiting.RESPONSE)
-            if active is not None:
-                active.body.end()
-        if self._broken is not None and self.current is not None and self._receiving is self.current.incoming:
-            self._receiving.body.fail(self._broken)
+            if self.current is not None:
+                self.current.incoming.body.end()
+        if reader.broken is not None and self.current is not None:
+            incoming = self.current.incoming
+            if incoming is reader.receiving:
+                incoming.body.fail(reader.broken)
         if self.current is None:
             self._next()
 
@@ -478,24 +251,28 @@ class ProxyChannel(HTTPChannel):
         if self._starting:
             return  # answered at once, inside the loop below: a pipeline must not become a recursion
         self._starting = True
+        reader = self._reader
         try:
             while self.current is None and not self.write_blocked and self.waiting in _BETWEEN_REQUESTS:
-                if self._queue:
-                    self._start(self._queue.popleft())
-                elif self._broken is not None:
-                    self._refuse_broken(self._broken)
+                if reader.queue:
+                    self._start(reader.queue.popleft())
+                elif reader.broken is not None:
+                    self._refuse_broken(reader.broken)
                 else:
                     return
         finally:
             self._starting = False
 
     def _start(self, incoming: IncomingRequest) -> None:
-        if incoming is self._receiving:
+        reader = self._reader
+        arriving = incoming is reader.receiving
+        if arriving:
+            reader.active = incoming
             self._wait_for_body()
         else:
             self._wait(Waiting.RESPONSE)
         self.current = request = self.site.make_request(self, incoming)
-        refusal = self.refusal or (self._broken if incoming is self._receiving else None)
+        refusal = self.refusal or (reader.broken if arriving else None)
         if refusal is not None:
             request.refuse(refusal)
         else:
@@ -503,11 +280,7 @@ class ProxyChannel(HTTPChannel):
 
     def _refuse_broken(self, error: ProxyError) -> None:
         self._wait(Waiting.RESPONSE)
-        head = scan_request([], False, b"")
-        body = IncomingBody(self, None, None)  # never complete: the connection will linger and close
-        method = b"-"
-        incoming = IncomingRequest(method, self._target[:256] or b"-", True, [], _not_kept(head), body)
-        self.current = self.site.make_request(self, incoming)
+        self.current = self.site.make_request(self, self._reader.broken_request())
         self.current.refuse(error)
 
     def request_done(self, keep_alive: bool) -> None:
@@ -528,11 +301,12 @@ class ProxyChannel(HTTPChannel):
             self._resume_parsing()
 
     def _resume_parsing(self) -> None:
-        if self._inside_message:
+        reader = self._reader
+        if reader.inside_message:
             self._wait(Waiting.HEAD, self.limits.header_timeout_s)
         else:
             self._wait(Waiting.NEXT, self.limits.keep_alive_s)
-        if self._queue or self._broken is not None:
+        if reader.queue or reader.broken is not None:
             self._next()
         elif self._ahead:
             data = self.take_ahead()
@@ -577,10 +351,12 @@ class ProxyChannel(HTTPChannel):
         """
         if self.current is not None:
             return
-        begun = self._head_bytes or self._inside_message
+        begun = self._reader.head_bytes or self._reader.inside_message
         if self.waiting is Waiting.LINGER or (begun and self.waiting is Waiting.HEAD):
             self.deadline = min(self.deadline, self.clock() + DRAIN_GRACE_S)
-        elif not self._head_bytes and (self.waiting in _BETWEEN_REQUESTS or self.waiting is Waiting.RESPONSE):
+        elif not self._reader.head_bytes and (
+            self.waiting in _BETWEEN_REQUESTS or self.waiting is Waiting.RESPONSE
+        ):
             self.close()
 
     # ---- the body's clock and back-pressure (BodySource)
@@ -666,10 +442,10 @@ class ProxyChannel(HTTPChannel):
             return
         match self.waiting:
             case Waiting.HEAD:
-                if not self._head_bytes and not self._inside_message:
+                if not self._reader.head_bytes and not self._reader.inside_message:
                     self.close()
                 else:
-                    self._broken = ShuttingDown() if self.site.draining else RequestTimeout()
+                    self._reader.broken = ShuttingDown() if self.site.draining else RequestTimeout()
                     self._pump()
             case Waiting.NEXT:
                 self.close()
@@ -690,10 +466,10 @@ class ProxyChannel(HTTPChannel):
         self._body_checked = now
         slowest = self.limits.body_min_bytes_per_s * self._body_time
         if self._body_time > BODY_GRACE_S and current.incoming.body.received < slowest:
-            self._broken = RequestTimeout()
+            self._reader.broken = RequestTimeout()
             self.waiting = Waiting.RESPONSE
             self.deadline = NEVER
-            current.incoming.body.fail(self._broken)
+            current.incoming.body.fail(self._reader.broken)
 
     def _holds_client_back(self, current: DownstreamRequest) -> bool:
         """Whether the body does not come because we do not read it, or have not said 100 Continue."""
@@ -761,7 +537,3 @@ class ProxyChannel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """twisted.web's word for `request_done`, called by ordinary Resources' requests."""
         self.request_done(request.keep_alive)
-
-
-def _not_kept(head: RequestHead) -> RequestHead:
-    return evolve(head, keep_alive=False)

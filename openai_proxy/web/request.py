@@ -26,7 +26,8 @@ from ..wire_headers import WireHeaders
 from .tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from .channel import IncomingRequest, ProxyChannel
+    from .channel import ProxyChannel
+    from .request_reader import IncomingRequest
 
 log = logger(__name__)
 

@@ -20,9 +20,10 @@ from ..core.exchange import Exchange, Outcome
 from ..core.paths import map_target, origin_form
 from ..logs import logger
 from ..whole_messages import WholeMessages
-from .channel import DownstreamLimits, IncomingRequest, ProxyChannel
+from .channel import ProxyChannel
 from .proxy import ProxyResource
 from .request import DownstreamRequest
+from .request_reader import DownstreamLimits, IncomingRequest
 
 log = logger(__name__)
 

@@ -1,0 +1,277 @@
+"""A client's bytes to requests, parsed by llhttp.
+
+Sizes, framing, and what llhttp leaves open. Takes notes only: what follows
+from them, and when, is the channel's affair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import Any
+
+import httptools
+from attrs import define, evolve, frozen
+from twisted.python.failure import Failure
+
+from ..core.errors import (
+    HeadersTooLarge,
+    InternalError,
+    MalformedRequest,
+    MethodNotAllowed,
+    ProxyError,
+    URITooLong,
+)
+from ..core.headers import RequestHead, scan_request
+from ..core.paths import API_METHODS
+from ..core.plain_heads import KnownHead
+from ..logs import logger
+from .body import ArrivedBody, BodySource, IncomingBody
+
+log = logger(__name__)
+
+CHUNK_OVERHEAD_BYTES = 16384
+"""Chunk extensions and trailers of one body may add this much in all."""
+
+_UNKNOWN_METHOD = re.compile(rb"\r?\n?([!#$%&'*+.^_`|~0-9A-Za-z-]+) [\x21-\x7e]+ HTTP/1\.[01]\r?$")
+
+
+@frozen
+class DownstreamLimits:
+    """What a client may do; sizes in bytes, times in seconds."""
+
+    target_bytes: int = 16 * 1024
+    header_bytes: int = 64 * 1024
+    header_count: int = 200
+    body_bytes: int | None = None
+    header_timeout_s: float = 15.0
+    body_min_bytes_per_s: float = 50.0
+    keep_alive_s: float = 75.0
+    write_stall_s: float = 60.0
+
+
+@define(eq=False)
+class IncomingRequest:
+    """A request as parsed: its head, and its body as it comes."""
+
+    method: bytes
+    target: bytes
+    http11: bool
+    pairs: list[tuple[bytes, bytes]]
+    head: RequestHead
+    body: IncomingBody | ArrivedBody
+    known: KnownHead | None = None
+    """What is kept of requests with such a head."""
+
+
+class _Refused(Exception):
+    """Stops llhttp from inside a callback; the error stands in the reader."""
+
+
+class RequestReader:
+    """The requests of one connection, as far as they have been read.
+
+    `queue` has those whose heads are whole, in order; `receiving` is the one
+    whose body still arrives; `broken` says why nothing can be read any more.
+    Bytes and end of the body of `active`, the request that is being
+    answered, wait in `body_parts` and `body_ended`: given on from inside
+    llhttp's callbacks they could end the request there. Those of requests
+    behind it go to their bodies, which nobody reads yet.
+    """
+
+    def __init__(self, source: BodySource, limits: DownstreamLimits, pseudonym: bytes) -> None:
+        self.queue: deque[IncomingRequest] = deque()
+        self.receiving: IncomingRequest | None = None
+        self.active: IncomingRequest | None = None
+        self.broken: ProxyError | None = None
+        self.body_parts: list[bytes] = []
+        self.body_ended = False
+        self.inside_message = False
+        self.behind_upgrade = b""
+        """What followed a WebSocket's handshake; whoever takes it resets it."""
+        self._source: Any = source
+        self._limits = limits
+        self._pseudonym = pseudonym
+        self._parser: Any = None
+        self._replaying = False
+        self._reset_head()
+
+    def _reset_head(self) -> None:
+        self._pairs: list[tuple[bytes, bytes]] = []
+        self._target = b""
+        self.head_bytes = 0
+        """Read of a head that is not whole yet."""
+        self._in_trailers = False
+        self._overhead_bytes = 0
+        self._chunks = 0
+
+    def close(self) -> None:
+        """Forget what was read, and whose reader this is: no cycles for the collector."""
+        self.queue.clear()
+        self.receiving = self.active = None
+        self._parser = self._source = None
+
+    def feed(self, data: bytes) -> None:
+        """Read on. Not to be called again once `broken`."""
+        if self.receiving is None:
+            self.head_bytes += len(data)
+        else:
+            self._overhead_bytes += len(data)
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._leave_http(data[upgrade.args[0] :])
+        except _Refused:
+            pass
+        except httptools.HttpParserCallbackError as error:
+            if self.broken is None:
+                log.failure("defect in a parser callback", Failure(error.__context__ or error))
+                self.broken = InternalError()
+        except httptools.HttpParserError as error:
+            if self.broken is None:
+                self.broken = self._diagnose(error, data)
+        else:
+            if self.receiving is None and self.broken is None and self._head_is_too_large():
+                self.broken = HeadersTooLarge()
+        if self.receiving is not None and self.receiving.head.chunked and self.broken is None:
+            self._check_chunk_overhead(self.receiving)
+
+    def broken_request(self) -> IncomingRequest:
+        """Return what is known of the request that broke: an error of ours answers it."""
+        head = RequestHead([], None, None, keep_alive=False)
+        body = IncomingBody(self._source, None, None)  # never complete: the connection will linger and close
+        return IncomingRequest(b"-", self._target[:256] or b"-", True, [], head, body)
+
+    def _diagnose(self, error: Exception, data: bytes) -> ProxyError:
+        """Say what is wrong. Behind a request that was the last of its connection nobody will hear it."""
+        if self.receiving is None and self._head_is_too_large():
+            return HeadersTooLarge()
+        if (
+            isinstance(error, httptools.HttpParserInvalidMethodError)
+            and self.head_bytes == len(data)
+            and not self.queue
+            and _UNKNOWN_METHOD.match(data.partition(b"\n")[0])
+        ):
+            return MethodNotAllowed(API_METHODS)
+        return MalformedRequest()
+
+    def _head_is_too_large(self) -> bool:
+        return self.head_bytes - len(self._target) - 32 > self._limits.header_bytes
+
+    def _check_chunk_overhead(self, receiving: IncomingRequest) -> None:
+        received = receiving.body.received + sum(map(len, self.body_parts))
+        # A chunk's own line takes at most 20 bytes; the rest are extensions and trailers.
+        if self._overhead_bytes - received > CHUNK_OVERHEAD_BYTES + 20 * self._chunks:
+            self.broken = MalformedRequest("Too much in chunk extensions or trailers.")
+
+    # ---- llhttp's callbacks
+
+    def on_message_begin(self) -> None:
+        self.inside_message = True
+
+    def on_url(self, url: bytes) -> None:
+        if self._replaying:
+            return
+        self._target += url
+        if len(self._target) > self._limits.target_bytes:
+            self.broken = URITooLong()
+            raise _Refused
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_trailers or self._replaying:
+            return  # request trailers are dropped (RFC 9110 §6.5.1)
+        self._pairs.append((name, value))
+        if len(self._pairs) > self._limits.header_count:
+            self.broken = HeadersTooLarge()
+            raise _Refused
+
+    def on_headers_complete(self) -> None:
+        if self._replaying:
+            self._replaying = False
+            return
+        pairs, limits = self._pairs, self._limits
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self.broken = MalformedRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+            raise _Refused
+        if self.head_bytes > limits.header_bytes and (
+            sum([len(name) + len(value) + 4 for name, value in pairs]) > limits.header_bytes
+        ):
+            self.broken = HeadersTooLarge()
+            raise _Refused
+        http11 = version == "1.1"
+        try:
+            head = scan_request(pairs, http11, self._pseudonym)
+        except ProxyError as error:
+            self.broken = error
+            raise _Refused from None
+        body = IncomingBody(
+            self._source, None if head.chunked else head.content_length or 0, limits.body_bytes
+        )
+        incoming = IncomingRequest(self._parser.get_method(), self._target, http11, pairs, head, body)
+        self._reset_head()
+        self._in_trailers = True
+        self.receiving = incoming
+        self.queue.append(incoming)
+
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+
+    def on_body(self, data: bytes) -> None:
+        receiving = self.receiving
+        if receiving is None:
+            return
+        if receiving is self.active:
+            self.body_parts.append(data)
+        else:
+            receiving.body.feed(data)
+
+    def on_message_complete(self) -> None:
+        self.inside_message = False
+        receiving = self.receiving
+        if receiving is None:
+            return
+        if self._parser.should_upgrade() and receiving.head.has_body:
+            return  # llhttp skips the body of what it takes for an upgrade: `_leave_http` reads it
+        if receiving is self.active:
+            self.body_ended = True
+        else:
+            receiving.body.end()
+        self.receiving = None
+        self._in_trailers = False
+
+    # ---- behind a head that asks for another protocol
+
+    def _leave_http(self, rest: bytes) -> None:
+        """llhttp stopped behind a head that asks for an upgrade, or a CONNECT."""
+        incoming = self.queue[-1] if self.queue else None
+        if incoming is None:
+            return
+        if incoming.method == b"CONNECT":
+            incoming.head = evolve(incoming.head, keep_alive=False)
+        elif incoming.head.has_body:
+            self._read_body_after_upgrade(incoming, rest)
+        elif incoming.method == b"GET" and incoming.head.upgrade == b"websocket":
+            self.behind_upgrade = rest
+        elif rest:
+            self.feed(rest)
+
+    def _read_body_after_upgrade(self, incoming: IncomingRequest, rest: bytes) -> None:
+        """Read on as if Upgrade had not been sent: it may be ignored (RFC 9110 §7.8).
+
+        Java's client sends `Upgrade: h2c` with every first request. A fresh
+        parser is told the framing by a head of our own.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        self._replaying = True
+        framing = (
+            b"Transfer-Encoding: chunked"
+            if incoming.head.chunked
+            else b"Content-Length: %d" % (incoming.head.content_length or 0)
+        )
+        closing = b"" if incoming.head.keep_alive else b"Connection: close\r\n"
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: a\r\n" + closing + framing + b"\r\n\r\n")
+        if rest:
+            self.feed(rest)
