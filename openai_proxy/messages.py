@@ -27,6 +27,10 @@ class RequestBody(Protocol):
     length: int
     """Bytes announced, or `twisted.web.iweb.UNKNOWN_LENGTH` where it is chunked."""
 
+    def check_announced(self) -> None:
+        """Raise RequestTooLarge where `length` is above the limit for bodies of any kind."""
+        ...
+
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body; raise RequestTooLarge above `limit_bytes`."""
         ...

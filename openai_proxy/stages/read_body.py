@@ -22,6 +22,9 @@ class ReadBody:
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if not request.buffered:
+            if request.body is not None:
+                # before anything is opened, spent or sent for it; the client may wait for a 100
+                cast(RequestBody, request.body).check_announced()
             return forward(request)
         body = request.body
         if body is None or type(body) is bytes:

@@ -138,6 +138,11 @@ class IncomingBody:
 
     # ---- taken by a stage
 
+    def check_announced(self) -> None:
+        """Raise RequestTooLarge where the announced length is above the limit for bodies of any kind."""
+        if self._announced is not None and self._limit is not None and self._announced > self._limit:
+            raise RequestTooLarge
+
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body.
 
@@ -161,8 +166,6 @@ class IncomingBody:
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """Write what came and what comes into `consumer`; fires at the end."""
-        if self._announced is not None and self._limit is not None and self._announced > self._limit:
-            return fail(RequestTooLarge())
         if self._error is not None:
             return fail(self._error)
         parts, self._parts = self._parts, []

@@ -17,6 +17,10 @@ class Arriving:
         self.length = len(data) if length is None else length
         self.limits = []
 
+    def check_announced(self):
+        if len(self.data) > 5:
+            raise RequestTooLarge
+
     async def read(self, limit_bytes):
         self.limits.append(limit_bytes)
         if len(self.data) > limit_bytes:
@@ -58,6 +62,12 @@ def test_other_bodies_pass_by():
     body = Arriving(b"x")
     request = run(body, buffered=False)
     assert request.body is body
+
+
+def test_other_body_that_is_announced_too_large_goes_nowhere():
+    """It was refused only once the upstream had been connected to and had got the head."""
+    with pytest.raises(RequestTooLarge):
+        run(Arriving(b"123456"), buffered=False)
 
 
 @pytest.mark.parametrize("body", [Arriving(b"[]"), Arriving(b""), None])

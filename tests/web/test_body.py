@@ -78,6 +78,16 @@ def test_the_lower_of_two_limits_counts_before_the_client_is_asked_to_send():
     assert not source.wanted
 
 
+def test_an_announced_size_is_judged_before_the_body_is_taken():
+    """An upload that will be refused opens no connection to the upstream."""
+    source, body = incoming(900, limit=800)
+    with pytest.raises(RequestTooLarge):
+        body.check_announced()
+    for length, limit in ((800, 800), (None, 800), (900, None)):
+        incoming(length, limit=limit)[1].check_announced()
+    assert not source.wanted
+
+
 def test_unclaimed_body_holds_the_client_back():
     """Nothing piles up while the stages think."""
     source, body = incoming()
