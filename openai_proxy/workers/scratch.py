@@ -7,6 +7,8 @@ to who asks any of them.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,25 +18,43 @@ from ..settings import Settings, client_keys
 
 
 class Scratch:
-    """The directory; made by `open`, after twistd has shed its privileges."""
+    """The directory, for this user alone; made when it is first needed.
+
+    Locked, so that systemd-tmpfiles leaves that of an idle daemon alone.
+    """
 
     def __init__(self) -> None:
         self._directory: Path | None = None
-
-    def open(self) -> None:
-        """Make the directory, for this user alone; OSError where that can not be."""
-        self._directory = Path(tempfile.mkdtemp(prefix="openai-proxy-"))
+        self._lock_fd = -1
 
     def shared(self, settings: Settings) -> Settings:
-        """Return the settings with a state file, where they have none."""
+        """Return the settings with a state file, where they have none.
+
+        SettingsError where no directory can be made. Not before twistd has
+        shed its privileges.
+        """
         has_budgets = any(key.budget_usd is not None for key in client_keys(settings))
-        if self._directory is None or state_path(settings, has_budgets) is not None:
+        if state_path(settings, has_budgets) is not None:
             return settings
-        cost = settings.cost.model_copy(update={"state_file": str(self._directory / "state.sqlite3")})
+        try:
+            file = self._open() / "state.sqlite3"
+        except OSError as error:
+            reason = f"no directory for what workers share: {error.strerror}; name a file"
+            raise settings.error("cost.state_file", reason) from error
+        cost = settings.cost.model_copy(update={"state_file": str(file)})
         return settings.model_copy(update={"cost": cost})
+
+    def _open(self) -> Path:
+        if self._directory is None:
+            directory = Path(tempfile.mkdtemp(prefix="openai-proxy-"))
+            self._lock_fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
+            self._directory = directory
+        return self._directory
 
     def close(self) -> None:
         """Remove it with what is in it. May be called twice."""
         directory, self._directory = self._directory, None
         if directory is not None:
+            os.close(self._lock_fd)
             shutil.rmtree(directory, ignore_errors=True)

@@ -25,7 +25,7 @@ from ..listening import StartError, announce
 from ..logs import logger, set_level
 from ..observe.stdout import StandardOutput
 from ..service import ProxyService, one_line
-from ..settings import Settings
+from ..settings import Settings, SettingsError
 from . import messages as say
 from .limits import Desk
 from .link import Link
@@ -55,13 +55,19 @@ class Supervisor(Service):
     (startService: every worker is ready, and the sockets listen), ending (stopService), ended.
     """
 
-    def __init__(self, reactor: Any, settings: Settings, load: Callable[[], Settings]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        load: Callable[[], Settings],
+        launcher: Launcher | None = None,
+    ) -> None:
         self._reactor = reactor
         self._clock = time.monotonic
         self._started_at = self._clock()
         self.settings = settings
         self._checked = self._check(settings)
-        self._launcher = Launcher(
+        self._launcher = launcher or Launcher(
             reactor,
             _reactor_name(reactor),
             environment(os.environ, sys.path, os.getcwd()),
@@ -135,13 +141,11 @@ class Supervisor(Service):
         if not os.access(sys.executable, os.X_OK):
             raise StartError(f"workers: {sys.executable} can not be run from here, as several workers need")
         try:
-            self._scratch.open()
-        except OSError as error:
-            raise StartError(f"workers: no directory for what they share: {error}") from error
-        self.settings = self._scratch.shared(self.settings)
-        for number in self._restarts:
-            self._spawn(number)
+            self.settings = self._scratch.shared(self.settings)
+        except SettingsError as error:
+            raise StartError(str(error)) from error
         try:
+            self._spawn_all()
             self._await_workers()
             if not signals.ends(self._early):
                 self._open_doors()
@@ -153,6 +157,13 @@ class Supervisor(Service):
         self._started = True
         self._reactor.callWhenRunning(self._begin)
         super().startService()
+
+    def _spawn_all(self) -> None:
+        try:
+            for number in self._restarts:
+                self._spawn(number)
+        except OSError as error:
+            raise StartError(f"workers: can not start a process: {error.strerror}") from error
 
     def _await_workers(self) -> None:
         """Return when every worker accepts, or a signal says that none shall."""
@@ -197,6 +208,7 @@ class Supervisor(Service):
         log.info("{count} workers, processes {pids}", count=len(self._processes), pids=pids)
 
     def _spawn(self, number: int) -> None:
+        """Start a process; OSError where the system has none to give."""
         process = WorkerProcess(number, self._launcher.output, self._process_ended)
         desk = Desk(self._limits)
         link = Link(
@@ -212,8 +224,8 @@ class Supervisor(Service):
             lost=partial(_lost, desk, process),
         )
         sockets = [port.fileno() for port in self._ports]
-        self._processes[number] = process
         process.start(self._launcher, link, sockets)
+        self._processes[number] = process
         inherited = tuple(range(3, 3 + len(sockets)))
         link.tell(say.START, say.Start(self.settings, len(self._restarts), inherited, self._started_at))
 
@@ -237,7 +249,7 @@ class Supervisor(Service):
                 delay_s = self._restarts[process.number].delay_s(served_s)
                 self._tell_end(process, delay_s)
                 self._tell_all(say.REOPEN)  # it may have left half a line, which opening a file heals
-            self._timers[process.number] = self._reactor.callLater(delay_s, self._restart, process.number)
+            self._restart_in(process.number, delay_s)
 
     def _tell_end(self, process: WorkerProcess, delay_s: float) -> None:
         what = f"worker {process.number}, process {process.pid}, "
@@ -247,10 +259,24 @@ class Supervisor(Service):
         tell = log.info if process.is_ready and process.reason == CLEAN else log.error
         tell("{what}; another one starts {then}", what=what, then=then)
 
+    def _restart_in(self, number: int, delay_s: float) -> None:
+        self._timers[number] = self._reactor.callLater(delay_s, self._restart, number)
+
     def _restart(self, number: int) -> None:
         del self._timers[number]
-        self._restarted.inc()
-        self._spawn(number)
+        try:
+            self._spawn(number)
+        except OSError as error:
+            delay_s = self._restarts[number].delay_s(0.0)
+            log.error(
+                "worker {number} can not be started: {reason}; another try in {delay_s:g} s",
+                number=number,
+                reason=error.strerror,
+                delay_s=delay_s,
+            )
+            self._restart_in(number, delay_s)
+        else:
+            self._restarted.inc()
 
     # ---- metrics
 
@@ -272,7 +298,8 @@ class Supervisor(Service):
     # ---- reload
 
     def _reload(self) -> None:
-        self._reloading.begin(lambda: self.settings, lambda: self._ready)
+        if self._ended is None:
+            self._reloading.begin(lambda: self.settings, lambda: self._ready)
 
     def _commit(self, settings: Settings, prepared: list[WorkerProcess]) -> None:
         """Use `settings` from now on; workers that had not prepared are replaced."""
