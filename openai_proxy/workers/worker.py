@@ -92,7 +92,7 @@ class Worker:
     def begin(self, link_fd: int) -> None:
         """Open the link and take the signals; the reactor runs."""
         self._install_signals()
-        sender = LogSender(self.link)
+        sender = LogSender(self.link, self._reactor)
         self._reactor.adoptStreamConnection(link_fd, socket.AF_UNIX, LinkFactory(self.link))
         os.close(link_fd)
         assert self.link.transport is not None

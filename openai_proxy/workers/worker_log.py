@@ -7,6 +7,8 @@ each line: so --logfile, --syslog, --logger and rotation are one process's.
 from __future__ import annotations
 
 from collections import deque
+from threading import get_ident
+from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
@@ -24,11 +26,14 @@ class LogSender:
     """Sends events as lines; keeps some while the link is full, loses some rather than grow.
 
     Also the link's producer, since that is how a transport says that it is
-    full. Re-entered by what the link itself logs: then nothing is sent.
+    full. Re-entered by what the link itself logs: then nothing is sent. Made
+    on the reactor's thread, called on any.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, reactor: Any) -> None:
         self._link = link
+        self._reactor = reactor
+        self._thread = get_ident()
         self._waiting: deque[LogLine] = deque()
         self._full = False
         self._sending = False
@@ -41,7 +46,15 @@ class LogSender:
             event.get("log_namespace") or "-",
             eventAsText(event, includeTimestamp=False, includeSystem=False),
         )
-        if not line.text or self._sending:
+        if not line.text:
+            return
+        if get_ident() == self._thread:
+            self._take(line)
+        else:
+            self._reactor.callFromThread(self._take, line)
+
+    def _take(self, line: LogLine) -> None:
+        if self._sending:
             return
         if not self._full:
             self._send(line)

@@ -1,5 +1,7 @@
 """A worker's log lines reach the supervisor's log."""
 
+import threading
+
 import pytest
 from twisted.logger import Logger, LogLevel, globalLogPublisher
 from workers.links import pair
@@ -12,10 +14,25 @@ def lines():
     return []
 
 
+class Turns:
+    """What other threads ask the reactor to do."""
+
+    def __init__(self):
+        self.asked = []
+
+    def callFromThread(self, function, *arguments):
+        self.asked.append((function, arguments))
+
+
 @pytest.fixture
-def sender(lines):
+def turns():
+    return Turns()
+
+
+@pytest.fixture
+def sender(lines, turns):
     speaker, _ = pair(told={"log": lines.append})
-    return LogSender(speaker)
+    return LogSender(speaker, turns)
 
 
 def test_an_event_becomes_a_line_with_its_traceback(sender, lines):
@@ -31,6 +48,18 @@ def test_an_event_becomes_a_line_with_its_traceback(sender, lines):
     assert lines[1].level == "critical"
     assert "it failed" in lines[1].text
     assert "ValueError: broken" in lines[1].text
+
+
+def test_an_event_of_another_thread_waits_for_the_reactor(sender, lines, turns):
+    """The exporters' threads log too; only the reactor's own may write to the link."""
+    log = Logger("somewhere", observer=sender)
+    thread = threading.Thread(target=log.warn, args=("from afar",))
+    thread.start()
+    thread.join()
+    assert lines == []
+    ((function, arguments),) = turns.asked
+    function(*arguments)
+    assert [line.text for line in lines] == ["from afar"]
 
 
 def test_a_supervisor_that_does_not_read_costs_lines_not_memory(sender, lines):
