@@ -48,6 +48,7 @@ _WORDS = API_SEGMENTS | frozenset(
     """.split()
 )
 
+_UNRESERVED = re.compile(rb"%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([/?].*)?", re.S)
 
 
@@ -109,6 +110,13 @@ def _endpoint(path: bytes) -> str:
     return "/".join(s.decode("ascii") if s in _WORDS else "{id}" for s in segments)
 
 
+def _plainly(path: bytes) -> bytes:
+    """Return the path with letters, digits, `-._~` unescaped: equivalent by RFC 3986 §6.2.2.2."""
+    if b"%" not in path:
+        return path
+    return _UNRESERVED.sub(lambda found: unquote_to_bytes(found[0]), path)
+
+
 def map_target(target: bytes) -> ApiPath:
     """Map an origin-form target to the API, or raise.
 
@@ -131,14 +139,16 @@ def _map(target: bytes) -> ApiPath:
     if prefixed:
         if path in (b"/", b"/v1"):
             raise UnknownURL
-    elif path[1:].partition(b"/")[0] not in API_SEGMENTS:
+    elif _plainly(path)[1:].partition(b"/")[0] not in API_SEGMENTS:
         raise UnknownURL
+    # The upstream unescapes: what is spelled `%63hat` must not slip past what holds for `chat`.
+    plain = _plainly(path)
     return ApiPath(
         target=path + mark + query,
         path=path,
-        endpoint=_endpoint(path),
-        methods=_METHODS.get(path.rstrip(b"/"), API_METHODS),
-        required=REQUIRED.get(path.rstrip(b"/"), ()),
+        endpoint=_endpoint(plain),
+        methods=_METHODS.get(plain.rstrip(b"/"), API_METHODS),
+        required=REQUIRED.get(plain.rstrip(b"/"), ()),
     )
 
 

@@ -48,8 +48,9 @@ def named_models(request: ProxyRequest) -> list[str] | None:
         for name, _, value in (item.partition(b"=") for item in query.split(b"&"))
         if unquote_to_bytes(name) == b"model"
     ]
-    if path.startswith(_MODELS):
-        models.append(_text(path[len(_MODELS) :]))
+    plain = unquote_to_bytes(path)
+    if plain.startswith(_MODELS):
+        models.append(plain[len(_MODELS) :].decode("utf-8", "replace"))
     if request.document is not None:
         for model in _body_models(request):
             if not isinstance(model, str):

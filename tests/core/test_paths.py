@@ -66,6 +66,17 @@ def test_methods_and_members_of_checked_paths():
     assert (other.methods, other.required) == (API_METHODS, ())
 
 
+def test_escaped_letters_change_nothing():
+    """What the upstream unescapes was counted as another endpoint: no limit of tokens, no check of the body."""
+    path = map_target(b"/v1/%63hat/c%6Fmpletions?a=%41")
+    assert path.target == b"/%63hat/c%6Fmpletions?a=%41"
+    plain = map_target(b"/v1/chat/completions")
+    assert (path.endpoint, path.methods, path.required) == (plain.endpoint, plain.methods, plain.required)
+    assert map_target(b"/%65mbeddings").endpoint == "embeddings"
+    assert map_target(b"/v1/chat%2Fcompletions").endpoint == "other"
+    assert map_target(b"/v1/fine%5Ftuning/jobs").endpoint == "fine_tuning/jobs"
+
+
 def test_absolute_form_of_this_proxy_is_served():
     """RFC 9112 §3.2.2: the form that proxies are asked with."""
     assert origin_form(b"http://LOCALHOST:8080/v1/x?y", OURS) == b"/v1/x?y"

@@ -55,6 +55,7 @@ def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrad
         ({"body": None, "target": b"/models/gpt-4o"}, True),
         ({"body": None, "target": b"/models/gpt-5"}, False),
         ({"body": None, "target": b"/models/gpt%2D5?x=1"}, False),
+        ({"body": None, "target": b"/%6dodels/gpt-5"}, False),
         ({"body": None, "target": b"/realtime?model=gpt-4o"}, True),
         ({"body": None, "target": b"/realtime?x=1&m%6Fdel=gpt%2D5"}, False),
         ({"body": None, "target": b"/realtime?model=gpt-4o&model=gpt-5"}, False),
