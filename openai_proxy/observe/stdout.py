@@ -22,6 +22,8 @@ class StandardOutput:
         self.fd = fd
         self.dropped_lines = 0
         """Lines not written since the last call that wrote everything."""
+        self._torn = False
+        """Whether a long line was cut: what follows starts on a line of its own."""
         self._write: Callable[[list[bytes]], None] = self._in_pieces
 
     def start(self) -> bool:
@@ -55,10 +57,21 @@ class StandardOutput:
                 while end < len(lines) and size + len(lines[end]) <= _PIECE:
                     size += len(lines[end])
                     end += 1
-                if not writable.poll(0):
+                if not self._put(writable, b"".join(lines[done:end])):
                     break
-                os.write(self.fd, b"".join(lines[done:end]))
                 done = end
         except OSError:
             pass
         self.dropped_lines += len(lines) - done
+
+    def _put(self, writable: select.poll, data: bytes) -> bool:
+        """Write all of `data`; False where the reader does not keep up."""
+        if self._torn:
+            data = b"\n" + data
+        for start in range(0, len(data), _PIECE):
+            if not writable.poll(0):
+                return False
+            os.write(self.fd, data[start : start + _PIECE])
+            self._torn = True
+        self._torn = False
+        return True

@@ -1,6 +1,7 @@
 """Lines on standard output never stop a request."""
 
 import os
+import threading
 
 import pytest
 from twisted.logger import Logger, formatEvent
@@ -61,6 +62,19 @@ def test_reader_that_does_not_read_costs_lines_only(pipe):
     emit(made, "again")
     assert os.read(pipe[0], 100) == b"again\n"
     assert "lines were not written" in formatEvent(events[0])
+
+
+def test_long_line_never_blocks_either(pipe):
+    """A line longer than what is free is cut, and the next one stands on its own."""
+    made = observer(pipe[1])
+    emit(made, *["x" * 4095] * 15)
+    writing = threading.Thread(target=emit, args=(made, "y" * 20_000), daemon=True)
+    writing.start()
+    writing.join(10)
+    assert not writing.is_alive()
+    assert os.read(pipe[0], 1 << 20).endswith(b"x\n" + b"y" * 4096)
+    emit(made, "again")
+    assert os.read(pipe[0], 100) == b"\nagain\n"
 
 
 def test_reader_that_left_costs_lines_only(pipe):
