@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from ..core.errors import ProxyError, RequestTimeout, ShuttingDown
+from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
 from ..core.plain_heads import plain_request
 from ..sockets import is_gone, prompt_writer, untaken_bytes
 from .body import ArrivedBody
@@ -280,8 +280,11 @@ class ProxyChannel(HTTPChannel):
 
     def _refuse_broken(self, error: ProxyError) -> None:
         self._wait(Waiting.RESPONSE)
-        self.current = self.site.make_request(self, self._reader.broken_request())
-        self.current.refuse(error)
+        self.current = request = self.site.make_request(self, self._reader.broken_request())
+        if isinstance(error, MethodNotAllowed):
+            request.process()  # its target is known: whatever is there says which methods it takes
+        else:
+            request.refuse(error)
 
     def request_done(self, keep_alive: bool) -> None:
         """The current request is answered: go on with the next, or close."""

@@ -33,7 +33,7 @@ log = logger(__name__)
 CHUNK_OVERHEAD_BYTES = 16384
 """Chunk extensions and trailers of one body may add this much in all."""
 
-_UNKNOWN_METHOD = re.compile(rb"\r?\n?([!#$%&'*+.^_`|~0-9A-Za-z-]+) [\x21-\x7e]+ HTTP/1\.[01]\r?$")
+_UNKNOWN_METHOD = re.compile(rb"\r?\n?[!#$%&'*+.^_`|~0-9A-Za-z-]+ ([\x21-\x7e]+) HTTP/1\.[01]\r?$")
 
 
 @frozen
@@ -152,9 +152,11 @@ class RequestReader:
             isinstance(error, httptools.HttpParserInvalidMethodError)
             and self.head_bytes == len(data)
             and not self.queue
-            and _UNKNOWN_METHOD.match(data.partition(b"\n")[0])
         ):
-            return MethodNotAllowed(API_METHODS)
+            line = _UNKNOWN_METHOD.match(data.partition(b"\n")[0])
+            if line is not None:
+                self._target = line[1]
+                return MethodNotAllowed(API_METHODS)
         return MalformedRequest()
 
     def _head_is_too_large(self) -> bool:

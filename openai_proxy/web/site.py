@@ -15,9 +15,9 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from ..core.errors import Overloaded
+from ..core.errors import MethodNotAllowed, Overloaded
 from ..core.exchange import Exchange, Outcome
-from ..core.paths import map_target, origin_form
+from ..core.paths import API_METHODS, map_target, origin_form
 from ..logs import logger
 from ..whole_messages import WholeMessages
 from .channel import ProxyChannel
@@ -138,6 +138,8 @@ class ProxySite(Site):
             return
         target = request.uri
         if target[:1] != b"/":
+            if request.method == b"CONNECT":
+                raise MethodNotAllowed(API_METHODS)
             target = origin_form(target, request.channel.authorities())
         path = target.partition(b"?")[0]
         if self.root.is_page(path):

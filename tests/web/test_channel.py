@@ -315,6 +315,37 @@ def test_refusals_by_the_head_alone(raw, expected):
     assert downstream.forward.requests == []
 
 
+@pytest.mark.parametrize("method", [b"PROPFIND", b"BREW", b"get"], ids=["known", "unknown", "lower case"])
+@pytest.mark.parametrize(
+    ("target", "status", "allow"),
+    [
+        (b"/v1/models", 405, b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        (b"/embeddings?x", 405, b"POST, OPTIONS"),
+        (b"/v1/chat/completions", 405, b"GET, HEAD, POST, OPTIONS"),
+        (b"/health", 405, b"GET, HEAD"),
+        (b"/nope", 404, None),
+        (b"/v1/../x", 400, None),
+    ],
+)
+def test_foreign_methods_are_told_what_the_place_takes(method, target, status, allow):
+    """A method that the parser had never heard of was told every method of the API, at any place."""
+    downstream = Downstream()
+    answer = downstream.connect().send(method + b" " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert error_of(answer)[0] == status
+    allowed = [line[7:] for line in answer.split(b"\r\n") if line.startswith(b"Allow: ")]
+    assert allowed == ([] if allow is None else [allow])
+    assert downstream.forward.requests == []
+
+
+def test_connect_is_a_method_that_nobody_has_here():
+    """RFC 9110 §9.3.6: an origin server need not know it; it was called malformed."""
+    connection = Downstream().connect()
+    answer = connection.send(b"CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n")
+    assert error_of(answer) == (405, "method_not_allowed")
+    assert b"\r\nAllow: GET, " in answer
+    assert connection.ended == "closed"
+
+
 def test_chain_of_proxies_passes():
     """Four times our own name is a chain, not a loop."""
     answer = Downstream().connect().send(GET + b"Via: " + b"1.1 openai-proxy, " * 4 + b"1.1 x\r\n\r\n")
