@@ -428,10 +428,6 @@ class UpstreamConnection(TwistedProtocol):
         idle = self._timeouts.idle
         self.deadline = min(NEVER if idle is None else self.last_read + idle, self._total_deadline)
 
-    def body_taken(self) -> None:
-        """Somebody takes delivery: read on."""
-        self.resume_reading()
-
     def pause_reading(self) -> None:
         if not self._paused and not self.closed:
             self._paused = True

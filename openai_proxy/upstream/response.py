@@ -76,12 +76,12 @@ class UpstreamResponse:
         self._protocol = protocol
         protocol.makeConnection(self)  # type: ignore[arg-type]  # the producer half of a transport
         waiting, self._waiting = self._waiting, []
+        if self._connection is not None:
+            self._connection.resume_reading()  # before the first bytes: a pause that they bring about lasts
         if waiting:
             protocol.dataReceived(waiting[0] if len(waiting) == 1 else b"".join(waiting))
         if self._end is not None:
             protocol.connectionLost(self._end)
-        elif self._connection is not None:
-            self._connection.body_taken()
 
     def discard(self) -> None:
         """Nobody wants the rest: abort the connection if it is still busy with it."""

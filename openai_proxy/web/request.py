@@ -151,8 +151,6 @@ class DownstreamRequest(Request):
         )
         self.channel.relay = relay
         relay.start()
-        if self.channel is not None and self.channel.write_blocked:
-            relay.pauseProducing()
 
     def _answer_whole(self, response: ProxyResponse, body: bytes) -> None:
         """Answer in one write, without a Relay: the whole body is there and goes on as it is."""

@@ -315,6 +315,25 @@ def test_undelivered_body_is_not_read_on():
     assert server.transport.producerState == "producing"
 
 
+class Full(Reader):
+    """Takes what is there, and asks for a pause."""
+
+    def dataReceived(self, data):
+        super().dataReceived(data)
+        self.transport.pauseProducing()
+
+
+def test_reader_that_is_full_at_the_first_bytes_is_given_no_more():
+    """A pause asked for during delivery lasts, also for a tunnel's first bytes."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    reader = Full()
+    results[0].deliverBody(reader)
+    assert (reader.data, server.transport.producerState) == (b"abc", "paused")
+
+
 @pytest.mark.parametrize("timeouts", [{"first_byte": 3.0}, {"total": 3.0}])
 def test_late_answer_is_a_timeout(timeouts):
     """The deadline cuts the connection."""
