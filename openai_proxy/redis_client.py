@@ -19,10 +19,10 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .core.redis_url import RedisAddress
+from .logs import logger
 
 
 class RedisAway(Exception):
@@ -59,7 +59,7 @@ class RedisClient:
     SETTLED_AFTER_S = 1.0
     """A connection that lasted so long was none of a row of failures."""
 
-    _log = Logger()
+    _log = logger(__name__)
 
     def __init__(
         self, reactor: Any, address: RedisAddress, *, deadline_s: float = 0.05, ca_pem: bytes | None = None

@@ -9,11 +9,10 @@ import openai_proxy
 ROOT = Path(openai_proxy.__file__).parent
 
 LAYERS = (
-    ("core",),
+    ("core", "logs"),
     (
         "direct_deferred",
         "messages",
-        "logs",
         "redis_client",
         "sockets",
         "whole_messages",
@@ -141,3 +140,16 @@ def is_reactor_import(node):
     return isinstance(node, ast.Import) and any(
         alias.name == "twisted.internet.reactor" for alias in node.names
     )
+
+
+def test_loggers_obey_the_level():
+    """`log_level` holds for all that is said, but for the lines of exchanges that an observer was asked for."""
+    makers = {"logs.py", "console.py", "text_log.py"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path, _, _ in modules()
+        if path.name not in makers
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Logger"
+    ]
+    assert wrong == []

@@ -13,11 +13,11 @@ from typing import TypeAlias
 
 from attrs import define, frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.cache_rules import Verdict
 from ..core.errors import BudgetSpent
+from ..logs import logger
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from .bodies import SharedBody
 from .recording import Recording
@@ -73,7 +73,7 @@ class Flight:
     than two.
     """
 
-    _log = Logger()
+    _log = logger(__name__)
 
     def __init__(
         self,

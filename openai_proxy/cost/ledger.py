@@ -15,10 +15,10 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.budget import Account, Need, Reservation, Standing, admit_in_turn, period_name
+from ..logs import logger
 
 LEASE_S = 60.0
 """What a process that died had reserved is free again after so long."""
@@ -78,7 +78,7 @@ class SharedLedger:
     written is tried again, every `RENEW_S`.
     """
 
-    _log = Logger()
+    _log = logger(__name__)
 
     def __init__(
         self, keeper: Keeper, timers: IReactorTime, wall_clock: Callable[[], float] = time.time

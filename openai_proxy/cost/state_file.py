@@ -21,6 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from ..logs import logger
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
@@ -108,7 +110,7 @@ class StateFile:
     def __init__(self, path: Path, reactor: Any, log: Logger | None = None) -> None:
         self.path = path
         self._reactor = reactor
-        self._log = log or Logger(namespace="openai_proxy.cost")
+        self._log = log or logger("openai_proxy.cost")
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPool | None = None
         self._waiting: list[tuple[Work[Any], Deferred[Any]]] = []

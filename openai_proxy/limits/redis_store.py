@@ -9,9 +9,9 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from ..core.limits import Limits, Standing
+from ..logs import logger
 from ..redis_client import RedisAway, RedisClient
 from .script import SCRIPT
 from .store import Admission, BucketStore
@@ -29,7 +29,7 @@ class RedisStore:
     decide.
     """
 
-    _log = Logger()
+    _log = logger(__name__)
 
     def __init__(
         self,

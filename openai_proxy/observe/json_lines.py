@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import LogEvent, Logger
 
+from ..logs import logger
 from .append_file import AppendFile
 from .encode import json_line
 from .record import metadata
@@ -40,7 +41,7 @@ class JSONFileObserver:
     def __init__(self, path: str, log: Logger | None = None, file: AppendFile | None = None) -> None:
         self._file = file or AppendFile(path)
         self._lines: list[bytes] = []
-        self.failures = WriteFailures(log or Logger(namespace="openai_proxy.observe.json"))
+        self.failures = WriteFailures(log or logger("openai_proxy.observe.json"))
 
     def start(self) -> None:
         self._file.open()

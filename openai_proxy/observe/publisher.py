@@ -16,6 +16,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, LogPublishe
 from zope.interface import implementer
 
 from ..core.exchange import Exchange
+from ..logs import logger
 from .capture import Capture
 from .interfaces import Observer
 
@@ -90,7 +91,7 @@ class ExchangePublisher:
     ) -> None:
         self.observers = tuple(observers)
         self._scheduler = scheduler
-        self._log = log or Logger(namespace="openai_proxy.observe")
+        self._log = log or logger("openai_proxy.observe")
         contained = [Contained(each, clock, self._log) for each in observers]
         synchronous = [each for each in contained if getattr(each.observer, "synchronous", False)]
         batched = [each for each in contained if each not in synchronous]

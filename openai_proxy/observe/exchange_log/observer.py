@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from twisted.logger import LogEvent, Logger
 
 from ...core.exchange import Exchange
+from ...logs import logger
 from ..json_lines import WriteFailures
 from ..redaction import blottable
 from .files import file_name
@@ -61,7 +62,7 @@ class ExchangeLog:
         self._models = models
         self._keys = keys
         self._secrets = tuple(blottable(each.encode() for each in secrets))
-        self.failures = WriteFailures(log or Logger(namespace="openai_proxy.observe.exchange_log"))
+        self.failures = WriteFailures(log or logger("openai_proxy.observe.exchange_log"))
 
     def start(self) -> None:
         self._store.start()

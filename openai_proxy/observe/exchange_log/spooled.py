@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from ...logs import logger
 from .claims import claim_own
 from .deliveries import Deliveries
 from .remote import Remote
@@ -30,7 +31,7 @@ class SpooledLines:
         self._remote = remote
         self._limit_bytes = limit_bytes
         self._reactor = reactor
-        self._log = log or Logger(namespace="openai_proxy.observe.exchange_log")
+        self._log = log or logger("openai_proxy.observe.exchange_log")
         self._spool: Spool | None = None
         self._shipper: Shipper | None = None
 
