@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from .core.errors import UpstreamTimeout
+from .core.errors import UpstreamError, UpstreamTimeout
 from .core.exchange import Exchange, Outcome
 from .core.headers import without
 from .core.plain_heads import rendered
@@ -160,7 +160,11 @@ class Relay:
         if isinstance(reason.value, ResponseDone):
             self._finish()
         else:
-            late = isinstance(reason.value, UpstreamTimeout)
+            error, upstream = reason.value, self._exchange.upstream
+            late = isinstance(error, UpstreamTimeout)
+            if upstream is not None:  # else it is another exchange's call, and counted there
+                kind = error.kind if isinstance(error, UpstreamError) else "truncated"
+                self._exchange.upstream_error_kinds.append((upstream, kind))
             self._break(Outcome.TIMEOUT if late else Outcome.UPSTREAM_TRUNCATED)
 
     def _finish(self) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 from fakes import Answer, Body, exchange, response
+from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from openai_proxy.core.errors import UpstreamTimeout
@@ -46,6 +47,21 @@ def relay(answer, client=None, **options):
     started = Relay(client, answer, client.write, lambda: 7.0, **options)
     started.start()
     return client, started
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(ConnectionLost(), "truncated"), (UpstreamTimeout(kind="timeout_idle"), "timeout_idle")],
+)
+def test_a_body_that_breaks_off_is_an_error_of_the_upstream(error, kind):
+    """The metrics told of errors before the head alone, and never of a stream that was cut."""
+    for upstream, counted in (("default", [("default", kind)]), (None, [])):
+        body, client = Body(), Client()
+        client.exchange.upstream = upstream
+        relay(response(body), client)
+        body.feed(b"x")
+        body.protocol.connectionLost(Failure(error))
+        assert client.exchange.upstream_error_kinds == counted
 
 
 def test_counted_body_keeps_its_length():

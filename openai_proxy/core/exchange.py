@@ -99,7 +99,7 @@ class Exchange:
     attempts: int = 0
     retry_reasons: list[str] = _OwnList()  # type: ignore[assignment]  # a descriptor
     upstream_error_kinds: list[tuple[str, str]] = _OwnList()  # type: ignore[assignment]  # a descriptor
-    """(upstream name, kind) of each failed attempt, for the metrics."""
+    """(upstream name, kind) of each failed attempt and of a body that broke off, for the metrics."""
     cached: bool = False
     cache_result: str | None = None
     """`hit`, `miss`, `bypass`, `shared`, or None where there is no cache."""
