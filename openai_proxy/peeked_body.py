@@ -8,12 +8,28 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from .messages import ResponseBody
+from .messages import ProxyResponse, ResponseBody
+
+
+async def peek(response: ProxyResponse, limit_bytes: int) -> tuple[ProxyResponse, bytes]:
+    """Return the response, still to be delivered or discarded, and the beginning of its body.
+
+    That is all of a body that ends before `limit_bytes`, else so much and
+    what came in the same read. Where the client leaves meanwhile the body
+    is discarded.
+    """
+    body = PeekedBody(response.body, limit_bytes)
+    try:
+        beginning = await body.peek()
+    except CancelledError:
+        body.discard()
+        raise
+    return response.evolve(body=body), beginning
 
 
 class PeekedBody(Protocol):

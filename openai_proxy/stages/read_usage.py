@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError
-
 from ..core.body_headers import ask_identity, media_type_and_coding, with_length
 from ..core.exchange import Exchange, Usage
 from ..core.json_members import replace_nested
@@ -17,7 +15,7 @@ from ..core.usage import UsageMeter, estimated_input_tokens
 from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from ..decoded_body import decoded
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
-from ..peeked_body import PeekedBody
+from ..peeked_body import peek
 
 _ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))
 _REPORTING = _ESTIMATED | {
@@ -172,13 +170,8 @@ def _model(request: ProxyRequest) -> str:
 
 async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:
     """Return the response, still deliverable, and whether it refuses `stream_options`."""
-    body = PeekedBody(response.body, _PEEK_BYTES)
-    try:
-        beginning = await body.peek()
-    except CancelledError:
-        body.discard()
-        raise
-    return response.evolve(body=body), b"stream_options" in beginning or b"include_usage" in beginning
+    response, beginning = await peek(response, _PEEK_BYTES)
+    return response, b"stream_options" in beginning or b"include_usage" in beginning
 
 
 def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilter | None:

@@ -9,7 +9,6 @@ import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
 from ..core.backoff import backoff_s, maybe_retry_after_s, reconnect_s
@@ -23,7 +22,7 @@ from ..core.retry_rules import (
     status_may_be_retried,
 )
 from ..messages import Forward, ProxyRequest, ProxyResponse
-from ..peeked_body import PeekedBody
+from ..peeked_body import peek
 
 
 class Timers(Protocol):
@@ -96,13 +95,7 @@ class Retry:
         if asked_s > LONGEST_WAIT_S or attempt > self._max_retries:
             return response, None
         if response.status == 429:
-            body = PeekedBody(response.body, PEEK_BYTES)
-            response = response.evolve(body=body)
-            try:
-                beginning = await body.peek()
-            except CancelledError:
-                body.discard()
-                raise
+            response, beginning = await peek(response, PEEK_BYTES)
             if error_code(beginning, response.headers) == "insufficient_quota":
                 return response, None
         return response, asked_s if self._may_repeat(attempt) else None

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError
 
 from ..core.backoff import maybe_retry_after_s
 from ..core.credentials import replace_credentials
@@ -29,7 +28,7 @@ from ..core.routing import (
 )
 from ..core.upstream_health import UpstreamHealth
 from ..messages import Forward, ProxyRequest, ProxyResponse
-from ..peeked_body import PeekedBody
+from ..peeked_body import peek
 
 
 @frozen(eq=False)
@@ -171,13 +170,8 @@ class Route:
         """Learn from an answer; return it still deliverable."""
         code, asked_s = "", None
         if response.status == 429:
-            body = PeekedBody(response.body, PEEK_BYTES)
-            response = response.evolve(body=body)
-            try:
-                code = error_code(await body.peek(), response.headers)
-            except CancelledError:
-                body.discard()
-                raise
+            response, beginning = await peek(response, PEEK_BYTES)
+            code = error_code(beginning, response.headers)
             asked_s = maybe_retry_after_s(response.headers, self._wall_clock())
         self._health.answered(upstream, task.key_for(upstream), response.status, code, asked_s, self._clock())
         return response
