@@ -1,6 +1,7 @@
 """One body, several readers at their own pace."""
 
 import pytest
+from fakes import Body
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
@@ -13,29 +14,16 @@ from openai_proxy.cache.recording import LAG_BYTES, Recording
 WHOLE = Failure(ResponseDone())
 
 
-class Origin:
-    """An upstream body that is fed by hand (body and transport in one)."""
-
-    length = None
-
-    def __init__(self):
-        self.paused = False
-        self.discards = 0
-
-    def deliverBody(self, protocol):
-        self.protocol = protocol
-        protocol.makeConnection(self)
-
-    def discard(self):
-        self.discards += 1
+class Origin(Body):
+    """An upstream body that is never paused or resumed twice."""
 
     def pauseProducing(self):
         assert not self.paused
-        self.paused = True
+        super().pauseProducing()
 
     def resumeProducing(self):
         assert self.paused
-        self.paused = False
+        super().resumeProducing()
 
 
 class Reader:

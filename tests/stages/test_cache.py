@@ -4,6 +4,7 @@ import json
 import random
 
 import pytest
+from fakes import Body
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
@@ -21,39 +22,20 @@ JSON = (b"Content-Type", b"application/json")
 SSE = (b"Content-Type", b"text/event-stream")
 
 
-class Origin:
+class Origin(Body):
     """One upstream call: answered, fed and ended by hand (its body and transport in one)."""
 
-    length = None
-
     def __init__(self, request):
+        super().__init__()
         self.request = request
         self.cancels = []
         self.head = Deferred(self.cancels.append)
-        self.discards = 0
 
     def answer(self, *headers, status=200, length=None):
         self.length = length
         if length is not None:
             headers = (*headers, (b"Content-Length", b"%d" % length))
         self.head.callback(ProxyResponse(status, b"OK", list(headers), self))
-
-    def deliverBody(self, protocol):
-        self.protocol = protocol
-        protocol.makeConnection(self)
-
-    def discard(self):
-        self.discards += 1
-
-    def pauseProducing(self):
-        """Nothing to pause."""
-
-    def resumeProducing(self):
-        """Nothing to resume."""
-
-    def feed(self, *chunks):
-        for chunk in chunks:
-            self.protocol.dataReceived(chunk)
 
     def end(self, error=None):
         self.protocol.connectionLost(Failure(error or ResponseDone()))
