@@ -7,12 +7,12 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from integration.scripted_upstream import eventually
+from integration.service_process import ServiceProcess
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -32,17 +32,14 @@ def require_azurite() -> str:
     return path
 
 
-class Azurite:
-    """One Azurite on a free port of loopback; what it stores is in `directory`."""
+class Azurite(ServiceProcess):
+    """An Azurite; what it stores is in `directory`."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         self._path = require_azurite()
         self._options = options
         self._directory = directory
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__()
 
     @property
     def url(self) -> str:
@@ -58,19 +55,8 @@ class Azurite:
         self._directory.mkdir(exist_ok=True)
         place = ["--blobHost", "127.0.0.1", "--blobPort", str(self.port), "--location", str(self._directory)]
         with (self._directory / "output").open("ab") as output:
-            self._process = subprocess.Popen(
-                [
-                    self._path,
-                    *place,
-                    "--skipApiVersionCheck",
-                    "--disableTelemetry",
-                    "--silent",
-                    *self._options,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+            command = [self._path, *place, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+            self._run([*command, *self._options], stdout=output, stderr=output)
         assert eventually(self._listens, 60), (self._directory / "output").read_text()
 
     def _listens(self) -> bool:
@@ -80,25 +66,6 @@ class Azurite:
     def stop(self) -> None:
         """End it as an operator does: it writes down what it holds."""
         self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it without a warning: it forgets up to 5 s of what it has acknowledged."""
-        self._end(signal.SIGKILL)
-
-    def freeze(self) -> None:
-        """Let it take connections and answer nothing."""
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(30)
-            self._process = None
 
     # ---- what is in it
 

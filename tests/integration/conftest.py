@@ -57,7 +57,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 def _shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     upstream = Upstream()
     # A receive timeout of the parser's own is part of some cases: short, so that they are.
-    daemon = Daemon(tmp_path_factory.mktemp("shared"), upstream.url, env={"LIMITS__HEADER_TIMEOUT_S": "1"})
+    daemon = Daemon(tmp_path_factory.mktemp("shared"), upstream.url, env={"LIMITS__HEADER_TIMEOUT_S": "2"})
     yield Pair(daemon, upstream)
     daemon.stop()
     upstream.close()

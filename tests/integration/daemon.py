@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import PATIENCE_S, eventually
 
 TWISTD = Path(sys.executable).with_name("twistd")
 DEFECTS = ("Traceback", "Unhandled", "defect")
@@ -34,7 +34,7 @@ class Daemon:
         options: Sequence[str] = (),
         twistd: Sequence[str] = ("-n", "--pidfile="),
         log: str = "stdout",
-        patience_s: float = 20,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.directory = directory
         self._log = directory / log
@@ -63,7 +63,7 @@ class Daemon:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return {**kept, "OPENAI_API_BASE": upstream_url, "RETRY__MAX_RETRIES": "0", **env}
 
-    def wait_until_listening(self, count: int, patience_s: float = 20) -> None:
+    def wait_until_listening(self, count: int, patience_s: float = PATIENCE_S) -> None:
         assert eventually(lambda: len(self.listening) >= count or not self.running, patience_s), self.log
         assert self.running, self.log
 
@@ -109,7 +109,7 @@ class Daemon:
         assert self.pid is not None
         os.kill(self.pid, number)
 
-    def wait_until_gone(self, timeout_s: float = 5.0) -> bool:
+    def wait_until_gone(self, timeout_s: float = PATIENCE_S) -> bool:
         return eventually(lambda: not self.running, timeout_s)
 
     def stop(self) -> None:

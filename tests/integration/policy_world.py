@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from integration.raw_client import Client, Response
-from integration.scripted_upstream import Call, Script
+from integration.scripted_upstream import PATIENCE_S, Call, Script
 
 COMPLETION: dict[str, Any] = {
     "id": "chatcmpl-1",
@@ -113,7 +113,7 @@ def sent_together(ports: Iterable[int], raw: bytes) -> Iterator[list[tuple[Clien
         yield [(client, int(client.read_until(b"\r\n\r\n")[9:12])) for client in clients]
 
 
-def exchange(port: int, raw: bytes, timeout_s: float = 5.0) -> Response:
+def exchange(port: int, raw: bytes, timeout_s: float = PATIENCE_S) -> Response:
     """Send one request on a connection of its own and read the answer."""
     with Client(port) as client:
         client.send(raw)

@@ -10,7 +10,7 @@ import ssl
 import time
 
 from attrs import Factory, define
-from integration.scripted_upstream import reset
+from integration.scripted_upstream import PATIENCE_S, reset
 
 KEY = "sk-client-0123456789abcdef"
 AUTHORIZATION = b"Authorization: Bearer " + KEY.encode() + b"\r\n"
@@ -89,7 +89,7 @@ class Client:
         sock = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(5)
+        sock.settimeout(PATIENCE_S)
         try:
             sock.connect(path or ("127.0.0.1", port))
             self.sock = context.wrap_socket(sock, server_hostname="localhost") if context else sock
@@ -148,14 +148,14 @@ class Client:
         line, _, self.buffer = self.buffer.partition(b"\r\n")
         return line
 
-    def read_until(self, mark: bytes, timeout_s: float = 5.0) -> bytes:
+    def read_until(self, mark: bytes, timeout_s: float = PATIENCE_S) -> bytes:
         """Return everything up to and with `mark`, unparsed."""
         deadline = time.monotonic() + timeout_s
         while mark not in self.buffer:
             self._more(deadline)
         return self._take(self.buffer.index(mark) + len(mark), deadline)
 
-    def rest(self, timeout_s: float = 5.0) -> bytes:
+    def rest(self, timeout_s: float = PATIENCE_S) -> bytes:
         """Return everything until the end of the connection."""
         deadline = time.monotonic() + timeout_s
         with contextlib.suppress(Ended):
@@ -164,7 +164,7 @@ class Client:
         data, self.buffer = self.buffer, b""
         return data
 
-    def response(self, timeout_s: float = 5.0, *, head_only: bool = False) -> Response:
+    def response(self, timeout_s: float = PATIENCE_S, *, head_only: bool = False) -> Response:
         """Read one final response; `head_only` for the answer to HEAD."""
         deadline = time.monotonic() + timeout_s
         response = Response()
@@ -218,7 +218,7 @@ class Client:
             size -= len(data)
 
 
-def ask(port: int, raw: bytes, timeout_s: float = 5.0, *, head_only: bool = False) -> Response:
+def ask(port: int, raw: bytes, timeout_s: float = PATIENCE_S, *, head_only: bool = False) -> Response:
     """Send one request on a connection of its own and read the answer."""
     with Client(port) as client:
         client.send(raw)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 
 import pytest
+from integration.service_process import ServiceProcess
 
 
 def require_redis() -> str:
@@ -21,45 +20,19 @@ def require_redis() -> str:
     return path
 
 
-class RedisServer:
-    """One redis-server process on a free port of loopback."""
+class RedisServer(ServiceProcess):
+    """A redis-server that keeps nothing on the disk."""
 
     def __init__(self, *options: str) -> None:
         self._path = require_redis()
         self._options = options
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        command = [
-            self._path,
-            "--port",
-            str(self.port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ]
-        self._process = subprocess.Popen([*command, *self._options], stdout=subprocess.DEVNULL)
-
-    def freeze(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        place = ["--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [self._path, *place, "--save", "", "--appendonly", "no", *self._options]
+        self._run(command, stdout=subprocess.DEVNULL)

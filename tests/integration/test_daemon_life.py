@@ -58,7 +58,7 @@ def test_idle_daemon_ends_at_once(start, number):
         pair.daemon.signal(number)
         assert client.rest() == b""
         assert client.end == "fin"
-    assert pair.daemon.wait_until_gone(2)
+    assert pair.daemon.wait_until_gone()
     assert pair.daemon.process.returncode == 0
 
 
@@ -70,7 +70,7 @@ def test_running_stream_finishes_before_the_end(streaming):
     assert pair.daemon.running
     stream.finish.set()
     assert client.read_until(b"0\r\n\r\n").endswith(b"data: last\n\n\r\n0\r\n\r\n")
-    assert pair.daemon.wait_until_gone(2)
+    assert pair.daemon.wait_until_gone()
     assert pair.daemon.process.returncode == 0
 
 
@@ -98,7 +98,7 @@ def test_draining_daemon_takes_no_new_request(streaming):
     assert answer.header(b"retry-after")
     assert ready.response().status == 503
     for client in (api, ready):
-        client.rest(2)
+        client.rest()
         assert client.end == "fin"
         client.close()
 
@@ -109,9 +109,9 @@ def test_second_signal_aborts(streaming):
     pair.daemon.signal(signal.SIGTERM)
     assert eventually(lambda: "draining" in pair.daemon.log)
     pair.daemon.signal(signal.SIGTERM)
-    assert b"0\r\n\r\n" not in client.rest(2)
+    assert b"0\r\n\r\n" not in client.rest()
     assert client.end == "reset"
-    assert pair.daemon.wait_until_gone(2)
+    assert pair.daemon.wait_until_gone()
     assert pair.daemon.process.returncode == 0
 
 
@@ -119,9 +119,9 @@ def test_drain_has_an_end(streaming):
     """A stream that outlasts the drain is broken off."""
     pair, client, _ = streaming(env={"DRAIN_TIMEOUT_S": "0.3"})
     pair.daemon.signal(signal.SIGTERM)
-    client.rest(3)
+    client.rest()
     assert client.end == "reset"
-    assert pair.daemon.wait_until_gone(2)
+    assert pair.daemon.wait_until_gone()
 
 
 def test_sighup_loads_the_configuration_again(start, tmp_path):

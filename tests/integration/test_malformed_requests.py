@@ -70,7 +70,7 @@ def test_malformed_connections_leave_nothing_behind(pair):
         with Client(pair.port) as client:
             client.send(raw)
             assert client.response(BOUND_S).status != 200, name
-    assert eventually(lambda: pair.daemon.open_files() <= before + 4, 5)
+    assert eventually(lambda: pair.daemon.open_files() <= before + 4)
 
 
 def test_unfinished_requests_are_ended_by_time(pair):

@@ -101,20 +101,20 @@ def test_no_request_is_spent_on_a_dead_upstream(two, second):
     for thread in threads:
         thread.start()
     try:
-        assert eventually(lambda: len(pair.upstream.calls) > 10, 10)
+        assert eventually(lambda: len(pair.upstream.calls) > 10)
         assert state_of_first(pair) == ("closed", True)
         pair.upstream.close()
-        assert eventually(lambda: state_of_first(pair) == ("open", False), 10)
+        assert eventually(lambda: state_of_first(pair) == ("open", False))
         begun = list(counts)  # those that were on their way before are through with two more each
-        assert eventually(lambda: all(now > then + 2 for now, then in zip(counts, begun, strict=True)), 10)
+        assert eventually(lambda: all(now > then + 2 for now, then in zip(counts, begun, strict=True)))
         lost, served = failed_attempts(pair), len(second.calls)
         time.sleep(3)
         assert failed_attempts(pair) == lost
         assert len(second.calls) > served
         pair.upstream.calls.clear()
         revive(pair.upstream)
-        assert eventually(lambda: state_of_first(pair) == ("closed", True), 10)
-        assert eventually(lambda: len(pair.upstream.calls) > 10, 10)
+        assert eventually(lambda: state_of_first(pair) == ("closed", True))
+        assert eventually(lambda: len(pair.upstream.calls) > 10)
     finally:
         done.set()
         for thread in threads:
@@ -130,11 +130,11 @@ def test_an_upstream_that_only_listens_does_not_get_the_load_back(two, second):
     pair.upstream.close()
     for _ in range(3):
         assert exchange(pair.port, post(KEY)).status == 200
-    assert eventually(lambda: state_of_first(pair) == ("open", False), 10)
+    assert eventually(lambda: state_of_first(pair) == ("open", False))
     pair.upstream.script = answer(b"500 Broken")
     pair.upstream.calls.clear()
     revive(pair.upstream)
-    assert eventually(lambda: state_of_first(pair) == ("half-open", True), 10)
+    assert eventually(lambda: state_of_first(pair) == ("half-open", True))
     started = time.monotonic()
     while time.monotonic() - started < 1.5:
         assert exchange(pair.port, post(KEY)).status == 200
@@ -148,9 +148,9 @@ def test_a_reload_and_an_end_leave_no_probe_behind(two):
     pair.upstream.close()
     for _ in range(3):
         exchange(pair.port, post(KEY))
-    assert eventually(lambda: state_of_first(pair) == ("open", False), 10)
+    assert eventually(lambda: state_of_first(pair) == ("open", False))
     pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: state_of_first(pair) == ("closed", True), 10)
+    assert eventually(lambda: state_of_first(pair) == ("closed", True))
     pair.daemon.stop()
     assert pair.daemon.defects == []
 

@@ -1,11 +1,11 @@
 """Limits shared through a real Redis, which freezes, dies and returns."""
 
-import importlib.util
-import pathlib
 import time
 
 import pytest
 import pytest_twisted
+from integration.reactor_time import until
+from integration.redis_server import RedisServer
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -16,33 +16,25 @@ from openai_proxy.limits.embedded import EmbeddedStore
 from openai_proxy.limits.redis_store import RedisStore
 from openai_proxy.redis_client import RedisClient
 
-_spec = importlib.util.spec_from_file_location(
-    "redis_server", pathlib.Path(__file__).with_name("redis_server.py")
-)
-redis_server = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(redis_server)
-
 
 @pytest.fixture
 def server():
-    server = redis_server.RedisServer()
+    server = RedisServer()
     server.start()
     yield server
     server.kill()
 
 
-async def until(condition, limit_s=5.0):
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        await deferLater(reactor, 0.01)
+PATIENT_S, DEADLINE_S = 10.0, 0.05
+"""A busy machine may keep an answer longer than a request would wait."""
 
 
 @pytest_twisted.async_yield_fixture
-async def stores(server):
+async def stores(server, request):
     """Two stores as two machines have them, connected."""
-    clients = [RedisClient(reactor, parse_redis_url(server.url)) for _ in range(2)]
-    stores = [RedisStore(client, EmbeddedStore(time.monotonic), reactor, lease_s=0.6) for client in clients]
+    deadline_s = getattr(request, "param", PATIENT_S)
+    clients = [RedisClient(reactor, parse_redis_url(server.url), deadline_s=deadline_s) for _ in range(2)]
+    stores = [RedisStore(client, EmbeddedStore(time.monotonic), reactor, lease_s=1.5) for client in clients]
     for client, store in zip(clients, stores, strict=True):
         client.start()
         store.start()
@@ -76,7 +68,7 @@ async def test_settled_use_and_freed_slots_are_seen_by_the_other(stores):
     assert first.admitted
     assert not (await stores[1].admit("k", limits, 1, "two")).admitted
     stores[0].finish(first, 150)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while (refused := await stores[1].admit("k", limits, 1, "two")).standing.running:
         assert time.monotonic() < deadline
     assert not refused.admitted
@@ -88,13 +80,16 @@ async def test_leases_are_renewed_while_they_run_and_end_with_their_machine(stor
     """A long stream keeps its slot; that of a machine that died comes back."""
     limits = Limits(None, None, 1)
     assert (await stores[0].admit("k", limits, 0, "one")).admitted
-    await deferLater(reactor, 1.0)
+    await deferLater(reactor, 2.0)
     assert not (await stores[1].admit("k", limits, 0, "two")).admitted
     stores[0].stop()
-    await deferLater(reactor, 0.8)
-    assert (await stores[1].admit("k", limits, 0, "two")).admitted
+    deadline = time.monotonic() + 20
+    while not (await stores[1].admit("k", limits, 0, "two")).admitted:
+        assert time.monotonic() < deadline
+        await deferLater(reactor, 0.05)
 
 
+@pytest.mark.parametrize("stores", [DEADLINE_S], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_without_redis_each_machine_limits_by_itself(stores, server):
     """Frozen, killed or restarted: no request fails or waits, and the limit holds at each daemon."""
@@ -102,7 +97,7 @@ async def test_without_redis_each_machine_limits_by_itself(stores, server):
     server.freeze()
     started = time.monotonic()
     frozen = [await stores[0].admit("a", limits, 0, str(n)) for n in range(8)]
-    assert time.monotonic() - started < 0.3
+    assert time.monotonic() - started < 3
     assert [a.admitted for a in frozen] == [True] * 5 + [False] * 3
     assert {a.kept_in for a in frozen} == {"embedded"}
     server.thaw()
@@ -110,7 +105,7 @@ async def test_without_redis_each_machine_limits_by_itself(stores, server):
     killed = [await stores[1].admit("b", limits, 0, str(n)) for n in range(8)]
     assert [a.admitted for a in killed] == [True] * 5 + [False] * 3
     server.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while (again := await stores[0].admit("c", Limits(1000), 0, "x")).kept_in != "redis":
         assert time.monotonic() < deadline
         await deferLater(reactor, 0.05)

@@ -174,7 +174,7 @@ def test_client_that_vanishes_ends_the_tunnel(websocket_daemon, server):
         socket.socket.shutdown(2)
         start = time.monotonic()
         assert eventually(lambda: server.closed)
-    assert server.closed[0][0] - start < 1.0
+    assert server.closed[0][0] - start < 4.0  # at once, on a busy machine
 
 
 def test_server_that_vanishes_ends_the_tunnel(websocket_daemon, server):

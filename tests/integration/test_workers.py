@@ -181,7 +181,7 @@ def test_second_signal_aborts_all_workers(crew, streams):
     pair.daemon.signal(signal.SIGINT)
     assert eventually(lambda: "draining" in pair.daemon.log, PATIENCE_S)
     pair.daemon.signal(signal.SIGTERM)
-    client.rest(10)
+    client.rest()
     assert client.end == "reset"
     assert pair.daemon.wait_until_gone(20)
     assert pair.daemon.process.returncode == 0
@@ -305,7 +305,7 @@ def test_slot_of_a_killed_worker_is_free_again(crew, streams):
     other.send(request())
     assert other.response().status == 429
     os.kill(pid, signal.SIGKILL)
-    client.rest(10)
+    client.rest()
 
     def admitted():
         other.send(request())
