@@ -1,0 +1,10 @@
+"""From Settings to the parts that handle exchanges.
+
+Builds values and objects only; opens nothing. The service starts and stops
+what is built here, and builds anew for a reload.
+"""
+
+from .exchanger import Exchanger, build_exchanger, compose
+from .surroundings import Surroundings
+
+__all__ = ["Exchanger", "Surroundings", "build_exchanger", "compose"]

@@ -1,0 +1,89 @@
+"""Who may call, and how much: from settings to the stages that decide it."""
+
+from __future__ import annotations
+
+from ..core.keyring import ClientKey, Keyring
+from ..core.limits import Limits
+from ..core.token_estimate import TokenEstimate
+from ..messages import Stage
+from ..settings import Settings, client_keys, mode
+from ..settings.tables import KeyLimits
+from ..stages.inject import Inject
+from ..stages.pass_through import PassThrough
+from ..stages.rate_limit import RateLimit
+from ..stages.tenants import Tenants
+from .changes import model_params
+from .places import secret_bytes
+from .surroundings import Surroundings
+
+
+def authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
+    auth_header = settings.upstream.auth_header.lower().encode("ascii")
+    if keyring is not None:
+        return Tenants(keyring, auth_header)
+    if mode(settings) == "pass-through":
+        return PassThrough()
+    # With several upstreams each may have its own key, put in by the routing.
+    keys = [settings.upstream.api_key, *(entry.api_key for entry in settings.upstreams)]
+    api_key = next(key for key in keys if key is not None)
+    return Inject(secret_bytes(api_key), auth_header)
+
+
+def make_keyring(settings: Settings) -> Keyring | None:
+    default = settings.upstream.api_key
+    entries = []
+    for key in client_keys(settings):
+        upstream_key = key.upstream_key or default
+        if upstream_key is None and not _every_upstream_has_a_key(settings):
+            raise settings.error("client_api_keys", f"{key.name} has no upstream key")
+        entries.append(
+            ClientKey(
+                name=key.name,
+                digest=key.sha256,
+                upstream_key=secret_bytes(upstream_key) if upstream_key is not None else b"",
+                models=key.models,
+                expires_at=key.expires.timestamp() if key.expires else None,
+                limits=_key_limits(key.limits),
+            )
+        )
+    return Keyring(entries) if entries else None
+
+
+def _every_upstream_has_a_key(settings: Settings) -> bool:
+    return bool(settings.upstreams) and all(entry.api_key for entry in settings.upstreams)
+
+
+def _key_limits(limits: KeyLimits) -> Limits:
+    return Limits(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_requests)
+
+
+def rate_limit(settings: Settings, around: Surroundings) -> Stage | None:
+    rate_limit = settings.rate_limit
+    everybody = Limits(
+        rate_limit.requests_per_minute, rate_limit.tokens_per_minute, rate_limit.concurrent_requests
+    )
+    own = {key.name: _key_limits(key.limits).over(everybody) for key in client_keys(settings) if key.limits}
+    if not everybody and not any(own.values()):
+        return None
+    return RateLimit(
+        around.stores.limit_store(redis_url(settings)),
+        everybody,
+        own,
+        timers=around.reactor,
+        clock=around.clock,
+        max_wait_s=rate_limit.max_wait_s,
+        # reserves in front of the overrides, but for what they make of a request
+        estimate=TokenEstimate(model_params(settings)),
+    )
+
+
+def counts_model_tokens(settings: Settings) -> bool:
+    own = [key.limits.tokens_per_minute for key in settings.keys]
+    return any(limit is not None for limit in (settings.rate_limit.tokens_per_minute, *own))
+
+
+def redis_url(settings: Settings) -> str | None:
+    """Return the Redis that limits and health look at."""
+    url = settings.rate_limit.url or settings.cache.url
+    text = url.get_secret_value() if url is not None else None
+    return text if text is not None and text.startswith("redis") else None

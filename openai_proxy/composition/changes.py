@@ -1,0 +1,87 @@
+"""What becomes of requests and answers: overrides, thoughts, the cache, retries."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
+from ..core.llm_params import ModelParams, from_table, from_text
+from ..core.think import ThinkRule
+from ..messages import Stage
+from ..settings import Settings
+from ..settings.model import Think
+from ..settings.tables import ThinkEntry
+from ..stages.cache import Cache
+from ..stages.override import Override
+from ..stages.retry import Retry
+from ..stages.strip_think import StripThink
+from .places import base_urls
+from .surroundings import Surroundings
+
+
+def override(settings: Settings) -> Stage | None:
+    rules = model_params(settings)
+    return Override(rules) if rules else None
+
+
+def model_params(settings: Settings) -> list[ModelParams]:
+    rules: list[ModelParams] = []
+    for number, model in enumerate(settings.models):
+        if model.params or model.default_params:
+            try:
+                rules.append(from_table(model.match, model.params, model.default_params))
+            except ValueError as error:
+                raise settings.error(f"models.{number}.params", str(error)) from None
+    if settings.llm_params:
+        try:
+            rules += from_text(settings.llm_params)  # last, so that the variable wins over the file
+        except ValueError as error:
+            raise settings.error("llm_params", str(error)) from None
+    return rules
+
+
+def strip_think(settings: Settings) -> StripThink | None:
+    everywhere = settings.think
+    models = [(m.match, _think_rule(everywhere, m.think)) for m in settings.models if m.think is not None]
+    rule = _think_rule(everywhere, None)
+    if not rule.active and not any(own.active for _, own in models):
+        return None
+    return StripThink(rule, models)
+
+
+def _think_rule(everywhere: Think, own: ThinkEntry | None) -> ThinkRule:
+    def value(name: str) -> Any:
+        mine = getattr(own, name, None)
+        return getattr(everywhere, name) if mine is None else mine
+
+    return ThinkRule(value("mode"), value("start_tag"), value("end_tag"), value("trim"))
+
+
+def cache(settings: Settings, around: Surroundings) -> Stage | None:
+    cache = settings.cache
+    if cache.url is None:
+        return None
+    times = TimesToLive(cache.ttl_s.embeddings, cache.ttl_s.completions, cache.ttl_s.models)
+    rules = [
+        CacheRule(
+            rule.endpoint,
+            times.of(rule.endpoint) if rule.ttl_s is None else rule.ttl_s,
+            rule.model,
+            rule.condition,
+        )
+        for rule in cache.rules
+    ]
+    return Cache(
+        around.stores.cache_store(cache.url.get_secret_value(), cache.max_bytes),
+        CacheRules((*rules, *default_rules(times))),
+        " ".join(base_urls(settings)).encode("ascii"),
+        around.clock,
+        shared=cache.shared,
+    )
+
+
+def retry(settings: Settings, around: Surroundings) -> Stage | None:
+    if settings.retry.max_retries == 0:
+        return None
+    return Retry(settings.retry.max_retries, timers=around.reactor, clock=around.clock, wall_clock=time.time)

@@ -1,0 +1,173 @@
+"""All that handles exchanges under one configuration: the ordered stage list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from attrs import frozen
+
+from ..core.routing import RoutingTable
+from ..core.upstream_health import UpstreamHealth
+from ..cost.build import Spending, build_spending
+from ..messages import Forward, Stage
+from ..settings import Settings, mode
+from ..stages.allow_models import AllowModels
+from ..stages.list_aliases import ListAliases
+from ..stages.read_body import ReadBody
+from ..stages.read_usage import ReadUsage
+from ..stages.route import Route
+from ..upstream.agent import UpstreamAgent
+from ..upstream.client import UpstreamClient
+from ..upstream.connection import UpstreamTimeouts
+from ..upstream.forward import UpstreamForward, destination
+from ..upstream.health import Reachability
+from ..upstream.prober import Prober
+from ..upstream.tls import ClientTLS
+from ..web.request_reader import DownstreamLimits
+from . import callers, changes, places
+from .surroundings import Surroundings
+
+
+@frozen(eq=False)
+class Exchanger:
+    """Everything that handles exchanges under one configuration; swapped whole."""
+
+    settings: Settings
+    forward: Forward
+    agent: UpstreamAgent
+    reachability: Reachability
+    limits: DownstreamLimits
+    mode: str
+    redis_url: str | None
+    route: Route | None
+    """Several upstreams and their state; None where there is one."""
+    prober: Prober | None
+    """Looks after those that are out; None where there is one."""
+    spending: Spending
+    """Prices, budgets and where they are kept."""
+
+    def start(self) -> None:
+        """Begin to serve; once."""
+        self.agent.start()
+
+    def stop(self) -> None:
+        """Begin nothing more; what runs goes on."""
+        if self.prober is not None:
+            self.prober.stop()
+        self.agent.stop()
+
+    def abort(self) -> None:
+        """Cut what runs."""
+        self.stop()
+        self.agent.abort()
+
+
+def compose(stages: Sequence[Stage], innermost: Forward) -> Forward:
+    """Wrap `innermost` into `stages`, the first being the outermost."""
+    forward = innermost
+    for stage in reversed(stages):
+        forward = partial(stage, forward=forward)
+    return forward
+
+
+def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool) -> Exchanger:
+    """Build the parts for `settings`; raises SettingsError for what can not be built.
+
+    `needs_usage`: an observer wants streams to report their usage.
+    """
+    upstream = settings.upstream
+    timeouts = UpstreamTimeouts(
+        connect=settings.timeout_s.connect,
+        first_byte=settings.timeout_s.first_byte,
+        idle=settings.timeout_s.idle,
+        total=settings.timeout_s.total,
+    )
+    tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
+    agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt)
+    table = places.routing_table(settings)
+    health = UpstreamHealth(table.upstreams) if table is not None else None
+    prober = None
+    if health is not None:
+        prober = Prober(health, agent.probe, timers=around.reactor, clock=around.clock)
+    route = places.route(settings, around, table, health, prober)
+    destinations = {
+        place.name: destination(place.name, place.base_url) for place in (table.upstreams if table else ())
+    }
+    default = destination("default", upstream.base_url)
+    innermost = UpstreamForward(
+        UpstreamClient(agent), default, destinations, upstream.via.encode("ascii"), around.clock
+    )
+    spending = build_spending(settings, around.stores, table, callers.redis_url(settings))
+    stages = _stages(settings, around, needs_usage, table, route, spending)
+    return Exchanger(
+        settings=settings,
+        forward=compose(stages, innermost),
+        route=route,
+        prober=prober,
+        agent=agent,
+        reachability=Reachability(places.base_urls(settings), agent.probe, around.clock),
+        limits=_downstream_limits(settings),
+        mode=mode(settings),
+        redis_url=callers.redis_url(settings),
+        spending=spending,
+    )
+
+
+def _stages(
+    settings: Settings,
+    around: Surroundings,
+    needs_usage: bool,
+    table: RoutingTable | None,
+    route: Route | None,
+    spending: Spending,
+) -> list[Stage]:
+    """Return the onion, outermost first, with the reason for each place."""
+    keyring = callers.make_keyring(settings)
+    strip_think = changes.strip_think(settings)
+    stages: list[Stage | None] = [
+        # First: nobody unknown makes us read, count or call anything.
+        callers.authenticate(settings, keyring),
+        # Before everything that looks at the body; behind it a request is known to be valid.
+        ReadBody(settings.limits.json_body_bytes),
+        # Before the limits: a refusal counts against none.
+        AllowModels(keyring) if keyring is not None else None,
+        # Outside all that costs anything.
+        callers.rate_limit(settings, around),
+        # Before the cache: its key is what the upstream would see.
+        changes.override(settings),
+        # Outside the cache, which holds raw upstream bytes, so that this setting may change.
+        strip_think,
+        # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
+        ReadUsage(
+            needs_usage or spending.needs_usage or callers.counts_model_tokens(settings),
+            around.clock,
+            strip_think.reads if strip_think is not None else None,
+        ),
+        # Outside the cache, which holds what the upstream lists.
+        ListAliases(table.aliases) if table is not None and table.aliases else None,
+        # Outside retries: a hit never retries.
+        changes.cache(settings, around),
+        # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.
+        spending.keep_budget,
+        # The same request, once more.
+        changes.retry(settings, around),
+        # Innermost: every attempt may go elsewhere.
+        route,
+    ]
+    return [stage for stage in stages if stage is not None]
+
+
+def _downstream_limits(settings: Settings) -> DownstreamLimits:
+    limits = settings.limits
+    return DownstreamLimits(
+        target_bytes=limits.target_bytes,
+        header_bytes=limits.header_bytes,
+        header_count=limits.header_count,
+        body_bytes=limits.body_bytes,
+        header_timeout_s=limits.header_timeout_s,
+        body_min_bytes_per_s=limits.body_min_bytes_per_s,
+        keep_alive_s=limits.keep_alive_s,
+        write_stall_s=limits.write_stall_s,
+    )

@@ -1,0 +1,81 @@
+"""From Settings to what watches the exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import evolve
+
+from ..observe.factories import build_observers
+from ..observe.interfaces import Observer, ObserverContext
+from ..observe.spec import ObserverSpec
+from ..settings import Settings, client_keys
+
+
+def observers_of(
+    settings: Settings, daemon: ObserverContext, running: Iterable[Observer] = ()
+) -> list[Observer]:
+    """Build the observers that `settings` name; raises SettingsError for one that can not work.
+
+    `daemon` is what they may ask it; what is configured is added here. The
+    one of the `running` ones that counts goes on.
+    """
+    context = evolve(
+        daemon,
+        body_limit_bytes=settings.limits.exchange_log_body_bytes,
+        secrets=_upstream_keys(settings),
+        otlp_headers=settings.otel.headers.get_secret_value() if settings.otel.headers else "",
+        spool_directory=str(settings.directory / settings.storage.spool_dir),
+        spool_bytes=settings.storage.spool_bytes,
+        azure=_azure_options(settings),
+        on_command_line=settings.origin("observers") == "--observer",
+    )
+    try:
+        return build_observers([*settings.observers, *_storage_specs(settings)], context, running=running)
+    except ValueError as error:
+        raise settings.error("observers", str(error)) from error
+
+
+def watch_alike(one: Settings, other: Settings) -> bool:
+    """Whether nothing differs of all that observers are built from."""
+    return _watching(one) == _watching(other)
+
+
+def _watching(settings: Settings) -> tuple[object, ...]:
+    limit_bytes = settings.limits.exchange_log_body_bytes
+    return settings.observers, settings.storage, settings.otel, limit_bytes, _upstream_keys(settings)
+
+
+def upstream_urls(settings: Settings) -> dict[str, str]:
+    """Return the base URLs by the names that exchanges have for them."""
+    named = {upstream.name: upstream.base_url for upstream in settings.upstreams}
+    return named or {"default": settings.upstream.base_url}
+
+
+def _upstream_keys(settings: Settings) -> tuple[str, ...]:
+    """Return every upstream key, for the observers to blot out wherever one turns up."""
+    keys = [settings.upstream.api_key, *(upstream.api_key for upstream in settings.upstreams)]
+    keys += [key.upstream_key for key in client_keys(settings)]
+    return tuple(key.get_secret_value() for key in keys if key is not None)
+
+
+def _storage_specs(settings: Settings) -> list[ObserverSpec]:
+    """Return the exchange-log observer that the short form STORAGE_TYPE means."""
+    storage = settings.storage
+    if storage.type == "local":
+        return [ObserverSpec("exchange-log", (), {"dir": str(storage.local_log_dir)})]
+    if storage.type == "azure":
+        return [ObserverSpec("exchange-log", (), {"url": f"az://{storage.azure_container}"})]
+    return []
+
+
+def _azure_options(settings: Settings) -> dict[str, str]:
+    """Return account and credentials as fsspec's storage options; no spec has to hold them."""
+    storage = settings.storage
+    options = {"account_name": storage.azure_account_name}
+    for name, secret in (
+        ("account_key", storage.azure_account_key),
+        ("connection_string", storage.azure_connection_string),
+    ):
+        options[name] = secret.get_secret_value() if secret is not None else None
+    return {name: value for name, value in options.items() if value}
