@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
@@ -16,6 +17,14 @@ log = logger("openai_proxy")
 
 class StartError(Exception):
     """The daemon can not start; the message is the one line that says why."""
+
+
+def one_line(kind: Any, value: Any, traceback: Any) -> None:
+    """Tell a StartError as one line, anything else as Python does: a `sys.excepthook`."""
+    if isinstance(value, StartError):
+        sys.stderr.write(f"openai-proxy: {value}\n")
+    else:
+        sys.__excepthook__(kind, value, traceback)
 
 
 def listen(reactor: Any, description: str, factory: Any) -> Any:

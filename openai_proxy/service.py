@@ -18,15 +18,15 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from . import __version__, signals
 from .composition import Exchanger, Surroundings, build_exchanger
+from .composition.observers import observers_of, upstream_urls, watch_alike
 from .core.exchange import Exchange
+from .draining import Drain
 from .limits.store import BucketStore
-from .listening import StartError, announce, listen
+from .listening import StartError, announce, listen, one_line
 from .logs import logger, set_level
-from .observe.factories import build_observers
 from .observe.interfaces import Observer, ObserverContext
 from .observe.publisher import ExchangePublisher
-from .observe.spec import ObserverSpec
-from .settings import Settings, SettingsError, client_keys
+from .settings import Settings, SettingsError
 from .socket_group import SocketGroup
 from .status import Status
 from .stores import Stores
@@ -34,16 +34,6 @@ from .web.proxy import NoAPI, ProxyResource
 from .web.site import ProxySite, Root
 
 log = logger("openai_proxy")
-
-ABORT_AFTER_DRAIN_S = 2.0
-
-
-def one_line(kind: Any, value: Any, traceback: Any) -> None:
-    """Tell a StartError as one line, anything else as Python does."""
-    if isinstance(value, StartError):
-        sys.stderr.write(f"openai-proxy: {value}\n")
-    else:
-        sys.__excepthook__(kind, value, traceback)
 
 
 @frozen(eq=False)
@@ -71,11 +61,6 @@ class Prepared:
     publisher: ExchangePublisher
 
 
-def make_service(reactor: Any, settings: Settings, reload: Callable[[], Settings]) -> ProxyService:
-    """Build the whole daemon; raises SettingsError. Opens nothing: twistd forks later."""
-    return ProxyService(reactor, settings, reload)
-
-
 class ProxyService(MultiService):
     """The daemon as a Twisted service.
 
@@ -97,20 +82,18 @@ class ProxyService(MultiService):
         self._clock = time.monotonic
         self._started_at = part.started_at if part else self._clock()
         self._ports: list[Any] = []
-        self._draining = False
         self._terminating = False
-        self._stopped: Deferred[None] | None = None
-        set_level(settings.log_level)
         self._sockets = SocketGroup(reactor)
         self._around = Surroundings(reactor, self._clock, self._make_stores(), self._sockets.adopt)
+        self._daemon = self._describe()
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
-        self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._draining)
+        self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._drain.begun)
         self._status = Status(
             exchanger=lambda: self.exchanger,
             publisher=lambda: self.publisher,
             stores=self._around.stores,
-            draining=lambda: self._draining,
+            draining=lambda: self._drain.begun,
             uptime_s=lambda: self._clock() - self._started_at,
             whole_metrics=part.metrics if part else None,
         )
@@ -127,35 +110,27 @@ class ProxyService(MultiService):
             self._sockets.adopt,
         )
         self._admin_site = self._make_admin_site()
+        self._drain = Drain(reactor, self._clock, self.site, lambda: self.exchanger.abort())
         self._watch(self.publisher)
 
     def _make_stores(self) -> Stores:
         return Stores(self._reactor, self._clock, self._part.buckets if self._part else None)
 
-    def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
-        context = ObserverContext(
+    def _describe(self) -> ObserverContext:
+        """Return what observers may ask this daemon."""
+        return ObserverContext(
             reactor=self._reactor,
-            body_limit_bytes=settings.limits.exchange_log_body_bytes,
             in_flight=lambda: self.api.in_flight,
             open_connections={
                 "downstream": lambda: len(self.site.channels),
                 "upstream": lambda: self.exchanger.agent.open_connections,
             },
-            secrets=_upstream_keys(settings),
             store_failures=self._around.stores.failures,
-            upstreams=lambda: _upstream_urls(self.exchanger.settings),
-            otlp_headers=settings.otel.headers.get_secret_value() if settings.otel.headers else "",
-            spool_directory=str(settings.directory / settings.storage.spool_dir),
-            spool_bytes=settings.storage.spool_bytes,
-            azure=_azure_options(settings),
-            on_command_line=settings.origin("observers") == "--observer",
+            upstreams=lambda: upstream_urls(self.exchanger.settings),
         )
-        try:
-            observers = build_observers(
-                [*settings.observers, *_storage_specs(settings)], context, running=running
-            )
-        except ValueError as error:
-            raise settings.error("observers", str(error)) from error
+
+    def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
+        observers = observers_of(settings, self._daemon, running)
         return ExchangePublisher([*observers, self._around.stores.keeping.usage], self._reactor)
 
     def _make_admin_site(self) -> ProxySite | None:
@@ -188,6 +163,7 @@ class ProxyService(MultiService):
         """Listen, while twistd still has the right to low ports."""
         sys.excepthook = one_line
         settings = self.exchanger.settings
+        set_level(settings.log_level)
         if self._part is None:
             self.announce()
             self._reactor.callWhenRunning(
@@ -224,7 +200,6 @@ class ProxyService(MultiService):
 
     def startService(self) -> None:
         """Open what the fork would have broken, and serve."""
-        settings = self.exchanger.settings
         try:
             self.publisher.start()
         except OSError as error:
@@ -235,7 +210,6 @@ class ProxyService(MultiService):
             raise StartError(f"cost.state_file: {error}") from error
         self._around.stores.keeping.usage.keep_in(self.exchanger.spending.state_file)
         self.exchanger.start()
-        self._drain_timeout_s = settings.drain_timeout_s
         self._reactor.callWhenRunning(_settle_garbage_collector)
         super().startService()
 
@@ -281,7 +255,7 @@ class ProxyService(MultiService):
 
     def _reloaded_publisher(self, settings: Settings) -> ExchangePublisher:
         """Return the running publisher where nothing about it changed, else a new one, not started."""
-        if _watching(settings) == _watching(self.exchanger.settings):
+        if watch_alike(settings, self.exchanger.settings):
             return self.publisher
         return self._build_publisher(settings, self.publisher.observers)
 
@@ -295,7 +269,6 @@ class ProxyService(MultiService):
         self.site.limits = exchanger.limits
         self.site.max_connections = settings.limits.connections
         self._watch(publisher)
-        self._drain_timeout_s = settings.drain_timeout_s
         set_level(settings.log_level)
 
     # ---- stop
@@ -311,48 +284,18 @@ class ProxyService(MultiService):
 
     def abort(self) -> None:
         """Wait no longer for what still runs; `terminate` was called."""
-        self._drain_timeout_s = 0.0
-        self._check_drained()
+        self._drain.hurry()
 
     def stopService(self) -> Deferred[Any]:
         """Drain: take nothing new, finish what runs within `drain_timeout_s`, abort the rest."""
-        self._draining = True
-        self._drain_started = self._clock()
-        stopped = self._stopped = Deferred()
         closing = DeferredList(
             [maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True
         )
-        self.site.drain()
-        running = sum(1 for channel in self.site.channels if channel.busy)
-        if running:
-            log.info("draining: {running} requests still run", running=running)
-        self._check_drained()
-        done: Deferred[Any] = DeferredList([closing, stopped])
+        drained = self._drain.begin(self.exchanger.settings.drain_timeout_s)
+        done: Deferred[Any] = DeferredList([closing, drained])
         done.addCallback(lambda _: self._close())
         done.addCallback(lambda _: MultiService.stopService(self))
         return done
-
-    def _check_drained(self) -> None:
-        stopped = self._stopped
-        if stopped is None or stopped.called:
-            return
-        waited = self._clock() - self._drain_started
-        busy = any(channel.busy for channel in self.site.channels)
-        if busy and waited < self._drain_timeout_s:
-            self._reactor.callLater(0.05, self._check_drained)
-            return
-        if not busy and self.site.channels and waited < self._drain_timeout_s + ABORT_AFTER_DRAIN_S:
-            self._reactor.callLater(0.05, self._check_drained)  # last bytes on their way
-            return
-        self.site.abort()
-        self.exchanger.abort()
-        # connectionLost comes in the next turns; records end there
-        self._reactor.callLater(0.02, self._drained)
-
-    def _drained(self) -> None:
-        stopped = self._stopped
-        if stopped is not None and not stopped.called:
-            stopped.callback(None)
 
     def _close(self) -> Deferred[Any]:
         self.site.stop()
@@ -364,47 +307,6 @@ class ProxyService(MultiService):
 
 def _stop_observers(publisher: ExchangePublisher) -> None:
     publisher.stop().addErrback(lambda failure: log.failure("observers did not stop", failure))
-
-
-def _upstream_keys(settings: Settings) -> tuple[str, ...]:
-    """Return every upstream key, for the observers to blot out wherever one turns up."""
-    keys = [settings.upstream.api_key, *(upstream.api_key for upstream in settings.upstreams)]
-    keys += [key.upstream_key for key in client_keys(settings)]
-    return tuple(key.get_secret_value() for key in keys if key is not None)
-
-
-def _upstream_urls(settings: Settings) -> dict[str, str]:
-    """Return the base URLs by the names that exchanges have for them."""
-    named = {upstream.name: upstream.base_url for upstream in settings.upstreams}
-    return named or {"default": settings.upstream.base_url}
-
-
-def _watching(settings: Settings) -> tuple[object, ...]:
-    """Return all that observers are built from: where none of it changes, they stay."""
-    limit_bytes = settings.limits.exchange_log_body_bytes
-    return settings.observers, settings.storage, settings.otel, limit_bytes, _upstream_keys(settings)
-
-
-def _storage_specs(settings: Settings) -> list[ObserverSpec]:
-    """Return the exchange-log observer that the short form STORAGE_TYPE means."""
-    storage = settings.storage
-    if storage.type == "local":
-        return [ObserverSpec("exchange-log", (), {"dir": str(storage.local_log_dir)})]
-    if storage.type == "azure":
-        return [ObserverSpec("exchange-log", (), {"url": f"az://{storage.azure_container}"})]
-    return []
-
-
-def _azure_options(settings: Settings) -> dict[str, str]:
-    """Return account and credentials as fsspec's storage options; no spec has to hold them."""
-    storage = settings.storage
-    options = {"account_name": storage.azure_account_name}
-    for name, secret in (
-        ("account_key", storage.azure_account_key),
-        ("connection_string", storage.azure_connection_string),
-    ):
-        options[name] = secret.get_secret_value() if secret is not None else None
-    return {name: value for name, value in options.items() if value}
 
 
 def _settle_garbage_collector() -> None:

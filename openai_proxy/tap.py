@@ -159,9 +159,9 @@ def _service(reactor: Any, settings: Settings, load: Callable[[], Settings]) -> 
 
         supervisor: IService = Supervisor(reactor, settings, load)
         return supervisor
-    from .service import make_service
+    from .service import ProxyService
 
-    service: IService = make_service(reactor, settings, reload=load)
+    service: IService = ProxyService(reactor, settings, load)
     return service
 
 

@@ -24,7 +24,7 @@ LAYERS = (
     ("cost",),
     ("stores",),
     ("composition",),
-    ("listening", "signals", "status"),
+    ("draining", "listening", "signals", "status"),
     ("service",),
     ("workers",),
     ("keys_command",),

@@ -21,10 +21,10 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from .. import signals
 from ..limits.embedded import EmbeddedStore
-from ..listening import StartError, announce
+from ..listening import StartError, announce, one_line
 from ..logs import logger, set_level
 from ..observe.stdout import StandardOutput
-from ..service import ProxyService, one_line
+from ..service import ProxyService
 from ..settings import Settings, SettingsError
 from . import messages as say
 from .limits import Desk
@@ -92,9 +92,7 @@ class Supervisor(Service):
     def _check(self, settings: Settings) -> ProxyService:
         """Build for `settings` what a worker would; raises SettingsError. Opens nothing."""
         check_shares(settings)
-        built = ProxyService(self._reactor, settings, lambda: settings)
-        set_level(self.settings.log_level)  # building has set that of `settings`, which may yet be refused
-        return built
+        return ProxyService(self._reactor, settings, lambda: settings)
 
     def _make_metrics(self) -> CollectorRegistry:
         registry = CollectorRegistry(auto_describe=True)
@@ -117,6 +115,7 @@ class Supervisor(Service):
     def privilegedStartService(self) -> None:
         """Open the sockets, while twistd still has the right to low ports."""
         sys.excepthook = one_line
+        set_level(self.settings.log_level)
         self._checked.announce()
         self._reactor.callWhenRunning(
             signals.install,

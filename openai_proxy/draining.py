@@ -1,0 +1,74 @@
+"""The end of serving: what runs may finish, then the rest is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from .logs import logger
+from .web.site import ProxySite
+
+log = logger("openai_proxy")
+
+ABORT_AFTER_DRAIN_S = 2.0
+_LOOK_EVERY_S = 0.05
+
+
+class Drain:
+    """Waits for the exchanges of a site. Owned by the service.
+
+    States: built, draining (`begin`), over. `hurry` may come at any time.
+    """
+
+    def __init__(
+        self, reactor: Any, clock: Callable[[], float], site: ProxySite, abort: Callable[[], None]
+    ) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._site = site
+        self._abort = abort
+        self._timeout_s: float | None = None
+        self._started_at = 0.0
+        self._over: Deferred[None] | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self._over is not None
+
+    def begin(self, timeout_s: float) -> Deferred[None]:
+        """Let the site take nothing new; fire when all has ended, or was aborted after `timeout_s`. Once."""
+        over = self._over = Deferred()
+        self._started_at = self._clock()
+        if self._timeout_s is None:
+            self._timeout_s = timeout_s
+        self._site.drain()
+        running = sum(1 for channel in self._site.channels if channel.busy)
+        if running:
+            log.info("draining: {running} requests still run", running=running)
+        self._look()
+        return over
+
+    def hurry(self) -> None:
+        """Wait no longer for what still runs."""
+        self._timeout_s = 0.0
+        self._look()
+
+    def _look(self) -> None:
+        if self._over is None or self._over.called or self._timeout_s is None:
+            return
+        busy = any(channel.busy for channel in self._site.channels)
+        # who is not busy any more may still be taking its last bytes
+        until = self._started_at + self._timeout_s + (0.0 if busy else ABORT_AFTER_DRAIN_S)
+        if self._site.channels and self._clock() < until:
+            self._reactor.callLater(_LOOK_EVERY_S, self._look)
+            return
+        self._site.abort()
+        self._abort()
+        # connectionLost comes in the next turns; records end there
+        self._reactor.callLater(0.02, self._end)
+
+    def _end(self) -> None:
+        if self._over is not None and not self._over.called:
+            self._over.callback(None)
