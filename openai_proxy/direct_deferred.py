@@ -41,4 +41,5 @@ class DirectDeferred(Deferred[_Result]):
             super().errback(fail)
             return
         self.called = True
+        self.result = None  # the waiter has the failure: nobody else will take it from here
         waiter(fail if isinstance(fail, Failure) else Failure(fail))

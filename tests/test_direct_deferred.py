@@ -52,6 +52,10 @@ def test_a_failure_and_a_cancellation_reach_the_waiter():
     waiting.errback(ValueError("no"))
     assert isinstance(seen[0], Failure)
     assert seen[0].check(ValueError)
+    with pytest.raises(AlreadyCalledError):
+        waiting.errback(ValueError("again"))
+    waiting.cancel()
+    assert len(seen) == 1
     waiting = DirectDeferred(cancelled.append)
     waiting.waiter = seen.append
     waiting.cancel()

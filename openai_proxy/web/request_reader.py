@@ -113,30 +113,33 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Read on. Not to be called again once `broken`."""
-        if self.receiving is None:
-            self.head_bytes += len(data)
-        else:
-            self._overhead_bytes += len(data)
-        if self._parser is None:
-            self._parser = httptools.HttpRequestParser(self)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._leave_http(data[upgrade.args[0] :])
-        except _Refused:
-            pass
-        except httptools.HttpParserCallbackError as error:
-            if self.broken is None:
-                log.failure("defect in a parser callback", Failure(error.__context__ or error))
-                self.broken = InternalError()
-        except httptools.HttpParserError as error:
-            if self.broken is None:
-                self.broken = self._diagnose(error, data)
-        else:
-            if self.receiving is None and self.broken is None and self._head_is_too_large():
-                self.broken = HeadersTooLarge()
-        if self.receiving is not None and self.receiving.head.chunked and self.broken is None:
-            self._check_chunk_overhead(self.receiving)
+        while data:
+            rest = b""
+            if self.receiving is None:
+                self.head_bytes += len(data)
+            else:
+                self._overhead_bytes += len(data)
+            if self._parser is None:
+                self._parser = httptools.HttpRequestParser(self)
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = self._leave_http(data[upgrade.args[0] :])
+            except _Refused:
+                pass
+            except httptools.HttpParserCallbackError as error:
+                if self.broken is None:
+                    log.failure("defect in a parser callback", Failure(error.__context__ or error))
+                    self.broken = InternalError()
+            except httptools.HttpParserError as error:
+                if self.broken is None:
+                    self.broken = self._diagnose(error, data)
+            else:
+                if self.receiving is None and self.broken is None and self._head_is_too_large():
+                    self.broken = HeadersTooLarge()
+            if self.receiving is not None and self.receiving.head.chunked and self.broken is None:
+                self._check_chunk_overhead(self.receiving)
+            data = rest
 
     def broken_request(self) -> IncomingRequest:
         """Return what is known of the request that broke: an error of ours answers it."""
@@ -246,21 +249,22 @@ class RequestReader:
 
     # ---- behind a head that asks for another protocol
 
-    def _leave_http(self, rest: bytes) -> None:
-        """llhttp stopped behind a head that asks for an upgrade, or a CONNECT."""
+    def _leave_http(self, rest: bytes) -> bytes:
+        """llhttp stopped behind a head that asks for an upgrade, or a CONNECT; return what is to be read on."""
         incoming = self.queue[-1] if self.queue else None
         if incoming is None:
-            return
+            return b""
         if incoming.method == b"CONNECT":
             incoming.head = evolve(incoming.head, keep_alive=False)
-        elif incoming.head.has_body:
-            self._read_body_after_upgrade(incoming, rest)
+            return b""
+        if incoming.head.has_body:
+            self._expect_body_after_upgrade(incoming)
         elif incoming.method == b"GET" and incoming.head.upgrade == b"websocket":
             self.behind_upgrade = rest
-        elif rest:
-            self.feed(rest)
+            return b""
+        return rest
 
-    def _read_body_after_upgrade(self, incoming: IncomingRequest, rest: bytes) -> None:
+    def _expect_body_after_upgrade(self, incoming: IncomingRequest) -> None:
         """Read on as if Upgrade had not been sent: it may be ignored (RFC 9110 §7.8).
 
         Java's client sends `Upgrade: h2c` with every first request. A fresh
@@ -275,5 +279,3 @@ class RequestReader:
         )
         closing = b"" if incoming.head.keep_alive else b"Connection: close\r\n"
         self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: a\r\n" + closing + framing + b"\r\n\r\n")
-        if rest:
-            self.feed(rest)

@@ -112,3 +112,11 @@ def test_a_body_that_nobody_reads_yet_is_held_back():
     """A request behind another may not fill the memory."""
     reader = read(COUNTED.replace(b"Length: 5", b"Length: 100000"), b"x" * 70_000)
     assert reader._source.held
+
+
+def test_many_requests_that_ask_for_another_protocol_in_one_read():
+    """Each stops the parser; going on behind it is no recursion."""
+    upgrading = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+    reader = read(upgrading * 1000)
+    assert len(reader.queue) == 1000
+    assert reader.broken is None
