@@ -57,7 +57,7 @@ def _key_limits(limits: KeyLimits) -> Limits:
     return Limits(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_requests)
 
 
-def rate_limit(settings: Settings, around: Surroundings) -> Stage | None:
+def rate_limit(settings: Settings, around: Surroundings) -> RateLimit | None:
     rate_limit = settings.rate_limit
     everybody = Limits(
         rate_limit.requests_per_minute, rate_limit.tokens_per_minute, rate_limit.concurrent_requests

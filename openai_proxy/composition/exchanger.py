@@ -125,16 +125,19 @@ def _stages(
 ) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
     keyring = callers.make_keyring(settings)
+    rate_limit = callers.rate_limit(settings, around)
     strip_think = changes.strip_think(settings)
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
         callers.authenticate(settings, keyring),
+        # Before a body is asked for with 100 Continue that would be refused.
+        rate_limit.look_ahead if rate_limit is not None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
         ReadBody(settings.limits.json_body_bytes),
         # Before the limits: a refusal counts against none.
         AllowModels(keyring) if keyring is not None else None,
         # Outside all that costs anything.
-        callers.rate_limit(settings, around),
+        rate_limit,
         # Before the cache: its key is what the upstream would see.
         changes.override(settings),
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.

@@ -6,14 +6,16 @@ admitted requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from attrs import evolve
 from twisted.internet.task import deferLater
 
 from ..core.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
 from ..core.exchange import Exchange, Outcome
-from ..core.limits import Limits, maybe_refusal
+from ..core.headers import get
+from ..core.limits import Limits, Refusal, maybe_refusal
 from ..core.rate_limit_headers import refusal_headers
 from ..core.token_estimate import reserved_model_tokens
 from ..limits.store import Admission, LimitStore
@@ -83,6 +85,31 @@ class RateLimit:
             else:
                 finish(exchange)
 
+    def look_ahead(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        """Refuse what would be refused before its body is asked for; charge nothing.
+
+        A stage of its own, in front of the one that reads JSON bodies, for
+        clients that wait for `100 Continue`. With `max_wait_s` nothing is
+        refused yet: there may be room once the body is here.
+        """
+        arriving = request.buffered and request.body is not None and type(request.body) is not bytes
+        if not arriving or self._max_wait_s or get(request.headers, b"expect") is None:
+            return forward(request)
+        return self._look_ahead(request, forward)
+
+    async def _look_ahead(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        exchange = request.exchange
+        limits = self._own.get(exchange.credential_id, self._limits)
+        if limits:
+            # No running request at all is a limit that admits nobody, so this only tells how things stand.
+            nobody = evolve(limits, concurrent_requests=0)
+            look = await self._store.admit(exchange.credential_id, nobody, 0.0, exchange.id)
+            least = limits.reservation(1.0 if request.required else 0.0)
+            refusal = maybe_refusal(limits, look.standing, least)
+            if refusal is not None:
+                raise _refused(exchange, limits, look, refusal)
+        return await forward(request)
+
     async def _admit(self, request: ProxyRequest, limits: Limits) -> Admission:
         exchange = request.exchange
         cost = 0
@@ -103,9 +130,12 @@ class RateLimit:
                 if now + wait_s <= wait_until:
                     await deferLater(self._timers, wait_s)  # type: ignore[arg-type]  # only callLater is used
                     continue
-            exchange.rate_limited = refusal.kind
-            headers = refusal_headers(limits, admission.standing, refusal)
-            raise _ERRORS[refusal.kind](headers=tuple(headers))
+            raise _refused(exchange, limits, admission, refusal)
+
+
+def _refused(exchange: Exchange, limits: Limits, look: Admission, refusal: Refusal) -> RateLimited:
+    exchange.rate_limited = refusal.kind
+    return _ERRORS[refusal.kind](headers=tuple(refusal_headers(limits, look.standing, refusal)))
 
 
 def used_model_tokens(exchange: Exchange, reserved: float) -> float:

@@ -80,6 +80,24 @@ def test_fifty_parallel_streams_get_exactly_one_bucket(start, env, admitted):
     assert len(pair.upstream.calls) == admitted
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nobody_is_asked_for_a_body_that_will_be_refused(start, workers):
+    """Who sends `Expect: 100-continue` over the limit gets 429 at once, under it 100 and an answer."""
+    pair = start(env={**BASE, "RATE_LIMIT__REQUESTS_PER_MINUTE": "2", "WORKERS": workers})
+    pair.upstream.script = answer()
+    head, _, body = post(KEY, headers=["Expect: 100-continue"]).partition(b"\r\n\r\n")
+    for _ in range(2):
+        with Client(pair.port) as client:
+            client.send(head + b"\r\n\r\n")
+            assert client.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.send(body)
+            assert client.response().status == 200
+    with Client(pair.port) as client:
+        client.send(head + b"\r\n\r\n")
+        assert client.read_until(b"\r\n").startswith(b"HTTP/1.1 429 ")
+    assert len(pair.upstream.calls) == 2
+
+
 def test_two_daemons_share_one_bucket_in_redis(start, redis):
     """Fifty streams at two machines get what one bucket holds.
 

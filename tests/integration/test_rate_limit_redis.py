@@ -76,6 +76,20 @@ async def test_settled_use_and_freed_slots_are_seen_by_the_other(stores):
 
 
 @pytest_twisted.ensureDeferred
+async def test_where_nobody_may_run_a_look_tells_how_things_stand_and_charges_nothing(stores):
+    """What the rate limit's look ahead builds on."""
+    limits = Limits(5, 100, 3)
+    first = await stores[0].admit("k", limits, 10, "one")
+    assert first.admitted
+    for number in range(3):
+        look = await stores[1].admit("k", Limits(5, 100, 0), 0, f"look{number}")
+        assert (look.admitted, look.kept_in, look.standing.running) == (False, "redis", 1)
+    last = await stores[0].admit("k", limits, 0, "two")
+    assert last.standing.requests == pytest.approx(4, abs=0.9)
+    assert last.standing.model_tokens >= 90
+
+
+@pytest_twisted.ensureDeferred
 async def test_leases_are_renewed_while_they_run_and_end_with_their_machine(stores):
     """A long stream keeps its slot; that of a machine that died comes back."""
     limits = Limits(None, None, 1)

@@ -100,6 +100,80 @@ def test_a_slot_is_freed_however_the_exchange_ends(how):
     assert world.serve() is None
 
 
+class Arriving:
+    """A body that is still on its way."""
+
+    length = 10
+
+
+EXPECTS = [(b"expect", b"100-continue")]
+
+
+def looked_ahead(world, headers=EXPECTS, **fields):
+    """Return the error of a look at the limits before the body is read; None where it goes on."""
+    exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", credential_id="k")
+    fields = {"body": Arriving(), "buffered": True, **fields}
+    request = ProxyRequest(method=b"POST", target=b"/x", headers=headers, exchange=exchange, **fields)
+
+    async def run():
+        async def forward(request):
+            return "went on"
+
+        return await world.stage.look_ahead(request, forward)
+
+    results = []
+    Deferred.fromCoroutine(run()).addBoth(results.append)
+    return None if results == ["went on"] else results[0].value
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        (Limits(1), RequestLimitReached),
+        (Limits(None, 10), TokenLimitReached),
+        (Limits(None, None, 1), ConcurrencyLimitReached),
+    ],
+)
+def test_nobody_is_asked_for_a_body_that_will_be_refused(limits, error):
+    """A client that waits for 100 Continue was told to send its prompt, and then that it sent too often."""
+    world = World(limits, estimate=lambda *_: 10)
+    needed = {"required": ("model",)}
+    assert [looked_ahead(world, **needed) for _ in range(3)] == [None] * 3  # looking costs nothing
+    exchange, running = world.ask()
+    refused = looked_ahead(world, **needed)
+    assert type(refused) is error
+    assert any(name == b"retry-after" for name, _ in refused.headers)
+    running.addErrback(lambda _: None)
+    running.cancel()
+    exchange.end(Outcome.COMPLETE, 1.0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"headers": []}, {"body": b"{}"}, {"body": None}, {"buffered": False}],
+    ids=["asks for nothing", "is here", "none", "is not read here"],
+)
+def test_the_look_ahead_is_for_json_bodies_that_wait_to_be_asked_for(fields):
+    """All others meet the limits in their place, once."""
+    world = World(Limits(1))
+    assert world.serve() is None
+    assert looked_ahead(world, **fields) is None
+
+
+def test_the_look_ahead_leaves_room_to_wait():
+    """With a time to wait, a request over the limit may still be served."""
+    world = World(Limits(1), max_wait_s=120.0)
+    assert world.serve() is None
+    assert looked_ahead(world) is None
+
+
+def test_an_empty_token_bucket_holds_nobody_back_who_may_need_none():
+    """What calls of other endpoints cost is known with their bodies only."""
+    world = World(Limits(None, 10), estimate=lambda *_: 10)
+    assert world.serve(usage=Usage(10, 0, 10)) is None
+    assert looked_ahead(world) is None
+
+
 def test_what_is_reserved_may_be_estimated_otherwise():
     """The estimate is whoever's composes the stages."""
     world = World(Limits(None, 100), estimate=lambda method, body, document: 100)
