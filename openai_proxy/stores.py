@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from .cache.memory import MemoryStore
 from .cache.redis import RedisStore as RedisCacheStore
@@ -38,7 +39,9 @@ class Stores:
         self._buckets = EmbeddedStore(clock) if buckets is None else buckets
         self._clients: dict[str, RedisClient] = {}
         self._limits: dict[str, RedisLimitStore] = {}
-        self._caches: dict[tuple[str, int], CacheStore] = {}
+        self._caches: dict[str, RedisCacheStore] = {}
+        self._memories: WeakValueDictionary[int, MemoryStore] = WeakValueDictionary()
+        """By size, as long as a configuration uses them: a reload with another size gives the memory back."""
         self._started = False
         self.keeping = Keeping(reactor)
         """Money and totals."""
@@ -56,16 +59,16 @@ class Stores:
 
     def cache_store(self, url: str, max_bytes: int) -> CacheStore:
         """Return the cache at `memory:` (bounded by `max_bytes`) or at a Redis URL."""
-        place = (url, max_bytes)
-        store = self._caches.get(place)
+        if url == "memory:":
+            memory = self._memories.get(max_bytes)
+            if memory is None:
+                memory = self._memories[max_bytes] = MemoryStore(max_bytes, self._clock)
+            return memory
+        store = self._caches.get(url)
         if store is None:
-            if url == "memory:":
-                store = MemoryStore(max_bytes, self._clock)
-            else:
-                store = RedisCacheStore(self._client(url), self._reactor)
-                if self._started:
-                    store.start()
-            self._caches[place] = store
+            store = self._caches[url] = RedisCacheStore(self._client(url), self._reactor)
+            if self._started:
+                store.start()
         return store
 
     def state_file(self, path: Path) -> StateFile:
@@ -91,11 +94,10 @@ class Stores:
 
     def failures(self) -> dict[tuple[str, str], int]:
         """Return how often stores in Redis failed, by (`cache` or `limit`, kind); those that there are."""
-        caches = [cache for cache in self._caches.values() if isinstance(cache, RedisCacheStore)]
         counts = {}
-        if caches:
-            counts["cache", "unanswered"] = sum(cache.failed for cache in caches)
-            counts["cache", "rejected"] = sum(cache.rejected for cache in caches)
+        if self._caches:
+            counts["cache", "unanswered"] = sum(cache.failed for cache in self._caches.values())
+            counts["cache", "rejected"] = sum(cache.rejected for cache in self._caches.values())
         if self._limits:
             counts["limit", "unanswered"] = sum(limits.failed for limits in self._limits.values())
         return counts
@@ -104,10 +106,8 @@ class Stores:
         """Open the file of money and totals (OSError where it can not be); begin connecting, which nothing waits for."""
         self.keeping.start()
         self._started = True
-        for part in (*self._clients.values(), *self._limits.values(), *self._caches.values()):
-            start = getattr(part, "start", None)
-            if start is not None:
-                start()
+        for part in (*self._clients.values(), *self._users()):
+            part.start()
 
     def stop(self) -> Deferred[Any]:
         """Write what is not written yet, then close every connection."""
@@ -115,6 +115,10 @@ class Stores:
         return self.keeping.stop().addCallback(lambda _: self._disconnect())
 
     def _disconnect(self) -> Deferred[Any]:
-        parts = (*self._limits.values(), *self._caches.values(), *self._clients.values())
-        stops = [getattr(part, "stop", None) for part in parts]
-        return DeferredList([maybeDeferred(stop) for stop in stops if stop is not None], consumeErrors=True)
+        for user in self._users():
+            user.stop()
+        return DeferredList([client.stop() for client in self._clients.values()], consumeErrors=True)
+
+    def _users(self) -> list[RedisLimitStore | RedisCacheStore]:
+        """Return what is kept in Redis."""
+        return [*self._limits.values(), *self._caches.values()]

@@ -1,5 +1,8 @@
 """From settings to the parts that handle exchanges."""
 
+import gc
+import weakref
+
 import pytest
 from fakes import Answer, exchange, response, through
 from twisted.internet.defer import Deferred
@@ -12,10 +15,13 @@ from openai_proxy.settings import SettingsError, load_settings
 from openai_proxy.stores import Stores
 
 
-def build(tmp_path, **environ):
+def surroundings():
     reactor = MemoryReactorClock()
-    around = Surroundings(reactor, reactor.seconds, Stores(reactor, reactor.seconds))
-    return build_exchanger(load_settings({}, environ, tmp_path), around, False)
+    return Surroundings(reactor, reactor.seconds, Stores(reactor, reactor.seconds))
+
+
+def build(tmp_path, around=None, **environ):
+    return build_exchanger(load_settings({}, environ, tmp_path), around or surroundings(), False)
 
 
 def outcome_of(forward, *headers):
@@ -79,3 +85,25 @@ def test_parameters_that_can_not_work_stop_the_start(tmp_path, params):
     """The error names the setting."""
     with pytest.raises(SettingsError, match="LLM_PARAMS"):
         build(tmp_path, LLM_PARAMS=params)
+
+
+def test_memory_of_a_cache_goes_with_the_last_configuration_that_uses_it(tmp_path):
+    """Reloads that change its size do not add up; one that keeps it keeps what is cached."""
+    around = surroundings()
+
+    def cache(size):
+        return build(tmp_path, around, CACHE__URL="memory:", CACHE__MAX_BYTES=size)
+
+    gc.disable()  # at work, what was built at the start is never collected
+    try:
+        first = cache("1000")
+        memory = weakref.ref(around.stores.cache_store("memory:", 1000))
+        second = cache("1000")
+        del first
+        assert memory() is around.stores.cache_store("memory:", 1000)
+        third = cache("2000")
+        del second
+        assert memory() is None
+    finally:
+        gc.enable()
+    assert third.settings.cache.max_bytes == 2000

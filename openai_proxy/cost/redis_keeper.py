@@ -51,7 +51,8 @@ return reply
 time to live in seconds, then usd and limit of each need. Replies with the
 others' spent and held, then with what was granted, empty where refused."""
 
-_KEPT_S = {"day": 3 * 86400, "month": 40 * 86400}
+_KEPT_S = 40 * 86400
+"""Longer than any period lasts."""
 
 
 class RedisKeeper:
@@ -80,7 +81,7 @@ class RedisKeeper:
             repr(float(own.spent_usd)),
             repr(float(own.held_usd)),
             repr(LEASE_S),
-            _KEPT_S["day" if len(account.period) == len("2026-11-21") else "month"],
+            _KEPT_S,
             *amounts,
         )
         return asked.addCallback(_judgement)

@@ -179,7 +179,7 @@ class UsageTotals:
         return self._file.run(work)
 
     def stop(self) -> Deferred[Any]:
-        """Write what is not written yet. The publishers do not call it: they come and go."""
+        """Write what is not written yet. Each publisher that goes calls it, and counting goes on."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

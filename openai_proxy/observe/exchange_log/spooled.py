@@ -37,8 +37,14 @@ class SpooledLines:
 
     def start(self) -> None:
         """Take a directory and start to ship, first what an earlier process left; OSError where it can not."""
-        spool = self._spool = Spool(claim_own(self.directory), self._limit_bytes)
-        spool.open()
+        claim = claim_own(self.directory)
+        spool = Spool(claim, self._limit_bytes)
+        try:
+            spool.open()
+        except BaseException:
+            claim.release()
+            raise
+        self._spool = spool
         deliveries = Deliveries(spool, self.directory, self._remote.connect)
         self._shipper = Shipper(deliveries, spool, self._remote.place, self._reactor, self._log)
         self._shipper.start()

@@ -38,13 +38,13 @@ class OtelObserver:
         """Send what waits for at most STOP_WITHIN_S; a collector that hangs is left hanging."""
         stopped: Deferred[None] = Deferred()
         self._exporting.begin_stop()
-        self._look(stopped, self._timers.seconds() + STOP_WITHIN_S)
+        self._look(stopped, round(STOP_WITHIN_S / _LOOK_EVERY_S))
         return stopped
 
-    def _look(self, stopped: Deferred[None], until: float) -> None:
+    def _look(self, stopped: Deferred[None], times: int) -> None:
         exporting = self._exporting
-        if exporting.running and self._timers.seconds() < until:
-            self._timers.callLater(_LOOK_EVERY_S, self._look, stopped, until)
+        if exporting.running and times:
+            self._timers.callLater(_LOOK_EVERY_S, self._look, stopped, times - 1)
             return
         if exporting.unsent:
             self._log.warn("stopping: {count} traces were not sent", count=exporting.unsent)
