@@ -43,9 +43,10 @@ class AppendFile:
     def _heal(self, fd: int) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            # Somebody writes to it: keep apart from his last line, should it be torn.
-            fcntl.flock(fd, fcntl.LOCK_SH)
+        except OSError as error:
+            if isinstance(error, BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_SH)
+            # Somebody writes to it, or may (a file system without locks): keep apart from his last line.
             size = os.fstat(fd).st_size
             self._torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
             return

@@ -1,6 +1,7 @@
 """Lines survive crashes, rotation and full disks."""
 
 import errno
+import fcntl
 import os
 
 import pytest
@@ -102,3 +103,19 @@ def test_short_write_that_goes_on_is_whole(tmp_path):
     file.append(b"abcdefgh\n")
     file.close()
     assert path.read_bytes() == b"abcdefgh\n"
+
+
+def test_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    """Some network file systems have none: a line half written stays, and the next one is apart from it."""
+
+    def refuse(fd, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    path = tmp_path / "log"
+    path.write_bytes(b"one\nhal")
+    file = AppendFile(str(path))
+    file.open()
+    file.append(b"two\n")
+    file.close()
+    assert path.read_bytes() == b"one\nhal\ntwo\n"
