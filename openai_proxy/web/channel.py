@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
 from ..core.plain_heads import plain_request
-from ..sockets import is_gone, prompt_writer, untaken_bytes
+from ..sockets import bottom, is_gone, prompt_writer, untaken_bytes
 from .body import ArrivedBody
 from .request_reader import DownstreamLimits, IncomingRequest, RequestReader
 
@@ -501,6 +501,11 @@ class ProxyChannel(HTTPChannel):
         self._start_stall_clock()
         self.transport.unregisterProducer()
         self.transport.loseConnection()
+        if self.isSecure():
+            # Twisted waits for the client's close_notify; RFC 8446 §6.1 does not, and pools of clients never send it.
+            below = bottom(self.transport)
+            if below is not None:
+                below.loseConnection()
 
     def linger(self) -> None:
         """Half-close, and discard what still comes for a while.

@@ -174,6 +174,22 @@ def test_daemon_mode_with_pidfile_and_logfile(start, tmp_path):
     assert eventually(lambda: not (tmp_path / "proxy.pid").exists())
 
 
+def test_idle_tls_client_does_not_hold_up_the_end(start, tmp_path, authority):
+    """A pool that looks at its connections only when it needs one says no goodbye: nobody waits for it."""
+    pem = tmp_path / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    pair = start(ports=[f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"])
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with Client(pair.port, context=context) as client:
+        client.send(request())
+        assert client.response().status == 200
+        pair.daemon.signal(signal.SIGTERM)
+        assert pair.daemon.wait_until_gone()
+        assert client.rest() == b""
+        assert client.end == "fin"
+
+
 def test_several_endpoints_serve_together(start, tmp_path, authority):
     """TCP, a Unix socket and TLS at once, as twistd's endpoint strings say."""
     certificate = authority.issue_cert("localhost")
