@@ -14,10 +14,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from twisted.application.reactors import getReactorTypes
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 
 from .. import signals
 from ..limits.embedded import EmbeddedStore
@@ -29,21 +28,19 @@ from ..settings import Settings, SettingsError
 from . import messages as say
 from .limits import Desk
 from .link import Link
+from .metrics import WholeMetrics
 from .process import CLEAN, Launcher, WorkerProcess, environment
 from .reload import Reloading
 from .restarts import Restarts
 from .scratch import Scratch
 from .shares import check_shares
 from .sockets import hold, open_door
-from .totals import Totals, snapshot
 from .worker_log import write
 
 log = logger("openai_proxy")
 
 START_S = 60.0
 """How long workers may take to start."""
-COLLECT_S = 4.0
-"""How long a worker may take to tell its metrics; then its last ones stand."""
 KILL_AFTER_S = 5.0
 """How much longer than the drain an ending worker may take."""
 
@@ -80,8 +77,7 @@ class Supervisor(Service):
         self._timers: dict[int, Any] = {}
         self._limits = EmbeddedStore(self._clock)
         self._scratch = Scratch()
-        self._totals = Totals()
-        self._metrics = self._make_metrics()
+        self._metrics = WholeMetrics(reactor, lambda: self._ready)
         self._reloading = Reloading(reactor, lambda: self._scratch.shared(load()), self._check, self._commit)
         self._terminating = False
         self._early: list[int] = []
@@ -93,18 +89,6 @@ class Supervisor(Service):
         """Build for `settings` what a worker would; raises SettingsError. Opens nothing."""
         check_shares(settings)
         return ProxyService(self._reactor, settings, lambda: settings)
-
-    def _make_metrics(self) -> CollectorRegistry:
-        registry = CollectorRegistry(auto_describe=True)
-        ProcessCollector(registry=registry)
-        running = Gauge("openai_proxy_workers", "Worker processes that accept.", registry=registry)
-        running.set_function(lambda: len(self._ready))
-        self._restarted = Counter(
-            "openai_proxy_worker_restarts_total",
-            "Workers started in place of one that ended.",
-            registry=registry,
-        )
-        return registry
 
     @property
     def _ready(self) -> list[WorkerProcess]:
@@ -215,11 +199,11 @@ class Supervisor(Service):
                 say.READY: lambda _: self._process_ready(process),
                 say.FAILED: lambda line: setattr(process, "failure", line),
                 say.LOG: lambda line: write(line, number),
-                say.COUNTS: partial(self._totals.report, process),
+                say.COUNTS: partial(self._metrics.report, process),
                 say.FINISH: desk.finish,
                 say.SETTLE: desk.settle,
             },
-            asked={say.SCRAPE: self._page, say.ADMIT: desk.admit},
+            asked={say.SCRAPE: self._metrics.page, say.ADMIT: desk.admit},
             lost=partial(_lost, desk, process),
         )
         sockets = [port.fileno() for port in self._ports]
@@ -237,7 +221,7 @@ class Supervisor(Service):
     # ---- a worker ended
 
     def _process_ended(self, process: WorkerProcess) -> None:
-        self._totals.end(process)
+        self._metrics.end(process)
         ready_at = self._ready_at.pop(process, None)
         if self._ended is not None:
             self._maybe_ended()
@@ -275,24 +259,13 @@ class Supervisor(Service):
             )
             self._restart_in(number, delay_s)
         else:
-            self._restarted.inc()
+            self._metrics.restarted.inc()
+            self._reactor.callLater(START_S, self._kill_unready, self._processes[number])
 
-    # ---- metrics
-
-    def _page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
-        """Fire with the metrics of all processes together."""
-        asked = [
-            each.link.ask(say.COLLECT)
-            .addTimeout(COLLECT_S, self._reactor)
-            .addCallback(partial(self._totals.report, each))
-            for each in self._ready
-        ]
-        collected: Deferred[Any] = DeferredList(asked, consumeErrors=True)
-        return collected.addCallback(lambda _: self._whole_page(accept))
-
-    def _whole_page(self, accept: bytes) -> tuple[str, bytes]:
-        self._totals.report(self, snapshot(self._metrics))
-        return self._totals.page(accept.decode("latin-1"))
+    def _kill_unready(self, process: WorkerProcess) -> None:
+        if self._ended is None and not (process.is_ready or process.is_ended):
+            log.error("worker {number} does not start: killing it", number=process.number)
+            process.kill()
 
     # ---- reload
 

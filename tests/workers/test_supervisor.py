@@ -4,11 +4,11 @@ import errno
 import os
 
 import pytest
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 
 from openai_proxy.listening import StartError
 from openai_proxy.settings import load_settings
-from openai_proxy.workers.supervisor import Supervisor
+from openai_proxy.workers.supervisor import START_S, Supervisor
 
 
 class Unable:
@@ -22,6 +22,30 @@ class Unable:
     def spawn(self, number, protocol, link, sockets):
         self.tries += 1
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+class Process:
+    """A process that never says a word."""
+
+    pid = 7
+
+    def __init__(self):
+        self.signals = []
+
+    def signalProcess(self, name):
+        self.signals.append(name)
+
+
+class Hanging(Unable):
+    """A launcher of such processes."""
+
+    def __init__(self):
+        self.process = Process()
+
+    def spawn(self, number, protocol, link, sockets):
+        protocol.transport = self.process
+        link.makeConnection(StringTransport())
+        return self.process
 
 
 @pytest.fixture
@@ -62,3 +86,15 @@ def test_end_does_not_wait_for_a_process_that_never_started(supervisor, reactor,
     supervisor.stopService().addCallback(ended.append)
     assert ended == [None]
     assert reactor.getDelayedCalls() == []
+
+
+def test_process_that_hangs_while_it_starts_again_is_killed(reactor, tmp_path):
+    """Then another one is tried: the daemon does not stay a worker short."""
+    settings, launcher = load_settings({}, {"WORKERS": "2"}, tmp_path), Hanging()
+    supervisor = Supervisor(reactor, settings, lambda: settings, launcher)
+    supervisor._restart_in(1, 0.0)
+    reactor.advance(0)
+    reactor.advance(START_S - 1)
+    assert launcher.process.signals == []
+    reactor.advance(1)
+    assert launcher.process.signals == ["KILL"]
