@@ -23,6 +23,7 @@ from integration.policy_world import (
 from integration.raw_client import Client, Ended
 from integration.redis_server import RedisServer
 from integration.scripted_upstream import eventually
+from integration.worker_world import metrics, total
 
 KEY = "sk-tenant-0123456789"
 BASE = {"OPENAI_API_KEY": "sk-up", "CLIENT_API_KEYS": KEY, "OBSERVERS": "none"}
@@ -98,18 +99,23 @@ def test_nobody_is_asked_for_a_body_that_will_be_refused(start, workers):
     assert len(pair.upstream.calls) == 2
 
 
+def undecided(pairs):
+    """Return how often Redis did not decide in time."""
+    return sum(total(metrics(pair.port), "openai_proxy_limit_store_failures_total") for pair in pairs)
+
+
 def test_two_daemons_share_one_bucket_in_redis(start, redis):
-    """Fifty streams at two machines get what one bucket holds.
+    """Streams at two machines at once get what one bucket holds.
 
     On a machine so busy that Redis misses its 50 ms each daemon goes on by
-    itself, as it should: then another key is tried.
+    itself, as it should, and counts that: then another key is tried.
     """
-    keys = [f"sk-tenant-{number}-0123456789" for number in range(5)]
+    keys = [f"sk-tenant-{number}-0123456789" for number in range(30)]
     env = {
         **BASE,
         "CLIENT_API_KEYS": ",".join(keys),
         "RATE_LIMIT__URL": redis.url,
-        "RATE_LIMIT__REQUESTS_PER_MINUTE": "30",
+        "RATE_LIMIT__REQUESTS_PER_MINUTE": "3",
         "RATE_LIMIT__TOKENS_PER_MINUTE": "100000",
         "RATE_LIMIT__CONCURRENT_REQUESTS": "40",
     }
@@ -118,15 +124,14 @@ def test_two_daemons_share_one_bucket_in_redis(start, redis):
         for pair in pairs:
             pair.upstream.begin(STREAM)
             assert eventually(lambda port=pair.port: get_json(port, "/health")["redis_connected"])
-        with sent_together([pairs[n % 2].port for n in range(50)], post(key, ASK_FOR_STREAM)) as streams:
+        before = undecided(pairs)
+        with sent_together([pairs[n % 2].port for n in range(6)], post(key, ASK_FOR_STREAM)) as streams:
             for client, status in streams:
                 client.read_until(b"0\r\n\r\n" if status == 200 else b'"type":"requests"')
-        counted = statuses(streams)
-        assert counted[200] >= 30
-        if counted[200] == 30:
+        if undecided(pairs) == before:
             break
-    assert counted == {200: 30, 429: 20}
-    assert sum(len(pair.upstream.calls) for pair in pairs) == 30
+    assert statuses(streams) == {200: 3, 429: 3}
+    assert sum(len(pair.upstream.calls) for pair in pairs) == 3
 
 
 def test_redis_dies_freezes_and_returns_and_no_request_notices(start, redis):
