@@ -69,9 +69,8 @@ class KeepBudget:
         if reservation is None:
             exchange.rate_limited = "budget"
             raise BudgetSpent(headers=((b"x-should-retry", b"false"),))
-        exchange.reserved_usd = (
-            reservation.usd
-        )  # a stage outside may ask once more: that is one exchange still
+        # a stage outside may ask once more: that is one exchange still
+        exchange.reserved_usd = reservation.usd
 
         def finish(ended: Exchange) -> None:
             self._settle_cost(ended)

@@ -252,7 +252,7 @@ def test_every_read_is_passed_on_at_once(pair):
         call.start_stream()
         for number in range(3):
             call.chunk(b"data: %d\n\n" % number)
-            assert seen_by_client.get(timeout=5) == number
+            assert seen_by_client.get(timeout=20) == number
         call.end_stream()
 
     pair.upstream.script = script

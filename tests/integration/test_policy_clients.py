@@ -227,7 +227,7 @@ def test_a_key_made_by_the_console_script_works(start, tmp_path):
     """What `openai-proxy key new` prints goes into the file as it is, and the key is let in."""
     script = Path(sys.executable).with_name("openai-proxy")
     said = subprocess.run(
-        [script, "key", "new", "alice"], check=True, capture_output=True, text=True, timeout=20
+        [script, "key", "new", "alice"], check=True, capture_output=True, text=True, timeout=60
     ).stdout
     key = next(line for line in said.splitlines() if line.startswith("sk-"))
     entry = said[said.index("[[keys]]") :]
