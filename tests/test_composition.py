@@ -107,3 +107,14 @@ def test_memory_of_a_cache_goes_with_the_last_configuration_that_uses_it(tmp_pat
     finally:
         gc.enable()
     assert third.settings.cache.max_bytes == 2000
+
+
+def test_what_is_built_shows_no_secret(tmp_path):
+    """Tracebacks and debuggers show what objects say of themselves."""
+    secrets = {
+        "OPENAI_API_KEY": "canary-1",
+        "CLIENT_API_KEYS": "canary-2",
+        "CACHE__URL": "redis://:canary-3@127.0.0.1/0",
+        "ADMIN__TOKEN": "canary-4",
+    }
+    assert "canary" not in repr(build(tmp_path, **secrets))

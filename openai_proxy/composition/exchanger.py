@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
@@ -40,7 +40,8 @@ class Exchanger:
     reachability: Reachability
     limits: DownstreamLimits
     mode: str
-    redis_url: str | None
+    redis_url: str | None = field(repr=False)
+    """It may hold a password."""
     route: Route | None
     """Several upstreams and their state; None where there is one."""
     prober: Prober | None
