@@ -211,9 +211,9 @@ def test_signal_while_the_workers_start_ends_the_daemon(tmp_path, number):
     assert not (tmp_path / "proxy.pid").exists()
 
 
-def test_killed_supervisor_leaves_no_orphans(crew, streams):
+def test_killed_supervisor_leaves_no_orphans(crew, streams, tmp_path):
     """kill -9 of the first process: workers finish what runs, then end; the port is free again."""
-    pair = crew()
+    pair = crew(env={"TMPDIR": str(tmp_path)})
     pids = workers(pair.daemon)
     client = Client(pair.port)
     stream = streams(pair, client)
