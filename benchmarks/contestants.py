@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,49 @@ class Running:
             self.process.wait()
 
 
+FEATURES = {
+    "bare": "",
+    "limits, key, parameters, think removal, two upstreams": """
+        client_api_keys = ["sk-benchmark"]
+        llm_params = "model=m,top_k=40"
+        upstream.api_key = "sk-upstream"
+        rate_limit = {{ requests_per_minute = 100000000, tokens_per_minute = 10000000000, concurrent_requests = 100000 }}
+        think.mode = "strip"
+        upstreams = [
+            {{ name = "a", base_url = "{base_url}", api_key = "sk-a" }},
+            {{ name = "b", base_url = "{base_url}", api_key = "sk-b", priority = 1 }},
+        ]
+        """,
+    "exchange log with bodies": """
+        observers = ["none", "exchange-log:dir=exchange-log"]
+        """,
+    "answers from the cache in memory": """
+        cache = {{ url = "memory:", rules = [{{ endpoint = "chat/completions", condition = "always" }}] }}
+        """,
+}
+"""What the daemon is measured with beside its bare self: TOML, with the upstream's URL for `base_url`."""
+
+
+def start_feature(label: str, upstream: Running, work: Path, twistd: str) -> Running:
+    """Start the daemon with one of FEATURES."""
+    port = free_port()
+    base_url = f"{upstream.origin}/v1"
+    directory = work / "features"
+    directory.mkdir(exist_ok=True)
+    config = directory / f"{list(FEATURES).index(label)}.toml"
+    config.write_text(textwrap.dedent(FEATURES[label]).format(base_url=base_url))
+    env = {
+        key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
+    }
+    env["OPENAI_API_BASE"] = base_url
+    argv = [twistd, "-n", "--pidfile=", "openai-proxy", "--port", f"tcp:{port}:interface=127.0.0.1"]
+    if "observers" not in FEATURES[label]:
+        env["OBSERVERS"] = "none"
+    return start(
+        label, [*argv, "--config", str(config)], port, directory, tls=False, core=PROXY_CORE, env=env
+    )
+
+
 def free_port() -> int:
     """Return a port that was free a moment ago."""
     with socket.socket() as probe:
@@ -104,7 +148,7 @@ def start(
     name: str, argv: list[str], port: int, work: Path, *, tls: bool, core: str, env: dict[str, str]
 ) -> Running:
     """Start a server and wait until its port answers; its output goes to `work`/NAME.log."""
-    log = work / f"{name}{'-tls' if tls else ''}.log"
+    log = work / f"{name.replace(' ', '-')}{'-tls' if tls else ''}.log"
     process = subprocess.Popen(
         [*on_core(core), *argv], stdout=log.open("ab"), stderr=subprocess.STDOUT, cwd=work, env=env
     )
@@ -145,9 +189,8 @@ def start_proxy(
             endpoint = (
                 f"ssl:{port}:privateKey={certificates.key}:certKey={certificates.cert}:interface=127.0.0.1"
             )
-        argv = [twistd, "-n", "--pidfile=", "openai-proxy", "--port", endpoint]
-        if observers := os.environ.get("BENCHMARK_OBSERVERS"):
-            argv += ["--observer", observers]
+        # No line for each request, as with the others; /metrics counts all the same.
+        argv = [twistd, "-n", "--pidfile=", "openai-proxy", "--port", endpoint, "--observer", "none"]
     elif name == "aiohttp":
         argv = [sys.executable, str(HERE / "aiohttp_proxy.py"), str(port), upstream.origin]
         if certificates:

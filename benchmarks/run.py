@@ -25,11 +25,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from contestants import PROXIES, Certificates, Running, start_proxy, start_upstream
+from contestants import FEATURES, PROXIES, Certificates, Running, start_feature, start_proxy, start_upstream
 from measures import EVENTS_PER_STREAM, MIB, Throughput, kib_per_idle_stream, paced, throughput, transfer
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("requests", "streaming", "paced", "idle", "tls", "transfers")
+PARTS = ("requests", "streaming", "paced", "idle", "tls", "transfers", "features")
 WORK = Path(os.environ.get("BENCHMARK_DIR") or Path(tempfile.gettempdir()) / "openai-proxy-benchmarks")
 
 
@@ -211,6 +211,33 @@ class Benchmarks:
                         how, name, f"{grown:.1f} MiB", f"{speed:,.0f}", ", ".join(sorted(files)) or "none"
                     )
 
+    def features(self) -> None:
+        """What each feature leaves of the bare daemon's throughput."""
+        upstream = start_upstream(WORK, None)
+        try:
+            for label in FEATURES:
+                self.servers[label] = start_feature(label, upstream, WORK, self.twistd)
+            rows = [
+                (
+                    what,
+                    units,
+                    self.alternate(partial(throughput, work=WORK, seconds=self.seconds, query=query)),
+                )
+                for what, units, query in (
+                    ("requests", 1, ""),
+                    ("chunks, one event a write", EVENTS_PER_STREAM, "?flat=1"),
+                )
+            ]
+        finally:
+            self.stop()
+            upstream.stop()
+        self.report.table(["part of the bare daemon's throughput", *FEATURES, "by CPU time"])
+        for what, units, got in rows:
+            rates = [one.per_s * units for one in got.values()]
+            costs = [one.cpu_us for one in got.values()]
+            cells = [f"{rates[0]:,.0f}/s", *(f"{rate / rates[0]:.2f}" for rate in rates[1:])]
+            self.report.row(what, *cells, ", ".join(f"{costs[0] / cost:.2f}" for cost in costs[1:]))
+
     def tls(self, parts: list[str], plain: dict[str, dict[str, Throughput]]) -> None:
         """The throughput again with TLS on both sides, and the part that TLS takes."""
         import trustme
@@ -258,6 +285,8 @@ def main() -> None:
         benchmarks.stop()
     if "tls" in options.only and plain:
         benchmarks.tls(parts, plain)
+    if "features" in options.only:
+        benchmarks.features()
     if options.output:
         options.output.write_text("\n".join(report.lines) + "\n")
 

@@ -74,8 +74,8 @@ static void readable(stream *s) {
     }
     int size = s->kept + n, done = size >= 5 && !memcmp(data + size - 5, "0\r\n\r\n", 5), used = 0;
     data[size] = 0;
-    for (char *at = data; (at = memmem(at, data + size - at, "\"t\":", 4)) && at + 24 <= data + size; at += 23) {
-        if (event_count < MAX_EVENTS) event_ns[event_count++] = now - atoll(at + 4);
+    for (char *at = data; (at = memmem(at, data + size - at, "\"t\":\"", 5)) && at + 25 <= data + size; at += 24) {
+        if (event_count < MAX_EVENTS) event_ns[event_count++] = now - atoll(at + 5);
         begun += !s->events++;
         used = at + 23 - data;
     }

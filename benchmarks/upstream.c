@@ -58,7 +58,7 @@ static long long now_ns(void) {
 /* One event as one HTTP chunk; every event has the same size. */
 static int write_event(char *to, long long stamp) {
     char data[EVENT_BYTES + 1];
-    int used = snprintf(data, sizeof data, "data: {\"t\":%019lld,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"", stamp);
+    int used = snprintf(data, sizeof data, "data: {\"object\":\"chat.completion.chunk\",\"t\":\"%019lld\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"", stamp);
     memset(data + used, 'x', EVENT_BYTES - used);
     memcpy(data + EVENT_BYTES - 7, "\"}}]}\n\n", 7);
     return sprintf(to, "%x\r\n%.*s\r\n", EVENT_BYTES, EVENT_BYTES, data);

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import DNSLookupError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -21,6 +22,17 @@ from .tls import ClientTLS, is_tls_failure
 
 ATTEMPT_DELAY_S = 0.05
 """Between two addresses of a name (RFC 8305): `localhost` is often ::1 first and only IPv4 listens."""
+
+
+def _endpoint(reactor: Any, origin: Origin, timeout_s: float) -> Any:
+    """Return where to connect: an address needs no look-up, which takes a thread and a millisecond."""
+    if isIPAddress(origin.host):
+        return TCP4ClientEndpoint(reactor, origin.host, origin.port, timeout_s)
+    if isIPv6Address(origin.host):
+        return TCP6ClientEndpoint(reactor, origin.host, origin.port, timeout_s)
+    return HostnameEndpoint(
+        reactor, origin.host, origin.port, timeout=timeout_s, attemptDelay=ATTEMPT_DELAY_S
+    )
 
 
 class Connecting:
@@ -42,9 +54,7 @@ class Connecting:
         self._connection: Any = None
         self._ended = False
         self._timer = reactor.callLater(timeout_s, self._late)
-        endpoint: Any = HostnameEndpoint(
-            reactor, origin.host, origin.port, timeout=timeout_s + 1, attemptDelay=ATTEMPT_DELAY_S
-        )
+        endpoint: Any = _endpoint(reactor, origin, timeout_s + 1)
         if origin.tls:
             endpoint = wrapClientTLS(tls.for_host(origin.host), endpoint)
         factory: Any = Factory()
