@@ -136,7 +136,7 @@ def _stages(
         # Before everything that looks at the body; behind it a request is known to be valid.
         ReadBody(settings.limits.json_body_bytes),
         # Before the limits: a refusal counts against none.
-        AllowModels(keyring) if keyring is not None else None,
+        AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
         # Outside all that costs anything.
         rate_limit,
         # Before the cache: its key is what the upstream would see.

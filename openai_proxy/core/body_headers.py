@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .headers import HeaderPairs
-from .plain_heads import WireLines
+from .plain_heads import WireLines, changed
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
@@ -22,6 +22,10 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
 
 def ask_identity(headers: HeaderPairs) -> HeaderPairs:
     """Return the header lines with one `Accept-Encoding: identity`, in the place of the client's."""
+    return changed(headers, "identity", _ask_identity)
+
+
+def _ask_identity(headers: HeaderPairs) -> HeaderPairs:
     asked: HeaderPairs = []
     found = False
     for name, value in headers:
@@ -38,4 +42,6 @@ def ask_identity(headers: HeaderPairs) -> HeaderPairs:
 def with_length(headers: HeaderPairs, size_bytes: int) -> HeaderPairs:
     """Return the header lines with a new Content-Length, where there was one, in its place."""
     length = b"%d" % size_bytes
+    if type(headers) is WireLines and headers.shape is not None:
+        return headers.shape.with_digits(headers, length)
     return [(name, length if name.lower() == b"content-length" else value) for name, value in headers]

@@ -83,6 +83,11 @@ class Keyring:
             self._by_digest[entry.digest] = entry
             self._by_name[entry.name] = entry
 
+    @property
+    def restricts_models(self) -> bool:
+        """Whether any key has an allow-list of models."""
+        return any(entry.models is not None for entry in self._by_name.values())
+
     def __len__(self) -> int:
         return len(self._by_digest)
 

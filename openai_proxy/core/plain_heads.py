@@ -85,6 +85,10 @@ class LineShape:
         lines.shape = self
         return lines
 
+    def with_digits(self, lines: WireLines, digits: bytes) -> WireLines:
+        """Return `lines` with another Content-Length; themselves where they have none."""
+        return lines if self._at < 0 else self.filled((lines[self._at][0], digits))
+
     def found(self, question: Callable[[HeaderPairs], _Answer]) -> _Answer:
         """Return `question(lines)`, asked once; it must not depend on Content-Length."""
         try:

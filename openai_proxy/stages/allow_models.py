@@ -6,6 +6,7 @@ Stands where the body has been read, and so apart from `tenants`.
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
 from ..core.errors import ModelNotAllowed
@@ -29,15 +30,15 @@ class AllowModels:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         name = request.exchange.key
         entry = self._keyring.named(name) if name is not None else None
         if entry is None or entry.models is None:
-            return await forward(request)
+            return forward(request)
         models = named_models(request)
         if models is None or not all(entry.allows(model) for model in models):
             raise ModelNotAllowed(param="model")
-        return await forward(request)
+        return forward(request)
 
 
 def named_models(request: ProxyRequest) -> list[str] | None:

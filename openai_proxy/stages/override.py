@@ -7,7 +7,7 @@ bodies only the members set; every other request passes as the same object.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -38,8 +38,8 @@ class Override:
         self._rules = tuple(rules)
         self._merged: dict[str, tuple[dict[str, _Member], dict[str, _Member]] | None] = {}
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
-        return await forward(self.apply(request))
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        return forward(self.apply(request))
 
     def apply(self, request: ProxyRequest) -> ProxyRequest:
         """Return the request with its model's parameters set, or the very same one."""

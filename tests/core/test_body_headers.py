@@ -1,6 +1,8 @@
 """Header lines about bodies are read and changed in their place."""
 
 from openai_proxy.core.body_headers import ask_identity, media_type_and_coding, with_length
+from openai_proxy.core.headers import render
+from openai_proxy.core.plain_heads import plain_request, rendered
 
 
 def test_type_and_coding():
@@ -24,3 +26,19 @@ def test_length_is_replaced_but_never_added():
         (b"X", b"1"),
     ]
     assert with_length([(b"X", b"1")], 7) == [(b"X", b"1")]
+
+
+def test_lines_that_know_their_bytes_still_do_behind_a_change():
+    """Another length, another coding: the same lines as of a plain list, rendered the same."""
+    plain = plain_request(
+        b"POST /x HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nContent-Length: 5\r\nX: y"
+    )
+    assert plain is not None
+    lines = plain[2].forward
+    for headers in (lines, list(lines)):
+        changed = with_length(ask_identity(headers), 17)
+        assert changed == [(b"Accept-Encoding", b"identity"), (b"Content-Length", b"17"), (b"X", b"y")]
+        assert rendered(changed) == render(changed)
+    bare = plain_request(b"GET /x HTTP/1.1\r\nHost: a")
+    assert bare is not None
+    assert with_length(bare[2].forward, 17) == []

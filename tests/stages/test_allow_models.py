@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from twisted.internet.defer import Deferred
+from fakes import through
 
 from openai_proxy.core.errors import ModelNotAllowed
 from openai_proxy.core.exchange import Exchange
@@ -37,7 +37,7 @@ def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrad
     async def forward(request):
         forwarded.append(request)
 
-    Deferred.fromCoroutine(AllowModels(KEYRING)(request, forward)).addErrback(failures.append)
+    through(AllowModels(KEYRING), request, forward).addErrback(failures.append)
     assert all(f.check(ModelNotAllowed) for f in failures)
     assert len(forwarded) + len(failures) == 1
     return bool(forwarded)
