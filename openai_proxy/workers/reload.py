@@ -28,7 +28,7 @@ class Reloading:
     """Reloads one after the other; a signal that comes meanwhile is remembered.
 
     `load` reads the configuration, `check` builds for it (both raise
-    SettingsError), `commit` makes it the one in use.
+    SettingsError), `commit` makes it the one in use and fires when it is, everywhere.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Reloading:
         reactor: Any,
         load: Callable[[], Settings],
         check: Callable[[Settings], ProxyService],
-        commit: Callable[[Settings, list[WorkerProcess]], None],
+        commit: Callable[[Settings, list[WorkerProcess]], Deferred[Any]],
     ) -> None:
         self._reactor = reactor
         self._load = load
@@ -79,7 +79,7 @@ class Reloading:
             why = str(refusals[0]) or "a worker did not answer"
             log.error("reload refused, the old configuration stays: {error}", error=why)
             return
-        self._commit(settings, workers)
+        await self._commit(settings, workers)
         log.info("configuration reloaded, mode {mode}", mode=mode)
 
 

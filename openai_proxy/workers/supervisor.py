@@ -16,7 +16,8 @@ from typing import Any
 
 from twisted.application.reactors import getReactorTypes
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.python.failure import Failure
 
 from .. import signals
 from ..limits.embedded import EmbeddedStore
@@ -27,10 +28,10 @@ from ..service import ProxyService
 from ..settings import Settings, SettingsError
 from . import messages as say
 from .limits import Desk
-from .link import Link
+from .link import Link, LinkLost
 from .metrics import WholeMetrics
 from .process import CLEAN, Launcher, WorkerProcess, environment
-from .reload import Reloading
+from .reload import PREPARE_S, Reloading
 from .restarts import Restarts
 from .scratch import Scratch
 from .shares import check_shares
@@ -273,21 +274,34 @@ class Supervisor(Service):
         if self._ended is None:
             self._reloading.begin(lambda: self.settings, lambda: self._ready)
 
-    def _commit(self, settings: Settings, prepared: list[WorkerProcess]) -> None:
-        """Use `settings` from now on; workers that had not prepared are replaced."""
+    def _commit(self, settings: Settings, prepared: list[WorkerProcess]) -> Deferred[Any]:
+        """Use `settings` from now on; workers that had not prepared are replaced. Fires when all use them."""
         if self._ended is not None:
-            return
+            return succeed(None)
+        committed: list[Deferred[Any]] = []
         self.settings = settings
         set_level(settings.log_level)
         for each in self._processes.values():
             if each in prepared:
-                each.link.tell(say.COMMIT)
+                committed.append(self._use_prepared(each))
             elif not each.is_ended:
                 each.was_replaced = True
                 if each.is_ready:
                     each.link.tell(say.DRAIN)
                 else:
                     each.kill()
+
+        return DeferredList(committed)
+
+    def _use_prepared(self, worker: WorkerProcess) -> Deferred[Any]:
+        """Fire when a worker uses what it has prepared, or will never: the one in its place begins with it."""
+        done = worker.link.ask(say.COMMIT).addTimeout(PREPARE_S, self._reactor)
+
+        def failed(failure: Failure) -> None:
+            if not failure.check(LinkLost):
+                log.failure("a worker did not take over its new configuration", failure)
+
+        return done.addErrback(failed)
 
     # ---- stop
 

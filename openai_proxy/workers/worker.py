@@ -79,13 +79,16 @@ class Worker:
             told={
                 say.START: self._start,
                 say.ACCEPT: lambda _: self._accept(),
-                say.COMMIT: self._commit,
                 say.DISCARD: self._discard,
                 say.DRAIN: lambda _: self._drain(),
                 say.ABORT: lambda _: self._abort(),
                 say.REOPEN: lambda _: self._reopen(),
             },
-            asked={say.PREPARE: self._prepare, say.COLLECT: lambda _: self._collect()},
+            asked={
+                say.PREPARE: self._prepare,
+                say.COMMIT: self._commit,
+                say.COLLECT: lambda _: self._collect(),
+            },
             lost=self._alone,
         )
 
