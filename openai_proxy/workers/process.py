@@ -6,6 +6,7 @@ ended. What is said over the link is the supervisor's business.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.error import ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -105,9 +106,11 @@ class WorkerProcess(ProcessProtocol):
         self.pid = launcher.spawn(self.number, self, link, sockets).pid
 
     def kill(self) -> None:
-        """End it without asking."""
+        """End it without asking. May be called when it has ended."""
         if not self._reaped and self.transport is not None:
-            self.transport.signalProcess("KILL")
+            # it may have been waited for while what it wrote is still being read
+            with contextlib.suppress(ProcessExitedAlready):
+                self.transport.signalProcess("KILL")
 
     # ---- what it writes
 
