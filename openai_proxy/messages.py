@@ -60,10 +60,11 @@ class ResponseBody(Protocol):
 
 @define(eq=False)
 class ProxyRequest:
-    """A request on its way through the stages. Never mutated: `evolve` makes a changed copy.
+    """A request on its way through the stages.
 
-    Not frozen, and `evolve` by hand, because both happen several times for
-    every exchange: attrs' own cost 7 µs there, these 1 µs.
+    The stages that find out who asks and what for fill it in (`credential`,
+    `body`, `document`). From there on it is never mutated: `evolve` makes a
+    changed copy, by hand, for attrs' own takes 7 µs where this takes 1 µs.
     """
 
     method: bytes
@@ -155,10 +156,10 @@ Forward: TypeAlias = Callable[[ProxyRequest], Awaitable[ProxyResponse]]
 class Stage(Protocol):
     """A policy around `forward`: may refuse, change, repeat or answer itself.
 
-    Raises `core.errors.ProxyError` to refuse, at the call or when awaited:
-    a stage that has nothing to do behind `forward` need not be a coroutine. A response that it does not
-    return it must discard. State that must be freed however the exchange
-    ends is freed by `request.exchange.on_end`.
+    Raises `core.errors.ProxyError` to refuse, at the call or when awaited: a
+    stage that has nothing to do behind `forward` need not be a coroutine. A
+    response that it does not return it must discard. State that must be
+    freed however the exchange ends is freed by `request.exchange.on_end`.
     """
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]: ...

@@ -23,6 +23,7 @@ _Line = tuple[tuple[bytes, bytes], bytes]
 _LINES_KEPT = 2048
 _LONGEST_KEPT = 256
 _CHANGES_KEPT = 8
+_LENGTHS_KEPT = 16
 _MOST_DIGITS = 18
 _lines: dict[bytes, _Line] = {}
 
@@ -35,9 +36,11 @@ class WireLines(list[tuple[bytes, bytes]]):
     lines share with others, None where nothing is kept of them.
     """
 
-    __slots__ = ("media", "raw", "shape")
+    __slots__ = ("changes", "media", "raw", "shape")
     raw: bytes
     shape: LineShape | None
+    changes: dict[Hashable, WireLines] | None
+    """What `changed` has made of exactly these lines so far."""
     media: tuple[bytes, bytes]
     """Of a response's lines: media type and content coding, as `body_headers` reads them."""
 
@@ -83,6 +86,7 @@ class LineShape:
             lines[self._at] = length
             lines.raw = self._before + length[1] + self._after
         lines.shape = self
+        lines.changes = None
         return lines
 
     def with_digits(self, lines: WireLines, digits: bytes) -> WireLines:
@@ -106,7 +110,11 @@ class LineShape:
             if len(self._changed) >= _CHANGES_KEPT:
                 self._changed.clear()
             shape = self._changed[key] = LineShape(list(change(self._lines)))
-        return shape.filled(lines[self._at] if self._at >= 0 else _NO_LENGTH)
+        filled = shape.filled(lines[self._at] if self._at >= 0 else _NO_LENGTH)
+        if lines.changes is None or len(lines.changes) >= _CHANGES_KEPT:
+            lines.changes = {}
+        lines.changes[key] = filled
+        return filled
 
 
 def answer(lines: HeaderPairs, question: Callable[[HeaderPairs], _Answer]) -> _Answer:
@@ -124,8 +132,12 @@ def changed(lines: HeaderPairs, key: Hashable, change: Callable[[HeaderPairs], H
     `key` names the change, its arguments included; it must leave the
     Content-Length alone.
     """
-    shape = lines.shape if type(lines) is WireLines else None
-    return change(lines) if shape is None else shape.changed(lines, key, change)  # type: ignore[arg-type]
+    if type(lines) is not WireLines or lines.shape is None:
+        return change(lines)
+    done = lines.changes
+    if done is not None and key in done:
+        return done[key]
+    return lines.shape.changed(lines, key, change)
 
 
 def rendered(pairs: HeaderPairs) -> bytes:
@@ -160,6 +172,7 @@ class KnownHead:
     __slots__ = (
         "_at",
         "_content_type",
+        "_filled",
         "_forward",
         "_host",
         "_pairs",
@@ -178,6 +191,7 @@ class KnownHead:
         self.path = target.partition(b"?")[0].decode("latin-1")
         self.valid = False
         self.place: Any = None
+        self._filled: dict[bytes | None, PlainRequest] = {}
         self._pairs = pairs
         self._at = next((at for at, pair in enumerate(pairs) if pair[0].lower() == b"content-length"), -1)
         self._forward = LineShape(head.forward)
@@ -186,6 +200,14 @@ class KnownHead:
 
     def filled(self, digits: bytes | None) -> PlainRequest:
         """Return one of these requests: its own lines and what they say; None leaves the length it has."""
+        found = self._filled.get(digits)
+        if found is None:
+            if len(self._filled) >= _LENGTHS_KEPT:
+                self._filled.clear()
+            found = self._filled[digits] = self._fill(digits)
+        return found
+
+    def _fill(self, digits: bytes | None) -> PlainRequest:
         pairs = self._pairs.copy()
         at = self._at
         if at < 0:

@@ -22,5 +22,6 @@ class Inject:
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         request.exchange.credential_id = self.CREDENTIAL_ID
-        headers = swap_credentials(request.headers, self._auth_header, self._api_key)
-        return forward(request.evolve(headers=headers, credential=self._api_key))
+        request.headers = swap_credentials(request.headers, self._auth_header, self._api_key)
+        request.credential = self._api_key
+        return forward(request)

@@ -21,4 +21,5 @@ class PassThrough:
         if credential is None:
             raise MissingCredentials
         request.exchange.credential_id = credential_id(credential)
-        return forward(request.evolve(credential=credential))
+        request.credential = credential
+        return forward(request)

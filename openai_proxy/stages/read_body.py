@@ -31,17 +31,18 @@ class ReadBody:
             data = body or b""
             if len(data) > self._limit_bytes:
                 raise RequestTooLarge
-            return forward(request.evolve(document=self._look(request, data)))
+            request.document = self._look(request, data)
+            return forward(request)
         return self._read(request, cast(RequestBody, body), forward)
 
     async def _read(self, request: ProxyRequest, arriving: RequestBody, forward: Forward) -> ProxyResponse:
         data = await arriving.read(self._limit_bytes)
-        headers = request.headers
         if not isinstance(arriving.length, int):
             # It came chunked and goes up counted: the framing is this hop's own.
-            headers = [*headers, (b"Content-Length", b"%d" % len(data))]
-        document = self._look(request, data)
-        return await forward(request.evolve(body=data, headers=headers, document=document))
+            request.headers = [*request.headers, (b"Content-Length", b"%d" % len(data))]
+        request.body = data
+        request.document = self._look(request, data)
+        return await forward(request)
 
     @staticmethod
     def _look(request: ProxyRequest, data: bytes) -> dict[str, Any] | None:

@@ -186,8 +186,12 @@ def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilte
     length = response.body.length
     if not is_stream and not coding and length is not None and length <= _WHOLE_BYTES:
         whole = ReadUsageWhole(reading.found, length)
+        arrived = getattr(response.body, "whole", None)
         if endpoint in _ESTIMATED:
             reading.meter = whole
+        if arrived is not None and not response.filters:
+            whole.feed(arrived)
+            return None
         return whole
     meter = UsageMeter(reading.found, coding, deltas=is_stream and endpoint == "responses")
     if endpoint in _ESTIMATED:

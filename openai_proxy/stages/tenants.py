@@ -28,5 +28,6 @@ class Tenants:
             raise InvalidKey if find_credential(request.headers) else MissingCredentials
         entry = self._keyring.find(key, exchange.timestamp)
         exchange.key = exchange.credential_id = entry.name
-        headers = swap_credentials(request.headers, self._auth_header, entry.upstream_key)
-        return forward(request.evolve(headers=headers, credential=entry.upstream_key))
+        request.headers = swap_credentials(request.headers, self._auth_header, entry.upstream_key)
+        request.credential = entry.upstream_key
+        return forward(request)

@@ -56,7 +56,7 @@ class ProxyResource(Resource):
             raise MethodNotAllowed(path.methods)
         if head.vias >= LOOP_VIAS:
             raise ProxyLoop
-        if self._is_draining():
+        if request.site.draining:
             raise ShuttingDown
         if self.in_flight_limit is not None and self.in_flight >= self.in_flight_limit:
             raise Overloaded

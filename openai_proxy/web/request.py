@@ -143,7 +143,9 @@ class DownstreamRequest(Request):
             response = response.evolve(filters=(*response.filters, watcher))
         if not self.is_head:
             whole = getattr(response.body, "whole", None)
-            if whole is not None and all(each.transparent for each in response.filters):
+            if whole is not None and (
+                not response.filters or all(each.transparent for each in response.filters)
+            ):
                 self._answer_whole(response, whole)
                 return
         relay = self._relay = Relay(
