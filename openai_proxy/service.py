@@ -217,17 +217,16 @@ class ProxyService(MultiService):
 
     def reload(self) -> None:
         """Load the configuration again; a broken one is reported and the old one stays."""
+        if self._drain.begun:
+            return
         try:
-            settings = self._load()
-            prepared = self.prepare(settings)
+            prepared = self.prepare(kept(self.exchanger.settings, self._load()))
         except SettingsError as error:
             log.error("reload refused, the old configuration stays: {error}", error=str(error))
             return
         except OSError as error:
             log.error("reload refused, an observer can not start: {error}", error=str(error))
             return
-        if settings.ports != self.exchanger.settings.ports:
-            log.warn("reload: ports can not change while running; the old ones stay")
         self.commit(prepared)
         log.info("configuration reloaded, mode {mode}", mode=self.exchanger.mode)
 
@@ -241,6 +240,9 @@ class ProxyService(MultiService):
 
     def commit(self, prepared: Prepared) -> None:
         """Use what was prepared for new exchanges, and stop what it replaces."""
+        if self._drain.begun:  # nobody would stop what this starts
+            self.discard(prepared)
+            return
         old, old_publisher = self.exchanger, self.publisher
         prepared.exchanger.start()
         self._swap(prepared.exchanger, prepared.publisher)
@@ -303,6 +305,16 @@ class ProxyService(MultiService):
             self._admin_site.abort()
             self._admin_site.stop()
         return DeferredList([self.publisher.stop(), self._around.stores.stop()], consumeErrors=True)
+
+
+def kept(old: Settings, new: Settings) -> Settings:
+    """Return the new settings with what can not change while the daemon runs as it was; tell what that is."""
+    if (new.ports, new.admin.port) != (old.ports, old.admin.port):
+        log.warn("reload: ports can not change while running; the old ones stay")
+    if new.workers != old.workers:
+        log.warn("reload: the number of workers can not change while running; the old one stays")
+    admin = new.admin.model_copy(update={"port": old.admin.port})
+    return new.model_copy(update={"ports": old.ports, "admin": admin, "workers": old.workers})
 
 
 def _stop_observers(publisher: ExchangePublisher) -> None:

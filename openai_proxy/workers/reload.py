@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 
 from ..logs import logger
-from ..service import ProxyService
+from ..service import ProxyService, kept
 from ..settings import Settings, SettingsError
 from .link import Refused
 from .messages import DISCARD, PREPARE
@@ -63,7 +63,7 @@ class Reloading:
 
     async def _reload(self, current: Settings, workers: list[WorkerProcess]) -> None:
         try:
-            settings = _kept(current, self._load())
+            settings = kept(current, self._load())
             mode = self._check(settings).exchanger.mode
         except SettingsError as error:
             log.error("reload refused, the old configuration stays: {error}", error=str(error))
@@ -81,13 +81,3 @@ class Reloading:
             return
         await self._commit(settings, workers)
         log.info("configuration reloaded, mode {mode}", mode=mode)
-
-
-def _kept(old: Settings, new: Settings) -> Settings:
-    """Return the new settings with what can not change while the processes run."""
-    if (new.ports, new.admin.port) != (old.ports, old.admin.port):
-        log.warn("reload: ports can not change while running; the old ones stay")
-    if new.workers != old.workers:
-        log.warn("reload: the number of workers can not change while running; the old one stays")
-    admin = new.admin.model_copy(update={"port": old.admin.port})
-    return new.model_copy(update={"ports": old.ports, "admin": admin, "workers": old.workers})

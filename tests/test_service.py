@@ -1,0 +1,75 @@
+"""The daemon's service, its reloads above all, without a socket."""
+
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, globalLogPublisher
+
+from openai_proxy.service import ProxyService
+from openai_proxy.settings import load_settings
+
+
+@pytest.fixture
+def told():
+    """What the log says, warnings and worse."""
+    lines = []
+
+    def observe(event):
+        if event.get("log_level", LogLevel.info) > LogLevel.info:
+            lines.append(event["log_format"].format(**event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
+class Configuration:
+    """What the next reload finds."""
+
+    def __init__(self, directory, **environ):
+        self._directory = directory
+        self.environ = environ
+
+    def load(self):
+        return load_settings({}, self.environ, self._directory)
+
+
+@pytest.fixture
+def configuration(tmp_path):
+    return Configuration(tmp_path, PORTS="tcp:1")
+
+
+@pytest.fixture
+def service(configuration):
+    return ProxyService(MemoryReactorClock(), configuration.load(), configuration.load)
+
+
+def test_reload_compares_the_ports_with_those_that_are_open(service, configuration, told):
+    """Not with those of the last reload: putting the file right again is nothing to warn of."""
+    configuration.environ = {"PORTS": "tcp:2"}
+    service.reload()
+    service.reload()
+    assert told == ["reload: ports can not change while running; the old ones stay"] * 2
+    configuration.environ = {"PORTS": "tcp:1"}
+    service.reload()
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"), [({"ADMIN__PORT": "tcp:2"}, "ports"), ({"WORKERS": "4"}, "the number of workers")]
+)
+def test_reload_tells_what_it_can_not_change(service, configuration, told, changed, what):
+    """An operator who moved /metrics, or wants more processes, learns that a restart is needed."""
+    configuration.environ |= changed
+    service.reload()
+    (line,) = told
+    assert line.startswith(f"reload: {what} can not change while running; the old one")
+
+
+def test_reload_while_draining_changes_nothing(service, configuration):
+    """What it would start nobody would stop any more; a worker may be told to drain in the midst of one."""
+    before = service.exchanger
+    prepared = service.prepare(configuration.load())
+    service.stopService()
+    service.reload()
+    service.commit(prepared)
+    assert service.exchanger is before
