@@ -31,14 +31,14 @@ class Price:
 
     def cost_usd(self, usage: Usage) -> float:
         """Return what `usage` costs; reasoning tokens are part of the output."""
-        cached = min(max(usage.cached_tokens, 0), usage.input_tokens)
-        cached_price = self.input if self.cached_input is None else self.cached_input
-        total = (
-            (usage.input_tokens - cached) * self.input
-            + cached * cached_price
-            + usage.output_tokens * self.output
-        )
-        return max(0.0, total) / PER_MILLION
+        given, cached = usage.input_tokens, usage.cached_tokens
+        if cached > 0 and self.cached_input is not None:
+            cached = min(cached, given)
+            total = (given - cached) * self.input + cached * self.cached_input
+        else:
+            total = given * self.input
+        total += usage.output_tokens * self.output
+        return total / PER_MILLION if total > 0.0 else 0.0
 
     def holds_for(self, usage: Usage) -> bool:
         """Tell whether this is the price of a request with so much input."""

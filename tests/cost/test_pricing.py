@@ -1,6 +1,8 @@
 """Which price holds for an exchange."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import Exchange, Usage
 from openai_proxy.core.prices import OwnPrice, Price
@@ -36,6 +38,8 @@ def settled(pricing, **fields):
 
 
 MILLION = Usage(1_000_000, 0)
+TOKENS = st.integers(0, 10**7)
+DOLLARS = st.decimals(0, 500, places=4).map(float)
 
 
 def test_own_prices_go_before_the_lists():
@@ -105,3 +109,12 @@ def test_names_that_clients_make_up_are_forgotten():
     for number in range(3000):
         settled(pricing, model=f"m{number}", usage=MILLION)
     assert len(pricing._known) <= 1000
+
+
+@given(TOKENS, TOKENS, TOKENS, DOLLARS, DOLLARS, DOLLARS)
+def test_costs_have_twelve_decimals(given_tokens, made, cached, given_usd, made_usd, cached_usd):
+    """No tail of binary fractions in the logs."""
+    price, usage = Price(given_usd, made_usd, cached_usd), Usage(given_tokens, made, cached)
+    assert settled(Pricing([OwnPrice("m", price)]), model="m", usage=usage) == round(
+        price.cost_usd(usage), 12
+    )

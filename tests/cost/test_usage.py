@@ -81,6 +81,24 @@ def test_days_can_be_chosen(totals):
     assert [place[0] for place in read(totals, "2026-11-22", "2026-11-23")] == ["2026-11-22", "2026-11-23"]
 
 
+def test_an_exchange_of_yesterday_that_ends_today_is_yesterdays(totals):
+    """The day is that of its start, whatever was counted in between."""
+    for timestamp in (NOON, NOON + 86_400, NOON, NOON + 86_400):
+        count(totals, timestamp=timestamp)
+    assert [(place[0], row.requests) for place, row in read(totals).items()] == [
+        ("2026-11-21", 2),
+        ("2026-11-22", 2),
+    ]
+
+
+def test_made_up_models_are_not_remembered(totals):
+    """Behind the 200th they share one row, and nothing grows with their names."""
+    for number in range(1000):
+        count(totals, model=f"m{number}")
+    assert len(totals._near) <= 200
+    assert sum(row.requests for row in read(totals).values()) == 1000
+
+
 def test_models_and_rows_are_bounded(totals, monkeypatch):
     """Names come from clients: memory and file do not grow with them."""
     monkeypatch.setattr(module, "MOST_ROWS", 5)

@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.prometheus import PrometheusObserver, find_metrics
+from openai_proxy.observe.tallies import FOLD_AT
 
 
 def ended(outcome=Outcome.COMPLETE, model="gpt-4o", **fields):
@@ -118,3 +119,27 @@ def test_trouble_behind_a_good_head_is_counted(metrics):
     metrics(ended(Outcome.CLIENT_GONE, status=200, attempts=1, first_byte_at=11.0))
     metrics(ended(status=200, attempts=1, first_byte_at=11.0))
     assert value(metrics, "client_disconnects_total") == 1
+
+
+def test_durations_do_not_pile_up_without_a_scraper(metrics):
+    """Nobody asks for the page for weeks: memory stays as it is."""
+    for _ in range(3 * FOLD_AT):
+        metrics(ended(status=200, attempts=1, first_byte_at=11.0, upstream_s=0.5))
+        metrics.flush()
+    assert metrics._duration.waiting < FOLD_AT
+    assert metrics._overhead.waiting < FOLD_AT
+    for name in ("request_duration", "time_to_first_byte", "overhead"):
+        assert value(metrics, f"{name}_seconds_count") == 3 * FOLD_AT
+
+
+def test_costs_and_tokens_are_on_the_page_once_there_are_some(metrics):
+    """A model that cost nothing known has no line that says zero dollars."""
+    metrics(ended(status=200, attempts=1))
+    assert not [
+        name for name, labels in samples(metrics) if name.endswith(("cost_usd_total", "tokens_total"))
+    ]
+    metrics(ended(status=200, attempts=1, usage=Usage(3, 0), cost_usd=0.25))
+    metrics(ended(status=200, attempts=1, usage=Usage(3, 0), cost_usd=0.25))
+    assert value(metrics, "cost_usd_total", model="gpt-4o") == 0.5
+    assert value(metrics, "tokens_total", model="gpt-4o", kind="input") == 6
+    assert value(metrics, "tokens_total", model="gpt-4o", kind="output") == 0

@@ -81,6 +81,36 @@ def test_broken_observer_is_contained_and_reported_once_a_minute():
     assert [event["failures"] for event in events] == [1, 4]
 
 
+def test_observers_see_exchanges_in_their_order_and_each_in_the_observers_order():
+    """Lines of two observers on the same output stand together, whatever one between them does."""
+    seen = []
+    exchanges = [ended(), ended()]
+
+    def first(event):
+        seen.append(("first", event["exchange"]))
+
+    def last(event):
+        seen.append(("last", event["exchange"]))
+
+    log = Logger(namespace="test", observer=lambda event: None)
+    publisher = ExchangePublisher([first, broken, last], Clock(), log)
+    for each in exchanges:
+        publisher.ending(each)
+    publisher.flush()
+    assert seen == [(name, each) for each in exchanges for name in ("first", "last")]
+
+
+def test_broken_synchronous_observer_is_contained():
+    """The response goes out although the observer before it raised."""
+    observer = Recorder(synchronous=True)
+    breaking = Recorder(synchronous=True)
+    breaking.seen = None
+    log = Logger(namespace="test", observer=lambda event: None)
+    exchange = ended()
+    ExchangePublisher([breaking, observer], Clock(), log).ending(exchange)
+    assert observer.seen == [exchange]
+
+
 def test_event_is_a_log_event():
     """What an observer gets is an event of twisted.logger."""
     seen = []

@@ -1,5 +1,6 @@
 """Counters and histograms of our own say what prometheus_client's would."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -41,3 +42,23 @@ def test_counters_are_kept_by_their_labels():
     family.of("b").value += 1
     family.of("a").value += 0.5
     assert samples(registry) == {("x_total", (("model", "a"),)): 2.5, ("x_total", (("model", "b"),)): 1}
+
+
+@given(st.lists(st.lists(st.floats(0, 4), max_size=5), max_size=5))
+def test_values_folded_now_and_then_count_as_those_folded_at_once(batches):
+    """When a histogram puts its values into buckets changes nothing on the page."""
+    pages = []
+    for fold_between in (True, False):
+        registry, tallies = CollectorRegistry(), Tallies()
+        histogram = tallies.histogram("x_seconds", "Help.", (0.5, 1, 2.5))
+        registry.register(tallies)
+        for batch in batches:
+            for value in batch:
+                histogram.observe(value)
+            if fold_between:
+                histogram.fold()
+                assert histogram.waiting == 0
+        pages.append(samples(registry))
+    assert pages[0].keys() == pages[1].keys()
+    for name, value in pages[0].items():
+        assert pages[1][name] == pytest.approx(value)
