@@ -37,11 +37,6 @@ class _Known:
     listed: PricedModel | None = None
 
 
-def _rounded(cost_usd: float) -> float:
-    """Return dollars with 12 decimals: `round(cost_usd, 12)`, in half of its time for what costs no fortune."""
-    return round(cost_usd * 1e12) / 1e12 if cost_usd < 1000.0 else round(cost_usd, 12)
-
-
 class Pricing:
     """Prices by model and upstream; the configuration's own go before the lists'.
 
@@ -71,7 +66,8 @@ class Pricing:
             return
         cost_usd = self.cost_usd(model, exchange.upstream, usage, exchange.timestamp)
         if cost_usd is not None:
-            exchange.cost_usd = _rounded(cost_usd)
+            # round(cost_usd, 12) in half of its time: the quotient is the float nearest to so many units
+            exchange.cost_usd = round(cost_usd * 1e12) / 1e12 if cost_usd < 1000.0 else round(cost_usd, 12)
 
     def cost_usd(self, model: str, upstream: str | None, usage: Usage, timestamp: float) -> float | None:
         """Return what `usage` of a model costs at an upstream; None where nobody knows.

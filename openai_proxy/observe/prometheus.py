@@ -145,7 +145,15 @@ class PrometheusObserver:
         if kept is None:
             kept = self._keep(exchange)
         kept.requests.value += 1
-        self._time(exchange)
+        started, first_byte_at, ended = exchange.started, exchange.first_byte_at, exchange.ended_at
+        self._duration.observe(0.0 if ended is None else ended - started)
+        if first_byte_at is not None:
+            first_byte_s, upstream_s = first_byte_at - started, exchange.upstream_s
+            self._first_byte.observe(first_byte_s)
+            if upstream_s > 0 and exchange.attempts:
+                self._overhead.observe(first_byte_s - upstream_s if first_byte_s > upstream_s else 0.0)
+            if exchange.streaming:
+                self._time_tokens(exchange)
         usage = exchange.usage
         if usage is not None:
             if exchange.cached:
@@ -184,20 +192,11 @@ class PrometheusObserver:
         if exchange.outcome is Outcome.CLIENT_GONE:
             self._disconnects.value += 1
 
-    def _time(self, exchange: Exchange) -> None:
-        started, first_byte_at, ended = exchange.started, exchange.first_byte_at, exchange.ended_at
-        self._duration.observe(0.0 if ended is None else ended - started)
-        if first_byte_at is None:
+    def _time_tokens(self, exchange: Exchange) -> None:
+        usage, first, ended = exchange.usage, exchange.response_first_body_at, exchange.ended_at
+        if exchange.outcome is not _COMPLETE or usage is None or first is None or ended is None:
             return
-        first_byte_s = first_byte_at - started
-        self._first_byte.observe(first_byte_s)
-        upstream_s = exchange.upstream_s
-        if upstream_s > 0 and exchange.attempts:
-            self._overhead.observe(first_byte_s - upstream_s if first_byte_s > upstream_s else 0.0)
-        if not exchange.streaming or exchange.outcome is not _COMPLETE:
-            return
-        usage, first = exchange.usage, exchange.response_first_body_at
-        if usage is not None and usage.output_tokens > 1 and first is not None and ended is not None:
+        if usage.output_tokens > 1:
             self._per_token.observe((ended - first) / (usage.output_tokens - 1))
 
     def flush(self) -> None:

@@ -26,17 +26,6 @@ _LEVEL = LogLevel.info
 _FORMAT = "exchange {exchange.id} ended: {exchange.outcome.value}"
 
 
-def event_of(exchange: Exchange) -> LogEvent:
-    """Return the log event of an ended exchange. Made by hand: a Logger costs 20 µs."""
-    return {
-        "log_namespace": NAMESPACE,
-        "log_level": _LEVEL,
-        "log_time": exchange.timestamp,
-        "log_format": _FORMAT,
-        "exchange": exchange,
-    }
-
-
 class Contained:
     """One observer; what it raises is reported at most once a minute."""
 
@@ -134,7 +123,13 @@ class ExchangePublisher:
 
     def ending(self, exchange: Exchange) -> None:
         """Publish an ended exchange; returns when the synchronous observers have it."""
-        event = event_of(exchange)
+        event: LogEvent = {  # made by hand: a Logger costs 20 µs
+            "log_namespace": NAMESPACE,
+            "log_level": _LEVEL,
+            "log_time": exchange.timestamp,
+            "log_format": _FORMAT,
+            "exchange": exchange,
+        }
         if self._at_once:
             _tell((event,), self._at_once)
         if self._batched:
