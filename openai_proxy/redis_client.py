@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
+import re
+import time
 from functools import partial
 from typing import Any
 
@@ -23,6 +26,9 @@ from twisted.python.failure import Failure
 
 from .core.redis_url import RedisAddress
 from .logs import logger
+
+_CODE = re.compile(r"[A-Z]+\b")
+"""What an error of Redis begins with: `READONLY`, `OOM`, `NOPERM`."""
 
 
 class RedisAway(Exception):
@@ -58,6 +64,8 @@ class RedisClient:
     ABANDON_AFTER_S = 1.0
     SETTLED_AFTER_S = 1.0
     """A connection that lasted so long was none of a row of failures."""
+    TELL_REFUSALS_EVERY_S = 60.0
+    """A Redis that is full refuses a command of every request."""
 
     _log = logger(__name__)
 
@@ -74,6 +82,7 @@ class RedisClient:
         self._stalled = False
         self._failures = 0
         self._told = ""
+        self._told_refusal_at = -math.inf
         self._loop: Deferred[None] | None = None
         self._early: list[Deferred[None]] | None = None
 
@@ -106,7 +115,7 @@ class RedisClient:
 
         Fails with RedisAway at once while not connected and `deadline_s`
         after the call at the latest, with txredisapi's ResponseError where
-        Redis refuses the command. May be cancelled: the reply is dropped.
+        Redis refuses the command, which the log is told. May be cancelled: the reply is dropped.
         Calls during the first attempt to connect wait for its outcome, as
         long: a daemon's first requests are served as its later ones.
         """
@@ -144,8 +153,11 @@ class RedisClient:
             timer.cancel()
         if result.called:
             return
-        if isinstance(reply, Failure) and not self._is_refusal(reply):
-            reply = Failure(RedisAway())
+        if isinstance(reply, Failure):
+            if not self._is_refusal(reply):
+                reply = Failure(RedisAway())
+            elif self._protocol is not None:  # else it is the log-in that is refused
+                self._tell_refusal(reply)
         result.callback(reply)
 
     @staticmethod
@@ -205,6 +217,20 @@ class RedisClient:
             self._log.warn("Redis at {address} is {state} ({kind})", address=address, state=state, kind=kind)
         else:
             self._log.info("connected to Redis at {address}", address=address)
+
+    def _tell_refusal(self, refusal: Failure) -> None:
+        """Log that Redis refuses commands, now and then: the callers go on without it."""
+        now = time.monotonic()
+        if now - self._told_refusal_at < self.TELL_REFUSALS_EVERY_S:
+            return
+        self._told_refusal_at = now
+        # the code alone: the words behind it may quote what was sent
+        code = _CODE.match(str(refusal.value))
+        self._log.warn(
+            "Redis at {address} refuses commands ({code}); requests go on without it",
+            address=str(self._address),
+            code=code[0] if code else "without a code",
+        )
 
     def _settled(self) -> None:
         self._failures = 0

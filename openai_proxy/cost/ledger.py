@@ -144,7 +144,7 @@ class SharedLedger:
             self._tell_idle()
 
         def by_myself(_: Failure) -> None:
-            # the keeper has told the log what is wrong with it
+            # what the keeper stands on, file or Redis, has told the log what is wrong with it
             book.unsaved = True
             judged((admit_in_turn(own.plus(book.others), needs), book.others), failed=True)
 

@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 
 from ..core.limits import Limits, Standing
 from ..logs import logger
-from ..redis_client import RedisAway, RedisClient
+from ..redis_client import RedisClient
 from .script import SCRIPT
 from .store import Admission, BucketStore
 
@@ -72,14 +72,8 @@ class RedisStore:
             # they were charged, and leaving early must not fill a bucket
             self._send_finish(key, limits, 0.0, slot)
             raise
-        except RedisAway:
+        except Exception:  # away, or refusing: the client has told the log
             self.failed += 1
-            return await self._embedded.admit(key, limits, model_tokens, slot)
-        except Exception as error:
-            self.failed += 1
-            self._log.warn(
-                "Redis does not keep limits ({kind}): each process does", kind=type(error).__name__
-            )
             return await self._embedded.admit(key, limits, model_tokens, slot)
         if admitted and limits.concurrent_requests is not None:
             self._held.setdefault(key, set()).add(slot)

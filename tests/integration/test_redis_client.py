@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.logger import globalLogPublisher
+from twisted.logger import LogLevel, globalLogPublisher
 
 from openai_proxy.core.redis_url import parse_redis_url
 from openai_proxy.redis_client import RedisAway, RedisClient
@@ -109,6 +109,19 @@ def logged():
     globalLogPublisher.addObserver(events.append)
     yield events
     globalLogPublisher.removeObserver(events.append)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_refuses_commands_is_told_once(logged, client):
+    """A full or read-only Redis is no secret, nor a line for each request; what it was sent stays one."""
+    await until(lambda: client.connected)
+    await client.call("SET", "k", b"x")
+    for _ in range(3):
+        with pytest.raises(Exception, match="WRONGTYPE"):
+            await client.call("LPUSH", "k", b"a secret")
+        await client.call("GET", "k")
+    (event,) = [event for event in logged if event.get("code")]
+    assert (event["log_level"], event["code"]) == (LogLevel.warn, "WRONGTYPE")
 
 
 def told(events):
