@@ -6,6 +6,7 @@ own, one piece of work after the other, each in one transaction.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -213,6 +214,8 @@ def do_together(
     `patience_s` is how long to wait for other processes.
     """
     try:
+        if connection.in_transaction:  # that one could not be undone
+            connection.execute("ROLLBACK")
         connection.execute(f"PRAGMA busy_timeout={int(patience_s * 1000)}")
         connection.execute("BEGIN IMMEDIATE")
     except Exception:
@@ -224,7 +227,8 @@ def do_together(
     except Exception:
         failure = Failure()
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # the next work tries again
+                connection.execute("ROLLBACK")
     if len(works) == 1:
         return [failure]
     return [result for work in works for result in do_together(connection, [work], patience_s)]
