@@ -72,6 +72,7 @@ class Worker:
         self._prepared: Prepared | None = None
         self._closed: Deferred[None] | None = None
         self._ending = False
+        self._sender: LogSender | None = None
         self._reported: Snapshot = []
         self._reporting = LoopingCall(self._report)
         self._reporting.clock = reactor
@@ -95,7 +96,7 @@ class Worker:
     def begin(self, link_fd: int) -> None:
         """Open the link and take the signals; the reactor runs."""
         self._install_signals()
-        sender = LogSender(self.link, self._reactor)
+        self._sender = sender = LogSender(self.link, self._reactor)
         self._reactor.adoptStreamConnection(link_fd, socket.AF_UNIX, LinkFactory(self.link))
         os.close(link_fd)
         assert self.link.transport is not None
@@ -257,6 +258,8 @@ class Worker:
             return None
         self._closed = Deferred()
         self.link.transport.unregisterProducer()  # closing waits for producers
+        if self._sender is not None:
+            self._sender.finish()
         self.link.transport.loseConnection()
         return self._closed
 

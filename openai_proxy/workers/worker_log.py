@@ -6,6 +6,7 @@ each line: so --logfile, --syslog, --logger and rotation are one process's.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from threading import get_ident
 from typing import Any
@@ -78,12 +79,17 @@ class LogSender:
         while self._waiting and not self._full:
             self._send(self._waiting.popleft())
         if self._dropped and not self._full:
-            last = LogLine(0.0, "warn", __name__, f"{self._dropped} lines of the log were lost")
+            last = LogLine(time.time(), "warn", __name__, f"{self._dropped} lines of the log were lost")
             self._dropped = 0
             self._send(last)
 
     def stopProducing(self) -> None:
         self._full = True
+
+    def finish(self) -> None:
+        """Send all that waits, however full the link is: it is about to close, which waits for what was sent."""
+        self._full = False
+        self.resumeProducing()
 
 
 def write(line: LogLine, number: int) -> None:

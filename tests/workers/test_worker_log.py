@@ -73,6 +73,17 @@ def test_a_supervisor_that_does_not_read_costs_lines_not_memory(sender, lines):
     assert [line.text for line in lines[:2]] == ["0", "1"]
     assert len(lines) == MAX_WAITING + 1
     assert lines[-1].text == "5 lines of the log were lost"
+    assert lines[-1].time >= lines[0].time
+
+
+def test_what_waits_at_the_end_is_sent_before_the_link_closes(sender, lines):
+    """The lines of a worker's last second are those that say how it ended."""
+    log = Logger("somewhere", observer=sender)
+    sender.pauseProducing()
+    log.info("last words")
+    sender.finish()
+    log.info("and the very last")
+    assert [line.text for line in lines] == ["last words", "and the very last"]
 
 
 def test_a_line_is_logged_with_its_own_time_and_the_worker_it_came_from():
