@@ -42,8 +42,8 @@ log = logger("openai_proxy")
 
 START_S = 60.0
 """How long workers may take to start."""
-KILL_AFTER_S = 5.0
-"""How much longer than the drain an ending worker may take."""
+KILL_AFTER_S = 8.0
+"""How much longer than the drain an ending worker may take: 2 s to cut clients off, 3.5 s to ship logs, and some."""
 
 
 class Supervisor(Service):

@@ -6,9 +6,11 @@ import os
 import pytest
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 
+from openai_proxy.draining import ABORT_AFTER_DRAIN_S
 from openai_proxy.listening import StartError
+from openai_proxy.observe.exchange_log.shipper import LAST_ROUND_S
 from openai_proxy.settings import load_settings
-from openai_proxy.workers.supervisor import START_S, Supervisor
+from openai_proxy.workers.supervisor import KILL_AFTER_S, START_S, Supervisor
 
 
 class Unable:
@@ -98,3 +100,8 @@ def test_process_that_hangs_while_it_starts_again_is_killed(reactor, tmp_path):
     assert launcher.process.signals == []
     reactor.advance(1)
     assert launcher.process.signals == ["KILL"]
+
+
+def test_worker_that_ends_as_slowly_as_it_may_is_not_killed():
+    """After the drain it cuts off who does not read, then ships the exchange log: one after the other."""
+    assert KILL_AFTER_S >= ABORT_AFTER_DRAIN_S + LAST_ROUND_S + 1.0
