@@ -66,7 +66,8 @@ def build_spending(
     if budgets and pricing is not None:
         ledger = places.ledger(path, redis_url)
         keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle)
-    asked_for = bool(budgets or settings.cost.prices or settings.cost.provider or settings.admin.token)
+    has_list = settings.cost.provider is not None and pricing is not None  # it may be named `none`
+    asked_for = bool(budgets or settings.cost.prices or has_list or settings.admin.token)
     return Spending(pricing, keep_budget, state_file, asked_for, budgets, ledger)
 
 

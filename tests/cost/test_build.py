@@ -62,6 +62,8 @@ def test_the_provider_is_the_upstreams_or_the_configured_one(tmp_path):
     named = built(tmp_path, OPENAI_API_BASE="https://api.groq.com/openai/v1", COST__PROVIDER="openai").pricing
     assert named.cost_usd("gpt-4o-mini", "default", usage, now) > 0
     assert built(tmp_path, COST__PROVIDER="none").pricing is None
+    assert not built(tmp_path, COST__PROVIDER="none").needs_usage
+    assert built(tmp_path, COST__PROVIDER="openai").needs_usage
     with pytest.raises(SettingsError, match=r"cost\.provider.*'opena'"):
         built(tmp_path, COST__PROVIDER="opena")
 
