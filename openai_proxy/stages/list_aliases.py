@@ -15,7 +15,10 @@ MOST_BYTES = 4 * 1024 * 1024
 def with_aliases(body: bytes, aliases: Sequence[str]) -> bytes:
     """Return the JSON list of models `body` with `aliases` at its end; unchanged where it is none."""
     try:
-        listed = {item["id"] for item in json.loads(body)["data"]}
+        models = json.loads(body)["data"]
+        if not isinstance(models, list):
+            return body
+        listed = {item["id"] for item in models}
         start = len(body) - len(body.lstrip())
         span = dict(iter_members(body, start))["data"]
     except (ValueError, TypeError, KeyError, RecursionError):

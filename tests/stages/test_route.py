@@ -304,7 +304,9 @@ def test_aliases_stand_beside_the_upstreams_models(body, expected):
     assert expected == [item["id"] for item in changed["data"]]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data":1}', b'{"data":[1]}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"data":1}', b'{"data":[1]}', b'{"data":{}}', b'{"data":""}', b"\xff"]
+)
 def test_what_is_no_list_passes(body):
     """An answer of another shape stays as it is."""
     assert with_aliases(body, ["fast"]) == body
