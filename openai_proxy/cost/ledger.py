@@ -26,6 +26,8 @@ RENEW_S = 20.0
 SAVE_WITHIN_S = 0.05
 """What requests cost is written with the next one's reservation, else so soon: a busy daemon writes half as often."""
 
+_DAY_S = 86400.0
+
 Judgement = tuple[list["float | None"], Standing]
 """What each need was granted, and how the other processes stand."""
 
@@ -182,7 +184,11 @@ class SharedLedger:
 
     def _renew(self) -> None:
         now = self._wall_clock()
-        current = (period_name("day", now), period_name("month", now))
+        # a request is charged to the period that it began in, and may have been a day on its way
+        recent = (now - _DAY_S, now)
+        current = {period_name("day", each) for each in recent} | {
+            period_name("month", each) for each in recent
+        }
         for account, book in list(self._books.items()):
             if book.running:
                 book.unsaved = True

@@ -164,9 +164,21 @@ def test_leases_of_what_runs_are_renewed_and_past_periods_forgotten():
     world.clock.advance(RENEW_S)
     assert world.keeper.calls == calls + 1
     world.settle(running, 1.0)
-    world.clock.advance(86400.0)
+    world.clock.advance(2 * 86400.0)
     world.clock.advance(RENEW_S)
     assert not world.ledger._books
+    world.ledger.stop()
+
+
+def test_a_slow_upload_over_midnight_finds_what_was_spent_when_it_began():
+    """Else a budget that is spent would begin anew for whoever began before midnight and sent slowly."""
+    world = World()
+    world.ledger.start()
+    world.settle(world.ask(9.0)[0], 10.0)
+    world.clock.advance(86400.0)
+    world.clock.advance(RENEW_S)
+    assert world.ask(1.0) == [None]
+    assert world.spent_usd() == 10.0
     world.ledger.stop()
 
 
