@@ -34,9 +34,9 @@ class SlowRequests:
             self._lines.append(f"{exchange.id} {exchange.endpoint} {exchange.duration_s:.3f}\n")
 
     def flush(self) -> None:
-        if self._lines:
-            os.write(self._fd, "".join(self._lines).encode())
-            self._lines.clear()
+        lines, self._lines = self._lines, []  # first: what can not be written shall not pile up
+        if lines:
+            os.write(self._fd, "".join(lines).encode())
 
     def reopen(self) -> None:
         self.stop()

@@ -1,12 +1,14 @@
 """The example of a third party's observer works as its README says."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from attrs import frozen
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "openai-proxy-slow-requests"
 
@@ -59,3 +61,21 @@ def test_installed_example_is_found_by_its_name(tmp_path):
 def test_example_is_found_on_the_path(tmp_path):
     """The example as it lies there adds an observer."""
     used(tmp_path, shutil.copytree(EXAMPLE, tmp_path / "source"))
+
+
+@frozen
+class Slow:
+    id = "x"
+    endpoint = "models"
+    duration_s = 100.0
+
+
+def test_example_keeps_nothing_that_a_full_disk_does_not_take():
+    """What people copy does not fill the memory while the disk is full."""
+    observer = runpy.run_path(str(EXAMPLE / "slow_requests.py"))["SlowRequests"]("/dev/full", 1.0)
+    observer.start()
+    observer({"exchange": Slow()})
+    with pytest.raises(OSError, match="No space left"):
+        observer.flush()
+    observer.flush()
+    observer.stop()
