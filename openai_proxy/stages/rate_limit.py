@@ -80,10 +80,7 @@ class RateLimit:
         finally:
             # registered after the inner stages had their turn: what they do at the end,
             # completing the usage above all, comes before this reads it
-            if exchange.outcome is None:
-                exchange.on_end(finish)
-            else:
-                finish(exchange)
+            exchange.on_end(finish)
 
     def look_ahead(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         """Refuse what would be refused before its body is asked for; charge nothing.
