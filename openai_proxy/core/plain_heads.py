@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-from .headers import NOTABLE, RequestHead, is_host, media_type, render
+from .headers import NOTABLE, RequestHead, has_controls, is_host, media_type, render
 
 _Answer = TypeVar("_Answer")
 
@@ -304,26 +304,34 @@ def _read_request(head: bytes) -> KnownHead | None:
     return KnownHead(words[0], words[1], pairs, RequestHead(forward, host, length, content_type=content_type))
 
 
+_statuses: dict[bytes, tuple[int, bytes]] = {}
+"""Code and reason of each plain status line met so far."""
+_STATUSES_KEPT = 256
+
+
 def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
     """Return status, reason, header lines and Content-Length, or None for an odd head.
 
     Plain are final HTTP/1.1 responses with one Content-Length that have a
-    body and no hop-by-hop field.
+    body, no hop-by-hop field and nothing odd in their reason.
     """
     first, _, raw = head.partition(b"\r\n")
-    status = first[9:12]
-    if first[:9] != b"HTTP/1.1 " or first[12:13] != b" " or not status.isdigit():
-        return None
-    code = int(status)
-    if not 200 <= code <= 599 or code in (204, 304):
+    status = _statuses.get(first) or _learn_status(first)
+    if status is None:
         return None
     kept = _lines.get
-    known = [kept(line) or _learn(line) for line in raw.split(b"\r\n")]
-    if None in known:
-        return None
+    pairs = WireLines()
+    add = pairs.append
     length: int | None = None
     kind = coding = b""
-    for pair, name in [each for each in known if each[1]]:  # type: ignore[index,misc]  # no None among them
+    for line in raw.split(b"\r\n"):
+        known = kept(line) or _learn(line)
+        if known is None:
+            return None
+        pair, name = known
+        add(pair)
+        if not name:
+            continue
         if name == b"content-length":
             if length is not None or not pair[1].isdigit() or len(pair[1]) > _MOST_DIGITS:
                 return None
@@ -336,12 +344,26 @@ def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
             return None
     if length is None:
         return None
-    pairs = WireLines([each[0] for each in known])  # type: ignore[index]
     pairs.raw = raw + b"\r\n"
     pairs.shape = None
     pairs.media = (kind, b"" if coding == b"identity" else coding)
-    return code, first[13:], pairs, length
+    return status[0], status[1], pairs, length
 
 
 _HARMLESS = frozenset((b"via", b"host", b"expect"))
 """Notable in a request's head, plain in a response's."""
+
+
+def _learn_status(line: bytes) -> tuple[int, bytes] | None:
+    """Return code and reason of a status line; None where it is odd or its response has no body."""
+    digits, reason = line[9:12], line[13:]
+    if line[:9] != b"HTTP/1.1 " or line[12:13] != b" " or not digits.isdigit() or has_controls(reason):
+        return None
+    code = int(digits)
+    if not 200 <= code <= 599 or code in (204, 304):
+        return None
+    if len(line) <= _LONGEST_KEPT:
+        if len(_statuses) >= _STATUSES_KEPT:
+            _statuses.clear()
+        _statuses[line] = code, reason
+    return code, reason

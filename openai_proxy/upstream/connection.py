@@ -27,13 +27,13 @@ from ..core.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
-from ..core.headers import HOP_BY_HOP, has_controls
+from ..core.headers import HOP_BY_HOP
 from ..core.plain_heads import plain_response
 from ..direct_deferred import DirectDeferred
 from ..sockets import prompt_writer
 from ..whole_messages import WholeMessages
 from .body import KnownBody, Upload
-from .response import DONE, SwitchedResponse, UpstreamResponse
+from .response import DONE, SwitchedResponse, UpstreamResponse, WholeResponse
 from .response_reader import HEAD_BYTES, HEADER_COUNT, ResponseReader, too_large
 from .tls import is_tls_failure
 
@@ -298,7 +298,6 @@ class UpstreamConnection(TwistedProtocol):
         if (
             len(data) != end + 4 + length
             or len(pairs) > HEADER_COUNT
-            or has_controls(reason)
             or not self._owner.whole_responses.is_one(data)
         ):
             return False
@@ -306,7 +305,7 @@ class UpstreamConnection(TwistedProtocol):
         self.deadline = NEVER
         self._owner.connection_free(self)
         if waiting is not None:
-            waiting.callback(UpstreamResponse(None, status, reason, pairs, length, data[end + 4 :]))
+            waiting.callback(WholeResponse(status, reason, pairs, data[end + 4 :]))
         return True
 
     def _dispatch(self) -> None:

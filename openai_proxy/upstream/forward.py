@@ -18,7 +18,7 @@ from ..core.plain_heads import rendered
 from ..messages import ProxyRequest, ProxyResponse
 from .client import UpstreamClient
 from .origin import base_path, parse_origin
-from .response import UpstreamResponse
+from .response import UpstreamResponse, WholeResponse
 
 
 @frozen
@@ -40,13 +40,11 @@ def destination(name: str, base_url: str) -> Destination:
 class UpstreamBody:
     """An UpstreamResponse's body as the stages know it."""
 
-    __slots__ = ("_response", "length", "whole")
+    __slots__ = ("_response", "length")
 
     def __init__(self, response: UpstreamResponse) -> None:
         self._response = response
         self.length = response.body_length
-        self.whole = response.whole
-        """All of the body where it came with the head: may be taken in place of delivery."""
 
     def deliverBody(self, protocol: IProtocol) -> None:
         self._response.deliverBody(protocol)
@@ -101,5 +99,7 @@ class UpstreamForward:
         finally:
             exchange.upstream_s += self._clock() - started
         pairs = response.pairs
-        headers = pairs if response.whole is not None or response.code == 101 else end_to_end(pairs)
+        if type(response) is WholeResponse:
+            return ProxyResponse(response.code, response.phrase, pairs, response)
+        headers = pairs if response.code == 101 else end_to_end(pairs)
         return ProxyResponse(response.code, response.phrase, headers, UpstreamBody(response))

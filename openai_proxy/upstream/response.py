@@ -28,13 +28,15 @@ class UpstreamResponse:
 
     States: undelivered (what came is kept, reading is paused), delivering,
     over (ended, broken or discarded). `connection` is None once it is over.
-    `whole` is the body where all of it came with a head without hop-by-hop
-    lines; such a response has ended when it is made.
     """
 
     version = (b"HTTP", 1, 1)
     request: Any = None
     previousResponse: Any = None
+    whole: bytes | None = None
+    """All of the body where it came with the head: see WholeResponse."""
+    _protocol: Any = None
+    _end: Failure | None = None
 
     def __init__(
         self,
@@ -43,17 +45,13 @@ class UpstreamResponse:
         phrase: bytes,
         pairs: list[tuple[bytes, bytes]],
         body_length: int | None,
-        whole: bytes | None = None,
     ) -> None:
         self.code = code
         self.phrase = phrase
         self.pairs = pairs
         self.body_length = body_length
         self._connection: UpstreamConnection | None = connection
-        self._protocol: Any = None
-        self.whole = whole
-        self._waiting: list[bytes] = [whole] if whole else []
-        self._end: Failure | None = None if whole is None else DONE
+        self._waiting: list[bytes] = []
 
     @property
     def length(self) -> int:
@@ -125,6 +123,45 @@ class UpstreamResponse:
         self._end = reason
         if self._protocol is not None:
             self._protocol.connectionLost(reason)
+
+
+@implementer(IResponse)
+class WholeResponse(UpstreamResponse):
+    """A response that had ended when it was made: a head without hop-by-hop lines and all of its body.
+
+    Also a ResponseBody, its own: whoever sees `whole` may take it in place
+    of delivery.
+    """
+
+    whole: bytes
+    _connection = None
+    _end = DONE
+
+    def __init__(self, code: int, phrase: bytes, pairs: list[tuple[bytes, bytes]], whole: bytes) -> None:
+        # Not super().__init__: what only an unfinished response needs is not set.
+        self.code = code
+        self.phrase = phrase
+        self.pairs = pairs
+        self.whole = whole
+
+    @property
+    def body_length(self) -> int:  # type: ignore[override]  # read-only here
+        return len(self.whole)
+
+    length = body_length
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Hand over the body and its end; once."""
+        if self._protocol is not None:
+            raise RuntimeError("a response body is delivered once")
+        self._protocol = protocol
+        protocol.makeConnection(self)  # type: ignore[arg-type]  # the producer half of a transport
+        if self.whole:
+            protocol.dataReceived(self.whole)
+        protocol.connectionLost(DONE)
+
+    def discard(self) -> None:
+        """Nothing is held."""
 
 
 @implementer(IResponse)
