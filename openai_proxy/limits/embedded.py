@@ -28,6 +28,11 @@ class _KeyState:
             for bucket in (self.requests, self.model_tokens)
         )
 
+    @property
+    def in_debt(self) -> bool:
+        """Whether it may be long until this is idle: the last refill left the level below zero."""
+        return self.model_tokens is not None and self.model_tokens.level < 0
+
     def standing(self, now: float) -> Standing:
         return Standing(
             self.requests.refill(now) if self.requests else inf,
@@ -117,7 +122,7 @@ class EmbeddedStore:
                 del self._states[key]
                 if not self._states:
                     return
-            elif state.running:
+            elif state.running or state.in_debt:
                 self._states[key] = self._states.pop(key)  # look at others next time
             else:
                 return

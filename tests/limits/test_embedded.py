@@ -76,6 +76,20 @@ def test_idle_keys_are_forgotten(clock):
     assert len(store) < 100
 
 
+def test_a_key_in_deep_debt_keeps_no_other_in_memory(clock):
+    """One huge answer, paid off in hours, does not let every key that comes by stay as long."""
+    store = EmbeddedStore(clock.seconds)
+    limits = Limits(10, 100)
+    store.finish(admit(store, limits, 100, "debtor"), 100_000)
+    for number in range(200):
+        store.finish(admit(store, limits, 10, f"k{number}"), 10)
+    clock.advance(61)
+    for _ in range(201):
+        store.finish(admit(store, limits, 0, "last"), 0)
+    assert len(store) == 2
+    assert not admit(store, limits, 1, "debtor").admitted
+
+
 def test_keys_above_the_bound_are_forgotten_but_never_running_ones(clock):
     """However many strangers come at once, running requests keep their count."""
     store = EmbeddedStore(clock.seconds, max_keys=10)
