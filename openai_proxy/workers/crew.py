@@ -1,0 +1,261 @@
+"""The worker processes: started, replaced where one ends, ended.
+
+When they start and end, on which sockets and with which settings, is the
+supervisor's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from ..limits.embedded import EmbeddedStore
+from ..listening import StartError
+from ..logs import logger
+from ..settings import Settings
+from . import messages as say
+from .limits import Desk
+from .link import Link, LinkLost
+from .metrics import WholeMetrics
+from .process import CLEAN, Launcher, WorkerProcess
+from .reload import PREPARE_S
+from .restarts import Restarts
+from .worker_log import write
+
+log = logger("openai_proxy")
+
+START_S = 60.0
+"""How long workers may take to start."""
+KILL_AFTER_S = 8.0
+"""How much longer than the drain an ending worker may take: 2 s to cut clients off, 3.5 s to ship logs, and some."""
+
+
+class Crew:
+    """All workers of a daemon, by number; the first is 1. Owned by the supervisor.
+
+    States: built, starting (`spawn_all`: a worker that ends makes the start
+    fail), kept (`keep`: another one takes its place), ending (`end`), ended.
+    `settings` are those that a worker starts with, `sockets` the descriptors
+    that it inherits. What they share, limits and metrics, is kept here.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        clock: Callable[[], float],
+        launcher: Launcher,
+        settings: Callable[[], Settings],
+        sockets: Callable[[], Sequence[int]],
+    ) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._started_at = clock()
+        self._launcher = launcher
+        self._settings = settings
+        self._sockets = sockets
+        self._processes: dict[int, WorkerProcess] = {}
+        self._ready_at: dict[WorkerProcess, float] = {}
+        self._restarts = {number: Restarts() for number in range(1, settings().workers + 1)}
+        self._timers: dict[int, Any] = {}
+        self._limits = EmbeddedStore(clock)
+        self._metrics = WholeMetrics(reactor, lambda: self.ready)
+        self._kept = False
+        self._ended: Deferred[None] | None = None
+        self._kill_timer: Any = None
+
+    @property
+    def ready(self) -> list[WorkerProcess]:
+        return [each for each in self._processes.values() if each.is_ready and not each.link.is_lost]
+
+    @property
+    def pids(self) -> list[int]:
+        return [each.pid for each in self._processes.values()]
+
+    def tell_all(self, name: str) -> None:
+        for each in self._processes.values():
+            each.link.tell(name)
+
+    # ---- start
+
+    def spawn_all(self) -> None:
+        """Start every worker; raises StartError where the system has no process to give."""
+        try:
+            for number in self._restarts:
+                self._spawn(number)
+        except OSError as error:
+            raise StartError(f"workers: can not start a process: {error.strerror}") from error
+
+    def all_ready(self) -> bool:
+        """Whether every worker accepts; raises StartError where one never will."""
+        if all(each.is_ready for each in self._processes.values()):
+            return True
+        for each in self._processes.values():
+            if each.failure is not None:
+                raise StartError(each.failure)
+            why = each.why_gone()
+            if why is not None:
+                raise StartError(f"a worker ended while it started: {why}")
+        return False
+
+    def keep(self) -> None:
+        """From now on, start another worker where one ends."""
+        self._kept = True
+
+    def _spawn(self, number: int) -> None:
+        """Start a process; OSError where the system has none to give."""
+        process = WorkerProcess(number, self._launcher.output, self._process_ended)
+        desk = Desk(self._limits)
+        link = Link(
+            told={
+                say.READY: lambda _: self._process_ready(process),
+                say.FAILED: lambda line: setattr(process, "failure", line),
+                say.LOG: lambda line: write(line, number),
+                say.COUNTS: partial(self._metrics.report, process),
+                say.FINISH: desk.finish,
+                say.SETTLE: desk.settle,
+            },
+            asked={say.SCRAPE: self._metrics.page, say.ADMIT: desk.admit},
+            lost=partial(_lost, desk, process),
+        )
+        sockets = self._sockets()
+        process.start(self._launcher, link, sockets)
+        self._processes[number] = process
+        inherited = tuple(range(3, 3 + len(sockets)))
+        link.tell(say.START, say.Start(self._settings(), len(self._restarts), inherited, self._started_at))
+
+    def _process_ready(self, process: WorkerProcess) -> None:
+        process.is_ready = True
+        self._ready_at[process] = self._clock()
+        if self._kept:
+            log.info("worker {number} is ready, process {pid}", number=process.number, pid=process.pid)
+
+    # ---- one ended
+
+    def _process_ended(self, process: WorkerProcess) -> None:
+        self._metrics.end(process)
+        ready_at = self._ready_at.pop(process, None)
+        if self._ended is not None:
+            self._maybe_ended()
+        elif self._kept:
+            delay_s = 0.0
+            if not process.was_replaced:
+                served_s = 0.0 if ready_at is None else self._clock() - ready_at
+                delay_s = self._restarts[process.number].delay_s(served_s)
+                _tell_end(process, delay_s)
+                self.tell_all(say.REOPEN)  # it may have left half a line, which opening a file heals
+            self._restart_in(process.number, delay_s)
+
+    def _restart_in(self, number: int, delay_s: float) -> None:
+        self._timers[number] = self._reactor.callLater(delay_s, self._restart, number)
+
+    def _restart(self, number: int) -> None:
+        del self._timers[number]
+        try:
+            self._spawn(number)
+        except OSError as error:
+            delay_s = self._restarts[number].delay_s(0.0)
+            log.error(
+                "worker {number} can not be started: {reason}; another try in {delay_s:g} s",
+                number=number,
+                reason=error.strerror,
+                delay_s=delay_s,
+            )
+            self._restart_in(number, delay_s)
+        else:
+            self._metrics.restarted.inc()
+            self._reactor.callLater(START_S, self._kill_unready, self._processes[number])
+
+    def _kill_unready(self, process: WorkerProcess) -> None:
+        if self._ended is None and not (process.is_ready or process.is_ended):
+            log.error("worker {number} does not start: killing it", number=process.number)
+            process.kill()
+
+    # ---- new settings
+
+    def commit(self, prepared: Sequence[WorkerProcess]) -> Deferred[Any]:
+        """Let the workers that have `prepared` use it, replace the others. Fires when none uses what was before."""
+        committed: list[Deferred[Any]] = []
+        for each in self._processes.values():
+            if each in prepared:
+                committed.append(self._use_prepared(each))
+            elif not each.is_ended:
+                each.was_replaced = True
+                if each.is_ready:
+                    each.link.tell(say.DRAIN)
+                else:
+                    each.kill()
+        return DeferredList(committed)
+
+    def _use_prepared(self, worker: WorkerProcess) -> Deferred[Any]:
+        """Fire when a worker uses what it has prepared, or will never: the one in its place begins with it."""
+        done = worker.link.ask(say.COMMIT).addTimeout(PREPARE_S, self._reactor)
+
+        def failed(failure: Failure) -> None:
+            if not failure.check(LinkLost):
+                log.failure("a worker did not take over its new configuration", failure)
+
+        return done.addErrback(failed)
+
+    # ---- the end
+
+    def end(self, drain_timeout_s: float) -> Deferred[None]:
+        """Let the workers drain, and kill those that take too long; fires when all have ended. Once."""
+        self._ended = Deferred()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self.tell_all(say.DRAIN)
+        for each in self._processes.values():
+            if not each.is_ready:
+                each.kill()  # it serves nobody yet
+        self._kill_in(drain_timeout_s + KILL_AFTER_S)
+        self._maybe_ended()
+        return self._ended
+
+    def abort(self) -> None:
+        """Let no worker wait for what still runs."""
+        self.tell_all(say.ABORT)
+        self._kill_in(KILL_AFTER_S)
+
+    def kill(self) -> None:
+        """End all that still run without asking."""
+        for each in self._processes.values():
+            each.kill()
+
+    def _kill_in(self, seconds: float) -> None:
+        if self._kill_timer is not None and self._kill_timer.active():
+            self._kill_timer.cancel()
+        self._kill_timer = self._reactor.callLater(seconds, self._kill_late)
+
+    def _kill_late(self) -> None:
+        for each in self._processes.values():
+            if not each.is_ended:
+                log.error("worker {number} does not end: killing it", number=each.number)
+                each.kill()
+
+    def _maybe_ended(self) -> None:
+        assert self._ended is not None
+        if self._ended.called or not all(each.is_ended for each in self._processes.values()):
+            return
+        if self._kill_timer is not None and self._kill_timer.active():
+            self._kill_timer.cancel()
+        self._ended.callback(None)
+
+
+def _lost(desk: Desk, process: WorkerProcess) -> None:
+    """A worker's link is closed."""
+    desk.close()
+    process.link_lost()
+
+
+def _tell_end(process: WorkerProcess, delay_s: float) -> None:
+    what = f"worker {process.number}, process {process.pid}, "
+    why = process.why_not_started()
+    what += f"ended with {process.reason}" if why is None else f"could not start: {why}"
+    then = f"in {delay_s:g} s" if delay_s else "now"
+    tell = log.info if process.is_ready and process.reason == CLEAN else log.error
+    tell("{what}; another one starts {then}", what=what, then=then)
