@@ -88,7 +88,7 @@ class ProxyService(MultiService):
         self._daemon = self._describe()
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
-        self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, lambda: self._drain.begun)
+        self.api = ProxyResource(self.exchanger.forward, settings.limits.in_flight)
         self._status = Status(
             exchanger=lambda: self.exchanger,
             publisher=lambda: self.publisher,

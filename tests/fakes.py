@@ -163,7 +163,7 @@ class Downstream:
         self.clock = Clock()
         self.forward = forward or Recorder()
         self.published = []
-        self.api = ProxyResource(self.forward, in_flight, lambda: self.site.draining)
+        self.api = ProxyResource(self.forward, in_flight)
         root = Root(self.api)
         root.putChild(b"", JSONPage(lambda: (200, {"service": "test"})))
         root.putChild(b"health", JSONPage(lambda: (200, {"status": "healthy"})))

@@ -165,8 +165,9 @@ def _learn(line: bytes) -> _Line | None:
 class KnownHead:
     """What is the same in all requests whose heads differ in the digits of Content-Length alone.
 
-    `valid`: llhttp has found nothing wrong with one of them, so it would
-    not with another. `place` is for the edge: where such a request goes.
+    `valid_within`: the limits that one of them was within, and llhttp found
+    nothing wrong with it, so it would not with another; None before. `place`
+    is for the edge: where such a request goes.
     """
 
     __slots__ = (
@@ -181,7 +182,7 @@ class KnownHead:
         "path",
         "place",
         "target",
-        "valid",
+        "valid_within",
     )
 
     def __init__(self, method: bytes, target: bytes, pairs: HeaderPairs, head: RequestHead) -> None:
@@ -189,7 +190,7 @@ class KnownHead:
         self.target = target
         self.method_text = method.decode("ascii", "replace")
         self.path = target.partition(b"?")[0].decode("latin-1")
-        self.valid = False
+        self.valid_within: object = None
         self.place: Any = None
         self._filled: dict[bytes | None, PlainRequest] = {}
         self._pairs = pairs

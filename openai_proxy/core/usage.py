@@ -51,13 +51,14 @@ def maybe_usage(usage: Any) -> Usage | None:
     """Read a `usage` object of any of OpenAI's APIs; None where it counts no tokens."""
     if not isinstance(usage, dict):
         return None
-    given = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
-    made = _count(usage.get("completion_tokens", usage.get("output_tokens")))
+    get = usage.get
+    given = _count(get("prompt_tokens", get("input_tokens")))
+    made = _count(get("completion_tokens", get("output_tokens")))
     if given is None and made is None:
-        total = _count(usage.get("total_tokens"))
+        total = _count(get("total_tokens"))
         return None if total is None else Usage(input_tokens=total)
-    read = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-    written = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    read = get("prompt_tokens_details") or get("input_tokens_details")
+    written = get("completion_tokens_details") or get("output_tokens_details")
     if not read and not written:
         return Usage(given or 0, made or 0)
     return Usage(given or 0, made or 0, _detail(read, "cached_tokens"), _detail(written, "reasoning_tokens"))

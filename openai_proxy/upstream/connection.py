@@ -201,10 +201,10 @@ class UpstreamConnection(TwistedProtocol):
         self._waiting = waiting
         if body is None or type(body) is bytes:
             self._write(head + body if body else head)
-            self._await_first_byte()
+            self._await_first_byte(started)
         elif type(body) is KnownBody:
             self._write(head + body.data)
-            self._await_first_byte()
+            self._await_first_byte(started)
         else:
             self._write(head)
             self._start_upload(body)
@@ -214,10 +214,11 @@ class UpstreamConnection(TwistedProtocol):
         self._waiting = None
         self.abort()
 
-    def _await_first_byte(self) -> None:
+    def _await_first_byte(self, sent_at: float) -> None:
         first_byte = self._timeouts.first_byte
-        deadline = NEVER if first_byte is None else self._clock() + first_byte
-        self.deadline = min(deadline, self._total_deadline)
+        deadline = NEVER if first_byte is None else sent_at + first_byte
+        total = self._total_deadline
+        self.deadline = deadline if deadline < total else total
 
     def _start_upload(self, body: Any) -> None:
         self.deadline = self._total_deadline
@@ -227,7 +228,7 @@ class UpstreamConnection(TwistedProtocol):
     def _upload_done(self) -> None:
         self._upload = None
         if self._waiting is not None:
-            self._await_first_byte()
+            self._await_first_byte(self._clock())
 
     def _upload_failed(self, failure: Failure) -> None:
         """The client's side of the upload broke: so does this request."""

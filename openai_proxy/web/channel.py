@@ -171,17 +171,16 @@ class ProxyChannel(HTTPChannel):
             return False
         known, pairs, head = plain
         length = head.content_length or 0
-        if (
-            len(data) != end + 4 + length
-            or len(known.target) > limits.target_bytes
-            or len(pairs) > limits.header_count
-            or (limits.body_bytes is not None and length > limits.body_bytes)
-        ):
+        if len(data) != end + 4 + length or (limits.body_bytes is not None and length > limits.body_bytes):
             return False
-        if not known.valid:
-            if not self.site.whole_requests.is_one(data):
+        if known.valid_within is not limits:
+            if (
+                len(known.target) > limits.target_bytes
+                or len(pairs) > limits.header_count
+                or not self.site.whole_requests.is_one(data)
+            ):
                 return False
-            known.valid = True
+            known.valid_within = limits
         self.waiting = Waiting.RESPONSE
         self.deadline = NEVER
         incoming = IncomingRequest(

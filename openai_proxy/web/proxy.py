@@ -6,7 +6,6 @@ is the stages' business.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.web.resource import Resource
@@ -31,14 +30,11 @@ class ProxyResource(Resource):
 
     isLeaf = True
 
-    def __init__(
-        self, forward: Forward, in_flight_limit: int | None, is_draining: Callable[[], bool]
-    ) -> None:
+    def __init__(self, forward: Forward, in_flight_limit: int | None) -> None:
         super().__init__()
         self.forward = forward
         self.in_flight_limit = in_flight_limit
         self.in_flight = 0
-        self._is_draining = is_draining
 
     def render(self, request: Any) -> int:
         """Answer a DownstreamRequest whose `api_path` has been mapped."""
@@ -63,10 +59,8 @@ class ProxyResource(Resource):
         self.in_flight += 1
         exchange.on_end(self._left)
         required = path.required if method == b"POST" and not head.encoded else ()
-        has_body = head.has_body
-        buffered = (
-            bool(required) or (has_body and _is_json(head.content_type)) or (has_body and bool(path.required))
-        )
+        has_body = head.chunked or bool(head.content_length)
+        buffered = bool(required) or (has_body and (bool(path.required) or _is_json(head.content_type)))
         body: Any = incoming.body if has_body or head.content_length == 0 else None
         if type(body) is ArrivedBody:
             body = body.data if buffered else body.arriving()
@@ -96,7 +90,7 @@ class NoAPI(ProxyResource):
     """In the place of the API where there is none: every path is unknown."""
 
     def __init__(self) -> None:
-        super().__init__(_nowhere, None, lambda: False)
+        super().__init__(_nowhere, None)
 
     def admit(self, request: DownstreamRequest, path: ApiPath) -> None:
         raise UnknownURL
