@@ -137,37 +137,46 @@ class Stored:
         """Nothing has to be freed."""
 
 
-class OneChunk:
-    """A stored body in one chunk: delivered at once, so it is never paused and its own transport."""
+class _Delivery:
+    """The transport of a body that comes at once: it is never paused."""
 
-    __slots__ = ("_chunk", "_over", "length", "whole")
+    __slots__ = ("over",)
 
-    def __init__(self, chunk: bytes, length: int | None) -> None:
-        self.length = length
-        self.whole = None if length is None else chunk
-        """All of a body whose length is announced, for who would rather not take delivery."""
-        self._chunk = chunk
-        self._over = False
+    def __init__(self) -> None:
+        self.over = False
 
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Deliver the chunk, then the end, unless the reader leaves in between."""
-        protocol.makeConnection(cast(Any, self))
-        protocol.dataReceived(self._chunk)
-        if not self._over:
-            self._over = True
-            protocol.connectionLost(_WHOLE)
-
-    def discard(self) -> None:
-        """Read no further; idempotent."""
-        self._over = True
-
-    stopProducing = discard
+    def stopProducing(self) -> None:
+        """Deliver no further."""
+        self.over = True
 
     def pauseProducing(self) -> None:
         """Too late."""
 
     def resumeProducing(self) -> None:
         """It never stopped."""
+
+
+class OneChunk:
+    """A stored body in one chunk. Delivered at once, so it has no state and many may have it."""
+
+    __slots__ = ("_chunk", "length", "whole")
+
+    def __init__(self, chunk: bytes, length: int | None) -> None:
+        self.length = length
+        self.whole = None if length is None else chunk
+        """All of a body whose length is announced, for who would rather not take delivery."""
+        self._chunk = chunk
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Deliver the chunk, then the end, unless the reader leaves in between."""
+        delivery = _Delivery()
+        protocol.makeConnection(cast(Any, delivery))
+        protocol.dataReceived(self._chunk)
+        if not delivery.over:
+            protocol.connectionLost(_WHOLE)
+
+    def discard(self) -> None:
+        """Nothing has to be freed."""
 
 
 def replay_body(chunks: Sequence[bytes], length: int | None) -> SharedBody | OneChunk:

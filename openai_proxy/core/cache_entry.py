@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import zlib
 from hashlib import blake2b
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 from struct import Struct
+from typing import Any
 
 import orjson
 from attrs import Factory, astuple, field, frozen
@@ -28,21 +29,22 @@ _COMPRESSED = 1
 
 HIT = (b"x-cache", b"hit")
 _UNSTORED = (b"date", b"age", b"x-cache", b"set-cookie", b"set-cookie2", b"retry-after", b"retry-after-ms")
-_ENTRY_BYTES = 600
+_ENTRY_BYTES = 1200
 _CHUNK_BYTES = 48
 _HEADER_BYTES = 130
 BLOCK_BYTES = 64 * 1024
 """Size of the chunks that a body without boundaries of its own is kept in."""
 
 
-class _HitHeaders:
-    """The header lines that the last hit had, and the age they tell."""
+class Shown:
+    """What an entry was last answered with, and the age that it tells: made once a second, not once a hit."""
 
-    __slots__ = ("age_s", "headers")
+    __slots__ = ("age_s", "response")
 
     def __init__(self) -> None:
-        self.age_s = -1
-        self.headers: HeaderPairs = []
+        self.age_s: int | None = None
+        self.response: Any = None
+        """Made by who answers; not known here."""
 
 
 @frozen(eq=False)
@@ -68,7 +70,9 @@ class CacheEntry:
     )
     """The length as the head announces it, or None. Both lengths are asked for with every hit: counted once."""
 
-    _rendered: _HitHeaders = field(init=False, factory=_HitHeaders, repr=False)
+    serial: int = field(init=False, factory=count().__next__)
+    """No two entries of a process have the same."""
+    shown: Shown = field(init=False, factory=Shown, repr=False)
 
     @property
     def size_bytes(self) -> int:
@@ -76,18 +80,10 @@ class CacheEntry:
         pieces = len(self.chunks) * _CHUNK_BYTES + len(self.headers) * _HEADER_BYTES
         return _ENTRY_BYTES + pieces + self.body_bytes + sum(len(n) + len(v) for n, v in self.headers)
 
-    def hit_headers(self, now: float) -> HeaderPairs:
-        """Return the header lines of an answer from the cache, at `now` (since the epoch): `x-cache`, `age`.
-
-        Worked out once a second; not to be mutated.
-        """
-        age_s = self.age_s(now)
-        rendered = self._rendered
-        if rendered.age_s != age_s:
-            rendered.age_s = age_s
-            lines = [*self.headers, HIT, (b"age", b"%d" % age_s)]
-            rendered.headers = wire_lines(lines, media_type_and_coding(lines))
-        return rendered.headers
+    def hit_headers(self, age_s: int) -> HeaderPairs:
+        """Return the header lines of an answer from the cache: `x-cache`, `age`."""
+        lines = [*self.headers, HIT, (b"age", b"%d" % age_s)]
+        return wire_lines(lines, media_type_and_coding(lines))
 
     def age_s(self, now: float) -> int:
         """Return whole seconds since it was stored (`now` since the epoch); clocks may disagree, never below 0."""

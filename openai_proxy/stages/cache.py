@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
-from ..cache.bodies import replay_body
-from ..cache.known_requests import KnownRequests, Place
+from ..cache.hits import answer_with, at_once
+from ..cache.known_requests import KnownRequests
 from ..cache.single_flight import Role, SingleFlight
 from ..cache.store import CacheStore
 from ..core.cache_entry import CacheEntry, make_entry
@@ -16,6 +17,9 @@ from ..core.exchange import Exchange
 from ..core.headers import HeaderPairs, without
 from ..core.plain_heads import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
+
+Place: TypeAlias = tuple[bytes, float]
+"""The canonical key, and how long the answer may be kept (seconds)."""
 
 _MISS = (b"x-cache", b"miss")
 _KNOWN_BYTES = 4 * 1024 * 1024
@@ -58,22 +62,38 @@ class Cache:
         self._origin = origin
         self._clock = clock
         self._shared = shared
-        self._known = KnownRequests(_KNOWN_BYTES)
+        self._known: KnownRequests[Place] = KnownRequests(_KNOWN_BYTES)
         self._flights = SingleFlight(store.entry_bytes, _judge)
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         """Answer from the cache, by somebody else's call, or by one of our own."""
         exchange = request.exchange
         place = self._place(request)
         wishes = answer(request.headers, parse_cache_control) if place is not None else None
         if place is None or wishes is None or wishes.no_store:
             exchange.cache_result = "bypass"
-            return await forward(request)
+            return forward(request)
+        key = place[0]
+        if not wishes.no_cache:
+            entry = self._store.peek(key)
+            if entry is not None:
+                now = self._now(exchange)
+                if _is_welcome(entry, now, wishes):
+                    return at_once(answer_with(entry, key, exchange, now))
+        return self._look_up(request, forward, place, wishes)
+
+    async def _look_up(
+        self, request: ProxyRequest, forward: Forward, place: Place, wishes: CacheControl
+    ) -> ProxyResponse:
+        """Ask the store, which may take a while; then the upstream."""
+        exchange = request.exchange
         key, ttl_s = place
         if not wishes.no_cache:
-            entry = self._store.peek(key) or await self._store.get(key)
-            if entry is not None and self._is_welcome(entry, exchange, wishes):
-                return self._hit(entry, exchange)
+            entry = await self._store.get(key)
+            if entry is not None:
+                now = self._now(exchange)
+                if _is_welcome(entry, now, wishes):
+                    return answer_with(entry, key, exchange, now)
         exchange.cache_result = "miss"
         if wishes.only_if_cached:
             raise NotCached
@@ -126,21 +146,6 @@ class Cache:
         """Seconds since the epoch, by the exchange's own beginning."""
         return exchange.timestamp + (self._clock() - exchange.started)
 
-    def _is_welcome(self, entry: CacheEntry, exchange: Exchange, wishes: CacheControl) -> bool:
-        return wishes.max_age_s is None or entry.age_s(self._now(exchange)) < wishes.max_age_s
-
-    def _hit(self, entry: CacheEntry, exchange: Exchange) -> ProxyResponse:
-        exchange.cached = True
-        exchange.cache_result = "hit"
-        exchange.usage = entry.usage
-        exchange.cost_usd = 0.0
-        return ProxyResponse(
-            status=200,
-            reason=entry.reason,
-            headers=entry.hit_headers(self._now(exchange)),
-            body=replay_body(entry.chunks, entry.announced_bytes),
-        )
-
     async def _miss(
         self, key: bytes, request: ProxyRequest, forward: Forward, ttl_s: float, fresh: bool
     ) -> ProxyResponse:
@@ -165,6 +170,10 @@ class Cache:
                 exchange.cost_usd = 0.0
             headers = without(headers, b"set-cookie")
         return response.evolve(headers=_as_miss(headers))
+
+
+def _is_welcome(entry: CacheEntry, now: float, wishes: CacheControl) -> bool:
+    return wishes.max_age_s is None or entry.age_s(now) < wishes.max_age_s
 
 
 def _as_miss(headers: HeaderPairs) -> HeaderPairs:

@@ -1,0 +1,88 @@
+"""Answer a request that was answered from the cache before, byte for byte the same.
+
+Placed in front of what looks at requests and changes them; behind what
+tells who asks, and behind what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeAlias
+
+from ..cache.hits import Hit, answer_with, at_once
+from ..cache.known_requests import KnownRequests
+from ..cache.store import CacheStore
+from ..core.cache_rules import parse_cache_control
+from ..core.plain_heads import WireLines, answer
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+_KNOWN_BYTES = 4 * 1024 * 1024
+"""What remembering requests may cost in memory."""
+_SHAPE_BYTES = 1500
+"""What the shape of a request's lines costs, besides three times their bytes."""
+
+_Repeat: TypeAlias = tuple[bytes, int, str | None, bool]
+"""Key and serial number of the entry; what the exchange's record says of model and streaming."""
+
+
+class AnswerRepeats:
+    """Spare a repeated request the way to the cache and back.
+
+    What is remembered: the lines and the body of a request, whose it is, and
+    the entry that it was answered with, where no stage between here and the
+    cache changed the answer. They decide by nothing else (what counts or
+    looks at the clock must stand in front), so the same request and the same
+    entry have the same answer. `store` has the entries: where one expired,
+    was replaced or dropped, the request goes the long way. `clock` gives
+    monotonic seconds.
+    """
+
+    def __init__(self, store: CacheStore, clock: Callable[[], float]) -> None:
+        self._peek = store.peek
+        self._clock = clock
+        self._known: KnownRequests[_Repeat] = KnownRequests(_KNOWN_BYTES)
+
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        lines, body = request.headers, request.body
+        if type(lines) is not WireLines or lines.shape is None:
+            return forward(request)
+        size_bytes = _SHAPE_BYTES + 3 * len(lines.raw)
+        if type(body) is bytes:
+            size_bytes += len(body)
+        elif body is not None:
+            return forward(request)  # it still arrives
+        exchange = request.exchange
+        # A shape is that of one method and target alone; to compare them too costs nothing.
+        asked = (
+            lines.shape,
+            body,
+            request.method,
+            request.target,
+            request.credential,
+            exchange.credential_id,
+        )
+        known = self._known.get(asked, size_bytes)
+        if known is not None:
+            key, serial, model, streaming = known
+            entry = self._peek(key)
+            if entry is not None and entry.serial == serial:
+                if body is not None:
+                    exchange.request_body = body
+                    exchange.request_bytes = len(body)
+                exchange.model = model
+                exchange.streaming = streaming
+                now = exchange.timestamp + (self._clock() - exchange.started)
+                return at_once(answer_with(entry, key, exchange, now))
+        return self._learn(request, forward, asked, size_bytes)
+
+    async def _learn(
+        self, request: ProxyRequest, forward: Forward, asked: tuple[Hashable, ...], size_bytes: int
+    ) -> ProxyResponse:
+        lines = request.headers
+        response = await forward(request)
+        # Who asks for a certain age is not answered by the entry alone.
+        if type(response) is Hit and answer(lines, parse_cache_control).max_age_s is None:
+            exchange = request.exchange
+            repeat = (response.key, response.serial, exchange.model, exchange.streaming)
+            self._known.remember(asked, size_bytes, repeat)
+        return response

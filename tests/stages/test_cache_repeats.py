@@ -1,0 +1,172 @@
+"""A repeated request is answered as it was by the cache, and by nothing else."""
+
+import json
+
+import pytest
+from fakes import Body, through
+from twisted.internet.task import Clock
+
+from openai_proxy.cache.hits import answer_with
+from openai_proxy.cache.memory import MemoryStore
+from openai_proxy.core.cache_entry import CacheEntry
+from openai_proxy.core.exchange import Exchange, Usage
+from openai_proxy.core.plain_heads import plain_request
+from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.stages.cache_repeats import AnswerRepeats
+
+KEY = b"k" * 32
+BODY = b'{"model":"m","input":"x"}'
+JSON_LINES = [(b"Content-Type", b"application/json"), (b"Content-Length", b"2")]
+
+
+class World:
+    """The stage in front of one that answers with what is stored under KEY, and counts."""
+
+    def __init__(self):
+        self.clock = Clock()
+        self.store = MemoryStore(1_000_000, self.clock.seconds)
+        self.stage = AnswerRepeats(self.store, self.clock.seconds)
+        self.passed = 0
+        self.change = lambda response: response
+        self.keep(b"{}")
+
+    def keep(self, *chunks, headers=JSON_LINES, ttl_s=60.0):
+        self.clock.advance(0)
+        entry = CacheEntry(b"OK", headers, chunks, 1000.0 + self.clock.seconds(), Usage(3, 4))
+        done = []
+        through(self.store.put, KEY, entry, ttl_s).addCallback(done.append)
+        assert done
+        return entry
+
+    async def forward(self, request):
+        self.passed += 1
+        exchange = request.exchange
+        exchange.model = json.loads(request.body)["model"] if request.body else None
+        exchange.streaming = False
+        entry = self.store.peek(KEY)
+        if entry is None:
+            return ProxyResponse(200, b"OK", [], Body())
+        now = exchange.timestamp + self.clock.seconds() - exchange.started
+        return self.change(answer_with(entry, KEY, exchange, now))
+
+    def ask(self, body=BODY, *, lines=b"", plain=True, method=b"POST", **fields):
+        """Return the exchange and the response."""
+        head = b"%b /v1/embeddings HTTP/1.1\r\nHost: h\r\n%bContent-Length: %d" % (
+            method,
+            lines,
+            len(body or b""),
+        )
+        headers = plain_request(head)[2].forward
+        now = self.clock.seconds()
+        exchange = Exchange(now, 1000.0 + now, method.decode(), "/v1/embeddings", endpoint="embeddings")
+        exchange.credential_id = fields.pop("tenant", "t")
+        request = ProxyRequest(
+            method,
+            fields.pop("target", b"/embeddings"),
+            headers if plain else list(headers),
+            body,
+            exchange,
+            buffered=body is not None,
+            credential=fields.pop("credential", b"sk"),
+        )
+        responses = []
+        through(self.stage, request, self.forward).addCallback(responses.append)
+        return exchange, responses[0]
+
+
+def told(exchange):
+    return {name: value for name, value in vars(exchange).items() if not name.startswith("_")}
+
+
+def test_a_repeat_is_answered_as_the_first_hit_was():
+    """Who asks again gets the same answer and the same record, without the way to the cache."""
+    world = World()
+    first, hit = world.ask()
+    again, repeat = world.ask()
+    assert world.passed == 1
+    assert (repeat.status, repeat.reason, repeat.headers) == (200, b"OK", hit.headers)
+    assert (repeat.body.whole, repeat.body.length) == (b"{}", 2)
+    assert told(again) == {**told(first), "request_body": BODY, "request_bytes": len(BODY)}
+    assert (again.model, again.cached, again.cost_usd, again.usage) == ("m", True, 0.0, Usage(3, 4))
+
+
+def test_the_age_goes_on():
+    """A repeat says how old the answer is now."""
+    world = World()
+    ages = []
+    for _ in range(3):
+        ages += [value for name, value in world.ask()[1].headers if name == b"age"]
+        world.clock.advance(2)
+    assert (ages, world.passed) == ([b"0", b"2", b"4"], 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tenant": "u"},
+        {"credential": b"sk-2"},
+        {"body": b'{"model":"n","input":"x"}'},
+        {"target": b"/embeddings?x"},
+        {"lines": b"Accept-Encoding: gzip\r\n"},
+        {"lines": b"Cache-Control: no-cache\r\n"},
+        {"plain": False},
+    ],
+)
+def test_another_request_goes_the_long_way(other):
+    """Nothing of one tenant, key, body, place or wish answers another."""
+    world = World()
+    for _ in range(2):
+        world.ask()
+    world.ask(**other)
+    assert world.passed == 2
+
+
+def test_what_a_stage_changes_goes_the_long_way():
+    """An answer that some setting changes on its way is changed every time."""
+    world = World()
+    world.change = lambda response: response.evolve(filters=("think",))
+    for _ in range(3):
+        assert world.ask()[1].filters == ("think",)
+    assert world.passed == 3
+
+
+def test_another_entry_goes_the_long_way():
+    """An answer that took the place of the one before may be one that a stage changes."""
+    world = World()
+    world.ask()
+    world.keep(b"[]")
+    assert (world.ask()[1].body.whole, world.passed) == (b"[]", 2)
+    assert (world.ask()[1].body.whole, world.passed) == (b"[]", 2)
+
+
+def test_an_expired_entry_is_no_answer():
+    """Nothing is remembered for longer than the cache keeps it."""
+    world = World()
+    world.ask()
+    world.clock.advance(60)
+    exchange, response = world.ask()
+    assert (world.passed, exchange.cached, response.headers) == (2, False, [])
+
+
+def test_an_age_asked_for_is_looked_at_every_time():
+    """`max-age` holds for repeats too."""
+    world = World()
+    for _ in range(3):
+        world.ask(lines=b"Cache-Control: max-age=5\r\n")
+    assert world.passed == 3
+
+
+def test_a_request_without_a_body_is_repeated_too():
+    """Lists of models are asked for with nothing in the body."""
+    world = World()
+    for _ in range(3):
+        exchange, _ = world.ask(None, method=b"GET")
+    assert (world.passed, exchange.request_body, exchange.request_bytes, exchange.model) == (1, None, 0, None)
+
+
+def test_repeats_of_a_stream_are_read_each_at_its_own_pace():
+    """Two clients that read the same stored stream at once get all of it."""
+    world = World()
+    world.keep(b"data: 1\n\n", b"data: 2\n\n", headers=[(b"Content-Type", b"text/event-stream")])
+    bodies = [world.ask()[1].body for _ in range(3)]
+    assert (world.passed, len({id(body) for body in bodies})) == (1, 3)
