@@ -75,7 +75,7 @@ def compose(stages: Sequence[Stage], innermost: Forward) -> Forward:
 
 def _inside(stage: Stage, forward: Forward) -> Forward:
     # a third of what calling a functools.partial of an object takes
-    call = getattr(stage, "__call__", stage) if not isinstance(stage, MethodType) else stage
+    call = stage if isinstance(stage, MethodType) else stage.__call__
 
     def run(request: ProxyRequest) -> Awaitable[ProxyResponse]:
         return call(request, forward)

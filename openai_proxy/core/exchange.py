@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import define
 
 if TYPE_CHECKING:
     HeaderPairs = list[tuple[bytes, bytes]]
@@ -33,12 +33,13 @@ class Outcome(str, Enum):
     """Refused by this proxy: a limit of the key or of the proxy was reached."""
 
 
-@frozen
+@define
 class Usage:
     """Model tokens of one exchange, as the upstream reported or we estimated.
 
     `cached_tokens` are part of `input_tokens`, `reasoning_tokens` of
-    `output_tokens`, as OpenAI counts them.
+    `output_tokens`, as OpenAI counts them. Never mutated (not frozen: that
+    takes twice the time to make).
     """
 
     input_tokens: int = 0

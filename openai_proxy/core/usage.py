@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from .documents import maybe_object
 from .exchange import Usage
 from .json_members import value_end
 
@@ -28,6 +29,7 @@ _BYTES_PER_TOKEN = 4
 _MEDIA_TOKENS = 256
 """What an image, a sound or a file in a prompt counts in an estimate."""
 
+_USAGE = b'"usage":'
 _usage_key = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 _text_key = re.compile(
     rb'"(?:content|reasoning_content|reasoning|refusal|arguments|text)"[ \t\r\n]*:[ \t\r\n]*"'
@@ -62,6 +64,26 @@ def maybe_usage(usage: Any) -> Usage | None:
     if not read and not written:
         return Usage(given or 0, made or 0)
     return Usage(given or 0, made or 0, _detail(read, "cached_tokens"), _detail(written, "reasoning_tokens"))
+
+
+def usage_of_document(data: bytes) -> Usage | None:
+    """Read the usage of a whole JSON document; None where it is none, or has none.
+
+    Nearly always it is one of the last members, and is read without
+    decoding what the model wrote.
+    """
+    at = data.rfind(_USAGE)
+    if at >= 0:
+        last = data.rfind(b"}")
+        end = data.rfind(b"}", at, last) + 1
+        # Nothing but the document is closed behind it, so it is the document's own.
+        if end and data.find(b"]", end) < 0:
+            try:
+                return maybe_usage(orjson.loads(data[at + len(_USAGE) : end]))
+            except orjson.JSONDecodeError:
+                pass
+    document = maybe_object(data)
+    return None if document is None else maybe_usage(document.get("usage"))
 
 
 class UsageScanner:

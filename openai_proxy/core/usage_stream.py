@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .documents import maybe_object
 from .exchange import Usage
 from .sse import SSEBlock, SSEDecoder
-from .usage import UsageMeter, maybe_usage
+from .usage import UsageMeter, usage_of_document
 
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
 
@@ -55,8 +55,7 @@ class ReadUsageWhole:
         if self._meter is not None:
             self._meter.look(data)
         elif len(data) == self._length:
-            document = maybe_object(data)
-            usage = maybe_usage(document.get("usage")) if document is not None else None
+            usage = usage_of_document(data)
             if usage is not None:
                 self._found(usage)
             else:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import Usage
-from openai_proxy.core.usage import TextMeter, UsageMeter, UsageScanner, estimated_input_tokens, maybe_usage
+from openai_proxy.core.usage import (
+    TextMeter,
+    UsageMeter,
+    UsageScanner,
+    estimated_input_tokens,
+    maybe_usage,
+    usage_of_document,
+)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +156,39 @@ def test_deltas_alone_are_measured():
 def test_prompts_are_estimated(document, expected):
     """A quarter of the bytes of text; token ids and media have their own price."""
     assert estimated_input_tokens(document) == expected
+
+
+numbers = st.integers(0, 99)
+usages = st.one_of(
+    st.none(),
+    st.fixed_dictionaries(
+        {"prompt_tokens": numbers, "completion_tokens": numbers},
+        optional={"completion_tokens_details": st.fixed_dictionaries({"reasoning_tokens": numbers})},
+    ),
+)
+members = st.dictionaries(
+    st.sampled_from(["id", "choices", "service_tier", "object"]),
+    st.recursive(
+        st.sampled_from(["a", '{"usage":{"prompt_tokens":1}}', '"usage":{}}', "}", "]", 1, None])
+        | st.fixed_dictionaries({"usage": usages}),
+        lambda inner: st.lists(inner, max_size=2) | st.fixed_dictionaries({"in": inner}),
+        max_leaves=4,
+    ),
+    max_size=3,
+)
+
+
+@given(members, st.booleans(), usages, members, st.sampled_from([(",", ":"), (", ", ": ")]))
+def test_the_usage_of_a_document_is_its_own(before, has_usage, usage, after, separators):
+    """Wherever it stands, and whatever else is called so inside other members."""
+    document = {**before, **({"usage": usage} if has_usage else {}), **after}
+    data = json.dumps(document, separators=separators).encode()
+    assert usage_of_document(data) == maybe_usage(document.get("usage"))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[1]", b'"usage":{}', b'{"usage":{"prompt_tokens":1}', b'{"usage":7}']
+)
+def test_what_has_no_usage_has_none(data):
+    """Whatever it is."""
+    assert usage_of_document(data) is None
