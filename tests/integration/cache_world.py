@@ -6,42 +6,14 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from attrs import frozen
-from integration.daemon import Daemon
 from integration.raw_client import Client, Response
-from integration.scripted_upstream import Call, Upstream
+from integration.scripted_upstream import Call
 
 JSON = (b"Content-Type", b"application/json")
 _T = TypeVar("_T")
-
-
-@frozen
-class Cached:
-    """A daemon with an embedded cache, and the upstream behind it."""
-
-    daemon: Daemon
-    upstream: Upstream
-
-    @property
-    def port(self) -> int:
-        return self.daemon.port
-
-
-def serving(directory: Path) -> Iterator[Cached]:
-    """Run a daemon for the tests of a module: each test is a tenant of its own (see `tenant`)."""
-    upstream = Upstream()
-    try:
-        daemon = Daemon(directory, upstream.url, env={"CACHE__URL": "memory:"})
-        yield Cached(daemon, upstream)
-        daemon.stop()
-    finally:
-        upstream.close()
-    assert daemon.defects == []
-    assert upstream.errors == []
 
 
 def tenant() -> str:

@@ -8,22 +8,12 @@ from typing import Any
 
 import pytest
 import trustme
-from attrs import frozen
+from integration.cache_world import tell_who_and_what
 from integration.daemon import Daemon
+from integration.pair import Pair, serving
+from integration.policy_world import answer
+from integration.redis_server import RedisServer
 from integration.scripted_upstream import Upstream
-
-
-@frozen
-class Pair:
-    """A daemon and the upstream behind it."""
-
-    daemon: Daemon
-    upstream: Upstream
-
-    @property
-    def port(self) -> int:
-        return self.daemon.port
-
 
 Start = Callable[..., Pair]
 
@@ -55,12 +45,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def _shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    upstream = Upstream()
     # A receive timeout of the parser's own is part of some cases: short, so that they are.
-    daemon = Daemon(tmp_path_factory.mktemp("shared"), upstream.url, env={"LIMITS__HEADER_TIMEOUT_S": "2"})
-    yield Pair(daemon, upstream)
-    daemon.stop()
-    upstream.close()
+    with serving(tmp_path_factory.mktemp("shared"), env={"LIMITS__HEADER_TIMEOUT_S": "2"}) as pair:
+        yield pair
 
 
 @pytest.fixture
@@ -72,6 +59,42 @@ def pair(_shared_pair: Pair) -> Iterator[Pair]:
     assert _shared_pair.daemon.running
     assert _shared_pair.daemon.defects[before:] == []
     assert _shared_pair.upstream.errors == []
+
+
+@pytest.fixture(scope="session")
+def _cached_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with serving(tmp_path_factory.mktemp("cached"), env={"CACHE__URL": "memory:"}) as pair:
+        yield pair
+
+
+@pytest.fixture
+def cached(_cached_pair: Pair) -> Iterator[Pair]:
+    """Share a daemon with an embedded cache: each test is a tenant of its own (see `cache_world.tenant`).
+
+    Its upstream says who asked what, and has not been asked.
+    """
+    _cached_pair.upstream.begin(tell_who_and_what)
+    yield _cached_pair
+    assert _cached_pair.upstream.errors == []
+
+
+@pytest.fixture
+def second() -> Iterator[Upstream]:
+    """Run another upstream, for a daemon that has two; it answers every request."""
+    upstream = Upstream()
+    upstream.script = answer()
+    yield upstream
+    upstream.close()
+    assert upstream.errors == []
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """Run a Redis of this test's own."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")

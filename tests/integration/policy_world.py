@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from integration.raw_client import Client, Response
-from integration.scripted_upstream import PATIENCE_S, Call, Script
+from integration.pair import Pair
+from integration.raw_client import Client, ask
+from integration.scripted_upstream import Call, Script, Upstream
 
 COMPLETION: dict[str, Any] = {
     "id": "chatcmpl-1",
@@ -113,13 +115,68 @@ def sent_together(ports: Iterable[int], raw: bytes) -> Iterator[list[tuple[Clien
         yield [(client, int(client.read_until(b"\r\n\r\n")[9:12])) for client in clients]
 
 
-def exchange(port: int, raw: bytes, timeout_s: float = PATIENCE_S) -> Response:
-    """Send one request on a connection of its own and read the answer."""
-    with Client(port) as client:
-        client.send(raw)
-        return client.response(timeout_s)
+UPSTREAMS = """
+[[upstreams]]
+name = "first"
+base_url = "{0}"
+api_key = "sk-first"
+[[upstreams]]
+name = "second"
+base_url = "{1}"
+api_key = "sk-second"
+priority = {2}
+"""
+
+
+def before_two(
+    start: Callable[..., Pair],
+    second: Upstream,
+    directory: Path,
+    toml: str = "",
+    priority: int = 1,
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> Pair:
+    """Start a daemon before two upstreams, by default with `second` in reserve; both answer every request."""
+    first = Upstream()
+    first.script = answer()
+    return start(
+        upstream=first,
+        env={"RETRY__MAX_RETRIES": "2", "OBSERVERS": "none", **env},
+        **configured(directory, UPSTREAMS.format(first.url, second.url, priority) + toml),
+    )
+
+
+class Load:
+    """Clients that send one request after the other as long as this is entered, each on a new connection.
+
+    `counts` are the answers that each client had, `failed` those that were no 200.
+    """
+
+    def __init__(self, port: int, raw: bytes, clients: int, pause_s: float) -> None:
+        self.counts = [0] * clients
+        self.failed: list[tuple[int | None, bytes]] = []
+        self._port, self._raw, self._pause_s = port, raw, pause_s
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+
+    def _ask(self, number: int) -> None:
+        while not self._over.wait(self._pause_s):
+            got = ask(self._port, self._raw)
+            self.counts[number] += 1
+            if got.status != 200:
+                self.failed.append((got.status, got.body))
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(10)
 
 
 def get_json(port: int, path: str) -> Any:
     """Return the document of a page of the proxy's own."""
-    return json.loads(exchange(port, f"GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode()).body)
+    return json.loads(ask(port, f"GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode()).body)

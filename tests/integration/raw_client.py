@@ -218,6 +218,15 @@ class Client:
             size -= len(data)
 
 
+def accepts(port: int) -> bool:
+    """Whether anybody listens on a port."""
+    try:
+        Client(port).close()
+    except OSError:
+        return False
+    return True
+
+
 def ask(port: int, raw: bytes, timeout_s: float = PATIENCE_S, *, head_only: bool = False) -> Response:
     """Send one request on a connection of its own and read the answer."""
     with Client(port) as client:

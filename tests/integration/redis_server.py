@@ -9,6 +9,9 @@ import subprocess
 import pytest
 from integration.service_process import ServiceProcess
 
+PATIENT_S = 10.0
+"""Deadline of a client where no test is about its deadline: a busy machine may keep an answer longer than 50 ms."""
+
 
 def require_redis() -> str:
     """Return the path of redis-server; skip where there is none, fail in CI."""

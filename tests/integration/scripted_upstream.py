@@ -174,6 +174,29 @@ def echo(call: Call) -> None:
 Script = Callable[[Call], None]
 
 
+HELD_END = b"data: last\n\n\r\n0\r\n\r\n"
+"""The last that a client receives of a `HeldStream`, where it comes whole."""
+
+
+class HeldStream:
+    """A script that streams an event, and a last one when the test sets `finish`; a GET is answered at once."""
+
+    def __init__(self) -> None:
+        self.finish = threading.Event()
+
+    def __call__(self, call: Call) -> None:
+        call.read_body()
+        if call.method == b"GET":
+            call.reply_json({"object": "list", "data": []})
+            return
+        call.start_stream()
+        call.chunk(b"data: first\n\n")
+        if self.finish.wait(PATIENCE_S):
+            with contextlib.suppress(OSError):
+                call.chunk(b"data: last\n\n")
+                call.end_stream()
+
+
 class Upstream:
     """Listens on a free port of loopback until `close`."""
 
@@ -184,12 +207,17 @@ class Upstream:
         self.errors: list[BaseException] = []
         self._tls = tls
         self._threads: list[threading.Thread] = []
-        self._listener = socket.socket()
-        if receive_buffer is not None:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(128)
+        self._receive_buffer = receive_buffer
+        self._listen(0)
         self.port: int = self._listener.getsockname()[1]
+
+    def _listen(self, port: int) -> None:
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._receive_buffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        self._listener.bind(("127.0.0.1", port))
+        self._listener.listen(128)
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -213,6 +241,10 @@ class Upstream:
             sock.close()
         for thread in list(self._threads):
             thread.join(5)
+
+    def revive(self) -> None:
+        """Listen on the same port again, after `close`."""
+        self._listen(self.port)
 
     def _accept(self) -> None:
         while True:

@@ -14,12 +14,10 @@ from integration.policy_world import (
     configured,
     delta,
     events,
-    exchange,
     post,
     stream,
 )
-from integration.raw_client import Client
-from integration.redis_server import RedisServer
+from integration.raw_client import Client, ask
 from integration.scripted_upstream import eventually
 
 PRICES = """
@@ -59,7 +57,7 @@ def using(tokens):
 
 def page(port, path, *headers):
     lines = [f"GET {path} HTTP/1.1", "Host: proxy", *headers, "", ""]
-    return exchange(port, "\r\n".join(lines).encode())
+    return ask(port, "\r\n".join(lines).encode())
 
 
 def usage_of(pair):
@@ -98,11 +96,11 @@ def test_a_spent_budget_is_429_for_good(start, tmp_path):
     """As OpenAI says it, and SDKs are told not to try again; other keys go on."""
     pair = start(**settings(tmp_path, budget(3), budget(3, "bob")))
     pair.upstream.script = using(2)
-    assert [exchange(pair.port, asking()).status for _ in range(3)] == [200, 200, 429]
-    refused = exchange(pair.port, asking())
+    assert [ask(pair.port, asking()).status for _ in range(3)] == [200, 200, 429]
+    refused = ask(pair.port, asking())
     assert refused.error["type"] == refused.error["code"] == "insufficient_quota"
     assert refused.header(b"x-should-retry") == b"false"
-    assert exchange(pair.port, asking(key="bob")).status == 200
+    assert ask(pair.port, asking(key="bob")).status == 200
     assert b'rate_limited_total{kind="budget"} 2.0' in page(pair.port, "/metrics").body
 
 
@@ -111,13 +109,13 @@ def test_a_restart_keeps_what_was_spent(start, tmp_path, last):
     """Stopped or killed: the money is gone, and the totals are there."""
     pair = start(**settings(tmp_path, budget(3)))
     pair.upstream.script = using(3)
-    assert exchange(pair.port, asking()).status == 200
+    assert ask(pair.port, asking()).status == 200
     assert eventually(lambda: usage_of(pair)["budgets"][0]["spent_usd"] == 3.0, 10)
     assert usage_of(pair)["total"]["cost_usd"] == 3.0
     pair.daemon.signal(last)
     assert pair.daemon.wait_until_gone(20)
     again = start(**settings(tmp_path, budget(3)))
-    assert exchange(again.port, asking()).status == 429
+    assert ask(again.port, asking()).status == 429
     document = usage_of(again)
     assert (document["since"], document["total"]["cost_usd"]) == (None, 3.0)
 
@@ -132,51 +130,45 @@ def test_two_daemons_over_one_file_share_a_budget(start, tmp_path):
     ]
     for pair in pairs:
         pair.upstream.script = using(2)
-        assert exchange(pair.port, asking()).status == 200
+        assert ask(pair.port, asking()).status == 200
         assert eventually(lambda pair=pair: usage_of(pair)["budgets"][0]["reserved_usd"] == 0.0, 10)
-    assert [exchange(pair.port, asking()).status for pair in pairs] == [429, 429]
+    assert [ask(pair.port, asking()).status for pair in pairs] == [429, 429]
     assert [usage_of(pair)["total"]["cost_usd"] for pair in pairs] == [4.0, 4.0]
 
 
-def test_two_daemons_over_one_redis_share_a_budget(start, tmp_path):
+def test_two_daemons_over_one_redis_share_a_budget(start, tmp_path, redis):
     """As several machines do."""
-    redis = RedisServer()
-    redis.start()
-    try:
-        second = tmp_path / "second"
-        second.mkdir()
-        pairs = [
-            start(**settings(directory, budget(4), RATE_LIMIT__URL=redis.url))
-            for directory in (tmp_path, second)
-        ]
-        for pair in pairs:
-            assert eventually(lambda pair=pair: "connected to Redis" in pair.daemon.log, 10)
-            pair.upstream.script = using(4)
-        assert exchange(pairs[0].port, asking()).status == 200
+    second = tmp_path / "second"
+    second.mkdir()
+    pairs = [
+        start(**settings(directory, budget(4), RATE_LIMIT__URL=redis.url)) for directory in (tmp_path, second)
+    ]
+    for pair in pairs:
+        assert eventually(lambda pair=pair: "connected to Redis" in pair.daemon.log, 10)
+        pair.upstream.script = using(4)
+    assert ask(pairs[0].port, asking()).status == 200
 
-        def shared():
-            # the first tells Redis once more what it could not when Redis was too slow for it
-            return usage_of(pairs[0]) and usage_of(pairs[1])["budgets"][0]["spent_usd"] == 4.0
+    def shared():
+        # the first tells Redis once more what it could not when Redis was too slow for it
+        return usage_of(pairs[0]) and usage_of(pairs[1])["budgets"][0]["spent_usd"] == 4.0
 
-        assert eventually(shared, 20)
-        assert exchange(pairs[1].port, asking()).status == 429
-    finally:
-        redis.kill()
+    assert eventually(shared, 20)
+    assert ask(pairs[1].port, asking()).status == 429
 
 
 def test_a_reload_changes_budgets_and_keeps_what_was_spent(start, tmp_path):
     """A raised budget lets go on at once; one taken away is no limit any more."""
     pair = start(**settings(tmp_path, budget(2)))
     pair.upstream.script = using(2)
-    assert exchange(pair.port, asking()).status == 200
-    assert exchange(pair.port, asking()).status == 429
+    assert ask(pair.port, asking()).status == 200
+    assert ask(pair.port, asking()).status == 429
     for number, (part, status) in enumerate(
         [(budget(3), 200), (budget(4), 429), (budget(4).split("budget_usd")[0], 200)], 1
     ):
         configured(tmp_path, f"{PRICES}\n{part}")
         pair.daemon.signal(signal.SIGHUP)
         assert eventually(lambda count=number: pair.daemon.log.count("configuration reloaded") == count, 10)
-        assert exchange(pair.port, asking()).status == status
+        assert ask(pair.port, asking()).status == status
 
 
 def test_answers_from_the_cache_cost_nothing_and_pass_a_spent_budget(start, tmp_path):
@@ -184,9 +176,9 @@ def test_answers_from_the_cache_cost_nothing_and_pass_a_spent_budget(start, tmp_
     pair = start(**settings(tmp_path, budget(2), CACHE__URL="memory:"))
     pair.upstream.script = using(2)
     repeated = asking(temperature=0, seed=1)
-    assert exchange(pair.port, repeated).status == 200
-    assert exchange(pair.port, asking()).status == 429
-    hit = exchange(pair.port, repeated)
+    assert ask(pair.port, repeated).status == 200
+    assert ask(pair.port, asking()).status == 429
+    hit = ask(pair.port, repeated)
     assert (hit.status, hit.header(b"x-cache")) == (200, b"hit")
     assert usage_of(pair)["total"] == {**usage_of(pair)["total"], "cached_requests": 1, "cost_usd": 2.0}
 
@@ -197,11 +189,11 @@ def test_streams_are_asked_for_their_usage_and_charged_by_it(start, tmp_path):
     counted = {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": []}
     usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6}
     pair.upstream.script = stream(*events(delta("a"), {**counted, "usage": usage}))
-    told = exchange(pair.port, asking(stream=True))
+    told = ask(pair.port, asking(stream=True))
     assert told.status == 200
     assert b"usage" not in told.body
     assert b'"include_usage":true' in pair.upstream.calls[-1].body.replace(b" ", b"")
-    assert exchange(pair.port, asking(stream=True)).status == 429
+    assert ask(pair.port, asking(stream=True)).status == 429
 
 
 def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
@@ -209,7 +201,7 @@ def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
     pair = start(**settings(tmp_path, budget(50), OBSERVERS="json:- console exchange-log:dir=logs"))
     pair.upstream.script = using(2)
     for model in ("m", "gpt-4o-mini", "nobody-knows"):
-        assert exchange(pair.port, asking(model=model)).status == 200
+        assert ask(pair.port, asking(model=model)).status == 200
     lines = {}
     for file in (tmp_path / "logs").glob("*.jsonl"):
         line = json.loads(file.read_text())
@@ -250,7 +242,7 @@ def test_with_nothing_configured_there_are_totals_and_no_file(start, tmp_path):
     """A laptop's daemon answers on loopback and leaves nothing behind."""
     pair = start(directory=tmp_path)
     pair.upstream.script = using(2)
-    assert exchange(pair.port, asking()).status == 200
+    assert ask(pair.port, asking()).status == 200
     document = usage_of(pair)
     assert document["total"]["requests"] == 1
     assert document["since"] is not None
@@ -271,7 +263,7 @@ def test_workers_share_a_budget_and_the_totals(start, tmp_path):
     """Whichever process takes a connection, the money is the same."""
     pair = start(**settings(tmp_path, budget(10), WORKERS="2"))
     pair.upstream.script = using(1)
-    statuses = [exchange(pair.port, asking(max_tokens=1)).status for _ in range(30)]
+    statuses = [ask(pair.port, asking(max_tokens=1)).status for _ in range(30)]
     assert (statuses.count(200), statuses.count(429)) == (10, 20)
     assert eventually(lambda: usage_of(pair)["total"]["cost_usd"] == 10.0, 20)
     assert usage_of(pair)["budgets"][0]["spent_usd"] == 10.0

@@ -1,9 +1,8 @@
 """Budgets shared through a real Redis, which dies and returns."""
 
-import pytest
 import pytest_twisted
 from integration.reactor_time import until
-from integration.redis_server import RedisServer
+from integration.redis_server import PATIENT_S
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -14,23 +13,13 @@ from openai_proxy.cost.redis_keeper import RedisKeeper
 from openai_proxy.redis_client import RedisClient
 
 DAY = Account("alice", "2026-11-21")
-PATIENT_S = 10.0
-"""A busy machine may keep an answer longer than a request would wait."""
-
-
-@pytest.fixture
-def server():
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
 
 
 class Machine:
     """One daemon's way to Redis."""
 
-    def __init__(self, server):
-        self.client = RedisClient(reactor, parse_redis_url(server.url), deadline_s=PATIENT_S)
+    def __init__(self, redis):
+        self.client = RedisClient(reactor, parse_redis_url(redis.url), deadline_s=PATIENT_S)
         self.keeper = RedisKeeper(self.client)
         self.ledger = SharedLedger(self.keeper, reactor)
 
@@ -44,8 +33,8 @@ class Machine:
 
 
 @pytest_twisted.async_yield_fixture
-async def machines(server):
-    machines = [Machine(server) for _ in range(2)]
+async def machines(redis):
+    machines = [Machine(redis) for _ in range(2)]
     for machine in machines:
         await machine.start()
     yield machines
@@ -64,13 +53,13 @@ async def test_fifty_requests_at_two_machines_keep_one_budget(machines):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_one_spent_the_other_can_not_and_a_restart_neither(machines, server):
+async def test_what_one_spent_the_other_can_not_and_a_restart_neither(machines, redis):
     """Money is kept where all machines see it, whoever ends."""
     machines[0].ledger.settle(await machines[0].reserve(4.0), 7.0)
     await machines[0].ledger.standing(DAY)
     assert await machines[1].ledger.standing(DAY) == Standing(7.0, 0.0)
     assert await machines[1].reserve(4.0) is None
-    restarted = Machine(server)
+    restarted = Machine(redis)
     await restarted.start()
     assert await restarted.reserve(4.0) is None
     assert (await restarted.reserve(3.0)).usd == 3.0
@@ -79,18 +68,18 @@ async def test_what_one_spent_the_other_can_not_and_a_restart_neither(machines, 
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_redis_each_machine_keeps_the_budget_as_it_knew_it(machines, server):
+async def test_without_redis_each_machine_keeps_the_budget_as_it_knew_it(machines, redis):
     """Nothing is refused for Redis's sake, and what was spent meanwhile is told when it is back."""
     machine = machines[0]
     machine.ledger.settle(await machine.reserve(4.0), 4.0)
     await machine.ledger.standing(DAY)
-    server.kill()
+    redis.kill()
     await until(lambda: not machine.client.connected)
     alone = await machine.reserve(5.0)
     assert alone.usd == 5.0
     assert await machine.reserve(5.0) is None
     machine.ledger.settle(alone, 5.0)
-    server.start()
+    redis.start()
     await until(lambda: all(each.client.connected for each in machines))
     await machine.ledger.standing(DAY)
     assert await machines[1].ledger.standing(DAY) == Standing(9.0, 0.0)

@@ -13,7 +13,6 @@ from integration.cache_world import (
     embed,
     get,
     samples,
-    serving,
     tell_who_and_what,
     verdict,
 )
@@ -27,19 +26,6 @@ MISS, HIT, BYPASS = (200, b"miss"), (200, b"hit"), (200, None)
 
 def _head(response):
     return [(n.lower(), v) for n, v in response.headers if n.lower() not in (b"x-cache", b"age")]
-
-
-@pytest.fixture(scope="module")
-def _daemon(tmp_path_factory):
-    yield from serving(tmp_path_factory.mktemp("cached"))
-
-
-@pytest.fixture
-def cached(_daemon):
-    """The module's daemon; its upstream says who asked what, and has not been asked."""
-    _daemon.upstream.begin(tell_who_and_what)
-    yield _daemon
-    assert _daemon.upstream.errors == []
 
 
 def test_a_hit_is_the_miss_again(cached):

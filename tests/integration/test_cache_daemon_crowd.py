@@ -14,8 +14,6 @@ from integration.cache_world import (
     chat,
     embed,
     samples,
-    serving,
-    tell_who_and_what,
     tenant,
     verdict,
 )
@@ -27,19 +25,6 @@ TENANTS = 20
 ROUNDS = 6
 BATCH = 25
 FOLLOWERS = 100
-
-
-@pytest.fixture(scope="module")
-def _daemon(tmp_path_factory):
-    yield from serving(tmp_path_factory.mktemp("cached"))
-
-
-@pytest.fixture
-def cached(_daemon):
-    """The module's daemon; its upstream says who asked what, and has not been asked."""
-    _daemon.upstream.begin(tell_who_and_what)
-    yield _daemon
-    assert _daemon.upstream.errors == []
 
 
 def _event(number):

@@ -10,7 +10,6 @@ import time
 import pytest
 from integration.cache_world import embed, get, tell_who_and_what, verdict
 from integration.raw_client import Client, ask
-from integration.redis_server import RedisServer
 from integration.scripted_upstream import eventually
 
 MISS, HIT = (200, b"miss"), (200, b"hit")
@@ -22,14 +21,6 @@ def _connected(port):
     with Client(port) as client:
         client.send(b"GET /health HTTP/1.1\r\nHost: proxy\r\n\r\n")
         return json.loads(client.response().body)["redis_connected"]
-
-
-@pytest.fixture
-def redis():
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

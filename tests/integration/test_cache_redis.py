@@ -5,7 +5,7 @@ import time
 import pytest
 import pytest_twisted
 from integration.reactor_time import until
-from integration.redis_server import RedisServer
+from integration.redis_server import PATIENT_S
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -20,10 +20,6 @@ from openai_proxy.redis_client import RedisClient
 from openai_proxy.stages.cache import Cache
 
 SECRETS = (b"sk-upstream-secret", b"sk-client-secret")
-
-
-PATIENT_S = 10.0
-"""A busy machine may keep an answer longer than a request would wait."""
 
 
 class Daemon:
@@ -92,18 +88,10 @@ def read(response):
     return reader.done
 
 
-@pytest.fixture
-def server():
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
-
-
 @pytest_twisted.async_yield_fixture
-async def daemons(server):
+async def daemons(redis):
     """Two daemons with the same configuration, connected."""
-    daemons = [Daemon(server.url), Daemon(server.url)]
+    daemons = [Daemon(redis.url), Daemon(redis.url)]
     await until(lambda: all(daemon.client.connected for daemon in daemons))
     yield daemons
     for daemon in daemons:
@@ -139,9 +127,9 @@ async def test_redis_holds_no_credential(daemons):
 
 
 @pytest_twisted.ensureDeferred
-async def test_entries_expire_and_are_flushed(server):
+async def test_entries_expire_and_are_flushed(redis):
     """An expired or a flushed entry is a miss, and is stored again."""
-    daemon = Daemon(server.url, embeddings_s=2.0)
+    daemon = Daemon(redis.url, embeddings_s=2.0)
     await until(lambda: daemon.client.connected)
     results = [(await daemon.ask(b"x"))[0] for _ in range(2)]
     await deferLater(reactor, 2.1)
@@ -171,28 +159,28 @@ async def test_a_spoilt_value_is_a_miss(daemons):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_restart_is_survived(daemons, server):
+async def test_a_restart_is_survived(daemons, redis):
     """Redis dead: requests go on as misses; Redis back: hits again, without a restart of ours."""
     one, _ = daemons
     await one.ask(b"x")
-    server.kill()
+    redis.kill()
     await until(lambda: not one.client.connected)
     started = time.monotonic()
     assert [(await one.ask(b"x"))[0] for _ in range(20)] == ["miss"] * 20
     assert time.monotonic() - started < 5
-    server.start()
+    redis.start()
     await until(lambda: one.client.connected)
     assert [(await one.ask(b"x"))[0] for _ in range(2)] == ["miss", "hit"]
 
 
 @pytest.mark.slow
 @pytest_twisted.ensureDeferred
-async def test_a_frozen_redis_costs_little(server):
+async def test_a_frozen_redis_costs_little(redis):
     """Redis frozen under load: no error, little added time, hits again when it thaws."""
-    one = Daemon(server.url, deadline_s=0.05)
+    one = Daemon(redis.url, deadline_s=0.05)
     await until(lambda: one.client.connected)
     await one.ask(b"x")
-    server.freeze()
+    redis.freeze()
     times = []
 
     async def timed():
@@ -206,7 +194,7 @@ async def test_a_frozen_redis_costs_little(server):
         running.append(Deferred.fromCoroutine(timed()))
         await deferLater(reactor, 0.02)
     await gatherResults(running)
-    server.thaw()
+    redis.thaw()
     await until(lambda: one.client.connected)
     for _ in range(100):
         if (await one.ask(b"x"))[0] == "hit":

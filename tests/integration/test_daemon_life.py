@@ -1,30 +1,12 @@
 """The daemon's life as its operator sees it: endpoints, signals, pidfile, logs."""
 
-import contextlib
 import os
 import signal
 import ssl
-import threading
 
 import pytest
-from integration.raw_client import AUTHORIZATION, Client, ask, chat, request
-from integration.scripted_upstream import eventually
-
-
-class Stream:
-    """A script that streams until the test lets it end."""
-
-    def __init__(self):
-        self.finish = threading.Event()
-
-    def __call__(self, call):
-        call.read_body()
-        call.start_stream()
-        call.chunk(b"data: first\n\n")
-        if self.finish.wait(10):
-            with contextlib.suppress(OSError):
-                call.chunk(b"data: last\n\n")
-                call.end_stream()
+from integration.raw_client import AUTHORIZATION, Client, accepts, ask, chat, request
+from integration.scripted_upstream import HELD_END, HeldStream, eventually
 
 
 @pytest.fixture
@@ -34,7 +16,7 @@ def streaming(start):
 
     def started(**options):
         pair = start(**options)
-        stream = Stream()
+        stream = HeldStream()
         pair.upstream.begin(stream)
         client = Client(pair.port)
         client.send(chat())
@@ -69,17 +51,9 @@ def test_running_stream_finishes_before_the_end(streaming):
     assert eventually(lambda: not accepts(pair.port))
     assert pair.daemon.running
     stream.finish.set()
-    assert client.read_until(b"0\r\n\r\n").endswith(b"data: last\n\n\r\n0\r\n\r\n")
+    assert client.read_until(b"0\r\n\r\n").endswith(HELD_END)
     assert pair.daemon.wait_until_gone()
     assert pair.daemon.process.returncode == 0
-
-
-def accepts(port):
-    try:
-        Client(port).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_draining_daemon_takes_no_new_request(streaming):
@@ -151,7 +125,7 @@ def test_running_stream_does_not_notice_a_reload(streaming):
     pair.upstream.begin()
     assert ask(pair.port, request()).status == 200
     stream.finish.set()
-    assert client.read_until(b"0\r\n\r\n").endswith(b"data: last\n\n\r\n0\r\n\r\n")
+    assert client.read_until(b"0\r\n\r\n").endswith(HELD_END)
 
 
 def test_daemon_mode_with_pidfile_and_logfile(start, tmp_path):

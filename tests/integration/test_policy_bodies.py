@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from integration.conftest import Pair
-from integration.daemon import Daemon
-from integration.policy_world import COMPLETION, answer, configured, delta, events, exchange, post, stream
-from integration.scripted_upstream import Upstream, eventually
+from integration.pair import serving
+from integration.policy_world import COMPLETION, answer, configured, delta, events, post, stream
+from integration.raw_client import Client, ask
+from integration.scripted_upstream import eventually
 
 KEY = "sk-client-0123456789"
 TOML = """
@@ -26,19 +26,14 @@ USAGE_CHUNK = {"id": "c", "object": "chat.completion.chunk", "choices": [], "usa
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     directory = tmp_path_factory.mktemp("bodies")
-    upstream = Upstream()
     env = {
         "LLM_PARAMS": "model=A,temperature=0.5,top_k=40,stop=null;model=text,max_tokens=200,echo=true;model=S,stream=true",
         "THINK__MODE": "strip",
         "RATE_LIMIT__TOKENS_PER_MINUTE": "100000000",
         "OBSERVERS": "json:file=exchanges.json",
     }
-    daemon = Daemon(directory, upstream.url, env=env, **configured(directory, TOML))
-    yield Pair(daemon, upstream)
-    daemon.stop()
-    upstream.close()
-    assert daemon.defects == []
-    assert upstream.errors == []
+    with serving(directory, env=env, **configured(directory, TOML)) as pair:
+        yield pair
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +77,7 @@ def usage_of(world, model):
 )
 def test_only_the_parameters_change(world, path, sent, arrived):
     """Values are set where they stand or at the end; every other byte of the body stays."""
-    assert exchange(world.port, post(KEY, sent, path)).status == 200
+    assert ask(world.port, post(KEY, sent, path)).status == 200
     [call] = world.upstream.calls
     assert json.loads(call.body) == json.loads(arrived)
     untouched = sent[1 : sent.index(b'"messages"' if b'"messages"' in sent else b'"max_tokens"')]
@@ -94,7 +89,7 @@ def test_only_the_parameters_change(world, path, sent, arrived):
 def test_a_stream_that_the_configuration_asks_for_is_one(world):
     """`stream=true` of the configuration makes the upstream stream, and usage is asked for and hidden."""
     world.upstream.script = stream(*events(delta("a"), USAGE_CHUNK))
-    got = exchange(world.port, post(KEY, b'{"model":"S","messages":[]}'))
+    got = ask(world.port, post(KEY, b'{"model":"S","messages":[]}'))
     sent = json.loads(world.upstream.calls[0].body)
     assert (sent["stream"], sent["stream_options"]) == (True, {"include_usage": True})
     assert got.body == b"".join(events(delta("a")))
@@ -118,7 +113,7 @@ def test_thoughts_leave_every_choice_of_a_document(world):
         call.reply(body.encode(), [(b"Content-Type", b"application/json; charset=utf-8")])
 
     world.upstream.script = script
-    got = json.loads(exchange(world.port, post(KEY)).body)
+    got = json.loads(ask(world.port, post(KEY)).body)
     assert [c["message"]["content"] for c in got["choices"]] == ["\n\nA", "BC", "</think>D"]
     assert got["usage"] == USAGE
     assert world.upstream.calls[0].header(b"accept-encoding") == b"identity"
@@ -127,7 +122,7 @@ def test_thoughts_leave_every_choice_of_a_document(world):
 def test_thoughts_move_for_a_model_with_tags_of_its_own(world):
     """`reasoning_content` gets the thoughts; the model's own tags count, the global ones do not."""
     world.upstream.script = answer(document=document("<reason>why</reason>so <think>kept</think>"))
-    got = json.loads(exchange(world.port, post(KEY, {"model": "deep-2", "messages": []})).body)
+    got = json.loads(ask(world.port, post(KEY, {"model": "deep-2", "messages": []})).body)
     message = got["choices"][0]["message"]
     assert (message["content"], message["reasoning_content"]) == ("so <think>kept</think>", "why")
 
@@ -135,9 +130,7 @@ def test_thoughts_move_for_a_model_with_tags_of_its_own(world):
 def test_a_model_that_keeps_its_thoughts_passes_byte_for_byte(world):
     """Where nothing is to be done the upstream's bytes arrive."""
     world.upstream.script = answer(document=document("<think>x</think>A"))
-    got = exchange(
-        world.port, post(KEY, {"model": "kept", "messages": []}, headers=("Accept-Encoding: gzip",))
-    )
+    got = ask(world.port, post(KEY, {"model": "kept", "messages": []}, headers=("Accept-Encoding: gzip",)))
     assert got.body == json.dumps(document("<think>x</think>A")).encode()
     assert world.upstream.calls[0].header(b"accept-encoding") == b"gzip"
 
@@ -161,7 +154,7 @@ def test_thoughts_leave_a_stream_however_it_is_cut(world, size):
     last = [delta("", index, finish_reason="stop") for index in (0, 1)]
     data = b"".join(events(*made, *last, USAGE_CHUNK))
     world.upstream.script = stream(*(data[at : at + size] for at in range(0, len(data), size)))
-    got = exchange(world.port, post(KEY, {"model": "m", "messages": [], "stream": True}), 10)
+    got = ask(world.port, post(KEY, {"model": "m", "messages": [], "stream": True}), 10)
     expected = "Grüße  🐟 <b><thing> ende <"
     assert texts(got.body) == {0: expected, 1: expected}
     assert got.body.endswith(b"data: [DONE]\n\n")
@@ -170,7 +163,6 @@ def test_thoughts_leave_a_stream_however_it_is_cut(world, size):
 
 def test_text_that_is_no_tag_is_not_held_back(world):
     """What can not be a tag goes out while the upstream is still silent."""
-    from integration.raw_client import Client
 
     def script(call):
         call.read_body()
@@ -189,7 +181,7 @@ def test_a_block_that_never_closes_lets_the_finish_pass(world):
     world.upstream.script = stream(
         *events(delta("A<think>never"), delta("more"), delta("", finish_reason="stop"))
     )
-    got = exchange(world.port, post(KEY, {"model": "m", "messages": [], "stream": True}))
+    got = ask(world.port, post(KEY, {"model": "m", "messages": [], "stream": True}))
     assert texts(got.body) == {0: "A"}
     assert b'"finish_reason": "stop"' in got.body
     assert got.body.endswith(b"data: [DONE]\n\n")
@@ -205,7 +197,7 @@ def test_usage_is_read_and_shown_to_who_asked(world, options, shown):
     document = {"model": f"asks {options}", "messages": [], "stream": True}
     if options is not None:
         document["stream_options"] = options
-    got = exchange(world.port, post(KEY, document))
+    got = ask(world.port, post(KEY, document))
     assert (b'"usage"' in got.body) is shown
     assert json.loads(world.upstream.calls[0].body)["stream_options"]["include_usage"] is True
     usage = usage_of(world, document["model"])
@@ -225,7 +217,7 @@ def test_an_upstream_that_refuses_stream_options_is_asked_without(world):
     world.upstream.script = script
     raw = post(KEY, {"model": "old", "messages": [{"role": "user", "content": "12345678"}], "stream": True})
     for _ in range(2):
-        got = exchange(world.port, raw)
+        got = ask(world.port, raw)
         assert (got.status, texts(got.body)) == (200, {0: "abcdefgh"})
     assert len(world.upstream.calls) == 3
     usage = usage_of(world, "old")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import openai
 import pytest
-from integration.conftest import Pair
-from integration.daemon import Daemon
-from integration.policy_world import COMPLETION, answer, configured, delta, events, exchange, post
-from integration.scripted_upstream import Upstream, eventually
+from integration.pair import serving
+from integration.policy_world import COMPLETION, answer, configured, delta, events, post
+from integration.raw_client import ask
+from integration.scripted_upstream import eventually
 
 UPSTREAM_KEY = "sk-upstream-8c0ffee"
 KEYS = {
@@ -55,23 +55,14 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     directory = tmp_path_factory.mktemp("clients")
-    upstream = Upstream()
-    daemon = Daemon(
-        directory,
-        upstream.url,
-        env={
-            "OPENAI_API_KEY": UPSTREAM_KEY,
-            "RETRY__MAX_RETRIES": "3",
-            "OBSERVERS": "console json:file=exchanges.json exchange-log:dir=logs",
-            "LOG_LEVEL": "debug",
-        },
-        **configured(directory, TOML),
-    )
-    yield Pair(daemon, upstream)
-    daemon.stop()
-    upstream.close()
-    assert daemon.defects == []
-    assert upstream.errors == []
+    env = {
+        "OPENAI_API_KEY": UPSTREAM_KEY,
+        "RETRY__MAX_RETRIES": "3",
+        "OBSERVERS": "console json:file=exchanges.json exchange-log:dir=logs",
+        "LOG_LEVEL": "debug",
+    }
+    with serving(directory, env=env, **configured(directory, TOML)) as pair:
+        yield pair
     written = [
         path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.suffix != ".toml"
     ]
@@ -218,8 +209,8 @@ class Stalled:
 def test_a_request_that_is_wrong_costs_nothing(world, calls, body):
     """400s of ours are not counted against a limit."""
     for _ in range(3):
-        assert exchange(world.port, post(KEYS["concurrent"], body)).status == 400
-    assert exchange(world.port, post(KEYS["concurrent"])).status == 200
+        assert ask(world.port, post(KEYS["concurrent"], body)).status == 400
+    assert ask(world.port, post(KEYS["concurrent"])).status == 200
     assert len(calls) == 1
 
 
@@ -233,8 +224,8 @@ def test_a_key_made_by_the_console_script_works(start, tmp_path):
     entry = said[said.index("[[keys]]") :]
     assert key not in entry
     pair = start(env={"OPENAI_API_KEY": UPSTREAM_KEY}, **configured(tmp_path, entry))
-    assert exchange(pair.port, post(key)).status == 200
-    refused = exchange(pair.port, post(key[:-1]))
+    assert ask(pair.port, post(key)).status == 200
+    refused = ask(pair.port, post(key[:-1]))
     assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
     assert eventually(lambda: "alice" in pair.daemon.log)
     assert key not in pair.daemon.log

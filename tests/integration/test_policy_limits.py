@@ -13,15 +13,13 @@ from integration.policy_world import (
     configured,
     delta,
     events,
-    exchange,
     failure,
     get_json,
     post,
     sent_together,
     stream,
 )
-from integration.raw_client import Client, Ended
-from integration.redis_server import RedisServer
+from integration.raw_client import Client, Ended, ask
 from integration.scripted_upstream import eventually
 from integration.worker_world import metrics, total
 
@@ -29,14 +27,6 @@ KEY = "sk-tenant-0123456789"
 BASE = {"OPENAI_API_KEY": "sk-up", "CLIENT_API_KEYS": KEY, "OBSERVERS": "none"}
 STREAM = stream(*events(delta("a"), delta("b")))
 ASK_FOR_STREAM = {"model": "m", "messages": [], "stream": True, "max_tokens": 100}
-
-
-@pytest.fixture
-def redis():
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
 
 
 def statuses(streams):
@@ -200,7 +190,7 @@ def test_a_cut_stream_pays_for_what_it_used_and_frees_its_slot(start):
         call.reset()
 
     pair.upstream.script = dying
-    cut = exchange(pair.port, raw)
+    cut = ask(pair.port, raw)
     assert (cut.status, cut.whole) == (200, False)
 
     def hanging(call):
@@ -217,7 +207,7 @@ def test_a_cut_stream_pays_for_what_it_used_and_frees_its_slot(start):
         leave(client)
         assert eventually(lambda: pair.upstream.alive == 0)
     pair.upstream.script = answer()
-    assert exchange(pair.port, raw).status == 200
+    assert ask(pair.port, raw).status == 200
 
 
 def test_a_refusal_charges_nothing(start):
@@ -226,13 +216,13 @@ def test_a_refusal_charges_nothing(start):
     pair.upstream.script = failure(b"500 Internal Server Error")
     large = post(KEY, {"model": "m", "messages": [], "max_tokens": 500})
     for _ in range(3):
-        assert exchange(pair.port, large).status == 500
+        assert ask(pair.port, large).status == 500
     usage = {"prompt_tokens": 300, "completion_tokens": 200, "total_tokens": 500}
     pair.upstream.script = answer(document={**COMPLETION, "usage": usage})
-    assert exchange(pair.port, large).status == 200
+    assert ask(pair.port, large).status == 200
     waits = []
     for _ in range(10):
-        refused = exchange(pair.port, large)
+        refused = ask(pair.port, large)
         assert (refused.status, refused.error["type"]) == (429, "tokens")
         waits.append(int(refused.header(b"retry-after-ms")))
     assert waits == sorted(waits, reverse=True)
@@ -275,11 +265,11 @@ def test_a_reload_keeps_what_was_used_and_lets_streams_run(start, tmp_path):
         (tmp_path / "proxy.toml").write_text("[rate_limit]\n" + limits.format(4))
         pair.daemon.signal(signal.SIGHUP)
         assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
-        assert exchange(pair.port, post(KEY)).status == 429
+        assert ask(pair.port, post(KEY)).status == 429
         release.set()
         assert b"[DONE]" in held.read_until(b"0\r\n\r\n")
     pair.upstream.script = answer()
-    assert [exchange(pair.port, post(KEY)).status for _ in range(4)] == [200, 200, 200, 429]
+    assert [ask(pair.port, post(KEY)).status for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_a_websocket_holds_a_slot_until_it_ends(start):
@@ -299,11 +289,11 @@ def test_a_websocket_holds_a_slot_until_it_ends(start):
     client = Client(pair.port)
     client.send(raw)
     client.read_until(b"\r\n\r\n")
-    assert exchange(pair.port, raw).status == 429
+    assert ask(pair.port, raw).status == 429
     client.sock.shutdown(socket.SHUT_RDWR)
     client.close()
     pair.upstream.script = answer()
-    assert eventually(lambda: exchange(pair.port, post(KEY)).status == 200)
+    assert eventually(lambda: ask(pair.port, post(KEY)).status == 200)
 
 
 def test_a_daemon_stops_at_once_while_redis_is_away(start, redis):

@@ -1,21 +1,21 @@
 """How often an upstream is asked, counted there, for every row of the retry rules."""
 
 import contextlib
+import functools
 import json
 import signal
 import socket
-import threading
 import time
 
 import pytest
-from integration.conftest import Pair
-from integration.daemon import Daemon
+from integration.pair import serving
 from integration.policy_world import (
+    Load,
     answer,
+    before_two,
     configured,
     delta,
     events,
-    exchange,
     failure,
     get_json,
     in_turn,
@@ -23,7 +23,7 @@ from integration.policy_world import (
     sent_together,
     stream,
 )
-from integration.raw_client import Client
+from integration.raw_client import Client, ask
 from integration.scripted_upstream import Upstream, eventually
 from integration.worker_world import metrics, total
 
@@ -34,14 +34,9 @@ IDEMPOTENT = ("Idempotency-Key: one",)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    upstream = Upstream()
     env = {"RETRY__MAX_RETRIES": "2", "TIMEOUT_S__FIRST_BYTE": "1.5", "OBSERVERS": "none"}
-    daemon = Daemon(tmp_path_factory.mktemp("retries"), upstream.url, env=env)
-    yield Pair(daemon, upstream)
-    daemon.stop()
-    upstream.close()
-    assert daemon.defects == []
-    assert upstream.errors == []
+    with serving(tmp_path_factory.mktemp("retries"), env=env) as pair:
+        yield pair
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +114,7 @@ TWICE = [asked_at_once(b"%d X" % status) for status in (408, 409, 429, 500, 502,
 def test_the_first_answer_decides_how_often(world, first, headers, posts, status):
     """A POST reaches the upstream twice where the rules say so, and never otherwise."""
     world.upstream.begin(in_turn(first, answer()))
-    got = exchange(world.port, post(KEY, headers=headers))
+    got = ask(world.port, post(KEY, headers=headers))
     assert len(world.upstream.calls) == posts
     if status is not None:
         assert got.status == status
@@ -136,8 +131,8 @@ def test_a_kept_connection_that_died_is_no_reason_to_fail(world):
         call.reset()
 
     world.upstream.begin(in_turn(close_second, answer()))
-    assert exchange(world.port, post(KEY)).status == 200
-    assert exchange(world.port, post(KEY)).status == 200
+    assert ask(world.port, post(KEY)).status == 200
+    assert ask(world.port, post(KEY)).status == 200
     assert len(world.upstream.calls) == 2
 
 
@@ -145,7 +140,7 @@ def test_the_last_answer_comes_as_it_came(world):
     """After all attempts the client gets the upstream's own error, byte for byte."""
     numbered = [asked_at_once(b"503 Busy %d" % n, code=str(n), x_request_id=f"req_{n}") for n in (1, 2, 3)]
     world.upstream.begin(in_turn(*numbered))
-    got = exchange(world.port, post(KEY))
+    got = ask(world.port, post(KEY))
     assert (got.status, got.reason, got.header(b"x-request-id")) == (503, b"Busy 3", b"req_3")
     assert json.loads(got.body)["error"]["code"] == "3"
     assert len(world.upstream.calls) == 3
@@ -161,7 +156,7 @@ def test_the_wait_is_what_the_upstream_asks_for(world):
 
     first = failure(b"429 X", retry_after_ms="700")
     world.upstream.begin(script)
-    assert exchange(world.port, post(KEY)).status == 200
+    assert ask(world.port, post(KEY)).status == 200
     assert 0.69 < times[1] - times[0] < 5
 
 
@@ -188,7 +183,7 @@ def test_a_stream_is_never_begun_twice(world):
         call.reset()
 
     world.upstream.begin(dying)
-    got = exchange(world.port, post(KEY, headers=IDEMPOTENT))
+    got = ask(world.port, post(KEY, headers=IDEMPOTENT))
     assert (got.status, got.whole, got.end) == (200, False, "reset")
     assert len(world.upstream.calls) == 1
 
@@ -204,16 +199,7 @@ def test_an_outage_is_not_answered_with_a_multiple_of_the_load(start):
 
 # ---- several upstreams
 
-TWO = """
-[[upstreams]]
-name = "first"
-base_url = "{0}"
-api_key = "sk-first"
-[[upstreams]]
-name = "second"
-base_url = "{1}"
-api_key = "sk-second"
-priority = {2}
+MODELS = """
 [[models]]
 match = "house-*"
 upstream = "second"
@@ -225,37 +211,18 @@ upstream_model = "gpt-4o-mini"
 
 
 @pytest.fixture
-def second():
-    upstream = Upstream()
-    upstream.script = answer()
-    yield upstream
-    upstream.close()
-    assert upstream.errors == []
-
-
-@pytest.fixture
 def two(start, second, tmp_path):
-    """Start a daemon before two upstreams."""
-
-    def started(priority=1, retries="2", env=None):
-        first = Upstream()
-        first._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        first.script = answer()
-        env = {"RETRY__MAX_RETRIES": retries, "OBSERVERS": "none", **(env or {})}
-        return start(
-            upstream=first, env=env, **configured(tmp_path, TWO.format(first.url, second.url, priority))
-        )
-
-    return started
+    """Start a daemon before two upstreams, as `before_two` says."""
+    return functools.partial(before_two, start, second, tmp_path, MODELS)
 
 
 def test_models_go_where_they_are_mapped_and_are_listed(two, second):
     """An alias is served under the upstream's own name and stands in the list of models."""
     pair = two()
-    assert exchange(pair.port, post(KEY, {"model": "house-1", "messages": []})).status == 200
+    assert ask(pair.port, post(KEY, {"model": "house-1", "messages": []})).status == 200
     assert json.loads(second.calls[0].body) == {"model": "gpt-house", "messages": []}
     assert second.calls[0].header(b"authorization") == b"Bearer sk-second"
-    assert exchange(pair.port, post(KEY, {"model": "fast", "messages": []})).status == 200
+    assert ask(pair.port, post(KEY, {"model": "fast", "messages": []})).status == 200
     assert json.loads(pair.upstream.calls[0].body)["model"] == "gpt-4o-mini"
     assert pair.upstream.calls[0].header(b"authorization") == b"Bearer sk-first"
     pair.upstream.script = answer(document={"object": "list", "data": [{"id": "m", "object": "model"}]})
@@ -277,10 +244,10 @@ def test_a_limited_key_rests_and_the_other_upstream_serves(two, second, limit, c
     """A 429 takes its key out for as long as it says, and `/health` shows it."""
     pair = two()
     pair.upstream.script = limit
-    exchange(pair.port, post(KEY))
+    ask(pair.port, post(KEY))
     asked = len(pair.upstream.calls)
     pair.upstream.script = answer()
-    assert exchange(pair.port, post(KEY)).status == 200
+    assert ask(pair.port, post(KEY)).status == 200
     assert len(pair.upstream.calls) == asked + (0 if cooled else 1)
     health = get_json(pair.port, "/health")
     assert [(u["name"], u["state"], u["cooled_keys"]) for u in health["upstreams"]] == [
@@ -292,54 +259,26 @@ def test_a_limited_key_rests_and_the_other_upstream_serves(two, second, limit, c
 def test_an_upstream_killed_under_load_is_not_noticed_and_found_again(two, second):
     """One of two upstreams dies and returns: no client sees an error, and within seconds it serves again."""
     pair = two(priority=0)
-    port, failed, done = pair.upstream.port, [], threading.Event()
-    statuses = []
-
-    def load():
-        while not done.is_set():
-            got = exchange(pair.port, post(KEY))
-            statuses.append(got.status)
-            if got.status != 200:
-                failed.append((got.status, got.body))
-            time.sleep(0.005)
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
+    with Load(pair.port, post(KEY), 4, 0.005) as load:
         assert eventually(lambda: len(pair.upstream.calls) > 20)
         pair.upstream.close()
         assert eventually(lambda: get_json(pair.port, "/health")["upstreams"][0]["state"] != "closed")
         assert second.calls
         time.sleep(0.3)
-        revive(pair.upstream, port)
+        pair.upstream.revive()
         assert eventually(lambda: get_json(pair.port, "/health")["upstreams"][0]["state"] == "closed")
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join(10)
-    assert failed == []
-    assert len(statuses) > 50
-
-
-def revive(upstream, port):
-    """Listen on the port of a closed upstream again."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    listener.listen(128)
-    upstream._listener = listener
-    threading.Thread(target=upstream._accept, daemon=True).start()
+    assert load.failed == []
+    assert sum(load.counts) > 50
 
 
 def test_all_upstreams_broken_the_client_gets_what_one_of_them_said(two, second):
     """Although the circuits open between its attempts, the answer is an upstream's, not ours."""
     pair = two()
     pair.upstream.script = second.script = asked_at_once(b"500 Broken")
-    got = exchange(pair.port, post(KEY))
+    got = ask(pair.port, post(KEY))
     assert (got.status, got.reason) == (500, b"Broken")
     assert len(pair.upstream.calls) + len(second.calls) == 6
-    got = exchange(pair.port, post(KEY))
+    got = ask(pair.port, post(KEY))
     assert (got.status, got.error["code"]) == (503, "no_upstream_available")
     assert int(got.header(b"retry-after")) >= 1
 
@@ -348,13 +287,13 @@ def test_with_tenants_each_upstream_gets_its_own_key(two, second):
     """A tenant's request carries the key of the upstream it goes to; a reload heals a rested key."""
     pair = two(env={"CLIENT_API_KEYS": KEY})
     pair.upstream.script = failure(b"429 X", "insufficient_quota")
-    assert exchange(pair.port, post(KEY)).status == 200
+    assert ask(pair.port, post(KEY)).status == 200
     assert second.calls[0].header(b"authorization") == b"Bearer sk-second"
     pair.upstream.script = stream(*events(delta("a")))
     pair.daemon.signal(signal.SIGHUP)
     assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
-    assert b"[DONE]" in exchange(pair.port, post(KEY)).body
-    assert exchange(pair.port, post("sk-other")).status == 401
+    assert b"[DONE]" in ask(pair.port, post(KEY)).body
+    assert ask(pair.port, post("sk-other")).status == 401
 
 
 def test_an_upstream_without_a_key_never_sees_another_ones(start, second, tmp_path):
@@ -367,5 +306,5 @@ def test_an_upstream_without_a_key_never_sees_another_ones(start, second, tmp_pa
         '[[models]]\nmatch = "only-b"\nupstream = "b"\n'
     )
     pair = start(upstream=first, env={"OBSERVERS": "none"}, **configured(tmp_path, toml))
-    assert exchange(pair.port, post(KEY, {"model": "only-b", "messages": []})).status == 200
+    assert ask(pair.port, post(KEY, {"model": "only-b", "messages": []})).status == 200
     assert second.calls[0].header(b"authorization") is None

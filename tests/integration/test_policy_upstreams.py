@@ -1,28 +1,20 @@
 """Several upstreams of which one dies, and keys that belong to one origin."""
 
+import functools
 import json
 import signal
 import socket
-import threading
 import time
 
 import pytest
-from integration.policy_world import answer, configured, exchange, get_json, post
-from integration.scripted_upstream import Upstream, eventually
+from integration.policy_world import Load, answer, before_two, get_json, post
+from integration.raw_client import ask
+from integration.scripted_upstream import eventually
 
 KEY = "sk-client-0123456789"
 OTHER = "sk-client-9876543210"
 
-TWO = """
-[[upstreams]]
-name = "first"
-base_url = "{0}"
-api_key = "sk-first"
-[[upstreams]]
-name = "second"
-base_url = "{1}"
-api_key = "sk-second"
-priority = 1
+MODELS = """
 [[models]]
 match = "house"
 upstream = "second"
@@ -31,29 +23,9 @@ upstream_model = "org/gpt-house"
 
 
 @pytest.fixture
-def second():
-    upstream = Upstream()
-    upstream.script = answer()
-    yield upstream
-    upstream.close()
-    assert upstream.errors == []
-
-
-@pytest.fixture
 def two(start, second, tmp_path):
     """Start a daemon before two upstreams, the second one in reserve."""
-
-    def started(toml="", env=None):
-        first = Upstream()
-        first._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        first.script = answer()
-        return start(
-            upstream=first,
-            env={"RETRY__MAX_RETRIES": "2", "OBSERVERS": "none", **(env or {})},
-            **configured(tmp_path, TWO.format(first.url, second.url) + toml),
-        )
-
-    return started
+    return functools.partial(before_two, start, second, tmp_path, MODELS)
 
 
 def state_of_first(pair):
@@ -64,62 +36,30 @@ def state_of_first(pair):
 
 def failed_attempts(pair):
     """Return how many requests the first upstream has failed, from the metrics."""
-    page = exchange(pair.port, b"GET /metrics HTTP/1.1\r\nHost: proxy\r\n\r\n").body.decode()
+    page = ask(pair.port, b"GET /metrics HTTP/1.1\r\nHost: proxy\r\n\r\n").body.decode()
     lines = [line for line in page.splitlines() if line.startswith("openai_proxy_upstream_errors_total{")]
     return sum(float(line.rpartition(" ")[2]) for line in lines if 'upstream="first"' in line)
-
-
-def listen(port):
-    """Return a listening socket on a port that was in use a moment ago."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    listener.listen(128)
-    return listener
-
-
-def revive(upstream):
-    """Listen on the port of a closed upstream again."""
-    upstream._listener = listen(upstream.port)
-    threading.Thread(target=upstream._accept, daemon=True).start()
 
 
 def test_no_request_is_spent_on_a_dead_upstream(two, second):
     """It dies and returns under load: no client sees an error, none is sent there meanwhile, then it serves."""
     pair = two()
-    done, failed, counts = threading.Event(), [], [0] * 3
-
-    def load(number):
-        while not done.is_set():
-            got = exchange(pair.port, post(KEY))
-            counts[number] += 1
-            if got.status != 200:
-                failed.append((got.status, got.body))
-            time.sleep(0.01)
-
-    threads = [threading.Thread(target=load, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
+    with Load(pair.port, post(KEY), 3, 0.01) as load:
         assert eventually(lambda: len(pair.upstream.calls) > 10)
         assert state_of_first(pair) == ("closed", True)
         pair.upstream.close()
         assert eventually(lambda: state_of_first(pair) == ("open", False))
-        begun = list(counts)  # those that were on their way before are through with two more each
-        assert eventually(lambda: all(now > then + 2 for now, then in zip(counts, begun, strict=True)))
+        begun = list(load.counts)  # those that were on their way before are through with two more each
+        assert eventually(lambda: all(now > then + 2 for now, then in zip(load.counts, begun, strict=True)))
         lost, served = failed_attempts(pair), len(second.calls)
         time.sleep(3)
         assert failed_attempts(pair) == lost
         assert len(second.calls) > served
         pair.upstream.calls.clear()
-        revive(pair.upstream)
+        pair.upstream.revive()
         assert eventually(lambda: state_of_first(pair) == ("closed", True))
         assert eventually(lambda: len(pair.upstream.calls) > 10)
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join(10)
-    assert failed == []
+    assert load.failed == []
     assert "upstream first takes no connections" in pair.daemon.log
     assert "upstream first takes connections again" in pair.daemon.log
 
@@ -129,15 +69,15 @@ def test_an_upstream_that_only_listens_does_not_get_the_load_back(two, second):
     pair = two()
     pair.upstream.close()
     for _ in range(3):
-        assert exchange(pair.port, post(KEY)).status == 200
+        assert ask(pair.port, post(KEY)).status == 200
     assert eventually(lambda: state_of_first(pair) == ("open", False))
     pair.upstream.script = answer(b"500 Broken")
     pair.upstream.calls.clear()
-    revive(pair.upstream)
+    pair.upstream.revive()
     assert eventually(lambda: state_of_first(pair) == ("half-open", True))
     started = time.monotonic()
     while time.monotonic() - started < 1.5:
-        assert exchange(pair.port, post(KEY)).status == 200
+        assert ask(pair.port, post(KEY)).status == 200
     assert len(pair.upstream.calls) == 1
     assert pair.upstream.errors == []
 
@@ -147,7 +87,7 @@ def test_a_reload_and_an_end_leave_no_probe_behind(two):
     pair = two()
     pair.upstream.close()
     for _ in range(3):
-        exchange(pair.port, post(KEY))
+        ask(pair.port, post(KEY))
     assert eventually(lambda: state_of_first(pair) == ("open", False))
     pair.daemon.signal(signal.SIGHUP)
     assert eventually(lambda: state_of_first(pair) == ("closed", True))
@@ -162,7 +102,7 @@ def test_an_alias_is_looked_up_at_its_upstream(two, second, method):
     document = {"id": "org/gpt-house", "object": "model", "created": 1, "owned_by": "x"}
     second.script = answer(document=document) if method == "GET" else answer_head
     raw = f"{method} /v1/models/house?x=%20 HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {KEY}\r\n\r\n"
-    got = exchange(pair.port, raw.encode()) if method == "GET" else None
+    got = ask(pair.port, raw.encode()) if method == "GET" else None
     if got is None:
         assert head_of(pair.port, raw.encode()).startswith(b"HTTP/1.1 200")
     else:
@@ -188,8 +128,8 @@ def test_a_tenants_own_key_goes_to_its_origin_and_to_no_other(two, second):
     """Before the key of the upstream that `upstream.base_url` names; another's own key stays with it."""
     pair = two(env={"API_KEY_MAPPING": json.dumps({KEY: "sk-alices-own"}), "CLIENT_API_KEYS": OTHER})
     for key in (KEY, OTHER):
-        assert exchange(pair.port, post(key)).status == 200
-        assert exchange(pair.port, post(key, {"model": "house", "messages": []})).status == 200
+        assert ask(pair.port, post(key)).status == 200
+        assert ask(pair.port, post(key, {"model": "house", "messages": []})).status == 200
     assert [call.header(b"authorization") for call in pair.upstream.calls] == [
         b"Bearer sk-alices-own",
         b"Bearer sk-first",

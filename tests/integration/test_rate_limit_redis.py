@@ -5,7 +5,7 @@ import time
 import pytest
 import pytest_twisted
 from integration.reactor_time import until
-from integration.redis_server import RedisServer
+from integration.redis_server import PATIENT_S
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -16,24 +16,14 @@ from openai_proxy.limits.embedded import EmbeddedStore
 from openai_proxy.limits.redis_store import RedisStore
 from openai_proxy.redis_client import RedisClient
 
-
-@pytest.fixture
-def server():
-    server = RedisServer()
-    server.start()
-    yield server
-    server.kill()
-
-
-PATIENT_S, DEADLINE_S = 10.0, 0.05
-"""A busy machine may keep an answer longer than a request would wait."""
+DEADLINE_S = 0.05
 
 
 @pytest_twisted.async_yield_fixture
-async def stores(server, request):
+async def stores(redis, request):
     """Two stores as two machines have them, connected."""
     deadline_s = getattr(request, "param", PATIENT_S)
-    clients = [RedisClient(reactor, parse_redis_url(server.url), deadline_s=deadline_s) for _ in range(2)]
+    clients = [RedisClient(reactor, parse_redis_url(redis.url), deadline_s=deadline_s) for _ in range(2)]
     stores = [RedisStore(client, EmbeddedStore(time.monotonic), reactor, lease_s=1.5) for client in clients]
     for client, store in zip(clients, stores, strict=True):
         client.start()
@@ -105,20 +95,20 @@ async def test_leases_are_renewed_while_they_run_and_end_with_their_machine(stor
 
 @pytest.mark.parametrize("stores", [DEADLINE_S], indirect=True)
 @pytest_twisted.ensureDeferred
-async def test_without_redis_each_machine_limits_by_itself(stores, server):
+async def test_without_redis_each_machine_limits_by_itself(stores, redis):
     """Frozen, killed or restarted: no request fails or waits, and the limit holds at each daemon."""
     limits = Limits(5)
-    server.freeze()
+    redis.freeze()
     started = time.monotonic()
     frozen = [await stores[0].admit("a", limits, 0, str(n)) for n in range(8)]
     assert time.monotonic() - started < 3
     assert [a.admitted for a in frozen] == [True] * 5 + [False] * 3
     assert {a.kept_in for a in frozen} == {"embedded"}
-    server.thaw()
-    server.kill()
+    redis.thaw()
+    redis.kill()
     killed = [await stores[1].admit("b", limits, 0, str(n)) for n in range(8)]
     assert [a.admitted for a in killed] == [True] * 5 + [False] * 3
-    server.start()
+    redis.start()
     deadline = time.monotonic() + 20
     while (again := await stores[0].admit("c", Limits(1000), 0, "x")).kept_in != "redis":
         assert time.monotonic() < deadline

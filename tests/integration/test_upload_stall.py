@@ -1,23 +1,48 @@
-"""An upstream that stops taking an upload does not hold its client for ever."""
+"""An upload that the upstream stops taking: it holds nobody for ever, and its client may leave."""
 
 import contextlib
 import threading
 
+import pytest
 from integration.raw_client import Client, request
-from integration.scripted_upstream import Upstream
+from integration.scripted_upstream import Upstream, eventually
+
+LIMIT_S = 4.0
+"""A second is promised; the rest is for a busy machine."""
 
 
-def test_an_upload_nobody_takes_ends_in_a_504(start):
+@pytest.fixture
+def stuck(start):
+    """Start a daemon with an upload on its way that stands still: (pair, client)."""
+    done, clients = threading.Event(), []
+
+    def started(**options):
+        pair = start(Upstream(receive_buffer=4096), **options)
+        pair.upstream.begin(lambda call: done.wait(20) and call.finish())
+        client = Client(pair.port)
+        clients.append(client)
+        client.send(request(b"POST", b"/v1/files", headers=b"Content-Length: 100000000\r\n"))
+        client.sock.settimeout(0.3)
+        with contextlib.suppress(OSError):
+            client.sock.sendall(b"x" * 50_000_000)
+        return pair, client
+
+    yield started
+    done.set()
+    for client in clients:
+        client.close()
+
+
+def test_an_upload_nobody_takes_ends_in_a_504(stuck):
     """The idle time holds for the request's body as it does for the answer's."""
-    pair = start(Upstream(receive_buffer=4096), env={"TIMEOUT_S__IDLE": "1"})
-    done = threading.Event()
-    pair.upstream.begin(lambda call: done.wait(20) and call.finish())
-    client = Client(pair.port)
-    client.send(request(b"POST", b"/v1/files", headers=b"Content-Length: 100000000\r\n"))
-    client.sock.settimeout(0.3)
-    with contextlib.suppress(OSError):
-        client.sock.sendall(b"x" * 50_000_000)
+    _, client = stuck(env={"TIMEOUT_S__IDLE": "1"})
     answer = client.response()
     assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
-    client.close()
-    done.set()
+
+
+def test_client_resets_an_upload_that_the_upstream_does_not_read(stuck):
+    """Bytes that wait to be sent do not keep the upstream's connection: its record ends within a second."""
+    pair, client = stuck()
+    client.reset()
+    # the daemon ends the exchange only when it notices; the upstream's socket follows at once
+    assert eventually(lambda: "client_gone" in pair.daemon.log, LIMIT_S)

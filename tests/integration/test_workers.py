@@ -3,13 +3,12 @@
 import os
 import signal
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 from integration.daemon import TWISTD
-from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import eventually
+from integration.raw_client import Client, accepts, ask, chat, request
+from integration.scripted_upstream import HELD_END, HeldStream, eventually
 from integration.worker_world import (
     PATIENCE_S,
     alive,
@@ -22,24 +21,6 @@ from integration.worker_world import (
 )
 
 REQUESTS = "openai_proxy_requests_total"
-
-
-class Stream:
-    """A script that streams chat answers until the test lets them end."""
-
-    def __init__(self):
-        self.finish = threading.Event()
-
-    def __call__(self, call):
-        call.read_body()
-        if call.method == b"GET":
-            call.reply_json({"object": "list", "data": []})
-            return
-        call.start_stream()
-        call.chunk(b"data: first\n\n")
-        if self.finish.wait(PATIENCE_S):
-            call.chunk(b"data: last\n\n")
-            call.end_stream()
 
 
 @pytest.fixture
@@ -57,7 +38,7 @@ def crew(start):
 @pytest.fixture
 def streams():
     """Keep a stream open on a connection: `streams(pair, client)`; they end with the test."""
-    stream, clients = Stream(), []
+    stream, clients = HeldStream(), []
 
     def opened(pair, client):
         pair.upstream.script = stream
@@ -73,7 +54,7 @@ def streams():
 
 
 def ends_whole(client):
-    return client.read_until(b"0\r\n\r\n").endswith(b"data: last\n\n\r\n0\r\n\r\n")
+    return client.read_until(b"0\r\n\r\n").endswith(HELD_END)
 
 
 def close_all(clients):
@@ -145,14 +126,6 @@ def test_worker_that_gets_sigterm_drains_and_is_replaced(crew, streams):
     assert eventually(lambda: total(metrics(pair.port), "openai_proxy_workers") == 2, PATIENCE_S)
     assert total(metrics(pair.port), REQUESTS) == 1
     close_all(each)
-
-
-def accepts(port):
-    try:
-        Client(port).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_sigterm_drains_all_workers(crew, streams):
