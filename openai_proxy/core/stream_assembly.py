@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Members that name something: repeated, not continued, from chunk to chunk.
-_NAMES = frozenset(("id", "type", "role", "name", "object", "finish_reason", "model", "status"))
+NAMES = frozenset(("id", "type", "role", "name", "object", "finish_reason", "model", "status"))
 _TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed"))
 
 
@@ -63,7 +63,7 @@ def _merge(target: dict[str, Any], delta: dict[str, Any]) -> None:
         if type(value) is str:
             if type(old) is _Text:
                 old.pieces.append(value)
-            elif key in _NAMES:
+            elif key in NAMES:
                 target[key] = value or old
             else:
                 target[key] = _Text(value)

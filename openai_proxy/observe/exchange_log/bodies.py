@@ -16,6 +16,7 @@ from attrs import frozen
 
 from ...core.sse import SSEDecoder
 from ...core.stream_assembly import assemble
+from ...core.stream_runs import shortened
 from ..redaction import REDACTED
 from .decompress import decompressed
 
@@ -110,10 +111,9 @@ def _opaque(body: KeptBody, head: bytes, whole: bool, secrets: Sequence[bytes]) 
 
 
 def _stream(head: bytes, whole: bool, total_bytes: int) -> dict[str, Any]:
-    events = _events([data for data in _stream_data(head, whole) if data != b"[DONE]"])
-    together = assemble(events)
+    together = assemble(_events(shortened(head), whole))
     if together is None:
-        together = {"chunks": events}
+        together = {"chunks": _events(head, whole)}
     if not whole:
         return {**together, "truncated": True, "bytes": total_bytes}
     return together
@@ -138,8 +138,9 @@ def _each_one_line(parts: list[bytes]) -> bool:
     return all(part.startswith(b"data: ") and b"\n" not in part for part in parts)
 
 
-def _events(texts: list[bytes]) -> list[Any]:
+def _events(head: bytes, whole: bool) -> list[Any]:
     """Decode each event's data; what is no JSON is a string."""
+    texts = [data for data in _stream_data(head, whole) if data != b"[DONE]"]
     try:
         events = orjson.loads(b"[" + b",".join(texts) + b"]")
     except ValueError:

@@ -14,6 +14,7 @@ from ..append_file import AppendFile
 from ..redaction import scrubbed
 
 MAX_OPEN = 64
+_DAY_S = 86400
 _MAX_NAME = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9._@+-]+")
 SUFFIX = ".jsonl"
@@ -25,14 +26,14 @@ def file_name(exchange: Exchange) -> str:
     The day is that of the exchange's begin, in UTC; the model is `none`
     where there is none. Safe as a single path component.
     """
-    day = datetime.fromtimestamp(exchange.timestamp, timezone.utc).strftime("%Y%m%d")
-    return _file_name(exchange.key, exchange.model, day)
+    return _file_name(exchange.key, exchange.model, exchange.timestamp // _DAY_S)
 
 
 @lru_cache(1024)
-def _file_name(key: str | None, model: str | None, day: str) -> str:
+def _file_name(key: str | None, model: str | None, day: float) -> str:
     parts = [key] if key else []
-    parts += [model or "none", day]
+    date = datetime.fromtimestamp(day * _DAY_S, timezone.utc)
+    parts += [model or "none", date.strftime("%Y%m%d")]
     return "_".join(sanitised(part) for part in parts) + SUFFIX
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
 
 from ...core.exchange import Exchange
 from ..capture import BodyCapture, Capture
 from ..encode import json_line
 from ..record import bare_path, iso_time, seconds, usage_record
-from ..redaction import credentials, scrubbed, shown_headers, without_secrets
-from .bodies import KeptBody, shown_body
-
-Pairs = list[tuple[bytes, bytes]]
+from ..redaction import scrubbed, without_secrets
+from .bodies import KeptBody, parsed, shown_body
+from .known_headers import Headers, read_headers
 
 NO_MODEL = "none"
 """The model of an exchange that has none, as in the name of its file."""
+
+_STREAM = "text/event-stream"
 
 
 def exchange_line(
@@ -31,27 +34,33 @@ def exchange_line(
     `bodies=False` leaves both bodies null. `secrets`, and the credentials
     that the client sent, are blotted out wherever they stand.
     """
-    request = _request_body(exchange) if bodies else None
-    response = _response_body(exchange) if bodies else None
-    hidden = [*secrets, *credentials(exchange.request_headers)]
+    asked, answered = read_headers(exchange.request_headers), read_headers(exchange.response_headers)
+    hidden = (*secrets, *asked.secrets)
+    request = response = None
+    if bodies:
+        request = _request_body(exchange, asked, limit_bytes, hidden)
+        capture = exchange.capture
+        if isinstance(capture, Capture):
+            response = _captured(capture.response, answered, limit_bytes, hidden)
+    model, outcome = exchange.model, exchange.outcome
     record = {
-        "timestamp": iso_time(exchange.timestamp),
+        "timestamp": _timestamp(exchange.timestamp),
         "request": {
             "method": exchange.method,
-            "path": scrubbed(bare_path(exchange.path)),
-            "headers": shown_headers(exchange.request_headers),
-            "body": None if request is None else shown_body(request, limit_bytes, hidden),
+            "path": _shown_path(exchange.path),
+            "headers": asked.shown,
+            "body": request,
         },
         "response": {
             "status_code": exchange.status,
-            "headers": shown_headers(exchange.response_headers),
-            "body": None if response is None else shown_body(response, limit_bytes, hidden),
-            "streaming": _is_stream(exchange),
+            "headers": answered.shown,
+            "body": response,
+            "streaming": exchange.streaming or answered.content_type.startswith(_STREAM),
         },
         "id": exchange.id,
         "key": exchange.key,
-        "model": scrubbed(exchange.model[:1000]) if exchange.model else NO_MODEL,
-        "outcome": exchange.outcome.value if exchange.outcome else None,
+        "model": scrubbed(model[:1000]) if model else NO_MODEL,
+        "outcome": outcome.value if outcome else None,
         "duration_s": seconds(exchange.duration_s),
         "first_byte_s": seconds(exchange.first_byte_s),
         "usage": usage_record(exchange.usage),
@@ -65,46 +74,52 @@ def exchange_line(
     return without_secrets(json_line(record), hidden)
 
 
-def content_headers(pairs: Pairs | None) -> tuple[str, str]:
-    """Return Content-Type and Content-Encoding; empty where there is none."""
-    kind, codings = "", []
-    for name, value in pairs or ():
-        # The length first: this runs over every header of every exchange.
-        if len(name) == 12 and name.lower() == b"content-type":
-            kind = value.decode("latin-1")
-        elif len(name) == 16 and name.lower() == b"content-encoding":
-            codings.append(value.decode("latin-1"))
-    return kind, ",".join(codings)
+def _timestamp(timestamp: float) -> str:
+    """Return what `iso_time` does, from memory what changes once a second."""
+    whole = int(timestamp)
+    microseconds = round((timestamp - whole) * 1e6)
+    if microseconds == 1_000_000:
+        return iso_time(timestamp)
+    return f"{_second(whole)}{microseconds // 1000:03d}Z"
 
 
-def _is_stream(exchange: Exchange) -> bool:
-    return exchange.streaming or content_headers(exchange.response_headers)[0].lower().startswith(
-        "text/event-stream"
-    )
+@lru_cache(16)
+def _second(timestamp: int) -> str:
+    return iso_time(timestamp).removesuffix("000Z")
 
 
-def _request_body(exchange: Exchange) -> KeptBody | None:
+@lru_cache(256)
+def _shown_path(path: str) -> str:
+    return scrubbed(bare_path(path))
+
+
+def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden: Sequence[bytes]) -> Any:
     data = exchange.request_body
     if data is not None:
-        return _kept(data, len(data), lambda: hashlib.sha256(data).hexdigest(), exchange.request_headers)
+        return _shown(data, len(data), lambda: hashlib.sha256(data).hexdigest(), headers, limit_bytes, hidden)
     capture = exchange.capture
     if isinstance(capture, Capture) and capture.request.total_bytes:
-        return _captured(capture.request, exchange.request_headers)
-    if exchange.request_bytes:
-        return _kept(b"", exchange.request_bytes, lambda: None, exchange.request_headers)
-    return None
+        return _captured(capture.request, headers, limit_bytes, hidden)
+    return _shown(b"", exchange.request_bytes, lambda: None, headers, limit_bytes, hidden)
 
 
-def _response_body(exchange: Exchange) -> KeptBody | None:
-    capture = exchange.capture
-    if not isinstance(capture, Capture):
-        return None
-    return _captured(capture.response, exchange.response_headers)
+def _captured(capture: BodyCapture, headers: Headers, limit_bytes: int, hidden: Sequence[bytes]) -> Any:
+    return _shown(capture.body(), capture.total_bytes, capture.sha256, headers, limit_bytes, hidden)
 
 
-def _captured(capture: BodyCapture, headers: Pairs | None) -> KeptBody:
-    return _kept(capture.body(), capture.total_bytes, capture.sha256, headers)
-
-
-def _kept(head: bytes, total_bytes: int, sha256: Callable[[], str | None], headers: Pairs | None) -> KeptBody:
-    return KeptBody(head, total_bytes, sha256, *content_headers(headers))
+def _shown(
+    head: bytes,
+    total_bytes: int,
+    sha256: Callable[[], str | None],
+    headers: Headers,
+    limit_bytes: int,
+    hidden: Sequence[bytes],
+) -> Any:
+    kind, coding = headers.content_type, headers.content_encoding
+    whole = total_bytes == len(head) <= limit_bytes
+    if whole and head[:1] == b"{" and not coding and not kind.startswith(_STREAM):
+        try:
+            return parsed(head)  # nearly every body; `shown_body` would find the same
+        except ValueError:
+            pass
+    return shown_body(KeptBody(head, total_bytes, sha256, kind, coding), limit_bytes, hidden)

@@ -61,6 +61,7 @@ class ExchangeLog:
         self._sample = sample
         self._models = models
         self._keys = keys
+        self._takes_all = models is None and keys is None and sample >= 1.0
         self._secrets = tuple(blottable(each.encode() for each in secrets))
         self.failures = WriteFailures(log or logger("openai_proxy.observe.exchange_log"))
 
@@ -69,12 +70,11 @@ class ExchangeLog:
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]
-        if not self._chosen(exchange):
+        if not (self._takes_all or self._chosen(exchange)):
             return
         line = exchange_line(exchange, self.body_limit_bytes, bodies=self.needs_bodies, secrets=self._secrets)
-        name = file_name(exchange)
         try:
-            self._store.append(name, line)
+            self._store.append(file_name(exchange), line)
         except OSError as error:
             self.failures.failed(self._store.directory, error, 1)
         else:
