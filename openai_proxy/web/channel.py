@@ -52,7 +52,9 @@ class Waiting(Enum):
     GONE = "nothing: the connection is lost"
 
 
-_BETWEEN_REQUESTS = (Waiting.HEAD, Waiting.NEXT)
+HEAD, NEXT, BODY, RESPONSE, LINGER, CLOSE, TUNNEL, GONE = Waiting
+"""By themselves, for looking one up in its class takes as long as a call."""
+_BETWEEN_REQUESTS = (HEAD, NEXT)
 
 
 @implementer(IPushProducer)
@@ -74,7 +76,7 @@ class ProxyChannel(HTTPChannel):
         super().__init__()
         self.limits = limits
         self.clock = clock
-        self.waiting = Waiting.HEAD
+        self.waiting = HEAD
         self.deadline = NEVER
         self.stall_check = NEVER
         self.tunnel: Any = None
@@ -106,10 +108,10 @@ class ProxyChannel(HTTPChannel):
         self.write = prompt_writer(transport)  # type: ignore[method-assign]
         transport.registerProducer(self, True)
         self.site.channels.add(self)
-        self._wait(Waiting.HEAD, self.limits.header_timeout_s)
+        self._wait(HEAD, self.limits.header_timeout_s)
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
-        self.waiting = Waiting.GONE
+        self.waiting = GONE
         self.deadline = self.stall_check = NEVER
         self.site.channels.discard(self)
         self._ahead.clear()
@@ -131,18 +133,22 @@ class ProxyChannel(HTTPChannel):
     # ---- bytes from the client
 
     def dataReceived(self, data: bytes) -> None:
-        if self.tunnel is not None:
+        waiting = self.waiting
+        if waiting is NEXT or waiting is HEAD:
+            if self._reader.broken is None and not self._take_whole(data):
+                self._parse(data)
+        elif self.tunnel is not None:
             self.tunnel.from_client(data)
-        elif self.waiting is Waiting.LINGER:
+        elif waiting is LINGER:
             self._lingered_bytes += len(data)
             self.deadline = min(self.clock() + LINGER_IDLE_S, self._linger_until)
             if self._lingered_bytes > LINGER_BYTES:
                 self.transport.abortConnection()
-        elif self.waiting is Waiting.CLOSE or self.waiting is Waiting.GONE:
+        elif waiting is CLOSE or waiting is GONE:
             return
         elif self._answering():
             self._keep_for_later(data)
-        elif not self._take_whole(data):
+        else:
             self._parse(data)
 
     def _take_whole(self, data: bytes) -> bool:
@@ -157,7 +163,6 @@ class ProxyChannel(HTTPChannel):
             reader.inside_message
             or reader.head_bytes
             or self.write_blocked
-            or reader.broken is not None
             or self.refusal is not None
             or reader.queue
         ):
@@ -181,7 +186,7 @@ class ProxyChannel(HTTPChannel):
             ):
                 return False
             known.valid_within = limits
-        self.waiting = Waiting.RESPONSE
+        self.waiting = RESPONSE
         self.deadline = NEVER
         incoming = IncomingRequest(
             known.method, known.target, True, pairs, head, ArrivedBody(data[end + 4 :]), known
@@ -200,7 +205,7 @@ class ProxyChannel(HTTPChannel):
     def _answering(self) -> bool:
         """True from a whole request to the end of its answer, taken by the client: nothing further is parsed."""
         reader = self._reader
-        return reader.broken is not None or (self.waiting is Waiting.RESPONSE and reader.receiving is None)
+        return reader.broken is not None or (self.waiting is RESPONSE and reader.receiving is None)
 
     def _keep_for_later(self, data: bytes) -> None:
         if self._reader.broken is not None or (self.current is not None and not self.current.keep_alive):
@@ -213,8 +218,8 @@ class ProxyChannel(HTTPChannel):
 
     def _parse(self, data: bytes) -> None:
         reader = self._reader
-        if self.waiting is Waiting.NEXT and reader.receiving is None:
-            self._wait(Waiting.HEAD, self.limits.header_timeout_s)
+        if self.waiting is NEXT and reader.receiving is None:
+            self._wait(HEAD, self.limits.header_timeout_s)
         reader.feed(data)
         if reader.behind_upgrade:
             self._ahead.append(reader.behind_upgrade)  # the tunnel's first bytes, if there will be one
@@ -234,8 +239,8 @@ class ProxyChannel(HTTPChannel):
                 current.incoming.body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
         if reader.body_ended:
             reader.body_ended = False
-            if self.waiting is Waiting.BODY:
-                self._wait(Waiting.RESPONSE)
+            if self.waiting is BODY:
+                self._wait(RESPONSE)
             if self.current is not None:
                 self.current.incoming.body.end()
         if reader.broken is not None and self.current is not None:
@@ -269,7 +274,7 @@ class ProxyChannel(HTTPChannel):
             reader.active = incoming
             self._wait_for_body()
         else:
-            self._wait(Waiting.RESPONSE)
+            self._wait(RESPONSE)
         self.current = request = self.site.make_request(self, incoming)
         refusal = self.refusal or (reader.broken if arriving else None)
         if refusal is not None:
@@ -278,7 +283,7 @@ class ProxyChannel(HTTPChannel):
             request.process()
 
     def _refuse_broken(self, error: ProxyError) -> None:
-        self._wait(Waiting.RESPONSE)
+        self._wait(RESPONSE)
         self.current = request = self.site.make_request(self, self._reader.broken_request())
         if isinstance(error, MethodNotAllowed):
             request.process()  # its target is known: whatever is there says which methods it takes
@@ -289,7 +294,7 @@ class ProxyChannel(HTTPChannel):
         """The current request is answered: go on with the next, or close."""
         current, self.current = self.current, None
         self.relay = None
-        if self.waiting is Waiting.GONE or current is None:
+        if self.waiting is GONE or current is None:
             return
         if not current.incoming.body.complete:
             # The client still sends what nobody wants: let it read the answer first.
@@ -298,16 +303,16 @@ class ProxyChannel(HTTPChannel):
         elif not keep_alive:
             self.close()
         elif self.write_blocked:
-            self._wait(Waiting.RESPONSE)  # `resumeProducing` goes on
+            self._wait(RESPONSE)  # `resumeProducing` goes on
         else:
             self._resume_parsing()
 
     def _resume_parsing(self) -> None:
         reader = self._reader
         if reader.inside_message:
-            self._wait(Waiting.HEAD, self.limits.header_timeout_s)
+            self._wait(HEAD, self.limits.header_timeout_s)
         else:
-            self._wait(Waiting.NEXT, self.limits.keep_alive_s)
+            self._wait(NEXT, self.limits.keep_alive_s)
         if reader.queue or reader.broken is not None:
             self._next()
         elif self._ahead:
@@ -326,7 +331,7 @@ class ProxyChannel(HTTPChannel):
     def enter_tunnel(self, tunnel: Any) -> bytes:
         """Speak no HTTP any more: bytes go to `tunnel`. Returns those already read."""
         self.tunnel = tunnel
-        self._wait(Waiting.TUNNEL)
+        self._wait(TUNNEL)
         data = self.take_ahead()
         self._update_reading()
         return data
@@ -354,11 +359,9 @@ class ProxyChannel(HTTPChannel):
         if self.current is not None:
             return
         begun = self._reader.head_bytes or self._reader.inside_message
-        if self.waiting is Waiting.LINGER or (begun and self.waiting is Waiting.HEAD):
+        if self.waiting is LINGER or (begun and self.waiting is HEAD):
             self.deadline = min(self.deadline, self.clock() + DRAIN_GRACE_S)
-        elif not self._reader.head_bytes and (
-            self.waiting in _BETWEEN_REQUESTS or self.waiting is Waiting.RESPONSE
-        ):
+        elif not self._reader.head_bytes and (self.waiting in _BETWEEN_REQUESTS or self.waiting is RESPONSE):
             self.close()
 
     # ---- the body's clock and back-pressure (BodySource)
@@ -366,7 +369,7 @@ class ProxyChannel(HTTPChannel):
     def _wait_for_body(self) -> None:
         self._body_time = 0.0
         self._body_checked = self.clock()
-        self.waiting = Waiting.BODY
+        self.waiting = BODY
         self.deadline = self._body_checked + 1.0
 
     def hold_body(self) -> None:
@@ -376,7 +379,7 @@ class ProxyChannel(HTTPChannel):
     def release_body(self) -> None:
         if self._body_held:
             self._body_held = False
-            if self.waiting is Waiting.BODY:
+            if self.waiting is BODY:
                 self._body_checked = self.clock()
             self._update_reading()
 
@@ -389,7 +392,7 @@ class ProxyChannel(HTTPChannel):
 
     def _update_reading(self) -> None:
         paused = self._body_held or self._ahead_full
-        if paused is not self.reading_paused and self.waiting is not Waiting.GONE:
+        if paused is not self.reading_paused and self.waiting is not GONE:
             self.reading_paused = paused
             if paused:
                 self.transport.pauseProducing()
@@ -410,7 +413,7 @@ class ProxyChannel(HTTPChannel):
         if self.relay is not None:
             self.relay.resumeProducing()
         elif self.current is None and self.tunnel is None:
-            if self.waiting is Waiting.RESPONSE:
+            if self.waiting is RESPONSE:
                 self._resume_parsing()
             else:
                 self._next()
@@ -469,7 +472,7 @@ class ProxyChannel(HTTPChannel):
         slowest = self.limits.body_min_bytes_per_s * self._body_time
         if self._body_time > BODY_GRACE_S and current.incoming.body.received < slowest:
             self._reader.broken = RequestTimeout()
-            self.waiting = Waiting.RESPONSE
+            self.waiting = RESPONSE
             self.deadline = NEVER
             current.incoming.body.fail(self._reader.broken)
 
@@ -494,9 +497,9 @@ class ProxyChannel(HTTPChannel):
 
     def close(self) -> None:
         """Close once everything written is taken; abort when it never is."""
-        if self.waiting in (Waiting.GONE, Waiting.CLOSE):
+        if self.waiting in (GONE, CLOSE):
             return
-        self._wait(Waiting.CLOSE)
+        self._wait(CLOSE)
         self._start_stall_clock()
         self.transport.unregisterProducer()
         self.transport.loseConnection()
@@ -512,9 +515,9 @@ class ProxyChannel(HTTPChannel):
         A close with unread bytes would reset the connection and could take
         the answer away from a client that is still sending (RFC 9112 §9.6).
         """
-        if self.waiting is Waiting.GONE:
+        if self.waiting is GONE:
             return
-        self.waiting = Waiting.LINGER
+        self.waiting = LINGER
         now = self.clock()
         self._linger_until = now + LINGER_TOTAL_S
         self.deadline = now + (DRAIN_GRACE_S if self.site.draining else LINGER_IDLE_S)
@@ -527,10 +530,10 @@ class ProxyChannel(HTTPChannel):
 
     def abort_when_flushed(self) -> None:
         """Break off so that nobody takes it for an end: everything written, then a reset."""
-        if self.waiting is Waiting.GONE:
+        if self.waiting is GONE:
             return
-        if self.waiting is not Waiting.CLOSE:
-            self._wait(Waiting.CLOSE)
+        if self.waiting is not CLOSE:
+            self._wait(CLOSE)
             self._start_stall_clock()
             self.transport.unregisterProducer()
         if untaken_bytes(self.transport):
