@@ -18,7 +18,14 @@ from ..core.cache_entry import BadEntry, CacheEntry, dump_entry, load_entry
 PREFIX = b"openai-proxy:cache:1:"
 """What every key in Redis begins with; the number is the version of key and value."""
 
+_FORGET_AT_ONCE = 500
+"""So many names go into one command."""
+
 _T = TypeVar("_T")
+
+
+def _name(key: bytes) -> bytes:
+    return PREFIX + key.hex().encode("ascii")
 
 
 class RedisCalls(Protocol):
@@ -71,7 +78,7 @@ class RedisStore:
     async def get(self, key: bytes) -> CacheEntry | None:
         """Return the entry of `key`; None where Redis has none, is away, or has something else."""
         try:
-            value = await self._client.call("GET", PREFIX + key.hex().encode("ascii"))
+            value = await self._client.call("GET", _name(key))
         except CancelledError:
             raise
         except Exception:
@@ -87,15 +94,34 @@ class RedisStore:
             self.rejected += 1
             return None
 
-    async def put(self, key: bytes, entry: CacheEntry, ttl_s: float) -> None:
+    async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:
         """Write `entry` with its time to live; given up where Redis does not take it."""
         if entry.size_bytes > self.entry_bytes:
             return
         pack = partial(dump_entry, key, entry, self._compress_bytes)
         value = await self._convert(entry.body_bytes, pack)
-        name = PREFIX + key.hex().encode("ascii")
+        name, ttl_ms = _name(key), max(1, int(ttl_s * 1000))
         try:
-            await self._client.call("SET", name, value, "PX", max(1, int(ttl_s * 1000)))
+            if family is not None:
+                await self._enlist(_name(family), name, entry.stored_at, ttl_s, ttl_ms)
+            await self._client.call("SET", name, value, "PX", ttl_ms)
+        except CancelledError:
+            raise
+        except Exception:
+            self.failed += 1
+
+    async def _enlist(self, family: bytes, name: bytes, stored_at: float, ttl_s: float, ttl_ms: int) -> None:
+        """Put `name` on the list of its family, before it is written: nothing is there that is on no list."""
+        await self._client.call("ZADD", family, stored_at, name)
+        await self._client.call("ZREMRANGEBYSCORE", family, "-inf", stored_at - ttl_s)
+        await self._client.call("PEXPIRE", family, ttl_ms)
+
+    async def forget(self, family: bytes) -> None:
+        """Delete what is on the list of `family`; given up where Redis does not answer."""
+        try:
+            names = await self._client.call("ZRANGE", _name(family), 0, -1)
+            for start in range(0, len(names), _FORGET_AT_ONCE):
+                await self._client.call("DEL", *names[start : start + _FORGET_AT_ONCE])
         except CancelledError:
             raise
         except Exception:

@@ -8,7 +8,7 @@ from ..core.cache_entry import CacheEntry
 
 
 class CacheStore(Protocol):
-    """Entries by name. Neither call ever fails: a store that is away has nothing."""
+    """Entries by name. No call ever fails: a store that is away has nothing."""
 
     entry_bytes: int
     """Bodies above this are not stored; what a shared response may hold in memory."""
@@ -21,6 +21,13 @@ class CacheStore(Protocol):
         """Return what is stored and not expired, or None. May be cancelled."""
         ...
 
-    async def put(self, key: bytes, entry: CacheEntry, ttl_s: float) -> None:
-        """Keep `entry` for `ttl_s` seconds, or less; replaces what was there."""
+    async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:
+        """Keep `entry` for `ttl_s` seconds, or less; replaces what was there.
+
+        Entries of one `family` can be forgotten together.
+        """
+        ...
+
+    async def forget(self, family: bytes) -> None:
+        """Drop every entry of `family`."""
         ...

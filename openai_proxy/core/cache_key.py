@@ -18,6 +18,8 @@ from .headers import HeaderPairs
 _PURPOSE = b"openai-proxy cache key 2:"
 """Keeps this use of the credential apart from any other."""
 
+_FAMILY_PURPOSE = b"openai-proxy cache models 2:"
+
 _KEYED = frozenset((b"accept-encoding", b"content-encoding", b"origin"))
 """Request headers that choose a representation, besides every `openai-*` one."""
 
@@ -109,6 +111,15 @@ def cache_key(
     ]
     for pair in chosen:
         fields.extend(pair)
+    return hmac.digest(_PURPOSE + credential, _message(fields), "sha256")
+
+
+def models_family(tenant: str, origin: bytes, credential: bytes) -> bytes:
+    """Return the 32 bytes that name all that is cached of one caller's models; arguments as of `cache_key`."""
+    fields = [tenant.encode("utf-8", "surrogatepass"), origin, credential]
+    return hmac.digest(_FAMILY_PURPOSE + credential, _message(fields), "sha256")
+
+
+def _message(fields: list[bytes]) -> bytes:
     # Each field is preceded by its length: no two lists of fields give the same message.
-    message = b"".join([part for field in fields for part in (b"%d:" % len(field), field)])
-    return hmac.digest(_PURPOSE + credential, message, "sha256")
+    return b"".join([part for field in fields for part in (b"%d:" % len(field), field)])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from twisted.internet.defer import CancelledError, Deferred
+
 from ..cache.hits import answer_with, at_once
 from ..cache.known_requests import KnownRequests
 from ..cache.single_flight import Role, SingleFlight
 from ..cache.store import CacheStore
 from ..core.cache_entry import CacheEntry, make_entry
-from ..core.cache_key import cache_key, chosen_headers
+from ..core.cache_key import cache_key, chosen_headers, models_family
 from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
 from ..core.errors import ProxyError
 from ..core.exchange import Exchange
@@ -18,8 +20,8 @@ from ..core.headers import HeaderPairs, without
 from ..core.plain_heads import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
-Place: TypeAlias = tuple[bytes, float]
-"""The canonical key, and how long the answer may be kept (seconds)."""
+Place: TypeAlias = tuple[bytes, float, bytes | None]
+"""The canonical key, how long the answer may be kept (seconds), and the family of a page of models."""
 
 _MISS = (b"x-cache", b"miss")
 _KNOWN_BYTES = 4 * 1024 * 1024
@@ -64,6 +66,8 @@ class Cache:
         self._shared = shared
         self._known: KnownRequests[Place] = KnownRequests(_KNOWN_BYTES)
         self._flights = SingleFlight(store.entry_bytes, _judge)
+        self._deletions = 0
+        """How often a model was deleted: pages of models asked for before are not for who asks after it."""
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         """Answer from the cache, by somebody else's call, or by one of our own."""
@@ -72,6 +76,8 @@ class Cache:
         wishes = answer(request.headers, parse_cache_control) if place is not None else None
         if place is None or wishes is None or wishes.no_store:
             exchange.cache_result = "bypass"
+            if request.method == b"DELETE" and exchange.endpoint.startswith("models/"):
+                return self._delete_model(request, forward)
             return forward(request)
         key = place[0]
         if not wishes.no_cache:
@@ -87,7 +93,7 @@ class Cache:
     ) -> ProxyResponse:
         """Ask the store, which may take a while; then the upstream."""
         exchange = request.exchange
-        key, ttl_s = place
+        key = place[0]
         if not wishes.no_cache:
             entry = await self._store.get(key)
             if entry is not None:
@@ -97,7 +103,7 @@ class Cache:
         exchange.cache_result = "miss"
         if wishes.only_if_cached:
             raise NotCached
-        return await self._miss(key, request, forward, ttl_s, wishes.no_cache)
+        return await self._miss(place, request, forward, wishes.no_cache)
 
     def _place(self, request: ProxyRequest) -> Place | None:
         """Return the key and the time to live of a request that may be answered from the cache, else None.
@@ -138,27 +144,58 @@ class Cache:
                 headers=headers,
                 body=body,
             )
-            place = (key, ttl_s)
+            is_page_of_models = exchange.endpoint.partition("/")[0] == "models"
+            place = (key, ttl_s, self._models_family(request) if is_page_of_models else None)
             self._known.remember(known, len(body), place)
         return place
+
+    async def _delete_model(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        """Forget the caller's pages of models where the upstream deleted one, or may have.
+
+        Whoever asks once the answer is there is told by the upstream again.
+        """
+        try:
+            response = await forward(request)
+        except Exception:  # a client that left among them
+            self._forget_models(request)
+            raise
+        if 300 <= response.status < 500:
+            return response
+        try:
+            await self._forget_models(request)
+        except CancelledError:
+            response.body.discard()
+            raise
+        return response
+
+    def _forget_models(self, request: ProxyRequest) -> Deferred[None]:
+        self._deletions += 1
+        return Deferred.fromCoroutine(self._store.forget(self._models_family(request)))
+
+    def _models_family(self, request: ProxyRequest) -> bytes:
+        tenant = "" if self._shared else request.exchange.credential_id
+        return models_family(tenant, self._origin, request.credential)
 
     def _now(self, exchange: Exchange) -> float:
         """Seconds since the epoch, by the exchange's own beginning."""
         return exchange.timestamp + (self._clock() - exchange.started)
 
     async def _miss(
-        self, key: bytes, request: ProxyRequest, forward: Forward, ttl_s: float, fresh: bool
+        self, place: Place, request: ProxyRequest, forward: Forward, fresh: bool
     ) -> ProxyResponse:
         exchange = request.exchange
+        key, ttl_s, family = place
+        deletions = self._deletions
+        flight = key if family is None else b"%b%d" % (key, deletions)
 
         async def keep(led: ProxyRequest, response: ProxyResponse, chunks: list[bytes]) -> None:
             # The leader's client may have left before its usage was known; nobody else's record has its place.
             now = self._now(led.exchange)
             entry = make_entry(response.reason, response.headers, chunks, now, led.exchange.usage)
-            if entry is not None:
-                await self._store.put(key, entry, ttl_s)
+            if entry is not None and (family is None or deletions == self._deletions):
+                await self._store.put(key, entry, ttl_s, family)
 
-        landing = await self._flights.ride(key, request, forward, keep, fresh)
+        landing = await self._flights.ride(flight, request, forward, keep, fresh)
         response = landing.response
         if response is None:
             response = await forward(request)

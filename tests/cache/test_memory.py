@@ -15,10 +15,13 @@ class Shelf:
         self.clock = Clock()
         self.store = MemoryStore(max_bytes, self.clock.seconds)
 
-    def put(self, key, size, ttl_s=10.0):
+    def put(self, key, size, ttl_s=10.0, family=None):
         entry = CacheEntry(b"OK", [], (b"x" * size,), 0.0)
-        self._run(self.store.put(key, entry, ttl_s))
+        self._run(self.store.put(key, entry, ttl_s, family))
         return entry
+
+    def forget(self, family):
+        self._run(self.store.forget(family))
 
     def get(self, key):
         return self._run(self.store.get(key))
@@ -69,3 +72,25 @@ def test_replacing_frees_what_was_there():
     assert shelf.store.size_bytes == entry.size_bytes + 1
     shelf.put(b"a", 50_000)
     assert (shelf.get(b"a"), shelf.store.size_bytes) == (None, 0)
+
+
+def test_a_family_is_forgotten_together():
+    """What is kept of one caller's models goes at once, and nobody else's."""
+    shelf = Shelf(100_000)
+    for key, family in ((b"a", b"1"), (b"b", b"1"), (b"c", b"2"), (b"d", None)):
+        shelf.put(key, 10, family=family)
+    shelf.put(b"b", 10)  # kept anew, in no family
+    shelf.forget(b"1")
+    shelf.forget(b"3")
+    assert [key for key in (b"a", b"b", b"c", b"d") if shelf.get(key) is None] == [b"a"]
+
+
+def test_a_family_is_no_longer_than_its_entries():
+    """Nothing is remembered of entries that are gone."""
+    shelf = Shelf(100_000)
+    for number in range(500):
+        shelf.put(b"%d" % number, 1000, family=b"%d" % (number % 50))
+    shelf.clock.advance(10)
+    for number in range(500):
+        shelf.get(b"%d" % number)
+    assert (shelf.store.size_bytes, shelf.store.families) == (0, {})

@@ -14,6 +14,7 @@ class Connection:
 
     def __init__(self):
         self.values = {}
+        self.members = []
         self.commands = []
         self.away = False
 
@@ -23,6 +24,8 @@ class Connection:
             return fail(RuntimeError("away"))
         if args[0] == "GET":
             return succeed(self.values.get(args[1]))
+        if args[0] == "ZRANGE":
+            return succeed(self.members)
         self.values[args[1]] = args[2]
         return succeed(b"OK")
 
@@ -46,6 +49,31 @@ def test_value_and_time_to_live_are_one_command():
     assert (command, name, unit, ttl_ms) == ("SET", NAME, "PX", 1500)
     assert result(store.get(KEY)).chunks == (b"one", b"two")
     assert result(store.get(b"\x02" * 32)) is None
+
+
+def test_an_entry_of_a_family_is_on_its_list():
+    """Every daemon finds what is to be forgotten; the list holds what can still be there, and no longer."""
+    connection = Connection()
+    store = RedisStore(connection, None)
+    result(store.put(KEY, entry_of(b"one"), 1.5, b"\x02" * 32))
+    family = PREFIX + b"02" * 32
+    assert connection.commands[:-1] == [
+        ("ZADD", family, 5.0, NAME),
+        ("ZREMRANGEBYSCORE", family, "-inf", 3.5),
+        ("PEXPIRE", family, 1500),
+    ]
+    assert connection.commands[-1][:2] == ("SET", NAME)
+
+
+def test_a_family_is_forgotten_together():
+    """What is on the list goes, in commands of a bounded length; an empty list costs one."""
+    connection = Connection()
+    store = RedisStore(connection, None)
+    result(store.forget(b"\x02" * 32))
+    assert connection.commands == [("ZRANGE", PREFIX + b"02" * 32, 0, -1)]
+    connection.members = [b"%d" % number for number in range(501)]
+    result(store.forget(b"\x02" * 32))
+    assert connection.commands[2:] == [("DEL", *connection.members[:500]), ("DEL", b"500")]
 
 
 def test_large_values_are_compressed():
@@ -82,7 +110,9 @@ def test_redis_away_is_a_miss():
     store = RedisStore(connection, None)
     assert result(store.get(KEY)) is None
     assert result(store.put(KEY, entry_of(b"x"), 1)) is None
-    assert store.failed == 2
+    assert result(store.put(KEY, entry_of(b"x"), 1, b"family")) is None
+    assert result(store.forget(b"family")) is None
+    assert store.failed == 4
 
 
 def test_a_client_that_leaves_ends_its_look_up():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.cache_key import cache_key, canonical_json, varies_on_unkeyed
+from openai_proxy.core.cache_key import cache_key, canonical_json, models_family, varies_on_unkeyed
 
 SAME = {
     "tenant": "t",
@@ -174,3 +174,11 @@ def test_parts_never_run_into_each_other(requests):
 def test_vary_beyond_the_key_is_noticed(vary, unkeyed):
     """An answer that depends on a header outside the key is nobody else's."""
     assert varies_on_unkeyed(vary) is unkeyed
+
+
+def test_each_caller_has_models_of_its_own():
+    """Who deletes a model forgets nothing of another tenant, upstream or key; no entry has that name."""
+    callers = [("t", b"o", b"k"), ("u", b"o", b"k"), ("t", b"p", b"k"), ("t", b"o", b"l"), ("", b"to", b"k")]
+    names = {models_family(*caller) for caller in callers}
+    assert (len(names), models_family("t", b"o", b"k") in names) == (5, True)
+    assert models_family(SAME["tenant"], SAME["origin"], SAME["credential"]) != cache_key(**SAME)

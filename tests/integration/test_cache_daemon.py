@@ -81,6 +81,18 @@ def test_models_are_cached(cached, path):
     assert verdict(ask(cached.port, get(path, "sk-b"))) == MISS
 
 
+def test_a_deleted_model_is_gone_from_the_list(cached):
+    """Who deletes a model gets the list from the upstream again, from the cache only what was asked for since."""
+    pages = [get("models"), get("models/m"), get("models", None, "Accept-Encoding: gzip")]
+    of_another = get("models", "sk-another")
+    for expected in (MISS, HIT, HIT):
+        assert {verdict(ask(cached.port, raw)) for raw in (*pages, of_another)} == {expected}
+    assert verdict(ask(cached.port, get("models/m", method=b"DELETE"))) == BYPASS
+    for expected in (MISS, HIT):
+        assert {verdict(ask(cached.port, raw)) for raw in pages} == {expected}
+    assert verdict(ask(cached.port, of_another)) == HIT
+
+
 def test_a_head_request_is_not_answered_from_a_get(cached):
     """HEAD passes by the cache, both ways, and has no body."""
     for raw in (get("models", method=b"HEAD"), get("models"), get("models", method=b"HEAD")):

@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 
 from openai_proxy.cache.bodies import replay_body
 from openai_proxy.cache.redis import PREFIX, RedisStore
+from openai_proxy.core.cache_entry import CacheEntry
 from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
 from openai_proxy.core.exchange import Exchange
 from openai_proxy.core.redis_url import parse_redis_url
@@ -124,6 +125,20 @@ async def test_redis_holds_no_credential(daemons):
     assert name.startswith(PREFIX)
     assert not [secret for secret in SECRETS if secret in name + value]
     assert 0 < await one.client.call("PTTL", name) <= 60_000
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_family_is_forgotten_by_all_daemons(daemons):
+    """What one daemon keeps of a caller's models another one drops; the list of it does not outlive them."""
+    one, two = daemons
+    family, keys = b"f" * 32, [b"%032d" % number for number in range(3)]
+    for key in keys[:2]:
+        await one.store.put(key, CacheEntry(b"OK", [], (b"x",), time.time()), 60.0, family)
+    await two.store.put(keys[2], CacheEntry(b"OK", [], (b"x",), time.time()), 60.0)
+    assert 0 < await one.client.call("PTTL", PREFIX + family.hex().encode()) <= 60_000
+    await two.store.forget(family)
+    assert [await one.store.get(key) is None for key in keys] == [True, True, False]
+    assert (one.store.failed, two.store.failed) == (0, 0)
 
 
 @pytest_twisted.ensureDeferred

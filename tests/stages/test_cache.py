@@ -452,7 +452,7 @@ class SlowStore:
         self.gets.append(Deferred())
         return await self.gets[-1]
 
-    async def put(self, key, entry, ttl_s):
+    async def put(self, key, entry, ttl_s, family=None):
         self.puts.append(Deferred())
         await self.puts[-1]
 
@@ -481,6 +481,80 @@ def test_a_client_may_leave_during_the_look_up():
     client = world.ask()
     client.leave()
     assert (type(client.error), world.calls) == (CancelledError, [])
+
+
+def get_models(world, path="models", **fields):
+    return world.ask({}, *fields.pop("headers", ()), endpoint=path, method=b"GET", **fields)
+
+
+def delete(world, status=200, **fields):
+    """Delete a model; return the client once it is answered."""
+    fields = {"endpoint": "models/{id}", "method": b"DELETE", **fields}
+    client = world.ask({}, **fields)
+    world.calls[-1].answer(JSON, status=status, length=2)
+    world.calls[-1].feed(b"{}")
+    world.calls[-1].end()
+    return client
+
+
+def test_a_deleted_model_is_not_answered_from_the_cache():
+    """A model that was just deleted stood in the list for five minutes more."""
+    world = World()
+    gzip = (b"Accept-Encoding", b"gzip")
+    pages = [("models", ()), ("models", (gzip,)), ("models/m", ())]
+    for path, headers in pages:
+        get_models(world, path, headers=headers)
+        world.calls[-1].serve(b"{}")
+    get_models(world, tenant="u")
+    world.calls[-1].serve(b"{}")
+    assert delete(world).exchange.cache_result == "bypass"
+    seen = [get_models(world, path, headers=headers).exchange.cache_result for path, headers in pages]
+    assert (seen, get_models(world, tenant="u").exchange.cache_result) == (["miss"] * 3, "hit")
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_model_that_stays_stays_in_the_cache(status):
+    """A deletion that was refused changes nothing."""
+    world = World()
+    get_models(world)
+    world.calls[-1].serve(b"{}")
+    delete(world, status)
+    assert get_models(world).exchange.cache_result == "hit"
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_deletion_without_an_answer_counts_too(left):
+    """The upstream may have deleted the model before it failed, or before the client left."""
+    world = World()
+    get_models(world)
+    world.calls[-1].serve(b"{}")
+    if left:
+        world.ask({}, endpoint="models/{id}", method=b"DELETE").leave()
+    else:
+        delete(world, 502)
+    assert get_models(world).exchange.cache_result == "miss"
+
+
+def test_a_list_asked_for_before_a_deletion_is_neither_kept_nor_shared_after_it():
+    """A list that was on its way when the model went still has the model on it."""
+    world = World()
+    before = get_models(world)
+    late = world.calls[-1]
+    delete(world)
+    after = get_models(world)
+    assert len(world.calls) == 3
+    late.serve(b"old")
+    world.calls[-1].serve(b"new")
+    assert (before.body, after.body, get_models(world).body) == (b"old", b"new", b"new")
+
+
+def test_other_deletions_pass():
+    """Who deletes a file keeps the models that are cached."""
+    world = World()
+    get_models(world)
+    world.calls[-1].serve(b"{}")
+    delete(world, endpoint="files/{id}")
+    assert get_models(world).exchange.cache_result == "hit"
 
 
 def test_twenty_tenants_never_see_a_foreign_byte():
