@@ -58,9 +58,7 @@ def shortened(stream: bytes) -> bytes:
     at, tries = 1, _TRIES
     while tries > 0 and last - at >= _SHORTEST_RUN:
         likeness = _likeness(parts[at], parts[at + 1])
-        run = None
-        if likeness is not None and likeness.may_follow(parts[at - 1]):
-            run = likeness.join(parts[at : min(last, at + _LONGEST_RUN)])
+        run = likeness.join(parts[at : min(last, at + _LONGEST_RUN)]) if likeness is not None else None
         if run is None:
             kept.append(parts[at])
             at += 1
@@ -82,16 +80,14 @@ class _Likeness:
     `literals` stand around the gaps, in order. Of the gaps the one at `text`
     is the growing text; the others are words, those in `numbers` without
     quotes. The last literal ends where the next event's `_BETWEEN` begins.
+    `widths` are the words' sizes in bytes, before and behind the text, where
+    they may always be the same.
     """
 
     literals: tuple[bytes, ...]
     text: int
     numbers: frozenset[int]
-
-    def may_follow(self, part: bytes) -> bool:
-        """Whether an event behind `part` has one line of data, and no field but its type before that."""
-        last = self.literals[-1]
-        return part.endswith(last[last.find(b"\n") :])
+    widths: tuple[int, ...] | None
 
     def join(self, parts: list[bytes]) -> tuple[bytes, int] | None:
         """Return the event that the first of `parts` add up to, and how many they are; None for too few."""
@@ -127,25 +123,47 @@ class _Likeness:
 
     def _columns(self, parts: list[bytes]) -> list[list[bytes]] | None:
         """Return what stands in each gap, for all parts; None where one of them is not alike."""
-        literals, count = self.literals, len(parts)
-        start, stop = len(literals[0]), -len(literals[-1])
+        columns = self._cut_by_width(parts, self.widths) if self.widths is not None else None
+        if columns is None or not self._are_all(columns, parts):
+            columns = self._cut_by_literal(parts)
+            if not self._are_all(columns, parts):
+                return None
+        return columns if all(self._may_hold(at, column) for at, column in enumerate(columns)) else None
+
+    def _cut_by_width(self, parts: list[bytes], widths: tuple[int, ...]) -> list[list[bytes]]:
+        """Return what is in the gaps where each word is as long as the one before."""
+        sizes = [len(literal) for literal in self.literals]
+        start, stop = sizes[0], -sizes[-1]
+        before: list[list[bytes]] = []
+        behind: list[list[bytes]] = []
+        for at, width in enumerate(widths[: self.text]):
+            before.append([part[start : start + width] for part in parts])
+            start += width + sizes[at + 1]
+        for at, width in enumerate(reversed(widths[self.text :])):
+            behind.insert(0, [part[stop - width : stop] for part in parts])
+            stop -= width + sizes[-2 - at]
+        return [*before, [part[start:stop] for part in parts], *behind]
+
+    def _cut_by_literal(self, parts: list[bytes]) -> list[list[bytes]]:
+        start, stop = len(self.literals[0]), -len(self.literals[-1])
         rests = [part[start:stop] for part in parts]
         columns = []
-        for literal in literals[1:-1]:
+        for literal in self.literals[1:-1]:
             cuts = [rest.partition(literal) for rest in rests]
             columns.append([cut[0] for cut in cuts])
             rests = [cut[2] for cut in cuts]
         columns.append(rests)
-        # Put together again: whatever was not there makes it longer than it was.
-        step = 2 * len(literals) - 1
-        pieces = [literals[0]] * (step * count)
-        for at, literal in enumerate(literals):
-            pieces[2 * at :: step] = [literal] * count
+        return columns
+
+    def _are_all(self, columns: list[list[bytes]], parts: list[bytes]) -> bool:
+        """Whether literals and columns together are the parts: what lacks a literal has become longer by it."""
+        step = 2 * len(self.literals) - 1
+        pieces = [b""] * (step * len(parts))
+        for at, literal in enumerate(self.literals):
+            pieces[2 * at :: step] = [literal] * len(parts)
         for at, column in enumerate(columns):
             pieces[2 * at + 1 :: step] = column
-        if b"".join(pieces) != b"".join(parts):
-            return None
-        return columns if all(self._may_hold(at, column) for at, column in enumerate(columns)) else None
+        return b"".join(pieces) == b"".join(parts)
 
     def _may_hold(self, at: int, values: list[bytes]) -> bool:
         if at == self.text:
@@ -179,17 +197,22 @@ def _likeness(one: bytes, other: bytes) -> _Likeness | None:
     text, other_text = _text.search(one), _text.search(other)
     if text is None or other_text is None:
         return None
-    before = _around_gap(one[: text.start(1)], other[: other_text.start(1)])
-    after = _around_gap(one[text.end(1) :], other[other_text.end(1) :])
+    left, right = one[: text.start(1)], one[text.end(1) :]
+    other_left, other_right = other[: other_text.start(1)], other[other_text.end(1) :]
+    before, after = _around_gap(left, other_left), _around_gap(right, other_right)
     if before is None or after is None:
         return None
+    widths = None
+    if len(left) == len(other_left) and len(right) == len(other_right):
+        sides = ((left, before), (right, after))
+        widths = tuple(len(side) - sum(map(len, around)) for side, around in sides if len(around) > 1)
     literals = before + after
     line_end = literals[-1].find(b"\n")
     if line_end < 0 or not _event_end.fullmatch(literals[-1], line_end):
         return None
     words = [at for at in range(len(literals) - 1) if at != len(before) - 1]
     numbers = frozenset(at for at in words if not literals[at].endswith(b'"'))
-    likeness = _Likeness(literals, len(before) - 1, numbers)
+    likeness = _Likeness(literals, len(before) - 1, numbers, widths)
     return likeness if _only_continues(likeness, len(words)) else None
 
 

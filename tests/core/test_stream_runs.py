@@ -20,11 +20,15 @@ def decoded(data):
 
 
 def put_together(stream):
-    """What the assembly makes of every single event, and of one that lacks its end; with the order of keys."""
+    """What the assembly makes of every single event, without and with one that lacks its end; keys in order."""
     decoder = SSEDecoder(len(stream) + 1)
-    blocks = [*decoder.feed(stream), *decoder.finish()]
-    events = [decoded(block.data) for block in blocks if block.data is not None and block.data != b"[DONE]"]
-    return json.dumps(assemble(events))
+    blocks = decoder.feed(stream)
+    wholes = [assemble(events(blocks)), assemble(events([*blocks, *decoder.finish()]))]
+    return None if wholes == [None, None] else json.dumps(wholes)
+
+
+def events(blocks):
+    return [decoded(block.data) for block in blocks if block.data is not None and block.data != b"[DONE]"]
 
 
 def chat(content, *, before="", after="", choice="", index=0, member="content"):
@@ -73,7 +77,7 @@ def test_runs_become_few_events(event):
     short = shortened(stream)
     assert events_in(short) < 25
     assert put_together(short) == put_together(stream)
-    assert put_together(short) != "null"
+    assert put_together(short) is not None
 
 
 def test_long_streams_are_shortened_throughout():
@@ -150,6 +154,9 @@ SHAPES = [
 ODD_SHAPES = [
     'data: {"type":"response.x.delta"BEFORE,"delta":"%s","choices":[{"delta":{}}]AFTER}\n\n',
     'data: {"object":"c","name":"%s","choices":[{"delta":{"content":"%s"}}]}\n\n',
+    'data: {"object":"c","choices":[{"message":{"content":5},"delta":DELTA}]}\n\n',
+    'data: {"object":"c","choices":[{"finish_reason":"%s","delta":{}}]}\n\n',
+    'data: {"object":"c","choices":[{"text":{"status":"%s"}}]}\n\n',
     'data: x\ndata: {"object":"c"BEFORE,"choices":[{"index":INDEX,"delta":DELTA}]}\n\n',
     'id: 1\ndata: {"object":"c"BEFORE,"choices":[{"index":INDEX,"delta":DELTA}]}\n\n',
     'data: {"object":"c"BEFORE,"choices":[{"index":INDEX,"delta":DELTA}]}\ndata: \n\n',
