@@ -78,6 +78,12 @@ def find_client_key(headers: HeaderPairs) -> bytes | None:
     return token or api_key or subprotocol
 
 
+def find_caller(headers: HeaderPairs) -> tuple[bytes, str] | None:
+    """Return what `find_credential` finds and its `credential_id`."""
+    credential = find_credential(headers)
+    return None if credential is None else (credential, credential_id(credential))
+
+
 @lru_cache(maxsize=1024)
 def credential_id(credential: bytes) -> str:
     """Return `cred-` and the SHA-256 of `credential` in hex.

@@ -18,7 +18,8 @@ from .headers import NOTABLE, RequestHead, has_controls, is_host, media_type, re
 _Answer = TypeVar("_Answer")
 
 HeaderPairs = list[tuple[bytes, bytes]]
-_Line = tuple[tuple[bytes, bytes], bytes]
+_Line = tuple[tuple[bytes, bytes], bytes, Any]
+"""A header line's pair, its lower-cased name where that is notable, else b"", and what its value means."""
 
 _LINES_KEPT = 2048
 _LONGEST_KEPT = 256
@@ -146,15 +147,23 @@ def rendered(pairs: HeaderPairs) -> bytes:
 
 
 def _learn(line: bytes) -> _Line | None:
-    """Return the pair that `line` is, and its lower-cased name where that is notable, else b"".
+    """Return what is known of `line`; None for one that is not spelt `Name: value`.
 
-    None for a line that is not spelt `Name: value`.
+    A length means a number (None: an odd one), a content type or coding its
+    lower-cased name, any other value its stripped self.
     """
     name, mark, value = line.partition(b": ")
     if not mark or not name or b":" in name or value[:1] in (b" ", b"\t"):
         return None
     lowered = name.lower()
-    known = ((name, value), lowered if lowered in NOTABLE else b"")
+    meaning: Any = value.strip(b" \t")
+    if lowered == b"content-length":
+        meaning = int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else None
+    elif lowered == b"content-type":
+        meaning = media_type(meaning)
+    elif lowered == b"content-encoding":
+        meaning = b"" if meaning.lower() == b"identity" else meaning.lower()
+    known = ((name, value), lowered if lowered in NOTABLE else b"", meaning)
     if len(line) <= _LONGEST_KEPT:
         if len(_lines) >= _LINES_KEPT:
             _lines.clear()
@@ -283,20 +292,19 @@ def _read_request(head: bytes) -> KnownHead | None:
     host: bytes | None = None
     length: int | None = None
     content_type = b""
-    for pair, name in [each for each in known if each[1]]:  # type: ignore[index,misc]
-        value = pair[1]
+    for pair, name, meaning in [each for each in known if each[1]]:  # type: ignore[index,misc]
         if name == b"content-length":
-            if length is not None or not value.isdigit() or len(value) > _MOST_DIGITS:
+            if length is not None or meaning is None:
                 return None
-            length = int(value)
+            length = meaning
         elif name == b"content-type":
-            content_type = media_type(value.strip(b" \t"))
+            content_type = meaning
         elif name == b"host":
-            host = value.strip(b" \t") if host is None else b"/"
+            host = meaning if host is None else b"/"
             if not is_host(host):
                 return None
             forward.remove(pair)
-        elif name == b"connection" and value.lower() == b"keep-alive":
+        elif name == b"connection" and pair[1].lower() == b"keep-alive":
             forward.remove(pair)
         else:
             return None
@@ -329,25 +337,25 @@ def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
         known = kept(line) or _learn(line)
         if known is None:
             return None
-        pair, name = known
-        add(pair)
+        add(known[0])
+        name = known[1]
         if not name:
             continue
         if name == b"content-length":
-            if length is not None or not pair[1].isdigit() or len(pair[1]) > _MOST_DIGITS:
+            if length is not None or known[2] is None:
                 return None
-            length = int(pair[1])
+            length = known[2]
         elif name == b"content-type":
-            kind = media_type(pair[1])
+            kind = known[2]
         elif name == b"content-encoding":
-            coding = pair[1].strip().lower()
+            coding = known[2]
         elif name not in _HARMLESS:
             return None
     if length is None:
         return None
     pairs.raw = raw + b"\r\n"
     pairs.shape = None
-    pairs.media = (kind, b"" if coding == b"identity" else coding)
+    pairs.media = kind, coding
     return status[0], status[1], pairs, length
 
 

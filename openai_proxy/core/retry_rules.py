@@ -71,7 +71,10 @@ class RetryBudget:
 
     def note_request(self, now: float) -> None:
         """Count a first attempt."""
-        self._second(now)[1] += 1
+        second = self._seconds[-1] if self._seconds else None
+        if second is None or second[0] != int(now):
+            second = self._second(now)
+        second[1] += 1
         self._requests += 1
 
     def spend(self, now: float) -> bool:

@@ -54,8 +54,16 @@ def maybe_usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     get = usage.get
-    given = _count(get("prompt_tokens", get("input_tokens")))
-    made = _count(get("completion_tokens", get("output_tokens")))
+    given = get("prompt_tokens")
+    if given is None:
+        given = get("input_tokens")
+    made = get("completion_tokens")
+    if made is None:
+        made = get("output_tokens")
+    if type(given) is not int or not 0 <= given <= _MOST_TOKENS:
+        given = _count(given)
+    if type(made) is not int or not 0 <= made <= _MOST_TOKENS:
+        made = _count(made)
     if given is None and made is None:
         total = _count(get("total_tokens"))
         return None if total is None else Usage(input_tokens=total)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.credentials import credential_id, find_credential
+from ..core.credentials import find_caller
 from ..core.errors import MissingCredentials
 from ..core.plain_heads import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
@@ -17,9 +17,8 @@ class PassThrough:
     """Ask for credentials, judge none: the upstream does."""
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        credential = answer(request.headers, find_credential)
-        if credential is None:
+        caller = answer(request.headers, find_caller)
+        if caller is None:
             raise MissingCredentials
-        request.exchange.credential_id = credential_id(credential)
-        request.credential = credential
+        request.credential, request.exchange.credential_id = caller
         return forward(request)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from ..core.body_headers import ask_identity, media_type_and_coding, with_length
 from ..core.exchange import Exchange, Usage
 from ..core.json_members import replace_nested
-from ..core.usage import UsageMeter, estimated_input_tokens
+from ..core.usage import UsageMeter, estimated_input_tokens, usage_of_document
 from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from ..decoded_body import decoded
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
@@ -185,13 +185,15 @@ def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilte
     endpoint = reading.exchange.endpoint
     length = response.body.length
     if not is_stream and not coding and length is not None and length <= _WHOLE_BYTES:
+        arrived = None if response.filters else getattr(response.body, "whole", None)
+        if arrived is not None:
+            usage = usage_of_document(arrived)
+            if usage is not None:
+                reading.found(usage)
+                return None
         whole = ReadUsageWhole(reading.found, length)
-        arrived = getattr(response.body, "whole", None)
         if endpoint in _ESTIMATED:
             reading.meter = whole
-        if arrived is not None and not response.filters:
-            whole.feed(arrived)
-            return None
         return whole
     meter = UsageMeter(reading.found, coding, deltas=is_stream and endpoint == "responses")
     if endpoint in _ESTIMATED:

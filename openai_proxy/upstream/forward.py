@@ -79,7 +79,7 @@ class UpstreamForward:
         lines = rendered(request.headers) + self._via
         if request.upgrade:
             lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-        elif body is not None and type(body) is not bytes and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
+        elif type(body) is not bytes and body is not None and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
             lines += b"Transfer-Encoding: chunked\r\n"
         started = self._clock()
         try:
