@@ -11,6 +11,7 @@ BYTES_PER_TOKEN = 4
 _OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _COUNTED = frozenset((*_OUTPUT_LIMITS, "n"))
 _KEPT_MODELS = 1000
+_LONGEST_KEPT = 256
 MOST_OUTPUT_TOKENS = 10_000_000
 """More is a slip of the client's: it must not overflow what counts it."""
 
@@ -52,7 +53,8 @@ class TokenEstimate:
     """`reserved_model_tokens` of requests as the configured parameters `rules` will change them.
 
     What such parameters cost is merged once for each model; model names
-    come from clients, so no more than _KEPT_MODELS are kept.
+    come from clients, so no more than _KEPT_MODELS are kept, and none that
+    is longer than _LONGEST_KEPT.
     """
 
     def __init__(self, rules: Iterable[ModelParams] = ()) -> None:
@@ -73,8 +75,10 @@ class TokenEstimate:
             return document
         found = self._merged.get(model)
         if found is None:
-            if len(self._merged) >= _KEPT_MODELS:
-                self._merged.clear()
-            found = self._merged[model] = merge(self._rules, model)
+            found = merge(self._rules, model)
+            if len(model) <= _LONGEST_KEPT:
+                if len(self._merged) >= _KEPT_MODELS:
+                    self._merged.clear()
+                self._merged[model] = found
         params, defaults = found
         return {**defaults, **document, **params}

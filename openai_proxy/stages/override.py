@@ -19,6 +19,8 @@ from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _KEPT_MODELS = 1000
 """Model names come from clients: so many merged rules are kept, then forgotten."""
+_LONGEST_KEPT = 256
+"""Characters of a model's name; what holds for a longer one is found anew each time."""
 
 
 @frozen
@@ -73,7 +75,8 @@ class Override:
             pass
         params, defaults = merge(self._rules, model)
         found = (_encode(params), _encode(defaults)) if params or defaults else None
-        if len(self._merged) >= _KEPT_MODELS:
-            self._merged.clear()
-        self._merged[model] = found
+        if len(model) <= _LONGEST_KEPT:
+            if len(self._merged) >= _KEPT_MODELS:
+                self._merged.clear()
+            self._merged[model] = found
         return found

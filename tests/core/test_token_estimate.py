@@ -55,3 +55,6 @@ def test_however_many_models_clients_name_few_are_remembered():
     for number in range(2500):
         assert estimate(b"POST", BODY, {"model": str(number)}) == 101
     assert len(estimate._merged) <= 1000
+    huge = "x" * 1_000_000
+    assert estimate(b"POST", BODY, {"model": huge}) == 101
+    assert huge not in estimate._merged

@@ -75,3 +75,6 @@ def test_many_models_are_not_remembered_for_ever():
     for number in range(2500):
         stage.apply(make_request(b'{"model":"g%d"}' % number))
     assert len(stage._merged) <= 1000
+    huge = "x" * 1_000_000
+    stage._find(huge)
+    assert huge not in stage._merged
