@@ -112,6 +112,7 @@ class Crew:
         link = Link(
             told={
                 say.READY: lambda _: self._process_ready(process),
+                say.DRAINING: lambda _: setattr(process, "is_draining", True),
                 say.FAILED: lambda line: setattr(process, "failure", line),
                 say.LOG: lambda line: write(line, number),
                 say.COUNTS: partial(self._metrics.report, process),

@@ -34,6 +34,8 @@ COLLECT = "collect"
 # a worker tells
 READY = "ready"
 """Its service is started; it accepts as soon as the sockets listen."""
+DRAINING = "draining"
+"""It accepts no more; it was told to, or got a SIGTERM of its own."""
 FAILED = "failed"
 """One line: why it can not start."""
 LOG = "log"

@@ -27,7 +27,7 @@ class WholeMetrics:
         self._own = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self._own)
         running = Gauge("openai_proxy_workers", "Worker processes that accept.", registry=self._own)
-        running.set_function(lambda: len(ready()))
+        running.set_function(lambda: sum(not each.is_draining for each in ready()))
         self.restarted = Counter(
             "openai_proxy_worker_restarts_total",
             "Workers started in place of one that ended.",

@@ -79,7 +79,7 @@ def environment(own: Mapping[str, str], path: Sequence[str], directory: str) -> 
 class WorkerProcess(ProcessProtocol):
     """A running worker process.
 
-    States: starting, ready (`is_ready`), ended. `ended` is called once, when
+    States: starting, ready (`is_ready`), draining as well, ended. `ended` is called once, when
     the process is reaped, its output read and its link closed.
     """
 
@@ -88,6 +88,7 @@ class WorkerProcess(ProcessProtocol):
         self.pid = 0
         self.link: Link
         self.is_ready = False
+        self.is_draining = False
         self.is_ended = False
         self.was_replaced = False
         """Told to end, so that another one starts with new settings."""

@@ -224,6 +224,7 @@ class Worker:
         if self._ending:
             return
         self._ending = True
+        self.link.tell(say.DRAINING)
         if self._service is not None:
             self._service.terminate()
         else:

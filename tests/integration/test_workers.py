@@ -120,6 +120,7 @@ def test_worker_that_gets_sigterm_drains_and_is_replaced(crew, streams):
         os.kill(pid, signal.SIGTERM)
     assert eventually(lambda: "draining: 1 requests still run" in pair.daemon.log, PATIENCE_S)
     assert alive(pid)
+    assert eventually(lambda: total(metrics(pair.port), "openai_proxy_workers") == 1, PATIENCE_S)
     stream.finish.set()
     assert ends_whole(client)
     assert all_gone([pid])
