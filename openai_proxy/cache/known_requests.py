@@ -48,3 +48,18 @@ class KnownRequests(Generic[_Known]):
             self._old, self._young = self._young, {}
             self._size_bytes = size_bytes + _ENTRY_BYTES
         self._young[request] = known
+
+
+class Answered:
+    """What was answered from the cache of late, by hash: a hint where to look closer, never an answer."""
+
+    KEPT = 8192
+
+    def __init__(self) -> None:
+        self.hashes: set[int] = set()
+
+    def note(self, asked: bytes | str) -> None:
+        """Remember what was asked: a body, or a path where there is none."""
+        if len(self.hashes) >= self.KEPT:
+            self.hashes.clear()
+        self.hashes.add(hash(asked))

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from twisted.internet.defer import CancelledError, Deferred
 
 from ..cache.hits import answer_with, at_once
-from ..cache.known_requests import KnownRequests
+from ..cache.known_requests import Answered, KnownRequests
 from ..cache.single_flight import Role, SingleFlight
 from ..cache.store import CacheStore
 from ..core.cache_entry import CacheEntry, make_entry
@@ -48,7 +48,7 @@ class Cache:
     upstream) and before retries (a hit never retries). `origin` names the
     upstreams, so that entries of two configurations in one Redis differ.
     `shared` lets all callers of one upstream key use the same entries.
-    `clock` gives monotonic seconds.
+    `clock` gives monotonic seconds. `answered` is told what was a hit.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Cache:
         origin: bytes,
         clock: Callable[[], float],
         shared: bool = False,
+        answered: Answered | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -65,6 +66,7 @@ class Cache:
         self._clock = clock
         self._shared = shared
         self._known: KnownRequests[Place] = KnownRequests(_KNOWN_BYTES)
+        self._answered = answered
         self._flights = SingleFlight(store.entry_bytes, _judge)
         self._deletions = 0
         """How often a model was deleted: pages of models asked for before are not for who asks after it."""
@@ -85,6 +87,8 @@ class Cache:
             if entry is not None:
                 now = self._now(exchange)
                 if _is_welcome(entry, now, wishes):
+                    if self._answered is not None:
+                        self._answered.note(exchange.request_body or exchange.path)
                     return at_once(answer_with(entry, key, exchange, now))
         return self._look_up(request, forward, place, wishes)
 

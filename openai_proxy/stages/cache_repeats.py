@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeAlias
 
 from ..cache.hits import Hit, answer_with, at_once
-from ..cache.known_requests import KnownRequests
+from ..cache.known_requests import Answered, KnownRequests
 from ..cache.store import CacheStore
 from ..core.cache_rules import parse_cache_control
 from ..core.plain_heads import WireLines, answer
@@ -35,23 +35,26 @@ class AnswerRepeats:
     entry have the same answer. `store` has the entries: where one expired,
     was replaced or dropped, the request goes the long way. `clock` gives
     monotonic seconds.
+
+    `answered` says which requests to look at: those that nobody asks twice
+    cost no more than its hash of their body.
     """
 
-    def __init__(self, store: CacheStore, clock: Callable[[], float]) -> None:
+    def __init__(self, store: CacheStore, clock: Callable[[], float], answered: Answered) -> None:
+        self._answered = answered.hashes
         self._peek = store.peek
         self._clock = clock
         self._known: KnownRequests[_Repeat] = KnownRequests(_KNOWN_BYTES)
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        lines, body = request.headers, request.body
+        lines, body, exchange = request.headers, request.body, request.exchange
+        if body is not None and type(body) is not bytes:
+            return forward(request)  # it still arrives
+        if hash(body or exchange.path) not in self._answered:
+            return forward(request)
         if type(lines) is not WireLines or lines.shape is None:
             return forward(request)
-        size_bytes = _SHAPE_BYTES + 3 * len(lines.raw)
-        if type(body) is bytes:
-            size_bytes += len(body)
-        elif body is not None:
-            return forward(request)  # it still arrives
-        exchange = request.exchange
+        size_bytes = _SHAPE_BYTES + 3 * len(lines.raw) + len(body or b"")
         # A shape is that of one method and target alone; to compare them too costs nothing.
         asked = (
             lines.shape,

@@ -1,6 +1,6 @@
 """What is remembered of requests is bounded, and never another request's."""
 
-from openai_proxy.cache.known_requests import KnownRequests
+from openai_proxy.cache.known_requests import Answered, KnownRequests
 
 PLACE = (b"key", 60.0)
 
@@ -30,3 +30,12 @@ def test_large_bodies_are_not_remembered():
     known = KnownRequests(64 * 1024)
     known.remember((b"large",), 2000, PLACE)
     assert known.get((b"large",), 2000) is None
+
+
+def test_hints_are_bounded():
+    """What strangers ask fills no memory."""
+    answered = Answered()
+    for number in range(3 * Answered.KEPT):
+        answered.note(b"%d" % number)
+    assert 0 < len(answered.hashes) <= Answered.KEPT
+    assert hash(b"%d" % number) in answered.hashes

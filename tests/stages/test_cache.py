@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
+from openai_proxy.cache.known_requests import Answered
 from openai_proxy.cache.memory import MemoryStore
 from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
 from openai_proxy.core.errors import BudgetSpent, UpstreamUnreachable
@@ -97,7 +98,10 @@ class World:
         self.clock = Clock()
         self.store = store or MemoryStore(max_bytes, self.clock.seconds)
         rules = CacheRules(default_rules(TimesToLive()))
-        self.stage = Cache(self.store, rules, b"https://api.example/v1", self.clock.seconds, shared)
+        self.answered = Answered()
+        self.stage = Cache(
+            self.store, rules, b"https://api.example/v1", self.clock.seconds, shared, self.answered
+        )
         self.calls = []
 
     def ask(self, body=None, *headers, tenant="t", credential=b"sk", endpoint="embeddings", method=b"POST"):
@@ -157,6 +161,16 @@ def test_the_second_asker_gets_the_stored_answer():
         ("hit", True),
     ]
     assert hit.response.body.length == 7
+
+
+def test_what_was_a_hit_is_noted():
+    """Hits tell what is worth a closer look when it comes again; misses do not."""
+    world = World()
+    world.ask()
+    world.calls[0].serve(b"1")
+    assert world.answered.hashes == set()
+    client = world.ask()
+    assert world.answered.hashes == {hash(client.exchange.path)}
 
 
 def test_an_entry_expires():

@@ -7,6 +7,7 @@ from fakes import Body, through
 from twisted.internet.task import Clock
 
 from openai_proxy.cache.hits import answer_with
+from openai_proxy.cache.known_requests import Answered
 from openai_proxy.cache.memory import MemoryStore
 from openai_proxy.core.cache_entry import CacheEntry
 from openai_proxy.core.exchange import Exchange, Usage
@@ -25,7 +26,10 @@ class World:
     def __init__(self):
         self.clock = Clock()
         self.store = MemoryStore(1_000_000, self.clock.seconds)
-        self.stage = AnswerRepeats(self.store, self.clock.seconds)
+        self.answered = Answered()
+        self.answered.note(BODY)
+        self.answered.note("/v1/embeddings")
+        self.stage = AnswerRepeats(self.store, self.clock.seconds, self.answered)
         self.passed = 0
         self.change = lambda response: response
         self.keep(b"{}")
@@ -170,3 +174,12 @@ def test_repeats_of_a_stream_are_read_each_at_its_own_pace():
     world.keep(b"data: 1\n\n", b"data: 2\n\n", headers=[(b"Content-Type", b"text/event-stream")])
     bodies = [world.ask()[1].body for _ in range(3)]
     assert (world.passed, len({id(body) for body in bodies})) == (1, 3)
+
+
+def test_what_was_never_answered_is_not_looked_at():
+    """Requests that nobody repeats are not remembered."""
+    world = World()
+    world.answered.hashes.clear()
+    for _ in range(3):
+        world.ask()
+    assert world.passed == 3
