@@ -148,7 +148,7 @@ class SharedLedger:
         def by_myself(_: Failure) -> None:
             # what the keeper stands on, file or Redis, has told the log what is wrong with it
             book.unsaved = True
-            judged((admit_in_turn(own.plus(book.others), needs), book.others), failed=True)
+            judged((admit_in_turn(book.own.plus(book.others), needs), book.others), failed=True)
 
         judging = self._keeper.judge(account, own, needs)
         judging.addCallbacks(judged, by_myself)

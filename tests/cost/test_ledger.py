@@ -147,6 +147,17 @@ def test_while_the_keeper_fails_the_process_decides_by_itself_and_writes_it_late
     world.ledger.stop()
 
 
+def test_what_was_spent_while_the_keeper_failed_counts():
+    """A request that turned out dear in the meantime leaves nothing for the one that waited."""
+    world = World()
+    (dear,) = world.ask(1.0)
+    world.keeper.late, world.keeper.fails = [], True
+    ends, _ = world.ask(1.0)
+    world.ledger.settle(dear, 10.0)
+    world.keeper.answer()
+    assert ends == [None]
+
+
 def test_a_failing_keeper_is_not_asked_again_at_once():
     """What can not be written waits for the next request or renewal."""
     world = World()
