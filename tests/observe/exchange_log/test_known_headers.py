@@ -1,0 +1,50 @@
+"""Header lines are shown from memory as they would be without it."""
+
+import pytest
+
+from openai_proxy.observe.exchange_log.known_headers import Headers, read_headers
+from openai_proxy.observe.redaction import credentials, shown_headers
+
+HEADS = [
+    [],
+    [(b"Host", b"a"), (b"Content-Type", b"Application/JSON"), (b"Content-Length", b"12")],
+    [(b"Authorization", b"Bearer sk-canary-0001"), (b"Cookie", b"s=canary-in-cookie; t=another-canary")],
+    [
+        (b"Vary", b"a"),
+        (b"Vary", b"b"),
+        (b"vary", b"c"),
+        (b"Content-Encoding", b"gzip"),
+        (b"content-encoding", b"BR"),
+    ],
+    [
+        (b"X-Sk-canary-12345678", b"v"),
+        (b"X-Unknown", b"long enough to be a secret"),
+        (b"X-Long", b"a" * 5000),
+    ],
+]
+
+
+@pytest.mark.parametrize("pairs", HEADS, ids=range(len(HEADS)))
+def test_memory_changes_nothing(pairs):
+    """What is shown and blotted out is the same the first time, the second time and without memory."""
+    for _ in range(2):
+        read = read_headers(pairs)
+        assert read.shown == shown_headers(pairs)
+        assert list(read.shown) == list(shown_headers(pairs))
+        assert list(read.secrets) == credentials(pairs)
+
+
+def test_type_and_codings_are_told():
+    """The body is read as what its headers say, in whatever case and however many lines they say it."""
+    assert read_headers(HEADS[1]).content_type == "application/json"
+    assert read_headers(HEADS[3]).content_encoding == "gzip,br"
+    assert read_headers(None) == Headers({})
+
+
+def test_many_different_lines_are_shown_rightly():
+    """Lines that were forgotten are found out again."""
+    for n in range(5000):
+        pairs = [(b"X-Request-Id", b"req-%d" % n), (b"api-key", b"canary-%08d" % n)]
+        read = read_headers(pairs)
+        assert read.shown == {"X-Request-Id": f"req-{n}", "api-key": "[redacted]"}
+        assert read.secrets == (b"canary-%08d" % n,)
