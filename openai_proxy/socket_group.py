@@ -127,9 +127,12 @@ class SocketGroup:
                 continue  # one served before it closed this one
             in_read = False
             try:
-                if event & GONE and not event & IN:
+                if event == IN:  # nearly always
+                    in_read = True
+                    why: BaseException | None = member.doRead()
+                elif event & GONE and not event & IN:
                     in_read = bool(self._masks[number] & IN)
-                    why: BaseException | None = ConnectionDone() if in_read else ConnectionLost()
+                    why = ConnectionDone() if in_read else ConnectionLost()
                 else:
                     why = None
                     if event & IN:

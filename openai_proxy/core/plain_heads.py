@@ -10,7 +10,7 @@ kept by its bytes: that, not the parsing, is why this is four times faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
 from .headers import NOTABLE, RequestHead, has_controls, is_host, media_type, render
@@ -18,15 +18,12 @@ from .headers import NOTABLE, RequestHead, has_controls, is_host, media_type, re
 _Answer = TypeVar("_Answer")
 
 HeaderPairs = list[tuple[bytes, bytes]]
-_Line = tuple[tuple[bytes, bytes], bytes, Any]
-"""A header line's pair, its lower-cased name where that is notable, else b"", and what its value means."""
 
 _LINES_KEPT = 2048
 _LONGEST_KEPT = 256
 _CHANGES_KEPT = 8
 _LENGTHS_KEPT = 16
 _MOST_DIGITS = 18
-_lines: dict[bytes, _Line] = {}
 
 
 class WireLines(list[tuple[bytes, bytes]]):
@@ -146,29 +143,60 @@ def rendered(pairs: HeaderPairs) -> bytes:
     return pairs.raw if type(pairs) is WireLines else render(pairs)
 
 
-def _learn(line: bytes) -> _Line | None:
-    """Return what is known of `line`; None for one that is not spelt `Name: value`.
+class _OddLine(Exception):
+    """A line that is not spelt `Name: value`, or a notable one too long to be kept."""
 
-    A length means a number (None: an odd one), a content type or coding its
-    lower-cased name, any other value its stripped self.
+
+class _Pairs(dict[bytes, tuple[bytes, bytes]]):
+    """The pair that each line is. Learns those it is asked for; raises _OddLine."""
+
+    def __missing__(self, line: bytes) -> tuple[bytes, bytes]:
+        name, mark, value = line.partition(b": ")
+        if not mark or not name or b":" in name or value[:1] in (b" ", b"\t"):
+            raise _OddLine
+        lowered = name.lower()
+        if lowered in NOTABLE:
+            if len(line) > _LONGEST_KEPT:
+                raise _OddLine
+            _notable[line] = lowered, _meaning(lowered, value)
+        pair = name, value
+        if len(line) <= _LONGEST_KEPT:
+            self[line] = pair
+        return pair
+
+
+_pairs = _Pairs()
+_pair_of = _pairs.__getitem__
+_notable: dict[bytes, tuple[bytes, Any]] = {}
+"""The lower-cased name of each notable line met so far, and what its value means."""
+
+
+def _meaning(name: bytes, value: bytes) -> Any:
+    """Return what the value of a notable line means to us.
+
+    A length a number (None: an odd one), a content type or coding its
+    lower-cased name, any other its stripped self.
     """
-    name, mark, value = line.partition(b": ")
-    if not mark or not name or b":" in name or value[:1] in (b" ", b"\t"):
-        return None
-    lowered = name.lower()
-    meaning: Any = value.strip(b" \t")
-    if lowered == b"content-length":
-        meaning = int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else None
-    elif lowered == b"content-type":
-        meaning = media_type(meaning)
-    elif lowered == b"content-encoding":
-        meaning = b"" if meaning.lower() == b"identity" else meaning.lower()
-    known = ((name, value), lowered if lowered in NOTABLE else b"", meaning)
-    if len(line) <= _LONGEST_KEPT:
-        if len(_lines) >= _LINES_KEPT:
-            _lines.clear()
-        _lines[line] = known
-    return known
+    if name == b"content-length":
+        return int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else None
+    value = value.strip(b" \t")
+    if name == b"content-type":
+        return media_type(value)
+    if name == b"content-encoding":
+        return b"" if value.lower() == b"identity" else value.lower()
+    return value
+
+
+def _look_up(lines: list[bytes], pairs: HeaderPairs) -> Iterator[tuple[bytes, Any]]:
+    """Fill `pairs` with what `lines` are; return name and meaning of the notable ones. Raises _OddLine.
+
+    Of lines met before nothing is done in Python: nearly all are.
+    """
+    if len(_pairs) > _LINES_KEPT:  # before, not between, lines of one head: none may be forgotten half-way
+        _pairs.clear()
+        _notable.clear()
+    pairs.extend(map(_pair_of, lines))
+    return filter(None, map(_notable.get, lines))
 
 
 class KnownHead:
@@ -283,16 +311,15 @@ def _read_request(head: bytes) -> KnownHead | None:
     if len(words) != 3 or words[2] != b"HTTP/1.1":
         return None
     del lines[0]
-    kept = _lines.get
-    known = [kept(line) or _learn(line) for line in lines]
-    if None in known:
+    pairs: HeaderPairs = []
+    try:
+        notable = _look_up(lines, pairs)
+    except _OddLine:
         return None
-    pairs = [each[0] for each in known]  # type: ignore[index]  # no None among them
-    forward = list(pairs)
     host: bytes | None = None
     length: int | None = None
     content_type = b""
-    for pair, name, meaning in [each for each in known if each[1]]:  # type: ignore[index,misc]
+    for name, meaning in notable:
         if name == b"content-length":
             if length is not None or meaning is None:
                 return None
@@ -303,13 +330,11 @@ def _read_request(head: bytes) -> KnownHead | None:
             host = meaning if host is None else b"/"
             if not is_host(host):
                 return None
-            forward.remove(pair)
-        elif name == b"connection" and pair[1].lower() == b"keep-alive":
-            forward.remove(pair)
-        else:
+        elif name != b"connection" or meaning.lower() != b"keep-alive":
             return None
     if host is None:
         return None
+    forward = [pair for pair in pairs if pair[0].lower() not in (b"host", b"connection")]
     return KnownHead(words[0], words[1], pairs, RequestHead(forward, host, length, content_type=content_type))
 
 
@@ -328,27 +353,22 @@ def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
     status = _statuses.get(first) or _learn_status(first)
     if status is None:
         return None
-    kept = _lines.get
     pairs = WireLines()
-    add = pairs.append
+    try:
+        notable = _look_up(raw.split(b"\r\n"), pairs)
+    except _OddLine:
+        return None
     length: int | None = None
     kind = coding = b""
-    for line in raw.split(b"\r\n"):
-        known = kept(line) or _learn(line)
-        if known is None:
-            return None
-        add(known[0])
-        name = known[1]
-        if not name:
-            continue
+    for name, meaning in notable:
         if name == b"content-length":
-            if length is not None or known[2] is None:
+            if length is not None or meaning is None:
                 return None
-            length = known[2]
+            length = meaning
         elif name == b"content-type":
-            kind = known[2]
+            kind = meaning
         elif name == b"content-encoding":
-            coding = known[2]
+            coding = meaning
         elif name not in _HARMLESS:
             return None
     if length is None:

@@ -57,7 +57,7 @@ class ProxyResource(Resource):
         if self.in_flight_limit is not None and self.in_flight >= self.in_flight_limit:
             raise Overloaded
         self.in_flight += 1
-        exchange.on_end(self._left)
+        request.admitted_by = self
         required = path.required if method == b"POST" and not head.encoded else ()
         has_body = head.chunked or bool(head.content_length)
         buffered = bool(required) or (has_body and (bool(path.required) or _is_json(head.content_type)))
@@ -82,7 +82,8 @@ class ProxyResource(Resource):
             )
         )
 
-    def _left(self, _: Any) -> None:
+    def left(self) -> None:
+        """An admitted request's exchange has ended."""
         self.in_flight -= 1
 
 

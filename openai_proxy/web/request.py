@@ -48,6 +48,8 @@ class DownstreamRequest(Request):
     started_writing = False
     continued = False
     running: Deferred[Any] | None = None
+    admitted_by: Any = None
+    """The API resource that counts it among its requests in flight, until the exchange ends."""
     _stages: Any = None
     _relay: Relay | None = None
     _close_delimited = False
@@ -163,7 +165,7 @@ class DownstreamRequest(Request):
         self.exchange.response_bytes = len(body)
         keep_alive = self.keep_alive
         data = whole_answer(response, body, self.http11, keep_alive)
-        self.site.end_exchange(self.exchange, _COMPLETE)
+        self.end_exchange(_COMPLETE)
         channel, self.channel = self.channel, None
         channel.write(data)
         channel.request_done(keep_alive)
@@ -227,6 +229,9 @@ class DownstreamRequest(Request):
 
     def end_exchange(self, outcome: Outcome) -> None:
         """End the record, once, and hand it to the observers."""
+        admitted_by, self.admitted_by = self.admitted_by, None
+        if admitted_by is not None:
+            admitted_by.left()
         self.site.end_exchange(self.exchange, outcome)
 
     def response_complete(self) -> None:
