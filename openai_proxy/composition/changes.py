@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..cache.known_requests import Answered
+from ..cache.memory import MemoryStore
+from ..cache.store import CacheStore
 from ..core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
 from ..core.llm_params import ModelParams, from_table, from_text
 from ..core.think import ThinkRule
@@ -13,6 +16,7 @@ from ..settings import Settings
 from ..settings.model import Think
 from ..settings.tables import ThinkEntry
 from ..stages.cache import Cache
+from ..stages.cache_repeats import AnswerRepeats
 from ..stages.override import Override
 from ..stages.retry import Retry
 from ..stages.strip_think import StripThink
@@ -58,10 +62,24 @@ def _think_rule(everywhere: Think, own: ThinkEntry | None) -> ThinkRule:
     return ThinkRule(value("mode"), value("start_tag"), value("end_tag"), value("trim"))
 
 
-def cache(settings: Settings, around: Surroundings) -> Stage | None:
+def _store(settings: Settings, around: Surroundings) -> CacheStore | None:
     cache = settings.cache
     if cache.url is None:
         return None
+    return around.stores.cache_store(cache.url.get_secret_value(), cache.max_bytes)
+
+
+def repeats(settings: Settings, around: Surroundings, answered: Answered) -> Stage | None:
+    store = _store(settings, around)
+    # What Redis holds is not known without asking it: nothing could be answered at once.
+    return AnswerRepeats(store, around.clock, answered) if isinstance(store, MemoryStore) else None
+
+
+def cache(settings: Settings, around: Surroundings, answered: Answered) -> Stage | None:
+    store = _store(settings, around)
+    if store is None:
+        return None
+    cache = settings.cache
     times = TimesToLive(cache.ttl_s.embeddings, cache.ttl_s.completions, cache.ttl_s.models)
     rules = [
         CacheRule(
@@ -73,11 +91,12 @@ def cache(settings: Settings, around: Surroundings) -> Stage | None:
         for rule in cache.rules
     ]
     return Cache(
-        around.stores.cache_store(cache.url.get_secret_value(), cache.max_bytes),
+        store,
         CacheRules((*rules, *default_rules(times))),
         " ".join(base_urls(settings)).encode("ascii"),
         around.clock,
         shared=cache.shared,
+        answered=answered,
     )
 
 

@@ -8,6 +8,7 @@ from types import MethodType
 
 from attrs import field, frozen
 
+from ..cache.known_requests import Answered
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
 from ..cost.build import Spending, build_spending
@@ -138,17 +139,23 @@ def _stages(
     keyring = callers.make_keyring(settings)
     rate_limit = callers.rate_limit(settings, around)
     strip_think = changes.strip_think(settings)
+    answered = Answered()
+    repeats = changes.repeats(settings, around, answered)
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
         callers.authenticate(settings, keyring),
         # Before a body is asked for with 100 Continue that would be refused.
         rate_limit.look_ahead if rate_limit is not None else None,
+        # In front of all that decides by the request alone, which a repeated one is spared.
+        repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
         ReadBody(settings.limits.json_body_bytes),
         # Before the limits: a refusal counts against none.
         AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
         # Outside all that costs anything.
         rate_limit,
+        # Behind what counts requests, where something does.
+        repeats if rate_limit is not None else None,
         # Before the cache: its key is what the upstream would see.
         changes.override(settings),
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
@@ -162,7 +169,7 @@ def _stages(
         # Outside the cache, which holds what the upstream lists.
         ListAliases(table.aliases) if table is not None and table.aliases else None,
         # Outside retries: a hit never retries.
-        changes.cache(settings, around),
+        changes.cache(settings, around, answered),
         # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.
         spending.keep_budget,
         # The same request, once more.
