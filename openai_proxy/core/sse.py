@@ -59,6 +59,12 @@ class SSEDecoder:
             or self._oversize_tail is not None
         )
 
+    def skip(self, data: bytes) -> bool:
+        """Take `data`, whole blocks, for passed without feeding it; False where it must be fed."""
+        if self._at_beginning and not self._held and not data.startswith(_BOM[:1]):
+            self._at_beginning = False
+        return self.at_boundary
+
     def feed(self, data: bytes) -> list[SSEBlock]:
         """Return the blocks that `data` completes, in order; see `SSEBlock`."""
         blocks: list[SSEBlock] = []

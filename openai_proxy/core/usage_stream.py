@@ -10,6 +10,7 @@ from .exchange import Usage
 from .sse import SSEBlock, SSEDecoder
 from .usage import UsageMeter, usage_of_document
 
+_empty_list = re.compile(rb"\[[ \t\r\n]*\]")
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
 
 EVENT_LIMIT_BYTES = 16 * 1024
@@ -101,7 +102,7 @@ class HideUsage:
 
     def feed(self, data: bytes) -> bytes:
         self._meter.look(data)
-        if _has_no_usage_chunk(data) and self._decoder.at_boundary:
+        if _has_no_usage_chunk(data) and self._decoder.skip(data):
             self._hidden = False
             return data
         return self._pass(self._decoder.feed(data))
@@ -127,7 +128,12 @@ def _has_no_usage_chunk(data: bytes) -> bool:
     """
     if not data.endswith(b"\n\n") or b"\r" in data:
         return False
-    return b'"usage"' not in data or (data.count(b"\n") == 2 and not _no_choices.search(data))
+    if b'"usage"' not in data:
+        return True
+    # OpenAI puts `"usage":null` into every chunk: they pass where each event is one line without an empty list.
+    if data.count(b"\n") != 2 * data.count(b"\n\n"):
+        return False
+    return not (_empty_list.search(data) and _no_choices.search(data))
 
 
 def is_usage_chunk(data: bytes | None) -> bool:

@@ -8,6 +8,7 @@ has ended.
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import Any
 
 
@@ -16,30 +17,25 @@ class BodyCapture:
 
     Cost of a chunk within the limit: an append. Beyond it the bytes are
     hashed and forgotten, so that a long body is still known by its SHA-256;
-    with `hashed=False` they are only counted (event streams).
+    with `hashed` False they are only counted (event streams).
     """
 
     transparent = True
+    hashed = True
+    total_bytes = 0
+    _digest: Any = None
 
-    __slots__ = ("_chunks", "_digest", "hashed", "kept_bytes", "limit_bytes", "total_bytes")
-
-    def __init__(self, limit_bytes: int, *, hashed: bool = True) -> None:
+    def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self.hashed = hashed
-        self.total_bytes = 0
-        self.kept_bytes = 0
         self._chunks: list[bytes] = []
-        self._digest: Any = None
 
     def feed(self, data: bytes) -> bytes:
         """Return `data` as it is."""
-        self.total_bytes += len(data)
-        room = self.limit_bytes - self.kept_bytes
-        if len(data) <= room:
+        self.total_bytes = total_bytes = self.total_bytes + len(data)
+        if total_bytes <= self.limit_bytes:
             self._chunks.append(data)
-            self.kept_bytes += len(data)
         else:
-            self._overflow(data, room)
+            self._overflow(data, self.limit_bytes - (total_bytes - len(data)))
         return data
 
     def finish(self) -> bytes:
@@ -50,14 +46,13 @@ class BodyCapture:
             if self._digest is None:
                 self._digest = hashlib.sha256(b"".join(self._chunks))
             self._digest.update(data)
-        if room:
+        if room > 0:
             self._chunks.append(data[:room])
-            self.kept_bytes = self.limit_bytes
 
     @property
     def truncated(self) -> bool:
         """True where the body was longer than what is kept."""
-        return self.total_bytes > self.kept_bytes
+        return self.total_bytes > self.limit_bytes
 
     def body(self) -> bytes:
         """Return the kept bytes, the first `limit_bytes` of the body."""
@@ -81,11 +76,12 @@ class Capture:
     one that was buffered is `exchange.request_body` and not fed here.
     """
 
-    __slots__ = ("request", "response")
-
     def __init__(self, limit_bytes: int) -> None:
-        self.request = BodyCapture(limit_bytes)
         self.response = BodyCapture(limit_bytes)
+
+    @cached_property
+    def request(self) -> BodyCapture:
+        return BodyCapture(self.response.limit_bytes)
 
     def response_filter(self, headers: list[tuple[bytes, bytes]]) -> BodyCapture:
         """Return `response`, to be the last filter of the response with these headers."""

@@ -109,7 +109,8 @@ def usage_record(usage: Usage | None) -> dict[str, Any] | None:
 
 def seconds(value: float | None) -> float | None:
     """Return a duration to the microsecond."""
-    return None if value is None else round(value, 6)
+    # round(value, 6) takes thrice the time
+    return None if value is None else round(value * 1e6) / 1e6
 
 
 def metadata(exchange: Exchange) -> dict[str, Any]:

@@ -142,9 +142,6 @@ class DownstreamRequest(Request):
         if response.status == 101:
             Tunnel(self, response).start()
             return
-        if exchange.capture is not None:
-            watcher = exchange.capture.response_filter(response.headers)
-            response = response.evolve(filters=(*response.filters, watcher))
         if not self.is_head:
             whole = getattr(response.body, "whole", None)
             if whole is not None and (
@@ -152,6 +149,9 @@ class DownstreamRequest(Request):
             ):
                 self._answer_whole(response, whole)
                 return
+        if exchange.capture is not None:
+            watcher = exchange.capture.response_filter(response.headers)
+            response = response.evolve(filters=(*response.filters, watcher))
         relay = self._relay = Relay(
             self, response, self.channel.write, self.channel.clock, self.site.hold_end
         )
@@ -162,7 +162,10 @@ class DownstreamRequest(Request):
         """Answer in one write, without a Relay: the whole body is there and goes on as it is."""
         for watcher in response.filters:
             body = (watcher.feed(body) if body else b"") + watcher.finish()
-        self.exchange.response_bytes = len(body)
+        exchange = self.exchange
+        if exchange.capture is not None:
+            exchange.capture.response.feed(body)
+        exchange.response_bytes = len(body)
         keep_alive = self.keep_alive
         data = whole_answer(response, body, self.http11, keep_alive)
         self.end_exchange(_COMPLETE)

@@ -129,3 +129,11 @@ def test_data_is_replaced_in_its_place():
     assert with_data(raw, b"new") == b"event: e\r\n:c\r\ndata:new\r\nid: 7\r\n\r\n"
     assert with_data(b"data: x\n\n", b"a\nb") == b"data: a\ndata: b\n\n"
     assert with_data(b"data: x", b"y") == b"data: y"
+
+
+def test_blocks_that_were_skipped_end_the_beginning():
+    """A BOM counts as one at the beginning only, also where that was not fed."""
+    decoder = SSEDecoder(100)
+    assert decoder.skip(b"data: 1\n\n")
+    assert [block.data for block in decoder.feed(b"\xef\xbb\xbfdata: 2\n\n")] == [None]
+    assert not SSEDecoder(100).skip(b"\xef\xbb\xbfdata: 2\n\n")

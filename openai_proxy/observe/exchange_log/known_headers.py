@@ -17,18 +17,6 @@ _LINES_KEPT = 4096
 _LONGEST_KEPT = 256
 
 
-class _Line(NamedTuple):
-    """What one header line shows and tells. A tuple: made of strangers' bytes, read for every exchange."""
-
-    name: str
-    text: str
-    field: str
-    """`content-type`, `content-encoding` or empty."""
-    value: str
-    """The value in lower case, where `field` is not empty."""
-    secrets: tuple[bytes, ...]
-
-
 class Headers(NamedTuple):
     """What is known of a header section."""
 
@@ -42,41 +30,67 @@ class Headers(NamedTuple):
     """As `redaction.credentials` finds them."""
 
 
-_lines: dict[tuple[bytes, bytes], _Line] = {}
+class _TooLong(Exception):
+    """A line with more to tell than what it shows is too long to be kept."""
+
+
+class _Shown(dict[tuple[bytes, bytes], tuple[str, str]]):
+    """What each line shows, as name and text. Learns those it is asked for; raises _TooLong."""
+
+    def __missing__(self, pair: tuple[bytes, bytes]) -> tuple[str, str]:
+        (shown,) = shown_headers([pair]).items()
+        keep = len(pair[0]) + len(pair[1]) <= _LONGEST_KEPT
+        field = pair[0].lower().decode("latin-1")
+        value = pair[1].decode("latin-1").lower() if field in _FIELDS else ""
+        secrets = tuple(credentials([pair]))
+        if field in _FIELDS or secrets:
+            if not keep:
+                raise _TooLong
+            _telling[pair] = field, value, secrets
+        if keep:
+            self[pair] = shown
+        return shown
+
+
+_FIELDS = ("content-type", "content-encoding")
+_shown = _Shown()
+_shown_of = _shown.__getitem__
+_telling: dict[tuple[bytes, bytes], tuple[str, str, tuple[bytes, ...]]] = {}
+"""Lower-cased name, lower-cased value and secrets of the lines that tell more than what they show."""
 
 
 def read_headers(pairs: Pairs | None) -> Headers:
     """Return what these lines show and tell; nothing where there are none."""
     if not pairs:
         return Headers({})
-    shown: dict[str, str] = {}
-    content_type = content_encoding = ""
-    secrets: tuple[bytes, ...] = ()
-    known = _lines.get
-    for pair in pairs:
-        name, text, field, value, found = known(pair) or _learn(pair)
-        shown[name] = text
-        if field:
-            if field == "content-type":
-                content_type = value
-            else:
-                content_encoding = f"{content_encoding},{value}" if content_encoding else value
-        if found:
-            secrets = tuple(credentials(pairs)) if secrets else found
+    if len(_shown) > _LINES_KEPT:  # before, not between, lines of one head: none may be forgotten half-way
+        _shown.clear()
+        _telling.clear()
+    try:
+        shown = dict(map(_shown_of, pairs))
+        telling = list(filter(None, map(_telling.get, pairs)))
+    except _TooLong:
+        shown = shown_headers(pairs)
+        telling = [
+            (name.decode("latin-1").lower(), value.decode("latin-1").lower(), ()) for name, value in pairs
+        ]
+        return _read(shown, telling, tuple(credentials(pairs)))
     if len(shown) < len(pairs):
         shown = shown_headers(pairs)  # which joins repeated ones
+    secrets: tuple[bytes, ...] = ()
+    for _, _, found in telling:
+        if found:
+            secrets = tuple(credentials(pairs)) if secrets else found
+    return _read(shown, telling, secrets)
+
+
+def _read(
+    shown: dict[str, str], telling: Sequence[tuple[str, str, tuple[bytes, ...]]], secrets: tuple[bytes, ...]
+) -> Headers:
+    content_type = content_encoding = ""
+    for field, value, _ in telling:
+        if field == "content-type":
+            content_type = value
+        elif field == "content-encoding":
+            content_encoding = f"{content_encoding},{value}" if content_encoding else value
     return Headers(shown, content_type, content_encoding, secrets)
-
-
-def _learn(pair: tuple[bytes, bytes]) -> _Line:
-    ((name, text),) = shown_headers([pair]).items()
-    field = pair[0].lower().decode("latin-1")
-    if field not in ("content-type", "content-encoding"):
-        field = ""
-    value = pair[1].decode("latin-1").lower() if field else ""
-    line = _Line(name, text, field, value, tuple(credentials([pair])))
-    if len(pair[0]) + len(pair[1]) <= _LONGEST_KEPT:
-        if len(_lines) >= _LINES_KEPT:
-            _lines.clear()
-        _lines[pair] = line
-    return line

@@ -48,3 +48,15 @@ def test_many_different_lines_are_shown_rightly():
         read = read_headers(pairs)
         assert read.shown == {"X-Request-Id": f"req-{n}", "api-key": "[redacted]"}
         assert read.secrets == (b"canary-%08d" % n,)
+
+
+@pytest.mark.parametrize("size", [10, 300])
+def test_long_lines_tell_as_much_as_short_ones(size):
+    """What is too long to be remembered is blotted out and read all the same."""
+    secret, kind = b"canary-" + b"x" * size, b"Text/Event-Stream; a=" + b"b" * size
+    pairs = [(b"Authorization", b"Bearer " + secret), (b"Content-Type", kind)]
+    for _ in range(2):
+        read = read_headers(pairs)
+        assert read.secrets == (secret,)
+        assert read.content_type == kind.decode().lower()
+        assert read.shown == shown_headers(pairs)
