@@ -14,6 +14,8 @@ from ..core.routing import RoutingTable
 KEPT_S = 60.0
 """So long a price holds before the list is asked again: some change by the hour."""
 _MOST_MODELS = 1000
+_LONGEST_MODEL = 256
+"""Longer names are not remembered: strangers choose them."""
 """Model names come from clients: so many are remembered, then forgotten."""
 
 
@@ -83,9 +85,11 @@ class Pricing:
         return None if known.listed is None else known.listed.cost_usd(usage, timestamp)
 
     def _learn(self, upstream: str | None, model: str, timestamp: float) -> _Known:
-        if len(self._known) >= _MOST_MODELS:
-            self._known.clear()
-        known = self._known[upstream, model] = self._find(upstream, model, timestamp)
+        known = self._find(upstream, model, timestamp)
+        if len(model) <= _LONGEST_MODEL:
+            if len(self._known) >= _MOST_MODELS:
+                self._known.clear()
+            self._known[upstream, model] = known
         return known
 
     def _find(self, upstream: str | None, model: str, timestamp: float) -> _Known:

@@ -33,6 +33,7 @@ _PEEK_BYTES = 64 * 1024
 _WHOLE_BYTES = 32 * 1024
 _KEPT_MODELS = 1000
 """Model names come from clients: so many are remembered, then forgotten."""
+_LONGEST_MODEL = 256
 FORGET_AFTER_S = 600.0
 """After so long an upstream that refused `stream_options` is tried again."""
 
@@ -160,7 +161,8 @@ class ReadUsage:
         upstream = request.exchange.upstream or ""
         if len(self._last_upstream) >= _KEPT_MODELS:
             self._last_upstream.clear()
-        self._last_upstream[_model(request)] = upstream
+        if len(model := _model(request)) <= _LONGEST_MODEL:
+            self._last_upstream[model] = upstream
         self._refused_until[upstream] = self._clock() + FORGET_AFTER_S
 
 

@@ -118,3 +118,13 @@ def test_costs_have_twelve_decimals(given_tokens, made, cached, given_usd, made_
     assert settled(Pricing([OwnPrice("m", price)]), model="m", usage=usage) == round(
         price.cost_usd(usage), 12
     )
+
+
+@pytest.mark.parametrize(("size", "asked"), [(256, 1), (257, 2)])
+def test_long_names_are_not_remembered(size, asked):
+    """A name may be as long as a body: it is looked up each time."""
+    lists = Lists()
+    pricing = Pricing(look_up=lists, providers={"default": "openai"})
+    for _ in range(2):
+        settled(pricing, model="m" * size, usage=MILLION)
+    assert len(lists.asked) == asked

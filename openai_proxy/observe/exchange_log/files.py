@@ -16,6 +16,8 @@ from ..redaction import scrubbed
 MAX_OPEN = 64
 _DAY_S = 86400
 _MAX_NAME = 80
+_LONGEST_KEPT = 256
+"""Longer names of models are not remembered: strangers choose them."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._@+-]+")
 SUFFIX = ".jsonl"
 
@@ -26,10 +28,17 @@ def file_name(exchange: Exchange) -> str:
     The day is that of the exchange's begin, in UTC; the model is `none`
     where there is none. Safe as a single path component.
     """
-    return _file_name(exchange.key, exchange.model, exchange.timestamp // _DAY_S)
+    model, day = exchange.model, exchange.timestamp // _DAY_S
+    if model is not None and len(model) > _LONGEST_KEPT:
+        return _file_name(exchange.key, model, day)
+    return _kept_file_name(exchange.key, model, day)
 
 
 @lru_cache(1024)
+def _kept_file_name(key: str | None, model: str | None, day: float) -> str:
+    return _file_name(key, model, day)
+
+
 def _file_name(key: str | None, model: str | None, day: float) -> str:
     parts = [key] if key else []
     date = datetime.fromtimestamp(day * _DAY_S, timezone.utc)
