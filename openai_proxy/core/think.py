@@ -5,7 +5,12 @@ Text only: JSON and events are in `think_rewrite` and `think_filters`. Pure.
 
 from __future__ import annotations
 
+import re
+
 from attrs import define, field, frozen
+
+_short_escapes = re.compile(r'["\\/\x00-\x1f]')
+"""Characters that JSON can escape otherwise than as `\\uXXXX`."""
 
 
 @frozen
@@ -18,6 +23,22 @@ class ThinkRule:
     end_tag: str = "</think>"
     trim: bool = False
     """Drop the white space that follows a block."""
+    first_byte: bytes = field(init=False, repr=False)
+    """What a start tag in JSON begins with, where it is not escaped."""
+    escape: bytes = field(init=False, repr=False)
+    """What an escaped character of a start tag begins with: `\\u` where there is no shorter way."""
+
+    @first_byte.default
+    def _first_byte(self) -> bytes:
+        return self.start_tag.encode()[:1]
+
+    @escape.default
+    def _escape(self) -> bytes:
+        return b"\\" if _short_escapes.search(self.start_tag) else b"\\u"
+
+    def may_begin_in(self, data: bytes) -> bool:
+        """Tell whether a start tag may begin in some bytes of JSON; a search instead of a parse."""
+        return self.first_byte in data or self.escape in data
 
     @property
     def active(self) -> bool:

@@ -30,11 +30,6 @@ EVENT_LIMIT_BYTES = 4 * 1024 * 1024
 _RESPONSE_ENDS = frozenset(("response.completed", "response.incomplete", "response.failed"))
 
 
-def _may_hold(data: bytes, first_byte: bytes) -> bool:
-    """Whether `data` may have a start tag, plain or escaped; a byte search instead of a parse."""
-    return first_byte in data or b"\\" in data
-
-
 class ThinkStreamFilter:
     """Take the thoughts out of an event stream, per choice or output text.
 
@@ -50,16 +45,26 @@ class ThinkStreamFilter:
 
     def __init__(self, rule: ThinkRule, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
         self._rule = rule
-        self._first_byte = rule.start_tag.encode()[:1]
         self._decoder = SSEDecoder(limit_bytes)
         self._splitters: dict[object, ThinkSplitter] = {}
         self._sources: dict[object, dict[str, Any]] = {}
         """The event that gave what a splitter holds, by the splitter's key."""
         self._busy = False
+        self._at_ease = False
+        """Nothing is held, nothing begun: whole events without a start tag would pass."""
 
     def feed(self, data: bytes) -> bytes:
+        if (
+            self._at_ease
+            and data.endswith(b"\n\n")
+            and b"\r" not in data
+            and not self._rule.may_begin_in(data)
+        ):
+            return data
         blocks = self._decoder.feed(data)
-        return b"".join([block.raw if block.data is None else self._event(block) for block in blocks])
+        passed = b"".join([block.raw if block.data is None else self._event(block) for block in blocks])
+        self._at_ease = not self._busy and self._decoder.at_boundary
+        return passed
 
     def finish(self) -> bytes:
         rest = b"".join([self._event(block) for block in self._decoder.finish()])
@@ -70,7 +75,7 @@ class ThinkStreamFilter:
 
     def _event(self, block: SSEBlock) -> bytes:
         data = block.data
-        if data is None or not (self._busy or _may_hold(data, self._first_byte)):
+        if data is None or not (self._busy or self._rule.may_begin_in(data)):
             return block.raw
         event = maybe_object(data)
         if event is None:
@@ -181,7 +186,7 @@ class ThinkDocumentFilter:
 
     def finish(self) -> bytes:
         body = self._take()
-        if self._left < 0 or not _may_hold(body, self._rule.start_tag.encode()[:1]):
+        if self._left < 0 or not self._rule.may_begin_in(body):
             return body
         document = maybe_object(body)
         if document is None:

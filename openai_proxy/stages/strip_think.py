@@ -3,12 +3,13 @@
 Only chat completions and Responses API requests whose model has a rule
 change: they ask the upstream for an answer without compression, and a 200
 gets a filter. Where an upstream compresses all the same, the stage that
-reads usage decodes, for it stands between.
+reads usage decodes, for it stands between. An answer that is there whole
+and has no start tag passes as it is, with its Content-Length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from fnmatch import fnmatchcase
 
 from ..core.body_headers import ask_identity, media_type_and_coding
@@ -26,10 +27,11 @@ class StripThink:
         self._rule = rule
         self._models = tuple(models)
 
-    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         rule = self._find(request)
-        if rule is None:
-            return await forward(request)
+        return forward(request) if rule is None else self._strip(request, forward, rule)
+
+    async def _strip(self, request: ProxyRequest, forward: Forward, rule: ThinkRule) -> ProxyResponse:
         response = await forward(request.evolve(headers=ask_identity(request.headers)))
         body_filter = _choose(rule, response)
         if body_filter is None:
@@ -64,9 +66,16 @@ def _choose(rule: ThinkRule, response: ProxyResponse) -> BodyFilter | None:
     media_type, coding = media_type_and_coding(response.headers)
     if coding:
         return None
+    whole = getattr(response.body, "whole", None)
+    if whole is not None and not rule.may_begin_in(whole) and _pass_all(response.filters):
+        return None
     match media_type:
         case b"text/event-stream":
             return ThinkStreamFilter(rule)
         case b"application/json":
             return ThinkDocumentFilter(rule)
     return None
+
+
+def _pass_all(filters: Sequence[BodyFilter]) -> bool:
+    return not filters or all(each.transparent for each in filters)

@@ -1,7 +1,9 @@
 """Thoughts are told apart from the answer however the text is cut."""
 
+import json
 import re
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +80,23 @@ def test_trim_takes_what_follows_a_block():
     """White space after a block goes, before it and elsewhere it stays."""
     rule = ThinkRule("strip", trim=True)
     assert split_text(" a <think>x</think> \n b ", rule) == (" a b ", "x")
+
+
+@pytest.mark.parametrize("tag", ["<think>", "[/t]", "é", "\\t", '"q"', "\tt", "😀"])
+def test_a_tag_is_found_however_it_is_escaped(tag):
+    """Every way to write the tag in JSON is told by the search in front of the parse."""
+    rule = ThinkRule("strip", tag)
+    spelt = [
+        orjson.dumps("a" + tag),
+        json.dumps("a" + tag).encode(),
+        b'"a' + "".join(f"\\u{ord(c):04x}" for c in tag if ord(c) < 0x10000).encode() + b'"',
+        json.dumps("a" + tag, ensure_ascii=False).replace("/", "\\/").encode(),
+    ]
+    assert all(rule.may_begin_in(text) for text in spelt if text != b'"a"')
+    assert not rule.may_begin_in(b"a plain text")
+
+
+def test_line_breaks_are_no_sign_of_a_tag():
+    """An answer of several lines is not taken apart for a tag that no short escape could write."""
+    assert not ThinkRule("strip").may_begin_in(b'"two\\nlines \\"quoted\\""')
+    assert ThinkRule("strip", "/think").may_begin_in(b'"two\\nlines"')

@@ -98,3 +98,38 @@ def test_the_first_matching_model_counts():
     assert run(stage, kept) == (kept, ANSWER)
     assert run(stage, make_request(model="a-r"))[1] == ANSWER.replace(b'y"}}]}', b'"}}]}')
     assert run(stage, make_request(model="other"))[1] == WANTED
+
+
+class Whole:
+    """A body that is there at once."""
+
+    def __init__(self, whole):
+        self.whole = whole
+
+
+class Filter:
+    def __init__(self, transparent):
+        self.transparent = transparent
+
+
+@pytest.mark.parametrize(
+    ("whole", "transparent", "filtered"),
+    [
+        (b'{"choices":[{"message":{"content":"a\\nb"}}]}', [], False),
+        (b'{"choices":[{"message":{"content":"a\\nb"}}]}', [True], False),
+        (b'{"choices":[{"message":{"content":"a\\nb"}}]}', [True, False], True),
+        (b'{"choices":[{"message":{"content":"\\u003cthink>x</think>y"}}]}', [], True),
+        (ANSWER, [], True),
+    ],
+)
+def test_a_whole_answer_without_a_tag_keeps_its_framing(whole, transparent, filtered):
+    """What is there at once and has no thoughts is the very same response: Content-Length and all."""
+    given = ProxyResponse(200, b"OK", [JSON], Whole(whole), tuple(map(Filter, transparent)))
+
+    async def forward(request):
+        return given
+
+    results = []
+    Deferred.fromCoroutine(StripThink(STRIP)(make_request(), forward)).addCallback(results.append)
+    assert (results[0] is not given) == filtered
+    assert len(results[0].filters) == len(transparent) + filtered
