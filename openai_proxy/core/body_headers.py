@@ -39,9 +39,21 @@ def _ask_identity(headers: HeaderPairs) -> HeaderPairs:
     return asked
 
 
+_SIZES_KEPT = 2
+"""So many are remembered of the same lines: what changes a body changes it by the same bytes each time."""
+
+
 def with_length(headers: HeaderPairs, size_bytes: int) -> HeaderPairs:
     """Return the header lines with a new Content-Length, where there was one, in its place."""
-    length = b"%d" % size_bytes
     if type(headers) is WireLines and headers.shape is not None:
-        return headers.shape.with_digits(headers, length)
+        known = headers.changes
+        if known is not None and size_bytes in known:
+            return known[size_bytes]
+        if known is None or len(known) >= _SIZES_KEPT:
+            known = headers.changes = {}
+        filled = headers.shape.with_digits(headers, b"%d" % size_bytes)
+        if filled is not headers:
+            known[size_bytes] = filled
+        return filled
+    length = b"%d" % size_bytes
     return [(name, length if name.lower() == b"content-length" else value) for name, value in headers]

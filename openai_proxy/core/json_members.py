@@ -224,6 +224,32 @@ def replace_members(
     return splice(body, edits if edits is not None else member_edits(body, _skip_space(body, 0), members))
 
 
+def rendered_members(members: Mapping[str, bytes]) -> bytes:
+    """Return members (name to JSON) as `append_members` takes them."""
+    return b"".join([b"," + orjson.dumps(name) + b":" + value for name, value in members.items()])
+
+
+def append_members(body: bytes, rendered: bytes) -> bytes:
+    """Put `rendered_members` behind the last member of the object `body`, which must be valid JSON.
+
+    As `replace_members` does with members that are missing.
+    """
+    last = _end_of_members(body)
+    if body[last - 1] == 0x7B:  # the object is empty: nothing else ends so
+        rendered = rendered[1:]
+    return body[:last] + rendered + body[last:]
+
+
+def _end_of_members(body: bytes) -> int:
+    """Return the offset after the last member of the object `body`, without a walk or a copy."""
+    last = len(body) - 1
+    while body[last] in _WHITE:
+        last -= 1
+    while body[last - 1] in _WHITE:  # in front of the brace
+        last -= 1
+    return last
+
+
 def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[str]) -> list[Edit] | None:
     """Return the edits of `member_edits` without a walk, or None where only that can tell."""
     edits: list[Edit] = []
@@ -237,8 +263,7 @@ def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[s
             return None
         edits.append((*span, value))
     if missing:
-        brace = len(body.rstrip(_WHITE)) - 1
-        last = len(body[:brace].rstrip(_WHITE))
+        last = _end_of_members(body)
         if body[last - 1] == 0x7B:  # the object is empty: nothing else ends so
             missing = missing[1:]
         edits.append((last, last, missing))

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from ..core.body_headers import with_length
-from ..core.json_members import replace_members
+from ..core.json_members import append_members, rendered_members, replace_members
 from ..core.llm_params import ModelParams, merge
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
@@ -24,13 +24,36 @@ _LONGEST_KEPT = 256
 
 
 @frozen
-class _Member:
-    value: Any
-    encoded: bytes
+class _Members:
+    """Members to set, by name: as values, as JSON, and as what stands behind the last member of a body."""
+
+    values: dict[str, Any]
+    encoded: dict[str, bytes]
+    rendered: bytes
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> _Members:
+        encoded = {name: json.dumps(value).encode("ascii") for name, value in values.items()}
+        return cls(values, encoded, rendered_members(encoded))
+
+    def without(self, names: frozenset[str]) -> _Members:
+        encoded = {name: value for name, value in self.encoded.items() if name not in names}
+        return _Members({name: self.values[name] for name in encoded}, encoded, rendered_members(encoded))
 
 
-def _encode(values: dict[str, Any]) -> dict[str, _Member]:
-    return {name: _Member(value, json.dumps(value).encode("ascii")) for name, value in values.items()}
+@frozen
+class _Change:
+    """What is set in the requests for one model."""
+
+    members: _Members
+    defaults: frozenset[str]
+    """Those of them that a request's own values go before."""
+
+    def members_for(self, document: dict[str, Any]) -> _Members:
+        """Return what is set in a request with this document, possibly nothing."""
+        if self.defaults.isdisjoint(document):
+            return self.members
+        return self.members.without(self.defaults.intersection(document))
 
 
 class Override:
@@ -38,7 +61,7 @@ class Override:
 
     def __init__(self, rules: Sequence[ModelParams]) -> None:
         self._rules = tuple(rules)
-        self._merged: dict[str, tuple[dict[str, _Member], dict[str, _Member]] | None] = {}
+        self._merged: dict[str, _Change | None] = {}
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         return forward(self.apply(request))
@@ -51,30 +74,32 @@ class Override:
         model = document.get("model")
         if not isinstance(model, str):
             return request
-        found = self._find(model)
-        if found is None:
+        change = self._find(model)
+        if change is None:
             return request
-        params, defaults = found
-        members = {name: member for name, member in defaults.items() if name not in document}
-        members.update(params)
-        if not members:
+        members = change.members_for(document)
+        values = members.values
+        if not values:
             return request
-        body = replace_members(body, {name: member.encoded for name, member in members.items()}, document)
-        if "stream" in members:
-            request.exchange.streaming = members["stream"].value is True
+        if values.keys().isdisjoint(document):
+            body = append_members(body, members.rendered)
+        else:
+            body = replace_members(body, members.encoded, document)
+        if "stream" in values:
+            request.exchange.streaming = values["stream"] is True
         return request.evolve(
-            body=body,
-            document={**document, **{name: member.value for name, member in members.items()}},
-            headers=with_length(request.headers, len(body)),
+            body=body, document={**document, **values}, headers=with_length(request.headers, len(body))
         )
 
-    def _find(self, model: str) -> tuple[dict[str, _Member], dict[str, _Member]] | None:
+    def _find(self, model: str) -> _Change | None:
         try:
             return self._merged[model]
         except KeyError:
             pass
         params, defaults = merge(self._rules, model)
-        found = (_encode(params), _encode(defaults)) if params or defaults else None
+        found = None
+        if params or defaults:
+            found = _Change(_Members.of({**defaults, **params}), frozenset(defaults).difference(params))
         if len(model) <= _LONGEST_KEPT:
             if len(self._merged) >= _KEPT_MODELS:
                 self._merged.clear()

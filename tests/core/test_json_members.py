@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from openai_proxy.core.json_members import (
     TOO_DEEP,
+    append_members,
     find_only_member,
     iter_members,
     locate,
+    rendered_members,
     replace_members,
     replace_nested,
     shallow_document,
@@ -71,6 +73,21 @@ def test_every_duplicate_gets_the_value():
 def test_missing_members_are_appended(body, expected):
     """A member that is not there is added at the end."""
     assert replace_members(body, {"n": b"1"}) == expected
+
+
+@given(
+    objects,
+    st.dictionaries(texts, values, min_size=1, max_size=3),
+    styles,
+    st.sampled_from(["", " ", "\r\n"]),
+)
+def test_rendered_members_go_where_missing_ones_go(document, changes, style, around):
+    """What is known to be missing is put in its place without a look at the body, to the same bytes."""
+    missing = {name: json.dumps(value).encode() for name, value in changes.items() if name not in document}
+    body = (around + json.dumps(document, **style) + around).encode()
+    body = body.replace(b"{}", b"{" + around.encode() + b"}") if body.strip() == b"{}" else body
+    if missing:
+        assert append_members(body, rendered_members(missing)) == replace_members(body, missing)
 
 
 def test_appended_without_a_scan():
