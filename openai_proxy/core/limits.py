@@ -6,6 +6,7 @@ Pure values shared by every store of limits.
 from __future__ import annotations
 
 from math import inf
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -53,8 +54,7 @@ class Limits:
         return min(model_tokens, float(self.model_tokens_per_minute))
 
 
-@frozen
-class Standing:
+class Standing(NamedTuple):
     """Levels of a key's buckets and its running requests; a limit that is off has `inf`."""
 
     requests: float = inf

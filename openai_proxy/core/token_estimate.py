@@ -8,8 +8,9 @@ from typing import Any
 from .llm_params import ModelParams, merge
 
 BYTES_PER_TOKEN = 4
-_OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_OUTPUT_LIMITS = frozenset(("max_completion_tokens", "max_tokens", "max_output_tokens"))
 _COUNTED = frozenset((*_OUTPUT_LIMITS, "n"))
+_WITHOUT_PROMPT = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
 _KEPT_MODELS = 1000
 _LONGEST_KEPT = 256
 MOST_OUTPUT_TOKENS = 10_000_000
@@ -18,11 +19,13 @@ MOST_OUTPUT_TOKENS = 10_000_000
 
 def estimated_prompt_tokens(size_bytes: int) -> int:
     """Return the tokens of a JSON body of `size_bytes`: a quarter, at least 1."""
-    return max(1, size_bytes // BYTES_PER_TOKEN)
+    return size_bytes // BYTES_PER_TOKEN or 1
 
 
 def requested_output_tokens(document: dict[str, Any]) -> int:
     """Return the output that a request asks for at most, for all its choices; 0 where it says nothing."""
+    if _OUTPUT_LIMITS.isdisjoint(document):
+        return 0
     most = 0
     for name in _OUTPUT_LIMITS:
         value = document.get(name)
@@ -41,7 +44,7 @@ def reserved_model_tokens(method: bytes, body: object, document: dict[str, Any] 
     that streams through (audio, files) reserves 1: it waits while the key
     is in debt, and pays what it turns out to use.
     """
-    if body is None or method in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
+    if body is None or method in _WITHOUT_PROMPT:
         return 0
     if not isinstance(body, bytes):
         return 1

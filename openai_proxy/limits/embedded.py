@@ -34,11 +34,20 @@ class _KeyState:
         return self.model_tokens is not None and self.model_tokens.level < 0
 
     def standing(self, now: float) -> Standing:
+        requests, model_tokens = self.requests, self.model_tokens
         return Standing(
-            self.requests.refill(now) if self.requests else inf,
-            self.model_tokens.refill(now) if self.model_tokens else inf,
+            inf if requests is None else requests.refill(now),
+            inf if model_tokens is None else model_tokens.refill(now),
             self.running,
         )
+
+    def charge(self, reserved: float) -> None:
+        """Charge a request that was admitted as things stand: the levels suffice, and are those of now."""
+        if self.requests is not None:
+            self.requests.level -= 1.0
+        if self.model_tokens is not None:
+            self.model_tokens.level -= reserved
+        self.running += 1
 
 
 def _resized(bucket: TokenBucket | None, limit_per_minute: int | None) -> TokenBucket | None:
@@ -69,25 +78,26 @@ class EmbeddedStore:
         return len(self._states)
 
     async def admit(self, key: str, limits: Limits, model_tokens: float, slot: str) -> Admission:
+        return self.decide(key, limits, model_tokens, slot)
+
+    def decide(self, key: str, limits: Limits, model_tokens: float, slot: str = "") -> Admission:
         now = self._clock()
         state = self._state(key, limits)
         reserved = limits.reservation(model_tokens)
         standing = state.standing(now)
         admitted = maybe_refusal(limits, standing, reserved) is None
         if admitted:
-            if state.requests is not None:
-                state.requests.take(1.0, now)
-            if state.model_tokens is not None:
-                state.model_tokens.take(reserved, now)
-            state.running += 1
-        self._tidy(now)
+            state.charge(reserved)
+        if len(self._states) > 1 or not state.running:
+            self._tidy(now)
         return Admission(key, limits, admitted, standing, reserved, slot)
 
     def finish(self, admission: Admission, model_tokens: float) -> None:
         state = self._states.get(admission.key)
-        if state is not None:
-            state.running = max(0, state.running - 1)
-        self.settle(admission, model_tokens)
+        if state is not None and state.running:
+            state.running -= 1
+        if model_tokens != admission.reserved:
+            self.settle(admission, model_tokens)
 
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest."""

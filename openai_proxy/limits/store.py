@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from attrs import frozen
+from typing import NamedTuple, Protocol
 
 from ..core.limits import Limits, Standing
 
 
-@frozen
-class Admission:
+class Admission(NamedTuple):
     """What a store decided about one request, and what it must give back.
 
     `admitted` False: nothing was charged. `slot` names the request among
@@ -43,4 +40,12 @@ class BucketStore(LimitStore, Protocol):
 
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest. Never fails."""
+        ...
+
+
+class OwnStore(BucketStore, Protocol):
+    """The limits of one process, which has nobody to ask."""
+
+    def decide(self, key: str, limits: Limits, model_tokens: float, slot: str = "") -> Admission:
+        """Do what `admit` does, now."""
         ...

@@ -58,6 +58,8 @@ class RateLimit:
         estimate: Callable[[bytes, object, dict[str, Any] | None], int] = reserved_model_tokens,
     ) -> None:
         self._store = store
+        self._decide: Callable[[str, Limits, float], Admission] | None = getattr(store, "decide", None)
+        """Of a store that has nobody to ask (`OwnStore`): an admission without a wait."""
         self._limits = limits
         self._own = own
         self._timers = timers
@@ -70,7 +72,13 @@ class RateLimit:
         limits = self._own.get(exchange.credential_id, self._limits)
         if not limits:
             return await forward(request)
-        admission = await self._admit(request, limits)
+        cost = 0
+        if limits.model_tokens_per_minute is not None:
+            cost = self._estimate(request.method, request.body, request.document)
+        decide = self._decide
+        admission = decide(exchange.credential_id, limits, cost) if decide is not None else None
+        if admission is None or not admission.admitted:
+            admission = await self._admit(exchange, limits, cost, admission)
 
         def finish(ended: Exchange) -> None:
             self._store.finish(admission, used_model_tokens(ended, admission.reserved))
@@ -107,14 +115,14 @@ class RateLimit:
                 raise _refused(exchange, limits, look, refusal)
         return await forward(request)
 
-    async def _admit(self, request: ProxyRequest, limits: Limits) -> Admission:
-        exchange = request.exchange
-        cost = 0
-        if limits.model_tokens_per_minute is not None:
-            cost = self._estimate(request.method, request.body, request.document)
+    async def _admit(
+        self, exchange: Exchange, limits: Limits, cost: int, admission: Admission | None
+    ) -> Admission:
+        """Return an admission, or raise; `admission` is what the store said at once, if it did."""
         wait_until: float | None = None
         while True:
-            admission = await self._store.admit(exchange.credential_id, limits, cost, exchange.id)
+            if admission is None:
+                admission = await self._store.admit(exchange.credential_id, limits, cost, exchange.id)
             if admission.admitted:
                 return admission
             refusal = maybe_refusal(limits, admission.standing, admission.reserved)
@@ -126,6 +134,7 @@ class RateLimit:
                 wait_s = POLL_S if refusal.kind == "concurrent" else refusal.wait_s
                 if now + wait_s <= wait_until:
                     await deferLater(self._timers, wait_s)  # type: ignore[arg-type]  # only callLater is used
+                    admission = None
                     continue
             raise _refused(exchange, limits, admission, refusal)
 
