@@ -78,6 +78,12 @@ def find_client_key(headers: HeaderPairs) -> bytes | None:
     return token or api_key or subprotocol
 
 
+def find_client_digest(headers: HeaderPairs) -> bytes | None:
+    """Return the SHA-256 of what `find_client_key` finds."""
+    key = find_client_key(headers)
+    return None if key is None else sha256(key).digest()
+
+
 def find_caller(headers: HeaderPairs) -> tuple[bytes, str] | None:
     """Return what `find_credential` finds and its `credential_id`."""
     credential = find_credential(headers)
@@ -129,6 +135,32 @@ def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) ->
 def swap_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) -> HeaderPairs:
     """Do as `replace_credentials`, once for all requests whose lines are alike."""
     return changed(headers, (auth_header, key), lambda lines: replace_credentials(lines, auth_header, key))
+
+
+class CredentialSwap:
+    """`swap_credentials` with one key, made once for many requests.
+
+    With `remove_empty` an empty `key` takes the client's credentials away
+    and puts no line in their place.
+    """
+
+    __slots__ = ("_auth_header", "_key", "_remove")
+
+    def __init__(self, auth_header: bytes, key: bytes, remove_empty: bool = False) -> None:
+        self._auth_header = auth_header
+        self._key = key
+        self._remove = remove_empty and not key
+
+    def on(self, headers: HeaderPairs) -> HeaderPairs:
+        """Return `headers` with the key."""
+        return changed(headers, self, self._replace)
+
+    def _replace(self, headers: HeaderPairs) -> HeaderPairs:
+        headers = replace_credentials(headers, self._auth_header, self._key)
+        if self._remove:
+            empty = (b"authorization", self._auth_header.lower())
+            headers = [pair for pair in headers if pair[0].lower() not in empty]
+        return headers
 
 
 def _swap_subprotocol(value: bytes, key: bytes) -> bytes:

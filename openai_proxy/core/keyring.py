@@ -6,7 +6,7 @@ Pure: the wall time is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -91,13 +91,20 @@ class Keyring:
     def __len__(self) -> int:
         return len(self._by_digest)
 
+    def __iter__(self) -> Iterator[ClientKey]:
+        return iter(self._by_digest.values())
+
     def find(self, key: bytes, wall_time: float) -> ClientKey:
         """Return the entry of `key` at `wall_time` (seconds since the epoch).
 
         Raises InvalidKey for any key not listed, ExpiredKey from the second
         its expiry names on.
         """
-        entry = self._by_digest.get(sha256(key).digest())
+        return self.find_digest(key_digest(key), wall_time)
+
+    def find_digest(self, digest: bytes, wall_time: float) -> ClientKey:
+        """Return the entry of the key with this digest, as `find` does."""
+        entry = self._by_digest.get(digest)
         if entry is None:
             raise InvalidKey
         if entry.expires_at is not None and wall_time >= entry.expires_at:

@@ -71,6 +71,7 @@ class RoutingTable:
         self._globs = tuple(models)
         self._exact = {model.match: model for model in reversed(models)}
         self._ordered = tuple(sorted(upstreams, key=lambda upstream: upstream.priority))
+        self._alone = {upstream.name: (upstream,) for upstream in upstreams}
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -79,6 +80,8 @@ class RoutingTable:
 
     def find(self, model: str) -> ModelRoute | None:
         """Return the entry of `model`: its exact name, else the first glob that matches."""
+        if not self._globs:
+            return None
         exact = self._exact.get(model)
         if exact is not None:
             return exact
@@ -88,7 +91,7 @@ class RoutingTable:
         """Return the upstreams that may serve, by priority, else in the order given."""
         if route is None or route.upstream is None:
             return self._ordered
-        return tuple(upstream for upstream in self._ordered if upstream.name == route.upstream)
+        return self._alone[route.upstream]
 
 
 def choose(
@@ -113,6 +116,17 @@ def choose(
         if point < 0.0:
             return upstream
     return best[-1]
+
+
+def first_choice(candidates: Sequence[Upstream], spread: bool) -> Upstream | None:
+    """Return what `choose` takes whatever the draw, should it be usable; None where that depends.
+
+    The first candidate: of requests that are not `spread`, and where none shares its priority.
+    """
+    first = candidates[0]
+    if not spread or len(candidates) == 1 or candidates[1].priority != first.priority:
+        return first
+    return None
 
 
 def model_in_path(target: bytes) -> str | None:

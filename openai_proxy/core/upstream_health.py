@@ -31,7 +31,9 @@ class UpstreamHealth:
 
     def usable(self, upstream: Upstream, key: bytes, now: float) -> bool:
         """Tell whether a request with `key` may go to `upstream` now."""
-        return self._breakers[upstream.name].allows(now) and self.key_usable(upstream, key, now)
+        if not self._breakers[upstream.name].allows(now):
+            return False
+        return not self._cooled or self.key_usable(upstream, key, now)
 
     def usable_for_want_of_another(self, upstream: Upstream, key: bytes, now: float) -> bool:
         """Tell the same for a request that no other upstream can serve: it may try one that seems dead."""
@@ -52,7 +54,9 @@ class UpstreamHealth:
 
     def begin(self, upstream: Upstream, key: bytes, now: float) -> None:
         """Note that a request goes to `upstream`; one with a key that had no quota is that key's trial."""
-        self._breakers[upstream.name].begin(now)
+        breaker = self._breakers[upstream.name]
+        if breaker.failures:
+            breaker.begin(now)
         if self._without_quota and (upstream.name, key) in self._without_quota:
             self._cooled[upstream.name, key] = now + QUOTA_OUT_S
 
@@ -87,7 +91,8 @@ class UpstreamHealth:
         if status in _BROKEN:
             breaker.fail(now)
             return
-        breaker.succeed()
+        if breaker.failures:  # else it is as good as new
+            breaker.succeed()
         if status == 429:
             spent = code == "insufficient_quota"
             if spent:

@@ -10,10 +10,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
-
 from ..core.backoff import maybe_retry_after_s
-from ..core.credentials import replace_credentials
+from ..core.body_headers import with_length
+from ..core.credentials import CredentialSwap
 from ..core.errors import NoUpstreamAvailable, UpstreamError
 from ..core.json_members import replace_members
 from ..core.quota_error import PEEK_BYTES, error_code
@@ -23,6 +22,7 @@ from ..core.routing import (
     RoutingTable,
     Upstream,
     choose,
+    first_choice,
     model_in_path,
     with_model_in_path,
 )
@@ -31,28 +31,21 @@ from ..messages import Forward, ProxyRequest, ProxyResponse
 from ..peeked_body import peek
 
 
-@frozen(eq=False)
 class _Task:
     """One request as all its attempts share it."""
 
-    request: ProxyRequest
-    candidates: tuple[Upstream, ...]
-    names_model: bool
-    replayable: bool
+    __slots__ = ("candidates", "names_model", "replayable", "request")
+
+    def __init__(
+        self, request: ProxyRequest, candidates: tuple[Upstream, ...], names_model: bool, replayable: bool
+    ) -> None:
+        self.request = request
+        self.candidates = candidates
+        self.names_model = names_model
+        self.replayable = replayable
 
     def key_for(self, upstream: Upstream) -> bytes:
         return upstream.key_for(self.request.credential)
-
-    def addressed(self, upstream: Upstream) -> ProxyRequest:
-        request = self.request
-        if upstream.key is None or request.credential in upstream.kept_keys:
-            return request.evolve(route=upstream)
-        key = upstream.key
-        headers = replace_credentials(request.headers, upstream.auth_header, key)
-        if not key:
-            empty = (b"authorization", upstream.auth_header.lower())
-            headers = [pair for pair in headers if pair[0].lower() not in empty]
-        return request.evolve(route=upstream, headers=headers, credential=key)
 
 
 class Route:
@@ -85,6 +78,11 @@ class Route:
         self._draw = draw
         self._health = health
         self._probe = probe
+        self._swaps = {
+            upstream.name: CredentialSwap(upstream.auth_header, upstream.key, remove_empty=True)
+            for upstream in table.upstreams
+            if upstream.key is not None
+        }
 
     def describe(self) -> list[dict[str, Any]]:
         """Return the state of every upstream, for `/health`."""
@@ -92,7 +90,7 @@ class Route:
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         task = self._task(request)
-        tried: set[str] = set()
+        tried: tuple[str, ...] = ()
         upstream = self._choose(task, tried) or self._choose_for_want_of_another(task, tried)
         if upstream is None and request.exchange.attempts:
             upstream = self._last_resort(task)
@@ -100,26 +98,39 @@ class Route:
             wait_s = self._health.usable_in_s(task.candidates, task.key_for, self._clock())
             raise NoUpstreamAvailable(retry_after_s=wait_s)
         while True:
-            tried.add(upstream.name)
-            self._health.begin(upstream, task.key_for(upstream), self._clock())
+            key = task.key_for(upstream)
+            self._health.begin(upstream, key, self._clock())
             try:
-                response = await forward(task.addressed(upstream))
+                response = await forward(self._addressed(task.request, upstream))
             except UpstreamError as error:
                 if self._health.failed(upstream, error, self._clock()):
                     self._probe(upstream)
                 if error.sent == "yes" or not task.replayable:
                     raise
+                tried += (upstream.name,)
                 following = self._choose(task, tried) or self._choose_for_want_of_another(task, tried)
                 if following is None:
                     raise
             else:
-                response = await self._note(task, upstream, response)
+                if response.status == 429:
+                    response = await self._note_limit(upstream, key, response)
+                else:
+                    self._health.answered(upstream, key, response.status, "", None, self._clock())
+                if response.status < 400:
+                    return response
+                tried += (upstream.name,)
                 following = self._after(task, tried, response)
                 if following is None:
                     return response
                 response.body.discard()
             request.exchange.retry_reasons.append("failover")
             upstream = following
+
+    def _addressed(self, request: ProxyRequest, upstream: Upstream) -> ProxyRequest:
+        if upstream.key is None or request.credential in upstream.kept_keys:
+            return request.evolve(route=upstream)
+        headers = self._swaps[upstream.name].on(request.headers)
+        return request.evolve(route=upstream, headers=headers, credential=upstream.key)
 
     def _task(self, request: ProxyRequest) -> _Task:
         model = request.document.get("model") if request.document is not None else None
@@ -131,21 +142,22 @@ class Route:
             named = model_in_path(request.target)
             route = self._table.find(named) if named is not None else None
             request = _with_model_in_path(request, route)
-        return _Task(
-            request=request,
-            candidates=self._table.candidates(route),
-            names_model=names_model,
-            replayable=request.body is None or isinstance(request.body, bytes),
-        )
+        body = request.body
+        replayable = body is None or isinstance(body, bytes)
+        return _Task(request, self._table.candidates(route), names_model, replayable)
 
-    def _choose(self, task: _Task, tried: set[str]) -> Upstream | None:
+    def _choose(self, task: _Task, tried: tuple[str, ...]) -> Upstream | None:
+        if not tried:  # nearly always, and nearly always the first is well
+            first = first_choice(task.candidates, task.names_model)
+            if first is not None and self._health.usable(first, task.key_for(first), self._clock()):
+                return first
         return self._choose_where(self._health.usable, task, tried)
 
-    def _choose_for_want_of_another(self, task: _Task, tried: set[str]) -> Upstream | None:
+    def _choose_for_want_of_another(self, task: _Task, tried: tuple[str, ...]) -> Upstream | None:
         return self._choose_where(self._health.usable_for_want_of_another, task, tried)
 
     def _choose_where(
-        self, usable: Callable[[Upstream, bytes, float], bool], task: _Task, tried: set[str]
+        self, usable: Callable[[Upstream, bytes, float], bool], task: _Task, tried: tuple[str, ...]
     ) -> Upstream | None:
         now = self._clock()
         return choose(
@@ -166,21 +178,18 @@ class Route:
         rested = choose(candidates, lambda u: self._health.key_usable(u, task.key_for(u), now), None)
         return rested or choose(candidates, lambda _: True, None)
 
-    async def _note(self, task: _Task, upstream: Upstream, response: ProxyResponse) -> ProxyResponse:
-        """Learn from an answer; return it still deliverable."""
-        code, asked_s = "", None
-        if response.status == 429:
-            response, beginning = await peek(response, PEEK_BYTES)
-            code = error_code(beginning, response.headers)
-            asked_s = maybe_retry_after_s(response.headers, self._wall_clock())
-        self._health.answered(upstream, task.key_for(upstream), response.status, code, asked_s, self._clock())
+    async def _note_limit(self, upstream: Upstream, key: bytes, response: ProxyResponse) -> ProxyResponse:
+        """Learn from a 429; return it still deliverable."""
+        response, beginning = await peek(response, PEEK_BYTES)
+        code = error_code(beginning, response.headers)
+        asked_s = maybe_retry_after_s(response.headers, self._wall_clock())
+        self._health.answered(upstream, key, response.status, code, asked_s, self._clock())
         return response
 
-    def _after(self, task: _Task, tried: set[str], response: ProxyResponse) -> Upstream | None:
-        """Return the upstream to try instead of passing `response` on."""
+    def _after(self, task: _Task, tried: tuple[str, ...], response: ProxyResponse) -> Upstream | None:
+        """Return the upstream to try instead of passing an error on."""
         if (
-            response.status < 400
-            or not self._failover_on_status
+            not self._failover_on_status
             or not task.replayable
             or not status_may_be_retried(response.status, response.headers)
             or repeats_by_itself(task.request.headers)
@@ -197,11 +206,10 @@ def _with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest
     if route.upstream_model == document["model"]:
         return request
     body = replace_members(body, {"model": json.dumps(route.upstream_model).encode("ascii")})
-    length = b"%d" % len(body)
     return request.evolve(
         body=body,
         document={**document, "model": route.upstream_model},
-        headers=[(n, length if n.lower() == b"content-length" else v) for n, v in request.headers],
+        headers=with_length(request.headers, len(body)),
     )
 
 

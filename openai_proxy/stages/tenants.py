@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.credentials import find_client_key, find_credential, swap_credentials
+from ..core.credentials import CredentialSwap, find_client_digest, find_credential
 from ..core.errors import InvalidKey, MissingCredentials
 from ..core.keyring import Keyring
 from ..core.plain_heads import answer
@@ -19,15 +19,16 @@ class Tenants:
 
     def __init__(self, keyring: Keyring, auth_header: bytes = b"authorization") -> None:
         self._keyring = keyring
-        self._auth_header = auth_header
+        self._swaps = {entry.name: CredentialSwap(auth_header, entry.upstream_key) for entry in keyring}
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         exchange = request.exchange
-        key = answer(request.headers, find_client_key)
-        if key is None:
-            raise InvalidKey if find_credential(request.headers) else MissingCredentials
-        entry = self._keyring.find(key, exchange.timestamp)
-        exchange.key = exchange.credential_id = entry.name
-        request.headers = swap_credentials(request.headers, self._auth_header, entry.upstream_key)
+        headers = request.headers
+        digest = answer(headers, find_client_digest)
+        if digest is None:
+            raise InvalidKey if find_credential(headers) else MissingCredentials
+        entry = self._keyring.find_digest(digest, exchange.timestamp)
+        name = exchange.key = exchange.credential_id = entry.name
+        request.headers = self._swaps[name].on(headers)
         request.credential = entry.upstream_key
         return forward(request)

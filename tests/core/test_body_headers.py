@@ -42,3 +42,15 @@ def test_lines_that_know_their_bytes_still_do_behind_a_change():
     bare = plain_request(b"GET /x HTTP/1.1\r\nHost: a")
     assert bare is not None
     assert with_length(bare[2].forward, 17) == []
+
+
+def test_other_lengths_of_the_same_lines_do_not_mix():
+    """Lines remember a few of the lengths that they were given: each is its own, and so are their changes."""
+    plain = plain_request(b"POST /y HTTP/1.1\r\nHost: a\r\nX: y\r\nContent-Length: 5")
+    assert plain is not None
+    lines = plain[2].forward
+    for size in (17, 18, 19, 17, 19, 5):
+        changed = ask_identity(with_length(lines, size))
+        assert changed == [(b"X", b"y"), (b"Content-Length", b"%d" % size), (b"Accept-Encoding", b"identity")]
+        assert rendered(changed) == render(changed)
+    assert with_length(lines, 5) is with_length(lines, 5)

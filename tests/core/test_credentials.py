@@ -1,15 +1,20 @@
 """Where credentials are found, and that none of the client's survives a swap."""
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.credentials import (
+    CredentialSwap,
     credential_id,
+    find_client_digest,
     find_client_key,
     find_credential,
     replace_credentials,
 )
+from openai_proxy.core.plain_heads import plain_request
 
 PROTOCOL = b"Sec-WebSocket-Protocol"
 
@@ -120,3 +125,23 @@ def test_no_client_credential_survives(headers, auth_header):
     assert b"CANARY" not in b"\n".join(v for _, v in result)
     assert any(b"UP" in v for _, v in result)
     assert headers.count((b"A", b"v")) == result.count((b"A", b"v"))
+
+
+@pytest.mark.parametrize(("key", "remove_empty"), [(b"UP", False), (b"UP", True), (b"", False), (b"", True)])
+def test_a_swap_made_once_replaces_as_any_other(key, remove_empty):
+    """Lines that are remembered and plain ones get the same key; an empty one can be no line at all."""
+    plain = plain_request(b"POST /x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer c\r\nContent-Length: 5")
+    assert plain is not None
+    swap = CredentialSwap(b"Authorization", key, remove_empty)
+    lines = plain[2].forward
+    expected = replace_credentials(lines, b"Authorization", key)
+    if remove_empty and not key:
+        expected = expected[1:]
+    assert swap.on(lines) == swap.on(list(lines)) == expected
+    assert swap.on(lines) is swap.on(lines)
+
+
+def test_the_digest_of_the_clients_key():
+    """It is looked up by what `find_client_key` finds, None where there is none."""
+    assert find_client_digest([(b"Authorization", b"Bearer c")]) == sha256(b"c").digest()
+    assert find_client_digest([(b"X", b"c")]) is None

@@ -1,6 +1,8 @@
 """Which upstream serves a model, and when a failed one is asked again."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openai_proxy.core.circuit_breaker import CircuitBreaker
 from openai_proxy.core.errors import UpstreamUnreachable
@@ -9,6 +11,7 @@ from openai_proxy.core.routing import (
     RoutingTable,
     Upstream,
     choose,
+    first_choice,
     model_in_path,
     with_model_in_path,
 )
@@ -313,3 +316,15 @@ def test_a_models_name_is_put_in_a_path(target, model, expected):
 def test_no_repr_shows_a_key():
     """An upstream printed by accident keeps its key."""
     assert "sk-a" not in repr(A)
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=4), st.floats(0.0, 0.999), st.booleans())
+def test_the_first_choice_is_what_any_draw_would_choose(priorities, draw, spread):
+    """Where it is usable, naming it at once is no other choice than choosing among all."""
+    table = RoutingTable([Upstream(str(n), "http://u/v1", priority=p) for n, p in enumerate(priorities)])
+    candidates = table.candidates(None)
+    first = first_choice(candidates, spread)
+    if first is not None:
+        assert first is choose(candidates, lambda _: True, draw if spread else None)
+    else:
+        assert [u.priority for u in candidates].count(candidates[0].priority) > 1
