@@ -61,6 +61,25 @@ class ThinkStreamFilter:
             and not self._rule.may_begin_in(data)
         ):
             return data
+        return self._feed_cut(data)
+
+    def _feed_cut(self, data: bytes) -> bytes:
+        """Take apart no more of `data` than what an event cut by a read begins or ends it with.
+
+        What stands between passes as it is, if it may hold no start tag.
+        """
+        first = data.find(b"\n\n")
+        if first < 0 or self._busy or b"\r" in data or self._rule.may_begin_in(data):
+            return self._take_apart(data)
+        start = 0 if self._at_ease else first + 2
+        passed = self._take_apart(data[:start]) if start else b""
+        if not self._at_ease:  # what was held has begun a thought
+            return passed + self._take_apart(data[start:])
+        end = data.rfind(b"\n\n") + 2
+        rest = self._take_apart(data[end:]) if end < len(data) else b""
+        return passed + data[start:end] + rest
+
+    def _take_apart(self, data: bytes) -> bytes:
         blocks = self._decoder.feed(data)
         passed = b"".join([block.raw if block.data is None else self._event(block) for block in blocks])
         self._at_ease = not self._busy and self._decoder.at_boundary

@@ -260,3 +260,46 @@ def test_large_documents_pass():
     assert body_filter.feed(b"a</think>") == b"<think>a</think>"
     assert body_filter.feed(b"b") == b"b"
     assert body_filter.finish() == b""
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "plain",
+                "<think>",
+                "x</think>",
+                "a<",
+                "thi",
+                ": ping\n\n",
+                "\n",
+                "id: 1\n",
+                "\r\n",
+                "data: [DONE]\n\n",
+            ]
+        ),
+        max_size=12,
+    ),
+    st.lists(st.integers(0, 5000), max_size=6),
+    modes,
+)
+def test_reads_of_many_events_are_passed_as_events_are(pieces, marks, rule):
+    """A read of several events, cut anywhere, comes out as they do one byte at a time."""
+    stream = b"".join(
+        piece.encode() if piece.endswith("\n") else encode(chunk(piece, index=0)) for piece in pieces
+    )
+    at = sorted({0, len(stream), *(mark % (len(stream) or 1) for mark in marks)})
+    reads = [stream[a:b] for a, b in pairwise(at)]
+    assert run(ThinkStreamFilter(rule), *reads) == run(
+        ThinkStreamFilter(rule), *(stream[i : i + 1] for i in range(len(stream)))
+    )
+
+
+def test_whole_events_are_not_held_back_by_a_cut_one():
+    """Of a read that ends within an event all before it goes on at once, the rest with the next read."""
+    first, second = encode(chunk("one")), encode(chunk("two"))
+    body_filter = ThinkStreamFilter(STRIP)
+    assert body_filter.feed(first + first + second[:9]) == first + first
+    assert body_filter.feed(second[9:] + first + second[:20]) == second + first
+    assert body_filter.feed(second[20:]) == second
+    assert body_filter.finish() == b""
