@@ -97,15 +97,24 @@ class HideUsage:
     def __init__(self, meter: UsageMeter) -> None:
         self._meter = meter
         self._decoder = SSEDecoder(EVENT_LIMIT_BYTES)
+        self._look = meter.look
         self._hidden = False
         """The block before was dropped."""
+        self._between = False
+        """The stream has begun, and what comes next begins a block."""
 
     def feed(self, data: bytes) -> bytes:
-        self._meter.look(data)
+        self._look(data)
+        if self._between and data[-2:] == b"\n\n" and b'"usage"' not in data and b"\r" not in data:
+            self._hidden = False  # nearly always; what follows would find the same
+            return data
         if _has_no_usage_chunk(data) and self._decoder.skip(data):
             self._hidden = False
+            self._between = True
             return data
-        return self._pass(self._decoder.feed(data))
+        passed = self._pass(self._decoder.feed(data))
+        self._between = self._decoder.at_boundary
+        return passed
 
     def finish(self) -> bytes:
         self._meter.flush()
