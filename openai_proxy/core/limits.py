@@ -51,7 +51,8 @@ class Limits:
         """
         if self.model_tokens_per_minute is None:
             return 0.0
-        return min(model_tokens, float(self.model_tokens_per_minute))
+        most = self.model_tokens_per_minute
+        return model_tokens if model_tokens < most else float(most)
 
 
 class Standing(NamedTuple):

@@ -33,7 +33,8 @@ class TokenBucket:
     def refill(self, now: float) -> float:
         """Bring the level up to `now` and return it."""
         if now > self.updated:
-            self.level = min(self.capacity, self.level + (now - self.updated) * self.refill_per_second)
+            level = self.level + (now - self.updated) * self.refill_per_second
+            self.level = level if level < self.capacity else self.capacity
             self.updated = now
         return self.level
 
@@ -53,7 +54,8 @@ class TokenBucket:
 
         May lead into debt, never above the capacity.
         """
-        self.level = min(self.capacity, self.refill(now) - difference)
+        level = self.refill(now) - difference
+        self.level = level if level < self.capacity else self.capacity
 
     def resize(self, limit_per_minute: int) -> None:
         """Change the limit; what was taken stays taken."""

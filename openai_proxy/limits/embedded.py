@@ -94,10 +94,18 @@ class EmbeddedStore:
 
     def finish(self, admission: Admission, model_tokens: float) -> None:
         state = self._states.get(admission.key)
-        if state is not None and state.running:
-            state.running -= 1
-        if model_tokens != admission.reserved:
+        if state is None:
             self.settle(admission, model_tokens)
+            return
+        if state.running:
+            state.running -= 1
+        difference = model_tokens - admission.reserved
+        if (
+            difference
+            and state.model_tokens is not None
+            and admission.limits.model_tokens_per_minute is not None
+        ):
+            state.model_tokens.settle(difference, self._clock())
 
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest."""

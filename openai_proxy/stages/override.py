@@ -87,9 +87,11 @@ class Override:
             body = replace_members(body, members.encoded, document)
         if "stream" in values:
             request.exchange.streaming = values["stream"] is True
-        return request.evolve(
-            body=body, document={**document, **values}, headers=with_length(request.headers, len(body))
-        )
+        changed = request.evolve()
+        changed.body = body
+        changed.document = {**document, **values}
+        changed.headers = with_length(request.headers, len(body))
+        return changed
 
     def _find(self, model: str) -> _Change | None:
         try:

@@ -60,8 +60,9 @@ class RateLimit:
         self._store = store
         self._decide: Callable[[str, Limits, float], Admission] | None = getattr(store, "decide", None)
         """Of a store that has nobody to ask (`OwnStore`): an admission without a wait."""
-        self._limits = limits
-        self._own = own
+        # None instead of limits that are all off: asked once here, not of each request
+        self._limits = limits or None
+        self._own = {key: its or None for key, its in own.items()}
         self._timers = timers
         self._clock = clock
         self._max_wait_s = max_wait_s
@@ -70,7 +71,7 @@ class RateLimit:
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
         limits = self._own.get(exchange.credential_id, self._limits)
-        if not limits:
+        if limits is None:
             return await forward(request)
         cost = 0
         if limits.model_tokens_per_minute is not None:
@@ -105,7 +106,7 @@ class RateLimit:
     async def _look_ahead(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
         limits = self._own.get(exchange.credential_id, self._limits)
-        if limits:
+        if limits is not None:
             # No running request at all is a limit that admits nobody, so this only tells how things stand.
             nobody = evolve(limits, concurrent_requests=0)
             look = await self._store.admit(exchange.credential_id, nobody, 0.0, exchange.id)

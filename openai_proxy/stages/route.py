@@ -127,10 +127,12 @@ class Route:
             upstream = following
 
     def _addressed(self, request: ProxyRequest, upstream: Upstream) -> ProxyRequest:
-        if upstream.key is None or request.credential in upstream.kept_keys:
-            return request.evolve(route=upstream)
-        headers = self._swaps[upstream.name].on(request.headers)
-        return request.evolve(route=upstream, headers=headers, credential=upstream.key)
+        addressed = request.evolve()
+        addressed.route = upstream
+        if upstream.key is not None and request.credential not in upstream.kept_keys:
+            addressed.headers = self._swaps[upstream.name].on(request.headers)
+            addressed.credential = upstream.key
+        return addressed
 
     def _task(self, request: ProxyRequest) -> _Task:
         model = request.document.get("model") if request.document is not None else None

@@ -32,7 +32,9 @@ class StripThink:
         return forward(request) if rule is None else self._strip(request, forward, rule)
 
     async def _strip(self, request: ProxyRequest, forward: Forward, rule: ThinkRule) -> ProxyResponse:
-        response = await forward(request.evolve(headers=ask_identity(request.headers)))
+        asking = request.evolve()
+        asking.headers = ask_identity(request.headers)
+        response = await forward(asking)
         body_filter = _choose(rule, response)
         if body_filter is None:
             return response
