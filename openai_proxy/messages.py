@@ -64,7 +64,8 @@ class ProxyRequest:
 
     The stages that find out who asks and what for fill it in (`credential`,
     `body`, `document`). From there on it is never mutated: `evolve` makes a
-    changed copy, by hand, for attrs' own takes 7 µs where this takes 1 µs.
+    changed copy, by hand, for attrs' own takes 7 µs where this takes 1 µs; who
+    changes several fields of a hot path sets them on what `evolve()` returns.
     """
 
     method: bytes
@@ -92,19 +93,20 @@ class ProxyRequest:
 
     def evolve(self, **changes: Any) -> ProxyRequest:
         """Return a copy with some fields changed."""
-        copy: ProxyRequest = object.__new__(ProxyRequest)
-        copy.method = self.method
-        copy.target = self.target
-        copy.headers = self.headers
-        copy.body = self.body
-        copy.exchange = self.exchange
-        copy.buffered = self.buffered
-        copy.required = self.required
-        copy.encoded = self.encoded
-        copy.document = self.document
-        copy.credential = self.credential
-        copy.upgrade = self.upgrade
-        copy.route = self.route
+        copy = ProxyRequest(
+            self.method,
+            self.target,
+            self.headers,
+            self.body,
+            self.exchange,
+            self.buffered,
+            self.required,
+            self.encoded,
+            self.document,
+            self.credential,
+            self.upgrade,
+            self.route,
+        )
         for name, value in changes.items():
             setattr(copy, name, value)
         return copy
@@ -124,12 +126,7 @@ class ProxyResponse:
 
     def evolve(self, **changes: Any) -> ProxyResponse:
         """Return a copy with some fields changed."""
-        copy: ProxyResponse = object.__new__(ProxyResponse)
-        copy.status = self.status
-        copy.reason = self.reason
-        copy.headers = self.headers
-        copy.body = self.body
-        copy.filters = self.filters
+        copy = ProxyResponse(self.status, self.reason, self.headers, self.body, self.filters)
         for name, value in changes.items():
             setattr(copy, name, value)
         return copy

@@ -100,7 +100,9 @@ class Link(Int32StringReceiver):
             self._flush()
 
     def _answered(self, number: int, result: Any, refusal: str | None) -> None:
-        answer = self._open.pop(number)
+        answer = self._open.pop(number, None)
+        if answer is None:
+            return  # who asked was told LinkLost
         if refusal is None:
             answer.callback(result)
         else:
