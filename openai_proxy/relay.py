@@ -18,7 +18,7 @@ from zope.interface import implementer
 from .core.errors import UpstreamError, UpstreamTimeout
 from .core.exchange import Exchange, Outcome
 from .core.headers import without
-from .core.plain_heads import rendered
+from .core.wire_lines import rendered
 from .messages import ProxyResponse
 
 BODILESS = frozenset((204, 304))

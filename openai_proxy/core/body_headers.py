@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .headers import HeaderPairs
-from .plain_heads import WireLines, changed
+from .wire_lines import WireLines, changed
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:

@@ -19,8 +19,8 @@ from attrs import Factory, astuple, field, frozen
 from .body_headers import media_type_and_coding
 from .exchange import Usage
 from .headers import HeaderPairs, get, without
-from .plain_heads import wire_lines
 from .unfit_answers import is_unfit
+from .wire_lines import wire_lines
 
 _MAGIC = b"oap\x01"
 _PREFIX = Struct(">4sB16s")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import sha256
 
-from .plain_heads import changed
+from .wire_lines import changed
 
 HeaderPairs = list[tuple[bytes, bytes]]
 

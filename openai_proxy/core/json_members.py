@@ -188,7 +188,7 @@ def member_edits(body: bytes, start: int, members: Mapping[str, bytes]) -> list[
             missing.pop(key, None)
         last_end = end
     if missing:
-        rendered = b",".join(orjson.dumps(name) + b":" + value for name, value in missing.items())
+        rendered = b",".join(_encoded(name) + b":" + value for name, value in missing.items())
         if last_end is None:
             edits.append((start + 1, start + 1, rendered))
         else:
@@ -224,9 +224,14 @@ def replace_members(
     return splice(body, edits if edits is not None else member_edits(body, _skip_space(body, 0), members))
 
 
+def _encoded(name: str) -> bytes:
+    # not by orjson, which refuses the half of a surrogate pair
+    return json.dumps(name).encode("ascii")
+
+
 def rendered_members(members: Mapping[str, bytes]) -> bytes:
     """Return members (name to JSON) as `append_members` takes them."""
-    return b"".join([b"," + orjson.dumps(name) + b":" + value for name, value in members.items()])
+    return b"".join([b"," + _encoded(name) + b":" + value for name, value in members.items()])
 
 
 def append_members(body: bytes, rendered: bytes) -> bytes:
@@ -256,7 +261,7 @@ def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[s
     missing = b""
     for name, value in members.items():
         if name not in present:
-            missing += b"," + orjson.dumps(name) + b":" + value
+            missing += b"," + _encoded(name) + b":" + value
             continue
         span = find_only_member(body, name) if _plain_name.fullmatch(name) else None
         if span is None:

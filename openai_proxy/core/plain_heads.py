@@ -4,199 +4,18 @@ Nearly every message has such a head: HTTP/1.1, a Content-Length or no
 body, nothing hop-by-hop. Whatever else it says sends the message the long
 way (`None`). Pure. Nothing is validated here: both edges let llhttp look
 at the same bytes first or afterwards, and use the result only where it
-agrees. Header lines repeat from message to message, so what a line says is
-kept by its bytes: that, not the parsing, is why this is four times faster.
+agrees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
-from .headers import NOTABLE, RequestHead, has_controls, is_host, media_type, render
+from .headers import HeaderPairs, RequestHead, has_controls, is_host
+from .known_lines import LONGEST_KEPT, MOST_DIGITS, OddLine, look_up
+from .wire_lines import NO_LENGTH, LineShape, WireLines
 
-_Answer = TypeVar("_Answer")
-
-HeaderPairs = list[tuple[bytes, bytes]]
-
-_LINES_KEPT = 2048
-_LONGEST_KEPT = 256
-_CHANGES_KEPT = 8
 _LENGTHS_KEPT = 16
-_MOST_DIGITS = 18
-
-
-class WireLines(list[tuple[bytes, bytes]]):
-    """Header pairs that still know their bytes on the wire.
-
-    `raw` is the lines with their CRLF. Whoever changes headers makes a new
-    list, which has none: then they are rendered again. `shape` is what these
-    lines share with others, None where nothing is kept of them.
-    """
-
-    __slots__ = ("changes", "media", "raw", "shape")
-    raw: bytes
-    shape: LineShape | None
-    changes: dict[Hashable, WireLines] | None
-    """What `changed` has made of exactly these lines so far."""
-    media: tuple[bytes, bytes]
-    """Of a response's lines: media type and content coding, as `body_headers` reads them."""
-
-
-def wire_lines(pairs: HeaderPairs, media: tuple[bytes, bytes]) -> WireLines:
-    """Return a response's lines as ones that are rendered once and used often.
-
-    `media` is what `body_headers.media_type_and_coding` says of them.
-    """
-    lines = WireLines(pairs)
-    lines.raw = render(pairs)
-    lines.shape = None
-    lines.media = media
-    return lines
-
-
-class LineShape:
-    """Header lines with a gap where the digits of their Content-Length were, if they have one.
-
-    One client's requests often differ in nothing else, so what follows from
-    the other lines is found out once and kept here.
-    """
-
-    __slots__ = ("_after", "_at", "_before", "_changed", "_found", "_lines")
-
-    def __init__(self, lines: HeaderPairs) -> None:
-        self._lines = lines
-        self._found: dict[Any, Any] = {}
-        self._changed: dict[Any, LineShape] = {}
-        self._at = next((at for at, pair in enumerate(lines) if pair[0].lower() == b"content-length"), -1)
-        if self._at < 0:
-            self._before, self._after = render(lines), b""
-        else:
-            self._before = b"%b%b: " % (render(lines[: self._at]), lines[self._at][0])
-            self._after = b"\r\n" + render(lines[self._at + 1 :])
-
-    def filled(self, length: tuple[bytes, bytes]) -> WireLines:
-        """Return the lines with `length` in the place of their Content-Length."""
-        lines = WireLines(self._lines)
-        if self._at < 0:
-            lines.raw = self._before
-        else:
-            lines[self._at] = length
-            lines.raw = self._before + length[1] + self._after
-        lines.shape = self
-        lines.changes = None
-        return lines
-
-    def with_digits(self, lines: WireLines, digits: bytes) -> WireLines:
-        """Return `lines` with another Content-Length; themselves where they have none."""
-        return lines if self._at < 0 else self.filled((lines[self._at][0], digits))
-
-    def found(self, question: Callable[[HeaderPairs], _Answer]) -> _Answer:
-        """Return `question(lines)`, asked once; it must not depend on Content-Length."""
-        try:
-            return self._found[question]  # type: ignore[no-any-return]
-        except KeyError:
-            answer = self._found[question] = question(self._lines)
-            return answer
-
-    def changed(
-        self, lines: WireLines, key: Hashable, change: Callable[[HeaderPairs], HeaderPairs]
-    ) -> WireLines:
-        """Return `change(lines)`, done once for each `key`; it must leave Content-Length as it is."""
-        shape = self._changed.get(key)
-        if shape is None:
-            if len(self._changed) >= _CHANGES_KEPT:
-                self._changed.clear()
-            shape = self._changed[key] = LineShape(list(change(self._lines)))
-        filled = shape.filled(lines[self._at] if self._at >= 0 else _NO_LENGTH)
-        if lines.changes is None or len(lines.changes) >= _CHANGES_KEPT:
-            lines.changes = {}
-        lines.changes[key] = filled
-        return filled
-
-
-def answer(lines: HeaderPairs, question: Callable[[HeaderPairs], _Answer]) -> _Answer:
-    """Return `question(lines)`, from memory where lines like these were asked before.
-
-    The answer must not depend on the digits of Content-Length.
-    """
-    shape = lines.shape if type(lines) is WireLines else None
-    return question(lines) if shape is None else shape.found(question)
-
-
-def changed(lines: HeaderPairs, key: Hashable, change: Callable[[HeaderPairs], HeaderPairs]) -> HeaderPairs:
-    """Return `change(lines)`, from memory where lines like these were changed so before.
-
-    `key` names the change, its arguments included; it must leave the
-    Content-Length alone.
-    """
-    if type(lines) is not WireLines or lines.shape is None:
-        return change(lines)
-    done = lines.changes
-    if done is not None and key in done:
-        return done[key]
-    return lines.shape.changed(lines, key, change)
-
-
-def rendered(pairs: HeaderPairs) -> bytes:
-    """Return the lines as they go on the wire, each with its CRLF."""
-    return pairs.raw if type(pairs) is WireLines else render(pairs)
-
-
-class _OddLine(Exception):
-    """A line that is not spelt `Name: value`, or a notable one too long to be kept."""
-
-
-class _Pairs(dict[bytes, tuple[bytes, bytes]]):
-    """The pair that each line is. Learns those it is asked for; raises _OddLine."""
-
-    def __missing__(self, line: bytes) -> tuple[bytes, bytes]:
-        name, mark, value = line.partition(b": ")
-        if not mark or not name or b":" in name or value[:1] in (b" ", b"\t"):
-            raise _OddLine
-        lowered = name.lower()
-        if lowered in NOTABLE:
-            if len(line) > _LONGEST_KEPT:
-                raise _OddLine
-            _notable[line] = lowered, _meaning(lowered, value)
-        pair = name, value
-        if len(line) <= _LONGEST_KEPT:
-            self[line] = pair
-        return pair
-
-
-_pairs = _Pairs()
-_pair_of = _pairs.__getitem__
-_notable: dict[bytes, tuple[bytes, Any]] = {}
-"""The lower-cased name of each notable line met so far, and what its value means."""
-
-
-def _meaning(name: bytes, value: bytes) -> Any:
-    """Return what the value of a notable line means to us.
-
-    A length a number (None: an odd one), a content type or coding its
-    lower-cased name, any other its stripped self.
-    """
-    if name == b"content-length":
-        return int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else None
-    value = value.strip(b" \t")
-    if name == b"content-type":
-        return media_type(value)
-    if name == b"content-encoding":
-        return b"" if value.lower() == b"identity" else value.lower()
-    return value
-
-
-def _look_up(lines: list[bytes], pairs: HeaderPairs) -> Iterator[tuple[bytes, Any]]:
-    """Fill `pairs` with what `lines` are; return name and meaning of the notable ones. Raises _OddLine.
-
-    Of lines met before nothing is done in Python: nearly all are.
-    """
-    if len(_pairs) > _LINES_KEPT:  # before, not between, lines of one head: none may be forgotten half-way
-        _pairs.clear()
-        _notable.clear()
-    pairs.extend(map(_pair_of, lines))
-    return filter(None, map(_notable.get, lines))
 
 
 class KnownHead:
@@ -249,7 +68,7 @@ class KnownHead:
         pairs = self._pairs.copy()
         at = self._at
         if at < 0:
-            forward = self._forward.filled(_NO_LENGTH)
+            forward = self._forward.filled(NO_LENGTH)
             return self, pairs, RequestHead(forward, self._host, None, content_type=self._content_type)
         if digits is None:
             digits = pairs[at][1]
@@ -260,7 +79,6 @@ class KnownHead:
 
 PlainRequest = tuple[KnownHead, HeaderPairs, RequestHead]
 
-_NO_LENGTH = (b"", b"")
 _LENGTH = b"\r\nContent-Length: "
 _LOWER_LENGTH = b"\r\ncontent-length: "
 _HEADS_KEPT = 512
@@ -300,7 +118,7 @@ def plain_request(head: bytes) -> PlainRequest | None:
             if len(_heads) >= _HEADS_KEPT:
                 _heads.clear()
             _heads[key] = known
-    elif digits is not None and (not digits.isdigit() or len(digits) > _MOST_DIGITS):
+    elif digits is not None and (not digits.isdigit() or len(digits) > MOST_DIGITS):
         return None
     return known.filled(digits)
 
@@ -313,8 +131,8 @@ def _read_request(head: bytes) -> KnownHead | None:
     del lines[0]
     pairs: HeaderPairs = []
     try:
-        notable = _look_up(lines, pairs)
-    except _OddLine:
+        notable = look_up(lines, pairs)
+    except OddLine:
         return None
     host: bytes | None = None
     length: int | None = None
@@ -355,8 +173,8 @@ def plain_response(head: bytes) -> tuple[int, bytes, HeaderPairs, int] | None:
         return None
     pairs = WireLines()
     try:
-        notable = _look_up(raw.split(b"\r\n"), pairs)
-    except _OddLine:
+        notable = look_up(raw.split(b"\r\n"), pairs)
+    except OddLine:
         return None
     length: int | None = None
     kind = coding = b""
@@ -391,7 +209,7 @@ def _learn_status(line: bytes) -> tuple[int, bytes] | None:
     code = int(digits)
     if not 200 <= code <= 599 or code in (204, 304):
         return None
-    if len(line) <= _LONGEST_KEPT:
+    if len(line) <= LONGEST_KEPT:
         if len(_statuses) >= _STATUSES_KEPT:
             _statuses.clear()
         _statuses[line] = code, reason

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Members that name something: repeated, not continued, from chunk to chunk.
-NAMES = frozenset(("id", "type", "role", "name", "object", "finish_reason", "model", "status"))
+NAMES = frozenset(("id", "type", "role", "name", "object", "finish_reason", "model", "status", "severity"))
 _TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed"))
 
 

@@ -17,7 +17,7 @@ from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_c
 from ..core.errors import ProxyError
 from ..core.exchange import Exchange
 from ..core.headers import HeaderPairs, without
-from ..core.plain_heads import answer
+from ..core.wire_lines import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 Place: TypeAlias = tuple[bytes, float, bytes | None]

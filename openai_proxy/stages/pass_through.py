@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 
 from ..core.credentials import find_caller
 from ..core.errors import MissingCredentials
-from ..core.plain_heads import answer
+from ..core.wire_lines import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 

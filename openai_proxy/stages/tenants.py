@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from ..core.credentials import CredentialSwap, find_client_digest, find_credential
 from ..core.errors import InvalidKey, MissingCredentials
 from ..core.keyring import Keyring
-from ..core.plain_heads import answer
+from ..core.wire_lines import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 

@@ -14,7 +14,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..core.errors import UpstreamError
 from ..core.headers import end_to_end
-from ..core.plain_heads import rendered
+from ..core.wire_lines import rendered
 from ..messages import ProxyRequest, ProxyResponse
 from .client import UpstreamClient
 from .origin import base_path, parse_origin

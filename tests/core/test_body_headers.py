@@ -2,7 +2,8 @@
 
 from openai_proxy.core.body_headers import ask_identity, media_type_and_coding, with_length
 from openai_proxy.core.headers import render
-from openai_proxy.core.plain_heads import plain_request, rendered
+from openai_proxy.core.plain_heads import plain_request
+from openai_proxy.core.wire_lines import rendered
 
 
 def test_type_and_coding():

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from openai_proxy.core.body_headers import media_type_and_coding
 from openai_proxy.core.headers import HeaderPairs, end_to_end, render, scan_request
-from openai_proxy.core.plain_heads import answer, changed, plain_request, plain_response, rendered
+from openai_proxy.core.plain_heads import plain_request, plain_response
+from openai_proxy.core.wire_lines import answer, changed, rendered
 from openai_proxy.whole_messages import WholeMessages
 
 LINES = [

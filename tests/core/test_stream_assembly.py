@@ -144,3 +144,18 @@ json_values = st.recursive(
 def test_any_json_is_survived(events):
     """No stream of any upstream can crash the log."""
     assemble(events)
+
+
+def test_azures_verdicts_are_not_joined():
+    """What Azure says of each chunk's harm is the last word, not a text in pieces."""
+    verdict = {"hate": {"filtered": False, "severity": "safe"}}
+    events = [
+        {
+            "object": "chat.completion.chunk",
+            "choices": [{"index": 0, "delta": {"content": text}, "content_filter_results": verdict}],
+        }
+        for text in ("a", "b")
+    ]
+    (choice,) = assemble(events)["choices"]
+    assert choice["message"]["content"] == "ab"
+    assert choice["content_filter_results"] == verdict
