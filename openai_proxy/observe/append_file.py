@@ -76,6 +76,11 @@ class AppendFile:
                 raise OSError(28, "no progress while writing")
         self._torn = False
 
+    @property
+    def deleted(self) -> bool:
+        """Whether the open file has no name any more, so that nobody will find what is appended to it."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
+
     def reopen(self) -> None:
         """Open the path anew (the file was moved away); where that fails, keep the old one."""
         old = self._fd

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import lru_cache
 
@@ -18,8 +20,10 @@ _DAY_S = 86400
 _MAX_NAME = 80
 _LONGEST_KEPT = 256
 """Longer names of models are not remembered: strangers choose them."""
-_UNSAFE = re.compile(r"[^A-Za-z0-9._@+-]+")
+_UNSAFE = re.compile(r"(?:[^A-Za-z0-9._@+-]|\.\.+)+")
 SUFFIX = ".jsonl"
+LOOK_EVERY_S = 0.1
+"""So often it is asked whether open files were deleted: for each line it would double what the line costs."""
 
 
 def file_name(exchange: Exchange) -> str:
@@ -56,16 +60,24 @@ def sanitised(name: str) -> str:
 
 
 class LogDirectory:
-    """Appends to files of one directory; keeps the most recently used ones open."""
+    """Appends to files of one directory; keeps the most recently used ones open.
 
-    def __init__(self, directory: str, max_open: int = MAX_OPEN) -> None:
+    Where somebody deletes a file, or all of the directory, they are made
+    anew, at the latest LOOK_EVERY_S later. `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self, directory: str, max_open: int = MAX_OPEN, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.directory = directory
         self._max_open = max_open
+        self._clock = clock
+        self._looked_at = clock()
         self._open: OrderedDict[str, AppendFile] = OrderedDict()
 
     def start(self) -> None:
         """Create the directory and heal every file's last line; OSError where it can not be."""
-        os.makedirs(self.directory, mode=0o750, exist_ok=True)
+        self._make_directory()
         with os.scandir(self.directory) as entries:
             names = [each.name for each in entries if each.name.endswith(SUFFIX) and each.is_file()]
         for name in names:
@@ -75,16 +87,35 @@ class LogDirectory:
 
     def append(self, name: str, line: bytes) -> None:
         """Append a whole line to the file `name`; OSError where it is not on disk."""
+        now = self._clock()
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            self._forget_deleted()
         file = self._open.get(name)
         if file is None:
-            file = AppendFile(os.path.join(self.directory, name))
-            file.open()
-            self._open[name] = file
+            file = self._open[name] = self._opened(name)
             if len(self._open) > self._max_open:
                 self._open.popitem(last=False)[1].close()
         else:
             self._open.move_to_end(name)
         file.append(line)
+
+    def _opened(self, name: str) -> AppendFile:
+        file = AppendFile(os.path.join(self.directory, name))
+        try:
+            file.open()
+        except FileNotFoundError:
+            self._make_directory()
+            file.open()
+        return file
+
+    def _make_directory(self) -> None:
+        os.makedirs(self.directory, mode=0o750, exist_ok=True)
+
+    def _forget_deleted(self) -> None:
+        """Close the files that have no name any more: what they took would be gone with them."""
+        for name in [name for name, file in self._open.items() if file.deleted]:
+            self._open.pop(name).close()
 
     def reopen(self) -> None:
         """Close all files; the next append opens its file again, under its name."""

@@ -13,7 +13,7 @@ from ...logs import logger
 from ..json_lines import WriteFailures
 from ..redaction import blottable
 from .files import file_name
-from .line import exchange_line
+from .line import NO_MODEL, exchange_line
 
 
 class LineStore(Protocol):
@@ -36,8 +36,9 @@ class LineStore(Protocol):
 class ExchangeLog:
     """Writes each exchange to disk before its client sees the end.
 
-    `models` and `keys` choose by name, None means all; `sample` is the part
-    of the exchanges, 0 to 1, chosen by their id.
+    `models` and `keys` choose by name, None means all; a model called `none`
+    is that of exchanges without one. `sample` is the part of the exchanges,
+    0 to 1, chosen by their id.
     """
 
     synchronous = True
@@ -81,7 +82,7 @@ class ExchangeLog:
             self.failures.worked()
 
     def _chosen(self, exchange: Exchange) -> bool:
-        if self._models is not None and exchange.model not in self._models:
+        if self._models is not None and (exchange.model or NO_MODEL) not in self._models:
             return False
         if self._keys is not None and exchange.key not in self._keys:
             return False

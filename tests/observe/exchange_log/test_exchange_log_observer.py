@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from twisted.internet.task import Clock
@@ -111,7 +112,7 @@ def test_line_is_on_disk_when_ending_returns(tmp_path):
         ("alice", "gpt-4o-mini", "alice_gpt-4o-mini_20231114.jsonl"),
         ("key-0a1b2c3d", None, "key-0a1b2c3d_none_20231114.jsonl"),
         (None, "org/model:free", "org_model_free_20231114.jsonl"),
-        (None, "../../x", "_.._x_20231114.jsonl"),
+        (None, "../../x", "_x_20231114.jsonl"),
         (None, "sk-canary-0001", "_redacted__20231114.jsonl"),
     ],
 )
@@ -136,7 +137,12 @@ def test_any_model_stays_in_the_directory(tmp_path, model):
 
 def test_no_name_reads_as_an_option_or_hides():
     """`rm *.jsonl` of a careless script does not take a model called -rf for an option."""
-    assert [sanitised(name) for name in ("-rf", "..x", "-.-", ".")] == ["rf", "x", "_", "_"]
+    assert [sanitised(name) for name in ("-rf", "..x", "-.-", ".")] == ["rf", "_x", "_", "_"]
+
+
+def test_no_name_looks_like_a_way_out():
+    """Whoever reads the directory listing need not wonder about `..` in it."""
+    assert ".." not in sanitised("../../x") + sanitised("a..b") + sanitised("a...")
 
 
 def test_long_names_stay_apart():
@@ -168,9 +174,27 @@ def test_failing_disk_is_reported_once_and_counted(tmp_path):
     directory = tmp_path / "logs"
     log = observer(directory, log=Logger("test", observer=events.append))
     directory.rmdir()
+    directory.write_text("in the way")
     for _ in range(3):
         log({"exchange": exchange()})
     assert (len(events), log.failures.lost_lines) == (1, 3)
+
+
+def test_a_directory_that_somebody_deletes_is_made_anew(tmp_path):
+    """`rm -r logs` costs the lines in it, not those of every later exchange."""
+    clock = Clock()
+    directory = LogDirectory(str(tmp_path / "logs"), clock=clock.seconds)
+    directory.start()
+    for name in ("a.jsonl", "b.jsonl"):
+        directory.append(name, b"1\n")
+    shutil.rmtree(tmp_path / "logs")
+    directory.append("new.jsonl", b"2\n")
+    clock.advance(1)
+    for name in ("a.jsonl", "b.jsonl", "new.jsonl"):
+        directory.append(name, b"3\n")
+    directory.stop()
+    found = {path.name: path.read_text() for path in (tmp_path / "logs").iterdir()}
+    assert found == {"a.jsonl": "3\n", "b.jsonl": "3\n", "new.jsonl": "2\n3\n"}
 
 
 def test_reopen_follows_a_moved_file(tmp_path):
@@ -192,6 +216,11 @@ def test_choices(tmp_path):
         log({"exchange": exchange(model, key)})
     log.stop()
     assert os.listdir(tmp_path) == ["k_a_20231114.jsonl"]
+    without = observer(tmp_path / "without", models=frozenset(["none"]))
+    without({"exchange": exchange(None)})
+    without({"exchange": exchange("a")})
+    without.stop()
+    assert os.listdir(tmp_path / "without") == ["none_20231114.jsonl"]
     none = observer(tmp_path / "none", sample=0.0)
     half = observer(tmp_path / "half", sample=0.5)
     for _ in range(200):
