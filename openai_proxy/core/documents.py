@@ -12,7 +12,20 @@ from typing import Any
 import orjson
 
 from .errors import InvalidJSON, MissingParameter
-from .json_members import shallow_document
+from .json_members import iter_members, locate, value_end
+
+_WHITE = b" \t\n\r"
+
+
+class TooDeep:
+    """Stands for a value nested deeper than the JSON decoders go."""
+
+    def __repr__(self) -> str:
+        return "TOO_DEEP"
+
+
+TOO_DEEP = TooDeep()
+"""The one instance; the only value of a document that is no JSON."""
 
 
 def _refuse_constant(name: str) -> Any:
@@ -24,7 +37,7 @@ def _parse_int(digits: str) -> int | float:
     return int(digits) if len(digits) < 4000 else float(digits)
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_int)
+_lenient = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_int)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -33,7 +46,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     orjson first; what it refuses and OpenAI accepts (lone surrogates,
     numbers out of range, deep nesting) is read by the standard library or,
     nested too deep for it, at its top level alone. NaN and Infinity are not
-    JSON. Members too deep to decode have an opaque value.
+    JSON. Members too deep to decode are TOO_DEEP.
     """
     try:
         document = orjson.loads(body)
@@ -46,11 +59,40 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 def _parse_leniently(body: bytes) -> Any:
     try:
-        return _decoder.decode(body.decode("utf-8"))
+        return _lenient.decode(body.decode("utf-8"))
     except RecursionError:
         return shallow_document(body)
     except ValueError:
         raise InvalidJSON from None
+
+
+def shallow_document(body: bytes) -> dict[str, Any] | None:
+    """Decode the object `body` member by member; None where it is no JSON object.
+
+    A value too deeply nested to decode becomes TOO_DEEP; of duplicates the
+    last one counts. For bodies that the decoders refuse as a whole.
+    """
+    document: dict[str, Any] = {}
+    start, _ = locate(body, ())
+    try:
+        if body[value_end(body, start) :].strip(_WHITE):
+            return None
+        for key, (value_start, end) in iter_members(body, start):
+            document[key] = _decode_value(body[value_start:end])
+    except ValueError:
+        return None
+    return document
+
+
+def _decode_value(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return _lenient.decode(raw.decode("utf-8"))
+    except RecursionError:
+        return TOO_DEEP
 
 
 def maybe_object(body: bytes) -> dict[str, Any] | None:

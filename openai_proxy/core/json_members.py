@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterator, Mapping
-from typing import Any, TypeAlias
-
-import orjson
+from typing import TypeAlias
 
 Span: TypeAlias = tuple[int, int]
 """Offsets of a value: first byte, one past the last."""
@@ -28,17 +26,6 @@ _colon = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
 _escaped_letter = re.compile(rb"\\u00[4-7]")
 _plain_name = re.compile(r"[A-Za-z_]+")
 _separator = re.compile(rb"[ \t\n\r]*([,}\]])[ \t\n\r]*")
-
-
-class TooDeep:
-    """Stands for a value nested deeper than the JSON decoders go."""
-
-    def __repr__(self) -> str:
-        return "TOO_DEEP"
-
-
-TOO_DEEP = TooDeep()
-"""The one instance; the only value of a document that is no JSON."""
 
 
 def string_end(body: bytes, start: int) -> int:
@@ -293,44 +280,3 @@ def replace_nested(
             pass
     new = replace_members(b"{}" if inner == b"null" else inner, members)
     return replace_members(body, {outer: new}, present)
-
-
-def shallow_document(body: bytes) -> dict[str, Any] | None:
-    """Decode the object `body` member by member; None where it is no JSON object.
-
-    A value too deeply nested to decode becomes TOO_DEEP; of duplicates the
-    last one counts. For bodies that the decoders refuse as a whole.
-    """
-    document: dict[str, Any] = {}
-    start = _skip_space(body, 0)
-    try:
-        if body[value_end(body, start) :].strip(_WHITE):
-            return None
-        for key, (value_start, end) in iter_members(body, start):
-            document[key] = _decode_value(body[value_start:end])
-    except ValueError:
-        return None
-    return document
-
-
-def _decode_value(raw: bytes) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return _lenient.decode(raw.decode("utf-8"))
-    except RecursionError:
-        return TOO_DEEP
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _parse_int(digits: str) -> int | float:
-    return int(digits) if len(digits) < 4000 else float(digits)
-
-
-# Reads what orjson refuses: lone surrogates, huge numbers. NaN stays refused.
-_lenient = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_int)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.documents import maybe_object, parse_object, require
+from openai_proxy.core.documents import TOO_DEEP, maybe_object, parse_object, require, shallow_document
 from openai_proxy.core.errors import InvalidJSON, MissingParameter
 
 
@@ -79,3 +79,28 @@ def test_no_bytes_raise_anything_else(body):
 def test_documents_come_back(document):
     """What was written is what is read."""
     assert parse_object(orjson.dumps(document)) == document
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_deep_nesting_is_opaque(opening):
+    """Ten thousand levels of nesting neither crash nor hide the other members."""
+    closing = "]" if opening == "[" else "}"
+    deep = opening * 10_000 + ("1" if opening != "[" else "") + closing * 10_000
+    body = f'{{"model":"m","x":{deep},"s":"\\ud800"}}'.encode()
+    assert shallow_document(body) == {"model": "m", "x": TOO_DEEP, "s": "\ud800"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b" ", b"[]", b'"x"', b"1", b"{", b'{"a"}', b'{"a":}', b'{"a":1,}', b'{"a":1}x', b'{"a" 1}', b'{"a":1 "b":2}', b"{1:2}", b'{"a":nul}', b'{"a":NaN}', b'{"a":"\xff"}', b'{"a":"x', b'{"a":1]'],
+)  # fmt: skip
+def test_no_object_is_no_document(body):
+    """What is not one JSON object has no document."""
+    assert shallow_document(body) is None
+
+
+@given(st.binary(max_size=20) | st.text('{}[]",:\\1 ', max_size=20).map(str.encode))
+def test_garbage_read_member_by_member_never_crashes(body):
+    """Whatever the bytes, there is a document or None."""
+    document = shallow_document(body)
+    assert document is None or isinstance(document, dict)
