@@ -132,13 +132,8 @@ def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) ->
     return kept
 
 
-def swap_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) -> HeaderPairs:
-    """Do as `replace_credentials`, once for all requests whose lines are alike."""
-    return changed(headers, (auth_header, key), lambda lines: replace_credentials(lines, auth_header, key))
-
-
 class CredentialSwap:
-    """`swap_credentials` with one key, made once for many requests.
+    """`replace_credentials` with one key, done once for all requests whose lines are alike.
 
     With `remove_empty` an empty `key` takes the client's credentials away
     and puts no line in their place.

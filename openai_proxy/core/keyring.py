@@ -7,7 +7,6 @@ Pure: the wall time is an argument.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from hashlib import sha256
 
@@ -48,22 +47,6 @@ def key_name(digest: bytes) -> str:
     return "key-" + digest.hex()[:8]
 
 
-def parse_expiry(value: str | datetime) -> float:
-    """Return seconds since the epoch for an ISO 8601 time or a TOML datetime.
-
-    A time without a zone is UTC; a date alone is its first instant.
-    Raises ValueError for anything else.
-    """
-    if isinstance(value, str):
-        text = value.strip()
-        if text[-1:] in ("Z", "z"):
-            text = text[:-1] + "+00:00"  # Python 3.10 does not know Z
-        value = datetime.fromisoformat(text)
-    if value.tzinfo is None:
-        value = value.replace(tzinfo=timezone.utc)
-    return value.timestamp()
-
-
 class Keyring:
     """Look-up of client keys; immutable after construction.
 
@@ -94,16 +77,12 @@ class Keyring:
     def __iter__(self) -> Iterator[ClientKey]:
         return iter(self._by_digest.values())
 
-    def find(self, key: bytes, wall_time: float) -> ClientKey:
-        """Return the entry of `key` at `wall_time` (seconds since the epoch).
+    def find(self, digest: bytes, wall_time: float) -> ClientKey:
+        """Return the entry of the key with this `digest` at `wall_time` (seconds since the epoch).
 
         Raises InvalidKey for any key not listed, ExpiredKey from the second
         its expiry names on.
         """
-        return self.find_digest(key_digest(key), wall_time)
-
-    def find_digest(self, digest: bytes, wall_time: float) -> ClientKey:
-        """Return the entry of the key with this digest, as `find` does."""
         entry = self._by_digest.get(digest)
         if entry is None:
             raise InvalidKey

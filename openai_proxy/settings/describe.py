@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from .errors import REDACTED, key_name, mask_spec, mask_whole_url
+from ..core.keyring import key_digest, key_name
+from .errors import REDACTED, mask_spec, mask_whole_url
 from .fields import Doc, Section, doc_of
 from .model import Settings
 from .schema import leaves
@@ -46,9 +47,9 @@ def _text(path: str, value: Any, doc: Doc) -> str:
     if path == "observers":
         value = [mask_spec(spec) for spec in value]
     elif path == "client_api_keys":
-        value = [key_name(key.get_secret_value()) for key in value]
+        value = [_name(key.get_secret_value()) for key in value]
     elif path == "api_key_mapping":
-        value = {key_name(client.get_secret_value()): REDACTED for client, _ in value}
+        value = {_name(client.get_secret_value()): REDACTED for client, _ in value}
     elif isinstance(value, SecretStr):
         value = _secret(path, value.get_secret_value(), doc)
     return json.dumps(value, ensure_ascii=False, default=_plain)
@@ -58,8 +59,12 @@ def _secret(path: str, secret: str, doc: Doc) -> str:
     if doc.url:
         return mask_whole_url(secret)
     if path.endswith("].key_sha256"):
-        return f"key-{secret[:8]}"
-    return key_name(secret) if path.endswith("].key") else REDACTED
+        return key_name(bytes.fromhex(secret))
+    return _name(secret) if path.endswith("].key") else REDACTED
+
+
+def _name(key: str) -> str:
+    return key_name(key_digest(key.encode()))
 
 
 def _plain(value: Any) -> str:

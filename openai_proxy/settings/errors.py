@@ -5,7 +5,6 @@ Pure; imported by every module of this package.
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 REDACTED = "[redacted]"
@@ -22,11 +21,6 @@ _SPEC_SECRET = re.compile(
 
 class SettingsError(ValueError):
     """A configuration that can not work: one line for people, secrets masked."""
-
-
-def key_name(key: str) -> str:
-    """Return `key-` and the first 8 hex digits of the key's SHA-256."""
-    return "key-" + hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
 def mask_url(text: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Literal, TypeAlias
 
 from attrs import field, frozen
 from pydantic import SecretStr
 
-from .errors import key_name
+from ..core.keyring import key_digest, key_name
 from .model import Settings
 from .tables import KeyEntry, KeyLimits
 
@@ -50,8 +49,7 @@ def client_keys(settings: Settings) -> tuple[ClientKey, ...]:
     known = {found.sha256: found for found in (_from_entry(entry, mapped) for entry in settings.keys)}
     for key in (*settings.client_api_keys, *(client for client, _ in settings.api_key_mapping)):
         digest = _digest(key)
-        name = key_name(key.get_secret_value())
-        known.setdefault(digest, ClientKey(name, digest, mapped.get(digest)))
+        known.setdefault(digest, ClientKey(key_name(digest), digest, mapped.get(digest)))
     return tuple(known.values())
 
 
@@ -63,7 +61,7 @@ def entry_digest(entry: KeyEntry) -> bytes:
 
 
 def _digest(key: SecretStr) -> bytes:
-    return hashlib.sha256(key.get_secret_value().encode()).digest()
+    return key_digest(key.get_secret_value().encode())
 
 
 def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:

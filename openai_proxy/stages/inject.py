@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.credentials import swap_credentials
+from ..core.credentials import CredentialSwap
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
@@ -18,10 +18,10 @@ class Inject:
 
     def __init__(self, api_key: bytes, auth_header: bytes = b"authorization") -> None:
         self._api_key = api_key
-        self._auth_header = auth_header
+        self._swap = CredentialSwap(auth_header, api_key)
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         request.exchange.credential_id = self.CREDENTIAL_ID
-        request.headers = swap_credentials(request.headers, self._auth_header, self._api_key)
+        request.headers = self._swap.on(request.headers)
         request.credential = self._api_key
         return forward(request)

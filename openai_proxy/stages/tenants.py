@@ -27,7 +27,7 @@ class Tenants:
         digest = answer(headers, find_client_digest)
         if digest is None:
             raise InvalidKey if find_credential(headers) else MissingCredentials
-        entry = self._keyring.find_digest(digest, exchange.timestamp)
+        entry = self._keyring.find(digest, exchange.timestamp)
         name = exchange.key = exchange.credential_id = entry.name
         request.headers = self._swaps[name].on(headers)
         request.credential = entry.upstream_key
