@@ -24,7 +24,7 @@ _INFLATE_LIMIT_BYTES = 64 * 1024 * 1024
 """So much of a compressed body is looked at."""
 _CARRY_BYTES = 64
 """Longer than a key with some space around its colon."""
-_UNREAD_BYTES = 16 * 1024
+_UNREAD_BYTES = 64 * 1024
 _BYTES_PER_TOKEN = 4
 _MEDIA_TOKENS = 256
 """What an image, a sound or a file in a prompt counts in an estimate."""
@@ -35,6 +35,8 @@ _text_key = re.compile(
     rb'"(?:content|reasoning_content|reasoning|refusal|arguments|text)"[ \t\r\n]*:[ \t\r\n]*"'
 )
 _delta_key = re.compile(rb'"delta"[ \t\r\n]*:[ \t\r\n]*"')
+_PLAIN_DELTA = b'"delta":{"content":"'
+_FEWEST_PLAIN = 4
 
 
 def _count(value: Any) -> int | None:
@@ -147,6 +149,9 @@ class TextMeter:
 
     def feed(self, data: bytes) -> None:
         data = self._carry + data
+        if not self._inside and self._key is _text_key:
+            size_bytes, data = _without_plain_deltas(data)
+            self.size_bytes += size_bytes
         at = 0
         while True:
             if self._inside:
@@ -165,6 +170,29 @@ class TextMeter:
                 return
             at = match.end()
             self._inside = True
+
+
+def _without_plain_deltas(data: bytes) -> tuple[int, bytes]:
+    """Return the size of the texts that are all of their deltas, and what is left to be searched.
+
+    So are nearly all deltas of nearly all chat streams; this takes a third
+    of the search's time. Left are the first and the last events of `data`,
+    or all of it, where others are between.
+    """
+    first, *events = data.split(_PLAIN_DELTA)
+    if len(events) < _FEWEST_PLAIN:
+        return 0, data
+    last = events.pop()
+    texts = b"".join([event.partition(b'"}')[0] for event in events])
+    if data.count(b'"delta"') != len(events) + 1 + first.count(b'"delta"') + last.count(b'"delta"'):
+        return 0, data
+    # All quotes must be a text's own, each behind one backslash; and none of them may have been taken for its end.
+    quotes = texts.count(b'"')
+    if quotes and (quotes != texts.count(b'\\"') or b'\\\\"' in texts):
+        return 0, data
+    if b"\\" in texts and b'\\"}' in data:
+        return 0, data
+    return len(texts), first + _PLAIN_DELTA + last
 
 
 def _closing_quote(data: bytes, start: int) -> int:
@@ -187,7 +215,7 @@ class UsageMeter:
 
     `coding` is the body's content coding: empty, gzip and deflate are
     read, of any other only the size is known. Bytes are searched late, in
-    pieces of up to 16 KiB, and text is not metered at all behind a reported
+    pieces of up to 64 KiB, and text is not metered at all behind a reported
     usage: nearly every body ends with one. `flush` before asking.
     """
 
