@@ -15,6 +15,7 @@ from attrs import field, frozen
 from ..core.budget import Budget
 from ..core.prices import OwnPrice, Price
 from ..core.routing import RoutingTable
+from ..observe.places import check_file
 from ..settings import Settings, client_keys
 from ..stages.keep_budget import KeepBudget
 from .ledger import SharedLedger
@@ -59,8 +60,8 @@ def build_spending(
         raise settings.error("keys.budget_usd", f"a budget needs prices: {EXTRA}, or [[cost.prices]]")
     path = state_path(settings, bool(budgets))
     try:
-        state_file = places.state_file(path) if path is not None else None
-    except OSError as error:
+        state_file = places.state_file(_writable(path)) if path is not None else None
+    except (OSError, ValueError) as error:
         raise settings.error("cost.state_file", str(error)) from None
     ledger = keep_budget = None
     if budgets and pricing is not None:
@@ -82,6 +83,12 @@ def state_path(settings: Settings, has_budgets: bool) -> Path | None:
         wanted = has_budgets or settings.admin.token is not None
         return settings.directory / DEFAULT_FILE if wanted else None
     return None if text.lower() in ("none", "off") else settings.directory / text
+
+
+def _writable(path: Path) -> Path:
+    """Return `path`; ValueError where no file can be there. Now, so that --check-config says so too."""
+    check_file(str(path))
+    return path
 
 
 def _pricing(settings: Settings, table: RoutingTable | None) -> Pricing | None:

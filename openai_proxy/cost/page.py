@@ -6,6 +6,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import date
 
 import orjson
 from twisted.internet.defer import Deferred
@@ -18,7 +19,7 @@ from .report import BudgetStanding, usage_csv, usage_document
 from .state_file import StateFileClosed
 from .usage import UsageTotals
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FORMATS = ("json", "csv")
 
 
@@ -83,7 +84,17 @@ def _format_of(accept: str) -> str:
 
 
 def _day(arguments: Arguments, name: str, default: str) -> str:
-    day = arguments.get(name, default)
-    if not _DAY.fullmatch(day):
+    day = arguments.get(name)
+    if day is None:
+        return default
+    if not (_DAY.fullmatch(day) and _is_date(day)):
         raise BadArgument(f"{name} must be a day such as 2026-11-21.", param=name)
     return day
+
+
+def _is_date(day: str) -> bool:
+    try:
+        date.fromisoformat(day)
+    except ValueError:
+        return False
+    return True

@@ -109,3 +109,10 @@ def test_mistakes_in_prices_are_named(tmp_path, toml, name):
     """No price is guessed."""
     with pytest.raises(SettingsError, match=name):
         loaded(tmp_path, toml)
+
+
+@pytest.mark.parametrize("path", [".", "missing/state.sqlite3"])
+def test_a_file_that_can_not_be_there_is_a_mistake_in_the_settings(tmp_path, path):
+    """`--check-config` says it, not only the start."""
+    with pytest.raises(SettingsError, match=r"cost\.state_file"):
+        built(tmp_path, COST__STATE_FILE=path)

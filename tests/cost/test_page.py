@@ -78,7 +78,17 @@ def test_a_file_that_can_not_be_read_is_503(report, tmp_path):
     file.close()
 
 
-@pytest.mark.parametrize("arguments", [{"format": "xml"}, {"from": "yesterday"}, {"to": "2026-11"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"format": "xml"},
+        {"from": "yesterday"},
+        {"to": "2026-11"},
+        {"from": "2026-13-01"},
+        {"to": "2026-02-30"},
+        {"from": ""},
+    ],
+)
 def test_what_can_not_be_is_refused(report, arguments):
     """The error names the argument."""
     with pytest.raises(BadArgument) as refused:
