@@ -17,7 +17,7 @@ _LOOK_EVERY_S = 0.05
 
 
 class Drain:
-    """Waits for the exchanges of a site. Owned by the service.
+    """Waits for the exchanges of a site. Owned by `Serving`.
 
     States: built, draining (`begin`), over. `hurry` may come at any time.
     """

@@ -1,6 +1,6 @@
 """What this daemon says of itself: information, health, readiness, metrics.
 
-Documents only; `web.pages` renders them, the service knows the facts.
+Documents only; `web.pages` renders them, `Serving` knows the facts.
 """
 
 from __future__ import annotations

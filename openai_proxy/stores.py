@@ -1,6 +1,6 @@
 """What outlives a reload: buckets, budgets, cached responses, connections to Redis.
 
-Owned by the service; `composition` asks for what its configuration names.
+Owned by `Serving`; `composition` asks for what its configuration names.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ LAYERS = (
     ("stores",),
     ("composition",),
     ("draining", "listening", "signals", "status"),
+    ("serving",),
     ("service",),
     ("workers",),
     ("keys_command",),

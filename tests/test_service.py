@@ -67,9 +67,9 @@ def test_reload_tells_what_it_can_not_change(service, configuration, told, chang
 
 def test_reload_while_draining_changes_nothing(service, configuration):
     """What it would start nobody would stop any more; a worker may be told to drain in the midst of one."""
-    before = service.exchanger
-    prepared = service.prepare(configuration.load())
+    before = service.serving.exchanger
+    prepared = service.serving.prepare(configuration.load())
     service.stopService()
     service.reload()
-    service.commit(prepared)
-    assert service.exchanger is before
+    service.serving.commit(prepared)
+    assert service.serving.exchanger is before

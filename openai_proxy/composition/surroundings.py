@@ -1,4 +1,4 @@
-"""What the service lends to whatever is built from settings."""
+"""What `Serving` lends to whatever is built from settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Clock = Callable[[], float]
 
 @frozen(eq=False)
 class Surroundings:
-    """What the service lends to whatever is built."""
+    """One set for the life of a process; a reload builds with the same."""
 
     reactor: Any
     clock: Clock

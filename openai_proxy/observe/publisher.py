@@ -1,6 +1,6 @@
 """Hands ended exchanges to the observers, in batches, off the response path.
 
-Owned by the service. An observer that raises is contained here: it never
+Owned by `Serving`. An observer that raises is contained here: it never
 hurts a request, nor another observer.
 """
 
@@ -90,6 +90,8 @@ class ExchangePublisher:
         contained = [Contained(each, clock, self._log) for each in observers]
         synchronous = [each for each in contained if getattr(each.observer, "synchronous", False)]
         self._at_once = tuple(synchronous)
+        self.is_synchronous = bool(synchronous)
+        """True where an observer must see an exchange before its client sees the end of it."""
         self._batched = tuple(each for each in contained if each not in synchronous)
         self._waiting: list[LogEvent] = []
         self._timer: IDelayedCall | None = None

@@ -64,7 +64,7 @@ class Reloading:
     async def _reload(self, current: Settings, workers: list[WorkerProcess]) -> None:
         try:
             settings = kept(current, self._load())
-            mode = self._check(settings).exchanger.mode
+            mode = self._check(settings).serving.exchanger.mode
         except SettingsError as error:
             log.error("reload refused, the old configuration stays: {error}", error=str(error))
             return

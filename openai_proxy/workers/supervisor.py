@@ -148,7 +148,7 @@ class Supervisor(Service):
             self._reload()
 
     def _announce_ports(self) -> None:
-        mode = self._checked.exchanger.mode
+        mode = self._checked.serving.exchanger.mode
         for position, port in enumerate(self._ports):
             announce(port, spends_key=mode == "inject" and position < len(self.settings.ports))
         pids = self._crew.pids

@@ -21,7 +21,8 @@ from twisted.python.failure import Failure
 from ..listening import StartError
 from ..logs import logger
 from ..observe.prometheus import find_metrics
-from ..service import Part, Prepared, ProxyService
+from ..service import ProxyService
+from ..serving import Part, Prepared
 from ..settings import Settings, SettingsError
 from . import messages as say
 from .limits import SupervisedStore
@@ -171,7 +172,7 @@ class Worker:
     def _collect(self) -> Snapshot:
         """Return this worker's metrics, with everything that has ended by now."""
         assert self._service is not None
-        publisher = self._service.publisher
+        publisher = self._service.serving.publisher
         publisher.flush()
         metrics = find_metrics(publisher.observers)
         return [] if metrics is None else snapshot(metrics.registry)
@@ -200,23 +201,23 @@ class Worker:
         self._discard(None)
         assert self._service is not None
         try:
-            self._prepared = self._service.prepare(self._own(settings))
+            self._prepared = self._service.serving.prepare(self._own(settings))
         except OSError as error:
             raise StartError(f"an observer can not start: {error}") from error
 
     def _commit(self, _: Any) -> None:
         prepared, self._prepared = self._prepared, None
         if prepared is not None and self._service is not None:
-            self._service.commit(prepared)
+            self._service.serving.commit(prepared)
 
     def _discard(self, _: Any) -> None:
         prepared, self._prepared = self._prepared, None
         if prepared is not None and self._service is not None:
-            self._service.discard(prepared)
+            self._service.serving.discard(prepared)
 
     def _reopen(self) -> None:
         if self._service is not None:
-            self._service.publisher.reopen()
+            self._service.serving.publisher.reopen()
 
     # ---- the end
 
@@ -233,7 +234,7 @@ class Worker:
     def _abort(self) -> None:
         self._drain()
         if self._service is not None:
-            self._service.abort()
+            self._service.serving.abort()
 
     def _alone(self) -> None:
         """The link is closed: by us at the end, else the supervisor was killed."""

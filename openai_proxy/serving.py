@@ -1,0 +1,229 @@
+"""All that serves under one configuration, and its change for the next.
+
+Knows no port, signal or process: those are `service`'s, which owns this.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
+
+from .composition import Exchanger, Surroundings, build_exchanger
+from .composition.observers import observers_of, upstream_urls, watch_alike
+from .core.exchange import Exchange
+from .draining import Drain
+from .limits.store import BucketStore
+from .listening import StartError
+from .logs import logger, set_level
+from .observe.interfaces import Observer, ObserverContext
+from .observe.publisher import ExchangePublisher
+from .settings import Settings
+from .socket_group import SocketGroup
+from .status import Status
+from .stores import Stores
+from .web.proxy import NoAPI, ProxyResource
+from .web.site import ProxySite, Root
+
+log = logger("openai_proxy")
+
+
+@frozen(eq=False)
+class Part:
+    """What is different in a process that is one of several workers.
+
+    Its signals, the log's first lines and reloads are the supervisor's too.
+    """
+
+    listen: Callable[[Any, str, Any], Any]
+    """(reactor, endpoint string, factory) to port, on an inherited socket."""
+    buckets: BucketStore
+    """The embedded limits that all workers share."""
+    metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
+    """Content type and body of the metrics page of all workers, by `Accept`."""
+    started_at: float
+    """When the daemon started, in monotonic seconds."""
+
+
+@frozen(eq=False)
+class Prepared:
+    """What a reload has built and not yet put to use."""
+
+    exchanger: Exchanger
+    publisher: ExchangePublisher
+
+
+class Serving:
+    """What serves the clients of one process: sites, pages, stages, observers, stores.
+
+    States: built, serving (`start`), draining (`drain`), closed (`close`).
+    `exchanger` and `publisher` are those in use; `commit` puts others in
+    their place, for new exchanges alone.
+    """
+
+    def __init__(self, reactor: Any, settings: Settings, part: Part | None) -> None:
+        """Build everything for `settings`, open nothing. Raises SettingsError."""
+        self._reactor = reactor
+        self._clock = time.monotonic
+        self._started_at = part.started_at if part else self._clock()
+        self._sockets = SocketGroup(reactor)
+        stores = Stores(reactor, self._clock, part.buckets if part else None)
+        self._around = Surroundings(reactor, self._clock, stores, self._sockets.adopt)
+        self._daemon = self._describe()
+        self.publisher = self._build_publisher(settings)
+        self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
+        self._api = ProxyResource(self.exchanger.forward, settings.limits.in_flight)
+        self._status = self._make_status(part)
+        root = Root(self._api)
+        self._status.put_pages(root, metrics=settings.admin.port is None)
+        self.site = self._make_site(root)
+        self.site.adopt = self._sockets.adopt
+        self.admin_site = None if settings.admin.port is None else self._make_admin_site()
+        self._drain = Drain(reactor, self._clock, self.site, lambda: self.exchanger.abort())
+        self._watch(self.publisher)
+
+    def _describe(self) -> ObserverContext:
+        """Return what observers may ask this daemon."""
+        return ObserverContext(
+            reactor=self._reactor,
+            in_flight=lambda: self._api.in_flight,
+            open_connections={
+                "downstream": lambda: len(self.site.channels),
+                "upstream": lambda: self.exchanger.agent.open_connections,
+            },
+            store_failures=self._around.stores.failures,
+            upstreams=lambda: upstream_urls(self.exchanger.settings),
+        )
+
+    def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
+        observers = observers_of(settings, self._daemon, running)
+        return ExchangePublisher([*observers, self._around.stores.keeping.usage], self._reactor)
+
+    def _make_status(self, part: Part | None) -> Status:
+        return Status(
+            exchanger=lambda: self.exchanger,
+            publisher=lambda: self.publisher,
+            stores=self._around.stores,
+            draining=lambda: self._drain.begun,
+            uptime_s=lambda: self._clock() - self._started_at,
+            whole_metrics=part.metrics if part else None,
+        )
+
+    def _make_site(self, root: Root) -> ProxySite:
+        settings = self.exchanger.settings
+        return ProxySite(
+            root,
+            self._reactor,
+            self.exchanger.limits,
+            self._publish,
+            settings.upstream.via.encode("ascii"),
+            self._clock,
+            settings.limits.connections,
+        )
+
+    def _make_admin_site(self) -> ProxySite:
+        """Return the site of `admin.port`: pages alone, the API is not there."""
+        root = Root(NoAPI())
+        self._status.put_pages(root, metrics=True, own_port=True)
+        return self._make_site(root)
+
+    def _watch(self, publisher: ExchangePublisher) -> None:
+        """Let the site give `publisher` what its observers need."""
+        self.site.hold_end = publisher.is_synchronous
+        self.site.capture = publisher.capture if publisher.capture_limit_bytes is not None else None
+
+    def _publish(self, exchange: Exchange) -> None:
+        pricing = self.exchanger.spending.pricing
+        if pricing is not None:
+            pricing.settle(exchange)
+        self.publisher.ending(exchange)
+
+    # ---- start
+
+    def start(self) -> None:
+        """Open what a fork would break; raises StartError. Once."""
+        try:
+            self.publisher.start()
+        except OSError as error:
+            raise StartError(f"an observer can not start: {error}") from error
+        try:
+            self._around.stores.start()
+        except OSError as error:
+            raise StartError(f"cost.state_file: {error}") from error
+        self._around.stores.keeping.usage.keep_in(self.exchanger.spending.state_file)
+        self.exchanger.start()
+
+    # ---- reload
+
+    def prepare(self, settings: Settings) -> Prepared:
+        """Build everything for new settings; nothing changes yet. Raises SettingsError and OSError."""
+        publisher = self._reloaded_publisher(settings)
+        exchanger = build_exchanger(settings, self._around, publisher.needs_usage)
+        if publisher is not self.publisher:
+            publisher.start()
+        return Prepared(exchanger, publisher)
+
+    def commit(self, prepared: Prepared) -> None:
+        """Use what was prepared for new exchanges, and stop what it replaces."""
+        if self.draining:  # nobody would stop what this starts
+            self.discard(prepared)
+            return
+        old, old_publisher = self.exchanger, self.publisher
+        prepared.exchanger.start()
+        self._swap(prepared.exchanger, prepared.publisher)
+        old.stop()
+        if prepared.publisher is not old_publisher:
+            _stop_observers(old_publisher)
+
+    def discard(self, prepared: Prepared) -> None:
+        """Drop what was prepared; everything stays as it is."""
+        if prepared.publisher is not self.publisher:
+            _stop_observers(prepared.publisher)
+
+    def _reloaded_publisher(self, settings: Settings) -> ExchangePublisher:
+        """Return the running publisher where nothing about it changed, else a new one, not started."""
+        if watch_alike(settings, self.exchanger.settings):
+            return self.publisher
+        return self._build_publisher(settings, self.publisher.observers)
+
+    def _swap(self, exchanger: Exchanger, publisher: ExchangePublisher) -> None:
+        settings = exchanger.settings
+        self.exchanger = exchanger
+        self._around.stores.keeping.usage.keep_in(exchanger.spending.state_file)
+        self.publisher = publisher
+        self._api.forward = exchanger.forward
+        self._api.in_flight_limit = settings.limits.in_flight
+        self.site.limits = exchanger.limits
+        self.site.max_connections = settings.limits.connections
+        self._watch(publisher)
+        set_level(settings.log_level)
+
+    # ---- the end
+
+    @property
+    def draining(self) -> bool:
+        """Whether `drain` was called."""
+        return self._drain.begun
+
+    def drain(self) -> Deferred[None]:
+        """Take nothing new; fire when all has ended, or was aborted after `drain_timeout_s`. Once."""
+        return self._drain.begin(self.exchanger.settings.drain_timeout_s)
+
+    def abort(self) -> None:
+        """Wait no longer for what still runs; may come before `drain`."""
+        self._drain.hurry()
+
+    def close(self) -> Deferred[Any]:
+        """Stop what outlives exchanges; fires when observers and stores are closed, and never fails."""
+        self.site.stop()
+        if self.admin_site is not None:
+            self.admin_site.abort()
+            self.admin_site.stop()
+        return DeferredList([self.publisher.stop(), self._around.stores.stop()], consumeErrors=True)
+
+
+def _stop_observers(publisher: ExchangePublisher) -> None:
+    publisher.stop().addErrback(lambda failure: log.failure("observers did not stop", failure))
