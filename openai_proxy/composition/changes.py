@@ -36,7 +36,7 @@ def model_params(settings: Settings) -> list[ModelParams]:
             try:
                 rules.append(from_table(model.match, model.params, model.default_params))
             except ValueError as error:
-                raise settings.error(f"models.{number}.params", str(error)) from None
+                raise settings.error(f"models[{number}]", str(error)) from None
     if settings.llm_params:
         try:
             rules += from_text(settings.llm_params)  # last, so that the variable wins over the file

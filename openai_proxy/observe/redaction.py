@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import unquote
 
+from ..core.key_like import KEY_LIKE
+
 REDACTED = "[redacted]"
 
 _HARMLESS = frozenset(
@@ -36,16 +38,6 @@ _TELLING = re.compile(
 _SHORT = 8
 """A value of fewer bytes is no secret worth the name."""
 
-_KEY_LIKE = re.compile(
-    r"""\b(?:sk|pk|rk|ek|sess|xai|pplx|glpat|nvapi|xox[abeprs])-[A-Za-z0-9_.-]{6,}
-    | \b(?:gsk|hf|gh[opsur]|github_pat|r8|fw|whsec)_[A-Za-z0-9_]{8,}
-    | \bAKIA[A-Z0-9]{8,}
-    | \bAIza[A-Za-z0-9_-]{10,}
-    | \beyJ[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){1,2}
-    | \b(?:Bearer|Basic)\s+[^\s,;"]+""",
-    re.IGNORECASE | re.VERBOSE,
-)
-"""The prefixes of providers' keys, JSON web tokens, what an Authorization header says."""
 _MEMBER = re.compile(r"(?<![\w-])([\w-]+)=([^&#\s\"';,]+)")
 _TELLING_TEXT = re.compile(_TELLING.pattern.decode() + "|^sig$", re.IGNORECASE)
 _BLOTTABLE = re.compile(rb"[A-Za-z0-9._~+/@!$%&*-]{8,}\Z")
@@ -74,7 +66,7 @@ def scrubbed(text: str) -> str:
 
 
 def _scrubbed(text: str) -> str:
-    text = _KEY_LIKE.sub(REDACTED, text)
+    text = KEY_LIKE.sub(REDACTED, text)
     return _MEMBER.sub(_member, text) if "=" in text else text
 
 

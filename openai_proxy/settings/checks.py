@@ -61,6 +61,12 @@ def _storage(settings: Settings) -> None:
 def _think(settings: Settings) -> None:
     if settings.think.start_tag == settings.think.end_tag:
         raise settings.error("think.end_tag", "must differ from think.start_tag")
+    for index, model in enumerate(settings.models):
+        own = model.think
+        if own is None:
+            continue
+        if (own.start_tag or settings.think.start_tag) == (own.end_tag or settings.think.end_tag):
+            raise settings.error(f"models[{index}].think.end_tag", "must differ from start_tag")
 
 
 def _upstreams(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from OpenSSL.SSL import Error as OpenSSLError
@@ -10,6 +11,8 @@ from twisted.internet.endpoints import serverFromString
 from .errors import shown
 from .model import Settings
 from .pem_directory import check_pem_directory, pem_directory
+
+_UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument ('[^']*')")
 
 
 def check_endpoints(reactor: Any, settings: Settings) -> None:
@@ -36,4 +39,7 @@ def _reason(error: Exception) -> str:
         return "its key or certificate can not be read"
     if isinstance(error, IndexError | KeyError):
         return "no such socket was passed on"
+    unknown = _UNKNOWN_ARGUMENT.search(str(error))
+    if unknown:
+        return f"it takes no argument {unknown[1]}"
     return " ".join(str(error).split()) or type(error).__name__

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from ..core.key_like import KEY_LIKE
+
 REDACTED = "[redacted]"
 _MAX_SHOWN = 80
 """Characters of a bad value that an error line repeats."""
@@ -42,15 +44,20 @@ def mask_spec(text: str) -> str:
 
 
 def mask_whole_url(text: str) -> str:
-    """Mask a value that should be one URL, however broken: up to its last `@`, and its query."""
-    text = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:(?://)?)?.*@", rf"\1{REDACTED}@", text, flags=re.S)
-    return re.sub(r"\?.*", f"?{REDACTED}", text, flags=re.S)
+    """Mask a value that should be one URL, however broken: up to its last `@`, its query and fragment."""
+    text = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", rf"\1{REDACTED}@", text, flags=re.S)
+    return re.sub(r"([?#]).*", rf"\1{REDACTED}", text, flags=re.S)
+
+
+def without_keys(text: str) -> str:
+    """Mask what looks like a key in `text`: it may have been put into the wrong place."""
+    return KEY_LIKE.sub(REDACTED, text)
 
 
 def shown(value: object) -> str:
-    """Return a bad value as an error line may repeat it: short, on one line, URLs masked."""
+    """Return a bad value as an error line may repeat it: short, on one line, URLs and keys masked."""
     if isinstance(value, str):
-        text = repr(mask_whole_url(value) if "@" in value or "://" in value else value)
+        text = repr(without_keys(mask_whole_url(value) if "@" in value or "://" in value else value))
     elif isinstance(value, dict):
         text = "a table"
     elif isinstance(value, list | tuple):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 
-from .errors import REDACTED, SettingsError, mask_whole_url, shown
-from .fields import Doc, Section, allowed_of, doc_of
+from .errors import REDACTED, SettingsError, mask_whole_url, shown, without_keys
+from .fields import Doc, allowed_of, doc_of
 from .schema import Location, dotted, field_at, leaves, model_at, section_of
 
 
@@ -31,17 +31,21 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> SettingsError
         allowed = _table_kind(location)
     if first["type"] == "missing":
         return SettingsError(f"{label}: is missing; it must be {allowed}")
-    value = _masked_url(first["input"]) if doc.url else REDACTED if doc.secret else shown(first["input"])
+    value = _shown(first["input"], doc, is_table=field is None or section_of(field.annotation) is not None)
     reason = f" ({first['ctx']['error']})" if first["type"] == "value_error" else ""
     return SettingsError(f"{label}: {value} is not allowed{reason}; it must be {allowed}")
 
 
-def _masked_url(value: Any) -> str:
-    return shown(mask_whole_url(value)) if isinstance(value, str) else REDACTED
+def _shown(value: Any, doc: Doc, is_table: bool) -> str:
+    if is_table and isinstance(value, str):
+        return "text"  # where a table belongs, such as one of [[keys]], it may be the key itself
+    if doc.url and isinstance(value, str):
+        return shown(mask_whole_url(value))
+    return REDACTED if doc.secret else shown(value)
 
 
 def _label(location: Location, origins: Mapping[str, str]) -> str:
-    path = dotted(location)
+    path = without_keys(dotted(location))
     for end in range(len(location), 0, -1):
         origin = origins.get(dotted(location[:end]))
         if origin:
@@ -55,7 +59,7 @@ def _table_kind(location: Location) -> str:
     if model is not None and not isinstance(location[-1], int):
         field = field_at(location)
         annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, Section)) and section_of(annotation):
+        if get_origin(annotation) is tuple:
             return f"an array of tables ([[{dotted(location)}]])"
     return "a table"
 
@@ -70,7 +74,10 @@ def _nearest(location: Location) -> str:
         return by_variable[key.upper()]
     if close := get_close_matches(key.lower(), siblings, 1):
         return siblings[close[0]]
-    for leaf in leaves():
-        if leaf.path.rpartition(".")[2] == key:
-            return leaf.path
+    if not any(
+        isinstance(step, int) for step in location
+    ):  # an entry of [[keys]] is no place for other tables
+        for leaf in leaves():
+            if leaf.path.rpartition(".")[2] == key:
+                return leaf.path
     return siblings[get_close_matches(key.lower(), siblings, 1, cutoff=0.0)[0]]

@@ -22,7 +22,7 @@ MAX_COUNT: Final = 2**53
 """Whole numbers stay exact in every language that may read them."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PORT = re.compile(r"(?:haproxy:)*(?:tcp6?|ssl):(?:port=)?([0-9]{1,20})(?![^:])")
+_PORT = re.compile(r"(?:haproxy:)*(?:tcp6?|ssl):(?:port=)?(-?[0-9]{1,20})(?![^:])")
 _OFF = ("off", "none")
 _FORBIDDEN_HEADERS = frozenset(
     [
@@ -166,9 +166,18 @@ def _endpoint(value: str) -> str:
     if value.isascii() and value.isdigit():
         value = f"tcp:{value}"
     port = _PORT.match(value)
-    if port and int(port[1]) > 65535:
+    if port and not 0 <= int(port[1]) <= 65535:
         raise ValueError("a port is a number from 0 to 65535")
     return value
+
+
+def _port_number(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _one_or_more(value: Any) -> Any:
+    value = _port_number(value)
+    return words(value) if isinstance(value, str) else value
 
 
 def words(value: Any) -> Any:
@@ -215,11 +224,12 @@ Dollars = Annotated[
 Weight = Annotated[
     _Real, Field(gt=0, le=1_000_000, allow_inf_nan=False), Allowed("a number above 0, at most 1000000")
 ]
-Flag = Annotated[bool, Allowed("true or false")]
+Flag = Annotated[bool, BeforeValidator(_lower), Allowed("true or false")]
 Text = Annotated[str, Field(min_length=1), Allowed("text, not empty")]
 Line = Annotated[SecretStr, AfterValidator(_line), Allowed("one line of text")]
 Endpoint = Annotated[
     Text,
+    BeforeValidator(_port_number),
     AfterValidator(_endpoint),
     Allowed("a Twisted server endpoint string, such as 'tcp:8080', or a port number from 0 to 65535"),
 ]
@@ -236,3 +246,5 @@ LogLevel = BeforeValidator(_level)
 LowerCase = BeforeValidator(_lower)
 Off = BeforeValidator(_off)
 Words = BeforeValidator(words)
+OneOrMore = BeforeValidator(_one_or_more)
+"""As `Words`, a port number standing for itself."""

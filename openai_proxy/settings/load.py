@@ -29,11 +29,10 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
     if env_file or (directory / ".env").is_file():
         dotenv = read_dotenv(directory / (env_file or ".env"))
     in_dotenv = f" in {Path(env_file or '.env').name}"
-    layers: list[Layer] = [
-        from_options(options),
-        from_variables(environ, "", directory),
-        from_variables(dotenv, in_dotenv, directory),
-    ]
+    layers: list[Layer] = [from_options(options)]
+    for variables, where in ((environ, ""), (dotenv, in_dotenv)):
+        given = {path for layer in layers for path in layer.origins}
+        layers.append(from_variables(variables, where, directory, given))
     config = options.get("config") or environ.get(CONFIG_VARIABLE) or dotenv.get(CONFIG_VARIABLE)
     if config:
         layers.append(from_toml(directory / config))

@@ -25,6 +25,7 @@ from .fields import (
     LogLevel,
     LowerCase,
     Off,
+    OneOrMore,
     OptionalCount,
     OptionalSeconds,
     Pseudonym,
@@ -55,7 +56,7 @@ Level = Annotated[
 Endpoints = Annotated[
     tuple[Endpoint, ...],
     Field(min_length=1),
-    Words,
+    OneOrMore,
     Allowed("Twisted server endpoint strings, such as 'tcp:8080', or port numbers"),
 ]
 Specs = Annotated[tuple[Text, ...], Words, Allowed("observer specs: 'name' or 'name:key=value:...'")]
@@ -322,5 +323,5 @@ class Settings(BaseSettings):
 
     def error(self, path: str, reason: str) -> SettingsError:
         """Return the error that says what is wrong with the setting at a TOML path."""
-        origin = self.origin(path)
+        origin = self.origin(path.partition("[")[0])
         return SettingsError(f"{path} (from {origin}): {reason}" if origin else f"{path}: {reason}")

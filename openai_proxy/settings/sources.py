@@ -7,7 +7,7 @@ each of its values came from. Reads files; never the process's environment.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ else:
     import tomli as tomllib
 
 _MAX_SECRET_BYTES = 1024 * 1024
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("0", "false", "no", "off")
+_TRUE = ("1", "true", "yes", "on", "t", "y")
+_FALSE = ("0", "false", "no", "off", "f", "n")
 
 
 class Layer(PydanticBaseSettingsSource):
@@ -66,14 +66,20 @@ def from_options(options: Mapping[str, Any]) -> Layer:
     return layer
 
 
-def from_variables(variables: Mapping[str, str | None], where: str, directory: Path) -> Layer:
+def from_variables(
+    variables: Mapping[str, str | None], where: str, directory: Path, given: Container[str] = ()
+) -> Layer:
     """Return the layer of environment variables; empty ones count as not set.
 
     `where` follows the variable's name in errors (empty for the environment
     itself); `directory` is what relative paths of secret files start from.
+    The settings `given` by a layer before this one are passed over: what
+    nobody uses can not be wrong, such as the file of a secret.
     """
     layer = Layer()
     for leaf in leaves():
+        if leaf.path in given:
+            continue
         for name in leaf.environment:
             found = _variable(leaf, name, variables, where, directory)
             if found is not None:
@@ -111,7 +117,7 @@ def _secret_file(path: str, origin: str, file: Path) -> str:
     try:
         with file.open("rb") as opened:
             raw = opened.read(_MAX_SECRET_BYTES + 1)
-        text = raw.decode().rstrip("\r\n")
+        text = raw.decode("utf-8-sig").rstrip("\r\n")
     except OSError as error:
         raise SettingsError(f"{label}: can not read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -162,8 +168,7 @@ def from_toml(file: Path) -> Layer:
     """Return the layer of a TOML file. Raises SettingsError naming the file, and line and column."""
     layer = Layer()
     try:
-        with file.open("rb") as opened:
-            layer.tree = tomllib.load(opened)
+        layer.tree = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"can not read the configuration {file}: {error.strerror}") from None
     except UnicodeDecodeError:

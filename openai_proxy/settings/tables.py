@@ -104,6 +104,10 @@ class UpstreamEntry(Section):
     )
 
 
+def _think(value: Any) -> Any:
+    return {"mode": value} if isinstance(value, str) else value
+
+
 class ThinkEntry(Section):
     """Think removal for one model; what is absent is as under `think`."""
 
@@ -125,7 +129,9 @@ class ModelEntry(Section):
     default_params: Parameters = setting(
         {}, "request parameters for where the client gave none", toml_only=True
     )
-    think: ThinkEntry | None = setting(None, "think removal for this model", toml_only=True)
+    think: Annotated[ThinkEntry | None, BeforeValidator(_think)] = setting(
+        None, "think removal for this model; a mode alone may stand as text", toml_only=True
+    )
 
 
 class KeyLimits(Section):

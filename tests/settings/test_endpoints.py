@@ -23,6 +23,12 @@ def test_broken(tmp_path, port):
     assert "\n" not in str(caught.value)
 
 
+def test_unknown_argument_is_named_in_words(tmp_path):
+    """Twisted's own words name functions of its own."""
+    with pytest.raises(SettingsError, match=r"usable endpoint: it takes no argument 'foo'$"):
+        check_endpoints(MemoryReactorClock(), load_settings({"ports": ["tcp:1:foo=2"]}, {}, tmp_path))
+
+
 def test_admin_port_is_tried_too(tmp_path):
     """The operator's endpoint is checked like the others."""
     with pytest.raises(SettingsError, match=r"^admin\.port "):

@@ -191,3 +191,52 @@ def test_example_file_names_every_variable_and_loads(tmp_path):
     assert {line.split("=")[0] for line in lines} == names
     settings = load(tmp_path, dotenv="\n".join(lines))
     assert settings.model_dump() == load_settings({}, {}, Path("/")).model_dump()
+
+
+@pytest.mark.parametrize(
+    ("toml", "ports"), [("ports = 8081", ("tcp:8081",)), ("ports = [1, 'tcp:2']", ("tcp:1", "tcp:2"))]
+)
+def test_ports_of_the_file_may_be_numbers(tmp_path, toml, ports):
+    """Whoever writes TOML writes a port number as a number."""
+    assert load(tmp_path, toml=toml).ports == ports
+
+
+@pytest.mark.parametrize("text", ["true", " Yes ", "ON", "t", "y", "1"])
+@pytest.mark.parametrize(
+    ("name", "path", "expected"),
+    [
+        ("STRIP_THINK_TAGS", "think.mode", "strip"),
+        ("DEBUG", "log_level", "debug"),
+        ("CACHE__SHARED", "cache.shared", True),
+    ],
+)
+def test_truth_is_spelt_alike_everywhere(tmp_path, text, name, path, expected):
+    """What switches one setting on switches any other on."""
+    value = load(tmp_path, environ={name: text})
+    for step in path.split("."):
+        value = getattr(value, step)
+    assert value == expected
+
+
+def test_what_is_overruled_is_not_read(tmp_path):
+    """A key in the environment makes good the secret file that .env names and this machine has not."""
+    dotenv = "OPENAI_API_KEY_FILE=/nonexistent/key\nPORT=none\n"
+    settings = load(tmp_path, {"ports": ["tcp:0"]}, {"OPENAI_API_KEY": "sk-1"}, dotenv=dotenv)
+    assert settings.upstream.api_key.get_secret_value() == "sk-1"
+    assert settings.ports == ("tcp:0",)
+
+
+def test_byte_order_marks_are_no_text(tmp_path):
+    """Files from a Windows editor are read as they look."""
+    (tmp_path / "key").write_text("\ufeffsk-1\r\n")
+    settings = load(
+        tmp_path, environ={"OPENAI_API_KEY_FILE": "key"}, toml="\ufeff[retry]\r\nmax_retries = 1\r\n"
+    )
+    assert settings.upstream.api_key.get_secret_value() == "sk-1"
+    assert settings.retry.max_retries == 1
+
+
+def test_thoughts_of_a_model_may_be_named_by_their_mode(tmp_path):
+    """`think = "strip"` is short for the table with that mode."""
+    settings = load(tmp_path, toml="[[models]]\nmatch = 'a'\nthink = 'strip'\n")
+    assert settings.models[0].think.mode == "strip"

@@ -70,6 +70,11 @@ VARIABLES = [
     ({"WORKERS": "0"}, "workers"),
     ({"DRAIN_TIMEOUT_S": "nan"}, "drain_timeout_s"),
     ({"OPENAI_PROXY_CONFIG": "none.toml"}, "none.toml"),
+    ({"OPENAI_API_BASE": "sk-proj-CANARY0123456789"}, "upstream.base_url.*redacted"),
+    ({"OPENAI_API_BASE": "CANARY:CANARY@h/v1"}, "upstream.base_url"),
+    ({"OPENAI_API_BASE": "https://h/v1#CANARY"}, "fragment"),
+    ({"PORT": "sk-CANARY0123456789"}, "ports.*redacted"),
+    ({"PORTS": "tcp:-1"}, "65535"),
 ]
 
 TOML = [
@@ -100,6 +105,15 @@ TOML = [
     ("[[upstreams]]\nname='x'\nbase_url='http://a'\nweight=0\n", r"upstreams\[0\].weight"),
     ("[[models]]\nmatch='a'\nupstream='q'\n", r"models\[0\].upstream.*'q'"),
     ("[api_key_mapping]\na='CANARY b'\n", "api_key_mapping"),
+    ("keys='CANARY'\n", r"keys.*text is not allowed.*\[\[keys\]\]"),
+    ("keys=['CANARY']\n", r"keys\[0\].*text is not allowed.*a table"),
+    ("[keys]\nsk-CANARY0123456789='alice'\n", r"keys.*\[\[keys\]\]"),
+    ("[upstream]\nsk-CANARY0123456789=1\n", r"upstream.\[redacted\].*unknown"),
+    ("[[upstreams]]\nname='a'\nurl='http://a'\n", r"upstreams\[0\].url.*upstreams\[0\].base_url$"),
+    ("[[models]]\nmatch='a'\nthink='remove'\n", r"models\[0\].think.mode.*'remove'.*'strip'"),
+    ("[[models]]\nmatch='a'\nthink=3\n", r"models\[0\].think .*a table$"),
+    ("[[models]]\nmatch='a'\nthink={start_tag='</think>'}\n", r"models\[0\].think.end_tag \(from c.toml\)"),
+    ("ports=true\n", "ports"),
 ]
 
 
