@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from ..limits.embedded import EmbeddedStore
 from ..listening import StartError
@@ -19,10 +18,10 @@ from ..logs import logger
 from ..settings import Settings
 from . import messages as say
 from .limits import Desk
-from .link import Link, LinkLost
+from .link import Link
 from .metrics import WholeMetrics
 from .process import CLEAN, Launcher, WorkerProcess
-from .reload import PREPARE_S
+from .reload import change_over
 from .restarts import Restarts
 from .worker_log import write
 
@@ -178,28 +177,8 @@ class Crew:
     # ---- new settings
 
     def commit(self, prepared: Sequence[WorkerProcess]) -> Deferred[Any]:
-        """Let the workers that have `prepared` use it, replace the others. Fires when none uses what was before."""
-        committed: list[Deferred[Any]] = []
-        for each in self._processes.values():
-            if each in prepared:
-                committed.append(self._use_prepared(each))
-            elif not each.is_ended:
-                each.was_replaced = True
-                if each.is_ready:
-                    each.link.tell(say.DRAIN)
-                else:
-                    each.kill()
-        return DeferredList(committed)
-
-    def _use_prepared(self, worker: WorkerProcess) -> Deferred[Any]:
-        """Fire when a worker uses what it has prepared, or will never: the one in its place begins with it."""
-        done = worker.link.ask(say.COMMIT).addTimeout(PREPARE_S, self._reactor)
-
-        def failed(failure: Failure) -> None:
-            if not failure.check(LinkLost):
-                log.failure("a worker did not take over its new configuration", failure)
-
-        return done.addErrback(failed)
+        """Change all workers over to the settings for which these have `prepared`; see `change_over`."""
+        return change_over(self._reactor, self._processes.values(), prepared)
 
     # ---- the end
 

@@ -6,16 +6,17 @@ for it, and only when all could do they use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.python.failure import Failure
 
 from ..logs import logger
 from ..service import ProxyService, kept
 from ..settings import Settings, SettingsError
-from .link import Refused
-from .messages import DISCARD, PREPARE
+from .link import LinkLost, Refused
+from .messages import COMMIT, DISCARD, DRAIN, PREPARE
 from .process import WorkerProcess
 
 log = logger("openai_proxy")
@@ -81,3 +82,31 @@ class Reloading:
             return
         await self._commit(settings, workers)
         log.info("configuration reloaded, mode {mode}", mode=mode)
+
+
+def change_over(
+    reactor: Any, workers: Iterable[WorkerProcess], prepared: Sequence[WorkerProcess]
+) -> Deferred[Any]:
+    """Let the workers that have `prepared` use it, replace the others. Fires when none uses what was before."""
+    committed: list[Deferred[Any]] = []
+    for each in workers:
+        if each in prepared:
+            committed.append(_use_prepared(reactor, each))
+        elif not each.is_ended:
+            each.was_replaced = True
+            if each.is_ready:
+                each.link.tell(DRAIN)
+            else:
+                each.kill()
+    return DeferredList(committed)
+
+
+def _use_prepared(reactor: Any, worker: WorkerProcess) -> Deferred[Any]:
+    """Fire when a worker uses what it has prepared, or will never: the one in its place begins with it."""
+    done = worker.link.ask(COMMIT).addTimeout(PREPARE_S, reactor)
+
+    def failed(failure: Failure) -> None:
+        if not failure.check(LinkLost):
+            log.failure("a worker did not take over its new configuration", failure)
+
+    return done.addErrback(failed)

@@ -14,28 +14,23 @@ from typing import Any
 
 from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import globalLogBeginner
-from twisted.python.failure import Failure
 
 from ..listening import StartError
 from ..logs import logger
-from ..observe.prometheus import find_metrics
+from ..observe.publisher import ExchangePublisher
 from ..service import ProxyService
 from ..serving import Part, Prepared
 from ..settings import Settings, SettingsError
 from . import messages as say
+from .counts import Counts
 from .limits import SupervisedStore
-from .link import Link, LinkFactory, LinkLost
+from .link import Link, LinkFactory
 from .shares import divided
 from .sockets import adopt
-from .totals import Snapshot, Totals, snapshot
 from .worker_log import LogSender
 
 log = logger("openai_proxy")
-
-REPORT_EVERY_S = 1.0
-"""How old the counts may be that a killed worker leaves."""
 
 
 def run(reactor_name: str, number: int) -> None:
@@ -74,9 +69,6 @@ class Worker:
         self._closed: Deferred[None] | None = None
         self._ending = False
         self._sender: LogSender | None = None
-        self._reported: Snapshot = []
-        self._reporting = LoopingCall(self._report)
-        self._reporting.clock = reactor
         self.link = Link(
             told={
                 say.START: self._start,
@@ -89,10 +81,11 @@ class Worker:
             asked={
                 say.PREPARE: self._prepare,
                 say.COMMIT: self._commit,
-                say.COLLECT: lambda _: self._collect(),
+                say.COLLECT: lambda _: self._counts.collect(),
             },
             lost=self._alone,
         )
+        self._counts = Counts(self.link, reactor, self._publisher)
 
     def begin(self, link_fd: int) -> None:
         """Open the link and take the signals; the reactor runs."""
@@ -134,7 +127,7 @@ class Worker:
             listen=listen,
             started_at=start.started_at,
             buckets=SupervisedStore(self.link),
-            metrics=self._page,
+            metrics=self._counts.page,
         )
         try:
             service = ProxyService(self._reactor, self._own(start.settings), _no_reload, part)
@@ -149,9 +142,7 @@ class Worker:
             return
         self._service = service
         self._reactor.addSystemEventTrigger("before", "shutdown", self._end)
-        self._reporting.start(REPORT_EVERY_S, now=False).addErrback(
-            lambda failure: log.failure("counts are no longer reported", failure)
-        )
+        self._counts.start()
         self.link.tell(say.READY)
 
     def _accept(self) -> None:
@@ -164,35 +155,12 @@ class Worker:
         self._reactor.addSystemEventTrigger("before", "shutdown", self._close)
         self._reactor.stop()
 
+    def _publisher(self) -> ExchangePublisher:
+        assert self._service is not None  # nobody counts before it is started
+        return self._service.serving.publisher
+
     def _own(self, settings: Settings) -> Settings:
         return divided(settings, self._number, self._workers)
-
-    # ---- metrics
-
-    def _collect(self) -> Snapshot:
-        """Return this worker's metrics, with everything that has ended by now."""
-        assert self._service is not None
-        publisher = self._service.serving.publisher
-        publisher.flush()
-        metrics = find_metrics(publisher.observers)
-        return [] if metrics is None else snapshot(metrics.registry)
-
-    def _report(self) -> None:
-        counts = self._collect()
-        if _of_the_proxy(counts) != _of_the_proxy(self._reported):
-            self._reported = counts
-            self.link.tell(say.COUNTS, counts)
-
-    def _page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
-        """Fire with the page of all workers; with this one's own where the supervisor is gone."""
-
-        def own(failure: Failure) -> tuple[str, bytes]:
-            failure.trap(LinkLost)
-            alone = Totals()
-            alone.report(self, self._collect())
-            return alone.page(accept.decode("latin-1"))
-
-        return self.link.ask(say.SCRAPE, accept).addErrback(own)
 
     # ---- reload
 
@@ -217,7 +185,7 @@ class Worker:
 
     def _reopen(self) -> None:
         if self._service is not None:
-            self._service.serving.publisher.reopen()
+            self._publisher().reopen()
 
     # ---- the end
 
@@ -248,12 +216,7 @@ class Worker:
         assert self._service is not None
         self._ending = True
         ended = self._service.stopService()
-        return ended.addBoth(lambda _: self._last_report()).addBoth(lambda _: self._close())
-
-    def _last_report(self) -> None:
-        if self._reporting.running:
-            self._reporting.stop()
-        self.link.tell(say.COUNTS, self._collect())
+        return ended.addBoth(lambda _: self._counts.finish()).addBoth(lambda _: self._close())
 
     def _close(self) -> Deferred[None] | None:
         if self.link.is_lost or self.link.transport is None:
@@ -268,8 +231,3 @@ class Worker:
 
 def _no_reload() -> Settings:
     raise SettingsError("the supervisor loads the configuration")
-
-
-def _of_the_proxy(counts: Snapshot) -> Snapshot:
-    """Return the families that traffic changes; the process's own change by being looked at."""
-    return [each for each in counts if not each[0].startswith(("process_", "python_"))]

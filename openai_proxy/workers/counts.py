@@ -1,0 +1,79 @@
+"""A worker's own counts, on their way to the supervisor.
+
+The other end is `metrics`, which adds up those of all workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from ..logs import logger
+from ..observe.prometheus import find_metrics
+from ..observe.publisher import ExchangePublisher
+from .link import Link, LinkLost
+from .messages import COUNTS, SCRAPE
+from .totals import Snapshot, Totals, snapshot
+
+log = logger("openai_proxy")
+
+REPORT_EVERY_S = 1.0
+"""How old the counts may be that a killed worker leaves."""
+
+
+class Counts:
+    """Told where they changed once a second (`start`), and for the last time at the end (`finish`).
+
+    `publisher` gives the publisher in use, which knows the metrics.
+    """
+
+    def __init__(self, link: Link, reactor: Any, publisher: Callable[[], ExchangePublisher]) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._reported: Snapshot = []
+        self._reporting = LoopingCall(self._report)
+        self._reporting.clock = reactor
+
+    def start(self) -> None:
+        self._reporting.start(REPORT_EVERY_S, now=False).addErrback(
+            lambda failure: log.failure("counts are no longer reported", failure)
+        )
+
+    def collect(self) -> Snapshot:
+        """Return this worker's metrics, with everything that has ended by now."""
+        publisher = self._publisher()
+        publisher.flush()
+        metrics = find_metrics(publisher.observers)
+        return [] if metrics is None else snapshot(metrics.registry)
+
+    def _report(self) -> None:
+        counts = self.collect()
+        if _of_the_proxy(counts) != _of_the_proxy(self._reported):
+            self._reported = counts
+            self._link.tell(COUNTS, counts)
+
+    def page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
+        """Fire with the page of all workers; with this one's own where the supervisor is gone."""
+
+        def own(failure: Failure) -> tuple[str, bytes]:
+            failure.trap(LinkLost)
+            alone = Totals()
+            alone.report(self, self.collect())
+            return alone.page(accept.decode("latin-1"))
+
+        return self._link.ask(SCRAPE, accept).addErrback(own)
+
+    def finish(self) -> None:
+        """Tell the last counts."""
+        if self._reporting.running:
+            self._reporting.stop()
+        self._link.tell(COUNTS, self.collect())
+
+
+def _of_the_proxy(counts: Snapshot) -> Snapshot:
+    """Return the families that traffic changes; the process's own change by being looked at."""
+    return [each for each in counts if not each[0].startswith(("process_", "python_"))]
