@@ -18,7 +18,7 @@ LAYERS = (
         "whole_messages",
         "wire_headers",
     ),
-    ("relay", "decoded_body", "peeked_body", "socket_group"),
+    ("relay", "decoded_body", "peeked_body", "socket_group", "unpacking"),
     ("cache", "limits"),
     ("stages", "web", "upstream", "observe", "settings"),
     ("cost",),

@@ -210,41 +210,67 @@ def _odd_backslash(data: bytes, start: int, end: int | None = None) -> int:
     return (last - before) % 2
 
 
+MaybeUnpack = Callable[[bytes, Callable[[bytes], object]], "Callable[[bytes], object] | None"]
+
+
+def _unknown(coding: bytes, write: Callable[[bytes], object]) -> None:
+    return None
+
+
+class _Enough(Exception):
+    """As much of a compressed body was read as is looked at."""
+
+
 class UsageMeter:
     """What passes of one response: its reported usage, and its text for an estimate.
 
     `coding` is the body's content coding: empty, gzip and deflate are
-    read, of any other only the size is known. Bytes are searched late, in
+    read, others where `maybe_unpack` knows them: it takes the coding and
+    what to write to, and returns what takes the body piece by piece, or
+    None. Of a coding that nobody knows only the size is known. Bytes are searched late, in
     pieces of up to 64 KiB, and text is not metered at all behind a reported
     usage: nearly every body ends with one. `flush` before asking.
     """
 
-    def __init__(self, found: Callable[[Usage], None], coding: bytes = b"", deltas: bool = False) -> None:
+    def __init__(
+        self,
+        found: Callable[[Usage], None],
+        coding: bytes = b"",
+        deltas: bool = False,
+        maybe_unpack: MaybeUnpack = _unknown,
+    ) -> None:
         self._tell = found
         self._found = False
         self._scanner = UsageScanner(self._note)
         self._text = TextMeter(deltas)
         self._unread: list[bytes] = []
         self._unread_bytes = 0
-        self._inflate: Any = None
+        self._plain = not coding
+        self._unpack: Callable[[bytes], object] | None = None
         self._left = _INFLATE_LIMIT_BYTES
         self._blind_bytes: int | None = None
         if coding in (b"gzip", b"x-gzip", b"deflate"):
             self._inflate = zlib.decompressobj(wbits=47)
+            self._unpack = self._look_inside
         elif coding:
-            self._blind_bytes = 0
+            self._unpack = maybe_unpack(coding, self._read_some)
+            if self._unpack is None:
+                self._blind_bytes = 0
 
     def look(self, data: bytes) -> None:
         """Take the bytes that pass, as they came."""
-        if self._blind_bytes is not None:
-            self._blind_bytes += len(data)
-        elif self._inflate is None:
+        if self._plain:
             self._unread.append(data)
             self._unread_bytes += len(data)
             if self._unread_bytes > _UNREAD_BYTES:
                 self.flush()
-        else:
-            self._look_inside(data)
+        elif self._blind_bytes is not None:
+            self._blind_bytes += len(data)
+        elif self._left > 0 and self._unpack is not None:
+            try:
+                self._unpack(data)
+            except Exception:  # enough of it, or broken: each library raises its own class
+                self._left = 0
 
     def _note(self, usage: Usage) -> None:
         self._found = True
@@ -267,15 +293,17 @@ class UsageMeter:
                 self._text.feed(data)
 
     def _look_inside(self, data: bytes) -> None:
-        while data and self._left > 0:
-            try:
-                plain = self._inflate.decompress(data, _INFLATE_STEP_BYTES)
-            except zlib.error:
-                self._left = 0
-                return
+        while data:
+            plain = self._inflate.decompress(data, _INFLATE_STEP_BYTES)
             data = self._inflate.unconsumed_tail
-            self._left -= len(plain)
-            self._read(plain)
+            self._read_some(plain)
+
+    def _read_some(self, plain: bytes) -> None:
+        """Read what a compressed body holds; raises _Enough where that is far more than an answer."""
+        if self._left <= 0:
+            raise _Enough
+        self._left -= len(plain)
+        self._read(plain)
 
     @property
     def estimated_output_tokens(self) -> int:

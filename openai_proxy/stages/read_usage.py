@@ -16,6 +16,7 @@ from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from ..decoded_body import decoded
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ..peeked_body import peek
+from ..unpacking import maybe_unpack
 
 _ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))
 _REPORTING = _ESTIMATED | {
@@ -197,7 +198,7 @@ def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilte
         if endpoint in _ESTIMATED:
             reading.meter = whole
         return whole
-    meter = UsageMeter(reading.found, coding, deltas=is_stream and endpoint == "responses")
+    meter = UsageMeter(reading.found, coding, is_stream and endpoint == "responses", maybe_unpack)
     if endpoint in _ESTIMATED:
         reading.meter = meter
     return HideUsage(meter) if hide and is_stream and not coding else WatchUsage(meter)

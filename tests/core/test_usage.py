@@ -162,6 +162,29 @@ def test_compressed_bodies_are_read(coding):
     assert found == [Usage(5, 7)]
 
 
+def test_codings_of_others_are_read_up_to_a_limit():
+    """What unpacks them is given; it is stopped in the middle of a bomb, and what it raises hurts nobody."""
+    found, wrote = [], []
+
+    def maybe_unpack(coding, write):
+        def unpack(data):
+            for _ in range(1000):
+                write(data)
+                wrote.append(len(data))
+
+        return unpack if coding == b"x" else None
+
+    meter = UsageMeter(found.append, b"x", False, maybe_unpack)
+    meter.look(b'{"usage":{"prompt_tokens":5,"completion_tokens":7}}' + b" " * 1024 * 1024)
+    assert found[-1] == Usage(5, 7)
+    assert sum(wrote) < 100 * 1024 * 1024
+    meter.look(b"more")
+    assert meter.estimated_output_tokens == 0
+    unknown = UsageMeter(found.append, b"y", False, maybe_unpack)
+    unknown.look(b"x" * 40)
+    assert unknown.estimated_output_tokens == 10
+
+
 def test_strange_codings_are_estimated_by_size():
     """Of a coding that can not be read only the size is known; broken gzip is not an error."""
     meter = UsageMeter([].append, b"br")

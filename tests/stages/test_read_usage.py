@@ -123,6 +123,16 @@ def test_the_extra_chunk_of_a_compressed_stream_is_hidden_too():
     assert request.exchange.usage == Usage(5, 7)
 
 
+@pytest.mark.parametrize("library", ["brotli", "zstandard"])
+def test_usage_is_read_in_any_coding_that_clients_ask_for(library):
+    """What an answer cost does not depend on how its client likes it compressed."""
+    data = pytest.importorskip(library).compress(b'{"choices":[],' + USAGE + b"}")
+    coding = (b"Content-Encoding", {"brotli": b"br", "zstandard": b"zstd"}[library])
+    request = make_request(b'{"model":"m"}')
+    assert ask(request, Upstream((200, [JSON, coding], data))) == data
+    assert request.exchange.usage == Usage(5, 7)
+
+
 @pytest.mark.parametrize(("kind", "decodes"), [(JSON, True), (SSE, True), ((b"Content-Type", b"a/b"), False)])
 def test_what_is_read_outside_is_decoded(kind, decodes):
     """The removal of thoughts stands outside and reads plain answers alone."""
