@@ -29,7 +29,8 @@ class Observer(Protocol):
 
     - `start()`: open files and sockets. Called when the daemon has forked
       and dropped its privileges; OSError stops the start.
-    - `stop()`: write what is left, close. May return a Deferred.
+    - `stop()`: write what is left, close. May return a Deferred; after 10 s
+      the daemon ends without it.
     - `flush()`: a batch of events ends here; write what was collected.
     - `reopen()`: SIGUSR1, the log files were moved away.
     - `synchronous` (default False): called before the client sees the end of

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import LogEvent, Logger, LogLevel
+from twisted.python.failure import Failure
 
 from ..core.exchange import Exchange
 from ..logs import logger
@@ -21,6 +22,8 @@ from .interfaces import Observer
 
 NAMESPACE = "openai_proxy.exchange"
 REPORT_EVERY_S = 60.0
+STOP_WITHIN_S = 10.0
+"""So long the end of the daemon waits for an observer; ours take less than half."""
 
 _LEVEL = LogLevel.info
 _FORMAT = "exchange {exchange.id} ended: {exchange.outcome.value}"
@@ -162,9 +165,21 @@ class ExchangePublisher:
             self._owned(maybeDeferred(_call, observer, "reopen"))
 
     def stop(self) -> Deferred[Any]:
-        """Flush, then stop every observer; fires when all have stopped, and never fails."""
+        """Flush, then stop every observer; fires when all have, or have had STOP_WITHIN_S, and never fails."""
         self.flush()
-        return DeferredList([self._owned(maybeDeferred(_call, each, "stop")) for each in self.observers])
+        return DeferredList([self._owned(self._stopped(each)) for each in self.observers])
+
+    def _stopped(self, observer: Observer) -> Deferred[Any]:
+        def too_late(failure: Failure) -> None:
+            failure.trap(TimeoutError)
+            self._log.error(
+                "observer {observer} has not stopped within {seconds:g} s",
+                observer=type(observer).__name__,
+                seconds=STOP_WITHIN_S,
+            )
+
+        stopping: Deferred[Any] = maybeDeferred(_call, observer, "stop")
+        return stopping.addTimeout(STOP_WITHIN_S, self._scheduler).addErrback(too_late)
 
     def _owned(self, result: Deferred[Any]) -> Deferred[Any]:
         return result.addErrback(lambda failure: self._log.failure("an observer failed", failure))

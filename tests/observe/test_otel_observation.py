@@ -40,6 +40,7 @@ def test_span_covers_the_exchange():
         ({"endpoint": "responses"}, "chat gpt-4o"),
         ({"endpoint": "models", "model": None}, "POST /models"),
         ({"endpoint": "", "model": None}, "POST /other"),
+        ({"endpoint": "models", "model": None, "method": "BREW"}, "HTTP /models"),
         ({"model": "a b\nc\ud800"}, r"chat a\x20b\nc\ud800"),
     ],
 )

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from openai_proxy.core.exchange import Exchange, Outcome
-from openai_proxy.observe.publisher import ExchangePublisher
+from openai_proxy.observe.publisher import STOP_WITHIN_S, ExchangePublisher
 
 
 def ended():
@@ -136,6 +136,20 @@ def test_stop_flushes_and_waits():
     waiting.callback(None)
     assert len(fired) == 1
     assert observer.calls == ["start", "flush", "stop"]
+
+
+def test_an_observer_that_never_stops_is_not_waited_for_long():
+    """Somebody's plugin can not keep the daemon from ending."""
+    clock, events, fired = Clock(), [], []
+    observer = Recorder(stop=lambda: Deferred())
+    publisher = ExchangePublisher([observer], clock, Logger("test", observer=events.append))
+    publisher.stop().addCallback(fired.append)
+    assert fired == []
+    clock.advance(STOP_WITHIN_S)
+    assert len(fired) == 1
+    assert [event["log_format"] for event in events] == [
+        "observer {observer} has not stopped within {seconds:g} s"
+    ]
 
 
 def test_failed_start_stops_what_was_started():

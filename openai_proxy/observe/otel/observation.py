@@ -86,7 +86,7 @@ class Observing:
         _tell_transport(exchange, attributes, failure)
         start_ns = int(exchange.timestamp * 1e9)
         observation = Observation(
-            name=f"{method} /{endpoint}",
+            name=f"{'HTTP' if method == conventions.OTHER_METHOD else method} /{endpoint}",
             start_ns=start_ns,
             end_ns=start_ns + int(exchange.duration_s * 1e9),
             attributes=attributes,
