@@ -7,7 +7,6 @@ slow, so that every caller can go on without it.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import math
 import re
@@ -16,16 +15,13 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectingCancelledError
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from .core.redis_url import RedisAddress
 from .logs import logger
+from .redis_login import Command, connect, cut, greet, redis_endpoint
 
 _CODE = re.compile(r"[A-Z]+\b")
 """What an error of Redis begins with: `READONLY`, `OOM`, `NOPERM`."""
@@ -33,15 +29,6 @@ _CODE = re.compile(r"[A-Z]+\b")
 
 class RedisAway(Exception):
     """Redis is not there, or not in time: go on without it."""
-
-
-def redis_endpoint(reactor: Any, address: RedisAddress, ca_pem: bytes | None = None) -> IStreamClientEndpoint:
-    """Return the endpoint of `address`; `rediss` verifies against `ca_pem` or the system's store."""
-    plain = HostnameEndpoint(reactor, address.host.encode("idna"), address.port, timeout=2)
-    if not address.tls:
-        return plain
-    trust = trustRootFromCertificates([Certificate.loadPEM(ca_pem)]) if ca_pem else None
-    return wrapClientTLS(optionsForClientTLS(address.host, trustRoot=trust), plain)
 
 
 class RedisClient:
@@ -125,7 +112,7 @@ class RedisClient:
             return fail(RedisAway())
         return self._send(self._protocol, self._deadline_s, args)
 
-    async def _call_early(self, early: list[Deferred[None]], args: tuple[Any, ...]) -> Any:
+    async def _call_early(self, early: list[Deferred[None]], args: Command) -> Any:
         attempted: Deferred[None] = Deferred()
         early.append(attempted)
         attempted.addTimeout(self._deadline_s, self._reactor, lambda value, _: None)
@@ -140,7 +127,7 @@ class RedisClient:
             if not attempted.called:
                 attempted.callback(None)
 
-    def _send(self, protocol: Any, deadline_s: float, args: tuple[Any, ...]) -> Deferred[Any]:
+    def _send(self, protocol: Any, deadline_s: float, args: Command) -> Deferred[Any]:
         result: Deferred[Any] = Deferred()
         reply = protocol.execute_command(*args)
         timer = self._reactor.callLater(deadline_s, self._look_once_more, protocol, reply, result)
@@ -177,15 +164,10 @@ class RedisClient:
             return
         if protocol is self._protocol:
             self._stalled = True
-        abandon = self._reactor.callLater(self.ABANDON_AFTER_S, self._abandon, protocol)
+        abandon = self._reactor.callLater(self.ABANDON_AFTER_S, cut, protocol)
         reply.addBoth(lambda _: abandon.cancel() if abandon.active() else None)
         if not result.called:
             result.errback(RedisAway())
-
-    @staticmethod
-    def _abandon(protocol: Any) -> None:
-        if protocol.connected:  # a TLS transport can not be aborted once it is lost
-            protocol.transport.abortConnection()
 
     async def _keep_connected(self) -> None:
         while True:
@@ -238,36 +220,17 @@ class RedisClient:
 
     async def _connect(self) -> Any:
         """Return a connection that has logged in and answered a PING."""
-        txredisapi = importlib.import_module("txredisapi")  # it imports the reactor
-        protocol = txredisapi.RedisProtocol(charset=None, convertNumbers=False)
-        protocol.dataReceived = partial(self._received, protocol, protocol.dataReceived)
-        factory: Any = Factory()
-        factory.noisy = False
-        factory.buildProtocol = lambda _: protocol
-        await self._endpoint.connect(factory)
-        address = self._address
-        greeting: list[tuple[Any, ...]] = []
-        if address.password is not None:
-            login = (address.username, address.password) if address.username else (address.password,)
-            greeting.append(("AUTH", *login))
-        if address.db is not None:
-            greeting.append(("SELECT", address.db))
-        greeting.append(("PING",))
+        protocol = await connect(self._endpoint, self._talks_nonsense)
         try:
-            for command in greeting:
-                await self._send(protocol, self.ABANDON_AFTER_S, command)
+            await greet(self._address, partial(self._send, protocol, self.ABANDON_AFTER_S))
         except BaseException:
-            self._abandon(protocol)
+            cut(protocol)
             raise
         return protocol
 
-    def _received(self, protocol: Any, receive: Any, data: bytes, unpause: bool = False) -> None:
-        """Let the protocol `receive`; what is no answer of Redis's ends the connection, not in a traceback."""
-        try:
-            receive(data, unpause)
-        except Exception as error:
-            self._tell("talking nonsense", type(error).__name__)
-            self._abandon(protocol)
+    def _talks_nonsense(self, protocol: Any, error: Exception) -> None:
+        self._tell("talking nonsense", type(error).__name__)
+        cut(protocol)
 
     async def _use(self, protocol: Any) -> None:
         gone = protocol.whenDisconnected()
@@ -279,7 +242,7 @@ class RedisClient:
             await gone
         except CancelledError:
             gone = protocol.whenDisconnected()
-            self._abandon(protocol)
+            cut(protocol)
             await gone
             raise
         finally:

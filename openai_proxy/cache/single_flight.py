@@ -8,10 +8,8 @@ does. Knows nothing of keys, stores and headers.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from typing import TypeAlias
 
-from attrs import define, frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
@@ -20,41 +18,8 @@ from ..core.errors import BudgetSpent
 from ..logs import logger
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from .bodies import SharedBody
+from .landing import Landing, Rider, Role
 from .recording import Recording
-
-
-class Role(Enum):
-    """How a rider came to its response."""
-
-    LEADER = "leader"
-    """By its own request."""
-    FOLLOWER = "follower"
-    """By somebody else's."""
-    ALONE = "alone"
-    """Not yet: the response was not for sharing, ask for one of your own."""
-
-
-@frozen(eq=False)
-class Landing:
-    """What a rider gets; `response` is None where the role is ALONE."""
-
-    role: Role
-    response: ProxyResponse | None = None
-
-
-@define(eq=False)
-class _Rider:
-    request: ProxyRequest
-    forward: Forward
-    landed: Deferred[Landing]
-
-    def land(self, landing: Landing | Failure) -> None:
-        """Hand over, unless the client left while others were served."""
-        if not self.landed.called:
-            self.landed.callback(landing)  # a Failure goes to the errback
-        elif isinstance(landing, Landing) and landing.response is not None:
-            landing.response.body.discard()
-
 
 Keep: TypeAlias = Callable[[ProxyRequest, ProxyResponse, list[bytes]], Awaitable[None]]
 """Store a whole response: the request that led to it, its head, its chunks."""
@@ -87,8 +52,8 @@ class Flight:
         self._keep = keep
         self._on_closed = on_closed
         self._closed = False
-        self._waiting: list[_Rider] = []
-        self._leader: _Rider | None = None
+        self._waiting: list[Rider] = []
+        self._leader: Rider | None = None
         self._call: Deferred[ProxyResponse] | None = None
         self._calls = 0
         self._response: ProxyResponse | None = None
@@ -103,7 +68,7 @@ class Flight:
         """
         if self._recording is not None and self._response is not None:
             return succeed(self._seat(self._response, self._recording, Role.FOLLOWER))
-        rider = _Rider(request, forward, Deferred(lambda _: self._leave(rider)))
+        rider = Rider(request, forward, Deferred(lambda _: self._leave(rider)))
         self._waiting.append(rider)
         if self._leader is None:
             self._launch()
@@ -123,7 +88,7 @@ class Flight:
         done.addCallbacks(self._arrived, self._failed)
         done.addErrback(lambda failure: self._log.failure("a shared call went wrong", failure))
 
-    def _leave(self, rider: _Rider) -> None:
+    def _leave(self, rider: Rider) -> None:
         """The rider's client is gone: go on for the others, cancel the call when there are none."""
         if rider in self._waiting:
             self._waiting.remove(rider)

@@ -9,7 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from ..cache.hits import answer_with, at_once
 from ..cache.known_requests import Answered, KnownRequests
-from ..cache.single_flight import Role, SingleFlight
+from ..cache.landing import Role
+from ..cache.single_flight import SingleFlight
 from ..cache.store import CacheStore
 from ..core.cache_entry import CacheEntry, make_entry
 from ..core.cache_key import cache_key, chosen_headers, models_family

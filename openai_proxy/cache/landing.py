@@ -1,0 +1,46 @@
+"""What requests get that ride on one upstream call: see `single_flight`."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import define, frozen
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+
+class Role(Enum):
+    """How a rider came to its response."""
+
+    LEADER = "leader"
+    """By its own request."""
+    FOLLOWER = "follower"
+    """By somebody else's."""
+    ALONE = "alone"
+    """Not yet: the response was not for sharing, ask for one of your own."""
+
+
+@frozen(eq=False)
+class Landing:
+    """What a rider gets; `response` is None where the role is ALONE."""
+
+    role: Role
+    response: ProxyResponse | None = None
+
+
+@define(eq=False)
+class Rider:
+    """One client's request, and what fires when there is a response for it."""
+
+    request: ProxyRequest
+    forward: Forward
+    landed: Deferred[Landing]
+
+    def land(self, landing: Landing | Failure) -> None:
+        """Hand over, unless the client left while others were served."""
+        if not self.landed.called:
+            self.landed.callback(landing)  # a Failure goes to the errback
+        elif isinstance(landing, Landing) and landing.response is not None:
+            landing.response.body.discard()
