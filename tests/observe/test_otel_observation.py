@@ -40,13 +40,21 @@ def test_span_covers_the_exchange():
         ({"endpoint": "responses"}, "chat gpt-4o"),
         ({"endpoint": "models", "model": None}, "POST /models"),
         ({"endpoint": "", "model": None}, "POST /other"),
-        ({"endpoint": "models", "model": None, "method": "BREW"}, "HTTP /models"),
         ({"model": "a b\nc\ud800"}, r"chat a\x20b\nc\ud800"),
     ],
 )
 def test_names(fields, name):
     """`{operation} {model}` for what calls a model, else the method and the endpoint; always printable."""
     assert observing().observe(ended(**fields)).name == name
+
+
+def test_an_unknown_method_is_called_http():
+    """As the conventions for HTTP spans have it: strangers choose no names."""
+    exchange = Exchange(10.0, 1700000000.0, "BREW", "/v1/models", endpoint="models", status=405)
+    exchange.end(Outcome.REJECTED, 10.5)
+    observation = observing().observe(exchange)
+    assert observation.name == "HTTP /models"
+    assert observation.attributes["http.request.method"] == "_OTHER"
 
 
 @pytest.mark.parametrize(
