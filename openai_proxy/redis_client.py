@@ -27,6 +27,12 @@ _CODE = re.compile(r"[A-Z]+\b")
 """What an error of Redis begins with: `READONLY`, `OOM`, `NOPERM`."""
 
 
+def _code(refusal: BaseException | None) -> str:
+    """Return what kind of refusal it is: the words behind its code may quote what was sent."""
+    code = _CODE.match(str(refusal))
+    return code[0] if code else "without a code"
+
+
 class RedisAway(Exception):
     """Redis is not there, or not in time: go on without it."""
 
@@ -70,6 +76,7 @@ class RedisClient:
         self._failures = 0
         self._told = ""
         self._told_refusal_at = -math.inf
+        self._loss: Failure | None = None
         self._loop: Deferred[None] | None = None
         self._early: list[Deferred[None]] | None = None
 
@@ -104,7 +111,8 @@ class RedisClient:
         after the call at the latest, with txredisapi's ResponseError where
         Redis refuses the command, which the log is told. May be cancelled: the reply is dropped.
         Calls during the first attempt to connect wait for its outcome, as
-        long: a daemon's first requests are served as its later ones.
+        long: a daemon's first requests are served as its later ones. Once
+        one has waited in vain, no other does.
         """
         if self._early is not None:
             return Deferred.fromCoroutine(self._call_early(self._early, args))
@@ -115,7 +123,7 @@ class RedisClient:
     async def _call_early(self, early: list[Deferred[None]], args: Command) -> Any:
         attempted: Deferred[None] = Deferred()
         early.append(attempted)
-        attempted.addTimeout(self._deadline_s, self._reactor, lambda value, _: None)
+        attempted.addTimeout(self._deadline_s, self._reactor, lambda *_: self._first_attempt_over())
         await attempted
         if self._protocol is None:
             raise RedisAway
@@ -178,8 +186,7 @@ class RedisClient:
             except ConnectingCancelledError:  # what an endpoint says when `stop` cancels it
                 raise CancelledError from None
             except Exception as error:
-                # the class alone: Redis's own words may quote what it was sent
-                self._tell("away", type(error).__name__)
+                self._tell("away", self._kind(error))
                 self._first_attempt_over()
             else:
                 if self._told != "talking nonsense":
@@ -188,6 +195,16 @@ class RedisClient:
             delay_s = self.RETRY_DELAYS_S[min(self._failures, len(self.RETRY_DELAYS_S) - 1)]
             self._failures += 1
             await deferLater(self._reactor, delay_s)
+
+    def _kind(self, error: Exception) -> str:
+        """Say why there is no connection; Redis's own words may quote what it was sent."""
+        if self._is_refusal(Failure(error)):
+            return f"it refuses the log-in: {_code(error)}"
+        if not isinstance(error, RedisAway):
+            return type(error).__name__
+        if self._loss is None:
+            return "no answer"
+        return "TLS failed" if type(self._loss.value).__module__ == "OpenSSL.SSL" else "it hung up"
 
     def _tell(self, state: str, kind: str = "") -> None:
         """Log a change of state, once."""
@@ -206,12 +223,10 @@ class RedisClient:
         if now - self._told_refusal_at < self.TELL_REFUSALS_EVERY_S:
             return
         self._told_refusal_at = now
-        # the code alone: the words behind it may quote what was sent
-        code = _CODE.match(str(refusal.value))
         self._log.warn(
             "Redis at {address} refuses commands ({code}); requests go on without it",
             address=str(self._address),
-            code=code[0] if code else "without a code",
+            code=_code(refusal.value),
         )
 
     def _settled(self) -> None:
@@ -220,7 +235,8 @@ class RedisClient:
 
     async def _connect(self) -> Any:
         """Return a connection that has logged in and answered a PING."""
-        protocol = await connect(self._endpoint, self._talks_nonsense)
+        self._loss = None
+        protocol = await connect(self._endpoint, self._talks_nonsense, self._lost)
         try:
             await greet(self._address, partial(self._send, protocol, self.ABANDON_AFTER_S))
         except BaseException:
@@ -231,6 +247,9 @@ class RedisClient:
     def _talks_nonsense(self, protocol: Any, error: Exception) -> None:
         self._tell("talking nonsense", type(error).__name__)
         cut(protocol)
+
+    def _lost(self, reason: Failure) -> None:
+        self._loss = reason
 
     async def _use(self, protocol: Any) -> None:
         gone = protocol.whenDisconnected()

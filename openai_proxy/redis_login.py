@@ -13,6 +13,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.python.failure import Failure
 
 from .core.redis_url import RedisAddress
 
@@ -28,11 +29,16 @@ def redis_endpoint(reactor: Any, address: RedisAddress, ca_pem: bytes | None = N
     return wrapClientTLS(optionsForClientTLS(address.host, trustRoot=trust), plain)
 
 
-async def connect(endpoint: IStreamClientEndpoint, nonsense: Callable[[Any, Exception], None]) -> Any:
+async def connect(
+    endpoint: IStreamClientEndpoint,
+    nonsense: Callable[[Any, Exception], None],
+    lost: Callable[[Failure], None],
+) -> Any:
     """Return txredisapi's protocol, connected and nothing said yet.
 
     Where the other side does not speak Redis, `nonsense` is called with the
     protocol and what it raised, in place of a traceback: it ends the connection.
+    `lost` is told why the connection ended, before the calls in flight are.
     """
     txredisapi = importlib.import_module("txredisapi")  # it imports the reactor
     protocol = txredisapi.RedisProtocol(charset=None, convertNumbers=False)
@@ -44,7 +50,14 @@ async def connect(endpoint: IStreamClientEndpoint, nonsense: Callable[[Any, Exce
         except Exception as error:
             nonsense(protocol, error)
 
+    lose = protocol.connectionLost
+
+    def connection_lost(reason: Failure) -> None:
+        lost(reason)
+        lose(reason)
+
     protocol.dataReceived = received
+    protocol.connectionLost = connection_lost
     factory: Any = Factory()
     factory.noisy = False
     factory.buildProtocol = lambda _: protocol

@@ -14,7 +14,7 @@ _ERROR_LIMIT_BYTES = 256 * 1024
 
 
 def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:
-    """Say whether an answer without compression tells an error, or is visibly cut.
+    """Say whether an answer without compression tells an error, is visibly cut, or is none of the API's.
 
     `announced` says that the head told its length, which it has. A body that
     ends with its connection may be cut anywhere: a document that does not
@@ -23,8 +23,8 @@ def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:
     if media_type == b"text/event-stream":
         return b"error" in body and _tells_error(body)
     if media_type != b"application/json":
-        return False
-    if not announced and body.rstrip()[-1:] not in (b"}", b"]"):
+        return media_type == b"text/html"  # a gateway's or a log-in's page
+    if not body or (not announced and body.rstrip()[-1:] not in (b"}", b"]")):
         return True
     return b'"error"' in body and _is_error(body)
 

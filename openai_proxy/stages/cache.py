@@ -37,6 +37,10 @@ class NotCached(ProxyError):
     default_message = "No cached response is available, and the request allows no other."
 
 
+async def _refuse() -> ProxyResponse:
+    raise NotCached
+
+
 def _judge(response: ProxyResponse) -> Verdict:
     # A body filter works for one client: what has one can not be shared.
     return Verdict.PRIVATE if response.filters else judge(response.status, response.headers)
@@ -76,9 +80,11 @@ class Cache:
         """Answer from the cache, by somebody else's call, or by one of our own."""
         exchange = request.exchange
         place = self._place(request)
-        wishes = answer(request.headers, parse_cache_control) if place is not None else None
-        if place is None or wishes is None or wishes.no_store:
+        wishes = answer(request.headers, parse_cache_control)
+        if place is None or wishes.no_store:
             exchange.cache_result = "bypass"
+            if wishes.only_if_cached:
+                return _refuse()
             if request.method == b"DELETE" and exchange.endpoint.startswith("models/"):
                 return self._delete_model(request, forward)
             return forward(request)

@@ -42,6 +42,12 @@ def test_answers(media_type, body):
     assert not is_unfit(media_type, body, announced=True)
 
 
+@pytest.mark.parametrize(("media_type", "body"), [(JSON, b""), (b"text/html", b"<html>log in")])
+def test_what_no_model_said(media_type, body):
+    """An empty document and a page for people are no answers of the API, whatever their status."""
+    assert is_unfit(media_type, body, announced=True)
+
+
 @pytest.mark.parametrize(
     ("body", "unfit"),
     [(b'{"data":[1,', True), (b"", True), (b'{"data":[]}\n', False), (b"[1]", False)],

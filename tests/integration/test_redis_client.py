@@ -186,4 +186,47 @@ async def test_a_tls_server_that_hangs_up_is_away(logged, authority, hanging_up)
     await until(lambda: len(taken) > 2)
     await client.stop()
     assert told(logged) == ["away"]
-    assert {event["kind"] for event in logged if "state" in event} == {"RedisAway"}
+    assert {event["kind"] for event in logged if "state" in event} == {"it hung up"}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_certificate_of_nobody_known_is_told(logged, hanging_up):
+    """Whoever forgot to trust the CA of their Redis reads that TLS failed, not that it is away."""
+    client = RedisClient(reactor, parse_redis_url(f"rediss://localhost:{hanging_up[0]}"))
+    client.start()
+    await until(lambda: told(logged))
+    await client.stop()
+    assert [event["kind"] for event in logged if "state" in event] == ["TLS failed"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_wrong_password_is_told_as_such(logged, server):
+    """The line says that the log-in is refused, and nothing of what was sent."""
+    client = RedisClient(reactor, parse_redis_url(f"redis://:CANARY@127.0.0.1:{server.port}"))
+    client.start()
+    await until(lambda: told(logged))
+    await client.stop()
+    assert [event["kind"] for event in logged if "state" in event] == ["it refuses the log-in: WRONGPASS"]
+    assert "CANARY" not in str([event.get("log_format") for event in logged])
+
+
+@pytest.fixture
+def silent():
+    """A listener that accepts connections and never says a word; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_is_silent_from_the_start_costs_one_deadline(silent):
+    """A Redis frozen before the daemon starts delays its first call; the others of the first second go on at once."""
+    client = RedisClient(reactor, parse_redis_url(f"redis://127.0.0.1:{silent}"))
+    client.start()
+    with pytest.raises(RedisAway):
+        await client.call("PING")
+    for _ in range(3):
+        at_once = client.call("PING")
+        assert at_once.called
+        with pytest.raises(RedisAway):
+            await at_once
+    await client.stop()
