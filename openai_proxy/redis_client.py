@@ -75,6 +75,7 @@ class RedisClient:
         self._stalled = False
         self._failures = 0
         self._told = ""
+        self._told_kinds: set[str] = set()
         self._told_refusal_at = -math.inf
         self._loss: Failure | None = None
         self._loop: Deferred[None] | None = None
@@ -207,10 +208,13 @@ class RedisClient:
         return "TLS failed" if type(self._loss.value).__module__ == "OpenSSL.SSL" else "it hung up"
 
     def _tell(self, state: str, kind: str = "") -> None:
-        """Log a change of state, once."""
-        if state == self._told:
+        """Log a change of state, once, and each further reason for it, once."""
+        if state != self._told:
+            self._told_kinds.clear()
+        elif kind in self._told_kinds:
             return
         self._told = state
+        self._told_kinds.add(kind)
         address = str(self._address)
         if kind:
             self._log.warn("Redis at {address} is {state} ({kind})", address=address, state=state, kind=kind)
