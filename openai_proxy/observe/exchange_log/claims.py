@@ -25,6 +25,13 @@ class Claim:
     directory: str
     _lock_fd: int
 
+    def restore(self) -> None:
+        """Make the directory anew, and lock it, where somebody deleted it; OSError where that fails."""
+        os.makedirs(self.directory, mode=0o750, exist_ok=True)
+        anew = _claim(self.directory)
+        os.dup2(anew._lock_fd, self._lock_fd, inheritable=False)
+        anew.release()  # the lock is the open file's, which the other descriptor keeps
+
     def release(self) -> None:
         """Give the directory free. Call it once."""
         os.close(self._lock_fd)

@@ -148,11 +148,18 @@ class Spool:
         self._close_one()
         self._count += 1
         id = f"{int(self._wall_clock() * 1000):012x}-{self._run}-{self._count:06x}"
-        opened = _OpenBatch(Batch(self.directory, name, id, 0), self._write)
+        opened = self._begun(Batch(self.directory, name, id, 0))
         if current is not None:
             self._seal(name)
         self._open[name] = self._files[name] = opened
         return opened
+
+    def _begun(self, batch: Batch) -> _OpenBatch:
+        try:
+            return _OpenBatch(batch, self._write)
+        except FileNotFoundError:
+            self._claim.restore()
+            return _OpenBatch(batch, self._write)
 
     def _close_one(self) -> None:
         if len(self._files) >= MAX_OPEN:

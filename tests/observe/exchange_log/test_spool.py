@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 
 import pytest
 
@@ -41,6 +42,21 @@ def test_line_is_on_disk_when_append_returns(tmp_path):
     assert second.directory == first.directory
     assert (second.waiting_bytes, second.names()) == (16, [NAME, "other_20260101.jsonl"])
     assert texts(second.take(NAME)) == [b'{"n":1}\n']
+
+
+def test_a_directory_that_somebody_deletes_is_made_anew(tmp_path):
+    """It costs what waited there, not every later line, and it is still this process's own."""
+    root = tmp_path / "root"
+    made = spool(root)
+    made.append(NAME, b"1\n")
+    made.take(NAME)
+    shutil.rmtree(root)
+    made.append(NAME, b"2\n")
+    assert [path.read_bytes() for path in root.glob("*/*") if path.name != "lock"] == [b"2\n"]
+    assert claim_left_behind(str(root)) == []
+    assert claim_own(str(root)).directory != made.directory
+    die(made)
+    assert [claim.directory for claim in claim_left_behind(str(root))] == [made.directory]
 
 
 def test_taken_lines_are_closed_to_later_ones(tmp_path):
