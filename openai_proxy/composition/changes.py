@@ -13,7 +13,7 @@ from ..core.llm_params import ModelParams, from_table, from_text
 from ..core.think import ThinkRule
 from ..messages import Stage
 from ..settings import Settings
-from ..settings.model import Think
+from ..settings.sections import Think
 from ..settings.tables import ThinkEntry
 from ..stages.cache import Cache
 from ..stages.cache_repeats import AnswerRepeats

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, SecretStr
 
-from .fields import Allowed, check_key
+from .fields import Allowed
+from .values import check_key
 
 
 def _key(value: Any) -> SecretStr:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from .fields import (
-    Allowed,
+from .fields import Allowed, Section, setting
+from .urls import BaseURL
+from .values import (
     Dollars,
     Flag,
     Key,
@@ -21,13 +22,10 @@ from .fields import (
     NaturalCount,
     OptionalCount,
     OptionalDollars,
-    Section,
     Text,
     TimeToLive,
     Weight,
-    setting,
 )
-from .urls import BaseURL
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 

@@ -1,0 +1,217 @@
+"""The single tables of the settings: `[upstream]`, `[cache]`, `[limits]`.
+
+Values only; `model` puts them together. Arrays of tables are in `tables`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .fields import Allowed, Section, setting
+from .tables import CacheRule, PriceEntry, ThinkMode
+from .urls import BaseURL, CacheURL, RedisURL
+from .values import (
+    Count,
+    Endpoint,
+    Flag,
+    HeaderName,
+    Key,
+    Line,
+    LowerCase,
+    Off,
+    OptionalCount,
+    OptionalSeconds,
+    Pseudonym,
+    Retries,
+    Seconds,
+    SecondsOrZero,
+    Text,
+    TimeToLive,
+)
+
+MIB = 1024 * 1024
+
+StorageType = Annotated[
+    Literal["local", "azure"] | None, Off, LowerCase, Allowed("'local', 'azure' or 'none'")
+]
+
+
+class Upstream(Section):
+    """The one upstream, where `[[upstreams]]` names no others."""
+
+    base_url: BaseURL = setting(
+        "https://api.openai.com/v1",
+        "the API to forward to; a URL without a path gets /v1",
+        env=("OPENAI_API_BASE", "TARGET_BASE_URL"),
+        option="upstream",
+    )
+    api_key: Key | None = setting(
+        None, "key injected towards the upstream", env=("OPENAI_API_KEY",), secret=True
+    )
+    auth_header: HeaderName = setting(
+        "authorization", "header that carries the key: 'authorization' (Bearer) or a name like 'api-key'"
+    )
+    ca_file: Text | None = setting(
+        None, "PEM file of further trusted CAs for an https upstream", default_text="system store"
+    )
+    via: Pseudonym = setting("openai-proxy", "this proxy's name in the Via header")
+
+
+class RateLimit(Section):
+    """Limits per client key."""
+
+    requests_per_minute: OptionalCount = setting(None, "requests per client key", default_text="off")
+    tokens_per_minute: OptionalCount = setting(None, "model tokens per client key", default_text="off")
+    concurrent_requests: OptionalCount = setting(None, "requests at once per client key", default_text="off")
+    max_wait_s: SecondsOrZero = setting(0.0, "longest wait for a free slot instead of a 429")
+    url: RedisURL = setting(
+        None,
+        "Redis that shares the limits between machines",
+        secret=True,
+        url=True,
+        default_text="the cache's Redis where there is one",
+    )
+
+
+class CacheTtl(Section):
+    """Times to live, in seconds."""
+
+    embeddings: TimeToLive = setting(86400.0, "time to live of embeddings")
+    completions: TimeToLive = setting(3600.0, "time to live of completions and chat completions")
+    models: TimeToLive = setting(300.0, "time to live of the list of models")
+
+
+class Cache(Section):
+    """The cache of answers."""
+
+    url: CacheURL = setting(
+        None,
+        "'memory:' (embedded), 'redis://host:port/db' or 'rediss://...'",
+        env=("CACHE__REDIS_URL",),
+        secret=True,
+        url=True,
+        default_text="off",
+    )
+    max_bytes: Count = setting(64 * MIB, "bound of the embedded cache")
+    ttl_s: CacheTtl = setting(CacheTtl(), "times to live")
+    shared: Flag = setting(False, "share answers between client keys of the same upstream key")
+    rules: tuple[CacheRule, ...] = setting((), "what else is cached", toml_only=True)
+
+
+class Retry(Section):
+    """Repeated attempts."""
+
+    max_retries: Retries = setting(3, "further attempts after the first; 0 turns retries off")
+
+
+class Think(Section):
+    """Removal of think blocks."""
+
+    mode: ThinkMode = setting(
+        "keep",
+        "what becomes of think blocks: keep, strip or reasoning_content (STRIP_THINK_TAGS=true means strip)",
+        env=("STRIP_THINK_TAGS",),
+        canonical_first=True,
+    )
+    start_tag: Text = setting("<think>", "how a block starts", env=("THINK_TAG",))
+    end_tag: Text = setting("</think>", "how a block ends", env=("THINK_END_TAG",))
+    trim: Flag = setting(False, "take the white space after a removed block too")
+
+
+class Timeouts(Section):
+    """Deadlines towards the upstream, in seconds."""
+
+    connect: Seconds = setting(10.0, "connecting, name look-up and TLS included")
+    first_byte: Seconds = setting(
+        600.0,
+        "from the end of the request's body to the answer's first byte",
+        env=("API_REQUEST_TIMEOUT",),
+        canonical_first=True,
+    )
+    idle: Seconds = setting(300.0, "between two reads of a response body")
+    total: OptionalSeconds = setting(None, "a whole response")
+
+
+class Limits(Section):
+    """Bounds towards the clients."""
+
+    json_body_bytes: Count = setting(64 * MIB, "largest JSON body, which is buffered")
+    body_bytes: OptionalCount = setting(None, "largest body of any kind")
+    target_bytes: Count = setting(16 * 1024, "longest request target")
+    header_bytes: Count = setting(64 * 1024, "largest header section")
+    header_count: Count = setting(200, "most header lines")
+    connections: Count = setting(10_000, "most client connections at once")
+    in_flight: OptionalCount = setting(None, "most requests at once")
+    header_timeout_s: Seconds = setting(15.0, "time for the whole header section")
+    body_min_bytes_per_s: Count = setting(50, "slowest upload, averaged after the first 5 s")
+    keep_alive_s: Seconds = setting(75.0, "how long an idle client connection stays open")
+    write_stall_s: Seconds = setting(60.0, "longest time without progress writing to a client")
+    exchange_log_body_bytes: Count = setting(MIB, "largest body kept by the exchange log")
+
+
+class Storage(Section):
+    """Short form of an exchange-log observer."""
+
+    type: StorageType = setting(
+        None,
+        "where whole exchanges are logged: 'local' or 'azure'",
+        env=("STORAGE_TYPE",),
+        default_text="off",
+    )
+    local_log_dir: Text | None = setting(None, "directory of the log, type local", env=("LOCAL_LOG_DIR",))
+    azure_account_name: Text | None = setting(
+        None, "storage account, type azure", env=("AZURE_STORAGE_ACCOUNT_NAME",)
+    )
+    azure_account_key: Key | None = setting(
+        None, "its key", env=("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY"), secret=True
+    )
+    azure_container: Text | None = setting(
+        None, "its container", env=("AZURE_STORAGE_CONTAINER", "AZURE_STORAGE_ACCOUNT_CONTAINER")
+    )
+    azure_connection_string: Line | None = setting(
+        None, "instead of name and key", env=("AZURE_STORAGE_CONNECTION_STRING",), secret=True
+    )
+    spool_dir: Text = setting("exchange-log-spool", "directory where lines for a remote store wait")
+    spool_bytes: Count = setting(
+        1024 * MIB, "most that may wait there; beyond, lines are lost and requests go on"
+    )
+
+
+class Otel(Section):
+    """What the `otel` observer needs beside its spec."""
+
+    headers: Line | None = setting(
+        None,
+        "headers for the OTLP collector: 'name=value,name=value'",
+        env=("OTEL_EXPORTER_OTLP_HEADERS",),
+        secret=True,
+    )
+
+
+class Cost(Section):
+    """What exchanges cost, and where money and totals are kept."""
+
+    provider: Text | None = setting(
+        None,
+        "whose public price list holds (a name of genai-prices, such as 'azure'); 'none' for no list",
+        default_text="by the upstream's host, else 'openai'",
+    )
+    state_file: Text | None = setting(
+        None,
+        "SQLite file of budgets and usage totals; 'none' keeps them in memory",
+        default_text="openai-proxy.sqlite3 with budgets or admin.token, else none",
+    )
+    prices: tuple[PriceEntry, ...] = setting((), "prices that go before the list's", toml_only=True)
+
+
+class Admin(Section):
+    """The operator's side."""
+
+    port: Endpoint | None = setting(
+        None,
+        "endpoint string for /metrics, /dashboard and /admin alone",
+        default_text="with the API",
+    )
+    token: Key | None = setting(
+        None, "Bearer token of /dashboard and /admin; loopback only without one", secret=True
+    )
