@@ -65,6 +65,22 @@ def is_gone(transport: Any, *, half_close: bool) -> bool:
     return any(events & (select.POLLERR | select.POLLHUP | wanted) for _, events in poll.poll(0))
 
 
+def cut(transport: Any) -> None:
+    """Reset the connection at once: nothing that was not sent goes out any more.
+
+    Over TLS not even close_notify, which Twisted writes first and
+    `prompt_writer` would send: it says that what came before it is whole.
+    """
+    below = transport.transport if type(transport) is BufferingTLSTransport else None
+    if isinstance(below, tcp.Connection):
+        below.write = _forget  # type: ignore[method-assign]
+    transport.abortConnection()
+
+
+def _forget(data: bytes) -> None:
+    """Take the place of a transport's `write` once nothing may be sent."""
+
+
 def prompt_writer(transport: Any) -> Callable[[bytes], None]:
     """Return a `write` that sends at once where nothing waits to be sent.
 

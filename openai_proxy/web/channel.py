@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
 from ..core.plain_heads import plain_request
-from ..sockets import bottom, is_gone, prompt_writer, untaken_bytes
+from ..sockets import bottom, cut, is_gone, prompt_writer, untaken_bytes
 from .body import ArrivedBody
 from .request_reader import DownstreamLimits, IncomingRequest, RequestReader
 
@@ -143,7 +143,7 @@ class ProxyChannel(HTTPChannel):
             self._lingered_bytes += len(data)
             self.deadline = min(self.clock() + LINGER_IDLE_S, self._linger_until)
             if self._lingered_bytes > LINGER_BYTES:
-                self.transport.abortConnection()
+                cut(self.transport)
         elif waiting is CLOSE or waiting is GONE:
             return
         elif self._answering():
@@ -439,7 +439,7 @@ class ProxyChannel(HTTPChannel):
         """Called by the site's sweeper once `deadline` or `stall_check` has passed, or while reading is paused."""
         # A half-close counts as leaving, as it does while we read; in a tunnel what came before it goes first.
         if self.reading_paused and is_gone(self.transport, half_close=self.tunnel is None):
-            self.transport.abortConnection()
+            cut(self.transport)
             return
         if self.stall_check <= now:
             self._check_stall(now)
@@ -457,7 +457,7 @@ class ProxyChannel(HTTPChannel):
             case Waiting.BODY:
                 self._check_body_rate(now)
             case Waiting.LINGER:
-                self.transport.abortConnection()
+                cut(self.transport)
             case _:
                 self.deadline = NEVER
 
@@ -489,7 +489,7 @@ class ProxyChannel(HTTPChannel):
         if untaken != before:
             self._stall_mark = (now, untaken)
         elif now - since >= self.limits.write_stall_s:
-            self.transport.abortConnection()
+            cut(self.transport)
             return
         self.stall_check = now + min(1.0, self.limits.write_stall_s / 2)
 
@@ -539,7 +539,7 @@ class ProxyChannel(HTTPChannel):
         if untaken_bytes(self.transport):
             self.site.call_later(0.01, self.abort_when_flushed)
         else:
-            self.transport.abortConnection()
+            cut(self.transport)
 
     def loseConnection(self) -> None:
         self.close()

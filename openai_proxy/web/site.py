@@ -19,6 +19,7 @@ from ..core.errors import MethodNotAllowed, Overloaded
 from ..core.exchange import Exchange, Outcome
 from ..core.paths import API_METHODS, map_target, origin_form
 from ..logs import logger
+from ..sockets import cut
 from ..whole_messages import WholeMessages
 from .channel import ProxyChannel
 from .proxy import ProxyResource
@@ -171,7 +172,7 @@ class ProxySite(Site):
                 channel.sweep(now)
             except Exception:  # or nobody would have a clock any more
                 log.failure("defect while sweeping a connection")
-                channel.transport.abortConnection()
+                cut(channel.transport)
 
     def drain(self) -> None:
         """Answer what runs, take nothing new, close what is idle."""
@@ -183,7 +184,7 @@ class ProxySite(Site):
         """Cut every connection."""
         for channel in list(self.channels):
             if channel.transport is not None:
-                channel.transport.abortConnection()
+                cut(channel.transport)
 
     def stop(self) -> None:
         """Stop the sweeper; nothing is open any more."""
