@@ -73,7 +73,7 @@ def cut(transport: Any) -> None:
     """
     below = transport.transport if type(transport) is BufferingTLSTransport else None
     if isinstance(below, tcp.Connection):
-        below.write = _forget  # type: ignore[method-assign]
+        below.write = _forget
     transport.abortConnection()
 
 
