@@ -1,4 +1,4 @@
-"""The servers of the benchmarks: how each is configured, started and ended.
+"""The servers of the benchmarks: how each is configured and started.
 
 Everything listens on 127.0.0.1. Proxies run on core 0, the upstream and the load
 on core 1, so that what is measured is one core of the proxy.

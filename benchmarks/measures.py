@@ -1,4 +1,4 @@
-"""The single measurements: each takes a running server and returns numbers."""
+"""Single measurements: each takes a running server and returns numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Twisted's transports do not tell or do not do, asked of their sockets.
+"""What Twisted's transports do not tell or do, asked of their sockets.
 
 How much of what was written the peer has not taken yet (Linux has the
 kernel's part of the answer, SIOCOUTQ), and writing at once instead of at

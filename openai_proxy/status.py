@@ -1,4 +1,4 @@
-"""What this daemon says of itself: information, health, readiness, metrics.
+"""What this daemon tells of itself: information, health, metrics.
 
 Documents only; `web.pages` renders them, `Serving` knows the facts.
 """

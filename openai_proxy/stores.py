@@ -1,4 +1,4 @@
-"""What outlives a reload: buckets, budgets, cached responses, connections to Redis.
+"""What outlives a reload: limits, budgets, answers, Redis connections.
 
 Owned by `Serving`; `composition` asks for what its configuration names.
 """

@@ -1,4 +1,4 @@
-"""Codings that need a library of their own, taken off piece by piece to be looked at.
+"""Codings that need a library of their own, taken off piece by piece.
 
 brotli and zstandard, where they are installed (extra `[codecs]`). Nothing
 that passes is changed by it; zlib's codings are read without this.

@@ -1,4 +1,4 @@
-"""What becomes of requests and answers: overrides, thoughts, the cache, retries."""
+"""What is done to exchanges: overrides, thoughts, the cache, retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that handles exchanges under one configuration: the ordered stage list."""
+"""What handles exchanges under one configuration: the ordered stages."""
 
 from __future__ import annotations
 

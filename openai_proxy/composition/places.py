@@ -1,4 +1,4 @@
-"""Where requests go: the upstreams, their keys, and how one of them is chosen."""
+"""Where requests go: upstreams, their keys, and how one is chosen."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Budgets of client keys: what may be spent, what is, what is reserved. Pure.
+"""Budgets of client keys: the limit, what is spent, what is reserved.
 
 Amounts are US dollars, times seconds since the epoch, periods UTC days or
 months. Spent money is kept by whoever spent it (an owner: one run of one
 process) as a sum that only grows, so that it can be written again and
-again, and lost or doubled writes change nothing.
+again, and lost or doubled writes change nothing. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Several upstreams: which one serves a model. Pure: the draw is an argument."""
+"""Several upstreams: which of them serves a model.
+
+Pure: the draw is an argument.
+"""
 
 from __future__ import annotations
 

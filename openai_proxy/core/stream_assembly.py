@@ -1,4 +1,4 @@
-"""Put a stream's events together into what a plain call would have returned.
+"""Put a stream's events together as a plain call would have answered.
 
 For chat completions, completions and responses. Takes decoded events,
 holds their text once, and gives None for what it does not know: then the

@@ -1,4 +1,4 @@
-"""Answers with a 200 that are none: errors told in the body, half documents.
+"""Answers with a 200 that are none: errors in the body, half documents.
 
 What is kept in a cache must not be one of these. Pure.
 """

@@ -1,4 +1,7 @@
-"""What is known of several upstreams and their keys from their answers. Pure."""
+"""What several upstreams and their keys have shown by their answers.
+
+Pure: times are arguments.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Header lines that remember: their bytes, what was asked of them, what they were changed into.
+"""Header lines that remember their bytes, and what was made of them.
 
 One client's requests mostly have the same lines but for a Content-Length.
 What follows from the others is found out once. Pure.

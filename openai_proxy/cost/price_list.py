@@ -1,4 +1,4 @@
-"""The public price lists of genai-prices: the data that it is installed with.
+"""The public price lists of genai-prices, as it is installed.
 
 Nothing is fetched at run time: its updater is never started. Imported by
 `build` only where the package is there.

@@ -1,4 +1,4 @@
-"""The Lua script that keeps limits in Redis, atomically, by Redis's own clock.
+"""The Lua script that keeps limits in Redis: atomic, by Redis's clock.
 
 The same rules as `core.token_bucket` and `core.limits.maybe_refusal`.
 """

@@ -1,4 +1,7 @@
-"""Bounded label values: strangers choose model names, memory is ours. Pure."""
+"""Bounded label values: strangers choose model names, memory is ours.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hands ended exchanges to the observers, in batches, off the response path.
+"""Hands ended exchanges to observers in batches, off the response path.
 
 Owned by `Serving`. An observer that raises is contained here: it never
 hurts a request, nor another observer.

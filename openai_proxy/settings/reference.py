@@ -1,4 +1,4 @@
-"""What can be configured, as a table: for `--help` and for the README's test."""
+"""What can be configured, as a table: for `--help` and the README."""
 
 from __future__ import annotations
 

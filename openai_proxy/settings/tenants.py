@@ -1,4 +1,4 @@
-"""Who may call, as the settings say: the mode and the table of client keys."""
+"""Who may call, as the settings say: the mode and the client keys."""
 
 from __future__ import annotations
 

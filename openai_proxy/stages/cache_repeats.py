@@ -1,4 +1,4 @@
-"""Answer a request that was answered from the cache before, byte for byte the same.
+"""Answer a repeated request as the cache did, byte for byte the same.
 
 Placed in front of what looks at requests and changes them; behind what
 tells who asks, and behind what counts.

@@ -1,4 +1,4 @@
-"""Send a request to one of several upstreams, and to another where that fails.
+"""Send a request to one of several upstreams; where it fails, another.
 
 Innermost: what stands outside sees one answer or one failure.
 """

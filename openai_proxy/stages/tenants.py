@@ -1,4 +1,4 @@
-"""Admit the client keys this proxy knows and swap each for its upstream key.
+"""Admit the client keys that are known, swap each for its upstream key.
 
 One of the three ways to authenticate; see `pass_through` and `inject`.
 """

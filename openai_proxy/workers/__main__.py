@@ -1,4 +1,4 @@
-"""The entry of a worker process: `python -m openai_proxy.workers REACTOR NUMBER`.
+"""The entry: `python -m openai_proxy.workers REACTOR NUMBER`.
 
 Started by the supervisor, with the link to it as standard input.
 """

@@ -1,4 +1,4 @@
-"""A worker's log goes to the supervisor, line by line; it writes no log itself.
+"""A worker's log goes to the supervisor, line by line.
 
 `LogSender` is the worker's observer, `write` what the supervisor does with
 each line: so --logfile, --syslog, --logger and rotation are one process's.

@@ -1,4 +1,4 @@
-"""A batch: whole lines of one log file, sealed, on their way to a remote store.
+"""A batch: whole lines of one log file, sealed, for a remote store.
 
 Its file's name tells all that a restart must know: `NAME.ID` as it was
 sealed, `@INDEX.POSITION` after it once its place in the store is chosen,

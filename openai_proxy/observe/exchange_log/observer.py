@@ -1,4 +1,4 @@
-"""The `exchange-log` observer: lines into a local directory, or into the spool of a remote store."""
+"""The `exchange-log` observer: lines into a directory or a spool."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Say why a remote store did not take something, without addresses and secrets. Pure.
+"""Why a remote store refused, without addresses and secrets.
 
 Libraries put whole URLs into their messages, signatures included: of an
-error, only its status, its code and what the operating system said is told.
+error, only its status, its code and what the operating system said is told. Pure.
 """
 
 from __future__ import annotations

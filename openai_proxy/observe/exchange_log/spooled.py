@@ -1,4 +1,4 @@
-"""An exchange log's lines on their way to a remote store: spool, then shipper."""
+"""An exchange log's lines for a remote store: spool, then shipper."""
 
 from __future__ import annotations
 

@@ -1,0 +1,176 @@
+"""Requests alike at the same time: one call serves them all."""
+
+from stages.cache_world import JSON, SSE, World
+from twisted.internet.defer import CancelledError, Deferred
+
+from openai_proxy.core.errors import BudgetSpent, UpstreamUnreachable
+
+
+def test_a_hundred_identical_streams_cost_one_call():
+    """All get the whole stream live and from its start, also when the first client leaves after an event."""
+    world = World()
+    early = [world.ask() for _ in range(50)]
+    call = world.calls[0]
+    call.answer(SSE, (b"Set-Cookie", b"s"))
+    call.feed(b"one")
+    assert {tuple(client.chunks) for client in early} == {(b"one",)}
+    early[0].leave()
+    late = [world.ask() for _ in range(50)]
+    assert {tuple(client.chunks) for client in late} == {(b"one",)}
+    call.feed(b"two")
+    call.end()
+    assert {client.body for client in early[1:] + late} == {b"onetwo"}
+    assert (len(world.calls), call.discards, world.ask().body) == (1, 0, b"onetwo")
+    assert early[0].header(b"set-cookie") == [b"s"]
+    assert late[0].header(b"set-cookie") == []
+    assert {(c.exchange.cache_result, c.exchange.cached) for c in early[1:] + late} == {("shared", True)}
+
+
+def test_the_call_goes_on_when_the_leader_leaves_before_the_head():
+    """The first client's patience does not decide for the others."""
+    world = World()
+    leader, follower = world.ask(), world.ask()
+    leader.leave()
+    assert isinstance(leader.error, CancelledError)
+    world.calls[0].serve(b"1")
+    assert (follower.body, len(world.calls)) == (b"1", 1)
+
+
+def test_the_call_is_cancelled_when_nobody_waits():
+    """No tokens are generated for nobody, and the next client starts anew."""
+    world = World()
+    clients = [world.ask(), world.ask()]
+    clients[0].leave()
+    assert world.calls[0].cancels == []
+    clients[1].leave()
+    assert len(world.calls[0].cancels) == 1
+    world.ask()
+    assert len(world.calls) == 2
+
+
+def test_the_body_is_given_up_when_nobody_reads():
+    """A stream that everybody left stops at the upstream, is not stored, and can not be joined."""
+    world = World()
+    clients = [world.ask(), world.ask()]
+    call = world.calls[0]
+    call.answer(SSE)
+    call.feed(b"one")
+    clients[0].leave()
+    assert call.discards == 0
+    clients[1].leave()
+    assert call.discards == 1
+    world.ask()
+    assert len(world.calls) == 2
+
+
+def test_one_follower_takes_over_when_the_leader_fails():
+    """A failure is its own client's; the others cost one more call, not one each."""
+    world = World()
+    clients = [world.ask() for _ in range(5)]
+    world.calls[0].head.errback(UpstreamUnreachable())
+    assert isinstance(clients[0].error, UpstreamUnreachable)
+    assert len(world.calls) == 2
+    assert world.calls[1].request.exchange is clients[1].exchange
+    world.calls[1].serve(b"1")
+    assert [client.body for client in clients[1:]] == [b"1"] * 4
+    assert [c.exchange.cache_result for c in clients] == ["miss", "miss", "shared", "shared", "shared"]
+
+
+def test_one_follower_takes_over_when_the_leader_gets_an_error():
+    """An upstream's 503 is its own client's too."""
+    world = World()
+    clients = [world.ask() for _ in range(3)]
+    world.calls[0].answer(JSON, status=503)
+    world.calls[0].end()
+    assert (clients[0].response.status, len(world.calls)) == (503, 2)
+    world.calls[1].serve(b"1")
+    assert [client.body for client in clients] == [b"", b"1", b"1"]
+
+
+def test_the_second_failure_is_everybodys():
+    """An upstream that is down is asked twice, not once for each who waits."""
+    world = World()
+    clients = [world.ask() for _ in range(4)]
+    world.calls[0].head.errback(UpstreamUnreachable())
+    world.calls[1].answer(JSON, status=503)
+    joined = world.ask()
+    world.calls[1].feed(b"busy")
+    world.calls[1].end()
+    assert len(world.calls) == 3
+    assert [(c.response.status, c.body) for c in clients[1:]] == [(503, b"busy")] * 3
+    assert not clients[2].exchange.cached
+    assert joined.response is None
+    others = [world.ask() for _ in range(2)]
+    world.calls[2].head.errback(UpstreamUnreachable())
+    world.calls[3].head.errback(UpstreamUnreachable())
+    assert [type(c.error) for c in (joined, *others)] == [UpstreamUnreachable] * 3
+
+
+def test_a_spent_budget_is_its_own_clients_however_many_are_spent():
+    """Who shares a call with the spent ones gets an answer, and a failure counts as the first."""
+    world = World()
+    clients = [world.ask() for _ in range(6)]
+    for number in range(3):
+        world.calls[number].head.errback(BudgetSpent())
+    assert [type(client.error) for client in clients[:3]] == [BudgetSpent] * 3
+    world.calls[3].head.errback(UpstreamUnreachable())
+    assert isinstance(clients[3].error, UpstreamUnreachable)
+    world.calls[4].serve(b"1")
+    assert [client.body for client in clients[4:]] == [b"1"] * 2
+
+
+def test_a_follower_takes_over_from_a_leader_who_left_and_failed():
+    """The failure of a call whose client is gone is nobody's."""
+    world = World()
+    leader, *followers = [world.ask() for _ in range(3)]
+    leader.leave()
+    world.calls[0].head.errback(UpstreamUnreachable())
+    world.calls[1].serve(b"1")
+    assert [client.body for client in followers] == [b"1"] * 2
+
+
+class SlowStore:
+    """A store whose every answer is given by hand."""
+
+    entry_bytes = 1000
+
+    def __init__(self):
+        self.gets = []
+        self.puts = []
+
+    def peek(self, key):
+        """Nothing is known without asking."""
+
+    async def get(self, key):
+        self.gets.append(Deferred())
+        return await self.gets[-1]
+
+    async def put(self, key, entry, ttl_s, family=None):
+        self.puts.append(Deferred())
+        await self.puts[-1]
+
+
+def test_who_looked_up_before_the_store_had_it_still_shares():
+    """A slow store does not make a second call of a first one that is being stored."""
+    store = SlowStore()
+    world = World(store)
+    first = world.ask()
+    second = world.ask()
+    store.gets[0].callback(None)
+    world.calls[0].serve(b"1")
+    assert first.body == b"1"
+    store.gets[1].callback(None)
+    assert (second.body, len(world.calls)) == (b"1", 1)
+    store.puts[0].callback(None)
+    world.ask()
+    store.gets[2].callback(None)
+    assert len(world.calls) == 2
+
+
+def test_a_client_may_leave_during_the_look_up():
+    """Nothing is called for a client that left while the store was asked."""
+    store = SlowStore()
+    world = World(store)
+    client = world.ask()
+    client.leave()
+    assert (type(client.error), world.calls) == (CancelledError, [])
