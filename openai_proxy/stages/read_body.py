@@ -23,8 +23,12 @@ class ReadBody:
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if not request.buffered:
             if request.body is not None:
-                # before anything is opened, spent or sent for it; the client may wait for a 100
-                cast(RequestBody, request.body).check_announced()
+                arriving = cast(RequestBody, request.body)
+                if arriving.length == 0:
+                    request.body = b""  # announced as none, as SDKs do: it may be sent more than once
+                else:
+                    # before anything is opened, spent or sent for it; the client may wait for a 100
+                    arriving.check_announced()
             return forward(request)
         body = request.body
         if body is None or type(body) is bytes:

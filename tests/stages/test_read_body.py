@@ -57,6 +57,11 @@ def test_chunked_body_goes_up_counted():
     assert request.headers == [(b"X", b"y"), (b"Content-Length", b"2")]
 
 
+def test_a_body_announced_as_empty_is_none():
+    """A POST with `Content-Length: 0` has nothing that could not be sent again, or name a model."""
+    assert run(Arriving(b""), buffered=False).body == b""
+
+
 def test_other_bodies_pass_by():
     """What is not JSON is still arriving when it goes up."""
     body = Arriving(b"x")
