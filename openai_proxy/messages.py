@@ -13,9 +13,7 @@ from attrs import define
 from twisted.internet.interfaces import IProtocol
 
 from .core.exchange import Exchange
-
-HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
-"""Header lines in wire order, names in the case they were sent in. Never mutated: copy to change."""
+from .core.headers import HeaderPairs
 
 
 class RequestBody(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.web.http_headers import Headers
 
-HeaderPairs = list[tuple[bytes, bytes]]
+from .core.headers import HeaderPairs
 
 
 def _bytes(text: str | bytes) -> bytes:

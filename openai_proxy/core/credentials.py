@@ -9,9 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import sha256
 
+from .headers import HeaderPairs
 from .wire_lines import changed
-
-HeaderPairs = list[tuple[bytes, bytes]]
 
 SUBPROTOCOL_PREFIX = b"openai-insecure-api-key."
 """Browsers can set no header on a WebSocket, so the key travels as a subprotocol."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TypeAlias
 
 from attrs import define
 
 from .errors import MalformedRequest
 
-HeaderPairs = list[tuple[bytes, bytes]]
+HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
+"""Header lines in wire order, names in the case they were sent in. Never mutated: copy to change."""
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from math import ceil
 
+from .headers import HeaderPairs
 from .limits import CONCURRENCY_RETRY_S, Limits, Refusal, Standing
-
-HeaderPairs = list[tuple[bytes, bytes]]
 
 
 def format_duration(seconds: float) -> bytes:

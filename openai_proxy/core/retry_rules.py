@@ -10,8 +10,7 @@ from collections import deque
 from attrs import define, field
 
 from .errors import UpstreamError
-
-HeaderPairs = list[tuple[bytes, bytes]]
+from .headers import HeaderPairs
 
 RETRIED_STATUSES = frozenset((408, 409, 429, 500, 502, 503, 504))
 LONGEST_WAIT_S = 60.0

@@ -41,11 +41,3 @@ class BucketStore(LimitStore, Protocol):
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest. Never fails."""
         ...
-
-
-class OwnStore(BucketStore, Protocol):
-    """The limits of one process, which has nobody to ask."""
-
-    def decide(self, key: str, limits: Limits, model_tokens: float, slot: str = "") -> Admission:
-        """Do what `admit` does, now."""
-        ...

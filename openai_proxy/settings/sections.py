@@ -209,9 +209,7 @@ class Admin(Section):
 
     port: Endpoint | None = setting(
         None,
-        "endpoint string for /metrics, /dashboard and /admin alone",
+        "endpoint string for /metrics and /admin alone",
         default_text="with the API",
     )
-    token: Key | None = setting(
-        None, "Bearer token of /dashboard and /admin; loopback only without one", secret=True
-    )
+    token: Key | None = setting(None, "Bearer token of /admin; loopback only without one", secret=True)

@@ -59,7 +59,7 @@ class RateLimit:
     ) -> None:
         self._store = store
         self._decide: Callable[[str, Limits, float], Admission] | None = getattr(store, "decide", None)
-        """Of a store that has nobody to ask (`OwnStore`): an admission without a wait."""
+        """Of a store that has nobody to ask (`EmbeddedStore`): what `admit` does, without a wait."""
         # None instead of limits that are all off: asked once here, not of each request
         self._limits = limits or None
         self._own = {key: its or None for key, its in own.items()}
