@@ -65,6 +65,7 @@ class Status:
         return None if token is None else token.get_secret_value().encode("latin-1")
 
     def information(self) -> tuple[int, dict[str, Any]]:
+        """Return status and document of `GET /`."""
         return 200, {
             "service": "openai-proxy",
             "version": __version__,
@@ -74,6 +75,7 @@ class Status:
         }
 
     def metrics(self, accept: bytes) -> tuple[str, bytes] | Deferred[tuple[str, bytes]]:
+        """Return content type and body of the metrics page, by `Accept`; UnknownURL where nobody counts."""
         if self.whole_metrics is not None:
             return self.whole_metrics(accept)
         found = find_metrics(self.publisher().observers)
@@ -83,6 +85,7 @@ class Status:
         return found.render(accept)
 
     def health(self) -> Deferred[Health]:
+        """Fire with whether an upstream can be reached (asked at most every 10 s), and the document of `GET /health`."""
         reachability = self.exchanger().reachability
 
         def describe(reachable: bool) -> Health:
@@ -105,6 +108,8 @@ class Status:
         return reachability.ask().addCallback(describe)
 
     def ready(self) -> Deferred[Health]:
+        """Fire with whether new requests are welcome, and the document of `GET /health/ready`."""
+
         def describe(reachable: bool) -> Health:
             ready = reachable and not self.draining()
             status = "draining" if self.draining() else "ready" if reachable else "upstream unreachable"

@@ -18,6 +18,7 @@ from .surroundings import Surroundings
 
 
 def authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
+    """Return the stage of the mode: tenants where there is a `keyring`, pass-through or inject."""
     auth_header = settings.upstream.auth_header.lower().encode("ascii")
     if keyring is not None:
         return Tenants(keyring, auth_header)
@@ -30,6 +31,10 @@ def authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
 
 
 def make_keyring(settings: Settings) -> Keyring | None:
+    """Return the known client keys, None where there are none.
+
+    Raises SettingsError for one in whose place no key could go upstream.
+    """
     default = settings.upstream.api_key
     entries = []
     for key in client_keys(settings):
@@ -58,6 +63,7 @@ def _key_limits(limits: KeyLimits) -> Limits:
 
 
 def rate_limit(settings: Settings, around: Surroundings) -> RateLimit | None:
+    """Return the stage of the limits, None where nobody has any."""
     rate_limit = settings.rate_limit
     everybody = Limits(
         rate_limit.requests_per_minute, rate_limit.tokens_per_minute, rate_limit.concurrent_requests
@@ -78,6 +84,7 @@ def rate_limit(settings: Settings, around: Surroundings) -> RateLimit | None:
 
 
 def counts_model_tokens(settings: Settings) -> bool:
+    """Whether any limit is on model tokens, so that usage must be known."""
     own = [key.limits.tokens_per_minute for key in settings.keys]
     return any(limit is not None for limit in (settings.rate_limit.tokens_per_minute, *own))
 

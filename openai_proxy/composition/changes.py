@@ -25,11 +25,13 @@ from .surroundings import Surroundings
 
 
 def override(settings: Settings) -> Stage | None:
+    """Return the stage that sets parameters, None where none are set. Raises SettingsError."""
     rules = model_params(settings)
     return Override(rules) if rules else None
 
 
 def model_params(settings: Settings) -> list[ModelParams]:
+    """Return what is set per model, later ones over earlier ones. Raises SettingsError."""
     rules: list[ModelParams] = []
     for number, model in enumerate(settings.models):
         if model.params or model.default_params:
@@ -46,6 +48,7 @@ def model_params(settings: Settings) -> list[ModelParams]:
 
 
 def strip_think(settings: Settings) -> StripThink | None:
+    """Return the stage of think removal, None where every model keeps its thoughts."""
     everywhere = settings.think
     models = [(m.match, _think_rule(everywhere, m.think)) for m in settings.models if m.think is not None]
     rule = _think_rule(everywhere, None)
@@ -70,12 +73,14 @@ def _store(settings: Settings, around: Surroundings) -> CacheStore | None:
 
 
 def repeats(settings: Settings, around: Surroundings, answered: Answered) -> Stage | None:
+    """Return the stage that answers repeats from memory, None without an embedded cache."""
     store = _store(settings, around)
     # What Redis holds is not known without asking it: nothing could be answered at once.
     return AnswerRepeats(store, around.clock, answered) if isinstance(store, MemoryStore) else None
 
 
 def cache(settings: Settings, around: Surroundings, answered: Answered) -> Stage | None:
+    """Return the stage of the cache, None where there is none; it notes its hits in `answered`."""
     store = _store(settings, around)
     if store is None:
         return None
@@ -101,6 +106,7 @@ def cache(settings: Settings, around: Surroundings, answered: Answered) -> Stage
 
 
 def retry(settings: Settings, around: Surroundings) -> Stage | None:
+    """Return the stage of further attempts, None where there are to be none."""
     if settings.retry.max_retries == 0:
         return None
     return Retry(settings.retry.max_retries, timers=around.reactor, clock=around.clock, wall_clock=time.time)

@@ -22,6 +22,7 @@ def secret_bytes(secret: SecretStr) -> bytes:
 
 
 def base_urls(settings: Settings) -> list[str]:
+    """Return the base URL of each upstream, the lowest priority number first."""
     ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
     return [entry.base_url for entry in ordered] or [settings.upstream.base_url]
 
@@ -84,6 +85,7 @@ def route(
     health: UpstreamHealth | None,
     prober: Prober | None,
 ) -> Route | None:
+    """Return the stage that chooses an upstream, None where there is one that serves all models as named."""
     if table is None or health is None or prober is None:
         return None
     return Route(

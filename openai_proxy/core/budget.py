@@ -48,6 +48,7 @@ class Standing:
     held_usd: float = 0.0
 
     def plus(self, other: Standing) -> Standing:
+        """Return the sums."""
         return Standing(self.spent_usd + other.spent_usd, self.held_usd + other.held_usd)
 
 

@@ -34,6 +34,7 @@ class CircuitBreaker:
 
     @property
     def closed(self) -> bool:
+        """Whether requests go as if nothing had failed."""
         return self.failures < FAILURES
 
     def allows(self, now: float) -> bool:

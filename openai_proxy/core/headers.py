@@ -46,11 +46,13 @@ _NOT_NOMINATED = HOP_BY_HOP | _NEVER_NOMINATED | {b"close", b""}
 
 @lru_cache(maxsize=256)
 def is_host(value: bytes) -> bool:
+    """Tell whether a Host value is well-formed: a name, an address or nothing, with a port or without."""
     return _HOST.fullmatch(value) is not None
 
 
 @lru_cache(maxsize=256)
 def media_type(value: bytes) -> bytes:
+    """Return the media type of a Content-Type value: lower case, no parameters."""
     return value.partition(b";")[0].strip().lower()
 
 
@@ -82,6 +84,7 @@ class RequestHead:
 
     @property
     def has_body(self) -> bool:
+        """Whether bytes follow the header section."""
         return self.chunked or bool(self.content_length)
 
 

@@ -35,6 +35,7 @@ class ModelParams:
     glob: bool = False
 
     def applies_to(self, model: str) -> bool:
+        """Tell whether `match` names `model`."""
         return fnmatchcase(model, self.match) if self.glob else model == self.match
 
 

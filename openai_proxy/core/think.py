@@ -42,6 +42,7 @@ class ThinkRule:
 
     @property
     def active(self) -> bool:
+        """Whether answers are changed at all."""
         return self.mode != "keep"
 
 

@@ -39,6 +39,7 @@ class Counts:
         self._reporting.clock = reactor
 
     def start(self) -> None:
+        """Begin to report, a second from now."""
         self._reporting.start(REPORT_EVERY_S, now=False).addErrback(
             lambda failure: log.failure("counts are no longer reported", failure)
         )

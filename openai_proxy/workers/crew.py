@@ -68,13 +68,16 @@ class Crew:
 
     @property
     def ready(self) -> list[WorkerProcess]:
+        """Those that have started and can be spoken to."""
         return [each for each in self._processes.values() if each.is_ready and not each.link.is_lost]
 
     @property
     def pids(self) -> list[int]:
+        """The process of each worker, also of one that has ended and has no successor yet."""
         return [each.pid for each in self._processes.values()]
 
     def tell_all(self, name: str) -> None:
+        """Send a message without a value to every worker."""
         for each in self._processes.values():
             each.link.tell(name)
 
