@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,19 @@ def redis() -> Iterator[RedisServer]:
 def authority() -> trustme.CA:
     """Issue certificates that only tests trust."""
     return trustme.CA()
+
+
+@pytest.fixture
+def tls_port(tmp_path: Path, authority: trustme.CA) -> str:
+    """Name an endpoint with TLS and a certificate for `localhost`, of this test's own."""
+    pem = tmp_path / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    return f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """Make what a client trusts `authority` with."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context

@@ -126,23 +126,18 @@ def test_client_leaves_while_the_upstream_does_not_read(start):
 
 
 @pytest.mark.parametrize("script", [never_answers, streams_once, streams_forever])
-def test_client_leaves_over_tls(start, tmp_path, authority, tls_peers, script):
+def test_client_leaves_over_tls(start, tmp_path, authority, tls_peers, tls_port, trusting, script):
     """TLS on both sides changes nothing: the connection is cut, not left to a polite goodbye."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    certificate = authority.issue_cert("localhost")
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
     gone = []
     upstream = Upstream(tls_peers)
     upstream.begin(script(gone))
-    pem = f"privateKey={tmp_path}/server.pem:certKey={tmp_path}/server.pem"
     pair = start(
         upstream,
-        ports=[f"ssl:0:interface=127.0.0.1:{pem}"],
+        ports=[tls_port],
         env={"UPSTREAM__CA_FILE": str(tmp_path / "ca.pem")},
     )
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    client = Client(pair.port, context=context)
+    client = Client(pair.port, context=trusting)
     client.send(chat())
     assert eventually(lambda: upstream.calls and upstream.calls[0].whole)
     if script is not never_answers:

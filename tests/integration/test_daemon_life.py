@@ -2,7 +2,6 @@
 
 import os
 import signal
-import ssl
 
 import pytest
 from integration.raw_client import AUTHORIZATION, Client, accepts, ask, chat, request
@@ -148,14 +147,10 @@ def test_daemon_mode_with_pidfile_and_logfile(start, tmp_path):
     assert eventually(lambda: not (tmp_path / "proxy.pid").exists())
 
 
-def test_idle_tls_client_does_not_hold_up_the_end(start, tmp_path, authority):
+def test_idle_tls_client_does_not_hold_up_the_end(start, tls_port, trusting):
     """A pool that looks at its connections only when it needs one says no goodbye: nobody waits for it."""
-    pem = tmp_path / "server.pem"
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
-    pair = start(ports=[f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"])
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    with Client(pair.port, context=context) as client:
+    pair = start(ports=[tls_port])
+    with Client(pair.port, context=trusting) as client:
         client.send(request())
         assert client.response().status == 200
         pair.daemon.signal(signal.SIGTERM)
@@ -164,25 +159,20 @@ def test_idle_tls_client_does_not_hold_up_the_end(start, tmp_path, authority):
         assert client.end == "fin"
 
 
-def test_several_endpoints_serve_together(start, tmp_path, authority):
+def test_several_endpoints_serve_together(start, tmp_path, tls_port, trusting):
     """TCP, a Unix socket and TLS at once, as twistd's endpoint strings say."""
-    certificate = authority.issue_cert("localhost")
-    pem = tmp_path / "server.pem"
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
     path = str(tmp_path / "proxy.sock")
     pair = start(
         ports=[
-            f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
+            tls_port,
             "tcp:0:interface=127.0.0.1",
             f"unix:{path}",
         ]
     )
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
     tls, plain, unix = pair.daemon.listening
     assert (tls[:8], plain[:7], unix) == ("https://", "http://", f"unix:{path}")
     clients = [
-        Client(int(tls.rpartition(":")[2]), context=context),
+        Client(int(tls.rpartition(":")[2]), context=trusting),
         Client(int(plain.rpartition(":")[2])),
         Client(path=path),
     ]

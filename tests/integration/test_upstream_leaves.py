@@ -99,15 +99,11 @@ def test_tls_body_without_close_notify_is_truncated(tls_pair, data, how):
 
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
 @pytest.mark.parametrize("name", ["counted, fin", "chunked, fin", "until close, reset"])
-def test_truncated_body_over_tls_has_no_close_notify(start, tmp_path, authority, name, version):
+def test_truncated_body_over_tls_has_no_close_notify(start, tls_port, trusting, name, version):
     """It was sent right before the reset: to an HTTP/1.0 client over TLS the body was whole."""
-    pem = tmp_path / "server.pem"
-    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
-    pair = start(ports=[f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"])
+    pair = start(ports=[tls_port])
     pair.upstream.begin(answering(*TRUNCATIONS[name]))
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    with Client(pair.port, context=context) as client:
+    with Client(pair.port, context=trusting) as client:
         client.sock.suppress_ragged_eofs = False
         client.send(chat(version=version))
         answer = client.response()

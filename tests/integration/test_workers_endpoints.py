@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import ssl
 import stat
 import subprocess
 import sys
@@ -17,15 +16,12 @@ from integration.worker_world import PATIENCE_S, all_gone, metrics, total, worke
 WORKERS = ["--workers", "2"]
 
 
-def test_several_endpoints_serve_together(start, tmp_path, authority):
+def test_several_endpoints_serve_together(start, tmp_path, tls_port, trusting):
     """TCP, TLS, a Unix socket with its mode, the PROXY protocol and the admin's port, all at once."""
-    certificate = authority.issue_cert("localhost")
-    pem = tmp_path / "server.pem"
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(pem))
     path = str(tmp_path / "proxy.sock")
     pair = start(
         ports=[
-            f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}",
+            tls_port,
             "tcp:0:interface=127.0.0.1",
             f"unix:{path}:mode=600",
             "haproxy:tcp:0:interface=127.0.0.1",
@@ -35,14 +31,12 @@ def test_several_endpoints_serve_together(start, tmp_path, authority):
         patience_s=PATIENCE_S,
     )
     assert eventually(lambda: len(pair.daemon.listening) == 5, PATIENCE_S)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
     tls, plain, unix, haproxy, admin = pair.daemon.listening
     assert (tls[:8], plain[:7], unix) == ("https://", "http://", f"unix:{path}")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     ports = [int(url.rpartition(":")[2]) for url in (tls, plain, haproxy, admin)]
     for _ in range(8):
-        clients = [Client(ports[0], context=context), Client(ports[1]), Client(path=path), Client(ports[2])]
+        clients = [Client(ports[0], context=trusting), Client(ports[1]), Client(path=path), Client(ports[2])]
         clients[3].send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n")
         for client in clients:
             client.send(chat())
