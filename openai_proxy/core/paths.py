@@ -153,3 +153,12 @@ def _map(target: bytes) -> ApiPath:
 
 
 _map_cached = lru_cache(maxsize=1024)(_map)
+
+
+def models_of_query(query: bytes) -> list[str]:
+    """Return the models that a query names, as `/realtime?model=gpt-realtime` does; nearly always none or one."""
+    return [
+        unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace")
+        for name, _, value in (item.partition(b"=") for item in query.split(b"&"))
+        if unquote_to_bytes(name) == b"model"
+    ]

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from ..core.errors import ModelNotAllowed
 from ..core.json_members import iter_members
 from ..core.keyring import Keyring
+from ..core.paths import models_of_query
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _MODELS = b"/models/"
@@ -44,11 +45,7 @@ class AllowModels:
 def named_models(request: ProxyRequest) -> list[str] | None:
     """Return the models that `request` names, possibly none; None where they can not be read."""
     path, _, query = request.target.partition(b"?")
-    models = [
-        _text(value.replace(b"+", b" "))
-        for name, _, value in (item.partition(b"=") for item in query.split(b"&"))
-        if unquote_to_bytes(name) == b"model"
-    ]
+    models = models_of_query(query)
     plain = unquote_to_bytes(path)
     if plain.startswith(_MODELS):
         models.append(plain[len(_MODELS) :].decode("utf-8", "replace"))
@@ -72,7 +69,3 @@ def _body_models(request: ProxyRequest) -> list[object]:
     start = len(body) - len(body.lstrip(b" \t\r\n"))
     spans = [span for name, span in iter_members(body, start) if name == "model"]
     return [json.loads(body[first:end]) for first, end in spans]
-
-
-def _text(quoted: bytes) -> str:
-    return unquote_to_bytes(quoted).decode("utf-8", "replace")

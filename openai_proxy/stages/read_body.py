@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ..core.documents import maybe_object, parse_object, require
 from ..core.errors import RequestTooLarge
+from ..core.paths import models_of_query
 from ..messages import Forward, ProxyRequest, ProxyResponse, RequestBody
 
 
@@ -29,6 +30,10 @@ class ReadBody:
                 else:
                     # before anything is opened, spent or sent for it; the client may wait for a 100
                     arriving.check_announced()
+            if request.upgrade:
+                # a tunnel says in its target what others say in their body
+                models = models_of_query(request.target.partition(b"?")[2])
+                request.exchange.model = models[0] if models else None
             return forward(request)
         body = request.body
         if body is None or type(body) is bytes:

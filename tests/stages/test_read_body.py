@@ -28,10 +28,10 @@ class Arriving:
         return self.data
 
 
-def run(body, limit=1000, **fields):
+def run(body, limit=1000, target=b"/chat/completions", **fields):
     forward = Recorder()
     fields = {"buffered": True, **fields}
-    request = ProxyRequest(b"POST", b"/chat/completions", [(b"X", b"y")], body, exchange(), **fields)
+    request = ProxyRequest(b"POST", target, [(b"X", b"y")], body, exchange(), **fields)
     done = through(ReadBody(limit), request, forward)
     failures = []
     done.addErrback(failures.append)
@@ -67,6 +67,21 @@ def test_other_bodies_pass_by():
     body = Arriving(b"x")
     request = run(body, buffered=False)
     assert request.body is body
+
+
+@pytest.mark.parametrize(
+    ("target", "model"),
+    [
+        (b"/realtime?model=gpt-realtime", "gpt-realtime"),
+        (b"/realtime?a=1&mod%65l=a%2Fb+c&model=second", "a/b c"),
+        (b"/realtime", None),
+        (b"/realtime?call_id=rtc_1", None),
+    ],
+)
+def test_a_tunnel_names_its_model_in_the_query(target, model):
+    """Logs and metrics of WebSockets tell what was called."""
+    request = run(None, target=target, buffered=False, upgrade=True)
+    assert request.exchange.model == model
 
 
 def test_other_body_that_is_announced_too_large_goes_nowhere():
