@@ -19,11 +19,12 @@ COPY --from=build /opt/openai-proxy /opt/openai-proxy
 USER openai-proxy
 # .env is looked for here, and relative paths start here.
 WORKDIR /var/lib/openai-proxy
+# All interfaces of the container; -e PORT=9000 or a --port is another, and options behind the image's name leave it.
+ENV PORT=8080
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 # Without ProxyHandler, an http_proxy of the environment would be asked for 127.0.0.1.
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s CMD ["/opt/openai-proxy/bin/python", "-c", \
-    "import urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:8080/health/live', timeout=2)"]
-# A different --port needs a different health check.
+    "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['PORT'] + '/health/live', timeout=2)"]
+# A --port needs a different health check.
 ENTRYPOINT ["/opt/openai-proxy/bin/twistd", "-n", "--pidfile=", "-l", "-", "openai-proxy"]
-CMD ["--port", "tcp:8080"]

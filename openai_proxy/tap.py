@@ -50,6 +50,14 @@ def _stop(line: str) -> NoReturn:
     raise SystemExit(1)
 
 
+def _show(text: str) -> None:
+    """Print `text`; a reader that has seen enough of it, such as `head`, is no mistake of anybody's."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+
+
 def _help(row: Row) -> str:
     return f"{row.meaning} [{', '.join(row.environment)}; default: {row.default}]"
 
@@ -184,6 +192,6 @@ def makeService(options: Options) -> IService:
     except SettingsError as error:
         _stop(str(error))
     if options["check-config"]:
-        print(describe(settings))
+        _show(describe(settings))
         raise SystemExit(0)
     return service

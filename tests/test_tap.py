@@ -115,6 +115,25 @@ def test_check_config_prints_and_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["twistd.pid"]
 
 
+@pytest.mark.parametrize("option", ["--check-config", "--help"])
+def test_reader_that_leaves_early_is_no_mistake(tmp_path, option):
+    """`twistd openai-proxy --check-config | head -1` shows its line, and no traceback behind it."""
+    script = Path(sys.executable).parent / "twistd"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        done = subprocess.run(
+            [script, "openai-proxy", option],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_tac_file_is_configured_by_the_environment(tmp_path):
     """twistd -ny openai_proxy.tac reads the same settings and fails in the same way."""
     done = run(tmp_path, before=("-ny", str(ROOT / "openai_proxy.tac")), WORKERS="many")
