@@ -99,6 +99,11 @@ class Options(usage.Options):
     opt_observer.__doc__ = _help(_ROWS["observer"])
     opt_o = opt_observer
 
+    def opt_help(self) -> NoReturn:
+        """Print the help and exit."""
+        _show(str(self))
+        raise SystemExit(0)
+
     def opt_version(self) -> NoReturn:
         """Print the version and exit."""
         print(f"openai-proxy {__version__}")

@@ -115,8 +115,9 @@ def test_check_config_prints_and_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["twistd.pid"]
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("option", ["--check-config", "--help"])
-def test_reader_that_leaves_early_is_no_mistake(tmp_path, option):
+def test_reader_that_leaves_early_is_no_mistake(tmp_path, option, unbuffered):
     """`twistd openai-proxy --check-config | head -1` shows its line, and no traceback behind it."""
     script = Path(sys.executable).parent / "twistd"
     reading, writing = os.pipe()
@@ -125,7 +126,12 @@ def test_reader_that_leaves_early_is_no_mistake(tmp_path, option):
         done = subprocess.run(
             [script, "openai-proxy", option],
             cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "PYTHONPATH": str(ROOT),
+                "PYTHONUNBUFFERED": unbuffered,
+            },
             stdout=nobody,
             stderr=subprocess.PIPE,
             text=True,
