@@ -74,7 +74,10 @@ class RequestHead:
     """The client will send another request on this connection."""
     expects_continue: bool = False
     upgrade: bytes = b""
-    """Where Connection says upgrade: `websocket` where Upgrade lists it, else Upgrade's lower-cased value."""
+    """Where Connection says upgrade: `websocket` where Upgrade lists it, else Upgrade's lower-cased value.
+
+    Empty for HTTP/1.0, which knows no upgrades (RFC 9110 §7.8).
+    """
     vias: int = 0
     """How often this proxy's own pseudonym stands in Via."""
     content_type: bytes = b""
@@ -156,7 +159,7 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
         if http11
         else (b"keep-alive" in tokens and b"close" not in tokens),
         expects_continue=expects and (bool(codings) or bool(length)),
-        upgrade=upgrade if b"upgrade" in tokens else b"",
+        upgrade=upgrade if http11 and b"upgrade" in tokens else b"",
         vias=vias,
         content_type=content_type,
         encoded=encoded,

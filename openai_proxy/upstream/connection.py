@@ -274,7 +274,10 @@ class UpstreamConnection(TwistedProtocol):
             if parts:
                 reader.parts = []
                 response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
-            return
+                return
+            reader.note_bodiless_read(len(data))
+            if reader.error is None:
+                return
         if not reader.head_done and reader.head_bytes > HEAD_BYTES:
             reader.error = reader.error or too_large()
         self._dispatch()

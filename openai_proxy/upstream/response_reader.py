@@ -17,10 +17,20 @@ HEAD_BYTES = 192 * 1024
 """All heads of one answer together, interim ones included."""
 HEADER_COUNT = 1000
 INTERIM_RESPONSES = 32
+CHUNK_OVERHEAD_BYTES = 16 * 1024
+"""Trailers, and chunk extensions where no byte of a body comes with them, of one answer."""
+CHUNK_LINE_BYTES = 20
+"""The size of a chunk and its line ends take no more, and may come in a read of their own."""
 
 
 def too_large() -> UpstreamProtocolError:
     return UpstreamProtocolError("The upstream's header section is too large.", kind="protocol")
+
+
+def _too_much_beside_body() -> UpstreamProtocolError:
+    return UpstreamProtocolError(
+        "The upstream's trailers or chunk extensions are too large.", kind="protocol"
+    )
 
 
 class ResponseReader:
@@ -52,6 +62,8 @@ class ResponseReader:
         """The body ends with the connection."""
         self.error: UpstreamError | None = None
         self._interims = 0
+        self._trailer_bytes = 0
+        self._overhead_bytes = 0
 
     def make_parser(self) -> Any:
         self.parser = httptools.HttpResponseParser(self)
@@ -91,6 +103,12 @@ class ResponseReader:
         self.until_close = length is None and not codings
         return length
 
+    def note_bodiless_read(self, size: int) -> None:
+        """A read of `size` bytes inside a body brought none of it: chunk extensions, trailers, a chunk's line."""
+        self._overhead_bytes += max(0, size - CHUNK_LINE_BYTES)
+        if self._overhead_bytes > CHUNK_OVERHEAD_BYTES:
+            self.error = _too_much_beside_body()
+
     # ---- llhttp's callbacks
 
     def on_message_begin(self) -> None:
@@ -105,10 +123,18 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head_done:
-            return  # trailers, or a surplus response
+            self._drop_trailer(name, value)
+            return
         self.pairs.append((name, value))
         if len(self.pairs) > HEADER_COUNT:
             self.error = too_large()
+
+    def _drop_trailer(self, name: bytes, value: bytes) -> None:
+        """Trailers go nowhere (RFC 9110 §6.5.1); nor does the head of a surplus response."""
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > CHUNK_OVERHEAD_BYTES and not self.complete:
+            self.error = _too_much_beside_body()
+            raise self.error
 
     def on_headers_complete(self) -> None:
         if self.complete or self.error is not None:

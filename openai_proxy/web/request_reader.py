@@ -102,8 +102,11 @@ class RequestReader:
         self.head_bytes = 0
         """Read of a head that is not whole yet."""
         self._in_trailers = False
+        self._at_end = False
         self._overhead_bytes = 0
+        """Read behind the head of a chunked message, as far as it is surely of that message: with its body."""
         self._chunks = 0
+        self._trailer_bytes = 0
 
     def close(self) -> None:
         """Forget what was read, and whose reader this is: no cycles for the collector."""
@@ -137,8 +140,8 @@ class RequestReader:
             else:
                 if self.receiving is None and self.broken is None and self._head_is_too_large():
                     self.broken = HeadersTooLarge()
-            if self.receiving is not None and self.receiving.head.chunked and self.broken is None:
-                self._check_chunk_overhead(self.receiving)
+            if self.receiving is not None and self.receiving.head.chunked:
+                self._look_beside_body(self.receiving)
             data = rest
 
     def broken_request(self) -> IncomingRequest:
@@ -165,6 +168,14 @@ class RequestReader:
     def _head_is_too_large(self) -> bool:
         return self.head_bytes - len(self._target) - 32 > self._limits.header_bytes
 
+    def _look_beside_body(self, receiving: IncomingRequest) -> None:
+        """Check what came besides a chunked body; end the message where that was all of it."""
+        whole = self.broken is not None  # if at its end: what is broken stands behind it
+        if not whole:
+            self._check_chunk_overhead(receiving)
+        if self._at_end and (whole or self.broken is None):
+            self._end_message(receiving)
+
     def _check_chunk_overhead(self, receiving: IncomingRequest) -> None:
         received = receiving.body.received + sum(map(len, self.body_parts))
         # A chunk's own line takes at most 20 bytes; the rest are extensions and trailers.
@@ -175,6 +186,8 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         self.inside_message = True
+        if self._at_end and self.receiving is not None:
+            self._end_message(self.receiving)
 
     def on_url(self, url: bytes) -> None:
         if self._replaying:
@@ -185,8 +198,9 @@ class RequestReader:
             raise _Refused
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_trailers or self._replaying:
-            return  # request trailers are dropped (RFC 9110 §6.5.1)
+        if self._in_trailers:
+            self._drop_trailer(name, value)
+            return
         self._pairs.append((name, value))
         if len(self._pairs) > self._limits.header_count:
             self.broken = HeadersTooLarge()
@@ -216,10 +230,25 @@ class RequestReader:
             self._source, None if head.chunked else head.content_length or 0, limits.body_bytes
         )
         incoming = IncomingRequest(self._parser.get_method(), self._target, http11, pairs, head, body)
+        behind = self._read_behind(incoming) if head.chunked else 0
         self._reset_head()
+        self._overhead_bytes = behind
         self._in_trailers = True
         self.receiving = incoming
         self.queue.append(incoming)
+
+    def _read_behind(self, incoming: IncomingRequest) -> int:
+        """Return how many bytes were read with a head but behind it; 0 where the read began with another message."""
+        lines = sum([len(name) + len(value) + 4 for name, value in incoming.pairs])
+        first = len(incoming.method) + len(incoming.target) + len("  HTTP/1.1\r\n")
+        return max(0, self.head_bytes - first - lines - len("\r\n"))
+
+    def _drop_trailer(self, name: bytes, value: bytes) -> None:
+        """Request trailers go nowhere (RFC 9110 §6.5.1), but may not be without end."""
+        self._trailer_bytes += len(name) + len(value) + 4
+        if self._trailer_bytes > CHUNK_OVERHEAD_BYTES:
+            self.broken = HeadersTooLarge("The request's trailer section is larger than this proxy accepts.")
+            raise _Refused
 
     def on_chunk_header(self) -> None:
         self._chunks += 1
@@ -240,6 +269,13 @@ class RequestReader:
             return
         if self._parser.should_upgrade() and receiving.head.has_body:
             return  # llhttp skips the body of what it takes for an upgrade: `_leave_http` reads it
+        if receiving.head.chunked:
+            self._at_end = True  # `feed` looks first at what came besides the body
+        else:
+            self._end_message(receiving)
+
+    def _end_message(self, receiving: IncomingRequest) -> None:
+        self._at_end = False
         if receiving is self.active:
             self.body_ended = True
         else:
@@ -272,6 +308,7 @@ class RequestReader:
         """
         self._parser = httptools.HttpRequestParser(self)
         self._replaying = True
+        self._overhead_bytes = 0  # what is behind the head is fed once more
         framing = (
             b"Transfer-Encoding: chunked"
             if incoming.head.chunked

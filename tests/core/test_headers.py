@@ -133,6 +133,12 @@ def test_upgrade_needs_its_connection_option():
     assert scan((b"Upgrade", b"WebSocket"), (b"Connection", b"x, Upgrade")).upgrade == b"websocket"
 
 
+def test_upgrade_in_http_1_0_is_ignored():
+    """RFC 9110 §7.8: such a client could not make anything of a 101."""
+    lines = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+    assert scan_request(lines, False, b"openai-proxy").upgrade == b""
+
+
 @pytest.mark.parametrize("values", [(b"h2c, WebSocket",), (b"websocket", b"h2c"), (b"h2c", b"websocket")])
 def test_upgrade_is_a_list(values):
     """A handshake that offers another protocol too went upstream as a plain GET."""

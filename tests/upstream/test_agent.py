@@ -276,6 +276,29 @@ def test_end_of_a_body_is_judged_by_its_framing(raw, error, whole):
     assert (reader.data, reader.end is ResponseDone) == (b"abc", whole)
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"3\r\nabc\r\n0\r\nX: " + b"y" * 17_000 + b"\r\n\r\n"],
+        [b"3\r\nabc\r\n0\r\n", *[b"X: y\r\n" * 100] * 50, b"\r\n"],
+        [b"3\r\nabc\r\n", b"3;", *[b"y" * 1000] * 18],
+    ],
+    ids=["trailer", "trailers", "extension"],
+)
+def test_too_much_besides_a_body_breaks_it(pieces):
+    """What came of the body arrives, and no end of it; the connection brings no other answer."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces[0])
+    reader = read(results[0])
+    for piece in pieces[1:]:
+        if server.transport.ended is None:
+            server.say(piece)
+    assert (reader.data, reader.end) == (b"abc", UpstreamProtocolError)
+    assert server.transport.ended == "aborted"
+
+
 def test_cancelled_request_aborts():
     """Before the connection, and before the answer."""
     world = World()

@@ -1,5 +1,6 @@
 """What is read of an answer, and what is refused: the reader alone, without a connection."""
 
+import httptools
 import pytest
 
 from openai_proxy.core.errors import UpstreamProtocolError
@@ -64,6 +65,31 @@ def test_a_framing_that_two_could_read_differently_is_refused(lines):
     reader = read(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n")
     with pytest.raises(UpstreamProtocolError):
         reader.judge_head()
+
+
+@pytest.mark.parametrize("trailers", [b"X: " + b"y" * 17_000 + b"\r\n", b"X: y\r\n" * 4_000])
+def test_trailers_are_limited(trailers):
+    """However many reads they come in: such an answer never looks whole."""
+    reader = ResponseReader()
+    parser = reader.make_parser()
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + trailers + b"\r\n"
+    with pytest.raises(httptools.HttpParserCallbackError):
+        parser.feed_data(raw)
+    assert isinstance(reader.error, UpstreamProtocolError)
+    assert (reader.parts, reader.complete) == ([b"ok"], False)
+
+
+def test_reads_without_a_byte_of_body_are_limited():
+    """A chunk extension without end would keep a stream, of which nothing comes, open for ever."""
+    reader = ResponseReader()
+    for _ in range(100_000):
+        reader.note_bodiless_read(
+            len(b"\r\n7fff\r\n")
+        )  # chunk by chunk from an upstream that writes lines apart
+    assert reader.error is None
+    for _ in range(18):
+        reader.note_bodiless_read(1000)
+    assert isinstance(reader.error, UpstreamProtocolError)
 
 
 def test_interim_answers_are_limited():

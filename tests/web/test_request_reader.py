@@ -108,6 +108,61 @@ def test_what_can_not_be_read_breaks_the_connection(raw, error):
     assert not reader.broken_request().head.keep_alive
 
 
+BEFORE = CHUNKED.partition(b"2;x=y")[0]
+LAST = b"5\r\nhello\r\n0\r\n"
+BESIDE = {
+    "a trailer": (LAST + b"X: " + b"y" * 17_000 + b"\r\n\r\n", HeadersTooLarge),
+    "many trailers": (LAST + b"X: y\r\n" * 4_000 + b"\r\n", HeadersTooLarge),
+    "an extension": (b"5;x=" + b"y" * 17_000 + b"\r\nhello\r\n0\r\n\r\n", MalformedRequest),
+    "many extensions": ((b"1;x=" + b"y" * 30 + b"\r\nz\r\n") * 2_000 + b"0\r\n\r\n", MalformedRequest),
+    "the last chunk's extension": (b"5\r\nhello\r\n0;" + b"y" * 17_000 + b"\r\n\r\n", MalformedRequest),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("pieces", ["one read", "head first", "thousands"])
+def test_what_comes_besides_a_chunked_body_is_limited(name, pieces):
+    """Up to a read of it passed where the message ended in that read; now it is never a whole request."""
+    raw, error = BESIDE[name]
+    if pieces == "one read":
+        reader = read(BEFORE + raw)
+    elif pieces == "head first":
+        reader = read(BEFORE, raw)
+    else:
+        reader = read(BEFORE, *(raw[i : i + 1000] for i in range(0, len(raw), 1000)))
+    assert type(reader.broken) in (error, MalformedRequest)  # in pieces the sum is noticed first
+    assert reader.receiving is reader.queue[0]
+    assert not reader.queue[0].body.complete
+
+
+@pytest.mark.parametrize("name", ["a trailer", "many trailers"])
+def test_trailers_are_limited_behind_another_request_too(name):
+    """Their bytes are counted one by one, whatever the read began with."""
+    reader = read(GET + BEFORE + BESIDE[name][0])
+    assert type(reader.broken) is HeadersTooLarge
+    assert [each.body.complete for each in reader.queue] == [True, False]
+
+
+@pytest.mark.parametrize("size", [7, 1000, 1_000_000])
+@pytest.mark.parametrize("upgrade", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"])
+def test_much_body_and_what_follows_it_are_not_besides_it(size, upgrade):
+    """Only what is neither body nor another message counts."""
+    body = b"1;x\r\nz\r\n" * 3_000 + b"7530\r\n" + b"z" * 30_000 + b"\r\n0\r\nX: y\r\n\r\n"
+    raw = BEFORE.replace(b"Host: a\r\n", b"Host: a\r\n" + upgrade) + body
+    raw += COUNTED.replace(b"Length: 5", b"Length: 40005") + b"z" * 40_000 + raw + GET
+    reader = read(*(raw[i : i + size] for i in range(0, len(raw), size)))
+    assert [each.body.received for each in reader.queue] == [33_000, 40_005, 33_000, 0]
+    assert all(each.body.complete for each in reader.queue)
+    assert (reader.broken, reader.receiving) == (None, None)
+
+
+def test_nonsense_behind_a_chunked_request_does_not_break_that():
+    """It is answered first."""
+    reader = read(CHUNKED + b"\x00\x01\r\n\r\n")
+    assert requests(reader) == [(b"POST", b"/v1/files", b"hello", True)]
+    assert type(reader.broken) is MalformedRequest
+
+
 def test_a_body_that_nobody_reads_yet_is_held_back():
     """A request behind another may not fill the memory."""
     reader = read(COUNTED.replace(b"Length: 5", b"Length: 100000"), b"x" * 70_000)
