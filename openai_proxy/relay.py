@@ -46,8 +46,8 @@ class Downstream(Protocol):
         """Whether the connection stays open behind this response."""
         ...
 
-    def set_close_delimited(self) -> None:
-        """The body ends with the connection."""
+    def set_last(self) -> None:
+        """The connection ends behind this response, whatever comes in until then."""
 
     def end_exchange(self, outcome: Outcome) -> None:
         """The exchange is over; idempotent."""
@@ -116,8 +116,9 @@ class Relay:
                 self._chunked = True
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
-                downstream.set_close_delimited()
+                downstream.set_last()
         if not downstream.keep_alive:
+            downstream.set_last()
             framing += b"Connection: close\r\n"
         elif not downstream.http11:
             framing += b"Connection: keep-alive\r\n"

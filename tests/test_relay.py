@@ -24,7 +24,7 @@ class Client:
     def write(self, data):
         self.written += data
 
-    def set_close_delimited(self):
+    def set_last(self):
         self.keep_alive = False
 
     def end_exchange(self, outcome):

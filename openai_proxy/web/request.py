@@ -52,7 +52,7 @@ class DownstreamRequest(Request):
     """The API resource that counts it among its requests in flight, until the exchange ends."""
     _stages: Any = None
     _relay: Relay | None = None
-    _close_delimited = False
+    _last = False
     _page = False
     _gone = False
 
@@ -72,13 +72,14 @@ class DownstreamRequest(Request):
         """Whether another request may follow on this connection."""
         return (
             self.incoming.head.keep_alive
-            and not self._close_delimited
+            and not self._last
+            and self.incoming.body.complete  # else it lingers, and closes
             and not self.site.draining
             and self.channel.refusal is None
         )
 
-    def set_close_delimited(self) -> None:
-        self._close_delimited = True
+    def set_last(self) -> None:
+        self._last = True
 
     # ---- the way in
 
@@ -210,7 +211,7 @@ class DownstreamRequest(Request):
             % (error.status, error.reason, len(body), exchange.id.encode("ascii"))
         ]
         lines += [b"%b: %b\r\n" % pair for pair in error.headers]
-        if not self.keep_alive or not self.incoming.body.complete:
+        if not self.keep_alive:
             lines.append(b"Connection: close\r\n")
         elif not self.http11:
             lines.append(b"Connection: keep-alive\r\n")
@@ -274,7 +275,7 @@ class DownstreamRequest(Request):
             raise MethodNotAllowed((b"GET", b"HEAD"))
         self._page = True
         channel = self.channel
-        keep_alive_lines = not self.keep_alive
+        self._last = not self.keep_alive
         super().__init__(channel, parsePOSTFormSubmission=False)
         self.requestHeaders = WireHeaders(self.incoming.pairs)
         self.content = BytesIO()
@@ -283,6 +284,6 @@ class DownstreamRequest(Request):
         self.args = parse_qs(query, True)
         self.prepath = []
         self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
-        if keep_alive_lines:
+        if self._last:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         self.render(self.site.getResourceFor(self))

@@ -114,6 +114,18 @@ def test_broken_body_resets_the_connection(waiting):
     assert connection.ended == "aborted"
 
 
+@pytest.mark.parametrize("rest", [b"", b"cdef"])
+def test_answer_before_the_end_of_an_upload_says_that_it_is_the_last(waiting, rest):
+    """The connection was closed without a word, perhaps under the client's next request."""
+    connection = Downstream(waiting).connect()
+    connection.send(POST + b"Content-Length: 6\r\n\r\nab")
+    body = waiting.answer()
+    assert b"\r\nConnection: close\r\n" in connection.transport.take()
+    connection.send(rest)
+    body.end()
+    assert connection.ended == "closed" or connection.transport.half_closed
+
+
 def test_full_client_pauses_the_body(waiting):
     """The transport's producer is the channel, and behind it the upstream."""
     connection = Downstream(waiting).connect()
