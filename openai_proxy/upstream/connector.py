@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -90,11 +90,16 @@ class Connecting:
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) or not self._end():
             return
-        kind = "dns" if failure.check(DNSLookupError) else "connect"
         if is_tls_failure(failure):
             error: UpstreamError = UpstreamTLSError(kind="tls", sent="no")
+        elif failure.check(DNSLookupError):
+            error = UpstreamUnreachable("The upstream's host name is unknown.", kind="dns", sent="no")
         else:
-            error = UpstreamUnreachable("The upstream refused the connection.", kind=kind, sent="no")
+            refused = failure.check(ConnectionRefusedError)
+            message = (
+                "The upstream refused the connection." if refused else "The upstream can not be reached."
+            )
+            error = UpstreamUnreachable(message, kind="connect", sent="no")
         self.done.errback(Failure(error))
 
     def _late(self) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from fakes import Transport
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import ConnectionLost, ConnectionRefusedError, NoRouteError
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
@@ -98,13 +98,20 @@ def test_a_connection_that_is_ready_is_handed_over():
     assert not world.made.aborted
 
 
-@pytest.mark.parametrize("error", [ConnectionRefusedError(), OSError("no route")])
-def test_a_refused_connection_was_not_sent_anything(error):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ConnectionRefusedError(), "The upstream refused the connection."),
+        (NoRouteError(), "The upstream can not be reached."),
+    ],
+)
+def test_a_refused_connection_was_not_sent_anything(error, message):
     """So the request may go elsewhere."""
     world = World()
     world.refuse(error)
     assert type(world.result) is UpstreamUnreachable
     assert (world.result.kind, world.result.sent) == ("connect", "no")
+    assert str(world.result) == message
     world.settle()
 
 
@@ -113,6 +120,7 @@ def test_a_name_that_does_not_exist_has_an_error_of_its_own():
     world = World("http://no-such-host.invalid", Nowhere())
     assert type(world.result) is UpstreamUnreachable
     assert (world.result.kind, world.result.sent) == ("dns", "no")
+    assert str(world.result) == "The upstream's host name is unknown."
     world.settle()
 
 
