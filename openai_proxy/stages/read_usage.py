@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..core.body_headers import ask_identity, media_type_and_coding, with_length
 from ..core.exchange import Exchange, Usage
-from ..core.json_members import replace_nested
+from ..core.json_members import append_members, rendered_members, replace_nested
 from ..core.usage import UsageMeter, estimated_input_tokens, usage_of_document
 from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from ..decoded_body import decoded
@@ -26,6 +26,7 @@ _REPORTING = _ESTIMATED | {
     "images/edits",
 }
 _INJECTABLE = frozenset(("chat/completions", "completions"))
+_ASKED = rendered_members({"stream_options": b'{"include_usage":true}'})
 
 _SSE, _JSON = b"text/event-stream", b"application/json"
 _READ = (_SSE, _JSON)
@@ -140,17 +141,20 @@ class ReadUsage:
         if document.get("stream") is not True or self._is_spared(request):
             return request
         options = document.get("stream_options")
-        if options is None:
+        if options is None and "stream_options" not in document:  # nearly always
+            body = append_members(body, _ASKED)
             options = {}
-        asked = options.get("include_usage") if isinstance(options, dict) else True
-        if asked is not None and asked is not False:
-            return request
-        body = replace_nested(body, "stream_options", {"include_usage": b"true"}, document)
-        return request.evolve(
-            body=body,
-            document={**document, "stream_options": {**options, "include_usage": True}},
-            headers=with_length(ask_identity(request.headers), len(body)),
-        )
+        else:
+            options = {} if options is None else options
+            asked = options.get("include_usage") if isinstance(options, dict) else True
+            if asked is not None and asked is not False:
+                return request
+            body = replace_nested(body, "stream_options", {"include_usage": b"true"}, document)
+        asking = request.evolve()
+        asking.body = body
+        asking.document = {**document, "stream_options": {**options, "include_usage": True}}
+        asking.headers = with_length(ask_identity(request.headers), len(body))
+        return asking
 
     def _is_spared(self, request: ProxyRequest) -> bool:
         if not self._refused_until:

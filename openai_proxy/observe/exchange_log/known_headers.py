@@ -59,6 +59,24 @@ _telling: dict[tuple[bytes, bytes], tuple[str, str, tuple[bytes, ...]]] = {}
 """Lower-cased name, lower-cased value and secrets of the lines that tell more than what they show."""
 
 
+_KEPT = 256
+_repeated: dict[int, tuple[Pairs, Headers]] = {}
+"""By the identity of their list."""
+
+
+def read_repeated(pairs: Pairs | None) -> Headers:
+    """Return what `read_headers` does, for lines whose very list may come again: a request's."""
+    known = _repeated.get(id(pairs))
+    if known is not None and known[0] is pairs:
+        return known[1]
+    headers = read_headers(pairs)
+    if pairs:
+        if len(_repeated) >= _KEPT:
+            _repeated.clear()
+        _repeated[id(pairs)] = pairs, headers
+    return headers
+
+
 def read_headers(pairs: Pairs | None) -> Headers:
     """Return what these lines show and tell; nothing where there are none."""
     if not pairs:

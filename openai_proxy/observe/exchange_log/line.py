@@ -18,7 +18,7 @@ from ..encode import json_line
 from ..record import bare_path, iso_time, seconds, usage_record
 from ..redaction import scrubbed, without_secrets
 from .bodies import KeptBody, parsed, shown_body
-from .known_headers import Headers, read_headers
+from .known_headers import Headers, read_headers, read_repeated
 
 NO_MODEL = "none"
 """The model of an exchange that has none, as in the name of its file."""
@@ -34,7 +34,7 @@ def exchange_line(
     `bodies=False` leaves both bodies null. `secrets`, and the credentials
     that the client sent, are blotted out wherever they stand.
     """
-    asked, answered = read_headers(exchange.request_headers), read_headers(exchange.response_headers)
+    asked, answered = read_repeated(exchange.request_headers), read_headers(exchange.response_headers)
     hidden = (*secrets, *asked.secrets)
     request = response = None
     if bodies:
