@@ -8,7 +8,8 @@ from collections.abc import Callable
 from .documents import maybe_object
 from .exchange import Usage
 from .sse import SSEBlock, SSEDecoder
-from .usage import UsageMeter, usage_of_document
+from .usage import usage_of_document
+from .usage_meter import UsageMeter
 
 _empty_list = re.compile(rb"\[[ \t\r\n]*\]")
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import Usage
-from openai_proxy.core.usage import UsageMeter
+from openai_proxy.core.usage_meter import UsageMeter
 from openai_proxy.core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}

@@ -1,0 +1,104 @@
+"""Usage is read from whatever passes, however it is cut."""
+
+import gzip
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.core.exchange import Usage
+from openai_proxy.core.usage_meter import UsageMeter, UsageScanner
+
+
+def scan(pieces):
+    found = []
+    scanner = UsageScanner(found.append)
+    for piece in pieces:
+        scanner.feed(piece)
+    return found
+
+
+usages = st.builds(
+    lambda a, b: {"prompt_tokens": a, "completion_tokens": b}, st.integers(0, 99), st.integers(0, 99)
+)
+fillers = st.sampled_from([{"usage": None}, {"x": '"usage": {"prompt_tokens": 1}'}, {"usage": {"type": "object"}}, [1, "usage"]])  # fmt: skip
+
+
+@given(
+    st.lists(usages | fillers, max_size=6),
+    st.lists(st.integers(0, 3000), max_size=6),
+    st.sampled_from([None, 2]),
+)
+def test_usage_is_found_however_it_is_cut(parts, marks, indent):
+    """Whole, byte by byte or cut anywhere: each usage object, and nothing inside strings."""
+    objects = [{"usage": part} if "prompt_tokens" in part else part for part in parts]
+    body = b"\n".join(json.dumps(each, indent=indent).encode() for each in objects) + b" "
+    wanted = [
+        Usage(part["prompt_tokens"], part["completion_tokens"]) for part in parts if "prompt_tokens" in part
+    ]
+    at = sorted({0, len(body), *(mark % len(body) for mark in marks)})
+    assert scan([body]) == wanted
+    assert scan(body[a:b] for a, b in pairwise(at)) == wanted
+    assert scan(body[i : i + 1] for i in range(len(body))) == wanted
+
+
+def test_an_endless_object_is_given_up():
+    """What looks like usage and never ends is not kept; usage behind it is found."""
+    scanner_input = [b'"usage":{"x":[', *[b"1," * 1000] * 20, b'"usage":{"prompt_tokens":1}']
+    assert scan(scanner_input) == [Usage(1)]
+
+
+@pytest.mark.parametrize("coding", [b"", b"gzip"])
+def test_compressed_bodies_are_read(coding):
+    """Usage and text are found inside gzip too."""
+    body = b'{"choices":[{"message":{"content":"12345"}}],"usage":{"prompt_tokens":5,"completion_tokens":7}}'
+    found = []
+    meter = UsageMeter(found.append, coding)
+    sent = gzip.compress(body) if coding else body
+    for at in range(0, len(sent), 7):
+        meter.look(sent[at : at + 7])
+    meter.flush()
+    assert found == [Usage(5, 7)]
+
+
+def test_codings_of_others_are_read_up_to_a_limit():
+    """What unpacks them is given; it is stopped in the middle of a bomb, and what it raises hurts nobody."""
+    found, wrote = [], []
+
+    def maybe_unpack(coding, write):
+        def unpack(data):
+            for _ in range(1000):
+                write(data)
+                wrote.append(len(data))
+
+        return unpack if coding == b"x" else None
+
+    meter = UsageMeter(found.append, b"x", False, maybe_unpack)
+    meter.look(b'{"usage":{"prompt_tokens":5,"completion_tokens":7}}' + b" " * 1024 * 1024)
+    assert found[-1] == Usage(5, 7)
+    assert sum(wrote) < 100 * 1024 * 1024
+    meter.look(b"more")
+    assert meter.estimated_output_tokens == 0
+    unknown = UsageMeter(found.append, b"y", False, maybe_unpack)
+    unknown.look(b"x" * 40)
+    assert unknown.estimated_output_tokens == 10
+
+
+def test_strange_codings_are_estimated_by_size():
+    """Of a coding that can not be read only the size is known; broken gzip is not an error."""
+    meter = UsageMeter([].append, b"br")
+    meter.look(b"x" * 40)
+    assert meter.estimated_output_tokens == 10
+    broken = UsageMeter([].append, b"gzip")
+    broken.look(b"no gzip")
+    broken.look(b"more")
+    assert broken.estimated_output_tokens == 0
+
+
+def test_deltas_alone_are_measured():
+    """A Responses stream repeats its texts: the repetitions do not count."""
+    meter = UsageMeter([].append, deltas=True)
+    meter.look(b'{"delta":"12345678"}{"text":"12345678"}')
+    assert meter.estimated_output_tokens == 2
