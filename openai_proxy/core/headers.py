@@ -50,6 +50,11 @@ def is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
+def is_length(value: bytes) -> bool:
+    """Whether a Content-Length is a number; one of 20 digits and more is refused, leading zeros or not."""
+    return len(value) < 20 and value.isdigit()
+
+
 @lru_cache(maxsize=256)
 def media_type(value: bytes) -> bytes:
     """Return the media type of a Content-Type value: lower case, no parameters."""
@@ -114,9 +119,9 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
             continue
         value = pair[1].strip(b" \t")
         if name == b"content-length":
-            if length is not None or not value.isdigit():
+            if length is not None or not is_length(value):
                 raise MalformedRequest("Invalid or repeated Content-Length.")
-            length = int(value[:20])
+            length = int(value)
             keep(pair)
         elif name == b"content-type":
             content_type = media_type(value)

@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 
 from ..core.errors import UpstreamError, UpstreamProtocolError
-from ..core.headers import has_controls
+from ..core.headers import has_controls, is_length
 
 HEAD_BYTES = 192 * 1024
 """All heads of one answer together, interim ones included."""
@@ -86,12 +86,13 @@ class ResponseReader:
         for name, value in self.pairs:
             lowered = name.lower()
             if lowered == b"content-length":
-                if length is not None or not value.strip(b" \t").isdigit():
+                if length is not None or not is_length(value.strip(b" \t")):
                     raise UpstreamProtocolError(kind="protocol")
                 length = int(value)
             elif lowered == b"transfer-encoding":
                 codings += 1
-                if codings > 1 or value.strip(b" \t").lower() != b"chunked":
+                # as llhttp has it: with a tab behind it this is no chunked, but a body until the end
+                if codings > 1 or value.rstrip(b" ").lower() != b"chunked":
                     raise UpstreamProtocolError(kind="protocol")
             elif lowered == b"connection" and b"close" in value.lower():
                 closing = True

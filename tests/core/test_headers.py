@@ -133,6 +133,14 @@ def test_upgrade_needs_its_connection_option():
     assert scan((b"Upgrade", b"WebSocket"), (b"Connection", b"x, Upgrade")).upgrade == b"websocket"
 
 
+def test_length_is_read_whole_or_refused():
+    """Behind twenty zeros the rest was cut off: no body went up under a length that announced one."""
+    assert scan((b"Content-Length", b"0" * 18 + b"5")).content_length == 5
+    for digits in (b"0" * 20 + b"5", b"0" * 5000 + b"5", b"9" * 20):
+        with pytest.raises(MalformedRequest):
+            scan((b"Content-Length", digits))
+
+
 def test_upgrade_in_http_1_0_is_ignored():
     """RFC 9110 §7.8: such a client could not make anything of a 101."""
     lines = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]

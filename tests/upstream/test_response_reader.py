@@ -58,6 +58,8 @@ def test_an_answer_without_a_body_ends_with_its_head(raw, is_head):
     [
         b"Transfer-Encoding: gzip, chunked\r\n",
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\t\r\n",  # llhttp reads until the connection closes
+        b"Content-Length: " + b"0" * 5000 + b"5\r\n",
     ],
 )
 def test_a_framing_that_two_could_read_differently_is_refused(lines):
