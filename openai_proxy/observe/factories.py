@@ -113,9 +113,10 @@ def build_observers(
 
     `none` drops those named before it. Where none of them shows every
     exchange in the log or on standard output, one is added that logs the
-    errors of our own. ValueError, in one line, for a spec that can not work. `factories` defaults to the installed plugins. The
-    one of the `running` observers that counts goes on, so that a reload
-    does not set the metrics back to zero.
+    errors of our own. ValueError, in one line, for a spec that can not work.
+    `factories` defaults to the installed plugins. The one of the `running`
+    observers that counts goes on, so that a reload does not set the metrics
+    back to zero.
     """
     from .text_log import RefusalLogObserver
 
@@ -124,6 +125,8 @@ def build_observers(
     for each in specs:
         spec = parse_spec(each) if isinstance(each, str) else each
         if spec.name == NONE:
+            if spec.args or spec.kwargs:
+                raise ValueError("observer none takes no parameters")
             chosen.clear()
         else:
             chosen.setdefault(spec.identity, spec)
@@ -152,3 +155,5 @@ def _build_one(spec: ObserverSpec, context: ObserverContext, known: dict[str, IO
         return factory.build(ObserverOptions(spec, context))
     except (ValueError, ImportError) as error:
         raise ValueError(f"observer {spec.name}: {error}") from error
+    except Exception as error:  # a stranger's plugin; what it says may be anything
+        raise ValueError(f"observer {spec.name}: its plugin failed with {type(error).__name__}") from error

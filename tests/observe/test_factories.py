@@ -61,6 +61,8 @@ def test_own_errors_are_always_logged(tmp_path):
         "console:a=b",
         "console:x",
         "log:x=1",
+        "none:x",
+        "none:x=1",
         "",
     ],
 )
@@ -77,6 +79,17 @@ def test_unknown_name_lists_the_known():
     """A typing error shows what there is."""
     with pytest.raises(ValueError, match="console, json, log, none"):
         build("consle")
+
+
+def test_a_broken_plugin_is_one_line():
+    """Whatever a stranger's factory raises stops the start with a line that names it."""
+
+    def fail(options):
+        raise KeyError("sk-secret")
+
+    known = {"theirs": factories.Factory("theirs", "theirs", fail)}
+    with pytest.raises(ValueError, match=r"^observer theirs: its plugin failed with KeyError$"):
+        build_observers(["theirs"], ObserverContext(Clock()), known)
 
 
 def test_factories_provide_the_interface():

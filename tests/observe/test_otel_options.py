@@ -35,6 +35,7 @@ def test_good_specs(spec):
 @pytest.mark.parametrize(
     "spec",
     [
+        "otel:endpoint=",
         "otel:endpoint=ftp://secret-place",
         "otel:endpoint=secret-place:4318",
         "otel:endpoint=http://user:secret-place@host",

@@ -140,7 +140,7 @@ def _each_one_line(parts: list[bytes]) -> bool:
 
 def _events(head: bytes, whole: bool) -> list[Any]:
     """Decode each event's data; what is no JSON is a string."""
-    texts = [data for data in _stream_data(head, whole) if data != b"[DONE]"]
+    texts = [data for data in _stream_data(head, whole) if not data.startswith(b"[DONE]")]
     try:
         events = orjson.loads(b"[" + b",".join(texts) + b"]")
     except ValueError:

@@ -31,6 +31,8 @@ def build(options: ObserverOptions) -> OtelObserver:
         raise ImportError("OpenTelemetry's SDK is missing: pip install 'openai-proxy[otel]'") from error
     options.no_positional()
     given = options.parameters("endpoint", "service_name")
+    if given.get("endpoint") == "":
+        raise ValueError("endpoint is empty")
     endpoint = _endpoint(given.get("endpoint") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
     service_name = given.get("service_name") or None
     headers = parse_headers(options.context.otlp_headers)

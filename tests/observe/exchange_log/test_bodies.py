@@ -69,10 +69,11 @@ def test_large_json_is_cut_and_says_so():
     assert len(shown["text"]) == LIMIT
 
 
-def test_stream_is_put_together():
+@pytest.mark.parametrize("done", [b"[DONE]", b"[DONE] "])
+def test_stream_is_put_together(done):
     """A stream stands there as its answer."""
     chunk = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "a"}}]}
-    data = (b"data: " + json.dumps(chunk).encode() + b"\n\n") * 2 + b"data: [DONE]\n\n"
+    data = (b"data: " + json.dumps(chunk).encode() + b"\n\n") * 2 + b"data: %b\n\n" % done
     for body in (
         show(data, "text/event-stream; charset=utf-8"),
         show(gzip.compress(data), "text/event-stream", "gzip"),
