@@ -41,6 +41,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 
+_CLOSE = frozenset((b"close",))
 _NOT_NOMINATED = HOP_BY_HOP | _NEVER_NOMINATED | {b"close", b""}
 
 
@@ -132,6 +133,8 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
             host = value
         elif name == b"connection":
             tokens |= _tokens(value)
+        elif name == b"proxy-connection":
+            tokens |= _tokens(value) & _CLOSE
         elif name == b"transfer-encoding":
             codings += 1
             if codings > 1 or value.lower() != b"chunked" or not http11:

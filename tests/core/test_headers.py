@@ -141,6 +141,13 @@ def test_length_is_read_whole_or_refused():
             scan((b"Content-Length", digits))
 
 
+def test_close_for_a_proxy_is_a_close():
+    """llhttp reads nothing behind it: the client's next request was called malformed."""
+    assert not scan((b"Proxy-Connection", b"x, Close")).keep_alive
+    head = scan((b"Proxy-Connection", b"x"), (b"X", b"y"))
+    assert (head.keep_alive, head.forward) == (True, [(b"X", b"y")])
+
+
 def test_upgrade_in_http_1_0_is_ignored():
     """RFC 9110 §7.8: such a client could not make anything of a 101."""
     lines = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
