@@ -105,8 +105,6 @@ def cache(settings: Settings, around: Surroundings, answered: Answered) -> Stage
     )
 
 
-def retry(settings: Settings, around: Surroundings) -> Stage | None:
-    """Return the stage of further attempts, None where there are to be none."""
-    if settings.retry.max_retries == 0:
-        return None
+def retry(settings: Settings, around: Surroundings) -> Stage:
+    """Return the stage of further attempts; it has one part that no setting turns off."""
     return Retry(settings.retry.max_retries, timers=around.reactor, clock=around.clock, wall_clock=time.time)

@@ -35,8 +35,9 @@ class Retry:
     """Up to `max_retries` further attempts, and no more than the budget allows.
 
     `clock` gives monotonic seconds, `wall_clock` seconds since the epoch
-    (for dates in `retry-after`), `jitter` a number in [0, 1). With
-    `max_retries` 0 leave the stage out.
+    (for dates in `retry-after`), `jitter` a number in [0, 1). A kept
+    connection that turns out dead at its first use is replaced in any case,
+    once: that is no fault of an upstream, which never saw the request.
     """
 
     def __init__(
@@ -65,9 +66,12 @@ class Retry:
                 response = await forward(request)
             except UpstreamError as error:
                 reason = failure_reason(error, request.method, request.headers)
-                if reason is None or not self._may_repeat(attempt):
+                if reason is None:
                     raise
-                delay_s = 0.0 if reason == "stale" and attempt == 1 else reconnect_s(attempt, self._jitter())
+                replaced = reason == "stale" and attempt == 1
+                if not replaced and not self._may_repeat(attempt):
+                    raise
+                delay_s = 0.0 if replaced else reconnect_s(attempt, self._jitter())
             else:
                 if response.status < 400:
                     return response

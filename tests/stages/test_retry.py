@@ -129,6 +129,8 @@ GOOD = answer(200, body=b"good")
         (UpstreamTimeout(kind="timeout_first_byte"), {"method": b"GET"}, 1),
         (REFUSED, {"body": object()}, 1),
         (REFUSED, {"max_retries": 0}, 1),
+        (STALE, {"max_retries": 0}, 2),
+        (STALE, {"max_retries": 0, "body": object()}, 1),
         (REFUSED, {"headers": [(b"x-stainless-retry-count", b"0")]}, 2),
         (ValueError(), {}, 1),
     ],
@@ -139,6 +141,13 @@ def test_failures(first, options, attempts):
     result = run.finish()
     assert attempts == len(run.sent_at)
     assert result is (GOOD if attempts == 2 else first)
+
+
+def test_a_dead_connection_is_replaced_once():
+    """Without retries the second one in a row is the client's to hear of."""
+    run = Run(STALE, STALE, GOOD, max_retries=0)
+    assert run.finish() is STALE
+    assert len(run.sent_at) == 2
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
