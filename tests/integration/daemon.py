@@ -16,6 +16,12 @@ TWISTD = Path(sys.executable).with_name("twistd")
 DEFECTS = ("Traceback", "Unhandled", "defect")
 
 
+def whole_lines(file: Path) -> str:
+    """Return the lines of a file that is being written: a reader may see half of the last."""
+    text = file.read_text("utf-8", "replace")
+    return text[: text.rfind("\n") + 1]
+
+
 class Daemon:
     """One `twistd openai-proxy`, started at once, stopped by `stop`.
 
@@ -69,10 +75,10 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        """Everything that the daemon said so far."""
-        said = (self.directory / "stdout").read_text("utf-8", "replace")
+        """Every whole line that the daemon said so far."""
+        said = whole_lines(self.directory / "stdout")
         if self._log.name != "stdout" and self._log.exists():
-            said += self._log.read_text("utf-8", "replace")
+            said += whole_lines(self._log)
         return said
 
     @property

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from integration.crowd import Crowd, numbered, numbers
-from integration.daemon import TWISTD
+from integration.daemon import TWISTD, whole_lines
 from integration.raw_client import Client
 from integration.scripted_upstream import eventually
 
@@ -16,7 +16,7 @@ KEY = "Y2FuYXJ5LWNhbmFyeQ=="
 
 
 def lines(store):
-    return [json.loads(line) for path in store.iterdir() for line in path.read_bytes().splitlines()]
+    return [json.loads(line) for path in store.iterdir() for line in whole_lines(path).splitlines()]
 
 
 @pytest.mark.slow
@@ -40,6 +40,7 @@ def test_kills_lose_and_double_nothing(start, tmp_path):
     assert eventually(lambda: store.exists() and set(crowd.answered) <= set(numbers(lines(store))), 60)
     pair.daemon.signal(signal.SIGTERM)
     assert pair.daemon.wait_until_gone(20)
+    assert all(path.read_bytes().endswith(b"\n") for path in store.iterdir())
     found = lines(store)
     assert max(Counter(numbers(found)).values()) == 1
     assert max(Counter(line["id"] for line in found).values()) == 1

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from integration.daemon import whole_lines
 from integration.pair import serving
 from integration.policy_world import COMPLETION, answer, configured, delta, events, post, stream
 from integration.raw_client import Client, ask
@@ -46,7 +47,7 @@ def usage_of(world, model):
     file = world.daemon.directory / "exchanges.json"
 
     def records():
-        written = file.read_text() if file.exists() else ""
+        written = whole_lines(file) if file.exists() else ""
         found = [json.loads(line) for line in written.splitlines()]
         return [record["usage"] for record in found if record["model"] == model]
 
