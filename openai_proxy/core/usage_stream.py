@@ -106,13 +106,26 @@ class HideUsage:
 
     def feed(self, data: bytes) -> bytes:
         self._look(data)
-        if self._between and data[-2:] == b"\n\n" and b'"usage"' not in data and b"\r" not in data:
-            self._hidden = False  # nearly always; what follows would find the same
-            return data
-        if _has_no_usage_chunk(data) and self._decoder.skip(data):
+        if (
+            self._between
+            and data[-2:] == b"\n\n"
+            and b"\r" not in data
+            and (b'"usage"' not in data or data.count(b'"usage"') == data.count(b'"usage":null'))
+        ):  # nearly always; what follows would find the same
             self._hidden = False
-            self._between = True
             return data
+        if b"\r" in data or not self._decoder.skip(data):
+            return self._feed(data)
+        size = _size_without_usage_chunk(data)
+        if not size:
+            return self._feed(data)
+        self._hidden = False
+        if size < len(data):
+            return data[:size] + self._feed(data[size:])
+        self._between = True
+        return data
+
+    def _feed(self, data: bytes) -> bytes:
         passed = self._pass(self._decoder.feed(data))
         self._between = self._decoder.at_boundary
         return passed
@@ -130,20 +143,30 @@ class HideUsage:
         return b"".join(passed)
 
 
-def _has_no_usage_chunk(data: bytes) -> bool:
-    """Whether whole blocks, which `data` is if it begins one, can be told to hold no usage chunk at a glance.
+def _size_without_usage_chunk(data: bytes) -> int:
+    """Return how many bytes of `data`, which begins a block, are whole blocks and can be told to hold no usage chunk.
 
-    True only where taking the blocks apart would let all of them pass: a key
-    can not be spread over several lines of data. False says nothing.
+    Only such as would pass if the blocks were taken apart: a key can not be
+    spread over several lines of data. `data` has no CR.
     """
-    if not data.endswith(b"\n\n") or b"\r" in data:
-        return False
-    if b'"usage"' not in data:
-        return True
-    # OpenAI puts `"usage":null` into every chunk: they pass where each event is one line without an empty list.
-    if data.count(b"\n") != 2 * data.count(b"\n\n"):
-        return False
-    return not (_empty_list.search(data) and _no_choices.search(data))
+    whole = data.rfind(b"\n\n") + 2
+    if whole < 2:
+        return 0
+    # OpenAI puts `"usage":null` into every other chunk.
+    told = data.count(b'"usage"')
+    if told:
+        told -= data.count(b'"usage":null')
+    if not told:
+        return whole
+    last = data.rfind(b'"usage"')
+    if told == 1 and not data.startswith(b'"usage":null', last):  # the one that tells is the last
+        before = data.rfind(b"\n\n", 0, last)
+        return 0 if before < 0 else before + 2
+    # Otherwise whole blocks pass where each event is one line without an empty list.
+    blocks = data[:whole]
+    if blocks.count(b"\n") != 2 * blocks.count(b"\n\n"):
+        return 0
+    return 0 if _empty_list.search(blocks) and _no_choices.search(blocks) else whole
 
 
 def is_usage_chunk(data: bytes | None) -> bool:

@@ -19,6 +19,8 @@ KEPT = [
     'data: {"choices":[{"delta":{"content":"hé"}}],"usage":null}\n\n'.encode(),
     b'data:{"choices":[{"delta":{},"finish_reason":"stop"}]}\r\n\r\n',
     b'data: {"choices":[],"prompt_filter_results":[],"usage":null}\n\n',
+    b'data: {"choices":[],"usage": null}\n\n',
+    b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n',
     b'event: x\nid: 7\ndata: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\r\r',
     b"data: [DONE]\n\n",
     b"\n",
@@ -59,7 +61,11 @@ def test_the_chunk_is_hidden_however_it_is_cut(before, after, form, marks):
 )
 def test_events_that_come_whole_pass_as_they_do_in_pieces(pieces):
     """What passes at a glance is what passes taken apart."""
-    assert run(pieces) == run([bytes([byte]) for byte in b"".join(pieces)])
+    stream = b"".join(pieces)
+    taken_apart = run([bytes([byte]) for byte in stream])
+    assert run(pieces) == taken_apart
+    assert run([stream]) == taken_apart
+    assert run([stream[:-3], stream[-3:]]) == taken_apart
 
 
 @pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b""])
