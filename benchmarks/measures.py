@@ -19,7 +19,7 @@ EVENTS_PER_STREAM = 100
 PATH = "/v1/chat/completions"
 WRK_SCRIPT = """
 wrk.method = "POST"
-wrk.body = '{"model":"m","messages":[{"role":"user","content":"' .. string.rep("x", 545) .. '"}]}'
+wrk.body = '{"model":"m","stream":STREAM,"messages":[{"role":"user","content":"' .. string.rep("x", 545) .. '"}]}'
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer sk-benchmark"
 """
@@ -40,7 +40,7 @@ class Throughput:
 def throughput(server: Running, work: Path, seconds: float, query: str = "") -> Throughput:
     """Load `server` with wrk over 64 connections; raises when anything but 200 came back."""
     script = work / "post.lua"
-    script.write_text(WRK_SCRIPT)
+    script.write_text(WRK_SCRIPT.replace("STREAM", "true" if "flat" in query else "false"))
     url = server.origin + PATH + query
     argv = [*on_core(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(script), url]
     cpu_s = server.cpu_s()

@@ -4,7 +4,8 @@
  *
  * The query string says what to answer, whatever the path (a proxy under test passes both on untouched):
  *   (none)          600 bytes of JSON with Content-Length
- *   ?flat=K         100 server-sent events as 100 HTTP chunks, K chunks a write, as fast as they go
+ *   ?flat=K         100 events of a chat and `[DONE]`, each an HTTP chunk, K chunks a write, as fast as they go;
+ *                   where the body has `"include_usage":true`, the usage before the `[DONE]`, as OpenAI has it
  *   ?paced=N        N events, one each 50 ms, each with the nanosecond of its sending ("t":CLOCK_MONOTONIC)
  *   ?idle           head and one event, then nothing until the client leaves
  *   ?download=N     N bytes with Content-Length
@@ -31,7 +32,7 @@ enum { JSON_BYTES = 600, EVENTS = 100, EVENT_BYTES = 160, HEAD_MAX = 16384, READ
 static const long long PACE_NS = 50000000LL, STALL_AFTER = 1 << 20;
 
 typedef struct conn {
-    int fd, head_len, chunked, timed_at; /* head_len: -1 while a body is read; timed_at: place in `timed`, -1 when in none */
+    int fd, head_len, chunked, with_usage, timed_at; /* head_len: -1 while a body is read; timed_at: place in `timed`, -1 when in none */
     SSL *ssl;
     char head[HEAD_MAX], query[64];
     long long body_left, body_read, due_ns, download_left;
@@ -46,8 +47,13 @@ static int epfd, timer_fd;
 static SSL_CTX *tls;
 static conn *timed[MAX_FD];
 static int timed_count;
-static char json_answer[JSON_BYTES + 256], flat_answer[64 * 1024], stream_head[256], zeros[READ_BYTES], scratch[READ_BYTES];
-static long long json_len, flat_len, stream_head_len, flat_chunk_len;
+typedef struct {
+    char bytes[64 * 1024];
+    long long len;
+} flat;
+static flat flat_plain, flat_with_usage;
+static char json_answer[JSON_BYTES + 256], stream_head[256], zeros[READ_BYTES], scratch[READ_BYTES];
+static long long json_len, stream_head_len, flat_chunk_len;
 
 static long long now_ns(void) {
     struct timespec t;
@@ -64,6 +70,26 @@ static int write_event(char *to, long long stamp) {
     return sprintf(to, "%x\r\n%.*s\r\n", EVENT_BYTES, EVENT_BYTES, data);
 }
 
+static void add_chunk(flat *to, const char *data) { to->len += sprintf(to->bytes + to->len, "%zx\r\n%s\r\n", strlen(data), data); }
+
+/* 100 events as servers write them, each the same size, and what ends them. */
+static void precompute_flat(flat *to, int with_usage) {
+    char event[EVENT_BYTES + 1];
+    const char *end = "\"},\"finish_reason\":null}]}\n\n";
+    int used = sprintf(event, "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":"
+                              "[{\"index\":0,\"delta\":{\"content\":\"");
+    memset(event + used, 'x', EVENT_BYTES - used);
+    strcpy(event + EVENT_BYTES - strlen(end), end);
+    memcpy(to->bytes, stream_head, to->len = stream_head_len);
+    for (int i = 0; i < EVENTS; i++) add_chunk(to, event);
+    flat_chunk_len = (to->len - stream_head_len) / EVENTS;
+    if (with_usage)
+        add_chunk(to, "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],"
+                      "\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":100,\"total_tokens\":109}}\n\n");
+    add_chunk(to, "data: [DONE]\n\n");
+    to->len += sprintf(to->bytes + to->len, "0\r\n\r\n");
+}
+
 static void precompute(void) {
     char body[JSON_BYTES + 1];
     int used = sprintf(body, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":"
@@ -75,10 +101,8 @@ static void precompute(void) {
                                     "x-request-id: req_1\r\n\r\n%.*s", JSON_BYTES, JSON_BYTES, body);
     stream_head_len = sprintf(stream_head, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
                                            "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
-    memcpy(flat_answer, stream_head, stream_head_len);
-    flat_len = stream_head_len;
-    for (int i = 0; i < EVENTS; i++) flat_len += flat_chunk_len = write_event(flat_answer + flat_len, now_ns());
-    flat_len += sprintf(flat_answer + flat_len, "0\r\n\r\n");
+    precompute_flat(&flat_plain, 0);
+    precompute_flat(&flat_with_usage, 1);
 }
 
 static void arm_timer(void) {
@@ -164,7 +188,10 @@ static int send_event(conn *c) {
 static int answer(conn *c) {
     char *q = c->query;
     c->body_read = 0;
-    if (!strncmp(q, "flat=", 5)) return answer_with(c, flat_answer, flat_len, atoi(q + 5) * flat_chunk_len);
+    if (!strncmp(q, "flat=", 5)) {
+        flat *all = c->with_usage ? &flat_with_usage : &flat_plain;
+        return answer_with(c, all->bytes, all->len, atoi(q + 5) * flat_chunk_len);
+    }
     if (!strncmp(q, "paced=", 6) || !strncmp(q, "idle", 4)) {
         if (answer_with(c, stream_head, stream_head_len, 0)) return -1;
         c->events_left = *q == 'p' ? atoi(q + 6) : 1 << 30;
@@ -183,6 +210,7 @@ static int answer(conn *c) {
 /* Drop body bytes; whether the body is complete. A chunked body is taken to end in "0\r\n\r\n" at the end of a read. */
 static int body_done(conn *c, const char *data, long long n) {
     c->body_read += n;
+    if (!strncmp(c->query, "flat=", 5) && memmem(data, n, "\"include_usage\":true", 20)) c->with_usage = 1;
     if (c->chunked) {
         int kept = n < 5 ? 5 - n : 0;
         memmove(c->tail, c->tail + 5 - kept, kept);
@@ -200,7 +228,7 @@ static int begin(conn *c, char *body) { /* a whole head lies in c->head; -1: dro
     c->body_left = length && length < body ? atoll(length + 17) : 0;
     char *coding = strcasestr(c->head, "\r\ntransfer-encoding:");
     c->chunked = coding && coding < body;
-    c->stalled = 0;
+    c->stalled = c->with_usage = 0;
     memset(c->tail, 0, sizeof c->tail);
     if (strcasestr(c->head, "\r\nexpect: 100") && move(c, 1, "HTTP/1.1 100 Continue\r\n\r\n", 25) < 0) return drop(c), -1;
     long long extra = c->head + c->head_len - body;
