@@ -39,10 +39,10 @@ class UsageScanner:
 
     def feed(self, data: bytes) -> None:
         data = self._carry + data
-        if data.find(b'"usage"') < 0:  # nearly always; a fifth of the expression's time
+        at = data.find(b'"usage"')  # a fifth of the expression's time
+        if at < 0:
             self._carry = data[-_CARRY_BYTES:]
             return
-        at = 0
         while match := _usage_key.search(data, at):
             start = match.end() - 1
             try:

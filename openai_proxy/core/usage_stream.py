@@ -14,8 +14,12 @@ from .usage_meter import UsageMeter
 _empty_list = re.compile(rb"\[[ \t\r\n]*\]")
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
 
+_USAGE, _NO_USAGE = b'"usage"', b'"usage":null'
+
 EVENT_LIMIT_BYTES = 16 * 1024
 """The hidden chunk is far smaller; a larger event passes on before it is whole."""
+_SHORT_BYTES = 4096
+"""A longer beginning of an event is left to the decoder, not joined to each next read."""
 
 
 class WatchUsage:
@@ -103,27 +107,37 @@ class HideUsage:
         """The block before was dropped."""
         self._between = False
         """The stream has begun, and what comes next begins a block."""
+        self._begun = b""
+        """The beginning of a block that was not fed to the decoder."""
 
     def feed(self, data: bytes) -> bytes:
         self._look(data)
+        if self._begun:
+            data, self._begun = self._begun + data, b""
         if (
             self._between
             and data[-2:] == b"\n\n"
             and b"\r" not in data
-            and (b'"usage"' not in data or data.count(b'"usage"') == data.count(b'"usage":null'))
+            and (
+                _USAGE not in data
+                or (len(data) < _SHORT_BYTES and data.count(_USAGE) == data.count(_NO_USAGE))
+            )
         ):  # nearly always; what follows would find the same
             self._hidden = False
             return data
         if b"\r" in data or not self._decoder.skip(data):
             return self._feed(data)
-        size = _size_without_usage_chunk(data)
-        if not size:
-            return self._feed(data)
-        self._hidden = False
-        if size < len(data):
-            return data[:size] + self._feed(data[size:])
-        self._between = True
-        return data
+        passed, at = _without_usage_chunk(data)
+        rest = data[at:]
+        if at:
+            self._hidden = False
+            self._between = True
+        if not rest:
+            return passed
+        if self._between and rest.startswith(b"data: ") and len(rest) <= _SHORT_BYTES and b"\n\n" not in rest:
+            self._begun = rest
+            return passed
+        return passed + self._feed(rest)
 
     def _feed(self, data: bytes) -> bytes:
         passed = self._pass(self._decoder.feed(data))
@@ -132,7 +146,8 @@ class HideUsage:
 
     def finish(self) -> bytes:
         self._meter.flush()
-        return self._pass(self._decoder.finish())
+        begun, self._begun = self._begun, b""
+        return self._pass([*self._decoder.feed(begun), *self._decoder.finish()])
 
     def _pass(self, blocks: list[SSEBlock]) -> bytes:
         passed = []
@@ -143,30 +158,36 @@ class HideUsage:
         return b"".join(passed)
 
 
-def _size_without_usage_chunk(data: bytes) -> int:
-    """Return how many bytes of `data`, which begins a block, are whole blocks and can be told to hold no usage chunk.
+def _without_usage_chunk(data: bytes) -> tuple[bytes, int]:
+    """Return what passes of the first whole blocks of `data`, which begins a block, and their size.
 
-    Only such as would pass if the blocks were taken apart: a key can not be
+    As if the blocks were taken apart, but found at a glance; the size is
+    that of the blocks that could be judged so, possibly 0. A key can not be
     spread over several lines of data. `data` has no CR.
     """
     whole = data.rfind(b"\n\n") + 2
     if whole < 2:
-        return 0
+        return b"", 0
+    last = data.rfind(_USAGE, 0, whole)
+    if last < 0:
+        return data[:whole], whole
+    before = data.rfind(b"\n\n", 0, last)
+    start = before + 2 if before >= 0 else 0
     # OpenAI puts `"usage":null` into every other chunk.
-    told = data.count(b'"usage"')
-    if told:
-        told -= data.count(b'"usage":null')
-    if not told:
-        return whole
-    last = data.rfind(b'"usage"')
-    if told == 1 and not data.startswith(b'"usage":null', last):  # the one that tells is the last
-        before = data.rfind(b"\n\n", 0, last)
-        return 0 if before < 0 else before + 2
+    if data.count(_USAGE, 0, start) == data.count(_NO_USAGE, 0, start):
+        end = data.find(b"\n\n", last) + 2
+        if data.startswith(_NO_USAGE, last) and data.find(_USAGE, start) == last:
+            return data[:whole], whole
+        block = data[start:end]
+        if block.startswith(b"data: ") and block.find(b"\n") == len(block) - 2:
+            hidden = is_usage_chunk(block[6:])
+            return (data[:start] + data[end:whole] if hidden else data[:whole]), whole
+        return data[:start], start
     # Otherwise whole blocks pass where each event is one line without an empty list.
     blocks = data[:whole]
     if blocks.count(b"\n") != 2 * blocks.count(b"\n\n"):
-        return 0
-    return 0 if _empty_list.search(blocks) and _no_choices.search(blocks) else whole
+        return b"", 0
+    return (b"", 0) if _empty_list.search(blocks) and _no_choices.search(blocks) else (blocks, whole)
 
 
 def is_usage_chunk(data: bytes | None) -> bool:

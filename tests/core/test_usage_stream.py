@@ -84,6 +84,26 @@ def test_events_pass_at_once():
     assert body_filter.feed(b"ng\n" + KEPT[-1][:-2]) == b"ng\n" + KEPT[-1][:-2]
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        KEPT[6],
+        b'data: {"usage":{"prompt_tokens":1},\ndata: "choices":[{}]}\n\n',
+        b"data: [DONE]\n\n",
+        b":\n\n",
+    ],
+)
+@pytest.mark.parametrize("before", [b"", KEPT[2], b"data: " + HIDDEN + b"\n\n"])
+def test_a_whole_event_passes_behind_any_other_and_before_half_of_one(before, event):
+    """Of what one read brings only what is not whole stays for the next."""
+    body_filter = HideUsage(UsageMeter([].append))
+    body_filter.feed(KEPT[2])
+    passed = b"" if HIDDEN in before else before
+    assert body_filter.feed(before + event + b'data: {"cho') == passed + event
+    assert body_filter.feed(b'ices":[{}]}\n\n' + event) == b'data: {"choices":[{}]}\n\n' + event
+    assert body_filter.feed(b"data: " + b"y" * 17000) == b"data: " + b"y" * 17000
+
+
 @given(st.lists(st.sampled_from([*KEPT, b"data: " + HIDDEN + b"\n\n"]), max_size=6))
 def test_a_watched_stream_passes(pieces):
     """A stream whose client asked for the usage is not changed."""
