@@ -17,22 +17,20 @@ from twisted.web.client import ResponseDone
 
 from .core.body_headers import media_type_and_coding
 from .core.headers import without
+from .core.inflate import CODINGS, Inflater
 from .messages import ProxyResponse, ResponseBody
 
 STEP_BYTES = 64 * 1024
-_GZIP = zlib.MAX_WBITS | 16
-_WINDOW_BITS = {b"gzip": _GZIP, b"x-gzip": _GZIP, b"deflate": zlib.MAX_WBITS}
 
 
 def decoded(response: ProxyResponse) -> ProxyResponse:
     """Return the response without its content coding, the very same one where it has none that we know."""
     _, coding = media_type_and_coding(response.headers)
-    window_bits = _WINDOW_BITS.get(coding)
-    if window_bits is None:
+    if coding not in CODINGS:
         return response
     return response.evolve(
         headers=without(response.headers, b"content-encoding", b"content-length"),
-        body=DecodedBody(response.body, window_bits),
+        body=DecodedBody(response.body, Inflater(coding)),
     )
 
 
@@ -48,11 +46,9 @@ class DecodedBody(Protocol):
     length = None
     """Not known before the end."""
 
-    def __init__(self, body: ResponseBody, window_bits: int) -> None:
+    def __init__(self, body: ResponseBody, inflater: Inflater) -> None:
         self._body = body
-        self._window_bits = window_bits
-        self._decoder: Any = None
-        self._waiting = b""
+        self._inflater = inflater
         self._reason: Failure | None = None
         self._target: IProtocol | None = None
         self._paused = False
@@ -95,7 +91,7 @@ class DecodedBody(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self._target is not None:
-            self._waiting += data
+            self._inflater.put(data)
             self._push()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -109,7 +105,7 @@ class DecodedBody(Protocol):
         self._pushing = True
         try:
             while not self._paused and self._target is not None:
-                piece = self._next_piece()
+                piece = self._inflater.next_piece(STEP_BYTES)
                 if not piece:
                     break
                 self._target.dataReceived(piece)
@@ -120,28 +116,6 @@ class DecodedBody(Protocol):
         if self._reason is not None and not self._paused and self._target is not None:
             self._end(self._reason)
 
-    def _next_piece(self) -> bytes:
-        """Return the next bytes that are certain, empty where more data is needed."""
-        while True:
-            decoder = self._decoder
-            if decoder is None:
-                self._waiting = self._waiting.lstrip(b"\0")  # padding behind the last member
-                if not self._waiting:
-                    return b""
-                decoder = self._decoder = zlib.decompressobj(self._bits())
-            piece = cast(bytes, decoder.decompress(self._waiting, STEP_BYTES))
-            self._waiting = decoder.unconsumed_tail
-            if decoder.eof:
-                self._waiting = decoder.unused_data  # another member, as RFC 1952 §2.2 allows
-                self._decoder = None
-            if piece or not decoder.eof:
-                return piece
-
-    def _bits(self) -> int:
-        if self._window_bits == zlib.MAX_WBITS and self._waiting[0] & 0x0F != 8:
-            return -zlib.MAX_WBITS  # RFC 9110 §8.4.1.2: some send deflate without its zlib wrapper
-        return self._window_bits
-
     def _cut(self) -> None:
         if self._reason is None:
             self._body.discard()
@@ -149,7 +123,7 @@ class DecodedBody(Protocol):
 
     def _end(self, reason: Failure) -> None:
         target, self._target = self._target, None
-        if isinstance(reason.value, ResponseDone) and self._decoder is not None:
+        if isinstance(reason.value, ResponseDone) and not self._inflater.whole:
             reason = Failure(ConnectionLost("a content coding without its end"))
         if target is not None:
             target.connectionLost(reason)

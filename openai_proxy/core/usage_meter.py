@@ -7,12 +7,12 @@ its quotes are escaped. Pure.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable
 
 import orjson
 
 from .exchange import Usage
+from .inflate import CODINGS, Inflater
 from .json_members import value_end
 from .text_meter import TextMeter
 from .usage import BYTES_PER_TOKEN, maybe_usage
@@ -105,8 +105,8 @@ class UsageMeter:
         self._unpack: Callable[[bytes], object] | None = None
         self._left = _INFLATE_LIMIT_BYTES
         self._blind_bytes: int | None = None
-        if coding in (b"gzip", b"x-gzip", b"deflate"):
-            self._inflate = zlib.decompressobj(wbits=47)
+        if coding in CODINGS:
+            self._inflater = Inflater(coding)
             self._unpack = self._look_inside
         elif coding:
             self._unpack = maybe_unpack(coding, self._read_some)
@@ -149,9 +149,8 @@ class UsageMeter:
                 self._text.feed(data)
 
     def _look_inside(self, data: bytes) -> None:
-        while data:
-            plain = self._inflate.decompress(data, _INFLATE_STEP_BYTES)
-            data = self._inflate.unconsumed_tail
+        self._inflater.put(data)
+        while plain := self._inflater.next_piece(_INFLATE_STEP_BYTES):
             self._read_some(plain)
 
     def _read_some(self, plain: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from itertools import pairwise
 
 import pytest
@@ -61,6 +62,32 @@ def test_compressed_bodies_are_read(coding):
         meter.look(sent[at : at + 7])
     meter.flush()
     assert found == [Usage(5, 7)]
+
+
+def _raw_deflate(data):
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        (b"gzip", lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:]) + b"\0\0"),
+        (b"deflate", zlib.compress),
+        (b"deflate", _raw_deflate),
+    ],
+    ids=["gzip members", "deflate", "deflate without its wrapper"],
+)
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_usage_is_read_in_whatever_form_servers_compress(coding, pack, step):
+    """A flush may begin a new member of gzip, and some send deflate bare: it costs tokens all the same."""
+    sent = pack(b'{"choices":[{"message":{"content":"12345"}}],' + b'"usage":{"prompt_tokens":5}}')
+    found = []
+    meter = UsageMeter(found.append, coding)
+    for at in range(0, len(sent), step):
+        meter.look(sent[at : at + step])
+    meter.flush()
+    assert found == [Usage(5)]
 
 
 def test_codings_of_others_are_read_up_to_a_limit():
