@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ..core.body_headers import ask_identity, media_type_and_coding, with_length
 from ..core.exchange import Exchange, Usage
 from ..core.json_members import append_members, rendered_members, replace_nested
+from ..core.token_estimate import estimated_prompt_tokens
 from ..core.usage import estimated_input_tokens, usage_of_document
 from ..core.usage_meter import UsageMeter
 from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
@@ -21,11 +22,17 @@ from ..unpacking import maybe_unpack
 
 _ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))
 _REPORTING = _ESTIMATED | {
+    "audio/speech",
     "audio/transcriptions",
     "audio/translations",
     "images/generations",
     "images/edits",
+    "responses/compact",
+    "threads/runs",
+    "threads/{id}/runs",
+    "threads/{id}/runs/{id}/submit_tool_outputs",
 }
+"""Where answers, or the streams of them, say what they cost (OpenAI's OpenAPI description)."""
 _INJECTABLE = frozenset(("chat/completions", "completions"))
 _ASKED = rendered_members({"stream_options": b'{"include_usage":true}'})
 
@@ -61,15 +68,15 @@ class _Reading:
         self.request = self.meter = None
         if exchange.usage is None and meter is not None:
             meter.flush()  # a body that broke off may have said it before
-        if (
-            exchange.usage is None
-            and meter is not None
-            and request is not None
-            and request.document is not None
-        ):
-            exchange.usage = Usage(
-                estimated_input_tokens(request.document), meter.estimated_output_tokens, estimated=True
-            )
+        if exchange.usage is None and meter is not None and request is not None:
+            exchange.usage = Usage(_input_tokens(request), meter.estimated_output_tokens, estimated=True)
+
+
+def _input_tokens(request: ProxyRequest) -> int:
+    """Estimate the prompt; of a compressed body only the size is known."""
+    if request.document is None:
+        return estimated_prompt_tokens(request.exchange.request_bytes)
+    return estimated_input_tokens(request.document)
 
 
 class ReadUsage:
@@ -113,9 +120,10 @@ class ReadUsage:
             response, refused = await _judge(response)
             if refused:
                 response.body.discard()
-                self._remember(request)
                 asking = request
                 response = await forward(request)
+                if response.status not in _REFUSALS:  # else it was something of the client's own
+                    self._remember(request)
         response = self._plain(request, response, asking is not request)
         body_filter = _choose(reading, response, asking is not request)
         if body_filter is None:

@@ -1,13 +1,13 @@
 """Exchanges get their usage: reported, asked for, or estimated."""
 
 import gzip
-import json
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
+from openai_proxy.core.documents import maybe_object
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.messages import ProxyRequest, ProxyResponse
 from openai_proxy.stages.read_usage import FORGET_AFTER_S, ReadUsage
@@ -83,7 +83,7 @@ def make_request(body=BODY, endpoint="chat/completions", headers=(), method=b"PO
         headers=list(headers),
         body=body,
         exchange=exchange,
-        document=json.loads(body) if isinstance(body, bytes) else None,
+        document=maybe_object(body) if isinstance(body, bytes) else None,
     )
 
 
@@ -199,6 +199,40 @@ def test_a_document_is_read():
     assert request.exchange.usage == Usage(5, 7)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "event"),
+    [
+        (
+            "audio/speech",
+            b'{"type":"speech.audio.done","usage":{"input_tokens":5,"output_tokens":7,"total_tokens":12}}',
+        ),
+        (
+            "audio/transcriptions",
+            b'{"type":"transcript.text.done","text":"a","usage":{"input_tokens":5,"output_tokens":7}}',
+        ),
+        ("images/edits", b'{"type":"image_edit.completed","usage":{"input_tokens":5,"output_tokens":7}}'),
+        (
+            "threads/{id}/runs",
+            b'{"object":"thread.run","usage":{"prompt_tokens":5,"completion_tokens":7}}',
+        ),
+    ],
+)
+def test_every_stream_that_reports_is_read(endpoint, event):
+    """Speech, pictures and runs report what they cost in their last event."""
+    stream = b"data: " + event + b"\n\n"
+    request = make_request(b'{"model":"m"}', endpoint)
+    assert ask(request, Upstream((200, [SSE], stream))) == stream
+    assert request.exchange.usage == Usage(5, 7)
+
+
+def test_a_compacted_response_is_read():
+    """What compacting a conversation costs is in its answer."""
+    request = make_request(b'{"model":"m"}', "responses/compact")
+    body = b'{"object":"response.compaction","output":[],"usage":{"input_tokens":5,"output_tokens":7}}'
+    assert ask(request, Upstream((200, [JSON], body))) == body
+    assert request.exchange.usage == Usage(5, 7)
+
+
 @pytest.mark.parametrize("request_", [make_request(method=b"GET"), make_request(endpoint="files")])
 def test_other_requests_are_not_looked_at(request_):
     """What has no usage gets no filter."""
@@ -222,6 +256,26 @@ def test_an_upstream_that_refuses_is_asked_without():
     now[0] = FORGET_AFTER_S
     ask(make_request(), upstream, stage)
     assert b"stream_options" in upstream.seen[3].body
+
+
+def test_a_refusal_of_the_clients_own_is_not_remembered():
+    """Nobody can make streams unpaid for others by what is wrong with a request of their own."""
+    stage = ReadUsage(True, lambda: 0.0)
+    upstream = Upstream((400, [JSON], REFUSAL), (400, [JSON], REFUSAL), (200, [SSE], STREAM))
+    bad = make_request(BODY[:-2] + b',"stream_options":{"unheard_of":1}}')
+    assert ask(bad, upstream, stage) == REFUSAL
+    assert upstream.seen[1] is bad
+    ask(make_request(), upstream, stage)
+    assert b"include_usage" in upstream.seen[2].body
+
+
+def test_a_stream_that_was_asked_for_in_a_compressed_body_is_estimated():
+    """Its usage can not be asked for; compressing a request does not make its tokens free."""
+    request = make_request(b"x" * 40)
+    request.encoded = True
+    request.exchange.request_bytes = 40
+    assert ask(request, Upstream((200, [SSE], CHUNK))) == CHUNK
+    assert request.exchange.usage == Usage(10, 2, estimated=True)
 
 
 def test_other_refusals_pass():
