@@ -30,6 +30,20 @@ def bottom(transport: Any) -> Any:
     return raw
 
 
+def authorities(transport: Any, default_port: int) -> frozenset[bytes]:
+    """Return the names under which an absolute-form target may call this end, with its port and, by default, without."""
+    host = transport.getHost()
+    port = getattr(host, "port", None)
+    if port is None:
+        return frozenset((b"localhost",))
+    address = getattr(host, "host", "127.0.0.1")
+    names = {address.encode("ascii"), b"localhost", b"127.0.0.1", b"[::1]"}
+    if ":" in address:
+        names.add(f"[{address}]".encode("ascii"))
+    with_port = frozenset(b"%b:%d" % (name, port) for name in names)
+    return with_port | names if port == default_port else with_port
+
+
 def untaken_bytes(transport: Any) -> int:
     """Return the bytes written to `transport` that the peer has not acknowledged.
 

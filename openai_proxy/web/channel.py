@@ -8,7 +8,6 @@ directions' back-pressure at the client's socket. Bytes become requests in
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
@@ -21,40 +20,34 @@ from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, Shutting
 from ..core.plain_heads import plain_request
 from ..sockets import bottom, cut, is_gone, prompt_writer, untaken_bytes
 from .body import ArrivedBody
+from .client_clocks import (
+    BETWEEN_REQUESTS,
+    BODY,
+    BODY_CHECK_S,
+    CLOSE,
+    GONE,
+    HEAD,
+    LINGER,
+    LINGER_IDLE_S,
+    NEVER,
+    NEXT,
+    RESPONSE,
+    TUNNEL,
+    BodyRate,
+    Linger,
+    Waiting,
+    WriteStall,
+)
 from .request_reader import DownstreamLimits, IncomingRequest, RequestReader
 
 if TYPE_CHECKING:
     from .request import DownstreamRequest
     from .site import ProxySite
 
-NEVER = float("inf")
 READ_AHEAD_BYTES = 16384
 """Bytes of further requests that are kept unread while one is answered."""
-BODY_GRACE_S = 5.0
-"""How long a body may be slow before its average counts."""
 DRAIN_GRACE_S = 1.0
 """What a connection gets in a drain that nobody waits for an answer on."""
-LINGER_IDLE_S = 5.0
-LINGER_TOTAL_S = 30.0
-LINGER_BYTES = 256 * 1024 * 1024
-
-
-class Waiting(Enum):
-    """What the connection's clock is waiting for."""
-
-    HEAD = "the rest of a request's head, or the very first one"
-    NEXT = "another request on a kept-alive connection"
-    BODY = "more of a request's body"
-    RESPONSE = "ourselves, then for the client to take the answer: no clock but that of a stalled write"
-    LINGER = "the end of an upload that was refused"
-    CLOSE = "the last bytes to be taken"
-    TUNNEL = "nothing: the connection speaks another protocol now"
-    GONE = "nothing: the connection is lost"
-
-
-HEAD, NEXT, BODY, RESPONSE, LINGER, CLOSE, TUNNEL, GONE = Waiting
-"""By themselves, for looking one up in its class takes as long as a call."""
-_BETWEEN_REQUESTS = (HEAD, NEXT)
 
 
 @implementer(IPushProducer)
@@ -71,6 +64,11 @@ class ProxyChannel(HTTPChannel):
     transport: Any  # what it is depends on the endpoint: TCP, TLS, Unix, a wrapper
     refusal: ProxyError | None = None
     """Set for a connection over the limit: the answer to whatever it asks."""
+    _body_rate: BodyRate | None = None
+    """While a request's body arrives."""
+    _stall: WriteStall | None = None
+    """While something written waits to be taken."""
+    _lingering: Linger | None = None
 
     def __init__(self, limits: DownstreamLimits, pseudonym: bytes, clock: Callable[[], float]) -> None:
         super().__init__()
@@ -83,14 +81,10 @@ class ProxyChannel(HTTPChannel):
         self.relay: Any = None
         self.current: DownstreamRequest | None = None
         self._reader = RequestReader(self, limits, pseudonym)
-        self._ahead: list[bytes] = []
-        self._ahead_bytes = 0
+        self._ahead = b""
         self._starting = False
-        self._body_held = self._ahead_full = self.reading_paused = False
+        self._body_held = self.reading_paused = False
         self.write_blocked = False
-        self._stall_mark = (0.0, 0)
-        self._lingered_bytes = 0
-        self._linger_until = NEVER
 
     @property
     def busy(self) -> bool:
@@ -114,7 +108,7 @@ class ProxyChannel(HTTPChannel):
         self.waiting = GONE
         self.deadline = self.stall_check = NEVER
         self.site.channels.discard(self)
-        self._ahead.clear()
+        self._ahead = b""
         self.relay = None
         tunnel, self.tunnel = self.tunnel, None
         if tunnel is not None:
@@ -140,10 +134,7 @@ class ProxyChannel(HTTPChannel):
         elif self.tunnel is not None:
             self.tunnel.from_client(data)
         elif waiting is LINGER:
-            self._lingered_bytes += len(data)
-            self.deadline = min(self.clock() + LINGER_IDLE_S, self._linger_until)
-            if self._lingered_bytes > LINGER_BYTES:
-                cut(self.transport)
+            self._discard(len(data))
         elif waiting is CLOSE or waiting is GONE:
             return
         elif self._answering():
@@ -210,10 +201,8 @@ class ProxyChannel(HTTPChannel):
     def _keep_for_later(self, data: bytes) -> None:
         if self._reader.broken is not None or (self.current is not None and not self.current.keep_alive):
             return  # nothing behind this request will be answered
-        self._ahead.append(data)
-        self._ahead_bytes += len(data)
-        if self._ahead_bytes > READ_AHEAD_BYTES:
-            self._ahead_full = True
+        self._ahead += data
+        if len(self._ahead) > READ_AHEAD_BYTES:
             self._update_reading()
 
     def _parse(self, data: bytes) -> None:
@@ -222,8 +211,7 @@ class ProxyChannel(HTTPChannel):
             self._wait(HEAD, self.limits.header_timeout_s)
         reader.feed(data)
         if reader.behind_upgrade:
-            self._ahead.append(reader.behind_upgrade)  # the tunnel's first bytes, if there will be one
-            self._ahead_bytes += len(reader.behind_upgrade)
+            self._ahead += reader.behind_upgrade  # the tunnel's first bytes, if there will be one
             reader.behind_upgrade = b""
         self._pump()
 
@@ -257,7 +245,7 @@ class ProxyChannel(HTTPChannel):
         self._starting = True
         reader = self._reader
         try:
-            while self.current is None and not self.write_blocked and self.waiting in _BETWEEN_REQUESTS:
+            while self.current is None and not self.write_blocked and self.waiting in BETWEEN_REQUESTS:
                 if reader.queue:
                     self._start(reader.queue.popleft())
                 elif reader.broken is not None:
@@ -322,10 +310,7 @@ class ProxyChannel(HTTPChannel):
 
     def take_ahead(self) -> bytes:
         """Return, and forget, what was read behind the current request."""
-        data = b"".join(self._ahead)
-        self._ahead.clear()
-        self._ahead_bytes = 0
-        self._ahead_full = False
+        data, self._ahead = self._ahead, b""
         return data
 
     def enter_tunnel(self, tunnel: Any) -> bytes:
@@ -335,21 +320,6 @@ class ProxyChannel(HTTPChannel):
         data = self.take_ahead()
         self._update_reading()
         return data
-
-    def authorities(self) -> frozenset[bytes]:
-        """Names under which an absolute-form target may call this connection's proxy."""
-        host = self.transport.getHost()
-        port = getattr(host, "port", None)
-        if port is None:
-            return frozenset((b"localhost",))
-        address = getattr(host, "host", "127.0.0.1")
-        names = {address.encode("ascii"), b"localhost", b"127.0.0.1", b"[::1]"}
-        if ":" in address:
-            names.add(f"[{address}]".encode("ascii"))
-        default = 443 if self.isSecure() else 80
-        return frozenset(b"%b:%d" % (name, port) for name in names) | (
-            names if port == default else frozenset()
-        )
 
     def close_if_idle(self) -> None:
         """For the drain: close where no request has begun; what is still taken of an answer goes out.
@@ -361,16 +331,16 @@ class ProxyChannel(HTTPChannel):
         begun = self._reader.head_bytes or self._reader.inside_message
         if self.waiting is LINGER or (begun and self.waiting is HEAD):
             self.deadline = min(self.deadline, self.clock() + DRAIN_GRACE_S)
-        elif not self._reader.head_bytes and (self.waiting in _BETWEEN_REQUESTS or self.waiting is RESPONSE):
+        elif not self._reader.head_bytes and (self.waiting in BETWEEN_REQUESTS or self.waiting is RESPONSE):
             self.close()
 
     # ---- the body's clock and back-pressure (BodySource)
 
     def _wait_for_body(self) -> None:
-        self._body_time = 0.0
-        self._body_checked = self.clock()
+        now = self.clock()
+        self._body_rate = BodyRate(self.limits.body_min_bytes_per_s, now)
         self.waiting = BODY
-        self.deadline = self._body_checked + 1.0
+        self.deadline = now + BODY_CHECK_S
 
     def hold_body(self) -> None:
         self._body_held = True
@@ -379,8 +349,8 @@ class ProxyChannel(HTTPChannel):
     def release_body(self) -> None:
         if self._body_held:
             self._body_held = False
-            if self.waiting is BODY:
-                self._body_checked = self.clock()
+            if self._body_rate is not None:
+                self._body_rate.let_go(self.clock())
             self._update_reading()
 
     def want_body(self) -> None:
@@ -391,7 +361,7 @@ class ProxyChannel(HTTPChannel):
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _update_reading(self) -> None:
-        paused = self._body_held or self._ahead_full
+        paused = self._body_held or len(self._ahead) > READ_AHEAD_BYTES
         if paused is not self.reading_paused and self.waiting is not GONE:
             self.reading_paused = paused
             if paused:
@@ -430,8 +400,8 @@ class ProxyChannel(HTTPChannel):
 
     def _start_stall_clock(self) -> None:
         now = self.clock()
-        self._stall_mark = (now, untaken_bytes(self.transport))
-        self.stall_check = now + min(1.0, self.limits.write_stall_s / 2)
+        self._stall = stall = WriteStall(self.limits.write_stall_s, untaken_bytes(self.transport), now)
+        self.stall_check = stall.next_check(now)
 
     # ---- time
 
@@ -445,36 +415,29 @@ class ProxyChannel(HTTPChannel):
             self._check_stall(now)
         if self.deadline > now:
             return
-        match self.waiting:
-            case Waiting.HEAD:
-                if not self._reader.head_bytes and not self._reader.inside_message:
-                    self.close()
-                else:
-                    self._reader.broken = ShuttingDown() if self.site.draining else RequestTimeout()
-                    self._pump()
-            case Waiting.NEXT:
-                self.close()
-            case Waiting.BODY:
-                self._check_body_rate(now)
-            case Waiting.LINGER:
-                cut(self.transport)
-            case _:
-                self.deadline = NEVER
+        waiting = self.waiting
+        if waiting is BODY:
+            self._check_body_rate(now)
+        elif waiting is LINGER:
+            cut(self.transport)
+        elif waiting is HEAD and (self._reader.head_bytes or self._reader.inside_message):
+            self._reader.broken = ShuttingDown() if self.site.draining else RequestTimeout()
+            self._pump()
+        elif waiting in BETWEEN_REQUESTS:
+            self.close()
+        else:
+            self.deadline = NEVER
 
     def _check_body_rate(self, now: float) -> None:
-        current = self.current
-        self.deadline = now + 0.5
-        if current is None:
+        current, rate = self.current, self._body_rate
+        self.deadline = now + BODY_CHECK_S
+        if current is None or rate is None:
             return
-        if not self._holds_client_back(current):
-            self._body_time += now - self._body_checked
-        self._body_checked = now
-        slowest = self.limits.body_min_bytes_per_s * self._body_time
-        if self._body_time > BODY_GRACE_S and current.incoming.body.received < slowest:
+        body = current.incoming.body
+        if rate.is_too_slow(body.received, self._holds_client_back(current), now):
             self._reader.broken = RequestTimeout()
-            self.waiting = RESPONSE
-            self.deadline = NEVER
-            current.incoming.body.fail(self._reader.broken)
+            self._wait(RESPONSE)
+            body.fail(self._reader.broken)
 
     def _holds_client_back(self, current: DownstreamRequest) -> bool:
         """Whether the body does not come because we do not read it, or have not said 100 Continue."""
@@ -484,14 +447,11 @@ class ProxyChannel(HTTPChannel):
         )
 
     def _check_stall(self, now: float) -> None:
-        untaken = untaken_bytes(self.transport)
-        since, before = self._stall_mark
-        if untaken != before:
-            self._stall_mark = (now, untaken)
-        elif now - since >= self.limits.write_stall_s:
+        stall = self._stall
+        if stall is None or stall.is_over(untaken_bytes(self.transport), now):
             cut(self.transport)
-            return
-        self.stall_check = now + min(1.0, self.limits.write_stall_s / 2)
+        else:
+            self.stall_check = stall.next_check(now)
 
     # ---- the end of the connection
 
@@ -517,16 +477,25 @@ class ProxyChannel(HTTPChannel):
         """
         if self.waiting is GONE:
             return
-        self.waiting = LINGER
         now = self.clock()
-        self._linger_until = now + LINGER_TOTAL_S
+        self._lingering = Linger(now)
+        self.waiting = LINGER
         self.deadline = now + (DRAIN_GRACE_S if self.site.draining else LINGER_IDLE_S)
         self._start_stall_clock()
-        self._body_held = self._ahead_full = False
+        self._body_held = False
+        self._ahead = b""
         self._update_reading()
         self.transport.unregisterProducer()
         if ITCPTransport.providedBy(self.transport) and not self.isSecure():
             self.transport.loseWriteConnection()
+
+    def _discard(self, size_bytes: int) -> None:
+        lingering = self._lingering
+        until = lingering.read(size_bytes, self.clock()) if lingering is not None else None
+        if until is None:
+            cut(self.transport)
+        else:
+            self.deadline = until
 
     def abort_when_flushed(self) -> None:
         """Break off so that nobody takes it for an end: everything written, then a reset."""

@@ -19,7 +19,7 @@ from ..core.errors import MethodNotAllowed, Overloaded
 from ..core.exchange import Exchange, Outcome
 from ..core.paths import API_METHODS, map_target, origin_form
 from ..logs import logger
-from ..sockets import cut
+from ..sockets import authorities, cut
 from ..whole_messages import WholeMessages
 from .channel import ProxyChannel
 from .proxy import ProxyResource
@@ -141,7 +141,8 @@ class ProxySite(Site):
         if target[:1] != b"/":
             if request.method == b"CONNECT":
                 raise MethodNotAllowed(API_METHODS)
-            target = origin_form(target, request.channel.authorities())
+            channel = request.channel
+            target = origin_form(target, authorities(channel.transport, 443 if channel.isSecure() else 80))
         path = target.partition(b"?")[0]
         if self.root.is_page(path):
             request.render_page(target)

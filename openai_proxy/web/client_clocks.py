@@ -1,0 +1,98 @@
+"""What a client's connection waits for, and how long that may take. Pure.
+
+Times are monotonic seconds; nothing here reads a clock or touches a socket.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+NEVER = float("inf")
+
+BODY_GRACE_S = 5.0
+"""How long a body may be slow before its average counts."""
+BODY_CHECK_S = 0.5
+STALL_CHECK_S = 1.0
+LINGER_IDLE_S = 5.0
+LINGER_TOTAL_S = 30.0
+LINGER_BYTES = 256 * 1024 * 1024
+
+
+class Waiting(Enum):
+    """What the connection's clock is waiting for."""
+
+    HEAD = "the rest of a request's head, or the very first one"
+    NEXT = "another request on a kept-alive connection"
+    BODY = "more of a request's body"
+    RESPONSE = "ourselves, then for the client to take the answer: no clock but that of a stalled write"
+    LINGER = "the end of an upload that was refused"
+    CLOSE = "the last bytes to be taken"
+    TUNNEL = "nothing: the connection speaks another protocol now"
+    GONE = "nothing: the connection is lost"
+
+
+HEAD, NEXT, BODY, RESPONSE, LINGER, CLOSE, TUNNEL, GONE = Waiting
+"""By themselves, for looking one up in its class takes as long as a call."""
+BETWEEN_REQUESTS = (HEAD, NEXT)
+
+
+class BodyRate:
+    """Whether a body comes too slowly: on the average of the time in which it could have come."""
+
+    __slots__ = ("_checked", "_floor", "_time_s")
+
+    def __init__(self, bytes_per_s: float, now: float) -> None:
+        self._floor = bytes_per_s
+        self._time_s = 0.0
+        self._checked = now
+
+    def let_go(self, now: float) -> None:
+        """The body was held back until now: that time does not count."""
+        self._checked = now
+
+    def is_too_slow(self, received_bytes: int, held: bool, now: float) -> bool:
+        """Judge what has come so far; `held` while it does not come because of us."""
+        if not held:
+            self._time_s += now - self._checked
+        self._checked = now
+        return self._time_s > BODY_GRACE_S and received_bytes < self._floor * self._time_s
+
+
+class WriteStall:
+    """Whether a client takes nothing of what is written for it, for `limit_s`.
+
+    `untaken` are the bytes that its kernel has not acknowledged and ours has not taken.
+    """
+
+    __slots__ = ("_limit_s", "_since", "_untaken")
+
+    def __init__(self, limit_s: float, untaken: int, now: float) -> None:
+        self._limit_s = limit_s
+        self._untaken = untaken
+        self._since = now
+
+    def next_check(self, now: float) -> float:
+        """Return when to look again."""
+        return now + min(STALL_CHECK_S, self._limit_s / 2)
+
+    def is_over(self, untaken: int, now: float) -> bool:
+        """Whether nothing has moved for too long."""
+        if untaken != self._untaken:
+            self._untaken = untaken
+            self._since = now
+        return now - self._since >= self._limit_s
+
+
+class Linger:
+    """How long the rest of a refused upload is still read, to be dropped."""
+
+    __slots__ = ("_bytes", "_until")
+
+    def __init__(self, now: float) -> None:
+        self._bytes = 0
+        self._until = now + LINGER_TOTAL_S
+
+    def read(self, size_bytes: int, now: float) -> float | None:
+        """Note a read; return until when to go on, or None where it is enough."""
+        self._bytes += size_bytes
+        return min(now + LINGER_IDLE_S, self._until) if self._bytes <= LINGER_BYTES else None

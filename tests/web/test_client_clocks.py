@@ -1,0 +1,56 @@
+"""The clocks towards the client, by numbers."""
+
+import pytest
+
+from openai_proxy.web.client_clocks import (
+    BODY_GRACE_S,
+    LINGER_BYTES,
+    LINGER_IDLE_S,
+    LINGER_TOTAL_S,
+    STALL_CHECK_S,
+    BodyRate,
+    Linger,
+    WriteStall,
+)
+
+
+def test_a_body_may_be_slow_for_a_while():
+    """Then its average counts, not its last second."""
+    rate = BodyRate(100, now=10)
+    assert not rate.is_too_slow(0, held=False, now=10 + BODY_GRACE_S)
+    assert not rate.is_too_slow(600, held=False, now=16)
+    assert rate.is_too_slow(600, held=False, now=16.1)
+    assert not rate.is_too_slow(601 + 60_000, held=False, now=600)
+
+
+def test_time_in_which_a_body_was_held_back_does_not_count():
+    """Neither what a look at it finds held, nor what is let go between two looks."""
+    rate = BodyRate(100, now=0)
+    assert not rate.is_too_slow(0, held=True, now=1000)
+    rate.let_go(now=2000)
+    assert not rate.is_too_slow(0, held=False, now=2000 + BODY_GRACE_S)
+    assert rate.is_too_slow(0, held=False, now=2001 + BODY_GRACE_S)
+
+
+@pytest.mark.parametrize(("limit_s", "look_s"), [(60, STALL_CHECK_S), (1, 0.5)])
+def test_a_stall_is_looked_at_within_its_limit(limit_s, look_s):
+    """Often enough for a limit of less than a second's pace."""
+    assert WriteStall(limit_s, 1, now=0).next_check(7) == 7 + look_s
+
+
+def test_a_stall_ends_with_any_byte_that_is_taken():
+    """What counts is that nothing at all moves."""
+    stall = WriteStall(30, 5000, now=0)
+    assert not stall.is_over(5000, now=29.9)
+    assert not stall.is_over(4999, now=30)
+    assert not stall.is_over(4999, now=59.9)
+    assert stall.is_over(4999, now=60)
+
+
+def test_lingering_goes_on_while_bytes_come_but_not_for_ever():
+    """Bounded in silence, in time and in bytes."""
+    linger = Linger(now=100)
+    assert linger.read(1, now=101) == 101 + LINGER_IDLE_S
+    assert linger.read(1, now=100 + LINGER_TOTAL_S - 1) == 100 + LINGER_TOTAL_S
+    assert linger.read(LINGER_BYTES - 2, now=102) == 102 + LINGER_IDLE_S
+    assert linger.read(1, now=103) is None
