@@ -20,8 +20,8 @@ from ..stages.read_body import ReadBody
 from ..stages.read_usage import ReadUsage
 from ..stages.route import Route
 from ..upstream.agent import UpstreamAgent
+from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
-from ..upstream.connection import UpstreamTimeouts
 from ..upstream.forward import UpstreamForward, destination
 from ..upstream.health import Reachability
 from ..upstream.prober import Prober

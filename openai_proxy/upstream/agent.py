@@ -20,7 +20,8 @@ from zope.interface import implementer
 from ..logs import logger
 from ..whole_messages import WholeMessages
 from ..wire_headers import WireHeaders
-from .connection import UpstreamConnection, UpstreamTimeouts
+from .answer_timer import UpstreamTimeouts
+from .connection import UpstreamConnection
 from .connector import Connecting
 from .origin import Origin, parse_origin
 from .response import UpstreamResponse
@@ -214,9 +215,7 @@ class UpstreamAgent:
         now = self._clock()
         for connection in list(self._busy):
             try:
-                connection.note_reads(now)
-                if connection.deadline <= now:
-                    connection.sweep(now)
+                connection.sweep(now)
             except Exception:  # or nobody would have a deadline any more
                 log.failure("defect while sweeping an upstream connection")
                 connection.abort()

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import httptools
-from attrs import frozen
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -32,22 +31,11 @@ from ..core.plain_heads import plain_response
 from ..direct_deferred import DirectDeferred
 from ..sockets import prompt_writer
 from ..whole_messages import WholeMessages
+from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
 from .body import KnownBody, Upload
 from .response import DONE, SwitchedResponse, UpstreamResponse, WholeResponse
 from .response_reader import HEAD_BYTES, HEADER_COUNT, ResponseReader, too_large
 from .tls import is_tls_failure
-
-NEVER = float("inf")
-
-
-@frozen
-class UpstreamTimeouts:
-    """Seconds; None is never. See the settings `timeout_s`."""
-
-    connect: float = 10.0
-    first_byte: float | None = 600.0
-    idle: float | None = 300.0
-    total: float | None = None
 
 
 class ConnectionOwner(Protocol):
@@ -75,7 +63,7 @@ class ConnectionOwner(Protocol):
 class UpstreamConnection(TwistedProtocol):
     """States: connecting, idle, busy (`_waiting` or `_response` set), tunnel, closed.
 
-    `deadline` and `idle_since` are read by the agent's sweeper.
+    `timer` and `idle_since` are read by the agent's sweeper.
     """
 
     transport: Any  # TCP or TLS
@@ -93,20 +81,16 @@ class UpstreamConnection(TwistedProtocol):
         self.closed = False
         self._aborted = False
         self.requests = 0
-        self.deadline = NEVER
-        self.read_since_sweep = False
-        self.last_read = 0.0
+        self.timer = AnswerTimer(timeouts)
         self.idle_since = 0.0
         self._owner = owner
         self._tls = tls
-        self._timeouts = timeouts
         self._clock = clock
         self._reader = ResponseReader()
         self._write: Any = None
         self._waiting: Deferred[UpstreamResponse] | None = None
         self._response: UpstreamResponse | None = None
         self._upload: Upload | None = None
-        self._total_deadline = NEVER
         self._tunnel = False
         self._paused = False
 
@@ -145,7 +129,7 @@ class UpstreamConnection(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = DONE) -> None:
         self.closed = True
-        self.deadline = NEVER
+        self.timer.deadline = NEVER
         self._stop_upload()
         waiting, self._waiting = self._waiting, None
         response, self._response = self._response, None
@@ -195,16 +179,15 @@ class UpstreamConnection(TwistedProtocol):
             reader.reset()
         reader.is_head = is_head
         reader.upgrade = upgrade
-        total = self._timeouts.total
-        self._total_deadline = NEVER if total is None or upgrade else started + total
+        self.timer.begin(started, not upgrade)
         waiting: DirectDeferred[UpstreamResponse] = DirectDeferred(self._cancelled)
         self._waiting = waiting
         if body is None or type(body) is bytes:
             self._write(head + body if body else head)
-            self._await_first_byte(started)
+            self.timer.expect_head(started)
         elif type(body) is KnownBody:
             self._write(head + body.data)
-            self._await_first_byte(started)
+            self.timer.expect_head(started)
         else:
             self._write(head)
             self._start_upload(body)
@@ -214,21 +197,15 @@ class UpstreamConnection(TwistedProtocol):
         self._waiting = None
         self.abort()
 
-    def _await_first_byte(self, sent_at: float) -> None:
-        first_byte = self._timeouts.first_byte
-        deadline = NEVER if first_byte is None else sent_at + first_byte
-        total = self._total_deadline
-        self.deadline = deadline if deadline < total else total
-
     def _start_upload(self, body: Any) -> None:
-        self.deadline = self._total_deadline
+        self.timer.expect_end()
         self._upload = Upload(body, self.transport, self._clock())
         self._upload.start(self._upload_done, self._upload_failed)
 
     def _upload_done(self) -> None:
         self._upload = None
         if self._waiting is not None:
-            self._await_first_byte(self._clock())
+            self.timer.expect_head(self._clock())
 
     def _upload_failed(self, failure: Failure) -> None:
         """The client's side of the upload broke: so does this request."""
@@ -245,7 +222,7 @@ class UpstreamConnection(TwistedProtocol):
     # ---- bytes from the upstream
 
     def dataReceived(self, data: bytes) -> None:
-        self.read_since_sweep = True
+        self.timer.was_read = True
         if self._tunnel:
             if self._response is not None:
                 self._response.body_received(data)
@@ -306,7 +283,7 @@ class UpstreamConnection(TwistedProtocol):
         ):
             return False
         waiting, self._waiting = self._waiting, None
-        self.deadline = NEVER
+        self.timer.deadline = NEVER
         self._owner.connection_free(self)
         if waiting is not None:
             waiting.callback(WholeResponse(status, reason, pairs, data[end + 4 :]))
@@ -335,7 +312,7 @@ class UpstreamConnection(TwistedProtocol):
         elif self._waiting is not None:
             self._response = response
             waiting, self._waiting = self._waiting, None
-            self._await_body()
+            self.timer.expect_body(self._clock())
             if parts:
                 reader.parts = []
                 response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -354,7 +331,7 @@ class UpstreamConnection(TwistedProtocol):
         parts, reader.parts = reader.parts, []
         waiting, self._waiting = self._waiting, None
         self._response = None
-        self.deadline = NEVER
+        self.timer.deadline = NEVER
         if parts:
             response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
         reusable = reader.end() and self._upload is None and not self._aborted
@@ -377,7 +354,7 @@ class UpstreamConnection(TwistedProtocol):
             # What came before the fault still goes to the client.
             parts, reader.parts = reader.parts, []
             response.body_received(b"".join(parts))
-        self.deadline = NEVER
+        self.timer.deadline = NEVER
         waiting, self._waiting = self._waiting, None
         response, self._response = self._response, None
         self.abort()
@@ -401,7 +378,7 @@ class UpstreamConnection(TwistedProtocol):
         response = SwitchedResponse(self, 101, reader.reason, pairs, None)
         self._tunnel = True
         self._response = response
-        self.deadline = NEVER
+        self.timer.deadline = NEVER
         waiting, self._waiting = self._waiting, None
         if rest:
             response.body_received(rest)
@@ -420,16 +397,10 @@ class UpstreamConnection(TwistedProtocol):
     def tunnel_close(self) -> None:
         """Send what is written, then close; the sweeper aborts what is never taken."""
         self._response = None
-        self.deadline = self._clock() + 5.0
+        self.timer.expect_close(self._clock())
         self.transport.loseConnection()
 
     # ---- flow control and time
-
-    def _await_body(self) -> None:
-        self.last_read = self._clock()
-        self.read_since_sweep = False
-        idle = self._timeouts.idle
-        self.deadline = min(NEVER if idle is None else self.last_read + idle, self._total_deadline)
 
     def pause_reading(self) -> None:
         if not self._paused and not self.closed:
@@ -440,39 +411,25 @@ class UpstreamConnection(TwistedProtocol):
         if self._paused and not self.closed:
             self._paused = False
             if not self._tunnel and self._response is not None:
-                self._await_body()  # the time we held it back does not count
+                self.timer.expect_body(self._clock())  # the time we held it back does not count
             self.transport.resumeProducing()
 
     def sweep(self, now: float) -> None:
-        """Called once `deadline` has passed: is it really late?"""
-        if now >= self._total_deadline:
+        """Called often while busy: notes what was read, and ends what is late."""
+        timer, upload, response = self.timer, self._upload, self._response
+        if upload is not None and response is None and timer.is_stuck(upload.untaken_for_s(now)):
+            self._late("The upstream stopped taking the request's body.", "timeout_upload")
+        timer.note_reads(now, in_body=response is not None and not self._tunnel)
+        if now < timer.deadline:
+            return
+        if timer.is_over(now):
             self._late("The request took longer than this proxy allows.", "timeout_total")
         elif self._waiting is not None:
             self._late("The upstream did not answer in time.", "timeout_first_byte")
-        elif self._response is None:
+        elif response is None:
             self.abort()  # a tunnel that never took its last bytes
-        else:
-            self._sweep_body(now)
-
-    def _sweep_body(self, now: float) -> None:
-        idle = self._timeouts.idle
-        if idle is None:
-            self.deadline = self._total_deadline
-        elif self._paused:
-            self.deadline = min(now + idle, self._total_deadline)
-        elif now - self.last_read >= idle:
+        elif timer.is_silent(now, held=self._paused):
             self._late("The upstream fell silent.", "timeout_idle")
-
-    def note_reads(self, now: float) -> None:
-        """Called at every sweep of a busy connection: reads are stamped here, not one by one."""
-        upload, idle = self._upload, self._timeouts.idle
-        if upload is not None and self._response is None and upload.untaken_for_s(now) >= (idle or NEVER):
-            self._late("The upstream stopped taking the request's body.", "timeout_upload")
-        if self.read_since_sweep:
-            self.read_since_sweep = False
-            self.last_read = now
-            if self._response is not None and not self._tunnel and idle is not None:
-                self.deadline = min(now + idle, self._total_deadline)
 
     def _late(self, message: str, kind: str) -> None:
         self._fail(UpstreamTimeout(message, kind=kind))

@@ -13,8 +13,8 @@ from zope.interface import implementer
 
 from openai_proxy.core.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 from openai_proxy.upstream.agent import UpstreamAgent
+from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.client import UpstreamClient
-from openai_proxy.upstream.connection import UpstreamTimeouts
 from openai_proxy.upstream.tls import ClientTLS
 from openai_proxy.wire_headers import WireHeaders
 
@@ -538,6 +538,6 @@ def test_a_defect_in_one_connection_leaves_the_others_their_deadlines():
     for _ in range(2):
         world.send()
         servers.append(world.accept())
-    servers[0].protocol.note_reads = lambda now: 1 / 0
+    servers[0].protocol.sweep = lambda now: 1 / 0
     world.advance(4)
     assert [server.transport.ended for server in servers] == ["aborted", "aborted"]
