@@ -196,8 +196,11 @@ class Serving:
         self.publisher = publisher
         self._api.forward = exchanger.forward
         self._api.in_flight_limit = settings.limits.in_flight
-        self.site.limits = exchanger.limits
-        self.site.max_connections = settings.limits.connections
+        for site in (self.site, self.admin_site):
+            if site is not None:
+                site.limits = exchanger.limits
+                site.max_connections = settings.limits.connections
+                site.pseudonym = settings.upstream.via.encode("ascii")
         self._watch(publisher)
         set_level(settings.log_level)
 

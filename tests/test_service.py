@@ -73,3 +73,17 @@ def test_reload_while_draining_changes_nothing(service, configuration):
     service.reload()
     service.serving.commit(prepared)
     assert service.serving.exchanger is before
+
+
+def test_reload_reaches_the_pages_own_port_too(tmp_path):
+    """What bounds the clients of one port bounds those of the other; loops are known by the new name."""
+    configuration = Configuration(tmp_path, PORTS="tcp:1", ADMIN__PORT="tcp:2")
+    service = ProxyService(MemoryReactorClock(), configuration.load(), configuration.load)
+    configuration.environ |= {
+        "LIMITS__HEADER_TIMEOUT_S": "7",
+        "LIMITS__CONNECTIONS": "77",
+        "UPSTREAM__VIA": "other",
+    }
+    service.reload()
+    for site in (service.serving.site, service.serving.admin_site):
+        assert (site.limits.header_timeout_s, site.max_connections, site.pseudonym) == (7, 77, b"other")

@@ -54,8 +54,8 @@ class Root(Resource):
 class ProxySite(Site):
     """A Site whose channels and requests are ours.
 
-    `limits`, `publish`, `max_connections` may be replaced while it runs: new
-    connections and exchanges see the new ones.
+    `limits`, `pseudonym`, `publish`, `max_connections` may be replaced while
+    it runs: new connections and exchanges see the new ones.
     """
 
     noisy = False
