@@ -12,7 +12,7 @@ from openai_proxy.observe.exchange_log.decompress import decompressed
 CODERS = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
-    "br": brotli.compress,
+    "br": lambda data: brotli.compress(data, quality=5),
     "zstd": zstandard.ZstdCompressor().compress,
     "identity": lambda data: data,
     "gzip, br": lambda data: brotli.compress(gzip.compress(data)),
