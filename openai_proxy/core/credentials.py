@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 
 from .headers import HeaderPairs
 from .wire_lines import changed
@@ -84,9 +85,34 @@ def find_client_digest(headers: HeaderPairs) -> bytes | None:
 
 
 def find_caller(headers: HeaderPairs) -> tuple[bytes, str] | None:
-    """Return what `find_credential` finds and its `credential_id`."""
+    """Return what identifies the caller where credentials pass unchanged, and its `credential_id`.
+
+    What `find_credential` finds, nearly always. All of them where a request
+    has several that differ: nobody but the upstream knows which one counts,
+    and whoever shows one of two must not pass for who shows both.
+    """
     credential = find_credential(headers)
-    return None if credential is None else (credential, credential_id(credential))
+    if credential is None:
+        return None
+    found = _all_credentials(headers)
+    if len({_bearer_token(value) or value for _, value in found}) > 1:
+        found.sort(key=itemgetter(0))
+        credential = b"\n".join([b"%b: %b" % pair for pair in found])
+    return credential, credential_id(credential)
+
+
+def _all_credentials(headers: HeaderPairs) -> HeaderPairs:
+    """Return every credential that is not empty, in order: its header's name in lower case, its value."""
+    found: HeaderPairs = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"sec-websocket-protocol":
+            credential = _subprotocol_key(value)
+        else:
+            credential = value.strip(b" \t") if lower in CREDENTIAL_HEADERS else None
+        if credential and _bearer_token(credential) != b"":
+            found.append((lower, credential))
+    return found
 
 
 @lru_cache(maxsize=1024)
