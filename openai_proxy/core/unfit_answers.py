@@ -5,9 +5,12 @@ What is kept in a cache must not be one of these. Pure.
 
 from __future__ import annotations
 
+import re
+
 from .documents import maybe_object
 from .sse import SSEDecoder
 
+_finish = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 _FAILURES = frozenset(("error", "response.failed"))
 _ERROR_LIMIT_BYTES = 256 * 1024
 """Where an error is looked for: a larger document or event is an answer, whatever word is in it."""
@@ -17,16 +20,22 @@ def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:
     """Say whether an answer without compression tells an error, is visibly cut, or is none of the API's.
 
     `announced` says that the head told its length, which it has. A body that
-    ends with its connection may be cut anywhere: a document that does not
-    end like one is. O(n); decodes only what has the word `error` in it.
+    ends with its connection may be cut anywhere, and a gateway may end one
+    in order whose server has died: a document that does not end like one is
+    cut, and so is a stream of choices that never finish. O(n); decodes only
+    what has the word `error` in it.
     """
     if media_type == b"text/event-stream":
-        return b"error" in body and _tells_error(body)
+        return (b"error" in body and _tells_error(body)) or (not announced and _is_unfinished(body))
     if media_type != b"application/json":
         return media_type == b"text/html"  # a gateway's or a log-in's page
     if not body or (not announced and body.rstrip()[-1:] not in (b"}", b"]")):
         return True
     return b'"error"' in body and _is_error(body)
+
+
+def _is_unfinished(stream: bytes) -> bool:
+    return b'"choices"' in stream and b"[DONE]" not in stream and not _finish.search(stream)
 
 
 def _is_error(document: bytes) -> bool:

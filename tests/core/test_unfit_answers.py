@@ -55,3 +55,19 @@ def test_what_no_model_said(media_type, body):
 def test_half_a_document_of_no_announced_length(body, unfit):
     """A connection that ends says nothing about whether it should have."""
     assert is_unfit(JSON, body, announced=False) is unfit
+
+
+@pytest.mark.parametrize(
+    ("body", "unfit"),
+    [
+        (CHUNK, True),
+        (CHUNK + b'data: {"choices":[{"finish_reason":null', True),
+        (CHUNK + DONE, False),
+        (CHUNK + b'data: {"choices":[{"delta":{},"finish_reason": "stop"}]}\n\n', False),
+        (b"data: 1\n\n", False),
+    ],
+)
+def test_a_stream_of_choices_that_never_finish(body, unfit):
+    """A gateway whose server died may end the stream in order; half an answer is not played back for an hour."""
+    assert is_unfit(SSE, body, announced=False) is unfit
+    assert not is_unfit(SSE, body, announced=True)
