@@ -10,6 +10,7 @@ from ..cache.memory import MemoryStore
 from ..cache.store import CacheStore
 from ..core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
 from ..core.llm_params import ModelParams, from_table, from_text
+from ..core.routing import RoutingTable
 from ..core.think import ThinkRule
 from ..messages import Stage
 from ..settings import Settings
@@ -79,7 +80,9 @@ def repeats(settings: Settings, around: Surroundings, answered: Answered) -> Sta
     return AnswerRepeats(store, around.clock, answered) if isinstance(store, MemoryStore) else None
 
 
-def cache(settings: Settings, around: Surroundings, answered: Answered) -> Stage | None:
+def cache(
+    settings: Settings, around: Surroundings, answered: Answered, table: RoutingTable | None
+) -> Stage | None:
     """Return the stage of the cache, None where there is none; it notes its hits in `answered`."""
     store = _store(settings, around)
     if store is None:
@@ -95,6 +98,7 @@ def cache(settings: Settings, around: Surroundings, answered: Answered) -> Stage
         )
         for rule in cache.rules
     ]
+    where = {} if table is None else {"served_as": table.served_as}
     return Cache(
         store,
         CacheRules((*rules, *default_rules(times))),
@@ -102,6 +106,7 @@ def cache(settings: Settings, around: Surroundings, answered: Answered) -> Stage
         around.clock,
         shared=cache.shared,
         answered=answered,
+        **where,
     )
 
 

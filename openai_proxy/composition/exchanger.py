@@ -169,7 +169,7 @@ def _stages(
         # Outside the cache, which holds what the upstream lists.
         ListAliases(table.aliases) if table is not None and table.aliases else None,
         # Outside retries: a hit never retries.
-        changes.cache(settings, around, answered),
+        changes.cache(settings, around, answered, table),
         # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.
         spending.keep_budget,
         # The same request, once more.

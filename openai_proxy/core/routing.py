@@ -5,6 +5,7 @@ Pure: the draw is an argument.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import quote, unquote_to_bytes
@@ -89,6 +90,17 @@ class RoutingTable:
         if exact is not None:
             return exact
         return next((entry for entry in self._globs if fnmatchcase(model, entry.match)), None)
+
+    def served_as(self, model: str) -> bytes:
+        """Return what the entry of `model` makes of it, for who remembers answers: where it is served, as what.
+
+        Empty where nothing is said about it.
+        """
+        route = self.find(model)
+        if route is None or (route.upstream is None and route.upstream_model is None):
+            return b""
+        places = [upstream.base_url for upstream in self.candidates(route)]
+        return json.dumps([*places, route.upstream_model]).encode("ascii")
 
     def candidates(self, route: ModelRoute | None) -> tuple[Upstream, ...]:
         """Return the upstreams that may serve, by priority, else in the order given."""

@@ -18,6 +18,7 @@ from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_c
 from ..core.errors import ProxyError
 from ..core.exchange import Exchange
 from ..core.headers import HeaderPairs, without
+from ..core.routing import model_in_path
 from ..core.wire_lines import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
@@ -37,6 +38,10 @@ class NotCached(ProxyError):
     default_message = "No cached response is available, and the request allows no other."
 
 
+def _as_named(model: str) -> bytes:
+    return b""
+
+
 async def _refuse() -> ProxyResponse:
     raise NotCached
 
@@ -51,8 +56,9 @@ class Cache:
 
     Stands behind what changes the request (the key is over what goes
     upstream) and before retries (a hit never retries). `origin` names the
-    upstreams, so that entries of two configurations in one Redis differ.
-    `shared` lets all callers of one upstream key use the same entries.
+    upstreams, so that entries of two configurations in one Redis differ, and
+    `served_as` tells what they make of a model: under a name of our own, another
+    one may answer since the configuration was changed. `shared` lets all callers of one upstream key use the same entries.
     `clock` gives monotonic seconds. `answered` is told what was a hit.
     """
 
@@ -64,6 +70,7 @@ class Cache:
         clock: Callable[[], float],
         shared: bool = False,
         answered: Answered | None = None,
+        served_as: Callable[[str], bytes] = _as_named,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -72,6 +79,7 @@ class Cache:
         self._shared = shared
         self._known: KnownRequests[Place] = KnownRequests(_KNOWN_BYTES)
         self._answered = answered
+        self._served_as = served_as
         self._flights = SingleFlight(store.entry_bytes, _judge)
         self._deletions = 0
         """How often a model was deleted: pages of models asked for before are not for who asks after it."""
@@ -148,7 +156,7 @@ class Cache:
                 return None
             key = cache_key(
                 tenant=tenant,
-                origin=self._origin,
+                origin=self._origin + self._served(request),
                 credential=request.credential,
                 method=request.method,
                 target=request.target,
@@ -159,6 +167,13 @@ class Cache:
             place = (key, ttl_s, self._models_family(request) if is_page_of_models else None)
             self._known.remember(known, len(body), place)
         return place
+
+    def _served(self, request: ProxyRequest) -> bytes:
+        document = request.document
+        model = document.get("model") if document is not None else None
+        if not isinstance(model, str):
+            model = model_in_path(request.target)
+        return b"" if model is None else self._served_as(model)
 
     async def _delete_model(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         """Forget the caller's pages of models where the upstream deleted one, or may have.

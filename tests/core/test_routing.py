@@ -33,6 +33,27 @@ def test_models_find_their_entry():
     assert table.candidates(None) == (A, B, C)
 
 
+def test_what_serves_a_model_is_told_by_place_and_name():
+    """Answers that are kept are those of one place and one model; what is only named changes nothing."""
+
+    def served(model, *routes):
+        return RoutingTable([A, B], routes).served_as(model)
+
+    assert served("llama", ModelRoute("gpt-*", "a")) == b""
+    assert served("gpt-4", ModelRoute("gpt-*")) == b""
+    told = {
+        served("fast", route)
+        for route in (
+            ModelRoute("fast", "a"),
+            ModelRoute("fast", "b"),
+            ModelRoute("fast", None, "one"),
+            ModelRoute("fast", None, "two"),
+            ModelRoute("fast", "a", "one"),
+        )
+    }
+    assert len(told) == 5
+
+
 def test_aliases_are_names_that_exist_here_alone():
     """Only an exact name with another name upstream is an alias."""
     models = [

@@ -95,8 +95,16 @@ class World:
         self.store = store or MemoryStore(max_bytes, self.clock.seconds)
         rules = CacheRules(default_rules(TimesToLive()))
         self.answered = Answered()
+        self.served_as = {}
+        """What models are called upstream."""
         self.stage = Cache(
-            self.store, rules, b"https://api.example/v1", self.clock.seconds, shared, self.answered
+            self.store,
+            rules,
+            b"https://api.example/v1",
+            self.clock.seconds,
+            shared,
+            self.answered,
+            lambda model: self.served_as.get(model, b""),
         )
         self.calls = []
 

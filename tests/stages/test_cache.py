@@ -46,6 +46,30 @@ def test_what_was_a_hit_is_noted():
     assert world.answered.hashes == {hash(client.exchange.path)}
 
 
+def _configured(served_as, before=None):
+    """Return the world of a configuration, over the entries of the one before it."""
+    world = World(store=before.store if before else None)
+    world.served_as = served_as
+    return world
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"body": {"messages": []}, "endpoint": "models/fast", "method": b"GET"}],
+    ids=["embeddings", "its page"],
+)
+def test_what_another_model_said_under_the_same_name_is_not_served(asked):
+    """A name of our own that the configuration gives to another model: vectors of two models never mix."""
+    first = _configured({"m": b"one", "fast": b"one"})
+    first.ask(**asked)
+    first.calls[0].serve(b'{"of":1}')
+    again = _configured({"m": b"one", "fast": b"one"}, before=first)
+    assert again.ask(**asked).body == b'{"of":1}'
+    changed = _configured({"m": b"two", "fast": b"two"}, before=first)
+    changed.ask(**asked)
+    assert len(changed.calls) == 1
+
+
 def test_an_entry_expires():
     """An answer is not served for longer than its time to live."""
     world = World()
