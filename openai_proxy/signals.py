@@ -10,7 +10,11 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from twisted.python.logfile import BaseLogFile
+from twisted.python.logfile import BaseLogFile, LogFile
+
+from .logs import logger
+
+log = logger("openai_proxy")
 
 
 def install(
@@ -29,16 +33,38 @@ def install(
         return lambda number, frame: reactor.callFromThread(function)
 
     log_file = twistd_log_file()
+    if isinstance(log_file, LogFile):
+        # it would go on to PATH.1 at each megabyte, delete none, and rename all of them each time
+        log_file.rotateLength = None
 
     def reopen_all() -> None:
         if log_file is not None:
-            log_file.reopen()
+            reopen_log(log_file)
         reopen()
 
     signal.signal(signal.SIGTERM, handler(terminate))
     signal.signal(signal.SIGINT, handler(terminate))
     signal.signal(signal.SIGHUP, handler(reload))
     signal.signal(signal.SIGUSR1, handler(reopen_all))
+
+
+def reopen_log(log_file: BaseLogFile) -> None:
+    """Open twistd's log file anew under its name; where that can not be, say so and go on with the old one.
+
+    Such as after `--uid`, in a directory that is root's. Twisted's own way
+    closes the old file first, and all that is logged from then on is lost.
+    """
+    try:
+        with open(log_file.path, "ab+"):
+            pass
+    except OSError as error:
+        log.error(
+            "can not open the log file anew, the old one stays in use: {path}: {reason}",
+            path=log_file.path,
+            reason=error.strerror,
+        )
+        return
+    log_file.reopen()
 
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
