@@ -18,16 +18,21 @@ from .tenants import mode
 
 
 def describe(settings: Settings) -> str:
-    """Return the mode and every setting as `toml.path = value`, with its source where it is no default."""
+    """Return the mode and every setting as `toml.path = value`, with its source, or what the default means."""
     lines = [f"mode: {mode(settings)}"]
     for leaf in leaves():
         value: Any = settings
         for step in leaf.path.split("."):
             value = getattr(value, step)
         origin = settings.origin(leaf.path)
-        for path, text in _render(leaf.path, value, leaf.doc):
-            lines.append(f"{path} = {text}" + (f"  # from {origin}" if origin else ""))
+        remark = f"  # from {origin}" if origin else _default_in_words(value, leaf.doc)
+        lines += [f"{path} = {text}{remark}" for path, text in _render(leaf.path, value, leaf.doc)]
     return "\n".join(lines)
+
+
+def _default_in_words(value: Any, doc: Doc) -> str:
+    """Say what None stands for, where that is not just nothing."""
+    return f"  # {doc.default}" if value is None and doc.default not in (None, "none", "off") else ""
 
 
 def _render(path: str, value: Any, doc: Doc) -> Iterator[tuple[str, str]]:

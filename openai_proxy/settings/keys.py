@@ -26,9 +26,12 @@ def parse_key_list(value: Any) -> tuple[SecretStr, ...]:
     """Return the keys of `a,b` or of a list, each once, in order.
 
     An empty list is no key. Text without a key in it (`,`) raises
-    ValueError, because whoever wrote it meant to close the door.
+    ValueError, because whoever wrote it meant to close the door; a JSON
+    list too, for no key is spelled with its brackets and quotes.
     """
     if isinstance(value, str):
+        if re.fullmatch(r"\s*\[.*\]\s*", value, re.S):
+            raise ValueError("it is a JSON list")
         value = [part for part in re.split(r"[,\s]+", value) if part]
         if not value:
             raise ValueError("there is no key in it")

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from .checks import check, resolve_paths
+from .errors import SettingsError
 from .explain import explain
 from .model import Settings
 from .sources import Layer, from_options, from_toml, from_variables, read_dotenv
@@ -24,6 +25,9 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
     at the start: relative paths mean it. The first of options, `environ`,
     `.env`, TOML that has a setting wins. Raises SettingsError, one line.
     """
+    for name, option in (("config", "--config"), ("env_file", "--env-file")):
+        if options.get(name) == "":  # a variable of the shell that is not set: not the file that was meant
+            raise SettingsError(f"{option}: the name of the file is empty")
     env_file = options.get("env_file")
     dotenv: dict[str, str | None] = {}
     if env_file or (directory / ".env").is_file():

@@ -175,6 +175,9 @@ def from_toml(file: Path) -> Layer:
         raise SettingsError(f"the configuration {file} is not UTF-8 text") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"the configuration {file} is not valid TOML: {error}") from None
+    except ValueError:
+        # the one of int(), above some thousand digits
+        raise SettingsError(f"the configuration {file} holds a number that is too long to be read") from None
     layer.origins[""] = file.name
     for leaf in leaves():
         table: Any = layer.tree

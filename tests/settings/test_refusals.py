@@ -39,6 +39,7 @@ VARIABLES = [
     ({"API_KEY_MAPPING": '{"CANARY": "a", "CANARY": "b"}'}, "twice"),
     ({"API_KEY_MAPPING": "[" * 100_000}, "api_key_mapping"),
     ({"CLIENT_API_KEYS": ","}, "client_api_keys.*no key"),
+    ({"CLIENT_API_KEYS": '["CANARY", "CANARY2"]'}, "client_api_keys.*a JSON list.*separated by commas"),
     ({"CLIENT_API_KEYS": "CANARY"}, "OPENAI_API_KEY.*key-[0-9a-f]{8}"),
     ({"THINK__MODE": "remove"}, "think.mode.*'remove'.*'strip'"),
     ({"STRIP_THINK_TAGS": "maybe"}, "STRIP_THINK_TAGS.*true or false"),
@@ -87,6 +88,7 @@ TOML = [
     ("OPENAI_API_KEY='CANARY'\n", "upstream.api_key$"),
     ("[upstream]\ndebug=true\n", "log_level$"),
     ("not toml [[[", "c.toml.*line 1"),
+    (f"workers={'9' * 5000}\n", "c.toml.*a number that is too long"),
     ("retry=3\n", "retry.*a table"),
     ("keys=3\n", r"keys.*\[\[keys\]\]"),
     ("upstreams=[3]\n", r"upstreams\[0\].*a table"),
@@ -149,6 +151,14 @@ def test_broken_dotenv_names_its_line(tmp_path):
 def test_named_env_file_must_exist(tmp_path):
     """A file that was asked for and is not there is no reason to go on without it."""
     assert "nope" in refusal(tmp_path, {}, {"env_file": "nope"})
+
+
+@pytest.mark.parametrize(("name", "option"), [("config", "--config"), ("env_file", "--env-file")])
+def test_file_option_without_a_name(tmp_path, name, option):
+    """`--config "$FILE"`, the variable being empty, started an open proxy instead of the one with keys."""
+    (tmp_path / "c.toml").write_text("")
+    environ = {"OPENAI_PROXY_CONFIG": "c.toml"}
+    assert refusal(tmp_path, environ, {name: ""}) == f"{option}: the name of the file is empty"
 
 
 def test_bad_option_names_it(tmp_path):
