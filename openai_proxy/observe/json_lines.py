@@ -41,7 +41,8 @@ class JSONFileObserver:
     def __init__(self, path: str, log: Logger | None = None, file: AppendFile | None = None) -> None:
         self._file = file or AppendFile(path)
         self._lines: list[bytes] = []
-        self.failures = WriteFailures(log or logger("openai_proxy.observe.json"))
+        self._log = log or logger("openai_proxy.observe.json")
+        self.failures = WriteFailures(self._log)
 
     def start(self) -> None:
         self._file.open()
@@ -62,7 +63,15 @@ class JSONFileObserver:
             self.failures.worked()
 
     def reopen(self) -> None:
-        self._file.reopen()
+        """Open the file anew under its name; where that can not be, say so and go on with the old one."""
+        try:
+            self._file.reopen()
+        except OSError as error:
+            self._log.error(
+                "can not open {path} anew, the old file stays in use: {reason}",
+                path=self._file.path,
+                reason=error.strerror or "unknown error",
+            )
 
     def stop(self) -> None:
         self.flush()

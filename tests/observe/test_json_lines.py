@@ -55,6 +55,21 @@ def test_full_disk_is_reported_once_and_counted(tmp_path):
     assert len(events) == 2
 
 
+def test_file_that_can_not_be_opened_anew_goes_on(tmp_path):
+    """SIGUSR1 after the directory was moved: the old file goes on, and one line says so, not a traceback."""
+    events = []
+    (tmp_path / "a").mkdir()
+    observer = JSONFileObserver(str(tmp_path / "a" / "x"), Logger("test", observer=events.append))
+    observer.start()
+    (tmp_path / "a").rename(tmp_path / "b")
+    observer.reopen()
+    assert [event.get("log_failure") for event in events] == [None]
+    assert "the old file stays in use: No such file or directory" in formatEvent(events[0])
+    observer(event())
+    observer.stop()
+    assert (tmp_path / "b" / "x").read_text().count("\n") == 1
+
+
 def test_text_for_standard_output_is_one_object():
     """`json:-` writes the same object."""
     assert json.loads(json_text(event()))["path"] == "/v1/models"
