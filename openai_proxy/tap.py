@@ -24,6 +24,7 @@ from .settings import (
     SettingsError,
     check_endpoints,
     describe,
+    has_dotenv,
     load_settings,
     settings_reference,
 )
@@ -122,7 +123,13 @@ class Options(usage.Options):
             makeService(self)
 
     def load(self) -> Settings:
-        """Load the settings, now or again. Raises SettingsError."""
+        """Load the settings, now or again. Raises SettingsError.
+
+        A `.env` that was once there must be there again: a reload without
+        it would open the door that its client keys had closed.
+        """
+        if self["env-file"] is None and has_dotenv(self.directory):
+            self["env-file"] = ".env"
         given: dict[str, Any] = {"config": self["config"], "env_file": self["env-file"]}
         for name, row in _ROWS.items():
             given[row.toml] = self.repeated.get(name) or self.get(name)

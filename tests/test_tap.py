@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openai_proxy import __version__
-from openai_proxy.settings import settings_reference
+from openai_proxy.settings import SettingsError, settings_reference
 from openai_proxy.tap import Options
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +67,19 @@ def test_options_become_overrides(tmp_path, monkeypatch):
     assert settings.observers == ("console", "json:-")
     assert (settings.workers, settings.log_level, settings.drain_timeout_s) == (2, "debug", 3)
     assert settings.upstream.base_url == "http://h"
+
+
+def test_reload_misses_a_dotenv_that_was_there(tmp_path, monkeypatch):
+    """Without the .env that had the client keys, a reload opened the proxy to everybody."""
+    monkeypatch.chdir(tmp_path)
+    options = Options()
+    options.parseOptions([])
+    options.load()
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=u\nCLIENT_API_KEYS=k\n")
+    assert len(options.load().client_api_keys) == 1
+    (tmp_path / ".env").unlink()
+    with pytest.raises(SettingsError, match=r"\.env: No such file"):
+        options.load()
 
 
 def test_help_and_version(tmp_path):

@@ -11,6 +11,7 @@ from .errors import SettingsError
 from .load import load_settings
 from .model import Settings
 from .reference import Row, settings_reference
+from .sources import has_dotenv
 from .tables import CacheRule, KeyEntry, KeyLimits, ModelEntry, ThinkEntry, UpstreamEntry
 from .tenants import ClientKey, Mode, client_keys, mode
 
@@ -29,6 +30,7 @@ __all__ = [
     "check_endpoints",
     "client_keys",
     "describe",
+    "has_dotenv",
     "load_settings",
     "mode",
     "settings_reference",

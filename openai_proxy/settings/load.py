@@ -12,7 +12,7 @@ from .checks import check, resolve_paths
 from .errors import SettingsError
 from .explain import explain
 from .model import Settings
-from .sources import Layer, from_options, from_toml, from_variables, read_dotenv
+from .sources import Layer, from_options, from_toml, from_variables, has_dotenv, read_dotenv
 
 CONFIG_VARIABLE = "OPENAI_PROXY_CONFIG"
 
@@ -30,7 +30,7 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
             raise SettingsError(f"{option}: the name of the file is empty")
     env_file = options.get("env_file")
     dotenv: dict[str, str | None] = {}
-    if env_file or (directory / ".env").is_file():
+    if env_file or has_dotenv(directory):
         dotenv = read_dotenv(directory / (env_file or ".env"))
     in_dotenv = f" in {Path(env_file or '.env').name}"
     layers: list[Layer] = [from_options(options)]

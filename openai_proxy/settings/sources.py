@@ -150,6 +150,16 @@ _SHORT_FORMS: dict[str, Callable[[str], Any]] = {
 }
 
 
+def has_dotenv(directory: Path) -> bool:
+    """Whether there is a `.env` file; raises SettingsError where that can not be known."""
+    file = directory / ".env"
+    try:
+        return file.is_file()
+    except OSError as error:
+        # not to be passed over: it may have the client keys
+        raise SettingsError(f"can not look for {file}: {error.strerror}") from None
+
+
 def read_dotenv(file: Path) -> dict[str, str | None]:
     """Return the variables of a `.env` file. Raises SettingsError naming the file, and the line that can not be read."""
     try:
