@@ -90,6 +90,10 @@ class Keyring:
             raise ExpiredKey
         return entry
 
+    def owner(self, digest: bytes) -> str:
+        """Return the name of a key that is in the ring, expired or not; KeyError for others."""
+        return self._by_digest[digest].name
+
     def named(self, name: str) -> ClientKey | None:
         """Return the entry of that name, None where there is none."""
         return self._by_name.get(name)

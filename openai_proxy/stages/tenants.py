@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from ..core.credentials import CredentialSwap, find_client_digest, find_credential
-from ..core.errors import InvalidKey, MissingCredentials
+from ..core.errors import ExpiredKey, InvalidKey, MissingCredentials
 from ..core.keyring import Keyring
 from ..core.wire_lines import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
@@ -27,7 +27,11 @@ class Tenants:
         digest = answer(headers, find_client_digest)
         if digest is None:
             raise InvalidKey if find_credential(headers) else MissingCredentials
-        entry = self._keyring.find(digest, exchange.timestamp)
+        try:
+            entry = self._keyring.find(digest, exchange.timestamp)
+        except ExpiredKey:
+            exchange.key = self._keyring.owner(digest)  # for the operator: who still calls with it
+            raise
         name = exchange.key = exchange.credential_id = entry.name
         request.headers = self._swaps[name].on(headers)
         request.credential = entry.upstream_key

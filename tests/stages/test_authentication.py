@@ -3,7 +3,7 @@
 import pytest
 from fakes import through
 
-from openai_proxy.core.errors import InvalidKey, MissingCredentials
+from openai_proxy.core.errors import ExpiredKey, InvalidKey, MissingCredentials
 from openai_proxy.core.exchange import Exchange
 from openai_proxy.core.keyring import ClientKey, Keyring, key_digest
 from openai_proxy.messages import ProxyRequest
@@ -82,3 +82,12 @@ def test_tenants_refuse_strangers(headers, error):
     assert request is None
     assert type(failure) is error
     assert exchange.key is None
+
+
+def test_expired_key_is_refused_by_its_name():
+    """Who looks into the logs for the callers of an expired key found nobody there."""
+    entry = ClientKey("alice", key_digest(b"sk-a"), b"sk-up", expires_at=1000.0)
+    request, failure, exchange = run(Tenants(Keyring([entry])), [(b"authorization", b"Bearer sk-a")])
+    assert request is None
+    assert type(failure) is ExpiredKey
+    assert exchange.key == "alice"
