@@ -69,7 +69,7 @@ class ProxyService(MultiService):
         super().privilegedStartService()
 
     def announce(self) -> None:
-        """Log what this daemon is."""
+        """Log what this daemon is, and what of its environment it does not know."""
         exchanger = self.serving.exchanger
         log.info(
             "openai-proxy {version}, mode {mode}, upstream {upstream}",
@@ -77,6 +77,8 @@ class ProxyService(MultiService):
             mode=exchanger.mode,
             upstream=exchanger.reachability.url,
         )
+        for line in exchanger.settings.unknown:
+            log.warn("warning: {line}", line=line)
 
     def _listen(self, description: str, site: ProxySite) -> None:
         if self._part is not None:

@@ -54,6 +54,13 @@ def test_reload_compares_the_ports_with_those_that_are_open(service, configurati
     assert len(told) == 2
 
 
+def test_start_tells_of_unknown_variables(configuration, told):
+    """A slip in a variable's name is in the log, not only a limit that is missing."""
+    configuration.environ["RETRY__MAX_RETRY"] = "1"
+    ProxyService(MemoryReactorClock(), configuration.load(), configuration.load).announce()
+    assert told == ["warning: RETRY__MAX_RETRY: unknown setting; the nearest known one is RETRY__MAX_RETRIES"]
+
+
 @pytest.mark.parametrize(
     ("changed", "what"), [({"ADMIN__PORT": "tcp:2"}, "ports"), ({"WORKERS": "4"}, "the number of workers")]
 )

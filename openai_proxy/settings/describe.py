@@ -19,7 +19,7 @@ from .tenants import mode
 
 def describe(settings: Settings) -> str:
     """Return the mode and every setting as `toml.path = value`, with its source, or what the default means."""
-    lines = [f"mode: {mode(settings)}"]
+    lines = [f"mode: {mode(settings)}", *(f"# warning: {line}" for line in settings.unknown)]
     for leaf in leaves():
         value: Any = settings
         for step in leaf.path.split("."):

@@ -13,6 +13,7 @@ from .errors import SettingsError
 from .explain import explain
 from .model import Settings
 from .sources import Layer, from_options, from_toml, from_variables, has_dotenv, read_dotenv
+from .unknown_names import unknown_names
 
 CONFIG_VARIABLE = "OPENAI_PROXY_CONFIG"
 
@@ -34,9 +35,11 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
         dotenv = read_dotenv(directory / (env_file or ".env"))
     in_dotenv = f" in {Path(env_file or '.env').name}"
     layers: list[Layer] = [from_options(options)]
+    unknown: list[str] = []
     for variables, where in ((environ, ""), (dotenv, in_dotenv)):
         given = {path for layer in layers for path in layer.origins}
         layers.append(from_variables(variables, where, directory, given))
+        unknown += unknown_names(variables, where)
     config = options.get("config") or environ.get(CONFIG_VARIABLE) or dotenv.get(CONFIG_VARIABLE)
     if config:
         layers.append(from_toml(directory / config))
@@ -49,6 +52,7 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
         raise explain(error, origins) from None
     settings._origins.update(origins)
     settings._directory = directory
+    settings._unknown = tuple(unknown)
     settings = resolve_paths(settings, directory)
     check(settings)
     return settings

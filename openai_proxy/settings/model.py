@@ -103,6 +103,7 @@ class Settings(BaseSettings):
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _directory: Path = PrivateAttr(default_factory=Path.cwd)
+    _unknown: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
     def settings_customise_sources(
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
     def directory(self) -> Path:
         """The working directory at the start: relative paths mean this one, also after a chdir."""
         return self._directory
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """A line for each variable that looks like a setting and is none."""
+        return self._unknown
 
     def origin(self, path: str) -> str | None:
         """Return where the value at a TOML path came from (`RETRY__MAX_RETRIES`, `c.toml`), None for a default."""

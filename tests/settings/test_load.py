@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.settings import SettingsError, client_keys, load_settings, mode, settings_reference
+from openai_proxy.settings import (
+    SettingsError,
+    client_keys,
+    describe,
+    load_settings,
+    mode,
+    settings_reference,
+)
 
 
 def load(tmp_path, options=None, environ=None, **files):
@@ -127,6 +134,26 @@ def test_config_may_be_named_by_a_variable(tmp_path):
     """OPENAI_PROXY_CONFIG is --config."""
     (tmp_path / "x.toml").write_text("workers = 4\n")
     assert load(tmp_path, None, {"OPENAI_PROXY_CONFIG": "x.toml"}).workers == 4
+
+
+def test_unknown_variables_are_told(tmp_path):
+    """A limit with a slip in its name was passed over in silence."""
+    environ = {
+        "RATE_LIMIT__REQUEST_PER_MINUTE": "5",
+        "CACHE__MAX_BYTES_FILE": "x",
+        "CACHE__URL_FILE": "",
+        "LIMITS__": "1",
+        "OTHER__NAME": "1",
+        "PATH": "/bin",
+    }
+    settings = load(tmp_path, None, environ, dotenv="RETRY__MAX_RETRY=1\n")
+    assert [line.replace("unknown setting; the nearest known one is ", "") for line in settings.unknown] == [
+        "CACHE__MAX_BYTES_FILE: CACHE__MAX_BYTES",
+        "LIMITS__: LIMITS__IN_FLIGHT",
+        "RATE_LIMIT__REQUEST_PER_MINUTE: RATE_LIMIT__REQUESTS_PER_MINUTE",
+        "RETRY__MAX_RETRY in .env: RETRY__MAX_RETRIES",
+    ]
+    assert describe(settings).splitlines()[1].startswith("# warning: CACHE__MAX_BYTES_FILE: unknown setting")
 
 
 def test_secrets_come_from_files_without_their_last_newline(tmp_path):
