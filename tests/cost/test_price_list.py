@@ -1,5 +1,6 @@
 """The lists of genai-prices, as they are installed."""
 
+import datetime
 import socket
 import time
 
@@ -11,6 +12,8 @@ from openai_proxy.core.exchange import Usage
 from openai_proxy.cost.price_list import is_provider, look_up, provider_of
 
 NOW = time.time()
+MOMENT = datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc)
+"""Some prices change by the hour."""
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,7 @@ def test_costs_are_those_of_the_library(model, usage):
         ),
         model,
         provider_id="openai",
+        genai_request_timestamp=MOMENT,
     )
     assert listed.cost_usd(usage, NOW) == pytest.approx(float(theirs.total_price), rel=1e-9)
 
@@ -66,7 +70,9 @@ def test_tiered_prices_change_at_their_step():
     )
     step = listed.price.holds_up_to
     for tokens in (step, step + 1):
-        theirs = calc_price(ListUsage(input_tokens=tokens), model, provider_id=provider)
+        theirs = calc_price(
+            ListUsage(input_tokens=tokens), model, provider_id=provider, genai_request_timestamp=MOMENT
+        )
         assert listed.cost_usd(Usage(tokens), NOW) == pytest.approx(float(theirs.total_price))
 
 

@@ -10,7 +10,7 @@ from openai_proxy.observe.otel.exporting import BATCH, QUEUE_LIMIT, Exporting
 from openai_proxy.observe.otel.observation import Observation, Observing
 from openai_proxy.observe.otel.observer import STOP_WITHIN_S, OtelObserver
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 def observation(number=0):

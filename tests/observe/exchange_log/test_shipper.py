@@ -10,6 +10,8 @@ from openai_proxy.observe.exchange_log.deliveries import Deliveries
 from openai_proxy.observe.exchange_log.shipper import Shipper
 from openai_proxy.observe.exchange_log.spool import Spool
 
+PATIENCE_S = 60
+
 
 class Reactor(Clock):
     """A clock that keeps what the thread wants called."""
@@ -33,7 +35,7 @@ class Store:
 
     def deliver(self, batch):
         self.asked.set()
-        assert self.let.wait(30)
+        assert self.let.wait(PATIENCE_S)
 
     def close(self):
         pass
@@ -55,7 +57,7 @@ def test_last_round_ships_what_waits(tmp_path):
     shipper, reactor, store, said = shipping(tmp_path)
     store.let.set()
     ended = shipper.stop()
-    assert reactor.called.wait(30)
+    assert reactor.called.wait(PATIENCE_S)
     for call in reactor.wanted:
         call()
     assert ended.called
@@ -67,7 +69,7 @@ def test_store_that_hangs_does_not_hold_the_end_up(tmp_path):
     """After a few seconds the daemon ends, and says what waits where."""
     shipper, reactor, store, said = shipping(tmp_path)
     ended = shipper.stop()
-    assert store.asked.wait(30)
+    assert store.asked.wait(PATIENCE_S)
     reactor.advance(3)
     assert not ended.called
     reactor.advance(1)
@@ -75,6 +77,6 @@ def test_store_that_hangs_does_not_hold_the_end_up(tmp_path):
     (line,) = said
     assert line.startswith(f"2 bytes of the exchange log stay in {tmp_path}")
     store.let.set()
-    assert reactor.called.wait(30)
+    assert reactor.called.wait(PATIENCE_S)
     for call in reactor.wanted:
         call()

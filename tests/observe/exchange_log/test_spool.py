@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from observe.exchange_log.descriptors import open_files
 
 from openai_proxy.observe.exchange_log.batch import BatchGone, Mark
 from openai_proxy.observe.exchange_log.claims import claim_left_behind, claim_own
@@ -137,10 +138,10 @@ def test_what_was_left_counts_towards_the_limit(tmp_path):
 def test_open_files_are_bounded(tmp_path):
     """A thousand models do not use up the file descriptors, nor any line."""
     made = spool(tmp_path)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_files(tmp_path))
     for n in range(1000):
         made.append(f"{n % 200}_20260101.jsonl", b"{}\n")
-    assert len(os.listdir("/proc/self/fd")) <= before + 64
+    assert len(open_files(tmp_path)) <= before + 64
     batches = [batch for name in made.names() for batch in made.take(name)]
     assert texts(batches) == [b"{}\n" * 5] * 200
 
