@@ -12,6 +12,8 @@ from openai_proxy.settings import SettingsError, settings_reference
 from openai_proxy.tap import Options
 
 ROOT = Path(__file__).parents[1]
+PATIENCE_S = 120
+"""Of a process that starts on a busy machine."""
 
 
 def run(tmp_path, *args, before=("-n",), **environ):
@@ -22,7 +24,7 @@ def run(tmp_path, *args, before=("-n",), **environ):
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **environ},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
 
 
@@ -148,7 +150,7 @@ def test_reader_that_leaves_early_is_no_mistake(tmp_path, option, unbuffered):
             stdout=nobody,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -57,7 +57,7 @@ class Azurite(ServiceProcess):
         with (self._directory / "output").open("ab") as output:
             command = [self._path, *place, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
             self._run([*command, *self._options], stdout=output, stderr=output)
-        assert eventually(self._listens, 60), (self._directory / "output").read_text()
+        assert eventually(self._listens), (self._directory / "output").read_text()
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from integration.raw_client import Client, Response
-from integration.scripted_upstream import Call
+from integration.scripted_upstream import PATIENCE_S, Call
 
 JSON = (b"Content-Type", b"application/json")
 _T = TypeVar("_T")
@@ -71,7 +71,7 @@ def verdict(response: Response) -> tuple[int | None, bytes | None]:
     return response.status, response.header(b"x-cache")
 
 
-def at_once(count: int, work: Callable[[int], _T], timeout_s: float = 20.0) -> list[_T]:
+def at_once(count: int, work: Callable[[int], _T], timeout_s: float = PATIENCE_S) -> list[_T]:
     """Run `work(number)` in `count` threads; the results in order, the first failure raised."""
     results: dict[int, Any] = {}
     failures: list[BaseException] = []

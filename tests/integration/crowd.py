@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from integration.raw_client import Client, chat
+from integration.scripted_upstream import PATIENCE_S
 
 
 class Crowd:
@@ -26,7 +27,7 @@ class Crowd:
     def stop(self) -> None:
         self._over.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(2 * PATIENCE_S)
 
     def _ask(self) -> None:
         client = None

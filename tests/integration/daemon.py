@@ -16,6 +16,14 @@ TWISTD = Path(sys.executable).with_name("twistd")
 DEFECTS = ("Traceback", "Unhandled", "defect")
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def whole_lines(file: Path) -> str:
     """Return the lines of a file that is being written: a reader may see half of the last."""
     text = file.read_text("utf-8", "replace")
@@ -40,7 +48,6 @@ class Daemon:
         options: Sequence[str] = (),
         twistd: Sequence[str] = ("-n", "--pidfile="),
         log: str = "stdout",
-        patience_s: float = PATIENCE_S,
     ) -> None:
         self.directory = directory
         self._log = directory / log
@@ -57,20 +64,24 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 env=self._environment(upstream_url, env or {}),
             )
-        if "-n" in twistd:
-            self.pid = self.process.pid
-        elif self.process.wait(patience_s) == 0:
-            assert eventually((directory / "proxy.pid").exists)
-            self.pid = int((directory / "proxy.pid").read_text())
-        self.wait_until_listening(len(ports), patience_s)
+        try:
+            if "-n" in twistd:
+                self.pid = self.process.pid
+            elif self.process.wait(PATIENCE_S) == 0:
+                assert eventually((directory / "proxy.pid").exists)
+                self.pid = int((directory / "proxy.pid").read_text())
+            self.wait_until_listening(len(ports))
+        except BaseException:
+            self.stop()  # or another test would be blamed for a process that nobody waited for
+            raise
 
     @staticmethod
     def _environment(upstream_url: str, env: dict[str, str]) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return {**kept, "OPENAI_API_BASE": upstream_url, "RETRY__MAX_RETRIES": "0", **env}
 
-    def wait_until_listening(self, count: int, patience_s: float = PATIENCE_S) -> None:
-        assert eventually(lambda: len(self.listening) >= count or not self.running, patience_s), self.log
+    def wait_until_listening(self, count: int) -> None:
+        assert eventually(lambda: len(self.listening) >= count or not self.running), self.log
         assert self.running, self.log
 
     @property
@@ -93,7 +104,7 @@ class Daemon:
     def running(self) -> bool:
         if self.pid == self.process.pid:
             return self.process.poll() is None
-        return self.pid is not None and Path(f"/proc/{self.pid}").exists()
+        return self.pid is not None and alive(self.pid)
 
     @property
     def defects(self) -> list[str]:
@@ -120,8 +131,14 @@ class Daemon:
 
     def stop(self) -> None:
         """End it, gently and then not; the directory stays."""
-        for number, patience_s in ((signal.SIGTERM, 0.5), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        for number, patience_s in (
+            (signal.SIGTERM, 0.5),
+            (signal.SIGTERM, PATIENCE_S),
+            (signal.SIGKILL, PATIENCE_S),
+        ):
             if self.running:
                 self.signal(number)
                 self.wait_until_gone(patience_s)
-        self.process.wait(5)
+        if self.pid is None:
+            self.process.kill()
+        self.process.wait(PATIENCE_S)

@@ -18,7 +18,7 @@ from pathlib import Path
 from attrs import Factory, define
 from integration.daemon import Daemon
 from integration.raw_client import Client, chat
-from integration.scripted_upstream import Call, Upstream, eventually
+from integration.scripted_upstream import PATIENCE_S, Call, Upstream, eventually
 
 MODELS = ("gpt-4o", "small", "org/large")
 TORN = b'{"timestamp": "2026-01-01T00:00:00.000Z", "request": {"meth'
@@ -88,14 +88,14 @@ class Load:
                 }
                 if not client.send(chat(json.dumps(document).encode())):
                     return
-                answer = client.response(20)
+                answer = client.response()
                 if answer.status != 200 or not answer.whole:
                     return
                 self.seen.append(user)
 
     def join(self) -> list[str]:
         for thread in self._threads:
-            thread.join(60)
+            thread.join(2 * PATIENCE_S)
             assert not thread.is_alive()
         return self.seen
 
@@ -154,10 +154,10 @@ def rounds(directory: Path, count: int, seed: int, clients: int = 4) -> Result:
                 if number == count:
                     break
                 load = Load(daemon.port, f"r{number}", clients)
-                assert eventually(lambda load=load: load.seen, 20)
+                assert eventually(lambda load=load: load.seen)
                 time.sleep(chance.uniform(0.0, 0.5))
                 daemon.signal(signal.SIGKILL)
-                daemon.process.wait(20)
+                daemon.process.wait(PATIENCE_S)
                 seen = load.join()
             finally:
                 daemon.stop()

@@ -11,6 +11,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from integration.scripted_upstream import PATIENCE_S
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -46,10 +47,11 @@ class Collector:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                collector.answering.wait(30)
+                collector.answering.wait(PATIENCE_S)
                 if collector.status == 200:
-                    collector.bodies.append((self.path, body))
+                    # who sees the body finds its headers
                     collector.headers.append({name.lower(): text for name, text in self.headers.items()})
+                    collector.bodies.append((self.path, body))
                 self.send_response(collector.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()

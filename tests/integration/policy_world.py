@@ -12,7 +12,7 @@ from typing import Any
 
 from integration.pair import Pair
 from integration.raw_client import Client, ask
-from integration.scripted_upstream import Call, Script, Upstream
+from integration.scripted_upstream import PATIENCE_S, Call, Script, Upstream
 
 COMPLETION: dict[str, Any] = {
     "id": "chatcmpl-1",
@@ -174,7 +174,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(2 * PATIENCE_S)
 
 
 def get_json(port: int, path: str) -> Any:

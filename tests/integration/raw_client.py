@@ -120,7 +120,9 @@ class Client:
         reset(self.sock)
 
     def half_close(self) -> None:
-        self.sock.shutdown(socket.SHUT_WR)
+        """Say that nothing more comes; nothing happens where the peer has reset the connection."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
 
     def _more(self, deadline: float) -> None:
         self.sock.settimeout(max(0.001, deadline - time.monotonic()))

@@ -34,7 +34,7 @@ def reset(sock: socket.socket) -> None:
         raw.close()
 
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 """What is to happen may take so long on a busy machine; where it happens at once nobody waits."""
 
 
@@ -208,6 +208,7 @@ class Upstream:
         self._tls = tls
         self._threads: list[threading.Thread] = []
         self._receive_buffer = receive_buffer
+        self._lock = threading.Lock()
         self._listen(0)
         self.port: int = self._listener.getsockname()[1]
 
@@ -218,7 +219,8 @@ class Upstream:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
         self._listener.bind(("127.0.0.1", port))
         self._listener.listen(128)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._closed = False
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -235,7 +237,11 @@ class Upstream:
         return sum(1 for sock in self.sockets if is_alive(sock))
 
     def close(self) -> None:
-        for sock in [self._listener, *self.sockets]:
+        """Stop listening and end every connection, also one that was accepted just now."""
+        with self._lock:
+            self._closed = True
+            sockets = [self._listener, *self.sockets]
+        for sock in sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
@@ -246,28 +252,41 @@ class Upstream:
         """Listen on the same port again, after `close`."""
         self._listen(self.port)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
             except OSError:
+                return
+            if not self._keep(sock):
                 return
             thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
             thread.start()
             self._threads.append(thread)
 
+    def _keep(self, sock: socket.socket) -> bool:
+        """Remember a connection; close it and return False where the upstream is closed."""
+        with self._lock:
+            if not self._closed:
+                self.sockets.append(sock)
+                return True
+        sock.close()
+        return False
+
     def _serve(self, sock: socket.socket) -> None:
-        sock.settimeout(20)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            sock.settimeout(PATIENCE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
-            self.sockets.append(sock)
+                if not self._keep(sock):
+                    return
             self._requests(sock)
         except (PeerGone, OSError):
             pass
         except BaseException as error:  # a test's script failed: the test must know
-            self.errors.append(error)
+            if not (self._closed and isinstance(error, ValueError)):  # what a closed TLS socket raises
+                self.errors.append(error)
         finally:
             sock.close()
 

@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from integration.scripted_upstream import PATIENCE_S
+
 
 class ServiceProcess:
     """One process at a time, on a port of loopback that stays its own between an end and a new start."""
@@ -44,5 +46,5 @@ class ServiceProcess:
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(30)
+            self._process.wait(PATIENCE_S)
             self._process = None

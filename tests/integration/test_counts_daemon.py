@@ -98,7 +98,7 @@ class Seen:
             else:
                 endpoint, data, status, outcome = REUSED[number % len(REUSED)]
                 client.send(data)
-                response = client.response(30)
+                response = client.response()
                 assert (response.status, response.whole) == (status, True), (number, data, response)
                 self._count(endpoint, status, outcome, response.body)
                 if response.header(b"connection") == b"close":
@@ -115,7 +115,7 @@ class Seen:
                 with pytest.raises(TimeoutError):
                     client.sock.recv(1)
             else:
-                response = client.response(30)
+                response = client.response()
                 assert response.status == status, (data, response)
                 assert response.whole is (outcome != "upstream_truncated"), response
         self._count(endpoint, status, outcome, b"")
@@ -174,7 +174,7 @@ def test_counts_are_what_clients_saw(start):
         return by(found, "endpoint", "status", "outcome")
 
     # the last clients to leave are noticed a moment later
-    assert eventually(lambda: counted(page(), plain_text).total() >= REQUESTS, 30)
+    assert eventually(lambda: counted(page(), plain_text).total() >= REQUESTS)
     for accept, parse in (
         (b"", plain_text),
         (b"Accept: application/openmetrics-text; version=1.0.0\r\n", openmetrics),

@@ -8,7 +8,7 @@ import pytest
 from integration.azurite import ACCOUNT, KEY, Azurite
 from integration.crowd import Crowd, numbered, numbers
 from integration.raw_client import Client
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -50,19 +50,19 @@ def ask(port, *wanted):
 def end(pair):
     """End a daemon as an operator does, with one signal and patience."""
     pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone(20)
+    assert pair.daemon.wait_until_gone()
 
 
 def kill(pair):
     pair.daemon.signal(signal.SIGKILL)
-    pair.daemon.process.wait(10)
+    pair.daemon.process.wait(PATIENCE_S)
 
 
 def test_lines_arrive_while_it_runs_and_at_its_end(azurite, begin):
     """Blobs have the log files' names, the container is made, and the end ships what waits."""
     pair = begin(azurite)
     ask(pair.port, 0, 1, 3)
-    assert eventually(lambda: len(azurite.lines()) == 3, 30), pair.daemon.log
+    assert eventually(lambda: len(azurite.lines()) == 3), pair.daemon.log
     ask(pair.port, 6)
     end(pair)
     blobs = azurite.blobs()
@@ -79,26 +79,26 @@ def test_kills_and_an_outage_lose_and_double_nothing(azurite, begin, tmp_path):
     pair = begin(azurite, directory=directory)
     crowd = Crowd(pair.port)
     try:
-        assert eventually(lambda: len(azurite.lines()) > 20, 30), pair.daemon.log
+        assert eventually(lambda: len(azurite.lines()) > 20), pair.daemon.log
         azurite.kill()
         time.sleep(1.5)
         kill(pair)
         pair = begin(azurite, directory=directory)
         crowd.port = pair.port
-        assert eventually(lambda: "can not ship" in pair.daemon.log, 30)
+        assert eventually(lambda: "can not ship" in pair.daemon.log)
         azurite.start()
-        assert eventually(lambda: "shipped to az://logs again" in pair.daemon.log, 60), pair.daemon.log
+        assert eventually(lambda: "shipped to az://logs again" in pair.daemon.log), pair.daemon.log
         kill(pair)
         azurite.stop()
         azurite.start()
         pair = begin(azurite, directory=directory)
         crowd.port = pair.port
         before = len(crowd.answered)
-        assert eventually(lambda: len(crowd.answered) > before + 50, 30)
+        assert eventually(lambda: len(crowd.answered) > before + 50)
     finally:
         crowd.stop()
     answered = set(crowd.answered)
-    assert eventually(lambda: answered <= set(numbers(azurite.lines())), 60), pair.daemon.log
+    assert eventually(lambda: answered <= set(numbers(azurite.lines()))), pair.daemon.log
     end(pair)
     lines = azurite.lines()
     assert [number for number, count in Counter(numbers(lines)).items() if count > 1] == []
@@ -112,14 +112,14 @@ def test_store_that_hangs_holds_up_nobody(azurite, begin, tmp_path):
     directory.mkdir()
     pair = begin(azurite, directory=directory)
     ask(pair.port, 0)
-    assert eventually(lambda: len(azurite.lines()) == 1, 30)
+    assert eventually(lambda: len(azurite.lines()) == 1)
     azurite.freeze()
     ask(pair.port, *range(1, 100))
     end(pair)
     assert "stay in" in pair.daemon.log
     azurite.thaw()
     pair = begin(azurite, directory=directory)
-    assert eventually(lambda: sorted(numbers(azurite.lines())) == list(range(100)), 30), pair.daemon.log
+    assert eventually(lambda: sorted(numbers(azurite.lines())) == list(range(100))), pair.daemon.log
 
 
 def test_reload_ships_on(azurite, begin, tmp_path):
@@ -130,9 +130,9 @@ def test_reload_ships_on(azurite, begin, tmp_path):
     ask(pair.port, 0, 3)
     config.write_text('observers = ["log"]\n')
     pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "configuration reloaded" in pair.daemon.log, 10)
+    assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
     ask(pair.port, 6, 9)
-    assert eventually(lambda: sorted(numbers(azurite.lines())) == [0, 3, 6, 9], 30), pair.daemon.log
+    assert eventually(lambda: sorted(numbers(azurite.lines())) == [0, 3, 6, 9]), pair.daemon.log
     assert all(name.startswith("m0_") for name in azurite.blobs())
 
 
@@ -141,7 +141,7 @@ def test_two_daemons_share_a_container(azurite, begin):
     pairs = [begin(azurite), begin(azurite)]
     for number in range(0, 60, 3):
         ask(pairs[number % 2].port, number)
-    assert eventually(lambda: len(azurite.lines()) == 20, 30)
+    assert eventually(lambda: len(azurite.lines()) == 20)
     assert sorted(numbers(azurite.lines())) == list(range(0, 60, 3))
     assert len(azurite.blobs()) == 2
 

@@ -10,7 +10,7 @@ import pytest
 from integration.crowd import Crowd, numbered, numbers
 from integration.daemon import TWISTD, whole_lines
 from integration.raw_client import Client
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import PATIENCE_S, eventually
 
 KEY = "Y2FuYXJ5LWNhbmFyeQ=="
 
@@ -30,16 +30,16 @@ def test_kills_lose_and_double_nothing(start, tmp_path):
     try:
         for _ in range(3):
             before = len(crowd.answered)
-            assert eventually(lambda before=before: len(crowd.answered) > before + 60, 30)
+            assert eventually(lambda before=before: len(crowd.answered) > before + 60)
             pair.daemon.signal(signal.SIGKILL)
-            pair.daemon.process.wait(10)
+            pair.daemon.process.wait(PATIENCE_S)
             pair = start(**options)
             crowd.port = pair.port
     finally:
         crowd.stop()
-    assert eventually(lambda: store.exists() and set(crowd.answered) <= set(numbers(lines(store))), 60)
+    assert eventually(lambda: store.exists() and set(crowd.answered) <= set(numbers(lines(store))))
     pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone(20)
+    assert pair.daemon.wait_until_gone()
     assert all(path.read_bytes().endswith(b"\n") for path in store.iterdir())
     found = lines(store)
     assert max(Counter(numbers(found)).values()) == 1
@@ -56,7 +56,7 @@ def test_full_spool_costs_lines_and_no_requests(start, tmp_path):
             client.send(numbered(number))
             assert client.response().status == 200
     assert pair.daemon.log.count("the spool holds its 3000 bytes already; lines are lost") == 1
-    assert eventually(lambda: "can not ship the exchange log" in pair.daemon.log, 20)
+    assert eventually(lambda: "can not ship the exchange log" in pair.daemon.log)
     left = list((tmp_path / "spool").rglob("*.jsonl.*"))
     assert 0 < sum(path.stat().st_size for path in left) <= 3000
 
@@ -89,7 +89,7 @@ def test_what_can_not_work_stops_the_start(tmp_path, options, env, said):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 1
     assert said in done.stderr
@@ -112,7 +112,7 @@ def test_check_config_shows_no_secret_and_leaves_nothing(tmp_path):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     assert "storage.azure_account_name" in done.stdout

@@ -6,6 +6,7 @@ import queue
 
 import pytest
 from integration.raw_client import CHAT, KEY, Client, ask, chat, request
+from integration.scripted_upstream import PATIENCE_S
 
 BINARY = hashlib.sha256(b"audio").digest() * 8192
 COMMON = [
@@ -252,7 +253,7 @@ def test_every_read_is_passed_on_at_once(pair):
         call.start_stream()
         for number in range(3):
             call.chunk(b"data: %d\n\n" % number)
-            assert seen_by_client.get(timeout=20) == number
+            assert seen_by_client.get(timeout=PATIENCE_S) == number
         call.end_stream()
 
     pair.upstream.script = script

@@ -155,7 +155,7 @@ def test_thoughts_leave_a_stream_however_it_is_cut(world, size):
     last = [delta("", index, finish_reason="stop") for index in (0, 1)]
     data = b"".join(events(*made, *last, USAGE_CHUNK))
     world.upstream.script = stream(*(data[at : at + size] for at in range(0, len(data), size)))
-    got = ask(world.port, post(KEY, {"model": "m", "messages": [], "stream": True}), 10)
+    got = ask(world.port, post(KEY, {"model": "m", "messages": [], "stream": True}))
     expected = "Grüße  🐟 <b><thing> ende <"
     assert texts(got.body) == {0: expected, 1: expected}
     assert got.body.endswith(b"data: [DONE]\n\n")

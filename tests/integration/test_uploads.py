@@ -7,7 +7,7 @@ import time
 
 import pytest
 from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import PeerGone, Upstream, eventually
+from integration.scripted_upstream import PATIENCE_S, PeerGone, Upstream, eventually
 
 MIB = 1 << 20
 
@@ -141,7 +141,7 @@ def test_stalled_upstream_holds_the_client_back(start):
     released = threading.Event()
     pair = start(Upstream(receive_buffer=4096))
     ask(pair.port, request())
-    pair.upstream.begin(lambda call: released.wait(10) and call.finish())
+    pair.upstream.begin(lambda call: released.wait(PATIENCE_S) and call.finish())
     before = pair.daemon.resident_bytes()
     with Client(pair.port) as client:
         client.send(upload(b"Content-Length: %d\r\n" % (512 * MIB)))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from integration.raw_client import KEY, Client
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import PATIENCE_S, eventually
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
@@ -53,7 +53,7 @@ class WebSocketServer:
 
     def close(self):
         self._server.shutdown()
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -91,10 +91,10 @@ def test_messages_pass_both_ways(websocket_daemon, server):
     with open_websocket(websocket_daemon()) as socket:
         for message in ("hello", b"\x00\xff", "", "x" * 70_000, b"y" * 300_000):
             socket.send(message)
-            assert socket.recv(5) == message
+            assert socket.recv(PATIENCE_S) == message
         socket.send(["frag", "ment", "ed"])
-        assert socket.recv(5) == "fragmented"
-        assert socket.ping().wait(5)
+        assert socket.recv(PATIENCE_S) == "fragmented"
+        assert socket.ping().wait(PATIENCE_S)
     request = server.handshakes[0]
     assert request.path == REALTIME
     assert request.headers["Authorization"] == f"Bearer {KEY}"
@@ -106,7 +106,7 @@ def test_paths_of_websockets(websocket_daemon, server, path):
     """The tunnel is for every path of the API, with and without /v1."""
     with open_websocket(websocket_daemon(), path=path) as socket:
         socket.send("x")
-        assert socket.recv(5) == "x"
+        assert socket.recv(PATIENCE_S) == "x"
     assert server.handshakes[0].path == "/v1" + path.removeprefix("/v1")
 
 
@@ -122,7 +122,7 @@ def test_close_code_of_the_server_reaches_the_client(websocket_daemon, server):
     """Why a session ended is told to the client."""
     server.handler = lambda connection: connection.close(4008, "session expired")
     with open_websocket(websocket_daemon()) as socket, pytest.raises(ConnectionClosed) as closed:
-        socket.recv(5)
+        socket.recv(PATIENCE_S)
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4008, "session expired")
 
 
@@ -142,7 +142,7 @@ def test_key_is_swapped_in_the_subprotocol(websocket_daemon, server):
     ) as socket:
         assert socket.subprotocol == "realtime"
         socket.send("x")
-        assert socket.recv(5) == "x"
+        assert socket.recv(PATIENCE_S) == "x"
     headers = str(server.handshakes[0].headers)
     assert "sk-upstream" in headers
     assert KEY not in headers
@@ -170,18 +170,18 @@ def test_client_that_vanishes_ends_the_tunnel(websocket_daemon, server):
     """A session that nobody listens to ends at once."""
     with open_websocket(websocket_daemon()) as socket:
         socket.send("x")
-        assert socket.recv(5) == "x"
+        assert socket.recv(PATIENCE_S) == "x"
         socket.socket.shutdown(2)
         start = time.monotonic()
         assert eventually(lambda: server.closed)
-    assert server.closed[0][0] - start < 4.0  # at once, on a busy machine
+    assert server.closed[0][0] - start < 10.0  # at once, on a busy machine
 
 
 def test_server_that_vanishes_ends_the_tunnel(websocket_daemon, server):
     """The client learns that its session is over."""
     server.handler = lambda connection: connection.socket.shutdown(2)
     with open_websocket(websocket_daemon()) as socket, pytest.raises(ConnectionClosed):
-        socket.recv(5)
+        socket.recv(PATIENCE_S)
 
 
 def test_receiver_that_does_not_read_holds_the_sender_back(websocket_daemon, server):
@@ -190,7 +190,7 @@ def test_receiver_that_does_not_read_holds_the_sender_back(websocket_daemon, ser
     counts = []
 
     def slow(connection):
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
         counts.append(sum(len(message) for message in connection))
 
     server.handler = slow
@@ -203,7 +203,7 @@ def test_receiver_that_does_not_read_holds_the_sender_back(websocket_daemon, ser
         sender.join(0.7)
         grown = daemon.resident_bytes() - before
         go_on.set()
-        sender.join(10)
+        sender.join(PATIENCE_S)
     assert grown < 8 << 20
     assert eventually(lambda: counts)
     assert counts == [64 << 20]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 from pathlib import Path
 
+from integration.daemon import alive
 from integration.raw_client import Client, ask
 from integration.scripted_upstream import eventually
-
-PATIENCE_S = 60.0
-"""A worker's start is a second of a processor's time, which a busy machine may not have."""
 
 
 def workers(daemon) -> list[int]:
@@ -23,26 +22,25 @@ def workers(daemon) -> list[int]:
     return []
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def all_gone(pids) -> bool:
-    return eventually(lambda: not any(alive(pid) for pid in pids), PATIENCE_S)
+    return eventually(lambda: not any(alive(pid) for pid in pids))
 
 
 def worker_of(daemon, client: Client) -> int:
     """The worker that serves a connection over TCP."""
+    found: list[int | None] = []
+    # the kernel's lists may lack a line while others come and go
+    assert eventually(lambda: found.append(_server_of(daemon, client)) or found[-1]), "nobody serves this"
+    return found[-1]
+
+
+def _server_of(daemon, client: Client) -> int | None:
     ours, theirs = client.sock.getsockname()[1], client.sock.getpeername()[1]
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[1].endswith(f":{theirs:04X}") and fields[2].endswith(f":{ours:04X}"):
-            return next(pid for pid in workers(daemon) if _has_socket(pid, fields[9]))
-    raise AssertionError("nobody serves this connection")
+            return next((pid for pid in workers(daemon) if _has_socket(pid, fields[9])), None)
+    return None
 
 
 def _has_socket(pid: int, inode: str) -> bool:
@@ -66,18 +64,23 @@ def total(page: str, name: str) -> float:
 
 
 def clients_of_each(daemon, port: int) -> dict[int, Client]:
-    """A connection to each worker."""
+    """A connection to each worker: who has one is held still until all have, for nobody says whose turn it is."""
     kept: dict[int, Client] = {}
-    wanted = set(workers(daemon))
-    for _ in range(1000):
-        client = Client(port)
-        client.send(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert client.response().status == 200
-        pid = worker_of(daemon, client)
-        if pid in kept:
-            client.close()
-        else:
+    try:
+        for _ in workers(daemon):
+            client = Client(port)
+            client.send(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.response().status == 200
+            pid = worker_of(daemon, client)
+            assert pid not in kept
             kept[pid] = client
-        if set(kept) == wanted:
-            return kept
-    raise AssertionError(f"of {wanted} only {set(kept)} ever served")
+            os.kill(pid, signal.SIGSTOP)
+            assert eventually(lambda pid=pid: _is_stopped(pid))
+    finally:
+        for pid in kept:
+            os.kill(pid, signal.SIGCONT)
+    return kept
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
