@@ -19,7 +19,7 @@ from integration.cache_world import (
 )
 from integration.policy_world import COMPLETION
 from integration.raw_client import Client
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import PATIENCE_S, eventually
 
 TENANTS = 20
 ROUNDS = 6
@@ -44,7 +44,7 @@ class Stream:
         call.read_body()
         call.start_stream()
         call.chunk(_event(0))
-        assert self.go_on.wait(15)
+        assert self.go_on.wait(2 * PATIENCE_S)
         if self.cut:
             call.reset()
             return
@@ -72,7 +72,7 @@ def test_no_tenant_sees_another_ones_bytes(cached):
                 texts[:: BATCH // 2] = [f"{number} {dice.random()}" for _ in texts[:: BATCH // 2]]
                 assert client.send(b"".join(embed(text, key) for text in texts))
                 for text in texts:
-                    response = client.response(15)
+                    response = client.response()
                     document = json.loads(response.body)
                     assert document["for"] == f"Bearer {key}"
                     assert json.loads(document["asked"])["input"] == text
@@ -80,7 +80,7 @@ def test_no_tenant_sees_another_ones_bytes(cached):
                     hits += response.header(b"x-cache") == b"hit"
         return len(asked), hits
 
-    questions, hits = zip(*at_once(TENANTS, ask_much, 40), strict=True)
+    questions, hits = zip(*at_once(TENANTS, ask_much, 2 * PATIENCE_S), strict=True)
     assert len(cached.upstream.calls) == sum(questions)
     assert sum(hits) > TENANTS * ROUNDS * BATCH * 0.7
 
@@ -91,13 +91,13 @@ def _follow(cached, streamed, count):
     for client in clients:
         client.send(streamed)
     for client in clients:
-        client.begun = client.read_until(_event(0) + b"\r\n", 10)
+        client.begun = client.read_until(_event(0) + b"\r\n")
     return clients
 
 
 def _body(client):
     """Return the whole chunked body of a client that has its first event."""
-    raw = client.begun + client.read_until(b"\r\n0\r\n\r\n", 10)
+    raw = client.begun + client.read_until(b"\r\n0\r\n\r\n")
     chunks, body = raw.partition(b"\r\n\r\n")[2], b""
     while chunks:
         size, _, chunks = chunks.partition(b"\r\n")
@@ -119,7 +119,7 @@ def test_a_hundred_clients_share_one_stream(cached, leaving):
     before = samples(cached.port)[name]
     for client in clients[:leaving]:
         client.reset()
-    assert eventually(lambda: samples(cached.port)[name] == before + leaving)
+    assert eventually(lambda: samples(cached.port)[name] >= before + leaving)
     stream.go_on.set()
     bodies = [_body(client) for client in clients[leaving:]]
     assert bodies == [stream.whole] * (FOLLOWERS - leaving)
@@ -149,7 +149,7 @@ def test_nobody_left_means_no_upstream(cached):
     for client in _follow(cached, chat("x", stream=True), 3):
         client.reset()
     assert eventually(lambda: gone)
-    assert gone[0] < 4.0
+    assert gone[0] < 10.0
 
 
 def test_a_truncated_stream_is_broken_for_all_and_not_kept(cached):
@@ -186,7 +186,7 @@ def test_a_failed_call_is_the_leaders_alone(cached):
     def one(_):
         with Client(cached.port) as client:
             client.send(embed("x"))
-            return client.response(10).status
+            return client.response().status
 
     assert sorted(at_once(12, one)) == [200] * 11 + [503]
     assert len(cached.upstream.calls) == 2

@@ -14,7 +14,7 @@ from integration.scripted_upstream import eventually
 
 MISS, HIT = (200, b"miss"), (200, b"hit")
 RATE_PER_S = 50
-FROZEN_S = 2.0
+FROZEN_S = 4.0
 
 
 def _connected(port):
@@ -37,24 +37,30 @@ def two(start, redis):
 def test_two_daemons_share_forget_and_recover(two, redis):
     """What one asked the other knows; expired, flushed or restarted away, it is asked for again."""
     one, other = two
-    calls = one.upstream.calls
+    calls, missed = one.upstream.calls, []
 
     def shared(request, *arguments):
         """Ask one, which does not know; then the other, which may not ask the upstream."""
-        missed = ask(one.port, request(*arguments))
-        assert verdict(missed) == MISS
-        wanting = request(*arguments, None, "Cache-Control: only-if-cached")
-        # The answer may be faster than its way into Redis, and a busy machine slower than the deadline.
-        answers = []
-        assert eventually(lambda: answers.append(ask(other.port, wanting)) or verdict(answers[-1]) == HIT)
-        assert answers[-1].body == missed.body
+        asked = []
+
+        def known():
+            # The answer may be faster than its way into Redis. On a machine so busy that Redis
+            # misses its 50 ms nothing is written: then it is asked for, and missed, once more.
+            asked.append(ask(one.port, request(*arguments)))
+            if verdict(asked[-1]) == MISS:
+                missed.append(asked[-1])
+            told = ask(other.port, request(*arguments, None, "Cache-Control: only-if-cached"))
+            return verdict(told) == HIT and told.body == missed[-1].body
+
+        assert eventually(known)
+        assert verdict(asked[0]) == MISS
 
     shared(embed, "x" * 5000)
     shared(embed, "x")
     shared(get, "models")
     time.sleep(3.1)
     shared(get, "models")
-    assert len(calls) == 4
+    assert len(calls) == len(missed) >= 4
     with Client(redis.port) as client:
         client.send(b"FLUSHALL\r\n")
         assert client.read_until(b"\r\n") == b"+OK\r\n"
@@ -91,7 +97,7 @@ def test_a_frozen_redis_harms_nobody(two, redis):
         finally:
             redis.thaw()
     assert len(waits) > FROZEN_S * RATE_PER_S * 0.1
-    assert max(waits) < 2.0
+    assert max(waits) < FROZEN_S  # nobody waited for its end
     assert sorted(waits)[len(waits) // 2] < 0.5
     assert eventually(lambda: verdict(ask(one.port, raw)) == HIT)
     assert len(one.daemon.defects) == 0
@@ -117,13 +123,19 @@ def test_metrics_count_what_redis_did_not_do(start, redis):
     before = _failures(pair.port)
     assert set(before) == {("cache", "unanswered"), ("cache", "rejected"), ("limit", "unanswered")}
     assert before["cache", "rejected"] == 0
-    with socket.create_connection(("127.0.0.1", redis.port), 5) as sock, sock.makefile("rb") as replies:
+    with socket.create_connection(("127.0.0.1", redis.port)) as sock, sock.makefile("rb") as replies:
         sock.sendall(b"KEYS openai-proxy:cache:*\r\n")
         _, _, name = (replies.readline().strip() for _ in range(3))
-        sock.sendall(b"SET %b nonsense\r\n" % name)
-        assert replies.readline() == b"+OK\r\n"
-    assert ask(pair.port, embed("x")).status == 200
-    assert eventually(lambda: _failures(pair.port)["cache", "rejected"] == 1)
+
+        def spoilt():
+            """Spoil the entry and ask for it; True once it was read in time."""
+            sock.sendall(b"SET %b nonsense\r\n" % name)
+            assert replies.readline() == b"+OK\r\n"
+            assert ask(pair.port, embed("x")).status == 200
+            return _failures(pair.port)["cache", "rejected"]
+
+        assert eventually(spoilt)
+    assert _failures(pair.port)["cache", "rejected"] == 1
     redis.kill()
     assert eventually(lambda: not _connected(pair.port))
     before = _failures(pair.port)

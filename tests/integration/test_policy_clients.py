@@ -13,7 +13,7 @@ import pytest
 from integration.pair import serving
 from integration.policy_world import COMPLETION, answer, configured, delta, events, post
 from integration.raw_client import ask
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import PATIENCE_S, eventually
 
 UPSTREAM_KEY = "sk-upstream-8c0ffee"
 KEYS = {
@@ -130,7 +130,7 @@ def test_allowed_models_and_hashed_keys_pass(client, calls):
 def test_the_library_waits_as_long_as_it_is_told_and_succeeds(client, calls, world):
     """Over its requests a minute, a client's own retry comes when the bucket has one again."""
     impatient, patient = client(KEYS["requests"], max_retries=0), client(KEYS["requests"], max_retries=2)
-    for _ in range(130):
+    for _ in range(5000):  # two more a second come meanwhile
         try:
             say(impatient)
         except openai.RateLimitError as error:
@@ -145,13 +145,13 @@ def test_the_library_waits_as_long_as_it_is_told_and_succeeds(client, calls, wor
     assert headers["retry-after"] == "1"
     before, started = len(calls), time.monotonic()
     assert say(patient).id == "chatcmpl-1"
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < PATIENCE_S
     assert len(calls) == before + 1
 
 
 def test_over_the_tokens_the_library_succeeds_when_they_are_there_again(client, calls, world):
     """The real usage is charged: a large answer leads into debt, which is waited for."""
-    usage = {"prompt_tokens": 600, "completion_tokens": 620, "total_tokens": 1220}
+    usage = {"prompt_tokens": 600, "completion_tokens": 680, "total_tokens": 1280}
     world.upstream.script = answer(document={**COMPLETION, "usage": usage})
     tenant = client(KEYS["tokens"], max_retries=3)
     started = time.monotonic()
@@ -161,7 +161,7 @@ def test_over_the_tokens_the_library_succeeds_when_they_are_there_again(client, 
     assert raised.value.type == "tokens"
     assert raised.value.response.headers["x-ratelimit-remaining-tokens"] == "0"
     say(tenant)
-    assert 0.8 < time.monotonic() - started < 20
+    assert 3.8 < time.monotonic() - started < PATIENCE_S  # 80 too many, and 20 come in a second
 
 
 def test_a_second_stream_at_once_is_refused_until_the_first_has_ended(client, calls, world):
@@ -189,7 +189,7 @@ class Stalled:
             call.read_body()
             call.start_stream()
             call.chunk(first)
-            assert self._event.wait(10)
+            assert self._event.wait(2 * PATIENCE_S)
             call.chunk(second + done)
             call.end_stream()
 
@@ -218,7 +218,7 @@ def test_a_key_made_by_the_console_script_works(start, tmp_path):
     """What `openai-proxy key new` prints goes into the file as it is, and the key is let in."""
     script = Path(sys.executable).with_name("openai-proxy")
     said = subprocess.run(
-        [script, "key", "new", "alice"], check=True, capture_output=True, text=True, timeout=60
+        [script, "key", "new", "alice"], check=True, capture_output=True, text=True, timeout=PATIENCE_S
     ).stdout
     key = next(line for line in said.splitlines() if line.startswith("sk-"))
     entry = said[said.index("[[keys]]") :]

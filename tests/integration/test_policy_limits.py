@@ -20,7 +20,7 @@ from integration.policy_world import (
     stream,
 )
 from integration.raw_client import Client, Ended, ask
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import PATIENCE_S, eventually
 from integration.worker_world import metrics, total
 
 KEY = "sk-tenant-0123456789"
@@ -42,7 +42,7 @@ def gate(upstream):
         call.read_body()
         call.start_stream()
         call.chunk(first)
-        release.wait(20)
+        release.wait(2 * PATIENCE_S)
         call.chunk(b"".join(rest))
         call.end_stream()
 
@@ -53,9 +53,10 @@ def gate(upstream):
 @pytest.mark.parametrize(
     ("env", "admitted"),
     [
-        ({"RATE_LIMIT__REQUESTS_PER_MINUTE": "20"}, 20),
+        # few, so that the next one comes much later than any of the fifty
+        ({"RATE_LIMIT__REQUESTS_PER_MINUTE": "4"}, 4),
         # about 120 tokens are reserved for each
-        ({"RATE_LIMIT__TOKENS_PER_MINUTE": "1260"}, 10),
+        ({"RATE_LIMIT__TOKENS_PER_MINUTE": "504"}, 4),
         ({"RATE_LIMIT__CONCURRENT_REQUESTS": "7"}, 7),
     ],
 )
@@ -167,11 +168,11 @@ def test_redis_dies_freezes_and_returns_and_no_request_notices(start, redis):
     finally:
         stop.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(2 * PATIENCE_S)
     assert failed == []
     assert len(taken) > 100
     # one deadline of 50 ms for those in flight; the machine that runs tests has pauses of its own
-    assert max(taken) < 3
+    assert max(taken) < 10
     assert sorted(taken)[len(taken) // 2] < 0.5
 
 
@@ -219,6 +220,7 @@ def test_a_refusal_charges_nothing(start):
         assert ask(pair.port, large).status == 500
     usage = {"prompt_tokens": 300, "completion_tokens": 200, "total_tokens": 500}
     pair.upstream.script = answer(document={**COMPLETION, "usage": usage})
+    started = time.monotonic()
     assert ask(pair.port, large).status == 200
     waits = []
     for _ in range(10):
@@ -227,13 +229,19 @@ def test_a_refusal_charges_nothing(start):
         waits.append(int(refused.header(b"retry-after-ms")))
     assert waits == sorted(waits, reverse=True)
     assert refused.header(b"x-ratelimit-limit-tokens") == b"600"
-    assert 90 <= int(refused.header(b"x-ratelimit-remaining-tokens")) <= 110
+    refilled = 10 * (time.monotonic() - started)
+    assert 99 <= int(refused.header(b"x-ratelimit-remaining-tokens")) <= 101 + refilled
     assert refused.header(b"x-ratelimit-reset-tokens").endswith(b"s")
+
+
+def running(pair):
+    """Return how many requests the daemon has taken and not ended."""
+    return total(metrics(pair.port), "openai_proxy_in_flight_requests")
 
 
 def test_a_request_may_wait_and_may_leave_while_it_waits(start):
     """With max_wait_s a slot is waited for; who leaves meanwhile takes none and asks nobody."""
-    pair = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1", "RATE_LIMIT__MAX_WAIT_S": "20"})
+    pair = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1", "RATE_LIMIT__MAX_WAIT_S": "60"})
     release = gate(pair.upstream)
     with Client(pair.port) as held, Client(pair.port) as waiting:
         held.send(post(KEY, ASK_FOR_STREAM))
@@ -241,8 +249,9 @@ def test_a_request_may_wait_and_may_leave_while_it_waits(start):
         leaving = [Client(pair.port) for _ in range(3)]
         for number, client in enumerate(leaving):
             client.send(post(KEY, ASK_FOR_STREAM))
-            time.sleep(0.05)
+            assert eventually(lambda: running(pair) == 2)
             client.reset() if number else client.close()
+            assert eventually(lambda: running(pair) == 1)
         waiting.send(post(KEY))
         with pytest.raises(Ended):
             waiting.read_until(b"HTTP", 0.3)

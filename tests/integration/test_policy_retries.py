@@ -34,7 +34,7 @@ IDEMPOTENT = ("Idempotency-Key: one",)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    env = {"RETRY__MAX_RETRIES": "2", "TIMEOUT_S__FIRST_BYTE": "1.5", "OBSERVERS": "none"}
+    env = {"RETRY__MAX_RETRIES": "2", "TIMEOUT_S__FIRST_BYTE": "4", "OBSERVERS": "none"}
     with serving(tmp_path_factory.mktemp("retries"), env=env) as pair:
         yield pair
 
@@ -53,8 +53,10 @@ def _fresh_connections(request):
     for sock in world.upstream.sockets:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-    assert eventually(lambda: world.upstream.alive == 0)
-    time.sleep(0.02)
+    # the daemon has heard of it
+    assert eventually(
+        lambda: total(metrics(world.port), 'openai_proxy_open_connections{side="upstream"}') == 0
+    )
 
 
 def asked_at_once(status, **options):
@@ -69,7 +71,7 @@ def reset(call):
 
 def silent(call):
     call.read_body()
-    call.seconds_until_gone(2)
+    call.seconds_until_gone()
     call.closed = True
 
 
@@ -157,7 +159,7 @@ def test_the_wait_is_what_the_upstream_asks_for(world):
     first = failure(b"429 X", retry_after_ms="700")
     world.upstream.begin(script)
     assert ask(world.port, post(KEY)).status == 200
-    assert 0.69 < times[1] - times[0] < 5
+    assert 0.69 < times[1] - times[0] < 10
 
 
 def test_a_client_that_leaves_during_the_wait_is_not_asked_for_again(world):
@@ -275,11 +277,14 @@ def test_all_upstreams_broken_the_client_gets_what_one_of_them_said(two, second)
     """Although the circuits open between its attempts, the answer is an upstream's, not ours."""
     pair = two()
     pair.upstream.script = second.script = asked_at_once(b"500 Broken")
+    answers = []
     got = ask(pair.port, post(KEY))
     assert (got.status, got.reason) == (500, b"Broken")
     assert len(pair.upstream.calls) + len(second.calls) == 6
-    got = ask(pair.port, post(KEY))
-    assert (got.status, got.error["code"]) == (503, "no_upstream_available")
+    # a second later one request may try each again, then after two seconds, then four
+    assert eventually(lambda: answers.append(ask(pair.port, post(KEY))) or answers[-1].status == 503)
+    got = answers[-1]
+    assert got.error["code"] == "no_upstream_available"
     assert int(got.header(b"retry-after")) >= 1
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from integration.policy_world import Load, answer, before_two, get_json, post
 from integration.raw_client import ask
-from integration.scripted_upstream import eventually
+from integration.scripted_upstream import PATIENCE_S, eventually
 
 KEY = "sk-client-0123456789"
 OTHER = "sk-client-9876543210"
@@ -78,7 +78,8 @@ def test_an_upstream_that_only_listens_does_not_get_the_load_back(two, second):
     started = time.monotonic()
     while time.monotonic() - started < 1.5:
         assert ask(pair.port, post(KEY)).status == 200
-    assert len(pair.upstream.calls) == 1
+    passed_s = time.monotonic() - started
+    assert 1 <= len(pair.upstream.calls) <= 1 + passed_s // 2  # the next trial comes after two seconds
     assert pair.upstream.errors == []
 
 
@@ -118,8 +119,7 @@ def answer_head(call):
 
 
 def head_of(port, raw):
-    with socket.create_connection(("127.0.0.1", port), 5) as sock:
-        sock.settimeout(5)
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as sock:
         sock.sendall(raw)
         return sock.recv(1 << 16)
 

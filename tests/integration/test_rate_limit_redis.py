@@ -6,6 +6,7 @@ import pytest
 import pytest_twisted
 from integration.reactor_time import until
 from integration.redis_server import PATIENT_S
+from integration.scripted_upstream import PATIENCE_S
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -17,6 +18,8 @@ from openai_proxy.limits.redis_store import RedisStore
 from openai_proxy.redis_client import RedisClient
 
 DEADLINE_S = 0.05
+LEASE_S = 4.0
+"""Renewed after a third of it: so long this process may be kept from its turn."""
 
 
 @pytest_twisted.async_yield_fixture
@@ -24,7 +27,9 @@ async def stores(redis, request):
     """Two stores as two machines have them, connected."""
     deadline_s = getattr(request, "param", PATIENT_S)
     clients = [RedisClient(reactor, parse_redis_url(redis.url), deadline_s=deadline_s) for _ in range(2)]
-    stores = [RedisStore(client, EmbeddedStore(time.monotonic), reactor, lease_s=1.5) for client in clients]
+    stores = [
+        RedisStore(client, EmbeddedStore(time.monotonic), reactor, lease_s=LEASE_S) for client in clients
+    ]
     for client, store in zip(clients, stores, strict=True):
         client.start()
         store.start()
@@ -38,16 +43,16 @@ async def stores(redis, request):
 @pytest_twisted.ensureDeferred
 async def test_fifty_requests_at_two_machines_keep_one_bucket(stores):
     """Parallel requests at two daemons get exactly what one bucket holds."""
-    limits = Limits(1000, 200, None)
+    limits = Limits(1000, 40, None)  # a fifth request is paid for after 15 s
     admissions = await gatherResults(
         Deferred.fromCoroutine(stores[n % 2].admit("k", limits, 10, f"s{n}")) for n in range(50)
     )
     assert {a.kept_in for a in admissions} == {"redis"}
-    assert sum(a.admitted for a in admissions) == 20
+    assert sum(a.admitted for a in admissions) == 4
     refused = next(a for a in admissions if not a.admitted)
     assert refused.standing.model_tokens < 10
     last = await stores[0].admit("k", limits, 0, "last")
-    assert last.standing.requests == pytest.approx(980, abs=20)
+    assert 995 <= last.standing.requests < 1000
 
 
 @pytest_twisted.ensureDeferred
@@ -58,11 +63,11 @@ async def test_settled_use_and_freed_slots_are_seen_by_the_other(stores):
     assert first.admitted
     assert not (await stores[1].admit("k", limits, 1, "two")).admitted
     stores[0].finish(first, 150)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while (refused := await stores[1].admit("k", limits, 1, "two")).standing.running:
         assert time.monotonic() < deadline
     assert not refused.admitted
-    assert refused.standing.model_tokens == pytest.approx(-50, abs=2)
+    assert -50 <= refused.standing.model_tokens < -10  # and a hundred come in a minute
 
 
 @pytest_twisted.ensureDeferred
@@ -84,10 +89,10 @@ async def test_leases_are_renewed_while_they_run_and_end_with_their_machine(stor
     """A long stream keeps its slot; that of a machine that died comes back."""
     limits = Limits(None, None, 1)
     assert (await stores[0].admit("k", limits, 0, "one")).admitted
-    await deferLater(reactor, 2.0)
+    await deferLater(reactor, 1.5 * LEASE_S)
     assert not (await stores[1].admit("k", limits, 0, "two")).admitted
     stores[0].stop()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not (await stores[1].admit("k", limits, 0, "two")).admitted:
         assert time.monotonic() < deadline
         await deferLater(reactor, 0.05)
@@ -101,7 +106,7 @@ async def test_without_redis_each_machine_limits_by_itself(stores, redis):
     redis.freeze()
     started = time.monotonic()
     frozen = [await stores[0].admit("a", limits, 0, str(n)) for n in range(8)]
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert [a.admitted for a in frozen] == [True] * 5 + [False] * 3
     assert {a.kept_in for a in frozen} == {"embedded"}
     redis.thaw()
@@ -109,7 +114,7 @@ async def test_without_redis_each_machine_limits_by_itself(stores, redis):
     killed = [await stores[1].admit("b", limits, 0, str(n)) for n in range(8)]
     assert [a.admitted for a in killed] == [True] * 5 + [False] * 3
     redis.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while (again := await stores[0].admit("c", Limits(1000), 0, "x")).kept_in != "redis":
         assert time.monotonic() < deadline
         await deferLater(reactor, 0.05)

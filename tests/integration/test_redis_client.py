@@ -72,12 +72,12 @@ async def test_a_frozen_server_costs_one_deadline(client, server):
     started = time.monotonic()
     with pytest.raises(RedisAway):
         await client.call("PING")
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 10.0
     started = time.monotonic()
-    for _ in range(100):
+    for _ in range(400):
         with pytest.raises(RedisAway):
             await client.call("PING")
-    assert time.monotonic() - started < 4.5  # each by itself: 5 s
+    assert time.monotonic() - started < 15.0  # each by itself: 20 s
     await until(lambda: not client.connected)
     server.thaw()
     await until(lambda: client.connected)
