@@ -14,6 +14,8 @@ from integration.scripted_upstream import PATIENCE_S, eventually
 
 TWISTD = Path(sys.executable).with_name("twistd")
 DEFECTS = ("Traceback", "Unhandled", "defect")
+UNHURRIED = {"DRAIN_TIMEOUT_S": "120", "LIMITS__HEADER_TIMEOUT_S": "120"}
+"""Where no test is about them, these do not end what a test on a busy machine holds open."""
 
 
 def alive(pid: int) -> bool:
@@ -78,7 +80,7 @@ class Daemon:
     @staticmethod
     def _environment(upstream_url: str, env: dict[str, str]) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return {**kept, "OPENAI_API_BASE": upstream_url, "RETRY__MAX_RETRIES": "0", **env}
+        return {**kept, "OPENAI_API_BASE": upstream_url, "RETRY__MAX_RETRIES": "0", **UNHURRIED, **env}
 
     def wait_until_listening(self, count: int) -> None:
         assert eventually(lambda: len(self.listening) >= count or not self.running), self.log

@@ -29,7 +29,7 @@ output_usd_per_million = 1000000   # a dollar for each token
 
 
 def budget(usd, name="alice"):
-    return f'[[keys]]\nname = "{name}"\nkey = "{name}-key"\nbudget_usd = {usd}\nbudget_period = "day"\n'
+    return f'[[keys]]\nname = "{name}"\nkey = "{name}-key"\nbudget_usd = {usd}\nbudget_period = "month"\n'
 
 
 def settings(directory, *parts, **env):
