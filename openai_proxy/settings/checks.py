@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import SettingsError
@@ -22,7 +23,7 @@ def resolve_paths(settings: Settings, directory: Path) -> Settings:
 
 def check(settings: Settings) -> None:
     """Raise SettingsError for the first disagreement. Paths are absolute by now."""
-    for step in (_ca_file, _storage, _think, _upstreams, _models, _keys, _upstream_keys):
+    for step in (_ca_file, _redis, _storage, _think, _upstreams, _models, _keys, _upstream_keys):
         step(settings)
 
 
@@ -36,6 +37,12 @@ def _ca_file(settings: Settings) -> None:
         raise settings.error("upstream.ca_file", f"{path} is no PEM file with certificates") from None
     except OSError as error:
         raise settings.error("upstream.ca_file", f"can not read {path}: {error.strerror}") from None
+
+
+def _redis(settings: Settings) -> None:
+    for path, url in (("cache.url", settings.cache.url), ("rate_limit.url", settings.rate_limit.url)):
+        if url and url.get_secret_value().startswith("redis") and find_spec("txredisapi") is None:
+            raise settings.error(path, "Redis needs the extra: pip install 'openai-proxy[redis]'")
 
 
 def _storage(settings: Settings) -> None:

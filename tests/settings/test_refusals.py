@@ -142,6 +142,16 @@ def test_bad_toml(tmp_path, toml, pattern):
     assert re.search(pattern, refusal(tmp_path, {}, {"config": "c.toml"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "path"), [("CACHE__REDIS_URL", "cache.url"), ("RATE_LIMIT__URL", "rate_limit.url")]
+)
+def test_redis_without_its_library(tmp_path, monkeypatch, name, path):
+    """An installation without the extra says which one is missing; it was a traceback."""
+    monkeypatch.setattr("openai_proxy.settings.checks.find_spec", lambda module: None)
+    line = f"{path} (from {name}): Redis needs the extra: pip install 'openai-proxy[redis]'"
+    assert refusal(tmp_path, {name: "redis://:CANARY@h/0"}) == line
+
+
 def test_broken_dotenv_names_its_line(tmp_path):
     """A line that is no assignment stops the start instead of being skipped."""
     (tmp_path / ".env").write_text("WORKERS=1\n= CANARY\n")
