@@ -7,6 +7,7 @@ for the configuration file, which holds its hash alone.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import secrets
 import sys
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         entry = keys_entry(options.name, key)
     except ValueError as error:
         parser.error(str(error))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # as TOML is, whatever the terminal's locale
     sys.stdout.write(f"# The key, shown this once: give it to its user.\n{key}\n\n")
     sys.stdout.write(f"# Its entry for the configuration file (--config):\n{entry}")
     return 0

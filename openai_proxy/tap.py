@@ -6,6 +6,7 @@ options is done by settings and service.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -52,7 +53,12 @@ def _stop(line: str) -> NoReturn:
 
 
 def _show(text: str) -> None:
-    """Print `text`; a reader that has seen enough of it, such as `head`, is no mistake of anybody's."""
+    """Print `text`; a reader that has seen enough of it, such as `head`, is no mistake of anybody's.
+
+    What the locale's encoding does not have is escaped.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -1,6 +1,8 @@
 """`openai-proxy key new NAME`."""
 
+import io
 import re
+import sys
 
 import pytest
 
@@ -24,6 +26,15 @@ def test_two_keys_differ(capsys):
     main(["key", "new", "a"])
     main(["key", "new", "a"])
     assert len(set(re.findall(r"^sk-\S+$", capsys.readouterr().out, re.M))) == 2
+
+
+def test_entry_is_utf8_in_any_locale(monkeypatch):
+    """TOML is; a terminal of another encoding got a key, a traceback and no entry."""
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["key", "new", "Zoë"]) == 0
+    sys.stdout.flush()
+    assert 'name = "Zoë"' in written.getvalue().decode("utf-8")
 
 
 def test_names_are_quoted():

@@ -130,6 +130,16 @@ def test_check_config_prints_and_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["twistd.pid"]
 
 
+def test_check_config_in_a_locale_without_the_letters(tmp_path):
+    """A name with an umlaut is escaped where the terminal has none; it was a traceback."""
+    (tmp_path / "c.toml").write_text('[upstream]\napi_key="u"\n[[keys]]\nname="Zoë"\nkey="k"\n', "utf-8")
+    done = run(
+        tmp_path, "openai-proxy", "--check-config", "--config", "c.toml", PYTHONIOENCODING="ascii:strict"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'keys[0].name = "Zo\\xeb"' in done.stdout
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("option", ["--check-config", "--help"])
 def test_reader_that_leaves_early_is_no_mistake(tmp_path, option, unbuffered):
