@@ -20,6 +20,17 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
     return media_type, b"" if coding == b"identity" else coding
 
 
+def is_event_stream(media_type: bytes, streaming: bool) -> bool:
+    """Whether a body is server-sent events; `streaming`: a stream was asked for.
+
+    Then other text, or what has no type, is one too: small servers leave
+    their framework's default, and SDKs do not look at it.
+    """
+    if media_type == b"text/event-stream":
+        return True
+    return streaming and (not media_type or media_type.startswith(b"text/"))
+
+
 def ask_identity(headers: HeaderPairs) -> HeaderPairs:
     """Return the header lines with one `Accept-Encoding: identity`, in the place of the client's."""
     return changed(headers, "identity", _ask_identity)

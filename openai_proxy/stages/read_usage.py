@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..core.body_headers import ask_identity, media_type_and_coding, with_length
+from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding, with_length
 from ..core.exchange import Exchange, Usage
 from ..core.json_members import append_members, rendered_members, replace_nested
 from ..core.token_estimate import estimated_prompt_tokens
@@ -195,7 +195,7 @@ def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilte
     if not 200 <= response.status < 300:
         return None
     media_type, coding = media_type_and_coding(response.headers)
-    is_stream = media_type == _SSE
+    is_stream = is_event_stream(media_type, reading.exchange.streaming)
     if not is_stream and media_type != _JSON:
         return None
     endpoint = reading.exchange.endpoint

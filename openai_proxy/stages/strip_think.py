@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from fnmatch import fnmatchcase
 
-from ..core.body_headers import ask_identity, media_type_and_coding
+from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ..core.think import ThinkRule
 from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
@@ -35,7 +35,7 @@ class StripThink:
         asking = request.evolve()
         asking.headers = ask_identity(request.headers)
         response = await forward(asking)
-        body_filter = _choose(rule, response)
+        body_filter = _choose(rule, response, request.exchange.streaming)
         if body_filter is None:
             return response
         return response.evolve(filters=(*response.filters, body_filter))
@@ -61,7 +61,7 @@ class StripThink:
         return self._rule
 
 
-def _choose(rule: ThinkRule, response: ProxyResponse) -> BodyFilter | None:
+def _choose(rule: ThinkRule, response: ProxyResponse, streaming: bool) -> BodyFilter | None:
     """Return a filter that fits the response, None where it passes as it is."""
     if response.status != 200:
         return None
@@ -71,12 +71,9 @@ def _choose(rule: ThinkRule, response: ProxyResponse) -> BodyFilter | None:
     whole = getattr(response.body, "whole", None)
     if whole is not None and not rule.may_begin_in(whole) and _pass_all(response.filters):
         return None
-    match media_type:
-        case b"text/event-stream":
-            return ThinkStreamFilter(rule)
-        case b"application/json":
-            return ThinkDocumentFilter(rule)
-    return None
+    if is_event_stream(media_type, streaming):
+        return ThinkStreamFilter(rule)
+    return ThinkDocumentFilter(rule) if media_type == b"application/json" else None
 
 
 def _pass_all(filters: Sequence[BodyFilter]) -> bool:

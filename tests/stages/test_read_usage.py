@@ -123,6 +123,17 @@ def test_the_extra_chunk_of_a_compressed_stream_is_hidden_too():
     assert request.exchange.usage == Usage(5, 7)
 
 
+@pytest.mark.parametrize("headers", [[], [(b"Content-Type", b"text/html; charset=utf-8")]])
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_stream_of_another_type_is_one_all_the_same(headers, asked):
+    """Small servers leave the type that their framework gives; what was asked for decides."""
+    request = make_request()
+    request.exchange.streaming = asked
+    shown = CHUNK + b"data: [DONE]\n\n" if asked else STREAM
+    assert ask(request, Upstream((200, headers, STREAM))) == shown
+    assert request.exchange.usage == (Usage(5, 7) if asked else None)
+
+
 @pytest.mark.parametrize("library", ["brotli", "zstandard"])
 def test_usage_is_read_in_any_coding_that_clients_ask_for(library):
     """What an answer cost does not depend on how its client likes it compressed."""

@@ -30,6 +30,7 @@ def make_request(method=b"POST", endpoint="chat/completions", model="m", headers
 def run(stage, request, status=200, headers=(JSON,)):
     """Return what went upstream, and what became of an answer with thoughts."""
     seen = []
+    streams = SSE in headers or request.exchange.streaming
 
     async def forward(forwarded):
         seen.append(forwarded)
@@ -38,7 +39,7 @@ def run(stage, request, status=200, headers=(JSON,)):
     results = []
     Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
     (response,) = results
-    body = b"data: " + ANSWER.replace(b"message", b"delta") + b"\n\n" if SSE in headers else ANSWER
+    body = b"data: " + ANSWER.replace(b"message", b"delta") + b"\n\n" if streams else ANSWER
     for body_filter in response.filters:
         assert not body_filter.transparent
         body = body_filter.feed(body) + body_filter.finish()
@@ -60,6 +61,15 @@ def test_a_stream_loses_its_thoughts():
     )
     assert body == b"data: " + WANTED.replace(b"message", b"delta") + b"\n\n"
     assert forwarded.headers == [(b"Accept-Encoding", b"identity")]
+
+
+@pytest.mark.parametrize("headers", [(), ((b"Content-Type", b"text/plain"),)])
+def test_a_stream_of_another_type_loses_its_thoughts(headers):
+    """Small servers leave the type that their framework gives; what was asked for decides."""
+    request = make_request()
+    request.exchange.streaming = True
+    _, body = run(StripThink(STRIP), request, headers=headers)
+    assert body == b"data: " + WANTED.replace(b"message", b"delta") + b"\n\n"
 
 
 @pytest.mark.parametrize(
