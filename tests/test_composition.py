@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.composition import Surroundings, build_exchanger, compose
+from openai_proxy.composition.callers import authenticate, make_keyring
+from openai_proxy.core.credentials import CredentialSwap
 from openai_proxy.core.errors import InvalidKey, MissingCredentials
 from openai_proxy.messages import ProxyRequest
 from openai_proxy.settings import SettingsError, load_settings
@@ -118,3 +120,22 @@ def test_what_is_built_shows_no_secret(tmp_path):
         "ADMIN__TOKEN": "canary-4",
     }
     assert "canary" not in repr(build(tmp_path, **secrets))
+
+
+def test_a_websockets_key_is_swapped_in_its_place_where_each_upstream_has_its_own(tmp_path):
+    """A tenant's subprotocol keeps its item, for the key of the upstream that the routing chooses."""
+    (tmp_path / "proxy.toml").write_text(
+        "[[upstreams]]\nname='a'\nbase_url='http://a/v1'\napi_key='sk-a'\n[[keys]]\nname='t'\nkey='sk-t'\n"
+    )
+    settings = load_settings({}, {"OPENAI_PROXY_CONFIG": "proxy.toml"}, tmp_path)
+    keyring = make_keyring(settings)
+    offered = (b"Sec-WebSocket-Protocol", b"realtime, openai-insecure-api-key.sk-t")
+    request = ProxyRequest(b"GET", b"/realtime", [offered], None, exchange())
+    seen = []
+
+    async def forward(forwarded):
+        seen.extend(CredentialSwap(b"authorization", b"sk-a", remove_empty=True).on(forwarded.headers))
+        return response(Answer(b""))
+
+    Deferred.fromCoroutine(authenticate(settings, keyring)(request, forward))
+    assert seen == [(b"Sec-WebSocket-Protocol", b"realtime, openai-insecure-api-key.sk-a")]

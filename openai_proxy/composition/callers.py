@@ -16,6 +16,9 @@ from .changes import model_params
 from .places import secret_bytes
 from .surroundings import Surroundings
 
+_PLACE = b"each-upstream-has-its-own"
+"""Stands where a client's key stood until the routing puts in the key of an upstream; never sent."""
+
 
 def authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
     """Return the stage of the mode: tenants where there is a `keyring`, pass-through or inject."""
@@ -45,7 +48,7 @@ def make_keyring(settings: Settings) -> Keyring | None:
             ClientKey(
                 name=key.name,
                 digest=key.sha256,
-                upstream_key=secret_bytes(upstream_key) if upstream_key is not None else b"",
+                upstream_key=secret_bytes(upstream_key) if upstream_key is not None else _PLACE,
                 models=key.models,
                 expires_at=key.expires.timestamp() if key.expires else None,
                 limits=_key_limits(key.limits),
