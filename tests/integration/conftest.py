@@ -47,7 +47,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 @pytest.fixture(scope="session")
 def _shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     # A receive timeout of the parser's own is part of some cases: short, so that they are.
-    with serving(tmp_path_factory.mktemp("shared"), env={"LIMITS__HEADER_TIMEOUT_S": "2"}) as pair:
+    with serving(tmp_path_factory.mktemp("shared"), env={"LIMITS__HEADER_TIMEOUT_S": "5"}) as pair:
         yield pair
 
 

@@ -98,6 +98,7 @@ class Client:
             raise
         self.buffer = b""
         self.end = "open"
+        self._came: list[bytes] = []
 
     def __enter__(self) -> Client:
         return self
@@ -137,6 +138,7 @@ class Client:
             self.end = "fin"
             raise Ended
         self.buffer += data
+        self._came.append(data)
 
     def _take(self, size: int, deadline: float) -> bytes:
         while len(self.buffer) < size:
@@ -169,6 +171,7 @@ class Client:
     def response(self, timeout_s: float = PATIENCE_S, *, head_only: bool = False) -> Response:
         """Read one final response; `head_only` for the answer to HEAD."""
         deadline = time.monotonic() + timeout_s
+        self._came = [self.buffer]
         response = Response()
         with contextlib.suppress(Ended):
             while self._read_head(response, deadline) < 200 and response.status != 101:
@@ -176,6 +179,10 @@ class Client:
             self._read_body(response, deadline, head_only)
         response.end = self.end
         return response
+
+    def put_back(self) -> None:
+        """Take the last `response` for not read: it was not whole in time, and its rest may come yet."""
+        self.buffer = b"".join(self._came)
 
     def _read_head(self, response: Response, deadline: float) -> int:
         line = self._line(deadline)
