@@ -44,6 +44,7 @@ class ProxyService(MultiService):
         self._load = reload
         self._ports: list[Any] = []
         self._terminating = False
+        self._early: list[int] = []
         self.serving = Serving(reactor, settings, part)
 
     # ---- start
@@ -55,18 +56,26 @@ class ProxyService(MultiService):
         set_level(settings.log_level)
         if self._part is None:
             self.announce()
-            self._reactor.callWhenRunning(
-                signals.install,
-                self._reactor,
-                terminate=self.terminate,
-                reload=self.reload,
-                reopen=lambda: self.serving.publisher.reopen(),
-            )
+            signals.remember(self._early)
+            self._reactor.callWhenRunning(self._take_signals)
         for description in settings.ports:
             self._listen(description, self.serving.site)
         if self.serving.admin_site is not None and settings.admin.port is not None:
             self._listen(settings.admin.port, self.serving.admin_site)
         super().privilegedStartService()
+
+    def _take_signals(self) -> None:
+        """The reactor runs: signals come here from now on; do what came while the daemon started."""
+        signals.install(
+            self._reactor,
+            terminate=self.terminate,
+            reload=self.reload,
+            reopen=lambda: self.serving.publisher.reopen(),
+        )
+        if signals.ends(self._early):
+            self.terminate()
+        elif self._early:
+            self.reload()
 
     def announce(self) -> None:
         """Log what this daemon is, and what of its environment it does not know."""

@@ -1,5 +1,9 @@
 """The daemon's service, its reloads above all, without a socket."""
 
+import os
+import signal
+import sys
+
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, globalLogPublisher
@@ -94,3 +98,38 @@ def test_reload_reaches_the_pages_own_port_too(tmp_path):
     service.reload()
     for site in (service.serving.site, service.serving.admin_site):
         assert (site.limits.header_timeout_s, site.max_connections, site.pseudonym) == (7, 77, b"other")
+
+
+@pytest.fixture
+def starting(own_signals, monkeypatch, configuration):
+    """A service that listens, and a reactor that does not run yet: what stands between is a file's lock, or Redis."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    reactor = MemoryReactorClock()
+    service = ProxyService(reactor, configuration.load(), configuration.load)
+    service.privilegedStartService()
+    return service, reactor
+
+
+def run(reactor):
+    for function, arguments, named in reactor.whenRunningHooks:
+        function(*arguments, **named)
+
+
+def test_sighup_while_the_daemon_starts_is_a_reload(starting, configuration):
+    """`twistd ...; kill -HUP` of a deployment's script ended the daemon where the start took a moment longer."""
+    service, reactor = starting
+    configuration.environ |= {"DRAIN_TIMEOUT_S": "7"}
+    os.kill(os.getpid(), signal.SIGHUP)
+    run(reactor)
+    assert service.serving.exchanger.settings.drain_timeout_s == 7
+    assert not reactor.hasStopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_to_end_while_the_daemon_starts_ends_it_in_order(starting, number):
+    """No pidfile stays behind, and a container's first process, which gets no signal without asking, hears it."""
+    _, reactor = starting
+    os.kill(os.getpid(), number)
+    assert not reactor.hasStopped
+    run(reactor)
+    assert reactor.hasStopped

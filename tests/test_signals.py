@@ -8,16 +8,7 @@ from twisted.python.logfile import LogFile
 
 from openai_proxy.signals import ends, install, remember, reopen_log, twistd_log_file
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-
-
-@pytest.fixture(autouse=True)
-def own_signals():
-    """Give the test runner its signals back."""
-    before = {number: signal.getsignal(number) for number in NUMBERS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("own_signals")
 
 
 class Reactor:
