@@ -7,11 +7,13 @@ import pytest
 from fakes import Answer, exchange, response, through
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 
 from openai_proxy.composition import Surroundings, build_exchanger, compose
-from openai_proxy.composition.callers import authenticate, make_keyring
+from openai_proxy.composition.callers import authenticate, make_keyring, rate_limit
 from openai_proxy.core.credentials import CredentialSwap
 from openai_proxy.core.errors import InvalidKey, MissingCredentials
+from openai_proxy.core.exchange import Outcome
 from openai_proxy.messages import ProxyRequest
 from openai_proxy.settings import SettingsError, load_settings
 from openai_proxy.stores import Stores
@@ -139,3 +141,38 @@ def test_a_websockets_key_is_swapped_in_its_place_where_each_upstream_has_its_ow
 
     Deferred.fromCoroutine(authenticate(settings, keyring)(request, forward))
     assert seen == [(b"Sec-WebSocket-Protocol", b"realtime, openai-insecure-api-key.sk-a")]
+
+
+def test_limits_of_a_key_stand_over_those_of_everybody(tmp_path):
+    """What a key says nothing about is as for everybody; `none` exempts it."""
+    (tmp_path / "c.toml").write_text(
+        "rate_limit = { requests_per_minute = 3, concurrent_requests = 9 }\n"
+        "keys = [\n"
+        '  { name = "more", key = "sk-more", limits = { requests_per_minute = 5 } },\n'
+        '  { name = "free", key = "sk-free", limits = { requests_per_minute = "none" } },\n'
+        '  { name = "same", key = "sk-same" },\n'
+        "]\n"
+    )
+    stage = rate_limit(
+        load_settings({"config": "c.toml"}, {"OPENAI_API_KEY": "sk-up"}, tmp_path), surroundings()
+    )
+
+    async def upstream(request):
+        return response(Answer(b""))
+
+    def passed(name):
+        ends = []
+        for _ in range(20):
+            running = exchange(credential_id=name)
+            request = ProxyRequest(b"GET", b"/models", [], None, running)
+            through(stage, request, upstream).addBoth(ends.append)
+            running.end(Outcome.COMPLETE, 0.0)
+        assert len(ends) == 20
+        return sum(not isinstance(end, Failure) for end in ends)
+
+    assert {name: passed(name) for name in ("more", "free", "same", "nobody")} == {
+        "more": 5,
+        "free": 20,
+        "same": 3,
+        "nobody": 3,
+    }

@@ -51,7 +51,6 @@ def make_keyring(settings: Settings) -> Keyring | None:
                 upstream_key=secret_bytes(upstream_key) if upstream_key is not None else _PLACE,
                 models=key.models,
                 expires_at=key.expires.timestamp() if key.expires else None,
-                limits=_key_limits(key.limits),
             )
         )
     return Keyring(entries) if entries else None
@@ -61,17 +60,21 @@ def _every_upstream_has_a_key(settings: Settings) -> bool:
     return bool(settings.upstreams) and all(entry.api_key for entry in settings.upstreams)
 
 
-def _key_limits(limits: KeyLimits) -> Limits:
-    return Limits(limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_requests)
+def _own_limits(own: KeyLimits, settings: Settings) -> Limits:
+    """Return a key's limits: its own where the configuration names them, also as `none`, else everybody's."""
+
+    def limit(name: str) -> int | None:
+        found: int | None = getattr(own if name in own.model_fields_set else settings.rate_limit, name)
+        return found
+
+    return Limits(limit("requests_per_minute"), limit("tokens_per_minute"), limit("concurrent_requests"))
 
 
 def rate_limit(settings: Settings, around: Surroundings) -> RateLimit | None:
     """Return the stage of the limits, None where nobody has any."""
     rate_limit = settings.rate_limit
-    everybody = Limits(
-        rate_limit.requests_per_minute, rate_limit.tokens_per_minute, rate_limit.concurrent_requests
-    )
-    own = {key.name: _key_limits(key.limits).over(everybody) for key in client_keys(settings) if key.limits}
+    everybody = _own_limits(KeyLimits(), settings)
+    own = {key.name: _own_limits(key.limits, settings) for key in client_keys(settings)}
     if not everybody and not any(own.values()):
         return None
     return RateLimit(

@@ -13,7 +13,6 @@ from hashlib import sha256
 from attrs import field, frozen
 
 from .errors import ExpiredKey, InvalidKey
-from .limits import Limits
 
 
 @frozen
@@ -22,7 +21,7 @@ class ClientKey:
 
     `digest` is its SHA-256 (32 bytes). `upstream_key` goes upstream in its
     place. `models` are globs, case-sensitive; None allows every model, an
-    empty tuple none. `limits` stand over the global ones. `expires_at` is seconds since the epoch, None never.
+    empty tuple none. `expires_at` is seconds since the epoch, None never.
     """
 
     name: str
@@ -30,7 +29,6 @@ class ClientKey:
     upstream_key: bytes = field(repr=False)
     models: tuple[str, ...] | None = None
     expires_at: float | None = None
-    limits: Limits = field(factory=Limits)
 
     def allows(self, model: str) -> bool:
         """Tell whether the allow-list has `model`."""

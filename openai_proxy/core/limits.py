@@ -18,7 +18,7 @@ CONCURRENCY_RETRY_S = 1.0
 
 @frozen
 class Limits:
-    """Limits of one client key; None means off (or, of one key, the global one)."""
+    """Limits of one client key; None means off."""
 
     requests_per_minute: int | None = None
     model_tokens_per_minute: int | None = None
@@ -29,18 +29,6 @@ class Limits:
             self.requests_per_minute is not None
             or self.model_tokens_per_minute is not None
             or self.concurrent_requests is not None
-        )
-
-    def over(self, base: Limits) -> Limits:
-        """Return these limits with `base` where they say nothing."""
-
-        def first(own: int | None, other: int | None) -> int | None:
-            return other if own is None else own
-
-        return Limits(
-            first(self.requests_per_minute, base.requests_per_minute),
-            first(self.model_tokens_per_minute, base.model_tokens_per_minute),
-            first(self.concurrent_requests, base.concurrent_requests),
         )
 
     def reservation(self, model_tokens: float) -> float:

@@ -133,11 +133,17 @@ class ModelEntry(Section):
 
 
 class KeyLimits(Section):
-    """Limits of one key; what is absent is as under `rate_limit`."""
+    """Limits of one key; what is absent is as under `rate_limit`, and `none` is none."""
 
-    requests_per_minute: OptionalCount = setting(None, "as `rate_limit.requests_per_minute`", toml_only=True)
-    tokens_per_minute: OptionalCount = setting(None, "as `rate_limit.tokens_per_minute`", toml_only=True)
-    concurrent_requests: OptionalCount = setting(None, "as `rate_limit.concurrent_requests`", toml_only=True)
+    requests_per_minute: OptionalCount = setting(
+        None, 'as `rate_limit.requests_per_minute`; `"none"` is none', toml_only=True
+    )
+    tokens_per_minute: OptionalCount = setting(
+        None, 'as `rate_limit.tokens_per_minute`; `"none"` is none', toml_only=True
+    )
+    concurrent_requests: OptionalCount = setting(
+        None, 'as `rate_limit.concurrent_requests`; `"none"` is none', toml_only=True
+    )
 
 
 class KeyEntry(Section):

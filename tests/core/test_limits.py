@@ -25,9 +25,8 @@ def test_a_request_is_judged_by_every_limit(standing, reserved, expected):
     assert expected == maybe_refusal(ALL, standing, reserved)
 
 
-def test_limits_of_a_key_stand_over_the_global_ones():
-    """What a key says nothing about is as for everybody."""
-    assert Limits(5, None, 7).over(ALL) == Limits(5, 600, 7)
+def test_limits_that_are_all_off_are_false():
+    """Whoever has none of them is asked nothing."""
     assert not Limits()
     assert Limits(concurrent_requests=1)
 
