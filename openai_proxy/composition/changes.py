@@ -98,7 +98,6 @@ def cache(
         )
         for rule in cache.rules
     ]
-    where = {} if table is None else {"served_as": table.served_as}
     return Cache(
         store,
         CacheRules((*rules, *default_rules(times))),
@@ -106,7 +105,7 @@ def cache(
         around.clock,
         shared=cache.shared,
         answered=answered,
-        **where,
+        served_as=table.served_as if table is not None else None,
     )
 
 

@@ -38,10 +38,6 @@ class NotCached(ProxyError):
     default_message = "No cached response is available, and the request allows no other."
 
 
-def _as_named(model: str) -> bytes:
-    return b""
-
-
 async def _refuse() -> ProxyResponse:
     raise NotCached
 
@@ -56,9 +52,10 @@ class Cache:
 
     Stands behind what changes the request (the key is over what goes
     upstream) and before retries (a hit never retries). `origin` names the
-    upstreams, so that entries of two configurations in one Redis differ, and
-    `served_as` tells what they make of a model: under a name of our own, another
-    one may answer since the configuration was changed. `shared` lets all callers of one upstream key use the same entries.
+    upstreams, so that entries of two configurations in one Redis differ.
+    `served_as` tells what they make of a model, where the configuration says
+    so: another one may answer under its name since that was changed.
+    `shared` lets all callers of one upstream key use the same entries.
     `clock` gives monotonic seconds. `answered` is told what was a hit.
     """
 
@@ -70,7 +67,7 @@ class Cache:
         clock: Callable[[], float],
         shared: bool = False,
         answered: Answered | None = None,
-        served_as: Callable[[str], bytes] = _as_named,
+        served_as: Callable[[str], bytes] | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -169,6 +166,8 @@ class Cache:
         return place
 
     def _served(self, request: ProxyRequest) -> bytes:
+        if self._served_as is None:
+            return b""
         document = request.document
         model = document.get("model") if document is not None else None
         if not isinstance(model, str):

@@ -63,7 +63,7 @@ class ConnectionOwner(Protocol):
 class UpstreamConnection(TwistedProtocol):
     """States: connecting, idle, busy (`_waiting` or `_response` set), tunnel, closed.
 
-    `timer` and `idle_since` are read by the agent's sweeper.
+    `idle_since` is the agent's, which closes what has been idle for long.
     """
 
     transport: Any  # TCP or TLS

@@ -61,7 +61,7 @@ class BodyRate:
 class WriteStall:
     """Whether a client takes nothing of what is written for it, for `limit_s`.
 
-    `untaken` are the bytes that its kernel has not acknowledged and ours has not taken.
+    `untaken` is what `sockets.untaken_bytes` says: written, and not acknowledged.
     """
 
     __slots__ = ("_limit_s", "_since", "_untaken")
