@@ -16,7 +16,6 @@ from attrs import frozen
 
 from .stream_assembly import NAMES
 
-_BETWEEN = b"\ndata: {"
 _SHORTEST_RUN, _LONGEST_RUN = 4, 256
 _TRIES = 8
 _EVENTS_FOR_A_TRY = 32
@@ -29,9 +28,6 @@ _text = re.compile(
     rb'([^"\\]+(?:\\.[^"\\]*)*|(?:\\.[^"\\]*)+)"'
 )
 """A member that may hold the growing text; the group is what it says, never empty."""
-_event_end = re.compile(rb"\n(?:\nevent: [\w.]+)?")
-"""What stands between an event's JSON and `_BETWEEN`."""
-
 _NOT_PLAIN = bytes({*range(0x20), 0x22, 0x5C})
 _escape = re.compile(
     rb'\\(?:["\\/bfnrt]|u(?:[0-9abcefABCEF][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}'
@@ -48,23 +44,18 @@ _FIXED = frozenset(("type", "response", "choices", "output_index", "content_inde
 """Members of an event that say where its text belongs."""
 
 
-def shortened(stream: bytes) -> bytes:
-    """Return an event stream of fewer events that is put together to the very same object.
+def shortened(events: list[bytes]) -> list[bytes]:
+    """Return fewer events that are put together to the very same object.
 
-    For the assembly only. Streams with CR line ends come back as they are.
-    O(n) over the stream.
+    Takes and gives each event's data. O(n) over the stream.
     """
-    if b"\r" in stream:
-        return stream
-    parts = (b"\n\n" + stream).split(_BETWEEN)
-    last = len(parts) - 1  # the last event may be torn: never part of a run
-    kept = parts[:1]
-    at, tries = 1, _TRIES
-    while tries > 0 and last - at >= _SHORTEST_RUN:
-        likeness = _likeness(parts[at], parts[at + 1])
-        run = likeness.join(parts[at : min(last, at + _LONGEST_RUN)]) if likeness is not None else None
+    kept: list[bytes] = []
+    at, tries, end = 0, _TRIES, len(events)
+    while tries > 0 and end - at >= _SHORTEST_RUN:
+        likeness = _likeness(events[at], events[at + 1])
+        run = likeness.join(events[at : at + _LONGEST_RUN]) if likeness is not None else None
         if run is None:
-            kept.append(parts[at])
+            kept.append(events[at])
             at += 1
             tries -= 1
         else:
@@ -72,9 +63,7 @@ def shortened(stream: bytes) -> bytes:
             kept.append(event)
             at += length
             tries += length // _EVENTS_FOR_A_TRY
-    if len(kept) == at:
-        return stream
-    return _BETWEEN.join(kept + parts[at:])[2:]
+    return kept + events[at:]
 
 
 @frozen(eq=False)
@@ -83,8 +72,7 @@ class _Likeness:
 
     `literals` stand around the gaps, in order. Of the gaps the one at `text`
     is the growing text; the others are words, those in `numbers` without
-    quotes. The last literal ends where the next event's `_BETWEEN` begins.
-    `widths` are the words' sizes in bytes, before and behind the text, where
+    quotes. `widths` are the words' sizes in bytes, before and behind the text, where
     they may always be the same.
     """
 
@@ -184,7 +172,8 @@ class _Likeness:
         if at == self.text:
             return _are_texts(values)
         if at in self.numbers:
-            return _number.fullmatch(b"\n".join(values) + b"\n") is not None
+            lines = b"\n".join(values) + b"\n"
+            return _number.fullmatch(lines) is not None and lines.count(b"\n") == len(values)
         return not b"".join(values).translate(None, _WORD)
 
 
@@ -209,10 +198,16 @@ def _are_texts(values: list[bytes]) -> bool:
 
 def _likeness(one: bytes, other: bytes) -> _Likeness | None:
     """Return what makes two events alike; None where joining them would change what they add up to."""
-    text, other_text = _text.search(one), _text.search(other)
-    if text is None or other_text is None:
+    text = _text.search(one)
+    if text is None:
         return None
     left, right = one[: text.start(1)], one[text.end(1) :]
+    if other.startswith(left) and other.endswith(right):  # the rest is for `join` to look at
+        likeness = _Likeness((left, right), 0, frozenset(), ())
+        return likeness if _only_continues(likeness, 0) else None
+    other_text = _text.search(other)
+    if other_text is None:
+        return None
     other_left, other_right = other[: other_text.start(1)], other[other_text.end(1) :]
     before, after = _around_gap(left, other_left), _around_gap(right, other_right)
     if before is None or after is None:
@@ -222,9 +217,6 @@ def _likeness(one: bytes, other: bytes) -> _Likeness | None:
         sides = ((left, before), (right, after))
         widths = tuple(len(side) - sum(map(len, around)) for side, around in sides if len(around) > 1)
     literals = before + after
-    line_end = literals[-1].find(b"\n")
-    if line_end < 0 or not _event_end.fullmatch(literals[-1], line_end):
-        return None
     words = [at for at in range(len(literals) - 1) if at != len(before) - 1]
     numbers = frozenset(at for at in words if not literals[at].endswith(b'"'))
     likeness = _Likeness(literals, len(before) - 1, numbers, widths)
@@ -251,15 +243,17 @@ def _only_continues(likeness: _Likeness, words: int) -> bool:
     event = likeness.filled(values)
     if event.count(b"~") != 2 * (1 + words - len(likeness.numbers)):  # else a literal looks like a filling
         return False
-    return _continues(_first_id.sub(b'"id":"~"', event[: event.find(b"\n")], 1), words)
+    return _continues(_first_id.sub(b'"id":"~"', event, 1), words)
 
 
 @lru_cache(256)
-def _continues(members: bytes, words: int) -> bool:
-    """Whether the event of these members, whose opening brace is off, only continues a text."""
+def _continues(data: bytes, words: int) -> bool:
+    """Whether an event only continues a text."""
     try:
-        event = orjson.loads(b"{" + members)
+        event = orjson.loads(data)
     except ValueError:
+        return False
+    if not isinstance(event, dict):
         return False
     filled = [name for name, value in event.items() if value in _FILLINGS]
     if len(filled) != words or not _FIXED.isdisjoint(filled) or "response" in event:

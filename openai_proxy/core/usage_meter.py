@@ -24,13 +24,15 @@ _INFLATE_LIMIT_BYTES = 64 * 1024 * 1024
 _CARRY_BYTES = 64
 """Longer than a key with some space around its colon."""
 _UNREAD_BYTES = 64 * 1024
+_USAGE = b'"usage"'
 _usage_key = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 
 
 class UsageScanner:
     """Find the usage objects in a JSON document or an event stream as it passes.
 
-    Calls `found` with each; the last one counts. Holds at most 8 KiB.
+    Calls `found` with the last of each piece: the last of all is the one that
+    counts. Searched from the end, where it stands. Holds at most 8 KiB.
     """
 
     def __init__(self, found: Callable[[Usage], None]) -> None:
@@ -39,30 +41,39 @@ class UsageScanner:
 
     def feed(self, data: bytes) -> None:
         data = self._carry + data
-        at = data.find(b'"usage"')  # a fifth of the expression's time
-        if at < 0:
-            self._carry = data[-_CARRY_BYTES:]
-            return
-        while match := _usage_key.search(data, at):
-            start = match.end() - 1
-            try:
-                at = value_end(data, start)
-            except ValueError:  # the rest is still to come
-                if len(data) - start <= _OBJECT_LIMIT_BYTES:
-                    self._carry = data[match.start() :]
-                    return
-                at = match.end()
-                continue
-            self._read(data[start:at])
-        self._carry = data[max(at, len(data) - _CARRY_BYTES) :]
-
-    def _read(self, raw: bytes) -> None:
-        try:
-            usage = maybe_usage(orjson.loads(raw))
-        except orjson.JSONDecodeError:
-            return
+        keep_from = max(len(data) - _CARRY_BYTES, 0)
+        usage: Usage | None = None
+        usage_at = 0
+        at = data.rfind(_USAGE)
+        while at >= 0:
+            key = _usage_key.match(data, at)
+            if key is not None:
+                start = key.end() - 1
+                try:
+                    end = value_end(data, start)
+                except ValueError:  # the rest is still to come, of this and so of all that is inside
+                    if len(data) - start <= _OBJECT_LIMIT_BYTES:
+                        usage, keep_from = None, at
+                else:
+                    if usage is not None and end <= usage_at:
+                        break
+                    usage = _maybe_usage(data[start:end]) or usage
+                    usage_at, keep_from = at, max(keep_from, end)
+            elif usage is not None:
+                break
+            # Behind a usage, only for one that it is inside of: in the same event.
+            from_at = max(data.rfind(b"\n\n", 0, at), 0) if usage is not None else 0
+            at = data.rfind(_USAGE, from_at, at)
+        self._carry = data[keep_from:]
         if usage is not None:
             self._found(usage)
+
+
+def _maybe_usage(raw: bytes) -> Usage | None:
+    try:
+        return maybe_usage(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        return None
 
 
 MaybeUnpack = Callable[[bytes, Callable[[bytes], object]], "Callable[[bytes], object] | None"]

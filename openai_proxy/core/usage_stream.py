@@ -174,7 +174,7 @@ def _without_usage_chunk(data: bytes) -> tuple[bytes, int]:
     before = data.rfind(b"\n\n", 0, last)
     start = before + 2 if before >= 0 else 0
     # OpenAI puts `"usage":null` into every other chunk.
-    if data.count(_USAGE, 0, start) == data.count(_NO_USAGE, 0, start):
+    if data.find(_USAGE, 0, start) < 0 or data.count(_USAGE, 0, start) == data.count(_NO_USAGE, 0, start):
         end = data.find(b"\n\n", last) + 2
         if data.startswith(_NO_USAGE, last) and data.find(_USAGE, start) == last:
             return data[:whole], whole

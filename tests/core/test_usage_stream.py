@@ -31,7 +31,8 @@ KEPT = [
 def run(pieces, kind=HideUsage):
     found = []
     body_filter = kind(UsageMeter(found.append))
-    return b"".join([body_filter.feed(piece) for piece in pieces]) + body_filter.finish(), found
+    passed = b"".join([body_filter.feed(piece) for piece in pieces]) + body_filter.finish()
+    return passed, found[-1:]  # the last is the one that counts
 
 
 @given(
@@ -51,7 +52,7 @@ def test_the_chunk_is_hidden_however_it_is_cut(before, after, form, marks):
     at = sorted({0, len(stream), *(mark % len(stream) for mark in marks)})
     out, found = run(stream[a:b] for a, b in pairwise(at))
     assert out == b"".join(before) + b"".join(after)
-    assert Usage(5, 7) in found
+    assert found[-1] == (Usage(1) if any(b'"prompt_tokens"' in event for event in after) else Usage(5, 7))
 
 
 @given(
@@ -112,7 +113,8 @@ def test_a_watched_stream_passes(pieces):
     assert out == b"".join(pieces)
     assert WatchUsage.transparent
     assert not HideUsage.transparent
-    assert (Usage(5, 7) in found) == any(HIDDEN in piece for piece in pieces)
+    told = [Usage(5, 7) if HIDDEN in each else Usage(1) for each in pieces if b'"prompt_tokens"' in each]
+    assert found == told[-1:]
 
 
 def test_a_whole_document_is_read_at_once_and_in_pieces():

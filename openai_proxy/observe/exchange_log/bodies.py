@@ -14,13 +14,14 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from ...core.sse import SSEDecoder
+from ...core.event_data import event_data
 from ...core.stream_assembly import assemble
 from ...core.stream_runs import shortened
 from ..redaction import REDACTED
 from .decompress import decompressed
 
 _MAX_DIGITS = 4000
+_DONE = b"[DONE]"
 
 
 @frozen(eq=False)
@@ -111,36 +112,20 @@ def _opaque(body: KeptBody, head: bytes, whole: bool, secrets: Sequence[bytes]) 
 
 
 def _stream(head: bytes, whole: bool, total_bytes: int) -> dict[str, Any]:
-    together = assemble(_events(shortened(head), whole))
+    texts, torn = event_data(head, whole)
+    if torn is not None and not isinstance(_event(torn), str):
+        texts.append(torn)
+    together = assemble(_events(shortened(texts)))
     if together is None:
-        together = {"chunks": _events(head, whole)}
+        together = {"chunks": _events(texts)}
     if not whole:
         return {**together, "truncated": True, "bytes": total_bytes}
     return together
 
 
-def _stream_data(head: bytes, whole: bool) -> list[bytes]:
-    """Return the data of each event."""
-    if b"\r" not in head and head.startswith(b"data: "):
-        # As nearly all servers write it: one data line each. A quarter of the decoder's time.
-        parts = head.split(b"\n\n")
-        rest = parts.pop()
-        if not (rest and whole) and _each_one_line(parts):
-            return [part[6:] for part in parts]
-    decoder = SSEDecoder(len(head) + 1)
-    texts = [block.data for block in decoder.feed(head) if block.data is not None]
-    # What lacks its blank line is no event (WHATWG HTML §9.2.6), but some servers forget the last one.
-    tail = [block.data for block in decoder.finish() if block.data is not None]
-    return texts + [data for data in tail if whole and not isinstance(_event(data), str)]
-
-
-def _each_one_line(parts: list[bytes]) -> bool:
-    return all(part.startswith(b"data: ") and b"\n" not in part for part in parts)
-
-
-def _events(head: bytes, whole: bool) -> list[Any]:
-    """Decode each event's data; what is no JSON is a string."""
-    texts = [data for data in _stream_data(head, whole) if not data.startswith(b"[DONE]")]
+def _events(texts: list[bytes]) -> list[Any]:
+    """Decode each event's data but `[DONE]`; what is no JSON is a string."""
+    texts = [text for text in texts if not text.startswith(_DONE)]
     try:
         events = orjson.loads(b"[" + b",".join(texts) + b"]")
     except ValueError:

