@@ -19,7 +19,7 @@ from .core.errors import UpstreamError, UpstreamTimeout
 from .core.exchange import Exchange, Outcome
 from .core.headers import without
 from .core.wire_lines import rendered
-from .messages import ProxyResponse
+from .messages import ProxyResponse, ResponseBody
 
 BODILESS = frozenset((204, 304))
 
@@ -78,7 +78,7 @@ class Relay:
     ) -> None:
         self._downstream = downstream
         self._exchange = downstream.exchange
-        self._response = response
+        self._response: ProxyResponse | None = response
         self._write = write
         self._filters = response.filters
         self._clock = clock
@@ -89,11 +89,13 @@ class Relay:
         self._remaining: int | None = None
         self._held = b""
         self._last = b""
+        self._body: ResponseBody | None = response.body
         self._producer: Any = None
 
     def start(self) -> None:
         """Write the head and take delivery of the body."""
-        response = self._response
+        response, self._response = self._response, None
+        assert response is not None
         self._head = self._render_head(response)
         response.body.deliverBody(self)  # type: ignore[arg-type]  # quacks as IProtocol, without its cost
         if self._head and not self._ended:
@@ -170,7 +172,7 @@ class Relay:
 
     def _finish(self) -> None:
         tail = self._finish_filters() if self._filters else b""
-        self._ended = True
+        self._over()
         last = self._head + self._held
         if tail:
             self._exchange.response_bytes += len(tail)
@@ -182,6 +184,11 @@ class Relay:
             self._write(last)
         self._downstream.response_complete()
 
+    def _over(self) -> None:
+        """Nothing passes any more: let go of the body, which holds on to this, so that both are freed at once."""
+        self._ended = True
+        self._body = self._producer = None
+
     def _finish_filters(self) -> bytes:
         """Run every filter's rest through the filters behind it."""
         tail = b""
@@ -190,7 +197,7 @@ class Relay:
         return tail
 
     def _break(self, outcome: Outcome) -> None:
-        self._ended = True
+        self._over()
         if self._head or self._held:
             self._write(self._head + self._held)
         self._downstream.end_exchange(outcome)
@@ -216,7 +223,9 @@ class Relay:
         an exchange they had whole.
         """
         if not self._ended:
-            self._ended = True
-            self._response.body.discard()
+            body = self._body
+            self._over()
+            if body is not None:
+                body.discard()
             had_all = self._last[-16:].rstrip().endswith(b"[DONE]")
             self._downstream.end_exchange(Outcome.COMPLETE if had_all else Outcome.CLIENT_GONE)

@@ -68,7 +68,7 @@ class Flight:
         """
         if self._recording is not None and self._response is not None:
             return succeed(self._seat(self._response, self._recording, Role.FOLLOWER))
-        rider = Rider(request, forward, Deferred(lambda _: self._leave(rider)))
+        rider = Rider(request, forward, Deferred(self._leave))
         self._waiting.append(rider)
         if self._leader is None:
             self._launch()
@@ -88,10 +88,9 @@ class Flight:
         done.addCallbacks(self._arrived, self._failed)
         done.addErrback(lambda failure: self._log.failure("a shared call went wrong", failure))
 
-    def _leave(self, rider: Rider) -> None:
-        """The rider's client is gone: go on for the others, cancel the call when there are none."""
-        if rider in self._waiting:
-            self._waiting.remove(rider)
+    def _leave(self, landed: Deferred[Landing]) -> None:
+        """A rider's client is gone: go on for the others, cancel the call when there are none."""
+        self._waiting = [rider for rider in self._waiting if rider.landed is not landed]
         if not self._waiting and self._recording is None:
             self._close()
             call, self._call = self._call, None
@@ -147,12 +146,13 @@ class Flight:
 
     def _scatter(self, response: ProxyResponse) -> None:
         """Give the response to the one who asked; the others ask for themselves."""
+        leader = self._leader
         self._close()
         riders, self._waiting = self._waiting, []
-        if self._leader not in riders:
+        if leader not in riders:
             response.body.discard()
         for rider in riders:
-            rider.land(Landing(Role.LEADER, response) if rider is self._leader else Landing(Role.ALONE))
+            rider.land(Landing(Role.LEADER, response) if rider is leader else Landing(Role.ALONE))
 
     def _pass_failure_on(self, response: ProxyResponse) -> None:
         if self._hand_to_leader_alone():
@@ -199,9 +199,16 @@ class Flight:
         stored.addBoth(lambda _: self._close())
 
     def _close(self) -> None:
+        """Let nobody join any more, and let go of everybody: a cycle would keep the body for the collector."""
         if not self._closed:
             self._closed = True
-            self._on_closed()
+            on_closed, self._on_closed = self._on_closed, _nothing
+            self._leader = self._response = self._recording = None
+            on_closed()
+
+
+def _nothing() -> None:
+    """In place of a callback that was called."""
 
 
 class SingleFlight:

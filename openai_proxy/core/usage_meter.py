@@ -31,15 +31,15 @@ _usage_key = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 class UsageScanner:
     """Find the usage objects in a JSON document or an event stream as it passes.
 
-    Calls `found` with the last of each piece: the last of all is the one that
-    counts. Searched from the end, where it stands. Holds at most 8 KiB.
+    Searched from the end, where the one stands that counts. Holds at most
+    8 KiB.
     """
 
-    def __init__(self, found: Callable[[Usage], None]) -> None:
-        self._found = found
+    def __init__(self) -> None:
         self._carry = b""
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> Usage | None:
+        """Return the last usage that `data` completes."""
         data = self._carry + data
         keep_from = max(len(data) - _CARRY_BYTES, 0)
         usage: Usage | None = None
@@ -65,8 +65,7 @@ class UsageScanner:
             from_at = max(data.rfind(b"\n\n", 0, at), 0) if usage is not None else 0
             at = data.rfind(_USAGE, from_at, at)
         self._carry = data[keep_from:]
-        if usage is not None:
-            self._found(usage)
+        return usage
 
 
 def _maybe_usage(raw: bytes) -> Usage | None:
@@ -108,17 +107,17 @@ class UsageMeter:
     ) -> None:
         self._tell = found
         self._found = False
-        self._scanner = UsageScanner(self._note)
+        self._scanner = UsageScanner()
         self._text = TextMeter(deltas)
         self._unread: list[bytes] = []
         self._unread_bytes = 0
         self._plain = not coding
+        self._inflater: Inflater | None = None
         self._unpack: Callable[[bytes], object] | None = None
         self._left = _INFLATE_LIMIT_BYTES
         self._blind_bytes: int | None = None
         if coding in CODINGS:
             self._inflater = Inflater(coding)
-            self._unpack = self._look_inside
         elif coding:
             self._unpack = maybe_unpack(coding, self._read_some)
             if self._unpack is None:
@@ -133,15 +132,11 @@ class UsageMeter:
                 self.flush()
         elif self._blind_bytes is not None:
             self._blind_bytes += len(data)
-        elif self._left > 0 and self._unpack is not None:
+        elif self._left > 0:
             try:
-                self._unpack(data)
+                self._look_inside(data)
             except Exception:  # enough of it, or broken: each library raises its own class
                 self._left = 0
-
-    def _note(self, usage: Usage) -> None:
-        self._found = True
-        self._tell(usage)
 
     def _read(self, data: bytes) -> None:
         self._unread.append(data)
@@ -155,14 +150,20 @@ class UsageMeter:
         self._unread_bytes = 0
         if unread:
             data = b"".join(unread)
-            self._scanner.feed(data)
+            usage = self._scanner.feed(data)
+            if usage is not None:
+                self._found = True
+                self._tell(usage)
             if not self._found:
                 self._text.feed(data)
 
     def _look_inside(self, data: bytes) -> None:
-        self._inflater.put(data)
-        while plain := self._inflater.next_piece(_INFLATE_STEP_BYTES):
-            self._read_some(plain)
+        if self._inflater is not None:
+            self._inflater.put(data)
+            while plain := self._inflater.next_piece(_INFLATE_STEP_BYTES):
+                self._read_some(plain)
+        elif self._unpack is not None:
+            self._unpack(data)
 
     def _read_some(self, plain: bytes) -> None:
         """Read what a compressed body holds; raises _Enough where that is far more than an answer."""

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 DONE = Failure(ResponseDone("Response body fully received"))
 
 
+class _Nobody:
+    """Takes what comes behind the end. In place of whoever took the body, so that both are freed at once."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Nobody listens."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nobody listens."""
+
+
+_NOBODY = _Nobody()
+
+
 @implementer(IResponse)
 class UpstreamResponse:
     """One response.
@@ -79,12 +92,15 @@ class UpstreamResponse:
         if waiting:
             protocol.dataReceived(waiting[0] if len(waiting) == 1 else b"".join(waiting))
         if self._end is not None:
+            self._protocol = _NOBODY
             protocol.connectionLost(self._end)
 
     def discard(self) -> None:
         """Nobody wants the rest: abort the connection if it is still busy with it."""
         connection, self._connection = self._connection, None
         self._waiting.clear()
+        if self._protocol is not None:
+            self._protocol = _NOBODY
         if connection is not None:
             connection.abort()
 
@@ -122,7 +138,8 @@ class UpstreamResponse:
         self._connection = None
         self._end = reason
         if self._protocol is not None:
-            self._protocol.connectionLost(reason)
+            protocol, self._protocol = self._protocol, _NOBODY
+            protocol.connectionLost(reason)
 
 
 @implementer(IResponse)
@@ -154,7 +171,7 @@ class WholeResponse(UpstreamResponse):
         """Hand over the body and its end; once."""
         if self._protocol is not None:
             raise RuntimeError("a response body is delivered once")
-        self._protocol = protocol
+        self._protocol = _NOBODY
         protocol.makeConnection(self)  # type: ignore[arg-type]  # the producer half of a transport
         if self.whole:
             protocol.dataReceived(self.whole)

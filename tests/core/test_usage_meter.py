@@ -14,11 +14,8 @@ from openai_proxy.core.usage_meter import UsageMeter, UsageScanner
 
 
 def scan(pieces):
-    found = []
-    scanner = UsageScanner(found.append)
-    for piece in pieces:
-        scanner.feed(piece)
-    return found
+    scanner = UsageScanner()
+    return [usage for piece in pieces if (usage := scanner.feed(piece)) is not None]
 
 
 usages = st.builds(
