@@ -21,12 +21,15 @@ def assemble(events: Sequence[Any]) -> dict[str, Any] | None:
     `events` are the decoded data of each event, without `[DONE]`. A stream
     that was cut gives what had come by then. O(n) over the stream.
     """
-    if not events or not all(isinstance(event, dict) for event in events):
+    if set(map(type, events)) != {dict}:
         return None
+    has_choices = False
     try:
-        if any("type" in event and str(event["type"]).startswith("response.") for event in events):
-            return _assemble_response(events)
-        if any(isinstance(event.get("choices"), list) for event in events):
+        for event in events:
+            if str(event.get("type")).startswith("response."):
+                return _assemble_response(events)
+            has_choices = has_choices or type(event.get("choices")) is list
+        if has_choices:
             return _assemble_choices(events)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):  # members of unexpected types
         return None
@@ -94,12 +97,13 @@ def _merge_list(old: Any, pieces: list[Any]) -> Any:
 
 def _finished(value: Any) -> Any:
     """Return `value` with every growing part replaced by plain JSON."""
-    if isinstance(value, _Text):
+    kind = type(value)
+    if kind is _Text:
         return "".join(value.pieces)
-    if isinstance(value, _Indexed):
-        return [_finished(value.items[index]) for index in sorted(value.items)]
-    if isinstance(value, dict):
+    if kind is dict:
         return {key: _finished(item) for key, item in value.items()}
+    if kind is _Indexed:
+        return [_finished(value.items[index]) for index in sorted(value.items)]
     return value
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
@@ -138,11 +139,24 @@ class UsageMeter:
             except Exception:  # enough of it, or broken: each library raises its own class
                 self._left = 0
 
+    def told(self, usage: dict[str, Any], behind: bytes) -> None:
+        """Take a usage object that whoever passes the body has read; `behind` it is what it has not."""
+        read = maybe_usage(usage)
+        if read is not None:
+            self._scanner = UsageScanner()
+            self._unread = [behind]
+            self._unread_bytes = len(behind)
+            self._note(read)
+
     def _read(self, data: bytes) -> None:
         self._unread.append(data)
         self._unread_bytes += len(data)
         if self._unread_bytes > _UNREAD_BYTES:
             self.flush()
+
+    def _note(self, usage: Usage) -> None:
+        self._found = True
+        self._tell(usage)
 
     def flush(self) -> None:
         """Read what has passed so far: a usage in it is told now."""
@@ -152,8 +166,7 @@ class UsageMeter:
             data = b"".join(unread)
             usage = self._scanner.feed(data)
             if usage is not None:
-                self._found = True
-                self._tell(usage)
+                self._note(usage)
             if not self._found:
                 self._text.feed(data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from .documents import maybe_object
 from .exchange import Usage
@@ -127,7 +128,7 @@ class HideUsage:
             return data
         if b"\r" in data or not self._decoder.skip(data):
             return self._feed(data)
-        passed, at = _without_usage_chunk(data)
+        passed, at = self._without_usage_chunk(data)
         rest = data[at:]
         if at:
             self._hidden = False
@@ -139,6 +140,40 @@ class HideUsage:
             return passed
         return passed + self._feed(rest)
 
+    def _without_usage_chunk(self, data: bytes) -> tuple[bytes, int]:
+        """Return what passes of the first whole blocks of `data`, which begins a block, and their size.
+
+        As if the blocks were taken apart, but found at a glance; the size is
+        that of the blocks that could be judged so, possibly 0. A key can not be
+        spread over several lines of data. `data` has no CR.
+        """
+        whole = data.rfind(b"\n\n") + 2
+        if whole < 2:
+            return b"", 0
+        last = data.rfind(_USAGE, 0, whole)
+        if last < 0:
+            return data[:whole], whole
+        before = data.rfind(b"\n\n", 0, last)
+        start = before + 2 if before >= 0 else 0
+        # OpenAI puts `"usage":null` into every other chunk.
+        if data.find(_USAGE, 0, start) < 0 or data.count(_USAGE, 0, start) == data.count(_NO_USAGE, 0, start):
+            end = data.find(b"\n\n", last) + 2
+            if data.startswith(_NO_USAGE, last) and data.find(_USAGE, start) == last:
+                return data[:whole], whole
+            block = data[start:end]
+            if block.startswith(b"data: ") and block.find(b"\n") == len(block) - 2:
+                usage = maybe_usage_chunk(block[6:])
+                if usage is None:
+                    return data[:whole], whole
+                self._meter.told(usage, data[end:])
+                return data[:start] + data[end:whole], whole
+            return data[:start], start
+        # Otherwise whole blocks pass where each event is one line without an empty list.
+        blocks = data[:whole]
+        if blocks.count(b"\n") != 2 * blocks.count(b"\n\n"):
+            return b"", 0
+        return (b"", 0) if _empty_list.search(blocks) and _no_choices.search(blocks) else (blocks, whole)
+
     def _feed(self, data: bytes) -> bytes:
         passed = self._pass(self._decoder.feed(data))
         self._between = self._decoder.at_boundary
@@ -146,53 +181,24 @@ class HideUsage:
 
     def finish(self) -> bytes:
         self._meter.flush()
+        if self._between and not self._begun:
+            return b""  # nothing is held
         begun, self._begun = self._begun, b""
         return self._pass([*self._decoder.feed(begun), *self._decoder.finish()])
 
     def _pass(self, blocks: list[SSEBlock]) -> bytes:
         passed = []
         for block in blocks:
-            self._hidden = self._hidden if block.continued else is_usage_chunk(block.data)
+            self._hidden = self._hidden if block.continued else maybe_usage_chunk(block.data) is not None
             if not self._hidden:
                 passed.append(block.raw)
         return b"".join(passed)
 
 
-def _without_usage_chunk(data: bytes) -> tuple[bytes, int]:
-    """Return what passes of the first whole blocks of `data`, which begins a block, and their size.
-
-    As if the blocks were taken apart, but found at a glance; the size is
-    that of the blocks that could be judged so, possibly 0. A key can not be
-    spread over several lines of data. `data` has no CR.
-    """
-    whole = data.rfind(b"\n\n") + 2
-    if whole < 2:
-        return b"", 0
-    last = data.rfind(_USAGE, 0, whole)
-    if last < 0:
-        return data[:whole], whole
-    before = data.rfind(b"\n\n", 0, last)
-    start = before + 2 if before >= 0 else 0
-    # OpenAI puts `"usage":null` into every other chunk.
-    if data.find(_USAGE, 0, start) < 0 or data.count(_USAGE, 0, start) == data.count(_NO_USAGE, 0, start):
-        end = data.find(b"\n\n", last) + 2
-        if data.startswith(_NO_USAGE, last) and data.find(_USAGE, start) == last:
-            return data[:whole], whole
-        block = data[start:end]
-        if block.startswith(b"data: ") and block.find(b"\n") == len(block) - 2:
-            hidden = is_usage_chunk(block[6:])
-            return (data[:start] + data[end:whole] if hidden else data[:whole]), whole
-        return data[:start], start
-    # Otherwise whole blocks pass where each event is one line without an empty list.
-    blocks = data[:whole]
-    if blocks.count(b"\n") != 2 * blocks.count(b"\n\n"):
-        return b"", 0
-    return (b"", 0) if _empty_list.search(blocks) and _no_choices.search(blocks) else (blocks, whole)
-
-
-def is_usage_chunk(data: bytes | None) -> bool:
-    """Whether an event's data is a chunk with a usage object and an empty list of choices."""
-    if data is None or b'"usage"' not in data or not _no_choices.search(data):
-        return False
+def maybe_usage_chunk(data: bytes | None) -> dict[str, Any] | None:
+    """Return the usage object of an event's data that has it and an empty list of choices, else None."""
+    if data is None or _USAGE not in data or not _no_choices.search(data):
+        return None
     chunk = maybe_object(data)
-    return chunk is not None and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
+    usage = chunk.get("usage") if chunk is not None and chunk.get("choices") == [] else None
+    return usage if isinstance(usage, dict) else None

@@ -115,7 +115,7 @@ class ReadUsage:
         response = await forward(asking)
         if asking is request and exchange.usage is not None:
             reading.request = None  # a hit of the cache brought its usage
-            return self._plain(request, response, hide=False)
+            return self._plain(request, response, media_type_and_coding(response.headers), hide=False)
         if asking is not request and response.status in _REFUSALS:
             response, refused = await _judge(response)
             if refused:
@@ -124,18 +124,28 @@ class ReadUsage:
                 response = await forward(request)
                 if response.status not in _REFUSALS:  # else it was something of the client's own
                     self._remember(request)
-        response = self._plain(request, response, asking is not request)
-        body_filter = _choose(reading, response, asking is not request)
+        if not 200 <= response.status < 300:
+            return response
+        media = media_type_and_coding(response.headers)
+        plain = self._plain(request, response, media, asking is not request)
+        if plain is not response:
+            response, media = plain, (media[0], b"")
+        body_filter = _choose(reading, response, media, asking is not request)
         if body_filter is None:
             return response
         return response.evolve(filters=(*response.filters, body_filter))
 
-    def _plain(self, request: ProxyRequest, response: ProxyResponse, hide: bool) -> ProxyResponse:
-        """Return the response decoded where it must be read and is compressed, else the very same one."""
+    def _plain(
+        self, request: ProxyRequest, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool
+    ) -> ProxyResponse:
+        """Return the response decoded where it must be read and is compressed, else the very same one.
+
+        `media` are its type and coding.
+        """
         outside = self._read_outside
         if not (hide or outside is not None) or not 200 <= response.status < 300:
             return response
-        media_type, coding = media_type_and_coding(response.headers)
+        media_type, coding = media
         if not coding or media_type not in _READ:
             return response
         if (hide and media_type == _SSE) or (outside is not None and outside(request)):
@@ -190,11 +200,11 @@ async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:
     return response, b"stream_options" in beginning or b"include_usage" in beginning
 
 
-def _choose(reading: _Reading, response: ProxyResponse, hide: bool) -> BodyFilter | None:
+def _choose(
+    reading: _Reading, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool
+) -> BodyFilter | None:
     """Return the filter that reads this response, None where it can have no usage."""
-    if not 200 <= response.status < 300:
-        return None
-    media_type, coding = media_type_and_coding(response.headers)
+    media_type, coding = media
     is_stream = is_event_stream(media_type, reading.exchange.streaming)
     if not is_stream and media_type != _JSON:
         return None

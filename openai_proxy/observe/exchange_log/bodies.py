@@ -54,7 +54,7 @@ def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[bytes] = ()) 
         whole = all_of_it and body.total_bytes <= len(body.head)
     kind = body.content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
-        return _stream(head, whole, body.total_bytes)
+        return shown_stream(head, whole, body.total_bytes)
     if whole and (not kind or "json" in kind or head[:1] in b"{["):
         try:
             return parsed(head)
@@ -111,7 +111,8 @@ def _opaque(body: KeptBody, head: bytes, whole: bool, secrets: Sequence[bytes]) 
     return {**_facts(body), "base64": base64.b64encode(head).decode("ascii")}
 
 
-def _stream(head: bytes, whole: bool, total_bytes: int) -> dict[str, Any]:
+def shown_stream(head: bytes, whole: bool, total_bytes: int) -> dict[str, Any]:
+    """Return what stands for an event stream of `total_bytes` that begins with `head`."""
     texts, torn = event_data(head, whole)
     if torn is not None and not isinstance(_event(torn), str):
         texts.append(torn)

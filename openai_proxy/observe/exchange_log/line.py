@@ -17,13 +17,13 @@ from ..capture import BodyCapture, Capture
 from ..encode import json_line
 from ..record import bare_path, iso_time, seconds, usage_record
 from ..redaction import scrubbed, without_secrets
-from .bodies import KeptBody, parsed, shown_body
+from .bodies import KeptBody, parsed, shown_body, shown_stream
 from .known_headers import Headers, read_headers, read_repeated
 
 NO_MODEL = "none"
 """The model of an exchange that has none, as in the name of its file."""
 
-_STREAM = "text/event-stream"
+_STREAM, _STREAM_WITH = "text/event-stream", "text/event-stream;"
 
 
 def exchange_line(
@@ -117,9 +117,12 @@ def _shown(
 ) -> Any:
     kind, coding = headers.content_type, headers.content_encoding
     whole = total_bytes == len(head) <= limit_bytes
-    if whole and head[:1] == b"{" and not coding and not kind.startswith(_STREAM):
-        try:
-            return parsed(head)  # nearly every body; `shown_body` would find the same
-        except ValueError:
-            pass
+    if whole and head and not coding:  # nearly every body; `shown_body` would find the same
+        if kind == _STREAM or kind.startswith(_STREAM_WITH):
+            return shown_stream(head, True, total_bytes)
+        if head[:1] == b"{" and not kind.startswith(_STREAM):
+            try:
+                return parsed(head)
+            except ValueError:
+                pass
     return shown_body(KeptBody(head, total_bytes, sha256, kind, coding), limit_bytes, hidden)
