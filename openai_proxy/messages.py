@@ -122,6 +122,10 @@ class ProxyResponse:
     filters: tuple[BodyFilter, ...] = ()
     """Applied in order to the bytes that go to the client."""
 
+    def filtered(self, body_filter: BodyFilter) -> ProxyResponse:
+        """Return a copy with one more filter, behind the others."""
+        return ProxyResponse(self.status, self.reason, self.headers, self.body, (*self.filters, body_filter))
+
     def evolve(self, **changes: Any) -> ProxyResponse:
         """Return a copy with some fields changed."""
         copy = ProxyResponse(self.status, self.reason, self.headers, self.body, self.filters)

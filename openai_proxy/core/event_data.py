@@ -5,6 +5,7 @@ from __future__ import annotations
 from .sse import SSEDecoder
 
 _DATA, _EVENT = b"data: ", b"event: "
+_NEXT_DATA = b"\n\n" + _DATA
 
 
 def event_data(stream: bytes, whole: bool) -> tuple[list[bytes], bytes | None]:
@@ -29,7 +30,9 @@ def _lines_of_data(stream: bytes) -> list[bytes] | None:
     if not stream.endswith(b"\n\n") or b"\r" in stream:
         return None
     if stream.startswith(_DATA):
-        texts = stream[len(_DATA) : -2].split(b"\n\n" + _DATA)
+        texts = stream.split(_NEXT_DATA)
+        texts[0] = texts[0][len(_DATA) :]
+        texts[-1] = texts[-1][:-2]
     elif stream.startswith(_EVENT):
         texts = []
         for block in stream[:-2].split(b"\n\n"):

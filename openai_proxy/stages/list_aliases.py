@@ -73,4 +73,4 @@ class ListAliases:
         encoded = any(name.lower() == b"content-encoding" for name, _ in response.headers)
         if response.status != 200 or encoded:
             return response
-        return response.evolve(filters=(*response.filters, _AppendAliases(self._aliases)))
+        return response.filtered(_AppendAliases(self._aliases))

@@ -133,7 +133,7 @@ class ReadUsage:
         body_filter = _choose(reading, response, media, asking is not request)
         if body_filter is None:
             return response
-        return response.evolve(filters=(*response.filters, body_filter))
+        return response.filtered(body_filter)
 
     def _plain(
         self, request: ProxyRequest, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool

@@ -38,7 +38,7 @@ class StripThink:
         body_filter = _choose(rule, response, request.exchange.streaming)
         if body_filter is None:
             return response
-        return response.evolve(filters=(*response.filters, body_filter))
+        return response.filtered(body_filter)
 
     def reads(self, request: ProxyRequest) -> bool:
         """Whether the answer to this request must come to this stage without compression."""

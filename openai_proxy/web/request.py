@@ -152,7 +152,7 @@ class DownstreamRequest(Request):
                 return
         if exchange.capture is not None:
             watcher = exchange.capture.response_filter(response.headers)
-            response = response.evolve(filters=(*response.filters, watcher))
+            response = response.filtered(watcher)
         relay = self._relay = Relay(
             self, response, self.channel.write, self.channel.clock, self.site.hold_end
         )
