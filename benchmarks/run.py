@@ -116,7 +116,7 @@ class Benchmarks:
 
     def __init__(self, report: Report, twistd: str, quick: bool) -> None:
         self.report, self.twistd, self.quick = report, twistd, quick
-        self.rounds, self.seconds = (7, 1.0) if quick else (21, 1.0)
+        self.rounds, self.seconds = (7, 1.0) if quick else (15, 1.0)
         self.servers: dict[str, Running] = {}
 
     def start(self, certificates: Certificates | None = None) -> None:

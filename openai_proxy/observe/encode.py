@@ -16,16 +16,33 @@ import orjson
 MAX_DEPTH = 200
 
 
+class RawJSON:
+    """A JSON value as somebody wrote it, to be copied into a line: valid, on one line, of at most MAX_DEPTH levels."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+
 def json_line(record: dict[str, Any]) -> bytes:
-    """Return `record` as one line with its line end; never raises for decoded JSON."""
+    """Return `record` as one line with its line end; never raises for decoded JSON, and RawJSON in it."""
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(record, _raw, orjson.OPT_APPEND_NEWLINE)
     except TypeError:
         plain = _plain(record, MAX_DEPTH)
         return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
+def _raw(value: Any) -> orjson.Fragment:
+    if type(value) is RawJSON:
+        return orjson.Fragment(value.text)
+    raise TypeError
+
+
 def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, RawJSON):
+        value = json.loads(value.text)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 4096:

@@ -68,6 +68,7 @@ class ReadBody:
             if maybe is None:
                 return None
             document = maybe
+        exchange.request_is_json = True
         model = document.get("model")
         if isinstance(model, str):
             exchange.model = model

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...core.exchange import Exchange
 from ..capture import BodyCapture, Capture
-from ..encode import json_line
+from ..encode import MAX_DEPTH, RawJSON, json_line
 from ..record import bare_path, iso_time, seconds, usage_record
 from ..redaction import scrubbed, without_secrets
 from .bodies import KeptBody, parsed, shown_body, shown_stream
@@ -96,11 +96,28 @@ def _shown_path(path: str) -> str:
 def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden: Sequence[bytes]) -> Any:
     data = exchange.request_body
     if data is not None:
+        if exchange.request_is_json and len(data) <= limit_bytes and _may_be_copied(data):
+            return RawJSON(
+                data
+            )  # nearly always: decoding a long prompt and encoding it again takes far longer
         return _shown(data, len(data), lambda: hashlib.sha256(data).hexdigest(), headers, limit_bytes, hidden)
     capture = exchange.capture
     if isinstance(capture, Capture) and capture.request.total_bytes:
         return _captured(capture.request, headers, limit_bytes, hidden)
     return _shown(b"", exchange.request_bytes, lambda: None, headers, limit_bytes, hidden)
+
+
+def _may_be_copied(body: bytes) -> bool:
+    """Whether a JSON object is fit for a line: on one line, not too deep, and without escapes of plain characters.
+
+    Such an escape could hide a secret from `without_secrets`.
+    """
+    return (
+        b"\n" not in body
+        and b"\r" not in body
+        and (b"\\" not in body or not (b"\\u" in body or b"\\/" in body))
+        and body.count(b"[") + body.count(b"{") <= MAX_DEPTH
+    )
 
 
 def _captured(capture: BodyCapture, headers: Headers, limit_bytes: int, hidden: Sequence[bytes]) -> Any:

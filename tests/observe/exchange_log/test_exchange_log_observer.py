@@ -288,3 +288,43 @@ def test_bad_spec_is_refused(text):
     """What can not work stops the start."""
     with pytest.raises(ValueError):
         build(options(text))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "m", "a": [1, {"b": "\xc3\xa9\\n\\"\\\\"}], "big": 123456789012345678901234567890}',
+        b'{\r\n  "model": "m"\n}',
+        b'{"user":"sk\\u002dcanary-12345","b":"sk-canary\\u002d12345"}',
+        b'{"user":"sk-canary-12345"}',
+        b'{"path":"canary\\/secret-12345"}',
+        b'{"a":' + b"[" * 150 + b"]" * 150 + b"}",
+        b'{"a":' + b"[1]," * 300 + b"}",
+    ],
+    ids=["plain", "lines", "hidden secret", "secret", "hidden slash", "deep", "no JSON"],
+)
+def test_a_request_is_logged_as_what_it_says(tmp_path, body):
+    """Copied or decoded: one line, the same object, and no secret however it is written."""
+    is_json = b"[1]," not in body
+    log = observer(tmp_path, secrets=["sk-canary-12345", "canary/secret-12345"])
+    log({"exchange": exchange(request_body=body, request_is_json=is_json)})
+    (line,) = (tmp_path / "gpt-4o-mini_20231114.jsonl").read_bytes().splitlines()
+    shown = json.loads(line)["request"]["body"]
+    assert b"canary-12345" not in line
+    assert b"secret-12345" not in line
+    wanted = json.loads(body) if is_json else None
+    if wanted is None:
+        assert set(shown) == {"bytes", "sha256", "base64"}
+    elif b"canary" in body:
+        assert set(shown.values()) == {"[redacted]"}
+    else:
+        assert shown == {**wanted, "big": shown["big"]} if "big" in wanted else shown == wanted
+
+
+def test_a_copied_request_survives_a_line_that_orjson_refuses(tmp_path):
+    """Another part of the line may need the standard library's encoder."""
+    log = observer(tmp_path)
+    log({"exchange": exchange(request_body=b'{"a": 1}', request_is_json=True, body=b'{"b":"\\ud800"}')})
+    (line,) = (tmp_path / "gpt-4o-mini_20231114.jsonl").read_bytes().splitlines()
+    assert json.loads(line)["request"]["body"] == {"a": 1}
+    assert json.loads(line)["response"]["body"] == {"b": "\ud800"}
