@@ -7,7 +7,7 @@ headers), makes an environment of its own for aiohttp, and takes wrk and nginx
 from the system, or from apt-get where it may. The daemon is TWISTD, else
 .venv/bin/twistd of this checkout, else the checkout installed into that
 environment. Rounds alternate between the contestants; the table has medians.
-Loopback only. About eight minutes; --quick about two.
+Loopback only. About ten minutes; --quick about five.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ class Benchmarks:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--quick", action="store_true", help="fewer and shorter rounds, smaller transfers: two minutes"
+        "--quick", action="store_true", help="fewer and shorter rounds, smaller transfers: five minutes"
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts only")
     parser.add_argument("--output", type=Path, help="write the tables there too")
