@@ -25,7 +25,7 @@ _INFLATE_LIMIT_BYTES = 64 * 1024 * 1024
 _CARRY_BYTES = 64
 """Longer than a key with some space around its colon."""
 _UNREAD_BYTES = 64 * 1024
-_USAGE = b'"usage"'
+_USAGE, _NO_USAGE = b'"usage"', b'"usage":null'
 _usage_key = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 
 
@@ -46,6 +46,8 @@ class UsageScanner:
         usage: Usage | None = None
         usage_at = 0
         at = data.rfind(_USAGE)
+        if data.startswith(_NO_USAGE, at) and data.count(_USAGE) == data.count(_NO_USAGE):
+            at = -1  # OpenAI puts it into every chunk but the last
         while at >= 0:
             key = _usage_key.match(data, at)
             if key is not None:
@@ -56,13 +58,10 @@ class UsageScanner:
                     if len(data) - start <= _OBJECT_LIMIT_BYTES:
                         usage, keep_from = None, at
                 else:
-                    if usage is not None and end <= usage_at:
-                        break
-                    usage = _maybe_usage(data[start:end]) or usage
-                    usage_at, keep_from = at, max(keep_from, end)
-            elif usage is not None:
-                break
-            # Behind a usage, only for one that it is inside of: in the same event.
+                    if usage is None or end > usage_at:
+                        usage = _maybe_usage(data[start:end])
+                        usage_at, keep_from = at, max(keep_from, end)
+            # Before a usage, only for one that it is inside of: in the same event.
             from_at = max(data.rfind(b"\n\n", 0, at), 0) if usage is not None else 0
             at = data.rfind(_USAGE, from_at, at)
         self._carry = data[keep_from:]

@@ -1,7 +1,7 @@
 """The data of a stream's events, as the decoder finds them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openai_proxy.core.event_data import event_data
@@ -38,6 +38,16 @@ def decoded(stream):
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=20).map(b"".join))
+@example(b"event: x\n\n")
+@example(b"event: x\n\nevent: x\ndata: {}\n\n")
+@example(b"event: x\ndata: {}\nid: 1\n\n")
+@example(b"event: x\ndata:{}\ndata: {}\n\n")
+@example(b"data: {}\n\n\n\ndata: {}\n\n")
+@example(b"data: \n\n")
+@example(b"data: {}\n")
+@example(b"\n\n")
+@example(b"data: {}\n\ndata: {}\n\r\n")
+@example(b"")
 def test_every_stream_is_taken_apart_as_the_decoder_does(stream):
     """However it is written; a stream that was cut loses its torn end."""
     assert event_data(stream, True) == decoded(stream)

@@ -21,8 +21,8 @@ def scan(pieces):
 usages = st.builds(
     lambda a, b: {"prompt_tokens": a, "completion_tokens": b}, st.integers(0, 99), st.integers(0, 99)
 )
-nested = usages.map(lambda usage: {**usage, "raw": {"usage": {"prompt_tokens": 1}}, "usage": None})
-fillers = st.sampled_from([{"usage": None}, {"x": '"usage": {"prompt_tokens": 1}'}, {"usage": {"type": "object"}}, [1, "usage"]])  # fmt: skip
+nested = usages.map(lambda usage: {"usage": None, **usage, "raw": {"usage": {"prompt_tokens": 1}}, "x": {"usage": None}})  # fmt: skip
+fillers = st.sampled_from([{"usage": None}, {"x": '"usage": {"prompt_tokens": 1}'}, {"usage": {"type": "object"}}, {"usage": {"x": {"usage": {"prompt_tokens": 1}}}}, [1, "usage"]])  # fmt: skip
 
 
 @given(
