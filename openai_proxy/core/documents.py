@@ -7,7 +7,7 @@ they came.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -48,13 +48,21 @@ def parse_object(body: bytes) -> dict[str, Any]:
     nested too deep for it, at its top level alone. NaN and Infinity are not
     JSON. Members too deep to decode are TOO_DEEP.
     """
+    document: Any = ordinary_object(body)
+    if document is None:
+        document = _parse_leniently(body)
+        if not isinstance(document, dict):
+            raise InvalidJSON
+    return cast(dict[str, Any], document)
+
+
+def ordinary_object(body: bytes) -> dict[str, Any] | None:
+    """Decode a JSON object that every reader can decode: one that orjson takes; None for anything else."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        document = _parse_leniently(body)
-    if not isinstance(document, dict):
-        raise InvalidJSON
-    return document
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _parse_leniently(body: bytes) -> Any:

@@ -125,8 +125,8 @@ class Exchange:
     response_headers: HeaderPairs | None = None
     request_body: bytes | None = None
     """The client's body where it was buffered as JSON; None for streamed uploads."""
-    request_is_json: bool = False
-    """`request_body` was decoded, and is an object."""
+    request_is_ordinary: bool = False
+    """`request_body` is a JSON object that every reader can decode; see `documents.ordinary_object`."""
     capture: Any = None
     """What an observer that keeps bodies attached; see `observe`."""
 

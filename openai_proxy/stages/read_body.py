@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from ..core.documents import maybe_object, parse_object, require
+from ..core.documents import maybe_object, ordinary_object, parse_object, require
 from ..core.errors import RequestTooLarge
 from ..core.paths import models_of_query
 from ..messages import Forward, ProxyRequest, ProxyResponse, RequestBody
@@ -60,15 +60,14 @@ class ReadBody:
         exchange.request_bytes = len(data)
         if request.encoded:
             return None
-        if request.required:
-            document = parse_object(data)
-            require(document, request.required)
-        else:
-            maybe = maybe_object(data)
-            if maybe is None:
+        document = ordinary_object(data)
+        exchange.request_is_ordinary = document is not None
+        if document is None:
+            document = parse_object(data) if request.required else maybe_object(data)
+            if document is None:
                 return None
-            document = maybe
-        exchange.request_is_json = True
+        if request.required:
+            require(document, request.required)
         model = document.get("model")
         if isinstance(model, str):
             exchange.model = model

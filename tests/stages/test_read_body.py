@@ -119,3 +119,21 @@ def test_limit_is_asked_of_the_body():
     """A body above the limit is refused while it arrives."""
     with pytest.raises(RequestTooLarge):
         run(Arriving(b"{}"), limit=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "ordinary"),
+    [
+        (b'{"a": 123456789012345678901234567890}', True),
+        (b'{"a": %b}' % (b"1" * 5000), False),
+        (b'{"a": "\\ud800"}', False),
+        (b"[1]", False),
+        (b"{", False),
+    ],
+    ids=["plain", "thousands of digits", "half a pair", "no object", "no JSON"],
+)
+@pytest.mark.parametrize("encoded", [False, True])
+def test_only_what_every_reader_decodes_is_ordinary(body, ordinary, encoded):
+    """The exchange log copies such a body as it is: Python's own reader fails on thousands of digits."""
+    seen = run(body, limit=9000, encoded=encoded)
+    assert seen.exchange.request_is_ordinary == (ordinary and not encoded)

@@ -96,7 +96,7 @@ def _shown_path(path: str) -> str:
 def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden: Sequence[bytes]) -> Any:
     data = exchange.request_body
     if data is not None:
-        if exchange.request_is_json and len(data) <= limit_bytes and _may_be_copied(data):
+        if exchange.request_is_ordinary and len(data) <= limit_bytes and _may_be_copied(data):
             return RawJSON(
                 data
             )  # nearly always: decoding a long prompt and encoding it again takes far longer
