@@ -11,7 +11,7 @@ from functools import partial
 from operator import itemgetter
 
 from .event_texts import A_TEXT, TEXT, are_texts, only_continues
-from .word_runs import SHORTEST_RUN, Join, likeness_with_words
+from .word_runs import SHORTEST_RUN, Join, join_first, likeness_with_words
 
 _LONGEST_RUN = 256
 _TRIES = 8
@@ -56,21 +56,14 @@ def _likeness(one: bytes, other: bytes) -> Join | None:
 
 
 def _join_texts(left: bytes, right: bytes, events: list[bytes]) -> tuple[bytes, int] | None:
-    end = len(events)
-    while end > 0 and not (events[end - 1].startswith(left) and events[end - 1].endswith(right)):
-        end -= 1  # most runs end a few events before their stream
-    event = _with_all_texts(left, right, events[:end])
-    if event is None:
-        fits = (event.startswith(left) and event.endswith(right) for event in events[:end])
-        end = next((at for at, fit in enumerate(fits) if not fit), 0)
-        event = _with_all_texts(left, right, events[:end])
-    return (event, end) if event is not None else None
+    def fits(event: bytes) -> bool:
+        return event.startswith(left) and event.endswith(right)
+
+    return join_first(events, fits, partial(_with_all_texts, left, right))
 
 
 def _with_all_texts(left: bytes, right: bytes, events: list[bytes]) -> bytes | None:
     """Join events of which the first begins with `left` and the last ends with `right`."""
-    if len(events) < SHORTEST_RUN:
-        return None
     start, stop = len(left), -len(right)
     texts = list(map(itemgetter(slice(start, stop)), events))
     # As long as the events, and the same, only where each has both sides.

@@ -15,6 +15,21 @@ Join: TypeAlias = Callable[[list[bytes]], "tuple[bytes, int] | None"]
 
 SHORTEST_RUN = 4
 
+
+def join_first(
+    events: list[bytes], fits: Callable[[bytes], bool], joined: Callable[[list[bytes]], bytes | None]
+) -> tuple[bytes, int] | None:
+    """Join as many of the first events as `fits` says, as a Join does; `joined` gives None where some are not alike."""
+    end = len(events)
+    while end > 0 and not fits(events[end - 1]):  # most runs end a few events before their stream
+        end -= 1
+    event = joined(events[:end]) if end >= SHORTEST_RUN else None
+    if event is None:
+        end = next((at for at in range(end) if not fits(events[at])), 0)
+        event = joined(events[:end]) if end >= SHORTEST_RUN else None
+    return (event, end) if event is not None else None
+
+
 _WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_.-"
 _number = re.compile(rb"(?:-?(?:0|[1-9][0-9]{0,17})\n)*")
 
@@ -34,25 +49,15 @@ class _Likeness:
     numbers: frozenset[int]
     widths: tuple[int, ...] | None
 
-    def join(self, parts: list[bytes]) -> tuple[bytes, int] | None:
-        """Return the event that the first of `parts` add up to, and how many they are; None for too few."""
-        end = len(parts)
-        while end > 0 and not self._fits(parts[end - 1]):  # most runs end a few events before their stream
-            end -= 1
-        event = self._joined(parts[:end])
-        if event is None:
-            end = next((at for at in range(end) if not self._fits(parts[at])), 0)
-            event = self._joined(parts[:end])
-        return (event, end) if event is not None else None
+    def join(self, events: list[bytes]) -> tuple[bytes, int] | None:
+        return join_first(events, self._fits, self._joined)
 
-    def _fits(self, part: bytes) -> bool:
+    def _fits(self, event: bytes) -> bool:
         """Whether it begins and ends alike; soon told."""
-        return part.startswith(self.literals[0]) and part.endswith(self.literals[-1])
+        return event.startswith(self.literals[0]) and event.endswith(self.literals[-1])
 
-    def _joined(self, parts: list[bytes]) -> bytes | None:
-        if len(parts) < SHORTEST_RUN:
-            return None
-        columns = self._columns(parts)
+    def _joined(self, events: list[bytes]) -> bytes | None:
+        columns = self._columns(events)
         if columns is None:
             return None
         values = [column[-1] for column in columns]
