@@ -25,7 +25,7 @@ _INFLATE_LIMIT_BYTES = 64 * 1024 * 1024
 _CARRY_BYTES = 64
 """Longer than a key with some space around its colon."""
 _UNREAD_BYTES = 64 * 1024
-_USAGE, _NO_USAGE = b'"usage"', b'"usage":null'
+USAGE, NO_USAGE = b'"usage"', b'"usage":null'
 _usage_key = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 
 
@@ -45,8 +45,8 @@ class UsageScanner:
         keep_from = max(len(data) - _CARRY_BYTES, 0)
         usage: Usage | None = None
         usage_at = 0
-        at = data.rfind(_USAGE)
-        if data.startswith(_NO_USAGE, at) and data.count(_USAGE) == data.count(_NO_USAGE):
+        at = data.rfind(USAGE)
+        if data.startswith(NO_USAGE, at) and data.count(USAGE) == data.count(NO_USAGE):
             at = -1  # OpenAI puts it into every chunk but the last
         while at >= 0:
             key = _usage_key.match(data, at)
@@ -63,7 +63,7 @@ class UsageScanner:
                         usage_at, keep_from = at, max(keep_from, end)
             # Before a usage, only for one that it is inside of: in the same event.
             from_at = max(data.rfind(b"\n\n", 0, at), 0) if usage is not None else 0
-            at = data.rfind(_USAGE, from_at, at)
+            at = data.rfind(USAGE, from_at, at)
         self._carry = data[keep_from:]
         return usage
 

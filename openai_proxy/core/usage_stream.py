@@ -10,12 +10,10 @@ from .documents import maybe_object
 from .exchange import Usage
 from .sse import SSEBlock, SSEDecoder
 from .usage import usage_of_document
-from .usage_meter import UsageMeter
+from .usage_meter import NO_USAGE, USAGE, UsageMeter
 
 _empty_list = re.compile(rb"\[[ \t\r\n]*\]")
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
-
-_USAGE, _NO_USAGE = b'"usage"', b'"usage":null'
 
 EVENT_LIMIT_BYTES = 16 * 1024
 """The hidden chunk is far smaller; a larger event passes on before it is whole."""
@@ -120,8 +118,7 @@ class HideUsage:
             and data[-2:] == b"\n\n"
             and b"\r" not in data
             and (
-                _USAGE not in data
-                or (len(data) < _SHORT_BYTES and data.count(_USAGE) == data.count(_NO_USAGE))
+                USAGE not in data or (len(data) < _SHORT_BYTES and data.count(USAGE) == data.count(NO_USAGE))
             )
         ):  # nearly always; what follows would find the same
             self._hidden = False
@@ -150,15 +147,15 @@ class HideUsage:
         whole = data.rfind(b"\n\n") + 2
         if whole < 2:
             return b"", 0
-        last = data.rfind(_USAGE, 0, whole)
+        last = data.rfind(USAGE, 0, whole)
         if last < 0:
             return data[:whole], whole
         before = data.rfind(b"\n\n", 0, last)
         start = before + 2 if before >= 0 else 0
         # OpenAI puts `"usage":null` into every other chunk.
-        if data.find(_USAGE, 0, start) < 0 or data.count(_USAGE, 0, start) == data.count(_NO_USAGE, 0, start):
+        if data.find(USAGE, 0, start) < 0 or data.count(USAGE, 0, start) == data.count(NO_USAGE, 0, start):
             end = data.find(b"\n\n", last) + 2
-            if data.startswith(_NO_USAGE, last) and data.find(_USAGE, start) == last:
+            if data.startswith(NO_USAGE, last) and data.find(USAGE, start) == last:
                 return data[:whole], whole
             block = data[start:end]
             if block.startswith(b"data: ") and block.find(b"\n") == len(block) - 2:
@@ -197,7 +194,7 @@ class HideUsage:
 
 def maybe_usage_chunk(data: bytes | None) -> dict[str, Any] | None:
     """Return the usage object of an event's data that has it and an empty list of choices, else None."""
-    if data is None or _USAGE not in data or not _no_choices.search(data):
+    if data is None or USAGE not in data or not _no_choices.search(data):
         return None
     chunk = maybe_object(data)
     usage = chunk.get("usage") if chunk is not None and chunk.get("choices") == [] else None

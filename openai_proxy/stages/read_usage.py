@@ -115,6 +115,8 @@ class ReadUsage:
         response = await forward(asking)
         if asking is request and exchange.usage is not None:
             reading.request = None  # a hit of the cache brought its usage
+            if self._read_outside is None:
+                return response
             return self._plain(request, response, media_type_and_coding(response.headers), hide=False)
         if asking is not request and response.status in _REFUSALS:
             response, refused = await _judge(response)
