@@ -261,9 +261,7 @@ class Benchmarks:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds, smaller transfers: five minutes"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller transfers: five minutes")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts only")
     parser.add_argument("--output", type=Path, help="write the tables there too")
     options = parser.parse_args()
