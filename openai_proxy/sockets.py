@@ -1,8 +1,8 @@
 """What Twisted's transports do not tell or do, asked of their sockets.
 
 How much of what was written the peer has not taken yet (Linux has the
-kernel's part of the answer, SIOCOUTQ), and writing at once instead of at
-the next turn of the reactor. Used by both edges.
+kernel's part of the answer, SIOCOUTQ), whether it is gone, and a reset
+without delay. Used by both edges.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import fcntl
 import select
 import struct
 import termios
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
 from twisted.protocols.tls import BufferingTLSTransport
+
+from .prompt_transports import PromptClient, PromptServer
 
 
 def bottom(transport: Any) -> Any:
@@ -47,14 +48,17 @@ def authorities(transport: Any, default_port: int) -> frozenset[bytes]:
 def untaken_bytes(transport: Any) -> int:
     """Return the bytes written to `transport` that the peer has not acknowledged.
 
-    Counts Twisted's buffer and the kernel's send queue of the connection at
-    the bottom of any TLS or wrapper. 0 where nothing can be known.
+    Counts what is put off, Twisted's buffer and the kernel's send queue of
+    the connection at the bottom of any TLS or wrapper. 0 where nothing can be
+    known.
     """
     raw = bottom(transport)
     if raw is None:
         return 0
     # FileDescriptor has no public word for this: what it joined, less what it sent, plus what waits.
     buffered = len(raw.dataBuffer) - raw.offset + getattr(raw, "_tempDataLen", 0)
+    if isinstance(raw, PromptServer | PromptClient):
+        buffered += raw.put_off_bytes()
     try:
         queued = struct.unpack("i", fcntl.ioctl(raw.socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
     except (OSError, ValueError):
@@ -82,8 +86,8 @@ def is_gone(transport: Any, *, half_close: bool) -> bool:
 def cut(transport: Any) -> None:
     """Reset the connection at once: nothing that was not sent goes out any more.
 
-    Over TLS not even close_notify, which Twisted writes first and
-    `prompt_writer` would send: it says that what came before it is whole.
+    Over TLS not even close_notify, which Twisted writes first and a prompt
+    transport would send: it says that what came before it is whole.
     """
     below = transport.transport if type(transport) is BufferingTLSTransport else None
     if isinstance(below, tcp.Connection):
@@ -93,52 +97,3 @@ def cut(transport: Any) -> None:
 
 def _forget(data: bytes) -> None:
     """Take the place of a transport's `write` once nothing may be sent."""
-
-
-def prompt_writer(transport: Any) -> Callable[[bytes], None]:
-    """Return a `write` that sends at once where nothing waits to be sent.
-
-    Twisted's own write always waits for the next writable event: one more
-    turn of the reactor and two more epoll_ctl for every write. What the
-    kernel does not take goes the ordinary way, and so does everything while
-    something waits, so order and back-pressure are Twisted's. Errors are
-    left for the reactor to find. Over TLS that goes for the encrypted
-    bytes. Other transports (wrappers, Unix sockets): their own write.
-    """
-    if type(transport) is BufferingTLSTransport:
-        return _prompt_tls_writer(transport)
-    if not isinstance(transport, tcp.Connection) or getattr(transport, "TLS", False):
-        return transport.write  # type: ignore[no-any-return]
-    send = transport.socket.send
-    buffered_write = transport.write
-
-    def write(data: bytes) -> None:
-        if (
-            transport.dataBuffer
-            or transport._tempDataBuffer
-            or transport.disconnecting
-            or not transport.connected
-        ):
-            buffered_write(data)
-            return
-        try:
-            sent = send(data)
-        except OSError:
-            buffered_write(data)
-            return
-        if sent != len(data):
-            buffered_write(data[sent:])
-
-    return write
-
-
-def _prompt_tls_writer(transport: BufferingTLSTransport) -> Callable[[bytes], None]:
-    """Send what is encrypted at once.
-
-    Twisted gathers what is written over TLS in one turn, which saves more
-    than it costs: one read often brings many small records.
-    """
-    below: Any = transport.transport
-    if isinstance(below, tcp.Connection):
-        below.write = prompt_writer(below)  # type: ignore[method-assign]
-    return transport.write

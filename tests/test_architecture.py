@@ -9,7 +9,7 @@ import openai_proxy
 ROOT = Path(openai_proxy.__file__).parent
 
 LAYERS = (
-    ("core", "logs"),
+    ("core", "logs", "prompt_transports"),
     (
         "direct_deferred",
         "messages",

@@ -1,6 +1,7 @@
 """Sockets served in batches behave as those that a reactor serves."""
 
 import socket
+from contextlib import suppress
 
 import pytest
 from fakes import Transport
@@ -10,6 +11,7 @@ from twisted.internet.tcp import Server
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
+from openai_proxy.prompt_transports import PromptClient, PromptServer
 from openai_proxy.socket_group import SocketGroup
 
 
@@ -103,10 +105,13 @@ def test_a_paused_socket_is_not_read_and_a_full_one_is_written(world):
     world.group.doRead()
     assert protocol.received == b""
     assert world.group.getReaders() == []
-    protocol.transport.write(b"x")
+    protocol.transport.write(b"x" * 10_000_000)
     assert world.group.getWriters() == [protocol.transport]
-    world.group.doRead()
-    assert other.recv(10) == b"x"
+    size = 0
+    while size < 10_000_000:
+        size += len(other.recv(1 << 20))
+        world.group.doRead()
+    assert world.group.getWriters() == []
     protocol.transport.resumeProducing()
     world.group.doRead()
     assert protocol.received == b"a"
@@ -148,6 +153,90 @@ def test_a_defect_ends_its_own_connection_alone(world, caplog):
     world.group.doRead()
     assert broken.lost == [RuntimeError]
     assert well.received == b"b"
+    assert well.lost == []
+
+
+def test_a_batch_is_read_then_worked_on_then_written(world):
+    """What the work on one writes to another has not left when the next is worked on, and leaves in order."""
+    first, one = world.connect()
+    second, two = world.connect()
+    third, three = world.connect()
+    three.setblocking(False)
+    seen = []
+
+    def write(data):
+        third.transport.write(data)
+        with pytest.raises(BlockingIOError):
+            three.recv(10)
+        seen.append(data)
+
+    first.on_data = lambda: write(b"a")
+    second.on_data = lambda: write(b"b")
+    one.send(b"1")
+    two.send(b"2")
+    world.group.doRead()
+    assert sorted(seen) == [b"a", b"b"]
+    assert three.recv(10) == b"".join(seen)
+
+
+def test_ends_are_told_first_then_answers_come_then_requests(world):
+    """A request must not get a connection that this batch knows to be closed, or not to be asked any more."""
+    order = []
+    for name, kind in (("request", PromptServer), ("answer", PromptClient), ("end", PromptClient)):
+        protocol, other = world.connect()
+        protocol.transport.__class__ = kind
+        protocol.on_data = lambda name=name: order.append(name)
+        protocol.connectionLost = lambda reason, name=name: order.append(name)
+        if name == "end":
+            other.close()
+        else:
+            other.send(b"x")
+    world.group.doRead()
+    assert order == ["end", "answer", "request"]
+
+
+def test_more_than_are_read_together_are_served_in_one_turn(world):
+    """In parts: what a batch holds is bounded, so some are written to before the last are read."""
+    peers = [world.connect() for _ in range(150)]
+    written = []
+    for protocol, other in peers:
+        other.setblocking(False)
+        protocol.on_data = lambda protocol=protocol: protocol.transport.write(b"x")
+        other.send(b"a")
+
+    def look():
+        for _, other in peers:
+            with suppress(BlockingIOError):
+                written.append(other.recv(10))
+
+    peers[-1][0].on_data = look
+    world.group.doRead()
+    assert all(protocol.received == b"a" for protocol, _ in peers)
+    assert 0 < len(written) < 149
+
+
+def test_a_defect_while_writing_ends_its_own_connection_alone(world, caplog):
+    """The writes of the others go out."""
+    broken, one = world.connect()
+    well, two = world.connect()
+
+    class Producer:
+        """Pauses badly."""
+
+        def pauseProducing(self):
+            raise RuntimeError("defect")
+
+        def stopProducing(self):
+            """Lost."""
+
+    broken.transport.registerProducer(Producer(), True)
+    broken.on_data = lambda: broken.transport.write(b"x" * 10_000_000)
+    well.on_data = lambda: well.transport.write(b"y")
+    one.send(b"a")
+    two.send(b"b")
+    world.group.doRead()
+    assert broken.lost == [RuntimeError]
+    assert two.recv(10) == b"y"
     assert well.lost == []
 
 

@@ -8,7 +8,7 @@ from twisted.internet import tcp
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.sockets import bottom, is_gone, prompt_writer, untaken_bytes
+from openai_proxy.sockets import bottom, is_gone, untaken_bytes
 
 
 class Pair:
@@ -21,7 +21,6 @@ class Pair:
         self.reactor = MemoryReactorClock()
         self.transport = tcp.Connection(ours, Protocol(), self.reactor)
         self.transport.connected = True
-        self.write = prompt_writer(self.transport)
 
     def arrived(self):
         """Return what the peer can read now."""
@@ -36,9 +35,10 @@ class Pair:
     def fill(self):
         """Write until the kernel takes no more; return what was written."""
         data = b""
-        while not self.transport.dataBuffer and not self.transport._tempDataBuffer:
+        while not self.transport.dataBuffer:
             chunk = b"%06d" % len(data) * 5000
-            self.write(chunk)
+            self.transport.write(chunk)
+            self.turn()
             data += chunk
         return data
 
@@ -71,13 +71,11 @@ class Wrapper:
 
 
 def test_transport_without_a_socket():
-    """Where nothing can be known nothing waits, and writing is the transport's own."""
+    """Where nothing can be known nothing waits."""
     transport = Transport()
     assert bottom(transport) is None
     assert untaken_bytes(transport) == 0
     assert not is_gone(transport, half_close=True)
-    prompt_writer(transport)(b"x")
-    assert transport.take() == b"x"
 
 
 @pytest.mark.parametrize("name", ["transport", "wrappedTransport"])
@@ -96,33 +94,11 @@ def test_a_wrapper_of_itself_ends_the_search():
     assert bottom(wrapper) is None
 
 
-def test_what_is_written_goes_at_once(pair):
-    """No turn of the reactor is needed, and none is asked for."""
-    pair.write(b"one")
-    pair.write(b"two")
-    assert pair.arrived() == b"onetwo"
-    assert pair.reactor.getWriters() == []
-
-
-def test_what_the_kernel_does_not_take_follows_in_order(pair):
-    """Nothing is lost or overtaken, however full the socket is."""
-    expected = pair.fill()
-    pair.write(b"more")
-    assert pair.reactor.getWriters() == [pair.transport]
-    arrived = pair.arrived()
-    while len(arrived) < len(expected) + 4:
-        assert not pair.turn()
-        arrived += pair.arrived()
-    assert arrived == expected + b"more"
-    pair.write(b"again at once")
-    assert pair.arrived() == b"again at once"
-
-
 def test_bytes_that_the_peer_has_not_taken_are_counted(pair):
     """Those in the kernel and those that wait for it; none once the peer has read them all."""
     assert untaken_bytes(pair.transport) == 0
     written = pair.fill()
-    pair.write(b"x" * 1000)
+    pair.transport.write(b"x" * 1000)
     waiting = untaken_bytes(pair.transport)
     assert waiting >= 1000
     assert waiting == untaken_bytes(Wrapper(pair.transport))
@@ -137,34 +113,6 @@ def test_a_closed_socket_has_nothing_to_count(pair):
     """It may be closed a moment before anybody hears of it."""
     pair.transport.socket.close()
     assert untaken_bytes(pair.transport) == 0
-
-
-def test_a_transport_that_closes_takes_nothing_more(pair):
-    """As with Twisted's own write: what comes after loseConnection is dropped."""
-    pair.transport.disconnecting = True
-    pair.write(b"late")
-    pair.transport.disconnecting = False
-    pair.transport.connected = False
-    pair.write(b"later")
-    assert pair.arrived() == b""
-
-
-def test_an_error_is_left_for_the_reactor_to_find(pair):
-    """Writing to a peer that is gone raises nothing."""
-    pair.peer.close()
-    pair.write(b"x")
-    assert pair.reactor.getWriters() == [pair.transport]
-    assert isinstance(pair.turn(), Exception)
-
-
-def test_tls_writes_by_itself(pair):
-    """What goes over a TLS transport must not go past it."""
-    pair.transport.TLS = True
-    assert prompt_writer(pair.transport) == pair.transport.write
-    wrapper = Wrapper(pair.transport)
-    prompt_writer(wrapper)(b"secret")
-    assert wrapper.written == [b"secret"]
-    assert pair.arrived() == b""
 
 
 def test_a_peer_that_is_gone_is_noticed_without_reading(pair):

@@ -29,7 +29,6 @@ from ..core.errors import (
 from ..core.headers import HOP_BY_HOP
 from ..core.plain_heads import plain_response
 from ..direct_deferred import DirectDeferred
-from ..sockets import prompt_writer
 from ..whole_messages import WholeMessages
 from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
 from .body import KnownBody, Upload
@@ -114,7 +113,7 @@ class UpstreamConnection(TwistedProtocol):
 
     def _become_ready(self) -> None:
         self.ready = True
-        self._write = prompt_writer(self.transport)
+        self._write = self.transport.write
         if isinstance(self.transport, tcp.Connection) and not self._tls:
             self.transport.protocol = self  # past the endpoint's wrapper, which passes everything on
         self._owner.connection_ready(self)

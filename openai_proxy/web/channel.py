@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
 from ..core.plain_heads import plain_request
-from ..sockets import bottom, cut, is_gone, prompt_writer, untaken_bytes
+from ..sockets import bottom, cut, is_gone, untaken_bytes
 from .body import ArrivedBody
 from .client_clocks import (
     BETWEEN_REQUESTS,
@@ -99,7 +99,7 @@ class ProxyChannel(HTTPChannel):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
         self.site.adopt(transport)
-        self.write = prompt_writer(transport)  # type: ignore[method-assign]
+        self.write = transport.write  # type: ignore[method-assign]
         transport.registerProducer(self, True)
         self.site.channels.add(self)
         self._wait(HEAD, self.limits.header_timeout_s)

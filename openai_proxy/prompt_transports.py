@@ -1,0 +1,88 @@
+"""TCP transports that send at once what is written to them.
+
+Twisted's own always wait for the next writable event: one more turn of the
+reactor and two more epoll_ctl for every write. While a SocketGroup serves a
+batch, what is written waits for the batch's end instead. What the kernel does
+not take goes Twisted's way, and so does everything while something waits
+there: order and back-pressure are Twisted's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import tcp
+
+if TYPE_CHECKING:
+    _Base = tcp.Connection
+else:
+    _Base = object
+
+
+class _Prompt(_Base):
+    """States: with nothing put off, or in its group's list with the writes of this batch (`_put_off`)."""
+
+    reactor: Any
+    """The SocketGroup that serves it."""
+    _put_off: list[bytes] | None = None
+
+    def write(self, data: bytes) -> None:
+        if not self.reactor.serving:
+            self._send(data)
+        elif self._put_off is None:
+            self._put_off = [data]
+            self.reactor.put_off(self)
+        else:
+            self._put_off.append(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+    def send_put_off(self) -> None:
+        """Send what was put off, in order."""
+        waiting, self._put_off = self._put_off, None
+        if waiting is not None and not self._aborting:
+            self._send(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+
+    def put_off_bytes(self) -> int:
+        """Return how many bytes are put off."""
+        return sum(map(len, self._put_off or ()))
+
+    def _send(self, data: bytes) -> None:
+        if self.dataBuffer or self._tempDataBuffer or self.disconnecting or not self.connected:
+            super().write(data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            super().write(data)  # the reactor finds what is wrong
+            return
+        if sent != len(data):
+            super().write(data[sent:])
+
+    def loseConnection(self, *args: Any) -> None:
+        self.send_put_off()
+        super().loseConnection(*args)
+
+    def loseWriteConnection(self) -> None:
+        self.send_put_off()
+        super().loseWriteConnection()
+
+
+class PromptServer(_Prompt, tcp.Server):
+    """A connection that was accepted."""
+
+
+class PromptClient(_Prompt, tcp.Client):
+    """A connection that was made."""
+
+
+_PROMPT = {tcp.Server: PromptServer, tcp.Client: PromptClient}
+
+
+def become_prompt(transport: tcp.Connection) -> None:
+    """Make a transport of Twisted's, served by a SocketGroup, one of these; other kinds stay what they are."""
+    kind = _PROMPT.get(type(transport))
+    if kind is not None:
+        transport.__class__ = kind
