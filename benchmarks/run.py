@@ -3,10 +3,11 @@
     python3 benchmarks/run.py [--quick] [--only PART ...] [--output FILE]
 
 One command: it compiles the upstream and the stream client (gcc, OpenSSL's
-headers), makes an environment of its own for aiohttp, and takes wrk and nginx
-from the system, or from apt-get where it may. The daemon is TWISTD, else
-.venv/bin/twistd of this checkout, else the checkout installed into that
-environment. Rounds alternate between the contestants; the table has medians.
+headers), makes an environment of its own for this checkout and aiohttp, and
+takes wrk and nginx from the system, or from apt-get where it may. PYTHON makes
+the environment, by default the system's own python3: distributions build it
+with profiles, version managers mostly without. TWISTD names another daemon to
+measure. Rounds alternate between the contestants; the table has medians.
 Loopback only. About ten minutes; --quick about five.
 """
 
@@ -21,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -49,17 +51,28 @@ def install() -> str:
         subprocess.run(apt, check=True, stdout=subprocess.DEVNULL)
     for name, libraries in (("upstream", ["-lssl", "-lcrypto"]), ("streams", [])):
         subprocess.run(["gcc", "-O2", "-o", WORK / name, HERE / f"{name}.c", *libraries], check=True)
-    python = WORK / "venv" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "aiohttp>=3.13", "trustme"], check=True)
-    twistd = Path(os.environ.get("TWISTD") or HERE.parent / ".venv" / "bin" / "twistd")
-    if not twistd.exists():
-        twistd = WORK / "venv" / "bin" / "twistd"
-        subprocess.run([python, "-m", "pip", "install", "-q", "--upgrade", HERE.parent], check=True)
-    if Path(sys.prefix).resolve() != (WORK / "venv").resolve():
-        os.execve(python, [str(python), *sys.argv], {**os.environ, "TWISTD": str(twistd)})
-    return str(twistd)
+    base = os.environ.get("PYTHON") or system_python()
+    venv = WORK / f"venv-{zlib.crc32(f'{base} {HERE.parent}'.encode()):08x}"
+    python = venv / "bin" / "python"
+    if not (venv / "complete").exists():
+        subprocess.run([base, "-m", "venv", "--clear", venv], check=True)
+        pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        subprocess.run([*pip, "aiohttp>=3.13", "trustme", "-e", f"{HERE.parent}[all]"], check=True)
+        (venv / "complete").touch()
+    if Path(sys.prefix).resolve() != venv.resolve():
+        os.execve(python, [str(python), *sys.argv], {**os.environ, "PYTHON": base})
+    return os.environ.get("TWISTD") or str(venv / "bin" / "twistd")
+
+
+def system_python() -> str:
+    """Return the distribution's python3 where it is new enough and can make environments, else the one that runs this."""
+    system = "/usr/bin/python3"
+    able = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"
+    try:
+        subprocess.run([system, "-c", able], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return sys.executable
+    return system
 
 
 def machine_line() -> str:
@@ -83,7 +96,8 @@ def machine_line() -> str:
     import aiohttp
 
     return (
-        f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, "
+        f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()} of {sys.base_prefix}, "
         f"aiohttp {aiohttp.__version__}, {versions[0]}, {versions[1]}; the proxy on one core, load and upstream on another."
     )
 
