@@ -24,6 +24,7 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer sk-benchmark"
 """
 MIB = 1 << 20
+CALM, TRIES = 0.1, 4
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,27 @@ class Throughput:
 
 
 def throughput(server: Running, work: Path, seconds: float, query: str = "") -> Throughput:
-    """Load `server` with wrk over 64 connections; raises when anything but 200 came back."""
+    """Load `server` with wrk over 64 connections; raises when anything but 200 came back.
+
+    Measured again, up to TRIES times, while a hypervisor gives more than
+    CALM of the processors' time to others; the calmest counts.
+    """
+    tries: list[tuple[float, Throughput]] = []
+    while not tries or (tries[-1][0] > CALM and len(tries) < TRIES):
+        before = _ticks()
+        one = _load(server, work, seconds, query)
+        taken, total = (after - ago for after, ago in zip(_ticks(), before, strict=True))
+        tries.append((taken / total, one))
+    return min(tries, key=lambda each: each[0])[1]
+
+
+def _ticks() -> tuple[int, int]:
+    """Return what the hypervisor gave to others so far, and all time of all processors."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return fields[7], sum(fields)
+
+
+def _load(server: Running, work: Path, seconds: float, query: str) -> Throughput:
     script = work / "post.lua"
     script.write_text(WRK_SCRIPT.replace("STREAM", "true" if "flat" in query else "false"))
     url = server.origin + PATH + query
@@ -49,7 +70,8 @@ def throughput(server: Running, work: Path, seconds: float, query: str = "") -> 
     if "Non-2xx" in out or "Socket errors" in out:
         raise RuntimeError(f"{server.name}: {out}")
     count = int(re.search(r"(\d+) requests in", out)[1])
-    return Throughput(float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), cpu_s / count * 1e6)
+    per_s = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
+    return Throughput(per_s, cpu_s / max(count, 1) * 1e6)
 
 
 def paced(server: Running, work: Path, streams: int, seconds: float) -> dict[str, float]:
