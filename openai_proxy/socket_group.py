@@ -32,8 +32,8 @@ BATCH = 512
 """Served before the reactor's other readers and timers have their turn."""
 READ_BYTES = 1 << 16
 TOGETHER_BYTES = 1 << 20
-"""Read before any of it is worked on, with ROOM_EACH_BYTES for each socket: at most 64 of them."""
-ROOM_EACH_BYTES = 1 << 14
+"""Read before any of it is worked on, with ROOM_EACH_BYTES for each socket: at most 32 of them."""
+ROOM_EACH_BYTES = 1 << 15
 
 
 @implementer(IReactorFDSet, IReadDescriptor)
