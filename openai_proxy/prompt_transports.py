@@ -28,11 +28,12 @@ class _Prompt(_Base):
     _put_off: list[bytes] | None = None
 
     def write(self, data: bytes) -> None:
-        if not self.reactor.serving:
+        group = self.reactor
+        if not group.serving:
             self._send(data)
         elif self._put_off is None:
             self._put_off = [data]
-            self.reactor.put_off(self)
+            group.unsent.append(self)
         else:
             self._put_off.append(data)
 

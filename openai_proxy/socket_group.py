@@ -45,7 +45,8 @@ class SocketGroup:
         self._epoll: Any = None
         self._members: dict[int, Any] = {}
         self._masks: dict[int, int] = {}
-        self._unsent: list[PromptServer | PromptClient] = []
+        self.unsent: list[PromptServer | PromptClient] = []
+        """Those that let what is written to them wait for the end of this batch."""
         self.serving = False
         """A batch is being served: what is written waits for its end."""
 
@@ -189,12 +190,8 @@ class SocketGroup:
             self._send_put_off()
         return more
 
-    def put_off(self, member: PromptServer | PromptClient) -> None:
-        """Let it send at the end of the batch."""
-        self._unsent.append(member)
-
     def _send_put_off(self) -> None:
-        unsent, self._unsent = self._unsent, []
+        unsent, self.unsent = self.unsent, []
         for member in unsent:
             try:
                 member.send_put_off()

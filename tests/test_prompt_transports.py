@@ -20,9 +20,6 @@ class Group(MemoryReactorClock):
         self.serving = False
         self.unsent = []
 
-    def put_off(self, member):
-        self.unsent.append(member)
-
     def end_batch(self):
         self.serving = False
         for member in self.unsent:
