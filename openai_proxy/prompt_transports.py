@@ -1,4 +1,4 @@
-"""TCP transports that send at once what is written to them.
+"""Transports that send at once what is written to them.
 
 Twisted's own always wait for the next writable event: one more turn of the
 reactor and two more epoll_ctl for every write. While a SocketGroup serves a
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import tcp
+from twisted.internet import tcp, unix
 
 if TYPE_CHECKING:
     _Base = tcp.Connection
@@ -20,7 +20,7 @@ else:
     _Base = object
 
 
-class _Prompt(_Base):
+class PromptTransport(_Base):
     """States: with nothing put off, or in its group's list with the writes of this batch (`_put_off`)."""
 
     reactor: Any
@@ -71,15 +71,23 @@ class _Prompt(_Base):
         super().loseWriteConnection()
 
 
-class PromptServer(_Prompt, tcp.Server):
+class PromptServer(PromptTransport, tcp.Server):
     """A connection that was accepted."""
 
 
-class PromptClient(_Prompt, tcp.Client):
+class PromptClient(PromptTransport, tcp.Client):
     """A connection that was made."""
 
 
-_PROMPT = {tcp.Server: PromptServer, tcp.Client: PromptClient}
+class PromptUnixServer(PromptTransport, unix.Server):
+    """A connection that was accepted from a Unix socket."""
+
+
+_PROMPT: dict[type, type] = {
+    tcp.Server: PromptServer,
+    tcp.Client: PromptClient,
+    unix.Server: PromptUnixServer,
+}
 
 
 def become_prompt(transport: tcp.Connection) -> None:

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .logs import logger
-from .prompt_transports import PromptClient, PromptServer, become_prompt
+from .prompt_transports import PromptClient, PromptServer, PromptTransport, become_prompt
 from .sockets import bottom
 
 log = logger(__name__)
@@ -45,7 +45,7 @@ class SocketGroup:
         self._epoll: Any = None
         self._members: dict[int, Any] = {}
         self._masks: dict[int, int] = {}
-        self.unsent: list[PromptServer | PromptClient] = []
+        self.unsent: list[PromptTransport] = []
         """Those that let what is written to them wait for the end of this batch."""
         self.serving = False
         """A batch is being served: what is written waits for its end."""

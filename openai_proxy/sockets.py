@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.protocols.tls import BufferingTLSTransport
 
-from .prompt_transports import PromptClient, PromptServer
+from .prompt_transports import PromptTransport
 
 
 def bottom(transport: Any) -> Any:
@@ -57,7 +57,7 @@ def untaken_bytes(transport: Any) -> int:
         return 0
     # FileDescriptor has no public word for this: what it joined, less what it sent, plus what waits.
     buffered = len(raw.dataBuffer) - raw.offset + getattr(raw, "_tempDataLen", 0)
-    if isinstance(raw, PromptServer | PromptClient):
+    if isinstance(raw, PromptTransport):
         buffered += raw.put_off_bytes()
     try:
         queued = struct.unpack("i", fcntl.ioctl(raw.socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
