@@ -97,9 +97,8 @@ def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden
     data = exchange.request_body
     if data is not None:
         if exchange.request_is_ordinary and len(data) <= limit_bytes and _may_be_copied(data):
-            return RawJSON(
-                data
-            )  # nearly always: decoding a long prompt and encoding it again takes far longer
+            # Nearly always: decoding a long prompt and encoding it again takes far longer.
+            return RawJSON(data)
         return _shown(data, len(data), lambda: hashlib.sha256(data).hexdigest(), headers, limit_bytes, hidden)
     capture = exchange.capture
     if isinstance(capture, Capture) and capture.request.total_bytes:
