@@ -20,8 +20,8 @@ from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet,
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .eager_transports import EagerClient, EagerTransport, become_eager
 from .logs import logger
-from .prompt_transports import PromptClient, PromptServer, PromptTransport, become_prompt
 from .sockets import bottom
 
 log = logger(__name__)
@@ -45,7 +45,7 @@ class SocketGroup:
         self._epoll: Any = None
         self._members: dict[int, Any] = {}
         self._masks: dict[int, int] = {}
-        self.unsent: list[PromptTransport] = []
+        self.unsent: list[EagerTransport] = []
         """Those that let what is written to them wait for the end of this batch."""
         self.serving = False
         """A batch is being served: what is written waits for its end."""
@@ -68,7 +68,7 @@ class SocketGroup:
             self._reactor.addReader(self)
         socket.stopReading()
         socket.reactor = self  # as far as a transport goes, it is one
-        become_prompt(socket)
+        become_eager(socket)
         socket.startReading()
 
     # ---- IReactorFDSet, for the transports
@@ -132,7 +132,7 @@ class SocketGroup:
     def doRead(self) -> None:
         """Serve every socket that is ready."""
         ready = self._epoll.poll(0, BATCH)
-        if len(ready) == 1:
+        if len(ready) == 1:  # its writes have nothing to wait for
             self._serve(*ready[0])
             return
         events = iter(ready)
@@ -152,13 +152,11 @@ class SocketGroup:
         answers: list[tuple[Any, bytes]] = []
         requests: list[tuple[Any, bytes]] = []
         room_bytes = TOGETHER_BYTES
-        more = False
         self.serving = True
         try:
             for number, event in events:
-                member: Any = members.get(number)
-                kind = type(member)
-                if event != IN or (kind is not PromptServer and kind is not PromptClient):
+                member = members.get(number)
+                if event != IN or not isinstance(member, EagerTransport):
                     self._serve(number, event)
                     continue
                 try:
@@ -171,10 +169,9 @@ class SocketGroup:
                 if not data:
                     self._disconnect(member, ConnectionDone(), True)
                     continue
-                (answers if kind is PromptClient else requests).append((member, data))
+                (answers if type(member) is EagerClient else requests).append((member, data))
                 room_bytes -= len(data) + ROOM_EACH_BYTES
                 if room_bytes <= 0:
-                    more = True
                     break
             answers += requests
             for member, data in answers:
@@ -188,7 +185,7 @@ class SocketGroup:
         finally:
             self.serving = False
             self._send_put_off()
-        return more
+        return room_bytes <= 0
 
     def _send_put_off(self) -> None:
         unsent, self.unsent = self.unsent, []

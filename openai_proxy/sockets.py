@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.protocols.tls import BufferingTLSTransport
 
-from .prompt_transports import PromptTransport
+from .eager_transports import EagerTransport
 
 
 def bottom(transport: Any) -> Any:
@@ -57,7 +57,7 @@ def untaken_bytes(transport: Any) -> int:
         return 0
     # FileDescriptor has no public word for this: what it joined, less what it sent, plus what waits.
     buffered = len(raw.dataBuffer) - raw.offset + getattr(raw, "_tempDataLen", 0)
-    if isinstance(raw, PromptTransport):
+    if isinstance(raw, EagerTransport):
         buffered += raw.put_off_bytes()
     try:
         queued = struct.unpack("i", fcntl.ioctl(raw.socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
@@ -86,8 +86,8 @@ def is_gone(transport: Any, *, half_close: bool) -> bool:
 def cut(transport: Any) -> None:
     """Reset the connection at once: nothing that was not sent goes out any more.
 
-    Over TLS not even close_notify, which Twisted writes first and a prompt
-    transport would send: it says that what came before it is whole.
+    Over TLS not even close_notify, which Twisted writes first and an
+    eager transport would send: it says that what came before it is whole.
     """
     below = transport.transport if type(transport) is BufferingTLSTransport else None
     if isinstance(below, tcp.Connection):

@@ -1,13 +1,17 @@
 """Peers and parts in memory: transports, bodies, a composed `forward`.
 
-For unit tests only; nothing here waits or opens anything.
+For unit tests only; nothing here waits, and nothing but SocketPair opens anything.
 """
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -83,6 +87,51 @@ class Transport(StringTransport):
 
     def setTcpKeepAlive(self, enabled):
         """Nothing is kept alive here."""
+
+
+class SocketPair:
+    """A connected transport of Twisted's over a real socket, and the socket of its peer (`peer`); nothing turns.
+
+    `kind` is a server's transport class, `reactor` whatever it should call.
+    """
+
+    def __init__(self, kind, reactor):
+        ours, self.peer = socket.socketpair()
+        ours.setblocking(False)
+        self.peer.setblocking(False)
+        self.reactor = reactor
+        self.transport = kind(ours, Protocol(), ("x", 1), None, 0, reactor)
+
+    def close(self):
+        if hasattr(self.transport, "socket"):
+            self.transport.socket.close()
+        self.peer.close()
+
+    def arrived(self):
+        """Return what the peer can read now."""
+        data = b""
+        with suppress(BlockingIOError):
+            while more := self.peer.recv(1 << 20):
+                data += more
+        return data
+
+    def fill(self):
+        """Write until the kernel takes no more; return what was written."""
+        data = b""
+        while not self.transport.dataBuffer:
+            chunk = b"%06d" % len(data) * 5000
+            self.transport.write(chunk)
+            self.transport.doWrite()
+            data += chunk
+        return data
+
+    def drain(self, size):
+        """Return `size` bytes, read while the transport writes as a reactor lets it."""
+        data = self.arrived()
+        while len(data) < size:
+            assert not self.transport.doWrite()
+            data += self.arrived()
+        return data
 
 
 class Body:

@@ -9,7 +9,7 @@ import openai_proxy
 ROOT = Path(openai_proxy.__file__).parent
 
 LAYERS = (
-    ("core", "logs", "prompt_transports"),
+    ("core", "logs", "eager_transports"),
     (
         "direct_deferred",
         "messages",

@@ -5,13 +5,14 @@ from contextlib import suppress
 
 import pytest
 from fakes import Transport
+from twisted.internet import unix
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Server
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
-from openai_proxy.prompt_transports import PromptClient, PromptServer
+from openai_proxy.eager_transports import EagerClient, EagerUnixServer
 from openai_proxy.socket_group import SocketGroup
 
 
@@ -60,14 +61,14 @@ class World:
         self.group = SocketGroup(self.reactor)
         self.others = []
 
-    def connect(self, wrap=lambda protocol: protocol):
+    def connect(self, wrap=lambda protocol: protocol, kind=Server):
         """Return (the protocol of an adopted connection, the other end's socket)."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self.others.append(theirs)
         protocol = Peer()
         outer = wrap(protocol)
-        transport = Server(ours, outer, ("x", 1), None, 0, self.reactor)
+        transport = kind(ours, outer, ("x", 1), None, 0, self.reactor)
         outer.makeConnection(transport)
         self.group.adopt(protocol.transport)
         return protocol, theirs
@@ -156,11 +157,12 @@ def test_a_defect_ends_its_own_connection_alone(world, caplog):
     assert well.lost == []
 
 
-def test_a_batch_is_read_then_worked_on_then_written(world):
+@pytest.mark.parametrize("kind", [Server, unix.Server])
+def test_a_batch_is_read_then_worked_on_then_written(world, kind):
     """What the work on one writes to another has not left when the next is worked on, and leaves in order."""
-    first, one = world.connect()
-    second, two = world.connect()
-    third, three = world.connect()
+    first, one = world.connect(kind=kind)
+    second, two = world.connect(kind=kind)
+    third, three = world.connect(kind=kind)
     three.setblocking(False)
     seen = []
 
@@ -182,9 +184,9 @@ def test_a_batch_is_read_then_worked_on_then_written(world):
 def test_ends_are_told_first_then_answers_come_then_requests(world):
     """A request must not get a connection that this batch knows to be closed, or not to be asked any more."""
     order = []
-    for name, kind in (("request", PromptServer), ("answer", PromptClient), ("end", PromptClient)):
-        protocol, other = world.connect()
-        protocol.transport.__class__ = kind
+    for name, kind in (("request", EagerUnixServer), ("answer", EagerClient), ("end", EagerClient)):
+        protocol, other = world.connect(kind=unix.Server if kind is EagerUnixServer else Server)
+        protocol.transport.__class__ = kind  # a client's would connect
         protocol.on_data = lambda name=name: order.append(name)
         protocol.connectionLost = lambda reason, name=name: order.append(name)
         if name == "end":

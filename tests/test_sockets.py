@@ -3,56 +3,18 @@
 import socket
 
 import pytest
-from fakes import Transport
+from fakes import SocketPair, Transport
 from twisted.internet import tcp
-from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.sockets import bottom, is_gone, untaken_bytes
 
 
-class Pair:
-    """A connected transport of Twisted's and the socket of its peer."""
-
-    def __init__(self):
-        ours, self.peer = socket.socketpair()
-        ours.setblocking(False)
-        self.peer.setblocking(False)
-        self.reactor = MemoryReactorClock()
-        self.transport = tcp.Connection(ours, Protocol(), self.reactor)
-        self.transport.connected = True
-
-    def arrived(self):
-        """Return what the peer can read now."""
-        data = b""
-        try:
-            while more := self.peer.recv(1 << 20):
-                data += more
-        except BlockingIOError:
-            pass
-        return data
-
-    def fill(self):
-        """Write until the kernel takes no more; return what was written."""
-        data = b""
-        while not self.transport.dataBuffer:
-            chunk = b"%06d" % len(data) * 5000
-            self.transport.write(chunk)
-            self.turn()
-            data += chunk
-        return data
-
-    def turn(self):
-        """Let the transport write, as the reactor does where the socket is writable."""
-        return self.transport.doWrite()
-
-
 @pytest.fixture
 def pair():
-    pair = Pair()
+    pair = SocketPair(tcp.Server, MemoryReactorClock())
     yield pair
-    pair.transport.socket.close()
-    pair.peer.close()
+    pair.close()
 
 
 class Wrapper:
@@ -105,7 +67,7 @@ def test_bytes_that_the_peer_has_not_taken_are_counted(pair):
     arrived = 0
     while arrived < len(written) + 1000:
         arrived += len(pair.arrived())
-        pair.turn()
+        pair.transport.doWrite()
     assert untaken_bytes(pair.transport) == 0
 
 

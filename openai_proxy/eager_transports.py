@@ -20,7 +20,7 @@ else:
     _Base = object
 
 
-class PromptTransport(_Base):
+class EagerTransport(_Base):
     """States: with nothing put off, or in its group's list with the writes of this batch (`_put_off`)."""
 
     reactor: Any
@@ -71,27 +71,27 @@ class PromptTransport(_Base):
         super().loseWriteConnection()
 
 
-class PromptServer(PromptTransport, tcp.Server):
+class EagerServer(EagerTransport, tcp.Server):
     """A connection that was accepted."""
 
 
-class PromptClient(PromptTransport, tcp.Client):
+class EagerClient(EagerTransport, tcp.Client):
     """A connection that was made."""
 
 
-class PromptUnixServer(PromptTransport, unix.Server):
+class EagerUnixServer(EagerTransport, unix.Server):
     """A connection that was accepted from a Unix socket."""
 
 
-_PROMPT: dict[type, type] = {
-    tcp.Server: PromptServer,
-    tcp.Client: PromptClient,
-    unix.Server: PromptUnixServer,
+_EAGER: dict[type, type] = {
+    tcp.Server: EagerServer,
+    tcp.Client: EagerClient,
+    unix.Server: EagerUnixServer,
 }
 
 
-def become_prompt(transport: tcp.Connection) -> None:
+def become_eager(transport: tcp.Connection) -> None:
     """Make a transport of Twisted's, served by a SocketGroup, one of these; other kinds stay what they are."""
-    kind = _PROMPT.get(type(transport))
+    kind = _EAGER.get(type(transport))
     if kind is not None:
         transport.__class__ = kind
