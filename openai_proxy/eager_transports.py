@@ -62,12 +62,18 @@ class EagerTransport(_Base):
         if sent != len(data):
             super().write(data[sent:])
 
+    def _send_at_once(self) -> None:
+        """Send what was put off, in the middle of a batch."""
+        if self._put_off is not None:
+            self.reactor.begin_sending()
+            self.send_put_off()
+
     def loseConnection(self, *args: Any) -> None:
-        self.send_put_off()
+        self._send_at_once()
         super().loseConnection(*args)
 
     def loseWriteConnection(self) -> None:
-        self.send_put_off()
+        self._send_at_once()
         super().loseWriteConnection()
 
 

@@ -100,7 +100,11 @@ class Serving:
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)
-        return ExchangePublisher([*observers, self._around.stores.keeping.usage], self._reactor)
+        return ExchangePublisher(
+            [*observers, self._around.stores.keeping.usage],
+            self._reactor,
+            before_sending=self._sockets.before_sending,
+        )
 
     def _make_status(self, part: Part | None) -> Status:
         return Status(

@@ -12,7 +12,7 @@ so it works under any reactor of Linux. Used by both edges.
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -49,6 +49,7 @@ class SocketGroup:
         """Those that let what is written to them wait for the end of this batch."""
         self.serving = False
         """A batch is being served: what is written waits for its end."""
+        self._before_sending: list[Callable[[], None]] = []
 
     def __getattr__(self, name: str) -> Any:
         """What a transport asks of its reactor beside its descriptors: timers, name look-ups."""
@@ -140,7 +141,9 @@ class SocketGroup:
             pass
 
     def _serve_together(self, events: Iterator[tuple[int, int]]) -> bool:
-        """Read from many sockets, then work on what came, then send what was written; True: there may be more.
+        """Read from many sockets, work on what came, make the calls that were to come before sending, and send.
+
+        Returns whether there may be more.
 
         A processor that goes through the same code for one socket after the
         other has it in its caches, and knows its branches: a fifth less time
@@ -183,9 +186,29 @@ class SocketGroup:
                         log.failure("defect while serving a socket")
                         self._disconnect(member, error, True)
         finally:
+            self.begin_sending()
             self.serving = False
             self._send_put_off()
         return room_bytes <= 0
+
+    def before_sending(self, call: Callable[[], None]) -> bool:
+        """Have `call` called when this batch was worked on, before any of its writes is sent; False outside a batch.
+
+        Work that is the same for many sockets takes half the time in a row.
+        """
+        if self.serving:
+            self._before_sending.append(call)
+        return self.serving
+
+    def begin_sending(self) -> None:
+        """Make the calls that come before sending."""
+        while self._before_sending:
+            calls, self._before_sending = self._before_sending, []
+            for call in calls:
+                try:
+                    call()
+                except Exception:
+                    log.failure("defect before sending")
 
     def _send_put_off(self) -> None:
         unsent, self.unsent = self.unsent, []
@@ -216,6 +239,7 @@ class SocketGroup:
                     why = member.doRead()
                 if why is None and event & OUT:
                     in_read = False
+                    self.begin_sending()
                     why = member.doWrite()
         except Exception as error:
             log.failure("defect while serving a socket")

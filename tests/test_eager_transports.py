@@ -18,6 +18,7 @@ class Group(MemoryReactorClock):
         super().__init__()
         self.serving = False
         self.unsent = []
+        self.begin_sending = lambda: None
 
     @contextmanager
     def batch(self):
@@ -96,6 +97,17 @@ def test_half_closing_in_a_batch_sends_first(pair):
     pair.transport.doWrite()
     assert pair.peer.recv(100) == b"last words"
     assert pair.peer.recv(100) == b""
+
+
+@pytest.mark.parametrize("close", ["loseConnection", "loseWriteConnection"])
+def test_what_comes_before_sending_comes_before_closing(pair, close):
+    """Who wants to see an exchange before its client sees the end has seen it by then."""
+    arrived = []
+    pair.reactor.begin_sending = lambda: arrived.append(pair.arrived())
+    with pair.reactor.batch():
+        pair.transport.write(b"last words")
+        getattr(pair.transport, close)()
+        assert (arrived, pair.arrived()) == ([b""], b"last words")
 
 
 def test_aborting_in_a_batch_sends_nothing(pair):

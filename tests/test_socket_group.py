@@ -181,6 +181,75 @@ def test_a_batch_is_read_then_worked_on_then_written(world, kind):
     assert three.recv(10) == b"".join(seen)
 
 
+def test_what_comes_before_sending_comes_when_all_was_worked_on(world, caplog):
+    """Once for the batch, whatever one of them does; a call made by a call counts too."""
+    first, one = world.connect()
+    second, two = world.connect()
+    calls = []
+
+    def fail():
+        calls.append("fail")
+        raise RuntimeError("defect")
+
+    def note():
+        for other in (one, two):
+            with pytest.raises(BlockingIOError):
+                other.recv(10)
+        calls.append((first.received, second.received))
+        world.group.before_sending(fail)
+
+    for protocol, other in ((first, one), (second, two)):
+        other.setblocking(False)
+        other.send(b"a")
+        protocol.on_data = lambda protocol=protocol: [
+            protocol.transport.write(b"x"),
+            calls.append(world.group.before_sending(note)) if protocol is first else None,
+        ]
+    world.group.doRead()
+    assert calls == [True, (b"a", b"a"), "fail"]
+    assert (one.recv(10), two.recv(10)) == (b"x", b"x")
+
+
+def test_outside_a_batch_nothing_waits(world):
+    """Nor where a single socket is ready: what it writes goes at once."""
+    protocol, other = world.connect()
+    taken = []
+    protocol.on_data = lambda: taken.append(world.group.before_sending(lambda: None))
+    other.send(b"a")
+    world.group.doRead()
+    assert taken == [False]
+    assert world.group.before_sending(lambda: None) is False
+
+
+class Slow(unix.Server):
+    """A transport of a kind that the group leaves as it is."""
+
+
+def test_what_comes_before_sending_comes_before_a_reactors_write(world):
+    """Transports of other kinds send when the kernel is ready, which may be inside a batch."""
+    plain, one = world.connect(kind=Slow)
+    _, two = world.connect()
+    seen = []
+
+    def look():
+        with pytest.raises(BlockingIOError):
+            one.recv(100)
+        seen.append("nothing was sent")
+
+    def end():
+        plain.transport.write(b"the end")
+        world.group.before_sending(look)
+
+    one.setblocking(False)
+    plain.transport.write(b"begun, ")
+    plain.on_data = end
+    one.send(b"a")
+    two.send(b"b")
+    world.group.doRead()
+    assert seen == ["nothing was sent"]
+    assert one.recv(100) == b"begun, the end"
+
+
 def test_ends_are_told_first_then_answers_come_then_requests(world):
     """A request must not get a connection that this batch knows to be closed, or not to be asked any more."""
     order = []

@@ -6,12 +6,21 @@ survives `kill -9`. Imported by the observers that write files.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 from collections.abc import Callable
 
 _BLOCK = 65536
+
+
+class LinesLost(OSError):
+    """The last `lines` of those that were to be appended are not in the file, the others are."""
+
+    def __init__(self, error: OSError, lines: int) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.lines = lines
 
 
 class AppendFile:
@@ -56,25 +65,35 @@ class AppendFile:
             os.ftruncate(fd, keep)
         fcntl.flock(fd, fcntl.LOCK_SH)
 
-    def append(self, data: bytes) -> None:
-        """Append `data`, which ends in a line end.
+    def append(self, lines: bytes) -> None:
+        """Append `lines`, which end in a line end.
 
-        Raises OSError where it could not be written whole (ENOSPC, a full
-        disk's short write): what follows then starts on a line of its own.
+        Raises OSError where they could not be written whole (ENOSPC, a full
+        disk's short write), LinesLost where some were: what follows then
+        starts on a line of its own.
         """
         if self._fd < 0:
             self.open()
         if self._torn:
-            data = b"\n" + data
-        written = self._write(self._fd, data)
-        while written < len(data):
-            self._torn = True
-            # The rest of a short write: either it fits, or this raises the reason.
-            data = data[written:]
-            written = self._write(self._fd, data)
-            if written == 0:
-                raise OSError(28, "no progress while writing")
+            lines = b"\n" + lines
+        written = self._write(self._fd, lines)
+        if written < len(lines):
+            self._finish(lines, written)
         self._torn = False
+
+    def _finish(self, lines: bytes, written: int) -> None:
+        """Write the rest of a short write: either it fits, or this raises the reason."""
+        try:
+            while written < len(lines):
+                count = self._write(self._fd, lines[written:])
+                if count == 0:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                written += count
+        except OSError as error:
+            if not written:
+                raise
+            self._torn = lines[written - 1 : written] != b"\n"
+            raise LinesLost(error, lines.count(b"\n", written)) from error
 
     @property
     def deleted(self) -> bool:

@@ -33,9 +33,9 @@ class Observer(Protocol):
       the daemon ends without it.
     - `flush()`: a batch of events ends here; write what was collected.
     - `reopen()`: SIGUSR1, the log files were moved away.
-    - `synchronous` (default False): called before the client sees the end of
-      its response, one exchange at a time. Everybody pays for what it does.
-      Without it, calls come in batches, in a later turn of the reactor.
+    - `synchronous` (default False): called, and flushed, before the client
+      sees the end of its response. Everybody pays for what it does. Without
+      it, batches come in a later turn of the reactor.
     - `needs_bodies` (default False): `exchange.capture` keeps the bodies.
     - `body_limit_bytes`: how much of each body, where `needs_bodies`.
     - `needs_usage` (default False): streams are asked to report their usage.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.logger import LogEvent, Logger
 
 from ..logs import logger
-from .append_file import AppendFile
+from .append_file import AppendFile, LinesLost
 from .encode import json_line
 from .record import metadata
 
@@ -20,7 +20,8 @@ class WriteFailures:
         self._failing = False
 
     def failed(self, path: str, error: OSError, lines: int) -> None:
-        self.lost_lines += lines
+        """So many `lines` were to be appended."""
+        self.lost_lines += error.lines if isinstance(error, LinesLost) else lines
         if not self._failing:
             self._failing = True
             self._log.error(

@@ -71,25 +71,36 @@ def test_reopen_follows_the_path(tmp_path):
     assert path.read_bytes() == b"3\n"
 
 
-def test_short_write_then_full_disk_leaves_whole_lines(tmp_path):
-    """A disk that fills up tears at most the line it cut, never the ones after it."""
-    room = [4]
+@pytest.mark.parametrize(
+    ("room", "there", "lost"),
+    [
+        (0, b"", None),
+        (4, b"abcd\n", 2),
+        (9, b"abcdefgh\n", 1),
+        (11, b"abcdefgh\nij\n", 1),
+    ],
+)
+def test_short_write_then_full_disk_leaves_whole_lines(tmp_path, room, there, lost):
+    """A disk that fills up tears at most the line it cut, never the ones after it, and leaves none empty."""
+    left = [room]
 
     def write(fd, data):
-        if room[0] == 0:
+        if left[0] == 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        taken = min(room[0], len(data))
-        room[0] -= taken
+        taken = min(left[0], len(data))
+        left[0] -= taken
         return os.write(fd, data[:taken])
 
     path = tmp_path / "log"
     file = AppendFile(str(path), write)
-    with pytest.raises(OSError):
-        file.append(b"abcdefgh\n")
-    room[0] = 1000
+    with pytest.raises(OSError, match="No space left") as raised:
+        file.append(b"abcdefgh\nijklm\n")
+    assert raised.value.errno == errno.ENOSPC
+    assert getattr(raised.value, "lines", None) == lost
+    left[0] = 1000
     file.append(b"next\n")
     file.close()
-    assert path.read_bytes() == b"abcd\nnext\n"
+    assert path.read_bytes() == there + b"next\n"
 
 
 def test_short_write_that_goes_on_is_whole(tmp_path):

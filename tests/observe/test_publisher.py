@@ -65,6 +65,32 @@ def test_synchronous_observer_sees_it_at_once():
     assert clock.getDelayedCalls() == []
 
 
+def test_synchronous_observers_see_a_batch_before_it_is_sent():
+    """In a row, each flushed once; the next batch gets a call of its own."""
+    calls = []
+
+    def before_sending(call):
+        calls.append(call)
+        return True
+
+    broken, observer = Recorder(synchronous=True), Recorder(synchronous=True)
+    broken.seen = None
+    log = Logger(namespace="test", observer=lambda event: None)
+    publisher = ExchangePublisher([broken, observer], Clock(), log, before_sending=before_sending)
+    exchanges = [ended(), ended(), ended()]
+    for each in exchanges[:2]:
+        publisher.ending(each)
+    assert (observer.seen, len(calls)) == ([], 1)
+    calls[0]()
+    assert (observer.seen, observer.calls) == (exchanges[:2], ["flush"])
+    publisher.ending(exchanges[2])
+    assert len(calls) == 2
+    publisher.stop()
+    assert (observer.seen, observer.calls) == (exchanges, ["flush", "flush", "stop"])
+    calls[1]()
+    assert observer.seen == exchanges
+
+
 def test_broken_observer_is_contained_and_reported_once_a_minute():
     """An observer that raises hurts nobody and does not fill the log."""
     events, now = [], [100.0]

@@ -85,8 +85,8 @@ class LogDirectory:
             file.open()
             file.close()
 
-    def append(self, name: str, line: bytes) -> None:
-        """Append a whole line to the file `name`; OSError where it is not on disk."""
+    def append(self, name: str, lines: bytes) -> None:
+        """Append whole lines to the file `name`; OSError where they are not on disk."""
         now = self._clock()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
@@ -98,7 +98,7 @@ class LogDirectory:
                 self._open.popitem(last=False)[1].close()
         else:
             self._open.move_to_end(name)
-        file.append(line)
+        file.append(lines)
 
     def _opened(self, name: str) -> AppendFile:
         file = AppendFile(os.path.join(self.directory, name))

@@ -15,6 +15,9 @@ from ..redaction import blottable
 from .files import file_name
 from .line import NO_MODEL, exchange_line
 
+TOGETHER_BYTES = 256 * 1024
+"""Lines that are more than this together do not wait for the end of their batch."""
+
 
 class LineStore(Protocol):
     """Where lines are kept."""
@@ -24,8 +27,8 @@ class LineStore(Protocol):
 
     def start(self) -> None: ...
 
-    def append(self, name: str, line: bytes) -> None:
-        """Append a line to the log file `name`; OSError where it is not on disk."""
+    def append(self, name: str, lines: bytes) -> None:
+        """Append whole lines to the log file `name`; OSError where they are not on disk."""
 
     def reopen(self) -> None: ...
 
@@ -34,7 +37,7 @@ class LineStore(Protocol):
 
 
 class ExchangeLog:
-    """Writes each exchange to disk before its client sees the end.
+    """Writes each exchange to disk before its client sees the end: at the latest in `flush`.
 
     `models` and `keys` choose by name, None means all; a model called `none`
     is that of exchanges without one. `sample` is the part of the exchanges,
@@ -59,6 +62,9 @@ class ExchangeLog:
         self.needs_bodies = bodies
         self.body_limit_bytes = body_limit_bytes
         self._store = store
+        self._waiting: dict[str, list[bytes]] = {}
+        """Lines by the names of their files."""
+        self._waiting_bytes = 0
         self._sample = sample
         self._models = models
         self._keys = keys
@@ -74,12 +80,22 @@ class ExchangeLog:
         if not (self._takes_all or self._chosen(exchange)):
             return
         line = exchange_line(exchange, self.body_limit_bytes, bodies=self.needs_bodies, secrets=self._secrets)
-        try:
-            self._store.append(file_name(exchange), line)
-        except OSError as error:
-            self.failures.failed(self._store.directory, error, 1)
-        else:
-            self.failures.worked()
+        if self._waiting_bytes + len(line) > TOGETHER_BYTES:
+            self.flush()
+        self._waiting_bytes += len(line)
+        self._waiting.setdefault(file_name(exchange), []).append(line)
+
+    def flush(self) -> None:
+        """Write what was collected: a file's lines together."""
+        waiting, self._waiting = self._waiting, {}
+        self._waiting_bytes = 0
+        for name, lines in waiting.items():
+            try:
+                self._store.append(name, lines[0] if len(lines) == 1 else b"".join(lines))
+            except OSError as error:
+                self.failures.failed(self._store.directory, error, len(lines))
+            else:
+                self.failures.worked()
 
     def _chosen(self, exchange: Exchange) -> bool:
         if self._models is not None and (exchange.model or NO_MODEL) not in self._models:
@@ -92,4 +108,5 @@ class ExchangeLog:
         self._store.reopen()
 
     def stop(self) -> Any:
+        self.flush()
         return self._store.stop()

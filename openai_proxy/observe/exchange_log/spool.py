@@ -1,9 +1,9 @@
 """The spool: lines on the local disk that wait to be shipped.
 
-Lines are appended on the reactor's thread, one `os.write` each, and are
-safe from `kill -9` when that has returned. The shipping thread takes sealed
-batches of them. One lock, held for a few system calls at most, keeps the
-two apart.
+Lines are appended on the reactor's thread, with one `os.write` for those
+that come together, and are safe from `kill -9` when that has returned. The
+shipping thread takes sealed batches of them. One lock, held for a few system
+calls at most, keeps the two apart.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class _OpenBatch:
         """Open the file again; OSError where that fails."""
         self._fd = os.open(self.batch.path, _FLAGS)
 
-    def append(self, line: bytes) -> None:
-        """Add a line, whole or not at all; OSError where the disk does not take it."""
+    def append(self, lines: bytes) -> None:
+        """Add lines, whole or not at all; OSError where the disk does not take them."""
         written = 0
         try:
-            while written < len(line):
-                count = self._write(self._fd, line[written:] if written else line)
+            while written < len(lines):
+                count = self._write(self._fd, lines[written:] if written else lines)
                 if count == 0:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 written += count
@@ -56,7 +56,7 @@ class _OpenBatch:
             if written:
                 self._take_back()
             raise
-        self.batch.size += len(line)
+        self.batch.size += len(lines)
 
     def _take_back(self) -> None:
         try:
@@ -117,13 +117,13 @@ class Spool:
             else:
                 batch.remove()
 
-    def append(self, name: str, line: bytes) -> None:
-        """Add a whole line to the log file `name`; OSError where it is not on disk."""
+    def append(self, name: str, lines: bytes) -> None:
+        """Add whole lines to the log file `name`; OSError where they are not on disk."""
         with self.changed:
-            self._check_room(len(line))
+            self._check_room(len(lines))
             before = self.waiting_bytes
-            self._batch_for(name, len(line)).append(line)
-            self.waiting_bytes = after = before + len(line)
+            self._batch_for(name, len(lines)).append(lines)
+            self.waiting_bytes = after = before + len(lines)
             if not before or before < BATCH_BYTES <= after:
                 self.changed.notify_all()
 

@@ -49,11 +49,11 @@ class SpooledLines:
         self._shipper = Shipper(deliveries, spool, self._remote.place, self._reactor, self._log)
         self._shipper.start()
 
-    def append(self, name: str, line: bytes) -> None:
-        """Append a line to the log file `name`; OSError where it is not on disk."""
+    def append(self, name: str, lines: bytes) -> None:
+        """Append whole lines to the log file `name`; OSError where they are not on disk."""
         if self._spool is None:
             raise OSError("the spool is not open")
-        self._spool.append(name, line)
+        self._spool.append(name, lines)
 
     def reopen(self) -> None:
         """Do nothing: the spool's files are nobody's to move."""

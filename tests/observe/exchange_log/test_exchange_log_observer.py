@@ -10,9 +10,10 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.observe.append_file import LinesLost
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.files import LogDirectory, file_name, sanitised
-from openai_proxy.observe.exchange_log.observer import ExchangeLog
+from openai_proxy.observe.exchange_log.observer import TOGETHER_BYTES, ExchangeLog
 from openai_proxy.observe.exchange_log.options import build
 from openai_proxy.observe.interfaces import ObserverContext, ObserverOptions
 from openai_proxy.observe.publisher import ExchangePublisher
@@ -54,10 +55,24 @@ def exchange(model="gpt-4o-mini", key=None, body=b'{"answer":1}', **fields):
     return made
 
 
+def captured(body):
+    """Return what keeps all of a JSON answer."""
+    capture = Capture(10_000_000)
+    capture.response_filter([(b"Content-Type", b"application/json")]).feed(body)
+    return capture
+
+
 def observer(directory, **options):
     made = ExchangeLog(LogDirectory(str(directory)), 10_000, **options)
     made.start()
     return made
+
+
+def write(log, *exchanges):
+    """Log a batch."""
+    for each in exchanges:
+        log({"exchange": each})
+    log.flush()
 
 
 def lines(directory):
@@ -70,7 +85,7 @@ def test_line_has_the_keys_in_order(tmp_path):
     """The line is what the documentation shows."""
     made = exchange(body=b'{"echo":"sk-canary-1"}')
     log = observer(tmp_path)
-    log({"exchange": made})
+    write(log, made)
     (entry,) = lines(tmp_path)
     assert list(entry)[: len(KEYS)] == KEYS
     assert entry["request"] == {
@@ -92,10 +107,63 @@ def test_line_has_the_keys_in_order(tmp_path):
 def test_an_exchange_without_a_model_says_none(tmp_path):
     """A refused request whose model was never read has a line that says so as its file's name does."""
     log = observer(tmp_path)
-    log({"exchange": exchange(model=None)})
+    write(log, exchange(model=None))
     (entry,) = lines(tmp_path)
     assert (entry["model"], os.listdir(tmp_path)) == ("none", ["none_20231114.jsonl"])
     log.stop()
+
+
+class Writes:
+    """A store that remembers what it was given at once; it is full where `error` is set."""
+
+    directory = "/writes"
+    error = None
+
+    def __init__(self):
+        self.given = []
+
+    def append(self, name, lines):
+        self.given.append((name, lines.count(b"\n"), len(lines)))
+        if self.error is not None:
+            raise self.error
+
+
+def test_a_batch_is_written_at_once(tmp_path):
+    """A file's lines together, in order; nothing is left behind."""
+    log, store = observer(tmp_path), Writes()
+    write(log, exchange("a", body=b"{}"), exchange("b"), exchange("a", body=b"[]"))
+    log.flush()
+    assert sorted(os.listdir(tmp_path)) == ["a_20231114.jsonl", "b_20231114.jsonl"]
+    assert [line["response"]["body"] for line in lines(tmp_path)] == [{}, [], {"answer": 1}]
+    log.stop()
+    log = ExchangeLog(store, 10_000)
+    write(log, exchange("a"), exchange("b"), exchange("a"))
+    assert [given[:2] for given in store.given] == [("a_20231114.jsonl", 2), ("b_20231114.jsonl", 1)]
+
+
+def test_a_batch_of_long_lines_is_not_kept_for_long():
+    """What waits for the end of a batch is bounded, and so is what is written at once."""
+    store = Writes()
+    log = ExchangeLog(store, 10_000_000)
+    body = b'"%s"' % (b"x" * 100_000)
+    for _ in range(5):
+        log({"exchange": exchange(body=body, capture=captured(body))})
+    assert [count for _, count, _ in store.given] == [2, 2]
+    assert all(size <= TOGETHER_BYTES for _, _, size in store.given)
+    log.flush()
+    assert [count for _, count, _ in store.given] == [2, 2, 1]
+
+
+def test_a_disk_that_fills_up_in_a_batch_is_counted_to_the_line():
+    """The lines that are in the file are not lost."""
+    store = Writes()
+    log = ExchangeLog(store, 10_000, log=Logger("test", observer=lambda event: None))
+    store.error = LinesLost(OSError(28, "No space left on device"), 1)
+    write(log, exchange(), exchange(), exchange())
+    assert log.failures.lost_lines == 1
+    store.error = OSError(28, "No space left on device")
+    write(log, exchange(), exchange())
+    assert log.failures.lost_lines == 3
 
 
 def test_line_is_on_disk_when_ending_returns(tmp_path):
@@ -129,7 +197,7 @@ def test_any_model_stays_in_the_directory(tmp_path, model):
     """A stranger's model name never leaves the directory, nor fails."""
     directory = tmp_path / "logs"
     log = observer(directory)
-    log({"exchange": exchange(model)})
+    write(log, exchange(model))
     log.stop()
     assert os.listdir(tmp_path) == ["logs"]
     assert len(os.listdir(directory)) == 1
@@ -176,7 +244,7 @@ def test_failing_disk_is_reported_once_and_counted(tmp_path):
     directory.rmdir()
     directory.write_text("in the way")
     for _ in range(3):
-        log({"exchange": exchange()})
+        write(log, exchange())
     assert (len(events), log.failures.lost_lines) == (1, 3)
 
 
@@ -200,11 +268,11 @@ def test_a_directory_that_somebody_deletes_is_made_anew(tmp_path):
 def test_reopen_follows_a_moved_file(tmp_path):
     """logrotate may move the files away."""
     log = observer(tmp_path)
-    log({"exchange": exchange()})
+    write(log, exchange())
     name = file_name(exchange())
     (tmp_path / name).rename(tmp_path / "old")
     log.reopen()
-    log({"exchange": exchange()})
+    write(log, exchange())
     log.stop()
     assert sorted(os.listdir(tmp_path)) == sorted([name, "old"])
 
@@ -213,7 +281,7 @@ def test_choices(tmp_path):
     """Models, keys and a sample choose what is kept."""
     log = observer(tmp_path, models=frozenset(["a"]), keys=frozenset(["k"]))
     for model, key in [("a", "k"), ("a", "x"), ("b", "k"), ("a", None)]:
-        log({"exchange": exchange(model, key)})
+        write(log, exchange(model, key))
     log.stop()
     assert os.listdir(tmp_path) == ["k_a_20231114.jsonl"]
     without = observer(tmp_path / "without", models=frozenset(["none"]))
@@ -235,7 +303,7 @@ def test_without_bodies(tmp_path):
     """`bodies=false` keeps prompts out."""
     log = observer(tmp_path, bodies=False)
     assert log.needs_bodies is False
-    log({"exchange": exchange(capture=None)})
+    write(log, exchange(capture=None))
     log.stop()
     (entry,) = lines(tmp_path)
     assert (entry["request"]["body"], entry["response"]["body"]) == (None, None)
@@ -246,7 +314,7 @@ def test_streamed_upload_is_size_and_digest(tmp_path):
     made = exchange(request_body=None)
     made.capture.request.feed(b"x" * 20_000)
     log = observer(tmp_path)
-    log({"exchange": made})
+    write(log, made)
     log.stop()
     assert lines(tmp_path)[0]["request"]["body"]["bytes"] == 20_000
 
@@ -307,7 +375,7 @@ def test_a_request_is_logged_as_what_it_says(tmp_path, body):
     """Copied or decoded: one line, the same object, and no secret however it is written."""
     is_json = b"[1]," not in body
     log = observer(tmp_path, secrets=["sk-canary-12345", "canary/secret-12345"])
-    log({"exchange": exchange(request_body=body, request_is_ordinary=is_json)})
+    write(log, exchange(request_body=body, request_is_ordinary=is_json))
     (line,) = (tmp_path / "gpt-4o-mini_20231114.jsonl").read_bytes().splitlines()
     shown = json.loads(line)["request"]["body"]
     assert b"canary-12345" not in line
@@ -324,7 +392,7 @@ def test_a_request_is_logged_as_what_it_says(tmp_path, body):
 def test_a_copied_request_survives_a_line_that_orjson_refuses(tmp_path):
     """Another part of the line may need the standard library's encoder."""
     log = observer(tmp_path)
-    log({"exchange": exchange(request_body=b'{"a": 1}', request_is_ordinary=True, body=b'{"b":"\\ud800"}')})
+    write(log, exchange(request_body=b'{"a": 1}', request_is_ordinary=True, body=b'{"b":"\\ud800"}'))
     (line,) = (tmp_path / "gpt-4o-mini_20231114.jsonl").read_bytes().splitlines()
     assert json.loads(line)["request"]["body"] == {"a": 1}
     assert json.loads(line)["response"]["body"] == {"b": "\ud800"}
