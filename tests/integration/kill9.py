@@ -133,7 +133,17 @@ class Reader:
         return sum(1 for last in files if last not in (b"", b"\n"))
 
 
-def rounds(directory: Path, count: int, seed: int, clients: int = 4) -> Result:
+def run_by_jerks(daemon: Daemon, seconds: float, chance: random.Random) -> None:
+    """Let a daemon run with stops in between, behind which many sockets are ready at once; it is left running."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        daemon.signal(signal.SIGSTOP)
+        time.sleep(0.01)
+        daemon.signal(signal.SIGCONT)
+        time.sleep(chance.choice((0.02, chance.uniform(0.0, 0.004))))
+
+
+def rounds(directory: Path, count: int, seed: int, clients: int = 12) -> Result:
     """Start, load, kill at a random moment, `count` times; read the log after each next start.
 
     A kill rarely tears a line by itself: before every other start half a
@@ -155,7 +165,7 @@ def rounds(directory: Path, count: int, seed: int, clients: int = 4) -> Result:
                     break
                 load = Load(daemon.port, f"r{number}", clients)
                 assert eventually(lambda load=load: load.seen)
-                time.sleep(chance.uniform(0.0, 0.5))
+                run_by_jerks(daemon, chance.uniform(0.0, 0.5), chance)
                 daemon.signal(signal.SIGKILL)
                 daemon.process.wait(PATIENCE_S)
                 seen = load.join()
