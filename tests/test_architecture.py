@@ -15,7 +15,6 @@ LAYERS = (
         "messages",
         "redis_login",
         "sockets",
-        "whole_messages",
         "wire_headers",
     ),
     ("relay", "decoded_body", "peeked_body", "redis_client", "socket_group", "unpacking"),

@@ -7,6 +7,7 @@ the parsing, is why plain heads are read four times faster. Pure. For
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,17 +18,21 @@ LONGEST_KEPT = 256
 MOST_DIGITS = 18
 
 
+_PLAIN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+: (?:[\x21-\x7e][\t\x20-\x7e]*)?")
+"""RFC 9110 §5: a token and visible ASCII; every parser of HTTP reads such a line alike."""
+
+
 class OddLine(Exception):
-    """A line that is not spelt `Name: value`, or a notable one too long to be kept."""
+    """A line that is not spelt `Name: value` in plain ASCII, or a notable one too long to be kept."""
 
 
 class _Pairs(dict[bytes, tuple[bytes, bytes]]):
     """The pair that each line is. Learns those it is asked for; raises OddLine."""
 
     def __missing__(self, line: bytes) -> tuple[bytes, bytes]:
-        name, mark, value = line.partition(b": ")
-        if not mark or not name or b":" in name or value[:1] in (b" ", b"\t"):
+        if _PLAIN.fullmatch(line) is None:
             raise OddLine
+        name, _, value = line.partition(b": ")
         lowered = name.lower()
         if lowered in NOTABLE:
             if len(line) > LONGEST_KEPT:

@@ -1,17 +1,19 @@
 """Heads without anything odd in them, cut into lines instead of parsed.
 
 Nearly every message has such a head: HTTP/1.1, a Content-Length or no
-body, nothing hop-by-hop. Whatever else it says sends the message the long
-way (`None`). Pure. Nothing is validated here: both edges let llhttp look
-at the same bytes first or afterwards, and use the result only where it
-agrees.
+body, nothing hop-by-hop, all of it in plain ASCII. Whatever else it says
+sends the message the long way (`None`). Pure. Of a request's first line
+nothing is validated: the edge lets llhttp look at the same bytes. A
+response that is plain is one that llhttp would read alike; a test compares
+the two.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from .headers import HeaderPairs, RequestHead, has_controls, is_host
+from .headers import HeaderPairs, RequestHead, is_host
 from .known_lines import LONGEST_KEPT, MOST_DIGITS, OddLine, look_up
 from .wire_lines import NO_LENGTH, LineShape, WireLines
 
@@ -201,13 +203,16 @@ _HARMLESS = frozenset((b"via", b"host", b"expect"))
 """Notable in a request's head, plain in a response's."""
 
 
+_STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) ([\x21-\x7e][\t\x20-\x7e]*)?")
+
+
 def _learn_status(line: bytes) -> tuple[int, bytes] | None:
     """Return code and reason of a status line; None where it is odd or its response has no body."""
-    digits, reason = line[9:12], line[13:]
-    if line[:9] != b"HTTP/1.1 " or line[12:13] != b" " or not digits.isdigit() or has_controls(reason):
+    match = _STATUS.fullmatch(line)
+    if match is None:
         return None
-    code = int(digits)
-    if not 200 <= code <= 599 or code in (204, 304):
+    code, reason = int(match[1]), match[2] or b""
+    if code in (204, 304):
         return None
     if len(line) <= LONGEST_KEPT:
         if len(_statuses) >= _STATUSES_KEPT:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import httptools
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -18,7 +17,6 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
 from ..logs import logger
-from ..whole_messages import WholeMessages
 from ..wire_headers import WireHeaders
 from .answer_timer import UpstreamTimeouts
 from .connection import UpstreamConnection
@@ -57,7 +55,6 @@ class UpstreamAgent:
         self._clock = clock
         self.adopt = adopt
         self._origins: dict[bytes, tuple[Origin, bytes]] = {}
-        self.whole_responses = WholeMessages(httptools.HttpResponseParser)
         self._idle: dict[Any, list[UpstreamConnection]] = {}
         self._idle_count = 0
         self._busy: set[UpstreamConnection] = set()

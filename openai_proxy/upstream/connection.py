@@ -29,7 +29,6 @@ from ..core.errors import (
 from ..core.headers import HOP_BY_HOP
 from ..core.plain_heads import plain_response
 from ..direct_deferred import DirectDeferred
-from ..whole_messages import WholeMessages
 from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
 from .body import KnownBody, Upload
 from .response import DONE, SwitchedResponse, UpstreamResponse, WholeResponse
@@ -39,8 +38,6 @@ from .tls import is_tls_failure
 
 class ConnectionOwner(Protocol):
     """What a connection tells the agent."""
-
-    whole_responses: WholeMessages
 
     def adopt(self, transport: Any) -> None:
         """Connected: the owner may serve the transport's socket."""
@@ -261,9 +258,8 @@ class UpstreamConnection(TwistedProtocol):
     def _take_whole(self, data: bytes) -> bool:
         """Pass on a plain response that is all of `data`; False where it is anything else.
 
-        Saves llhttp's callbacks. The parser of this connection never sees
-        such a response; it stands between two messages, for nothing of this
-        answer has been read yet.
+        The parser of this connection never sees such a response; it stands
+        between two messages, for nothing of this answer has been read yet.
         """
         reader = self._reader
         if reader.is_head or reader.upgrade or self._upload is not None:
@@ -275,11 +271,7 @@ class UpstreamConnection(TwistedProtocol):
         if plain is None:
             return False
         status, reason, pairs, length = plain
-        if (
-            len(data) != end + 4 + length
-            or len(pairs) > HEADER_COUNT
-            or not self._owner.whole_responses.is_one(data)
-        ):
+        if len(data) != end + 4 + length or len(pairs) > HEADER_COUNT:
             return False
         waiting, self._waiting = self._waiting, None
         self.timer.deadline = NEVER

@@ -20,11 +20,11 @@ from ..core.exchange import Exchange, Outcome
 from ..core.paths import API_METHODS, map_target, origin_form
 from ..logs import logger
 from ..sockets import authorities, cut
-from ..whole_messages import WholeMessages
 from .channel import ProxyChannel
 from .proxy import ProxyResource
 from .request import DownstreamRequest
 from .request_reader import DownstreamLimits, IncomingRequest
+from .whole_messages import WholeMessages
 
 log = logger(__name__)
 

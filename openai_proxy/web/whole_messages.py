@@ -1,8 +1,8 @@
 """llhttp's verdict on a message that came in one read.
 
 Without callbacks for the parts of a message it costs a tenth of parsing
-with them. One per site or agent, shared by all its connections: between
-two whole messages the parser remembers nothing. Imported by both edges.
+with them. One per site, shared by all its connections: between two whole
+messages the parser remembers nothing.
 """
 
 from __future__ import annotations
