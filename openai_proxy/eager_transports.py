@@ -28,14 +28,15 @@ class EagerTransport(_Base):
     _put_off: list[bytes] | None = None
 
     def write(self, data: bytes) -> None:
+        if self._put_off is not None:
+            self._put_off.append(data)
+            return
+        self._put_off = [data]
         group = self.reactor
-        if not group.serving:
-            self._send(data)
-        elif self._put_off is None:
-            self._put_off = [data]
+        if group.serving:
             group.unsent.append(self)
         else:
-            self._put_off.append(data)
+            self.send_put_off()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
@@ -43,14 +44,9 @@ class EagerTransport(_Base):
     def send_put_off(self) -> None:
         """Send what was put off, in order."""
         waiting, self._put_off = self._put_off, None
-        if waiting is not None and not self._aborting:
-            self._send(waiting[0] if len(waiting) == 1 else b"".join(waiting))
-
-    def put_off_bytes(self) -> int:
-        """Return how many bytes are put off."""
-        return sum(map(len, self._put_off or ()))
-
-    def _send(self, data: bytes) -> None:
+        if waiting is None or self._aborting:
+            return
+        data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
         if self.dataBuffer or self._tempDataBuffer or self.disconnecting or not self.connected:
             super().write(data)
             return
@@ -61,6 +57,10 @@ class EagerTransport(_Base):
             return
         if sent != len(data):
             super().write(data[sent:])
+
+    def put_off_bytes(self) -> int:
+        """Return how many bytes are put off."""
+        return sum(map(len, self._put_off or ()))
 
     def _send_at_once(self) -> None:
         """Send what was put off, in the middle of a batch."""

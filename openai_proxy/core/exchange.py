@@ -130,6 +130,9 @@ class Exchange:
     capture: Any = None
     """What an observer that keeps bodies attached; see `observe`."""
 
+    complete_usage: Callable[[Exchange], None] | None = None
+    """Called when the exchange ends, before all others: estimates what nobody reported."""
+
     _id: str | None = None
     _on_end: tuple[Callable[[Exchange], None], ...] = ()
 
@@ -178,6 +181,9 @@ class Exchange:
             return False
         self.outcome = outcome
         self.ended_at = now
+        if self.complete_usage is not None:
+            complete, self.complete_usage = self.complete_usage, None
+            complete(self)
         if self._on_end:
             callbacks, self._on_end = self._on_end, ()
             for callback in callbacks:

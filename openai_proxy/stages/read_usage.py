@@ -38,6 +38,7 @@ _ASKED = rendered_members({"stream_options": b'{"include_usage":true}'})
 
 _SSE, _JSON = b"text/event-stream", b"application/json"
 _READ = (_SSE, _JSON)
+_PLAIN_JSON = (_JSON, b"")
 _REFUSALS = frozenset((400, 422))
 _PEEK_BYTES = 64 * 1024
 _WHOLE_BYTES = 32 * 1024
@@ -49,7 +50,7 @@ FORGET_AFTER_S = 600.0
 
 
 class _Reading:
-    """What is known of one exchange's usage; completes the exchange's record when it ends."""
+    """What is known of one response's usage; completes the exchange's record when it ends."""
 
     __slots__ = ("exchange", "meter", "request")
 
@@ -109,15 +110,15 @@ class ReadUsage:
         exchange = request.exchange
         if request.method != b"POST" or request.upgrade or exchange.endpoint not in _REPORTING:
             return await forward(request)
-        reading = _Reading(request)
-        exchange.on_end(reading.settle)
         asking = self._ask(request) if self._inject else request
         response = await forward(asking)
-        if asking is request and exchange.usage is not None:
-            reading.request = None  # a hit of the cache brought its usage
-            if self._read_outside is None:
+        if asking is request:
+            if exchange.usage is not None:  # a hit of the cache brought it
+                if self._read_outside is None:
+                    return response
+                return self._plain(request, response, media_type_and_coding(response.headers), hide=False)
+            if _read_at_once(response, exchange):
                 return response
-            return self._plain(request, response, media_type_and_coding(response.headers), hide=False)
         if asking is not request and response.status in _REFUSALS:
             response, refused = await _judge(response)
             if refused:
@@ -132,10 +133,11 @@ class ReadUsage:
         plain = self._plain(request, response, media, asking is not request)
         if plain is not response:
             response, media = plain, (media[0], b"")
+        reading = _Reading(request)
         body_filter = _choose(reading, response, media, asking is not request)
-        if body_filter is None:
-            return response
-        return response.filtered(body_filter)
+        if reading.meter is not None:
+            exchange.complete_usage = reading.settle
+        return response if body_filter is None else response.filtered(body_filter)
 
     def _plain(
         self, request: ProxyRequest, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool
@@ -202,6 +204,21 @@ async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:
     return response, b"stream_options" in beginning or b"include_usage" in beginning
 
 
+def _read_at_once(response: ProxyResponse, exchange: Exchange) -> bool:
+    """Read the usage of a short JSON document that has arrived whole, as most have; False for anything else."""
+    arrived = getattr(response.body, "whole", None)
+    if (
+        arrived is None
+        or response.filters
+        or media_type_and_coding(response.headers) != _PLAIN_JSON
+        or len(arrived) > _WHOLE_BYTES
+        or not 200 <= response.status < 300
+    ):
+        return False
+    exchange.usage = usage_of_document(arrived)
+    return exchange.usage is not None
+
+
 def _choose(
     reading: _Reading, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool
 ) -> BodyFilter | None:
@@ -213,12 +230,6 @@ def _choose(
     endpoint = reading.exchange.endpoint
     length = response.body.length
     if not is_stream and not coding and length is not None and length <= _WHOLE_BYTES:
-        arrived = None if response.filters else getattr(response.body, "whole", None)
-        if arrived is not None:
-            usage = usage_of_document(arrived)
-            if usage is not None:
-                reading.found(usage)
-                return None
         whole = ReadUsageWhole(reading.found, length)
         if endpoint in _ESTIMATED:
             reading.meter = whole
