@@ -143,7 +143,7 @@ class UpstreamAgent:
         place = self._origins.get(authority)
         if place is None:
             place = self._learn(authority)
-        head = b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, target, place[1], lines)
+        head = b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", place[1], b"\r\n", lines, b"\r\n"))
         key = (authority, credential)
         idle = self._idle.get(key)
         if idle and not upgrade:
