@@ -21,14 +21,16 @@ def assemble(events: Sequence[Any]) -> dict[str, Any] | None:
     `events` are the decoded data of each event, without `[DONE]`. A stream
     that was cut gives what had come by then. O(n) over the stream.
     """
-    if set(map(type, events)) != {dict}:
-        return None
     has_choices = False
+    for event in events:
+        if type(event) is not dict:
+            return None
+        has_choices = has_choices or type(event.get("choices")) is list
     try:
         for event in events:
-            if str(event.get("type")).startswith("response."):
+            kind = event.get("type")
+            if kind is not None and str(kind).startswith("response."):
                 return _assemble_response(events)
-            has_choices = has_choices or type(event.get("choices")) is list
         if has_choices:
             return _assemble_choices(events)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):  # members of unexpected types
@@ -95,16 +97,17 @@ def _merge_list(old: Any, pieces: list[Any]) -> Any:
     return old if isinstance(old, _Indexed) else list(pieces)
 
 
-def _finished(value: Any) -> Any:
-    """Return `value` with every growing part replaced by plain JSON."""
-    kind = type(value)
-    if kind is _Text:
-        return "".join(value.pieces)
-    if kind is dict:
-        return {key: _finished(item) for key, item in value.items()}
-    if kind is _Indexed:
-        return [_finished(value.items[index]) for index in sorted(value.items)]
-    return value
+def _finished(members: dict[str, Any]) -> dict[str, Any]:
+    """Return `members` with every growing part made plain JSON, in its place."""
+    for key, value in members.items():
+        kind = type(value)
+        if kind is _Text:
+            members[key] = "".join(value.pieces)
+        elif kind is dict:
+            _finished(value)
+        elif kind is _Indexed:
+            members[key] = [_finished(value.items[index]) for index in sorted(value.items)]
+    return members
 
 
 # ---- chat/completions and completions
