@@ -114,18 +114,20 @@ def test_a_plain_response_is_read_as_llhttp_reads_it(
     assert media_type_and_coding(pairs) == media_type_and_coding(list(pairs))
 
 
-@pytest.mark.parametrize("byte", range(256))
 @pytest.mark.parametrize(
     "head", [b"HTTP/1.1 200 OK\r\nA%bb: c", b"HTTP/1.1 200 OK\r\nA: b%bc", b"HTTP/1.1 200 O%bK", b"HTTP/1.1 200 OK\r\nA: b%b"]
 )  # fmt: skip
-def test_no_byte_makes_a_plain_response_of_what_llhttp_refuses(head: bytes, byte: int) -> None:
+def test_no_byte_makes_a_plain_response_of_what_llhttp_refuses(head: bytes) -> None:
     """Wherever it stands, for nobody looks at a plain response's head once more."""
-    head = head % bytes((byte,)) + b"\r\nContent-Length: 3"
-    plain = plain_response(head)
-    if plain is not None:
-        parts = _parts(httptools.HttpResponseParser, head + b"\r\n\r\nabc")
-        assert (parts.start, parts.pairs, parts.body, parts.ends) == (plain[1], plain[2], b"abc", 1)
-    assert (plain is not None) >= (0x30 <= byte <= 0x39), "letters and digits are plain"
+    plain_bytes = b""
+    for byte in map(bytes, zip(range(256), strict=True)):
+        whole = head % byte + b"\r\nContent-Length: 3"
+        plain = plain_response(whole)
+        if plain is not None:
+            plain_bytes += byte
+            parts = _parts(httptools.HttpResponseParser, whole + b"\r\n\r\nabc")
+            assert (parts.start, parts.pairs, parts.body, parts.ends) == (plain[1], plain[2], b"abc", 1)
+    assert set(b"abcxyzABCXYZ0123456789-_") <= set(plain_bytes)
 
 
 @pytest.mark.parametrize("digits", [b"5", b"17", b"0", b"0009"])
