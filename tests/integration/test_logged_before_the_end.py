@@ -83,8 +83,12 @@ def test_the_line_is_there_when_the_client_sees_the_end(
         ports=("tcp:0:interface=127.0.0.1", tls_port),
         options=("-o", "none", "-o", f"exchange-log:dir={tmp_path}/logs"),
     )
-    path = tmp_path / "logs" / f"m_{time.strftime('%Y%m%d', time.gmtime())}.jsonl"
+    path, tomorrow = (
+        tmp_path / "logs" / time.strftime("m_%Y%m%d.jsonl", time.gmtime(time.time() + days * 86400))
+        for days in (0, 1)
+    )
     path.touch()
+    tomorrow.symlink_to(path)  # it may be midnight
     log = os.open(path, os.O_RDONLY)
     found: list[tuple[str, int]] = []
     try:
