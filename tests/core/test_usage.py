@@ -34,6 +34,10 @@ from openai_proxy.core.usage import estimated_input_tokens, maybe_usage, usage_o
             Usage(5, 7, 2, 4),
         ),
         ({"prompt_tokens": 5, "prompt_tokens_details": None}, Usage(5, 0)),
+        (
+            {"prompt_tokens": 5, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}},
+            Usage(5, 0, 2),
+        ),
         ({"total_tokens": 9}, Usage(9, 0)),
         ({"prompt_tokens": 5.0, "completion_tokens": "7"}, Usage(5, 0)),
         ({"type": "duration", "seconds": 9}, None),
