@@ -245,6 +245,7 @@ class Benchmarks:
         finally:
             self.stop()
             upstream.stop()
+            shutil.rmtree(WORK / "features", ignore_errors=True)  # gigabytes of exchange log
         self.report.table(["part of the bare daemon's throughput", *FEATURES, "by CPU time"])
         for what, units, got in rows:
             rates = [one.per_s * units for one in got.values()]
