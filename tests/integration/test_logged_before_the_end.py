@@ -22,32 +22,35 @@ ROUNDS = 8
 
 
 class Gate:
-    """Holds the upstream's answers back until all clients have asked."""
+    """Holds the upstream's answers back until all clients have asked and the daemon is stopped."""
 
     def __init__(self) -> None:
-        self._asked = threading.Barrier(CLIENTS + 1)
-        self._answered = threading.Barrier(CLIENTS + 1)
+        self._all = threading.Barrier(CLIENTS + 1)
+
+    def _meet(self) -> None:
+        self._all.wait(PATIENCE_S)
 
     def script(self, call: Call) -> None:
-        self._asked.wait(PATIENCE_S)
+        self._meet()
+        self._meet()
         upstream_script(call)
-        self._answered.wait(PATIENCE_S)
+        self._meet()
 
     def answer_into(self, daemon: Daemon) -> None:
-        """Let the daemon, stopped meanwhile, find all answers at once when it goes on."""
-        time.sleep(0.02)
+        """Let the daemon find all answers at once when it goes on."""
+        self._meet()  # all have asked
         daemon.signal(signal.SIGSTOP)
-        self._asked.wait(PATIENCE_S)
-        self._answered.wait(PATIENCE_S)
+        self._meet()  # they may be answered
+        self._meet()  # they are
         daemon.signal(signal.SIGCONT)
 
 
 class Asker:
     """One client; knows how long the log was when it had read the end of its answer."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
-        self.user = name
+        self.user = ""
         self.log_size = 0
         self.last = False
         self._answer = b""
@@ -96,7 +99,7 @@ def test_the_line_is_there_when_the_client_sees_the_end(
 
         def connected(number: int) -> Asker:
             client = Client(tls, context=trusting) if number % 3 == 2 else Client(plain)
-            return Asker(client, "")
+            return Asker(client)
 
         askers = [connected(number) for number in range(CLIENTS)]
         for turn in range(ROUNDS):
