@@ -17,7 +17,7 @@ import orjson
 from attrs import Factory, astuple, field, frozen
 
 from .body_headers import media_type_and_coding
-from .exchange import Usage
+from .exchange import TokenKinds, Usage
 from .headers import HeaderPairs, get, without
 from .unfit_answers import is_unfit
 from .wire_lines import wire_lines
@@ -143,7 +143,7 @@ def dump_entry(key: bytes, entry: CacheEntry, compress_bytes: int) -> bytes:
             "headers": [[n.decode("latin-1"), v.decode("latin-1")] for n, v in entry.headers],
             "sizes": [len(chunk) for chunk in entry.chunks],
             "stored_at": entry.stored_at,
-            "usage": None if usage is None else astuple(usage),
+            "usage": None if usage is None else _counts(usage),
         }
     )
     payload = b"".join((_LENGTH.pack(len(head)), head, *entry.chunks))
@@ -198,8 +198,14 @@ def _parse(payload: bytes) -> CacheEntry:
     )
 
 
-def _usage(members: list[int]) -> Usage:
-    *counts, estimated = members
-    if len(counts) != 4 or not all(isinstance(count, int) for count in counts):
+def _counts(usage: Usage) -> list[Any]:
+    """Return the members of a usage; its kinds, which it rarely has, stand last as a list."""
+    kinds = [] if usage.kinds is None else [list(astuple(usage.kinds))]
+    return [*astuple(usage, recurse=False)[:5], *kinds]
+
+
+def _usage(members: list[Any]) -> Usage:
+    given, made, cached, reasoning, estimated, *kinds = members
+    if not all(isinstance(count, int) for count in (given, made, cached, reasoning)):
         raise BadEntry
-    return Usage(counts[0], counts[1], counts[2], counts[3], bool(estimated))
+    return Usage(given, made, cached, reasoning, bool(estimated), TokenKinds(*kinds[0]) if kinds else None)

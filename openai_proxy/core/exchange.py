@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, frozen
 
 if TYPE_CHECKING:
     HeaderPairs = list[tuple[bytes, bytes]]
@@ -37,13 +37,34 @@ class Outcome(str, Enum):
     """Refused by this proxy: a limit of the key or of the proxy was reached."""
 
 
+@frozen
+class TokenKinds:
+    """Parts of one exchange's model tokens that may have prices of their own.
+
+    Each is a part of the input or of the output, the cached ones a part of
+    `Usage.cached_tokens`. `audio_seconds` are what a transcription model is
+    paid for that counts no tokens.
+    """
+
+    cache_write_tokens: int = 0
+    """Input that the upstream wrote into its prompt cache."""
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    cached_image_tokens: int = 0
+    audio_seconds: float = 0.0
+
+
 @define
 class Usage:
     """Model tokens of one exchange, as the upstream reported or we estimated.
 
     `cached_tokens` are part of `input_tokens`, `reasoning_tokens` of
-    `output_tokens`, as OpenAI counts them. Never mutated (not frozen: that
-    takes twice the time to make).
+    `output_tokens`, as OpenAI counts them. `kinds` is None for plain text,
+    which nearly all usage is. Never mutated (not frozen: that takes twice
+    the time to make).
     """
 
     input_tokens: int = 0
@@ -51,6 +72,7 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    kinds: TokenKinds | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -110,6 +132,8 @@ class Exchange:
     """`hit`, `miss`, `bypass`, `shared`, or None where there is no cache."""
     rate_limited: str | None = None
     usage: Usage | None = None
+    service_tier: str | None = None
+    """As the answer names it: its prices hold. None where it says nothing."""
     cost_usd: float | None = None
     """None where it is not known, 0.0 for an answer from the cache."""
     reserved_usd: float | None = None

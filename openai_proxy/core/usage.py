@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from .documents import maybe_object
-from .exchange import Usage
+from .exchange import TokenKinds, Usage
 
 _MOST_TOKENS = 1 << 53
 BYTES_PER_TOKEN = 4
@@ -30,7 +30,11 @@ def _detail(details: Any, name: str) -> int:
 
 
 def maybe_usage(usage: Any) -> Usage | None:
-    """Read a `usage` object of any of OpenAI's APIs; None where it counts no tokens."""
+    """Read a `usage` object of any of OpenAI's APIs; None if it counts nothing.
+
+    Where `total_tokens` exceed input and output, the rest is output: some
+    upstreams (xAI) report reasoning beside the completion, not inside it.
+    """
     if not isinstance(usage, dict):
         return None
     get = usage.get
@@ -44,14 +48,55 @@ def maybe_usage(usage: Any) -> Usage | None:
         given = _count(given)
     if type(made) is not int or not 0 <= made <= _MOST_TOKENS:
         made = _count(made)
+    total = get("total_tokens")
     if given is None and made is None:
-        total = _count(get("total_tokens"))
-        return None if total is None else Usage(input_tokens=total)
-    read = get("prompt_tokens_details") or get("input_tokens_details")
-    written = get("completion_tokens_details") or get("output_tokens_details")
+        return _without_counts(usage, total)
+    given, made = given or 0, made or 0
+    if type(total) is int and given + made < total <= _MOST_TOKENS:
+        made = total - given
+    read = get("prompt_tokens_details") or get("input_tokens_details") or get("input_token_details")
+    written = get("completion_tokens_details") or get("output_tokens_details") or get("output_token_details")
     if not read and not written:
-        return Usage(given or 0, made or 0)
-    return Usage(given or 0, made or 0, _detail(read, "cached_tokens"), _detail(written, "reasoning_tokens"))
+        return Usage(given, made)
+    return Usage(
+        given,
+        made,
+        _detail(read, "cached_tokens"),
+        _detail(written, "reasoning_tokens"),
+        kinds=_maybe_kinds(read, written, made),
+    )
+
+
+def _without_counts(usage: dict[str, Any], total: Any) -> Usage | None:
+    """Read usage that counts neither input nor output: a total alone, or the seconds of a transcription."""
+    tokens = _count(total)
+    if tokens is not None:
+        return Usage(input_tokens=tokens)
+    seconds = usage.get("seconds") if usage.get("type") == "duration" else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MOST_TOKENS:
+        return None
+    return Usage(kinds=TokenKinds(audio_seconds=float(seconds)))
+
+
+def _maybe_kinds(read: Any, written: Any, made: int) -> TokenKinds | None:
+    """Return what of the tokens is no plain text; None if there is nothing of the sort."""
+    read = read if isinstance(read, dict) else {}
+    written = written if isinstance(written, dict) else {}
+    of_input = read.get("audio_tokens") or read.get("image_tokens") or read.get("cache_write_tokens")
+    if not (of_input or written.get("audio_tokens") or written.get("image_tokens")):
+        return None if "image_tokens" not in read or written else TokenKinds(output_image_tokens=made)
+    cached = read.get("cached_tokens_details")
+    # An images answer without details of its output has made nothing but an image.
+    images = _detail(written, "image_tokens") if written or "image_tokens" not in read else made
+    return TokenKinds(
+        cache_write_tokens=_detail(read, "cache_write_tokens"),
+        input_audio_tokens=_detail(read, "audio_tokens"),
+        output_audio_tokens=_detail(written, "audio_tokens"),
+        cached_audio_tokens=_detail(cached, "audio_tokens"),
+        input_image_tokens=_detail(read, "image_tokens"),
+        output_image_tokens=images,
+        cached_image_tokens=_detail(cached, "image_tokens"),
+    )
 
 
 def usage_of_document(data: bytes) -> Usage | None:

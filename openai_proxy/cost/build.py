@@ -13,10 +13,10 @@ from typing import Protocol
 from attrs import field, frozen
 
 from ..core.budget import Budget
-from ..core.prices import OwnPrice, Price
+from ..core.prices import KindPrices, OwnPrice, Price
 from ..core.routing import RoutingTable
 from ..observe.places import check_file
-from ..settings import Settings, client_keys
+from ..settings import PriceEntry, Settings, client_keys
 from ..stages.keep_budget import KeepBudget
 from .ledger import SharedLedger
 from .pricing import LookUp, Pricing
@@ -93,17 +93,31 @@ def _writable(path: Path) -> Path:
 
 def _pricing(settings: Settings, table: RoutingTable | None) -> Pricing | None:
     """Return the prices: the configuration's own and the public lists; None where there are neither."""
-    own = [
-        OwnPrice(
-            entry.match,
-            Price(entry.input_usd_per_million, entry.output_usd_per_million, entry.cached_usd_per_million),
-        )
-        for entry in settings.cost.prices
-    ]
+    own = [OwnPrice(entry.match, _own_price(entry)) for entry in settings.cost.prices]
     look_up, providers = _lists(settings)
     if not own and look_up is None:
         return None
     return Pricing(own, look_up, providers, table)
+
+
+def _own_price(entry: PriceEntry) -> Price:
+    kinds = KindPrices(
+        cache_write=entry.cache_write_usd_per_million,
+        input_audio=entry.input_audio_usd_per_million,
+        output_audio=entry.output_audio_usd_per_million,
+        cached_audio=entry.cached_audio_usd_per_million,
+        input_image=entry.input_image_usd_per_million,
+        output_image=entry.output_image_usd_per_million,
+        cached_image=entry.cached_image_usd_per_million,
+        audio_per_hour=entry.audio_usd_per_hour,
+    )
+    return Price(
+        entry.input_usd_per_million,
+        entry.output_usd_per_million,
+        entry.cached_usd_per_million,
+        kinds=kinds,
+        tier_factors=entry.service_tiers,
+    )
 
 
 def _lists(settings: Settings) -> tuple[LookUp | None, dict[str, str]]:

@@ -8,15 +8,16 @@ from typing import Protocol
 from attrs import frozen
 
 from ..core.exchange import Exchange, Usage
-from ..core.prices import OwnPrice, Price, find_price
+from ..core.prices import STANDARD_TIERS, OwnPrice, Price, find_price
 from ..core.routing import RoutingTable
 
 KEPT_S = 60.0
 """So long a price holds before the list is asked again: some change by the hour."""
 _MOST_MODELS = 1000
+"""Model names come from clients: so many are remembered, then forgotten."""
 _LONGEST_MODEL = 256
 """Longer names are not remembered: strangers choose them."""
-"""Model names come from clients: so many are remembered, then forgotten."""
+_LONGEST_TIER = 64
 
 
 class PricedModel(Protocol):
@@ -25,18 +26,24 @@ class PricedModel(Protocol):
     @property
     def price(self) -> Price | None: ...
 
-    def cost_usd(self, usage: Usage, timestamp: float) -> float: ...
+    def cost_usd(self, usage: Usage, timestamp: float) -> float | None:
+        """Return what `usage` costs; None if a part of it has no price."""
+        ...
 
 
-LookUp = Callable[[str, str, float], "PricedModel | None"]
-"""Takes provider, model and the time in seconds since the epoch."""
+LookUp = Callable[[str, str, float, "str | None"], "PricedModel | None"]
+"""Takes provider, model, the time in seconds since the epoch and the answer's service tier."""
 
 
 @frozen
 class _Known:
+    """What was found for a model at an upstream in a service tier, and until when it holds."""
+
     until: float
     price: Price | None
     listed: PricedModel | None = None
+    factor_tier: str | None = None
+    """The tier whose factor `price` has to be multiplied with; None for the standard one."""
 
 
 class Pricing:
@@ -59,40 +66,49 @@ class Pricing:
         self._look_up = look_up
         self._providers = dict(providers or {})
         self._table = table
-        self._known: dict[tuple[str | None, str], _Known] = {}
+        self._known: dict[tuple[str | None, str, str | None], _Known] = {}
 
     def settle(self, exchange: Exchange) -> None:
         """Set the cost of an exchange that has ended; None stays where it is not known. Idempotent."""
         usage, model = exchange.usage, exchange.model
         if usage is None or model is None or exchange.cost_usd is not None:
             return
-        cost_usd = self.cost_usd(model, exchange.upstream, usage, exchange.timestamp)
+        cost_usd = self.cost_usd(
+            model, exchange.upstream, usage, exchange.timestamp, tier=exchange.service_tier
+        )
         if cost_usd is not None:
             # round(cost_usd, 12) in half of its time: the quotient is the float nearest to so many units
             exchange.cost_usd = round(cost_usd * 1e12) / 1e12 if cost_usd < 1000.0 else round(cost_usd, 12)
 
-    def cost_usd(self, model: str, upstream: str | None, usage: Usage, timestamp: float) -> float | None:
+    def cost_usd(
+        self, model: str, upstream: str | None, usage: Usage, timestamp: float, tier: str | None = None
+    ) -> float | None:
         """Return what `usage` of a model costs at an upstream; None where nobody knows.
 
-        `upstream` None means the one that will probably serve it.
+        `upstream` None means the one that will probably serve it; `tier` is
+        the service tier that the answer names.
         """
-        known = self._known.get((upstream, model))
+        if tier in STANDARD_TIERS:
+            tier = None
+        known = self._known.get((upstream, model, tier))
         if known is None or timestamp >= known.until:
-            known = self._learn(upstream, model, timestamp)
+            known = self._learn(upstream, model, timestamp, tier)
         price = known.price
         if price is not None and (price.holds_up_to is None or usage.input_tokens <= price.holds_up_to):
-            return price.cost_usd(usage)
+            if usage.kinds is None and known.factor_tier is None:
+                return price.cost_usd(usage)
+            return price.maybe_cost_usd(usage, known.factor_tier)
         return None if known.listed is None else known.listed.cost_usd(usage, timestamp)
 
-    def _learn(self, upstream: str | None, model: str, timestamp: float) -> _Known:
-        known = self._find(upstream, model, timestamp)
-        if len(model) <= _LONGEST_MODEL:
+    def _learn(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:
+        known = self._find(upstream, model, timestamp, tier)
+        if len(model) <= _LONGEST_MODEL and (tier is None or len(tier) <= _LONGEST_TIER):
             if len(self._known) >= _MOST_MODELS:
                 self._known.clear()
-            self._known[upstream, model] = known
+            self._known[upstream, model, tier] = known
         return known
 
-    def _find(self, upstream: str | None, model: str, timestamp: float) -> _Known:
+    def _find(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:
         name = model
         if self._table is not None:
             route = self._table.find(model)
@@ -101,9 +117,9 @@ class Pricing:
                 upstream = self._table.candidates(route)[0].name
         own = find_price(self._own, (model, name))
         if own is not None:
-            return _Known(float("inf"), own)
+            return _Known(float("inf"), own, factor_tier=tier)
         provider = self._providers.get(upstream or "default")
         if self._look_up is None or provider is None:
             return _Known(float("inf"), None)
-        listed = self._look_up(provider, name, timestamp)
+        listed = self._look_up(provider, name, timestamp, tier)
         return _Known(timestamp + KEPT_S, None if listed is None else listed.price, listed)

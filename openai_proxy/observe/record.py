@@ -8,9 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from ..core.exchange import Exchange, Outcome, Usage
+from attrs import fields
+
+from ..core.exchange import Exchange, Outcome, TokenKinds, Usage
 from .redaction import scrubbed
 
+_KINDS = tuple(field.name for field in fields(TokenKinds))
 MAX_FIELD = 200
 """Characters of a stranger's value that are shown."""
 
@@ -104,7 +107,15 @@ def usage_record(usage: Usage | None) -> dict[str, Any] | None:
         "cached_tokens": usage.cached_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
         "estimated": usage.estimated,
+        **_kinds_record(usage.kinds),
     }
+
+
+def _kinds_record(kinds: TokenKinds | None) -> dict[str, Any]:
+    """Return the counts of the kinds that were used; nearly always there are none."""
+    if kinds is None:
+        return {}
+    return {name: count for name in _KINDS if (count := getattr(kinds, name))}
 
 
 def seconds(value: float | None) -> float | None:

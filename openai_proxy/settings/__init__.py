@@ -12,7 +12,7 @@ from .load import load_settings
 from .model import Settings
 from .reference import Row, settings_reference
 from .sources import has_dotenv
-from .tables import CacheRule, KeyEntry, KeyLimits, ModelEntry, ThinkEntry, UpstreamEntry
+from .tables import CacheRule, KeyEntry, KeyLimits, ModelEntry, PriceEntry, ThinkEntry, UpstreamEntry
 from .tenants import ClientKey, Mode, client_keys, mode
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "KeyLimits",
     "Mode",
     "ModelEntry",
+    "PriceEntry",
     "Row",
     "Settings",
     "SettingsError",

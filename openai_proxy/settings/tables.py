@@ -82,6 +82,10 @@ Globs = Annotated[
     BeforeValidator(_list),
     Allowed("a list of model names or globs"),
 ]
+Factors = Annotated[
+    dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
+    Allowed("a table of numbers from 0"),
+]
 Parameters = Annotated[dict[str, Any], Allowed("a table of request parameters")]
 
 
@@ -182,6 +186,39 @@ class PriceEntry(Section):
         None,
         "US dollars for a million input tokens that the upstream had in its prompt cache;"
         " without it, as other input",
+        toml_only=True,
+    )
+    cache_write_usd_per_million: Dollars | None = setting(
+        None,
+        "US dollars for a million input tokens that the upstream wrote into its prompt cache;"
+        " without this or one of the following prices, the cost of an answer that used such tokens is not known",
+        toml_only=True,
+    )
+    input_audio_usd_per_million: Dollars | None = setting(
+        None, "US dollars for a million input tokens of sound", toml_only=True
+    )
+    output_audio_usd_per_million: Dollars | None = setting(
+        None, "US dollars for a million output tokens of sound", toml_only=True
+    )
+    cached_audio_usd_per_million: Dollars | None = setting(
+        None, "US dollars for a million cached input tokens of sound", toml_only=True
+    )
+    input_image_usd_per_million: Dollars | None = setting(
+        None, "US dollars for a million input tokens of images", toml_only=True
+    )
+    output_image_usd_per_million: Dollars | None = setting(
+        None, "US dollars for a million output tokens of images", toml_only=True
+    )
+    cached_image_usd_per_million: Dollars | None = setting(
+        None, "US dollars for a million cached input tokens of images", toml_only=True
+    )
+    audio_usd_per_hour: Dollars | None = setting(
+        None, "US dollars for an hour of sound, where an answer reports seconds", toml_only=True
+    )
+    service_tiers: Factors = setting(
+        {},
+        "factors on these prices by the service tier that the answer names, such as `{ flex = 0.5 }`;"
+        " without its factor, the cost in another tier than the default one is not known",
         toml_only=True,
     )
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.cache_entry import BadEntry, CacheEntry, dump_entry, load_entry, make_entry
-from openai_proxy.core.exchange import Usage
+from openai_proxy.core.exchange import TokenKinds, Usage
 
 KEY = b"k" * 32
 MIB = 1024 * 1024
@@ -18,7 +18,16 @@ entries = st.builds(
     headers=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=4),
     chunks=st.lists(st.binary(max_size=300), max_size=6).map(tuple),
     stored_at=st.floats(0, 2e9),
-    usage=st.none() | st.builds(Usage, tokens, tokens, tokens, tokens, st.booleans()),
+    usage=st.none()
+    | st.builds(
+        Usage,
+        tokens,
+        tokens,
+        tokens,
+        tokens,
+        st.booleans(),
+        st.none() | st.builds(TokenKinds, tokens, tokens),
+    ),
 )
 
 

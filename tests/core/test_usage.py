@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.exchange import Usage
+from openai_proxy.core.exchange import TokenKinds, Usage
 from openai_proxy.core.usage import estimated_input_tokens, maybe_usage, usage_of_document
 
 
@@ -40,7 +40,74 @@ from openai_proxy.core.usage import estimated_input_tokens, maybe_usage, usage_o
         ),
         ({"total_tokens": 9}, Usage(9, 0)),
         ({"prompt_tokens": 5.0, "completion_tokens": "7"}, Usage(5, 0)),
-        ({"type": "duration", "seconds": 9}, None),
+        ({"type": "duration", "seconds": 9}, Usage(kinds=TokenKinds(audio_seconds=9.0))),
+        ({"type": "duration", "seconds": -1}, None),
+        ({"type": "duration", "seconds": True}, None),
+        ({"seconds": 9}, None),
+        (
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "prompt_tokens_details": {"cached_tokens": 6},
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            Usage(32, 103, 6, 94),
+        ),
+        ({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 11}, Usage(5, 7)),
+        (
+            {
+                "prompt_tokens": 1100,
+                "completion_tokens": 600,
+                "prompt_tokens_details": {"audio_tokens": 1000, "cached_tokens": 0},
+                "completion_tokens_details": {"audio_tokens": 500},
+            },
+            Usage(1100, 600, kinds=TokenKinds(input_audio_tokens=1000, output_audio_tokens=500)),
+        ),
+        (
+            {
+                "input_tokens": 20000,
+                "output_tokens": 100,
+                "input_tokens_details": {"cached_tokens": 8000, "cache_write_tokens": 11000},
+            },
+            Usage(20000, 100, 8000, kinds=TokenKinds(cache_write_tokens=11000)),
+        ),
+        (
+            {
+                "input_tokens": 50,
+                "output_tokens": 4160,
+                "input_tokens_details": {"text_tokens": 50, "image_tokens": 0},
+            },
+            Usage(50, 4160, kinds=TokenKinds(output_image_tokens=4160)),
+        ),
+        (
+            {
+                "input_tokens": 1050,
+                "output_tokens": 4170,
+                "input_tokens_details": {"text_tokens": 50, "image_tokens": 1000},
+                "output_tokens_details": {"text_tokens": 10, "image_tokens": 4160},
+            },
+            Usage(1050, 4170, kinds=TokenKinds(input_image_tokens=1000, output_image_tokens=4160)),
+        ),
+        (
+            {
+                "input_tokens": 200,
+                "output_tokens": 30,
+                "input_token_details": {
+                    "text_tokens": 50,
+                    "audio_tokens": 150,
+                    "cached_tokens": 120,
+                    "cached_tokens_details": {"text_tokens": 20, "audio_tokens": 100},
+                },
+                "output_token_details": {"text_tokens": 10, "audio_tokens": 20},
+            },
+            Usage(
+                200,
+                30,
+                120,
+                kinds=TokenKinds(input_audio_tokens=150, output_audio_tokens=20, cached_audio_tokens=100),
+            ),
+        ),
         ({"prompt_tokens": True, "completion_tokens": -1}, None),
         ({"prompt_tokens": 1e300}, None),
         ({}, None),

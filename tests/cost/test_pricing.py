@@ -24,8 +24,10 @@ class Lists:
     def __init__(self, **prices):
         self.prices = prices
         self.asked = []
+        self.tiers = []
 
-    def __call__(self, provider, model, timestamp):
+    def __call__(self, provider, model, timestamp, tier):
+        self.tiers.append(tier)
         self.asked.append((provider, model))
         price = self.prices.get(model)
         return None if price is None else Listed(price)
@@ -128,3 +130,14 @@ def test_long_names_are_not_remembered(size, asked):
     for _ in range(2):
         settled(pricing, model="m" * size, usage=MILLION)
     assert len(lists.asked) == asked
+
+
+def test_the_tier_of_the_answer_is_priced_apart():
+    """A list is asked for each tier; own prices have a factor for it, or no price."""
+    lists = Lists(m=Price(2.0))
+    pricing = Pricing([OwnPrice("own", Price(1.0, tier_factors={"flex": 0.5}))], lists, {"default": "openai"})
+    for tier in (None, "default", "flex", "flex"):
+        settled(pricing, model="m", usage=MILLION, service_tier=tier)
+    assert lists.tiers == [None, "flex"]
+    assert settled(pricing, model="own", usage=MILLION, service_tier="flex") == 0.5
+    assert settled(pricing, model="own", usage=MILLION, service_tier="priority") is None
