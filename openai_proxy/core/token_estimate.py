@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from .llm_params import ModelParams, merge
+from .media_tokens import UNKNOWN_FILE_TOKENS, audio_tokens, file_tokens, image_tokens, video_tokens
 
 BYTES_PER_TOKEN = 4
+_SMALL_BYTES = 4096
+"""A smaller body holds no picture that would count more by its bytes than by its tiles."""
 _OUTPUT_LIMITS = frozenset(("max_completion_tokens", "max_tokens", "max_output_tokens"))
 _COUNTED = frozenset((*_OUTPUT_LIMITS, "n"))
 _WITHOUT_PROMPT = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
@@ -17,9 +20,80 @@ MOST_OUTPUT_TOKENS = 10_000_000
 """More is a slip of the client's: it must not overflow what counts it."""
 
 
+def prompt_tokens(body: bytes, document: dict[str, Any] | None) -> int:
+    """Return the tokens of a request's prompt, at least 1: the one estimate of limits, budgets and logs.
+
+    `document` is what `body` says; without it, and for a short body, a token
+    is a quarter of the bytes. O(n) over the document.
+    """
+    if document is None or len(body) < _SMALL_BYTES:
+        return estimated_prompt_tokens(len(body))
+    return estimated_input_tokens(document) or 1
+
+
 def estimated_prompt_tokens(size_bytes: int) -> int:
-    """Return the tokens of a JSON body of `size_bytes`: a quarter, at least 1."""
+    """Return the tokens of a body of `size_bytes` of which nothing else is known: a quarter, at least 1."""
     return size_bytes // BYTES_PER_TOKEN or 1
+
+
+def estimated_input_tokens(document: dict[str, Any]) -> int:
+    """Estimate a prompt: a quarter of its text's bytes, one for each token id, media by their own rules."""
+    size_bytes = tokens = 0
+    values: list[Any] = [document]
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            size_bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+        elif isinstance(value, dict):
+            for name, member in value.items():
+                rule = _MEDIA.get(name)
+                if rule is not None:
+                    tokens += rule(member, value)
+                elif isinstance(member, str | dict | list) and name not in _NO_PROMPT:
+                    values.append(member)
+        elif isinstance(value, list):
+            values.extend(value)
+        elif isinstance(value, int):
+            tokens += 1
+    return tokens - (-size_bytes // BYTES_PER_TOKEN)
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else value
+
+
+def _image(value: Any, part: dict[str, Any]) -> int:
+    detail = value.get("detail") if isinstance(value, dict) else part.get("detail")
+    return image_tokens(_member(value, "url"), detail)
+
+
+def _audio(value: Any, part: dict[str, Any]) -> int:
+    return audio_tokens(_member(value, "data"), _member(value, "format"))
+
+
+def _file(value: Any, part: dict[str, Any]) -> int:
+    return file_tokens(_member(value, "file_data"))
+
+
+def _file_elsewhere(value: Any, part: dict[str, Any]) -> int:
+    return UNKNOWN_FILE_TOKENS
+
+
+def _video(value: Any, part: dict[str, Any]) -> int:
+    return video_tokens(_member(value, "url"))
+
+
+_MEDIA = {
+    "image_url": _image,
+    "input_audio": _audio,
+    "file": _file,
+    "file_data": _file,
+    "file_id": _file_elsewhere,
+    "file_url": _file_elsewhere,
+    "video_url": _video,
+}
+"""The members of content parts that are no text, as Chat Completions, Responses and vLLM name them."""
+_NO_PROMPT = frozenset(("model", "metadata", "user", "safety_identifier", "prompt_cache_key"))
 
 
 def requested_output_tokens(document: dict[str, Any]) -> int:
@@ -49,7 +123,7 @@ def reserved_model_tokens(method: bytes, body: object, document: dict[str, Any] 
     if not isinstance(body, bytes):
         return 1
     output = requested_output_tokens(document) if document else 0
-    return estimated_prompt_tokens(len(body)) + output
+    return prompt_tokens(body, document) + output
 
 
 class TokenEstimate:

@@ -1,4 +1,4 @@
-"""Model tokens used: what usage objects say, and what a prompt may take. Pure."""
+"""Model tokens used: what the usage objects of answers say. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from .exchange import TokenKinds, Usage
 _MOST_TOKENS = 1 << 53
 BYTES_PER_TOKEN = 4
 """Of text, in estimates."""
-_MEDIA_TOKENS = 256
-"""What an image, a sound or a file in a prompt counts in an estimate."""
 _USAGE = b'"usage":'
 
 
@@ -117,28 +115,3 @@ def usage_of_document(data: bytes) -> Usage | None:
                 pass
     document = maybe_object(data)
     return None if document is None else maybe_usage(document.get("usage"))
-
-
-_PROMPTS = ("messages", "prompt", "input", "instructions", "system", "tools", "functions")
-_MEDIA = frozenset(("image_url", "input_audio", "file", "file_data", "image"))
-
-
-def estimated_input_tokens(document: dict[str, Any]) -> int:
-    """Estimate a prompt: a quarter of its text's bytes, one for each token id, 256 for each medium."""
-    size_bytes = tokens = 0
-    values = [document[name] for name in _PROMPTS if name in document]
-    while values:
-        value = values.pop()
-        if isinstance(value, str):
-            size_bytes += len(value.encode("utf-8", "surrogatepass"))
-        elif isinstance(value, list):
-            values.extend(value)
-        elif isinstance(value, dict):
-            for name, member in value.items():
-                if name in _MEDIA:
-                    tokens += _MEDIA_TOKENS
-                else:
-                    values.append(member)
-        elif isinstance(value, int):
-            tokens += 1
-    return tokens - (-size_bytes // BYTES_PER_TOKEN)

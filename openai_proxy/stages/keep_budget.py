@@ -7,20 +7,15 @@ before the retries. What the money is kept in is the ledger's affair.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from ..core.budget import Budget, Ledger, Need
 from ..core.errors import BudgetSpent, ProxyError
 from ..core.exchange import Exchange, Outcome, Usage
-from ..core.token_estimate import estimated_prompt_tokens, requested_output_tokens
-from ..core.usage import estimated_input_tokens
+from ..core.token_estimate import prompt_tokens, requested_output_tokens
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 Price = Callable[[str, "str | None", Usage, float], "float | None"]
 """Takes model, upstream (None: the probable one), usage and time; None where no price is known."""
-
-_LARGE_BYTES = 32 * 1024
-"""Larger bodies may well be pictures, which cost less than their bytes."""
 
 
 class UnreadableBody(ProxyError):
@@ -89,18 +84,12 @@ class KeepBudget:
         model = document.get("model")
         if not isinstance(model, str):
             return 0.0
-        usage = Usage(_prompt_tokens(body, document), requested_output_tokens(document))
+        usage = Usage(prompt_tokens(body, document), requested_output_tokens(document))
         return self._price(model, None, usage, request.exchange.timestamp) or 0.0
 
 
 def _may_cost(request: ProxyRequest) -> bool:
     return request.method == b"POST" or request.upgrade
-
-
-def _prompt_tokens(body: bytes, document: dict[str, Any]) -> int:
-    return (
-        estimated_prompt_tokens(len(body)) if len(body) < _LARGE_BYTES else estimated_input_tokens(document)
-    )
 
 
 def charged_usd(exchange: Exchange, reserved_usd: float) -> float:

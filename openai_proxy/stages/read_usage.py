@@ -11,8 +11,8 @@ from collections.abc import Callable
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding, with_length
 from ..core.exchange import Exchange, Usage
 from ..core.json_members import append_members, rendered_members, replace_nested
-from ..core.token_estimate import estimated_prompt_tokens
-from ..core.usage import estimated_input_tokens, usage_of_document
+from ..core.token_estimate import estimated_input_tokens, estimated_prompt_tokens
+from ..core.usage import usage_of_document
 from ..core.usage_meter import UsageMeter
 from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from ..decoded_body import decoded

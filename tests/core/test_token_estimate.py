@@ -1,9 +1,12 @@
 """What is reserved of a key's model tokens before a request goes on."""
 
+import base64
+import json
+
 import pytest
 
 from openai_proxy.core.llm_params import ModelParams, from_table, from_text
-from openai_proxy.core.token_estimate import TokenEstimate
+from openai_proxy.core.token_estimate import TokenEstimate, estimated_input_tokens, prompt_tokens
 
 BODY = b"x" * 400
 """100 tokens by its size."""
@@ -58,3 +61,35 @@ def test_however_many_models_clients_name_few_are_remembered():
     huge = "x" * 1_000_000
     assert estimate(b"POST", BODY, {"model": huge}) == 101
     assert huge not in estimate._merged
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"messages": [{"role": "user", "content": "12345678"}]}, 3),
+        ({"input": [1, 2, 3]}, 3),
+        ({"input": [[1, 2], [3]]}, 3),
+        ({"prompt": "é" * 4, "max_tokens": 5}, 2),
+        ({"messages": [{"content": [{"type": "x", "image_url": {"url": "data:" + "A" * 9000}}]}]}, 766),
+        ({"input": [{"type": "x", "image_url": "https://a/b.png", "detail": "low"}]}, 86),
+        ({"input": [{"type": "x", "file_data": base64.b64encode(b"a" * 400).decode()}]}, 102),
+        ({"input": [{"type": "x", "file_id": "file-1"}]}, 1001),
+        ({"messages": [{"content": [{"file": {"file_id": "file-1"}}]}]}, 1000),
+        ({"messages": [{"content": [{"video_url": {"url": "https://a"}}]}]}, 1000),
+        ({"query": "12345678", "documents": ["1234"], "model": "x" * 99}, 3),
+        ({"input": "\ud800", "messages": None}, 1),
+        ({}, 0),
+    ],
+)
+def test_prompts_are_estimated(document, expected):
+    """A quarter of the bytes of text; token ids and media have rules of their own."""
+    assert estimated_input_tokens(document) == expected
+
+
+def test_limits_and_budgets_reserve_the_same_for_a_photo():
+    """300 KB of base64 are 765 tokens and a few of text, not 100,000."""
+    url = "data:image/png;base64," + base64.b64encode(b"\x89PNG" + bytes(300_000)).decode()
+    document = {"model": "m", "messages": [{"content": [{"type": "image_url", "image_url": {"url": url}}]}]}
+    body = json.dumps(document).encode()
+    assert prompt_tokens(body, document) == 768
+    assert TokenEstimate()(b"POST", body, document) == 768

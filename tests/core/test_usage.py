@@ -1,4 +1,4 @@
-"""Usage objects and documents are read; prompts are estimated."""
+"""Usage objects and documents are read."""
 
 import json
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import TokenKinds, Usage
-from openai_proxy.core.usage import estimated_input_tokens, maybe_usage, usage_of_document
+from openai_proxy.core.usage import maybe_usage, usage_of_document
 
 
 @pytest.mark.parametrize(
@@ -117,23 +117,6 @@ from openai_proxy.core.usage import estimated_input_tokens, maybe_usage, usage_o
 def test_usage_objects(usage, expected):
     """The objects of all APIs are read, and nonsense counts nothing."""
     assert maybe_usage(usage) == expected
-
-
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
-        ({"messages": [{"role": "user", "content": "12345678"}]}, 3),
-        ({"input": [1, 2, 3]}, 3),
-        ({"input": [[1, 2], [3]]}, 3),
-        ({"prompt": "é" * 4, "max_tokens": 5}, 2),
-        ({"messages": [{"content": [{"type": "x", "image_url": {"url": "data:" + "A" * 9000}}]}]}, 257),
-        ({"input": "\ud800", "messages": None}, 1),
-        ({}, 0),
-    ],
-)
-def test_prompts_are_estimated(document, expected):
-    """A quarter of the bytes of text; token ids and media have their own price."""
-    assert estimated_input_tokens(document) == expected
 
 
 numbers = st.integers(0, 99)
