@@ -75,7 +75,7 @@ class Serving:
         self._daemon = self._describe()
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
-        self._api = ProxyResource(self.exchanger.forward, settings.limits.in_flight)
+        self._api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, self.exchanger.preflight)
         self._status = self._make_status(part)
         root = Root(self._api)
         self._status.put_pages(root, metrics=settings.admin.port is None)
@@ -118,7 +118,7 @@ class Serving:
 
     def _make_site(self, root: Root) -> ProxySite:
         settings = self.exchanger.settings
-        return ProxySite(
+        site = ProxySite(
             root,
             self._reactor,
             self.exchanger.limits,
@@ -127,6 +127,8 @@ class Serving:
             self._clock,
             settings.limits.connections,
         )
+        site.web_origins = self.exchanger.web_origins
+        return site
 
     def _make_admin_site(self) -> ProxySite:
         """Return the site of `admin.port`: pages alone, the API is not there."""
@@ -199,10 +201,12 @@ class Serving:
         self._around.stores.keeping.usage.keep_in(exchanger.spending.state_file)
         self.publisher = publisher
         self._api.forward = exchanger.forward
+        self._api.preflight = exchanger.preflight
         self._api.in_flight_limit = settings.limits.in_flight
         for site in (self.site, self.admin_site):
             if site is not None:
                 site.limits = exchanger.limits
+                site.web_origins = exchanger.web_origins
                 site.max_connections = settings.limits.connections
                 site.pseudonym = settings.upstream.via.encode("ascii")
         self._watch(publisher)

@@ -45,6 +45,16 @@ def authorities(transport: Any, default_port: int) -> frozenset[bytes]:
     return with_port | names if port == default_port else with_port
 
 
+def listens_on_loopback(transport: Any) -> bool:
+    """Whether a server's connection came in by a TCP port that is bound to a loopback address.
+
+    Only programs of this machine reach such a port, a browser among them.
+    """
+    server = getattr(bottom(transport), "server", None)
+    host = getattr(server.getHost(), "host", "") if server is not None else ""
+    return host.startswith("127.") or host in ("::1", "::ffff:127.0.0.1")
+
+
 def untaken_bytes(transport: Any) -> int:
     """Return the bytes written to `transport` that the peer has not acknowledged.
 

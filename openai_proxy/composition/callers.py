@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..core.keyring import ClientKey, Keyring
 from ..core.limits import Limits
 from ..core.token_estimate import TokenEstimate
+from ..core.web_origins import ANY, WebOrigins, normal_origin
 from ..messages import Stage
 from ..settings import Settings, client_keys, mode
 from ..settings.tables import KeyLimits
@@ -31,6 +32,15 @@ def authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
     keys = [settings.upstream.api_key, *(entry.api_key for entry in settings.upstreams)]
     api_key = next(key for key in keys if key is not None)
     return Inject(secret_bytes(api_key), auth_header)
+
+
+def web_origins(settings: Settings) -> WebOrigins:
+    """Return which pages of the web may call."""
+    listed = [origin.encode("ascii") for origin in settings.cors.origins]
+    normal = [ANY if origin == ANY else normal_origin(origin) for origin in listed]
+    return WebOrigins(
+        frozenset(origin for origin in normal if origin is not None), guards=mode(settings) == "inject"
+    )
 
 
 def make_keyring(settings: Settings) -> Keyring | None:

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from ..cache.known_requests import Answered
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
+from ..core.web_origins import WebOrigins
 from ..cost.build import Spending, build_spending
 from ..messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..settings import Settings, mode
@@ -19,6 +20,7 @@ from ..stages.list_aliases import ListAliases
 from ..stages.read_body import ReadBody
 from ..stages.read_usage import ReadUsage
 from ..stages.route import Route
+from ..stages.without_credentials import WithoutCredentials
 from ..upstream.agent import UpstreamAgent
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
@@ -37,6 +39,9 @@ class Exchanger:
 
     settings: Settings
     forward: Forward
+    preflight: Forward
+    """The way of a browser's preflight: to an upstream, without credentials."""
+    web_origins: WebOrigins
     agent: UpstreamAgent
     reachability: Reachability
     limits: DownstreamLimits
@@ -112,10 +117,13 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         UpstreamClient(agent), default, destinations, upstream.via.encode("ascii"), around.clock
     )
     spending = build_spending(settings, around.stores, table, callers.redis_url(settings))
+    anonymous = WithoutCredentials([upstream.auth_header.lower().encode("ascii")])
     stages = _stages(settings, around, needs_usage, table, route, spending)
     return Exchanger(
         settings=settings,
         forward=compose(stages, innermost),
+        preflight=compose([*([route] if route is not None else []), anonymous], innermost),
+        web_origins=callers.web_origins(settings),
         route=route,
         prober=prober,
         agent=agent,

@@ -94,6 +94,15 @@ class ModelNotAllowed(ProxyError):
     default_message = "This API key may not use the requested model."
 
 
+class OriginNotAllowed(ProxyError):
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "origin_not_allowed"
+    default_message = (
+        "openai-proxy does not let pages of this web origin call it: whoever runs it can list the origin"
+        " in cors.origins."
+    )
+
+
 class UnknownURL(ProxyError):
     status, reason = 404, b"Not Found"
     type, code = "invalid_request_error", "unknown_url"

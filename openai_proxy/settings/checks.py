@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import SettingsError
 from .model import Settings
-from .tenants import client_keys, entry_digest
+from .tenants import client_keys, entry_digest, mode
 
 
 def resolve_paths(settings: Settings, directory: Path) -> Settings:
@@ -23,7 +23,7 @@ def resolve_paths(settings: Settings, directory: Path) -> Settings:
 
 def check(settings: Settings) -> None:
     """Raise SettingsError for the first disagreement. Paths are absolute by now."""
-    for step in (_ca_file, _redis, _storage, _think, _upstreams, _models, _keys, _upstream_keys):
+    for step in (_ca_file, _redis, _cors, _storage, _think, _upstreams, _models, _keys, _upstream_keys):
         step(settings)
 
 
@@ -43,6 +43,14 @@ def _redis(settings: Settings) -> None:
     for path, url in (("cache.url", settings.cache.url), ("rate_limit.url", settings.rate_limit.url)):
         if url and url.get_secret_value().startswith("redis") and find_spec("txredisapi") is None:
             raise settings.error(path, "Redis needs the extra: pip install 'openai-proxy[redis]'")
+
+
+def _cors(settings: Settings) -> None:
+    if "*" in settings.cors.origins and mode(settings) == "inject":
+        raise settings.error(
+            "cors.origins",
+            "'*' would let every web page spend the upstream key; list the origins, or set client keys",
+        )
 
 
 def _storage(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from .keys import KeyList, KeyMapping
 from .sections import (
     Admin,
     Cache,
+    Cors,
     Cost,
     Limits,
     Otel,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     api_key_mapping: KeyMapping = setting(
         (), "JSON object: client key to upstream key", secret=True, default_text="none"
     )
+    cors: Cors = setting(Cors(), "pages of the web")
     rate_limit: RateLimit = setting(RateLimit(), "limits per client key")
     cache: Cache = setting(Cache(), "the cache")
     cost: Cost = setting(Cost(), "what exchanges cost")

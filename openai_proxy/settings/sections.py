@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from .fields import Allowed, Section, setting
+from .origins import Origins
 from .tables import CacheRule, PriceEntry, ThinkMode
 from .urls import BaseURL, CacheURL, RedisURL
 from .values import (
@@ -55,6 +56,16 @@ class Upstream(Section):
         None, "PEM file of further trusted CAs for an https upstream", default_text="system store"
     )
     via: Pseudonym = setting("openai-proxy", "this proxy's name in the Via header")
+
+
+class Cors(Section):
+    """Pages of the web that may call."""
+
+    origins: Origins = setting(
+        (),
+        "web origins whose pages may call, separated by commas; '*' for all, but not in inject mode",
+        default_text="none",
+    )
 
 
 class RateLimit(Section):

@@ -13,8 +13,10 @@ from twisted.web.server import NOT_DONE_YET
 
 from ..core.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown, UnknownURL
 from ..core.paths import ApiPath
+from ..core.web_origins import is_preflight
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from .body import ArrivedBody, IncomingBody
+from .browsers import judge, preflight_answer
 from .request import DownstreamRequest
 
 LOOP_VIAS = 5
@@ -24,15 +26,19 @@ LOOP_VIAS = 5
 class ProxyResource(Resource):
     """Every path of the API, at every depth.
 
-    `forward` is the composed stages; replaced whole at a reload, so that
-    running exchanges keep theirs.
+    `forward` is the composed stages, `preflight` the way upstream of a
+    browser's question, which goes without credentials and stages. Both are
+    replaced whole at a reload, so that running exchanges keep theirs.
     """
 
     isLeaf = True
 
-    def __init__(self, forward: Forward, in_flight_limit: int | None) -> None:
+    def __init__(
+        self, forward: Forward, in_flight_limit: int | None, preflight: Forward | None = None
+    ) -> None:
         super().__init__()
         self.forward = forward
+        self.preflight = preflight or forward
         self.in_flight_limit = in_flight_limit
         self.in_flight = 0
 
@@ -50,9 +56,11 @@ class ProxyResource(Resource):
         method = incoming.method
         if method not in path.methods:
             raise MethodNotAllowed(path.methods)
+        site = request.site
+        marks = judge(request) if site.web_origins.looks or method == b"OPTIONS" else None
         if head.vias >= LOOP_VIAS:
             raise ProxyLoop
-        if request.site.draining:
+        if site.draining:
             raise ShuttingDown
         if self.in_flight_limit is not None and self.in_flight >= self.in_flight_limit:
             raise Overloaded
@@ -66,8 +74,14 @@ class ProxyResource(Resource):
             body = body.data if buffered else body.arriving()
         if exchange.capture is not None and isinstance(body, IncomingBody):
             body.watch = None if buffered else exchange.capture.request.feed
+        forward = self.forward
+        if marks is not None and is_preflight(method, marks):
+            if request.readable and marks.origin is not None:
+                request.run(preflight_answer(request, marks.origin, path.methods))
+                return
+            forward = self.preflight
         request.run(
-            self.forward(
+            forward(
                 ProxyRequest(
                     method,
                     path.target,

@@ -18,11 +18,14 @@ from twisted.web.server import Request
 
 from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError
 from ..core.exchange import Exchange, Outcome
+from ..core.headers import HeaderPairs
+from ..core.web_origins import readable
 from ..direct_deferred import DirectDeferred
 from ..logs import logger
 from ..messages import ProxyResponse
 from ..relay import Relay, whole_answer
 from ..wire_headers import WireHeaders
+from .browsers import judge
 from .tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class DownstreamRequest(Request):
     running: Deferred[Any] | None = None
     admitted_by: Any = None
     """The API resource that counts it among its requests in flight, until the exchange ends."""
+    readable: HeaderPairs | None = None
+    """Lines that let the page of a listed web origin read the answer; None where nobody looked."""
     _stages: Any = None
     _relay: Relay | None = None
     _last = False
@@ -135,6 +140,8 @@ class DownstreamRequest(Request):
         if self._gone:
             response.body.discard()
             return
+        if self.readable:
+            response = response.evolve(headers=readable(response.headers, self.readable))
         exchange = self.exchange
         exchange.status = response.status
         exchange.response_headers = response.headers
@@ -210,7 +217,8 @@ class DownstreamRequest(Request):
             b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-request-id: %b\r\n"
             % (error.status, error.reason, len(body), exchange.id.encode("ascii"))
         ]
-        lines += [b"%b: %b\r\n" % pair for pair in error.headers]
+        headers = [*error.headers, *self._readable_error()]
+        lines += [b"%b: %b\r\n" % pair for pair in headers]
         if not self.keep_alive:
             lines.append(b"Connection: close\r\n")
         elif not self.http11:
@@ -224,12 +232,17 @@ class DownstreamRequest(Request):
         exchange.response_headers = [
             (b"Content-Type", b"application/json"),
             (b"x-request-id", exchange.id.encode("ascii")),
-            *error.headers,
+            *headers,
         ]
         exchange.first_byte_at = self.channel.clock()
         self.end_exchange(error.outcome)
         self.channel.write(b"".join(lines))
         self.response_complete()
+
+    def _readable_error(self) -> HeaderPairs:
+        """Return the lines that let a page read an error: without them it sees "Failed to fetch"."""
+        whole = self.incoming.method != b"-"
+        return self.site.web_origins.error_lines(self.incoming.pairs, whole)  # type: ignore[no-any-return]
 
     def end_exchange(self, outcome: Outcome) -> None:
         """End the record, once, and hand it to the observers."""
@@ -271,6 +284,8 @@ class DownstreamRequest(Request):
 
     def render_page(self, target: bytes) -> None:
         """Become an ordinary twisted.web Request and traverse the tree."""
+        if self.site.web_origins.looks:
+            judge(self, is_page=True)
         if self.method not in (b"GET", b"HEAD"):
             raise MethodNotAllowed((b"GET", b"HEAD"))
         self._page = True
@@ -286,4 +301,6 @@ class DownstreamRequest(Request):
         self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
         if self._last:
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        for name, value in self.readable or ():
+            self.responseHeaders.setRawHeaders(name, [value])
         self.render(self.site.getResourceFor(self))

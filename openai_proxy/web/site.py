@@ -18,6 +18,7 @@ from twisted.web.server import Site
 from ..core.errors import MethodNotAllowed, Overloaded
 from ..core.exchange import Exchange, Outcome
 from ..core.paths import API_METHODS, map_target, origin_form
+from ..core.web_origins import WebOrigins
 from ..logs import logger
 from ..sockets import authorities, cut
 from .channel import ProxyChannel
@@ -83,6 +84,8 @@ class ProxySite(Site):
         self.channels: set[ProxyChannel] = set()
         self.whole_requests = WholeMessages(httptools.HttpRequestParser)
         self.draining = False
+        self.web_origins = WebOrigins()
+        """Which pages of the web may call; replaced at a reload."""
         self.hold_end = False
         """An observer must see an exchange before its client sees the end of it."""
         self.capture: Callable[[], Any] | None = None

@@ -1,0 +1,26 @@
+"""Send a browser's preflight upstream without any credentials.
+
+Innermost, so that it takes away what the routing puts in as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+
+from ..core.credentials import CREDENTIAL_HEADERS
+from ..core.headers import without
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+
+class WithoutCredentials:
+    """Forward requests as ones that nobody in particular makes.
+
+    `auth_headers`: names, in lower case, of the headers that carry the keys
+    of the upstreams.
+    """
+
+    def __init__(self, auth_headers: Iterable[bytes]) -> None:
+        self._names = (*CREDENTIAL_HEADERS, *auth_headers, b"cookie", b"sec-websocket-protocol")
+
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        return forward(request.evolve(headers=without(request.headers, *self._names), credential=b""))

@@ -1,0 +1,69 @@
+"""Requests that browsers make: may this page call, and what may it read?
+
+The rules are `core.web_origins`; here are the facts of a connection, and the
+answer to a preflight that never goes upstream.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IProtocol
+
+from ..core.headers import HeaderPairs, get
+from ..core.web_origins import PageMarks, page_marks
+from ..core.wire_lines import answer
+from ..messages import ProxyResponse
+from ..sockets import listens_on_loopback
+
+if TYPE_CHECKING:
+    from .request import DownstreamRequest
+
+
+def judge(request: DownstreamRequest, *, is_page: bool = False) -> PageMarks | None:
+    """Return what a browser says of its page; None if no browser made the request.
+
+    Notes on `request` what lets a listed origin read the answer. Raises
+    OriginNotAllowed. `is_page`: it asks for a page of our own.
+    """
+    incoming = request.incoming
+    marks = (
+        page_marks(incoming.pairs) if incoming.known is None else answer(incoming.head.forward, page_marks)
+    )
+    origins = request.site.web_origins
+    if marks is None or not origins.looks:
+        return marks
+    request.readable = origins.readable_by(marks.origin)
+    channel = request.channel
+    origins.check(
+        marks,
+        b"https" if channel.isSecure() else b"http",
+        incoming.head.host,
+        listens_on_loopback(channel.transport),
+        is_page=is_page,
+    )
+    return marks
+
+
+async def preflight_answer(
+    request: DownstreamRequest, origin: bytes, methods: tuple[bytes, ...]
+) -> ProxyResponse:
+    """Answer a listed origin's preflight."""
+    asked = get(request.incoming.pairs, b"access-control-request-headers")
+    lines: HeaderPairs = request.site.web_origins.preflight_lines(origin, asked, methods)
+    request.readable = []  # these lines say it already
+    return ProxyResponse(204, b"No Content", lines, NoBody())
+
+
+class NoBody:
+    """The body of an answer that has none."""
+
+    length: int | None = 0
+    whole = b""
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Never called: an answer that is `whole` goes out in one write."""
+        raise AssertionError("a body that is whole is not delivered")
+
+    def discard(self) -> None:
+        """There is nothing to free."""
