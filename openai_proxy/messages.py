@@ -88,6 +88,21 @@ class ProxyRequest:
     """A WebSocket handshake: the answer may be a 101 and a tunnel."""
     route: Any = None
     """The upstream chosen by a routing stage; None means the default one."""
+    path_model: str | None = None
+    """The model that the path names, of `deployments/NAME/...` and `engines/NAME/...`."""
+    azure: bool = False
+    """Asked for in Azure's form; see `core.paths.ApiPath.azure`."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that every rule goes by: the one in the path, else the JSON body's; None without one.
+
+        The name that the client used, until the routing stage puts the upstream's in its place.
+        """
+        if self.path_model is not None:
+            return self.path_model
+        model = self.document.get("model") if self.document is not None else None
+        return model if isinstance(model, str) else None
 
     def evolve(self, **changes: Any) -> ProxyRequest:
         """Return a copy with some fields changed."""
@@ -104,6 +119,8 @@ class ProxyRequest:
             self.credential,
             self.upgrade,
             self.route,
+            self.path_model,
+            self.azure,
         )
         for name, value in changes.items():
             setattr(copy, name, value)

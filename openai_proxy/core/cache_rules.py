@@ -78,14 +78,12 @@ class CacheRule:
             return method == b"GET" and endpoint.partition("/")[0] == "models"
         return method == b"POST" and endpoint == self.endpoint
 
-    def covers(self, document: Document | None) -> bool:
-        """Say whether the rule decides about this request; None is a body that is no JSON object."""
+    def covers(self, document: Document | None, model: str | None) -> bool:
+        """Say whether the rule decides about this request; a document of None is a body that is no JSON object."""
         if document is None:
             return self.model == "*" and self.condition in ("always", "never")
-        if self.model != "*":
-            model = document.get("model")
-            if not isinstance(model, str) or not fnmatchcase(model, self.model):
-                return False
+        if self.model != "*" and (model is None or not fnmatchcase(model, self.model)):
+            return False
         return CONDITIONS[self.condition](document)
 
 
@@ -120,7 +118,9 @@ class CacheRules:
     rules: tuple[CacheRule, ...]
     _by_endpoint: dict[tuple[bytes, str], tuple[CacheRule, ...]] = field(factory=dict, init=False)
 
-    def ttl_s(self, method: bytes, endpoint: str, document: Document | None) -> float:
+    def ttl_s(
+        self, method: bytes, endpoint: str, document: Document | None, model: str | None = None
+    ) -> float:
         """Return how long the answer may be kept, in seconds; 0 for not at all.
 
         `endpoint` is one of the bounded names of `paths`, `method` one of the API's.
@@ -130,7 +130,7 @@ class CacheRules:
             rules = tuple(rule for rule in self.rules if rule.is_for(method, endpoint))
             self._by_endpoint[method, endpoint] = rules
         for rule in rules:
-            if rule.covers(document):
+            if rule.covers(document, model):
                 return 0.0 if rule.condition == "never" else rule.ttl_s
         return 0.0
 

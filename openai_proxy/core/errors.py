@@ -106,7 +106,10 @@ class OriginNotAllowed(ProxyError):
 class UnknownURL(ProxyError):
     status, reason = 404, b"Not Found"
     type, code = "invalid_request_error", "unknown_url"
-    default_message = "Unknown request URL. Check the URL for typos, or the API reference."
+    default_message = (
+        "Unknown request URL. This proxy serves the API under /v1, for example /v1/chat/completions: "
+        "check the URL for typos, or the API reference."
+    )
 
 
 class MethodNotAllowed(ProxyError):

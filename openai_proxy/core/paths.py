@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from attrs import frozen
 
 from .errors import MalformedRequest, MisdirectedRequest, UnknownURL
 
 API_SEGMENTS = frozenset(
-    b"""assistants audio batches chat chatkit completions containers content_provenance_checks
-    conversations edits embeddings engines evals files fine-tunes fine_tuning images models moderations
-    organization projects realtime responses skills threads uploads vector_stores videos""".split()
+    b"""agents assistants audio batches chat chatkit completions containers content_provenance_checks
+    conversations decisions deployments edits embeddings engines evals files fine-tunes fine_tuning images
+    live models moderations organization projects realtime responses safety skills threads uploads vaults
+    vector_stores videos webhook_endpoints webhook_event_types""".split()
 )
-"""First path segments of the OpenAI API (its OpenAPI description, and the retired ones)."""
+"""First path segments of the API: all of its OpenAPI description and of the newest SDK, the retired ones, Azure's.
+
+A test compares this list with the paths of both.
+"""
+
+_NAMING = (b"deployments", b"engines")
+"""The segment after one of these is the name of a model (Azure OpenAI, and OpenAI's API before 2022)."""
+
+_AZURE = b"/openai/"
+_VERSION = b"/v1/"
 
 API_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 _POST_ONLY = (b"POST", b"OPTIONS")
@@ -39,7 +49,12 @@ REQUIRED = {
 
 # Path segments that are words of the API, not names of somebody's objects.
 _WORDS = API_SEGMENTS | frozenset(
-    b"""admin_api_keys approve batch cancel call_id certificates checkpoints client_secrets code completions
+    b"""alerts alpha artifacts attach audio_speeches audio_transcriptions automations cases characters
+    code_interpreter_sessions complete credentials data_retention environments extensions external_keys
+    external_storage federation_rules file_batches file_search_calls fork hosted_tool_permissions
+    invocations model_permissions rotate_secret service_tier_settings spend_alerts spend_limit subagents
+    templates test traces turns versions voice_consents web_search_calls workload_identity_providers
+    admin_api_keys approve batch cancel call_id certificates checkpoints client_secrets code completions
     content costs compact count edits events files generations hangup input_items input_tokens invites items
     jobs keys messages parts pause permissions projects refer reject remix resume results runs search
     server sessions speech steps subscriptions submit_tool_outputs tools transcription_sessions
@@ -49,6 +64,7 @@ _WORDS = API_SEGMENTS | frozenset(
 )
 
 _UNRESERVED = re.compile(rb"%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+_SLASH = re.compile(rb"%2[Ff]")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([/?].*)?", re.S)
 
 
@@ -64,6 +80,13 @@ class ApiPath:
     """Bounded name for labels and rules: `chat/completions`, `files/{id}/content`."""
     methods: tuple[bytes, ...]
     required: tuple[str, ...]
+    """Members that the body of a POST must have."""
+    is_json: bool = False
+    """The body of a POST must be a JSON object."""
+    model: str | None = None
+    """The model that the path itself names, decoded: of `deployments/NAME/...` and `engines/NAME/...`."""
+    azure: bool = False
+    """Asked for as `/openai/<rest>`: beside the `/v1` of an upstream whose base URL ends in `/openai/v1`."""
 
 
 def origin_form(target: bytes, authorities: frozenset[bytes]) -> bytes:
@@ -121,7 +144,8 @@ def map_target(target: bytes) -> ApiPath:
     """Map an origin-form target to the API, or raise.
 
     `/v1/<rest>` (collapsing repeated `/v1`) and `/<rest>` for every first
-    segment of the API. Raises UnknownURL outside the API, MalformedRequest
+    segment of the API; Azure's `/openai/v1/<rest>` and `/openai/<rest>`
+    alike. Raises UnknownURL outside the API, MalformedRequest
     for segments that could leave the base URL. Cached for short targets:
     clients send few different ones.
     """
@@ -133,32 +157,74 @@ def _map(target: bytes) -> ApiPath:
         raise MalformedRequest("A request target has no fragment.")
     path, mark, query = target.partition(b"?")
     _check_segments(path)
-    prefixed = False
-    while path.startswith(b"/v1/"):
-        path, prefixed = path[3:], True
-    if prefixed:
-        if path in (b"/", b"/v1"):
-            raise UnknownURL
-    elif _plainly(path)[1:].partition(b"/")[0] not in API_SEGMENTS:
-        raise UnknownURL
+    azure = path.startswith(_AZURE)
+    if azure:
+        path = path[len(_AZURE) - 1 :]
+    versioned = False
+    while path.startswith(_VERSION):
+        path, versioned = path[len(_VERSION) - 1 :], True
     # The upstream unescapes: what is spelled `%63hat` must not slip past what holds for `chat`.
     plain = _plainly(path)
+    if versioned:
+        if path in (b"/", b"/v1"):
+            raise UnknownURL
+    elif plain[1:].partition(b"/")[0] not in API_SEGMENTS:
+        raise UnknownURL
+    model, plain = _model_and_rest(plain)
+    plain = plain.rstrip(b"/")
+    required = REQUIRED.get(plain, ())
     return ApiPath(
         target=path + mark + query,
         path=path,
         endpoint=_endpoint(plain),
-        methods=_METHODS.get(plain.rstrip(b"/"), API_METHODS),
-        required=REQUIRED.get(plain.rstrip(b"/"), ()),
+        methods=_METHODS.get(plain, API_METHODS),
+        required=required if model is None else tuple(name for name in required if name != "model"),
+        is_json=plain in REQUIRED,
+        model=model,
+        azure=azure and not versioned,
     )
+
+
+def _model_and_rest(plain: bytes) -> tuple[str | None, bytes]:
+    """Return the model that a path names, and the path that rules go by, which has no model in it.
+
+    `/deployments/gpt-4o/chat/completions` is `gpt-4o` and `/chat/completions`
+    for every rule; a deployment by itself stays `/deployments/gpt-4o`. Azure's
+    server compares without case, and one that unescapes `%2F` splits there:
+    neither spelling may hide the model.
+    """
+    segments = plain.split(b"/")[1:]
+    segments[:1] = _SLASH.split(segments[0])
+    while segments[0].lower() in (b"openai", b"v1") and len(segments) > 1:
+        del segments[0]
+    if segments[0].lower() not in _NAMING or len(segments) < 2 or not segments[1]:
+        return None, plain
+    rest = b"/".join(segments[2:]).lower()
+    model = unquote_to_bytes(segments[1]).decode("utf-8", "replace")
+    return model, b"/" + (rest or segments[0].lower() + b"/" + segments[1])
+
+
+def with_path_model(target: bytes, model: str) -> bytes:
+    """Return `deployments/NAME/...` or `engines/NAME/...` naming `model`, as one path segment."""
+    path, mark, query = target.partition(b"?")
+    segments = path.split(b"/")
+    for at, segment in enumerate(segments[:-1]):
+        if _plainly(segment).lower() in _NAMING:
+            segments[at + 1] = quote(model, safe="!$&'()*+,;=:@").encode("ascii")
+            break
+    return b"/".join(segments) + mark + query
 
 
 _map_cached = lru_cache(maxsize=1024)(_map)
 
 
 def models_of_query(query: bytes) -> list[str]:
-    """Return the models that a query names, as `/realtime?model=gpt-realtime` does; nearly always none or one."""
+    """Return the models that a query names; nearly always none or one.
+
+    As `/realtime?model=gpt-realtime` does, and Azure's `/openai/realtime?deployment=NAME`.
+    """
     return [
         unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace")
         for name, _, value in (item.partition(b"=") for item in query.split(b"&"))
-        if unquote_to_bytes(name) == b"model"
+        if unquote_to_bytes(name) in (b"model", b"deployment")
     ]

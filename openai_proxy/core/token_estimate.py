@@ -111,12 +111,14 @@ def requested_output_tokens(document: dict[str, Any]) -> int:
     return most
 
 
-def reserved_model_tokens(method: bytes, body: object, document: dict[str, Any] | None) -> int:
+def reserved_model_tokens(
+    method: bytes, body: object, document: dict[str, Any] | None, model: str | None = None
+) -> int:
     """Return what to reserve for a request: prompt estimate and asked-for output.
 
     0 for a request without a body (listing, deleting, a WebSocket). A body
     that streams through (audio, files) reserves 1: it waits while the key
-    is in debt, and pays what it turns out to use.
+    is in debt, and pays what it turns out to use. The `model` decides nothing here.
     """
     if body is None or method in _WITHOUT_PROMPT:
         return 0
@@ -140,16 +142,15 @@ class TokenEstimate:
         )
         self._merged: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
-    def __call__(self, method: bytes, body: object, document: dict[str, Any] | None) -> int:
-        """Return what to reserve for a request that comes with `document`."""
-        if self._rules and document is not None:
-            document = self._changed(document)
+    def __call__(
+        self, method: bytes, body: object, document: dict[str, Any] | None, model: str | None = None
+    ) -> int:
+        """Return what to reserve for a request for `model` that comes with `document`."""
+        if self._rules and document is not None and model is not None:
+            document = self._changed(document, model)
         return reserved_model_tokens(method, body, document)
 
-    def _changed(self, document: dict[str, Any]) -> dict[str, Any]:
-        model = document.get("model")
-        if not isinstance(model, str):
-            return document
+    def _changed(self, document: dict[str, Any], model: str) -> dict[str, Any]:
         found = self._merged.get(model)
         if found is None:
             found = merge(self._rules, model)

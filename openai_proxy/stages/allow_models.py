@@ -22,7 +22,8 @@ class AllowModels:
     """Check the model named by a request against its key's allow-list.
 
     The model stands in the JSON body, in the query (`/realtime?model=`) or
-    in the path (`/models/<name>`). A key with an allow-list may not send a
+    in the path (`/models/<name>`); the name of an Azure deployment decides
+    whatever the body says, as it does there. A key with an allow-list may not send a
     body in which a model can not be read: a multipart form, audio or
     compressed JSON may name any. So may a WebSocket whose query names none. Bodies of requests that have none to name,
     as listing the models, pass.
@@ -49,7 +50,9 @@ def named_models(request: ProxyRequest) -> list[str] | None:
     plain = unquote_to_bytes(path)
     if plain.startswith(_MODELS):
         models.append(plain[len(_MODELS) :].decode("utf-8", "replace"))
-    if request.document is not None:
+    if request.path_model is not None:
+        models.append(request.path_model)
+    elif request.document is not None:
         for model in _body_models(request):
             if not isinstance(model, str):
                 return None

@@ -141,6 +141,7 @@ class Cache:
         known = (
             body,
             request.target,
+            request.azure,
             request.method,
             tenant,
             request.credential,
@@ -148,7 +149,7 @@ class Cache:
         )
         place = self._known.get(known, len(body))
         if place is None:
-            ttl_s = self._rules.ttl_s(request.method, exchange.endpoint, request.document)
+            ttl_s = self._rules.ttl_s(request.method, exchange.endpoint, request.document, request.model)
             if not ttl_s:
                 return None
             key = cache_key(
@@ -156,7 +157,7 @@ class Cache:
                 origin=self._origin + self._served(request),
                 credential=request.credential,
                 method=request.method,
-                target=request.target,
+                target=b"/openai" + request.target if request.azure else request.target,
                 headers=headers,
                 body=body,
             )
@@ -168,9 +169,8 @@ class Cache:
     def _served(self, request: ProxyRequest) -> bytes:
         if self._served_as is None:
             return b""
-        document = request.document
-        model = document.get("model") if document is not None else None
-        if not isinstance(model, str):
+        model = request.model
+        if model is None:
             model = model_in_path(request.target)
         return b"" if model is None else self._served_as(model)
 

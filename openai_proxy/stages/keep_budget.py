@@ -81,8 +81,8 @@ class KeepBudget:
         document, body = request.document, request.body
         if document is None or not isinstance(body, bytes):
             return 0.0
-        model = document.get("model")
-        if not isinstance(model, str):
+        model = request.model
+        if model is None:
             return 0.0
         usage = Usage(prompt_tokens(body, document), requested_output_tokens(document))
         return self._price(model, None, usage, request.exchange.timestamp) or 0.0

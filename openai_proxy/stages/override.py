@@ -71,8 +71,8 @@ class Override:
         document, body = request.document, request.body
         if document is None or not isinstance(body, bytes):
             return request
-        model = document.get("model")
-        if not isinstance(model, str):
+        model = request.model
+        if model is None:
             return request
         change = self._find(model)
         if change is None:

@@ -33,7 +33,7 @@ class ReadBody:
             if request.upgrade:
                 # a tunnel says in its target what others say in their body
                 models = models_of_query(request.target.partition(b"?")[2])
-                request.exchange.model = models[0] if models else None
+                request.exchange.model = request.path_model or (models[0] if models else None)
             return forward(request)
         body = request.body
         if body is None or type(body) is bytes:
@@ -68,8 +68,7 @@ class ReadBody:
                 return None
         if request.required:
             require(document, request.required)
-        model = document.get("model")
-        if isinstance(model, str):
-            exchange.model = model
+        request.document = document
+        exchange.model = request.model
         exchange.streaming = document.get("stream") is True
         return document

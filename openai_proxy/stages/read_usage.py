@@ -195,7 +195,7 @@ class ReadUsage:
 
 
 def _model(request: ProxyRequest) -> str:
-    return str((request.document or {}).get("model"))
+    return str(request.model)
 
 
 async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:

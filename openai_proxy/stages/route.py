@@ -15,6 +15,7 @@ from ..core.body_headers import with_length
 from ..core.credentials import CredentialSwap
 from ..core.errors import NoUpstreamAvailable, UpstreamError
 from ..core.json_members import replace_members
+from ..core.paths import with_path_model
 from ..core.quota_error import PEEK_BYTES, error_code
 from ..core.retry_rules import repeats_by_itself, status_may_be_retried
 from ..core.routing import (
@@ -135,11 +136,11 @@ class Route:
         return addressed
 
     def _task(self, request: ProxyRequest) -> _Task:
-        model = request.document.get("model") if request.document is not None else None
-        names_model = isinstance(model, str)
-        if isinstance(model, str):
+        model = request.model
+        names_model = model is not None
+        if model is not None:
             route = self._table.find(model)
-            request = _with_model(request, route)
+            request = (_with_model if request.path_model is None else _with_path_model)(request, route)
         else:
             named = model_in_path(request.target)
             route = self._table.find(named) if named is not None else None
@@ -213,6 +214,16 @@ def _with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest
         document={**document, "model": route.upstream_model},
         headers=with_length(request.headers, len(body)),
     )
+
+
+def _with_path_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
+    """Return a request of a deployment with the upstream's name of it; else the very same one.
+
+    Its body stays as it is: the server goes by the path.
+    """
+    if route is None or route.upstream_model in (None, request.path_model):
+        return request
+    return request.evolve(target=with_path_model(request.target, route.upstream_model))
 
 
 def _with_model_in_path(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:

@@ -53,8 +53,7 @@ class StripThink:
 
     def _rule_of(self, request: ProxyRequest) -> ThinkRule:
         if self._models:
-            named = (request.document or {}).get("model")
-            model = named if isinstance(named, str) else request.exchange.model or ""
+            model = request.model or request.exchange.model or ""
             for pattern, rule in self._models:
                 if fnmatchcase(model, pattern):
                     return rule

@@ -30,11 +30,15 @@ class Destination:
     """Scheme, host and port."""
     path: bytes
     """Base path, without trailing slash."""
+    azure_path: bytes
+    """The same for what is asked for in Azure's form: `/openai` of `/openai/v1`, beside its `/v1`."""
 
 
 def destination(name: str, base_url: str) -> Destination:
     """Make a Destination of a validated base URL."""
-    return Destination(name, str(parse_origin(base_url)).encode("ascii"), base_path(base_url))
+    path = base_path(base_url)
+    azure_path = path[: -len(b"/v1")] if path.endswith(b"/openai/v1") else path
+    return Destination(name, str(parse_origin(base_url)).encode("ascii"), path, azure_path)
 
 
 class UpstreamBody:
@@ -86,7 +90,7 @@ class UpstreamForward:
             response: Any = await self._client.send(
                 request.method,
                 to.authority,
-                to.path + request.target,
+                (to.azure_path if request.azure else to.path) + request.target,
                 lines,
                 body,
                 request.credential,

@@ -66,9 +66,11 @@ class ProxyResource(Resource):
             raise Overloaded
         self.in_flight += 1
         request.admitted_by = self
+        if path.model is not None:
+            exchange.model = path.model
         required = path.required if method == b"POST" and not head.encoded else ()
         has_body = head.chunked or bool(head.content_length)
-        buffered = bool(required) or (has_body and (bool(path.required) or _is_json(head.content_type)))
+        buffered = bool(required) or (has_body and (path.is_json or _is_json(head.content_type)))
         body: Any = incoming.body if has_body or head.content_length == 0 else None
         if type(body) is ArrivedBody:
             body = body.data if buffered else body.arriving()
@@ -92,6 +94,8 @@ class ProxyResource(Resource):
                     required,
                     head.encoded,
                     upgrade=head.upgrade == b"websocket" and method == b"GET",
+                    path_model=path.model,
+                    azure=path.azure,
                 )
             )
         )

@@ -60,10 +60,11 @@ def test_the_first_rule_that_covers_decides():
             *default_rules(TIMES),
         )
     )
-    assert rules.ttl_s(b"POST", "embeddings", {"model": "secret-1"}) == 0
-    assert rules.ttl_s(b"POST", "embeddings", {"model": "big-1"}) == 7
-    assert rules.ttl_s(b"POST", "embeddings", {"model": "Big-1"}) == 1
+    assert rules.ttl_s(b"POST", "embeddings", {"model": "secret-1"}, "secret-1") == 0
+    assert rules.ttl_s(b"POST", "embeddings", {"model": "big-1"}, "big-1") == 7
+    assert rules.ttl_s(b"POST", "embeddings", {"model": "Big-1"}, "Big-1") == 1
     assert rules.ttl_s(b"POST", "embeddings", {"model": 4}) == 1
+    assert rules.ttl_s(b"POST", "embeddings", {"model": "big-1"}, "secret-1") == 0  # a deployment's name
     assert rules.ttl_s(b"POST", "embeddings", None) == 1
     assert rules.ttl_s(b"POST", "chat/completions", {"temperature": 0}) == 8
     assert rules.ttl_s(b"POST", "responses", {}) == 5

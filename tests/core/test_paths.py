@@ -1,11 +1,21 @@
 """Targets: what is the API, what may not pass."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.errors import MalformedRequest, MisdirectedRequest, ProxyError, UnknownURL
-from openai_proxy.core.paths import API_METHODS, map_target, origin_form
+from openai_proxy.core.paths import (
+    API_METHODS,
+    API_SEGMENTS,
+    map_target,
+    models_of_query,
+    origin_form,
+    with_path_model,
+)
 
 OURS = frozenset({b"localhost:8080", b"127.0.0.1:8080"})
 
@@ -121,3 +131,125 @@ def test_no_target_leaves_the_base_url(parts):
     assert not {b".", b".."} & set(segments)
     assert b"" not in segments[:-1]
     assert b"\\" not in decoded
+
+
+DESCRIBED = Path(__file__).with_name("api_paths.txt").read_text("ascii").split()
+"""Every path of the API's OpenAPI description, version 3.3.1."""
+
+
+def paths_of_the_sdk():
+    """Return every path that the installed SDK calls, as the sources of its resources spell it."""
+    openai = pytest.importorskip("openai", reason="pip install openai")
+    resources = Path(openai.__file__).parent / "resources"
+    spelled = re.compile(r"""["'](/[a-z][a-z_]*(?:/[a-z_{}]+)*)(?=["'?/])""")
+    return {path for file in resources.rglob("*.py") for path in spelled.findall(file.read_text("utf-8"))}
+
+
+def test_every_path_of_the_description_works_without_v1():
+    """A family of the API that is missing from the list is a 404 for clients whose base URL has no /v1."""
+    assert len(DESCRIBED) > 150
+    assert {path.split("/")[1].encode() for path in DESCRIBED} - API_SEGMENTS == set()
+    for path in DESCRIBED:
+        assert map_target(path.encode()).target == path.encode()
+
+
+def test_every_path_of_the_sdk_works_without_v1():
+    """The list cannot fall behind the newest SDK unseen."""
+    paths = paths_of_the_sdk()
+    assert {"/chat/completions", "/responses"} <= paths
+    assert len(paths) > 100
+    assert {path.split("/")[1].encode() for path in paths} - API_SEGMENTS == set()
+
+
+def test_words_of_described_paths_are_no_identifiers():
+    """In a label a word of the API stands as it is, an identifier as {id}."""
+    for path in DESCRIBED:
+        shown = re.sub(r"{[^}]*}", "{id}", path.strip("/"))
+        if shown.count("/") < 8:
+            assert map_target(f"/v1{path}".encode()).endpoint == shown
+
+
+def test_the_404_says_where_the_api_is():
+    """Whoever forgot /v1 reads it in the message."""
+    with pytest.raises(UnknownURL, match="under /v1"):
+        map_target(b"/nonsense")
+
+
+@pytest.mark.parametrize(
+    ("target", "below", "azure"),
+    [
+        (b"/openai/v1/chat/completions?x=1", b"/chat/completions?x=1", False),
+        (b"/openai/v1/v1/models", b"/models", False),
+        (b"/openai/deployments/d/chat/completions?api-version=1", b"/deployments/d/chat/completions?api-version=1", True),
+        (b"/openai/models?api-version=1", b"/models?api-version=1", True),
+        (b"/openai/realtime?deployment=d", b"/realtime?deployment=d", True),
+        (b"/v1/deployments/d/embeddings", b"/deployments/d/embeddings", False),
+        (b"/deployments/d/embeddings", b"/deployments/d/embeddings", False),
+        (b"/v1/openai/deployments/d/embeddings", b"/openai/deployments/d/embeddings", False),
+    ],
+)  # fmt: skip
+def test_forms_of_azure(target, below, azure):
+    """What Azure's clients call is the API, the rest byte for byte."""
+    path = map_target(target)
+    assert (path.target, path.azure) == (below, azure)
+
+
+@pytest.mark.parametrize("target", [b"/openai", b"/openai/", b"/openai/nonsense", b"/openai/v1", b"/openai/v1/", b"/openaix/v1/models"])  # fmt: skip
+def test_forms_of_azure_that_are_none(target):
+    """Azure's prefix opens nothing else."""
+    with pytest.raises(UnknownURL):
+        map_target(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "model", "endpoint"),
+    [
+        (b"/v1/deployments/gpt-4o/chat/completions?api-version=1", "gpt-4o", "chat/completions"),
+        (b"/openai/deployments/gpt-4o/chat/completions", "gpt-4o", "chat/completions"),
+        (b"/v1/openai/deployments/gpt-4o/chat/completions", "gpt-4o", "chat/completions"),
+        (b"/v1/engines/gpt-4o/completions/", "gpt-4o", "completions"),
+        (b"/engines/a%2Fb/embeddings", "a/b", "embeddings"),
+        (b"/v1/%64eployments/gpt%2D4o/%63hat/completions", "gpt-4o", "chat/completions"),
+        (b"/v1/Deployments/gpt-4o/Chat/Completions", "gpt-4o", "chat/completions"),
+        (b"/v1/deployments%2fgpt-4o/chat/completions", "gpt-4o", "chat/completions"),
+        (b"/v1/deployments/gpt-4o/audio/transcriptions", "gpt-4o", "audio/transcriptions"),
+        (b"/v1/deployments/gpt-4o/extensions/chat/completions", "gpt-4o", "other"),
+        (b"/v1/engines/gpt-4o", "gpt-4o", "engines/{id}"),
+        (b"/v1/deployments", None, "deployments"),
+        (b"/v1/deployments/", None, "deployments"),
+        (b"/v1/chat/completions", None, "chat/completions"),
+        (b"/v1/files/deployments/x", None, "files/deployments/{id}"),
+    ],
+)  # fmt: skip
+def test_the_model_in_the_path(target, model, endpoint):
+    """Every rule goes by the name in the path and by what follows it, however both are spelled."""
+    path = map_target(target)
+    assert (path.model, path.endpoint) == (model, endpoint)
+
+
+def test_a_deployment_is_checked_without_its_model():
+    """The path names the model, so the body need not."""
+    path = map_target(b"/openai/deployments/d/chat/completions")
+    assert (path.required, path.is_json) == (("messages",), True)
+    assert path.methods == map_target(b"/v1/chat/completions").methods
+    path = map_target(b"/v1/engines/d/completions")
+    assert (path.required, path.is_json, path.methods) == ((), True, (b"POST", b"OPTIONS"))
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        (b"/deployments/a/chat/completions?x=a", b"/deployments/org%2Fb/chat/completions?x=a"),
+        (b"/engines/a", b"/engines/org%2Fb"),
+        (b"/openai/%64eployments/a%2Fz/x", b"/openai/%64eployments/org%2Fb/x"),
+        (b"/files/a", b"/files/a"),
+    ],
+)
+def test_the_upstreams_name_in_the_path(target, named):
+    """Only the name changes, and it stays one segment."""
+    assert with_path_model(target, "org/b") == named
+
+
+def test_the_model_of_a_query():
+    """OpenAI's word for it and Azure's."""
+    assert models_of_query(b"api-version=1&deployment=a%2Db&model=c&models=d") == ["a-b", "c"]

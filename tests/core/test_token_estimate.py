@@ -17,7 +17,8 @@ RULES = (
 
 
 def estimate(rules=RULES, body=BODY, method=b"POST", **document):
-    return TokenEstimate(rules)(method, body, document)
+    model = document.get("model")
+    return TokenEstimate(rules)(method, body, document, model if isinstance(model, str) else None)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +42,20 @@ def test_what_the_configuration_sets_is_what_is_reserved(document, expected):
 
 def test_requests_without_a_document_are_estimated_as_ever():
     """Uploads and look-ups name no model in a body."""
-    assert TokenEstimate(RULES)(b"POST", object(), None) == 1
-    assert TokenEstimate(RULES)(b"GET", None, None) == 0
+    assert TokenEstimate(RULES)(b"POST", object(), None, None) == 1
+    assert TokenEstimate(RULES)(b"GET", None, None, None) == 0
+
+
+def test_the_model_of_the_path_decides():
+    """Of an Azure deployment the body may name another model, or none."""
+    assert TokenEstimate(RULES)(b"POST", BODY, {"model": "other", "max_tokens": 9000}, "gpt-4") == 1500
+    assert TokenEstimate(RULES)(b"POST", BODY, {"max_tokens": 9000}, "gpt-4") == 1500
 
 
 def test_the_request_itself_is_not_changed():
     """The estimate is made of a copy."""
     document = {"model": "gpt-4", "max_tokens": 9000}
-    TokenEstimate(RULES)(b"POST", BODY, document)
+    TokenEstimate(RULES)(b"POST", BODY, document, "gpt-4")
     assert document == {"model": "gpt-4", "max_tokens": 9000}
 
 
@@ -56,10 +63,10 @@ def test_however_many_models_clients_name_few_are_remembered():
     """Names come from outside: what is kept of them has a bound."""
     estimate = TokenEstimate([ModelParams("*", {"max_tokens": 1}, glob=True)])
     for number in range(2500):
-        assert estimate(b"POST", BODY, {"model": str(number)}) == 101
+        assert estimate(b"POST", BODY, {}, str(number)) == 101
     assert len(estimate._merged) <= 1000
     huge = "x" * 1_000_000
-    assert estimate(b"POST", BODY, {"model": huge}) == 101
+    assert estimate(b"POST", BODY, {}, huge) == 101
     assert huge not in estimate._merged
 
 

@@ -19,7 +19,7 @@ KEYRING = Keyring(
 )
 
 
-def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrade=False):
+def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrade=False, path_model=None):
     if document is not None and body == b"{}":
         body = json.dumps(document).encode()
     exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", key=key)
@@ -31,6 +31,7 @@ def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrad
         exchange=exchange,
         document=document,
         upgrade=upgrade,
+        path_model=path_model,
     )
     forwarded, failures = [], []
 
@@ -51,6 +52,11 @@ def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrad
         ({"document": {"model": "gpt-5"}}, False),
         ({"document": {"model": 7}}, False),
         ({"document": {}}, True),
+        ({"document": {"model": "gpt-4o"}, "path_model": "gpt-5"}, False),
+        ({"document": {"model": "gpt-5"}, "path_model": "gpt-4o"}, True),
+        ({"body": b"a form", "path_model": "gpt-4o"}, True),
+        ({"body": None, "target": b"/deployments/gpt-5", "path_model": "gpt-5"}, False),
+        ({"body": None, "target": b"/realtime?deployment=gpt-5"}, False),
         ({"body": None, "target": b"/models"}, True),
         ({"body": None, "target": b"/models/gpt-4o"}, True),
         ({"body": None, "target": b"/models/gpt-5"}, False),

@@ -70,7 +70,7 @@ class World:
             raise step
         return step
 
-    def start(self, document=None, headers=(), body=None, method=b"POST", target=b"/x"):
+    def start(self, document=None, headers=(), body=None, method=b"POST", target=b"/x", **fields):
         self.exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x")
         if document is not None:
             body = json.dumps(document).encode()
@@ -82,6 +82,7 @@ class World:
             exchange=self.exchange,
             document=document,
             credential=b"client",
+            **fields,
         )
         return Deferred.fromCoroutine(self.stage(request, self.forward))
 
@@ -340,3 +341,15 @@ def test_only_the_list_of_models_is_touched(method, target, status, filters):
         body_filter = results[0].filters[0]
         assert body_filter.feed(b'{"data":') + body_filter.feed(b"[]}") == b""
         assert b'"fast"' in body_filter.finish()
+
+
+@pytest.mark.parametrize("body", [None, b"a form", b'{"model":"other"}'])
+def test_the_model_of_a_deployment_is_mapped_in_the_path(body):
+    """An alias in the path goes where its entry says, under the upstream's name; the body stays as it is."""
+    world = World(models=[ModelRoute("house", "b", "org/gpt")])
+    document = {"model": "other"} if body and body[:1] == b"{" else None
+    asked = {"target": b"/deployments/house/chat/completions?x=1", "path_model": "house", "body": body}
+    assert world.ask(**asked, **({"document": document} if document else {})) == (200, "b")
+    (request,) = world.requests
+    assert request.target == b"/deployments/org%2Fgpt/chat/completions?x=1"
+    assert request.body in (body, b'{"model": "other"}')

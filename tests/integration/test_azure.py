@@ -1,0 +1,141 @@
+"""Azure's forms of the API: the name of a deployment is the model for every rule."""
+
+import json
+
+import pytest
+from integration.policy_world import COMPLETION, answer, configured, delta, events, post, stream
+from integration.raw_client import ask
+from integration.scripted_upstream import Upstream
+
+from openai_proxy.core.paths import map_target
+
+KEY = "sk-client-0123456789"
+FORMS = (
+    "/v1/deployments/{}/chat/completions?api-version=1",
+    "/openai/deployments/{}/chat/completions?api-version=1",
+    "/v1/engines/{}/chat/completions",
+)
+BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+"""It names another model than the paths do."""
+THOUGHT = {
+    **COMPLETION,
+    "choices": [{**COMPLETION["choices"][0], "message": {"content": "<think>x</think>fine"}}],
+}
+DEAR = {
+    **COMPLETION,
+    "usage": {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000, "total_tokens": 2_000_000},
+}
+
+
+def key(rule):
+    return f'[[keys]]\nname = "alice"\nkey = "{KEY}"\nupstream_key = "sk-up"\n{rule}\n'
+
+
+@pytest.fixture
+def world(start, tmp_path):
+    """Start a daemon whose upstream answers with a document: `world(toml, document)`."""
+
+    def started(toml, document=COMPLETION):
+        pair = start(env={"RETRY__MAX_RETRIES": "0", "OBSERVERS": "none"}, **configured(tmp_path, toml))
+        pair.upstream.script = answer(document=document)
+        return pair
+
+    return started
+
+
+def chat(pair, form, name="gpt-4o", document=BODY):
+    return ask(pair.port, post(KEY, document, form.format(name)))
+
+
+def code(got):
+    return json.loads(got.body)["error"]["code"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_allow_list_holds(world, form):
+    """The body may not name an allowed model in the place of one that is not, nor the other way round."""
+    pair = world(key('models = ["gpt-4o-mini"]'))
+    got = chat(pair, form)
+    assert (got.status, code(got), pair.upstream.calls) == (403, "model_not_allowed", [])
+    assert chat(pair, form, "gpt-4o-mini", {**BODY, "model": "gpt-4o"}).status == 200
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("rule", "refusal"),
+    [
+        ("budget_usd = 0.5", "insufficient_quota"),
+        ("limits = {tokens_per_minute = 1000}", "rate_limit_exceeded"),
+    ],
+)
+def test_budget_and_token_limit_hold(world, form, rule, refusal):
+    """Two million tokens of a deployment are paid for: the next request is refused."""
+    pytest.importorskip("genai_prices")
+    pair = world(key(rule), DEAR)
+    assert chat(pair, form).status == 200
+    got = chat(pair, form)
+    assert (got.status, code(got), len(pair.upstream.calls)) == (429, refusal, 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_thoughts_go_and_parameters_are_set(world, form):
+    """Rules of one model hold for its deployment, whatever the body calls it."""
+    model = '[[models]]\nmatch = "gpt-4o"\nthink = "strip"\nparams = {temperature = 0.25}\n'
+    pair = world(key("") + model, THOUGHT)
+    got = json.loads(chat(pair, form).body)
+    assert got["choices"][0]["message"]["content"] == "fine"
+    assert json.loads(pair.upstream.calls[0].body)["temperature"] == 0.25
+    assert json.loads(chat(pair, form, "other").body) == THOUGHT
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_alias_is_replaced_in_the_path(world, form):
+    """What clients call by our name, the upstream knows by its own."""
+    pair = world(key("") + '[[models]]\nmatch = "house"\nupstream_model = "my gpt"\n')
+    assert chat(pair, form, "house").status == 200
+    below = map_target(form.format("my%20gpt").encode()).target
+    assert pair.upstream.calls[0].target == b"/v1" + below
+    assert json.loads(pair.upstream.calls[0].body) == BODY
+
+
+@pytest.mark.parametrize(
+    ("base", "target", "sent"),
+    [
+        ("/openai", FORMS[1], b"/openai/deployments/d/chat/completions?api-version=1"),
+        ("/openai/v1", FORMS[1], b"/openai/deployments/d/chat/completions?api-version=1"),
+        ("/openai/v1", "/openai/v1/chat/completions", b"/openai/v1/chat/completions"),
+        ("/openai/v1", "/v1/chat/completions", b"/openai/v1/chat/completions"),
+        ("/openai", FORMS[0], b"/openai/deployments/d/chat/completions?api-version=1"),
+        ("/x", FORMS[1], b"/x/deployments/d/chat/completions?api-version=1"),
+    ],
+)
+def test_where_it_goes(start, base, target, sent):
+    """Deployments stand beside the /v1 of Azure's newer API, not below it."""
+    upstream = Upstream()
+    pair = start(upstream=upstream, url=upstream.url.removesuffix("/v1") + base)
+    upstream.script = answer()
+    assert chat(pair, target, "d").status == 200
+    assert upstream.calls[0].target == sent
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_azure_client_of_the_sdk(world, streamed):
+    """`AzureOpenAI(azure_endpoint=...)` works as it is: its path, its `api-key`, its query."""
+    openai = pytest.importorskip("openai", reason="pip install openai")
+    pair = world(key('models = ["gpt-4o"]'))
+    if streamed:
+        pair.upstream.script = stream(*events(delta("fine")))
+    client = openai.AzureOpenAI(
+        azure_endpoint=f"http://127.0.0.1:{pair.port}", api_key=KEY, api_version="2024-10-21", max_retries=0
+    )
+    with client:
+        got = client.chat.completions.create(model="gpt-4o", messages=BODY["messages"], stream=streamed)
+        if streamed:
+            assert [each.choices[0].delta.content for each in got] == ["fine"]
+        else:
+            assert got.choices[0].message.content == "hello"
+        with pytest.raises(openai.PermissionDeniedError):
+            client.chat.completions.create(model="gpt-5", messages=BODY["messages"])
+    (call,) = pair.upstream.calls
+    assert call.target == b"/v1/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
+    assert (call.header(b"api-key"), call.header(b"authorization")) == (None, b"Bearer sk-up")
