@@ -73,6 +73,7 @@ class Serving:
         stores = Stores(reactor, self._clock, part.buckets if part else None)
         self._around = Surroundings(reactor, self._clock, stores, self._sockets.adopt)
         self._daemon = self._describe()
+        stores.keeping.usage.configured_models = self._daemon.configured_models
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
         self._api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, self.exchanger.preflight)
@@ -96,6 +97,7 @@ class Serving:
             },
             store_failures=self._around.stores.failures,
             upstreams=lambda: upstream_urls(self.exchanger.settings),
+            configured_models=lambda: self.exchanger.configured_models,
         )
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:

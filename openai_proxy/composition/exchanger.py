@@ -30,6 +30,7 @@ from ..upstream.prober import Prober
 from ..upstream.tls import ClientTLS
 from ..web.request_reader import DownstreamLimits
 from . import callers, changes, places
+from .observers import configured_models
 from .surroundings import Surroundings
 
 
@@ -54,6 +55,8 @@ class Exchanger:
     """Looks after those that are out; None where there is one."""
     spending: Spending
     """Prices, budgets and where they are kept."""
+    configured_models: frozenset[str]
+    """The models that the configuration names."""
 
     def start(self) -> None:
         """Begin to serve; once."""
@@ -132,6 +135,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         mode=mode(settings),
         redis_url=callers.redis_url(settings),
         spending=spending,
+        configured_models=configured_models(settings),
     )
 
 

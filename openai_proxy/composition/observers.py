@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from attrs import evolve
@@ -10,6 +11,8 @@ from ..observe.factories import build_observers
 from ..observe.interfaces import Observer, ObserverContext
 from ..observe.spec import ObserverSpec
 from ..settings import Settings, client_keys
+
+_GLOB = re.compile(r"[*?\[]")
 
 
 def observers_of(
@@ -50,6 +53,14 @@ def upstream_urls(settings: Settings) -> dict[str, str]:
     """Return the base URLs by the names that exchanges have for them."""
     named = {upstream.name: upstream.base_url for upstream in settings.upstreams}
     return named or {"default": settings.upstream.base_url}
+
+
+def configured_models(settings: Settings) -> frozenset[str]:
+    """Return the models that the configuration names exactly; globs name none."""
+    names = {name for model in settings.models for name in (model.match, model.upstream_model) if name}
+    names |= {price.match for price in settings.cost.prices}
+    names |= {name for key in settings.keys for name in key.models or ()}
+    return frozenset(name for name in names if not _GLOB.search(name))
 
 
 def _upstream_keys(settings: Settings) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ those of all processes that use the file.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from attrs import define
@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 
 from ..core.budget import day_name
 from ..core.exchange import Exchange, Outcome
-from ..observe.labels import BoundedLabels
+from ..observe.labels import BoundedLabels, has_succeeded
+from ..observe.record import shown
 from .state_file import StateFile
 
 WRITE_AFTER_S = 1.0
@@ -105,7 +106,11 @@ class UsageTotals:
     def __init__(self, timers: IReactorTime) -> None:
         self._timers = timers
         self._file: StateFile | None = None
-        self._models = BoundedLabels()
+        self.configured_models: Callable[[], Collection[str]] = frozenset
+        """Returns the models that the configuration names: they always have rows of their own."""
+        self._models = BoundedLabels(
+            configured=lambda: self.configured_models(), uses=self._requests_by_model, release=self._forget
+        )
         self._rows: dict[Place, Totals] = {}
         """All there is without a file, else what is not in the file yet."""
         self._near: dict[tuple[str | None, str | None], Totals] = {}
@@ -148,11 +153,22 @@ class UsageTotals:
 
     def _find(self, exchange: Exchange) -> Totals:
         """Return the row of an exchange of this day, and remember it while there are few."""
-        model = self._models.label(exchange.model) if exchange.model else ""
+        model = self._models.label(exchange.model, admit=has_succeeded(exchange)) if exchange.model else ""
         totals = self._row((self._day, exchange.key or "", model))
         if model != OTHER and len(self._near) < _MOST_NEAR:  # strangers choose the names behind `other`
             self._near[exchange.key, exchange.model] = totals
         return totals
+
+    def _requests_by_model(self) -> dict[str, float]:
+        """Return how often each model was used today, as far as the rows are near."""
+        uses: dict[str, float] = {}
+        for (_, model), totals in self._near.items():
+            uses[shown(model)] = uses.get(shown(model), 0.0) + totals.requests
+        return uses
+
+    def _forget(self, model: str) -> None:
+        """Count what comes of a model under `other` from now on; its rows stay."""
+        self._near = {near: totals for near, totals in self._near.items() if shown(near[1]) != model}
 
     def _row(self, place: Place) -> Totals:
         row = self._rows.get(place)

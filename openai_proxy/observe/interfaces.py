@@ -7,7 +7,7 @@ Imported by every observer; imports only the spec parser and core.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from attrs import field, frozen
@@ -52,6 +52,10 @@ def _nowhere() -> Mapping[str, str]:
     return {}
 
 
+def _no_models() -> frozenset[str]:
+    return frozenset()
+
+
 def _no_stores() -> Mapping[tuple[str, str], int]:
     return {}
 
@@ -74,6 +78,8 @@ class ObserverContext:
     """How often stores in Redis failed, by (`cache` or `limit`, kind)."""
     upstreams: Callable[[], Mapping[str, str]] = _nowhere
     """The base URL of each upstream by its name, as configured now."""
+    configured_models: Callable[[], Collection[str]] = _no_models
+    """The models that the configuration names now: they always have their own label."""
     otlp_headers: str = field(default="", repr=False)
     """The setting `otel.headers`: `name=value,name=value` for the OTLP collector, a secret."""
     spool_directory: str = "exchange-log-spool"

@@ -5,30 +5,85 @@ Pure.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+
+from ..core.exchange import Exchange
 from .record import shown
 
 OTHER = "other"
 NONE = "none"
+LONGEST_LABEL = 200
+
+
+def _no_names() -> Collection[str]:
+    return ()
+
+
+def _no_uses() -> Mapping[str, float]:
+    return {}
 
 
 class BoundedLabels:
-    """The first `limit` distinct values keep their names, the rest is `other`."""
+    """Gives `limit` distinct values a label of their own; the rest is `other`.
 
-    def __init__(self, limit: int = 200) -> None:
+    `configured` returns the names that always have one, even beyond
+    `limit`. With `release`, a new value gets a label when all are taken,
+    too, in place of the value that was used least: `uses` returns by label
+    how often each was used, and `release` is called with the label that goes.
+    """
+
+    def __init__(
+        self,
+        limit: int = 200,
+        *,
+        configured: Callable[[], Collection[str]] = _no_names,
+        uses: Callable[[], Mapping[str, float]] = _no_uses,
+        release: Callable[[str], None] | None = None,
+    ) -> None:
         self._limit = limit
-        self._known: dict[str, str] = {}
+        self._configured = configured
+        self._uses = uses
+        self._release = release
+        self._labels: dict[str, str] = {}
 
     def label(self, value: str | None, *, admit: bool = True) -> str:
         """Return the label of `value`, `none` for None.
 
-        With `admit=False` an unknown value takes no place: refused requests
-        must not be able to use the names up.
+        With `admit=False` a new value gets no label of its own: requests
+        that fail must not be able to use the labels up.
         """
         if not value:
             return NONE
-        known = self._known.get(value)
-        if known is not None:
-            return known
-        if not admit or len(self._known) >= self._limit or len(value) > 200:
+        label = self._labels.get(value)
+        if label is not None:
+            return label
+        if len(value) > LONGEST_LABEL:
             return OTHER
-        return self._known.setdefault(value, shown(value))
+        configured = self._configured()
+        if value not in configured:
+            if not admit:
+                return OTHER
+            if len(self._labels) >= self._limit and not self._give_way(configured):
+                return OTHER
+        return self._labels.setdefault(value, shown(value))
+
+    def _give_way(self, configured: Collection[str]) -> bool:
+        """Take the label from the value that was used least; False if none may go."""
+        if self._release is None:
+            return False
+        uses = self._uses()
+        guests = [value for value in self._labels if value not in configured]
+        if not guests:
+            return False
+        least = min(guests, key=lambda value: uses.get(self._labels[value], 0.0))
+        self._release(self._labels.pop(least))
+        return True
+
+    def retain(self, labels: Collection[str]) -> None:
+        """Forget every value whose label is not among `labels`."""
+        self._labels = {value: label for value, label in self._labels.items() if label in labels}
+
+
+def has_succeeded(exchange: Exchange) -> bool:
+    """Whether the exchange shows that its model exists: the upstream answered with a 2xx."""
+    return exchange.status is not None and 200 <= exchange.status < 300

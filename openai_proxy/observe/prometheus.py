@@ -20,7 +20,7 @@ from twisted.logger import LogEvent
 
 from ..core.exchange import Exchange, Outcome, Usage
 from .interfaces import Observer, ObserverContext
-from .labels import OTHER, BoundedLabels
+from .labels import OTHER, BoundedLabels, has_succeeded
 from .store_failures import StoreFailures
 from .tallies import FOLD_AT, Tallies, Tally, TallyFamily, TallyHistogram
 
@@ -30,6 +30,7 @@ _PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 
 _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 _KINDS_KEPT = 4096
+_TOKEN_KINDS = ("input", "output", "cached", "reasoning")
 
 # Python 3.11 takes longer to look up an enum's member than to count one
 _COMPLETE = Outcome.COMPLETE
@@ -91,12 +92,16 @@ class PrometheusObserver:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self._models = BoundedLabels()
+        self._models = BoundedLabels(
+            configured=context.configured_models, uses=self._requests_by_model, release=self._move_to_other
+        )
         tallies = Tallies()
         self._make_counters(tallies)
         self._make_histograms(tallies)
         registry.register(tallies)
         self._kept: dict[tuple[str, str | None, int | None, Outcome | None], _Kept] = {}
+        self._labels_of: dict[str, set[tuple[str, str, str, str]]] = {}
+        """The labels of the request counters of each model."""
         self._make_gauges(registry, context)
         registry.register(StoreFailures(context.store_failures))
 
@@ -171,16 +176,34 @@ class PrometheusObserver:
     def _keep(self, exchange: Exchange) -> _Kept:
         """Return the counters for exchanges like this one, and remember them while there are few kinds."""
         outcome = exchange.outcome or Outcome.COMPLETE
-        model = self._models.label(exchange.model, admit=outcome is not Outcome.REJECTED)
+        model = self._models.label(exchange.model, admit=has_succeeded(exchange))
         status = NO_STATUS if exchange.status is None else str(exchange.status)
         endpoint = exchange.endpoint or OTHER
-        kept = _Kept(
-            self._requests.of(endpoint, model, status, outcome.value), self._tokens, self._cost, model
-        )
+        labels = endpoint, model, status, outcome.value
+        kept = _Kept(self._requests.of(*labels), self._tokens, self._cost, model)
+        self._labels_of.setdefault(model, set()).add(labels)
         if model != OTHER and len(self._kept) < _KINDS_KEPT:
             # `other` is not remembered: strangers choose those names, and one may get a label of its own yet
             self._kept[(exchange.endpoint, exchange.model, exchange.status, exchange.outcome)] = kept
         return kept
+
+    def _requests_by_model(self) -> dict[str, float]:
+        return {
+            model: sum(self._requests.of(*labels).value for labels in each)
+            for model, each in self._labels_of.items()
+        }
+
+    def _move_to_other(self, model: str) -> None:
+        """Count as `other` what a model counted whose label is given to another one."""
+        for labels in self._labels_of.pop(model, ()):
+            endpoint, _, status, outcome = labels
+            to = endpoint, OTHER, status, outcome
+            self._requests.move(labels, to)
+            self._labels_of.setdefault(OTHER, set()).add(to)
+        for kind in _TOKEN_KINDS:
+            self._tokens.move((model, kind), (OTHER, kind))
+        self._cost.move((model,), (OTHER,))
+        self._kept = {kind: kept for kind, kept in self._kept.items() if kept.model != model}
 
     def _count_trouble(self, exchange: Exchange) -> None:
         if exchange.rate_limited is not None:

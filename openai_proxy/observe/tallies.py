@@ -41,6 +41,12 @@ class TallyFamily:
             tally = self._tallies[labels] = Tally()
         return tally
 
+    def move(self, labels: tuple[str, ...], to: tuple[str, ...]) -> None:
+        """Count under `to` what was counted under `labels`, which vanishes; neither need exist."""
+        tally = self._tallies.pop(labels, None)
+        if tally is not None:
+            self.of(*to).value += tally.value
+
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for labels, tally in self._tallies.items():

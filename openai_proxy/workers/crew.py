@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from ..composition.observers import configured_models
 from ..limits.embedded import EmbeddedStore
 from ..listening import StartError
 from ..logs import logger
@@ -61,7 +62,7 @@ class Crew:
         self._restarts = {number: Restarts() for number in range(1, settings().workers + 1)}
         self._timers: dict[int, Any] = {}
         self._limits = EmbeddedStore(clock)
-        self._metrics = WholeMetrics(reactor, lambda: self.ready)
+        self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
         self._kept = False
         self._ended: Deferred[None] | None = None
         self._kill_timer: Any = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,10 +20,15 @@ COLLECT_S = 4.0
 class WholeMetrics:
     """Asks every worker that is `ready` and adds up; owned by the supervisor."""
 
-    def __init__(self, reactor: Any, ready: Callable[[], Sequence[WorkerProcess]]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        ready: Callable[[], Sequence[WorkerProcess]],
+        configured_models: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
         self._reactor = reactor
         self._ready = ready
-        self._totals = Totals()
+        self._totals = Totals(configured_models)
         self._own = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self._own)
         running = Gauge("openai_proxy_workers", "Worker processes that accept.", registry=self._own)

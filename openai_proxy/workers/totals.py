@@ -6,7 +6,7 @@ Pure but for prometheus-client's encoder. A worker's metrics come as a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from attrs import define, field
@@ -61,14 +61,16 @@ class _Family:
 class Totals:
     """What each worker last reported, and what ended ones left. Owned by the supervisor."""
 
-    def __init__(self) -> None:
+    def __init__(self, configured_models: Callable[[], Collection[str]] = frozenset) -> None:
         self._latest: dict[object, Snapshot] = {}
         self._ended: Snapshot = []
         self._published: dict[tuple[str, Labels], float] = {}
-        self._models = BoundedLabels()
+        self._models = BoundedLabels(configured=configured_models)
 
     def report(self, source: object, snapshot: Snapshot) -> None:
         """Take what `source` counts by now."""
+        kept = [each for other, each in self._latest.items() if other is not source]
+        self._models.retain(_models_in([*kept, self._ended, snapshot]))  # a worker may have given labels away
         self._latest[source] = [
             (name, kind, help, self._bounded(samples)) for name, kind, help, samples in snapshot
         ]
@@ -119,6 +121,17 @@ class Totals:
         """Return content type and body of the page, in the format that `Accept` asks for."""
         encode, content_type = choose_encoder(accept)
         return content_type, encode(self)
+
+
+def _models_in(snapshots: Iterable[Snapshot]) -> set[str]:
+    return {
+        text
+        for each in snapshots
+        for _, _, _, samples in each
+        for _, labels in samples
+        for label, text in labels
+        if label == "model"
+    }
 
 
 def _summed(snapshots: Iterable[Snapshot]) -> dict[str, _Family]:

@@ -25,7 +25,7 @@ def path(tmp_path):
 
 def count(totals, outcome=Outcome.COMPLETE, timestamp=NOON, **fields):
     fields = {"key": "alice", "model": "gpt-4o", "endpoint": "chat/completions", **fields}
-    exchange = Exchange(0.0, timestamp, "POST", "/x", **fields)
+    exchange = Exchange(0.0, timestamp, "POST", "/x", **{"status": 200, **fields})
     exchange.end(outcome, 1.0)
     totals({"exchange": exchange})
 
@@ -107,6 +107,31 @@ def test_models_and_rows_are_bounded(totals, monkeypatch):
     rows = read(totals)
     assert len(rows) == 6
     assert sum(row.requests for row in rows.values()) == 250
+
+
+def test_names_that_exist_nowhere_have_no_rows(totals):
+    """Configured models have theirs whatever comes, others from their first answer on."""
+    totals.configured_models = lambda: {"house"}
+    for number in range(205):
+        count(totals, model=f"junk-{number}", status=404)
+    count(totals, model="house", status=503)
+    count(totals, model="real")
+    assert {place[2]: row.requests for place, row in read(totals).items()} == {
+        "other": 205,
+        "house": 1,
+        "real": 1,
+    }
+
+
+def test_the_least_used_model_gives_way_to_a_new_one(totals):
+    """What it counted stays in its row; from then on it counts as `other`."""
+    for number in range(200):
+        for _ in range(1 if number == 7 else 2):
+            count(totals, model=f"m{number}")
+    count(totals, model="new")
+    count(totals, model="m7", status=500)
+    rows = {place[2]: row.requests for place, row in read(totals).items()}
+    assert (rows["new"], rows["m7"], rows["other"], rows["m8"]) == (1, 1, 1, 2)
 
 
 def test_a_file_gets_what_was_counted_before_and_after(totals, path):

@@ -100,7 +100,7 @@ def test_stream_times():
 def test_models_in_metrics_are_bounded():
     """After 200 models the metric's attribute is `other`; the span still has the name."""
     watch = observing()
-    told = [watch.observe(ended(model=f"m{number}")) for number in range(201)]
+    told = [watch.observe(ended(model=f"m{number}", status=200)) for number in range(201)]
     assert told[-1].attributes["gen_ai.request.model"] == "m200"
     assert told[-1].points[0][2]["gen_ai.request.model"] == "other"
 

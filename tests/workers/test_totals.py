@@ -107,6 +107,30 @@ def test_models_of_all_workers_together_are_bounded():
     assert sum(value for key, value in page(totals).items() if key[0] == "requests_total") == 450
 
 
+def test_configured_models_have_their_label_on_the_whole_page():
+    """However many names each of the workers knows."""
+    totals = Totals(lambda: {"house"})
+    for worker in range(2):
+        process = Process()
+        for number in range(150):
+            process.requests.labels(f"m{worker}-{number}").inc()
+        process.requests.labels("house").inc()
+        report(totals, process)
+    assert page(totals)["requests_total", "house"] == 2
+
+
+def test_a_label_that_a_worker_gave_away_is_free_again():
+    """A page after months shows the models of today."""
+    process, totals = Process(), Totals()
+    for number in range(200):
+        process.requests.labels(f"old-{number}").inc()
+    report(totals, process)
+    process.requests.remove("old-0")
+    process.requests.labels("new").inc()
+    report(totals, process)
+    assert page(totals)["requests_total", "new"] == 1
+
+
 def test_openmetrics_is_given_to_who_asks():
     """The format follows the Accept header, as with one process."""
     totals = Totals()

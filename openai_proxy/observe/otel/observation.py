@@ -6,14 +6,14 @@ passes through here: the endpoint stands for the path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from attrs import define, field
 
 from ...core.exchange import Exchange, Outcome
-from ..labels import BoundedLabels
+from ..labels import BoundedLabels, has_succeeded
 from ..record import shown
 from . import conventions
 from .trace_parent import trace_headers
@@ -66,9 +66,13 @@ class Observing:
     configured now.
     """
 
-    def __init__(self, upstreams: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        upstreams: Callable[[], Mapping[str, str]],
+        configured_models: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
         self._upstreams = upstreams
-        self._models = BoundedLabels()
+        self._models = BoundedLabels(configured=configured_models)
 
     def observe(self, exchange: Exchange) -> Observation:
         """Return what is told of an ended exchange. Keeps no reference to it."""
@@ -100,8 +104,9 @@ class Observing:
             attributes.update(common)
             _tell_generation(exchange, attributes, endpoint, model)
             if exchange.model:
-                admit = exchange.outcome is not Outcome.REJECTED
-                common["gen_ai.request.model"] = self._models.label(exchange.model, admit=admit)
+                common["gen_ai.request.model"] = self._models.label(
+                    exchange.model, admit=has_succeeded(exchange)
+                )
             observation.points = _points(exchange, {**common, **server}, failure)
         return observation
 

@@ -40,7 +40,9 @@ def build(options: ObserverOptions) -> OtelObserver:
     log = logger("openai_proxy.observe.otel")
     make = partial(Pipeline, Destination(endpoint, headers, service_name))
     exporting = Exporting(make, f"{parts.scheme}://{parts.netloc}", _metrics_every_s(), log)
-    return OtelObserver(Observing(options.context.upstreams), exporting, options.context.reactor, log)
+    context = options.context
+    observing = Observing(context.upstreams, context.configured_models)
+    return OtelObserver(observing, exporting, context.reactor, log)
 
 
 def _endpoint(text: str | None) -> str:
