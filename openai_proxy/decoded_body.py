@@ -6,7 +6,6 @@ asked not to. Imports nothing of ours but the vocabulary.
 
 from __future__ import annotations
 
-import zlib
 from typing import Any, cast
 
 from twisted.internet.error import ConnectionLost
@@ -16,8 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from .core.body_headers import media_type_and_coding
+from .core.codings import CodingError, Decoder, maybe_decoder
 from .core.headers import without
-from .core.inflate import CODINGS, Inflater
 from .messages import ProxyResponse, ResponseBody
 
 STEP_BYTES = 64 * 1024
@@ -26,16 +25,17 @@ STEP_BYTES = 64 * 1024
 def decoded(response: ProxyResponse) -> ProxyResponse:
     """Return the response without its content coding, the very same one where it has none that we know."""
     _, coding = media_type_and_coding(response.headers)
-    if coding not in CODINGS:
+    decoder = maybe_decoder(coding) if coding else None
+    if decoder is None:
         return response
     return response.evolve(
         headers=without(response.headers, b"content-encoding", b"content-length"),
-        body=DecodedBody(response.body, Inflater(coding)),
+        body=DecodedBody(response.body, decoder),
     )
 
 
 class DecodedBody(Protocol):
-    """Delivers what zlib makes of a body, at most `STEP_BYTES` at a time.
+    """Delivers what a body holds, about `STEP_BYTES` at a time.
 
     States: undelivered, delivered, ended (the target has been told). However
     much the data expands to, only one read of it is held while the target is
@@ -46,9 +46,9 @@ class DecodedBody(Protocol):
     length = None
     """Not known before the end."""
 
-    def __init__(self, body: ResponseBody, inflater: Inflater) -> None:
+    def __init__(self, body: ResponseBody, decoder: Decoder) -> None:
         self._body = body
-        self._inflater = inflater
+        self._decoder = decoder
         self._reason: Failure | None = None
         self._target: IProtocol | None = None
         self._paused = False
@@ -91,7 +91,7 @@ class DecodedBody(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self._target is not None:
-            self._inflater.put(data)
+            self._decoder.put(data)
             self._push()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -105,11 +105,11 @@ class DecodedBody(Protocol):
         self._pushing = True
         try:
             while not self._paused and self._target is not None:
-                piece = self._inflater.next_piece(STEP_BYTES)
+                piece = self._decoder.next_piece(STEP_BYTES)
                 if not piece:
                     break
                 self._target.dataReceived(piece)
-        except zlib.error:
+        except CodingError:
             self._cut()
         finally:
             self._pushing = False
@@ -123,7 +123,7 @@ class DecodedBody(Protocol):
 
     def _end(self, reason: Failure) -> None:
         target, self._target = self._target, None
-        if isinstance(reason.value, ResponseDone) and not self._inflater.whole:
+        if isinstance(reason.value, ResponseDone) and not self._decoder.whole:
             reason = Failure(ConnectionLost("a content coding without its end"))
         if target is not None:
             target.connectionLost(reason)

@@ -17,7 +17,7 @@ LAYERS = (
         "sockets",
         "wire_headers",
     ),
-    ("relay", "decoded_body", "peeked_body", "redis_client", "socket_group", "unpacking"),
+    ("relay", "decoded_body", "peeked_body", "redis_client", "socket_group"),
     ("cache", "limits"),
     ("stages", "web", "upstream", "observe", "settings"),
     ("cost",),

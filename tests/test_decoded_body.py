@@ -75,7 +75,7 @@ def test_codings_of_zlib_are_taken_off(coding, data):
     assert (answer.headers, answer.body.length) == ([(b"Content-Type", b"text/event-stream")], None)
 
 
-@pytest.mark.parametrize("coding", [b"br", b"zstd", b"gzip, br", b"identity", b""])
+@pytest.mark.parametrize("coding", [b"x-foo", b"gzip, x-foo", b"identity", b""])
 def test_other_codings_stay(coding):
     """What can not be read passes as it came."""
     answer = response(Answer(b"x"), (b"Content-Encoding", coding))

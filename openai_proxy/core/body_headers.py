@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from .codings import codings_of
 from .headers import HeaderPairs
 from .wire_lines import WireLines, changed
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
-    """Return media type (without parameters) and content coding, lower-cased; empty where absent or identity."""
+    """Return media type (without parameters) and content coding, lower-cased; empty where absent or identity.
+
+    Several codings, in one line or in several, are one list (RFC 9110 §8.4),
+    as `codings.maybe_decoder` takes it.
+    """
     if type(headers) is WireLines and headers.shape is None:
         return headers.media
     media_type = coding = b""
@@ -16,8 +21,8 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
         if lowered == b"content-type":
             media_type = value.partition(b";")[0].strip().lower()
         elif lowered == b"content-encoding":
-            coding = value.strip().lower()
-    return media_type, b"" if coding == b"identity" else coding
+            coding = b"%b, %b" % (coding, value.lower()) if coding else value.strip().lower()
+    return media_type, coding and b", ".join(codings_of(coding))
 
 
 def is_event_stream(media_type: bytes, streaming: bool) -> bool:

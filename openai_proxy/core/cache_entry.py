@@ -17,6 +17,7 @@ import orjson
 from attrs import Factory, astuple, field, frozen
 
 from .body_headers import media_type_and_coding
+from .codings import maybe_decoded
 from .exchange import TokenKinds, Usage
 from .headers import HeaderPairs, get, without
 from .unfit_answers import is_unfit
@@ -32,6 +33,8 @@ _UNSTORED = (b"date", b"age", b"x-cache", b"set-cookie", b"set-cookie2", b"retry
 _ENTRY_BYTES = 1200
 _CHUNK_BYTES = 48
 _HEADER_BYTES = 130
+_LOOK_LIMIT_BYTES = 32 * 1024 * 1024
+"""So much of a compressed answer is decoded to look for errors in it."""
 BLOCK_BYTES = 64 * 1024
 """Size of the chunks that a body without boundaries of its own is kept in."""
 
@@ -117,10 +120,20 @@ def make_entry(
     if announced is not None and announced != b"%d" % len(body):
         return None
     media_type, coding = media_type_and_coding(headers)
-    if not coding and is_unfit(media_type, body, announced is not None):
+    if _is_unfit(media_type, coding, body, announced is not None):
         return None
     kept = tuple(chunks) if media_type == b"text/event-stream" else _blocks(body)
     return CacheEntry(reason, stored_headers(headers), kept, stored_at, usage)
+
+
+def _is_unfit(media_type: bytes, coding: bytes, body: bytes, announced: bool) -> bool:
+    """Say whether a body may not be kept; what cannot be looked into may not."""
+    if not coding:
+        return is_unfit(media_type, body, announced)
+    decoded = maybe_decoded(body, coding, _LOOK_LIMIT_BYTES)
+    if decoded is None or not decoded[1]:
+        return True  # it cannot be decoded, is cut off, or holds far more than an answer
+    return is_unfit(media_type, decoded[0], announced)
 
 
 def _blocks(body: bytes) -> tuple[bytes, ...]:

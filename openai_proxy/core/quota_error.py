@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import zlib
-
 import orjson
+
+from .body_headers import media_type_and_coding
+from .codings import maybe_decoded
+from .headers import HeaderPairs
 
 PEEK_BYTES = 64 * 1024
 NO_QUOTA = "insufficient_quota"
 
 
-def error_code(body: bytes, headers: list[tuple[bytes, bytes]]) -> str:
+def error_code(body: bytes, headers: HeaderPairs) -> str:
     """Return `error.code` (else `error.type`) of a JSON error, "" where it can not be read.
 
-    Where either says that the quota is used up, that is what it is about. A gzip or deflate body is looked into, up to 64 KiB of it.
+    Where either says that the quota is used up, that is what it is about. Of a compressed body up to 64 KiB are looked at.
     """
-    encoding = b""
-    for name, value in headers:
-        if name.lower() == b"content-encoding":
-            encoding = value.strip().lower()
+    _, coding = media_type_and_coding(headers)
+    if coding:
+        decoded = maybe_decoded(body, coding, PEEK_BYTES)
+        if decoded is None:
+            return ""
+        body = decoded[0]
     try:
-        if encoding in (b"gzip", b"x-gzip", b"deflate"):
-            body = zlib.decompressobj(wbits=47).decompress(body, PEEK_BYTES)
         document = orjson.loads(body)
         error = document["error"]
         words = error.get("code"), error.get("type")
         code = NO_QUOTA if NO_QUOTA in words else words[0] or words[1]
-    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ""
     return code if isinstance(code, str) else ""

@@ -30,6 +30,22 @@ class SSEBlock:
     """The LF of the CRLF whose CR ended the block before: drop it with that block."""
 
 
+_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+def begins_stream(body: bytes) -> bool | None:
+    """Say whether a body that begins with these bytes is an event stream, whatever its label; None to wait for more.
+
+    No JSON document begins as the lines of an event stream do.
+    """
+    beginning = body[:64].removeprefix(_BOM).lstrip(b"\r\n")
+    if not beginning:
+        return None
+    if beginning.startswith(_BEGINNINGS):
+        return True
+    return None if any(each.startswith(beginning) for each in _BEGINNINGS) else False
+
+
 class SSEDecoder:
     """Cut a stream into blocks, incrementally; any splitting gives the same events.
 

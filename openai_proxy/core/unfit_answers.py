@@ -6,48 +6,88 @@ What is kept in a cache must not be one of these. Pure.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from .documents import maybe_object
-from .sse import SSEDecoder
+from .sse import SSEDecoder, begins_stream
 
 _finish = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 _FAILURES = frozenset(("error", "response.failed"))
 _ERROR_LIMIT_BYTES = 256 * 1024
-"""Where an error is looked for: a larger document or event is an answer, whatever word is in it."""
+"""Where an error is looked for: a larger event is an answer, whatever word is in it."""
+_DOCUMENT_LIMIT_BYTES = 1024 * 1024
+"""A larger document is an answer if it ends like one: it is not decoded."""
+_CLOSED_BY = {b"{": b"}", b"[": b"]"}
+_ANSWERS = frozenset(("choices", "data", "output", "object", "id"))
+"""An answer that tells a `detail`, as web frameworks do with their errors, has one of these, or it is none."""
 
 
 def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:
-    """Say whether an answer without compression tells an error, is visibly cut, or is none of the API's.
+    """Say whether an answer (decoded) tells an error, is visibly cut, or is none of the API's.
 
     `announced` says that the head told its length, which it has. A body that
-    ends with its connection may be cut anywhere, and a gateway may end one
-    in order whose server has died: a document that does not end like one is
-    cut, and so is a stream of choices that never finish. O(n); decodes only
-    what has the word `error` in it.
+    ends with its connection may be cut anywhere, and a gateway may end a
+    stream in order whose server has died: a stream of choices that never
+    finish is cut. What has no type, or one of text, is judged by how it
+    begins. O(n).
     """
+    if _is_text(media_type):
+        if begins_stream(body):
+            media_type = b"text/event-stream"
+        elif body.lstrip()[:1] == b"{":
+            media_type = b"application/json"
     if media_type == b"text/event-stream":
         return (b"error" in body and _tells_error(body)) or (not announced and _is_unfinished(body))
-    if media_type != b"application/json":
-        return media_type == b"text/html"  # a gateway's or a log-in's page
-    if not body or (not announced and body.rstrip()[-1:] not in (b"}", b"]")):
+    if media_type == b"application/json":
+        return _is_unfit_document(body, announced)
+    return media_type == b"text/html"  # a gateway's or a log-in's page
+
+
+def _is_text(media_type: bytes) -> bool:
+    return not media_type or media_type == b"application/json" or media_type.startswith(b"text/")
+
+
+def _is_unfit_document(body: bytes, announced: bool) -> bool:
+    first, last = body.lstrip()[:1], body.rstrip()[-1:]
+    if not first or first == b"<" or (first in _CLOSED_BY and last != _CLOSED_BY[first]):
         return True
-    return b'"error"' in body and _is_error(body)
+    if not announced and last not in (b"}", b"]"):
+        return True
+    if first != b"{" or len(body) > _DOCUMENT_LIMIT_BYTES:
+        return False
+    members = maybe_object(body)
+    if members is None:
+        return True
+    return _is_error(members) or _is_empty(members) or _is_foreign(members)
+
+
+def _is_empty(members: dict[str, Any]) -> bool:
+    """Whether there is an answer's frame and nothing in it, or a choice that never finished."""
+    choices = members.get("choices")
+    if isinstance(choices, list):
+        unfinished = any(
+            isinstance(choice, dict) and choice.get("finish_reason", "") is None for choice in choices
+        )
+        return not choices or unfinished
+    return members.get("data") == []
+
+
+def _is_foreign(members: dict[str, Any]) -> bool:
+    return "detail" in members and _ANSWERS.isdisjoint(members)
+
+
+def _is_error(members: dict[str, Any]) -> bool:
+    return bool(members.get("error")) or members.get("type") in _FAILURES
 
 
 def _is_unfinished(stream: bytes) -> bool:
     return b'"choices"' in stream and b"[DONE]" not in stream and not _finish.search(stream)
 
 
-def _is_error(document: bytes) -> bool:
-    if len(document) > _ERROR_LIMIT_BYTES:
-        return False
-    members = maybe_object(document)
-    return members is not None and (bool(members.get("error")) or members.get("type") in _FAILURES)
-
-
 def _tells_error(stream: bytes) -> bool:
     decoder = SSEDecoder(_ERROR_LIMIT_BYTES)
     blocks = decoder.feed(stream) + decoder.finish()
     return any(
-        block.data is not None and b'"error"' in block.data and _is_error(block.data) for block in blocks
+        block.data is not None and b'"error"' in block.data and _is_error(maybe_object(block.data) or {})
+        for block in blocks
     )

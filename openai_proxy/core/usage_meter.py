@@ -12,15 +12,15 @@ from typing import Any
 
 import orjson
 
+from .codings import CodingError, Decoder, maybe_decoder
 from .exchange import Usage
-from .inflate import CODINGS, Inflater
 from .json_members import value_end
 from .text_meter import TextMeter
 from .usage import BYTES_PER_TOKEN, maybe_usage
 
 _OBJECT_LIMIT_BYTES = 8192
-_INFLATE_STEP_BYTES = 256 * 1024
-_INFLATE_LIMIT_BYTES = 64 * 1024 * 1024
+_DECODE_STEP_BYTES = 64 * 1024
+_DECODE_LIMIT_BYTES = 64 * 1024 * 1024
 """So much of a compressed body is looked at."""
 _CARRY_BYTES = 64
 """Longer than a key with some space around its colon."""
@@ -75,24 +75,11 @@ def _maybe_usage(raw: bytes) -> Usage | None:
         return None
 
 
-MaybeUnpack = Callable[[bytes, Callable[[bytes], object]], "Callable[[bytes], object] | None"]
-
-
-def _unknown(coding: bytes, write: Callable[[bytes], object]) -> None:
-    return None
-
-
-class _Enough(Exception):
-    """As much of a compressed body was read as is looked at."""
-
-
 class UsageMeter:
     """What passes of one response: its reported usage, and its text for an estimate.
 
-    `coding` is the body's content coding: empty, gzip and deflate are
-    read, others where `maybe_unpack` knows them: it takes the coding and
-    what to write to, and returns what takes the body piece by piece, or
-    None. Of a coding that nobody knows only the size is known. Bytes are
+    `coding` is the body's content coding, decoded here; of one that is not
+    known only the size is known. Bytes are
     searched late, in pieces of up to 64 KiB, and text is not metered at all
     behind a reported usage: nearly every body ends with one. `flush` before
     asking.
@@ -103,7 +90,6 @@ class UsageMeter:
         found: Callable[[Usage], None],
         coding: bytes = b"",
         deltas: bool = False,
-        maybe_unpack: MaybeUnpack = _unknown,
     ) -> None:
         self._tell = found
         self._found = False
@@ -112,16 +98,11 @@ class UsageMeter:
         self._unread: list[bytes] = []
         self._unread_bytes = 0
         self._plain = not coding
-        self._inflater: Inflater | None = None
-        self._unpack: Callable[[bytes], object] | None = None
-        self._left = _INFLATE_LIMIT_BYTES
+        self._decoder: Decoder | None = maybe_decoder(coding) if coding else None
+        self._left = _DECODE_LIMIT_BYTES
         self._blind_bytes: int | None = None
-        if coding in CODINGS:
-            self._inflater = Inflater(coding)
-        elif coding:
-            self._unpack = maybe_unpack(coding, self._read_some)
-            if self._unpack is None:
-                self._blind_bytes = 0
+        if coding and self._decoder is None:
+            self._blind_bytes = 0
 
     def look(self, data: bytes) -> None:
         """Take the bytes that pass, as they came."""
@@ -133,10 +114,7 @@ class UsageMeter:
         elif self._blind_bytes is not None:
             self._blind_bytes += len(data)
         elif self._left > 0:
-            try:
-                self._look_inside(data)
-            except Exception:  # enough of it, or broken: each library raises its own class
-                self._left = 0
+            self._look_inside(data)
 
     def told(self, usage: dict[str, Any], behind: bytes) -> None:
         """Take a usage object that whoever passes the body has read; `behind` it is what it has not."""
@@ -170,19 +148,18 @@ class UsageMeter:
                 self._text.feed(data)
 
     def _look_inside(self, data: bytes) -> None:
-        if self._inflater is not None:
-            self._inflater.put(data)
-            while plain := self._inflater.next_piece(_INFLATE_STEP_BYTES):
-                self._read_some(plain)
-        elif self._unpack is not None:
-            self._unpack(data)
-
-    def _read_some(self, plain: bytes) -> None:
-        """Read what a compressed body holds; raises _Enough where that is far more than an answer."""
+        decoder = self._decoder
+        if decoder is None:
+            return
+        decoder.put(data)
+        try:
+            while self._left > 0 and (plain := decoder.next_piece(_DECODE_STEP_BYTES)):
+                self._left -= len(plain)
+                self._read(plain)
+        except CodingError:
+            self._left = 0
         if self._left <= 0:
-            raise _Enough
-        self._left -= len(plain)
-        self._read(plain)
+            self._decoder = None
 
     @property
     def estimated_output_tokens(self) -> int:

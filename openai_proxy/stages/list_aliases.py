@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from ..core.body_headers import media_type_and_coding
 from ..core.json_members import iter_members
+from ..decoded_body import decoded
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -70,7 +72,9 @@ class ListAliases:
             return await forward(request)
         headers = [pair for pair in request.headers if pair[0].lower() != b"accept-encoding"]
         response = await forward(request.evolve(headers=[*headers, (b"Accept-Encoding", b"identity")]))
-        encoded = any(name.lower() == b"content-encoding" for name, _ in response.headers)
-        if response.status != 200 or encoded:
+        if response.status != 200:
+            return response
+        response = decoded(response)  # some compress although they were asked not to
+        if media_type_and_coding(response.headers)[1]:
             return response
         return response.filtered(_AppendAliases(self._aliases))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding, with_length
+from ..core.codings import maybe_decoded
 from ..core.exchange import Exchange, Usage
 from ..core.json_members import append_members, rendered_members, replace_nested
 from ..core.token_estimate import estimated_input_tokens, estimated_prompt_tokens
@@ -18,7 +19,6 @@ from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from ..decoded_body import decoded
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ..peeked_body import peek
-from ..unpacking import maybe_unpack
 
 _ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))
 _REPORTING = _ESTIMATED | {
@@ -201,6 +201,10 @@ def _model(request: ProxyRequest) -> str:
 async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:
     """Return the response, still deliverable, and whether it refuses `stream_options`."""
     response, beginning = await peek(response, _PEEK_BYTES)
+    _, coding = media_type_and_coding(response.headers)
+    if coding:
+        look = maybe_decoded(beginning, coding, _PEEK_BYTES)
+        beginning = look[0] if look is not None else b""
     return response, b"stream_options" in beginning or b"include_usage" in beginning
 
 
@@ -234,7 +238,7 @@ def _choose(
         if endpoint in _ESTIMATED:
             reading.meter = whole
         return whole
-    meter = UsageMeter(reading.found, coding, is_stream and endpoint == "responses", maybe_unpack)
+    meter = UsageMeter(reading.found, coding, is_stream and endpoint == "responses")
     if endpoint in _ESTIMATED:
         reading.meter = meter
     return HideUsage(meter) if hide and is_stream and not coding else WatchUsage(meter)

@@ -1,5 +1,8 @@
 """A stored response, written down and read back by another process."""
 
+import gzip
+
+import brotli
 import pytest
 from attrs import evolve
 from hypothesis import given
@@ -110,9 +113,27 @@ def test_an_error_is_not_stored():
     assert make_entry(b"OK", stream, told[1:], 0.0, None) is not None
     document = [(b"Content-Type", b"application/json")]
     assert make_entry(b"OK", document, [b'{"data":[1'], 0.0, None) is None
-    assert (
-        make_entry(b"OK", [*document, (b"Content-Encoding", b"br")], [b'{"data":[1'], 0.0, None) is not None
-    )
+
+
+@pytest.mark.parametrize(("coding", "pack"), [(b"gzip", gzip.compress), (b"br", brotli.compress)])
+def test_a_compressed_answer_is_looked_into(coding, pack):
+    """An error in gzip was quoted for an hour, one in plain JSON was not."""
+
+    def kept(body):
+        lines = [(b"Content-Type", b"application/json"), (b"Content-Encoding", coding)]
+        return make_entry(b"OK", lines, [body], 0.0, None) is not None
+
+    assert kept(pack(b'{"data":[1]}'))
+    assert not kept(pack(b'{"error":{"message":"overloaded"}}'))
+    assert not kept(pack(b'{"data":[1'))
+    assert not kept(pack(b'{"data":[1]}')[:-4])
+    assert not kept(b"in no coding that anybody knows")
+
+
+def test_what_cannot_be_looked_into_is_not_kept():
+    """It may be an error."""
+    lines = [(b"Content-Type", b"application/json"), (b"Content-Encoding", b"x-foo")]
+    assert make_entry(b"OK", lines, [b'{"data":[1]}'], 0.0, None) is None
 
 
 def test_a_stream_keeps_its_pieces():

@@ -1,6 +1,10 @@
 """Every row of the rules for further attempts."""
 
+import gzip
+
+import brotli
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -137,3 +141,20 @@ def test_the_budget_holds_over_any_schedule(steps):
 def test_error_codes_are_read(body, headers, expected):
     """The kinds of 429 are told apart; what can not be read is no kind."""
     assert expected == error_code(body, headers)
+
+
+QUOTA = b'{"error":{"code":"insufficient_quota"}}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "body"),
+    [
+        ([b"br"], brotli.compress(QUOTA)),
+        ([b"zstd"], zstandard.ZstdCompressor().compress(QUOTA)),
+        ([b"gzip"], gzip.compress(QUOTA[:9]) + gzip.compress(QUOTA[9:])),
+        ([b"br", b"gzip"], gzip.compress(brotli.compress(QUOTA))),
+    ],
+)
+def test_a_spent_quota_is_recognized_in_any_coding(lines, body):
+    """Trying again would only take longer, whatever the coding of the answer."""
+    assert error_code(body, [(b"Content-Encoding", line) for line in lines]) == "insufficient_quota"

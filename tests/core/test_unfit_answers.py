@@ -28,13 +28,17 @@ def test_errors_told_in_the_body(media_type, body):
 @pytest.mark.parametrize(
     ("media_type", "body"),
     [
-        (JSON, b'{"error":null,"data":[]}'),
+        (JSON, b'{"error":null,"data":[1]}'),
         (JSON, b'{"choices":[{"message":{"content":"\\"error\\"","error":1}}]}'),
         (JSON, b'["error"]'),
         (SSE, CHUNK + DONE),
         (SSE, b'data: {"type":"response.completed","response":{"error":null}}\n\n'),
         (b"audio/mpeg", b'{"error":1}'),
         (b"", b""),
+        (b"", b"text"),
+        (JSON, b'{"choices":[{"text":"a"},{"text":"b","finish_reason":"stop"}]}'),
+        (JSON, b'{"object":"response","detail":"x","output":[]}'),
+        (JSON, b'{"data":[' + b"1," * 600_000 + b"1]}"),
     ],
 )
 def test_answers(media_type, body):
@@ -42,7 +46,21 @@ def test_answers(media_type, body):
     assert not is_unfit(media_type, body, announced=True)
 
 
-@pytest.mark.parametrize(("media_type", "body"), [(JSON, b""), (b"text/html", b"<html>log in")])
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [
+        (JSON, b""),
+        (b"text/html", b"<html>log in"),
+        (JSON, b"<html>log in"),
+        (JSON, b'{"choices":[],"object":"chat.completion"}'),
+        (JSON, b'{"choices":[{"finish_reason":"stop"},{"finish_reason":null}]}'),
+        (JSON, b'{"object":"list","data":[]}'),
+        (JSON, b'{"detail":"Internal error"}'),
+        (b"", b'{"error":{"message":"overloaded"}}'),
+        (b"text/plain", CHUNK + b'data: {"error":{"message":"overloaded"}}\n\n'),
+        (JSON, CHUNK + b'data: {"error":{"message":"overloaded"}}\n\n'),
+    ],
+)
 def test_what_no_model_said(media_type, body):
     """An empty document and a page for people are no answers of the API, whatever their status."""
     assert is_unfit(media_type, body, announced=True)
@@ -50,7 +68,7 @@ def test_what_no_model_said(media_type, body):
 
 @pytest.mark.parametrize(
     ("body", "unfit"),
-    [(b'{"data":[1,', True), (b"", True), (b'{"data":[]}\n', False), (b"[1]", False)],
+    [(b'{"data":[1,', True), (b"", True), (b'{"data":[1]}\n', False), (b"[1]", False)],
 )
 def test_half_a_document_of_no_announced_length(body, unfit):
     """A connection that ends says nothing about whether it should have."""

@@ -1,7 +1,9 @@
 """Exchanges get their usage: reported, asked for, or estimated."""
 
 import gzip
+import zlib
 
+import brotli
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -267,6 +269,18 @@ def test_an_upstream_that_refuses_is_asked_without():
     now[0] = FORGET_AFTER_S
     ask(make_request(), upstream, stage)
     assert b"stream_options" in upstream.seen[3].body
+
+
+@pytest.mark.parametrize(
+    ("coding", "pack"), [(b"gzip", gzip.compress), (b"br", brotli.compress), (b"deflate", zlib.compress)]
+)
+def test_a_refusal_is_read_in_any_coding(coding, pack):
+    """An upstream may compress its errors; ours still never reaches the client."""
+    head = [JSON, (b"Content-Encoding", coding)]
+    upstream = Upstream((400, head, pack(REFUSAL)), (200, [SSE], CHUNK))
+    request = make_request()
+    assert ask(request, upstream) == CHUNK
+    assert upstream.seen[1] is request
 
 
 def test_a_refusal_of_the_clients_own_is_not_remembered():

@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 from attrs import frozen
 
+from ...core.codings import maybe_decoded
 from ...core.event_data import event_data
 from ...core.stream_assembly import assemble
 from ...core.stream_runs import shortened
 from ..redaction import REDACTED
-from .decompress import decompressed
 
 _MAX_DIGITS = 4000
 _DONE = b"[DONE]"
@@ -47,7 +47,7 @@ def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[bytes] = ()) 
         return None
     head, whole = body.head[:limit_bytes], body.total_bytes <= min(len(body.head), limit_bytes)
     if body.content_encoding:
-        decoded = decompressed(body.head, body.content_encoding, limit_bytes)
+        decoded = maybe_decoded(body.head, body.content_encoding.encode("latin-1"), limit_bytes)
         if decoded is None:
             return _opaque(body, body.head[:limit_bytes], whole, secrets)
         head, all_of_it = decoded
