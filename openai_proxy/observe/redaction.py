@@ -1,6 +1,6 @@
-"""What of a stranger's headers may be written, and what never. Pure.
+"""What of a stranger's headers and texts may be written, and what never. Pure.
 
-By whitelist: a header that is not known to be harmless is shown only where
+By whitelist: a header that is not known to be harmless is shown only if
 its value is too short to be a secret.
 """
 
@@ -40,29 +40,31 @@ _SHORT = 8
 
 _MEMBER = re.compile(r"(?<![\w-])([\w-]+)=([^&#\s\"';,]+)")
 _TELLING_TEXT = re.compile(_TELLING.pattern.decode() + "|^sig$", re.IGNORECASE)
-_BLOTTABLE = re.compile(rb"[A-Za-z0-9._~+/@!$%&*-]{8,}\Z")
-"""Without JSON's own characters: blotting these out leaves a valid line."""
-_OURS = frozenset(
-    b"""timestamp response streaming first_byte_s duration_s cost_usd attempts error_code upstream endpoint
-    status_code messages complete rejected client_gone upstream_error upstream_truncated input_tokens
-    output_tokens total_tokens cached_tokens reasoning_tokens estimated truncated [redacted]
-    realtime websocket completions chat/completions""".split()
-)
-"""Words of our own lines that a client might send as a cookie."""
+
+_TEXTS_KEPT = 1024
+_LONGEST_KEPT = 256
+_harmless_texts: set[str] = set()
+"""Texts met before in which nothing looked like a key; never one in which something did."""
 
 
-@lru_cache(1024)
 def scrubbed(text: str) -> str:
     """Return `text` without what looks like a key: `sk-...`, `eyJ...`, `Bearer ...`, `api_key=...`.
 
-    Percent-encoded keys too: where one is found, the decoded text is what is left.
+    Percent-encoded keys too: if one is found, the decoded text is what is left. O(n).
     """
-    if "%" in text:
+    if text in _harmless_texts:
+        return text
+    clean = _scrubbed(text)
+    if clean == text and "%" in text:
         decoded = unquote(text, errors="replace")
-        if decoded != text:
-            clean = _scrubbed(decoded)
-            return clean if clean != decoded else text
-    return _scrubbed(text)
+        clean = _scrubbed(decoded)
+        if clean == decoded:
+            clean = text
+    if clean == text and len(text) <= _LONGEST_KEPT:
+        if len(_harmless_texts) >= _TEXTS_KEPT:
+            _harmless_texts.clear()
+        _harmless_texts.add(text)
+    return clean
 
 
 def _scrubbed(text: str) -> str:
@@ -76,19 +78,16 @@ def _member(found: re.Match[str]) -> str:
 
 def shown_headers(pairs: Iterable[tuple[bytes, bytes]] | None) -> dict[str, str]:
     """Return headers as a JSON object, names as sent, repeated ones joined by `, `."""
-    shown: dict[str, str] = {}
+    shown: dict[str, list[str]] = {}
     for name, value in pairs or ():
-        text = _value(name, value)
-        label = scrubbed(name.decode("latin-1"))
-        before = shown.get(label)
-        shown[label] = text if before is None else f"{before}, {text}"
-    return shown
+        shown.setdefault(scrubbed(name.decode("latin-1")), []).append(_value(name, value))
+    return {label: ", ".join(texts) for label, texts in shown.items()}
 
 
 def _value(name: bytes, value: bytes) -> str:
     kind = _kind(name)
     if kind == _SHOWN:
-        return _shown_value(value)
+        return scrubbed(value.decode("latin-1"))
     if kind == _SHAPED:
         return value.decode("latin-1") if _SHAPES[name.lower()].match(value) else REDACTED
     if kind == _UNKNOWN and len(value) < _SHORT:
@@ -99,8 +98,11 @@ def _value(name: bytes, value: bytes) -> str:
 _SHOWN, _SHAPED, _SECRET, _UNKNOWN = range(4)
 
 
-@lru_cache(1024)
 def _kind(name: bytes) -> int:
+    return _kept_kind(name) if len(name) <= 64 else _kind_of(name)
+
+
+def _kind_of(name: bytes) -> int:
     lower = name.lower()
     if lower in _SHAPES:
         return _SHAPED
@@ -109,36 +111,51 @@ def _kind(name: bytes) -> int:
     return _SECRET if _TELLING.search(lower) else _UNKNOWN
 
 
-@lru_cache(1024)
-def _shown_value(value: bytes) -> str:
-    # Most requests repeat the headers of the one before.
-    return scrubbed(value.decode("latin-1"))
+_kept_kind = lru_cache(1024)(_kind_of)
 
 
-def credentials(pairs: Iterable[tuple[bytes, bytes]] | None) -> list[bytes]:
-    """Return the secrets that headers carry, as they might turn up elsewhere.
+_CREDENTIALS = frozenset(
+    b"authorization api-key x-api-key proxy-authorization x-goog-api-key ocp-apim-subscription-key".split()
+)
+_IDENTIFYING = (b"authorization", b"api-key")
+_SUBPROTOCOL, _SUBPROTOCOL_KEY = b"sec-websocket-protocol", b"openai-insecure-api-key."
+_like_a_key = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{10,}")
 
-    Each word of the value of every header whose name tells of a credential,
-    of 8 bytes or more, the longest first.
+
+def credentials(pairs: Iterable[tuple[bytes, bytes]] | None) -> list[str]:
+    """Return the keys that a request's headers carry, whole, as they might turn up in a body; the longest first.
+
+    The one by which the upstream or we know the caller, and others of the
+    usual headers if they look like keys. At least 8 characters each. What
+    else a header says is no credential: a client must not be able to have
+    words of its choice blotted out of what is recorded about it.
     """
-    words = [
-        word.removeprefix(b"openai-insecure-api-key.")
-        for name, value in pairs or ()
-        if _kind(name) == _SECRET
-        for word in re.split(rb"[\s,;=\"]+", value)
-    ]
-    return blottable(words)
+    found: set[str] = set()
+    identified = False
+    for name, value in pairs or ():
+        lower = name.lower()
+        if lower == _SUBPROTOCOL:
+            for item in value.split(b","):
+                item = item.strip(b" \t")
+                if item[: len(_SUBPROTOCOL_KEY)].lower() == _SUBPROTOCOL_KEY:
+                    found.add(item[len(_SUBPROTOCOL_KEY) :].decode("latin-1"))
+        elif lower in _CREDENTIALS:
+            text = _bare(value)
+            if (lower in _IDENTIFYING and not identified and text) or looks_like_a_key(text):
+                found.add(text)
+            identified = identified or (lower in _IDENTIFYING and bool(text))
+    return sorted((text for text in found if len(text) >= _SHORT), key=len, reverse=True)
 
 
-def blottable(words: Iterable[bytes]) -> list[bytes]:
-    """Return those that can be blotted out of a JSON line and leave it whole, the longest first."""
-    fit = {word for word in words if _BLOTTABLE.match(word) and word not in _OURS}
-    return sorted(fit, key=len, reverse=True)
+def _bare(value: bytes) -> str:
+    """Return a credential without its scheme."""
+    text = value.strip(b" \t").decode("latin-1")
+    scheme, blank, rest = text.partition(" ")
+    return rest.strip(" \t") if blank and scheme.isalnum() else text
 
 
-def without_secrets(line: bytes, secrets: Iterable[bytes]) -> bytes:
-    """Return a JSON line with every occurrence of a secret blotted out."""
-    for secret in secrets:
-        if secret in line:
-            line = line.replace(secret, REDACTED.encode())
-    return line
+def looks_like_a_key(text: str) -> bool:
+    """Tell whether a whole word looks like a key, by its prefix or by letters and digits without an order."""
+    if len(text) < _SHORT or " " in text:
+        return False
+    return KEY_LIKE.match(text) is not None or (len(text) >= 16 and _like_a_key.search(text) is not None)

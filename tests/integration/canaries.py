@@ -152,6 +152,32 @@ def _headers(pairs: list[tuple[str, str]]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in pairs).encode("latin-1")
 
 
+def bodies_with_credentials(canaries: Canaries) -> list[tuple[str, dict[str, object], dict[str, object]]]:
+    """Return (target, request, answer) of endpoints whose bodies carry credentials, a word in each prompt."""
+    short = f"ek_CANARY{next(canaries._numbers):04d}abcdefgh"
+    tool = {
+        "type": "mcp",
+        "server_label": "s",
+        "server_url": f"https://mcp.example/sse?api_key={canaries.opaque()}",
+        "authorization": canaries.opaque(),
+        "headers": {"Authorization": f"Bearer {canaries.opaque()}", "X-Own": canaries.opaque()},
+    }
+    asked: dict[str, object] = {"model": "gpt-5", "input": canaries.word(), "tools": [tool]}
+    response: dict[str, object] = {"id": "resp_1", "object": "response", "output": [], "tools": [tool]}
+    service = {"id": "svc", "api_key": {"object": "x", "value": f"sk-svcacct-{canaries.plain_key()[3:]}"}}
+    session = {"type": "realtime", "client_secret": {"value": canaries.opaque()}, "tools": [tool]}
+    return [
+        ("/v1/responses", asked, response),
+        ("/v1/responses", {**asked, "stream": True}, {"type": "response.completed", "response": response}),
+        ("/v1/realtime/client_secrets", {"session": session}, {"value": short, "session": session}),
+        ("/v1/realtime/sessions", {"tools": [tool]}, {"client_secret": {"value": canaries.opaque()}}),
+        ("/v1/chatkit/sessions", {"user": canaries.word()}, {"client_secret": canaries.opaque()}),
+        ("/v1/organization/projects/p/service_accounts", {"name": "x"}, service),
+        ("/v1/organization/admin_api_keys", {"name": "x"}, {"value": f"sk-admin-{canaries.plain_key()[3:]}"}),
+        ("/v1/chat/completions", {"model": canaries.plain_key(), "messages": []}, {"error": {}}),
+    ]
+
+
 def _unauthorised(raw: bytes) -> bytes:
     """Return a request of `raw_client` without its credentials."""
     return re.sub(rb"Authorization: [^\r]*\r\n", b"", raw, count=1)
@@ -249,6 +275,9 @@ def strangers_requests(canaries: Canaries, credential: bytes) -> Iterator[tuple[
         "a trailer and an extension",
         trailer.replace(b"1\r\nx", b"1;e=%b\r\nx" % canaries.opaque().encode()),
     )
+    for path, document, _ in bodies_with_credentials(canaries):
+        data = json.dumps(document).encode()
+        yield "credentials", _unauthorised(request(b"POST", path.encode(), data, json_type + credential))
     # what is no HTTP
     yield "a version", f"GET /v1/models {canaries.opaque()}/1.1\r\nHost: a\r\n\r\n".encode()
     yield "a line", f"{canaries.opaque()}\r\n\r\n".encode()

@@ -14,6 +14,7 @@ from integration.canaries import (
     HIDDEN,
     WORD,
     Canaries,
+    bodies_with_credentials,
     everything_under,
     found,
     strangers_requests,
@@ -69,6 +70,18 @@ def upstream_script(canaries):
 
         return script
 
+    def telling(number, coding=None):
+        def script(call):
+            document = bodies_with_credentials(canaries)[number][2]
+            body, kind = json.dumps(document).encode(), b"application/json"
+            if "type" in document:
+                body, kind = b"data: " + body + b"\n\n", b"text/event-stream"
+            if coding:
+                body = gzip.compress(body)
+            counted(call, "200", kind, body, *([b"Content-Encoding: gzip"] if coding else []))
+
+        return script
+
     def nonsense(call):
         call.send(b"%b HTTP is not spoken here\r\n\r\n" % canaries.opaque().encode())
         call.finish()
@@ -102,6 +115,8 @@ def upstream_script(canaries):
             bad_head,
             broken,
             bad_chunk,
+            *[telling(number) for number in range(8)],
+            *[telling(number, b"gzip") for number in range(3)],
         ]
     )
 

@@ -16,9 +16,11 @@ from attrs import frozen
 
 from ...core.codings import maybe_decoded
 from ...core.event_data import event_data
+from ...core.key_like import KEY_LIKE
 from ...core.stream_assembly import assemble
 from ...core.stream_runs import shortened
-from ..redaction import REDACTED
+from ..redaction import REDACTED, scrubbed
+from ..secret_members import torn_without_credentials, without_credentials
 
 _MAX_DIGITS = 4000
 _DONE = b"[DONE]"
@@ -37,7 +39,7 @@ class KeptBody:
     content_encoding: str = ""
 
 
-def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[bytes] = ()) -> Any:
+def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[str] = ()) -> Any:
     """Return the JSON value that stands for `body`; None for an empty one.
 
     `secrets` are blotted out of what becomes base64, where nobody finds
@@ -57,11 +59,12 @@ def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[bytes] = ()) 
         return shown_stream(head, whole, body.total_bytes)
     if whole and (not kind or "json" in kind or head[:1] in b"{["):
         try:
-            return parsed(head)
+            return without_credentials(parsed(head))
         except ValueError:
             pass
     if not whole and ("json" in kind or kind.startswith("text/")):
-        return {**_facts(body), "truncated": True, "text": head.decode("utf-8", "replace")}
+        shown = torn_without_credentials(head).decode("utf-8", "replace")
+        return {**_facts(body), "truncated": True, "text": shown if "json" in kind else scrubbed(shown)}
     return _opaque(body, head, whole, secrets)
 
 
@@ -102,13 +105,23 @@ def _facts(body: KeptBody) -> dict[str, Any]:
     return {"bytes": body.total_bytes, "sha256": body.sha256()}
 
 
-def _opaque(body: KeptBody, head: bytes, whole: bool, secrets: Sequence[bytes]) -> dict[str, Any]:
+def _opaque(body: KeptBody, head: bytes, whole: bool, secrets: Sequence[str]) -> dict[str, Any]:
     if not whole:
         return {**_facts(body), "truncated": True}
-    for secret in secrets:
+    head = _without_keys(head)
+    for secret in map(str.encode, secrets):
         if secret in head:
             head = head.replace(secret, REDACTED.encode("ascii"))
     return {**_facts(body), "base64": base64.b64encode(head).decode("ascii")}
+
+
+def _without_keys(data: bytes) -> bytes:
+    """Return text without what looks like a key in it; bytes that are no text as they are."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data
+    return KEY_LIKE.sub(REDACTED, text).encode()
 
 
 def shown_stream(head: bytes, whole: bool, total_bytes: int) -> dict[str, Any]:
@@ -119,6 +132,7 @@ def shown_stream(head: bytes, whole: bool, total_bytes: int) -> dict[str, Any]:
     together = assemble(_events(shortened(texts)))
     if together is None:
         together = {"chunks": _events(texts)}
+    without_credentials(together)  # in place
     if not whole:
         return {**together, "truncated": True, "bytes": total_bytes}
     return together

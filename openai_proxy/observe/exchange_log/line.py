@@ -8,17 +8,21 @@ the log added to them. The model is `none` where there is none.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from ...core.exchange import Exchange
 from ..capture import BodyCapture, Capture
 from ..encode import MAX_DEPTH, RawJSON, json_line
 from ..record import bare_path, iso_time, seconds, usage_record
-from ..redaction import scrubbed, without_secrets
+from ..redaction import REDACTED, credentials, scrubbed
+from ..secret_members import shows_no_credentials, without_credentials, without_texts
 from .bodies import KeptBody, parsed, shown_body, shown_stream
-from .known_headers import Headers, read_headers, read_repeated
+from .known_headers import Headers, read_headers
 
 NO_MODEL = "none"
 """The model of an exchange that has none, as in the name of its file."""
@@ -27,15 +31,16 @@ _STREAM, _STREAM_WITH = "text/event-stream", "text/event-stream;"
 
 
 def exchange_line(
-    exchange: Exchange, limit_bytes: int, *, bodies: bool = True, secrets: Sequence[bytes] = ()
+    exchange: Exchange, limit_bytes: int, *, bodies: bool = True, secrets: Sequence[str] = ()
 ) -> bytes:
     """Return the line of an ended exchange, with its line end.
 
     `bodies=False` leaves both bodies null. `secrets`, and the credentials
-    that the client sent, are blotted out wherever they stand.
+    that the client sent, are blotted out of what strangers wrote: path,
+    headers, bodies. What we say ourselves is never touched.
     """
-    asked, answered = read_repeated(exchange.request_headers), read_headers(exchange.response_headers)
-    hidden = (*secrets, *asked.secrets)
+    asked, answered = read_headers(exchange.request_headers), read_headers(exchange.response_headers)
+    hidden = (*secrets, *credentials(exchange.request_headers))
     request = response = None
     if bodies:
         request = _request_body(exchange, asked, limit_bytes, hidden)
@@ -43,7 +48,7 @@ def exchange_line(
         if isinstance(capture, Capture):
             response = _captured(capture.response, answered, limit_bytes, hidden)
     model, outcome = exchange.model, exchange.outcome
-    record = {
+    record: dict[str, Any] = {
         "timestamp": _timestamp(exchange.timestamp),
         "request": {
             "method": exchange.method,
@@ -59,7 +64,7 @@ def exchange_line(
         },
         "id": exchange.id,
         "key": exchange.key,
-        "model": scrubbed(model[:1000]) if model else NO_MODEL,
+        "model": _shown_model(model, secrets) if model else NO_MODEL,
         "outcome": outcome.value if outcome else None,
         "duration_s": seconds(exchange.duration_s),
         "first_byte_s": seconds(exchange.first_byte_s),
@@ -71,7 +76,32 @@ def exchange_line(
         "upstream": exchange.upstream,
         "endpoint": exchange.endpoint,
     }
-    return without_secrets(json_line(record), hidden)
+    line = json_line(record)
+    found = [secret for secret in hidden if _stands_in(secret, line)]
+    if not found:  # nearly always: told by a search of the bytes
+        return line
+    for part in (record["request"], record["response"]):
+        without_texts(part["headers"], found)
+        part["body"] = without_texts(part["body"], found)
+    record["request"]["path"] = without_texts(record["request"]["path"], found)
+    return json_line(record)
+
+
+def _stands_in(secret: str, line: bytes) -> bool:
+    """Whether a line of JSON may hold this text; a text with escapes is told by its longest plain part."""
+    longest = max(_escapable.split(secret), key=len)
+    return not longest or longest.encode("ascii") in line
+
+
+_escapable = re.compile(r"[^\x20-\x7e]|[\"\\/]")
+
+
+def _shown_model(model: str, secrets: Sequence[str]) -> str:
+    """Return a model's name without what looks like a key, and without any key of ours."""
+    text = scrubbed(model[:1000])
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    return text
 
 
 def _timestamp(timestamp: float) -> str:
@@ -88,17 +118,18 @@ def _second(timestamp: int) -> str:
     return iso_time(timestamp).removesuffix("000Z")
 
 
-@lru_cache(256)
 def _shown_path(path: str) -> str:
     return scrubbed(bare_path(path))
 
 
-def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden: Sequence[bytes]) -> Any:
+def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden: Sequence[str]) -> Any:
     data = exchange.request_body
     if data is not None:
         if exchange.request_is_ordinary and len(data) <= limit_bytes and _may_be_copied(data):
-            # Nearly always: decoding a long prompt and encoding it again takes far longer.
-            return RawJSON(data)
+            document = orjson.loads(data)
+            if shows_no_credentials(document, data) and not any(_stands_in(each, data) for each in hidden):
+                return RawJSON(data)  # nearly always: every number as the client wrote it
+            return document
         return _shown(data, len(data), lambda: hashlib.sha256(data).hexdigest(), headers, limit_bytes, hidden)
     capture = exchange.capture
     if isinstance(capture, Capture) and capture.request.total_bytes:
@@ -109,7 +140,7 @@ def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden
 def _may_be_copied(body: bytes) -> bool:
     """Whether a JSON object is fit for a line: on one line, not too deep, and without escapes of plain characters.
 
-    Such an escape could hide a secret from `without_secrets`.
+    Such an escape could hide a secret.
     """
     return (
         b"\n" not in body
@@ -119,7 +150,7 @@ def _may_be_copied(body: bytes) -> bool:
     )
 
 
-def _captured(capture: BodyCapture, headers: Headers, limit_bytes: int, hidden: Sequence[bytes]) -> Any:
+def _captured(capture: BodyCapture, headers: Headers, limit_bytes: int, hidden: Sequence[str]) -> Any:
     return _shown(capture.body(), capture.total_bytes, capture.sha256, headers, limit_bytes, hidden)
 
 
@@ -129,7 +160,7 @@ def _shown(
     sha256: Callable[[], str | None],
     headers: Headers,
     limit_bytes: int,
-    hidden: Sequence[bytes],
+    hidden: Sequence[str],
 ) -> Any:
     kind, coding = headers.content_type, headers.content_encoding
     whole = total_bytes == len(head) <= limit_bytes
@@ -138,7 +169,7 @@ def _shown(
             return shown_stream(head, True, total_bytes)
         if head[:1] == b"{" and not kind.startswith(_STREAM):
             try:
-                return parsed(head)
+                return without_credentials(parsed(head))
             except ValueError:
                 pass
     return shown_body(KeptBody(head, total_bytes, sha256, kind, coding), limit_bytes, hidden)

@@ -11,7 +11,6 @@ from twisted.logger import LogEvent, Logger
 from ...core.exchange import Exchange
 from ...logs import logger
 from ..json_lines import WriteFailures
-from ..redaction import blottable
 from .files import file_name
 from .line import NO_MODEL, exchange_line
 
@@ -69,7 +68,7 @@ class ExchangeLog:
         self._models = models
         self._keys = keys
         self._takes_all = models is None and keys is None and sample >= 1.0
-        self._secrets = tuple(blottable(each.encode() for each in secrets))
+        self._secrets = tuple(sorted({each for each in secrets if len(each) >= 8}, key=len, reverse=True))
         self.failures = WriteFailures(log or logger("openai_proxy.observe.exchange_log"))
 
     def start(self) -> None:

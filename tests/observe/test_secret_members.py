@@ -1,0 +1,131 @@
+"""Credentials that travel in bodies are not in the record; what people wrote is."""
+
+import copy
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_proxy.observe.secret_members import (
+    shows_no_credentials,
+    torn_without_credentials,
+    without_credentials,
+    without_texts,
+)
+
+GONE = "[redacted]"
+MCP = {
+    "type": "mcp",
+    "server_label": "canary",
+    "server_url": "https://user:CANARYpass@mcp.example/s/CANARY0123456789abcdef/mcp?x=CANARYquery",
+    "authorization": "CANARYopaque",
+    "headers": {"Authorization": "Bearer CANARY", "X-Own": "CANARYopaque", "n": ["CANARYopaque"]},
+}
+LEAKS = {
+    "ephemeral key": {"value": "ek_CANARY68af296e8e", "expires_at": 1, "session": {"type": "realtime"}},
+    "session": {"object": "realtime.session", "client_secret": {"value": "CANARY", "expires_at": 1}},
+    "chatkit": {"object": "chatkit.session", "client_secret": "CANARYopaque", "status": "active"},
+    "service account": {"id": "svc", "api_key": {"object": "x", "value": "sk-svcacct-CANARY0123456789"}},
+    "admin key": {"id": "key_x", "value": "sk-admin-CANARY0123456789"},
+    "mcp": {"model": "m", "input": "x", "tools": [MCP]},
+    "mcp, echoed in a session": {"type": "session.updated", "session": {"tools": [{**MCP, "type": "x"}]}},
+    "connector": {"tools": [{"connector_id": "c", "authorization": "CANARY", "headers": "CANARYopaque"}]},
+    "model": {"model": "sk-proj-CANARYabcdefghijkl"},
+    "webhook": {"object": "webhook_endpoint", "signing_secret": "whsec_CANARYabcdef"},
+    "error": {"error": {"message": "Incorrect API key provided: sk-CANARY123456. Find yours at https://x"}},
+    "url": {
+        "content": [{"type": "input_file", "file_url": "https://x/y?sig=CANARY&X-Amz-Signature=CANARYx"}]
+    },
+    "spelling": {"clientSecret": "CANARYopaque", "Api-Key": "CANARYopaque", "ACCESS_TOKEN": "CANARYopaque"},
+    "a member's name": {"metadata": {"sk-CANARYabcdefghijkl": "x"}},
+    "list": {"api_key": ["CANARY", {"value": ["CANARY"]}]},
+    "metadata": {"metadata": {"k": "Bearer CANARYopaque"}},
+}
+HARMLESS = {
+    "prompt": {"messages": [{"role": "user", "content": "Is sk-proj-abcdefghijkl a key? api_key=abc"}]},
+    "parts": {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Bearer abcdefghijk"}]}]},
+    "strings": {"input": ["sk-proj-abcdefghijkl", "b"], "prompt": ["sk-proj-abcdefghijkl"]},
+    "answer": {"choices": [{"message": {"content": "Use sk-proj-abcdefghijkl"}}]},
+    "arguments": {"tool_calls": [{"function": {"name": "f", "arguments": '{"key":"sk-abcdefghijkl"}'}}]},
+    "variables": {"prompt": {"id": "p", "variables": {"city": "sk-proj-abcdefghijkl"}}},
+    "logprobs": {"logprobs": {"content": [{"token": "Bearer abcdefghij", "logprob": -1.0}]}},
+    "schema": {
+        "tools": [
+            {
+                "type": "function",
+                "parameters": {"properties": {"api_key": {"type": "string", "description": "your key"}}},
+            }
+        ]
+    },
+    "image": {"content": [{"image_url": {"url": "data:image/png;base64," + "sk-abcdef/" * 200}}]},
+    "ids": {
+        "id": "chatcmpl-abcdefghijkl",
+        "model": "ft:gpt-4o:org::AbCdEf",
+        "system_fingerprint": "fp_0123456789",
+    },
+    "numbers": {"seed": 12345678, "max_tokens": None, "stream": True, "secret": 5},
+}
+
+
+@pytest.mark.parametrize("case", LEAKS)
+def test_credentials_in_bodies_are_blotted_out(case):
+    """By the name of their member or by their look, and nothing else of the body is lost."""
+    shown = without_credentials(copy.deepcopy(LEAKS[case]))
+    assert "CANARY" not in json.dumps(shown)
+    assert GONE in json.dumps(shown)
+    if case != "a member's name":
+        assert list(shown) == list(LEAKS[case])
+
+
+@pytest.mark.parametrize("case", LEAKS)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", " : ")], ids=["tight", "loose"])
+def test_credentials_in_cut_bodies_are_blotted_out(case, separators):
+    """However far the body has come when the log's limit cuts it off."""
+    whole = json.dumps(LEAKS[case], separators=separators).encode()
+    if case == "a member's name":
+        pytest.skip("names are looked at in whole bodies only")
+    for end in range(1, len(whole) + 1):
+        shown = torn_without_credentials(whole[:end])
+        assert b"CANARY" not in shown, (whole[:end], shown)
+    assert list(json.loads(shown)) == list(LEAKS[case])
+
+
+def test_where_a_tool_server_is_can_be_seen():
+    """Only what may be a key is taken out of its address."""
+    shown = without_credentials(copy.deepcopy(MCP))
+    assert shown["server_url"] == "https://mcp.example/s/[redacted]/mcp?[redacted]"
+    assert shown["server_label"] == "canary"
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_what_is_no_credential_stays(case):
+    """Prompts, answers, schemas and pictures are recorded as they were."""
+    assert without_credentials(copy.deepcopy(HARMLESS[case])) == HARMLESS[case]
+    text = json.dumps(HARMLESS[case], separators=(",", ":")).encode()
+    if case != "arguments":  # in which a member stands inside a string
+        assert shows_no_credentials(copy.deepcopy(HARMLESS[case]), text)
+    if case not in ("variables", "schema"):
+        assert torn_without_credentials(text) == text
+
+
+def test_a_member_that_comes_twice_is_not_overlooked():
+    """Decoding keeps the last one only: the text itself must not be copied into the line."""
+    text = b'{"client_secret":"CANARYopaque","client_secret":null}'
+    assert not shows_no_credentials(json.loads(text), text)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON_VALUES, st.lists(st.text(min_size=1, max_size=4), max_size=3))
+def test_what_is_blotted_out_is_a_whole_value_again(value, secrets):
+    """Whatever a body and a credential are, a JSON value comes out, and no secret is in its strings."""
+    shown = without_texts(without_credentials(copy.deepcopy(value)), secrets)
+    assert json.loads(json.dumps(shown)) == shown
+    if not any(secret in GONE or GONE in secret for secret in secrets):
+        assert type(shown) is type(value)
