@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from ..core.cache_rules import Verdict
 from ..core.errors import BudgetSpent
+from ..core.exchange import Exchange, Outcome
 from ..logs import logger
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from .bodies import SharedBody
@@ -36,6 +37,9 @@ class Flight:
     leader's; the rider who has waited longest then makes the next call. If
     that fails too the failure is everybody's, so that nobody waits for more
     than two.
+
+    The leader's exchange pays for the call. If its client leaves while
+    others wait or read, the first of these pays in its place.
     """
 
     _log = logger(__name__)
@@ -54,6 +58,8 @@ class Flight:
         self._closed = False
         self._waiting: list[Rider] = []
         self._leader: Rider | None = None
+        self._payer: Exchange | None = None
+        self._aboard: list[Exchange] = []
         self._call: Deferred[ProxyResponse] | None = None
         self._calls = 0
         self._response: ProxyResponse | None = None
@@ -66,6 +72,8 @@ class Flight:
         rider's own call, or with one that is everybody's. Cancel it when the
         client leaves.
         """
+        self._aboard.append(request.exchange)
+        request.exchange.on_end(self._pass_on)
         if self._recording is not None and self._response is not None:
             return succeed(self._seat(self._response, self._recording, Role.FOLLOWER))
         rider = Rider(request, forward, Deferred(self._leave))
@@ -78,6 +86,7 @@ class Flight:
 
     def _launch(self) -> None:
         rider = self._leader = self._waiting[0]
+        self._payer = rider.request.exchange
         self._calls += 1
 
         async def call() -> ProxyResponse:
@@ -87,6 +96,13 @@ class Flight:
         self._call = done = Deferred.fromCoroutine(call())
         done.addCallbacks(self._arrived, self._failed)
         done.addErrback(lambda failure: self._log.failure("a shared call went wrong", failure))
+
+    def _pass_on(self, ended: Exchange) -> None:
+        """If the one who pays has left, the first of the others pays."""
+        self._aboard = [exchange for exchange in self._aboard if exchange is not ended]
+        if ended is self._payer and ended.outcome is Outcome.CLIENT_GONE and self._aboard:
+            self._payer = self._aboard[0]
+            ended.leave_to(self._payer)
 
     def _leave(self, landed: Deferred[Landing]) -> None:
         """A rider's client is gone: go on for the others, cancel the call when there are none."""
@@ -148,6 +164,7 @@ class Flight:
         """Give the response to the one who asked; the others ask for themselves."""
         leader = self._leader
         self._close()
+        self._payer = None  # each pays for its own
         riders, self._waiting = self._waiting, []
         if leader not in riders:
             response.body.discard()
@@ -168,14 +185,14 @@ class Flight:
         self._response = response
         self._recording = recording
         riders, self._waiting = self._waiting, []
-        seats = [
-            self._seat(response, recording, Role.LEADER if rider is self._leader else Role.FOLLOWER)
-            for rider in riders
-        ]
+        seats = [self._seat(response, recording, self._role(rider)) for rider in riders]
         if verdict is not Verdict.STORE or not recording.kept:
             self._close()
         for rider, seat in zip(riders, seats, strict=True):
             rider.land(seat)
+
+    def _role(self, rider: Rider) -> Role:
+        return Role.LEADER if rider.request.exchange is self._payer else Role.FOLLOWER
 
     @staticmethod
     def _seat(response: ProxyResponse, recording: Recording, role: Role) -> Landing:

@@ -79,6 +79,10 @@ class Ledger(Protocol):
         """Charge what a request really cost and free the rest. Never fails; call once."""
         ...
 
+    def charge(self, account: Account, cost_usd: float) -> None:
+        """Charge what a request cost for which this account had set nothing aside. Never fails."""
+        ...
+
 
 def period_name(period: Period, timestamp: float) -> str:
     """Return the name of the UTC day or month of a time."""

@@ -154,6 +154,8 @@ class Exchange:
     capture: Any = None
     """What an observer that keeps bodies attached; see `observe`."""
 
+    heir: Exchange | None = None
+    """Whose exchange pays for the shared upstream call that this one left; None if it pays itself."""
     complete_usage: Callable[[Exchange], None] | None = None
     """Called when the exchange ends, before all others: estimates what nobody reported."""
 
@@ -198,6 +200,14 @@ class Exchange:
             callback(self)
         else:
             self._on_end += (callback,)
+
+    def leave_to(self, heir: Exchange) -> None:
+        """Let `heir`, which still runs, pay for the upstream call that this exchange began and left."""
+        self.heir = heir
+        self.usage = None
+        self.cost_usd = 0.0
+        heir.cached = False
+        heir.cost_usd = None
 
     def end(self, outcome: Outcome, now: float) -> bool:
         """End the exchange; True the first time, False (and no effect) after."""

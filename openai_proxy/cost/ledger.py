@@ -104,6 +104,12 @@ class SharedLedger:
         self._free(book, reservation.usd)
         self._save_soon()
 
+    def charge(self, account: Account, cost_usd: float) -> None:
+        book = self._book(account)
+        book.spent_usd += cost_usd
+        book.unsaved = True
+        self._save_soon()
+
     async def standing(self, account: Account) -> Standing:
         """Return how all processes together stand."""
         await self._ask(account, Need(0.0, 0.0))  # which is refused, and brings the others' standing
@@ -111,13 +117,17 @@ class SharedLedger:
         return book.own.plus(book.others)
 
     def _ask(self, account: Account, need: Need) -> Deferred[float | None]:
-        book = self._books.get(account)
-        if book is None:
-            book = self._books[account] = _Book()
+        book = self._book(account)
         asked: Deferred[float | None] = Deferred()
         book.waiting.append((need, asked))
         self._pump(account, book)
         return asked
+
+    def _book(self, account: Account) -> _Book:
+        book = self._books.get(account)
+        if book is None:
+            book = self._books[account] = _Book()
+        return book
 
     @staticmethod
     def _free(book: _Book, usd: float) -> None:

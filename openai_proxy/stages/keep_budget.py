@@ -68,8 +68,19 @@ class KeepBudget:
         exchange.reserved_usd = reservation.usd
 
         def finish(ended: Exchange) -> None:
+            if ended.heir is not None:
+                ended.heir.on_end(finish)
+                return
             self._settle_cost(ended)
-            self._ledger.settle(reservation, charged_usd(ended, reservation.usd))
+            cost_usd = charged_usd(ended, reservation.usd)
+            if ended.credential_id == account.key:
+                self._ledger.settle(reservation, cost_usd)
+                return
+            self._ledger.settle(reservation, 0.0)
+            heirs_budget = self._budgets.get(ended.credential_id)
+            if heirs_budget is not None:
+                heirs_account = heirs_budget.account(ended.credential_id, ended.timestamp)
+                self._ledger.charge(heirs_account, cost_usd)
 
         try:
             return await forward(request)

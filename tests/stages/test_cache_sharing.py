@@ -23,7 +23,9 @@ def test_a_hundred_identical_streams_cost_one_call():
     assert (len(world.calls), call.discards, world.ask().body) == (1, 0, b"onetwo")
     assert early[0].header(b"set-cookie") == [b"s"]
     assert late[0].header(b"set-cookie") == []
-    assert {(c.exchange.cache_result, c.exchange.cached) for c in early[1:] + late} == {("shared", True)}
+    others = early[1:] + late
+    assert {client.exchange.cache_result for client in others} == {"shared"}
+    assert [client for client in others if not client.exchange.cached] == [early[1]]  # it pays
 
 
 def test_the_call_goes_on_when_the_leader_leaves_before_the_head():
@@ -174,3 +176,42 @@ def test_a_client_may_leave_during_the_look_up():
     client = world.ask()
     client.leave()
     assert (type(client.error), world.calls) == (CancelledError, [])
+
+
+def test_whoever_is_left_pays_when_the_leader_leaves_before_the_head():
+    """The call was charged to nobody: the leader saw no usage, and followers are free."""
+    world = World()
+    leader, follower, third = world.ask(), world.ask(), world.ask()
+    leader.leave()
+    assert leader.exchange.heir is follower.exchange
+    world.calls[0].serve(b"1")
+    assert (follower.exchange.cached, follower.exchange.cost_usd) == (False, None)
+    assert (third.exchange.cached, third.exchange.cost_usd) == (True, 0.0)
+    assert leader.exchange.cost_usd == 0.0
+
+
+def test_whoever_is_left_pays_when_the_leader_leaves_in_the_middle():
+    """The next one pays when that one leaves too; the last one pays for what it saw."""
+    world = World()
+    leader, second, third = world.ask(), world.ask(), world.ask()
+    call = world.calls[0]
+    call.answer(SSE)
+    call.feed(b"one")
+    third.leave()
+    assert (third.exchange.heir, leader.exchange.heir) == (None, None)
+    leader.leave()
+    assert leader.exchange.heir is second.exchange
+    fourth = world.ask()
+    second.leave()
+    assert second.exchange.heir is fourth.exchange
+    call.end()
+    assert (fourth.exchange.heir, fourth.exchange.cached, fourth.exchange.cost_usd) == (None, False, None)
+
+
+def test_a_leader_that_had_its_answer_pays_alone():
+    """So do those who got an answer of their own."""
+    world = World()
+    clients = [world.ask() for _ in range(2)]
+    world.calls[0].serve(b"1")
+    assert [client.exchange.heir for client in clients] == [None, None]
+    assert [client.exchange.cached for client in clients] == [False, True]

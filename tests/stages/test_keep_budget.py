@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.budget import Account, Budget
+from openai_proxy.core.budget import Account, Budget, Standing
 from openai_proxy.core.errors import BudgetSpent
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.core.prices import OwnPrice, Price
@@ -63,9 +63,9 @@ class World:
         exchange.end(Outcome.COMPLETE, 1.0)
         return None
 
-    def standing(self, period="2026-11-21"):
+    def standing(self, period="2026-11-21", key="alice"):
         found = []
-        Deferred.fromCoroutine(self.ledger.standing(Account("alice", period))).addCallback(found.append)
+        Deferred.fromCoroutine(self.ledger.standing(Account(key, period))).addCallback(found.append)
         return found[0]
 
 
@@ -210,3 +210,36 @@ def test_pictures_are_not_reserved_by_their_bytes():
     document = {"model": "m", "messages": [{"role": "user", "content": content}]}
     world.ask(body=b"x" * 100_000, document=document)
     assert world.standing().held_usd < 1.0
+
+
+def left_to(world, heirs_key):
+    """Let alice's request, which reserved 5 of her 10 dollars, be left to an exchange of `heirs_key`."""
+    exchange, _ = world.ask(max_tokens=5)
+    world.forwarded[-1].callback("response")
+    heir = Exchange(0.0, MIDNIGHT - 60, "POST", "/v1/x", credential_id=heirs_key, model="m", status=200)
+    exchange.on_end(lambda ended: ended.leave_to(heir))
+    exchange._on_end = exchange._on_end[::-1]  # the cache stands outside, and registers first
+    exchange.end(Outcome.CLIENT_GONE, 1.0)
+    return heir
+
+
+@pytest.mark.parametrize(("key", "alice_usd", "bob_usd"), [("alice", 3.0, 0.0), ("bob", 0.0, 3.0)])
+def test_a_shared_call_is_charged_to_whoever_is_left(key, alice_usd, bob_usd):
+    """What was reserved stays reserved until that one's exchange ends."""
+    world = World(alice=10.0, bob=10.0)
+    heir = left_to(world, key)
+    assert world.standing() == Standing(0.0, 5.0)
+    heir.usage = Usage(0, 3)
+    heir.end(Outcome.COMPLETE, 2.0)
+    assert world.standing() == Standing(alice_usd, 0.0)
+    assert world.standing(key="bob").spent_usd == bob_usd
+
+
+def test_an_heir_without_a_budget_frees_what_was_reserved():
+    """Nobody's budget pays for it."""
+    world = World(alice=10.0)
+    heir = left_to(world, "carl")
+    heir.usage = Usage(0, 3)
+    heir.end(Outcome.COMPLETE, 2.0)
+    assert world.standing() == Standing(0.0, 0.0)
+    assert heir.cost_usd == 3.0
