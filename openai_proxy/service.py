@@ -15,6 +15,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from . import __version__, signals
+from .composition.whose_key import keyless_upstreams
 from .listening import announce, listen, one_line
 from .logs import logger, set_level
 from .serving import Part, Serving
@@ -88,6 +89,8 @@ class ProxyService(MultiService):
         )
         for line in exchanger.settings.unknown:
             log.warn("warning: {line}", line=line)
+        for line in keyless_upstreams(exchanger.settings):
+            log.info("{line}", line=line)
 
     def _listen(self, description: str, site: ProxySite) -> None:
         if self._part is not None:
@@ -121,6 +124,8 @@ class ProxyService(MultiService):
             return
         self.serving.commit(prepared)
         log.info("configuration reloaded, mode {mode}", mode=self.serving.exchanger.mode)
+        for line in keyless_upstreams(self.serving.exchanger.settings):
+            log.info("{line}", line=line)
 
     # ---- stop
 

@@ -19,6 +19,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from . import __version__
+from .composition.whose_key import keyless_upstreams
 from .settings import (
     Row,
     Settings,
@@ -210,6 +211,6 @@ def makeService(options: Options) -> IService:
     except SettingsError as error:
         _stop(str(error))
     if options["check-config"]:
-        _show(describe(settings))
+        _show("\n".join([describe(settings), *(f"# {line}" for line in keyless_upstreams(settings))]))
         raise SystemExit(0)
     return service

@@ -9,13 +9,14 @@ from ..core.web_origins import ANY, WebOrigins, normal_origin
 from ..messages import Stage
 from ..settings import Settings, client_keys, mode
 from ..settings.tables import KeyLimits
+from ..settings.tenants import own_key
 from ..stages.inject import Inject
 from ..stages.pass_through import PassThrough
 from ..stages.rate_limit import RateLimit
 from ..stages.tenants import Tenants
 from .changes import model_params
-from .places import secret_bytes
 from .surroundings import Surroundings
+from .whose_key import secret_bytes
 
 _PLACE = b"each-upstream-has-its-own"
 """Stands where a client's key stood until the routing puts in the key of an upstream; never sent."""
@@ -29,7 +30,7 @@ def authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
     if mode(settings) == "pass-through":
         return PassThrough()
     # With several upstreams each may have its own key, put in by the routing.
-    keys = [settings.upstream.api_key, *(entry.api_key for entry in settings.upstreams)]
+    keys = [settings.upstream.api_key, *map(own_key, settings.upstreams)]
     api_key = next(key for key in keys if key is not None)
     return Inject(secret_bytes(api_key), auth_header)
 
@@ -67,7 +68,7 @@ def make_keyring(settings: Settings) -> Keyring | None:
 
 
 def _every_upstream_has_a_key(settings: Settings) -> bool:
-    return bool(settings.upstreams) and all(entry.api_key for entry in settings.upstreams)
+    return bool(settings.upstreams) and all(map(own_key, settings.upstreams))
 
 
 def _own_limits(own: KeyLimits, settings: Settings) -> Limits:

@@ -1,24 +1,16 @@
-"""Where requests go: upstreams, their keys, and how one is chosen."""
+"""Where requests go: upstreams, and how one is chosen. Their keys are in `whose_key`."""
 
 from __future__ import annotations
 
 import time
 
-from pydantic import SecretStr
-
 from ..core.routing import ModelRoute, RoutingTable, Upstream
 from ..core.upstream_health import UpstreamHealth
-from ..settings import Settings, client_keys, mode
-from ..settings.tables import UpstreamEntry
+from ..settings import Settings
 from ..stages.route import Route
-from ..upstream.origin import parse_origin
 from ..upstream.prober import Prober
 from .surroundings import Surroundings
-
-
-def secret_bytes(secret: SecretStr) -> bytes:
-    """Return a key as it goes into a header line."""
-    return secret.get_secret_value().encode("latin-1")
+from .whose_key import kept_keys, key_of
 
 
 def base_urls(settings: Settings) -> list[str]:
@@ -35,8 +27,8 @@ def routing_table(settings: Settings) -> RoutingTable | None:
         Upstream(
             entry.name,
             entry.base_url,
-            _place_key(settings, entry),
-            _kept_keys(settings, entry),
+            key_of(settings, entry),
+            kept_keys(settings, entry),
             auth_header,
             entry.weight,
             entry.priority,
@@ -50,32 +42,6 @@ def routing_table(settings: Settings) -> RoutingTable | None:
     return RoutingTable(
         upstreams, [ModelRoute(m.match, m.upstream, m.upstream_model) for m in settings.models]
     )
-
-
-def _place_key(settings: Settings, entry: UpstreamEntry) -> bytes | None:
-    """Return the key of one of several upstreams.
-
-    None leaves what authentication put there (the tenant's key, the
-    client's own); b"" takes it away: with no key for it, an upstream must
-    not see another one's.
-    """
-    if entry.api_key is not None:
-        return secret_bytes(entry.api_key)
-    if mode(settings) != "inject":
-        return None
-    default = settings.upstream.api_key
-    return secret_bytes(default) if default is not None else b""
-
-
-def _kept_keys(settings: Settings, entry: UpstreamEntry) -> frozenset[bytes]:
-    """Return the keys of single tenants that go to `entry` before its own key.
-
-    They were made for the origin of `upstream.base_url`; another origin that
-    has a key of its own must not see them.
-    """
-    if entry.api_key is None or parse_origin(entry.base_url) != parse_origin(settings.upstream.base_url):
-        return frozenset()
-    return frozenset(secret_bytes(key.upstream_key) for key in client_keys(settings) if key.upstream_key)
 
 
 def route(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import SettingsError
 from .model import Settings
-from .tenants import client_keys, entry_digest, mode
+from .tenants import client_keys, entry_digest, inherits_key, mode, own_key
 
 
 def resolve_paths(settings: Settings, directory: Path) -> Settings:
@@ -121,7 +121,13 @@ def _keys(settings: Settings) -> None:
 def _upstream_keys(settings: Settings) -> None:
     if settings.upstream.api_key:
         return
-    if settings.upstreams and all(upstream.api_key for upstream in settings.upstreams):
+    for index, upstream in enumerate(settings.upstreams):
+        if inherits_key(upstream) and mode(settings) != "pass-through":
+            raise SettingsError(
+                f"upstreams[{index}].api_key: {upstream.name!r} inherits upstream.api_key (OPENAI_API_KEY),"
+                " and that is not set"
+            )
+    if settings.upstreams and all(map(own_key, settings.upstreams)):
         return
     for key in client_keys(settings):
         if key.upstream_key is None:

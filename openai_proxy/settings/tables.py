@@ -96,7 +96,9 @@ class UpstreamEntry(Section):
     base_url: BaseURL = setting(..., "where it is", toml_only=True)
     api_key: Key | None = setting(
         None,
-        "the key for it; without one, a client key's own or `upstream.api_key`",
+        "the key for it. Without one, an upstream of the origin of `upstream.base_url` gets a client key's own or"
+        " `upstream.api_key`, and an upstream of another origin gets none. `inherit` sends it `upstream.api_key`"
+        " (in pass-through mode the client's credentials) whatever its origin",
         toml_only=True,
         secret=True,
     )
@@ -160,8 +162,8 @@ class KeyEntry(Section):
     )
     upstream_key: Key | None = setting(
         None,
-        "what goes upstream for it, to the origin of `upstream.base_url` and to `[[upstreams]]` without a key; "
-        "without one, its mapping or `upstream.api_key`",
+        "what goes upstream for it, to the origin of `upstream.base_url` and to no other;"
+        " without one, its mapping or `upstream.api_key`",
         toml_only=True,
         secret=True,
     )

@@ -10,7 +10,10 @@ from pydantic import SecretStr
 
 from ..core.keyring import key_digest, key_name
 from .model import Settings
-from .tables import KeyEntry, KeyLimits
+from .tables import KeyEntry, KeyLimits, UpstreamEntry
+
+INHERIT = "inherit"
+"""In the place of an upstream's `api_key`."""
 
 Mode: TypeAlias = Literal["pass-through", "inject", "tenants"]
 
@@ -38,9 +41,19 @@ def mode(settings: Settings) -> Mode:
     """Return who may call: see the README's *Keys*."""
     if settings.client_api_keys or settings.api_key_mapping or settings.keys:
         return "tenants"
-    if settings.upstream.api_key or any(upstream.api_key for upstream in settings.upstreams):
+    if settings.upstream.api_key or any(map(own_key, settings.upstreams)):
         return "inject"
     return "pass-through"
+
+
+def inherits_key(entry: UpstreamEntry) -> bool:
+    """Whether the key of `upstream.base_url` goes to this upstream, whatever its origin."""
+    return entry.api_key is not None and entry.api_key.get_secret_value() == INHERIT
+
+
+def own_key(entry: UpstreamEntry) -> SecretStr | None:
+    """Return the key that was made for this upstream, None without one."""
+    return None if inherits_key(entry) else entry.api_key
 
 
 def client_keys(settings: Settings) -> tuple[ClientKey, ...]:

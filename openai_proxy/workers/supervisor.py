@@ -18,6 +18,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from .. import signals
+from ..composition.whose_key import keyless_upstreams
 from ..listening import StartError, announce, one_line
 from ..logs import logger, set_level
 from ..observe.stdout import StandardOutput
@@ -166,6 +167,8 @@ class Supervisor(Service):
             return succeed(None)
         self.settings = settings
         set_level(settings.log_level)
+        for line in keyless_upstreams(settings):
+            log.info("{line}", line=line)
         return self._crew.commit(prepared)
 
     # ---- stop
