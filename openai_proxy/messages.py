@@ -19,7 +19,8 @@ from .core.headers import HeaderPairs
 class RequestBody(Protocol):
     """A request's body that is still arriving (also a twisted IBodyProducer).
 
-    Either `read` it whole or let the upstream edge produce it, once.
+    Either `read` it whole or let the upstream edge produce it, once; again
+    after each `rewind` that returns True.
     """
 
     length: int
@@ -31,6 +32,15 @@ class RequestBody(Protocol):
 
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body; raise RequestTooLarge above `limit_bytes`."""
+        ...
+
+    @property
+    def rewindable(self) -> bool:
+        """Whether `rewind` will return True for as long as the body lasts."""
+        ...
+
+    def rewind(self) -> bool:
+        """Go back to the beginning after the production was stopped; False where that is gone."""
         ...
 
 

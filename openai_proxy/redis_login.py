@@ -9,24 +9,28 @@ import importlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
 from twisted.python.failure import Failure
 
+from .client_tls import VerifyingClient, client_context
 from .core.redis_url import RedisAddress
+from .host_names import ascii_host, host_endpoint
 
+CONNECT_TIMEOUT_S = 2
 Command = tuple[bytes | str | int | float, ...]
 
 
 def redis_endpoint(reactor: Any, address: RedisAddress, ca_pem: bytes | None = None) -> IStreamClientEndpoint:
     """Return the endpoint of `address`; `rediss` verifies against `ca_pem` or the system's store."""
-    plain = HostnameEndpoint(reactor, address.host.encode("idna"), address.port, timeout=2)
+    host = ascii_host(address.host)
+    plain = host_endpoint(reactor, host, address.port, CONNECT_TIMEOUT_S)
     if not address.tls:
         return plain
-    trust = trustRootFromCertificates([Certificate.loadPEM(ca_pem)]) if ca_pem else None
-    return wrapClientTLS(optionsForClientTLS(address.host, trustRoot=trust), plain)
+    trust = trustRootFromCertificates([Certificate.loadPEM(ca_pem)]) if ca_pem else platformTrust()
+    return wrapClientTLS(VerifyingClient(client_context(trust), host), plain)
 
 
 async def connect(

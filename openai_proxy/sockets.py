@@ -93,6 +93,19 @@ def is_gone(transport: Any, *, half_close: bool) -> bool:
     return any(events & (select.POLLERR | select.POLLHUP | wanted) for _, events in poll.poll(0))
 
 
+def is_quiet(transport: Any) -> bool:
+    """Whether nothing has come from the peer that is still unread: no byte, no end, no reset.
+
+    True where nothing can be known.
+    """
+    raw = bottom(transport)
+    if raw is None:
+        return True
+    poll = select.poll()
+    poll.register(raw.socket.fileno(), select.POLLIN)
+    return not poll.poll(0)
+
+
 def cut(transport: Any) -> None:
     """Reset the connection at once: nothing that was not sent goes out any more.
 

@@ -98,6 +98,7 @@ class Status:
                     "url": reachability.url,
                     "reachable": reachable,
                     "checked_s_ago": round(reachability.checked_s_ago, 3),
+                    **({} if reachability.reason is None else {"reason": reachability.reason}),
                 },
                 **({} if connected is None else {"redis_connected": connected}),
                 **({} if route is None else {"upstreams": route.describe()}),

@@ -9,15 +9,16 @@ import openai_proxy
 ROOT = Path(openai_proxy.__file__).parent
 
 LAYERS = (
-    ("core", "logs", "eager_transports"),
+    ("core", "logs", "eager_transports", "host_names"),
     (
+        "client_tls",
         "direct_deferred",
         "messages",
-        "redis_login",
         "sockets",
         "wire_headers",
     ),
-    ("relay", "decoded_body", "peeked_body", "redis_client", "socket_group"),
+    ("relay", "decoded_body", "peeked_body", "redis_login", "socket_group"),
+    ("redis_client",),
     ("cache", "limits"),
     ("stages", "web", "upstream", "observe", "settings"),
     ("cost",),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MethodType
 
@@ -14,7 +15,7 @@ from ..core.upstream_health import UpstreamHealth
 from ..core.web_origins import WebOrigins
 from ..cost.build import Spending, build_spending
 from ..messages import Forward, ProxyRequest, ProxyResponse, Stage
-from ..settings import Settings, mode
+from ..settings import Settings, SettingsError, mode
 from ..stages.allow_models import AllowModels
 from ..stages.list_aliases import ListAliases
 from ..stages.read_body import ReadBody
@@ -24,7 +25,7 @@ from ..stages.without_credentials import WithoutCredentials
 from ..upstream.agent import UpstreamAgent
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
-from ..upstream.forward import UpstreamForward, destination
+from ..upstream.forward import Destination, UpstreamForward
 from ..upstream.health import Reachability
 from ..upstream.prober import Prober
 from ..upstream.tls import ClientTLS
@@ -106,16 +107,19 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     )
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
     agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt)
+    default, destinations = places.destinations(settings)
+    _load_certificates(tls, destinations)
     table = places.routing_table(settings)
     health = UpstreamHealth(table.upstreams) if table is not None else None
     prober = None
     if health is not None:
-        prober = Prober(health, agent.probe, timers=around.reactor, clock=around.clock)
+        prober = Prober(
+            health,
+            lambda upstream: agent.probe(destinations[upstream.name].origin),
+            timers=around.reactor,
+            clock=around.clock,
+        )
     route = places.route(settings, around, table, health, prober)
-    destinations = {
-        place.name: destination(place.name, place.base_url) for place in (table.upstreams if table else ())
-    }
-    default = destination("default", upstream.base_url)
     innermost = UpstreamForward(
         UpstreamClient(agent), default, destinations, upstream.via.encode("ascii"), around.clock
     )
@@ -130,13 +134,36 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         route=route,
         prober=prober,
         agent=agent,
-        reachability=Reachability(places.base_urls(settings), agent.probe, around.clock),
+        reachability=_reachability(settings, agent, default, destinations, around),
         limits=_downstream_limits(settings),
         mode=mode(settings),
         redis_url=callers.redis_url(settings),
         spending=spending,
         configured_models=configured_models(settings),
     )
+
+
+def _load_certificates(tls: ClientTLS, destinations: Mapping[str, Destination]) -> None:
+    for to in destinations.values():
+        certificate = to.origin.certificate
+        if certificate is not None:
+            try:
+                tls.load(certificate)
+            except ValueError as error:
+                raise SettingsError(f"client_cert: {certificate.file}: {error}") from None
+
+
+def _reachability(
+    settings: Settings,
+    agent: UpstreamAgent,
+    default: Destination,
+    destinations: Mapping[str, Destination],
+    around: Surroundings,
+) -> Reachability:
+    ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
+    url = places.base_urls(settings)[0]
+    origins = [destinations[entry.name].origin for entry in ordered] or [default.origin]
+    return Reachability(url, [partial(agent.probe, origin) for origin in origins], around.clock)
 
 
 def _stages(

@@ -196,6 +196,8 @@ class UpstreamError(ProxyError):
     `kind` is the metric's label. `sent` says how far the request got, for
     the retry rules: "no" (no connection was made), "stale" (a reused
     connection died before any byte of a response), "yes" (anything else).
+    `may_heal` is False where another try at the same upstream would fail
+    the same way, as with a certificate that expired.
     """
 
     status, reason = 502, b"Bad Gateway"
@@ -203,10 +205,18 @@ class UpstreamError(ProxyError):
     outcome = Outcome.UPSTREAM_ERROR
     default_message = "The upstream could not be reached."
 
-    def __init__(self, message: str | None = None, *, kind: str = "unreachable", sent: str = "yes") -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        kind: str = "unreachable",
+        sent: str = "yes",
+        may_heal: bool = True,
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.sent = sent
+        self.may_heal = may_heal
 
 
 class UpstreamUnreachable(UpstreamError):

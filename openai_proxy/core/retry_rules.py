@@ -33,7 +33,7 @@ def failure_reason(error: UpstreamError, method: bytes, headers: HeaderPairs) ->
     a first-byte timeout, nonsense, or a body cut short.
     """
     if error.sent == "no":
-        return "connect"
+        return "connect" if error.may_heal else None
     if error.sent == "stale":
         return "stale"
     if error.kind == "reset" and (

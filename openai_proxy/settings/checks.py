@@ -5,25 +5,50 @@ from __future__ import annotations
 import ssl
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 from .errors import SettingsError
+from .fields import Section
 from .model import Settings
+from .sections import Upstream
+from .tables import UpstreamEntry
 from .tenants import client_keys, entry_digest, inherits_key, mode, own_key
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 def resolve_paths(settings: Settings, directory: Path) -> Settings:
     """Return the settings with their paths made absolute, since a daemon changes its directory."""
-    upstream, storage = settings.upstream, settings.storage
-    if upstream.ca_file:
-        upstream = upstream.model_copy(update={"ca_file": str(directory / upstream.ca_file)})
+    storage = settings.storage
+    upstream = _with_absolute(settings.upstream, directory, "ca_file", "client_cert", "client_key")
+    upstreams = tuple(
+        _with_absolute(entry, directory, "client_cert", "client_key") for entry in settings.upstreams
+    )
     if storage.local_log_dir:
         storage = storage.model_copy(update={"local_log_dir": str(directory / storage.local_log_dir)})
-    return settings.model_copy(update={"upstream": upstream, "storage": storage})
+    return settings.model_copy(update={"upstream": upstream, "upstreams": upstreams, "storage": storage})
+
+
+def _with_absolute(section: AnySection, directory: Path, *names: str) -> AnySection:
+    paths = {name: str(directory / value) for name in names if (value := getattr(section, name))}
+    return section.model_copy(update=paths) if paths else section
 
 
 def check(settings: Settings) -> None:
     """Raise SettingsError for the first disagreement. Paths are absolute by now."""
-    for step in (_ca_file, _redis, _cors, _storage, _think, _upstreams, _models, _keys, _upstream_keys):
+    for step in (
+        _ca_file,
+        _client_certificates,
+        _redis,
+        _cors,
+        _storage,
+        _think,
+        _upstreams,
+        _models,
+        _keys,
+        _upstream_keys,
+    ):
         step(settings)
 
 
@@ -37,6 +62,53 @@ def _ca_file(settings: Settings) -> None:
         raise settings.error("upstream.ca_file", f"{path} is no PEM file with certificates") from None
     except OSError as error:
         raise settings.error("upstream.ca_file", f"can not read {path}: {error.strerror}") from None
+
+
+def _client_certificates(settings: Settings) -> None:
+    own = settings.upstream
+    tables: list[tuple[str, Upstream | UpstreamEntry]] = [("upstream", own)]
+    tables += [(f"upstreams[{index}]", entry) for index, entry in enumerate(settings.upstreams)]
+    for table, section in tables:
+        _client_certificate(settings, table, section.client_cert, section.client_key)
+    if own.client_cert and settings.upstreams and settings.origin("upstream.base_url") is not None:
+        origins = [_origin(entry.base_url) for entry in settings.upstreams if entry.client_cert is None]
+        if _origin(own.base_url) not in origins:
+            raise settings.error(
+                "upstream.client_cert",
+                "none of [[upstreams]] has the origin of upstream.base_url, so nothing uses this"
+                " certificate; give client_cert in the [[upstreams]] that it is for",
+            )
+
+
+def _client_certificate(settings: Settings, table: str, file: str | None, key_file: str | None) -> None:
+    if file is None:
+        if key_file is not None:
+            raise settings.error(f"{table}.client_key", f"needs {table}.client_cert beside it")
+        return
+    for name, path in (("client_cert", file), ("client_key", key_file)):
+        try:
+            if path is not None:
+                Path(path).read_bytes()
+        except OSError as error:
+            raise settings.error(f"{table}.{name}", f"can not read {path}: {error.strerror}") from None
+    try:
+        # A passphrase would be asked for at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file, key_file, password=lambda: "")
+    except (ssl.SSLError, ValueError) as error:
+        raise settings.error(f"{table}.client_cert", _why_no_pair(error, file, key_file)) from None
+
+
+def _why_no_pair(error: Exception, file: str, key_file: str | None) -> str:
+    reason = getattr(error, "reason", None) or ""
+    if "MISMATCH" in reason:
+        return f"the key in {key_file or file} is not that of the certificate in {file}"
+    both = f"{file} and {key_file}" if key_file else file
+    return f"{both} must hold a certificate and its key in PEM, the key without a passphrase"
+
+
+def _origin(base_url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(base_url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _redis(settings: Settings) -> None:

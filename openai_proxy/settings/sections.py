@@ -55,6 +55,14 @@ class Upstream(Section):
     ca_file: Text | None = setting(
         None, "PEM file of further trusted CAs for an https upstream", default_text="system store"
     )
+    client_cert: Text | None = setting(
+        None, "PEM file of the client certificate, with its chain, that an https upstream asks for"
+    )
+    client_key: Text | None = setting(
+        None,
+        "PEM file of its key, without a passphrase",
+        default_text="the file of `upstream.client_cert`",
+    )
     via: Pseudonym = setting("openai-proxy", "this proxy's name in the Via header")
 
 
@@ -139,7 +147,7 @@ class Timeouts(Section):
         env=("API_REQUEST_TIMEOUT",),
         canonical_first=True,
     )
-    idle: Seconds = setting(300.0, "between two reads of a response body")
+    idle: Seconds = setting(600.0, "between two reads of a response body")
     total: OptionalSeconds = setting(None, "a whole response")
 
 

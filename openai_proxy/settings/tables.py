@@ -102,6 +102,18 @@ class UpstreamEntry(Section):
         toml_only=True,
         secret=True,
     )
+    client_cert: Text | None = setting(
+        None,
+        "PEM file of the client certificate for it; without one, `upstream.client_cert` where it has the"
+        " origin of `upstream.base_url`",
+        toml_only=True,
+    )
+    client_key: Text | None = setting(
+        None,
+        "PEM file of its key",
+        default_text="the file of `client_cert`",
+        toml_only=True,
+    )
     weight: Weight = setting(1.0, "share of the requests among those of the same priority", toml_only=True)
     priority: NaturalCount = setting(
         0, "the lowest number goes first, others where that fails", toml_only=True

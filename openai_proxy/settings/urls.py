@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from ..host_names import ascii_host
 from .fields import Allowed
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
@@ -24,18 +25,31 @@ def check_origin(text: str) -> None:
 
     Raises ValueError without a word of the URL.
     """
-    if not _VISIBLE.fullmatch(text):
-        raise ValueError("holds characters that no URL has")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
+        rest = text if host is None or host.isascii() else text.replace(_written_host(parts.netloc), "", 1)
     except ValueError:
         # its message may repeat a part of a password
         raise ValueError("has no valid host or port") from None
-    if not host or not _HOST.fullmatch(host):
+    if not _VISIBLE.fullmatch(rest):
+        raise ValueError("holds characters that no URL has")
+    if not host or not _HOST.fullmatch(_ascii(host)):
         raise ValueError("names no valid host")
     if port == 0 or parts.netloc.endswith(":"):
         raise ValueError("names no valid port")
+
+
+def _written_host(netloc: str) -> str:
+    """Return the name as it stands in a URL, which may be in capitals and in any script."""
+    return netloc.rpartition("@")[2].partition(":")[0]
+
+
+def _ascii(host: str) -> str:
+    try:
+        return ascii_host(host)
+    except ValueError:
+        raise ValueError("names no valid host") from None
 
 
 def _base_url(value: str) -> str:

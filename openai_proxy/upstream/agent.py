@@ -6,6 +6,7 @@ Connections are pooled per origin and credential, last in, first out.
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,13 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
 from ..logs import logger
+from ..sockets import is_quiet
 from ..wire_headers import WireHeaders
 from .answer_timer import UpstreamTimeouts
+from .body import KnownBody
 from .connection import UpstreamConnection
 from .connector import Connecting
+from .idle_pool import IdlePool, Key, pool_key
 from .origin import Origin, parse_origin
 from .response import UpstreamResponse
 from .tls import ClientTLS
@@ -30,7 +34,19 @@ log = logger(__name__)
 SWEEP_S = 0.25
 IDLE_S = 50.0
 """Shorter than the keep-alive of common servers, so that they seldom close first."""
-MAX_IDLE = 1024
+MOST_IDLE = 1024
+"""Idle connections in all, where the descriptors allow it: see `most_idle`."""
+LEAST_IDLE = 4
+UPLOAD_IDLE_S = 5.0
+"""A streamed upload does not start on a connection that has been idle for longer."""
+
+
+def most_idle() -> int:
+    """Return how many idle connections this process may keep: at most a quarter of its descriptors."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MOST_IDLE
+    return max(LEAST_IDLE, min(MOST_IDLE, descriptors // 4))
 
 
 @implementer(IAgent)
@@ -54,9 +70,8 @@ class UpstreamAgent:
         self._tls = tls
         self._clock = clock
         self.adopt = adopt
-        self._origins: dict[bytes, tuple[Origin, bytes]] = {}
-        self._idle: dict[Any, list[UpstreamConnection]] = {}
-        self._idle_count = 0
+        self._origins: dict[bytes, Origin] = {}
+        self._idle = IdlePool(MOST_IDLE)
         self._busy: set[UpstreamConnection] = set()
         self._connecting: dict[int, Connecting] = {}
         self._stopped = False
@@ -65,9 +80,10 @@ class UpstreamAgent:
 
     @property
     def open_connections(self) -> int:
-        return self._idle_count + len(self._busy)
+        return len(self._idle) + len(self._busy)
 
     def start(self) -> None:
+        self._idle.limit = most_idle()
         self._sweeper.start(SWEEP_S, now=False).addErrback(
             lambda failure: log.failure("the upstream sweeper stopped", failure)
         )
@@ -79,9 +95,8 @@ class UpstreamAgent:
         connection: it gets one, and its deadlines.
         """
         self._stopped = True
-        for connections in list(self._idle.values()):
-            for connection in list(connections):
-                connection.abort()
+        for connection in self._idle.clear():
+            connection.abort()
         if not self._busy and self._sweeper.running:
             self._sweeper.stop()
 
@@ -112,62 +127,71 @@ class UpstreamAgent:
         slash = uri.find(b"/", 8)
         pairs = wire.pairs if wire is headers else _framed(wire.pairs, bodyProducer)
         lines = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+        origin = self._origins.get(uri[:slash])
+        if origin is None:
+            origin = self._origins[uri[:slash]] = parse_origin(uri[:slash].decode("ascii"))
         return self.send(
-            method,
-            uri[:slash],
-            uri[slash:],
-            lines,
-            bodyProducer,
-            wire.credential,
-            wire.upgrade,
-            self._clock(),
+            method, origin, uri[slash:], lines, bodyProducer, wire.credential, wire.upgrade, self._clock()
         )
 
     def send(
         self,
         method: bytes,
-        authority: bytes,
+        origin: Origin,
         target: bytes,
         lines: bytes,
         body: Any,
         credential: bytes,
         upgrade: bool,
         started: float,
+        fresh: bool = False,
     ) -> Deferred[UpstreamResponse]:
         """Send one request whose URL is in parts and whose header lines are rendered.
 
-        `authority` is scheme and netloc, `lines` end with CRLF each, `body`
-        is bytes, an IBodyProducer or None, `started` is now. What `request`
-        does once it has taken apart what IAgent's callers put together.
+        `lines` end with CRLF each, `body` is bytes, an IBodyProducer or None,
+        `started` is now; `fresh` asks for a connection that nobody has used.
+        What `request` does once it has taken apart what IAgent's callers put
+        together.
         """
-        place = self._origins.get(authority)
-        if place is None:
-            place = self._learn(authority)
-        head = b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", place[1], b"\r\n", lines, b"\r\n"))
-        key = (authority, credential)
-        idle = self._idle.get(key)
-        if idle and not upgrade:
-            connection = idle.pop()
-            self._idle_count -= 1
-            self._busy.add(connection)
-            return connection.send(head, body, method == b"HEAD", False, started)
-        return self._connect(place[0], key).addCallback(
-            lambda connection: connection.send(head, body, method == b"HEAD", upgrade, started)
+        head = b"".join(
+            (method, b" ", target, b" HTTP/1.1\r\nHost: ", origin.netloc, b"\r\n", lines, b"\r\n")
+        )
+        key = pool_key(origin, credential)
+        if not upgrade and not fresh:
+            if body is None or type(body) is bytes or type(body) is KnownBody:
+                connection = self._idle.take(key)
+            else:
+                connection = self._take_for_upload(key, body, started)
+            if connection is not None:
+                self._busy.add(connection)
+                return connection.send(head, body, method == b"HEAD", False, started, started)
+        return self._connect(origin, key).addCallback(
+            lambda connection: connection.send(head, body, method == b"HEAD", upgrade, started, self._clock())
         )
 
-    def probe(self, url: str) -> Deferred[None]:
+    def _take_for_upload(self, key: Key, body: Any, now: float) -> UpstreamConnection | None:
+        """Return a kept connection for a body that arrives as it goes up; None for a fresh one.
+
+        The upstream may close a kept connection at any moment. A body that
+        can be produced again may still lose that race, so it takes one that
+        shows no sign of it; any other body never takes the risk.
+        """
+        if not getattr(body, "rewindable", False):
+            return None
+        connection = self._idle.newest(key)
+        if connection is None or now - connection.idle_since > UPLOAD_IDLE_S:
+            return None
+        # What can be read, or the end, is in the socket and not yet with us: the connection will see to it.
+        return self._idle.take(key) if is_quiet(connection.transport) else None
+
+    def probe(self, origin: Origin) -> Deferred[None]:
         """Connect (and verify TLS), send nothing, close. Fails with an UpstreamError."""
-        done = self._connect(parse_origin(url), None)
+        done = self._connect(origin, (origin, b""))
         return done.addCallback(lambda connection: connection.abort())
 
-    def _learn(self, authority: bytes) -> tuple[Origin, bytes]:
-        origin = parse_origin(authority.decode("ascii"))
-        self._origins[authority] = (origin, origin.netloc)
-        return self._origins[authority]
-
-    def _connect(self, origin: Origin, key: Any) -> Deferred[UpstreamConnection]:
+    def _connect(self, origin: Origin, key: Key) -> Deferred[UpstreamConnection]:
         def make(connecting: Connecting) -> UpstreamConnection:
-            connection = UpstreamConnection(self, key, origin.tls, self._timeouts, self._clock)
+            connection = UpstreamConnection(self, key, self._timeouts, self._clock)
             self._connecting[id(connection)] = connecting
             return connection
 
@@ -183,25 +207,23 @@ class UpstreamAgent:
 
     def connection_free(self, connection: UpstreamConnection) -> None:
         self._busy.discard(connection)
-        if self._stopped or self._idle_count >= MAX_IDLE:
+        if self._stopped:
             connection.abort()
             return
-        connection.idle_since = self._clock()
-        idle = self._idle.get(connection.key)
-        if idle is None:
-            idle = self._idle[connection.key] = []
-        idle.append(connection)
-        self._idle_count += 1
+        oldest = self._idle.put(connection, self._clock())
+        if oldest is not None:
+            oldest.abort()
+
+    def connection_stale(self, connection: UpstreamConnection) -> None:
+        for other in self._idle.as_idle_as(connection.key[0], connection.idle_since):
+            other.abort()
 
     def connection_aborted(self, connection: UpstreamConnection) -> None:
-        idle = self._idle.get(connection.key)
-        if idle and connection in idle:
-            idle.remove(connection)
-            self._idle_count -= 1
+        self._idle.remove(connection)
 
     def connection_closed(self, connection: UpstreamConnection, reason: Failure) -> None:
         self._busy.discard(connection)
-        self.connection_aborted(connection)
+        self._idle.remove(connection)
         connecting = self._connecting.pop(id(connection), None)
         if connecting is not None:
             connecting.lost(reason)
@@ -216,12 +238,9 @@ class UpstreamAgent:
             except Exception:  # or nobody would have a deadline any more
                 log.failure("defect while sweeping an upstream connection")
                 connection.abort()
-        oldest = now - IDLE_S
-        stale = [c for idle in self._idle.values() for c in idle if c.idle_since <= oldest]
-        for connection in stale:
+        for connection in self._idle.older_than(now - IDLE_S):
             connection.abort()
-        for key in [key for key, idle in self._idle.items() if not idle]:
-            del self._idle[key]  # swept, not deleted with each last one taken: most are soon back
+        self._idle.forget_empty()
         if self._stopped and not self._busy:
             self._sweeper.stop()
 

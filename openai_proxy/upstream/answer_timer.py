@@ -18,7 +18,7 @@ class UpstreamTimeouts:
 
     connect: float = 10.0
     first_byte: float | None = 600.0
-    idle: float | None = 300.0
+    idle: float | None = 600.0
     total: float | None = None
 
 

@@ -78,15 +78,12 @@ class Upload:
     """A streamed body on its way up.
 
     States: running, over (its end mark is written, or it was stopped).
-    `now` and `untaken_for_s` are in monotonic seconds.
     """
 
-    def __init__(self, body: IBodyProducer, transport: Any, now: float) -> None:
+    def __init__(self, body: IBodyProducer, transport: Any) -> None:
         self._body = body
         self._transport = transport
         self._over = False
-        self._untaken_bytes = 0
-        self._taken_at = now
 
     def start(self, done: Callable[[], None], failed: Callable[[Failure], None]) -> None:
         """Let the body write; call `done` or `failed` once, at once perhaps, unless `stop` comes first."""
@@ -114,10 +111,25 @@ class Upload:
             self._transport.unregisterProducer()
         self._body.stopProducing()
 
-    def untaken_for_s(self, now: float) -> float:
-        """Return for how long the upstream has taken nothing of what waits for it; 0 where nothing waits."""
+
+class Taking:
+    """Watches how the upstream takes what was written to it.
+
+    `untaken_bytes` and `taken_at` (monotonic seconds, the last moment at
+    which something was taken or nothing waited) are as of the last `look`.
+    """
+
+    __slots__ = ("_transport", "taken_at", "untaken_bytes")
+
+    def __init__(self, transport: Any, now: float) -> None:
+        self._transport = transport
+        self.untaken_bytes = 0
+        self.taken_at = now
+
+    def look(self, now: float) -> int:
+        """Return how many bytes the upstream has not taken yet, the kernel's send queue included."""
         untaken = untaken_bytes(self._transport)
-        if untaken == 0 or untaken != self._untaken_bytes:
-            self._untaken_bytes = untaken
-            self._taken_at = now
-        return now - self._taken_at
+        if untaken == 0 or untaken != self.untaken_bytes:
+            self.untaken_bytes = untaken
+            self.taken_at = now
+        return untaken

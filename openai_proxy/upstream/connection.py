@@ -19,6 +19,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..client_tls import explain, is_tls_failure
 from ..core.errors import (
     UpstreamError,
     UpstreamProtocolError,
@@ -30,10 +31,13 @@ from ..core.headers import HOP_BY_HOP
 from ..core.plain_heads import plain_response
 from ..direct_deferred import DirectDeferred
 from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
-from .body import KnownBody, Upload
+from .body import KnownBody, Taking, Upload
+from .idle_pool import Key
 from .response import DONE, SwitchedResponse, UpstreamResponse, WholeResponse
 from .response_reader import HEAD_BYTES, HEADER_COUNT, ResponseReader, too_large
-from .tls import is_tls_failure
+
+AT_ONCE_BYTES = 4096
+"""The kernel takes a request up to this size at once: nobody asks how much of it the upstream has."""
 
 
 class ConnectionOwner(Protocol):
@@ -47,6 +51,9 @@ class ConnectionOwner(Protocol):
 
     def connection_free(self, connection: UpstreamConnection) -> None:
         """Clean and without a request: may be pooled."""
+
+    def connection_stale(self, connection: UpstreamConnection) -> None:
+        """A kept connection was dead when it was used: so may be others that were idle as long."""
 
     def connection_aborted(self, connection: UpstreamConnection) -> None:
         """Being cut, which takes a turn of the reactor: no request may get it any more."""
@@ -67,8 +74,7 @@ class UpstreamConnection(TwistedProtocol):
     def __init__(
         self,
         owner: ConnectionOwner,
-        key: Any,
-        tls: bool,
+        key: Key,
         timeouts: UpstreamTimeouts,
         clock: Callable[[], float],
     ) -> None:
@@ -80,13 +86,14 @@ class UpstreamConnection(TwistedProtocol):
         self.timer = AnswerTimer(timeouts)
         self.idle_since = 0.0
         self._owner = owner
-        self._tls = tls
         self._clock = clock
         self._reader = ResponseReader()
         self._write: Any = None
         self._waiting: Deferred[UpstreamResponse] | None = None
         self._response: UpstreamResponse | None = None
         self._upload: Upload | None = None
+        self._taking: Taking | None = None
+        """Set for a request that may not be sent whole yet, or was not when it was looked at last."""
         self._tunnel = False
         self._paused = False
 
@@ -101,7 +108,7 @@ class UpstreamConnection(TwistedProtocol):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self._owner.adopt(self.transport)
-        if not self._tls:
+        if not self.key[0].tls:
             self._become_ready()
 
     def handshakeCompleted(self) -> None:
@@ -111,7 +118,7 @@ class UpstreamConnection(TwistedProtocol):
     def _become_ready(self) -> None:
         self.ready = True
         self._write = self.transport.write
-        if isinstance(self.transport, tcp.Connection) and not self._tls:
+        if isinstance(self.transport, tcp.Connection) and not self.key[0].tls:
             self.transport.protocol = self  # past the endpoint's wrapper, which passes everything on
         self._owner.connection_ready(self)
 
@@ -137,16 +144,24 @@ class UpstreamConnection(TwistedProtocol):
             response.body_ended(self._end_of_body(reason))
 
     def _lost_before_head(self, reason: Failure) -> UpstreamError:
-        if is_tls_failure(reason):
-            return UpstreamTLSError(kind="tls")
+        peer = self.key[0].peer
         if self._reader.head_bytes:
             return UpstreamProtocolError(
-                "The upstream closed the connection inside its answer.", kind="truncated"
+                f"The upstream {peer} closed the connection inside its answer.", kind="truncated"
             )
+        if self.requests > 1:
+            self._owner.connection_stale(self)
+            message = f"The upstream {peer} closed a kept connection as the request was sent."
+            return UpstreamUnreachable(message, kind="reset", sent="stale")
+        if is_tls_failure(
+            reason
+        ):  # an alert of the server, which judges a client in TLS 1.3 after our handshake
+            failure = explain(reason, self.key[0].host)
+            message = f"This proxy could not establish TLS with its upstream {peer}: {failure.reason}."
+            return UpstreamTLSError(message, kind="tls", sent="no", may_heal=failure.may_heal)
+        how = "closed" if reason.check(ConnectionDone) else "reset"
         return UpstreamUnreachable(
-            "The upstream closed the connection before it answered.",
-            kind="reset",
-            sent="stale" if self.requests > 1 else "yes",
+            f"The upstream {peer} {how} the connection before it answered.", kind="reset"
         )
 
     def _end_of_body(self, reason: Failure) -> Failure:
@@ -161,13 +176,14 @@ class UpstreamConnection(TwistedProtocol):
     # ---- one request
 
     def send(
-        self, head: bytes, body: Any, is_head: bool, upgrade: bool, started: float
+        self, head: bytes, body: Any, is_head: bool, upgrade: bool, started: float, now: float
     ) -> Deferred[UpstreamResponse]:
         """Send a rendered head and a body (bytes, an IBodyProducer or None).
 
-        The Deferred fires with the response's head, or fails with an
-        UpstreamError, or with what the body producer failed with. Cancelling
-        it aborts the connection.
+        The request as a whole began at `started`: it may have waited for
+        this connection. The Deferred fires with the response's head, or
+        fails with an UpstreamError, or with what the body producer failed
+        with. Cancelling it aborts the connection.
         """
         self.requests += 1
         reader = self._reader
@@ -175,17 +191,23 @@ class UpstreamConnection(TwistedProtocol):
             reader.reset()
         reader.is_head = is_head
         reader.upgrade = upgrade
+        self._taking = None
         self.timer.begin(started, not upgrade)
         waiting: DirectDeferred[UpstreamResponse] = DirectDeferred(self._cancelled)
         self._waiting = waiting
+        if type(body) is KnownBody:
+            body = body.data
         if body is None or type(body) is bytes:
-            self._write(head + body if body else head)
-            self.timer.expect_head(started)
-        elif type(body) is KnownBody:
-            self._write(head + body.data)
-            self.timer.expect_head(started)
+            data = head + body if body else head
+            self._write(data)
+            if len(data) <= AT_ONCE_BYTES:
+                self.timer.expect_head(now)
+            else:
+                self._taking = Taking(self.transport, now)
+                self.timer.expect_end()  # the sweep looks when all of it is sent
         else:
             self._write(head)
+            self._taking = Taking(self.transport, now)
             self._start_upload(body)
         return waiting
 
@@ -195,13 +217,11 @@ class UpstreamConnection(TwistedProtocol):
 
     def _start_upload(self, body: Any) -> None:
         self.timer.expect_end()
-        self._upload = Upload(body, self.transport, self._clock())
+        self._upload = Upload(body, self.transport)
         self._upload.start(self._upload_done, self._upload_failed)
 
     def _upload_done(self) -> None:
         self._upload = None
-        if self._waiting is not None:
-            self.timer.expect_head(self._clock())
 
     def _upload_failed(self, failure: Failure) -> None:
         """The client's side of the upload broke: so does this request."""
@@ -228,8 +248,13 @@ class UpstreamConnection(TwistedProtocol):
             return
         reader = self._reader
         if not reader.head_done:
-            if not reader.head_bytes and self._take_whole(data):
-                return
+            if not reader.head_bytes:
+                if data[0] in b"\r\n":  # behind the answer before: no part of a head (RFC 9112 §2.2)
+                    data = data.lstrip(b"\r\n")
+                    if not data:
+                        return
+                if self._take_whole(data):
+                    return
             reader.head_bytes += len(data)
         try:
             (reader.parser or reader.make_parser()).feed_data(data)
@@ -275,7 +300,7 @@ class UpstreamConnection(TwistedProtocol):
             return False
         waiting, self._waiting = self._waiting, None
         self.timer.deadline = NEVER
-        self._owner.connection_free(self)
+        self._release(status)
         if waiting is not None:
             waiting.callback(WholeResponse(status, reason, pairs, data[end + 4 :]))
         return True
@@ -330,12 +355,23 @@ class UpstreamConnection(TwistedProtocol):
             self._paused = False
             self.transport.resumeProducing()
         if reusable:
-            self._owner.connection_free(self)
+            self._release(response.code)
         else:
             self.abort()
         response.body_ended(DONE)
         if waiting is not None:
             waiting.callback(response)
+
+    def _release(self, status: int) -> None:
+        """Give the connection back; one with unsent bytes of the request, or of a stranger, is closed.
+
+        The next request would wait behind those bytes, and nothing is kept
+        for a key that the upstream does not know.
+        """
+        if status == 401 or (self._taking is not None and self._taking.look(self._clock())):
+            self.abort()
+        else:
+            self._owner.connection_free(self)
 
     def _fail(self, error: UpstreamError) -> None:
         reader = self._reader
@@ -407,9 +443,14 @@ class UpstreamConnection(TwistedProtocol):
 
     def sweep(self, now: float) -> None:
         """Called often while busy: notes what was read, and ends what is late."""
-        timer, upload, response = self.timer, self._upload, self._response
-        if upload is not None and response is None and timer.is_stuck(upload.untaken_for_s(now)):
-            self._late("The upstream stopped taking the request's body.", "timeout_upload")
+        timer, taking, response = self.timer, self._taking, self._response
+        if taking is not None and self._waiting is not None:
+            untaken = taking.look(now)
+            if untaken and timer.is_stuck(now - taking.taken_at):
+                self._late("The upstream stopped taking the request's body.", "timeout_upload")
+            elif not untaken and self._upload is None:
+                self._taking = None
+                timer.expect_head(now)
         timer.note_reads(now, in_body=response is not None and not self._tunnel)
         if now < timer.deadline:
             return

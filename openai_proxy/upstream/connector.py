@@ -9,30 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectionRefusedError, DNSLookupError
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, NoRouteError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from ..client_tls import VerifyingClient, explain
 from ..core.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from ..host_names import host_endpoint
+from ..logs import logger
 from .origin import Origin
-from .tls import ClientTLS, is_tls_failure
+from .tls import ClientTLS
 
-ATTEMPT_DELAY_S = 0.05
-"""Between two addresses of a name (RFC 8305): `localhost` is often ::1 first and only IPv4 listens."""
-
-
-def _endpoint(reactor: Any, origin: Origin, timeout_s: float) -> Any:
-    """Return where to connect: an address needs no look-up, which takes a thread and a millisecond."""
-    if isIPAddress(origin.host):
-        return TCP4ClientEndpoint(reactor, origin.host, origin.port, timeout_s)
-    if isIPv6Address(origin.host):
-        return TCP6ClientEndpoint(reactor, origin.host, origin.port, timeout_s)
-    return HostnameEndpoint(
-        reactor, origin.host, origin.port, timeout=timeout_s, attemptDelay=ATTEMPT_DELAY_S
-    )
+log = logger(__name__)
 
 
 class Connecting:
@@ -51,17 +41,25 @@ class Connecting:
         make_connection: Callable[[Connecting], Any],
     ) -> None:
         self.done: Deferred[Any] = Deferred(self._cancelled)
+        self._origin = origin
+        self._timeout_s = timeout_s
         self._connection: Any = None
+        self._verifying: VerifyingClient | None = None
         self._ended = False
         self._timer = reactor.callLater(timeout_s, self._late)
-        endpoint: Any = _endpoint(reactor, origin, timeout_s + 1)
-        if origin.tls:
-            endpoint = wrapClientTLS(tls.for_host(origin.host), endpoint)
         factory: Any = Factory()
         factory.noisy = False
         factory.buildProtocol = lambda _: self._build(make_connection)
-        self._attempt = endpoint.connect(factory)
+        self._attempt = maybeDeferred(self._connect, reactor, tls, factory)
         self._attempt.addErrback(self._failed)
+
+    def _connect(self, reactor: Any, tls: ClientTLS, factory: Any) -> Deferred[Any]:
+        origin = self._origin
+        endpoint = host_endpoint(reactor, origin.host, origin.port, self._timeout_s + 1)
+        if origin.tls:
+            self._verifying = tls.connecting_to(origin)
+            endpoint = wrapClientTLS(self._verifying, endpoint)
+        return endpoint.connect(factory)
 
     def _build(self, make_connection: Callable[[Connecting], Any]) -> Any:
         self._connection = make_connection(self)
@@ -83,30 +81,48 @@ class Connecting:
             connection.abort()
 
     def lost(self, reason: Failure) -> None:
-        """The connection was lost before it was ready: its handshake failed."""
-        if self._end():
-            self.done.errback(Failure(UpstreamTLSError(kind="tls", sent="no")))
+        """The connection was lost before it was ready: with TLS, its handshake failed."""
+        if not self._end():
+            return
+        if self._verifying is None:
+            self.done.errback(Failure(self._unreachable("the connection was lost at once")))
+            return
+        failure = explain(reason, self._origin.host, self._verifying.refusal)
+        error = UpstreamTLSError(
+            f"This proxy could not establish TLS with its upstream {self._origin.peer}: {failure.reason}.",
+            kind="tls",
+            sent="no",
+            may_heal=failure.may_heal,
+        )
+        self.done.errback(Failure(error))
+
+    def _unreachable(self, why: str, kind: str = "connect") -> UpstreamUnreachable:
+        message = f"This proxy could not connect to its upstream {self._origin.peer}: {why}."
+        return UpstreamUnreachable(message, kind=kind, sent="no")
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) or not self._end():
             return
-        if is_tls_failure(failure):
-            error: UpstreamError = UpstreamTLSError(kind="tls", sent="no")
-        elif failure.check(DNSLookupError):
-            error = UpstreamUnreachable("The upstream's host name is unknown.", kind="dns", sent="no")
+        if failure.check(DNSLookupError):
+            error = self._unreachable("the host name is unknown", "dns")
+        elif failure.check(ConnectionRefusedError):
+            error = self._unreachable("the connection was refused")
+        elif failure.check(NoRouteError):
+            error = self._unreachable("there is no route to the host")
         else:
-            refused = failure.check(ConnectionRefusedError)
-            message = (
-                "The upstream refused the connection." if refused else "The upstream can not be reached."
-            )
-            error = UpstreamUnreachable(message, kind="connect", sent="no")
+            if not failure.check(ConnectError):
+                log.failure("defect while connecting to an upstream", failure)
+            error = self._unreachable("the connection failed")
         self.done.errback(Failure(error))
 
     def _late(self) -> None:
         if self._end():
             self._give_up()
-            error = UpstreamTimeout(
-                "Connecting to the upstream took too long.", kind="timeout_connect", sent="no"
+            error: UpstreamError = UpstreamTimeout(
+                f"Connecting to the upstream {self._origin.peer} took longer than"
+                f" {self._timeout_s:g} s (timeout_s.connect).",
+                kind="timeout_connect",
+                sent="no",
             )
             self.done.errback(Failure(error))
 

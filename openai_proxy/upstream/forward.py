@@ -17,7 +17,7 @@ from ..core.headers import end_to_end
 from ..core.wire_lines import rendered
 from ..messages import ProxyRequest, ProxyResponse
 from .client import UpstreamClient
-from .origin import base_path, parse_origin
+from .origin import ClientCertificate, Origin, base_path, parse_origin
 from .response import UpstreamResponse, WholeResponse
 
 
@@ -26,19 +26,18 @@ class Destination:
     """An upstream as the wire knows it."""
 
     name: str
-    authority: bytes
-    """Scheme, host and port."""
+    origin: Origin
     path: bytes
     """Base path, without trailing slash."""
     azure_path: bytes
     """The same for what is asked for in Azure's form: `/openai` of `/openai/v1`, beside its `/v1`."""
 
 
-def destination(name: str, base_url: str) -> Destination:
+def destination(name: str, base_url: str, certificate: ClientCertificate | None = None) -> Destination:
     """Make a Destination of a validated base URL."""
     path = base_path(base_url)
     azure_path = path[: -len(b"/v1")] if path.endswith(b"/openai/v1") else path
-    return Destination(name, str(parse_origin(base_url)).encode("ascii"), path, azure_path)
+    return Destination(name, parse_origin(base_url).identified_by(certificate), path, azure_path)
 
 
 class UpstreamBody:
@@ -77,7 +76,6 @@ class UpstreamForward:
     async def __call__(self, request: ProxyRequest) -> ProxyResponse:
         exchange = request.exchange
         to = self._default if request.route is None else self._routes[request.route.name]
-        exchange.attempts += 1
         exchange.upstream = to.name
         body = request.body
         lines = rendered(request.headers) + self._via
@@ -85,25 +83,43 @@ class UpstreamForward:
             lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
         elif type(body) is not bytes and body is not None and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
             lines += b"Transfer-Encoding: chunked\r\n"
+        response = await self._send(request, to, lines, fresh=False)
+        pairs = response.pairs
+        if type(response) is WholeResponse:
+            return ProxyResponse(response.code, response.phrase, pairs, response)
+        headers = pairs if response.code == 101 else end_to_end(pairs)
+        return ProxyResponse(response.code, response.phrase, headers, UpstreamBody(response))
+
+    async def _send(self, request: ProxyRequest, to: Destination, lines: bytes, fresh: bool) -> Any:
+        """Return the response; a kept connection that turns out dead is replaced by a fresh one.
+
+        That is no fault of an upstream, which never saw the request.
+        """
+        exchange, body = request.exchange, request.body
+        exchange.attempts += 1
         started = self._clock()
         try:
-            response: Any = await self._client.send(
+            return await self._client.send(
                 request.method,
-                to.authority,
+                to.origin,
                 (to.azure_path if request.azure else to.path) + request.target,
                 lines,
                 body,
                 request.credential,
                 request.upgrade,
                 started,
+                fresh,
             )
         except UpstreamError as error:
             exchange.upstream_error_kinds.append((to.name, error.kind))
-            raise
+            if error.sent != "stale" or not _is_still_whole(body):
+                raise
         finally:
             exchange.upstream_s += self._clock() - started
-        pairs = response.pairs
-        if type(response) is WholeResponse:
-            return ProxyResponse(response.code, response.phrase, pairs, response)
-        headers = pairs if response.code == 101 else end_to_end(pairs)
-        return ProxyResponse(response.code, response.phrase, headers, UpstreamBody(response))
+        exchange.retry_reasons.append("stale")
+        return await self._send(request, to, lines, fresh=True)
+
+
+def _is_still_whole(body: Any) -> bool:
+    """Whether all of a request's body can be sent once more."""
+    return body is None or type(body) is bytes or body.rewind()

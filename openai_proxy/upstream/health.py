@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.python.failure import Failure
 
 CACHED_S = 10.0
 
@@ -13,24 +14,21 @@ CACHED_S = 10.0
 class Reachability:
     """The last answer to "can any of them be reached", asked again after CACHED_S.
 
-    `urls` are the upstreams, the preferred one first. Askers that come
-    while a probe runs share it.
+    `url` is the preferred upstream, `probes` connect to each of them, the
+    preferred one first. `reason` says why that one could not be reached,
+    None where it was. Askers that come while a probe runs share it.
     """
 
     def __init__(
-        self, urls: Sequence[str], probe: Callable[[str], Deferred[None]], clock: Callable[[], float]
+        self, url: str, probes: Sequence[Callable[[], Deferred[None]]], clock: Callable[[], float]
     ) -> None:
-        self._urls = tuple(urls)
-        self._probe = probe
+        self.url = url
+        self.reason: str | None = None
+        self._probes = tuple(probes)
         self._clock = clock
         self._reachable: bool | None = None
         self._checked_at = 0.0
         self._askers: list[Deferred[bool]] | None = None
-
-    @property
-    def url(self) -> str:
-        """The preferred upstream."""
-        return self._urls[0]
 
     @property
     def checked_s_ago(self) -> float:
@@ -45,13 +43,15 @@ class Reachability:
             self._askers.append(asker)
             return asker
         self._askers = [asker]
-        probes: Deferred[Any] = DeferredList([self._probe(url) for url in self._urls], consumeErrors=True)
+        probes: Deferred[Any] = DeferredList([probe() for probe in self._probes], consumeErrors=True)
         probes.addCallback(self._tell)
         return asker
 
     def _tell(self, results: list[tuple[bool, Any]]) -> None:
         self._reachable = any(succeeded for succeeded, _ in results)
         self._checked_at = self._clock()
+        preferred = results[0][1]
+        self.reason = preferred.getErrorMessage() if isinstance(preferred, Failure) else None
         askers, self._askers = self._askers or [], None
         for asker in askers:
             asker.callback(self._reachable)

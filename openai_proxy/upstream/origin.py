@@ -7,27 +7,49 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import evolve, field, frozen
+
+from ..host_names import ascii_host
 
 
 @frozen
+class ClientCertificate:
+    """The files of a client certificate, and of its key where that is in another one."""
+
+    file: str
+    key_file: str | None = None
+
+
+@frozen(cache_hash=True)
 class Origin:
-    """Scheme, host and port of an upstream."""
+    """Scheme, host and port of an upstream, and who this proxy is there; connections are pooled by it."""
 
     tls: bool
     host: str
-    """Name or IP address, without brackets."""
+    """ASCII name or IP address, without brackets."""
     port: int
+    certificate: ClientCertificate | None = None
+    netloc: bytes = field(init=False, eq=False, repr=False)
+    """The Host header's value: the port only where it is not the scheme's own."""
 
-    @property
-    def netloc(self) -> bytes:
-        """The Host header's value: the port only where it is not the scheme's own."""
+    @netloc.default
+    def _netloc(self) -> bytes:
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = 443 if self.tls else 80
         return (host if self.port == default else f"{host}:{self.port}").encode("ascii")
 
+    @property
+    def peer(self) -> str:
+        """Host and port, for people."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
     def __str__(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.netloc.decode('ascii')}"
+
+    def identified_by(self, certificate: ClientCertificate | None) -> Origin:
+        """Return this origin, visited with a client certificate."""
+        return evolve(self, certificate=certificate)
 
 
 def parse_origin(url: str) -> Origin:
@@ -36,10 +58,7 @@ def parse_origin(url: str) -> Origin:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an absolute http or https URL")
     tls = parts.scheme == "https"
-    host = parts.hostname
-    if not host.isascii():
-        host = host.encode("idna").decode("ascii")
-    return Origin(tls, host, parts.port or (443 if tls else 80))
+    return Origin(tls, ascii_host(parts.hostname), parts.port or (443 if tls else 80))
 
 
 def base_path(url: str) -> bytes:

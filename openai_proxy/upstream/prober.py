@@ -35,14 +35,14 @@ class Prober:
 
     States: idle (nobody is watched: no timer), probing (one timer for all
     of them, at most one probe for each), stopped (for good).
-    `probe` connects to a URL and fires, or fails, within its own deadline.
+    `probe` connects to an upstream and fires, or fails, within its own deadline.
     `draw` in [0, 1) spreads the probes over half to all of PROBE_S.
     """
 
     def __init__(
         self,
         health: Health,
-        probe: Callable[[str], Deferred[None]],
+        probe: Callable[[Upstream], Deferred[None]],
         *,
         timers: Any,
         clock: Callable[[], float],
@@ -92,7 +92,7 @@ class Prober:
         self._schedule()
 
     def _ask(self, upstream: Upstream) -> None:
-        probing = self._running[upstream.name] = self._probe(upstream.base_url)
+        probing = self._running[upstream.name] = self._probe(upstream)
         probing.addBoth(self._answered, upstream)
 
     def _answered(self, result: object, upstream: Upstream) -> None:
@@ -101,9 +101,9 @@ class Prober:
             return
         reached = not isinstance(result, Failure)
         self._health.probed(upstream, reached, self._clock())
-        self._told(upstream, reached)
+        self._told(upstream, reached, result.getErrorMessage() if isinstance(result, Failure) else "")
 
-    def _told(self, upstream: Upstream, reached: bool) -> None:
+    def _told(self, upstream: Upstream, reached: bool, reason: str = "") -> None:
         name = upstream.name
         if reached:
             self._watched.pop(name, None)
@@ -112,4 +112,8 @@ class Prober:
                 log.info("upstream {name} takes connections again", name=name)
         elif name not in self._missed:
             self._missed.add(name)
-            log.warn("upstream {name} takes no connections: it is probed until it does", name=name)
+            log.warn(
+                "upstream {name} takes no connections: it is probed until it does. {reason}",
+                name=name,
+                reason=reason,
+            )

@@ -1,6 +1,7 @@
-"""TLS towards the upstream: always verified, by service-identity.
+"""TLS towards the upstream: whom it trusts, and who this proxy is.
 
-The system's trust store, and one more CA file where configured.
+The system's trust store, one more CA file where configured, and client
+certificates. How a peer is verified is in `client_tls`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from typing import Any
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet._sslverify import IOpenSSLTrustRoot  # public in all but name: trustRoot= wants one
-from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust
-from twisted.python.failure import Failure
+from twisted.internet.ssl import Certificate, platformTrust
 from zope.interface import implementer
 
+from ..client_tls import VerifyingClient, client_context
+from .origin import ClientCertificate, Origin
+
+PROTOCOLS = (b"http/1.1",)
 _PEM_END = b"-----END CERTIFICATE-----"
 
 
@@ -43,21 +47,26 @@ def load_certificates(path: Path) -> list[X509]:
 
 
 class ClientTLS:
-    """Makes, and keeps, the TLS options for each host name."""
+    """Makes the TLS side of connections; keeps a context for each client certificate, which is costly to make."""
 
     def __init__(self, ca_file: Path | None = None) -> None:
         self._trust: Any = SystemAndExtra(load_certificates(ca_file)) if ca_file else platformTrust()
-        self._options: dict[str, Any] = {}
+        self._contexts: dict[ClientCertificate | None, SSL.Context] = {}
 
-    def for_host(self, host: str) -> Any:
-        """Return the IOpenSSLClientConnectionCreator that verifies `host`."""
-        options = self._options.get(host)
-        if options is None:
-            options = optionsForClientTLS(host, trustRoot=self._trust, acceptableProtocols=[b"http/1.1"])
-            self._options[host] = options
-        return options
+    def load(self, certificate: ClientCertificate | None) -> None:
+        """Read a client certificate now, before anybody needs it; raises ValueError if it does not serve."""
+        try:
+            self._context(certificate)
+        except (SSL.Error, OSError, TypeError) as error:
+            raise ValueError("the certificate or its key cannot be used") from error
 
+    def connecting_to(self, origin: Origin) -> VerifyingClient:
+        """Return what makes and verifies the TLS side of one connection."""
+        return VerifyingClient(self._context(origin.certificate), origin.host, PROTOCOLS)
 
-def is_tls_failure(failure: Failure) -> bool:
-    """True for OpenSSL's errors and service_identity's verdicts."""
-    return type(failure.value).__module__.partition(".")[0] in ("OpenSSL", "service_identity")
+    def _context(self, certificate: ClientCertificate | None) -> SSL.Context:
+        context = self._contexts.get(certificate)
+        if context is None:
+            files = (certificate.file, certificate.key_file) if certificate else ()
+            context = self._contexts[certificate] = client_context(self._trust, *files)
+        return context

@@ -19,6 +19,8 @@ from ..core.errors import RequestTooLarge
 
 HIGH_WATER_BYTES = 65536
 """Unclaimed bytes above which reading from the client pauses."""
+REPLAY_BYTES = 256 * 1024
+"""A body up to this size is kept while it goes up, in case it must be sent once more."""
 
 
 class BodySource(Protocol):
@@ -74,8 +76,9 @@ class IncomingBody:
     """One request's body.
 
     States: unclaimed (at most HIGH_WATER_BYTES and one read kept), read
-    whole (kept up to the limit), produced (nothing kept), abandoned
-    (dropped as it comes). Ends once: complete or failed.
+    whole (kept up to the limit), produced (nothing kept, unless the body is
+    `rewindable`), abandoned (dropped as it comes, unless it is
+    `rewindable`: then it may be produced again). Ends once: complete or failed.
     """
 
     def __init__(self, source: BodySource, length: int | None, limit_bytes: int | None) -> None:
@@ -90,6 +93,11 @@ class IncomingBody:
         self._parts: list[bytes] = []
         self._whole = False
         self._abandoned = False
+        self._produced: list[bytes] | None = None
+        """What has been produced of a body that is rewindable; None for any other."""
+        if length is not None and length <= REPLAY_BYTES:
+            self._produced = []
+        self._produced_bytes = self._watched_bytes = 0
         self._error: Exception | None = None
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] | None = None
@@ -99,17 +107,15 @@ class IncomingBody:
     def feed(self, data: bytes) -> None:
         """Take bytes that arrived."""
         self.received += len(data)
-        if self._error is not None or self._abandoned:
+        if self._error is not None or (self._abandoned and self._produced is None):
             return
         if self._limit is not None and self.received > self._limit:
             self.fail(RequestTooLarge())
         elif self._consumer is not None:
-            if self.watch is not None:
-                self.watch(data)
-            self._consumer.write(data)
+            self._produce(data, self._consumer)
         else:
             self._parts.append(data)
-            if not self._whole and self.received > HIGH_WATER_BYTES:
+            if not self._whole and not self._abandoned and self.received > HIGH_WATER_BYTES:
                 self._source.hold_body()
 
     def end(self) -> None:
@@ -169,20 +175,26 @@ class IncomingBody:
         if self._error is not None:
             return fail(self._error)
         parts, self._parts = self._parts, []
-        if self.watch is not None:
-            for part in parts:
-                self.watch(part)
         if self.complete:
             for part in parts:
-                consumer.write(part)
+                self._produce(part, consumer)
             return succeed(None)
         self._consumer = consumer
         done = self._done = Deferred()
         for part in parts:
-            consumer.write(part)
+            self._produce(part, consumer)
         self._source.want_body()
         self._source.release_body()
         return done
+
+    def _produce(self, part: bytes, consumer: IConsumer) -> None:
+        if self._produced is not None:
+            self._produced.append(part)
+        begin, self._produced_bytes = self._produced_bytes, self._produced_bytes + len(part)
+        if self.watch is not None and self._produced_bytes > self._watched_bytes:
+            self.watch(part[max(0, self._watched_bytes - begin) :])
+            self._watched_bytes = self._produced_bytes
+        consumer.write(part)
 
     def pauseProducing(self) -> None:
         if self._consumer is not None:
@@ -193,11 +205,27 @@ class IncomingBody:
             self._source.release_body()
 
     def stopProducing(self) -> None:
-        """Nobody wants the rest; what still comes is dropped."""
+        """Nobody wants the rest; what still comes is dropped, or kept for a `rewind`."""
         self._abandoned = True
-        self._parts.clear()
+        if self._produced is None:
+            self._parts.clear()
         self._consumer = self._done = None
         self._source.release_body()
+
+    @property
+    def rewindable(self) -> bool:
+        """Whether the body is small enough to be kept while it is produced."""
+        return self._produced is not None
+
+    def rewind(self) -> bool:
+        """Go back to the beginning after `stopProducing`; False if the body is too large to be kept."""
+        if self._produced is None:
+            return False
+        self._parts = self._produced + self._parts
+        self._produced = []
+        self._produced_bytes = 0
+        self._abandoned = False
+        return True
 
 
 class _Nowhere:

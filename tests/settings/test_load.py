@@ -32,7 +32,7 @@ def test_nothing_given_has_the_documented_defaults(tmp_path):
     assert (settings.timeout_s.connect, settings.timeout_s.first_byte, settings.timeout_s.idle) == (
         10,
         600,
-        300,
+        600,
     )
     assert settings.timeout_s.total is None
     assert mode(settings) == "pass-through"

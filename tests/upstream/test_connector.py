@@ -2,8 +2,9 @@
 
 import pytest
 from fakes import Transport
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectionLost, ConnectionRefusedError, NoRouteError
+from twisted.internet.error import ConnectError, ConnectionLost, ConnectionRefusedError, NoRouteError
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
@@ -11,7 +12,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from openai_proxy.core.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
-from openai_proxy.upstream.connector import ATTEMPT_DELAY_S, Connecting
+from openai_proxy.host_names import ATTEMPT_DELAY_S
+from openai_proxy.upstream.connector import Connecting
 from openai_proxy.upstream.origin import parse_origin
 from openai_proxy.upstream.tls import ClientTLS
 
@@ -101,8 +103,9 @@ def test_a_connection_that_is_ready_is_handed_over():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ConnectionRefusedError(), "The upstream refused the connection."),
-        (NoRouteError(), "The upstream can not be reached."),
+        (ConnectionRefusedError(), "the connection was refused"),
+        (NoRouteError(), "there is no route to the host"),
+        (ConnectError(), "the connection failed"),
     ],
 )
 def test_a_refused_connection_was_not_sent_anything(error, message):
@@ -111,7 +114,7 @@ def test_a_refused_connection_was_not_sent_anything(error, message):
     world.refuse(error)
     assert type(world.result) is UpstreamUnreachable
     assert (world.result.kind, world.result.sent) == ("connect", "no")
-    assert str(world.result) == message
+    assert str(world.result) == f"This proxy could not connect to its upstream 127.0.0.1:9000: {message}."
     world.settle()
 
 
@@ -120,7 +123,60 @@ def test_a_name_that_does_not_exist_has_an_error_of_its_own():
     world = World("http://no-such-host.invalid", Nowhere())
     assert type(world.result) is UpstreamUnreachable
     assert (world.result.kind, world.result.sent) == ("dns", "no")
-    assert str(world.result) == "The upstream's host name is unknown."
+    assert "its upstream no-such-host.invalid:80: the host name is unknown" in str(world.result)
+    world.settle()
+
+
+@implementer(IHostnameResolver)
+class Resolver:
+    """Knows every name, and remembers which it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def resolveHostName(self, receiver, name, portNumber, *arguments, **options):
+        self.asked.append(name)
+        receiver.resolutionBegan(self)
+        receiver.addressResolved(IPv4Address("TCP", "10.1.2.3", portNumber))
+        receiver.resolutionComplete()
+        return self
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("llm_server", "llm_server"),
+        ("ab--cd", "ab--cd"),
+        ("-x", "-x"),
+        ("proj_vllm_1.", "proj_vllm_1."),
+        ("b\u00fcro.example", "xn--bro-hoa.example"),
+        ("b\u00fc_ro", "xn--b_ro-0ra"),
+    ],
+)
+def test_a_name_is_looked_up_as_it_stands(scheme, host, asked):
+    """Compose makes names that IDNA 2008 forbids; the system's resolver knows them all the same."""
+    resolver = Resolver()
+    world = World(f"{scheme}://{host}:9000", resolver)
+    assert resolver.asked == [asked]
+    assert world.reactor.tcpClients[0][:2] == ("10.1.2.3", 9000)
+    world.accept()
+    world.connecting.done.cancel()
+
+
+@implementer(IHostnameResolver)
+class Broken:
+    """Fails as nobody expects it to."""
+
+    def resolveHostName(self, *arguments, **options):
+        raise UnicodeError("label too long")
+
+
+def test_whatever_is_raised_at_once_is_an_upstream_error():
+    """A request whose upstream can not even be asked for fails over; it is no 500."""
+    world = World("http://a.example", Broken())
+    assert type(world.result) is UpstreamUnreachable
+    assert world.result.sent == "no"
     world.settle()
 
 
@@ -147,12 +203,24 @@ def test_a_handshake_that_hangs_is_part_of_the_timeout():
 
 
 def test_a_connection_lost_in_its_handshake_is_a_tls_error():
-    """Whatever the peer did, or its certificate was: no request was sent."""
-    world = World()
+    """No request was sent, and the server may be there at the next try."""
+    world = World("https://127.0.0.1:9000")
     world.accept()
     world.made.connectionLost(Failure(ConnectionLost()))
     assert type(world.result) is UpstreamTLSError
-    assert (world.result.kind, world.result.sent) == ("tls", "no")
+    assert (world.result.kind, world.result.sent, world.result.may_heal) == ("tls", "no", True)
+    assert "127.0.0.1:9000: it closed the connection in the TLS handshake" in str(world.result)
+    world.settle()
+
+
+def test_plain_http_never_says_tls():
+    """A connection that is lost before it is ready has nothing to do with certificates."""
+    world = World()
+    world.accept()
+    world.made.connectionLost(Failure(ConnectionLost()))
+    assert type(world.result) is UpstreamUnreachable
+    assert (world.result.kind, world.result.sent) == ("connect", "no")
+    assert "tls" not in str(world.result).lower()
     world.settle()
 
 

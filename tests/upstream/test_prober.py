@@ -33,7 +33,8 @@ class World:
     def probed(self, upstream, reached, now):
         self.told.append((upstream.name, reached, now))
 
-    def probe(self, url):
+    def probe(self, upstream):
+        url = upstream.base_url
         assert url not in self.probes
         self.probes[url] = Deferred(lambda _: self.cancelled.append(url))
         return self.probes[url]

@@ -1,0 +1,103 @@
+"""Host names as they are configured, and endpoints that connect to them.
+
+Names that the system resolves are used as they stand, whatever IDNA 2008
+says about them: Compose makes `llm_server`, others `ab--cd`. Imported by the
+upstream edge, the client of Redis and the settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import idna
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IHostResolution,
+    IReactorPluggableNameResolver,
+    IStreamClientEndpoint,
+)
+from zope.interface import implementer
+
+ATTEMPT_DELAY_S = 0.05
+"""Between two addresses of a name (RFC 8305): `localhost` is often ::1 first and only IPv4 listens."""
+_LABEL_BYTES = 63
+_NAME_BYTES = 253
+_UNUSED = "name.invalid"
+
+
+def is_address(host: str) -> bool:
+    """Tell whether `host` is an IP address, which no certificate holds as a name and nobody looks up."""
+    return isIPAddress(host) or isIPv6Address(host)
+
+
+def ascii_host(host: str) -> str:
+    """Return a host as it goes on the wire: ASCII labels as they stand, others encoded (UTS 46, RFC 5891).
+
+    Raises ValueError for what no resolver takes: an empty label, one above
+    63 bytes, a name above 253 (RFC 1035 §2.3.4).
+    """
+    if isIPv6Address(host):
+        return host
+    name = ".".join(_ascii_label(label) for label in host.split("."))
+    labels = name.removesuffix(".").split(".")
+    if len(name) > _NAME_BYTES or not all(0 < len(label) <= _LABEL_BYTES for label in labels):
+        raise ValueError("not a host name: it or one of its labels is empty or too long")
+    return name
+
+
+def _ascii_label(label: str) -> str:
+    if label.isascii():
+        return label
+    try:
+        return idna.encode(label, uts46=True).decode("ascii")
+    except idna.IDNAError:  # an underscore beside an umlaut, for one: what the system's own codec makes of it
+        return label.encode("idna").decode("ascii")
+
+
+def host_endpoint(reactor: Any, host: str, port: int, timeout_s: float) -> IStreamClientEndpoint:
+    """Return where to connect for an address or for a name that `ascii_host` gave.
+
+    An address needs no look-up, which takes a thread and a millisecond. Of
+    a name's addresses the fastest is taken.
+    """
+    if isIPAddress(host):
+        return TCP4ClientEndpoint(reactor, host, port, timeout_s)
+    if isIPv6Address(host):
+        return TCP6ClientEndpoint(reactor, host, port, timeout_s)
+    # HostnameEndpoint would check its name by IDNA 2008, so it gets another one, and the resolver the right one.
+    return HostnameEndpoint(
+        _Resolving(reactor, host), _UNUSED, port, timeout=timeout_s, attemptDelay=ATTEMPT_DELAY_S
+    )
+
+
+@implementer(IHostnameResolver)
+class _OneName:
+    """Looks up one name, whatever it is asked."""
+
+    def __init__(self, resolver: IHostnameResolver, host: str) -> None:
+        self._resolver = resolver
+        self._host = host
+
+    def resolveHostName(
+        self, resolutionReceiver: Any, hostName: str, *arguments: Any, **options: Any
+    ) -> IHostResolution:
+        return self._resolver.resolveHostName(resolutionReceiver, self._host, *arguments, **options)
+
+
+@implementer(IReactorPluggableNameResolver)
+class _Resolving:
+    """The reactor, but that it looks up one name only."""
+
+    def __init__(self, reactor: Any, host: str) -> None:
+        self._reactor = reactor
+        self._host = host
+
+    @property
+    def nameResolver(self) -> IHostnameResolver:
+        return _OneName(self._reactor.nameResolver, self._host)
+
+    def __getattr__(self, name: str) -> Any:
+        """Timers and connections: the reactor's own."""
+        return getattr(self._reactor, name)
