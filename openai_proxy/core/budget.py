@@ -68,6 +68,19 @@ class Reservation:
     usd: float
 
 
+@frozen
+class PendingCall:
+    """A call that goes on after its exchange has ended: a background response, whose usage is read later.
+
+    `name` is what the upstream calls it. `account` is None if no budget
+    pays for it; `usd` is what is set aside.
+    """
+
+    name: str
+    account: Account | None = None
+    usd: float = 0.0
+
+
 class Ledger(Protocol):
     """Keeps accounts; decisions are atomic over all requests of all processes that share it."""
 
@@ -81,6 +94,18 @@ class Ledger(Protocol):
 
     def charge(self, account: Account, cost_usd: float) -> None:
         """Charge what a request cost for which this account had set nothing aside. Never fails."""
+        ...
+
+    def keep(self, reservation: Reservation, name: str) -> None:
+        """Keep the money set aside for the call `name` until `settle_pending`, over restarts. Never fails."""
+        ...
+
+    async def find_pending(self, name: str) -> PendingCall | None:
+        """Return the call `name` whose money is set aside; None if there is none. Never fails."""
+        ...
+
+    def settle_pending(self, call: PendingCall, cost_usd: float) -> None:
+        """Charge what a call cost, if no other process has done so, and free the rest. Never fails."""
         ...
 
 

@@ -154,6 +154,10 @@ class Exchange:
     capture: Any = None
     """What an observer that keeps bodies attached; see `observe`."""
 
+    goes_on: bool = False
+    """The upstream goes on working when it has answered (a background response): nothing is estimated."""
+    pending_call: str | None = None
+    """The name of the call that goes on and whose usage a later answer will say."""
     heir: Exchange | None = None
     """Whose exchange pays for the shared upstream call that this one left; None if it pays itself."""
     complete_usage: Callable[[Exchange], None] | None = None

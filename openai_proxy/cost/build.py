@@ -18,6 +18,7 @@ from ..core.routing import RoutingTable
 from ..observe.places import check_file
 from ..settings import PriceEntry, Settings, client_keys
 from ..stages.keep_budget import KeepBudget
+from ..stages.settle_later import SettleLater
 from .ledger import SharedLedger
 from .pricing import LookUp, Pricing
 from .state_file import StateFile
@@ -40,6 +41,7 @@ class Spending:
 
     pricing: Pricing | None = None
     keep_budget: KeepBudget | None = None
+    settle_later: SettleLater | None = None
     state_file: StateFile | None = None
     needs_usage: bool = False
     budgets: Mapping[str, Budget] = field(factory=dict)
@@ -69,7 +71,8 @@ def build_spending(
         keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle)
     has_list = settings.cost.provider is not None and pricing is not None  # it may be named `none`
     asked_for = bool(budgets or settings.cost.prices or has_list or settings.admin.token)
-    return Spending(pricing, keep_budget, state_file, asked_for, budgets, ledger)
+    settle_later = SettleLater(pricing.settle, ledger) if pricing is not None else None
+    return Spending(pricing, keep_budget, settle_later, state_file, asked_for, budgets, ledger)
 
 
 def state_path(settings: Settings, has_budgets: bool) -> Path | None:

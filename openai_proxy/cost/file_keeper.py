@@ -6,11 +6,12 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from ..core.budget import Account, Need, Standing, admit_in_turn
-from .ledger import LEASE_S, Judgement
+from ..core.budget import Account, Need, PendingCall, Standing, admit_in_turn
+from .ledger import LEASE_S, PENDING_S, Judgement
 from .state_file import StateFile
 
 KEPT_S = 400 * 86400.0
@@ -24,6 +25,14 @@ _WRITE = """
 INSERT INTO spending (key, period, owner, spent_usd, held_usd, held_until)
 VALUES (:key, :period, :owner, :spent_usd, :held_usd, :held_until)
 ON CONFLICT (key, period, owner) DO UPDATE SET spent_usd = :spent_usd, held_usd = :held_usd, held_until = :held_until
+"""
+_CALL = "call:"
+"""Begins the name of an owner that is a pending call, not a process."""
+_FIND = "SELECT key, period, held_usd FROM spending WHERE owner = ? AND held_until > ?"
+_ADD = """
+INSERT INTO spending (key, period, owner, spent_usd, held_usd, held_until)
+VALUES (:key, :period, :owner, :cost_usd, 0, :now)
+ON CONFLICT (key, period, owner) DO UPDATE SET spent_usd = spent_usd + :cost_usd
 """
 _FORGET = "DELETE FROM spending WHERE held_until < ?"
 
@@ -63,3 +72,35 @@ class FileKeeper:
             ours = {"spent_usd": own.spent_usd, "held_usd": held_usd, "held_until": now + LEASE_S}
             connection.execute(_WRITE, {**place, **ours})
         return grants, others
+
+    def hold(self, call: PendingCall) -> Deferred[Any]:
+        account = call.account
+        assert account is not None  # only what a budget pays for is held
+        values = {
+            "key": account.key,
+            "period": account.period,
+            "owner": _CALL + call.name,
+            "spent_usd": 0.0,
+            "held_usd": call.usd,
+            "held_until": self._wall_clock() + PENDING_S,
+        }
+        return self._file.run(lambda connection: connection.execute(_WRITE, values).rowcount)
+
+    def find(self, name: str) -> Deferred[PendingCall | None]:
+        return self._file.run(lambda connection: self._find(connection, name))
+
+    def _find(self, connection: sqlite3.Connection, name: str) -> PendingCall | None:
+        found = connection.execute(_FIND, (_CALL + name, self._wall_clock())).fetchone()
+        return None if found is None else PendingCall(name, Account(found[0], found[1]), found[2])
+
+    def take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
+        return self._file.run(lambda connection: self._take(connection, call, cost_usd))
+
+    def _take(self, connection: sqlite3.Connection, call: PendingCall, cost_usd: float) -> bool:
+        found = self._find(connection, call.name)
+        if found is None or found.account is None:
+            return False
+        connection.execute("DELETE FROM spending WHERE owner = ?", (_CALL + call.name,))
+        place = {"key": found.account.key, "period": found.account.period, "owner": self._owner}
+        connection.execute(_ADD, {**place, "cost_usd": cost_usd, "now": self._wall_clock()})
+        return True

@@ -17,9 +17,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from ..core.budget import Account, Need, Reservation, Standing, admit_in_turn, period_name
+from ..core.budget import Account, Need, PendingCall, Reservation, Standing, admit_in_turn, period_name
 from ..logs import logger
 
+PENDING_S = 40 * 86400.0
+"""So long money stays set aside for a call whose usage nobody asks for: longer than any period lasts."""
 LEASE_S = 60.0
 """What a process that died had reserved is free again after so long."""
 RENEW_S = 20.0
@@ -43,12 +45,39 @@ class Keeper(Protocol):
         """
         ...
 
+    def hold(self, call: PendingCall) -> Deferred[Any]:
+        """Set money aside under the name of a call, for as long as PENDING_S."""
+        ...
+
+    def find(self, name: str) -> Deferred[PendingCall | None]:
+        """Return the call whose money is set aside under `name`."""
+        ...
+
+    def take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
+        """Forget a call and add its cost to what this process spent, as one step; False if it was not there."""
+        ...
+
 
 class MemoryKeeper:
     """A keeper for one process, which forgets at its end."""
 
+    def __init__(self) -> None:
+        self._pending: dict[str, PendingCall] = {}
+
     def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
-        return succeed((admit_in_turn(own, needs), Standing()))
+        held_usd = sum(call.usd for call in self._pending.values() if call.account == account)
+        others = Standing(0.0, held_usd)
+        return succeed((admit_in_turn(own.plus(others), needs), others))
+
+    def hold(self, call: PendingCall) -> Deferred[Any]:
+        self._pending[call.name] = call
+        return succeed(None)
+
+    def find(self, name: str) -> Deferred[PendingCall | None]:
+        return succeed(self._pending.get(name))
+
+    def take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
+        return succeed(self._pending.pop(call.name, None) is not None)
 
 
 @define(eq=False)
@@ -109,6 +138,39 @@ class SharedLedger:
         book.spent_usd += cost_usd
         book.unsaved = True
         self._save_soon()
+
+    def keep(self, reservation: Reservation, name: str) -> None:
+        call = PendingCall(name, reservation.account, reservation.usd)
+
+        def kept(_: Any) -> None:
+            self._free(self._books[reservation.account], reservation.usd)
+            self._save_soon()
+
+        # Where the keeper fails, this process goes on holding the money for as long as it runs.
+        self._keeper.hold(call).addCallbacks(kept, self._not_kept)
+
+    def _not_kept(self, failure: Failure) -> None:
+        self._log.warn(
+            "the budget of a background call is set aside in memory only: {reason}", reason=str(failure.value)
+        )
+
+    async def find_pending(self, name: str) -> PendingCall | None:
+        try:
+            return await self._keeper.find(name)
+        except Exception:  # what the keeper stands on has told the log
+            return None
+
+    def settle_pending(self, call: PendingCall, cost_usd: float) -> None:
+        account = call.account
+        if account is None:
+            return
+
+        def taken(was_there: bool) -> None:
+            if was_there:
+                self.charge(account, cost_usd)
+
+        # Where the keeper fails, the money stays set aside, and the next request for the call tries again.
+        self._keeper.take(call, cost_usd).addCallbacks(taken, lambda _: None)
 
     async def standing(self, account: Account) -> Standing:
         """Return how all processes together stand."""

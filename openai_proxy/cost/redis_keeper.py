@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from twisted.internet.defer import Deferred
 
-from ..core.budget import Account, Need, Standing
+from ..core.budget import Account, Need, PendingCall, Standing
 from ..redis_client import RedisClient
-from .ledger import LEASE_S, Judgement
+from .ledger import LEASE_S, PENDING_S, Judgement
 
 SCRIPT = rb"""
 local time = redis.call('TIME')
@@ -51,6 +52,28 @@ return reply
 time to live in seconds, then usd and limit of each need. Replies with the
 others' spent and held, then with what was granted, empty where refused."""
 
+HOLD = rb"""
+local time = redis.call('TIME')
+local until_s = time[1] + tonumber(ARGV[4])
+redis.call('HSET', KEYS[2], 's:' .. ARGV[1], '0', 'h:' .. ARGV[1], ARGV[2], 'u:' .. ARGV[1], string.format('%.6f', until_s))
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
+return 1
+"""
+"""Sets money aside for a call. KEYS: the call, the account. ARGV: the call as an owner, its usd, what
+`find` is to return, the seconds until it is forgotten, the account's time to live."""
+
+TAKE = rb"""
+if redis.call('DEL', KEYS[1]) == 0 then return 0 end
+redis.call('HDEL', KEYS[2], 's:' .. ARGV[1], 'h:' .. ARGV[1], 'u:' .. ARGV[1])
+local spent = tonumber(redis.call('HGET', KEYS[2], 's:' .. ARGV[2]) or '0') + tonumber(ARGV[3])
+redis.call('HSET', KEYS[2], 's:' .. ARGV[2], string.format('%.17g', spent))
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+return 1
+"""
+"""Charges a call to a process, once. KEYS: the call, the account. ARGV: the call and the process as owners,
+the cost, the account's time to live."""
+
 _KEPT_S = 40 * 86400
 """Longer than any period lasts."""
 
@@ -76,7 +99,7 @@ class RedisKeeper:
             "EVAL",
             SCRIPT,
             1,
-            f"{self._prefix}:{{{account.key}}}:{account.period}",
+            self._account(account),
             self._owner,
             repr(float(own.spent_usd)),
             repr(float(own.held_usd)),
@@ -85,6 +108,41 @@ class RedisKeeper:
             *amounts,
         )
         return asked.addCallback(_judgement)
+
+    def _account(self, account: Account) -> str:
+        return f"{self._prefix}:{{{account.key}}}:{account.period}"
+
+    def _call(self, name: str) -> str:
+        return f"{self._prefix}:call:{name}"
+
+    def hold(self, call: PendingCall) -> Deferred[Any]:
+        account = call.account
+        assert account is not None  # only what a budget pays for is held
+        found = orjson.dumps([account.key, account.period, call.usd])
+        keys = self._call(call.name), self._account(account)
+        owner = f"call:{call.name}"
+        return self._client.call(
+            "EVAL", HOLD, 2, *keys, owner, repr(float(call.usd)), found, int(PENDING_S), _KEPT_S
+        )
+
+    def find(self, name: str) -> Deferred[PendingCall | None]:
+        asked: Deferred[Any] = self._client.call("GET", self._call(name))
+        return asked.addCallback(lambda found: _pending(name, found))
+
+    def take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
+        assert call.account is not None
+        keys = self._call(call.name), self._account(call.account)
+        asked: Deferred[Any] = self._client.call(
+            "EVAL", TAKE, 2, *keys, f"call:{call.name}", self._owner, repr(float(cost_usd)), _KEPT_S
+        )
+        return asked.addCallback(bool)
+
+
+def _pending(name: str, found: bytes | None) -> PendingCall | None:
+    if found is None:
+        return None
+    key, period, usd = orjson.loads(found)
+    return PendingCall(name, Account(key, period), usd)
 
 
 def _judgement(reply: list[bytes]) -> Judgement:

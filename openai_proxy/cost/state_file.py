@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS spending (
     spent_usd REAL NOT NULL, held_usd REAL NOT NULL, held_until REAL NOT NULL,
     PRIMARY KEY (key, period, owner)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS spending_owner ON spending (owner);
 CREATE TABLE IF NOT EXISTS usage (
     day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
     requests INTEGER NOT NULL, cached_requests INTEGER NOT NULL, unpriced_requests INTEGER NOT NULL,

@@ -71,8 +71,13 @@ class KeepBudget:
             if ended.heir is not None:
                 ended.heir.on_end(finish)
                 return
+            if ended.pending_call is not None:
+                self._ledger.keep(reservation, ended.pending_call)
+                return
             self._settle_cost(ended)
             cost_usd = charged_usd(ended, reservation.usd)
+            if cost_usd > 0.0:
+                ended.cost_usd = cost_usd  # the logs and metrics say what the budget says
             if ended.credential_id == account.key:
                 self._ledger.settle(reservation, cost_usd)
                 return
@@ -106,16 +111,19 @@ def _may_cost(request: ProxyRequest) -> bool:
 def charged_usd(exchange: Exchange, reserved_usd: float) -> float:
     """Return what an ended exchange takes from its key's budget.
 
-    Its cost where that is known. Nothing for an answer from the cache, an
-    error, usage that nobody knows the price of, and what no upstream saw.
-    Else what was reserved: a client that left or a time that ran out before
-    the answer, an upstream that reports no usage.
+    Its cost where that is known from reported usage. Of usage that was only
+    estimated the larger of the estimate and what was reserved: a client that
+    left saw little of what the model wrote, and nothing of what it thought.
+    Nothing for an answer from the cache, an error, usage that nobody knows
+    the price of, and what no upstream saw. Else what was reserved: a client
+    that left or a time that ran out before the answer.
     """
     if exchange.cached:
         return 0.0
-    if exchange.cost_usd is not None:
-        return exchange.cost_usd
-    if exchange.usage is not None:
+    usage, cost_usd = exchange.usage, exchange.cost_usd
+    if cost_usd is not None:
+        return max(cost_usd, reserved_usd) if usage is not None and usage.estimated else cost_usd
+    if usage is not None:
         return 0.0
     if exchange.status is not None and exchange.error_code is None:
         return reserved_usd if exchange.status < 400 else 0.0

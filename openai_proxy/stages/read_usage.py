@@ -69,7 +69,7 @@ class _Reading:
         self.request = self.meter = None
         if exchange.usage is None and meter is not None:
             meter.flush()  # a body that broke off may have said it before
-        if exchange.usage is None and meter is not None and request is not None:
+        if exchange.usage is None and meter is not None and request is not None and not exchange.goes_on:
             exchange.usage = Usage(_input_tokens(request), meter.estimated_output_tokens, estimated=True)
 
 

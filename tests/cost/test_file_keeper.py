@@ -6,7 +6,7 @@ import stat
 import pytest
 from cost.sync_file import SyncFile
 
-from openai_proxy.core.budget import Account, Need, Standing
+from openai_proxy.core.budget import Account, Need, PendingCall, Standing
 from openai_proxy.cost.file_keeper import KEPT_S, FileKeeper
 from openai_proxy.cost.ledger import LEASE_S
 from openai_proxy.cost.state_file import do_together, open_database
@@ -139,3 +139,24 @@ def test_work_that_fails_takes_nothing_with_it(world):
     assert [results[0], results[2]] == [1, 1]
     assert results[1].check(sqlite3.IntegrityError)
     assert connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (2,)
+
+
+def taken(deferred):
+    results = []
+    deferred.addCallback(results.append)
+    return results[0]
+
+
+def test_a_pending_call_holds_its_money_over_restarts_and_is_charged_once(world):
+    """Whichever process is asked first charges it; the row is gone in the same step."""
+    call = PendingCall("resp_1", DAY, 4.0)
+    here = world.keeper()
+    taken(here.hold(call))
+    there, after = world.keeper(), world.keeper()
+    assert judged(there) == ([], Standing(0.0, 4.0))
+    assert taken(after.find("resp_1")) == call
+    assert taken(after.find("resp_2")) is None
+    assert (taken(there.take(call, 2.5)), taken(after.take(call, 2.5))) == (True, False)
+    assert taken(after.find("resp_1")) is None
+    assert judged(after) == ([], Standing(2.5, 0.0))
+    assert judged(there, Standing(2.5, 0.0)) == ([], Standing(0.0, 0.0))

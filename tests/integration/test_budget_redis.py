@@ -6,7 +6,7 @@ from integration.redis_server import PATIENT_S
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from openai_proxy.core.budget import Account, Need, Standing
+from openai_proxy.core.budget import Account, Need, PendingCall, Standing
 from openai_proxy.core.redis_url import parse_redis_url
 from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.redis_keeper import RedisKeeper
@@ -83,3 +83,23 @@ async def test_without_redis_each_machine_keeps_the_budget_as_it_knew_it(machine
     await until(lambda: all(each.client.connected for each in machines))
     await machine.ledger.standing(DAY)
     assert await machines[1].ledger.standing(DAY) == Standing(9.0, 0.0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_pending_call_is_held_for_all_machines_and_charged_once(machines):
+    """A background response may be asked for at any machine, and after any restart."""
+    here, there = machines
+    reservation = await here.reserve(4.0)
+    here.ledger.keep(reservation, "resp_1")
+    await until(lambda: not here.ledger._books[DAY].running)
+    await here.ledger.standing(DAY)  # writes that nothing else is held
+    assert await there.ledger.standing(DAY) == Standing(0.0, 4.0)
+    call = await there.ledger.find_pending("resp_1")
+    assert call == PendingCall("resp_1", DAY, 4.0)
+    there.ledger.settle_pending(call, 2.5)
+    here.ledger.settle_pending(call, 2.5)
+    books = [machine.ledger._books[DAY] for machine in machines]
+    await until(lambda: sum(book.spent_usd for book in books) > 0.0)
+    standings = [await machine.ledger.standing(DAY) for machine in (here, there, here)]
+    assert standings[1:] == [Standing(2.5, 0.0)] * 2
+    assert await there.ledger.find_pending("resp_1") is None

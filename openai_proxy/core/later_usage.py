@@ -1,0 +1,75 @@
+"""What an answer about a background response says of it: its name, its state, its usage. Pure.
+
+Both the answer that begins one (POST /responses with `background`) and
+those that ask for it later (GET /responses/{id}, also as a stream) hold a
+`response` object, as OpenAI's API describes it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from attrs import frozen
+
+from .documents import maybe_object
+from .exchange import Usage
+from .sse import SSEDecoder, begins_stream
+from .usage import maybe_usage
+
+_FINAL = frozenset(("completed", "incomplete", "failed", "cancelled"))
+_LONGEST_NAME = 256
+_FIRST_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,256})"')
+
+
+@frozen
+class ResponseState:
+    """A `response` object as far as money is concerned; None for what it does not say."""
+
+    id: str | None
+    status: str | None
+    model: str | None
+    service_tier: str | None
+    usage: Usage | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the response goes on no more."""
+        return self.status in _FINAL
+
+
+def maybe_state(body: bytes) -> ResponseState | None:
+    """Read the body of such an answer, whole or its beginning; None if it holds no `response` object.
+
+    Of an event stream the last event counts that holds one. O(n).
+    """
+    if begins_stream(body):
+        found = None
+        decoder = SSEDecoder(len(body))
+        for block in [*decoder.feed(body), *decoder.finish()]:
+            if block.data is not None and b'"response"' in block.data:
+                event = maybe_object(block.data)
+                found = (_state(event.get("response")) if event is not None else None) or found
+        return found
+    document = maybe_object(body)
+    if document is None:  # cut off: the name is the first member
+        name = _FIRST_ID.match(body)
+        document = None if name is None else {"id": name[1].decode("ascii", "replace")}
+    return _state(document)
+
+
+def _state(response: Any) -> ResponseState | None:
+    if not isinstance(response, dict):
+        return None
+    name = _text(response.get("id"))
+    return ResponseState(
+        id=name if name is not None and 0 < len(name) <= _LONGEST_NAME else None,
+        status=_text(response.get("status")),
+        model=_text(response.get("model")),
+        service_tier=_text(response.get("service_tier")),
+        usage=maybe_usage(response.get("usage")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,192 @@
+"""Background responses are paid for when somebody asks how they went."""
+
+import gzip
+import json
+
+import pytest
+from fakes import through
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.core.budget import Account, Budget, Standing
+from openai_proxy.core.exchange import Exchange, Outcome
+from openai_proxy.core.prices import OwnPrice, Price
+from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.pricing import Pricing
+from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.stages.keep_budget import KeepBudget
+from openai_proxy.stages.settle_later import SettleLater
+
+NOON = 1_795_262_400.0
+ACCOUNT = Account("alice", "2026-11")
+USAGE = {"input_tokens": 0, "output_tokens": 3, "total_tokens": 3}
+QUEUED = {"id": "resp_1", "object": "response", "status": "queued", "model": "m", "usage": None}
+DONE = {**QUEUED, "status": "completed", "usage": USAGE}
+
+
+class World:
+    """Both stages over an upstream that answers `say`; model `m` costs a dollar for each output token."""
+
+    def __init__(self, budget_usd=10.0):
+        self.pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
+        self.keeper = MemoryKeeper()
+        self.budgets = {} if budget_usd is None else {"alice": Budget(budget_usd, "month")}
+        self.restart()
+
+    def restart(self):
+        self.ledger = SharedLedger(self.keeper, Clock())
+        self.later = SettleLater(self.pricing.settle, self.ledger)
+        self.keep = KeepBudget(self.ledger, self.budgets, self.pricing.cost_usd, self.pricing.settle)
+
+    def ask(self, say, method="GET", endpoint="responses/{id}", target=b"/responses/resp_1", **how):
+        document = how.get("document")
+        exchange = Exchange(0.0, NOON, method, "/v1/x", credential_id="alice", endpoint=endpoint)
+        exchange.model = None if document is None else document["model"]
+        body = None if document is None else json.dumps(document).encode()
+        request = ProxyRequest(method.encode(), target, [], body, exchange, document=document)
+        data = say if isinstance(say, bytes) else json.dumps(say).encode()
+        headers = [(b"Content-Type", how.get("kind", b"application/json")), *how.get("headers", ())]
+
+        async def forward(request):
+            return ProxyResponse(how.get("status", 200), b"OK", headers, None)
+
+        async def keep(request):
+            return await self.keep(request, forward)
+
+        results = []
+        through(self.later, request, keep).addCallback(results.append)
+        for each in results[0].filters:
+            assert b"".join(each.feed(bytes([byte])) for byte in data) + each.finish() == data
+        exchange.status = how.get("status", 200)
+        exchange.end(how.get("outcome", Outcome.COMPLETE), 1.0)
+        return exchange
+
+    def begin(self, say=QUEUED, **how):
+        document = {"model": "m", "input": "x", "background": True, "max_output_tokens": 5}
+        return self.ask(say, "POST", "responses", b"/responses", document=document, **how)
+
+    @property
+    def standing(self):
+        found = []
+        Deferred.fromCoroutine(self.ledger.standing(ACCOUNT)).addCallback(found.append)
+        return found[0]
+
+
+def test_the_reservation_stays_until_the_usage_is_read_once():
+    """3.125 USD were told as 0.000006, for the first answer says no usage."""
+    world = World()
+    begun = world.begin()
+    assert (begun.usage, begun.cost_usd) == (None, None)
+    world.ask({**QUEUED, "status": "in_progress"})
+    assert world.standing == Standing(0.0, 5.0)
+    asked = [world.ask(DONE) for _ in range(3)]
+    assert world.standing == Standing(3.0, 0.0)
+    assert [exchange.cost_usd for exchange in asked] == [3.0, None, None]
+    assert (asked[0].model, asked[0].usage.output_tokens) == ("m", 3)
+
+
+def test_a_restart_forgets_nothing():
+    """The money is set aside in the keeper, not in the process."""
+    world = World()
+    world.begin()
+    world.restart()
+    assert world.standing == Standing(0.0, 5.0)
+    assert world.ask(DONE).cost_usd == 3.0
+    assert world.standing == Standing(3.0, 0.0)
+
+
+def stream(*events):
+    return b"".join(b"event: x\ndata: " + json.dumps(event).encode() + b"\n\n" for event in events)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"say": stream({"type": "response.completed", "response": DONE}), "kind": b"text/event-stream"},
+        {"say": gzip.compress(json.dumps(DONE).encode()), "headers": [(b"Content-Encoding", b"gzip")]},
+        {"say": {**DONE, "status": "incomplete"}, "target": b"/responses/resp_1?include[]=x"},
+        {
+            "say": {**DONE, "status": "cancelled"},
+            "method": "POST",
+            "endpoint": "responses/{id}/cancel",
+            "target": b"/responses/resp_1/cancel",
+        },
+    ],
+)
+def test_the_usage_is_read_in_every_form(how):
+    """As a stream, compressed, cut off, cancelled."""
+    world = World()
+    world.begin()
+    assert world.ask(**how).cost_usd == 3.0
+    assert world.standing == Standing(3.0, 0.0)
+
+
+@pytest.mark.parametrize(("status", "spent_usd"), [("failed", 0.0), ("cancelled", 5.0)])
+def test_an_end_without_usage_charges_what_is_known(status, spent_usd):
+    """A failure costs nothing; of what was cancelled nobody says how far it came."""
+    world = World()
+    world.begin()
+    world.ask({**QUEUED, "status": status})
+    assert world.standing == Standing(spent_usd, 0.0)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"say": stream({"type": "response.created", "response": QUEUED}), "kind": b"text/event-stream"},
+        {"say": QUEUED, "outcome": Outcome.CLIENT_GONE},
+        {"say": b'{"id": "resp_1", "instructions": "' + b"x" * 2_000_000},
+    ],
+)
+def test_a_client_that_leaves_is_paid_for_later(how):
+    """The upstream goes on: whoever asks next reads the usage."""
+    world = World()
+    world.begin(**how)
+    assert world.standing == Standing(0.0, 5.0)
+    world.ask(DONE)
+    assert world.standing == Standing(3.0, 0.0)
+
+
+@pytest.mark.parametrize("how", [{"status": 400, "say": {"error": {}}}, {"say": b"nonsense"}])
+def test_a_call_that_never_began_is_not_waited_for(how):
+    """An error frees the money; an answer without a name is charged what was set aside."""
+    world = World()
+    world.begin(**how)
+    assert world.standing.held_usd == 0.0
+
+
+def test_without_a_budget_the_cost_is_told_once():
+    """The lines and metrics have it, whoever asks how often."""
+    world = World(budget_usd=None)
+    world.begin()
+    assert [world.ask(DONE).cost_usd for _ in range(3)] == [3.0, None, None]
+
+
+def test_answers_about_other_responses_cost_nothing():
+    """Reading a stored response makes no tokens."""
+    world = World()
+    assert (world.ask(DONE).cost_usd, world.standing) == (None, Standing())
+
+
+def test_names_that_strangers_make_up_are_bounded():
+    """No name is longer than 256 bytes, and the tables forget."""
+    world = World(budget_usd=None)
+    world.begin({**QUEUED, "id": "x" * 300})
+    assert not world.later._known
+    for number in range(10_100):
+        world.later._begun(_pending(number), [_Said(number)])
+    assert len(world.later._known) == len(world.later._models) == 10_000
+
+
+def _pending(number):
+    return Exchange(0.0, NOON, "POST", "/v1/x", model="m")
+
+
+class _Said:
+    def __init__(self, number):
+        self._number = number
+
+    def state(self):
+        from openai_proxy.core.later_usage import ResponseState
+
+        return ResponseState(f"resp_{self._number}", "queued", "m", None, None)
