@@ -1,15 +1,17 @@
-"""Listening on Twisted's endpoint strings, and saying where."""
+"""Listening on Twisted's endpoint strings, saying where, and reading their certificates again."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
+from attrs import frozen
+from twisted.internet import tcp, unix
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
+from .endpoints import endpoint, has_certificates, made_anew, why_unusable
 from .logs import logger
 
 log = logger("openai_proxy")
@@ -32,8 +34,8 @@ def listen(reactor: Any, description: str, factory: Any) -> Any:
     ports: list[Any] = []
     failures: list[Failure] = []
     try:
-        endpoint = serverFromString(reactor, description)
-        maybeDeferred(endpoint.listen, factory).addCallbacks(ports.append, failures.append)
+        listening = endpoint(reactor, description, factory)
+        maybeDeferred(listening.listen, factory).addCallbacks(ports.append, failures.append)
     except Exception as error:
         raise StartError(f"cannot listen on {description}: {error}") from error
     if failures:
@@ -42,7 +44,80 @@ def listen(reactor: Any, description: str, factory: Any) -> Any:
         raise StartError(f"cannot listen on {description}: {reason}")
     if not ports:
         raise StartError(f"cannot listen on {description}: the endpoint does not listen at once")
+    _accept_into_room(ports[0], factory)
     return ports[0]
+
+
+class _RoomyPort(tcp.Port):
+    """Accepts no more connections in a turn than its site has room for."""
+
+    site: Any
+    _accepts = 100
+
+    @property
+    def numberAccepts(self) -> int:
+        """How many connections are accepted in a turn, at least 1."""
+        room: int = self.site.room
+        return max(1, min(self._accepts, room))
+
+    @numberAccepts.setter
+    def numberAccepts(self, count: int) -> None:
+        self._accepts = count
+
+
+class _RoomyTCPPort(_RoomyPort):
+    """A TCP port; Twisted's own class in every other way."""
+
+
+class _RoomyUNIXPort(_RoomyPort, unix.Port):
+    """A Unix port."""
+
+
+_ROOMY: dict[type, type] = {tcp.Port: _RoomyTCPPort, unix.Port: _RoomyUNIXPort}
+
+
+def _accept_into_room(port: Any, site: Any) -> None:
+    """Let a port of Twisted's ask the site how many connections it may accept; others stay what they are."""
+    kind = _ROOMY.get(type(port))
+    if kind is not None and hasattr(site, "room"):
+        port.__dict__.pop("numberAccepts", None)
+        port.__class__ = kind
+        port.site = site
+
+
+@frozen(eq=False)
+class Listener:
+    """A port of this process: the string that it was made from, and the site that it serves."""
+
+    port: Any
+    description: str
+    site: Any
+
+
+Renewal: TypeAlias = "list[tuple[Listener, Any]]"
+"""Ports, each with what makes its connections from now on."""
+
+
+def read_certificates(reactor: Any, listeners: list[Listener]) -> Renewal:
+    """Read the files of every `ssl:` and `tls:` port again; nothing changes yet. Raises StartError."""
+    renewal: Renewal = []
+    for each in listeners:
+        if has_certificates(each.description):
+            try:
+                renewal.append((each, made_anew(reactor, each.description, each.site)))
+            except Exception as error:
+                raise StartError(f"{each.description}: {why_unusable(error)}") from error
+    return renewal
+
+
+def use_certificates(renewal: Renewal) -> None:
+    """Make new connections with what was read; those that are open stay as they are."""
+    for listener, factory in renewal:
+        port = listener.port
+        if port.connected and not port.disconnecting:
+            factory.doStart()
+            old, port.factory = port.factory, factory
+            old.doStop()
 
 
 def describe_port(port: Any) -> str:
@@ -76,4 +151,7 @@ def is_open_to_network(port: Any) -> bool:
 
 
 def _is_tls(port: Any) -> bool:
-    return type(getattr(port, "factory", None)).__name__ == "TLSMemoryBIOFactory"
+    factory = getattr(port, "factory", None)
+    while factory is not None and type(factory).__name__ != "TLSMemoryBIOFactory":
+        factory = getattr(factory, "wrappedFactory", None)
+    return factory is not None

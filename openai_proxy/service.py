@@ -11,18 +11,37 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from attrs import frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from . import __version__, signals
 from .composition.whose_key import keyless_upstreams
-from .listening import announce, listen, one_line
+from .descriptors import raise_limit
+from .listening import (
+    Listener,
+    Renewal,
+    StartError,
+    announce,
+    listen,
+    one_line,
+    read_certificates,
+    use_certificates,
+)
 from .logs import logger, set_level
-from .serving import Part, Serving
+from .serving import Part, Prepared, Serving
 from .settings import Settings, SettingsError
 from .web.site import ProxySite
 
 log = logger("openai_proxy")
+
+
+@frozen(eq=False)
+class PreparedService:
+    """What a reload has built and not yet put to use."""
+
+    serving: Prepared
+    renewal: Renewal
 
 
 class ProxyService(MultiService):
@@ -43,7 +62,7 @@ class ProxyService(MultiService):
         self._part = part
         self._reactor = reactor
         self._load = reload
-        self._ports: list[Any] = []
+        self._listeners: list[Listener] = []
         self._terminating = False
         self._early: list[int] = []
         self.serving = Serving(reactor, settings, part)
@@ -53,6 +72,7 @@ class ProxyService(MultiService):
     def privilegedStartService(self) -> None:
         """Listen, while twistd still has the right to low ports."""
         sys.excepthook = one_line
+        raise_limit()
         settings = self.serving.exchanger.settings
         set_level(settings.log_level)
         if self._part is None:
@@ -93,11 +113,12 @@ class ProxyService(MultiService):
             log.info("{line}", line=line)
 
     def _listen(self, description: str, site: ProxySite) -> None:
+        opens = listen if self._part is None else self._part.listen
+        port = opens(self._reactor, description, site)
+        self._listeners.append(Listener(port, description, site))
+        site.ports.append(port)
         if self._part is not None:
-            self._ports.append(self._part.listen(self._reactor, description, site))
             return
-        port = listen(self._reactor, description, site)
-        self._ports.append(port)
         # told once signals are ours: who reads the line may send one at once
         spends_key = self.serving.exchanger.mode == "inject" and site is self.serving.site
         self._reactor.callWhenRunning(announce, port, spends_key)
@@ -115,17 +136,34 @@ class ProxyService(MultiService):
         if self.serving.draining:
             return
         try:
-            prepared = self.serving.prepare(kept(self.serving.exchanger.settings, self._load()))
-        except SettingsError as error:
+            prepared = self.prepare(kept(self.serving.exchanger.settings, self._load()))
+        except (SettingsError, StartError) as error:
             log.error("reload refused, the old configuration stays: {error}", error=str(error))
             return
         except OSError as error:
             log.error("reload refused, an observer can not start: {error}", error=str(error))
             return
-        self.serving.commit(prepared)
+        self.commit(prepared)
         log.info("configuration reloaded, mode {mode}", mode=self.serving.exchanger.mode)
         for line in keyless_upstreams(self.serving.exchanger.settings):
             log.info("{line}", line=line)
+
+    def prepare(self, settings: Settings) -> PreparedService:
+        """Build everything for new settings, certificates included; nothing changes yet.
+
+        Raises SettingsError, StartError and OSError.
+        """
+        renewal = read_certificates(self._reactor, self._listeners)
+        return PreparedService(self.serving.prepare(settings), renewal)
+
+    def commit(self, prepared: PreparedService) -> None:
+        """Use what was prepared for new exchanges and connections."""
+        self.serving.commit(prepared.serving)
+        use_certificates(prepared.renewal)
+
+    def discard(self, prepared: PreparedService) -> None:
+        """Drop what was prepared; everything stays as it is."""
+        self.serving.discard(prepared.serving)
 
     # ---- stop
 
@@ -141,7 +179,7 @@ class ProxyService(MultiService):
     def stopService(self) -> Deferred[Any]:
         """Drain: take nothing new, finish what runs within `drain_timeout_s`, abort the rest."""
         closing = DeferredList(
-            [maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True
+            [maybeDeferred(each.port.stopListening) for each in self._listeners], consumeErrors=True
         )
         done: Deferred[Any] = DeferredList([closing, self.serving.drain()])
         done.addCallback(lambda _: self.serving.close())

@@ -14,7 +14,9 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from .composition import Exchanger, Surroundings, build_exchanger
 from .composition.observers import observers_of, upstream_urls, watch_alike
+from .core.client_address import TrustedProxies
 from .core.exchange import Exchange
+from .descriptors import Capacity, capacity, open_now, usable
 from .draining import Drain
 from .limits.store import BucketStore
 from .listening import StartError
@@ -29,6 +31,11 @@ from .web.proxy import NoAPI, ProxyResource
 from .web.site import ProxySite, Root
 
 log = logger("openai_proxy")
+
+ADMIN_CONNECTIONS = 16
+"""Connections to `admin.port` that are served at once, where descriptors are few."""
+ADMIN_REFUSALS = 4
+"""Those beyond that are told so at a time."""
 
 
 @frozen(eq=False)
@@ -67,6 +74,7 @@ class Serving:
     def __init__(self, reactor: Any, settings: Settings, part: Part | None) -> None:
         """Build everything for `settings`, open nothing. Raises SettingsError."""
         self._reactor = reactor
+        self._alone = part is None
         self._clock = time.monotonic
         self._started_at = part.started_at if part else self._clock()
         self._sockets = SocketGroup(reactor)
@@ -83,6 +91,10 @@ class Serving:
         self.site = self._make_site(root)
         self.site.adopt = self._sockets.adopt
         self.admin_site = None if settings.admin.port is None else self._make_admin_site()
+        self._in_use = 0
+        """Descriptors that are open before the first client comes."""
+        for site in self._sites:
+            _set_up(site, settings)
         self._drain = Drain(reactor, self._clock, self.site, lambda: self.exchanger.abort())
         self._watch(self.publisher)
 
@@ -138,6 +150,41 @@ class Serving:
         self._status.put_pages(root, metrics=True, own_port=True)
         return self._make_site(root)
 
+    @property
+    def _sites(self) -> list[ProxySite]:
+        return [site for site in (self.site, self.admin_site) if site is not None]
+
+    # ---- descriptors
+
+    def capacity(self, settings: Settings) -> Capacity:
+        """Return what the descriptors of this process suffice for."""
+        in_use = (self._in_use or open_now()) + self._admin_sockets(settings)
+        logs = settings.storage.type is not None or any("exchange-log" in each for each in settings.observers)
+        return capacity(usable(self._reactor), in_use, settings.limits.connections, exchange_log=logs)
+
+    def _admin_sockets(self, settings: Settings) -> int:
+        """Return how many connections to `admin.port` may be open: few where descriptors are few."""
+        if self.admin_site is None:
+            return 0
+        wanted = settings.limits.connections
+        plenty = usable(self._reactor) > 8 * wanted + 1000
+        return (wanted if plenty else min(wanted, ADMIN_CONNECTIONS)) + ADMIN_REFUSALS
+
+    def _fit(self, settings: Settings) -> None:
+        """Take no more connections than there are descriptors for."""
+        fits = self.capacity(settings)
+        self.site.max_connections, self.site.max_sockets = fits.connections, fits.sockets
+        if self.admin_site is not None:
+            self.admin_site.max_sockets = self._admin_sockets(settings)
+            self.admin_site.max_connections = self.admin_site.max_sockets - ADMIN_REFUSALS
+        self.exchanger.agent.max_open = fits.upstream
+
+    def _tell_capacity(self) -> None:
+        """Say where that is fewer than asked for; of several workers the supervisor says it."""
+        if self._alone:
+            settings = self.exchanger.settings
+            tell_capacity(self.capacity(settings), settings.limits.connections)
+
     def _watch(self, publisher: ExchangePublisher) -> None:
         """Let the site give `publisher` what its observers need."""
         self.site.hold_end = publisher.is_synchronous
@@ -162,6 +209,9 @@ class Serving:
         except OSError as error:
             raise StartError(f"cost.state_file: {error}") from error
         self._around.stores.keeping.usage.keep_in(self.exchanger.spending.state_file)
+        self._in_use = open_now()
+        self._fit(self.exchanger.settings)
+        self._tell_capacity()
         self.exchanger.start()
 
     # ---- reload
@@ -199,18 +249,21 @@ class Serving:
 
     def _swap(self, exchanger: Exchanger, publisher: ExchangePublisher) -> None:
         settings = exchanger.settings
+        connections = self.exchanger.settings.limits.connections
         self.exchanger = exchanger
         self._around.stores.keeping.usage.keep_in(exchanger.spending.state_file)
         self.publisher = publisher
         self._api.forward = exchanger.forward
         self._api.preflight = exchanger.preflight
         self._api.in_flight_limit = settings.limits.in_flight
-        for site in (self.site, self.admin_site):
-            if site is not None:
-                site.limits = exchanger.limits
-                site.web_origins = exchanger.web_origins
-                site.max_connections = settings.limits.connections
-                site.pseudonym = settings.upstream.via.encode("ascii")
+        for site in self._sites:
+            site.limits = exchanger.limits
+            site.web_origins = exchanger.web_origins
+            site.pseudonym = settings.upstream.via.encode("ascii")
+            _set_up(site, settings)
+        self._fit(settings)
+        if settings.limits.connections != connections:
+            self._tell_capacity()
         self._watch(publisher)
         set_level(settings.log_level)
 
@@ -236,6 +289,23 @@ class Serving:
             self.admin_site.abort()
             self.admin_site.stop()
         return DeferredList([self.publisher.stop(), self._around.stores.stop()], consumeErrors=True)
+
+
+def tell_capacity(fits: Capacity, wanted: int, processes: int = 1) -> None:
+    """Say in one line that fewer connections are taken than `limits.connections`; nothing where all fit."""
+    if fits.connections * processes < wanted:
+        log.warn(
+            "warning: the system allows {limit} open files for a process: at most {connections} client connections "
+            "are served at once, not limits.connections = {wanted} (raise LimitNOFILE= or ulimit -Hn)",
+            limit=fits.limit,
+            connections=fits.connections * processes,
+            wanted=wanted,
+        )
+
+
+def _set_up(site: ProxySite, settings: Settings) -> None:
+    site.proxies = TrustedProxies.of(settings.access.proxies)
+    site.websocket_idle_s = settings.websocket.idle_s
 
 
 def _stop_observers(publisher: ExchangePublisher) -> None:

@@ -6,7 +6,9 @@ in an epoll set of their own instead, and that set is one reader of the
 reactor: when any of them is ready, all that are ready are served in one
 event. For the transports it is the reactor; whatever else they ask of it
 goes to the real one. It stands on IReactorFDSet and IReadDescriptor alone,
-so it works under any reactor of Linux. Used by both edges.
+so it works under any reactor of Linux. Where the system has no epoll
+(macOS, the BSDs), every socket stays with the reactor that accepted it.
+Used by both edges.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from .sockets import bottom
 
 log = logger(__name__)
 
-IN, OUT = select.EPOLLIN, select.EPOLLOUT
-GONE = select.EPOLLERR | select.EPOLLHUP
+IN, OUT = 1, 4
+GONE = 8 | 16
+"""EPOLLIN, EPOLLOUT, and EPOLLERR with EPOLLHUP: `select` has these names on Linux only."""
 BATCH = 512
 """Served before the reactor's other readers and timers have their turn."""
 READ_BYTES = 1 << 16
@@ -42,6 +45,7 @@ class SocketGroup:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._make_epoll: Callable[[], Any] | None = getattr(select, "epoll", None)
         self._epoll: Any = None
         self._members: dict[int, Any] = {}
         self._masks: dict[int, int] = {}
@@ -59,13 +63,16 @@ class SocketGroup:
         """Serve the connected, reading socket below `transport` from here on.
 
         What has no socket (a transport in memory), or one that another
-        reactor serves, stays where it is.
+        reactor serves, stays where it is; so does everything on a system
+        without epoll.
         """
+        if self._make_epoll is None:
+            return
         socket = bottom(transport)
         if socket is None or socket.reactor is not self._reactor:
             return
         if self._epoll is None:
-            self._epoll = select.epoll()
+            self._epoll = self._make_epoll()
             self._reactor.addReader(self)
         socket.stopReading()
         socket.reactor = self  # as far as a transport goes, it is one

@@ -7,16 +7,26 @@ without delay. Used by both edges.
 
 from __future__ import annotations
 
-import fcntl
 import select
+import socket
 import struct
-import termios
+import sys
+from contextlib import suppress
 from typing import Any
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # what they tell is a refinement: the proxy runs without it
+    fcntl = termios = None  # type: ignore[assignment]
 
 from twisted.internet import tcp
 from twisted.protocols.tls import BufferingTLSTransport
 
 from .eager_transports import EagerTransport
+
+_SO_NWRITE = 0x1024
+"""Of macOS, which has no SIOCOUTQ: bytes in the send queue. Python does not name it."""
 
 
 def bottom(transport: Any) -> Any:
@@ -69,11 +79,20 @@ def untaken_bytes(transport: Any) -> int:
     buffered = len(raw.dataBuffer) - raw.offset + getattr(raw, "_tempDataLen", 0)
     if isinstance(raw, EagerTransport):
         buffered += raw.put_off_bytes()
+    return int(buffered + _queued_bytes(raw.socket))
+
+
+def _queued_bytes(sock: socket.socket) -> int:
+    """Return the size in bytes of the kernel's send queue; 0 if the system does not tell it."""
     try:
-        queued = struct.unpack("i", fcntl.ioctl(raw.socket.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        if sys.platform == "darwin":
+            return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+        if fcntl is None:
+            return 0
+        queued: int = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        return queued
     except (OSError, ValueError):
-        queued = 0
-    return int(buffered + queued)
+        return 0
 
 
 def is_gone(transport: Any, *, half_close: bool) -> bool:
@@ -87,10 +106,47 @@ def is_gone(transport: Any, *, half_close: bool) -> bool:
     raw = bottom(transport)
     if raw is None:
         return False
+    wanted = getattr(select, "POLLRDHUP", None)  # Linux only
+    if wanted is None:
+        return _peek_says_gone(raw.socket, half_close)
     poll = select.poll()
-    wanted = select.POLLRDHUP if half_close else 0
-    poll.register(raw.socket.fileno(), wanted)
-    return any(events & (select.POLLERR | select.POLLHUP | wanted) for _, events in poll.poll(0))
+    poll.register(raw.socket.fileno(), wanted if half_close else 0)
+    gone = select.POLLERR | select.POLLHUP | (wanted if half_close else 0)
+    return any(events & gone for _, events in poll.poll(0))
+
+
+def _peek_says_gone(sock: socket.socket, half_close: bool) -> bool:
+    """As `is_gone`, on systems that do not tell a half-close: an end behind unread bytes stays unseen."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK) and half_close
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True
+
+
+def keep_alive(transport: Any, idle_s: int) -> None:
+    """Have the kernel ask a silent peer whether it is there, after `idle_s` seconds and then three times.
+
+    A peer that vanished is noticed within twice `idle_s`. Does nothing for
+    what is no TCP connection.
+    """
+    raw = bottom(transport)
+    if raw is None or raw.socket.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    between_s = max(1, idle_s // 3)
+    # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
+    wanted = (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, idle, idle_s),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), between_s),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), 3),
+    )
+    for level, name, value in wanted:
+        if name is not None:
+            with suppress(OSError):  # the peer may be gone already
+                raw.socket.setsockopt(level, name, value)
 
 
 def is_quiet(transport: Any) -> bool:

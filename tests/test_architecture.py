@@ -9,15 +9,16 @@ import openai_proxy
 ROOT = Path(openai_proxy.__file__).parent
 
 LAYERS = (
-    ("core", "logs", "eager_transports", "host_names"),
+    ("core", "descriptors", "eager_transports", "host_names", "logs", "once_in_a_while"),
     (
         "client_tls",
         "direct_deferred",
         "messages",
+        "proxy_protocol",
         "sockets",
         "wire_headers",
     ),
-    ("relay", "decoded_body", "peeked_body", "redis_login", "socket_group"),
+    ("endpoints", "relay", "decoded_body", "peeked_body", "redis_login", "socket_group"),
     ("redis_client",),
     ("cache", "limits"),
     ("stages", "web", "upstream", "observe", "settings"),
@@ -29,7 +30,7 @@ LAYERS = (
     ("service",),
     ("workers",),
     ("keys_command",),
-    ("tap",),
+    ("tap", "unsupported"),
 )
 """Lowest first. A module may import from lower layers and from its own room alone."""
 

@@ -219,6 +219,8 @@ def test_outside_a_batch_nothing_waits(world):
     world.group.doRead()
     assert taken == [False]
     assert world.group.before_sending(lambda: None) is False
+    protocol.transport.socket.close()
+    world.close()
 
 
 class Slow(unix.Server):
@@ -346,3 +348,19 @@ def test_the_reactors_end_ends_them_all(world):
     world.group.connectionLost(Failure(ConnectionLost()))
     assert protocol.lost == [ConnectionLost]
     assert world.group.fileno() == -1
+
+
+def test_without_epoll_a_socket_stays_with_its_reactor(monkeypatch):
+    """macOS has none: Twisted's own transport serves the socket, under the reactor that accepted it."""
+    monkeypatch.delattr("select.epoll")
+    world = World()
+    protocol, other = world.connect()
+    assert type(protocol.transport) is Server
+    assert protocol.transport.reactor is world.reactor
+    assert world.reactor.readers == [protocol.transport]
+    other.send(b"a")
+    protocol.transport.doRead()
+    assert protocol.received == b"a"
+    assert world.group.before_sending(lambda: None) is False
+    protocol.transport.socket.close()
+    world.close()

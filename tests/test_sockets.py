@@ -5,9 +5,10 @@ import socket
 import pytest
 from fakes import SocketPair, Transport
 from twisted.internet import tcp
+from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.sockets import bottom, is_gone, untaken_bytes
+from openai_proxy.sockets import bottom, is_gone, keep_alive, untaken_bytes
 
 
 @pytest.fixture
@@ -87,3 +88,49 @@ def test_a_peer_that_is_gone_is_noticed_without_reading(pair):
     pair.peer.close()
     assert is_gone(pair.transport, half_close=False)
     assert is_gone(Wrapper(pair.transport), half_close=False)
+
+
+def test_without_pollrdhup_a_peer_that_is_gone_is_noticed(pair, monkeypatch):
+    """macOS has none: a look at the next byte tells, except for an end behind unread ones."""
+    monkeypatch.delattr("select.POLLRDHUP")
+    assert not is_gone(pair.transport, half_close=True)
+    pair.peer.send(b"unread")
+    pair.peer.shutdown(socket.SHUT_WR)
+    assert not is_gone(pair.transport, half_close=True)
+    assert pair.transport.socket.recv(10) == b"unread"
+    assert is_gone(pair.transport, half_close=True)
+    assert not is_gone(pair.transport, half_close=False)
+
+
+def test_without_fcntl_the_kernels_queue_is_unknown(pair, monkeypatch):
+    """What Twisted holds is still counted."""
+    monkeypatch.setattr("openai_proxy.sockets.fcntl", None)
+    pair.fill()
+    assert untaken_bytes(pair.transport) >= 0
+
+
+@pytest.fixture
+def tcp_pair():
+    listening = socket.create_server(("127.0.0.1", 0))
+    peer = socket.create_connection(listening.getsockname())
+    ours, _ = listening.accept()
+    listening.close()
+    ours.setblocking(False)
+    yield tcp.Server(ours, Protocol(), ("127.0.0.1", 1), None, 0, MemoryReactorClock())
+    ours.close()
+    peer.close()
+
+
+def test_the_kernel_asks_a_silent_peer(tcp_pair):
+    """After 30 s and three times more; below any wrapper."""
+    keep_alive(Wrapper(tcp_pair), 30)
+    option = tcp_pair.socket.getsockopt
+    assert option(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    assert [option(socket.IPPROTO_TCP, name) for name in names] == [30, 10, 3]
+
+
+def test_what_is_no_tcp_connection_is_not_asked(pair):
+    """Neither a Unix socket nor a transport in memory."""
+    keep_alive(pair.transport, 30)
+    keep_alive(Transport(), 30)

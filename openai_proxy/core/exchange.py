@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, frozen
 
 if TYPE_CHECKING:
+    from .client_address import Peer
+
     HeaderPairs = list[tuple[bytes, bytes]]
 
 
 _random_bits = random.Random().getrandbits
 """For ids, which are no secrets: a call of the system for each would take ten times as long."""
+
+
+_UNKNOWN = "?"
+"""A client's address that was not asked for yet."""
 
 
 class Outcome(str, Enum):
@@ -151,6 +157,8 @@ class Exchange:
     """The client's body where it was buffered as JSON; None for streamed uploads."""
     request_is_ordinary: bool = False
     """`request_body` is a JSON object that every reader can decode; see `documents.ordinary_object`."""
+    peer: Peer | None = None
+    """The other end of the client's connection."""
     capture: Any = None
     """What an observer that keeps bodies attached; see `observe`."""
 
@@ -163,6 +171,7 @@ class Exchange:
     complete_usage: Callable[[Exchange], None] | None = None
     """Called when the exchange ends, before all others: estimates what nobody reported."""
 
+    _client_address: str | None = _UNKNOWN
     _id: str | None = None
     _on_end: tuple[Callable[[Exchange], None], ...] = ()
 
@@ -180,6 +189,17 @@ class Exchange:
         if self._id is None:
             self._id = f"proxy-{_random_bits(64):016x}"
         return self._id
+
+    @property
+    def client_address(self) -> str | None:
+        """The address of the client, as `access.proxies` lets it be known; None where nobody knows it.
+
+        Worked out when it is asked for: most exchanges never are.
+        """
+        if self._client_address is _UNKNOWN:
+            peer = self.peer
+            self._client_address = None if peer is None else peer.client_address(self.request_headers or ())
+        return self._client_address
 
     @property
     def duration_s(self) -> float:

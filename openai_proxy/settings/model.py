@@ -18,6 +18,7 @@ from .errors import SettingsError
 from .fields import Allowed, setting
 from .keys import KeyList, KeyMapping
 from .sections import (
+    Access,
     Admin,
     Cache,
     Cors,
@@ -30,6 +31,7 @@ from .sections import (
     Think,
     Timeouts,
     Upstream,
+    WebSocket,
 )
 from .tables import KeyEntry, ModelEntry, UpstreamEntry
 from .values import Endpoint, LogLevel, OneOrMore, SecondsOrZero, Text, Words, Workers
@@ -79,6 +81,8 @@ class Settings(BaseSettings):
     think: Think = setting(Think(), "think removal")
     timeout_s: Timeouts = setting(Timeouts(), "deadlines towards the upstream")
     limits: Limits = setting(Limits(), "bounds towards clients")
+    websocket: WebSocket = setting(WebSocket(), "WebSocket tunnels")
+    access: Access = setting(Access(), "who is believed, and who may look")
     observers: Specs = setting(
         ("console",),
         "what watches the exchanges: 'name:key=value', repeated; 'none' turns every optional one off",

@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509 import Certificate, load_pem_x509_certificate
+from cryptography.x509 import (
+    BasicConstraints,
+    Certificate,
+    ExtensionNotFound,
+    Version,
+    load_pem_x509_certificate,
+)
 
 _PART = re.compile(r"(?:\\.|[^:\\])+", re.S)
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.S)
@@ -36,8 +42,9 @@ def pem_directory(endpoint: str) -> Path | None:
 def check_pem_directory(directory: Path) -> None:
     """Raise ValueError where no certificate with its private key is below `directory`.
 
-    Also for a self-signed certificate without its key, such as a root CA's:
-    Twisted follows its issuer for ever.
+    Also for a self-signed certificate without its key, such as a root CA's
+    (Twisted follows its issuer for ever), and for one of a server without
+    its key: its names would be served no more.
     """
     if not directory.is_dir():
         raise ValueError(f"{directory} is no directory")
@@ -56,6 +63,18 @@ def check_pem_directory(directory: Path) -> None:
     for file, certificate in certificates:
         if certificate.issuer == certificate.subject and _public(certificate) not in keys:
             raise ValueError(f"{file} has a self-signed certificate, such as a root CA's: take it out")
+        if _public(certificate) not in keys and not _is_authority(certificate):
+            raise ValueError(f"{file} has a server's certificate whose private key is not there")
+
+
+def _is_authority(certificate: Certificate) -> bool:
+    """Whether a certificate is one that signs others: without its key it is part of a chain."""
+    try:
+        return bool(certificate.extensions.get_extension_for_class(BasicConstraints).value.ca)
+    except ExtensionNotFound:
+        return certificate.version is Version.v1
+    except ValueError:  # an extension that can not be read says nothing
+        return True
 
 
 def _blocks(directory: Path) -> Iterator[tuple[Path, bytes, bytes]]:

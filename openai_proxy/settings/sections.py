@@ -12,6 +12,7 @@ from .origins import Origins
 from .tables import CacheRule, PriceEntry, ThinkMode
 from .urls import BaseURL, CacheURL, RedisURL
 from .values import (
+    Addresses,
     Count,
     Endpoint,
     Flag,
@@ -166,6 +167,25 @@ class Limits(Section):
     keep_alive_s: Seconds = setting(75.0, "how long an idle client connection stays open")
     write_stall_s: Seconds = setting(60.0, "longest time without progress writing to a client")
     exchange_log_body_bytes: Count = setting(MIB, "largest body kept by the exchange log")
+
+
+class Access(Section):
+    """Who is believed, and who may look."""
+
+    proxies: Addresses = setting(
+        (),
+        "proxies in front, by address or CIDR range ('unix:' for Unix sockets), separated by commas: their "
+        "X-Forwarded-For counts, and no other peer may use the PROXY protocol at a haproxy: port",
+        default_text="none: no X-Forwarded-For counts, and every peer may use the PROXY protocol",
+    )
+
+
+class WebSocket(Section):
+    """WebSocket tunnels."""
+
+    idle_s: OptionalSeconds = setting(
+        None, "how long a tunnel may pass no byte in either direction before it is cut", default_text="none"
+    )
 
 
 class Storage(Section):

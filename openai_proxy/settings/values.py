@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from ..core.client_address import TrustedProxies
 from .fields import Allowed
 
 MAX_SECONDS: Final = 2_000_000
@@ -114,6 +115,22 @@ def words(value: Any) -> Any:
     return value.split() if isinstance(value, str) else value
 
 
+def _addresses(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [] if value.strip().lower() in _OFF else re.split(r"[,\s]+", value.strip())
+        value = [entry for entry in value if entry]
+    return ["unix:" if entry in ("unix", "unix:") else entry for entry in value] if _is_list(value) else value
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _check_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
+    TrustedProxies.of(value)
+    return tuple(dict.fromkeys(value))
+
+
 _Whole = Annotated[int, BeforeValidator(_number)]
 _Real = Annotated[float, BeforeValidator(_number)]
 _PositiveInt = Annotated[_Whole, Field(gt=0, le=MAX_COUNT)]
@@ -161,6 +178,12 @@ Endpoint = Annotated[
     BeforeValidator(_port_number),
     AfterValidator(_endpoint),
     Allowed("a Twisted server endpoint string, such as 'tcp:8080', or a port number from 0 to 65535"),
+]
+Addresses = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_addresses),
+    AfterValidator(_check_addresses),
+    Allowed("a list of addresses, CIDR ranges such as 10.0.0.0/8, and 'unix:'"),
 ]
 HeaderName = Annotated[
     str,

@@ -75,6 +75,8 @@ class UpstreamAgent:
         self._busy: set[UpstreamConnection] = set()
         self._connecting: dict[int, Connecting] = {}
         self._stopped = False
+        self.max_open: int | None = None
+        """Connections that descriptors suffice for; beyond, the one that has idled longest makes room."""
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = reactor
 
@@ -189,7 +191,17 @@ class UpstreamAgent:
         done = self._connect(origin, (origin, b""))
         return done.addCallback(lambda connection: connection.abort())
 
+    def _make_room(self) -> None:
+        """Cut the connection that has idled longest, if descriptors are few and it takes the one that is needed."""
+        if self.max_open is None or self.open_connections + len(self._connecting) < self.max_open:
+            return
+        oldest = self._idle.take_oldest()
+        if oldest is not None:
+            oldest.abort()
+
     def _connect(self, origin: Origin, key: Key) -> Deferred[UpstreamConnection]:
+        self._make_room()
+
         def make(connecting: Connecting) -> UpstreamConnection:
             connection = UpstreamConnection(self, key, self._timeouts, self._clock)
             self._connecting[id(connection)] = connecting

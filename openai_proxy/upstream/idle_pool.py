@@ -60,6 +60,13 @@ class IdlePool:
         idle = self._by_key.get(key)
         return idle[-1] if idle else None
 
+    def take_oldest(self) -> UpstreamConnection | None:
+        """Remove and return the connection that has been idle for longest, None where there is none."""
+        oldest = next(iter(self._by_age), None)
+        if oldest is not None:
+            self.remove(oldest)
+        return oldest
+
     def put(self, connection: UpstreamConnection, now: float) -> UpstreamConnection | None:
         """Keep a connection; return the one that has to go for it, if any: the oldest of its key or of all."""
         connection.idle_since = now

@@ -14,6 +14,7 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+from ..sockets import keep_alive
 from ..wire_headers import WireHeaders
 
 if TYPE_CHECKING:
@@ -188,6 +189,11 @@ class SwitchedResponse(UpstreamResponse):
     def write(self, data: bytes) -> None:
         if self._connection is not None:
             self._connection.tunnel_write(data)
+
+    def keep_alive(self, idle_s: int) -> None:
+        """Notice an upstream that vanished; see `sockets.keep_alive`."""
+        if self._connection is not None:
+            keep_alive(self._connection.transport, idle_s)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         if self._connection is not None:

@@ -11,11 +11,11 @@ from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
+from ..core.client_address import is_forwarded
 from ..core.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
 from .pages import Page, Rendered, write_later, write_page
+from .peers import is_passed_on
 
-_FORWARDED = (b"forwarded", b"via", b"x-forwarded-for", b"x-real-ip")
-"""What a proxy in front adds: its client may be anybody, though it itself is near."""
 _OF_BROWSERS = (b"accept-language", b"origin", b"referer", b"sec-fetch-site")
 
 Arguments: TypeAlias = dict[str, str]
@@ -40,7 +40,8 @@ class Gate:
     """Who may see the operator's pages.
 
     With a token: who shows it, as Bearer. Without one: who connects from
-    this machine, no proxy having forwarded it. A Unix socket counts as near
+    this machine, no proxy having forwarded it: never by a `haproxy:` port,
+    whose client may be anybody. A Unix socket counts as near
     where `unix_is_local`.
     """
 
@@ -62,9 +63,12 @@ class Gate:
             raise InvalidKey("Incorrect admin token provided.")
 
     def _is_local(self, request: Any) -> bool:
-        if any(request.requestHeaders.hasHeader(name) for name in _FORWARDED):
+        if is_forwarded(name for name, _ in request.requestHeaders.getAllRawHeaders()):
             return False
-        peer = request.channel.transport.getPeer()
+        transport = request.channel.transport
+        if is_passed_on(transport):
+            return False
+        peer = transport.getPeer()
         if isinstance(peer, UNIXAddress):
             return self.unix_is_local
         if not isinstance(peer, (IPv4Address, IPv6Address)) or not _is_loopback(peer.host):

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
+from ..core.client_address import Peer
 from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
 from ..core.plain_heads import plain_request
 from ..sockets import bottom, cut, is_gone, untaken_bytes
@@ -64,6 +65,8 @@ class ProxyChannel(HTTPChannel):
     transport: Any  # what it is depends on the endpoint: TCP, TLS, Unix, a wrapper
     refusal: ProxyError | None = None
     """Set for a connection over the limit: the answer to whatever it asks."""
+    peer: Peer | None = None
+    """Who is at the other end; known from the first request on."""
     _body_rate: BodyRate | None = None
     """While a request's body arrives."""
     _stall: WriteStall | None = None
@@ -101,13 +104,13 @@ class ProxyChannel(HTTPChannel):
         self.site.adopt(transport)
         self.write = transport.write  # type: ignore[method-assign]
         transport.registerProducer(self, True)
-        self.site.channels.add(self)
+        self.site.opened(self)
         self._wait(HEAD, self.limits.header_timeout_s)
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
         self.waiting = GONE
         self.deadline = self.stall_check = NEVER
-        self.site.channels.discard(self)
+        self.site.closed(self)
         self._ahead = b""
         self.relay = None
         tunnel, self.tunnel = self.tunnel, None

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import httptools
+from attrs import evolve
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from ..core.client_address import Peer, TrustedProxies
 from ..core.errors import MethodNotAllowed, Overloaded
 from ..core.exchange import Exchange, Outcome
 from ..core.paths import API_METHODS, map_target, origin_form
@@ -22,6 +24,7 @@ from ..core.web_origins import WebOrigins
 from ..logs import logger
 from ..sockets import authorities, cut
 from .channel import ProxyChannel
+from .peers import may_speak, peer_of
 from .proxy import ProxyResource
 from .request import DownstreamRequest
 from .request_reader import DownstreamLimits, IncomingRequest
@@ -30,6 +33,16 @@ from .whole_messages import WholeMessages
 log = logger(__name__)
 
 SWEEP_S = 0.25
+REFUSAL_S = 2.0
+"""How long a connection over the limit may take to ask for what it will not get."""
+NOBODY = TrustedProxies()
+
+
+ROOMY = 1 << 30
+
+
+def _is_open(port: Any) -> bool:
+    return bool(port.connected) and not port.disconnecting
 
 
 class Root(Resource):
@@ -55,8 +68,9 @@ class Root(Resource):
 class ProxySite(Site):
     """A Site whose channels and requests are ours.
 
-    `limits`, `pseudonym`, `publish`, `max_connections` may be replaced while
-    it runs: new connections and exchanges see the new ones.
+    `limits`, `pseudonym`, `publish`, `max_connections`, `max_sockets`,
+    `proxies` may be replaced while it runs: new connections and exchanges
+    see the new ones.
     """
 
     noisy = False
@@ -79,6 +93,17 @@ class ProxySite(Site):
         self.pseudonym = pseudonym
         self.clock = clock
         self.max_connections = max_connections
+        """Connections that are served; those beyond are answered with a 503."""
+        self.max_sockets: int | None = None
+        """Connections that are open at once, refused ones included; None: as many as come."""
+        self.ports: list[Any] = []
+        """Where its connections come from."""
+        self._refused: set[ProxyChannel] = set()
+        self._waits_for_room = False
+        self.proxies = NOBODY
+        """Who may say for whom a request comes: `access.proxies`."""
+        self.websocket_idle_s: float | None = None
+        """How long a tunnel may be silent; None: as long as it likes."""
         self.adopt = adopt
         """Given each client's transport once it is connected: may serve its socket."""
         self.channels: set[ProxyChannel] = set()
@@ -106,11 +131,52 @@ class ProxySite(Site):
         """Endpoints closed; connections may still run, so the sweeper goes on until `stop`."""
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # a ProxyChannel, without twisted.web's h2 wrapper
-        channel = ProxyChannel(self.limits, self.pseudonym, self.clock)
+        refused = len(self.channels) - len(self._refused) >= self.max_connections
+        limits = self.limits
+        if refused:
+            limits = evolve(limits, header_timeout_s=min(limits.header_timeout_s, REFUSAL_S))
+        channel = ProxyChannel(limits, self.pseudonym, self.clock)
         channel.factory = channel.site = self
-        if len(self.channels) >= self.max_connections:
-            channel.refusal = Overloaded("The proxy has too many open connections.")
+        if refused:
+            channel.refusal = Overloaded(
+                f"This proxy has all of its {self.max_connections} client connections in use."
+            )
         return channel
+
+    # ---- how many connections
+
+    def opened(self, channel: ProxyChannel) -> None:
+        """A connection is made."""
+        self.channels.add(channel)
+        if channel.refusal is not None:
+            self._refused.add(channel)
+        if self.room <= 0 and not self._waits_for_room:
+            # the others wait in the kernel: a descriptor for them could be one that an exchange needs
+            self._waits_for_room = True
+            for port in self.ports:
+                if _is_open(port):
+                    port.stopReading()
+
+    def closed(self, channel: ProxyChannel) -> None:
+        """A connection is lost."""
+        self.channels.discard(channel)
+        self._refused.discard(channel)
+        if self._waits_for_room and self.room > 0:
+            self._waits_for_room = False
+            for port in self.ports:
+                if _is_open(port):
+                    port.startReading()
+
+    @property
+    def room(self) -> int:
+        """How many more connections may be open."""
+        return ROOMY if self.max_sockets is None else self.max_sockets - len(self.channels)
+
+    # ---- whose connections
+
+    def may_speak_proxy_protocol(self, address: Any) -> bool:
+        """Whether a peer at a `haproxy:` port may say for whom it comes."""
+        return may_speak(self.proxies, address)
 
     def log(self, request: Any) -> None:
         """No access log here: observers see the exchange."""
@@ -130,9 +196,16 @@ class ProxySite(Site):
                 path=incoming.target.partition(b"?")[0].decode("latin-1"),
             )
         exchange.request_headers = incoming.pairs
+        peer = channel.peer
+        if peer is None:
+            peer = channel.peer = self._peer_of(channel)
+        exchange.peer = peer
         if self.capture is not None:
             exchange.capture = self.capture()
         return DownstreamRequest(channel, incoming, exchange)
+
+    def _peer_of(self, channel: ProxyChannel) -> Peer:
+        return peer_of(channel.transport, self.proxies)
 
     def dispatch(self, request: DownstreamRequest) -> None:
         """Find what answers a request; raises ProxyError."""

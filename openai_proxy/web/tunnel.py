@@ -16,6 +16,10 @@ from zope.interface import implementer
 
 from ..core.exchange import Outcome
 from ..messages import ProxyResponse
+from ..sockets import cut, keep_alive
+
+KEEP_ALIVE_S = 30
+"""After that much silence the kernel asks either end whether it is there."""
 
 if TYPE_CHECKING:
     from .request import DownstreamRequest
@@ -36,6 +40,9 @@ class Tunnel:
         self._channel: Any = request.channel
         self._upstream: Any = None
         self._ended = False
+        self._clock = request.channel.clock
+        self._active_at = self._clock()
+        self._idle_timer: Any = None
 
     def start(self) -> None:
         """Relay the 101 and join the two connections."""
@@ -46,35 +53,64 @@ class Tunnel:
         early = channel.enter_tunnel(self)
         channel.relay = self
         response.body.deliverBody(self)  # type: ignore[arg-type]  # quacks as IProtocol
+        keep_alive(channel.transport, KEEP_ALIVE_S)
         if early and not self._ended:
             self.from_client(early)
+        self._watch_idleness()
+
+    # ---- silence
+
+    def _watch_idleness(self) -> None:
+        """Cut the tunnel once no byte has passed for `websocket.idle_s`, if that is set."""
+        idle_s = self._channel.site.websocket_idle_s
+        if idle_s is None or self._ended:
+            return
+        left_s = self._active_at + idle_s - self._clock()
+        if left_s > 0:
+            self._idle_timer = self._channel.site.reactor.callLater(left_s, self._watch_idleness)
+            return
+        self._end(Outcome.TIMEOUT)
+        self._response.body.discard()
+        channel = self._channel
+        channel.tunnel = None
+        cut(channel.transport)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._ended = True
+        if self._idle_timer is not None and self._idle_timer.active():
+            self._idle_timer.cancel()
+        self._request.end_exchange(outcome)
 
     # ---- from the upstream (IProtocol)
 
     def makeConnection(self, transport: Any) -> None:
         self._upstream = transport
+        watch = getattr(transport, "keep_alive", None)
+        if watch is not None:
+            watch(KEEP_ALIVE_S)
         transport.registerProducer(_ClientReader(self._channel), True)
 
     def dataReceived(self, data: bytes) -> None:
+        self._active_at = self._clock()
         self._request.exchange.response_bytes += len(data)
         self._channel.write(data)
 
     def connectionLost(self, reason: Failure) -> None:
         if self._ended:
             return
-        self._ended = True
         channel = self._channel
         channel.tunnel = None
         if reason.check(ConnectionDone, ResponseDone):
-            self._request.end_exchange(Outcome.COMPLETE)
+            self._end(Outcome.COMPLETE)
             channel.close()
         else:
-            self._request.end_exchange(Outcome.UPSTREAM_TRUNCATED)
+            self._end(Outcome.UPSTREAM_TRUNCATED)
             channel.abort_when_flushed()
 
     # ---- from the client
 
     def from_client(self, data: bytes) -> None:
+        self._active_at = self._clock()
         self._request.exchange.request_bytes += len(data)
         self._upstream.write(data)
 
@@ -82,9 +118,8 @@ class Tunnel:
         """The client's connection is lost: what it sent still goes up, then the upstream's ends too."""
         if self._ended:
             return
-        self._ended = True
         clean = reason.check(ConnectionDone) is not None
-        self._request.end_exchange(Outcome.COMPLETE if clean else Outcome.CLIENT_GONE)
+        self._end(Outcome.COMPLETE if clean else Outcome.CLIENT_GONE)
         upstream = self._upstream
         if upstream is None:
             self._response.body.discard()

@@ -19,17 +19,19 @@ from twisted.internet.defer import Deferred, succeed
 
 from .. import signals
 from ..composition.whose_key import keyless_upstreams
+from ..descriptors import raise_limit
 from ..listening import StartError, announce, one_line
 from ..logs import logger, set_level
 from ..observe.stdout import StandardOutput
 from ..service import ProxyService
+from ..serving import tell_capacity
 from ..settings import Settings, SettingsError
 from . import messages as say
 from .crew import START_S, Crew
 from .process import Launcher, WorkerProcess, environment
 from .reload import Reloading
 from .scratch import Scratch
-from .shares import check_shares
+from .shares import check_shares, divided
 from .sockets import hold, open_door
 
 log = logger("openai_proxy")
@@ -83,8 +85,10 @@ class Supervisor(Service):
     def privilegedStartService(self) -> None:
         """Open the sockets, while twistd still has the right to low ports."""
         sys.excepthook = one_line
+        raise_limit()
         set_level(self.settings.log_level)
         self._checked.announce()
+        self._tell_capacity()
         self._reactor.callWhenRunning(
             signals.install,
             self._reactor,
@@ -96,6 +100,12 @@ class Supervisor(Service):
         for description in self._descriptions:
             self._ports.append(hold(self._reactor, description))
         super().privilegedStartService()
+
+    def _tell_capacity(self) -> None:
+        """Say where the workers together serve fewer connections than they shall."""
+        workers, wanted = self.settings.workers, self.settings.limits.connections
+        share = divided(self.settings, 1, workers)
+        tell_capacity(self._checked.serving.capacity(share), wanted, workers)
 
     @property
     def _descriptions(self) -> list[str]:

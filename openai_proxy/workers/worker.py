@@ -19,8 +19,8 @@ from twisted.logger import globalLogBeginner
 from ..listening import StartError
 from ..logs import logger
 from ..observe.publisher import ExchangePublisher
-from ..service import ProxyService
-from ..serving import Part, Prepared
+from ..service import PreparedService, ProxyService
+from ..serving import Part
 from ..settings import Settings, SettingsError
 from . import messages as say
 from .counts import Counts
@@ -65,7 +65,7 @@ class Worker:
         self._workers = 1
         self._service: ProxyService | None = None
         self._ports: list[Any] = []
-        self._prepared: Prepared | None = None
+        self._prepared: PreparedService | None = None
         self._closed: Deferred[None] | None = None
         self._ending = False
         self._sender: LogSender | None = None
@@ -169,19 +169,19 @@ class Worker:
         self._discard(None)
         assert self._service is not None
         try:
-            self._prepared = self._service.serving.prepare(self._own(settings))
+            self._prepared = self._service.prepare(self._own(settings))
         except OSError as error:
             raise StartError(f"an observer can not start: {error}") from error
 
     def _commit(self, _: Any) -> None:
         prepared, self._prepared = self._prepared, None
         if prepared is not None and self._service is not None:
-            self._service.serving.commit(prepared)
+            self._service.commit(prepared)
 
     def _discard(self, _: Any) -> None:
         prepared, self._prepared = self._prepared, None
         if prepared is not None and self._service is not None:
-            self._service.serving.discard(prepared)
+            self._service.discard(prepared)
 
     def _reopen(self) -> None:
         if self._service is not None:

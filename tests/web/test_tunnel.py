@@ -41,7 +41,7 @@ class Far(Body):
 class World:
     """An open tunnel; `early` is what the client sends with its handshake."""
 
-    def __init__(self, early=b""):
+    def __init__(self, early=b"", idle_s=None):
         self.far = Far()
         headers = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
 
@@ -50,6 +50,7 @@ class World:
             return response(self.far, *headers, status=101, reason=b"Switching")
 
         self.downstream = Downstream(forward)
+        self.downstream.site.websocket_idle_s = idle_s
         self.client = self.downstream.connect()
         self.answer = self.client.send(UPGRADE + early)
 
@@ -160,3 +161,35 @@ def test_an_idle_tunnel_stays():
     world.downstream.advance(900)
     assert world.client.ended is None
     assert world.downstream.published == []
+
+
+def test_a_silent_tunnel_is_cut():
+    """After `websocket.idle_s` without a byte in either direction; any byte starts it anew."""
+    world = World(idle_s=10)
+    for pass_a_byte in (lambda: world.far.feed(b"\x81\x00"), lambda: world.client.send(b"\x81\x80mask")):
+        world.downstream.advance(9)
+        pass_a_byte()
+    world.downstream.advance(9)
+    assert world.client.transport.ended is None
+    world.downstream.advance(2)
+    assert world.client.transport.ended == "aborted"
+    assert world.far.discards == 1
+    assert world.record.outcome == "timeout"
+
+
+@pytest.mark.parametrize("end", ["client", "upstream"])
+def test_a_tunnel_that_ended_leaves_no_timer(end):
+    """Whoever ends it."""
+    world = World(idle_s=1000)
+    if end == "client":
+        world.client.lose()
+    else:
+        world.far.end(ConnectionDone())
+    assert all(call.getTime() < 100 for call in world.downstream.clock.getDelayedCalls())
+
+
+def test_a_silent_tunnel_lasts_where_nothing_bounds_it():
+    """As long as both ends like; the kernel looks whether they are there."""
+    world = World()
+    world.downstream.advance(500)
+    assert world.client.transport.ended is None

@@ -1,0 +1,98 @@
+"""How many descriptors the system gives this process, and what they suffice for.
+
+Linux and macOS; where a system tells nothing, nothing is limited.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from attrs import frozen
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+UNLIMITED = 1 << 30
+RESERVE = 48
+"""Descriptors that are neither a client's nor an upstream's connection: name look-ups (10), Redis, the state
+file, log files, timers, links between workers, one for `accept`."""
+EXCHANGE_LOG = 80
+"""Files that an exchange log may hold open, and claims and deliveries beside them."""
+REFUSALS = 16
+"""Connections beyond the limit that are answered with a 503 at a time."""
+MOST_REFUSALS = 4096
+_MAC_SOFT_LIMIT = 10240
+"""OPEN_MAX of macOS: its kernel refuses a larger soft limit for an unlimited hard one."""
+_SELECT_LIMIT = 1024
+"""FD_SETSIZE: select() takes no descriptor above."""
+
+
+def raise_limit() -> None:
+    """Raise the soft limit of descriptors to the hard one, as nginx, HAProxy and Go programs do. Never fails."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (hard, _MAC_SOFT_LIMIT):
+        if soft == hard or (
+            soft != resource.RLIM_INFINITY and wanted != resource.RLIM_INFINITY and wanted <= soft
+        ):
+            return
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            continue
+        return
+
+
+def usable(reactor: Any) -> int:
+    """Return how many descriptors this process may have open under this reactor."""
+    limit = UNLIMITED
+    if resource is not None:
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limit = UNLIMITED if soft == resource.RLIM_INFINITY else min(soft, UNLIMITED)
+    if type(reactor).__name__ == "SelectReactor":
+        limit = min(limit, _SELECT_LIMIT)
+    return limit
+
+
+def open_now() -> int:
+    """Return how many descriptors this process has open; 32 where the system does not tell."""
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return 32
+
+
+@frozen
+class Capacity:
+    """How many connections fit into the descriptors of a process."""
+
+    connections: int
+    """Clients' connections that are served; what is beyond gets 503 `overloaded`."""
+    sockets: int
+    """Clients' connections that are open at once, those that get the 503 included; more wait in the backlog."""
+    upstream: int
+    """Connections towards upstreams, idle ones included."""
+    limit: int
+    """The descriptors that the system allows."""
+
+
+def capacity(limit: int, in_use: int, wanted: int, *, exchange_log: bool = False) -> Capacity:
+    """Divide `limit` descriptors, of which `in_use` are taken, for `wanted` client connections.
+
+    Two for each connection (its own and its upstream's), and a reserve.
+
+    >>> capacity(1024, 20, 10_000).connections, capacity(65536, 20, 10_000).connections
+    (470, 10000)
+    """
+    reserve = RESERVE + (EXCHANGE_LOG if exchange_log else 0)
+    # with next to nothing to divide, a third of it serves
+    free = max(limit - in_use - reserve - REFUSALS, (limit - in_use) // 3, 2)
+    connections = min(wanted, free // 2)
+    left = free - 2 * connections
+    # what is left over serves refusals, and upstream connections that idle
+    refusals = REFUSALS + min(left // 2, MOST_REFUSALS)
+    return Capacity(connections, connections + refusals, connections + left // 2, limit)

@@ -1,0 +1,156 @@
+"""Twisted's endpoint strings, with what this daemon adds to them.
+
+A backlog as large as the system allows, our own PROXY protocol, and the
+factory of a string made anew, so that a listening port can take new
+certificates. Opens nothing by itself.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL.SSL import Error as OpenSSLError
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from .proxy_protocol import with_proxy_protocol
+
+MOST = 0x7FFFFFFF
+"""As a backlog it means the system's maximum: every kernel cuts it to that (`net.core.somaxconn`)."""
+_TWISTEDS = 50
+_BACKLOG = re.compile(r"(?:^|[^\\])(?:\\\\)*:backlog=")
+_KIND = re.compile(r"(?:haproxy:)*([^:]*)", re.I)
+_UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument ('[^']*')")
+
+
+class EndpointReactor:
+    """The reactor, as an endpoint sees it.
+
+    Puts in the system's backlog unless the string says another, and our
+    PROXY protocol for Twisted's; all else is `reactor`'s.
+    """
+
+    def __init__(self, reactor: Any, description: str, may_speak: Callable[[Any], bool]) -> None:
+        self._reactor = reactor
+        self._keeps_backlog = _BACKLOG.search(description) is not None
+        self._may_speak = may_speak
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def _backlog(self, asked: int) -> int:
+        return asked if self._keeps_backlog or asked != _TWISTEDS else MOST
+
+    def _ours(self, factory: Any) -> Any:
+        return with_proxy_protocol(factory, self._may_speak)
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = _TWISTEDS, interface: str = "") -> Any:
+        return self._reactor.listenTCP(port, self._ours(factory), self._backlog(backlog), interface)
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = _TWISTEDS, interface: str = ""
+    ) -> Any:
+        return self._reactor.listenSSL(
+            port, self._ours(factory), contextFactory, self._backlog(backlog), interface
+        )
+
+    def listenUNIX(
+        self, address: Any, factory: Any, backlog: int = _TWISTEDS, mode: int = 0o666, wantPID: int = 0
+    ) -> Any:
+        return self._reactor.listenUNIX(address, self._ours(factory), self._backlog(backlog), mode, wantPID)
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
+        port = self._reactor.adoptStreamPort(fileDescriptor, addressFamily, self._ours(factory))
+        sock = getattr(port, "socket", None)
+        if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(MOST)  # whoever opened it had a backlog of his own; it may be raised while it listens
+        return port
+
+
+def endpoint(reactor: Any, description: str, factory: Any) -> Any:
+    """Return the endpoint of a string for `factory`, which says who may speak the PROXY protocol to it.
+
+    Raises whatever the string's parser raises: they are anybody's plugins.
+    """
+    return serverFromString(EndpointReactor(reactor, description, _may_speak(factory)), description)
+
+
+def _may_speak(factory: Any) -> Callable[[Any], bool]:
+    allowed: Callable[[Any], bool] | None = getattr(factory, "may_speak_proxy_protocol", None)
+    return allowed or (lambda address: True)
+
+
+def has_certificates(description: str) -> bool:
+    """Whether an endpoint string names files of TLS: `ssl:` and `tls:`, also behind `haproxy:`."""
+    found = _KIND.match(description)
+    return found is not None and found[1].lower() in ("ssl", "tls")
+
+
+class _NoPort:
+    """What listens on nothing."""
+
+
+class _CollectingReactor:
+    """Keeps the factory of whatever an endpoint would listen with."""
+
+    factory: Any = None
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = _TWISTEDS, interface: str = "") -> Any:
+        self.factory = factory
+        return _NoPort()
+
+    def listenSSL(
+        self, port: int, factory: Any, contextFactory: Any, backlog: int = _TWISTEDS, interface: str = ""
+    ) -> Any:
+        self.factory = TLSMemoryBIOFactory(contextFactory, False, factory)
+        return _NoPort()
+
+
+def made_anew(reactor: Any, description: str, factory: Any) -> Any:
+    """Return what a port of this string (see `has_certificates`) would make connections with, its files read now.
+
+    Opens no port. Raises what stands against it, such as a key that does
+    not belong to its certificate.
+    """
+    collecting = _CollectingReactor(reactor)
+    failures: list[Failure] = []
+    listening = endpoint(collecting, description, factory)
+    maybeDeferred(listening.listen, factory).addErrback(failures.append)
+    if failures:
+        failures[0].raiseException()
+    if collecting.factory is None:
+        raise ValueError("its certificates can not be read again")
+    return collecting.factory
+
+
+def check_certificates(reactor: Any, description: str) -> None:
+    """Raise what stands against listening with the certificates of a string; see `has_certificates`."""
+    factory: Any = Factory()
+    factory.noisy = False
+    made_anew(reactor, description, factory)
+
+
+def why_unusable(error: BaseException) -> str:
+    """Return in one line why an endpoint string cannot be used, from what its parser raised."""
+    if isinstance(error, OpenSSLError):
+        return "its key or certificate can not be read"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    if isinstance(error, IndexError | KeyError):
+        return "no such socket was passed on"
+    unknown = _UNKNOWN_ARGUMENT.search(str(error))
+    if unknown:
+        return f"it takes no argument {unknown[1]}"
+    return " ".join(str(error).split()) or type(error).__name__

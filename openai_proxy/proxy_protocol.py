@@ -1,0 +1,145 @@
+"""Connections that a balancer passes on with the PROXY protocol's header.
+
+Takes the place of Twisted's wrapper for `haproxy:` endpoints, which drops
+`PROXY UNKNOWN`, a header that arrives in pieces, and a bad port with a
+traceback, and which shows a balancer's own address as its client's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import Any
+
+from twisted.internet.address import IPv4Address as TCP4
+from twisted.internet.address import IPv6Address as TCP6
+from twisted.internet.interfaces import IAddress
+from twisted.protocols.haproxy import _wrapper as stock
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from zope.interface import implementer
+
+from .core.proxy_protocol import Address, BadHeader, ProxyHeader, maybe_header
+from .logs import logger
+from .once_in_a_while import OnceInAWhile
+
+log = logger(__name__)
+
+
+@implementer(IAddress)
+class UnknownAddress:
+    """Where a connection comes from that a balancer says nothing of."""
+
+    def __repr__(self) -> str:
+        return "UnknownAddress()"
+
+
+UNKNOWN = UnknownAddress()
+
+
+class ProxiedConnection(ProtocolWrapper):
+    """States: waiting for the header (`header` is None), passing on, refused (`is_refused`)."""
+
+    header: ProxyHeader | None = None
+    is_refused = False
+
+    def __init__(self, factory: Any, wrapped: Any) -> None:
+        super().__init__(factory, wrapped)
+        self._arrived = bytearray()
+
+    def makeConnection(self, transport: Any) -> None:
+        super().makeConnection(transport)
+        factory: ProxyProtocolFactory = self.factory
+        if not factory.may_speak(transport.getPeer()):
+            factory.tell_refusal(transport.getPeer())
+            self._refuse()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.header is not None:
+            self.wrappedProtocol.dataReceived(data)
+            return
+        if self.is_refused:
+            return
+        self._arrived += data
+        try:
+            self.header = maybe_header(self._arrived)
+        except BadHeader as error:
+            log.debug("a connection without a PROXY protocol header is closed: {error}", error=error)
+            self._refuse()
+            return
+        if self.header is not None:
+            rest, self._arrived = bytes(self._arrived[self.header.length :]), bytearray()
+            if rest:
+                self.wrappedProtocol.dataReceived(rest)
+
+    def _refuse(self) -> None:
+        self.is_refused = True
+        self._arrived = bytearray()
+        self.abortConnection()
+
+    def getPeer(self) -> Any:
+        """Return the client's address; UNKNOWN before the header, and where it names none."""
+        return UNKNOWN if self.header is None else _address(self.header.source) or UNKNOWN
+
+    def getHost(self) -> Any:
+        """Return the address that the client connected to; ours where the header names none."""
+        named = None if self.header is None else _address(self.header.destination)
+        assert self.transport is not None
+        return named or self.transport.getHost()
+
+    @property
+    def balancer(self) -> Any:
+        """The address of the peer that spoke the header."""
+        assert self.transport is not None
+        return self.transport.getPeer()
+
+
+def _address(named: tuple[Address, int] | None) -> Any:
+    if named is None:
+        return None
+    kind = TCP4 if isinstance(named[0], IPv4Address) else TCP6
+    return kind("TCP", str(named[0]), named[1])
+
+
+class ProxyProtocolFactory(WrappingFactory):
+    """Makes a ProxiedConnection for each; `may_speak(address)` says whose header is believed."""
+
+    protocol = ProxiedConnection
+    noisy = False
+
+    def __init__(self, wrapped: Any, may_speak: Callable[[Any], bool]) -> None:
+        super().__init__(wrapped)
+        self.may_speak = may_speak
+        self._telling = OnceInAWhile()
+
+    def logPrefix(self) -> str:
+        return "openai-proxy"
+
+    def tell_refusal(self, address: Any) -> None:
+        """Say that a peer may not speak, at most once in ten seconds: strangers choose how often."""
+        count = self._telling.count()
+        if count:
+            log.warn(
+                "{count} connections to a haproxy: port were refused since the last such line: "
+                "{address} is not in access.proxies",
+                count=count,
+                address=getattr(address, "host", "a Unix socket"),
+            )
+
+
+def with_proxy_protocol(factory: Any, may_speak: Callable[[Any], bool]) -> Any:
+    """Put our wrapper wherever `factory`, made by an endpoint, has Twisted's."""
+    if isinstance(factory, stock.HAProxyWrappingFactory):
+        return ProxyProtocolFactory(with_proxy_protocol(factory.wrappedFactory, may_speak), may_speak)
+    inner = getattr(factory, "wrappedFactory", None)
+    if inner is not None:
+        factory.wrappedFactory = with_proxy_protocol(inner, may_speak)
+    return factory
+
+
+def proxied(transport: Any) -> ProxiedConnection | None:
+    """Return the PROXY protocol's wrapper among the transports below a client's protocol, None without one."""
+    below = transport
+    while below is not None and not isinstance(below, ProxiedConnection):
+        inner = getattr(below, "transport", None)
+        below = None if inner is below else inner
+    return below
