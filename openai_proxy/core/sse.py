@@ -52,13 +52,14 @@ class SSEDecoder:
     States: start (of a block), comment (passed on as it comes), block
     (held until its blank line), oversize (a block above `limit_bytes`
     passes on as it comes, as blocks without data). Holds at most
-    `limit_bytes`. O(n) over the stream.
+    `limit_bytes`. O(n) over the stream, however it is cut: what is held is
+    joined once its end has come.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._held = b""
-        self._scan = 0
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._at_beginning = True
         self._in_comment = False
         self._oversize_tail: bytes | None = None
@@ -91,20 +92,34 @@ class SSEDecoder:
             if data[0] == 0x0A:
                 blocks.append(SSEBlock(b"\n", continued=True))
                 data = data[1:]
-        held = self._held + data if self._held else data
-        at = self._skip_bom(held, blocks) if self._at_beginning else 0
-        self._held = b""
-        while at < len(held):
-            next_at = self._cut(held, at, blocks)
+        scan = 0
+        if self._held:
+            # Of what is held only the last byte can be part of the end.
+            end = -1 if self._at_beginning else find_block_end(self._held[-1][-1:] + data, 0)
+            if end < 0 and not self._at_beginning and self._held_bytes + len(data) <= self._limit:
+                self._hold(data)
+                return blocks
+            scan = self._held_bytes - 1
+            data = b"".join([*self._held, data])
+            self._held = []
+            self._held_bytes = 0
+        at = self._skip_bom(data, blocks) if self._at_beginning else 0
+        has_cr = b"\r" in data
+        while at < len(data):
+            next_at = self._cut(data, at, max(at, scan), has_cr, blocks)
             if next_at is None:
-                self._held = held[at:]
+                self._hold(data[at:])
                 break
             at = next_at
         return blocks
 
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_bytes += len(data)
+
     def finish(self) -> list[SSEBlock]:
         """Return what is held as a last block; it may be an event that lacks its blank line."""
-        held, self._held = self._held, b""
+        held, self._held, self._held_bytes = b"".join(self._held), [], 0
         return [SSEBlock(held, _data_of(held))] if held else []
 
     def _skip_bom(self, held: bytes, blocks: list[SSEBlock]) -> int:
@@ -116,8 +131,11 @@ class SSEDecoder:
         blocks.append(SSEBlock(_BOM))
         return len(_BOM)
 
-    def _cut(self, held: bytes, at: int, blocks: list[SSEBlock]) -> int | None:
-        """Append the block at `at`; return where the next begins, None to wait for more."""
+    def _cut(self, held: bytes, at: int, scan: int, has_cr: bool, blocks: list[SSEBlock]) -> int | None:
+        """Append the block at `at`; return where the next begins, None to wait for more.
+
+        Its end is not before `scan`.
+        """
         if self._oversize_tail is not None:
             return self._pass_oversize(held, at, blocks)
         first = held[at]
@@ -125,17 +143,14 @@ class SSEDecoder:
             return self._pass_comment(held, at, blocks)
         if first in b"\r\n":
             return self._pass_line(held, at, at, blocks)
-        end = _find_block_end(held, max(at, self._scan))
+        end = find_block_end(held, scan, has_cr)
         if end >= 0:
-            self._scan = 0
             raw = held[at:end]
             blocks.append(SSEBlock(raw, _data_of(raw)))
             self._note_cr(held, end)
             return end
         if self._at_beginning or len(held) - at <= self._limit:
-            self._scan = max(len(held) - at - 1, 0)
             return None
-        self._scan = 0
         self._oversize_tail = held[-1:]
         blocks.append(SSEBlock(held[at:]))
         return len(held)
@@ -170,13 +185,17 @@ class SSEDecoder:
         self._ended_with_cr = end == len(held) and held[end - 1] == 0x0D
 
 
-def _find_block_end(held: bytes, start: int) -> int:
-    """Return the offset after the first blank line, or -1. Without CR a byte search, 10 times faster."""
-    plain = held.find(b"\n\n", start)
-    if held.find(b"\r", start, plain + 1 if plain >= 0 else len(held)) < 0:
-        return plain + 2 if plain >= 0 else -1
-    found = _block_end.search(held, start)
-    return found.end() if found else -1
+def find_block_end(held: bytes, start: int, has_cr: bool | None = None) -> int:
+    """Return the offset after the first blank line, or -1. Without CR a byte search, 10 times faster.
+
+    `has_cr` tells whether there is one in `held`: asked for each event, the
+    answer would take a search of all that follows.
+    """
+    if b"\r" in held if has_cr is None else has_cr:
+        found = _block_end.search(held, start)
+        return found.end() if found else -1
+    end = held.find(b"\n\n", start)
+    return end + 2 if end >= 0 else -1
 
 
 def _is_plain(raw: bytes) -> bool:

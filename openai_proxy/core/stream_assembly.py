@@ -150,9 +150,15 @@ def _assemble_choices(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _restore(whole: dict[str, Any], events: Sequence[dict[str, Any]]) -> None:
-    """Give members that ended as null the newest value that was none."""
-    for key in [key for key, value in whole.items() if value is None]:
-        whole[key] = next((event[key] for event in reversed(events) if event.get(key) is not None), None)
+    """Give members that ended as null the newest value that was none. O(n) over the stream."""
+    missing = {key for key, value in whole.items() if value is None}
+    for event in reversed(events):
+        if not missing:
+            return
+        for key, value in event.items():
+            if value is not None and key in missing:
+                whole[key] = value
+                missing.discard(key)
 
 
 def _add_choice(target: dict[str, Any], choice: dict[str, Any]) -> None:

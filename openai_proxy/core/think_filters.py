@@ -14,9 +14,11 @@ from .sse import SSEBlock, SSEDecoder, with_data
 from .think import ThinkRule, ThinkSplitter
 from .think_rewrite import (
     REASONING,
+    Change,
     TextField,
     chat_chunk,
     document_fields,
+    field_edits,
     snapshot_fields,
     text_delta,
     whole_text_edits,
@@ -47,9 +49,10 @@ class ThinkStreamFilter:
         self._rule = rule
         self._decoder = SSEDecoder(limit_bytes)
         self._splitters: dict[object, ThinkSplitter] = {}
-        self._sources: dict[object, dict[str, Any]] = {}
-        """The event that gave what a splitter holds, by the splitter's key."""
-        self._busy = False
+        self._sources: dict[object, tuple[dict[str, Any], Any]] = {}
+        """The event that gave what a splitter holds, and the choice's index in it, by the splitter's key."""
+        self._open: set[object] = set()
+        """The keys of the splitters that hold something, or are within a thought."""
         self._at_ease = False
         """Nothing is held, nothing begun: whole events without a start tag would pass."""
 
@@ -69,7 +72,7 @@ class ThinkStreamFilter:
         What stands between passes as it is, if it may hold no start tag.
         """
         first = data.find(b"\n\n")
-        if first < 0 or self._busy or b"\r" in data or self._rule.may_begin_in(data):
+        if first < 0 or self._open or b"\r" in data or self._rule.may_begin_in(data):
             return self._take_apart(data)
         start = 0 if self._at_ease else first + 2
         passed = self._take_apart(data[:start]) if start else b""
@@ -82,7 +85,7 @@ class ThinkStreamFilter:
     def _take_apart(self, data: bytes) -> bytes:
         blocks = self._decoder.feed(data)
         passed = b"".join([block.raw if block.data is None else self._event(block) for block in blocks])
-        self._at_ease = not self._busy and self._decoder.at_boundary
+        self._at_ease = not self._open and self._decoder.at_boundary
         return passed
 
     def finish(self) -> bytes:
@@ -94,17 +97,16 @@ class ThinkStreamFilter:
 
     def _event(self, block: SSEBlock) -> bytes:
         data = block.data
-        if data is None or not (self._busy or self._rule.may_begin_in(data)):
+        if data is None or not (self._open or self._rule.may_begin_in(data)):
             return block.raw
         event = maybe_object(data)
         if event is None:
             return self._release_all() + block.raw if data.strip() == b"[DONE]" else block.raw
         extra, edits = self._chat(data, event) if "choices" in event else self._response(data, event)
-        self._busy = not all(splitter.idle for splitter in self._splitters.values())
         return extra + (with_data(block.raw, splice(data, edits)) if edits else block.raw)
 
     def _chat(self, data: bytes, chunk: dict[str, Any]) -> tuple[bytes, list[Edit]]:
-        extra, edits = b"", list[Edit]()
+        extra, changes = list[bytes](), list[Change]()
         choices = chunk["choices"] if isinstance(chunk["choices"], list) else []
         for number, choice in enumerate(choices):
             if not isinstance(choice, dict):
@@ -114,14 +116,14 @@ class ThinkStreamFilter:
             content = delta.get("content") if isinstance(delta, dict) else None
             text = content if isinstance(content, str) else None
             visible, thoughts = self._feed(
-                ("chat", repr(index)), text, chunk, bool(choice.get("finish_reason"))
+                ("chat", repr(index)), text, (chunk, index), bool(choice.get("finish_reason"))
             )
             if isinstance(delta, dict):
                 found = TextField(("choices", number, "delta"), "content", text, delta)
-                edits += found.edits(data, visible, thoughts)
+                changes.append((found, visible, thoughts))
             elif visible or thoughts:
-                extra += chat_chunk(chunk, index, visible, thoughts)
-        return extra, edits
+                extra.append(chat_chunk(chunk, index, visible, thoughts))
+        return b"".join(extra), field_edits(data, changes) if changes else []
 
     def _response(self, data: bytes, event: dict[str, Any]) -> tuple[bytes, list[Edit]]:
         kind = event.get("type")
@@ -130,17 +132,20 @@ class ThinkStreamFilter:
             text = event.get("delta")
             if not isinstance(text, str):
                 return b"", []
-            visible, thoughts = self._feed(key, text, event, finishes=False)
-            return b"", TextField((), "delta", text, event).edits(data, visible, thoughts)
+            visible, thoughts = self._feed(key, text, (event, None), finishes=False)
+            return b"", field_edits(data, [(TextField((), "delta", text, event), visible, thoughts)])
         extra = b""
         if kind == "response.output_text.done":
             extra = self._release(key)
             self._splitters.pop(key, None)
+            self._open.discard(key)
         elif kind in _RESPONSE_ENDS:
             extra = self._release_all()
         return extra, whole_text_edits(data, snapshot_fields(event), self._rule)
 
-    def _feed(self, key: object, text: str | None, source: dict[str, Any], finishes: bool) -> tuple[str, str]:
+    def _feed(
+        self, key: object, text: str | None, source: tuple[dict[str, Any], Any], finishes: bool
+    ) -> tuple[str, str]:
         """Return (visible, thoughts to show) that the text with this key gives now."""
         splitter = self._splitters.get(key)
         if splitter is None:
@@ -157,31 +162,35 @@ class ThinkStreamFilter:
             self._sources[key] = source
         else:
             self._sources.pop(key, None)
+        self._note(key, splitter)
         return visible, thoughts if self._rule.mode == REASONING else ""
+
+    def _note(self, key: object, splitter: ThinkSplitter) -> None:
+        """Keep what has a state, and nothing of a choice that has none: an upstream may number them endlessly."""
+        if splitter.idle:
+            self._open.discard(key)
+            del self._splitters[key]
+        else:
+            self._open.add(key)
 
     def _release(self, key: object) -> bytes:
         """Return an event with what the splitter holds, or nothing."""
         source = self._sources.pop(key, None)
         if source is None:
             return b""
-        visible, thoughts = self._splitters[key].finish()
+        event, index = source
+        splitter = self._splitters[key]
+        visible, thoughts = splitter.finish()
+        self._note(key, splitter)
         thoughts = thoughts if self._rule.mode == REASONING else ""
         if not visible and not thoughts:
             return b""
-        if "choices" not in source:
-            return text_delta(source, visible, thoughts)
-        return chat_chunk(source, _index_of(key, source), visible, thoughts)
+        if "choices" not in event:
+            return text_delta(event, visible, thoughts)
+        return chat_chunk(event, index, visible, thoughts)
 
     def _release_all(self) -> bytes:
         return b"".join([self._release(key) for key in list(self._sources)])
-
-
-def _index_of(key: object, source: dict[str, Any]) -> Any:
-    for number, choice in enumerate(source["choices"]):
-        index = choice.get("index", number) if isinstance(choice, dict) else number
-        if ("chat", repr(index)) == key:
-            return index
-    return 0
 
 
 class ThinkDocumentFilter:

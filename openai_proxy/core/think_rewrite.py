@@ -8,13 +8,13 @@ Pure; used by `think_filters`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 from attrs import frozen
 
-from .json_members import Edit, find_only_member, locate, member_edits
+from .json_members import Edit, find_only_member, locate_all, member_edits
 from .think import ThinkRule, split_text
 
 Path = tuple[str | int, ...]
@@ -33,25 +33,43 @@ class TextField:
     owner: dict[str, Any]
     """The object itself."""
 
-    def edits(self, body: bytes, visible: str, thoughts: str) -> list[Edit]:
-        """Return the edits that put `visible` here and `thoughts`, where any, beside it."""
+    def members(self, visible: str, thoughts: str, ascii_only: bool) -> dict[str, bytes]:
+        """Return what its object must have (name to JSON): `visible` here and `thoughts`, where any, beside it."""
         members: dict[str, bytes] = {}
-        ascii_only = body.isascii()
         if visible != (self.text or ""):
             members[self.name] = encode_text(visible, ascii_only)
         if thoughts:
             before = self.owner.get(REASONING)
             joined = (before if isinstance(before, str) else "") + thoughts
             members[REASONING] = encode_text(joined, ascii_only)
-        if not members:
-            return []
-        span = find_only_member(body, self.name) if self.text is not None else None
-        if span is None or REASONING in self.owner:
-            return member_edits(body, locate(body, self.path)[0], members)
-        new = members.get(self.name, body[span[0] : span[1]])
-        if thoughts:
-            new += b',"reasoning_content":' + members[REASONING]
-        return [(*span, new)]
+        return members
+
+
+Change = tuple[TextField, str, str]
+"""What was found, what is left of it, and its thoughts."""
+
+
+def field_edits(body: bytes, changes: Sequence[Change]) -> list[Edit]:
+    """Return the edits that make these changes. O(n) for all of them together."""
+    ascii_only = body.isascii()
+    needed = [
+        (found, members)
+        for found, visible, thoughts in changes
+        if (members := found.members(visible, thoughts, ascii_only))
+    ]
+    if len(needed) == 1:
+        found, members = needed[0]
+        span = find_only_member(body, found.name) if found.text is not None else None
+        if span is not None and REASONING not in found.owner:
+            new = members.get(found.name, body[span[0] : span[1]])
+            if REASONING in members:
+                new += b',"reasoning_content":' + members[REASONING]
+            return [(*span, new)]
+    spans = locate_all(body, [found.path for found, _ in needed]) if needed else {}
+    edits: list[Edit] = []
+    for found, members in needed:
+        edits += member_edits(body, spans[found.path][0], members)
+    return edits
 
 
 def encode_text(text: str, ascii_only: bool) -> bytes:
@@ -112,12 +130,12 @@ def snapshot_fields(event: dict[str, Any]) -> Iterator[TextField]:
 
 def whole_text_edits(body: bytes, fields: Iterator[TextField], rule: ThinkRule) -> list[Edit]:
     """Return the edits that take the thoughts out of whole texts, by `rule`."""
-    edits: list[Edit] = []
+    changes: list[Change] = []
     for found in fields:
         if found.text and rule.start_tag in found.text:
             visible, thoughts = split_text(found.text, rule)
-            edits += found.edits(body, visible, thoughts if rule.mode == REASONING else "")
-    return edits
+            changes.append((found, visible, thoughts if rule.mode == REASONING else ""))
+    return field_edits(body, changes) if changes else []
 
 
 def chat_chunk(source: dict[str, Any], index: Any, visible: str, thoughts: str) -> bytes:

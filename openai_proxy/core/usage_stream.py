@@ -10,7 +10,8 @@ from .documents import maybe_object
 from .exchange import Usage
 from .sse import SSEBlock, SSEDecoder
 from .usage import usage_of_document
-from .usage_meter import NO_USAGE, USAGE, UsageMeter
+from .usage_meter import UsageMeter
+from .usage_scanner import NO_USAGE, USAGE
 
 _empty_list = re.compile(rb"\[[ \t\r\n]*\]")
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')

@@ -10,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import Usage
-from openai_proxy.core.usage_meter import UsageMeter, UsageScanner
+from openai_proxy.core.usage_meter import UsageMeter
+from openai_proxy.core.usage_scanner import UsageScanner
 
 
-def scan(pieces):
-    scanner = UsageScanner()
-    return [usage for piece in pieces if (usage := scanner.feed(piece)) is not None]
+def scan(pieces, deepest=1):
+    scanner = UsageScanner(deepest)
+    found = [usage for piece in pieces if (usage := scanner.feed(piece)) is not None]
+    last = scanner.settle()
+    return found if last is None else [*found, last]
 
 
 usages = st.builds(
@@ -38,15 +41,46 @@ def test_usage_is_found_however_it_is_cut(parts, marks, indent):
         Usage(part["prompt_tokens"], part["completion_tokens"]) for part in parts if "prompt_tokens" in part
     ]
     at = sorted({0, len(body), *(mark % len(body) for mark in marks)})
-    assert scan([body]) == wanted[-1:]
+    assert scan([body])[-1:] == wanted[-1:]
     assert scan(body[a:b] for a, b in pairwise(at))[-1:] == wanted[-1:]
     assert scan(body[i : i + 1] for i in range(len(body))) == wanted
 
 
 def test_an_endless_object_is_given_up():
-    """What looks like usage and never ends is not kept; usage behind it is found."""
-    scanner_input = [b'"usage":{"x":[', *[b"1," * 1000] * 20, b'"usage":{"prompt_tokens":1}']
+    """What looks like usage and never ends is not kept; usage in the next event is found."""
+    scanner_input = [b'{"usage":{"x":[', *[b"1," * 1000] * 20, b'1]}}\n\ndata: {"usage":{"prompt_tokens":1}}']
     assert scan(scanner_input) == [Usage(1)]
+
+
+ECHOES = [
+    b'{"tools":[{"parameters":{"usage":{"input_tokens":0}}}]%b}',
+    b'{"tools":[{"parameters":{"properties":{"usage":{"input_tokens":0}}}}]%b}',
+    b'{"metadata":{"usage":{"input_tokens":0}}%b}',
+    b'{"choices":[{"usage":{"prompt_tokens":0}}]%b}',
+    b'{"a":"\\"usage\\":{\\"input_tokens\\":0}"%b}',
+]
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+@pytest.mark.parametrize("echo", ECHOES, ids=range(len(ECHOES)))
+def test_an_echo_is_no_usage(echo, step):
+    """What a client writes into its tools, and a faithful upstream repeats, is not what it used."""
+    real = b',"usage" : {"input_tokens":5},"user":"x"'
+    for before, after, deepest in (
+        (b"", b"", 1),
+        (b'data: {"type":"response.completed","response":', b"}\n\n", 2),
+    ):
+        for told, wanted in ((b"", []), (real, [Usage(5)])):
+            body = before + echo % told + after
+            if deepest == 1 or b"metadata" not in echo:
+                assert scan([body[at : at + step] for at in range(0, len(body), step)], deepest) == wanted
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_usage_before_an_echo_counts(step):
+    """Whichever of them comes first."""
+    body = b'{"usage":{"input_tokens":5},"tools":[{"a":{"usage":{"input_tokens":0}}}],"b":"}"}'
+    assert scan([body[at : at + step] for at in range(0, len(body), step)]) == [Usage(5)]
 
 
 @pytest.mark.parametrize("coding", [b"", b"gzip"])
