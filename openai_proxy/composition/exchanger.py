@@ -209,6 +209,8 @@ def _stages(
         ListAliases(table.aliases) if table is not None and table.aliases else None,
         # Outside retries: a hit never retries.
         changes.cache(settings, around, answered, table),
+        # Behind the cache, whose hits cost nothing; before anything is set aside.
+        spending.refuse_unpriced,
         # Outside the budgets, which set aside what a background response will cost.
         spending.settle_later,
         # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.

@@ -88,6 +88,10 @@ class Ledger(Protocol):
         """Set the money aside, or return None where the account has it no more. Never fails."""
         ...
 
+    async def standing(self, account: Account) -> Standing:
+        """Return what all processes together have spent and set aside. Never fails."""
+        ...
+
     def settle(self, reservation: Reservation, cost_usd: float) -> None:
         """Charge what a request really cost and free the rest. Never fails; call once."""
         ...

@@ -94,6 +94,14 @@ class ModelNotAllowed(ProxyError):
     default_message = "This API key may not use the requested model."
 
 
+class NotMeasured(ProxyError):
+    """What the request would cost is more than the key's budget can measure; `param` names why."""
+
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "not_measured"
+    default_message = "openai-proxy cannot measure what this request costs, and this API key has a budget."
+
+
 class OriginNotAllowed(ProxyError):
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "origin_not_allowed"

@@ -15,13 +15,18 @@ from attrs import field, frozen
 from ..core.budget import Budget
 from ..core.prices import KindPrices, OwnPrice, Price
 from ..core.routing import RoutingTable
+from ..logs import logger
 from ..observe.places import check_file
+from ..observe.record import shown
 from ..settings import PriceEntry, Settings, client_keys
 from ..stages.keep_budget import KeepBudget
+from ..stages.refuse_unpriced import RefuseUnpriced
 from ..stages.settle_later import SettleLater
 from .ledger import SharedLedger
 from .pricing import LookUp, Pricing
 from .state_file import StateFile
+
+log = logger("openai_proxy.cost")
 
 DEFAULT_FILE = "openai-proxy.sqlite3"
 EXTRA = "pip install 'openai-proxy[cost]'"
@@ -40,6 +45,7 @@ class Spending:
     """Everything about money under one configuration; swapped whole."""
 
     pricing: Pricing | None = None
+    refuse_unpriced: RefuseUnpriced | None = None
     keep_budget: KeepBudget | None = None
     settle_later: SettleLater | None = None
     state_file: StateFile | None = None
@@ -57,7 +63,9 @@ def build_spending(
         for key in client_keys(settings)
         if key.budget_usd is not None
     }
-    pricing = _pricing(settings, table)
+    has_list = settings.cost.provider is not None  # it may be named `none`
+    asked_for = bool(budgets or settings.cost.prices or has_list or settings.admin.token)
+    pricing = _pricing(settings, table, warns=asked_for)
     if budgets and pricing is None:
         raise settings.error("keys.budget_usd", f"a budget needs prices: {EXTRA}, or [[cost.prices]]")
     path = state_path(settings, bool(budgets))
@@ -69,10 +77,28 @@ def build_spending(
     if budgets and pricing is not None:
         ledger = places.ledger(path, redis_url)
         keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle)
-    has_list = settings.cost.provider is not None and pricing is not None  # it may be named `none`
-    asked_for = bool(budgets or settings.cost.prices or has_list or settings.admin.token)
+    asked_for = asked_for and (pricing is not None or bool(settings.admin.token))
     settle_later = SettleLater(pricing.settle, ledger) if pricing is not None else None
-    return Spending(pricing, keep_budget, settle_later, state_file, asked_for, budgets, ledger)
+    refuse_unpriced = _refuse_unpriced(settings, pricing, budgets, ledger) if pricing is not None else None
+    return Spending(
+        pricing, refuse_unpriced, keep_budget, settle_later, state_file, asked_for, budgets, ledger
+    )
+
+
+def _refuse_unpriced(
+    settings: Settings, pricing: Pricing, budgets: Mapping[str, Budget], ledger: SharedLedger | None
+) -> RefuseUnpriced | None:
+    """Return the stage that refuses models without a price; None if it would refuse nobody."""
+    everywhere = settings.cost.unpriced
+    wanted = {
+        key.name: key.unpriced or everywhere or ("refuse" if key.name in budgets else "allow")
+        for key in client_keys(settings)
+    }
+    refusing = frozenset(name for name, what in wanted.items() if what == "refuse")
+    allowing = frozenset(wanted) - refusing
+    if not refusing and everywhere != "refuse":
+        return None
+    return RefuseUnpriced(pricing.is_priced, refusing, allowing, everywhere == "refuse", budgets, ledger)
 
 
 def state_path(settings: Settings, has_budgets: bool) -> Path | None:
@@ -94,13 +120,21 @@ def _writable(path: Path) -> Path:
     return path
 
 
-def _pricing(settings: Settings, table: RoutingTable | None) -> Pricing | None:
+def _warn(model: str) -> None:
+    log.warn(
+        "no price is known for all that the model {model} used: its costs are not counted;"
+        " [[cost.prices]] can name them",
+        model=shown(model),
+    )
+
+
+def _pricing(settings: Settings, table: RoutingTable | None, warns: bool) -> Pricing | None:
     """Return the prices: the configuration's own and the public lists; None where there are neither."""
     own = [OwnPrice(entry.match, _own_price(entry)) for entry in settings.cost.prices]
     look_up, providers = _lists(settings)
     if not own and look_up is None:
         return None
-    return Pricing(own, look_up, providers, table)
+    return Pricing(own, look_up, providers, table, _warn if warns else None)
 
 
 def _own_price(entry: PriceEntry) -> Price:

@@ -18,6 +18,8 @@ _MOST_MODELS = 1000
 _LONGEST_MODEL = 256
 """Longer names are not remembered: strangers choose them."""
 _LONGEST_TIER = 64
+_MOST_WARNINGS = 200
+_ONE = Usage(1, 1)
 
 
 class PricedModel(Protocol):
@@ -49,6 +51,7 @@ class _Known:
 class Pricing:
     """Prices by model and upstream; the configuration's own go before the lists'.
 
+    `warn` is called once for each model that used what has no price.
     `providers` names the list for each upstream. Own prices match the
     model's name as the client says it, then as the upstream does; lists
     are asked by the upstream's name for it. An exchange costs 1 µs here,
@@ -61,11 +64,14 @@ class Pricing:
         look_up: LookUp | None = None,
         providers: Mapping[str, str] | None = None,
         table: RoutingTable | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self._own = tuple(own)
         self._look_up = look_up
         self._providers = dict(providers or {})
         self._table = table
+        self._warn = warn
+        self._warned: set[str] = set()
         self._known: dict[tuple[str | None, str, str | None], _Known] = {}
 
     def settle(self, exchange: Exchange) -> None:
@@ -76,9 +82,22 @@ class Pricing:
         cost_usd = self.cost_usd(
             model, exchange.upstream, usage, exchange.timestamp, tier=exchange.service_tier
         )
-        if cost_usd is not None:
+        if cost_usd is None:
+            self._warn_of(model)
+        else:
             # round(cost_usd, 12) in half of its time: the quotient is the float nearest to so many units
             exchange.cost_usd = round(cost_usd * 1e12) / 1e12 if cost_usd < 1000.0 else round(cost_usd, 12)
+
+    def is_priced(self, model: str, timestamp: float) -> bool:
+        """Tell whether there is a price for a model, at the upstream that will probably serve it."""
+        return self.cost_usd(model, None, _ONE, timestamp) is not None
+
+    def _warn_of(self, model: str) -> None:
+        """Say once that a model has no price, or a kind of its tokens; strangers' names are bounded."""
+        if self._warn is not None and model not in self._warned and len(self._warned) < _MOST_WARNINGS:
+            if len(model) <= _LONGEST_MODEL:
+                self._warned.add(model)
+            self._warn(model)
 
     def cost_usd(
         self, model: str, upstream: str | None, usage: Usage, timestamp: float, tier: str | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from .fields import Allowed, Section, setting
 from .origins import Origins
-from .tables import CacheRule, PriceEntry, ThinkMode
+from .tables import CacheRule, PriceEntry, ThinkMode, Unpriced
 from .urls import BaseURL, CacheURL, RedisURL
 from .values import (
     Addresses,
@@ -239,6 +239,11 @@ class Cost(Section):
         None,
         "SQLite file of budgets and usage totals; 'none' keeps them in memory",
         default_text="openai-proxy.sqlite3 with budgets or admin.token, else none",
+    )
+    unpriced: Unpriced | None = setting(
+        None,
+        "models whose price is not known: 'allow', or 'refuse' (for a key with a budget, once anything is spent)",
+        default_text="'refuse' for keys with a budget, else 'allow'",
     )
     prices: tuple[PriceEntry, ...] = setting((), "prices that go before the list's", toml_only=True)
 

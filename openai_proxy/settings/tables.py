@@ -120,6 +120,9 @@ class UpstreamEntry(Section):
     )
 
 
+Unpriced = Annotated[Literal["allow", "refuse"], LowerCase, Allowed("'allow' or 'refuse'")]
+
+
 def _think(value: Any) -> Any:
     return {"mode": value} if isinstance(value, str) else value
 
@@ -184,6 +187,12 @@ class KeyEntry(Section):
     budget_usd: OptionalDollars = setting(None, "what it may cost in a period", toml_only=True)
     budget_period: Annotated[Literal["day", "month"], LowerCase, Allowed("'day' or 'month'")] = setting(
         "month", "the period of `budget_usd`, in UTC", toml_only=True
+    )
+    unpriced: Unpriced | None = setting(
+        None,
+        "models whose price is not known: 'allow', or 'refuse' (with a budget, once anything is spent)",
+        toml_only=True,
+        default_text="as `cost.unpriced`; with a budget 'refuse'",
     )
     expires: Moment | None = setting(None, "when it stops working", toml_only=True)
 

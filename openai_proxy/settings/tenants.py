@@ -33,6 +33,8 @@ class ClientKey:
     limits: KeyLimits = field(factory=KeyLimits)
     budget_usd: float | None = None
     budget_period: Literal["day", "month"] = "month"
+    unpriced: Literal["allow", "refuse"] | None = None
+    """What becomes of requests for models without a price; None as for all keys."""
     expires: datetime | None = None
     """Aware."""
 
@@ -87,5 +89,6 @@ def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:
         limits=entry.limits,
         budget_usd=entry.budget_usd,
         budget_period=entry.budget_period,
+        unpriced=entry.unpriced,
         expires=entry.expires,
     )

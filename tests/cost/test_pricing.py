@@ -141,3 +141,14 @@ def test_the_tier_of_the_answer_is_priced_apart():
     assert lists.tiers == [None, "flex"]
     assert settled(pricing, model="own", usage=MILLION, service_tier="flex") == 0.5
     assert settled(pricing, model="own", usage=MILLION, service_tier="priority") is None
+
+
+def test_a_model_without_a_price_is_warned_of_once():
+    """Not at each request; and strangers cannot fill the log with names."""
+    warned = []
+    pricing = Pricing([OwnPrice("priced", Price(1.0))], warn=warned.append)
+    for model in ("house", "house", "priced", *(f"m{number}" for number in range(300))):
+        settled(pricing, model=model, usage=MILLION)
+    assert warned[:2] == ["house", "m0"]
+    assert len(warned) == 200
+    assert (pricing.is_priced("priced", 0.0), pricing.is_priced("house", 0.0)) == (True, False)

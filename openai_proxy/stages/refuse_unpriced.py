@@ -1,0 +1,69 @@
+"""Refuse models whose price nobody knows, for those whose money is counted.
+
+A budget cannot measure such a model: once a key has spent anything, its
+requests for one would be free. Stands before the budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from ..core.budget import Budget, Ledger
+from ..core.errors import NotMeasured
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+_SETTING = "whoever runs it can give the model a price in [[cost.prices]], or set `unpriced` to 'allow'."
+
+
+class RefuseUnpriced:
+    """Raise NotMeasured for a model without a price.
+
+    `refusing` are the keys that the rule holds for, by `credential_id`;
+    `refuses_others` says whether it holds for all that are not in `allowing`.
+    A key of `budgets` is refused only once its budget has spent something.
+    `is_priced` takes a model and the time.
+    """
+
+    def __init__(
+        self,
+        is_priced: Callable[[str, float], bool],
+        refusing: frozenset[str],
+        allowing: frozenset[str],
+        refuses_others: bool,
+        budgets: Mapping[str, Budget],
+        ledger: Ledger | None,
+    ) -> None:
+        self._is_priced = is_priced
+        self._refusing = refusing
+        self._allowing = allowing
+        self._refuses_others = refuses_others
+        self._budgets = dict(budgets)
+        self._ledger = ledger
+
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        model, exchange = request.model, request.exchange
+        if request.method != b"POST" or model is None or not self._holds_for(exchange.credential_id):
+            return forward(request)
+        if self._is_priced(model, exchange.timestamp):
+            return forward(request)
+        budget = self._budgets.get(exchange.credential_id)
+        if budget is None or self._ledger is None:
+            raise NotMeasured(_message(model, "must cost what can be counted"), param="model")
+        return self._if_nothing_is_spent(budget, model, request, forward)
+
+    def _holds_for(self, key: str) -> bool:
+        return key in self._refusing or (self._refuses_others and key not in self._allowing)
+
+    async def _if_nothing_is_spent(
+        self, budget: Budget, model: str, request: ProxyRequest, forward: Forward
+    ) -> ProxyResponse:
+        exchange = request.exchange
+        assert self._ledger is not None  # the caller has looked
+        standing = await self._ledger.standing(budget.account(exchange.credential_id, exchange.timestamp))
+        if standing.spent_usd > 0.0:
+            raise NotMeasured(_message(model, "has a budget that has spent something"), param="model")
+        return await forward(request)
+
+
+def _message(model: str, why: str) -> str:
+    return f"openai-proxy knows no price for the model {model[:100]!r}, and this API key {why}: {_SETTING}"
