@@ -240,7 +240,7 @@ class Cost(Section):
         "SQLite file of budgets and usage totals; 'none' keeps them in memory",
         default_text="openai-proxy.sqlite3 with budgets or admin.token, else none",
     )
-    unpriced: Unpriced | None = setting(
+    unpriced: Unpriced = setting(
         None,
         "models whose price is not known: 'allow', or 'refuse' (for a key with a budget, once anything is spent)",
         default_text="'refuse' for keys with a budget, else 'allow'",

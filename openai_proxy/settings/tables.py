@@ -20,6 +20,7 @@ from .values import (
     Key,
     LowerCase,
     NaturalCount,
+    Off,
     OptionalCount,
     OptionalDollars,
     Text,
@@ -120,7 +121,7 @@ class UpstreamEntry(Section):
     )
 
 
-Unpriced = Annotated[Literal["allow", "refuse"], LowerCase, Allowed("'allow' or 'refuse'")]
+Unpriced = Annotated[Literal["allow", "refuse"] | None, Off, LowerCase, Allowed("'allow' or 'refuse'")]
 
 
 def _think(value: Any) -> Any:
@@ -188,7 +189,7 @@ class KeyEntry(Section):
     budget_period: Annotated[Literal["day", "month"], LowerCase, Allowed("'day' or 'month'")] = setting(
         "month", "the period of `budget_usd`, in UTC", toml_only=True
     )
-    unpriced: Unpriced | None = setting(
+    unpriced: Unpriced = setting(
         None,
         "models whose price is not known: 'allow', or 'refuse' (with a budget, once anything is spent)",
         toml_only=True,
