@@ -194,6 +194,13 @@ class SharedTCPPort(tcp.Port):
         if inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             self.startReading()  # else when the supervisor says that it listens
 
+    def doRead(self) -> None:
+        """Accept; a socket that the supervisor has shut down is ready for ever, and has nobody to accept."""
+        if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            super().doRead()
+        else:
+            self.stopReading()
+
     def _logConnectionLostMsg(self) -> None:
         """The supervisor says when the port is closed."""
 
