@@ -168,6 +168,11 @@ class Relay:
             if upstream is not None:  # else it is another exchange's call, and counted there
                 kind = error.kind if isinstance(error, UpstreamError) else "truncated"
                 self._exchange.upstream_error_kinds.append((upstream, kind))
+                self._exchange.upstream_failure = (
+                    error.message
+                    if isinstance(error, UpstreamError)
+                    else "The upstream broke off its answer."
+                )
             self._break(Outcome.TIMEOUT if late else Outcome.UPSTREAM_TRUNCATED)
 
     def _finish(self) -> None:

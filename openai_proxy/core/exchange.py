@@ -126,6 +126,8 @@ class Exchange:
     status: int | None = None
     outcome: Outcome | None = None
     error_code: str | None = None
+    upstream_failure: str | None = None
+    """Why the upstream could not serve this, in a sentence that holds no secret; None if it could."""
     first_byte_at: float | None = None
     ended_at: float | None = None
     upstream: str | None = None

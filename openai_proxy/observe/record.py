@@ -87,9 +87,16 @@ def text_line(exchange: Exchange) -> str:
         parts.append("cached")
     if exchange.error_code is not None:
         parts.append(f"code={shown(exchange.error_code)}")
+    if exchange.upstream_failure is not None:
+        parts.append(f'reason="{_sentence(exchange.upstream_failure)}"')
     if exchange.error_code is not None or exchange.outcome is not Outcome.COMPLETE:
         parts.append(f"id={exchange.id}")
     return " ".join(parts)
+
+
+def _sentence(text: str) -> str:
+    """Return a sentence of ours in which a stranger may have had a word (a name of its certificate), in one line."""
+    return "".join(c if c.isprintable() and c != '"' else "?" for c in scrubbed(text[:1000]))
 
 
 def _tokens(usage: Usage) -> str:
@@ -137,6 +144,7 @@ def metadata(exchange: Exchange) -> dict[str, Any]:
         "status": exchange.status,
         "outcome": exchange.outcome.value if exchange.outcome else None,
         "error_code": exchange.error_code,
+        "upstream_failure": exchange.upstream_failure,
         "duration_s": seconds(exchange.duration_s),
         "first_byte_s": seconds(exchange.first_byte_s),
         "streaming": exchange.streaming,

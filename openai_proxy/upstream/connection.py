@@ -144,24 +144,24 @@ class UpstreamConnection(TwistedProtocol):
             response.body_ended(self._end_of_body(reason))
 
     def _lost_before_head(self, reason: Failure) -> UpstreamError:
-        peer = self.key[0].peer
+        host = self.key[0].host
         if self._reader.head_bytes:
             return UpstreamProtocolError(
-                f"The upstream {peer} closed the connection inside its answer.", kind="truncated"
+                f"The upstream {host} closed the connection inside its answer.", kind="truncated"
             )
         if self.requests > 1:
             self._owner.connection_stale(self)
-            message = f"The upstream {peer} closed a kept connection as the request was sent."
+            message = f"The upstream {host} closed a kept connection as the request was sent."
             return UpstreamUnreachable(message, kind="reset", sent="stale")
         if is_tls_failure(
             reason
         ):  # an alert of the server, which judges a client in TLS 1.3 after our handshake
-            failure = explain(reason, self.key[0].host)
-            message = f"This proxy could not establish TLS with its upstream {peer}: {failure.reason}."
+            failure = explain(reason, host)
+            message = f"This proxy could not establish TLS with its upstream {host}: {failure.reason}."
             return UpstreamTLSError(message, kind="tls", sent="no", may_heal=failure.may_heal)
         how = "closed" if reason.check(ConnectionDone) else "reset"
         return UpstreamUnreachable(
-            f"The upstream {peer} {how} the connection before it answered.", kind="reset"
+            f"The upstream {host} {how} the connection before it answered.", kind="reset"
         )
 
     def _end_of_body(self, reason: Failure) -> Failure:
@@ -355,6 +355,7 @@ class UpstreamConnection(TwistedProtocol):
             self._paused = False
             self.transport.resumeProducing()
         if reusable:
+            reader.reset()  # an idle connection holds no head
             self._release(response.code)
         else:
             self.abort()

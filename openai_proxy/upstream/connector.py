@@ -89,7 +89,7 @@ class Connecting:
             return
         failure = explain(reason, self._origin.host, self._verifying.refusal)
         error = UpstreamTLSError(
-            f"This proxy could not establish TLS with its upstream {self._origin.peer}: {failure.reason}.",
+            f"This proxy could not establish TLS with its upstream {self._origin.host}: {failure.reason}.",
             kind="tls",
             sent="no",
             may_heal=failure.may_heal,
@@ -97,7 +97,7 @@ class Connecting:
         self.done.errback(Failure(error))
 
     def _unreachable(self, why: str, kind: str = "connect") -> UpstreamUnreachable:
-        message = f"This proxy could not connect to its upstream {self._origin.peer}: {why}."
+        message = f"This proxy could not connect to its upstream {self._origin.host}: {why}."
         return UpstreamUnreachable(message, kind=kind, sent="no")
 
     def _failed(self, failure: Failure) -> None:
@@ -119,7 +119,7 @@ class Connecting:
         if self._end():
             self._give_up()
             error: UpstreamError = UpstreamTimeout(
-                f"Connecting to the upstream {self._origin.peer} took longer than"
+                f"Connecting to the upstream {self._origin.host} took longer than"
                 f" {self._timeout_s:g} s (timeout_s.connect).",
                 kind="timeout_connect",
                 sent="no",

@@ -38,12 +38,6 @@ class Origin:
         default = 443 if self.tls else 80
         return (host if self.port == default else f"{host}:{self.port}").encode("ascii")
 
-    @property
-    def peer(self) -> str:
-        """Host and port, for people."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
     def __str__(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.netloc.decode('ascii')}"
 

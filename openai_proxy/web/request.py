@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import parse_qs
 from twisted.web.server import Request
 
-from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError
+from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError, UpstreamError
 from ..core.exchange import Exchange, Outcome
 from ..core.headers import HeaderPairs
 from ..core.web_origins import readable
@@ -202,6 +202,8 @@ class DownstreamRequest(Request):
     def refuse(self, error: ProxyError) -> None:
         """Answer with an error of our own; break off where a head went out already."""
         exchange = self.exchange
+        if isinstance(error, UpstreamError):
+            exchange.upstream_failure = error.message
         if self._gone:
             self.end_exchange(Outcome.CLIENT_GONE)
             return

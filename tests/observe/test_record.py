@@ -49,6 +49,17 @@ def test_line_of_a_failed_exchange_names_it():
     assert "tokens=~1/2" in line
 
 
+def test_why_the_upstream_failed_is_said_in_a_sentence():
+    """Its words are ours, but for the names of a certificate: those can neither end the line nor the quotes."""
+    exchange = ended(
+        Outcome.UPSTREAM_ERROR, upstream_failure='its certificate is for a"b\n\x1b[31m, not for localhost'
+    )
+    line = text_line(exchange)
+    assert 'reason="its certificate is for a?b??[31m, not for localhost" id=' in line
+    assert metadata(exchange)["upstream_failure"] == exchange.upstream_failure
+    assert "reason" not in text_line(ended(Outcome.COMPLETE))
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

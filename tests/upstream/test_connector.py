@@ -114,7 +114,7 @@ def test_a_refused_connection_was_not_sent_anything(error, message):
     world.refuse(error)
     assert type(world.result) is UpstreamUnreachable
     assert (world.result.kind, world.result.sent) == ("connect", "no")
-    assert str(world.result) == f"This proxy could not connect to its upstream 127.0.0.1:9000: {message}."
+    assert str(world.result) == f"This proxy could not connect to its upstream 127.0.0.1: {message}."
     world.settle()
 
 
@@ -123,7 +123,7 @@ def test_a_name_that_does_not_exist_has_an_error_of_its_own():
     world = World("http://no-such-host.invalid", Nowhere())
     assert type(world.result) is UpstreamUnreachable
     assert (world.result.kind, world.result.sent) == ("dns", "no")
-    assert "its upstream no-such-host.invalid:80: the host name is unknown" in str(world.result)
+    assert "its upstream no-such-host.invalid: the host name is unknown" in str(world.result)
     world.settle()
 
 
@@ -209,7 +209,7 @@ def test_a_connection_lost_in_its_handshake_is_a_tls_error():
     world.made.connectionLost(Failure(ConnectionLost()))
     assert type(world.result) is UpstreamTLSError
     assert (world.result.kind, world.result.sent, world.result.may_heal) == ("tls", "no", True)
-    assert "127.0.0.1:9000: it closed the connection in the TLS handshake" in str(world.result)
+    assert "127.0.0.1: it closed the connection in the TLS handshake" in str(world.result)
     world.settle()
 
 

@@ -1,0 +1,257 @@
+"""Kept connections: which are used again, and what a dead one costs a request. In memory."""
+
+import resource
+
+import pytest
+from fakes import exchange
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.web.iweb import UNKNOWN_LENGTH
+from upstream.agent_world import OK, World, read
+
+from openai_proxy.core.errors import UpstreamProtocolError, UpstreamUnreachable
+from openai_proxy.messages import ProxyRequest
+from openai_proxy.upstream.agent import UPLOAD_IDLE_S, most_idle
+from openai_proxy.upstream.forward import UpstreamForward, destination
+from openai_proxy.web.body import REPLAY_BYTES, IncomingBody
+
+JSON = b'{"model": "m"}'
+
+
+class Source:
+    """The client's channel: reads on, whatever is said."""
+
+    def hold_body(self): ...
+
+    def release_body(self): ...
+
+    def want_body(self): ...
+
+
+def incoming(length, *parts, complete=True):
+    """Return a body that arrives as it goes up."""
+    body = IncomingBody(Source(), length, None)
+    for part in parts:
+        body.feed(part)
+    if complete:
+        body.end()
+    return body
+
+
+class Forwarding(World):
+    """The innermost `forward` on the agent."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward = UpstreamForward(
+            self.client, destination("default", "http://127.0.0.1:9000/v1"), {}, b"p", self.reactor.seconds
+        )
+
+    def ask(self, body=None, method=b"POST"):
+        """Start an exchange: (its record, a list that will hold the response or the error)."""
+        record, results = exchange(), []
+        request = ProxyRequest(method, b"/x", [], body, record, credential=b"key")
+        running = Deferred.fromCoroutine(self.forward(request))
+        running.addCallbacks(results.append, lambda failure: results.append(failure.value))
+        return record, results
+
+    def keep(self, number=1):
+        """Have some connections kept, the first of them idle for longest."""
+        asked, servers = [], []
+        for _ in range(number):
+            asked.append(self.ask())
+            servers.append(self.accept())
+        for server in servers:
+            self.reactor.advance(0.001)
+            server.take()
+            server.say(OK)
+        assert all(results[0].status == 200 for _, results in asked)
+        return servers
+
+
+BODIES = {
+    "none": lambda: None,
+    "JSON": lambda: JSON,
+    "whole form": lambda: incoming(len(JSON), JSON),
+    "two parts": lambda: incoming(len(JSON), JSON[:3], JSON[3:]),
+    "arriving": lambda: incoming(len(JSON), JSON[:3], complete=False),
+}
+
+
+@pytest.mark.parametrize("error", [ConnectionLost, ConnectionDone])
+@pytest.mark.parametrize("said", [b"", b"\r\n", b"\n", b"\r\n\r\n"], ids=repr)
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_dead_connection_is_replaced_by_a_fresh_one(kind, said, error):
+    """Whatever has arrived of the body is sent again; line ends are no answer."""
+    world = Forwarding()
+    (old,) = world.keep()
+    body = BODIES[kind]()
+    record, results = world.ask(body)
+    assert old.take() != b""
+    if said:
+        old.say(said)
+    old.lose(error)
+    assert (results, world.connects) == ([], 2)
+    fresh = world.accept()
+    if kind == "arriving":
+        body.feed(JSON[3:])
+        body.end()
+    assert fresh.take().endswith(b"\r\n\r\n" + (b"" if body is None else JSON))
+    fresh.say(OK)
+    assert results[0].status == 200
+    assert (record.attempts, record.retry_reasons) == (2, ["stale"])
+
+
+def test_the_fresh_one_is_not_one_of_the_others():
+    """Behind a balancer that failed over all kept connections are dead: one dead one is enough."""
+    world = Forwarding()
+    servers = world.keep(8)
+    _, results = world.ask(JSON)
+    servers[7].lose(ConnectionLost)
+    assert world.connects == 9
+    assert [server.transport.ended for server in servers[:7]] == ["aborted"] * 7
+    world.accept().say(OK)
+    assert results[0].status == 200
+
+
+def test_those_that_idled_for_a_shorter_time_stay():
+    """They may well be alive."""
+    world = Forwarding()
+    servers = world.keep(3)
+    asked = [world.ask(), world.ask()]  # the two that were used last
+    servers[2].say(OK)
+    servers[1].lose(ConnectionLost)
+    assert servers[0].transport.ended == "aborted"
+    assert servers[2].transport.ended is None
+    world.accept().say(OK)
+    assert [results[0].status for _, results in asked] == [200, 200]
+
+
+def test_a_fresh_connection_that_dies_is_not_replaced():
+    """The upstream may have acted on the request."""
+    world = Forwarding()
+    world.keep()[0].lose(ConnectionLost)
+    _, results = world.ask(JSON)
+    world.accept().lose(ConnectionLost)
+    assert (type(results[0]), results[0].sent) == (UpstreamUnreachable, "yes")
+    assert str(results[0]) == "The upstream 127.0.0.1 reset the connection before it answered."
+
+
+def test_a_connection_that_dies_inside_an_answer_is_not_replaced():
+    """A byte of a head is an answer."""
+    world = Forwarding()
+    (old,) = world.keep()
+    _, results = world.ask(JSON)
+    old.say(b"H")
+    old.lose()
+    assert type(results[0]) is UpstreamProtocolError
+    assert world.connects == 1
+
+
+@pytest.mark.parametrize("between", [b"\r\n", b"\n", b"\r\n\r\n"], ids=repr)
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_line_ends_behind_an_answer_belong_to_nobody(between, size):
+    """The next answer is the next request's (RFC 9112 §2.2), in any pieces."""
+    world = Forwarding()
+    (server,) = world.keep()
+    _, results = world.ask(JSON)
+    data = between + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"
+    for begin in range(0, len(data), size):
+        server.say(data[begin : begin + size])
+    assert results[0].status == 200
+    assert results[0].body.length == 4
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ],
+    ids=["counted", "chunked"],
+)
+def test_nothing_is_kept_behind_a_401(answer):
+    """Made-up keys cost no descriptors."""
+    world = Forwarding()
+    world.ask()
+    server = world.accept()
+    server.say(answer)
+    assert server.transport.ended == "aborted"
+    server.lose(ConnectionLost)
+    assert world.agent.open_connections == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "idle_s", "kept"),
+    [
+        (lambda: incoming(len(JSON), JSON), 1, True),
+        (lambda: incoming(REPLAY_BYTES, JSON, complete=False), 1, True),
+        (lambda: incoming(len(JSON), JSON), UPLOAD_IDLE_S + 1, False),
+        (lambda: incoming(REPLAY_BYTES + 1, JSON, complete=False), 1, False),
+        (lambda: incoming(None, JSON, complete=False), 1, False),
+        (lambda: JSON, UPLOAD_IDLE_S + 1, True),
+        (lambda: None, UPLOAD_IDLE_S + 1, True),
+    ],
+    ids=["small", "at the bound", "idle for long", "large", "of any length", "JSON", "none"],
+)
+def test_an_upload_that_can_not_be_sent_again_takes_no_kept_connection(body, idle_s, kept):
+    """It would be lost where the upstream closes at that moment."""
+    world = Forwarding()
+    world.keep()
+    world.advance(idle_s)
+    world.ask(body())
+    assert world.connects == (1 if kept else 2)
+
+
+def test_a_large_upload_is_not_sent_again():
+    """It is not kept: its client is told."""
+    world = Forwarding()
+    body = incoming(REPLAY_BYTES + 1, JSON, complete=False)
+    assert not body.rewindable
+    _, results = world.ask(body)
+    world.accept().lose(ConnectionLost)
+    assert type(results[0]) is UpstreamUnreachable
+    assert not body.rewind()
+
+
+@pytest.mark.parametrize("length", [UNKNOWN_LENGTH, 3])
+def test_other_producers_take_a_fresh_connection(length):
+    """treq's own bodies say nothing of being produced twice."""
+
+    class Producer:
+        def startProducing(self, consumer):
+            return Deferred()
+
+        def stopProducing(self): ...
+
+    world = Forwarding()
+    world.keep()
+    Producer.length = length
+    world.ask(Producer())
+    assert world.connects == 2
+
+
+def test_a_process_keeps_a_quarter_of_its_descriptors():
+    """Nothing that runs may fail for want of a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        assert most_idle() == 64
+        world = Forwarding()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for number in range(70):
+        world.send(credential=b"key-%d" % number)
+        world.accept().say(OK)
+    assert world.agent.open_connections == 64
+    assert [server.transport.ended for server in world.servers[:7]] == ["aborted"] * 6 + [None]
+
+
+def test_the_answer_s_head_is_not_kept_with_an_idle_connection():
+    """A thousand idle connections hold no heads."""
+    world = World()
+    results = world.send()
+    server = world.accept()
+    server.say(b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\nok\r\n0\r\n\r\n")
+    assert read(results[0]).data == b"ok"
+    assert server.protocol._wrappedProtocol._reader.pairs == []
