@@ -188,6 +188,7 @@ class Serving:
     def _watch(self, publisher: ExchangePublisher) -> None:
         """Let the site give `publisher` what its observers need."""
         self.site.hold_end = publisher.is_synchronous
+        self.site.refusal = publisher.refusal if publisher.may_refuse else None
         self.site.capture = publisher.capture if publisher.capture_limit_bytes is not None else None
 
     def _publish(self, exchange: Exchange) -> None:

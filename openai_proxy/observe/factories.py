@@ -86,7 +86,8 @@ json_lines = Factory("json", "json:- or json:file=PATH: one JSON object a line, 
 text_log = Factory("log", "log: one line for each exchange in twistd's own log", _log)
 exchange_log = Factory(
     "exchange-log",
-    "exchange-log:dir=DIRECTORY[:bodies=false][:sample=0.1][:models=a,b][:keys=a,b]: "
+    "exchange-log:dir=DIRECTORY[:bodies=false][:sample=0.1][:models=a,b][:keys=a,b]"
+    "[:max_bytes=N][:keep_days=N][:on_full=lose|refuse]: "
     "whole requests and responses as JSON lines; url=URL[:option=value...] instead of dir for a remote store",
     _exchange_log,
 )

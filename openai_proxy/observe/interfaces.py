@@ -38,6 +38,8 @@ class Observer(Protocol):
       it, batches come in a later turn of the reactor.
     - `needs_bodies` (default False): `exchange.capture` keeps the bodies.
     - `body_limit_bytes`: how much of each body, where `needs_bodies`.
+    - `refusal()`: why no request may begin now, for its client, or None. Asked
+      before each request: answer at once.
     - `needs_usage` (default False): streams are asked to report their usage.
     """
 

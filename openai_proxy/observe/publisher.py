@@ -113,12 +113,24 @@ class ExchangePublisher:
         """How much of each body to keep, or None where no observer wants bodies."""
         self.needs_usage = any(getattr(each, "needs_usage", False) for each in observers)
         """True where streams must be made to report their usage."""
+        refusals = [getattr(each, "refusal", None) for each in observers]
+        self._refusals: list[Callable[[], str | None]] = [each for each in refusals if each is not None]
+        self.may_refuse = bool(self._refusals)
+        """True where an observer must be asked before a request begins."""
 
     def capture(self) -> Capture | None:
         """Return what an exchange keeps its bodies in, or None where nobody wants them."""
         if self.capture_limit_bytes is None:
             return None
         return Capture(self.capture_limit_bytes)
+
+    def refusal(self) -> str | None:
+        """Return why no request may begin now, as an observer says it; None if one may."""
+        for each in self._refusals:
+            reason = each()
+            if reason is not None:
+                return reason
+        return None
 
     def start(self) -> None:
         """Start the observers in order; where one raises, stop those before it and raise."""

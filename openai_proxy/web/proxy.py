@@ -64,6 +64,8 @@ class ProxyResource(Resource):
             raise ShuttingDown
         if self.in_flight_limit is not None and self.in_flight >= self.in_flight_limit:
             raise Overloaded
+        if site.refusal is not None and (reason := site.refusal()) is not None:
+            raise Overloaded(reason)
         self.in_flight += 1
         request.admitted_by = self
         if path.model is not None:

@@ -113,6 +113,8 @@ class ProxySite(Site):
         """Which pages of the web may call; replaced at a reload."""
         self.hold_end = False
         """An observer must see an exchange before its client sees the end of it."""
+        self.refusal: Callable[[], str | None] | None = None
+        """Says why no request may begin now, or None; itself None where no observer would."""
         self.capture: Callable[[], Any] | None = None
         """Makes what keeps an exchange's bodies, where an observer wants them."""
         self._sweeper = LoopingCall(self._sweep)

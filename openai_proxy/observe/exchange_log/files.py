@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ from functools import lru_cache
 from ...core.exchange import Exchange
 from ..append_file import AppendFile
 from ..redaction import scrubbed
+from .quota import DiskQuota, remove_old
 
 MAX_OPEN = 64
 _DAY_S = 86400
@@ -29,6 +31,7 @@ LOOK_EVERY_S = 0.1
 def file_name(exchange: Exchange) -> str:
     """Return `{key name}_{model}_{YYYYMMDD}.jsonl`, without the key where it is not known.
 
+    No two keys share a file: see `_key_part`.
     The day is that of the exchange's begin, in UTC; the model is `none`
     where there is none. Safe as a single path component.
     """
@@ -44,10 +47,23 @@ def _kept_file_name(key: str | None, model: str | None, day: float) -> str:
 
 
 def _file_name(key: str | None, model: str | None, day: float) -> str:
-    parts = [key] if key else []
+    parts = [_key_part(key)] if key else []
     date = datetime.fromtimestamp(day * _DAY_S, timezone.utc)
-    parts += [model or "none", date.strftime("%Y%m%d")]
-    return "_".join(sanitised(part) for part in parts) + SUFFIX
+    parts += [sanitised(model or "none"), date.strftime("%Y%m%d")]
+    return "_".join(parts) + SUFFIX
+
+
+def _key_part(key: str) -> str:
+    """Return the name of a key as the first part of a file's name: without `_`, which ends it.
+
+    Otherwise the key `a` with a model `b_gpt-4` of its choice would write
+    into the file of the key `a_b`. A digest keeps a changed name apart.
+    """
+    safe = sanitised(key)
+    if safe == key and "_" not in safe:
+        return safe
+    whole = hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest()
+    return f"{safe.replace('_', '-')}-{whole[:8]}"
 
 
 def sanitised(name: str) -> str:
@@ -63,13 +79,31 @@ class LogDirectory:
     """Appends to files of one directory; keeps the most recently used ones open.
 
     Where somebody deletes a file, or all of the directory, they are made
-    anew, at the latest LOOK_EVERY_S later. `clock` gives monotonic seconds.
+    anew, at the latest LOOK_EVERY_S later. `clock` gives monotonic seconds,
+    `wall_clock` those since the epoch. All files together hold `max_bytes`
+    at most, and lines beyond are refused, unless `beyond` says that they are
+    written all the same: then somebody else sees to it that few come, by
+    `full`. Files of days before the last `keep_days` are removed, at the
+    start and with the first line of each day.
     """
 
     def __init__(
-        self, directory: str, max_open: int = MAX_OPEN, clock: Callable[[], float] = time.monotonic
+        self,
+        directory: str,
+        max_open: int = MAX_OPEN,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        max_bytes: int | None = None,
+        keep_days: int | None = None,
+        beyond: bool = False,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.directory = directory
+        self._quota = DiskQuota(directory, max_bytes) if max_bytes is not None else None
+        self._beyond = beyond
+        self._keep_days = keep_days
+        self._wall_clock = wall_clock
+        self._day = -1.0
         self._max_open = max_open
         self._clock = clock
         self._looked_at = clock()
@@ -84,13 +118,28 @@ class LogDirectory:
             file = AppendFile(os.path.join(self.directory, name))
             file.open()
             file.close()
+        self._remove_old()
+
+    @property
+    def full(self) -> bool:
+        """Whether the files hold all that they may."""
+        return self._quota is not None and not self._quota.has_room(1, self._clock())
+
+    def _remove_old(self) -> None:
+        now = self._wall_clock()
+        if self._keep_days is not None and now // _DAY_S != self._day:
+            self._day = now // _DAY_S
+            remove_old(self.directory, self._keep_days, now)
 
     def append(self, name: str, lines: bytes) -> None:
         """Append whole lines to the file `name`; OSError where they are not on disk."""
         now = self._clock()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
+            self._remove_old()
             self._forget_deleted()
+        if self._quota is not None and not self._beyond and not self._quota.has_room(len(lines), now):
+            raise OSError(errno.EDQUOT, f"its files hold the {self._quota.max_bytes} bytes of max_bytes")
         file = self._open.get(name)
         if file is None:
             file = self._open[name] = self._opened(name)
@@ -99,6 +148,8 @@ class LogDirectory:
         else:
             self._open.move_to_end(name)
         file.append(lines)
+        if self._quota is not None:
+            self._quota.add(len(lines))
 
     def _opened(self, name: str) -> AppendFile:
         file = AppendFile(os.path.join(self.directory, name))

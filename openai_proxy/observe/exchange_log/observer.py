@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.logger import LogEvent, Logger
 
-from ...core.exchange import Exchange
+from ...core.exchange import Exchange, Outcome
 from ...logs import logger
 from ..json_lines import WriteFailures
 from .files import file_name
@@ -18,11 +20,21 @@ TOGETHER_BYTES = 256 * 1024
 """Lines that are more than this together do not wait for the end of their batch."""
 
 
+TRY_AGAIN_S = 1.0
+"""After a line that could not be written, requests are refused for so long; then one may show whether it works."""
+_REFUSED = (Outcome.REJECTED, Outcome.LIMIT)
+_FULL = OSError(errno.EDQUOT, "its files hold the bytes of max_bytes")
+
+
 class LineStore(Protocol):
     """Where lines are kept."""
 
     directory: str
     """For reports: where on the disk."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more lines, or soon will not."""
 
     def start(self) -> None: ...
 
@@ -40,7 +52,8 @@ class ExchangeLog:
 
     `models` and `keys` choose by name, None means all; a model called `none`
     is that of exchanges without one. `sample` is the part of the exchanges,
-    0 to 1, chosen by their id.
+    0 to 1, chosen by their id. With `refuses` no request may begin while
+    its line could not be written: see `_refusal`.
     """
 
     synchronous = True
@@ -56,11 +69,18 @@ class ExchangeLog:
         models: frozenset[str] | None = None,
         keys: frozenset[str] | None = None,
         secrets: Sequence[str] = (),
+        refuses: bool = False,
+        clock: Callable[[], float] = time.monotonic,
         log: Logger | None = None,
     ) -> None:
         self.needs_bodies = bodies
         self.body_limit_bytes = body_limit_bytes
         self._store = store
+        self._refuses = refuses
+        self.refusal = self._refusal if refuses else None
+        """Asked before a request begins."""
+        self._clock = clock
+        self._failed_at: float | None = None
         self._waiting: dict[str, list[bytes]] = {}
         """Lines by the names of their files."""
         self._waiting_bytes = 0
@@ -78,6 +98,10 @@ class ExchangeLog:
         exchange: Exchange = event["exchange"]
         if not (self._takes_all or self._chosen(exchange)):
             return
+        if self._refuses and exchange.outcome in _REFUSED and self._store.full:
+            # Refusals are what a full log makes: they must not fill the disk.
+            self.failures.failed(self._store.directory, _FULL, 1)
+            return
         line = exchange_line(exchange, self.body_limit_bytes, bodies=self.needs_bodies, secrets=self._secrets)
         if self._waiting_bytes + len(line) > TOGETHER_BYTES:
             self.flush()
@@ -92,9 +116,21 @@ class ExchangeLog:
             try:
                 self._store.append(name, lines[0] if len(lines) == 1 else b"".join(lines))
             except OSError as error:
+                self._failed_at = self._clock()
                 self.failures.failed(self._store.directory, error, len(lines))
             else:
+                self._failed_at = None
                 self.failures.worked()
+
+    def _refusal(self) -> str | None:
+        """Return why no request may begin now, for its client; None if one may."""
+        if self._store.full:
+            return "The exchange log of this proxy (openai-proxy) is full, and no request may go unrecorded."
+        if self._failed_at is not None and self._clock() - self._failed_at < TRY_AGAIN_S:
+            return (
+                "This proxy (openai-proxy) cannot write its exchange log, and no request may go unrecorded."
+            )
+        return None
 
     def _chosen(self, exchange: Exchange) -> bool:
         if self._models is not None and (exchange.model or NO_MODEL) not in self._models:

@@ -15,6 +15,8 @@ from .remote import Remote
 from .shipper import Shipper
 from .spool import Spool
 
+_NEARLY_FULL = 7 / 8
+
 
 class SpooledLines:
     """Takes lines for a remote store as `LogDirectory` does for a local one.
@@ -48,6 +50,11 @@ class SpooledLines:
         deliveries = Deliveries(spool, self.directory, self._remote.connect)
         self._shipper = Shipper(deliveries, spool, self._remote.place, self._reactor, self._log)
         self._shipper.start()
+
+    @property
+    def full(self) -> bool:
+        """Whether the spool has little room left: what runs already still finds some."""
+        return self._spool is not None and self._spool.waiting_bytes >= self._limit_bytes * _NEARLY_FULL
 
     def append(self, name: str, lines: bytes) -> None:
         """Append whole lines to the log file `name`; OSError where they are not on disk."""
