@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import frozen
@@ -107,7 +107,16 @@ class ProxyService(MultiService):
             mode=exchanger.mode,
             upstream=exchanger.reachability.url,
         )
-        for line in exchanger.settings.unknown:
+        self.warn(exchanger.warnings)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line for everything in the settings that was probably not meant."""
+        return self.serving.exchanger.warnings
+
+    def warn(self, lines: Iterable[str]) -> None:
+        """Log `lines` as warnings."""
+        for line in lines:
             log.warn("warning: {line}", line=line)
         for line in keyless_upstreams(exchanger.settings):
             log.info("{line}", line=line)
@@ -143,7 +152,9 @@ class ProxyService(MultiService):
         except OSError as error:
             log.error("reload refused, an observer can not start: {error}", error=str(error))
             return
+        known = self.warnings
         self.commit(prepared)
+        self.warn(line for line in self.warnings if line not in known)
         log.info("configuration reloaded, mode {mode}", mode=self.serving.exchanger.mode)
         for line in keyless_upstreams(self.serving.exchanger.settings):
             log.info("{line}", line=line)

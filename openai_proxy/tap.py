@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -31,6 +31,34 @@ from .settings import (
     settings_reference,
 )
 
+if TYPE_CHECKING:
+    from .service import ProxyService
+    from .workers.supervisor import Supervisor
+
+_OF_TWISTD = {
+    "-n": "--nodaemon",
+    "-y": "--python",
+    "-l": "--logfile",
+    "-u": "--uid",
+    "-g": "--gid",
+    "-d": "--rundir",
+    "-b": "--debug",
+    "-r": "--reactor",
+    "-e": "--encrypted",
+    "-s": "--save",
+}
+_LONG_OF_TWISTD = (
+    "pidfile",
+    "logger",
+    "chroot",
+    "umask",
+    "prefix",
+    "syslog",
+    "euid",
+    "profile",
+    "originalname",
+)
+"""Options of twistd itself, short and long: they stand before the name of the plugin."""
 _SHORT = {"port": "p", "observer": "o", "workers": "w"}
 _VALUES = {
     "config": "FILE",
@@ -73,6 +101,17 @@ def _help(row: Row) -> str:
 def _names(name: str) -> str:
     short = _SHORT.get(name)
     return (f"-{short}, " if short else "") + f"--{name}"
+
+
+def _hint(options: Sequence[str] | None) -> str | None:
+    """Return what to write instead, if an option of twistd stands behind the plugin's name."""
+    for word in options or ():
+        option = word.partition("=")[0]
+        if option in _OF_TWISTD or option.lstrip("-") in _LONG_OF_TWISTD or option in _OF_TWISTD.values():
+            return (
+                f"{option} is an option of twistd and goes before the name: twistd {option} openai-proxy ..."
+            )
+    return None
 
 
 class Options(usage.Options):
@@ -122,7 +161,7 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            _stop(f"{error} (see twistd openai-proxy --help)")
+            _stop(_hint(options) or f"{error} (see twistd openai-proxy --help)")
 
     def postOptions(self) -> None:
         """Run `--check-config` here, before twistd minds a daemon that is running in this directory."""
@@ -179,17 +218,15 @@ def _entry(names: str, text: str, width: int) -> list[str]:
     return [f"  {names}", *wrapped]
 
 
-def _service(reactor: Any, settings: Settings, load: Callable[[], Settings]) -> IService:
+def _service(reactor: Any, settings: Settings, load: Callable[[], Settings]) -> ProxyService | Supervisor:
     """Return the daemon, or where it is to be several processes what looks after them."""
     if settings.workers > 1:
         from .workers.supervisor import Supervisor
 
-        supervisor: IService = Supervisor(reactor, settings, load)
-        return supervisor
+        return Supervisor(reactor, settings, load)
     from .service import ProxyService
 
-    service: IService = ProxyService(reactor, settings, load)
-    return service
+    return ProxyService(reactor, settings, load)
 
 
 def makeService(options: Options) -> IService:
@@ -211,6 +248,11 @@ def makeService(options: Options) -> IService:
     except SettingsError as error:
         _stop(str(error))
     if options["check-config"]:
-        _show("\n".join([describe(settings), *(f"# {line}" for line in keyless_upstreams(settings))]))
+        _show(
+            "\n".join(
+                [describe(settings, service.warnings), *(f"# {line}" for line in keyless_upstreams(settings))]
+            )
+        )
         raise SystemExit(0)
-    return service
+    daemon: IService = service  # by zope's declarations, which mypy does not see on a union
+    return daemon

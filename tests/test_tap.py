@@ -104,11 +104,30 @@ def test_help_and_version(tmp_path):
         ),
         (["--check-config"], {"THINK__MODE": "x"}, "openai-proxy: think.mode (from THINK__MODE): 'x'"),
         (["--port", "nonsense:1"], {}, "openai-proxy: ports (from --port): 'nonsense:1'"),
+        (
+            ["-n"],
+            {},
+            "openai-proxy: -n is an option of twistd and goes before the name: twistd -n openai-proxy",
+        ),
+        (["--pidfile=x"], {}, "openai-proxy: --pidfile is an option of twistd and goes before the name"),
+        (["--port", "127.0.0.1:8080"], {}, "openai-proxy: ports (from --port): '127.0.0.1:8080'"),
         (["--config", "none.toml"], {}, "openai-proxy: can not read the configuration"),
         ([], {"LLM_PARAMS": "nonsense"}, "openai-proxy: llm_params (from LLM_PARAMS): "),
         ([], {"OBSERVERS": "nosuch"}, "openai-proxy: observers (from OBSERVERS): "),
     ],
-    ids=["option", "argument", "value", "check", "port", "config", "params", "observer"],
+    ids=[
+        "option",
+        "argument",
+        "value",
+        "check",
+        "port",
+        "twistd",
+        "pidfile",
+        "address",
+        "config",
+        "params",
+        "observer",
+    ],
 )
 def test_mistake_is_one_line_and_exit_1(tmp_path, args, environ, line):
     """A start that can not succeed says why in one line: no usage dump, no traceback."""
@@ -171,3 +190,19 @@ def test_tac_file_is_configured_by_the_environment(tmp_path):
     assert done.returncode == 1
     assert "openai-proxy: workers (from WORKERS): 'many'" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_check_config_shows_the_warnings(tmp_path):
+    """What is logged at a start is told here too, with workers also."""
+    for workers in ("1", "2"):
+        done = run(
+            tmp_path,
+            "openai-proxy",
+            "--check-config",
+            WORKERS=workers,
+            CACHE_URL="memory:",
+            THINK__TRIM="true",
+        )
+        warned = [line for line in done.stdout.splitlines() if line.startswith("# warning: ")]
+        assert done.returncode == 0
+        assert [line.split()[2] for line in warned] == ["CACHE_URL:", "think.trim"]

@@ -14,8 +14,9 @@ from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
 from ..core.web_origins import WebOrigins
 from ..cost.build import Spending, build_spending
+from ..cost.unpriced import unpriced_models
 from ..messages import Forward, ProxyRequest, ProxyResponse, Stage
-from ..settings import Settings, SettingsError, mode
+from ..settings import Settings, SettingsError, mode, warnings
 from ..stages.allow_models import AllowModels
 from ..stages.list_aliases import ListAliases
 from ..stages.read_body import ReadBody
@@ -58,6 +59,8 @@ class Exchanger:
     """Prices, budgets and where they are kept."""
     configured_models: frozenset[str]
     """The models that the configuration names."""
+    warnings: tuple[str, ...]
+    """A line for everything in the settings that was probably not meant."""
 
     def start(self) -> None:
         """Begin to serve; once."""
@@ -140,6 +143,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         redis_url=callers.redis_url(settings),
         spending=spending,
         configured_models=configured_models(settings),
+        warnings=(*warnings(settings), *unpriced_models(settings, spending.pricing)),
     )
 
 

@@ -119,6 +119,11 @@ class Pricing:
             return price.maybe_cost_usd(usage, known.factor_tier)
         return None if known.listed is None else known.listed.cost_usd(usage, timestamp)
 
+    def has_price(self, model: str, timestamp: float) -> bool:
+        """Whether anything is known of what a model costs at the upstream that will probably serve it."""
+        found = self._find(None, model, timestamp, None)
+        return found.price is not None or found.listed is not None
+
     def _learn(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:
         known = self._find(upstream, model, timestamp, tier)
         if len(model) <= _LONGEST_MODEL and (tier is None or len(tier) <= _LONGEST_TIER):

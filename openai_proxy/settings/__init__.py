@@ -6,14 +6,15 @@ stage needs is handed to it field by field.
 """
 
 from .describe import describe
+from .dotenv_file import has_dotenv
 from .endpoints import check_endpoints
 from .errors import SettingsError
 from .load import load_settings
 from .model import Settings
 from .reference import Row, settings_reference
-from .sources import has_dotenv
 from .tables import CacheRule, KeyEntry, KeyLimits, ModelEntry, PriceEntry, ThinkEntry, UpstreamEntry
 from .tenants import ClientKey, Mode, client_keys, mode
+from .warnings import warnings
 
 __all__ = [
     "CacheRule",
@@ -35,4 +36,5 @@ __all__ = [
     "load_settings",
     "mode",
     "settings_reference",
+    "warnings",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from .errors import SettingsError
+from .errors import SettingsError, mask_spec, shown
 from .fields import Section
 from .model import Settings
 from .sections import Upstream
@@ -16,6 +17,8 @@ from .tables import UpstreamEntry
 from .tenants import client_keys, entry_digest, inherits_key, mode, own_key
 
 AnySection = TypeVar("AnySection", bound=Section)
+_COMMA = re.compile(r"^[^:]*,|,(?:console|json|log|exchange-log|prometheus|otel|none)(?:$|[:,])")
+"""A comma in an observer's name, or one before the name of another."""
 
 
 def resolve_paths(settings: Settings, directory: Path) -> Settings:
@@ -38,6 +41,8 @@ def _with_absolute(section: AnySection, directory: Path, *names: str) -> AnySect
 def check(settings: Settings) -> None:
     """Raise SettingsError for the first disagreement. Paths are absolute by now."""
     for step in (
+        _empty_keys,
+        _observers,
         _ca_file,
         _client_certificates,
         _redis,
@@ -50,6 +55,25 @@ def check(settings: Settings) -> None:
         _upstream_keys,
     ):
         step(settings)
+
+
+def _empty_keys(settings: Settings) -> None:
+    """Refuse a list of client keys that has none: it closes no door, though its writer wanted one closed."""
+    if mode(settings) == "tenants":
+        return
+    for path in ("client_api_keys", "api_key_mapping", "keys"):
+        if settings.origin(path) is not None:
+            raise settings.error(path, "is empty: put a client key into it, or remove it")
+
+
+def _observers(settings: Settings) -> None:
+    for spec in settings.observers:
+        if _COMMA.search(spec):
+            parted = " ".join(part.strip() for part in spec.split(","))
+            raise settings.error(
+                "observers",
+                f"spaces separate observers, not commas: {shown(mask_spec(parted))}",
+            )
 
 
 def _ca_file(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -15,11 +15,13 @@ from .fields import Doc, Section, doc_of
 from .model import Settings
 from .schema import leaves
 from .tenants import mode
+from .warnings import warnings
 
 
-def describe(settings: Settings) -> str:
+def describe(settings: Settings, warned: Iterable[str] | None = None) -> str:
     """Return the mode and every setting as `toml.path = value`, with its source, or what the default means."""
-    lines = [f"mode: {mode(settings)}", *(f"# warning: {line}" for line in settings.unknown)]
+    warned = warnings(settings) if warned is None else warned
+    lines = [f"mode: {mode(settings)}", *(f"# warning: {line}" for line in warned)]
     for leaf in leaves():
         value: Any = settings
         for step in leaf.path.split("."):

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.endpoints import serverFromString
 
 from ..endpoints import check_certificates, has_certificates, why_unusable
+from .endpoint_hints import meant_endpoint
 from .errors import shown
 from .model import Settings
 from .pem_directory import check_pem_directory, pem_directory
@@ -29,4 +30,6 @@ def check_endpoints(reactor: Any, settings: Settings) -> None:
         except Exception as error:
             # the parsers are anybody's plugins: whatever they raise means that the string is no good
             reason = why_unusable(error)
-            raise settings.error(path, f"{shown(text)} is no usable endpoint: {reason}") from None
+            meant = meant_endpoint(text)
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise settings.error(path, f"{shown(text)} is no usable endpoint: {reason}{hint}") from None

@@ -74,6 +74,10 @@ def _nearest(location: Location) -> str:
         return by_variable[key.upper()]
     if close := get_close_matches(key.lower(), siblings, 1):
         return siblings[close[0]]
+    for name in siblings:  # `[[keys]] requests_per_minute` belongs into its table `limits`
+        inner = model_at((*location[:-1], name))
+        if inner is not None and key.lower() in inner.model_fields:
+            return f"{siblings[name]}.{key.lower()}"
     if not any(
         isinstance(step, int) for step in location
     ):  # an entry of [[keys]] is no place for other tables

@@ -9,13 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from .checks import check, resolve_paths
+from .dotenv_file import expanded_in_vain, has_dotenv, read_dotenv
 from .errors import SettingsError
 from .explain import explain
+from .exposed_files import exposed_files
 from .model import Settings
-from .sources import Layer, from_options, from_toml, from_variables, has_dotenv, read_dotenv
-from .unknown_names import unknown_names
-
-CONFIG_VARIABLE = "OPENAI_PROXY_CONFIG"
+from .schema import leaves
+from .sources import Layer, from_options, from_toml, from_variables
+from .unknown_names import CONFIG_VARIABLE, unknown_names
 
 
 def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], directory: Path) -> Settings:
@@ -52,7 +53,41 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
         raise explain(error, origins) from None
     settings._origins.update(origins)
     settings._directory = directory
-    settings._unknown = tuple(unknown)
+    settings._unknown = (*unknown, *expanded_in_vain(dotenv, environ, in_dotenv))
+    files = _files_with_secrets(settings, options, environ, dotenv, directory)
+    settings._exposed = exposed_files(files)
     settings = resolve_paths(settings, directory)
     check(settings)
     return settings
+
+
+def _files_with_secrets(
+    settings: Settings,
+    options: Mapping[str, Any],
+    environ: Mapping[str, str],
+    dotenv: Mapping[str, str | None],
+    directory: Path,
+) -> list[tuple[Path, str]]:
+    """Return each file that secrets were read from, and what it holds."""
+    files: list[tuple[Path, str]] = []
+    secrets = {name: leaf.path for leaf in leaves() if leaf.doc.secret for name in leaf.environment}
+    if any(dotenv.get(name) for name in secrets):
+        files.append((directory / (options.get("env_file") or ".env"), "keys"))
+    for name, path in secrets.items():
+        for variables in (environ, dotenv):
+            file = variables.get(f"{name}_FILE")
+            if file:
+                files.append((directory / file, path))
+    config = options.get("config") or environ.get(CONFIG_VARIABLE) or dotenv.get(CONFIG_VARIABLE)
+    if config and _holds_secrets(settings, Path(config).name):
+        files.append((directory / config, "keys"))
+    return files
+
+
+def _holds_secrets(settings: Settings, file: str) -> bool:
+    """Whether the TOML file of that name gives a key that somebody could use."""
+    if any(leaf.doc.secret and settings.origin(leaf.path) == file for leaf in leaves()):
+        return True
+    return any(key.key or key.upstream_key for key in settings.keys) or any(
+        upstream.api_key for upstream in settings.upstreams
+    )

@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _directory: Path = PrivateAttr(default_factory=Path.cwd)
     _unknown: tuple[str, ...] = PrivateAttr(default=())
+    _exposed: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
     def settings_customise_sources(
@@ -132,6 +133,11 @@ class Settings(BaseSettings):
     def unknown(self) -> tuple[str, ...]:
         """A line for each variable that looks like a setting and is none."""
         return self._unknown
+
+    @property
+    def exposed(self) -> tuple[str, ...]:
+        """A line for each file with secrets that every user of this machine can read."""
+        return self._exposed
 
     def origin(self, path: str) -> str | None:
         """Return where the value at a TOML path came from (`RETRY__MAX_RETRIES`, `c.toml`), None for a default."""

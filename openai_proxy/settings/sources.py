@@ -6,19 +6,19 @@ each of its values came from. Reads files; never the process's environment.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from dotenv.main import DotEnv
-from dotenv.parser import parse_stream
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from .errors import SettingsError, shown
 from .model import Settings
 from .schema import Leaf, leaves
+from .values import QUOTES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +26,8 @@ else:
     import tomli as tomllib
 
 _MAX_SECRET_BYTES = 1024 * 1024
+_ASSIGNMENT = re.compile(r"(?:export\s+)?(?:[A-Z][A-Z0-9]*_[A-Z0-9_]*|KEY|TOKEN|SECRET|PASSWORD)\s*=[^=\n]")
+"""How a line of a `.env` file begins; a secret that looks like it is none."""
 _TRUE = ("1", "true", "yes", "on", "t", "y")
 _FALSE = ("0", "false", "no", "off", "f", "n")
 
@@ -99,6 +101,13 @@ def _variable(
         return _secret_file(leaf.path, f"{name}_FILE{where}", directory / file), f"{name}_FILE{where}"
     if not text:
         return None
+    if len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES:
+        raise SettingsError(
+            f"{leaf.path} (from {name}{where}): the value stands in quotes, which docker --env-file and systemd's"
+            " files may keep; leave them out"
+        )
+    if leaf.doc.secret and text.startswith(f"{name}="):
+        raise SettingsError(f"{leaf.path} (from {name}{where}): the value begins with {name}= once more")
     translate = _SHORT_FORMS.get(name)
     if translate is None:
         return text, name + where
@@ -126,6 +135,10 @@ def _secret_file(path: str, origin: str, file: Path) -> str:
         raise SettingsError(
             f"{label}: {file} is {'too large' if text else 'empty'}; it must hold the secret alone"
         )
+    if _ASSIGNMENT.match(text):
+        raise SettingsError(f"{label}: {file} holds NAME=value; it must hold the secret alone")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES:
+        raise SettingsError(f"{label}: the secret in {file} stands in quotes; leave them out")
     return text
 
 
@@ -148,30 +161,6 @@ _SHORT_FORMS: dict[str, Callable[[str], Any]] = {
     "STRIP_THINK_TAGS": lambda text: "strip" if _truth(text) else "keep",
     "DEBUG": lambda text: "debug" if _truth(text) else None,
 }
-
-
-def has_dotenv(directory: Path) -> bool:
-    """Whether there is a `.env` file; raises SettingsError where that can not be known."""
-    file = directory / ".env"
-    try:
-        return file.is_file()
-    except OSError as error:
-        # not to be passed over: it may have the client keys
-        raise SettingsError(f"can not look for {file}: {error.strerror}") from None
-
-
-def read_dotenv(file: Path) -> dict[str, str | None]:
-    """Return the variables of a `.env` file. Raises SettingsError naming the file, and the line that can not be read."""
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            wrong = next((item for item in parse_stream(stream) if item.error), None)
-        if wrong is not None:
-            raise SettingsError(f"{file}: line {wrong.original.line} is not NAME=value")
-        return dict(DotEnv(file, encoding="utf-8-sig").dict())
-    except OSError as error:
-        raise SettingsError(f"can not read {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{file}: is not UTF-8 text") from None
 
 
 def from_toml(file: Path) -> Layer:

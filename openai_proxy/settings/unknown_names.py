@@ -1,27 +1,90 @@
 """Variables that look like settings and are none.
 
 Whoever wrote them meant something: a limit that is not there must be told.
-Told, not refused: the environment belongs to other programs too.
+Told, not refused: the environment belongs to other programs too. A `.env`
+file is ours alone, so that every name in it is looked at. Pure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 
 from .schema import leaves
 
+CONFIG_VARIABLE = "OPENAI_PROXY_CONFIG"
+_NEAR = 0.87
+"""How alike a variable of the environment must be to a setting's name, from 0 to 1."""
+_SHORTEST = 8
+"""Shorter names are alike by chance."""
+_OF_OTHERS = ("OTEL_", "AZURE_", "PYTHON")
+"""How variables begin that other programs read, among them ones that are spelled like ours."""
+_CLIENTS = "OPENAI_BASE_URL"
+
+
+@lru_cache(maxsize=1)
+def known_names() -> frozenset[str]:
+    """Return every variable that is read."""
+    names = {name for leaf in leaves() for name in leaf.environment}
+    files = {f"{name}_FILE" for leaf in leaves() if leaf.doc.secret for name in leaf.environment}
+    return frozenset(names | files | {CONFIG_VARIABLE})
+
 
 def unknown_names(variables: Iterable[str], where: str) -> Iterator[str]:
-    """Yield a line for each variable `TABLE__NAME` whose table is one of ours and whose name is not.
+    """Yield a line for each variable that is read by nobody and was probably meant for us.
 
-    `where` follows the variable's name, as in errors.
+    `where` follows the variable's name, as in errors: empty for the
+    environment. There, a name counts if its table is one of ours
+    (`RATE_LIMIT__X`), or if it is nearly a known one (`CACHE_URL`).
     """
-    known = {name for leaf in leaves() for name in leaf.environment}
-    known |= {f"{name}_FILE" for leaf in leaves() if leaf.doc.secret for name in leaf.environment}
-    tables = {name.partition("__")[0] for name in known if "__" in name}
+    known = known_names()
     for name in sorted(variables):
-        table, mark, _ = name.partition("__")
-        if mark and table in tables and name not in known:
-            nearest = get_close_matches(name, sorted(known), 1, cutoff=0.0)[0]
-            yield f"{name}{where}: unknown setting; the nearest known one is {nearest}"
+        if name in known:
+            continue
+        if name == _CLIENTS:
+            yield (
+                f"{name}{where}: is not read, for it is the variable of clients and often points at this very"
+                " proxy; did you mean OPENAI_API_BASE?"
+            )
+            continue
+        near = _nearest(name) if where else _near_miss(name)
+        if near is not None:
+            yield f"{name}{where}: unknown setting; the nearest known one is {near}"
+
+
+def _nearest(name: str) -> str:
+    return _same_letters(name) or get_close_matches(name.upper(), sorted(known_names()), 1, cutoff=0.0)[0]
+
+
+def _near_miss(name: str) -> str | None:
+    table, mark, _ = name.partition("__")
+    if mark and table in _tables():
+        return _nearest(name)
+    same = _same_letters(name)
+    if same is not None:
+        return same
+    if len(name) < _SHORTEST or name.upper().startswith(_OF_OTHERS):
+        return None
+    return next(iter(get_close_matches(name.upper(), sorted(known_names()), 1, cutoff=_NEAR)), None)
+
+
+@lru_cache(maxsize=1)
+def _tables() -> frozenset[str]:
+    return frozenset(name.partition("__")[0] for name in known_names() if "__" in name)
+
+
+def _same_letters(name: str) -> str | None:
+    """Return the known name that differs in underscores alone."""
+    if "_" not in name:
+        return None
+    return _by_letters().get(_letters(name))
+
+
+@lru_cache(maxsize=1)
+def _by_letters() -> dict[str, str]:
+    return {_letters(name): name for name in sorted(known_names())}
+
+
+def _letters(name: str) -> str:
+    return name.upper().replace("_", "")

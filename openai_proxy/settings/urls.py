@@ -52,6 +52,20 @@ def _ascii(host: str) -> str:
         raise ValueError("names no valid host") from None
 
 
+_ENDPOINT = re.compile(
+    r"/(chat/completions|completions|embeddings|responses|realtime|audio/(?:speech|transcriptions|translations)"
+    r"|images/generations|v1/models)/*$",
+    re.I,
+)
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of a URL that has been checked."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, parts.hostname or "", parts.port or (443 if scheme == "https" else 80)
+
+
 def _base_url(value: str) -> str:
     value = value.strip()
     if not value.lower().startswith(("http://", "https://")):
@@ -61,6 +75,9 @@ def _base_url(value: str) -> str:
     if "?" in value or "#" in value:
         raise ValueError("holds a query or fragment")
     check_origin(value)
+    endpoint = _ENDPOINT.search(urlsplit(value).path)
+    if endpoint:
+        raise ValueError(f"ends in the endpoint {endpoint[1]}: leave it out, for the proxy adds it")
     if _DOTS.search(urlsplit(value).path.rstrip("/")):
         raise ValueError("has a path with empty or dot segments")
     return value

@@ -80,8 +80,13 @@ def _no_surprise(value: SecretStr) -> SecretStr:
     return value
 
 
+QUOTES = "\"'"
+
+
 def check_key(text: str) -> None:
     """Raise ValueError unless `text` can stand in an HTTP header as a key."""
+    if text and not {text[0], text[-1]}.isdisjoint(QUOTES):
+        raise ValueError("it stands in quotes, which belong to the file or shell that it came from")
     if not text or any(not "!" <= char <= "~" for char in text):
         raise ValueError("a key is visible ASCII characters without spaces")
 

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from ..logs import logger
 from ..service import ProxyService, kept
-from ..settings import Settings, SettingsError
+from ..settings import Settings, SettingsError, warnings
 from .link import LinkLost, Refused
 from .messages import COMMIT, DISCARD, DRAIN, PREPARE
 from .process import WorkerProcess
@@ -65,7 +65,7 @@ class Reloading:
     async def _reload(self, current: Settings, workers: list[WorkerProcess]) -> None:
         try:
             settings = kept(current, self._load())
-            mode = self._check(settings).serving.exchanger.mode
+            checked = self._check(settings)
         except SettingsError as error:
             log.error("reload refused, the old configuration stays: {error}", error=str(error))
             return
@@ -81,7 +81,9 @@ class Reloading:
             log.error("reload refused, the old configuration stays: {error}", error=why)
             return
         await self._commit(settings, workers)
-        log.info("configuration reloaded, mode {mode}", mode=mode)
+        known = warnings(current)
+        checked.warn(line for line in checked.warnings if line not in known)
+        log.info("configuration reloaded, mode {mode}", mode=checked.serving.exchanger.mode)
 
 
 def change_over(

@@ -80,6 +80,11 @@ class Supervisor(Service):
         check_shares(settings)
         return ProxyService(self._reactor, settings, lambda: settings)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line for everything in the settings that was probably not meant."""
+        return self._checked.warnings
+
     # ---- start
 
     def privilegedStartService(self) -> None:

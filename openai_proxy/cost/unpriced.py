@@ -1,0 +1,35 @@
+"""Models that a key with a budget may use, and that nobody knows the price of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from ..settings import Settings
+from .pricing import Pricing
+
+_GLOB = frozenset("*?[")
+_MOST_NAMED = 5
+
+
+def unpriced_models(settings: Settings, pricing: Pricing | None) -> Iterator[str]:
+    """Yield a line for each key whose budget does not see some of its models.
+
+    Looks at the names that the key's list and `[[models]]` spell out; what a
+    glob stands for is only known when it is asked for.
+    """
+    if pricing is None:
+        return
+    now = time.time()
+    named = [entry.match for entry in settings.models]
+    for index, key in enumerate(settings.keys):
+        if key.budget_usd is None:
+            continue
+        models = dict.fromkeys(model for model in (key.models or named) if _GLOB.isdisjoint(model))
+        unpriced = [model for model in models if not pricing.has_price(model, now)]
+        if unpriced:
+            listed = ", ".join(unpriced[:_MOST_NAMED]) + (", ..." if len(unpriced) > _MOST_NAMED else "")
+            yield (
+                f"keys[{index}] ({key.name}) has a budget, but no price is known of: {listed};"
+                " add [[cost.prices]] for them"
+            )

@@ -1,0 +1,31 @@
+"""What somebody meant who wrote an address where an endpoint string belongs. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_ADDRESS = re.compile(
+    r"(?:(?P<scheme>https?|tcp)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*|\*):(?P<port>[0-9]{1,5})/?"
+)
+_ALL = ("", "*", "0.0.0.0", "tcp")
+_ALL_V6 = "::"
+
+
+def meant_endpoint(text: str) -> str | None:
+    """Return the endpoint string for an address such as `127.0.0.1:8080`, None for what is no address.
+
+    >>> meant_endpoint("127.0.0.1:8080")
+    'tcp:8080:interface=127.0.0.1'
+    """
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None or int(match["port"]) > 65535 or match["scheme"] == "https":
+        return None
+    host, port = match["host"].strip("[]"), match["port"]
+    if host in _ALL:
+        return f"tcp:{port}"
+    if ":" in host:
+        escaped = host.replace(":", r"\:")
+        return f"tcp6:{port}" if host == _ALL_V6 else f"tcp6:{port}:interface={escaped}"
+    if host.lower() == "localhost":
+        host = "127.0.0.1"
+    return f"tcp:{port}:interface={host}"

@@ -1,0 +1,33 @@
+"""Files with secrets that every user of this machine can read."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+_MOUNTS = ("/run/", "/var/run/")
+"""Where Docker and systemd mount secrets; what has their mode is not the operator's choice."""
+
+
+def exposed_files(files: Iterable[tuple[Path, str]]) -> tuple[str, ...]:
+    """Return a line for each file that others can read; `files` are paths and what each holds.
+
+    A file that is not there, or that Docker, systemd or Kubernetes have
+    mounted, is passed over: whoever can enter a container is its user.
+    """
+    lines = {}
+    for file, holds in files:
+        if _is_exposed(file):
+            lines[file] = f"{file} can be read by every user of this machine and holds {holds}: chmod 600 it"
+    return tuple(lines.values())
+
+
+def _is_exposed(file: Path) -> bool:
+    try:
+        real = file.resolve(strict=True)
+        mode = real.stat().st_mode
+    except (OSError, RuntimeError):
+        return False
+    mounted = str(real).startswith(_MOUNTS) or any(part.startswith("..") for part in real.parts)
+    return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH) and not mounted

@@ -1,0 +1,212 @@
+"""Settings that look right and do nothing, or contradict each other.
+
+A list of small checks: each is a pure function of the settings that yields
+one line for each thing that its writer will not have meant. The daemon
+starts all the same; what cannot work at all is an error, in `checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import TypeAlias
+
+from .hosts import plain_public_host
+from .model import Settings
+from .sections import RateLimit
+from .tables import KeyLimits
+from .tenants import client_keys
+from .urls import origin_of
+
+Check: TypeAlias = Callable[[Settings], Iterator[str]]
+
+
+def warnings(settings: Settings) -> tuple[str, ...]:
+    """Return a line for everything in the settings that is probably a mistake."""
+    return (*settings.unknown, *settings.exposed, *(line for check in CHECKS for line in check(settings)))
+
+
+def name(settings: Settings, path: str) -> str:
+    """Return how a setting is called in a line: its TOML path, and where its value came from."""
+    origin = settings.origin(path.partition("[")[0])
+    return f"{path} (from {origin})" if origin else path
+
+
+def unused_base_url(settings: Settings) -> Iterator[str]:
+    """Requests go to `[[upstreams]]`; the base URL is only whose origin gets the default key."""
+    if not settings.upstreams or settings.origin("upstream.base_url") is None:
+        return
+    origins = {origin_of(entry.base_url) for entry in settings.upstreams}
+    if origin_of(settings.upstream.base_url) not in origins:
+        yield (
+            f"{name(settings, 'upstream.base_url')} is not used, because no [[upstreams]] is at that address:"
+            " all requests go to [[upstreams]]"
+        )
+
+
+def upstream_of_working_directory(settings: Settings) -> Iterator[str]:
+    """Whoever can write into the directory of the start could have the key sent to them."""
+    upstream = settings.upstream
+    origin, key_origin = settings.origin("upstream.base_url"), settings.origin("upstream.api_key")
+    if upstream.api_key is None or origin is None or not origin.endswith(" in .env"):
+        return
+    if key_origin is None or not key_origin.endswith(" in .env"):
+        yield (
+            f"{name(settings, 'upstream.base_url')} comes from the .env file of the working directory, but"
+            f" {name(settings, 'upstream.api_key')} does not: the key goes to whatever that file names"
+        )
+
+
+def plain_http(settings: Settings) -> Iterator[str]:
+    """Keys and prompts can be read by everybody on the way."""
+    urls = [("upstream.base_url", settings.upstream.base_url)] if not settings.upstreams else []
+    urls += [(f"upstreams[{n}].base_url", entry.base_url) for n, entry in enumerate(settings.upstreams)]
+    for path, url in urls:
+        host = plain_public_host(url)
+        if host is not None:
+            yield (
+                f"{name(settings, path)}: keys and prompts go to the public host {host} by http, without"
+                " encryption; use https"
+            )
+
+
+def plain_redis(settings: Settings) -> Iterator[str]:
+    """The same for Redis."""
+    for path, url in (("cache.url", settings.cache.url), ("rate_limit.url", settings.rate_limit.url)):
+        host = plain_public_host(url.get_secret_value(), "redis") if url is not None else None
+        if host is not None:
+            yield (
+                f"{name(settings, path)}: the connection to the public host {host} is not encrypted; use rediss"
+            )
+
+
+def expired_keys(settings: Settings) -> Iterator[str]:
+    """They get 401 from the first request on."""
+    now = datetime.now(timezone.utc)
+    for index, entry in enumerate(settings.keys):
+        if entry.expires is not None and entry.expires <= now:
+            yield f"keys[{index}] ({entry.name}) expired on {entry.expires:%Y-%m-%d}: it gets 401"
+
+
+def keys_without_models(settings: Settings) -> Iterator[str]:
+    """An empty list allows nothing; one that is left out allows all."""
+    for index, entry in enumerate(settings.keys):
+        if entry.models is not None and not entry.models:
+            yield (
+                f"keys[{index}] ({entry.name}) may use no model, because its list of models is empty;"
+                " leave it out to allow all"
+            )
+
+
+def cache_without_store(settings: Settings) -> Iterator[str]:
+    """Rules, times and sharing say nothing if there is no cache."""
+    if settings.cache.url is not None:
+        return
+    for path in ("cache.rules", "cache.shared", "cache.max_bytes", *_TIMES):
+        if settings.origin(path) is not None:
+            yield f"{name(settings, path)} has no effect without cache.url (CACHE__URL)"
+
+
+_TIMES = ("cache.ttl_s.embeddings", "cache.ttl_s.completions", "cache.ttl_s.models")
+
+
+def max_bytes_of_redis(settings: Settings) -> Iterator[str]:
+    """It bounds the embedded cache; Redis has a bound of its own."""
+    url = settings.cache.url
+    if url is not None and settings.origin("cache.max_bytes") and url.get_secret_value() != "memory:":
+        yield f"{name(settings, 'cache.max_bytes')} has no effect with Redis: set maxmemory there"
+
+
+def wait_without_limits(settings: Settings) -> Iterator[str]:
+    """Nobody ever waits if nothing is limited."""
+    limits: list[RateLimit | KeyLimits] = [
+        settings.rate_limit,
+        *(key.limits for key in client_keys(settings)),
+    ]
+    limited = any(
+        limit is not None
+        for each in limits
+        for limit in (each.requests_per_minute, each.tokens_per_minute, each.concurrent_requests)
+    )
+    if settings.rate_limit.max_wait_s and not limited:
+        yield f"{name(settings, 'rate_limit.max_wait_s')} has no effect, because no limit is set"
+
+
+def think_that_is_kept(settings: Settings) -> Iterator[str]:
+    """Tags and trim say how blocks are removed; with `keep` none is."""
+    if settings.think.mode == "keep" and not any(
+        model.think is not None and model.think.mode not in (None, "keep") for model in settings.models
+    ):
+        for path in ("think.trim", "think.start_tag", "think.end_tag"):
+            if settings.origin(path) is not None and (path != "think.trim" or settings.think.trim):
+                yield f"{name(settings, path)} has no effect, because think.mode is 'keep'"
+    for index, model in enumerate(settings.models):
+        own = model.think
+        if own is not None and own.trim and (own.mode or settings.think.mode) == "keep":
+            yield f"models[{index}].think.trim has no effect, because the mode of {model.match!r} is 'keep'"
+
+
+def workers_with_memory(settings: Settings) -> Iterator[str]:
+    """Each process keeps answers that the others do not see."""
+    url = settings.cache.url
+    if settings.workers > 1 and url is not None and url.get_secret_value() == "memory:":
+        yield (
+            f"{name(settings, 'cache.url')} is 'memory:' while workers is {settings.workers}: each worker has a"
+            " cache of its own, with max_bytes each; Redis is shared"
+        )
+
+
+def ports_twice(settings: Settings) -> Iterator[str]:
+    """The second one cannot be opened."""
+    seen: dict[str, str] = {}
+    strings = [("ports", text) for text in settings.ports]
+    if settings.admin.port is not None:
+        strings.append(("admin.port", settings.admin.port))
+    for path, text in strings:
+        number = _port_number(text)
+        if number is None:
+            continue
+        other = seen.setdefault(number, text)
+        if other is not text and _may_collide(text, other):
+            yield f"{name(settings, path)}: {text!r} has the same port as {other!r}; only one can be opened"
+
+
+def _port_number(text: str) -> str | None:
+    match = re.match(r"(?:haproxy:)*(?:tcp6?|ssl):(?:port=)?([0-9]+)(?![^:])", text) or re.search(
+        r"^tls:.*:(?:port=)?([0-9]+)(?![^:])", text
+    )
+    return match[1] if match and match[1] != "0" else None
+
+
+def _may_collide(one: str, other: str) -> bool:
+    """Whether two endpoints of one port are for the same addresses; one without an interface is for all."""
+    interfaces = [re.search(r":interface=((?:\\.|[^:])+)", text) for text in (one, other)]
+    return any(each is None for each in interfaces) or len({each[1] for each in interfaces if each}) == 1
+
+
+def storage_without_type(settings: Settings) -> Iterator[str]:
+    """A directory or an account alone starts no exchange log."""
+    if settings.storage.type is not None:
+        return
+    paths = ("local_log_dir", "azure_account_name", "azure_container", "azure_connection_string")
+    for path in (f"storage.{each}" for each in paths):
+        if settings.origin(path) is not None:
+            yield f"{name(settings, path)} has no effect without storage.type (STORAGE_TYPE)"
+
+
+CHECKS: tuple[Check, ...] = (
+    unused_base_url,
+    upstream_of_working_directory,
+    plain_http,
+    plain_redis,
+    expired_keys,
+    keys_without_models,
+    cache_without_store,
+    max_bytes_of_redis,
+    wait_without_limits,
+    think_that_is_kept,
+    workers_with_memory,
+    ports_twice,
+    storage_without_type,
+)
