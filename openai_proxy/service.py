@@ -108,6 +108,8 @@ class ProxyService(MultiService):
             upstream=exchanger.reachability.url,
         )
         self.warn(exchanger.warnings)
+        for line in keyless_upstreams(exchanger.settings):
+            log.info("{line}", line=line)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -118,8 +120,6 @@ class ProxyService(MultiService):
         """Log `lines` as warnings."""
         for line in lines:
             log.warn("warning: {line}", line=line)
-        for line in keyless_upstreams(exchanger.settings):
-            log.info("{line}", line=line)
 
     def _listen(self, description: str, site: ProxySite) -> None:
         opens = listen if self._part is None else self._part.listen
