@@ -16,6 +16,7 @@ from .composition import Exchanger, Surroundings, build_exchanger
 from .composition.observers import observers_of, upstream_urls, watch_alike
 from .core.client_address import TrustedProxies
 from .core.exchange import Exchange
+from .cost.build import Spending
 from .descriptors import Capacity, capacity, open_now, usable
 from .draining import Drain
 from .limits.store import BucketStore
@@ -110,6 +111,7 @@ class Serving:
             store_failures=self._around.stores.failures,
             upstreams=lambda: upstream_urls(self.exchanger.settings),
             configured_models=lambda: self.exchanger.configured_models,
+            budgets=lambda: self.exchanger.spending.standings(),
         )
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
@@ -197,6 +199,12 @@ class Serving:
             pricing.settle(exchange)
         self.publisher.ending(exchange)
 
+    def _keep_books(self, spending: Spending) -> None:
+        """Keep totals and watch budgets as this configuration says, from now on."""
+        self._around.stores.keeping.usage.keep_in(spending.state_file)
+        if spending.watch is not None:
+            spending.watch.begin()
+
     # ---- start
 
     def start(self) -> None:
@@ -209,7 +217,7 @@ class Serving:
             self._around.stores.start()
         except OSError as error:
             raise StartError(f"cost.state_file: {error}") from error
-        self._around.stores.keeping.usage.keep_in(self.exchanger.spending.state_file)
+        self._keep_books(self.exchanger.spending)
         self._in_use = open_now()
         self._fit(self.exchanger.settings)
         self._tell_capacity()
@@ -252,7 +260,7 @@ class Serving:
         settings = exchanger.settings
         connections = self.exchanger.settings.limits.connections
         self.exchanger = exchanger
-        self._around.stores.keeping.usage.keep_in(exchanger.spending.state_file)
+        self._keep_books(exchanger.spending)
         self.publisher = publisher
         self._api.forward = exchanger.forward
         self._api.preflight = exchanger.preflight

@@ -19,6 +19,7 @@ from .core.redis_url import parse_redis_url
 from .cost.keeping import Keeping
 from .cost.ledger import SharedLedger
 from .cost.state_file import StateFile
+from .cost.webhook import Deliveries
 from .limits.embedded import EmbeddedStore
 from .limits.redis_store import RedisStore as RedisLimitStore
 from .limits.store import BucketStore, LimitStore
@@ -78,6 +79,11 @@ class Stores:
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger:
         """Return the ledger of budgets: in Redis, else in a file, else in memory."""
         return self.keeping.ledger(path, redis_url, self._client)
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """What brings alerts to their URL."""
+        return self.keeping.deliveries
 
     def _client(self, url: str) -> RedisClient:
         client = self._clients.get(url)

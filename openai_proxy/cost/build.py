@@ -16,15 +16,18 @@ from ..core.budget import Budget
 from ..core.prices import KindPrices, OwnPrice, Price
 from ..core.routing import RoutingTable
 from ..logs import logger
+from ..observe.budgets import BudgetReading
 from ..observe.places import check_file
 from ..observe.record import shown
 from ..settings import PriceEntry, Settings, client_keys
 from ..stages.keep_budget import KeepBudget
 from ..stages.refuse_unpriced import RefuseUnpriced
 from ..stages.settle_later import SettleLater
+from .budget_watch import AlertRules, BudgetWatch
 from .ledger import SharedLedger
 from .pricing import LookUp, Pricing
 from .state_file import StateFile
+from .webhook import Deliveries, Webhook, signing_key
 
 log = logger("openai_proxy.cost")
 
@@ -39,6 +42,9 @@ class Places(Protocol):
 
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger: ...
 
+    @property
+    def deliveries(self) -> Deliveries: ...
+
 
 @frozen(eq=False)
 class Spending:
@@ -52,6 +58,17 @@ class Spending:
     needs_usage: bool = False
     budgets: Mapping[str, Budget] = field(factory=dict)
     ledger: SharedLedger | None = None
+    watch: BudgetWatch | None = None
+    """Watches the budgets; `begin` when this configuration is in force."""
+
+    def standings(self) -> list[BudgetReading]:
+        """Return how each budget stands, as far as it is known now."""
+        if self.watch is None:
+            return []
+        return [
+            BudgetReading(key, budget.limit_usd, standing.spent_usd, standing.held_usd)
+            for key, budget, standing in self.watch.standings()
+        ]
 
 
 def build_spending(
@@ -73,16 +90,28 @@ def build_spending(
         state_file = places.state_file(_writable(path)) if path is not None else None
     except (OSError, ValueError) as error:
         raise settings.error("cost.state_file", str(error)) from None
-    ledger = keep_budget = None
+    ledger = keep_budget = watch = None
     if budgets and pricing is not None:
         ledger = places.ledger(path, redis_url)
+        watch = BudgetWatch(ledger, budgets, _alert_rules(settings), places.deliveries)
         keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle)
     asked_for = asked_for and (pricing is not None or bool(settings.admin.token))
     settle_later = SettleLater(pricing.settle, ledger) if pricing is not None else None
     refuse_unpriced = _refuse_unpriced(settings, pricing, budgets, ledger) if pricing is not None else None
     return Spending(
-        pricing, refuse_unpriced, keep_budget, settle_later, state_file, asked_for, budgets, ledger
+        pricing, refuse_unpriced, keep_budget, settle_later, state_file, asked_for, budgets, ledger, watch
     )
+
+
+def _alert_rules(settings: Settings) -> AlertRules:
+    alerts = settings.alerts
+    if alerts.url is None:
+        return AlertRules(alerts.at, None, alerts.format)
+    try:
+        secret = signing_key(alerts.secret.get_secret_value()) if alerts.secret is not None else None
+    except ValueError:
+        raise settings.error("alerts.secret", "must be base64 after whsec_, or any text") from None
+    return AlertRules(alerts.at, Webhook(alerts.url.get_secret_value(), secret), alerts.format)
 
 
 def _refuse_unpriced(

@@ -28,6 +28,12 @@ ON CONFLICT (key, period, owner) DO UPDATE SET spent_usd = :spent_usd, held_usd 
 """
 _CALL = "call:"
 """Begins the name of an owner that is a pending call, not a process."""
+_TOLD = "told:"
+"""Begins the name of an owner that is no process but an alert that was given."""
+_TELL = """
+INSERT INTO spending (key, period, owner, spent_usd, held_usd, held_until)
+VALUES (:key, :period, :owner, 0, 0, :now) ON CONFLICT DO NOTHING
+"""
 _FIND = "SELECT key, period, held_usd FROM spending WHERE owner = ? AND held_until > ?"
 _ADD = """
 INSERT INTO spending (key, period, owner, spent_usd, held_usd, held_until)
@@ -104,3 +110,8 @@ class FileKeeper:
         place = {"key": found.account.key, "period": found.account.period, "owner": self._owner}
         connection.execute(_ADD, {**place, "cost_usd": cost_usd, "now": self._wall_clock()})
         return True
+
+    def is_first(self, account: Account, name: str) -> Deferred[bool]:
+        now = self._wall_clock()
+        values = {"key": account.key, "period": account.period, "owner": _TOLD + name, "now": now}
+        return self._file.run(lambda connection: connection.execute(_TELL, values).rowcount == 1)

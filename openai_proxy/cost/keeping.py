@@ -18,6 +18,7 @@ from .ledger import MemoryKeeper, SharedLedger
 from .redis_keeper import RedisKeeper
 from .state_file import StateFile
 from .usage import UsageTotals
+from .webhook import Deliveries
 
 
 class Keeping:
@@ -30,6 +31,8 @@ class Keeping:
         self._reactor = reactor
         self._wall_clock = wall_clock
         self.usage = UsageTotals(reactor)
+        self.deliveries = Deliveries(reactor, wall_clock)
+        """Of alerts."""
         self._files: dict[Path, StateFile] = {}
         self._ledgers: dict[str, SharedLedger] = {}
         self._owners: list[FileKeeper | RedisKeeper] = []
@@ -76,7 +79,9 @@ class Keeping:
         """Write what is not written yet, then close the files."""
         self._started = False
         written = [ledger.stop() for ledger in self._ledgers.values()]
-        done: Deferred[Any] = DeferredList([*written, self.usage.stop()], consumeErrors=True)
+        done: Deferred[Any] = DeferredList(
+            [*written, self.usage.stop(), self.deliveries.stop()], consumeErrors=True
+        )
         return done.addCallback(
             lambda _: DeferredList([file.stop() for file in self._files.values()], consumeErrors=True)
         )

@@ -8,7 +8,7 @@ with what it last saw, and writes its sums when the keeper works again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -57,12 +57,17 @@ class Keeper(Protocol):
         """Forget a call and add its cost to what this process spent, as one step; False if it was not there."""
         ...
 
+    def is_first(self, account: Account, name: str) -> Deferred[bool]:
+        """Remember `name`; True the first time that any process says it."""
+        ...
+
 
 class MemoryKeeper:
     """A keeper for one process, which forgets at its end."""
 
     def __init__(self) -> None:
         self._pending: dict[str, PendingCall] = {}
+        self._told: set[str] = set()
 
     def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
         held_usd = sum(call.usd for call in self._pending.values() if call.account == account)
@@ -78,6 +83,11 @@ class MemoryKeeper:
 
     def take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
         return succeed(self._pending.pop(call.name, None) is not None)
+
+    def is_first(self, account: Account, name: str) -> Deferred[bool]:
+        first = name not in self._told
+        self._told.add(name)
+        return succeed(first)
 
 
 @define(eq=False)
@@ -122,6 +132,28 @@ class SharedLedger:
         self._renewal.clock = timers
         self._saving: IDelayedCall | None = None
         self._idle: Deferred[None] | None = None
+        self._watcher: Callable[[Account, Standing], None] | None = None
+        self._watched: Callable[[], Iterable[Account]] = tuple
+
+    def watch(
+        self, watcher: Callable[[Account, Standing], None], accounts: Callable[[], Iterable[Account]]
+    ) -> None:
+        """Tell `watcher` whenever it becomes known how an account stands.
+
+        `accounts` returns those that are looked at even if nothing happens, at each renewal.
+        """
+        self._watcher, self._watched = watcher, accounts
+        if self._renewal.running:
+            self._look()
+
+    def is_first(self, account: Account, name: str) -> Deferred[bool]:
+        """Remember `name`; fires with True the first time that any process says it. Fails as the keeper does."""
+        return self._keeper.is_first(account, name)
+
+    def known(self, account: Account) -> Standing | None:
+        """Return how all processes together stood when this one last looked; None if it never did."""
+        book = self._books.get(account)
+        return None if book is None else book.own.plus(book.others)
 
     async def reserve(self, account: Account, need: Need) -> Reservation | None:
         granted = await self._ask(account, need)
@@ -210,6 +242,8 @@ class SharedLedger:
             grants, book.others = judgement
             for (_, asked), granted in zip(waiting, grants, strict=True):
                 self._hand_over(book, asked, granted)
+            if self._watcher is not None and not failed:
+                self._watcher(account, book.own.plus(book.others))
             if book.waiting or (book.unsaved and not failed and self._idle is not None):
                 self._pump(account, book)
                 return
@@ -253,9 +287,20 @@ class SharedLedger:
             self._renewal.start(RENEW_S, now=False).addErrback(
                 lambda failure: self._log.failure("budgets are no longer renewed", failure)
             )
+            self._look()
+
+    def _look(self) -> None:
+        """Ask how the watched accounts stand."""
+        for account in self._watched():
+            book = self._book(account)
+            book.unsaved = True
+            self._pump(account, book)
 
     def _renew(self) -> None:
         now = self._wall_clock()
+        watched = set(self._watched())
+        for account in watched:
+            self._book(account).unsaved = True
         # a request is charged to the period that it began in, and may have been a day on its way
         recent = (now - _DAY_S, now)
         current = {period_name("day", each) for each in recent} | {

@@ -137,6 +137,12 @@ class RedisKeeper:
         )
         return asked.addCallback(bool)
 
+    def is_first(self, account: Account, name: str) -> Deferred[bool]:
+        asked: Deferred[Any] = self._client.call(
+            "SET", f"{self._prefix}:told:{name}", "1", "NX", "EX", _KEPT_S
+        )
+        return asked.addCallback(bool)
+
 
 def _pending(name: str, found: bytes | None) -> PendingCall | None:
     if found is None:

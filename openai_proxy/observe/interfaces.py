@@ -7,7 +7,7 @@ Imported by every observer; imports only the spec parser and core.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from attrs import field, frozen
@@ -16,6 +16,7 @@ from twisted.logger import LogEvent
 from twisted.plugin import IPlugin
 from zope.interface import Attribute
 
+from .budgets import BudgetReading
 from .spec import ObserverSpec
 
 
@@ -82,6 +83,8 @@ class ObserverContext:
     """The base URL of each upstream by its name, as configured now."""
     configured_models: Callable[[], Collection[str]] = _no_models
     """The models that the configuration names now: they always have their own label."""
+    budgets: Callable[[], Iterable[BudgetReading]] = tuple
+    """How the budget of each key stands."""
     otlp_headers: str = field(default="", repr=False)
     """The setting `otel.headers`: `name=value,name=value` for the OTLP collector, a secret."""
     spool_directory: str = "exchange-log-spool"

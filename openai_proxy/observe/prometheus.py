@@ -19,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from twisted.logger import LogEvent
 
 from ..core.exchange import Exchange, Outcome, Usage
+from .budgets import BudgetMetrics
 from .interfaces import Observer, ObserverContext
 from .labels import OTHER, BoundedLabels, has_succeeded
 from .store_failures import StoreFailures
@@ -104,6 +105,7 @@ class PrometheusObserver:
         """The labels of the request counters of each model."""
         self._make_gauges(registry, context)
         registry.register(StoreFailures(context.store_failures))
+        registry.register(BudgetMetrics(context.budgets))
 
     def _make_counters(self, tallies: Tallies) -> None:
         def counter(name: str, help: str, *labels: str) -> TallyFamily:

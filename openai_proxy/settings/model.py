@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .alerts import Alerts
 from .errors import SettingsError
 from .fields import Allowed, setting
 from .keys import KeyList, KeyMapping
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     rate_limit: RateLimit = setting(RateLimit(), "limits per client key")
     cache: Cache = setting(Cache(), "the cache")
     cost: Cost = setting(Cost(), "what exchanges cost")
+    alerts: Alerts = setting(Alerts(), "budgets near their end")
     retry: Retry = setting(Retry(), "retries")
     llm_params: Text | None = setting(
         None, "request parameters per model: 'model=A,temperature=0.5;model=B,max_tokens=200'"

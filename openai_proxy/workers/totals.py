@@ -22,6 +22,8 @@ Snapshot = list[tuple[str, str, str, Samples]]
 """Name, type, help and samples of each family."""
 
 _COUNTING = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
+_SHARED = frozenset(f"openai_proxy_budget_{what}_usd" for what in ("limit", "spent", "reserved"))
+"""Gauges of what all workers share: each tells the whole, as it last saw it."""
 _FIRST = frozenset({"process_start_time_seconds"})
 """Gauges of which the smallest is the daemon's."""
 
@@ -52,7 +54,7 @@ class _Family:
                 mine[key] = value
             elif name in _FIRST:
                 mine[key] = min(mine[key], value)
-            elif name.endswith("_info"):
+            elif name.endswith("_info") or name in _SHARED:
                 mine[key] = max(mine[key], value)
             else:
                 mine[key] += value

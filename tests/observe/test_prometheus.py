@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.observe.budgets import BudgetReading
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.prometheus import PrometheusObserver, find_metrics
 from openai_proxy.observe.tallies import FOLD_AT
@@ -195,3 +196,16 @@ def test_names_that_an_upstream_accepts_are_bounded_too(configured):
     found = requests_by_model(configured)
     assert len(found) <= 201
     assert sum(found.values()) == 1000
+
+
+def test_budgets_are_shown_by_key():
+    """For those who have one."""
+    readings = [BudgetReading("alice", 10.0, 2.5, 1.0)]
+    metrics = PrometheusObserver(ObserverContext(Clock(), budgets=lambda: readings))
+    assert [value(metrics, f"budget_{what}_usd", key="alice") for what in ("limit", "spent", "reserved")] == [
+        10.0,
+        2.5,
+        1.0,
+    ]
+    readings.clear()
+    assert not [name for name, _ in samples(metrics) if "budget" in name]

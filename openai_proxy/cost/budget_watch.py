@@ -1,0 +1,94 @@
+"""Watches how budgets stand: tells when one is near its end, and how each stands for the metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import orjson
+from attrs import frozen
+from twisted.python.failure import Failure
+
+from ..core.budget import Account, Budget, Standing
+from ..core.budget_alerts import BudgetAlert, due
+from ..logs import logger
+from .ledger import SharedLedger
+from .webhook import Deliveries, Webhook
+
+log = logger("openai_proxy.cost")
+
+_MOST_TOLD = 100_000
+
+
+@frozen
+class AlertRules:
+    """At which parts of a budget to alert, and where to."""
+
+    at: Sequence[float]
+    webhook: Webhook | None
+    format: Literal["json", "slack"]
+
+
+class BudgetWatch:
+    """Told by the ledger how each account stands; one for each configuration.
+
+    Each alert is given once for each key and period: the ledger's keeper
+    remembers it for all processes that share it.
+    """
+
+    def __init__(
+        self,
+        ledger: SharedLedger,
+        budgets: Mapping[str, Budget],
+        rules: AlertRules,
+        deliveries: Deliveries,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ledger = ledger
+        self._budgets = dict(budgets)
+        self._rules = rules
+        self._deliveries = deliveries
+        self._wall_clock = wall_clock
+        self._told: set[str] = set()
+
+    def begin(self) -> None:
+        """Watch from now on, in place of whoever watched before."""
+        self._ledger.watch(self._look, self._accounts)
+
+    def _accounts(self) -> list[Account]:
+        """Return the account of each key in the period of now."""
+        now = self._wall_clock()
+        return [budget.account(key, now) for key, budget in self._budgets.items()]
+
+    def _look(self, account: Account, standing: Standing) -> None:
+        for alert in due(account, standing, self._budgets, self._rules.at):
+            if alert.id not in self._told:
+                if len(self._told) >= _MOST_TOLD:
+                    self._told.clear()  # the keeper still knows what was told
+                self._told.add(alert.id)
+                self._ledger.is_first(account, alert.id).addCallbacks(
+                    self._tell, self._tell_anyway, (alert,), {}, (alert,), {}
+                )
+
+    def _tell_anyway(self, _: Failure, alert: BudgetAlert) -> None:
+        """The keeper is away: an alert too many is better than none."""
+        self._tell(True, alert)
+
+    def _tell(self, is_first: bool, alert: BudgetAlert) -> None:
+        if not is_first:
+            return
+        log.warn("{sentence}", sentence=alert.sentence)
+        if self._rules.webhook is not None:
+            now = self._wall_clock()
+            document = {"text": alert.sentence} if self._rules.format == "slack" else alert.document(now)
+            self._deliveries.deliver(self._rules.webhook, alert.id, orjson.dumps(document))
+
+    def standings(self) -> list[tuple[str, Budget, Standing]]:
+        """Return key, budget and what is known now of each account; asks nobody."""
+        known = []
+        for account in self._accounts():
+            standing = self._ledger.known(account)
+            if standing is not None:
+                known.append((account.key, self._budgets[account.key], standing))
+        return known

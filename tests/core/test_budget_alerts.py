@@ -1,0 +1,62 @@
+"""Which alerts of a budget are due, and what they say."""
+
+import pytest
+
+from openai_proxy.core.budget import Account, Budget, Standing
+from openai_proxy.core.budget_alerts import due, starts_anew
+
+ACCOUNT = Account("alice", "2026-11")
+BUDGETS = {"alice": Budget(20.0)}
+
+
+@pytest.mark.parametrize(
+    ("spent", "parts"), [(15.99, []), (16.0, [0.8]), (19.99, [0.8]), (20.0, [0.8, 1.0]), (99.0, [0.8, 1.0])]
+)
+def test_each_part_is_due_from_its_amount_on(spent, parts):
+    """What is set aside may come back, and does not count."""
+    assert [each.at for each in due(ACCOUNT, Standing(spent, 5.0), BUDGETS, (0.8, 1.0))] == parts
+
+
+def test_keys_without_a_budget_have_no_alerts():
+    """Nor have budgets of nothing."""
+    assert due(Account("bob", "2026-11"), Standing(99.0), BUDGETS, (0.8,)) == []
+
+
+def test_an_alert_says_who_how_much_and_until_when():
+    """In words for people, in members for programs; its id is the same everywhere."""
+    (alert,) = due(ACCOUNT, Standing(17.25, 1.0), BUDGETS, (0.8, 1.0))
+    assert alert.sentence == (
+        "The budget of 'alice' for 2026-11 is 86 % spent: $17.2500 of $20.00."
+        " It starts anew at 2026-12-01T00:00Z."
+    )
+    assert alert.document(1_795_262_400.9) == {
+        "object": "event",
+        "id": "evt_alice/2026-11/0.8",
+        "type": "budget.reached",
+        "created_at": 1_795_262_400,
+        "data": {
+            "key": "alice",
+            "period": "2026-11",
+            "at": 0.8,
+            "budget_usd": 20.0,
+            "spent_usd": 17.25,
+            "remaining_usd": 2.75,
+            "resets_at": "2026-12-01T00:00Z",
+            "message": alert.sentence,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("period", "moment"),
+    [
+        ("2026-11", "2026-12-01T00:00Z"),
+        ("2026-12", "2027-01-01T00:00Z"),
+        ("2027-01", "2027-02-01T00:00Z"),
+        ("2026-11-30", "2026-12-01T00:00Z"),
+        ("2028-02-28", "2028-02-29T00:00Z"),
+    ],
+)
+def test_a_period_ends_when_the_next_one_begins(period, moment):
+    """Months of every length, days at their ends."""
+    assert starts_anew(period) == moment

@@ -1,0 +1,123 @@
+"""Budgets near their end are told once, whoever notices it."""
+
+import json
+
+import pytest
+from cost.sync_file import SyncFile
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.core.budget import Account, Budget, Need, Standing
+from openai_proxy.cost.budget_watch import AlertRules, BudgetWatch
+from openai_proxy.cost.file_keeper import FileKeeper
+from openai_proxy.cost.ledger import RENEW_S, MemoryKeeper, SharedLedger
+from openai_proxy.cost.webhook import Webhook
+
+NOON = 1_795_262_400.0
+ACCOUNT = Account("alice", "2026-11")
+HOOK = Webhook("https://hooks.example/x")
+
+
+class Posts:
+    """Deliveries that are only written down."""
+
+    def __init__(self):
+        self.posted = []
+
+    def deliver(self, webhook, name, body):
+        self.posted.append((webhook, name, json.loads(body)))
+
+    @property
+    def parts(self):
+        return [document["data"]["at"] for _, _, document in self.posted]
+
+
+class World:
+    def __init__(self, keeper, form="json", at=(0.8, 1.0)):
+        self.clock = Clock()
+        self.posts = Posts()
+        self.ledger = SharedLedger(keeper, self.clock, lambda: NOON)
+        rules = AlertRules(at, HOOK, form)
+        self.watch = BudgetWatch(self.ledger, {"alice": Budget(10.0)}, rules, self.posts, lambda: NOON)
+        self.watch.begin()
+
+    def spend(self, usd):
+        self.ledger.charge(ACCOUNT, usd)
+        self.clock.advance(1.0)
+
+
+def test_each_part_is_told_once():
+    """A log line and a post each, not one for every request after it."""
+    world = World(MemoryKeeper())
+    for usd, parts in ((7.9, []), (0.1, [0.8]), (1.0, [0.8]), (1.0, [0.8, 1.0]), (5.0, [0.8, 1.0])):
+        world.spend(usd)
+        assert world.posts.parts == parts
+
+
+def test_one_alert_for_all_processes_and_after_a_restart(tmp_path):
+    """Those that share the file tell it once; so does one that reads it anew."""
+    files = [SyncFile(tmp_path / "state.sqlite3") for _ in range(3)]
+    keepers = [FileKeeper(file, lambda: NOON) for file in files]
+    for keeper in keepers:
+        keeper.start()
+    here, there = World(keepers[0]), World(keepers[1])
+    here.spend(9.0)
+    there.spend(0.1)
+    after = World(keepers[2])
+    after.spend(0.1)
+    assert [world.posts.parts for world in (here, there, after)] == [[0.8], [], []]
+    for file in files:
+        file.close()
+
+
+def test_a_keeper_that_fails_does_not_silence_the_alert():
+    """One too many is better than none."""
+    keeper = MemoryKeeper()
+    keeper.is_first = lambda account, name: _failed()
+    world = World(keeper)
+    world.spend(9.0)
+    assert world.posts.parts == [0.8]
+
+
+def _failed():
+    failed = Deferred()
+    failed.errback(OSError("disk full"))
+    return failed
+
+
+def test_slack_gets_a_text():
+    """Its incoming webhooks take nothing else."""
+    world = World(MemoryKeeper(), form="slack")
+    world.spend(9.0)
+    ((webhook, name, document),) = world.posts.posted
+    assert (webhook, name, list(document)) == (HOOK, "alice/2026-11/0.8", ["text"])
+    assert "'alice'" in document["text"]
+
+
+def test_standings_are_known_from_the_start_on(tmp_path):
+    """The metrics show what was spent before a restart without any request; a renewal looks again."""
+    file, other = SyncFile(tmp_path / "state.sqlite3"), SyncFile(tmp_path / "state.sqlite3")
+    before = FileKeeper(other, lambda: NOON)
+    before.start()
+    before.judge(ACCOUNT, Standing(4.0, 0.0), [])
+    keeper = FileKeeper(file, lambda: NOON)
+    keeper.start()
+    world = World(keeper)
+    assert world.watch.standings() == []
+    world.ledger.start()
+    ((key, budget, standing),) = world.watch.standings()
+    assert (key, budget.limit_usd, standing) == ("alice", 10.0, Standing(4.0, 0.0))
+    before.judge(ACCOUNT, Standing(5.0, 0.0), [Need(1.0, 10.0)])
+    world.clock.advance(RENEW_S)
+    assert world.watch.standings()[0][2] == Standing(5.0, 1.0)
+    world.ledger.stop()
+    file.close()
+    other.close()
+
+
+@pytest.mark.parametrize("at", [(), (0.5,)])
+def test_parts_are_those_of_the_configuration(at):
+    """None at all, too."""
+    world = World(MemoryKeeper(), at=at)
+    world.spend(10.0)
+    assert world.posts.parts == list(at)
