@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 else:
     _Base = object
 
+PUT_OFF_BYTES = 64 * 1024
+"""What is put off within a batch is sent before its end once it is more: only then can Twisted pause the producer."""
+
 
 class EagerTransport(_Base):
     """States: with nothing put off, or in its group's list with the writes of this batch (`_put_off`)."""
@@ -26,12 +29,17 @@ class EagerTransport(_Base):
     reactor: Any
     """The SocketGroup that serves it."""
     _put_off: list[bytes] | None = None
+    _put_off_size = 0
 
     def write(self, data: bytes) -> None:
         if self._put_off is not None:
             self._put_off.append(data)
+            self._put_off_size += len(data)
+            if self._put_off_size > PUT_OFF_BYTES:
+                self._send_at_once()
             return
         self._put_off = [data]
+        self._put_off_size = len(data)
         group = self.reactor
         if group.serving:
             group.unsent.append(self)

@@ -72,6 +72,40 @@ def test_in_a_batch_writes_wait_for_its_end(pair):
     assert pair.arrived() == b"next batch"
 
 
+class Producer:
+    """Writes until it is paused."""
+
+    def __init__(self, transport):
+        self.transport = transport
+        self.paused = False
+        self.written = 0
+
+    def pauseProducing(self):
+        self.paused = True
+
+    def resumeProducing(self):
+        self.paused = False
+
+    def stopProducing(self): ...
+
+    def produce(self):
+        while not self.paused and self.written < 100_000_000:
+            self.transport.write(b"x" * 50_000)
+            self.written += 50_000
+
+
+def test_a_batch_does_not_keep_a_producer_from_its_pause(pair):
+    """One read that is unpacked into much stops when the socket is full, not at the batch's end."""
+    producer = Producer(pair.transport)
+    pair.transport.registerProducer(producer, True)
+    with pair.reactor.batch():
+        producer.produce()
+        assert producer.paused
+    taken = len(pair.arrived())
+    assert producer.written - taken < 256 * 1024
+    assert pair.drain(producer.written - taken) == b"x" * (producer.written - taken)
+
+
 def test_what_waits_in_twisteds_buffer_goes_first(pair):
     """Also where the batch's writes come while the socket is full."""
     expected = pair.fill()
