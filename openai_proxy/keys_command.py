@@ -1,7 +1,8 @@
-"""The console script `openai-proxy`: make a client key for somebody.
+"""The console script `openai-proxy`: make a client key for somebody; reload a daemon for systemd.
 
 `openai-proxy key new NAME` prints a new key, once, and the `[[keys]]` entry
-for the configuration file, which holds its hash alone.
+for the configuration file, which holds its hash alone. `openai-proxy reload
+PID` is in `reload_command`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from .core.keyring import key_digest
+from .reload_command import reload
 
 KEY_PREFIX = "sk-proxy-"
 KEY_BYTES = 32
@@ -43,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = key_parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     new_parser = verbs.add_parser("new", help="print a new client key and its configuration entry")
     new_parser.add_argument("name", help="the name of the key in logs, metrics and file names")
+    reload_parser = nouns.add_parser("reload", help="for systemd: reload a daemon and fail if it refuses")
+    reload_parser.add_argument("pid", type=int, help="the daemon's process id")
     options = parser.parse_args(argv)
+    if options.noun == "reload":
+        return reload(options.pid)
     key = new_key()
     try:
         entry = keys_entry(options.name, key)

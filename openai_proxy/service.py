@@ -29,6 +29,7 @@ from .listening import (
     use_certificates,
 )
 from .logs import logger, set_level
+from .reloads import tell_refused, tell_reloaded
 from .serving import Part, Prepared, Serving
 from .settings import Settings, SettingsError
 from .web.site import ProxySite
@@ -147,15 +148,15 @@ class ProxyService(MultiService):
         try:
             prepared = self.prepare(kept(self.serving.exchanger.settings, self._load()))
         except (SettingsError, StartError) as error:
-            log.error("reload refused, the old configuration stays: {error}", error=str(error))
+            tell_refused(str(error))
             return
         except OSError as error:
-            log.error("reload refused, an observer can not start: {error}", error=str(error))
+            tell_refused(str(error), "an observer can not start")
             return
         known = self.warnings
         self.commit(prepared)
         self.warn(line for line in self.warnings if line not in known)
-        log.info("configuration reloaded, mode {mode}", mode=self.serving.exchanger.mode)
+        tell_reloaded(self.serving.exchanger.mode)
         for line in keyless_upstreams(self.serving.exchanger.settings):
             log.info("{line}", line=line)
 

@@ -25,10 +25,11 @@ LAYERS = (
     ("cost",),
     ("stores",),
     ("composition",),
-    ("draining", "listening", "signals", "status"),
+    ("draining", "listening", "reloads", "signals", "status"),
     ("serving",),
     ("service",),
     ("workers",),
+    ("reload_command",),
     ("keys_command",),
     ("tap", "unsupported"),
 )

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.python.failure import Failure
 
 from ..logs import logger
+from ..reloads import tell_refused, tell_reloaded
 from ..service import ProxyService, kept
 from ..settings import Settings, SettingsError, warnings
 from .link import LinkLost, Refused
@@ -67,7 +68,7 @@ class Reloading:
             settings = kept(current, self._load())
             checked = self._check(settings)
         except SettingsError as error:
-            log.error("reload refused, the old configuration stays: {error}", error=str(error))
+            tell_refused(str(error))
             return
         asked = [each.link.ask(PREPARE, settings).addTimeout(PREPARE_S, self._reactor) for each in workers]
         answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
@@ -78,12 +79,12 @@ class Reloading:
             for each in workers:
                 each.link.tell(DISCARD)
             why = str(refusals[0]) or "a worker did not answer"
-            log.error("reload refused, the old configuration stays: {error}", error=why)
+            tell_refused(why)
             return
         await self._commit(settings, workers)
         known = warnings(current)
         checked.warn(line for line in checked.warnings if line not in known)
-        log.info("configuration reloaded, mode {mode}", mode=checked.serving.exchanger.mode)
+        tell_reloaded(checked.serving.exchanger.mode)
 
 
 def change_over(

@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
 
@@ -203,3 +204,27 @@ def test_few_descriptors_serve_fewer_connections(start, workers, monkeypatch):
     deadline = time.monotonic() + 10
     while ask(pair.port, request()).status != 200:
         assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_refused_reload_fails_for_systemd(start, tmp_path, workers):
+    """`openai-proxy reload PID` exits 1 with the daemon's reason, and 0 once the file is mended."""
+    (tmp_path / "run").mkdir()
+    config = tmp_path / "c.toml"
+    config.write_text("")
+    environment = {"RUNTIME_DIRECTORY": str(tmp_path / "run")}
+    pair = start(env=environment, options=["--config", str(config), *WORKERS[workers]])
+
+    def reload():
+        command = [str(TWISTD.with_name("openai-proxy")), "reload", str(pair.daemon.pid)]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return ended.returncode, ended.stderr
+
+    assert reload() == (0, "")
+    config.write_text("[retri]\nx = 1\n")
+    code, said = reload()
+    assert code == 1
+    assert "reload refused" in said
+    assert "retri" in said
+    config.write_text("[retry]\nmax_retries = 1\n")
+    assert reload() == (0, "")

@@ -1,0 +1,14 @@
+"""What daemon and `openai-proxy reload` agree on: a file with the outcome of the last reload. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FILE = "reload"
+RELOADED = "reloaded"
+REFUSED = "refused: "
+
+
+def runtime_directory(environment: Mapping[str, str]) -> str | None:
+    """Return the first directory of systemd's RuntimeDirectory=, None outside it."""
+    return environment.get("RUNTIME_DIRECTORY", "").partition(":")[0] or None

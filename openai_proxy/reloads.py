@@ -1,0 +1,41 @@
+"""How a reload ended: a line in the log, and a file for `openai-proxy reload`.
+
+systemd's RuntimeDirectory= names a directory of the service in the
+environment (RUNTIME_DIRECTORY). If it is there, each reload leaves its
+outcome in it, so that `systemctl reload` can fail when the daemon refused.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .core.reload_outcome import FILE, REFUSED, RELOADED, runtime_directory
+from .logs import logger
+
+log = logger("openai_proxy")
+
+
+def tell_reloaded(mode: str) -> None:
+    """The new configuration is in use."""
+    log.info("configuration reloaded, mode {mode}", mode=mode)
+    _leave(RELOADED)
+
+
+def tell_refused(reason: str, what: str = "the old configuration stays") -> None:
+    """The new configuration is not used; `reason` is one line, without secrets."""
+    log.error("reload refused, {what}: {reason}", what=what, reason=reason)
+    _leave(f"{REFUSED}{reason}")
+
+
+def _leave(outcome: str) -> None:
+    directory = runtime_directory(os.environ)
+    if directory is None:
+        return
+    try:
+        # a new file each time, so that whoever waits sees that it is another one
+        new = Path(directory, f"{FILE}.{os.getpid()}")
+        new.write_text(outcome + "\n", encoding="utf-8", errors="backslashreplace")
+        new.replace(Path(directory, FILE))
+    except OSError as error:
+        log.warn("warning: the outcome of the reload cannot be written: {reason}", reason=error.strerror)
