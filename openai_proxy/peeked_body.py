@@ -6,6 +6,7 @@ Imports nothing of ours but the vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,21 +16,45 @@ from twisted.python.failure import Failure
 
 from .messages import ProxyResponse, ResponseBody
 
+Enough = Callable[[bytes], bool]
+"""Given each piece of a body as it comes: True if no more is wanted."""
 
-async def peek(response: ProxyResponse, limit_bytes: int) -> tuple[ProxyResponse, bytes]:
+
+def _never(data: bytes) -> bool:
+    return False
+
+
+async def peek(
+    response: ProxyResponse,
+    limit_bytes: int,
+    enough: Enough = _never,
+    timers: Any = None,
+    patience_s: float = 0.0,
+) -> tuple[ProxyResponse, bytes]:
     """Return the response, still to be delivered or discarded, and the beginning of its body.
 
     That is all of a body that ends before `limit_bytes`, else so much and
-    what came in the same read. Where the client leaves meanwhile the body
-    is discarded.
+    what came in the same read; less if `enough` says so, or if `patience_s`
+    is over (with `timers`, an IReactorTime). If the client leaves meanwhile
+    the body is discarded.
     """
-    body = PeekedBody(response.body, limit_bytes)
+    body = PeekedBody(response.body, limit_bytes, enough)
+    peeked = body.peek()
+    if timers is not None and not peeked.called:
+        timer = timers.callLater(patience_s, body.stop_peeking)
+        peeked.addBoth(_cancelled, timer)
     try:
-        beginning = await body.peek()
+        beginning = await peeked
     except CancelledError:
         body.discard()
         raise
     return response.evolve(body=body), beginning
+
+
+def _cancelled(result: Any, timer: Any) -> Any:
+    if timer.active():
+        timer.cancel()
+    return result
 
 
 class PeekedBody(Protocol):
@@ -38,8 +63,9 @@ class PeekedBody(Protocol):
     States: peeking, held (enough read, or ended), delivered, discarded.
     """
 
-    def __init__(self, body: ResponseBody, limit_bytes: int) -> None:
+    def __init__(self, body: ResponseBody, limit_bytes: int, enough: Enough = _never) -> None:
         self._body = body
+        self._enough = enough
         self._limit_bytes = limit_bytes
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -55,6 +81,17 @@ class PeekedBody(Protocol):
         self._peeked = peeked
         self._body.deliverBody(cast(IProtocol, self))
         return peeked
+
+    def stop_peeking(self) -> None:
+        """Read no more: what has come is the beginning. Idempotent."""
+        if self._reason is None:
+            cast(Any, self.transport).pauseProducing()
+        self._give()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the body has come."""
+        return self._reason is not None
 
     @property
     def length(self) -> int | None:
@@ -106,9 +143,8 @@ class PeekedBody(Protocol):
         elif not self._discarded:
             self._held.append(data)
             self._held_bytes += len(data)
-            if self._held_bytes >= self._limit_bytes:
-                cast(Any, self.transport).pauseProducing()
-                self._give()
+            if self._peeked is None or self._enough(data) or self._held_bytes >= self._limit_bytes:
+                self.stop_peeking()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._reason = reason

@@ -20,7 +20,7 @@ LAYERS = (
     ),
     ("endpoints", "relay", "decoded_body", "peeked_body", "redis_login", "socket_group"),
     ("redis_client",),
-    ("cache", "limits"),
+    ("cache", "limits", "routing"),
     ("stages", "web", "upstream", "observe", "settings"),
     ("cost",),
     ("stores",),

@@ -113,7 +113,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     default, destinations = places.destinations(settings)
     _load_certificates(tls, destinations)
     table = places.routing_table(settings)
-    health = UpstreamHealth(table.upstreams) if table is not None else None
+    health = UpstreamHealth(table.upstreams, around.circuits.changed) if table is not None else None
     prober = None
     if health is not None:
         prober = Prober(

@@ -81,5 +81,5 @@ def route(
         probe=prober.watch,
         clock=around.clock,
         wall_clock=time.time,
-        failover_on_status=settings.retry.max_retries > 0,
+        timers=around.reactor,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
+from ..observe.circuits import CircuitNews
 from ..stores import Stores
 
 Clock = Callable[[], float]
@@ -22,3 +23,5 @@ class Surroundings:
     stores: Stores
     adopt: Callable[[Any], None] = lambda transport: None
     """Given each connected transport; see `socket_group`."""
+    circuits: CircuitNews = field(factory=CircuitNews)
+    """Told of each circuit that opens or closes."""

@@ -1,86 +1,103 @@
-"""Whether something that failed is asked again yet. Pure."""
+"""Whether something that fails too often is asked again yet. Pure."""
 
 from __future__ import annotations
 
 from attrs import define, field
 
-FAILURES = 3
-"""So many in a row open the circuit."""
+from .share_window import ShareWindow
+
 OPEN_S = 1.0
 LONGEST_OPEN_S = 8.0
+NEVER = float("inf")
 
 
 @define(slots=True, eq=False)
 class CircuitBreaker:
-    """Judges one upstream by how its last requests went.
+    """Judges by the share of failures among the latest outcomes.
+
+    It opens with `least` failures within the window of `ShareWindow` if they
+    are at least `share` of all outcomes in it.
 
     States: closed (all go), open (none goes until `open_until`), half-open
-    (one trial goes; the others wait for its end, or for as long again).
-    A failed trial doubles the time, up to 8 s; a success closes. Requests
-    that were on their way when it opened change nothing by failing too,
-    but for one thing: where a connection can not be made the upstream is
-    `unreachable`, and stays open until a probe gets through. Whoever is
-    told so must probe.
+    (one trial goes; the others wait for its end, or for as long again). A
+    failed trial doubles the time, up to 8 s. Any success of what was begun
+    after the opening closes. What was on its way when it opened changes
+    nothing. Nobody is refused for it: routing asks what is open if there is
+    nothing else to ask.
 
-    Owned by the routing stage; times are monotonic seconds.
+    Owned by UpstreamHealth; times are monotonic seconds.
     """
 
-    failures: int = field(default=0, init=False)
+    least: int = 5
+    share: float = 0.5
+    reason: str = field(default="", init=False)
+    """What the failure that opened it was; empty while closed."""
     open_until: float = field(default=0.0, init=False)
-    unreachable: bool = field(default=False, init=False)
-    """It takes no connections, as the last attempt or probe found; False while closed."""
+    window: ShareWindow = field(factory=ShareWindow, init=False)
+    _opened_at: float = field(default=NEVER, init=False)
     _open_s: float = field(default=OPEN_S, init=False)
-    _trying: bool = field(default=False, init=False)
+    _trial_at: float = field(default=NEVER, init=False)
+    """When the trial began; NEVER if none is on its way."""
 
     @property
     def closed(self) -> bool:
         """Whether requests go as if nothing had failed."""
-        return self.failures < FAILURES
+        return not self.reason
 
     def allows(self, now: float) -> bool:
         """Tell whether a request may go; changes nothing."""
-        return self.failures < FAILURES or (now >= self.open_until and not self.unreachable)
-
-    def allows_for_want_of_another(self, now: float) -> bool:
-        """Tell whether a request may go that has nowhere else to go: unreachable does not count."""
-        return self.failures < FAILURES or now >= self.open_until
+        return not self.reason or now >= self.open_until
 
     def begin(self, now: float) -> None:
-        """Note that a request goes: where the circuit is half-open it is the trial."""
-        if self.failures >= FAILURES:
+        """Note that a request goes: if the circuit is half-open, it is the trial."""
+        if self.reason and now >= self.open_until:
+            self._trial_at = now
             self.open_until = now + self._open_s
-            self._trying = True
 
-    def succeed(self) -> None:
-        """Note an answer that speaks for the upstream's health."""
-        self.failures = 0
+    def succeed(self, now: float, began: float) -> bool:
+        """Note an outcome that speaks for health, of what began at `began`; True if that closes the circuit."""
+        if not self.reason:
+            self.window.note(False, now)
+            return False
+        if began < self._opened_at:
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Begin anew."""
+        self.reason = ""
         self.open_until = 0.0
-        self.unreachable = False
         self._open_s = OPEN_S
-        self._trying = False
+        self._opened_at = self._trial_at = NEVER
+        self.window.clear()
 
-    def fail(self, now: float, *, unreachable: bool = False) -> None:
-        """Note a failure; the third in a row opens the circuit, and so does that of a trial."""
-        self.failures += 1
-        if self.failures < FAILURES:
-            return
-        if self._trying:
-            self._trying = False
-            self._open_s = min(LONGEST_OPEN_S, self._open_s * 2.0)
-            self.open_until = now + self._open_s
-        elif self.failures == FAILURES:
-            self.open_until = now + self._open_s
-        self.unreachable = self.unreachable or unreachable
+    def fail(self, now: float, began: float, reason: str, may_open: bool = True) -> bool:
+        """Note a failure, of what began at `began`; True if that opens the circuit.
 
-    def probed(self, reached: bool, now: float) -> None:
-        """Note whether a connection could be made without a request; says nothing while closed.
-
-        One that can again takes a trial at once; how a trial is judged, and
-        for how long its failure counts, stays as it was: who only listens
-        is not well yet.
+        `reason` is one word or a few for the log. Without `may_open` it is
+        only counted.
         """
-        if self.failures < FAILURES:
-            return
-        if reached and self.unreachable:
+        if self.reason:
+            if began >= self._trial_at:
+                self._trial_at = NEVER
+                self._open_s = min(LONGEST_OPEN_S, self._open_s * 2.0)
+                self.open_until = now + self._open_s
+            return False
+        self.window.note(True, now)
+        failed, total = self.window.counts(now)
+        if not may_open or failed < self.least or failed < self.share * total:
+            return False
+        self.open(now, reason)
+        return True
+
+    def open(self, now: float, reason: str) -> None:
+        """Open the circuit, whatever was counted."""
+        self.reason = reason
+        self._opened_at = now
+        self.open_until = now + self._open_s
+
+    def may_try_now(self, now: float) -> None:
+        """Something else than a request says that a trial is worth it."""
+        if self.reason:
             self.open_until = min(self.open_until, now)
-        self.unreachable = not reached

@@ -135,6 +135,8 @@ class Exchange:
     retry_reasons: list[str] = _OwnList()  # type: ignore[assignment]  # a descriptor
     upstream_error_kinds: list[tuple[str, str]] = _OwnList()  # type: ignore[assignment]  # a descriptor
     """(upstream name, kind) of each failed attempt and of a body that broke off, for the metrics."""
+    failed_upstreams: list[str] = _OwnList()  # type: ignore[assignment]  # a descriptor
+    """Names of the upstreams of several whose attempts failed, in order; one that failed twice stands twice."""
     cached: bool = False
     cache_result: str | None = None
     """`hit`, `miss`, `bypass`, `shared`, or None where there is no cache."""

@@ -11,12 +11,14 @@ from attrs import define, field
 
 from .errors import UpstreamError
 from .headers import HeaderPairs
+from .repeatable import may_arrive_twice
 
-RETRIED_STATUSES = frozenset((408, 409, 429, 500, 502, 503, 504))
+_PASSING = frozenset((408, 409, 429))
+"""Statuses below 500 that another attempt may mend."""
+_NOT_ACTED_ON = frozenset((429, 503))
+"""Statuses that say that the upstream has not acted on the request, whatever it asks for."""
 LONGEST_WAIT_S = 60.0
-"""Who asks for a longer wait is not asked again: the client decides."""
-
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
+"""An upstream that asks for a longer wait is not asked again: the client decides."""
 
 
 def repeats_by_itself(headers: HeaderPairs) -> bool:
@@ -25,31 +27,49 @@ def repeats_by_itself(headers: HeaderPairs) -> bool:
 
 
 def failure_reason(error: UpstreamError, method: bytes, headers: HeaderPairs) -> str | None:
-    """Return why a request may go again after `error`, None where it may not.
+    """Return why a request may go again after `error` to the same upstream, None if it may not.
 
-    `connect`: no connection was made. `stale`: a reused one died before any
-    byte of a response. `reset`: a fresh one did, and the request may be
-    made twice (its method says so, or an `Idempotency-Key`). Never after
-    a first-byte timeout, nonsense, or a body cut short.
+    `connect`: no connection was made, and the next one may be. `reset`: a
+    fresh one died before any byte of a response, and the request may be made
+    twice (its method says so, or an `Idempotency-Key`). Never after a
+    first-byte timeout, nonsense, or a body cut short. A connection that
+    turned out stale is no reason: the edge has replaced it already, if the
+    body could be sent once more.
     """
     if error.sent == "no":
         return "connect" if error.may_heal else None
-    if error.sent == "stale":
-        return "stale"
-    if error.kind == "reset" and (
-        method in _IDEMPOTENT or any(name.lower() == b"idempotency-key" for name, _ in headers)
-    ):
+    if error.kind == "reset" and may_arrive_twice(method, headers):
         return "reset"
     return None
 
 
-def status_may_be_retried(status: int, headers: HeaderPairs) -> bool:
-    """Judge an answer by its head; its `retry-after` and a quota's body are for the caller."""
-    if status not in RETRIED_STATUSES:
+def may_go_elsewhere(error: UpstreamError, method: bytes, headers: HeaderPairs) -> bool:
+    """Tell whether a request may go to another upstream after `error`, which may not heal at this one."""
+    return error.sent == "no" or failure_reason(error, method, headers) is not None
+
+
+def status_may_be_retried(status: int, creates_nothing: bool) -> bool:
+    """Judge an answer by its status: 408, 409, 429 and all from 500 on may be mended by another attempt.
+
+    A request that may have created something (not `creates_nothing`, see
+    `repeatable`) only goes again after 429 and 503. The hints of the answer
+    are for the caller.
+    """
+    if status < 500 and status not in _PASSING:
         return False
-    return not any(
+    return creates_nothing or status in _NOT_ACTED_ON
+
+
+def says_no_retry(headers: HeaderPairs) -> bool:
+    """Tell whether an answer forbids another attempt (`x-should-retry: false`)."""
+    return any(
         name.lower() == b"x-should-retry" and value.strip().lower() == b"false" for name, value in headers
     )
+
+
+def further_attempts(retry_reasons: list[str]) -> int:
+    """Return how many further attempts were made, stale connections that were replaced left out."""
+    return len(retry_reasons) - retry_reasons.count("stale")
 
 
 @define(slots=True, eq=False)

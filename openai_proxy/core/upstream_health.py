@@ -1,137 +1,298 @@
-"""What several upstreams and their keys have shown by their answers.
+"""What several upstreams, their models and their keys have shown by their answers.
 
 Pure: times are arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import ceil
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from attrs import define, field, frozen
+
 from .circuit_breaker import CircuitBreaker
+from .cooled_keys import CooledKeys
 from .errors import UpstreamError
 from .routing import Upstream
 
-QUOTA_OUT_S = 60.0
-"""A key without quota is tried again by one request a minute."""
-LONGEST_COOLING_S = 600.0
-_BROKEN = frozenset((500, 502, 503, 504))
+MOST_MODELS = 1000
+LONGEST_MODEL = 256
+"""Characters of a model's name that are told apart."""
+LACKING_S = 60.0
+"""How long an upstream that does not know a model is no substitute for one that does."""
+SEVERAL = 2
+"""So many models that fail within `SEVERAL_S` speak for the whole upstream."""
+SEVERAL_S = 10.0
+_NEUTRAL = frozenset((401, 403, 408, 409, 429))
+"""Statuses that say nothing about a model."""
+
+
+@frozen
+class Change:
+    """A circuit that has opened or closed: of `model` at `upstream`, or of the whole upstream (None)."""
+
+    upstream: str
+    model: str | None
+    opened: bool
+    reason: str
+    """What the last failure was, or what closed it."""
+
+
+def _nobody(change: Change) -> None:
+    """Nobody wants to know."""
+
+
+@define(eq=False)
+class _State:
+    """One upstream.
+
+    `reached` is False while connections to it are known to fail: then the
+    circuit `connecting` is open. `suspected`: the last connection failed.
+    """
+
+    connecting: CircuitBreaker = field(factory=lambda: CircuitBreaker(least=3, share=0.5))
+    """Connections and TLS handshakes."""
+    answering: CircuitBreaker = field(factory=lambda: CircuitBreaker(least=6, share=0.75))
+    """503 and time-outs of several models."""
+    reached: bool = True
+    suspected: bool = False
+    failing: dict[str, float] = field(factory=dict)
+    """Models that failed with 503 or a time-out, and when they did last; at most a handful."""
+
+    @property
+    def breakers(self) -> tuple[CircuitBreaker, CircuitBreaker]:
+        return self.connecting, self.answering
+
+    @property
+    def closed(self) -> bool:
+        return self.connecting.closed and self.answering.closed
+
+    def several_fail(self, model: str, now: float) -> bool:
+        """Note that `model` fails; tell whether it is not the only one."""
+        self.failing.pop(model, None)
+        while len(self.failing) >= SEVERAL:
+            del self.failing[next(iter(self.failing))]
+        self.failing[model] = now
+        return sum(at > now - SEVERAL_S for at in self.failing.values()) >= SEVERAL
 
 
 class UpstreamHealth:
-    """A circuit breaker per upstream, and the cooled keys of each.
+    """A circuit for each (upstream, model), one for each upstream, and the cooled keys.
 
-    Told of requests by the routing stage, of probes by who makes them. Keys
-    are looked up as bytes and shown nowhere; entries long expired go when
-    others come.
+    A failed status opens the circuit of its model. The whole upstream is out
+    only if connections to it fail, or several models at once with 503 or a
+    time-out. `model` is any short name for what is asked for. Told of
+    requests by the routing stage, of probes by whoever makes them; `changed`
+    is told of each circuit that opens or closes. At most `MOST_MODELS`
+    models are remembered.
     """
 
-    def __init__(self, upstreams: Iterable[Upstream]) -> None:
-        self._breakers = {upstream.name: CircuitBreaker() for upstream in upstreams}
-        self._cooled: dict[tuple[str, bytes], float] = {}
-        self._without_quota: set[tuple[str, bytes]] = set()
+    def __init__(self, upstreams: Iterable[Upstream], changed: Callable[[Change], None] = _nobody) -> None:
+        self._states = {upstream.name: _State() for upstream in upstreams}
+        self._models: dict[tuple[str, str], CircuitBreaker] = {}
+        self._lacking: dict[tuple[str, str], float] = {}
+        self._keys = CooledKeys()
+        self._changed = changed
 
-    def usable(self, upstream: Upstream, key: bytes, now: float) -> bool:
-        """Tell whether a request with `key` may go to `upstream` now."""
-        if not self._breakers[upstream.name].allows(now):
+    # ---- asked before a request
+
+    def usable(self, upstream: Upstream, model: str, key: bytes, now: float) -> bool:
+        """Tell whether a request for `model` with `key` should go to `upstream` now."""
+        name = upstream.name
+        state = self._states[name]
+        if not state.reached or not (state.connecting.allows(now) and state.answering.allows(now)):
             return False
-        return not self._cooled or self.key_usable(upstream, key, now)
+        breaker = self._models.get((name, model))
+        if breaker is not None and not breaker.allows(now):
+            return False
+        if self._lacking and self.lacks(upstream, model, now):
+            return False
+        return self._keys.rested((name, key), now)
 
-    def usable_for_want_of_another(self, upstream: Upstream, key: bytes, now: float) -> bool:
-        """Tell the same for a request that no other upstream can serve: it may try one that seems dead."""
-        breaker = self._breakers[upstream.name]
-        return breaker.allows_for_want_of_another(now) and self.key_usable(upstream, key, now)
+    def reached(self, upstream: Upstream) -> bool:
+        """Tell whether connections to `upstream` are not known to fail."""
+        return self._states[upstream.name].reached
 
-    def key_usable(self, upstream: Upstream, key: bytes, now: float) -> bool:
+    def key_rested(self, upstream: Upstream, key: bytes, now: float) -> bool:
         """Tell whether `upstream` takes requests with `key`, as far as it said."""
-        return not self._cooled or self._cooled.get((upstream.name, key), 0.0) <= now
+        return self._keys.rested((upstream.name, key), now)
 
-    def usable_in_s(self, upstreams: Iterable[Upstream], key_of: Any, now: float) -> int:
-        """Return the whole seconds (at least 1) until one of `upstreams` is usable."""
-        waits = [
-            max(self._breakers[u.name].open_until, self._cooled.get((u.name, key_of(u)), 0.0)) - now
-            for u in upstreams
-        ]
-        return max(1, ceil(min(waits, default=1.0)))
+    def lacks(self, upstream: Upstream, model: str, now: float) -> bool:
+        """Tell whether `upstream` said a moment ago that it does not know `model`."""
+        return self._lacking.get((upstream.name, model), 0.0) > now
 
-    def begin(self, upstream: Upstream, key: bytes, now: float) -> None:
-        """Note that a request goes to `upstream`; one with a key that had no quota is that key's trial."""
-        breaker = self._breakers[upstream.name]
-        if breaker.failures:
+    # ---- told of requests
+
+    def begin(self, upstream: Upstream, model: str, key: bytes, now: float) -> None:
+        """Note that a request goes to `upstream`."""
+        state = self._states[upstream.name]
+        if not state.closed:
+            for each in state.breakers:
+                each.begin(now)
+        breaker = self._models.get((upstream.name, model))
+        if breaker is not None and not breaker.closed:
             breaker.begin(now)
-        if self._without_quota and (upstream.name, key) in self._without_quota:
-            self._cooled[upstream.name, key] = now + QUOTA_OUT_S
+        self._keys.begin((upstream.name, key), now)
 
-    def failed(self, upstream: Upstream, error: UpstreamError, now: float) -> bool:
-        """Note a failure; True where the upstream is out now and should be probed.
+    def failed(self, upstream: Upstream, model: str, error: UpstreamError, began: float, now: float) -> bool:
+        """Note a request that got no answer; True if the upstream should be probed.
 
-        One stale connection says nothing about an upstream.
+        A stale connection says nothing about an upstream. Call it once for
+        each exchange and upstream.
         """
         if error.sent == "stale":
             return False
-        breaker = self._breakers[upstream.name]
-        breaker.fail(now, unreachable=error.sent == "no")
-        return not breaker.closed
+        state = self._states[upstream.name]
+        if error.sent == "no":
+            state.suspected = True
+            if state.connecting.fail(now, began, error.kind):
+                self._changed(Change(upstream.name, None, True, f"it takes no connections ({error.message})"))
+            return True
+        self._connected(upstream.name, state, began, now)
+        self._model_failed(upstream, model, error.kind, began, now)
+        self._maybe_several(upstream.name, state, model, error.kind, began, now)
+        return not state.closed
 
-    def unreachable(self, upstream: Upstream) -> bool:
-        """Tell whether connections to `upstream` are known to fail."""
-        return self._breakers[upstream.name].unreachable
+    def broken(self, upstream: Upstream, model: str, reason: str, began: float, now: float) -> None:
+        """Note an answer that is a failure: a status from 500 on (as text), or an error behind a 200."""
+        state = self._states[upstream.name]
+        self._connected(upstream.name, state, began, now)
+        self._model_failed(upstream, model, reason, began, now)
+        if reason == "503":
+            self._maybe_several(upstream.name, state, model, reason, began, now)
+        else:
+            self._answered(upstream.name, state, began, now)
 
-    def is_out(self, upstream: Upstream) -> bool:
-        """Tell whether the circuit of `upstream` is open or half-open."""
-        return not self._breakers[upstream.name].closed
-
-    def probed(self, upstream: Upstream, reached: bool, now: float) -> None:
-        """Note whether `upstream` took a connection."""
-        self._breakers[upstream.name].probed(reached, now)
+    def limited(
+        self, upstream: Upstream, key: bytes, spent: bool, asked_s: float | None, began: float, now: float
+    ) -> None:
+        """Note a 429: whether the quota is `spent`, else the wait it asks for (None if it does not say)."""
+        self._alive(upstream.name, began, now)
+        self._keys.limit((upstream.name, key), spent, asked_s, now)
 
     def answered(
-        self, upstream: Upstream, key: bytes, status: int, code: str, asked_s: float | None, now: float
+        self, upstream: Upstream, model: str, key: bytes, status: int, began: float, now: float
     ) -> None:
-        """Note an answer: its status, a 429's error `code`, and the wait it asks for."""
-        breaker = self._breakers[upstream.name]
-        if status in _BROKEN:
-            breaker.fail(now)
+        """Note any other answer, of a status below 500."""
+        self._alive(upstream.name, began, now)
+        self._keys.answer((upstream.name, key))
+        breaker = self._models.get((upstream.name, model))
+        if breaker is None:
+            if status >= 300:
+                return  # strangers make up names
+            breaker = self._breaker(upstream.name, model)
+        if status not in _NEUTRAL and breaker.succeed(now, began):
+            self._changed(Change(upstream.name, model, False, "it answers again"))
+
+    def unknown_model(self, upstream: Upstream, model: str, now: float) -> None:
+        """Note that `upstream`, asked in place of another one, does not know `model`."""
+        if len(self._lacking) >= MOST_MODELS:
+            self._lacking = {entry: until for entry, until in self._lacking.items() if until > now}
+            if len(self._lacking) >= MOST_MODELS:
+                self._lacking.clear()
+        self._lacking[upstream.name, model] = now + LACKING_S
+
+    # ---- told of probes
+
+    def wants_probe(self, upstream: Upstream) -> bool:
+        """Tell whether a connection to `upstream` that works or fails would change anything."""
+        state = self._states[upstream.name]
+        return state.suspected or not state.closed
+
+    def probed(self, upstream: Upstream, reached: bool, now: float, reason: str = "") -> None:
+        """Note whether `upstream` took a connection, and why not; says nothing while all is well.
+
+        After a request that could not connect, a probe that cannot either is
+        proof. One that can allows a trial at once; how a trial is judged, and
+        for how long its failure counts, stays as it was: an upstream that
+        only listens is not well yet.
+        """
+        state = self._states[upstream.name]
+        if reached:
+            state.suspected = False
+            if not state.reached:
+                state.reached = True
+                for each in state.breakers:
+                    each.may_try_now(now)
             return
-        if breaker.failures:  # else it is as good as new
-            breaker.succeed()
-        if status == 429:
-            spent = code == "insufficient_quota"
-            if spent:
-                self._without_quota.add((upstream.name, key))
-            cooling_s = QUOTA_OUT_S if spent else asked_s
-            if cooling_s:
-                self._cool((upstream.name, key), now, min(cooling_s, LONGEST_COOLING_S))
-        elif self._without_quota and (upstream.name, key) in self._without_quota:
-            self._without_quota.remove((upstream.name, key))
-            self._cooled.pop((upstream.name, key), None)
+        if not self.wants_probe(upstream):
+            return
+        state.reached = False
+        if state.connecting.closed:
+            state.connecting.open(now, "connect")
+            self._changed(Change(upstream.name, None, True, _no_connections(reason)))
+
+    # ---- told to others
+
+    def open_circuits(self) -> Iterator[tuple[str, str | None]]:
+        """Yield upstream and model (None: the whole upstream) of each circuit that is open or half-open."""
+        yield from ((name, None) for name, state in self._states.items() if not state.closed)
+        yield from (entry for entry, breaker in self._models.items() if not breaker.closed)
 
     def describe(self, now: float) -> list[dict[str, Any]]:
         """Return name, state (`closed`, `open`, `half-open`), reachability and number of cooled keys of each.
 
-        `reachable` is False while connections are known to fail: probes decide then.
+        `reachable` is False while connections are known to fail: probes
+        decide then. `models` names those whose circuit is not closed.
         """
-        cooled = [name for (name, _), until in self._cooled.items() if until > now]
+        sick = list(self.open_circuits())
         return [
             {
                 "name": name,
-                "state": _state(breaker, now),
-                "reachable": not breaker.unreachable,
-                "cooled_keys": cooled.count(name),
+                "state": _state_name(state, now),
+                "reachable": state.reached,
+                "cooled_keys": self._keys.count(name, now),
+                "models": [model for upstream, model in sick if upstream == name and model],
             }
-            for name, breaker in self._breakers.items()
+            for name, state in self._states.items()
         ]
 
-    def _cool(self, entry: tuple[str, bytes], now: float, seconds: float) -> None:
-        forgotten = now - LONGEST_COOLING_S
-        for other in [other for other, until in self._cooled.items() if until <= forgotten]:
-            del self._cooled[other]
-            self._without_quota.discard(other)
-        self._cooled[entry] = max(self._cooled.get(entry, 0.0), now + seconds)
+    # ---- within
+
+    def _alive(self, name: str, began: float, now: float) -> None:
+        state = self._states[name]
+        self._connected(name, state, began, now)
+        self._answered(name, state, began, now)
+
+    def _connected(self, name: str, state: _State, began: float, now: float) -> None:
+        closes = state.connecting.succeed(now, began)
+        if state.connecting.closed:
+            state.reached, state.suspected = True, False
+        if closes:
+            self._changed(Change(name, None, False, "it takes connections again"))
+
+    def _answered(self, name: str, state: _State, began: float, now: float) -> None:
+        if state.answering.succeed(now, began):
+            self._changed(Change(name, None, False, "it answers again"))
+
+    def _maybe_several(
+        self, name: str, state: _State, model: str, reason: str, began: float, now: float
+    ) -> None:
+        several = state.several_fail(model, now)
+        if state.answering.fail(now, began, reason, may_open=several):
+            self._changed(Change(name, None, True, f"{reason} for several models"))
+
+    def _model_failed(self, upstream: Upstream, model: str, reason: str, began: float, now: float) -> None:
+        if self._breaker(upstream.name, model).fail(now, began, reason):
+            self._changed(Change(upstream.name, model, True, reason))
+
+    def _breaker(self, name: str, model: str) -> CircuitBreaker:
+        breaker = self._models.get((name, model))
+        if breaker is None:
+            if len(self._models) >= MOST_MODELS:
+                self._models = {entry: each for entry, each in self._models.items() if not each.closed}
+                if len(self._models) >= MOST_MODELS:
+                    self._models.clear()
+            breaker = self._models[name, model] = CircuitBreaker()
+        return breaker
 
 
-def _state(breaker: CircuitBreaker, now: float) -> str:
-    if breaker.closed:
+def _no_connections(reason: str) -> str:
+    return f"it takes no connections ({reason})" if reason else "it takes no connections"
+
+
+def _state_name(state: _State, now: float) -> str:
+    if state.closed and state.reached:
         return "closed"
-    return "half-open" if breaker.allows(now) else "open"
+    trial = state.reached and all(each.allows(now) for each in state.breakers)
+    return "half-open" if trial else "open"

@@ -13,16 +13,22 @@ from twisted.internet.task import deferLater
 
 from ..core.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 from ..core.errors import UpstreamError
-from ..core.quota_error import PEEK_BYTES, error_code
+from ..core.quota_error import NO_QUOTA, PEEK_BYTES, error_code
+from ..core.repeatable import creates_nothing, is_kept
 from ..core.retry_rules import (
     LONGEST_WAIT_S,
     RetryBudget,
     failure_reason,
+    further_attempts,
     repeats_by_itself,
+    says_no_retry,
     status_may_be_retried,
 )
+from ..logs import logger
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from ..peeked_body import peek
+
+log = logger(__name__)
 
 
 class Timers(Protocol):
@@ -32,12 +38,15 @@ class Timers(Protocol):
 
 
 class Retry:
-    """Up to `max_retries` further attempts, and no more than the budget allows.
+    """Up to `max_retries` further attempts in all, and no more than the budget allows.
+
+    Attempts at other upstreams, which routing makes by itself, count too;
+    `exchange.retry_reasons` has one entry for each further attempt. A
+    WebSocket handshake that was answered is never repeated: what its client
+    waits for is this very answer.
 
     `clock` gives monotonic seconds, `wall_clock` seconds since the epoch
-    (for dates in `retry-after`), `jitter` a number in [0, 1). A kept
-    connection that turns out dead at its first use is replaced in any case,
-    once: that is no fault of an upstream, which never saw the request.
+    (for dates in `retry-after`), `jitter` a number in [0, 1).
     """
 
     def __init__(
@@ -58,48 +67,67 @@ class Retry:
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         self._budget.note_request(self._clock())
-        if request.body is not None and not isinstance(request.body, bytes):
-            return await forward(request)  # it can be sent once
+        body = request.body
+        if not is_kept(body):
+            return await forward(request)
         attempt = 1
+        reasons = request.exchange.retry_reasons
         while True:
             try:
                 response = await forward(request)
             except UpstreamError as error:
                 reason = failure_reason(error, request.method, request.headers)
-                if reason is None:
+                if reason is None or not self._may_repeat(further_attempts(reasons)):
                     raise
-                replaced = reason == "stale" and attempt == 1
-                if not replaced and not self._may_repeat(attempt):
-                    raise
-                delay_s = 0.0 if replaced else reconnect_s(attempt, self._jitter())
+                delay_s = reconnect_s(attempt, self._jitter())
             else:
                 if response.status < 400:
                     return response
-                response, asked_s = await self._judge(request, response, attempt)
+                response, asked_s = await self._judge(request, response, further_attempts(reasons))
                 if asked_s is None:
                     return response
                 response.body.discard()
                 reason = str(response.status)
                 delay_s = max(asked_s, backoff_s(attempt, self._jitter()))
-            request.exchange.retry_reasons.append(reason)
+            reasons.append(reason)
+            log.debug(
+                "{id}: an attempt failed ({reason}); further attempt {number} in {delay:.2f} s",
+                id=request.exchange.id,
+                reason=reason,
+                number=further_attempts(reasons),
+                delay=delay_s,
+            )
             if delay_s:
                 await deferLater(self._timers, delay_s)  # type: ignore[arg-type]  # only callLater is used
+            if body is not None and not isinstance(body, bytes):
+                body.rewind()
             attempt += 1
 
-    def _may_repeat(self, attempt: int) -> bool:
-        return attempt <= self._max_retries and self._budget.spend(self._clock())
+    def _may_repeat(self, made: int) -> bool:
+        """Take one further attempt where `made` have been made."""
+        return made < self._max_retries and self._budget.spend(self._clock())
 
     async def _judge(
-        self, request: ProxyRequest, response: ProxyResponse, attempt: int
+        self, request: ProxyRequest, response: ProxyResponse, made: int
     ) -> tuple[ProxyResponse, float | None]:
         """Return the response, still deliverable, and the wait it asks for; None to pass it on."""
-        if not status_may_be_retried(response.status, response.headers) or repeats_by_itself(request.headers):
+        if (
+            made >= self._max_retries
+            or request.upgrade
+            or not status_may_be_retried(response.status, _creates_nothing(request))
+            or says_no_retry(response.headers)
+            or repeats_by_itself(request.headers)
+        ):
             return response, None
         asked_s = maybe_retry_after_s(response.headers, self._wall_clock()) or 0.0
-        if asked_s > LONGEST_WAIT_S or attempt > self._max_retries:
+        if asked_s > LONGEST_WAIT_S:
             return response, None
         if response.status == 429:
             response, beginning = await peek(response, PEEK_BYTES)
-            if error_code(beginning, response.headers) == "insufficient_quota":
+            if error_code(beginning, response.headers) == NO_QUOTA:
                 return response, None
-        return response, asked_s if self._may_repeat(attempt) else None
+        return response, asked_s if self._may_repeat(made) else None
+
+
+def _creates_nothing(request: ProxyRequest) -> bool:
+    return creates_nothing(request.method, request.exchange.endpoint, request.document, request.headers)

@@ -14,9 +14,6 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ..core.routing import Upstream
-from ..logs import logger
-
-log = logger(__name__)
 
 PROBE_S = 0.9
 """Longest time between two probes: shorter than a circuit stays open at first."""
@@ -25,9 +22,9 @@ PROBE_S = 0.9
 class Health(Protocol):
     """Who wants to know (core.upstream_health)."""
 
-    def is_out(self, upstream: Upstream) -> bool: ...
+    def wants_probe(self, upstream: Upstream) -> bool: ...
 
-    def probed(self, upstream: Upstream, reached: bool, now: float) -> None: ...
+    def probed(self, upstream: Upstream, reached: bool, now: float, reason: str) -> None: ...
 
 
 class Prober:
@@ -54,7 +51,6 @@ class Prober:
         self._clock = clock
         self._draw = draw
         self._watched: dict[str, Upstream] = {}
-        self._missed: set[str] = set()
         self._running: dict[str, Deferred[None]] = {}
         self._timer: Any = None
         self._stopped = False
@@ -85,7 +81,7 @@ class Prober:
         for name, upstream in list(self._watched.items()):
             if name in self._running:
                 continue
-            if self._health.is_out(upstream):
+            if self._health.wants_probe(upstream):
                 self._ask(upstream)
             else:  # a request that was late had its answer
                 self._told(upstream, True)
@@ -100,20 +96,10 @@ class Prober:
         if self._stopped:
             return
         reached = not isinstance(result, Failure)
-        self._health.probed(upstream, reached, self._clock())
-        self._told(upstream, reached, result.getErrorMessage() if isinstance(result, Failure) else "")
+        reason = result.getErrorMessage() if isinstance(result, Failure) else ""
+        self._health.probed(upstream, reached, self._clock(), reason)
+        self._told(upstream, reached)
 
-    def _told(self, upstream: Upstream, reached: bool, reason: str = "") -> None:
-        name = upstream.name
+    def _told(self, upstream: Upstream, reached: bool) -> None:
         if reached:
-            self._watched.pop(name, None)
-            if name in self._missed:
-                self._missed.remove(name)
-                log.info("upstream {name} takes connections again", name=name)
-        elif name not in self._missed:
-            self._missed.add(name)
-            log.warn(
-                "upstream {name} takes no connections: it is probed until it does. {reason}",
-                name=name,
-                reason=reason,
-            )
+            self._watched.pop(upstream.name, None)

@@ -9,12 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.backoff import backoff_s, maybe_retry_after_s, reconnect_s
-from openai_proxy.core.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from openai_proxy.core.errors import (
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamTLSError,
+    UpstreamUnreachable,
+)
 from openai_proxy.core.quota_error import error_code
 from openai_proxy.core.retry_rules import (
     RetryBudget,
     failure_reason,
+    further_attempts,
+    may_go_elsewhere,
     repeats_by_itself,
+    says_no_retry,
     status_may_be_retried,
 )
 
@@ -26,7 +34,7 @@ KEY = [(b"Idempotency-Key", b"1")]
     [
         (UpstreamUnreachable(kind="refused", sent="no"), b"POST", [], "connect"),
         (UpstreamTimeout(kind="timeout_connect", sent="no"), b"POST", [], "connect"),
-        (UpstreamUnreachable(kind="reset", sent="stale"), b"POST", [], "stale"),
+        (UpstreamUnreachable(kind="reset", sent="stale"), b"POST", [], None),
         (UpstreamUnreachable(kind="reset", sent="yes"), b"POST", [], None),
         (UpstreamUnreachable(kind="reset", sent="yes"), b"PATCH", [], None),
         (UpstreamUnreachable(kind="reset", sent="yes"), b"POST", KEY, "reset"),
@@ -40,19 +48,39 @@ KEY = [(b"Idempotency-Key", b"1")]
 def test_failures(error, method, headers, expected):
     """A request goes again only where the upstream can not have acted on it, or may act twice."""
     assert expected == failure_reason(error, method, headers)
+    assert may_go_elsewhere(error, method, headers) == (expected is not None)
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+def test_what_cannot_heal_may_go_elsewhere():
+    """An expired certificate stays expired, but another upstream has another one."""
+    expired = UpstreamTLSError(kind="tls", sent="no", may_heal=False)
+    assert failure_reason(expired, b"GET", KEY) is None
+    assert may_go_elsewhere(expired, b"POST", [])
+
+
+def test_replaced_connections_are_no_retries():
+    """They cost an upstream nothing."""
+    assert further_attempts([]) == 0
+    assert further_attempts(["stale", "failover", "stale", "503"]) == 2
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 501, 502, 503, 504, 505, 520, 522, 529, 599])
 def test_statuses_that_may_be_retried(status):
-    """The statuses SDKs retry are retried, unless the upstream says no."""
-    assert status_may_be_retried(status, [(b"x-should-retry", b"true")])
-    assert not status_may_be_retried(status, [(b"X-Should-Retry", b"False")])
+    """What SDKs retry is retried: all from 500 on are one class; what may have created something only after 429 and 503."""
+    assert status_may_be_retried(status, True)
+    assert status_may_be_retried(status, False) == (status in (429, 503))
 
 
-@pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 413, 422, 501, 505])
+@pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 413, 422, 499])
 def test_other_statuses_are_final(status):
     """What a further attempt can not mend passes at once."""
-    assert not status_may_be_retried(status, [(b"x-should-retry", b"true")])
+    assert not status_may_be_retried(status, True)
+
+
+def test_an_upstream_may_forbid_a_retry():
+    """`x-should-retry: false` in any case; `true` and other headers say nothing."""
+    assert says_no_retry([(b"x-a", b"b"), (b"X-Should-Retry", b" False")])
+    assert not says_no_retry([(b"x-should-retry", b"true"), (b"retry-after", b"false")])
 
 
 def test_a_client_that_retries_is_recognised():

@@ -9,15 +9,29 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.core.errors import UpstreamTimeout, UpstreamUnreachable
+from openai_proxy.core.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.core.exchange import Exchange
 from openai_proxy.messages import ProxyRequest, ProxyResponse
 from openai_proxy.stages.retry import Retry
 
 REFUSED = UpstreamUnreachable(kind="refused", sent="no")
+EXPIRED = UpstreamTLSError(kind="tls", sent="no", may_heal=False)
 STALE = UpstreamUnreachable(kind="reset", sent="stale")
 RESET = UpstreamUnreachable(kind="reset", sent="yes")
 QUOTA = b'{"error":{"code":"insufficient_quota"}}'
+
+
+class Kept:
+    """An upload that is small enough to be kept."""
+
+    rewindable = True
+
+    def __init__(self):
+        self.rewound = 0
+
+    def rewind(self):
+        self.rewound += 1
+        return True
 
 
 class Body:
@@ -60,7 +74,19 @@ def answer(status, *headers, body=b""):
 class Run:
     """One request against a script of answers and errors, on a clock of its own."""
 
-    def __init__(self, *script, max_retries=3, method=b"POST", headers=(), body=b"{}", jitter=0.5):
+    def __init__(
+        self,
+        *script,
+        max_retries=3,
+        method=b"POST",
+        headers=(),
+        body=b"{}",
+        jitter=0.5,
+        endpoint="chat/completions",
+        document=None,
+        upgrade=False,
+        reasons=(),
+    ):
         self.clock = Clock()
         self.script, self.sent_at = list(script), []
         stage = Retry(
@@ -70,9 +96,16 @@ class Run:
             wall_clock=self.clock.seconds,
             jitter=lambda: jitter,
         )
-        self.exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x")
+        self.exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", endpoint=endpoint)
+        self.exchange.retry_reasons.extend(reasons)
         request = ProxyRequest(
-            method=method, target=b"/x", headers=list(headers), body=body, exchange=self.exchange
+            method=method,
+            target=b"/x",
+            headers=list(headers),
+            body=body,
+            exchange=self.exchange,
+            document=document,
+            upgrade=upgrade,
         )
         self.result = None
         self.done = Deferred.fromCoroutine(stage(request, self.forward))
@@ -122,15 +155,15 @@ GOOD = answer(200, body=b"good")
     ("first", "options", "attempts"),
     [
         (REFUSED, {}, 2),
-        (STALE, {}, 2),
+        (STALE, {}, 1),
+        (EXPIRED, {}, 1),
         (RESET, {}, 1),
         (RESET, {"method": b"GET", "body": None}, 2),
         (RESET, {"headers": [(b"idempotency-key", b"1")]}, 2),
         (UpstreamTimeout(kind="timeout_first_byte"), {"method": b"GET"}, 1),
         (REFUSED, {"body": object()}, 1),
         (REFUSED, {"max_retries": 0}, 1),
-        (STALE, {"max_retries": 0}, 2),
-        (STALE, {"max_retries": 0, "body": object()}, 1),
+        (REFUSED, {"body": Kept()}, 2),
         (REFUSED, {"headers": [(b"x-stainless-retry-count", b"0")]}, 2),
         (ValueError(), {}, 1),
     ],
@@ -141,16 +174,11 @@ def test_failures(first, options, attempts):
     result = run.finish()
     assert attempts == len(run.sent_at)
     assert result is (GOOD if attempts == 2 else first)
+    body = options.get("body")
+    assert not isinstance(body, Kept) or body.rewound == 1
 
 
-def test_a_dead_connection_is_replaced_once():
-    """Without retries the second one in a row is the client's to hear of."""
-    run = Run(STALE, STALE, GOOD, max_retries=0)
-    assert run.finish() is STALE
-    assert len(run.sent_at) == 2
-
-
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520, 529])
 @pytest.mark.parametrize(
     ("options", "headers", "attempts"),
     [
@@ -161,7 +189,13 @@ def test_a_dead_connection_is_replaced_once():
         ({}, [(b"retry-after-ms", b"61000")], 1),
         ({}, [(b"retry-after", b"60")], 2),
         ({"body": object()}, [], 1),
+        ({"body": Kept(), "endpoint": "audio/transcriptions"}, [], 2),
         ({"max_retries": 0}, [], 1),
+        ({"upgrade": True, "method": b"GET", "body": None}, [], 1),
+        ({"upgrade": True, "method": b"GET", "body": None}, [(b"retry-after", b"2")], 1),
+        ({"method": b"GET", "endpoint": "files", "body": None}, [], 2),
+        ({"endpoint": "batches", "headers": [(b"idempotency-key", b"1")]}, [], 2),
+        ({"endpoint": "responses", "document": {"background": False}}, [], 2),
     ],
 )
 def test_statuses(status, options, headers, attempts):
@@ -173,6 +207,27 @@ def test_statuses(status, options, headers, attempts):
     assert read(result) == (b"first" if attempts == 1 else b"good")
     assert first.body.discarded or first.body.delivered
     assert run.exchange.retry_reasons == ([str(status)] if attempts == 2 else [])
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520, 529])
+@pytest.mark.parametrize(
+    ("endpoint", "document"),
+    [("batches", {}), ("files", None), ("responses", {"background": True}), ("threads/{id}/runs", {})],
+)
+def test_a_creation_is_made_once_unless_nothing_was_done(status, endpoint, document):
+    """After a 500 there may be a batch already, which a second request would pay for again; 429 and 503 say that there is none."""
+    run = Run(answer(status, body=b"first"), GOOD, endpoint=endpoint, document=document)
+    result = run.finish()
+    assert len(run.sent_at) == (2 if status in (429, 503) else 1)
+    assert result.status == (200 if status in (429, 503) else status)
+
+
+def test_attempts_at_other_upstreams_count():
+    """Three retries are three further calls in all, wherever they went."""
+    run = Run(*(answer(500) for _ in range(9)), reasons=["failover"])
+    assert run.finish().status == 500
+    assert len(run.sent_at) == 3
+    assert run.exchange.retry_reasons == ["failover", "500", "500"]
 
 
 def test_the_last_answer_passes_as_it_came():

@@ -27,10 +27,10 @@ class World:
             self, probe or self.probe, timers=self.clock, clock=self.clock.seconds, draw=lambda: draw
         )
 
-    def is_out(self, upstream):
+    def wants_probe(self, upstream):
         return upstream.name in self.out
 
-    def probed(self, upstream, reached, now):
+    def probed(self, upstream, reached, now, reason):
         self.told.append((upstream.name, reached, now))
 
     def probe(self, upstream):

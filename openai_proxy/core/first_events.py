@@ -1,0 +1,142 @@
+"""Errors that a stream tells before it has said anything, behind a 200. Pure.
+
+Gateways answer 200 before they know (OpenRouter, LiteLLM), and OpenAI's
+Responses streams end so when the quota is spent.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .codings import CodingError, maybe_decoded, maybe_decoder
+from .documents import maybe_object
+from .sse import SSEBlock, SSEDecoder
+
+LIMIT_BYTES = 64 * 1024
+"""So much of a stream is looked at."""
+_STEP_BYTES = 16 * 1024
+UNNAMED = "upstream_error"
+"""The code of an error that has none."""
+_LONGEST_CODE = 64
+_odd = re.compile(r"[^A-Za-z0-9_.\-]+")
+_BEGINNINGS = frozenset(("response.created", "response.queued", "response.in_progress"))
+_FAILURES = frozenset(("error", "response.failed"))
+_error_name = re.compile(rb"(?:^|[\r\n])event: ?(?:error|response\.failed) *(?:[\r\n]|$)")
+
+
+class FirstEvents:
+    """Look at the beginning of an event stream as it comes, in any content coding that is known.
+
+    `feed` until `decided`; then `error` is the error's code, or None for a
+    stream that says something first. `seen`: an event has come, whatever it
+    says. Beginnings that say nothing (a role, `response.created`) leave it
+    undecided. Holds at most LIMIT_BYTES.
+    """
+
+    def __init__(self, coding: bytes = b"") -> None:
+        self.error: str | None = None
+        self.seen = False
+        self._events = SSEDecoder(LIMIT_BYTES)
+        self._left = LIMIT_BYTES
+        self._decoder = maybe_decoder(coding) if coding else None
+        self.decided = bool(coding) and self._decoder is None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes as they came; none are looked at once it is decided."""
+        if self.decided:
+            return
+        decoder = self._decoder
+        if decoder is None:
+            self._read(data)
+            return
+        try:
+            decoder.put(data)
+            while not self.decided and (piece := decoder.next_piece(_STEP_BYTES)):
+                self._read(piece)
+        except CodingError:
+            self.decided = True
+
+    def _read(self, data: bytes) -> None:
+        self._left -= len(data)
+        for block in self._events.feed(data):
+            if block.data is None or not block.data.strip():
+                continue  # a comment, as keep-alives are
+            self.seen = True
+            self._judge(block)
+            if self.decided:
+                return
+        if self._left <= 0:
+            self.decided = True
+
+    def finish(self) -> None:
+        """The stream is over; some servers forget the last blank line."""
+        if not self.decided:
+            for block in self._events.finish():
+                if block.data is not None and not self.decided:
+                    self._judge(block)
+            self.decided = True
+
+    def _judge(self, block: SSEBlock) -> None:
+        document = maybe_object(block.data or b"")
+        if document is None:
+            self.decided = True
+            return
+        self.error = maybe_error(document, bool(_error_name.search(block.raw)))
+        self.decided = self.error is not None or _says_something(document)
+
+
+def maybe_error(document: dict[str, Any], named: bool = False) -> str | None:
+    """Return the code of the error that a document or event tells, None if it tells none.
+
+    `named`: its event's name says that it is one. Shapes: `{"error": …}` (OpenAI's
+    errors, vLLM, OpenRouter with `choices` beside it), `{"type": "error", "code": …}`
+    and `response.failed` (Responses), `{"object": "error", "code": …}` (older vLLM).
+    """
+    error: Any = document.get("error")
+    kind = document.get("type")
+    if kind == "response.failed" and isinstance(document.get("response"), dict):
+        error = document["response"].get("error") or True
+    elif not error and (named or kind in _FAILURES or document.get("object") == "error"):
+        error = document
+    elif not error:
+        return None
+    if isinstance(error, dict):
+        words = error.get("code"), error.get("type"), document.get("code")
+        for word in words:
+            if isinstance(word, (str, int)) and not isinstance(word, bool) and word not in ("", "error"):
+                return _odd.sub("_", str(word))[:_LONGEST_CODE]
+    return UNNAMED
+
+
+def error_of_document(body: bytes, coding: bytes = b"") -> str | None:
+    """Return the code of the error that a short JSON answer tells, None for one that is an answer.
+
+    One with a `usage` has cost something: a Response that failed half-way.
+    """
+    if coding:
+        decoded = maybe_decoded(body, coding, LIMIT_BYTES)
+        if decoded is None:
+            return None
+        body = decoded[0]
+    if b'"error"' not in body:
+        return None
+    document = maybe_object(body)
+    return None if document is None or document.get("usage") else maybe_error(document)
+
+
+def _says_something(event: dict[str, Any]) -> bool:
+    """Tell whether an event has a part of an answer, or may have one."""
+    if event.get("type") in _BEGINNINGS:
+        return False
+    choices = event.get("choices")
+    if not isinstance(choices, list):
+        return True
+    return any(not isinstance(choice, dict) or _has_content(choice) for choice in choices)
+
+
+def _has_content(choice: dict[str, Any]) -> bool:
+    if choice.get("text") or choice.get("finish_reason"):
+        return True
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")

@@ -1,0 +1,46 @@
+"""A request under the name that its model has at the upstream that serves it."""
+
+from __future__ import annotations
+
+import json
+
+from ..core.body_headers import with_length
+from ..core.json_members import replace_members
+from ..core.paths import with_path_model as renamed
+from ..core.routing import ModelRoute, with_model_in_path
+from ..messages import ProxyRequest
+
+
+def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
+    """Return the request with the upstream's name of its model; else the very same one."""
+    body, document = request.body, request.document
+    if route is None or route.upstream_model is None or document is None or not isinstance(body, bytes):
+        return request
+    if route.upstream_model == document["model"]:
+        return request
+    body = replace_members(body, {"model": json.dumps(route.upstream_model).encode("ascii")})
+    return request.evolve(
+        body=body,
+        document={**document, "model": route.upstream_model},
+        headers=with_length(request.headers, len(body)),
+    )
+
+
+def with_path_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
+    """Return a request of a deployment with the upstream's name of it; else the very same one.
+
+    Its body stays as it is: the server goes by the path.
+    """
+    if route is None or route.upstream_model in (None, request.path_model):
+        return request
+    return request.evolve(target=renamed(request.target, route.upstream_model))
+
+
+def with_looked_up_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
+    """Return a look-up of the model with the upstream's name of it; else the very same one.
+
+    Only GET and HEAD: what deletes must name what it deletes.
+    """
+    if route is None or route.upstream_model is None or request.method not in (b"GET", b"HEAD"):
+        return request
+    return request.evolve(target=with_model_in_path(request.target, route.upstream_model))
