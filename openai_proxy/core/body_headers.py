@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .codings import codings_of
 from .headers import HeaderPairs
-from .wire_lines import WireLines, changed
+from .wire_lines import WireLines
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
@@ -13,7 +13,7 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
     Several codings, in one line or in several, are one list (RFC 9110 §8.4),
     as `codings.maybe_decoder` takes it.
     """
-    if type(headers) is WireLines and headers.shape is None:
+    if type(headers) is WireLines:
         return headers.media
     media_type = coding = b""
     for name, value in headers:
@@ -38,10 +38,6 @@ def is_event_stream(media_type: bytes, streaming: bool) -> bool:
 
 def ask_identity(headers: HeaderPairs) -> HeaderPairs:
     """Return the header lines with one `Accept-Encoding: identity`, in the place of the client's."""
-    return changed(headers, "identity", _ask_identity)
-
-
-def _ask_identity(headers: HeaderPairs) -> HeaderPairs:
     asked: HeaderPairs = []
     found = False
     for name, value in headers:
@@ -55,21 +51,7 @@ def _ask_identity(headers: HeaderPairs) -> HeaderPairs:
     return asked
 
 
-_SIZES_KEPT = 2
-"""So many are remembered of the same lines: what changes a body changes it by the same bytes each time."""
-
-
 def with_length(headers: HeaderPairs, size_bytes: int) -> HeaderPairs:
     """Return the header lines with a new Content-Length, where there was one, in its place."""
-    if type(headers) is WireLines and headers.shape is not None:
-        known = headers.changes
-        if known is not None and size_bytes in known:
-            return known[size_bytes]
-        if known is None or len(known) >= _SIZES_KEPT:
-            known = headers.changes = {}
-        filled = headers.shape.with_digits(headers, b"%d" % size_bytes)
-        if filled is not headers:
-            known[size_bytes] = filled
-        return filled
     length = b"%d" % size_bytes
     return [(name, length if name.lower() == b"content-length" else value) for name, value in headers]

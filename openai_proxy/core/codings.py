@@ -12,9 +12,10 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
 from importlib import import_module
 from typing import Any, Protocol
+
+from .short_memo import short_memo
 
 _MOST_CODINGS = 4
 """A body with more codings than these, one inside the other, counts as one in an unknown coding."""
@@ -84,7 +85,7 @@ def maybe_decoder(coding: bytes) -> Decoder | None:
     return decoders[0] if len(decoders) == 1 else _Chain(decoders)
 
 
-@lru_cache(maxsize=64)
+@short_memo(64)
 def is_known(coding: bytes) -> bool:
     """Say whether bodies with this Content-Encoding can be decoded here."""
     return maybe_decoder(coding) is not None

@@ -6,12 +6,11 @@ Reads and swaps header lines; decides nothing about who may call: that is
 
 from __future__ import annotations
 
-from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
 
 from .headers import HeaderPairs
-from .wire_lines import changed
+from .short_memo import short_memo
 
 SUBPROTOCOL_PREFIX = b"openai-insecure-api-key."
 """Browsers can set no header on a WebSocket, so the key travels as a subprotocol."""
@@ -115,7 +114,7 @@ def _all_credentials(headers: HeaderPairs) -> HeaderPairs:
     return found
 
 
-@lru_cache(maxsize=1024)
+@short_memo(1024)
 def credential_id(credential: bytes) -> str:
     """Return `cred-` and the SHA-256 of `credential` in hex.
 
@@ -158,7 +157,7 @@ def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) ->
 
 
 class CredentialSwap:
-    """`replace_credentials` with one key, done once for all requests whose lines are alike.
+    """`replace_credentials` with one key.
 
     With `remove_empty` an empty `key` takes the client's credentials away
     and puts no line in their place.
@@ -173,9 +172,6 @@ class CredentialSwap:
 
     def on(self, headers: HeaderPairs) -> HeaderPairs:
         """Return `headers` with the key."""
-        return changed(headers, self, self._replace)
-
-    def _replace(self, headers: HeaderPairs) -> HeaderPairs:
         headers = replace_credentials(headers, self._auth_header, self._key)
         if self._remove:
             empty = (b"authorization", self._auth_header.lower())

@@ -54,10 +54,19 @@ def only_continues(event: bytes, words: int = 0) -> bool:
     Its text is A_TEXT, and what differs besides so many A_WORD or A_NUMBER,
     each the value of a member of the event itself.
     """
-    return _continues(_first_id.sub(b'"id":"~"', event, 1), words)
+    data = _first_id.sub(b'"id":"~"', event, 1)
+    return _remembered(data, words) if len(data) <= _LONGEST_KEPT else _continues(data, words)
+
+
+_LONGEST_KEPT = 1024
+"""Bytes of an event without its text that are remembered: a delta with everything OpenAI adds has about 400."""
 
 
 @lru_cache(256)
+def _remembered(data: bytes, words: int) -> bool:
+    return _continues(data, words)
+
+
 def _continues(data: bytes, words: int) -> bool:
     """Whether an event only continues a text."""
     try:

@@ -7,12 +7,12 @@ both edges. Facts from RFC 9110 (semantics) and RFC 9112 (HTTP/1.1).
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TypeAlias
 
 from attrs import define
 
 from .errors import MalformedRequest
+from .short_memo import short_memo
 
 HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
 """Header lines in wire order, names in the case they were sent in. Never mutated: copy to change."""
@@ -45,7 +45,7 @@ _CLOSE = frozenset((b"close",))
 _NOT_NOMINATED = HOP_BY_HOP | _NEVER_NOMINATED | {b"close", b""}
 
 
-@lru_cache(maxsize=256)
+@short_memo(256)
 def is_host(value: bytes) -> bool:
     """Tell whether a Host value is well-formed: a name, an address or nothing, with a port or without."""
     return _HOST.fullmatch(value) is not None
@@ -56,13 +56,13 @@ def is_length(value: bytes) -> bool:
     return len(value) < 20 and value.isdigit()
 
 
-@lru_cache(maxsize=256)
+@short_memo(256)
 def media_type(value: bytes) -> bytes:
     """Return the media type of a Content-Type value: lower case, no parameters."""
     return value.partition(b";")[0].strip().lower()
 
 
-@lru_cache(maxsize=256)
+@short_memo(256)
 def _tokens(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip(b" \t").lower() for token in value.split(b","))
 

@@ -8,13 +8,13 @@ of these headers and are never judged here.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import ip_address
 
 from attrs import frozen
 
 from .errors import OriginNotAllowed
 from .headers import HeaderPairs, get
+from .short_memo import short_memo
 
 ANY = b"*"
 MAX_AGE_S = 600
@@ -71,7 +71,7 @@ def is_preflight(method: bytes, marks: PageMarks | None) -> bool:
     )
 
 
-@lru_cache(maxsize=256)
+@short_memo(256)
 def normal_origin(text: bytes) -> bytes | None:
     """Return `scheme://host:port` in lower case, the port of http and https always given; None for no origin.
 

@@ -19,7 +19,6 @@ from ..core.errors import ProxyError
 from ..core.exchange import Exchange
 from ..core.headers import HeaderPairs, without
 from ..core.routing import model_in_path
-from ..core.wire_lines import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 Place: TypeAlias = tuple[bytes, float, bytes | None]
@@ -85,7 +84,7 @@ class Cache:
         """Answer from the cache, by somebody else's call, or by one of our own."""
         exchange = request.exchange
         place = self._place(request)
-        wishes = answer(request.headers, parse_cache_control)
+        wishes = parse_cache_control(request.headers)
         if place is None or wishes.no_store:
             exchange.cache_result = "bypass"
             if wishes.only_if_cached:
@@ -145,7 +144,7 @@ class Cache:
             request.method,
             tenant,
             request.credential,
-            *answer(headers, chosen_headers),
+            *chosen_headers(headers),
         )
         place = self._known.get(known, len(body))
         if place is None:

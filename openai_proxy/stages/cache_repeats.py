@@ -13,13 +13,12 @@ from ..cache.hits import Hit, answer_with, at_once
 from ..cache.known_requests import Answered, KnownRequests
 from ..cache.store import CacheStore
 from ..core.cache_rules import parse_cache_control
-from ..core.wire_lines import WireLines, answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _KNOWN_BYTES = 4 * 1024 * 1024
 """What remembering requests may cost in memory."""
-_SHAPE_BYTES = 1500
-"""What the shape of a request's lines costs, besides three times their bytes."""
+_LINE_BYTES = 150
+"""What a header line costs besides its bytes: a tuple and two byte strings."""
 
 _Repeat: TypeAlias = tuple[bytes, int, str | None, bool]
 """Key and serial number of the entry; what the exchange's record says of model and streaming."""
@@ -52,12 +51,9 @@ class AnswerRepeats:
             return forward(request)  # it still arrives
         if hash(body or exchange.path) not in self._answered:
             return forward(request)
-        if type(lines) is not WireLines or lines.shape is None:
-            return forward(request)
-        size_bytes = _SHAPE_BYTES + 3 * len(lines.raw) + len(body or b"")
-        # A shape is that of one method and target alone; to compare them too costs nothing.
+        size_bytes = sum([_LINE_BYTES + len(name) + len(value) for name, value in lines]) + len(body or b"")
         asked = (
-            lines.shape,
+            tuple(lines),
             body,
             request.method,
             request.target,
@@ -84,7 +80,7 @@ class AnswerRepeats:
         lines = request.headers
         response = await forward(request)
         # Who asks for a certain age is not answered by the entry alone.
-        if type(response) is Hit and answer(lines, parse_cache_control).max_age_s is None:
+        if type(response) is Hit and parse_cache_control(lines).max_age_s is None:
             exchange = request.exchange
             repeat = (response.key, response.serial, exchange.model, exchange.streaming)
             self._known.remember(asked, size_bytes, repeat)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable
 
 from ..core.credentials import find_caller
 from ..core.errors import MissingCredentials
-from ..core.wire_lines import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
@@ -17,7 +16,7 @@ class PassThrough:
     """Ask for credentials, judge none: the upstream does."""
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        caller = answer(request.headers, find_caller)
+        caller = find_caller(request.headers)
         if caller is None:
             raise MissingCredentials
         request.credential, request.exchange.credential_id = caller

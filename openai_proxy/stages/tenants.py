@@ -10,7 +10,6 @@ from collections.abc import Awaitable
 from ..core.credentials import CredentialSwap, find_client_digest, find_credential
 from ..core.errors import ExpiredKey, InvalidKey, MissingCredentials
 from ..core.keyring import Keyring
-from ..core.wire_lines import answer
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
@@ -24,7 +23,7 @@ class Tenants:
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         exchange = request.exchange
         headers = request.headers
-        digest = answer(headers, find_client_digest)
+        digest = find_client_digest(headers)
         if digest is None:
             raise InvalidKey if find_credential(headers) else MissingCredentials
         try:

@@ -27,14 +27,13 @@ from ..core.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
-from ..core.headers import HOP_BY_HOP
-from ..core.plain_heads import plain_response
+from ..core.headers import HOP_BY_HOP, end_to_end
 from ..direct_deferred import DirectDeferred
 from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
 from .body import KnownBody, Taking, Upload
 from .idle_pool import Key
 from .response import DONE, SwitchedResponse, UpstreamResponse, WholeResponse
-from .response_reader import HEAD_BYTES, HEADER_COUNT, ResponseReader, too_large
+from .response_reader import HEAD_BYTES, ResponseReader, too_large
 
 AT_ONCE_BYTES = 4096
 """The kernel takes a request up to this size at once: nobody asks how much of it the upstream has."""
@@ -248,12 +247,9 @@ class UpstreamConnection(TwistedProtocol):
             return
         reader = self._reader
         if not reader.head_done:
-            if not reader.head_bytes:
-                if data[0] in b"\r\n":  # behind the answer before: no part of a head (RFC 9112 §2.2)
-                    data = data.lstrip(b"\r\n")
-                    if not data:
-                        return
-                if self._take_whole(data):
+            if not reader.head_bytes and data[0] in b"\r\n":
+                data = data.lstrip(b"\r\n")  # behind the answer before: no part of a head (RFC 9112 §2.2)
+                if not data:
                     return
             reader.head_bytes += len(data)
         try:
@@ -280,31 +276,6 @@ class UpstreamConnection(TwistedProtocol):
             reader.error = reader.error or too_large()
         self._dispatch()
 
-    def _take_whole(self, data: bytes) -> bool:
-        """Pass on a plain response that is all of `data`; False where it is anything else.
-
-        The parser of this connection never sees such a response; it stands
-        between two messages, for nothing of this answer has been read yet.
-        """
-        reader = self._reader
-        if reader.is_head or reader.upgrade or self._upload is not None:
-            return False
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or end > HEAD_BYTES:
-            return False
-        plain = plain_response(data[:end])
-        if plain is None:
-            return False
-        status, reason, pairs, length = plain
-        if len(data) != end + 4 + length or len(pairs) > HEADER_COUNT:
-            return False
-        waiting, self._waiting = self._waiting, None
-        self.timer.deadline = NEVER
-        self._release(status)
-        if waiting is not None:
-            waiting.callback(WholeResponse(status, reason, pairs, data[end + 4 :]))
-        return True
-
     def _dispatch(self) -> None:
         """Pass on what this read brought: an error, the head, body bytes, the end."""
         reader = self._reader
@@ -320,6 +291,9 @@ class UpstreamConnection(TwistedProtocol):
                 length = reader.judge_head()
             except UpstreamError as malformed:
                 self._fail(malformed)
+                return
+            if reader.complete and length is not None and not reader.bodiless:
+                self._end_whole(length)
                 return
             response = UpstreamResponse(self, reader.status, reader.reason, reader.pairs, length)
         parts = reader.parts
@@ -347,32 +321,44 @@ class UpstreamConnection(TwistedProtocol):
         parts, reader.parts = reader.parts, []
         waiting, self._waiting = self._waiting, None
         self._response = None
-        self.timer.deadline = NEVER
         if parts:
             response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
-        reusable = reader.end() and self._upload is None and not self._aborted
         if self._paused:
             self._paused = False
             self.transport.resumeProducing()
-        if reusable:
-            reader.reset()  # an idle connection holds no head
-            self._release(response.code)
-        else:
-            self.abort()
+        self._release()
         response.body_ended(DONE)
         if waiting is not None:
             waiting.callback(response)
 
-    def _release(self, status: int) -> None:
-        """Give the connection back; one with unsent bytes of the request, or of a stranger, is closed.
+    def _end_whole(self, length: int) -> None:
+        """The message is whole, and nobody has seen its head yet: nearly every answer that is no stream."""
+        reader = self._reader
+        body = reader.parts[0] if len(reader.parts) == 1 else b"".join(reader.parts)
+        if len(body) != length:
+            self._fail(UpstreamProtocolError(kind="protocol"))
+            return
+        response = WholeResponse(reader.status, reader.reason, end_to_end(reader.pairs), body)
+        waiting, self._waiting = self._waiting, None
+        self._release()
+        if waiting is not None:
+            waiting.callback(response)
 
-        The next request would wait behind those bytes, and nothing is kept
-        for a key that the upstream does not know.
+    def _release(self) -> None:
+        """Give the connection back after an answer; close one that cannot bring another.
+
+        One with unsent bytes of the request is closed, for the next request
+        would wait behind them; so is a stranger's: nothing is kept for a key
+        that the upstream does not know.
         """
-        if status == 401 or (self._taking is not None and self._taking.look(self._clock())):
-            self.abort()
-        else:
+        self.timer.deadline = NEVER
+        reader = self._reader
+        reusable = reader.end() and self._upload is None and not self._aborted and reader.status != 401
+        if reusable and not (self._taking is not None and self._taking.look(self._clock())):
+            reader.reset()  # an idle connection holds no head
             self._owner.connection_free(self)
+        else:
+            self.abort()
 
     def _fail(self, error: UpstreamError) -> None:
         reader = self._reader

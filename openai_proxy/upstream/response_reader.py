@@ -22,6 +22,8 @@ CHUNK_OVERHEAD_BYTES = 16 * 1024
 CHUNK_LINE_BYTES = 20
 """The size of a chunk and its line ends take no more, and may come in a read of their own."""
 
+_BODY_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
 
 def too_large() -> UpstreamProtocolError:
     return UpstreamProtocolError("The upstream's header section is too large.", kind="protocol")
@@ -120,7 +122,8 @@ class ResponseReader:
             self.reason = b""
 
     def on_status(self, reason: bytes) -> None:
-        self.reason += reason
+        if not self.complete:  # else it is a surplus response's
+            self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head_done:
@@ -143,6 +146,12 @@ class ResponseReader:
         status = self.parser.get_status_code()
         if status < 200:
             self._interims += 1
+            if any(name.lower() in _BODY_FRAMING for name, _ in self.pairs):
+                # Who reads that body as one, and who reads it as the next answer? (RFC 9110 §8.6, RFC 9112 §6.1)
+                self.error = UpstreamProtocolError(
+                    "The upstream sent an interim answer with a body.", kind="protocol"
+                )
+                raise self.error
             if self._interims > INTERIM_RESPONSES or status < 100 or (status == 101 and not self.upgrade):
                 self.error = UpstreamProtocolError(
                     "The upstream sent interim answers nobody asked for.", kind="protocol"

@@ -37,7 +37,10 @@ class BodySource(Protocol):
 
 
 class ArrivedBody:
-    """The body of a request that came whole in one read: nothing to wait for, limit or hold back."""
+    """The body of a request that came whole in one read: nothing to wait for, limit or hold back.
+
+    It is fed before anybody sees it.
+    """
 
     __slots__ = ("data",)
 
@@ -51,7 +54,8 @@ class ArrivedBody:
         return len(self.data)
 
     def feed(self, data: bytes) -> None:
-        """Never called: there is no more."""
+        """Take the whole body."""
+        self.data += data
 
     def end(self) -> None:
         """It has ended."""

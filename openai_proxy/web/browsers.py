@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IProtocol
 
 from ..core.headers import HeaderPairs, get
 from ..core.web_origins import PageMarks, page_marks
-from ..core.wire_lines import answer
 from ..messages import ProxyResponse
 from ..sockets import listens_on_loopback
 
@@ -27,9 +26,7 @@ def judge(request: DownstreamRequest, *, is_page: bool = False) -> PageMarks | N
     OriginNotAllowed. `is_page`: it asks for a page of our own.
     """
     incoming = request.incoming
-    marks = (
-        page_marks(incoming.pairs) if incoming.known is None else answer(incoming.head.forward, page_marks)
-    )
+    marks = page_marks(incoming.pairs)
     origins = request.site.web_origins
     if marks is None or not origins.looks:
         return marks

@@ -18,9 +18,7 @@ from zope.interface import implementer
 
 from ..core.client_address import Peer
 from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
-from ..core.plain_heads import plain_request
 from ..sockets import bottom, cut, is_gone, untaken_bytes
-from .body import ArrivedBody
 from .client_clocks import (
     BETWEEN_REQUESTS,
     BODY,
@@ -132,7 +130,7 @@ class ProxyChannel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         waiting = self.waiting
         if waiting is NEXT or waiting is HEAD:
-            if self._reader.broken is None and not self._take_whole(data):
+            if self._reader.broken is None:
                 self._parse(data)
         elif self.tunnel is not None:
             self.tunnel.from_client(data)
@@ -144,57 +142,6 @@ class ProxyChannel(HTTPChannel):
             self._keep_for_later(data)
         else:
             self._parse(data)
-
-    def _take_whole(self, data: bytes) -> bool:
-        """Start a plain request that is all of `data`, as nearly all are; False where it is anything else.
-
-        Saves llhttp's callbacks and what a body in parts needs. The parser
-        of this connection never sees such a request, so it must stand
-        between two messages.
-        """
-        reader = self._reader
-        if (
-            reader.inside_message
-            or reader.head_bytes
-            or self.write_blocked
-            or self.refusal is not None
-            or reader.queue
-        ):
-            return False
-        limits = self.limits
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or end > limits.header_bytes:
-            return False
-        plain = plain_request(data[:end])
-        if plain is None:
-            return False
-        known, pairs, head = plain
-        length = head.content_length or 0
-        if len(data) != end + 4 + length or (limits.body_bytes is not None and length > limits.body_bytes):
-            return False
-        if known.valid_within is not limits:
-            if (
-                len(known.target) > limits.target_bytes
-                or len(pairs) > limits.header_count
-                or not self.site.whole_requests.is_one(data)
-            ):
-                return False
-            known.valid_within = limits
-        self.waiting = RESPONSE
-        self.deadline = NEVER
-        incoming = IncomingRequest(
-            known.method, known.target, True, pairs, head, ArrivedBody(data[end + 4 :]), known
-        )
-        self.current = request = self.site.make_request(self, incoming)
-        # As `_next` does: an answer given at once must not start what waits behind it from in here.
-        self._starting = True
-        try:
-            request.process()
-        finally:
-            self._starting = False
-        if self.current is None and (reader.queue or reader.broken is not None):
-            self._next()
-        return True
 
     def _answering(self) -> bool:
         """True from a whole request to the end of its answer, taken by the client: nothing further is parsed."""

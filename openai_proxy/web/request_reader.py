@@ -6,7 +6,6 @@ from them, and when, is the channel's affair.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from typing import Any
 
@@ -24,7 +23,7 @@ from ..core.errors import (
 )
 from ..core.headers import RequestHead, scan_request
 from ..core.paths import API_METHODS
-from ..core.plain_heads import KnownHead
+from ..core.request_line import WHOLE_LINE, judge_start
 from ..logs import logger
 from .body import ArrivedBody, BodySource, IncomingBody
 
@@ -33,7 +32,8 @@ log = logger(__name__)
 CHUNK_OVERHEAD_BYTES = 16384
 """Chunk extensions and trailers of one body may add this much in all."""
 
-_UNKNOWN_METHOD = re.compile(rb"\r?\n?[!#$%&'*+.^_`|~0-9A-Za-z-]+ ([\x21-\x7e]+) HTTP/1\.[01]\r?$")
+_END_OF_HEAD = b"\r\n\r\n"
+"""llhttp takes no other: a bare line feed ends no line of a head."""
 
 
 @frozen
@@ -60,8 +60,6 @@ class IncomingRequest:
     pairs: list[tuple[bytes, bytes]]
     head: RequestHead
     body: IncomingBody | ArrivedBody
-    known: KnownHead | None = None
-    """What is kept of requests with such a head."""
 
 
 class _Refused(Exception):
@@ -77,6 +75,11 @@ class RequestReader:
     answered, wait in `body_parts` and `body_ended`: given on from inside
     llhttp's callbacks they could end the request there. Those of requests
     behind it go to their bodies, which nobody reads yet.
+
+    llhttp is given a head, a body of known length, and the next head apart,
+    so that the first line of every message is looked at before llhttp reads
+    it. It alone finds the end of a chunked body: of a message that follows
+    one in the same read the first line is looked for afterwards.
     """
 
     def __init__(self, source: BodySource, limits: DownstreamLimits, pseudonym: bytes) -> None:
@@ -94,6 +97,16 @@ class RequestReader:
         self._pseudonym = pseudonym
         self._parser: Any = None
         self._replaying = False
+        self._start = b""
+        """The first line of a message, as far as it has arrived; llhttp has not seen it."""
+        self._tail = b""
+        """The last bytes of a head that llhttp was given: the empty line behind it may be cut."""
+        self._body_left = 0
+        """Of a body whose length is known, while it arrives."""
+        self._at_hand = 0
+        """Bytes that have been read behind the head that llhttp is reading."""
+        self._unsplit: list[bytes] | None = None
+        """Reads in which a message began behind a chunked one; None where llhttp was given the messages apart."""
         self._reset_head()
 
     def _reset_head(self) -> None:
@@ -101,6 +114,8 @@ class RequestReader:
         self._target = b""
         self.head_bytes = 0
         """Read of a head that is not whole yet."""
+        self._blank_bytes = 0
+        """Read of empty lines before a message."""
         self._in_trailers = False
         self._at_end = False
         self._overhead_bytes = 0
@@ -117,32 +132,89 @@ class RequestReader:
     def feed(self, data: bytes) -> None:
         """Read on. Not to be called again once `broken`."""
         while data:
-            rest = b""
-            if self.receiving is None:
-                self.head_bytes += len(data)
-            else:
-                self._overhead_bytes += len(data)
-            if self._parser is None:
-                self._parser = httptools.HttpRequestParser(self)
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = self._leave_http(data[upgrade.args[0] :])
-            except _Refused:
-                pass
-            except httptools.HttpParserCallbackError as error:
-                if self.broken is None:
-                    log.failure("defect in a parser callback", Failure(error.__context__ or error))
-                    self.broken = InternalError()
-            except httptools.HttpParserError as error:
-                if self.broken is None:
-                    self.broken = self._diagnose(error, data)
-            else:
-                if self.receiving is None and self.broken is None and self._head_is_too_large():
-                    self.broken = HeadersTooLarge()
-            if self.receiving is not None and self.receiving.head.chunked:
-                self._look_beside_body(self.receiving)
-            data = rest
+            if not self.inside_message:
+                data = self._look_at_start(data)
+                if not data:
+                    return
+            piece, rest = self._next_piece(data)
+            data = self._feed_parser(piece, rest)
+            if self.broken is not None:
+                return
+
+    def _look_at_start(self, data: bytes) -> bytes:
+        """Check the first line of a message; return what llhttp may read, nothing while the line is not whole."""
+        if WHOLE_LINE.match(data) and not self._start:
+            return data
+        begun = self._start + data
+        start = begun.lstrip(b"\r\n")  # RFC 9112 §2.2
+        self._blank_bytes += len(begun) - len(start)
+        if self._blank_bytes > self._limits.header_bytes:
+            self.broken = MalformedRequest("Nothing but empty lines.")
+            return b""
+        if WHOLE_LINE.match(start):
+            self._start = b""
+            self.head_bytes = 0
+            return start
+        if start:
+            self.broken = judge_start(start, self._limits.target_bytes)
+        self._start = start
+        self.head_bytes = len(start)
+        return b""
+
+    def _next_piece(self, data: bytes) -> tuple[bytes, bytes]:
+        """Cut `data` where the head or the body of known length ends; returns that and the rest."""
+        if self.receiving is not None:
+            if self.receiving.head.chunked:
+                return data, b""
+            size = self._body_left
+        else:
+            tail = self._tail
+            at = (tail + data).find(_END_OF_HEAD) if tail else data.find(_END_OF_HEAD)
+            if at < 0:
+                self._tail = (tail + data)[-3:]
+                return data, b""
+            size = at + 4 - len(tail)
+            self._tail = b""
+        return (data, b"") if len(data) <= size else (data[:size], data[size:])
+
+    def _feed_parser(self, data: bytes, rest: bytes) -> bytes:
+        """Let llhttp read `data`, which `rest` follows; returns what is to be read next."""
+        receiving = self.receiving
+        if receiving is None:
+            self.head_bytes += len(data)
+            if self._unsplit is not None:
+                self._unsplit.append(data)
+        else:
+            self._overhead_bytes += len(data)
+            if receiving.head.chunked:
+                self._unsplit = [data]
+        self._at_hand = len(rest)
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = self._leave_http(data[upgrade.args[0] :] + rest)
+        except _Refused:
+            pass
+        except httptools.HttpParserCallbackError as error:
+            if self.broken is None:
+                log.failure("defect in a parser callback", Failure(error.__context__ or error))
+                self.broken = InternalError()
+        except httptools.HttpParserError as error:
+            if self.broken is None:
+                self.broken = self._diagnose(error, data)
+        else:
+            if self.receiving is None and self.broken is None and self._head_is_too_large():
+                self.broken = HeadersTooLarge()
+        if self.receiving is not None and self.receiving.head.chunked:
+            self._look_beside_body(self.receiving)
+        if self._unsplit is not None:
+            if self.receiving is not None or not self.inside_message:
+                self._unsplit = None
+            elif receiving is not None:
+                self._tail = data[-3:]
+        return rest
 
     def broken_request(self) -> IncomingRequest:
         """Return what is known of the request that broke: an error of ours answers it."""
@@ -154,14 +226,10 @@ class RequestReader:
         """Say what is wrong. Behind a request that was the last of its connection nobody will hear it."""
         if self.receiving is None and self._head_is_too_large():
             return HeadersTooLarge()
-        if (
-            isinstance(error, httptools.HttpParserInvalidMethodError)
-            and self.head_bytes == len(data)
-            and not self.queue
-        ):
-            line = _UNKNOWN_METHOD.match(data.partition(b"\n")[0])
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and self._unsplit is None:
+            line = WHOLE_LINE.match(data)
             if line is not None:
-                self._target = line[1]
+                self._target = line[2]
                 return MethodNotAllowed(API_METHODS)
         return MalformedRequest()
 
@@ -220,22 +288,43 @@ class RequestReader:
         ):
             self.broken = HeadersTooLarge()
             raise _Refused
+        if self._unsplit is not None and not self._is_spelled_well(b"".join(self._unsplit)):
+            self.broken = MalformedRequest()
+            raise _Refused
         http11 = version == "1.1"
         try:
             head = scan_request(pairs, http11, self._pseudonym)
         except ProxyError as error:
             self.broken = error
             raise _Refused from None
-        body = IncomingBody(
-            self._source, None if head.chunked else head.content_length or 0, limits.body_bytes
+        incoming = IncomingRequest(
+            self._parser.get_method(), self._target, http11, pairs, head, self._make_body(head)
         )
-        incoming = IncomingRequest(self._parser.get_method(), self._target, http11, pairs, head, body)
-        behind = self._read_behind(incoming) if head.chunked else 0
+        behind = self._read_behind(incoming) if head.chunked and self._unsplit is not None else 0
+        self._body_left = head.content_length or 0
         self._reset_head()
         self._overhead_bytes = behind
         self._in_trailers = True
         self.receiving = incoming
         self.queue.append(incoming)
+
+    def _is_spelled_well(self, read: bytes) -> bool:
+        """Whether the first line of the message whose head has just ended, somewhere in `read`, is as it must be."""
+        line = b"%b %b HTTP/1." % (self._parser.get_method(), self._target)
+        at = read.find(line)
+        while at >= 0:
+            if WHOLE_LINE.match(read, at):
+                return True
+            at = read.find(line, at + 1)
+        return False
+
+    def _make_body(self, head: RequestHead) -> IncomingBody | ArrivedBody:
+        """Return the body that follows `head`: a simple one where all of it has been read already."""
+        if head.chunked:
+            return IncomingBody(self._source, None, self._limits.body_bytes)
+        length, limit = head.content_length or 0, self._limits.body_bytes
+        arrived = self._unsplit is None and length <= self._at_hand and (limit is None or length <= limit)
+        return ArrivedBody(b"") if arrived else IncomingBody(self._source, length, limit)
 
     def _read_behind(self, incoming: IncomingRequest) -> int:
         """Return how many bytes were read with a head but behind it; 0 where the read began with another message."""
@@ -257,6 +346,7 @@ class RequestReader:
         receiving = self.receiving
         if receiving is None:
             return
+        self._body_left -= len(data)
         if receiving is self.active:
             self.body_parts.append(data)
         else:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httptools
 from attrs import evolve
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
@@ -28,7 +27,6 @@ from .peers import may_speak, peer_of
 from .proxy import ProxyResource
 from .request import DownstreamRequest
 from .request_reader import DownstreamLimits, IncomingRequest
-from .whole_messages import WholeMessages
 
 log = logger(__name__)
 
@@ -107,7 +105,6 @@ class ProxySite(Site):
         self.adopt = adopt
         """Given each client's transport once it is connected: may serve its socket."""
         self.channels: set[ProxyChannel] = set()
-        self.whole_requests = WholeMessages(httptools.HttpRequestParser)
         self.draining = False
         self.web_origins = WebOrigins()
         """Which pages of the web may call; replaced at a reload."""
@@ -187,16 +184,12 @@ class ProxySite(Site):
 
     def make_request(self, channel: ProxyChannel, incoming: IncomingRequest) -> DownstreamRequest:
         """Make the request and the record of its exchange."""
-        known = incoming.known
-        if known is not None:
-            exchange = Exchange(self.clock(), time.time(), known.method_text, known.path)
-        else:
-            exchange = Exchange(
-                started=self.clock(),
-                timestamp=time.time(),
-                method=incoming.method.decode("ascii", "replace"),
-                path=incoming.target.partition(b"?")[0].decode("latin-1"),
-            )
+        exchange = Exchange(
+            started=self.clock(),
+            timestamp=time.time(),
+            method=incoming.method.decode("ascii", "replace"),
+            path=incoming.target.partition(b"?")[0].decode("latin-1"),
+        )
         exchange.request_headers = incoming.pairs
         peer = channel.peer
         if peer is None:
@@ -211,10 +204,6 @@ class ProxySite(Site):
 
     def dispatch(self, request: DownstreamRequest) -> None:
         """Find what answers a request; raises ProxyError."""
-        known = request.incoming.known
-        if known is not None and known.place is not None and known.place[0] is self.root:
-            self.root.api.admit(request, known.place[1])
-            return
         target = request.uri
         if target[:1] != b"/":
             if request.method == b"CONNECT":
@@ -225,10 +214,7 @@ class ProxySite(Site):
         if self.root.is_page(path):
             request.render_page(target)
         else:
-            path_of_api = map_target(target)
-            if known is not None and target is request.uri:
-                known.place = (self.root, path_of_api)
-            self.root.api.admit(request, path_of_api)
+            self.root.api.admit(request, map_target(target))
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
         """End an exchange once and publish it."""

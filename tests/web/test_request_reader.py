@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.errors import HeadersTooLarge, MalformedRequest, MethodNotAllowed
+from openai_proxy.web.body import ArrivedBody
 from openai_proxy.web.request_reader import DownstreamLimits, RequestReader
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -43,10 +44,12 @@ def read(*pieces, **limits):
     return reader
 
 
+def _bytes(body):
+    return body.data if isinstance(body, ArrivedBody) else b"".join(body._parts)
+
+
 def requests(reader):
-    return [
-        (each.method, each.target, b"".join(each.body._parts), each.body.complete) for each in reader.queue
-    ]
+    return [(each.method, each.target, _bytes(each.body), each.body.complete) for each in reader.queue]
 
 
 EXPECTED = [
