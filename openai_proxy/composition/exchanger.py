@@ -19,6 +19,7 @@ from ..messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..settings import Settings, SettingsError, mode, warnings
 from ..stages.allow_models import AllowModels
 from ..stages.list_aliases import ListAliases
+from ..stages.note_errors import NoteErrors
 from ..stages.read_body import ReadBody
 from ..stages.read_usage import ReadUsage
 from ..stages.route import Route
@@ -203,6 +204,8 @@ def _stages(
         changes.override(settings),
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
         strip_think,
+        # Outside what reads usage, which takes content codings off where somebody must read.
+        NoteErrors(),
         # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
         ReadUsage(
             needs_usage or spending.needs_usage or callers.counts_model_tokens(settings),

@@ -172,6 +172,9 @@ class Exchange:
     """The name of the call that goes on and whose usage a later answer will say."""
     heir: Exchange | None = None
     """Whose exchange pays for the shared upstream call that this one left; None if it pays itself."""
+    is_error_behind_200: bool = False
+    """The upstream told an error before it said anything, under a status that is none; see `note_error`."""
+
     complete_usage: Callable[[Exchange], None] | None = None
     """Called when the exchange ends, before all others: estimates what nobody reported."""
 
@@ -237,10 +240,20 @@ class Exchange:
         heir.cached = False
         heir.cost_usd = None
 
+    def note_error(self, code: str) -> None:
+        """Note that the answer is an error although its status is none: it ends as one, and costs nothing."""
+        self.is_error_behind_200 = True
+        self.error_code = code
+        self.upstream_failure = f"The upstream answered {self.status or 200} and told an error: {code}."
+        self.upstream_error_kinds.append((self.upstream or "none", "error_behind_200"))
+
     def end(self, outcome: Outcome, now: float) -> bool:
         """End the exchange; True the first time, False (and no effect) after."""
         if self.outcome is not None:
             return False
+        if self.is_error_behind_200:
+            outcome = Outcome.UPSTREAM_ERROR
+            self.usage = self.complete_usage = None
         self.outcome = outcome
         self.ended_at = now
         if self.complete_usage is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding, with_length
 from ..core.codings import maybe_decoded
 from ..core.exchange import Exchange, Usage
+from ..core.first_events import error_of_document
 from ..core.json_members import append_members, rendered_members, replace_nested
 from ..core.token_estimate import estimated_input_tokens, estimated_prompt_tokens
 from ..core.usage import usage_of_document
@@ -42,6 +43,8 @@ _PLAIN_JSON = (_JSON, b"")
 _REFUSALS = frozenset((400, 422))
 _PEEK_BYTES = 64 * 1024
 _WHOLE_BYTES = 32 * 1024
+_ERROR_BYTES = 16 * 1024
+"""A longer answer is no error."""
 _KEPT_MODELS = 1000
 """Model names come from clients: so many are remembered, then forgotten."""
 _LONGEST_MODEL = 256
@@ -118,6 +121,10 @@ class ReadUsage:
                     return response
                 return self._plain(request, response, media_type_and_coding(response.headers), hide=False)
             if _read_at_once(response, exchange):
+                return response
+            code = _maybe_error(response)
+            if code is not None:
+                exchange.note_error(code)
                 return response
         if asking is not request and response.status in _REFUSALS:
             response, refused = await _judge(response)
@@ -221,6 +228,15 @@ def _read_at_once(response: ProxyResponse, exchange: Exchange) -> bool:
         return False
     exchange.usage = usage_of_document(arrived)
     return exchange.usage is not None
+
+
+def _maybe_error(response: ProxyResponse) -> str | None:
+    """Return the code of an error that has come as a short JSON answer behind a 2xx, None for anything else."""
+    arrived = getattr(response.body, "whole", None)
+    if arrived is None or len(arrived) > _ERROR_BYTES or not 200 <= response.status < 300:
+        return None
+    media_type, coding = media_type_and_coding(response.headers)
+    return error_of_document(arrived, coding) if media_type == _JSON else None
 
 
 def _choose(

@@ -1,0 +1,119 @@
+"""An error behind a 200 is recorded as one, and costs nothing."""
+
+import gzip
+
+import fakes
+import pytest
+
+from openai_proxy.core.exchange import Outcome, Usage
+from openai_proxy.messages import ProxyRequest
+from openai_proxy.stages.note_errors import NoteErrors
+from openai_proxy.stages.read_usage import ReadUsage
+
+STREAM = (b"Content-Type", b"text/event-stream")
+ERROR = b'data: {"error":{"message":"quota","code":"insufficient_quota"}}\n\ndata: [DONE]\n\n'
+GOOD = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
+
+
+def run(body, *headers, endpoint="chat/completions", streaming=True, inject=False, status=200):
+    """Return the exchange and its response, whose body has passed through the filters whole."""
+    exchange = fakes.exchange(endpoint=endpoint, streaming=streaming, upstream="up")
+    document = {"model": "m", "messages": [], "stream": streaming}
+    request = ProxyRequest(
+        method=b"POST", target=b"/x", headers=[], body=b'{"model":"m"}', exchange=exchange, document=document
+    )
+    usage = ReadUsage(inject, lambda: 0.0)
+
+    async def upstream(_):
+        return fakes.response(body, *headers, status=status)
+
+    async def inner(asked):
+        return await usage(asked, upstream)
+
+    results = []
+    fakes.through(NoteErrors(), request, inner).addCallback(results.append)
+    return exchange, results[0]
+
+
+def passed(response, *chunks):
+    data = b""
+    for chunk in chunks:
+        for each in response.filters:
+            chunk = each.feed(chunk)
+        data += chunk
+    for each in response.filters:
+        data += each.finish()
+    return data
+
+
+@pytest.mark.parametrize("inject", [False, True])
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize("endpoint", ["chat/completions", "responses", "threads/runs", "images/generations"])
+def test_a_stream_that_begins_with_an_error(endpoint, size, inject):
+    """It passes byte for byte; outcome and code say what it was, and nobody pays, whoever ends it."""
+    exchange, response = run(fakes.Body(), STREAM, endpoint=endpoint, inject=inject)
+    chunks = [ERROR[at : at + size] for at in range(0, len(ERROR), size)]
+    assert passed(response, *chunks) == ERROR
+    exchange.usage = Usage(1, 2)
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert (exchange.outcome, exchange.error_code, exchange.usage) == (
+        Outcome.UPSTREAM_ERROR,
+        "insufficient_quota",
+        None,
+    )
+    assert exchange.upstream_error_kinds == [("up", "error_behind_200")]
+
+
+def test_an_sdk_leaves_at_the_error():
+    """It does not wait for the end: that is no client that changed its mind."""
+    exchange, response = run(fakes.Body(), STREAM)
+    for each in response.filters:
+        each.feed(ERROR[:70])
+    exchange.end(Outcome.CLIENT_GONE, 1.0)
+    assert (exchange.outcome, exchange.usage) == (Outcome.UPSTREAM_ERROR, None)
+
+
+def test_a_compressed_stream():
+    """A coding hides nothing."""
+    exchange, response = run(fakes.Body(), STREAM, (b"Content-Encoding", b"gzip"))
+    packed = gzip.compress(ERROR)
+    assert passed(response, packed) == packed
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert exchange.error_code == "insufficient_quota"
+
+
+@pytest.mark.parametrize("rest", [b"", ERROR])
+def test_what_was_said_is_paid(rest):
+    """An error after some words does not make them free."""
+    exchange, response = run(fakes.Body(), STREAM)
+    assert passed(response, GOOD, rest) == GOOD + rest
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert exchange.outcome is Outcome.COMPLETE
+    assert exchange.error_code is None
+    assert exchange.usage.estimated
+
+
+class Whole(fakes.Answer):
+    @property
+    def whole(self):
+        return self.data
+
+
+@pytest.mark.parametrize("coding", [b"", b"gzip"])
+def test_an_error_document(coding):
+    """Gateways answer 200 without a stream too."""
+    body = b'{"error":{"message":"x","code":502}}'
+    headers = [(b"Content-Type", b"application/json")]
+    if coding:
+        body, headers = gzip.compress(body), [*headers, (b"Content-Encoding", b"gzip")]
+    exchange, _ = run(Whole(body), *headers, streaming=False)
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert (exchange.outcome, exchange.error_code, exchange.usage) == (Outcome.UPSTREAM_ERROR, "502", None)
+
+
+@pytest.mark.parametrize(("status", "streaming"), [(500, True), (200, False)])
+def test_other_answers_are_not_watched(status, streaming):
+    """A status says it already; without a stream there is no first event."""
+    exchange, _ = run(fakes.Body(), STREAM, status=status, streaming=streaming)
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert exchange.outcome is Outcome.COMPLETE
