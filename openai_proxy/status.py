@@ -19,7 +19,7 @@ from .cost.page import UsageReport
 from .observe.prometheus import find_metrics
 from .observe.publisher import ExchangePublisher
 from .stores import Stores
-from .web.admin import AdminPage, AdminPages, Answer, Arguments, Gate
+from .web.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
 from .web.pages import HealthPage, JSONPage, MetricsPage
 from .web.site import Root
 
@@ -43,14 +43,15 @@ class Status:
 
         `own_port`: it is that of `admin.port`.
         """
-        health = HealthPage(self.health)
+        gate = Gate(self._admin_token, unix_is_local=own_port)
+        pages = PagesGate(self._page_rule if not own_port else lambda: "open", gate)
+        health = HealthPage(self.health, pages.allows)
         health.putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
         health.putChild(b"ready", HealthPage(self.ready))
-        root.putChild(b"", JSONPage(self.information))
+        root.putChild(b"", JSONPage(self.information, pages.allows, ("service", "api", "health")))
         root.putChild(b"health", health)
         if metrics:
-            root.putChild(b"metrics", MetricsPage(self.metrics))
-            gate = Gate(self._admin_token, unix_is_local=own_port)
+            root.putChild(b"metrics", MetricsPage(self.metrics, pages.check))
             report = UsageReport(self.stores.keeping.usage, lambda: self.exchanger().spending)
             admin = AdminPages()
             admin.putChild(b"usage", AdminPage(gate, partial(self._usage, report)))
@@ -63,6 +64,9 @@ class Status:
     def _admin_token(self) -> bytes | None:
         token = self.exchanger().settings.admin.token
         return None if token is None else token.get_secret_value().encode("latin-1")
+
+    def _page_rule(self) -> str:
+        return self.exchanger().settings.access.pages
 
     def information(self) -> tuple[int, dict[str, Any]]:
         """Return status and document of `GET /`."""

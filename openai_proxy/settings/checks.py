@@ -47,6 +47,7 @@ def check(settings: Settings) -> None:
         _client_certificates,
         _redis,
         _cors,
+        _pages,
         _storage,
         _think,
         _upstreams,
@@ -139,6 +140,11 @@ def _redis(settings: Settings) -> None:
     for path, url in (("cache.url", settings.cache.url), ("rate_limit.url", settings.rate_limit.url)):
         if url and url.get_secret_value().startswith("redis") and find_spec("txredisapi") is None:
             raise settings.error(path, "Redis needs the extra: pip install 'openai-proxy[redis]'")
+
+
+def _pages(settings: Settings) -> None:
+    if settings.access.pages == "token" and settings.admin.token is None:
+        raise settings.error("access.pages", "'token' needs an admin.token (ADMIN__TOKEN)")
 
 
 def _cors(settings: Settings) -> None:

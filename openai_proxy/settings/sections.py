@@ -38,6 +38,11 @@ StorageType = Annotated[
 ]
 
 
+PagesRule = Annotated[
+    Literal["auto", "loopback", "token", "open"], LowerCase, Allowed("'auto', 'loopback', 'token' or 'open'")
+]
+
+
 class Upstream(Section):
     """The one upstream, where `[[upstreams]]` names no others."""
 
@@ -172,6 +177,11 @@ class Limits(Section):
 class Access(Section):
     """Who is believed, and who may look."""
 
+    pages: PagesRule = setting(
+        "auto",
+        "who may read /metrics and the details of / and /health on a port of the API: 'auto' (all; with an "
+        "admin.token, loopback or the token), 'loopback', 'token' or 'open'",
+    )
     proxies: Addresses = setting(
         (),
         "proxies in front, by address or CIDR range ('unix:' for Unix sockets), separated by commas: their "

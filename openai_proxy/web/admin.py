@@ -51,18 +51,22 @@ class Gate:
 
     def check(self, request: Any) -> None:
         """Raise the ProxyError that refuses a request."""
-        token = self.token()
-        if token is None:
-            if not self._is_local(request):
-                raise NotLocal
-            return
+        if self.token() is not None:
+            self.check_token(request)
+        elif not self.is_local(request):
+            raise NotLocal
+
+    def check_token(self, request: Any) -> None:
+        """Raise the ProxyError that refuses a request which does not show the token."""
+        token = self.token() or b""
         scheme, _, shown = (request.getHeader(b"authorization") or b"").strip().partition(b" ")
         if scheme.lower() != b"bearer" or not shown.strip():
             raise MissingCredentials("This page needs the admin token: Authorization: Bearer TOKEN.")
-        if not compare_digest(shown.strip(), token):
+        if not token or not compare_digest(shown.strip(), token):
             raise InvalidKey("Incorrect admin token provided.")
 
-    def _is_local(self, request: Any) -> bool:
+    def is_local(self, request: Any) -> bool:
+        """Whether a program of this machine asks, without anything in between."""
         if is_forwarded(name for name, _ in request.requestHeaders.getAllRawHeaders()):
             return False
         transport = request.channel.transport
@@ -76,6 +80,39 @@ class Gate:
         # a page of a stranger, whose name was pointed at this machine, read by a browser on it
         browser = any(request.requestHeaders.hasHeader(name) for name in _OF_BROWSERS)
         return not browser or _names_this_machine(request.getHeader(b"host") or b"")
+
+
+@frozen
+class PagesGate:
+    """Who may read `/metrics` and the details of `/` and `/health`, as `access.pages` says.
+
+    `auto`: all, unless there is an admin token; then who shows it, and
+    programs of this machine. `loopback`: those alone. `token`: who shows it.
+    `open`: all.
+    """
+
+    rule: Callable[[], str]
+    """Asked anew each time: a reload may change it."""
+    gate: Gate
+
+    def check(self, request: Any) -> None:
+        """Raise the ProxyError that refuses a request."""
+        rule = self.rule()
+        if rule == "open" or (rule == "auto" and self.gate.token() is None):
+            return
+        if rule != "token" and self.gate.is_local(request):
+            return
+        if rule == "loopback":
+            raise NotLocal("This page answers only on loopback connections (access.pages).")
+        self.gate.check_token(request)
+
+    def allows(self, request: Any) -> bool:
+        """Whether a request may read the details."""
+        try:
+            self.check(request)
+        except ProxyError:
+            return False
+        return True
 
 
 def _is_loopback(host: str) -> bool:

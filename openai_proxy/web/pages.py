@@ -21,6 +21,11 @@ Asker = Callable[[], "Deferred[tuple[bool, dict[str, Any]]]"]
 Rendered: TypeAlias = tuple[str, bytes]
 """Content type and body."""
 
+Check: TypeAlias = Callable[[Any], None]
+"""Takes a request; raises the ProxyError that refuses it."""
+Allows: TypeAlias = Callable[[Any], bool]
+"""Takes a request; tells whether it may see what is not for all."""
+
 _Result = TypeVar("_Result")
 
 
@@ -64,6 +69,14 @@ def _json(document: dict[str, Any]) -> Rendered:
     return "application/json", orjson.dumps(document) + b"\n"
 
 
+def _all(request: Any) -> None:
+    """Refuse nobody."""
+
+
+def _everybody(request: Any) -> bool:
+    return True
+
+
 class Page(Resource):
     """A page without pages below it, but for the empty name behind a slash."""
 
@@ -76,11 +89,13 @@ class Page(Resource):
 class MetricsPage(Page):
     """What a scraper reads: `render(accept)` gives the page, now or when others were asked."""
 
-    def __init__(self, render: Callable[[bytes], Rendered | Deferred[Rendered]]) -> None:
+    def __init__(self, render: Callable[[bytes], Rendered | Deferred[Rendered]], check: Check = _all) -> None:
         super().__init__()
         self._render = render
+        self._check = check
 
     def render_GET(self, request: Any) -> int:
+        self._check(request)
         rendered = self._render(request.getHeader(b"accept") or b"")
         if not isinstance(rendered, Deferred):
             return write_page(request, 200, rendered)
@@ -88,27 +103,44 @@ class MetricsPage(Page):
 
 
 class JSONPage(Page):
-    """A page whose document is known at once."""
+    """A page whose document is known at once.
 
-    def __init__(self, document: Callable[[], tuple[int, dict[str, Any]]]) -> None:
+    `public` are the members for those who may not see the `details`.
+    """
+
+    def __init__(
+        self,
+        document: Callable[[], tuple[int, dict[str, Any]]],
+        details: Allows = _everybody,
+        public: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         self._document = document
+        self._details = details
+        self._public = public
 
     def render_GET(self, request: Any) -> int:
         status, document = self._document()
+        if not self._details(request):
+            document = {name: document[name] for name in self._public}
         return write_page(request, status, _json(document))
 
 
 class HealthPage(Page):
-    """A page that has to ask first; 200 or 503."""
+    """A page that has to ask first; 200 or 503. Its status is for all, the rest for those who may see `details`."""
 
-    def __init__(self, ask: Asker) -> None:
+    def __init__(self, ask: Asker, details: Allows = _everybody) -> None:
         super().__init__()
         self._ask = ask
+        self._details = details
 
     def render_GET(self, request: Any) -> int:
+        detailed = self._details(request)
+
         def write(result: tuple[bool, dict[str, Any]]) -> None:
             healthy, document = result
+            if not detailed:
+                document = {"status": document["status"]}
             write_page(request, 200 if healthy else 503, _json(document))
 
         return write_later(request, self._ask(), write)
