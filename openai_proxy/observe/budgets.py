@@ -34,6 +34,11 @@ class BudgetMetrics(Collector):
     def __init__(self, standings: Callable[[], Iterable[BudgetReading]]) -> None:
         self._standings = standings
 
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Name the metrics, as the registry asks when the daemon that has the budgets is still being built."""
+        for what, help in _HELP.items():
+            yield GaugeMetricFamily(f"openai_proxy_budget_{what}_usd", help, labels=["key"])
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
         standings = list(self._standings())
         if not standings:
