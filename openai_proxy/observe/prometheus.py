@@ -89,7 +89,7 @@ class PrometheusObserver:
 
     def __init__(self, context: ObserverContext) -> None:
         disable_created_metrics()
-        registry = self.registry = CollectorRegistry(auto_describe=True)
+        registry = self.registry = CollectorRegistry()  # describing is collecting, and nothing serves yet
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
