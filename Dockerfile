@@ -1,26 +1,43 @@
-# The daemon alone, not as root:
+# The daemon, not as root, on a read-only file system:
 #
 #   docker build -t openai-proxy .
-#   docker run --rm -p 8080:8080 --stop-timeout 40 -e OPENAI_API_KEY openai-proxy
+#   docker run --rm -p 127.0.0.1:8080:8080 --read-only --tmpfs /tmp --cap-drop ALL \
+#     --security-opt no-new-privileges --ulimit nofile=65536:65536 --stop-timeout 40 \
+#     -e OPENAI_API_KEY -e CLIENT_API_KEYS openai-proxy
+#
+# deploy/compose.yaml says the same for Compose. What has to outlive the container (exchange log, state file) goes into
+# a volume at /var/lib/openai-proxy.
 
-ARG PYTHON=3.13
+# A tag moves; a digest does not. For an image that can be built again as it was:
+#   docker buildx imagetools inspect python:3.13-slim          # prints the digest of today
+#   docker build --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:... -t openai-proxy .
+ARG PYTHON_IMAGE=python:3.13-slim
 
-FROM python:${PYTHON}-slim AS build
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
+COPY constraints.txt constraints-build.txt ./
+# The environment that goes into the image has neither pip nor setuptools; both stay in this stage.
+RUN python -m venv --without-pip /opt/openai-proxy \
+    && pip --python /opt/openai-proxy/bin/python install --no-cache-dir --require-hashes -r constraints.txt \
+    && pip install --no-cache-dir --require-hashes -r constraints-build.txt
 COPY . .
 # The last command writes Twisted's plugin cache, which a user who may not write there would miss at every start.
-RUN python -m venv /opt/openai-proxy \
-    && /opt/openai-proxy/bin/pip install --no-cache-dir '.[all]' \
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+    && pip --python /opt/openai-proxy/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl \
     && cd / && /opt/openai-proxy/bin/twistd --help >/dev/null
 
-FROM python:${PYTHON}-slim
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/openai-proxy openai-proxy
+FROM ${PYTHON_IMAGE}
+# Whoever gets into the container finds nothing to install programs with.
+RUN useradd --system --uid 10001 --user-group --create-home --home-dir /var/lib/openai-proxy openai-proxy \
+    && { python -m pip uninstall -y --quiet pip setuptools wheel || true; } \
+    && rm -rf /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* /root/.cache
 COPY --from=build /opt/openai-proxy /opt/openai-proxy
-USER openai-proxy
+COPY LICENSE THIRD-PARTY.md /usr/share/doc/openai-proxy/
+USER 10001:10001
 # .env is looked for here, and relative paths start here.
 WORKDIR /var/lib/openai-proxy
 # All interfaces of the container; -e PORT=9000 or a --port is another, and options behind the image's name leave it.
-ENV PORT=8080
+ENV PORT=8080 PYTHONDONTWRITEBYTECODE=1
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 # Without ProxyHandler, an http_proxy of the environment would be asked for 127.0.0.1.
