@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from .composition import Exchanger, Surroundings, build_exchanger
 from .composition.observers import observers_of, upstream_urls, watch_alike
+from .composition.upstream_report import upstream_report
 from .core.client_address import TrustedProxies
 from .core.exchange import Exchange
 from .cost.build import Spending
@@ -111,6 +112,7 @@ class Serving:
             store_failures=self._around.stores.failures,
             upstreams=lambda: upstream_urls(self.exchanger.settings),
             configured_models=lambda: self.exchanger.configured_models,
+            upstream_report=lambda: upstream_report(self.exchanger, self._around.circuits),
             budgets=lambda: self.exchanger.spending.standings(),
         )
 

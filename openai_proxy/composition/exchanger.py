@@ -29,6 +29,7 @@ from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
 from ..upstream.forward import Destination, UpstreamForward
 from ..upstream.health import Reachability
+from ..upstream.origin import Origin
 from ..upstream.prober import Prober
 from ..upstream.tls import ClientTLS
 from ..web.request_reader import DownstreamLimits
@@ -48,6 +49,8 @@ class Exchanger:
     web_origins: WebOrigins
     agent: UpstreamAgent
     reachability: Reachability
+    origins: Mapping[str, Origin]
+    """Where the upstreams are, by their names."""
     limits: DownstreamLimits
     mode: str
     redis_url: str | None = field(repr=False)
@@ -113,6 +116,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt)
     default, destinations = places.destinations(settings)
     _load_certificates(tls, destinations)
+    origins = _origins(settings, default, destinations)
     table = places.routing_table(settings)
     health = UpstreamHealth(table.upstreams, around.circuits.changed) if table is not None else None
     prober = None
@@ -138,7 +142,8 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         route=route,
         prober=prober,
         agent=agent,
-        reachability=_reachability(settings, agent, default, destinations, around),
+        reachability=_reachability(settings, agent, origins, around),
+        origins=origins,
         limits=_downstream_limits(settings),
         mode=mode(settings),
         redis_url=callers.redis_url(settings),
@@ -158,17 +163,21 @@ def _load_certificates(tls: ClientTLS, destinations: Mapping[str, Destination]) 
                 raise SettingsError(f"client_cert: {certificate.file}: {error}") from None
 
 
-def _reachability(
-    settings: Settings,
-    agent: UpstreamAgent,
-    default: Destination,
-    destinations: Mapping[str, Destination],
-    around: Surroundings,
-) -> Reachability:
+def _origins(
+    settings: Settings, default: Destination, destinations: Mapping[str, Destination]
+) -> dict[str, Origin]:
+    """Return where the upstreams are, by name, the lowest priority number first."""
     ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
+    return {entry.name: destinations[entry.name].origin for entry in ordered} or {
+        default.name: default.origin
+    }
+
+
+def _reachability(
+    settings: Settings, agent: UpstreamAgent, origins: Mapping[str, Origin], around: Surroundings
+) -> Reachability:
     url = places.base_urls(settings)[0]
-    origins = [destinations[entry.name].origin for entry in ordered] or [default.origin]
-    return Reachability(url, [partial(agent.probe, origin) for origin in origins], around.clock)
+    return Reachability(url, [partial(agent.probe, origin) for origin in origins.values()], around.clock)
 
 
 def _stages(

@@ -6,8 +6,9 @@ counts go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+from attrs import field, frozen
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -31,8 +32,7 @@ class CircuitNews:
 
     def changed(self, change: Change) -> None:
         """Log and count one change."""
-        model = ALL if change.model is None else self._models.label(change.model)
-        key = change.upstream, model, "open" if change.opened else "closed"
+        key = change.upstream, self.label(change.model), "open" if change.opened else "closed"
         self.counts[key] = self.counts.get(key, 0) + 1
         whose = change.upstream if change.model is None else f"{change.upstream}, model {shown(change.model)}"
         if change.opened:
@@ -44,44 +44,45 @@ class CircuitNews:
         else:
             log.info("upstream {whose}: the circuit closed: {reason}", whose=whose, reason=change.reason)
 
-    def label(self, model: str) -> str:
-        """Return the label of a model's circuit."""
-        return self._models.label(model)
+    def label(self, model: str | None) -> str:
+        """Return the label of a model's circuit, or of a whole upstream's (None)."""
+        return ALL if model is None else self._models.label(model)
+
+
+@frozen
+class UpstreamReport:
+    """How the upstreams are now, and what their circuits did since the start of the process."""
+
+    up: Mapping[str, bool]
+    """Whether the latest connection to each could be made."""
+    open: tuple[tuple[str, str], ...] = ()
+    """Upstream and model (or ALL) of each circuit that is not closed."""
+    changes: Mapping[tuple[str, str, str], int] = field(factory=dict)
+    """Upstream, model (or ALL), `open` or `closed`: how often."""
 
 
 class UpstreamStates(Collector):
-    """Shows the state of the upstreams, asked for at each scrape.
+    """Shows the report on the upstreams, asked for at each scrape."""
 
-    `up` gives each upstream's name and whether it can be reached, `open`
-    upstream and model (None: the whole upstream) of each circuit that is not
-    closed.
-    """
-
-    def __init__(
-        self,
-        up: Callable[[], Mapping[str, bool]],
-        open: Callable[[], Iterable[tuple[str, str | None]]],
-        news: CircuitNews,
-    ) -> None:
-        self._up = up
-        self._open = open
-        self._news = news
+    def __init__(self, report: Callable[[], UpstreamReport]) -> None:
+        self._report = report
 
     def collect(self) -> Iterator[Metric]:
+        report = self._report()
         up = GaugeMetricFamily(
-            "openai_proxy_upstream_up", "1 if the upstream takes connections, else 0.", labels=["upstream"]
+            "openai_proxy_upstream_up",
+            "1 if the latest connection to the upstream could be made, else 0.",
+            labels=["upstream"],
         )
-        states: dict[tuple[str, str], int] = {}
-        for name, reachable in self._up().items():
+        for name, reachable in report.up.items():
             up.add_metric([name], int(reachable))
-            states[name, ALL] = 0
         yield up
-        states.update({(name, model): 0 for name, model, _ in self._news.counts})
-        for name, model in self._open():
-            states[name, ALL if model is None else self._news.label(model)] = 1
+        states = {(name, ALL): 0 for name in report.up}
+        states.update({(name, model): 0 for name, model, _ in report.changes})
+        states.update(dict.fromkeys(report.open, 1))
         circuits = GaugeMetricFamily(
             "openai_proxy_upstream_circuit_open",
-            "1 while the circuit of a model, or of a whole upstream (`all`), is not closed; summed over workers.",
+            "1 while the circuit of a model, or of a whole upstream (`all`), is not closed, summed over workers.",
             labels=["upstream", "model"],
         )
         for (name, model), is_open in states.items():
@@ -92,6 +93,6 @@ class UpstreamStates(Collector):
             "Circuits that opened or closed.",
             labels=["upstream", "model", "state"],
         )
-        for key, count in self._news.counts.items():
+        for key, count in report.changes.items():
             changes.add_metric(key, count)
         yield changes

@@ -17,6 +17,7 @@ from twisted.plugin import IPlugin
 from zope.interface import Attribute
 
 from .budgets import BudgetReading
+from .circuits import UpstreamReport
 from .spec import ObserverSpec
 
 
@@ -63,6 +64,10 @@ def _no_stores() -> Mapping[tuple[str, str], int]:
     return {}
 
 
+def _no_report() -> UpstreamReport:
+    return UpstreamReport({})
+
+
 @frozen
 class ObserverContext:
     """What the daemon offers to observers while they are built."""
@@ -83,6 +88,8 @@ class ObserverContext:
     """The base URL of each upstream by its name, as configured now."""
     configured_models: Callable[[], Collection[str]] = _no_models
     """The models that the configuration names now: they always have their own label."""
+    upstream_report: Callable[[], UpstreamReport] = _no_report
+    """How the upstreams and their circuits are."""
     budgets: Callable[[], Iterable[BudgetReading]] = tuple
     """How the budget of each key stands."""
     otlp_headers: str = field(default="", repr=False)

@@ -20,6 +20,7 @@ from twisted.logger import LogEvent
 
 from ..core.exchange import Exchange, Outcome, Usage
 from .budgets import BudgetMetrics
+from .circuits import UpstreamStates
 from .interfaces import Observer, ObserverContext
 from .labels import OTHER, BoundedLabels, has_succeeded
 from .store_failures import StoreFailures
@@ -105,6 +106,7 @@ class PrometheusObserver:
         """The labels of the request counters of each model."""
         self._make_gauges(registry, context)
         registry.register(StoreFailures(context.store_failures))
+        registry.register(UpstreamStates(context.upstream_report))
         registry.register(BudgetMetrics(context.budgets))
 
     def _make_counters(self, tallies: Tallies) -> None:

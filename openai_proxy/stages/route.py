@@ -6,7 +6,7 @@ Innermost: the stages outside see one answer or one failure.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from ..core.credentials import CredentialSwap
@@ -58,6 +58,10 @@ class Route:
     def describe(self) -> list[dict[str, Any]]:
         """Return the state of every upstream, for `/health`."""
         return self._health.describe(self._clock())
+
+    def open_circuits(self) -> Iterator[tuple[str, str | None]]:
+        """Yield upstream and model (None: the whole upstream) of each circuit that is not closed."""
+        return self._health.open_circuits()
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         task = self._task(request)

@@ -17,6 +17,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
+from ..core.errors import UpstreamError
 from ..logs import logger
 from ..sockets import is_quiet
 from ..wire_headers import WireHeaders
@@ -74,6 +75,8 @@ class UpstreamAgent:
         self._idle = IdlePool(MOST_IDLE)
         self._busy: set[UpstreamConnection] = set()
         self._connecting: dict[int, Connecting] = {}
+        self.unreachable: set[Origin] = set()
+        """Origins to which the latest connection could not be made."""
         self._stopped = False
         self.max_open: int | None = None
         """Connections that descriptors suffice for; beyond, the one that has idled longest makes room."""
@@ -207,7 +210,17 @@ class UpstreamAgent:
             self._connecting[id(connection)] = connecting
             return connection
 
-        return Connecting(self._reactor, origin, self._tls, self._timeouts.connect, make).done
+        connecting = Connecting(self._reactor, origin, self._tls, self._timeouts.connect, make).done
+        return connecting.addCallbacks(self._reached, self._missed, (origin,), errbackArgs=(origin,))
+
+    def _reached(self, connection: UpstreamConnection, origin: Origin) -> UpstreamConnection:
+        self.unreachable.discard(origin)
+        return connection
+
+    def _missed(self, failure: Failure, origin: Origin) -> Failure:
+        if failure.check(UpstreamError):  # else nobody waited for it any more
+            self.unreachable.add(origin)
+        return failure
 
     # ---- told by connections
 

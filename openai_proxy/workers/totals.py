@@ -24,7 +24,7 @@ Snapshot = list[tuple[str, str, str, Samples]]
 _COUNTING = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
 _SHARED = frozenset(f"openai_proxy_budget_{what}_usd" for what in ("limit", "spent", "reserved"))
 """Gauges of what all workers share: each tells the whole, as it last saw it."""
-_FIRST = frozenset({"process_start_time_seconds"})
+_FIRST = frozenset({"process_start_time_seconds", "openai_proxy_upstream_up"})
 """Gauges of which the smallest is the daemon's."""
 
 
