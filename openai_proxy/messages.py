@@ -94,6 +94,8 @@ class ProxyRequest:
     """The decoded JSON object of `body` where there is one; never mutate it."""
     credential: bytes = b""
     """What identifies the upstream key: connections are never shared between two of them."""
+    caller: bytes = b""
+    """What tells its caller apart from others of the same key: their answers are not shared."""
     upgrade: bool = False
     """A WebSocket handshake: the answer may be a 101 and a tunnel."""
     route: Any = None
@@ -127,6 +129,7 @@ class ProxyRequest:
             self.encoded,
             self.document,
             self.credential,
+            self.caller,
             self.upgrade,
             self.route,
             self.path_model,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from ..core.caller import Callers
+from ..core.errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ..core.keyring import ClientKey, Keyring
 from ..core.limits import Limits
+from ..core.organization import Account
 from ..core.token_estimate import TokenEstimate
 from ..core.web_origins import ANY, WebOrigins, normal_origin
 from ..messages import Stage
@@ -15,6 +18,7 @@ from ..stages.pass_through import PassThrough
 from ..stages.rate_limit import RateLimit
 from ..stages.tenants import Tenants
 from .changes import model_params
+from .places import base_urls
 from .surroundings import Surroundings
 from .whose_key import secret_bytes
 
@@ -25,14 +29,29 @@ _PLACE = b"each-upstream-has-its-own"
 def authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
     """Return the stage of the mode: tenants where there is a `keyring`, pass-through or inject."""
     auth_header = settings.upstream.auth_header.lower().encode("ascii")
+    found = Callers(caller_headers(settings), auth_header)
     if keyring is not None:
-        return Tenants(keyring, auth_header)
+        return Tenants(keyring, auth_header, found)
     if mode(settings) == "pass-through":
-        return PassThrough()
+        return PassThrough(found, _refusal(settings))
     # With several upstreams each may have its own key, put in by the routing.
     keys = [settings.upstream.api_key, *map(own_key, settings.upstreams)]
     api_key = next(key for key in keys if key is not None)
-    return Inject(secret_bytes(api_key), auth_header)
+    return Inject(secret_bytes(api_key), auth_header, found)
+
+
+def caller_headers(settings: Settings) -> tuple[bytes, ...]:
+    """Return the names, in lower case, of further headers that tell callers apart."""
+    return tuple(name.encode("ascii") for name in settings.auth.caller_headers)
+
+
+def _refusal(settings: Settings) -> type[MissingCredentials] | None:
+    """Return what a request without credentials gets in pass-through mode, None if it passes."""
+    plain = all(url.lower().startswith("http://") for url in base_urls(settings))
+    required = settings.auth.required
+    if required == "false" or (required == "auto" and plain):
+        return None
+    return MissingCredentialsOfLocalServer if plain else MissingCredentials
 
 
 def web_origins(settings: Settings) -> WebOrigins:
@@ -62,9 +81,16 @@ def make_keyring(settings: Settings) -> Keyring | None:
                 upstream_key=secret_bytes(upstream_key) if upstream_key is not None else _PLACE,
                 models=key.models,
                 expires_at=key.expires.timestamp() if key.expires else None,
+                account=Account(
+                    _ascii(key.organization), _ascii(key.project), own_allowed=key.allow_organization
+                ),
             )
         )
     return Keyring(entries) if entries else None
+
+
+def _ascii(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("ascii")
 
 
 def _every_upstream_has_a_key(settings: Settings) -> bool:

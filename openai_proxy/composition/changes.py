@@ -21,6 +21,7 @@ from ..stages.cache_repeats import AnswerRepeats
 from ..stages.override import Override
 from ..stages.retry import Retry
 from ..stages.strip_think import StripThink
+from .destinations import fingerprint
 from .places import base_urls
 from .surroundings import Surroundings
 
@@ -101,7 +102,7 @@ def cache(
     return Cache(
         store,
         CacheRules((*rules, *default_rules(times))),
-        " ".join(base_urls(settings)).encode("ascii"),
+        " ".join(filter(None, (*base_urls(settings), fingerprint(settings)))).encode("ascii"),
         around.clock,
         shared=cache.shared,
         answered=answered,

@@ -34,6 +34,7 @@ from ..upstream.prober import Prober
 from ..upstream.tls import ClientTLS
 from ..web.request_reader import DownstreamLimits
 from . import callers, changes, places
+from .destinations import known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings
 
@@ -114,7 +115,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     )
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
     agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt)
-    default, destinations = places.destinations(settings)
+    default, destinations = known_destinations(settings)
     _load_certificates(tls, destinations)
     origins = _origins(settings, default, destinations)
     table = places.routing_table(settings)
@@ -128,11 +129,11 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
             clock=around.clock,
         )
     route = places.route(settings, around, table, health, prober)
-    innermost = UpstreamForward(
-        UpstreamClient(agent), default, destinations, upstream.via.encode("ascii"), around.clock
-    )
+    innermost = UpstreamForward(UpstreamClient(agent), default, destinations, around.clock)
     spending = build_spending(settings, around.stores, table, callers.redis_url(settings))
-    anonymous = WithoutCredentials([upstream.auth_header.lower().encode("ascii")])
+    anonymous = WithoutCredentials(
+        [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
+    )
     stages = _stages(settings, around, needs_usage, table, route, spending)
     return Exchanger(
         settings=settings,

@@ -6,13 +6,11 @@ import time
 
 from ..core.routing import ModelRoute, RoutingTable, Upstream
 from ..core.upstream_health import UpstreamHealth
-from ..settings import Settings
+from ..settings import Settings, mode
 from ..stages.route import Route
-from ..upstream.forward import Destination, destination
-from ..upstream.origin import ClientCertificate
 from ..upstream.prober import Prober
 from .surroundings import Surroundings
-from .whose_key import is_key_origin, kept_keys, key_of
+from .whose_key import kept_keys, key_of
 
 
 def base_urls(settings: Settings) -> list[str]:
@@ -21,29 +19,14 @@ def base_urls(settings: Settings) -> list[str]:
     return [entry.base_url for entry in ordered] or [settings.upstream.base_url]
 
 
-def destinations(settings: Settings) -> tuple[Destination, dict[str, Destination]]:
-    """Return the default upstream as the wire knows it, and all others that requests may be routed to, by name."""
-    upstream = settings.upstream
-    own = _certificate(upstream.client_cert, upstream.client_key)
-    default = destination("default", upstream.base_url, own)
-    named = {default.name: default}
-    for entry in settings.upstreams:
-        certificate = _certificate(entry.client_cert, entry.client_key)
-        to = destination(entry.name, entry.base_url, certificate)
-        if certificate is None and is_key_origin(settings, entry):
-            to = destination(entry.name, entry.base_url, own)  # made for this origin
-        named[entry.name] = to
-    return default, named
-
-
-def _certificate(file: str | None, key_file: str | None) -> ClientCertificate | None:
-    return None if file is None else ClientCertificate(file, key_file)
-
-
 def routing_table(settings: Settings) -> RoutingTable | None:
     """Return the upstreams and the models' places; None where one upstream serves all as named."""
     auth_header = settings.upstream.auth_header.lower().encode("ascii")
     routed = any(model.upstream_model is not None for model in settings.models)
+    # in pass-through mode they are credentials, as Authorization is; else they say who called, and may go everywhere
+    client_headers = tuple(
+        name.encode("ascii") for name in settings.auth.caller_headers if mode(settings) == "pass-through"
+    )
     upstreams = [
         Upstream(
             entry.name,
@@ -53,6 +36,7 @@ def routing_table(settings: Settings) -> RoutingTable | None:
             auth_header,
             entry.weight,
             entry.priority,
+            client_headers,
         )
         for entry in settings.upstreams
     ]

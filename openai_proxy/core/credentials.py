@@ -6,22 +6,30 @@ Reads and swaps header lines; decides nothing about who may call: that is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from hashlib import sha256
-from operator import itemgetter
 
-from .headers import HeaderPairs
-from .short_memo import short_memo
+from .headers import HeaderPairs, without
 
 SUBPROTOCOL_PREFIX = b"openai-insecure-api-key."
 """Browsers can set no header on a WebSocket, so the key travels as a subprotocol."""
 
-CREDENTIAL_HEADERS = frozenset((b"authorization", b"api-key", b"x-api-key", b"proxy-authorization"))
+CREDENTIAL_HEADERS = frozenset(
+    (
+        b"authorization",
+        b"api-key",
+        b"x-api-key",
+        b"proxy-authorization",
+        b"x-goog-api-key",
+        b"ocp-apim-subscription-key",
+    )
+)
 """Names, in lower case, that never reach the upstream where a key of ours does."""
 
 _SOURCES = frozenset((b"authorization", b"api-key", b"sec-websocket-protocol"))
 
 
-def _bearer_token(value: bytes) -> bytes | None:
+def bearer_token(value: bytes) -> bytes | None:
     """Return the token of a Bearer value (possibly empty), None for another scheme."""
     scheme, _, token = value.strip(b" \t").partition(b" ")
     return token.strip(b" \t") if scheme.lower() == b"bearer" else None
@@ -31,12 +39,10 @@ def _is_subprotocol_key(item: bytes) -> bool:
     return item[: len(SUBPROTOCOL_PREFIX)].lower() == SUBPROTOCOL_PREFIX
 
 
-def _subprotocol_key(value: bytes) -> bytes | None:
-    for item in value.split(b","):
-        item = item.strip(b" \t")
-        if _is_subprotocol_key(item):
-            return item[len(SUBPROTOCOL_PREFIX) :]
-    return None
+def subprotocol_keys(value: bytes) -> list[bytes]:
+    """Return the keys in a list of WebSocket subprotocols; nearly always none or one, possibly empty."""
+    items = [item.strip(b" \t") for item in value.split(b",")]
+    return [item[len(SUBPROTOCOL_PREFIX) :] for item in items if _is_subprotocol_key(item)]
 
 
 def _first_of_each(headers: HeaderPairs) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:
@@ -45,7 +51,7 @@ def _first_of_each(headers: HeaderPairs) -> tuple[bytes | None, bytes | None, by
     for name, value in [pair for pair in headers if pair[0].lower() in _SOURCES]:
         lower = name.lower()
         if lower == b"authorization":
-            bearer = _bearer_token(value)
+            bearer = bearer_token(value)
             if bearer:
                 token = token or bearer
             if bearer or (bearer is None and value.strip(b" \t")):
@@ -53,7 +59,7 @@ def _first_of_each(headers: HeaderPairs) -> tuple[bytes | None, bytes | None, by
         elif lower == b"api-key":
             api_key = api_key or value.strip(b" \t") or None
         else:
-            subprotocol = subprotocol or _subprotocol_key(value) or None
+            subprotocol = subprotocol or next(iter(subprotocol_keys(value)), None) or None
     return authorization, token, api_key, subprotocol
 
 
@@ -81,47 +87,6 @@ def find_client_digest(headers: HeaderPairs) -> bytes | None:
     """Return the SHA-256 of what `find_client_key` finds."""
     key = find_client_key(headers)
     return None if key is None else sha256(key).digest()
-
-
-def find_caller(headers: HeaderPairs) -> tuple[bytes, str] | None:
-    """Return what identifies the caller where credentials pass unchanged, and its `credential_id`.
-
-    What `find_credential` finds, nearly always. All of them where a request
-    has several that differ: nobody but the upstream knows which one counts,
-    and whoever shows one of two must not pass for who shows both.
-    """
-    credential = find_credential(headers)
-    if credential is None:
-        return None
-    found = _all_credentials(headers)
-    if len({_bearer_token(value) or value for _, value in found}) > 1:
-        found.sort(key=itemgetter(0))
-        credential = b"\n".join([b"%b: %b" % pair for pair in found])
-    return credential, credential_id(credential)
-
-
-def _all_credentials(headers: HeaderPairs) -> HeaderPairs:
-    """Return every credential that is not empty, in order: its header's name in lower case, its value."""
-    found: HeaderPairs = []
-    for name, value in headers:
-        lower = name.lower()
-        if lower == b"sec-websocket-protocol":
-            credential = _subprotocol_key(value)
-        else:
-            credential = value.strip(b" \t") if lower in CREDENTIAL_HEADERS else None
-        if credential and _bearer_token(credential) != b"":
-            found.append((lower, credential))
-    return found
-
-
-@short_memo(1024)
-def credential_id(credential: bytes) -> str:
-    """Return `cred-` and the SHA-256 of `credential` in hex.
-
-    The same key gives the same name however it is written (`Bearer`,
-    `bearer`, `api-key`), so that no spelling opens a second bucket.
-    """
-    return "cred-" + sha256(_bearer_token(credential) or credential).hexdigest()
 
 
 def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) -> HeaderPairs:
@@ -160,23 +125,35 @@ class CredentialSwap:
     """`replace_credentials` with one key.
 
     With `remove_empty` an empty `key` takes the client's credentials away
-    and puts no line in their place.
+    and puts no line in their place. `further` are names, in lower case, of
+    more headers that go as the credentials do. `then` is one more change of
+    the lines.
     """
 
-    __slots__ = ("_auth_header", "_key", "_remove")
+    __slots__ = ("_auth_header", "_further", "_key", "_remove", "_then")
 
-    def __init__(self, auth_header: bytes, key: bytes, remove_empty: bool = False) -> None:
+    def __init__(
+        self,
+        auth_header: bytes,
+        key: bytes,
+        remove_empty: bool = False,
+        further: Iterable[bytes] = (),
+        then: Callable[[HeaderPairs], HeaderPairs] | None = None,
+    ) -> None:
         self._auth_header = auth_header
         self._key = key
         self._remove = remove_empty and not key
+        self._further = frozenset(further)
+        self._then = then
 
     def on(self, headers: HeaderPairs) -> HeaderPairs:
         """Return `headers` with the key."""
         headers = replace_credentials(headers, self._auth_header, self._key)
         if self._remove:
-            empty = (b"authorization", self._auth_header.lower())
-            headers = [pair for pair in headers if pair[0].lower() not in empty]
-        return headers
+            headers = without(headers, b"authorization", self._auth_header.lower())
+        if self._further:
+            headers = without(headers, *self._further)
+        return headers if self._then is None else self._then(headers)
 
 
 def _swap_subprotocol(value: bytes, key: bytes) -> bytes:

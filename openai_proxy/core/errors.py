@@ -76,6 +76,15 @@ class MissingCredentials(ProxyError):
     )
 
 
+class MissingCredentialsOfLocalServer(MissingCredentials):
+    """The same before a plain http upstream, which often needs no key."""
+
+    default_message = (
+        f"{MissingCredentials.default_message} If the server behind this proxy needs no key, "
+        "set auth.required = false (AUTH__REQUIRED=false) in the proxy's configuration."
+    )
+
+
 class InvalidKey(ProxyError):
     status, reason = 401, b"Unauthorized"
     type, code = "invalid_request_error", "invalid_api_key"

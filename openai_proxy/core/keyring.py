@@ -13,6 +13,7 @@ from hashlib import sha256
 from attrs import field, frozen
 
 from .errors import ExpiredKey, InvalidKey
+from .organization import Account
 
 
 @frozen
@@ -29,6 +30,8 @@ class ClientKey:
     upstream_key: bytes = field(repr=False)
     models: tuple[str, ...] | None = None
     expires_at: float | None = None
+    account: Account = field(factory=Account)
+    """Organization and project that its requests are booked to."""
 
     def allows(self, model: str) -> bool:
         """Tell whether the allow-list has `model`."""

@@ -32,6 +32,8 @@ class Upstream:
     auth_header: bytes = b"authorization"
     weight: float = 1.0
     priority: int = 0
+    caller_headers: tuple[bytes, ...] = ()
+    """Further headers that are credentials of clients, and go where those go."""
 
     def key_for(self, credential: bytes) -> bytes:
         """Return the key to send where authentication chose `credential`."""

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from .errors import SettingsError, mask_spec, shown
 from .fields import Section
+from .header_lines import check_line, file_of
 from .model import Settings
 from .sections import Upstream
+from .sources import read_secret_file
 from .tables import UpstreamEntry
 from .tenants import client_keys, entry_digest, inherits_key, mode, own_key
 
@@ -38,11 +42,46 @@ def _with_absolute(section: AnySection, directory: Path, *names: str) -> AnySect
     return section.model_copy(update=paths) if paths else section
 
 
+def read_secret_lines(settings: Settings, directory: Path) -> Settings:
+    """Return the settings with the values of `NAME_FILE` headers and parameters read. Raises SettingsError."""
+    upstream = _with_secret_lines(settings.upstream, "upstream", directory)
+    entries = tuple(
+        _with_secret_lines(entry, f"upstreams[{number}]", directory)
+        for number, entry in enumerate(settings.upstreams)
+    )
+    return settings.model_copy(update={"upstream": upstream, "upstreams": entries})
+
+
+_Table = TypeVar("_Table", Upstream, UpstreamEntry)
+
+
+def _with_secret_lines(table: _Table, path: str, directory: Path) -> _Table:
+    return table.model_copy(
+        update={
+            member: tuple(_read(pair, f"{path}.{member}", directory) for pair in getattr(table, member))
+            for member in ("headers", "query")
+        }
+    )
+
+
+def _read(pair: tuple[str, SecretStr], path: str, directory: Path) -> tuple[str, SecretStr]:
+    name = file_of(pair[0])
+    if name is None:
+        return pair
+    text = read_secret_file(path, pair[0], directory / pair[1].get_secret_value())
+    try:
+        check_line(name, text)
+    except ValueError as error:
+        raise SettingsError(f"{path} (from {pair[0]}): {error}") from None
+    return name, SecretStr(text)
+
+
 def check(settings: Settings) -> None:
     """Raise SettingsError for the first disagreement. Paths are absolute by now."""
     for step in (
         _empty_keys,
         _observers,
+        _lines,
         _ca_file,
         _client_certificates,
         _redis,
@@ -75,6 +114,20 @@ def _observers(settings: Settings) -> None:
                 "observers",
                 f"spaces separate observers, not commas: {shown(mask_spec(parted))}",
             )
+
+
+def _lines(settings: Settings) -> None:
+    """Refuse a static or dropped header that is the one which carries the key."""
+    header = settings.upstream.auth_header.lower()
+    tables: list[tuple[str, Upstream | UpstreamEntry]] = [
+        ("upstream", settings.upstream),
+        *((f"upstreams[{n}]", e) for n, e in enumerate(settings.upstreams)),
+    ]
+    for path, table in tables:
+        if header in (name.lower() for name, _ in table.headers):
+            raise SettingsError(f"{path}.headers: {header!r} carries the key (upstream.auth_header)")
+        if header in (table.drop_headers or ()):
+            raise SettingsError(f"{path}.drop_headers: {header!r} carries the key (upstream.auth_header)")
 
 
 def _ca_file(settings: Settings) -> None:

@@ -57,6 +57,8 @@ def _text(path: str, value: Any, doc: Doc) -> str:
         value = [_name(key.get_secret_value()) for key in value]
     elif path == "api_key_mapping":
         value = {_name(client.get_secret_value()): REDACTED for client, _ in value}
+    elif doc.secret and isinstance(value, tuple):
+        value = {name: REDACTED for name, _ in value}
     elif isinstance(value, SecretStr):
         value = _secret(path, value.get_secret_value(), doc)
     return json.dumps(value, ensure_ascii=False, default=_plain)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .checks import check, resolve_paths
+from .checks import check, read_secret_lines, resolve_paths
 from .dotenv_file import expanded_in_vain, has_dotenv, read_dotenv
 from .errors import SettingsError
 from .explain import explain
@@ -56,7 +56,7 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
     settings._unknown = (*unknown, *expanded_in_vain(dotenv, environ, in_dotenv))
     files = _files_with_secrets(settings, options, environ, dotenv, directory)
     settings._exposed = exposed_files(files)
-    settings = resolve_paths(settings, directory)
+    settings = read_secret_lines(resolve_paths(settings, directory), directory)
     check(settings)
     return settings
 

@@ -21,6 +21,7 @@ from .keys import KeyList, KeyMapping
 from .sections import (
     Access,
     Admin,
+    Auth,
     Cache,
     Cors,
     Cost,
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     api_key_mapping: KeyMapping = setting(
         (), "JSON object: client key to upstream key", secret=True, default_text="none"
     )
+    auth: Auth = setting(Auth(), "what is asked of callers")
     cors: Cors = setting(Cors(), "pages of the web")
     rate_limit: RateLimit = setting(RateLimit(), "limits per client key")
     cache: Cache = setting(Cache(), "the cache")

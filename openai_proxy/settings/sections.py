@@ -5,9 +5,12 @@ Values only; `model` puts them together. Arrays of tables are in `tables`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from .fields import Allowed, Section, setting
+from .header_lines import HeaderGlobs, HeaderNames, StaticHeaders, StaticQuery
 from .origins import Origins
 from .tables import CacheRule, PriceEntry, ThinkMode, Unpriced
 from .urls import BaseURL, CacheURL, RedisURL
@@ -32,6 +35,18 @@ from .values import (
 )
 
 MIB = 1024 * 1024
+
+
+def _truth_or_word(value: Any) -> Any:
+    """Return the words of truth values, `true` and `false`; leave any other word as it is."""
+    text = str(value).strip().lower() if isinstance(value, bool | str) else value
+    words = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
+    return words.get(text, text)
+
+
+Required = Annotated[
+    Literal["true", "false", "auto"], BeforeValidator(_truth_or_word), Allowed("true, false or 'auto'")
+]
 
 StorageType = Annotated[
     Literal["local", "azure"] | None, Off, LowerCase, Allowed("'local', 'azure' or 'none'")
@@ -69,7 +84,44 @@ class Upstream(Section):
         "PEM file of its key, without a passphrase",
         default_text="the file of `upstream.client_cert`",
     )
-    via: Pseudonym = setting("openai-proxy", "this proxy's name in the Via header")
+    headers: StaticHeaders = setting(
+        (),
+        "header lines added to requests, in place of the client's of the same name: a table, in which"
+        " NAME_FILE names a file with the value; other origins among `[[upstreams]]` do not get them",
+        toml_only=True,
+        secret=True,
+    )
+    query: StaticQuery = setting(
+        (),
+        "query parameters added to requests, in place of the client's of the same name: a table as `headers`",
+        toml_only=True,
+        secret=True,
+    )
+    drop_headers: HeaderGlobs = setting(
+        (),
+        "request headers kept from the upstream: names or globs such as 'cf-*', separated by commas;"
+        " credentials and what frames the message always stay",
+    )
+    via: Pseudonym = setting(
+        "openai-proxy",
+        "this proxy's name in the Via header; empty (in TOML only) leaves the header out,"
+        " and then loops are not recognised",
+    )
+
+
+class Auth(Section):
+    """What is asked of callers."""
+
+    required: Required = setting(
+        "true",
+        "pass-through mode: whether a request needs credentials: true, false, or auto"
+        " (unless every upstream is plain http)",
+    )
+    caller_headers: HeaderNames = setting(
+        (),
+        "further headers that tell callers apart, such as X-Forwarded-User, separated by commas:"
+        " callers with different values share no cached answer and, unless a client key is known, no limit",
+    )
 
 
 class Cors(Section):

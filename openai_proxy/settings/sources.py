@@ -98,7 +98,7 @@ def _variable(
     if text and file:
         raise SettingsError(f"{leaf.path}: {name} and {name}_FILE are both set{where}; keep one of them")
     if file:
-        return _secret_file(leaf.path, f"{name}_FILE{where}", directory / file), f"{name}_FILE{where}"
+        return read_secret_file(leaf.path, f"{name}_FILE{where}", directory / file), f"{name}_FILE{where}"
     if not text:
         return None
     if len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES:
@@ -120,7 +120,7 @@ def _variable(
     return None if value is None else (value, name + where)
 
 
-def _secret_file(path: str, origin: str, file: Path) -> str:
+def read_secret_file(path: str, origin: str, file: Path) -> str:
     """Return a mounted secret without its final newline. Raises SettingsError, also where it is empty."""
     label = f"{path} (from {origin})"
     try:

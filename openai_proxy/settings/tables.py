@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from .fields import Allowed, Section, setting
+from .header_lines import HeaderGlobs, StaticHeaders, StaticQuery
 from .urls import BaseURL
 from .values import (
     Dollars,
@@ -23,6 +24,7 @@ from .values import (
     Off,
     OptionalCount,
     OptionalDollars,
+    Pseudonym,
     Text,
     TimeToLive,
     Weight,
@@ -87,6 +89,11 @@ Factors = Annotated[
     dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
     Allowed("a table of numbers from 0"),
 ]
+AccountName = Annotated[
+    str,
+    Field(pattern=r"^[!-~]{1,200}$"),
+    Allowed("the ID of an organization or project: visible ASCII characters without spaces"),
+]
 Parameters = Annotated[dict[str, Any], Allowed("a table of request parameters")]
 
 
@@ -119,6 +126,22 @@ class UpstreamEntry(Section):
     priority: NaturalCount = setting(
         0, "the lowest number goes first, others where that fails", toml_only=True
     )
+    headers: StaticHeaders = setting(
+        (),
+        "header lines added to its requests, as `upstream.headers`; at the origin of `upstream.base_url` those too",
+        toml_only=True,
+        secret=True,
+    )
+    query: StaticQuery = setting(
+        (),
+        "query parameters added to its requests, as `upstream.query`; at the origin of `upstream.base_url` those too",
+        toml_only=True,
+        secret=True,
+    )
+    drop_headers: HeaderGlobs | None = setting(
+        None, "as `upstream.drop_headers`, in place of it", toml_only=True
+    )
+    via: Pseudonym | None = setting(None, "as `upstream.via`, in place of it", toml_only=True)
 
 
 Unpriced = Annotated[Literal["allow", "refuse"] | None, Off, LowerCase, Allowed("'allow' or 'refuse'")]
@@ -196,6 +219,15 @@ class KeyEntry(Section):
         default_text="as `cost.unpriced`; with a budget 'refuse'",
     )
     expires: Moment | None = setting(None, "when it stops working", toml_only=True)
+    organization: AccountName | None = setting(
+        None, "the OpenAI-Organization of its requests, in place of the client's", toml_only=True
+    )
+    project: AccountName | None = setting(
+        None, "the OpenAI-Project of its requests, in place of the client's", toml_only=True
+    )
+    allow_organization: Flag = setting(
+        False, "whether the client's own OpenAI-Organization and OpenAI-Project go upstream", toml_only=True
+    )
 
 
 class PriceEntry(Section):

@@ -37,6 +37,10 @@ class ClientKey:
     """What becomes of requests for models without a price; None as for all keys."""
     expires: datetime | None = None
     """Aware."""
+    organization: str | None = None
+    project: str | None = None
+    allow_organization: bool = False
+    """Whether its client may choose organization and project."""
 
 
 def mode(settings: Settings) -> Mode:
@@ -91,4 +95,7 @@ def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:
         budget_period=entry.budget_period,
         unpriced=entry.unpriced,
         expires=entry.expires,
+        organization=entry.organization,
+        project=entry.project,
+        allow_organization=entry.allow_organization,
     )

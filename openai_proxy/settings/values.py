@@ -68,6 +68,10 @@ def _token(value: str) -> str:
     return value
 
 
+def _pseudonym(value: str) -> str:
+    return _token(value) if value else value
+
+
 def _header_name(value: str) -> str:
     value = _token(value).lower()
     if value in _FORBIDDEN_HEADERS:
@@ -195,7 +199,9 @@ HeaderName = Annotated[
     AfterValidator(_header_name),
     Allowed("'authorization' or the name of another header that can carry a key, such as 'api-key'"),
 ]
-Pseudonym = Annotated[str, AfterValidator(_token), Allowed("one word, as the Via header takes it")]
+Pseudonym = Annotated[
+    str, AfterValidator(_pseudonym), Allowed("one word, as the Via header takes it, or empty text for no Via")
+]
 Key = Annotated[
     SecretStr, AfterValidator(_no_surprise), Allowed("a key: visible ASCII characters without spaces")
 ]

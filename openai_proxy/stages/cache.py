@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from typing import TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -135,7 +136,7 @@ class Cache:
         if request.upgrade:
             return None
         exchange = request.exchange
-        tenant = "" if self._shared else exchange.credential_id
+        tenant = self._tenant(request)
         headers = request.headers
         known = (
             body,
@@ -164,6 +165,11 @@ class Cache:
             place = (key, ttl_s, self._models_family(request) if is_page_of_models else None)
             self._known.remember(known, len(body), place)
         return place
+
+    def _tenant(self, request: ProxyRequest) -> str:
+        """Return whose answers these are; empty where all callers of one upstream key share them."""
+        tenant = "" if self._shared else request.exchange.credential_id
+        return f"{tenant}\n{sha256(request.caller).hexdigest()}" if request.caller else tenant
 
     def _served(self, request: ProxyRequest) -> bytes:
         if self._served_as is None:
@@ -197,8 +203,7 @@ class Cache:
         return Deferred.fromCoroutine(self._store.forget(self._models_family(request)))
 
     def _models_family(self, request: ProxyRequest) -> bytes:
-        tenant = "" if self._shared else request.exchange.credential_id
-        return models_family(tenant, self._origin, request.credential)
+        return models_family(self._tenant(request), self._origin, request.credential)
 
     def _now(self, exchange: Exchange) -> float:
         """Seconds since the epoch, by the exchange's own beginning."""

@@ -57,7 +57,9 @@ class AnswerRepeats:
             body,
             request.method,
             request.target,
+            request.azure,
             request.credential,
+            request.caller,
             exchange.credential_id,
         )
         known = self._known.get(asked, size_bytes)

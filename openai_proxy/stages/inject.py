@@ -7,21 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+from ..core.caller import Callers, credential_id
 from ..core.credentials import CredentialSwap
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
 class Inject:
-    """Serve everybody with one upstream key; all callers share one limit and one cache."""
+    """Serve everybody with one upstream key; all callers share one limit and one cache.
+
+    But for those that `callers` tells apart by further headers.
+    """
 
     CREDENTIAL_ID = "everyone"
 
-    def __init__(self, api_key: bytes, auth_header: bytes = b"authorization") -> None:
+    def __init__(
+        self, api_key: bytes, auth_header: bytes = b"authorization", callers: Callers | None = None
+    ) -> None:
+        self._callers = callers or Callers()
         self._api_key = api_key
         self._swap = CredentialSwap(auth_header, api_key)
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        request.exchange.credential_id = self.CREDENTIAL_ID
+        further = request.caller = self._callers.further(request.headers)
+        request.exchange.credential_id = credential_id(further) if further else self.CREDENTIAL_ID
         request.headers = self._swap.on(request.headers)
         request.credential = self._api_key
         return forward(request)

@@ -7,17 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.credentials import find_caller
+from ..core.caller import Callers
 from ..core.errors import MissingCredentials
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
 class PassThrough:
-    """Ask for credentials, judge none: the upstream does."""
+    """Ask for credentials, judge none: the upstream does.
+
+    `refusal` is what a request without any gets; None lets it pass. All of
+    them share one limit and one cache.
+    """
+
+    ANONYMOUS_ID = "anonymous"
+
+    def __init__(
+        self, callers: Callers | None = None, refusal: type[MissingCredentials] | None = MissingCredentials
+    ) -> None:
+        self._callers = callers or Callers()
+        self._refusal = refusal
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        caller = find_caller(request.headers)
-        if caller is None:
-            raise MissingCredentials
-        request.credential, request.exchange.credential_id = caller
+        caller = self._callers.find(request.headers)
+        payer = None if caller is None else caller.payer
+        if payer is None:
+            if self._refusal is not None:
+                raise self._refusal
+            payer = self.ANONYMOUS_ID
+        request.credential = b"" if caller is None else caller.credential
+        request.exchange.credential_id = payer
         return forward(request)

@@ -50,7 +50,9 @@ class Route:
         self._health = health
         self._judge = Judge(health, probe, clock, wall_clock, timers)
         self._swaps = {
-            upstream.name: CredentialSwap(upstream.auth_header, upstream.key, remove_empty=True)
+            upstream.name: CredentialSwap(
+                upstream.auth_header, upstream.key, remove_empty=True, further=upstream.caller_headers
+            )
             for upstream in table.upstreams
             if upstream.key is not None
         }

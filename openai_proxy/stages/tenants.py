@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
+from ..core.caller import Callers
 from ..core.credentials import CredentialSwap, find_client_digest, find_credential
 from ..core.errors import ExpiredKey, InvalidKey, MissingCredentials
 from ..core.keyring import Keyring
@@ -16,9 +17,15 @@ from ..messages import Forward, ProxyRequest, ProxyResponse
 class Tenants:
     """Refuse unknown and expired keys; no client key goes further than here."""
 
-    def __init__(self, keyring: Keyring, auth_header: bytes = b"authorization") -> None:
+    def __init__(
+        self, keyring: Keyring, auth_header: bytes = b"authorization", callers: Callers | None = None
+    ) -> None:
         self._keyring = keyring
-        self._swaps = {entry.name: CredentialSwap(auth_header, entry.upstream_key) for entry in keyring}
+        self._callers = callers or Callers()
+        self._swaps = {
+            entry.name: CredentialSwap(auth_header, entry.upstream_key, then=entry.account.on)
+            for entry in keyring
+        }
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         exchange = request.exchange
@@ -32,6 +39,7 @@ class Tenants:
             exchange.key = self._keyring.owner(digest)  # for the operator: who still calls with it
             raise
         name = exchange.key = exchange.credential_id = entry.name
+        request.caller = self._callers.further(headers)
         request.headers = self._swaps[name].on(headers)
         request.credential = entry.upstream_key
         return forward(request)

@@ -14,6 +14,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..core.errors import UpstreamError
 from ..core.headers import end_to_end
+from ..core.upstream_lines import UpstreamLines, UpstreamQuery
 from ..core.wire_lines import rendered
 from ..messages import ProxyRequest, ProxyResponse
 from .client import UpstreamClient
@@ -31,13 +32,26 @@ class Destination:
     """Base path, without trailing slash."""
     azure_path: bytes
     """The same for what is asked for in Azure's form: `/openai` of `/openai/v1`, beside its `/v1`."""
+    via: bytes
+    """The Via line with its CRLF, empty for none."""
+    lines: UpstreamLines | None = None
+    query: UpstreamQuery | None = None
 
 
-def destination(name: str, base_url: str, certificate: ClientCertificate | None = None) -> Destination:
-    """Make a Destination of a validated base URL."""
+def destination(
+    name: str,
+    base_url: str,
+    pseudonym: str = "",
+    certificate: ClientCertificate | None = None,
+    lines: UpstreamLines | None = None,
+    query: UpstreamQuery | None = None,
+) -> Destination:
+    """Make a Destination of a validated base URL; an empty `pseudonym` leaves Via out."""
     path = base_path(base_url)
     azure_path = path[: -len(b"/v1")] if path.endswith(b"/openai/v1") else path
-    return Destination(name, parse_origin(base_url).identified_by(certificate), path, azure_path)
+    via = f"Via: 1.1 {pseudonym}\r\n".encode("ascii") if pseudonym else b""
+    origin = parse_origin(base_url).identified_by(certificate)
+    return Destination(name, origin, path, azure_path, via, lines or None, query or None)
 
 
 class UpstreamBody:
@@ -64,13 +78,11 @@ class UpstreamForward:
         client: UpstreamClient,
         default: Destination,
         routes: Mapping[str, Destination],
-        pseudonym: bytes,
         clock: Callable[[], float],
     ) -> None:
         self._client = client
         self._default = default
         self._routes = routes
-        self._via = b"Via: 1.1 %b\r\n" % pseudonym
         self._clock = clock
 
     async def __call__(self, request: ProxyRequest) -> ProxyResponse:
@@ -78,19 +90,23 @@ class UpstreamForward:
         to = self._default if request.route is None else self._routes[request.route.name]
         exchange.upstream = to.name
         body = request.body
-        lines = rendered(request.headers) + self._via
+        headers = request.headers if to.lines is None else to.lines.on(request.headers)
+        target = request.target if to.query is None else to.query.on(request.target)
+        lines = rendered(headers) + to.via
         if request.upgrade:
             lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
         elif type(body) is not bytes and body is not None and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
             lines += b"Transfer-Encoding: chunked\r\n"
-        response = await self._send(request, to, lines, fresh=False)
+        response = await self._send(request, to, target, lines, fresh=False)
         pairs = response.pairs
         if type(response) is WholeResponse:
             return ProxyResponse(response.code, response.phrase, pairs, response)
         headers = pairs if response.code == 101 else end_to_end(pairs)
         return ProxyResponse(response.code, response.phrase, headers, UpstreamBody(response))
 
-    async def _send(self, request: ProxyRequest, to: Destination, lines: bytes, fresh: bool) -> Any:
+    async def _send(
+        self, request: ProxyRequest, to: Destination, target: bytes, lines: bytes, fresh: bool
+    ) -> Any:
         """Return the response; a kept connection that turns out dead is replaced by a fresh one.
 
         That is no fault of an upstream, which never saw the request.
@@ -102,7 +118,7 @@ class UpstreamForward:
             return await self._client.send(
                 request.method,
                 to.origin,
-                (to.azure_path if request.azure else to.path) + request.target,
+                (to.azure_path if request.azure else to.path) + target,
                 lines,
                 body,
                 request.credential,
@@ -117,7 +133,7 @@ class UpstreamForward:
         finally:
             exchange.upstream_s += self._clock() - started
         exchange.retry_reasons.append("stale")
-        return await self._send(request, to, lines, fresh=True)
+        return await self._send(request, to, target, lines, fresh=True)
 
 
 def _is_still_whole(body: Any) -> bool:

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from openai_proxy.core.credentials import (
     CredentialSwap,
-    credential_id,
-    find_caller,
     find_client_digest,
     find_client_key,
     find_credential,
@@ -49,40 +47,6 @@ PROTOCOL = b"Sec-WebSocket-Protocol"
 def test_credentials_are_found_where_clients_put_them(headers, credential, key):
     """Every SDK's way to send a key is understood; an empty one is none."""
     assert (credential, key) == (find_credential(headers), find_client_key(headers))
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        [(b"api-key", b"real")],
-        [(b"x-api-key", b"real")],
-        [(b"Authorization", b"Bearer real")],
-        [(b"Authorization", b"Bearer other")],
-        [(PROTOCOL, b"realtime, openai-insecure-api-key.real")],
-        [(b"api-key", b"other"), (b"x-api-key", b"real")],
-    ],
-)
-def test_who_shows_one_of_two_credentials_is_not_who_shows_both(others):
-    """A well-known dummy in Authorization beside the real key elsewhere gives nobody what others paid for."""
-    dummy = (b"Authorization", b"Bearer dummy")
-    alone, both = find_caller([dummy]), find_caller([dummy, *others])
-    assert alone == (b"Bearer dummy", credential_id(b"dummy"))
-    assert alone[0] != both[0]
-    assert alone[1] != both[1]
-    assert both == find_caller([dummy, *[(name.upper(), value) for name, value in others]])
-    assert both != find_caller([dummy, *[(name, value + b"2") for name, value in others]])
-
-
-@pytest.mark.parametrize("other", [(b"api-key", b"k"), (b"authorization", b"bearer  k"), (b"api-key", b"")])
-def test_the_same_key_twice_is_one_caller(other):
-    """A key that stands in two places is still one."""
-    assert find_caller([(b"Authorization", b"Bearer k"), other]) == (b"Bearer k", credential_id(b"k"))
-
-
-def test_spelling_of_a_key_does_not_change_its_id():
-    """A caller gets no second bucket by writing the same key differently."""
-    assert len({credential_id(c) for c in (b"Bearer k", b"bearer  k ", b"k")}) == 1
-    assert credential_id(b"Bearer k") != credential_id(b"Basic k")
 
 
 @pytest.mark.parametrize(

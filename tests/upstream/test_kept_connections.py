@@ -44,7 +44,7 @@ class Forwarding(World):
     def __init__(self):
         super().__init__()
         self.forward = UpstreamForward(
-            self.client, destination("default", "http://127.0.0.1:9000/v1"), {}, b"p", self.reactor.seconds
+            self.client, destination("default", "http://127.0.0.1:9000/v1", "p"), {}, self.reactor.seconds
         )
 
     def ask(self, body=None, method=b"POST"):

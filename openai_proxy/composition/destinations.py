@@ -1,0 +1,83 @@
+"""Upstreams as the wire knows them: URL, certificate, Via, static lines and parameters, dropped lines."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from pydantic import SecretStr
+
+from ..core.organization import ACCOUNT_HEADERS
+from ..core.upstream_lines import UpstreamLines, UpstreamQuery
+from ..settings import Settings, mode
+from ..settings.sections import Upstream
+from ..settings.tables import UpstreamEntry
+from ..upstream.forward import Destination, destination
+from ..upstream.origin import ClientCertificate
+from .whose_key import is_key_origin
+
+_Pairs = tuple[tuple[str, SecretStr], ...]
+
+
+def known_destinations(settings: Settings) -> tuple[Destination, dict[str, Destination]]:
+    """Return the default upstream as the wire knows it, and all that requests may be routed to, by name.
+
+    Static lines and parameters of `upstream` may be secrets, so they are, as
+    its key and its certificate, for its origin alone.
+    """
+    upstream = settings.upstream
+    own = _certificate(upstream.client_cert, upstream.client_key)
+    lines = _lines(settings, upstream.drop_headers, upstream.headers)
+    default = destination("default", upstream.base_url, upstream.via, own, lines, _query(upstream.query))
+    return default, {default.name: default, **{e.name: _one_of(settings, e) for e in settings.upstreams}}
+
+
+def _one_of(settings: Settings, entry: UpstreamEntry) -> Destination:
+    upstream = settings.upstream
+    headers, query = entry.headers, entry.query
+    certificate = _certificate(entry.client_cert, entry.client_key)
+    if is_key_origin(settings, entry):
+        headers, query = _over(upstream.headers, headers), _over(upstream.query, query)
+        certificate = certificate or _certificate(upstream.client_cert, upstream.client_key)
+    drop = upstream.drop_headers if entry.drop_headers is None else entry.drop_headers
+    return destination(
+        entry.name,
+        entry.base_url,
+        upstream.via if entry.via is None else entry.via,
+        certificate,
+        _lines(settings, drop, headers),
+        _query(query),
+    )
+
+
+def _certificate(file: str | None, key_file: str | None) -> ClientCertificate | None:
+    return None if file is None else ClientCertificate(file, key_file)
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return what stands for all static lines and parameters in the names of cached answers; empty without any."""
+    tables: list[Upstream | UpstreamEntry] = [settings.upstream, *settings.upstreams]
+    if not any(table.headers or table.query for table in tables):
+        return ""
+    shown = [[_clear(table.headers), _clear(table.query)] for table in tables]
+    return sha256(repr(shown).encode("utf-8")).hexdigest()
+
+
+def _lines(settings: Settings, drop: tuple[str, ...], fixed: _Pairs) -> UpstreamLines:
+    # of a tenant, what its key says of organization and project takes precedence
+    yielding = ACCOUNT_HEADERS if mode(settings) == "tenants" else frozenset()
+    pairs = [(name.encode("ascii"), value.encode("ascii")) for name, value in _clear(fixed)]
+    return UpstreamLines(drop, pairs, yielding, settings.upstream.auth_header.lower().encode("ascii"))
+
+
+def _query(fixed: _Pairs) -> UpstreamQuery:
+    return UpstreamQuery(_clear(fixed))
+
+
+def _clear(pairs: _Pairs) -> list[tuple[str, str]]:
+    return [(name, value.get_secret_value()) for name, value in pairs]
+
+
+def _over(general: _Pairs, own: _Pairs) -> _Pairs:
+    """Return both, the upstream's own instead of general ones of the same name."""
+    named = {name.lower() for name, _ in own}
+    return (*(pair for pair in general if pair[0].lower() not in named), *own)

@@ -1,0 +1,111 @@
+"""Who calls, where credentials pass unchanged: who pays, and what tells callers apart.
+
+Pure. Two questions with two answers. The credential that the upstream will
+use names who pays: a made-up one beside it opens no second account. All that
+is shown separates answers and connections: nobody but the upstream knows
+which one counts, and who shows one of two must not pass for who shows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from attrs import frozen
+
+from .credentials import CREDENTIAL_HEADERS, bearer_token, subprotocol_keys
+from .errors import MalformedRequest
+from .headers import HeaderPairs
+from .short_memo import short_memo
+
+SUBPROTOCOL = b"sec-websocket-protocol"
+
+
+@frozen
+class Caller:
+    """One caller as a request shows it."""
+
+    credential: bytes
+    """All credentials, and the further headers that tell callers apart."""
+    payer: str | None
+    """The `credential_id` of who pays; None without a credential that the upstream would look at."""
+
+
+class Callers:
+    """Finds the caller of a request.
+
+    `further` are names, in lower case, of more headers that tell callers
+    apart (`auth.caller_headers`): those with different values share nothing.
+    `auth_header` is the header that the upstream takes keys in, if it is
+    not Authorization.
+    """
+
+    def __init__(self, further: Iterable[bytes] = (), auth_header: bytes = b"authorization") -> None:
+        self._further = frozenset(name.lower() for name in further)
+        self._shown = CREDENTIAL_HEADERS | self._further | {auth_header, SUBPROTOCOL}
+        first = () if auth_header == b"authorization" else (auth_header,)
+        self._paying = tuple(dict.fromkeys((*first, b"authorization", b"api-key", SUBPROTOCOL)))
+
+    def find(self, headers: HeaderPairs) -> Caller | None:
+        """Return the caller; None where nothing is shown.
+
+        Raises MalformedRequest for two values of the credential that pays:
+        which of them the upstream takes is not known.
+        """
+        shown = self._all_shown(headers)
+        if not shown:
+            return None
+        if len(shown) == 1 and shown[0][0] == self._paying[0]:  # nearly always
+            return Caller(shown[0][1], credential_id(shown[0][1]))
+        paying = self._paying_credential(shown)
+        further = _joined([pair for pair in shown if pair[0] in self._further])
+        if further or len({bearer_token(value) or value for _, value in shown}) > 1:
+            credential = _joined(shown)
+        else:
+            credential = shown[0][1] if paying is None else paying
+        if further:
+            return Caller(
+                credential, credential_id(further if paying is None else b"%b\n%b" % (paying, further))
+            )
+        return Caller(credential, None if paying is None else credential_id(paying))
+
+    def further(self, headers: HeaderPairs) -> bytes:
+        """Return what the further headers say, empty where there are none: for where keys of ours go upstream."""
+        if not self._further:
+            return b""
+        return _joined([pair for pair in self._all_shown(headers) if pair[0] in self._further])
+
+    def _all_shown(self, headers: HeaderPairs) -> HeaderPairs:
+        """Return every credential that is not empty, in order: its header's name in lower case, its value."""
+        found: HeaderPairs = []
+        for name, value in headers:
+            lower = name.lower()
+            if lower not in self._shown:
+                continue
+            for credential in subprotocol_keys(value) if lower == SUBPROTOCOL else (value.strip(b" \t"),):
+                if credential and bearer_token(credential) != b"":
+                    found.append((lower, credential))
+        return found
+
+    def _paying_credential(self, shown: HeaderPairs) -> bytes | None:
+        for paying in self._paying:
+            values = [value for name, value in shown if name == paying]
+            if len({bearer_token(value) or value for value in values}) > 1:
+                raise MalformedRequest("Several different credentials of one kind: send one.")
+            if values:
+                return values[0]
+        return None
+
+
+def _joined(shown: HeaderPairs) -> bytes:
+    return b"\n".join([b"%b: %b" % pair for pair in sorted(shown)])
+
+
+@short_memo(1024)
+def credential_id(credential: bytes) -> str:
+    """Return `cred-` and the SHA-256 of `credential` in hex.
+
+    The same key gives the same name however it is written (`Bearer`,
+    `bearer`, `api-key`), so that no spelling opens a second bucket.
+    """
+    return "cred-" + sha256(bearer_token(credential) or credential).hexdigest()
