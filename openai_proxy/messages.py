@@ -12,8 +12,11 @@ from typing import Any, Protocol, TypeAlias
 from attrs import define
 from twisted.internet.interfaces import IProtocol
 
+from .core.body_headers import with_length, without_coding
+from .core.documents import maybe_object
 from .core.exchange import Exchange
 from .core.headers import HeaderPairs
+from .core.token_estimate import estimated_prompt_tokens, prompt_tokens
 
 
 class RequestBody(Protocol):
@@ -28,6 +31,10 @@ class RequestBody(Protocol):
 
     def check_announced(self) -> None:
         """Raise RequestTooLarge where `length` is above the limit for bodies of any kind."""
+        ...
+
+    async def beginning(self) -> bytes:
+        """Return the first bytes, without taking them; empty only for an empty body."""
         ...
 
     async def read(self, limit_bytes: int) -> bytes:
@@ -89,9 +96,12 @@ class ProxyRequest:
     required: tuple[str, ...] = ()
     """Members that the JSON body must have; empty where nothing is checked."""
     encoded: bool = False
-    """The body has a Content-Encoding: it passes unlooked-at."""
+    """The body has a Content-Encoding: it passes unlooked-at, unless a rule needs it."""
     document: dict[str, Any] | None = None
-    """The decoded JSON object of `body` where there is one; never mutate it."""
+    """The JSON object of `body` where there is one, without its large values (`core.request_json.outline`).
+
+    Never mutate it.
+    """
     credential: bytes = b""
     """What identifies the upstream key: connections are never shared between two of them."""
     caller: bytes = b""
@@ -104,6 +114,47 @@ class ProxyRequest:
     """The model that the path names, of `deployments/NAME/...` and `engines/NAME/...`."""
     azure: bool = False
     """Asked for in Azure's form; see `core.paths.ApiPath.azure`."""
+    text: bytes | None = None
+    """The JSON object in plain UTF-8 where `body` is compressed or in another encoding; else None."""
+    odd_names: bool = False
+    """Some member's name has capital letters: servers that ignore case may take it for another."""
+    prompt_estimate: int | None = None
+    """Tokens of the prompt; None until `estimated_prompt` is asked."""
+    sniffed: bool = False
+    """The type of the body does not say whether it is JSON: its first bytes do."""
+
+    @property
+    def json(self) -> bytes:
+        """The JSON object as text in UTF-8; only with a `document`."""
+        text = self.text if self.text is not None else self.body
+        assert isinstance(text, bytes)
+        return text
+
+    def with_json(self, text: bytes, document: dict[str, Any], headers: HeaderPairs) -> ProxyRequest:
+        """Return a copy with another JSON object; it goes up in plain UTF-8, whatever the old one came in.
+
+        `headers` are the ones to go up, but for those that describe the body.
+        """
+        changed = self.evolve()
+        if self.text is not None:
+            headers = without_coding(headers)
+            changed.text = None
+            changed.encoded = False
+        changed.body = text
+        changed.document = document
+        changed.headers = with_length(headers, len(text))
+        return changed
+
+    def estimated_prompt(self) -> int:
+        """Return the tokens of the prompt by an estimate; it is made once, or again of a copy."""
+        if self.prompt_estimate is None:
+            if self.document is None:
+                size = len(self.body) if isinstance(self.body, bytes) else self.exchange.request_bytes
+                self.prompt_estimate = estimated_prompt_tokens(size)
+            else:
+                text = self.json
+                self.prompt_estimate = prompt_tokens(text, maybe_object(text))
+        return self.prompt_estimate
 
     @property
     def model(self) -> str | None:
@@ -134,6 +185,10 @@ class ProxyRequest:
             self.route,
             self.path_model,
             self.azure,
+            self.text,
+            self.odd_names,
+            self.prompt_estimate,
+            self.sniffed,
         )
         for name, value in changes.items():
             setattr(copy, name, value)

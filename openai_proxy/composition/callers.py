@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from ..core.caller import Callers
 from ..core.errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ..core.keyring import ClientKey, Keyring
@@ -16,6 +18,7 @@ from ..settings.tenants import own_key
 from ..stages.inject import Inject
 from ..stages.pass_through import PassThrough
 from ..stages.rate_limit import RateLimit
+from ..stages.read_body import BodyRules, ReadBody
 from ..stages.tenants import Tenants
 from .changes import model_params
 from .places import base_urls
@@ -130,6 +133,24 @@ def counts_model_tokens(settings: Settings) -> bool:
     """Whether any limit is on model tokens, so that usage must be known."""
     own = [key.limits.tokens_per_minute for key in settings.keys]
     return any(limit is not None for limit in (settings.rate_limit.tokens_per_minute, *own))
+
+
+def read_body(settings: Settings, budgets: Container[str]) -> ReadBody:
+    """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
+    counted = {
+        key.name: _own_limits(key.limits, settings).model_tokens_per_minute for key in client_keys(settings)
+    }
+    keys = {key.name: key.models is not None for key in client_keys(settings)}
+    changes_models = bool(settings.models or settings.llm_params)
+    bound = {name for name, limit in counted.items() if limit is not None or name in budgets or keys[name]}
+    rules = BodyRules(
+        everybody=changes_models or settings.rate_limit.tokens_per_minute is not None,
+        callers=frozenset(bound),
+        exempt=frozenset() if changes_models else frozenset(counted).difference(bound),
+        allow_lists=frozenset(name for name, restricted in keys.items() if restricted),
+    )
+    estimates = counts_model_tokens(settings) or any(name in budgets for name in keys)
+    return ReadBody(settings.limits.json_body_bytes, rules, estimates)
 
 
 def redis_url(settings: Settings) -> str | None:

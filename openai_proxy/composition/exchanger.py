@@ -20,7 +20,6 @@ from ..settings import Settings, SettingsError, mode, warnings
 from ..stages.allow_models import AllowModels
 from ..stages.list_aliases import ListAliases
 from ..stages.note_errors import NoteErrors
-from ..stages.read_body import ReadBody
 from ..stages.read_usage import ReadUsage
 from ..stages.route import Route
 from ..stages.without_credentials import WithoutCredentials
@@ -203,7 +202,7 @@ def _stages(
         # In front of all that decides by the request alone, which a repeated one is spared.
         repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
-        ReadBody(settings.limits.json_body_bytes),
+        callers.read_body(settings, spending.budgets),
         # Before the limits: a refusal counts against none.
         AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
         # Outside all that costs anything.

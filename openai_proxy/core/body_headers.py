@@ -51,6 +51,19 @@ def ask_identity(headers: HeaderPairs) -> HeaderPairs:
     return asked
 
 
+def without_coding(headers: HeaderPairs) -> HeaderPairs:
+    """Return the header lines for the same body in plain UTF-8: no Content-Encoding, no other charset."""
+    lines = []
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered == b"content-encoding":
+            continue
+        if lowered == b"content-type" and b"charset" in value.lower():
+            value = value.partition(b";")[0].rstrip()
+        lines.append((name, value))
+    return lines
+
+
 def with_length(headers: HeaderPairs, size_bytes: int) -> HeaderPairs:
     """Return the header lines with a new Content-Length, where there was one, in its place."""
     length = b"%d" % size_bytes

@@ -59,6 +59,17 @@ class InvalidJSON(ProxyError):
     default_message = "We could not parse the JSON body of your request: it must be a JSON object."
 
 
+class UnreadableBody(ProxyError):
+    """A body that a rule of the key or model needs: unread it would pass that rule by (RFC 9110 §15.5.16)."""
+
+    status, reason = 415, b"Unsupported Media Type"
+    type, code = "invalid_request_error", "unreadable_body"
+    default_message = (
+        "This proxy must read the JSON body of your request, for a rule of your key or of a model depends on it, "
+        "and cannot: it is not a JSON object, or its Content-Encoding is not known here."
+    )
+
+
 class MissingParameter(ProxyError):
     status, reason = 400, b"Bad Request"
     type, code = "invalid_request_error", "missing_required_parameter"

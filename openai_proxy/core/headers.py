@@ -22,8 +22,11 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 §7.6.1; whatever Connection nominates comes on top."""
 
-_NEVER_NOMINATED = frozenset((b"content-length", b"host", b"authorization", b"api-key", b"via"))
-"""Fields that a Connection header may not make disappear: framing, routing, credentials."""
+_NEVER_NOMINATED = frozenset(
+    b"""content-length content-type content-encoding content-language content-location content-range
+    content-disposition host authorization api-key via""".split()
+)
+"""Fields that a Connection header may not make disappear: framing, representation, routing, credentials."""
 
 NOTABLE = HOP_BY_HOP | {
     b"host",

@@ -190,18 +190,22 @@ def splice(body: bytes, edits: list[Edit]) -> bytes:
     return b"".join(parts)
 
 
-def member_edits(body: bytes, start: int, members: Mapping[str, bytes]) -> list[Edit]:
+def member_edits(body: bytes, start: int, members: Mapping[str, bytes], any_case: bool = False) -> list[Edit]:
     """Return the edits that give the object at `start` these members (name to JSON).
 
     Every duplicate of a name gets the new value, so that any decoder sees
-    it; missing ones are appended. Raises ValueError where it is no object.
+    it; missing ones are appended. With `any_case` so does every other
+    spelling of a name, for servers that ignore case (Go's encoding/json).
+    Raises ValueError where it is no object.
     """
     edits: list[Edit] = []
     missing = dict(members)
     last_end: int | None = None
+    folded = {name.casefold(): name for name in members} if any_case else {}
     for key, (value_start, end) in iter_members(body, start):
-        if key in members:
-            edits.append((value_start, end, members[key]))
+        name = key if key in members or not any_case else folded.get(key.casefold(), key)
+        if name in members:
+            edits.append((value_start, end, members[name]))
             missing.pop(key, None)
         last_end = end
     if missing:
@@ -229,16 +233,21 @@ def find_only_member(body: bytes, name: str) -> Span | None:
 
 
 def replace_members(
-    body: bytes, members: Mapping[str, bytes], present: Container[str] | None = None
+    body: bytes,
+    members: Mapping[str, bytes],
+    present: Container[str] | None = None,
+    any_case: bool = False,
 ) -> bytes:
     """Set top-level members (name to JSON) of the object `body`; all other bytes stay.
 
     `present` may name the members that the body is known to have (its
-    decoded document): then a byte search often saves the walk. Raises
-    ValueError where `body` is no object.
+    decoded document): then a byte search often saves the walk. `any_case`
+    as for `member_edits`. Raises ValueError where `body` is no object.
     """
-    edits = _quick_edits(body, members, present) if present is not None else None
-    return splice(body, edits if edits is not None else member_edits(body, _skip_space(body, 0), members))
+    edits = _quick_edits(body, members, present) if present is not None and not any_case else None
+    if edits is None:
+        edits = member_edits(body, _skip_space(body, 0), members, any_case)
+    return splice(body, edits)
 
 
 def _encoded(name: str) -> bytes:
@@ -293,20 +302,28 @@ def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[s
 
 
 def replace_nested(
-    body: bytes, outer: str, members: Mapping[str, bytes], present: Container[str] | None = None
+    body: bytes,
+    outer: str,
+    members: Mapping[str, bytes],
+    present: Container[str] | None = None,
+    any_case: bool = False,
 ) -> bytes:
     """Set members of the object that is the top-level member `outer`.
 
     Where `outer` is missing or null it becomes an object of `members`.
-    `present` as for `replace_members`. Raises ValueError where `outer` is
-    anything else.
+    `present` and `any_case` as for `replace_members`. Raises ValueError
+    where `outer` is anything else.
     """
     inner = b"null"
-    if present is None or outer in present:
+    if any_case:
+        for name, (start, end) in iter_members(body, _skip_space(body, 0)):
+            if name.casefold() == outer:
+                inner = body[start:end]
+    elif present is None or outer in present:
         try:
             start, end = locate(body, (outer,))
             inner = body[start:end]
         except LookupError:
             pass
-    new = replace_members(b"{}" if inner == b"null" else inner, members)
-    return replace_members(body, {outer: new}, present)
+    new = replace_members(b"{}" if inner == b"null" else inner, members, any_case=True)
+    return replace_members(body, {outer: new}, present, any_case)

@@ -47,6 +47,18 @@ REQUIRED = {
 }
 """POST paths whose body must be a JSON object with these members."""
 
+_JSON_ONLY = frozenset(REQUIRED) | {
+    b"/responses",
+    b"/responses/compact",
+    b"/responses/input_tokens",
+    b"/moderations",
+    b"/images/generations",
+    b"/audio/speech",
+    b"/batches",
+    b"/threads/runs",
+}
+"""Paths that take nothing but JSON: a body is read as that whatever its Content-Type says, as lenient servers do."""
+
 # Path segments that are words of the API, not names of somebody's objects.
 _WORDS = API_SEGMENTS | frozenset(
     b"""alerts alpha artifacts attach audio_speeches audio_transcriptions automations cases characters
@@ -179,7 +191,7 @@ def _map(target: bytes) -> ApiPath:
         endpoint=_endpoint(plain),
         methods=_METHODS.get(plain, API_METHODS),
         required=required if model is None else tuple(name for name in required if name != "model"),
-        is_json=plain in REQUIRED,
+        is_json=plain in _JSON_ONLY,
         model=model,
         azure=azure and not versioned,
     )

@@ -112,20 +112,25 @@ def requested_output_tokens(document: dict[str, Any]) -> int:
 
 
 def reserved_model_tokens(
-    method: bytes, body: object, document: dict[str, Any] | None, model: str | None = None
+    method: bytes,
+    body: object,
+    document: dict[str, Any] | None,
+    model: str | None = None,
+    prompt: int | None = None,
 ) -> int:
     """Return what to reserve for a request: prompt estimate and asked-for output.
 
     0 for a request without a body (listing, deleting, a WebSocket). A body
     that streams through (audio, files) reserves 1: it waits while the key
     is in debt, and pays what it turns out to use. The `model` decides nothing here.
+    `prompt` is the estimate of the prompt, where somebody has made it.
     """
     if body is None or method in _WITHOUT_PROMPT:
         return 0
     if not isinstance(body, bytes):
         return 1
     output = requested_output_tokens(document) if document else 0
-    return prompt_tokens(body, document) + output
+    return (prompt_tokens(body, document) if prompt is None else prompt) + output
 
 
 class TokenEstimate:
@@ -143,12 +148,17 @@ class TokenEstimate:
         self._merged: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def __call__(
-        self, method: bytes, body: object, document: dict[str, Any] | None, model: str | None = None
+        self,
+        method: bytes,
+        body: object,
+        document: dict[str, Any] | None,
+        model: str | None = None,
+        prompt: int | None = None,
     ) -> int:
         """Return what to reserve for a request for `model` that comes with `document`."""
         if self._rules and document is not None and model is not None:
             document = self._changed(document, model)
-        return reserved_model_tokens(method, body, document)
+        return reserved_model_tokens(method, body, document, model, prompt)
 
     def _changed(self, document: dict[str, Any], model: str) -> dict[str, Any]:
         found = self._merged.get(model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from ..core.body_headers import with_length
 from ..core.json_members import replace_members
 from ..core.paths import with_path_model as renamed
 from ..core.routing import ModelRoute, with_model_in_path
@@ -13,17 +12,14 @@ from ..messages import ProxyRequest
 
 def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
     """Return the request with the upstream's name of its model; else the very same one."""
-    body, document = request.body, request.document
-    if route is None or route.upstream_model is None or document is None or not isinstance(body, bytes):
+    document = request.document
+    if route is None or route.upstream_model is None or document is None:
         return request
-    if route.upstream_model == document["model"]:
+    if route.upstream_model == document["model"] and not request.odd_names:
         return request
-    body = replace_members(body, {"model": json.dumps(route.upstream_model).encode("ascii")})
-    return request.evolve(
-        body=body,
-        document={**document, "model": route.upstream_model},
-        headers=with_length(request.headers, len(body)),
-    )
+    model = {"model": json.dumps(route.upstream_model).encode("ascii")}
+    text = replace_members(request.json, model, any_case=request.odd_names)
+    return request.with_json(text, {**document, "model": route.upstream_model}, request.headers)
 
 
 def with_path_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:

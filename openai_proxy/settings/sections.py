@@ -212,7 +212,9 @@ class Timeouts(Section):
 class Limits(Section):
     """Bounds towards the clients."""
 
-    json_body_bytes: Count = setting(64 * MIB, "largest JSON body, which is buffered")
+    json_body_bytes: Count = setting(
+        32 * MIB, "largest JSON body, which is buffered; decoded where it is compressed"
+    )
     body_bytes: OptionalCount = setting(None, "largest body of any kind")
     target_bytes: Count = setting(16 * 1024, "longest request target")
     header_bytes: Count = setting(64 * 1024, "largest header section")

@@ -25,7 +25,7 @@ class AllowModels:
     in the path (`/models/<name>`); the name of an Azure deployment decides
     whatever the body says, as it does there. A key with an allow-list may not send a
     body in which a model can not be read: a multipart form, audio or
-    compressed JSON may name any. So may a WebSocket whose query names none. Bodies of requests that have none to name,
+    JSON in an unknown coding may name any. So may a WebSocket whose query names none. Bodies of requests that have none to name,
     as listing the models, pass.
     """
 
@@ -63,12 +63,13 @@ def named_models(request: ProxyRequest) -> list[str] | None:
 
 
 def _body_models(request: ProxyRequest) -> list[object]:
-    """Return the value of every `model` member: of a doubled one an upstream may take either."""
-    document, body = request.document, request.body
+    """Return the value of every `model` member, in any spelling: an upstream may take any of them."""
+    document = request.document
     if document is None or "model" not in document:
         return []
-    if not isinstance(body, bytes) or (body.count(b'"model"') == 1 and b"\\u" not in body):
+    text = request.json
+    if text.count(b'"model"') == 1 and b"\\u" not in text and not request.odd_names:
         return [document["model"]]
-    start = len(body) - len(body.lstrip(b" \t\r\n"))
-    spans = [span for name, span in iter_members(body, start) if name == "model"]
-    return [json.loads(body[first:end]) for first, end in spans]
+    start = len(text) - len(text.lstrip(b" \t\r\n"))
+    spans = [span for name, span in iter_members(text, start) if name.casefold() == "model"]
+    return [json.loads(text[first:end]) for first, end in spans]

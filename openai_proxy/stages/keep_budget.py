@@ -9,21 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from ..core.budget import Budget, Ledger, Need
-from ..core.errors import BudgetSpent, ProxyError
+from ..core.errors import BudgetSpent
 from ..core.exchange import Exchange, Outcome, Usage
-from ..core.token_estimate import prompt_tokens, requested_output_tokens
+from ..core.token_estimate import requested_output_tokens
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 Price = Callable[[str, "str | None", Usage, float], "float | None"]
 """Takes model, upstream (None: the probable one), usage and time; None where no price is known."""
-
-
-class UnreadableBody(ProxyError):
-    """A compressed body may name any model, and nobody would pay for it (RFC 9110 §15.5.16)."""
-
-    status, reason = 415, b"Unsupported Media Type"
-    type, code = "invalid_request_error", "unsupported_content_encoding"
-    default_message = "A key with a budget may not send a compressed body: its model can not be read."
 
 
 class KeepBudget:
@@ -55,8 +47,6 @@ class KeepBudget:
 
     async def _keep(self, budget: Budget, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
-        if request.encoded and request.body:
-            raise UnreadableBody
         need = Need(self._estimate_usd(request), budget.limit_usd)
         # settled in the period that it was reserved in, though the exchange may end in the next
         account = budget.account(exchange.credential_id, exchange.timestamp)
@@ -100,7 +90,7 @@ class KeepBudget:
         model = request.model
         if model is None:
             return 0.0
-        usage = Usage(prompt_tokens(body, document), requested_output_tokens(document))
+        usage = Usage(request.estimated_prompt(), requested_output_tokens(document))
         return self._price(model, None, usage, request.exchange.timestamp) or 0.0
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from attrs import frozen
 
-from ..core.body_headers import with_length
 from ..core.json_members import append_members, rendered_members, replace_members
 from ..core.llm_params import ModelParams, merge
 from ..messages import Forward, ProxyRequest, ProxyResponse
@@ -49,8 +48,14 @@ class _Change:
     defaults: frozenset[str]
     """Those of them that a request's own values go before."""
 
-    def members_for(self, document: dict[str, Any]) -> _Members:
-        """Return what is set in a request with this document, possibly nothing."""
+    def members_for(self, document: dict[str, Any], odd_names: bool) -> _Members:
+        """Return what is set in a request with this document, possibly nothing.
+
+        With `odd_names` a value of its own may be spelled in any case.
+        """
+        if odd_names:
+            given = {name.casefold() for name in document}
+            return self.members.without(frozenset(n for n in self.defaults if n.casefold() in given))
         if self.defaults.isdisjoint(document):
             return self.members
         return self.members.without(self.defaults.intersection(document))
@@ -68,8 +73,8 @@ class Override:
 
     def apply(self, request: ProxyRequest) -> ProxyRequest:
         """Return the request with its model's parameters set, or the very same one."""
-        document, body = request.document, request.body
-        if document is None or not isinstance(body, bytes):
+        document = request.document
+        if document is None:
             return request
         model = request.model
         if model is None:
@@ -77,21 +82,18 @@ class Override:
         change = self._find(model)
         if change is None:
             return request
-        members = change.members_for(document)
+        members = change.members_for(document, request.odd_names)
         values = members.values
         if not values:
             return request
-        if values.keys().isdisjoint(document):
-            body = append_members(body, members.rendered)
+        text = request.json
+        if values.keys().isdisjoint(document) and not request.odd_names:
+            text = append_members(text, members.rendered)
         else:
-            body = replace_members(body, members.encoded, document)
+            text = replace_members(text, members.encoded, document, request.odd_names)
         if "stream" in values:
             request.exchange.streaming = values["stream"] is True
-        changed = request.evolve()
-        changed.body = body
-        changed.document = {**document, **values}
-        changed.headers = with_length(request.headers, len(body))
-        return changed
+        return request.with_json(text, {**document, **values}, request.headers)
 
     def _find(self, model: str) -> _Change | None:
         try:

@@ -43,7 +43,7 @@ class RateLimit:
     `limits` are everybody's, `own` those of single keys by `credential_id`,
     already laid over everybody's. `max_wait_s` (default 0) is how long a
     request may wait instead of being refused; `clock` gives monotonic seconds.
-    `estimate` tells from method, body, document and model what to reserve.
+    `estimate` tells from method, body, document, model and the estimate of the prompt what to reserve.
     """
 
     def __init__(
@@ -55,7 +55,9 @@ class RateLimit:
         timers: Timers,
         clock: Callable[[], float],
         max_wait_s: float = 0.0,
-        estimate: Callable[[bytes, object, dict[str, Any] | None, str | None], int] = reserved_model_tokens,
+        estimate: Callable[
+            [bytes, object, dict[str, Any] | None, str | None, int | None], int
+        ] = reserved_model_tokens,
     ) -> None:
         self._store = store
         self._decide: Callable[[str, Limits, float], Admission] | None = getattr(store, "decide", None)
@@ -75,7 +77,8 @@ class RateLimit:
             return await forward(request)
         cost = 0
         if limits.model_tokens_per_minute is not None:
-            cost = self._estimate(request.method, request.body, request.document, request.model)
+            prompt = request.estimated_prompt() if isinstance(request.body, bytes) else None
+            cost = self._estimate(request.method, request.body, request.document, request.model, prompt)
         decide = self._decide
         admission = decide(exchange.credential_id, limits, cost) if decide is not None else None
         if admission is None or not admission.admitted:

@@ -7,42 +7,99 @@ limits (a request refused here counts against none).
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, cast
+from typing import cast
 
-from ..core.documents import maybe_object, ordinary_object, parse_object, require
-from ..core.errors import RequestTooLarge
+from attrs import frozen
+
+from ..core.body_headers import media_type_and_coding
+from ..core.codings import maybe_decoded
+from ..core.documents import require
+from ..core.errors import InvalidJSON, RequestTooLarge, UnreadableBody
 from ..core.paths import models_of_query
+from ..core.request_json import (
+    NestedTooDeep,
+    RequestJSON,
+    TooManyMembers,
+    begins_like_object,
+    models_named,
+    outline,
+    read_request,
+)
+from ..core.token_estimate import prompt_tokens
 from ..messages import Forward, ProxyRequest, ProxyResponse, RequestBody
 
 
-class ReadBody:
-    """Buffer JSON up to a limit; other bodies pass by, still arriving."""
+@frozen
+class BodyRules:
+    """Whose requests have rules that depend on what the body says.
 
-    def __init__(self, limit_bytes: int) -> None:
+    Callers are named by their `credential_id`.
+    """
+
+    everybody: bool = False
+    """Something is set per model, or model tokens are limited for all."""
+    callers: frozenset[str] = frozenset()
+    """Those with a budget, a limit of model tokens or an allow-list of models of their own."""
+    exempt: frozenset[str] = frozenset()
+    """Those without any, whatever holds for everybody."""
+    allow_lists: frozenset[str] = frozenset()
+    """Those with an allow-list of models: a model that cannot be read is not allowed (403)."""
+
+    def need(self, request: ProxyRequest) -> bool:
+        """Say whether a rule depends on the body of this request."""
+        caller = request.exchange.credential_id
+        return caller in self.callers or (self.everybody and caller not in self.exempt)
+
+
+NO_RULES = BodyRules()
+
+
+class ReadBody:
+    """Buffer JSON up to a limit; other bodies pass by, still arriving.
+
+    `rules` tells when a body must be read: a compressed one is decoded then,
+    and one that cannot be read is refused. With `estimates` the tokens of
+    each prompt are estimated while its document is there; it is let go of
+    here, and what goes on is its outline.
+    """
+
+    def __init__(self, limit_bytes: int, rules: BodyRules = NO_RULES, estimates: bool = False) -> None:
         self._limit_bytes = limit_bytes
+        self._rules = rules
+        self._estimates = estimates
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if not request.buffered:
-            if request.body is not None:
-                arriving = cast(RequestBody, request.body)
-                if arriving.length == 0:
-                    request.body = b""  # announced as none, as SDKs do: it may be sent more than once
-                else:
-                    # before anything is opened, spent or sent for it; the client may wait for a 100
-                    arriving.check_announced()
-            if request.upgrade:
-                # a tunnel says in its target what others say in their body
-                models = models_of_query(request.target.partition(b"?")[2])
-                request.exchange.model = request.path_model or (models[0] if models else None)
-            return forward(request)
+            return self._pass(request, forward)
         body = request.body
         if body is None or type(body) is bytes:
             data = body or b""
             if len(data) > self._limit_bytes:
                 raise RequestTooLarge
-            request.document = self._look(request, data)
+            self._look(request, data)
             return forward(request)
         return self._read(request, cast(RequestBody, body), forward)
+
+    def _pass(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        if request.body is not None:
+            arriving = cast(RequestBody, request.body)
+            if arriving.length == 0:
+                request.body = b""  # announced as none, as SDKs do: it may be sent more than once
+            else:
+                # before anything is opened, spent or sent for it; the client may wait for a 100
+                arriving.check_announced()
+                if request.sniffed:
+                    return self._sniff(request, arriving, forward)
+        if request.upgrade:
+            # a tunnel says in its target what others say in their body
+            models = models_of_query(request.target.partition(b"?")[2])
+            request.exchange.model = request.path_model or (models[0] if models else None)
+        return forward(request)
+
+    async def _sniff(self, request: ProxyRequest, arriving: RequestBody, forward: Forward) -> ProxyResponse:
+        if begins_like_object(await arriving.beginning()):
+            return await self._read(request, arriving, forward)
+        return await forward(request)
 
     async def _read(self, request: ProxyRequest, arriving: RequestBody, forward: Forward) -> ProxyResponse:
         data = await arriving.read(self._limit_bytes)
@@ -50,25 +107,70 @@ class ReadBody:
             # It came chunked and goes up counted: the framing is this hop's own.
             request.headers = [*request.headers, (b"Content-Length", b"%d" % len(data))]
         request.body = data
-        request.document = self._look(request, data)
+        self._look(request, data)
         return await forward(request)
 
-    @staticmethod
-    def _look(request: ProxyRequest, data: bytes) -> dict[str, Any] | None:
+    def _look(self, request: ProxyRequest, data: bytes) -> None:
+        """Note what the body says, or raise the ProxyError that refuses the request."""
         exchange = request.exchange
         exchange.request_body = data
         exchange.request_bytes = len(data)
         if request.encoded:
+            if not data or not self._rules.need(request):
+                return
+            plain = self._decoded(request, data)
+            if plain is None:
+                self._refuse_unread(request)
+                return
+            data = plain
+        try:
+            read = read_request(data)
+        except (NestedTooDeep, TooManyMembers):
+            raise
+        except InvalidJSON:
+            if request.required:
+                raise
+            if data and self._rules.need(request):
+                self._refuse_unread(request)
+            return
+        self._note(request, read)
+
+    def _decoded(self, request: ProxyRequest, data: bytes) -> bytes | None:
+        """Return what a compressed body holds, None where nobody can tell."""
+        _, coding = media_type_and_coding(request.headers)
+        decoded = maybe_decoded(data, coding, self._limit_bytes)
+        if decoded is None:
             return None
-        document = ordinary_object(data)
-        exchange.request_is_ordinary = document is not None
-        if document is None:
-            document = parse_object(data) if request.required else maybe_object(data)
-            if document is None:
-                return None
+        plain, whole = decoded
+        if not whole:
+            if len(plain) >= self._limit_bytes:
+                raise RequestTooLarge
+            return None
+        return plain
+
+    def _refuse_unread(self, request: ProxyRequest) -> None:
+        """Refuse a body that nobody can read, but where the allow-list of models does so."""
+        if request.exchange.credential_id not in self._rules.allow_lists or request.path_model is not None:
+            raise UnreadableBody
+
+    def _note(self, request: ProxyRequest, read: RequestJSON) -> None:
+        exchange = request.exchange
+        document = read.document
         if request.required:
             require(document, request.required)
-        request.document = document
+        request.document, request.odd_names = outline(document)
+        if read.text is not request.body:
+            request.text = read.text
+        if request.odd_names and self._rules.need(request) and _is_ambiguous(document):
+            raise UnreadableBody("The JSON body of your request names more than one model.", param="model")
+        exchange.request_is_ordinary = read.ordinary and not request.encoded
         exchange.model = request.model
-        exchange.streaming = document.get("stream") is True
-        return document
+        exchange.streaming = request.document.get("stream") is True
+        if self._estimates:
+            request.prompt_estimate = prompt_tokens(read.text, document)
+
+
+def _is_ambiguous(document: dict[str, object]) -> bool:
+    """Whether servers may read different models: one minds case, the other does not."""
+    named = models_named(document)
+    return any(model != named[0] for model in named[1:])

@@ -7,9 +7,11 @@ the cache (hits report their usage too).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding, with_length
+from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ..core.codings import maybe_decoded
+from ..core.documents import maybe_object
 from ..core.exchange import Exchange, Usage
 from ..core.first_events import error_of_document
 from ..core.json_members import append_members, rendered_members, replace_nested
@@ -80,7 +82,8 @@ def _input_tokens(request: ProxyRequest) -> int:
     """Estimate the prompt; of a compressed body only the size is known."""
     if request.document is None:
         return estimated_prompt_tokens(request.exchange.request_bytes)
-    return estimated_input_tokens(request.document)
+    # Only its outline was kept.
+    return estimated_input_tokens(maybe_object(request.json) or request.document)
 
 
 class ReadUsage:
@@ -165,26 +168,26 @@ class ReadUsage:
 
     def _ask(self, request: ProxyRequest) -> ProxyRequest:
         """Return the request with usage asked for, or the very same one."""
-        document, body = request.document, request.body
-        if request.exchange.endpoint not in _INJECTABLE or document is None or not isinstance(body, bytes):
+        document = request.document
+        if request.exchange.endpoint not in _INJECTABLE or document is None:
             return request
         if document.get("stream") is not True or self._is_spared(request):
             return request
         options = document.get("stream_options")
-        if options is None and "stream_options" not in document:  # nearly always
-            body = append_members(body, _ASKED)
+        text = request.json
+        if options is None and "stream_options" not in document and not request.odd_names:  # nearly always
+            text = append_members(text, _ASKED)
             options = {}
         else:
             options = {} if options is None else options
-            asked = options.get("include_usage") if isinstance(options, dict) else True
-            if asked is not None and asked is not False:
+            # Only `true` asks: a server may take 0 or "no" for either.
+            if not isinstance(options, dict) or _asks(options):
                 return request
-            body = replace_nested(body, "stream_options", {"include_usage": b"true"}, document)
-        asking = request.evolve()
-        asking.body = body
-        asking.document = {**document, "stream_options": {**options, "include_usage": True}}
-        asking.headers = with_length(ask_identity(request.headers), len(body))
-        return asking
+            text = replace_nested(
+                text, "stream_options", {"include_usage": b"true"}, document, request.odd_names
+            )
+        asked = {**document, "stream_options": {**options, "include_usage": True}}
+        return request.with_json(text, asked, ask_identity(request.headers))
 
     def _is_spared(self, request: ProxyRequest) -> bool:
         if not self._refused_until:
@@ -199,6 +202,12 @@ class ReadUsage:
         if len(model := _model(request)) <= _LONGEST_MODEL:
             self._last_upstream[model] = upstream
         self._refused_until[upstream] = self._clock() + FORGET_AFTER_S
+
+
+def _asks(options: dict[str, Any]) -> bool:
+    """Whether the client wants the usage: under no spelling of its name anything but true."""
+    values = [value for name, value in options.items() if name.casefold() == "include_usage"]
+    return bool(values) and all(value is True for value in values)
 
 
 def _model(request: ProxyRequest) -> str:

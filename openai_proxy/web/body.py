@@ -102,6 +102,7 @@ class IncomingBody:
         if length is not None and length <= REPLAY_BYTES:
             self._produced = []
         self._produced_bytes = self._watched_bytes = 0
+        self._peeking = False
         self._error: Exception | None = None
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] | None = None
@@ -119,7 +120,10 @@ class IncomingBody:
             self._produce(data, self._consumer)
         else:
             self._parts.append(data)
-            if not self._whole and not self._abandoned and self.received > HIGH_WATER_BYTES:
+            if self._peeking:
+                self._peeking = False
+                self._fire(None)
+            elif not self._whole and not self._abandoned and self.received > HIGH_WATER_BYTES:
                 self._source.hold_body()
 
     def end(self) -> None:
@@ -152,6 +156,20 @@ class IncomingBody:
         """Raise RequestTooLarge where the announced length is above the limit for bodies of any kind."""
         if self._announced is not None and self._limit is not None and self._announced > self._limit:
             raise RequestTooLarge
+
+    async def beginning(self) -> bytes:
+        """Return the first bytes of the body, which stay in it; empty only for an empty body.
+
+        Raises as `read` does where it breaks.
+        """
+        if not self._parts and not self.complete and self._error is None:
+            self._done = Deferred()
+            self._peeking = True
+            self._source.want_body()
+            await self._done
+        if self._error is not None:
+            raise self._error
+        return self._parts[0][:64] if self._parts else b""
 
     async def read(self, limit_bytes: int) -> bytes:
         """Return the whole body.

@@ -13,6 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from ..core.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown, UnknownURL
 from ..core.paths import ApiPath
+from ..core.request_json import begins_like_object
 from ..core.web_origins import is_preflight
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from .body import ArrivedBody, IncomingBody
@@ -74,6 +75,9 @@ class ProxyResource(Resource):
         has_body = head.chunked or bool(head.content_length)
         buffered = bool(required) or (has_body and (path.is_json or _is_json(head.content_type)))
         body: Any = incoming.body if has_body or head.content_length == 0 else None
+        sniffed = has_body and not buffered and _may_be_json(head.content_type)
+        if sniffed and type(body) is ArrivedBody:
+            buffered, sniffed = begins_like_object(body.data[:64]), False
         if type(body) is ArrivedBody:
             body = body.data if buffered else body.arriving()
         if exchange.capture is not None and isinstance(body, IncomingBody):
@@ -98,6 +102,7 @@ class ProxyResource(Resource):
                     upgrade=head.upgrade == b"websocket" and method == b"GET",
                     path_model=path.model,
                     azure=path.azure,
+                    sniffed=sniffed,
                 )
             )
         )
@@ -119,6 +124,15 @@ class NoAPI(ProxyResource):
 
 async def _nowhere(request: ProxyRequest) -> ProxyResponse:
     raise UnknownURL
+
+
+def _may_be_json(content_type: bytes) -> bool:
+    """Whether a body of this type may be JSON all the same: one without a type, text, or what curl sends by default."""
+    return (
+        not content_type
+        or content_type.startswith(b"text/")
+        or content_type == b"application/x-www-form-urlencoded"
+    )
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from openai_proxy.core.exchange import Exchange
 from openai_proxy.core.llm_params import from_table, from_text
+from openai_proxy.core.request_json import outline
 from openai_proxy.messages import ProxyRequest
 from openai_proxy.stages.override import Override
 
@@ -78,3 +79,29 @@ def test_many_models_are_not_remembered_for_ever():
     huge = "x" * 1_000_000
     stage._find(huge)
     assert huge not in stage._merged
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b'{"model":"m","Temperature":2}', b'{"model":"m","Temperature":0.5,"temperature":0.5}'),
+        (
+            b'{"model":"m","temperature":1,"TEMPERATURE":2}',
+            b'{"model":"m","temperature":0.5,"TEMPERATURE":0.5}',
+        ),
+        (b'{"Model":"m","temperature":2}', b'{"Model":"m","temperature":0.5}'),
+    ],
+)
+def test_no_spelling_of_a_forced_parameter_keeps_its_value(body, sent):
+    """Servers that ignore the case of names would take it."""
+    request = make_request(body)
+    request.document, request.odd_names = outline(request.document)
+    changed = Override(from_text("model=m,temperature=0.5")).apply(request)
+    assert changed.body == sent
+
+
+def test_a_default_gives_way_to_any_spelling():
+    """The client has said what it wants."""
+    request = make_request(b'{"model":"m","Top_P":1}')
+    request.document, request.odd_names = outline(request.document)
+    assert Override([from_table("m", {}, {"top_p": 0.5})]).apply(request) is request

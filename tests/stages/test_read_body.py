@@ -1,12 +1,15 @@
 """JSON bodies are read whole and looked at; others pass by."""
 
+import gzip
+
+import brotli
 import pytest
 from fakes import Recorder, exchange, through
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from openai_proxy.core.errors import InvalidJSON, MissingParameter, RequestTooLarge
+from openai_proxy.core.errors import InvalidJSON, MissingParameter, RequestTooLarge, UnreadableBody
 from openai_proxy.messages import ProxyRequest
-from openai_proxy.stages.read_body import ReadBody
+from openai_proxy.stages.read_body import NO_RULES, BodyRules, ReadBody
 
 
 class Arriving:
@@ -21,6 +24,9 @@ class Arriving:
         if len(self.data) > 5:
             raise RequestTooLarge
 
+    async def beginning(self):
+        return self.data[:64]
+
     async def read(self, limit_bytes):
         self.limits.append(limit_bytes)
         if len(self.data) > limit_bytes:
@@ -28,11 +34,11 @@ class Arriving:
         return self.data
 
 
-def run(body, limit=1000, target=b"/chat/completions", **fields):
+def run(body, limit=1000, target=b"/chat/completions", rules=NO_RULES, headers=(), estimates=False, **fields):
     forward = Recorder()
     fields = {"buffered": True, **fields}
-    request = ProxyRequest(b"POST", target, [(b"X", b"y")], body, exchange(), **fields)
-    done = through(ReadBody(limit), request, forward)
+    request = ProxyRequest(b"POST", target, [(b"X", b"y"), *headers], body, exchange(), **fields)
+    done = through(ReadBody(limit, rules, estimates), request, forward)
     failures = []
     done.addErrback(failures.append)
     if failures:
@@ -137,3 +143,120 @@ def test_only_what_every_reader_decodes_is_ordinary(body, ordinary, encoded):
     """The exchange log copies such a body as it is: Python's own reader fails on thousands of digits."""
     seen = run(body, limit=9000, encoded=encoded)
     assert seen.exchange.request_is_ordinary == (ordinary and not encoded)
+
+
+EVERYBODY = BodyRules(everybody=True)
+OBJECT = b'{"model":"m","input":"hello","stream":true}'
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        (b"gzip", gzip.compress(OBJECT, mtime=0)),
+        (b"br", brotli.compress(OBJECT)),
+        (b"br, gzip", gzip.compress(brotli.compress(OBJECT), mtime=0)),
+    ],
+)
+def test_a_compressed_body_is_looked_into_where_a_rule_needs_it(coding, body):
+    """Else it passes unread; it goes on as it came either way."""
+    lines = [(b"Content-Encoding", coding)]
+    request = run(body, headers=lines, encoded=True, rules=EVERYBODY)
+    assert (request.body, request.json, request.model) == (body, OBJECT, "m")
+    assert request.exchange.streaming
+    assert not request.exchange.request_is_ordinary
+    passed = run(body, headers=lines, encoded=True)
+    assert (passed.body, passed.document) == (body, None)
+
+
+def test_a_changed_body_goes_up_plain():
+    """Without the header lines that told of its coding and encoding."""
+    lines = [(b"Content-Encoding", b"gzip"), (b"Content-Type", b"application/json; charset=utf-16")]
+    lines.append((b"Content-Length", b"99"))
+    request = run(
+        gzip.compress(OBJECT.decode().encode("utf-16")), headers=lines, encoded=True, rules=EVERYBODY
+    )
+    changed = request.with_json(b"{}", {}, request.headers)
+    assert changed.headers == [
+        (b"X", b"y"),
+        (b"Content-Type", b"application/json"),
+        (b"Content-Length", b"2"),
+    ]
+    assert (changed.body, changed.text, changed.encoded) == (b"{}", None, False)
+
+
+UNREADABLE = [
+    (b"x-foo", OBJECT),
+    (b"gzip", b"no gzip"),
+    (b"gzip", gzip.compress(OBJECT, mtime=0)[:-4]),
+    (b"gzip, x", OBJECT),
+    (b"gzip", gzip.compress(b"no JSON", mtime=0)),
+    (b"", OBJECT[:-1]),
+    (b"", b"\xff\xfe\xfd{}"),
+    (b"", b"[]"),
+]
+
+
+@pytest.mark.parametrize(("coding", "body"), UNREADABLE)
+def test_an_unreadable_body_is_no_free_ride(coding, body):
+    """Where no rule needs it, it passes; where an allow-list of models holds, that refuses it."""
+    lines = [(b"Content-Encoding", coding)] if coding else []
+    fields = {"headers": lines, "encoded": bool(coding), "target": b"/responses"}
+    with pytest.raises(UnreadableBody):
+        run(body, rules=EVERYBODY, **fields)
+    caller = exchange().credential_id
+    with pytest.raises(UnreadableBody):
+        run(body, rules=BodyRules(callers=frozenset([caller])), **fields)
+    assert run(body, **fields).body == body
+    exempt = BodyRules(everybody=True, exempt=frozenset([caller]))
+    assert run(body, rules=exempt, **fields).body == body
+    listed = BodyRules(everybody=True, allow_lists=frozenset([caller]))
+    assert run(body, rules=listed, **fields).document is None
+
+
+def test_a_bomb_is_too_large():
+    """A compressed body is bounded by what it holds."""
+    with pytest.raises(RequestTooLarge):
+        run(
+            gzip.compress(b'{"a":"' + b" " * 5000 + b'"}'),
+            headers=[(b"Content-Encoding", b"gzip")],
+            encoded=True,
+            rules=EVERYBODY,
+        )
+
+
+def test_two_models_are_none():
+    """Which one counts depends on the server: a rule cannot go by either."""
+    body = b'{"model":"cheap","Model":"dear"}'
+    with pytest.raises(UnreadableBody):
+        run(body, rules=EVERYBODY)
+    assert run(body).body == body
+    assert run(b'{"model":"a","Model":"a"}', rules=EVERYBODY).model == "a"
+
+
+class Short(Arriving):
+    """One that no limit is too small for."""
+
+    def check_announced(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"), [(OBJECT, True), (b"plain text", False), (OBJECT.decode().encode("utf-16"), True)]
+)
+def test_a_body_without_a_type_is_known_by_how_it_begins(sent, read):
+    """JSON is read, whatever its label; anything else streams through."""
+    body = Short(sent)
+    request = run(body, buffered=False, sniffed=True)
+    assert request.body == (sent if read else body)
+    assert request.model == ("m" if read else None)
+
+
+def test_the_document_is_not_kept():
+    """It takes far more memory than its bytes; the estimate of the prompt was made before."""
+    body = b'{"model":"m","messages":[' + b"[]," * 2000 + b'"' + b"word" * 200 + b'"]}'
+    request = run(body, limit=100_000, estimates=True)
+    assert not isinstance(request.document["messages"], list)
+    assert request.prompt_estimate == request.estimated_prompt() == 200
+    later = run(body, limit=100_000)
+    assert later.prompt_estimate is None
+    assert later.estimated_prompt() == 200

@@ -1,6 +1,7 @@
 """Exchanges get their usage: reported, asked for, or estimated."""
 
 import gzip
+import json
 import zlib
 
 import brotli
@@ -174,11 +175,41 @@ def test_other_options_survive():
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        b'{"include_usage":0}',
+        b'{"include_usage":"no"}',
+        b'{"include_usage":"true"}',
+        b'{"include_usage":null}',
+        b'{"include_usage":[]}',
+        b'{"include_usage":true,"Include_Usage":false}',
+    ],
+)
+def test_only_true_asks_for_the_usage(options):
+    """Half an answer to whether it is wanted is none: the usage is asked for, and hidden."""
+    upstream = Upstream((200, [SSE], STREAM))
+    request = make_request(b'{"stream":true,"stream_options":%b}' % options)
+    assert HIDDEN not in ask(request, upstream)
+    asked = json.loads(upstream.seen[0].body)["stream_options"]
+    assert set(asked.values()) == {True}
+    assert request.exchange.usage == Usage(5, 7)
+
+
+def test_options_in_another_spelling_are_set_too():
+    """A server that ignores case would take the last of them."""
+    upstream = Upstream((200, [SSE], STREAM))
+    request = make_request(b'{"stream":true,"Stream_Options":{"include_usage":false}}')
+    request.odd_names = True
+    assert HIDDEN not in ask(request, upstream)
+    sent = json.loads(upstream.seen[0].body)
+    assert sent["Stream_Options"] == sent["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
     ("body", "endpoint"),
     [
         (b'{"stream":true,"stream_options":{"include_usage":true}}', "chat/completions"),
         (b'{"stream":true,"stream_options":"odd"}', "chat/completions"),
-        (b'{"stream":true,"stream_options":{"include_usage":"true"}}', "chat/completions"),
         (b'{"stream":false}', "chat/completions"),
         (b'{"stream":1}', "completions"),
         (b'{"stream":true}', "responses"),

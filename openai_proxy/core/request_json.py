@@ -1,0 +1,190 @@
+"""The JSON object of a request's body: what is read of it, and what is kept. Pure.
+
+Reads whatever Python's `json.loads(bytes)` reads: UTF-8 with or without a
+byte order mark, UTF-16, UTF-32, NaN and Infinity. Servers written in Python
+read all of that, so no rule of ours may overlook it. A decoded document
+takes up to thirty times the memory of its bytes, so only an outline of it
+is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from .errors import InvalidJSON
+
+DEEPEST = 512
+"""Levels of nesting above which a body is refused."""
+MOST_MEMBERS = 1024
+"""Members of the object itself above which a body is refused; the API knows fewer than a hundred."""
+_ORJSON_WRITES = 254
+"""So many levels orjson writes, which is how to find out quickly that there are no more."""
+_LONG_TEXT = 1024
+_LONG_DIGITS = 4000
+_MOST_OPTIONS = 16
+
+_DECIDING = frozenset(
+    [
+        "model",
+        "stream",
+        "stream_options",
+        "n",
+        "temperature",
+        "seed",
+        "store",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "service_tier",
+        "tools",
+        "background",
+        "previous_response_id",
+        "conversation",
+        "modalities",
+        "audio",
+        "size",
+        "quality",
+    ]
+)
+"""Members that decide something here, so that they count in any spelling."""
+
+
+class NestedTooDeep(InvalidJSON):
+    default_message = (
+        f"The JSON body of your request is nested deeper than the {DEEPEST} levels that this proxy reads."
+    )
+
+
+class TooManyMembers(InvalidJSON):
+    default_message = (
+        f"The JSON body of your request has more than the {MOST_MEMBERS} members that this proxy reads."
+    )
+
+
+class Omitted:
+    """Stands in an outline for a value that is too large to be kept and decides nothing."""
+
+    def __repr__(self) -> str:
+        return "OMITTED"
+
+
+OMITTED = Omitted()
+
+
+@frozen(eq=False)
+class RequestJSON:
+    """What is known of a body that is a JSON object."""
+
+    text: bytes
+    """The object in UTF-8 without a byte order mark; the very body where that is what it is."""
+    document: dict[str, Any]
+    """All of it: let go of it soon."""
+    ordinary: bool
+    """Every JSON reader can decode the body."""
+
+
+def read_request(body: bytes) -> RequestJSON:
+    """Decode the JSON object `body`, or raise InvalidJSON. O(n)."""
+    try:
+        document, text, ordinary = orjson.loads(body), body, True
+    except orjson.JSONDecodeError:
+        document, text = _read_as_python_does(body)
+        ordinary = False
+    if not isinstance(document, dict):
+        raise InvalidJSON
+    if len(document) > MOST_MEMBERS:
+        raise TooManyMembers
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(document):
+        raise NestedTooDeep
+    return RequestJSON(text, document, ordinary)
+
+
+def _parse_int(digits: str) -> int | float:
+    """Python refuses to read integers of more than 4,300 digits; OpenAI's servers do not."""
+    return int(digits) if len(digits) < _LONG_DIGITS else float(digits)
+
+
+_decode = json.JSONDecoder(parse_int=_parse_int).decode
+
+
+def _read_as_python_does(body: bytes) -> tuple[Any, bytes]:
+    encoding = json.detect_encoding(body)
+    try:
+        text = body.decode(encoding, "surrogatepass")
+        document = _decode(text)
+    except RecursionError:
+        raise NestedTooDeep from None
+    except ValueError:
+        raise InvalidJSON from None
+    return document, body if encoding == "utf-8" else text.encode("utf-8", "surrogatepass")
+
+
+def _is_deep(document: dict[str, Any]) -> bool:
+    """Say whether a document is nested deeper than DEEPEST levels."""
+    try:
+        orjson.dumps(document)
+    except TypeError:
+        return _depth_exceeds(document, DEEPEST)
+    return False
+
+
+def _depth_exceeds(document: dict[str, Any], levels: int) -> bool:
+    level: list[Any] = [document]
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def outline(document: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the members of `document` without their large values, and whether any is spelled oddly.
+
+    A member that decides something counts in any spelling, as it does for
+    servers written in Go (encoding/json ignores case); the last one counts.
+    It stands in the outline under its ordinary name too.
+    """
+    kept: dict[str, Any] = {}
+    odd = False
+    for name, value in document.items():
+        kept[name] = value = _kept(name, value)
+        if name.islower() and name.isascii():
+            continue
+        folded = name.casefold()
+        if folded != name:
+            odd = True
+            if folded in _DECIDING:
+                kept[folded] = value
+    return kept, odd
+
+
+def _kept(name: str, value: Any) -> Any:
+    kind = type(value)
+    if kind is str:
+        return value if len(value) <= _LONG_TEXT or name.casefold() == "model" else OMITTED
+    if kind is not dict and kind is not list:
+        return value
+    if not value:
+        return value
+    if kind is dict and len(value) <= _MOST_OPTIONS and name.casefold() == "stream_options":
+        return {each: OMITTED if isinstance(inner, dict | list) else inner for each, inner in value.items()}
+    return OMITTED
+
+
+def models_named(document: dict[str, Any]) -> list[Any]:
+    """Return the values of all members that some server reads as the model, in order."""
+    return [value for name, value in document.items() if name.casefold() == "model"]
+
+
+def begins_like_object(beginning: bytes) -> bool:
+    """Say whether a body that begins so may be a JSON object, in any encoding; an empty one may be."""
+    return beginning.lstrip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n")[:1] in (b"{", b"")
