@@ -25,6 +25,7 @@ from .listening import StartError
 from .logs import logger, set_level
 from .observe.interfaces import Observer, ObserverContext
 from .observe.publisher import ExchangePublisher
+from .observe.scrapes import Scrapes
 from .settings import Settings
 from .socket_group import SocketGroup
 from .status import Status
@@ -131,6 +132,7 @@ class Serving:
             stores=self._around.stores,
             draining=lambda: self._drain.begun,
             uptime_s=lambda: self._clock() - self._started_at,
+            scrapes=Scrapes(self._clock),
             whole_metrics=part.metrics if part else None,
         )
 

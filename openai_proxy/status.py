@@ -16,8 +16,9 @@ from . import __version__
 from .composition import Exchanger
 from .core.errors import UnknownURL
 from .cost.page import UsageReport
-from .observe.prometheus import find_metrics
+from .observe.prometheus import PrometheusObserver, find_metrics
 from .observe.publisher import ExchangePublisher
+from .observe.scrapes import Scrapes
 from .stores import Stores
 from .web.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
 from .web.pages import HealthPage, JSONPage, MetricsPage
@@ -35,6 +36,7 @@ class Status:
     stores: Stores
     draining: Callable[[], bool]
     uptime_s: Callable[[], float]
+    scrapes: Scrapes
     whole_metrics: Callable[[bytes], Deferred[tuple[str, bytes]]] | None = None
     """The metrics page of several workers together."""
 
@@ -85,6 +87,9 @@ class Status:
         found = find_metrics(self.publisher().observers)
         if found is None:
             raise UnknownURL
+        return self.scrapes.page(accept, partial(self._render, found))
+
+    def _render(self, found: PrometheusObserver, accept: bytes) -> tuple[str, bytes]:
         self.publisher().flush()
         return found.render(accept)
 

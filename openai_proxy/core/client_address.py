@@ -8,11 +8,12 @@ proxies that `access.proxies` lists have written it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
 from attrs import field, frozen
+
+from .short_memo import short_memo
 
 Address: TypeAlias = "IPv4Address | IPv6Address"
 Network: TypeAlias = "IPv4Network | IPv6Network"
@@ -80,7 +81,7 @@ def parse_network(text: str) -> Network:
     return network
 
 
-@lru_cache(1024)
+@short_memo(1024)
 def parse_address(text: str) -> Address | None:
     """Return the address in `text`, None where there is none.
 

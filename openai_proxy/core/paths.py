@@ -25,6 +25,48 @@ API_SEGMENTS = frozenset(
 A test compares this list with the paths of both.
 """
 
+USUAL_ENDPOINTS = frozenset(segment.decode("ascii") for segment in API_SEGMENTS) | frozenset(
+    [
+        "chat/completions",
+        "chat/completions/{id}",
+        "audio/speech",
+        "audio/transcriptions",
+        "audio/translations",
+        "batches/{id}",
+        "batches/{id}/cancel",
+        "conversations/{id}",
+        "files/{id}",
+        "files/{id}/content",
+        "fine_tuning/jobs",
+        "images/edits",
+        "images/generations",
+        "images/variations",
+        "models/{id}",
+        "realtime/client_secrets",
+        "realtime/calls",
+        "responses/{id}",
+        "responses/{id}/cancel",
+        "responses/{id}/input_items",
+        "responses/compact",
+        "threads/{id}",
+        "threads/{id}/messages",
+        "threads/{id}/runs",
+        "threads/runs",
+        "uploads/{id}",
+        "uploads/{id}/parts",
+        "vector_stores/{id}",
+        "vector_stores/{id}/files",
+        "videos/{id}",
+        "deployments/{id}/chat/completions",
+        "deployments/{id}/completions",
+        "deployments/{id}/embeddings",
+        "engines/{id}/chat/completions",
+        "engines/{id}/completions",
+        "engines/{id}/embeddings",
+    ]
+)
+"""Names of endpoints, as `ApiPath.endpoint` has them, that a metric always tells apart, whatever was answered."""
+
 _NAMING = (b"deployments", b"engines")
 """The segment after one of these is the name of a model (Azure OpenAI, and OpenAI's API before 2022)."""
 

@@ -78,7 +78,7 @@ def normal_origin(text: bytes) -> bytes | None:
     >>> normal_origin(b"https://App.test")
     b'https://app.test:443'
     """
-    match = _ORIGIN.fullmatch(text.lower()) if len(text) <= 512 else None
+    match = _ORIGIN.fullmatch(text.lower())
     if match is None:
         return None
     port = match[3] or _PORTS.get(match[1])

@@ -19,6 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from twisted.logger import LogEvent
 
 from ..core.exchange import Exchange, Outcome, Usage
+from ..core.paths import USUAL_ENDPOINTS
 from .budgets import BudgetMetrics
 from .circuits import UpstreamStates
 from .interfaces import Observer, ObserverContext
@@ -32,6 +33,10 @@ _PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 
 _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 _KINDS_KEPT = 4096
+MOST_ENDPOINTS = 200
+"""Endpoints with a label of their own; the rest is `other`."""
+MOST_SERIES = 4000
+"""Request counters with all their labels; further ones count by class of status alone."""
 _TOKEN_KINDS = ("input", "output", "cached", "reasoning")
 
 # Python 3.11 takes longer to look up an enum's member than to count one
@@ -97,6 +102,7 @@ class PrometheusObserver:
         self._models = BoundedLabels(
             configured=context.configured_models, uses=self._requests_by_model, release=self._move_to_other
         )
+        self._endpoints = BoundedLabels(MOST_ENDPOINTS, configured=lambda: USUAL_ENDPOINTS)
         tallies = Tallies()
         self._make_counters(tallies)
         self._make_histograms(tallies)
@@ -173,7 +179,7 @@ class PrometheusObserver:
         if cost_usd is not None and cost_usd >= 0:
             kept.count_cost(cost_usd)
         if exchange.cache_result is not None:
-            self._cache.of(exchange.endpoint or OTHER, exchange.cache_result).value += 1
+            self._cache.of(self._endpoint(exchange), exchange.cache_result).value += 1
         if exchange.status != 200 or exchange.attempts != 1 or exchange.outcome is not _COMPLETE:
             self._count_trouble(exchange)
 
@@ -182,14 +188,21 @@ class PrometheusObserver:
         outcome = exchange.outcome or Outcome.COMPLETE
         model = self._models.label(exchange.model, admit=has_succeeded(exchange))
         status = NO_STATUS if exchange.status is None else str(exchange.status)
-        endpoint = exchange.endpoint or OTHER
+        endpoint = self._endpoint(exchange)
         labels = endpoint, model, status, outcome.value
+        if labels not in self._requests and len(self._requests) >= MOST_SERIES:
+            labels = OTHER, OTHER, status[:1] + "xx", outcome.value
         kept = _Kept(self._requests.of(*labels), self._tokens, self._cost, model)
-        self._labels_of.setdefault(model, set()).add(labels)
-        if model != OTHER and len(self._kept) < _KINDS_KEPT:
+        self._labels_of.setdefault(labels[1], set()).add(labels)
+        if OTHER not in (model, endpoint) and len(self._kept) < _KINDS_KEPT:
             # `other` is not remembered: strangers choose those names, and one may get a label of its own yet
             self._kept[(exchange.endpoint, exchange.model, exchange.status, exchange.outcome)] = kept
         return kept
+
+    def _endpoint(self, exchange: Exchange) -> str:
+        """Return the label of the endpoint: strangers can spell thousands that are none."""
+        endpoint = exchange.endpoint
+        return self._endpoints.label(endpoint, admit=has_succeeded(exchange)) if endpoint else OTHER
 
     def _requests_by_model(self) -> dict[str, float]:
         return {

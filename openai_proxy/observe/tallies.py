@@ -34,6 +34,12 @@ class TallyFamily:
         self._name, self._help, self._labels = name, help, labels
         self._tallies: dict[tuple[str, ...], Tally] = {}
 
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def __contains__(self, labels: tuple[str, ...]) -> bool:
+        return labels in self._tallies
+
     def of(self, *labels: str) -> Tally:
         """Return the counter with these label values."""
         tally = self._tallies.get(labels)

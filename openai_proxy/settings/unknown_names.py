@@ -59,7 +59,7 @@ def _nearest(name: str) -> str:
 
 def _near_miss(name: str) -> str | None:
     table, mark, _ = name.partition("__")
-    if mark and table in _tables():
+    if mark and table in {each.partition("__")[0] for each in known_names() if "__" in each}:
         return _nearest(name)
     same = _same_letters(name)
     if same is not None:
@@ -69,21 +69,11 @@ def _near_miss(name: str) -> str | None:
     return next(iter(get_close_matches(name.upper(), sorted(known_names()), 1, cutoff=_NEAR)), None)
 
 
-@lru_cache(maxsize=1)
-def _tables() -> frozenset[str]:
-    return frozenset(name.partition("__")[0] for name in known_names() if "__" in name)
-
-
 def _same_letters(name: str) -> str | None:
     """Return the known name that differs in underscores alone."""
     if "_" not in name:
         return None
-    return _by_letters().get(_letters(name))
-
-
-@lru_cache(maxsize=1)
-def _by_letters() -> dict[str, str]:
-    return {_letters(name): name for name in sorted(known_names())}
+    return next((known for known in sorted(known_names()) if _letters(known) == _letters(name)), None)
 
 
 def _letters(name: str) -> str:

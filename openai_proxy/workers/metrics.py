@@ -7,8 +7,10 @@ from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.python.failure import Failure
 
+from ..observe.scrapes import Scrapes, form_of
 from .messages import COLLECT
 from .process import WorkerProcess
 from .totals import Snapshot, Totals, snapshot
@@ -28,6 +30,8 @@ class WholeMetrics:
     ) -> None:
         self._reactor = reactor
         self._ready = ready
+        self._scrapes = Scrapes(reactor.seconds)
+        self._waiting: list[tuple[bytes, Deferred[tuple[str, bytes]]]] = []
         self._totals = Totals(configured_models)
         self._own = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=self._own)
@@ -48,7 +52,21 @@ class WholeMetrics:
         self._totals.end(worker)
 
     def page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
-        """Fire with content type and body of the page, in the format that `accept` asks for."""
+        """Fire with content type and body of the page, in the format that `accept` asks for.
+
+        Readers that come while the workers are asked share what these tell.
+        """
+        last = self._scrapes.maybe_last(accept)
+        if last is not None:
+            return succeed(last)
+        waiting: Deferred[tuple[str, bytes]] = Deferred()
+        self._waiting.append((accept, waiting))
+        if len(self._waiting) == 1:
+            self._collect()
+        return waiting
+
+    def _collect(self) -> None:
+        began = self._reactor.seconds()
         asked = [
             each.link.ask(COLLECT)
             .addTimeout(COLLECT_S, self._reactor)
@@ -56,8 +74,22 @@ class WholeMetrics:
             for each in self._ready()
         ]
         collected: Deferred[Any] = DeferredList(asked, consumeErrors=True)
-        return collected.addCallback(lambda _: self._whole_page(accept))
+        collected.addCallback(lambda _: self._answer(began))
 
-    def _whole_page(self, accept: bytes) -> tuple[str, bytes]:
-        self._totals.report(self, snapshot(self._own))
-        return self._totals.page(accept.decode("latin-1"))
+    def _answer(self, began: float) -> None:
+        """Give every waiting reader its page; each format is made once."""
+        waiting, self._waiting = self._waiting, []
+        pages: dict[str, tuple[str, bytes]] = {}
+        try:
+            self._totals.report(self, snapshot(self._own))
+            for accept in dict(waiting):
+                if form_of(accept) not in pages:
+                    page = pages[form_of(accept)] = self._totals.page(accept.decode("latin-1"))
+                    self._scrapes.made(accept, page, self._reactor.seconds() - began)
+        except Exception:
+            failure = Failure()
+            for _, reader in waiting:
+                reader.errback(failure)
+            return
+        for accept, reader in waiting:
+            reader.callback(pages[form_of(accept)])
