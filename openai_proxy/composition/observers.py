@@ -31,6 +31,7 @@ def observers_of(
         spool_directory=str(settings.directory / settings.storage.spool_dir),
         spool_bytes=settings.storage.spool_bytes,
         azure=_azure_options(settings),
+        client_address=settings.log.client_address,
         on_command_line=settings.origin("observers") == "--observer",
     )
     try:
@@ -46,7 +47,8 @@ def watch_alike(one: Settings, other: Settings) -> bool:
 
 def _watching(settings: Settings) -> tuple[object, ...]:
     limit_bytes = settings.limits.exchange_log_body_bytes
-    return settings.observers, settings.storage, settings.otel, limit_bytes, _upstream_keys(settings)
+    keys = _upstream_keys(settings)
+    return settings.observers, settings.storage, settings.otel, settings.log, limit_bytes, keys
 
 
 def upstream_urls(settings: Settings) -> dict[str, str]:

@@ -119,6 +119,8 @@ class Exchange:
     """Bounded name for labels: `chat/completions`, `files/{id}/content`, `other`."""
     key: str | None = None
     """The client key's configured name or `key-` and 8 hex digits; None where unknown."""
+    unknown_key: str | None = None
+    """`key-` and 8 hex digits of the key that was shown and is not known."""
     credential_id: str = ""
     """Who pays, for limits and caches: the key's name, or a hash of the caller's credential."""
     model: str | None = None
@@ -141,6 +143,9 @@ class Exchange:
     cache_result: str | None = None
     """`hit`, `miss`, `bypass`, `shared`, or None where there is no cache."""
     rate_limited: str | None = None
+    """`requests`, `tokens`, `concurrent` or `budget`, where such a limit refused the request."""
+    queued_s: float = 0.0
+    """Seconds that the request waited here for its turn, instead of being refused."""
     usage: Usage | None = None
     service_tier: str | None = None
     """As the answer names it: its prices hold. None where it says nothing."""
@@ -196,6 +201,14 @@ class Exchange:
         if self._id is None:
             self._id = f"proxy-{_random_bits(64):016x}"
         return self._id
+
+    @property
+    def caller(self) -> str | None:
+        """Who called, for the operator: the key's name, or `key-` and 8 hex digits of the key that was shown."""
+        if self.key is not None:
+            return self.key
+        digest = self.credential_id.removeprefix("cred-")
+        return f"key-{digest[:8]}" if digest != self.credential_id else self.unknown_key
 
     @property
     def client_address(self) -> str | None:

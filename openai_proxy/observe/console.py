@@ -53,3 +53,8 @@ class LineObserver:
 def console_line(event: LogEvent) -> str:
     """Return the console's line of an exchange event."""
     return text_line(event["exchange"])
+
+
+def console_line_without_address(event: LogEvent) -> str:
+    """Return the console's line without the client's address."""
+    return text_line(event["exchange"], with_address=False)

@@ -13,6 +13,7 @@ from twisted.plugin import IPlugin, getPlugins
 from zope.interface import implementer
 
 from .interfaces import IObserverFactory, Observer, ObserverContext, ObserverOptions
+from .record import LEGEND
 from .spec import ObserverSpec, parse_spec
 
 NONE = "none"
@@ -33,23 +34,23 @@ class Factory:
 
 
 def _console(options: ObserverOptions) -> Observer:
-    from .console import LineObserver, console_line
+    from .console import LineObserver, console_line, console_line_without_address
 
     options.no_positional()
     options.parameters()
-    return LineObserver(console_line)
+    return LineObserver(console_line if options.context.client_address else console_line_without_address)
 
 
 def _json(options: ObserverOptions) -> Observer:
     from .console import LineObserver
-    from .json_lines import JSONFileObserver, json_text
+    from .json_lines import JSONFileObserver, json_text, json_text_without_address
     from .places import check_file
 
     path = options.parameters("file").get("file")
     if path is not None and not options.spec.args:
-        return JSONFileObserver(check_file(path))
+        return JSONFileObserver(check_file(path), with_address=options.context.client_address)
     if path is None and options.spec.args == ("-",):
-        return LineObserver(json_text)
+        return LineObserver(json_text if options.context.client_address else json_text_without_address)
     raise ValueError("write json:- for standard output, or json:file=PATH")
 
 
@@ -58,7 +59,7 @@ def _log(options: ObserverOptions) -> Observer:
 
     options.no_positional()
     options.parameters()
-    return TextLogObserver()
+    return TextLogObserver(with_address=options.context.client_address)
 
 
 def _prometheus(options: ObserverOptions) -> Observer:
@@ -81,7 +82,9 @@ def _otel(options: ObserverOptions) -> Observer:
     return build(options)
 
 
-console = Factory("console", "console: one line of text for each exchange on standard output", _console)
+console = Factory(
+    "console", f"console: one line of text for each exchange on standard output: {LEGEND}", _console
+)
 json_lines = Factory("json", "json:- or json:file=PATH: one JSON object a line, metadata only", _json)
 text_log = Factory("log", "log: one line for each exchange in twistd's own log", _log)
 exchange_log = Factory(
@@ -139,7 +142,11 @@ def build_observers(
         counting if counting is not None and spec.name == ALWAYS_ON else _build_one(spec, context, known)
         for spec in chosen.values()
     ]
-    return made if any(map(_shows_all, chosen.values())) else [*made, RefusalLogObserver()]
+    return (
+        made
+        if any(map(_shows_all, chosen.values()))
+        else [*made, RefusalLogObserver(with_address=context.client_address)]
+    )
 
 
 def _shows_all(spec: ObserverSpec) -> bool:

@@ -100,6 +100,8 @@ class ObserverContext:
     """The setting `storage.spool_bytes`."""
     azure: Mapping[str, str] = field(factory=dict, repr=False)
     """The settings `storage.azure_...` by the names of fsspec's storage options; two of them are secrets."""
+    client_address: bool = True
+    """The setting `log.client_address`: whether lines name the client's address."""
     on_command_line: bool = False
     """Whether the specs were written there, for everybody to see."""
 

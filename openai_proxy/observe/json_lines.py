@@ -39,7 +39,15 @@ class WriteFailures:
 class JSONFileObserver:
     """Appends one JSON object a line to a file, a batch with each write."""
 
-    def __init__(self, path: str, log: Logger | None = None, file: AppendFile | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        log: Logger | None = None,
+        file: AppendFile | None = None,
+        *,
+        with_address: bool = True,
+    ) -> None:
+        self._with_address = with_address
         self._file = file or AppendFile(path)
         self._lines: list[bytes] = []
         self._log = log or logger("openai_proxy.observe.json")
@@ -49,7 +57,7 @@ class JSONFileObserver:
         self._file.open()
 
     def __call__(self, event: LogEvent) -> None:
-        self._lines.append(json_line(metadata(event["exchange"])))
+        self._lines.append(json_line(metadata(event["exchange"], with_address=self._with_address)))
 
     def flush(self) -> None:
         """Write the batch; a full disk is reported once and costs lines only."""
@@ -82,3 +90,8 @@ class JSONFileObserver:
 def json_text(event: LogEvent) -> str:
     """Return the JSON object of an exchange event, for standard output."""
     return json_line(metadata(event["exchange"])).decode("utf-8").rstrip("\n")
+
+
+def json_text_without_address(event: LogEvent) -> str:
+    """Return the same without the client's address."""
+    return json_line(metadata(event["exchange"], with_address=False)).decode("utf-8").rstrip("\n")

@@ -10,7 +10,8 @@ from typing import Any
 
 from attrs import fields
 
-from ..core.exchange import Exchange, Outcome, TokenKinds, Usage
+from ..core.exchange import Exchange, TokenKinds, Usage
+from ..core.headers import get
 from .redaction import scrubbed
 
 _KINDS = tuple(field.name for field in fields(TokenKinds))
@@ -64,13 +65,41 @@ def _escaped(character: str) -> str:
     )
 
 
-def text_line(exchange: Exchange) -> str:
-    """Return the line of the console, without its line end."""
+LEGEND = (
+    "time, caller, method, path, model, status, duration, first= (time to the first byte), tokens= (input/output;"
+    " ~ estimated), cost=, outcome, then where there is one: attempts=, cached, waited= (in this proxy's own queue),"
+    " code= (of an error of this proxy's own), reason= (why the upstream failed), client= (its address),"
+    " upstream_id= (the upstream's x-request-id), id= (the exchange's, as in x-request-id of our own errors)"
+)
+"""What the parts of the console's line are; shown in the help."""
+
+
+def code(exchange: Exchange) -> str | None:
+    """Return the error code for the operator, which tells the limits of requests, tokens and concurrency apart."""
+    if exchange.rate_limited in _LIMITS:
+        return f"{exchange.rate_limited}_limit_exceeded"
+    return exchange.error_code
+
+
+_LIMITS = frozenset(("requests", "tokens", "concurrent"))
+
+
+def upstream_id(exchange: Exchange) -> str | None:
+    """Return the `x-request-id` that the upstream gave; None for an error of our own."""
+    headers = exchange.response_headers
+    if headers is None or exchange.error_code is not None:
+        return None
+    found = get(headers, b"x-request-id")
+    return None if found is None else found.decode("latin-1")
+
+
+def text_line(exchange: Exchange, *, with_address: bool = True) -> str:
+    """Return the line of the console, without its line end; `LEGEND` says what its parts are."""
     usage = exchange.usage
     outcome = exchange.outcome.value if exchange.outcome else "-"
     parts = [
         iso_time(exchange.timestamp),
-        shown(exchange.key),
+        shown(exchange.caller),
         shown(exchange.method),
         shown(bare_path(exchange.path)),
         shown(exchange.model),
@@ -85,12 +114,18 @@ def text_line(exchange: Exchange) -> str:
         parts.append(f"attempts={exchange.attempts}")
     if exchange.cached:
         parts.append("cached")
+    if exchange.queued_s > 0.0:
+        parts.append(f"waited={exchange.queued_s:.3f}s")
     if exchange.error_code is not None:
-        parts.append(f"code={shown(exchange.error_code)}")
+        parts.append(f"code={shown(code(exchange))}")
     if exchange.upstream_failure is not None:
         parts.append(f'reason="{_sentence(exchange.upstream_failure)}"')
-    if exchange.error_code is not None or exchange.outcome is not Outcome.COMPLETE:
-        parts.append(f"id={exchange.id}")
+    if with_address and exchange.client_address is not None:
+        parts.append(f"client={shown(exchange.client_address)}")
+    theirs = upstream_id(exchange)
+    if theirs is not None:
+        parts.append(f"upstream_id={shown(theirs)}")
+    parts.append(f"id={exchange.id}")
     return " ".join(parts)
 
 
@@ -131,19 +166,20 @@ def seconds(value: float | None) -> float | None:
     return None if value is None else round(value * 1e6) / 1e6
 
 
-def metadata(exchange: Exchange) -> dict[str, Any]:
+def metadata(exchange: Exchange, *, with_address: bool = True) -> dict[str, Any]:
     """Return the JSON object of the `json` observer; README, *Observers*, lists the keys."""
+    theirs = upstream_id(exchange)
     return {
         "timestamp": iso_time(exchange.timestamp),
         "id": exchange.id,
-        "key": exchange.key,
+        "key": exchange.caller,
         "method": exchange.method,
         "path": scrubbed(bare_path(exchange.path)),
         "endpoint": exchange.endpoint,
         "model": None if exchange.model is None else scrubbed(exchange.model[:MAX_FIELD]),
         "status": exchange.status,
         "outcome": exchange.outcome.value if exchange.outcome else None,
-        "error_code": exchange.error_code,
+        "error_code": code(exchange),
         "upstream_failure": exchange.upstream_failure,
         "duration_s": seconds(exchange.duration_s),
         "first_byte_s": seconds(exchange.first_byte_s),
@@ -155,4 +191,7 @@ def metadata(exchange: Exchange) -> dict[str, Any]:
         "cached": exchange.cached,
         "request_bytes": exchange.request_bytes,
         "response_bytes": exchange.response_bytes,
+        "queued_s": seconds(exchange.queued_s),
+        "upstream_request_id": None if theirs is None else scrubbed(theirs[:MAX_FIELD]),
+        **({"client_address": exchange.client_address} if with_address else {}),
     }

@@ -14,11 +14,12 @@ from .record import text_line
 class TextLogObserver:
     """Emits the console's line through twisted.logger."""
 
-    def __init__(self, log: Logger | None = None) -> None:
+    def __init__(self, log: Logger | None = None, *, with_address: bool = True) -> None:
+        self._with_address = with_address
         self._log = log or Logger(namespace="openai_proxy.exchange")
 
     def __call__(self, event: LogEvent) -> None:
-        self._log.info("{line}", line=text_line(event["exchange"]))
+        self._log.info("{line}", line=text_line(event["exchange"], with_address=self._with_address))
 
 
 class RefusalLogObserver(TextLogObserver):

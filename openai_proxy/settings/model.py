@@ -26,6 +26,7 @@ from .sections import (
     Cors,
     Cost,
     Limits,
+    Log,
     Otel,
     RateLimit,
     Retry,
@@ -100,6 +101,7 @@ class Settings(BaseSettings):
         canonical_first=True,
         option="log-level",
     )
+    log: Log = setting(Log(), "lines about exchanges")
     storage: Storage = setting(Storage(), "where exchanges are logged")
     otel: Otel = setting(Otel(), "OpenTelemetry")
     admin: Admin = setting(Admin(), "the operator's side")

@@ -321,3 +321,9 @@ class Admin(Section):
         default_text="with the API",
     )
     token: Key | None = setting(None, "Bearer token of /admin; loopback only without one", secret=True)
+
+
+class Log(Section):
+    """What lines of the `console`, `json` and `log` observers hold."""
+
+    client_address: Flag = setting(True, "whether the lines name the address of the client")

@@ -128,6 +128,8 @@ class RateLimit:
             if admission is None:
                 admission = await self._store.admit(exchange.credential_id, limits, cost, exchange.id)
             if admission.admitted:
+                if wait_until is not None:
+                    exchange.queued_s = self._clock() - (wait_until - self._max_wait_s)
                 return admission
             refusal = maybe_refusal(limits, admission.standing, admission.reserved)
             assert refusal is not None
@@ -135,6 +137,7 @@ class RateLimit:
                 now = self._clock()
                 if wait_until is None:
                     wait_until = now + self._max_wait_s
+                exchange.queued_s = now - (wait_until - self._max_wait_s)
                 wait_s = POLL_S if refusal.kind == "concurrent" else refusal.wait_s
                 if now + wait_s <= wait_until:
                     await deferLater(self._timers, wait_s)  # type: ignore[arg-type]  # only callLater is used

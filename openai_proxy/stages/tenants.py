@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from ..core.caller import Callers
 from ..core.credentials import CredentialSwap, find_client_digest, find_credential
 from ..core.errors import ExpiredKey, InvalidKey, MissingCredentials
-from ..core.keyring import Keyring
+from ..core.keyring import Keyring, key_name
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
@@ -37,6 +37,9 @@ class Tenants:
             entry = self._keyring.find(digest, exchange.timestamp)
         except ExpiredKey:
             exchange.key = self._keyring.owner(digest)  # for the operator: who still calls with it
+            raise
+        except InvalidKey:
+            exchange.unknown_key = key_name(digest)
             raise
         name = exchange.key = exchange.credential_id = entry.name
         request.caller = self._callers.further(headers)

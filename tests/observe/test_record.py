@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.core.client_address import Peer, TrustedProxies, parse_address
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.observe.encode import json_line
 from openai_proxy.observe.record import bare_path, metadata, shown, text_line
@@ -32,7 +33,7 @@ def test_line_of_a_complete_exchange():
     )
     assert text_line(exchange) == (
         "2023-11-14T22:13:20.123Z alice POST /v1/chat/completions gpt-4o-mini 200 1.250s "
-        "first=0.500s tokens=5/7 cost=$0.000120 complete"
+        f"first=0.500s tokens=5/7 cost=$0.000120 complete id={exchange.id}"
     )
 
 
@@ -58,6 +59,60 @@ def test_why_the_upstream_failed_is_said_in_a_sentence():
     assert 'reason="its certificate is for a?b??[31m, not for localhost" id=' in line
     assert metadata(exchange)["upstream_failure"] == exchange.upstream_failure
     assert "reason" not in text_line(ended(Outcome.COMPLETE))
+
+
+CALLERS = [
+    ({"key": "alice", "credential_id": "alice"}, "alice"),
+    ({"credential_id": "cred-0123456789abcdef"}, "key-01234567"),
+    ({"unknown_key": "key-89abcdef"}, "key-89abcdef"),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("fields", "caller"), CALLERS)
+def test_lines_name_the_caller(fields, caller):
+    """In pass-through mode, and for a key that nobody knows, by the digest that limits go by."""
+    exchange = ended(**fields)
+    assert text_line(exchange).split()[1] == (caller or "-")
+    assert metadata(exchange)["key"] == caller
+
+
+@pytest.mark.parametrize("kind", ["requests", "tokens", "concurrent"])
+def test_lines_tell_the_limits_apart(kind):
+    """The client's code is the same for all three."""
+    exchange = ended(Outcome.LIMIT, rate_limited=kind, error_code="rate_limit_exceeded")
+    assert f" code={kind}_limit_exceeded " in text_line(exchange)
+    assert metadata(exchange)["error_code"] == f"{kind}_limit_exceeded"
+    assert exchange.error_code == "rate_limit_exceeded"
+
+
+def test_lines_say_where_from_how_long_it_waited_and_both_ids():
+    """To ask the provider about a request, and to find who sends too many."""
+    exchange = ended(
+        status=200,
+        queued_s=0.75,
+        peer=Peer(parse_address("192.0.2.7"), TrustedProxies.of([]), is_proxy=False),
+        response_headers=[(b"X-Request-Id", b"req_abc")],
+    )
+    line = text_line(exchange)
+    assert line.endswith(f" waited=0.750s client=192.0.2.7 upstream_id=req_abc id={exchange.id}")
+    assert "192.0.2.7" not in text_line(exchange, with_address=False)
+    told = metadata(exchange)
+    assert (told["queued_s"], told["client_address"], told["upstream_request_id"]) == (
+        0.75,
+        "192.0.2.7",
+        "req_abc",
+    )
+    assert "client_address" not in metadata(exchange, with_address=False)
+
+
+def test_our_own_request_id_is_not_the_upstreams():
+    """An error of ours has the exchange's id in that header."""
+    exchange = ended(
+        Outcome.REJECTED, error_code="invalid_api_key", response_headers=[(b"x-request-id", b"proxy-1")]
+    )
+    assert "upstream_id" not in text_line(exchange)
+    assert metadata(exchange)["upstream_request_id"] is None
 
 
 @pytest.mark.parametrize(
