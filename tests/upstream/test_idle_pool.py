@@ -100,3 +100,12 @@ def test_a_long_credential_is_kept_as_its_digest():
     assert len(pool_key(A, long)[1]) == 32
     assert pool_key(A, long) == pool_key(A, bytes(bytearray(long)))
     assert pool_key(A, long) != pool_key(A, long + b"k")
+
+
+def test_the_oldest_makes_room_for_a_new_connection():
+    """Where descriptors are few, whoever owns it."""
+    pool = IdlePool(10)
+    first, second, third = Connection(), Connection(B), Connection()
+    kept(pool, first, second, third)
+    assert [pool.take_oldest() for _ in range(4)] == [first, second, third, None]
+    assert len(pool) == 0

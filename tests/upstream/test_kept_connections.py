@@ -255,3 +255,15 @@ def test_the_answer_s_head_is_not_kept_with_an_idle_connection():
     server.say(b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\nok\r\n0\r\n\r\n")
     assert read(results[0]).data == b"ok"
     assert server.protocol._wrappedProtocol._reader.pairs == []
+
+
+def test_a_new_connection_takes_the_place_of_an_idle_one_where_descriptors_are_few():
+    """`max_open` holds idle and busy ones together; one that is busy is never cut for another."""
+    world = World()
+    world.agent.max_open = 2
+    for credential in (b"one", b"two"):
+        (response,) = (world.send(credential=credential), world.accept().say(OK))[0]
+        read(response)
+    assert world.agent.open_connections == 2
+    world.send(credential=b"three")
+    assert [server.transport.ended for server in world.servers] == ["aborted", None]
