@@ -169,9 +169,7 @@ class Relay:
                 kind = error.kind if isinstance(error, UpstreamError) else "truncated"
                 self._exchange.upstream_error_kinds.append((upstream, kind))
                 self._exchange.upstream_failure = (
-                    error.message
-                    if isinstance(error, UpstreamError)
-                    else "The upstream broke off its answer."
+                    error.told if isinstance(error, UpstreamError) else "The upstream broke off its answer."
                 )
             self._break(Outcome.TIMEOUT if late else Outcome.UPSTREAM_TRUNCATED)
 

@@ -201,6 +201,8 @@ class Serving:
         pricing = self.exchanger.spending.pricing
         if pricing is not None:
             pricing.settle(exchange)
+        if exchange.status == 401 or exchange.refused_keys:
+            self.exchanger.refused_keys.note(exchange)
         self.publisher.ending(exchange)
 
     def _keep_books(self, spending: Spending) -> None:

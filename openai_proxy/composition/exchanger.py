@@ -16,6 +16,7 @@ from ..core.web_origins import WebOrigins
 from ..cost.build import Spending, build_spending
 from ..cost.unpriced import unpriced_models
 from ..messages import Forward, ProxyRequest, ProxyResponse, Stage
+from ..observe.refused_keys import RefusedKeys
 from ..settings import Settings, SettingsError, mode, warnings
 from ..stages.allow_models import AllowModels
 from ..stages.list_aliases import ListAliases
@@ -49,6 +50,7 @@ class Exchanger:
     web_origins: WebOrigins
     agent: UpstreamAgent
     reachability: Reachability
+    refused_keys: RefusedKeys
     origins: Mapping[str, Origin]
     """Where the upstreams are, by their names."""
     limits: DownstreamLimits
@@ -143,6 +145,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         prober=prober,
         agent=agent,
         reachability=_reachability(settings, agent, origins, around),
+        refused_keys=RefusedKeys(places.with_configured_keys(settings, table)),
         origins=origins,
         limits=_downstream_limits(settings),
         mode=mode(settings),

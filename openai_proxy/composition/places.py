@@ -49,6 +49,14 @@ def routing_table(settings: Settings) -> RoutingTable | None:
     )
 
 
+def with_configured_keys(settings: Settings, table: RoutingTable | None) -> list[str]:
+    """Return the names of the upstreams that get a key of the configuration, whoever asks."""
+    replaced = mode(settings) != "pass-through"
+    if table is None:
+        return ["default"] if replaced else []
+    return [each.name for each in table.upstreams if each.key or (each.key is None and replaced)]
+
+
 def route(
     settings: Settings,
     around: Surroundings,

@@ -225,7 +225,8 @@ class UpstreamError(ProxyError):
     the retry rules: "no" (no connection was made), "stale" (a reused
     connection died before any byte of a response), "yes" (anything else).
     `may_heal` is False where another try at the same upstream would fail
-    the same way, as with a certificate that expired.
+    the same way, as with a certificate that expired. `detail` is for the
+    logs only: host and port, and the system's own error.
     """
 
     status, reason = 502, b"Bad Gateway"
@@ -240,11 +241,18 @@ class UpstreamError(ProxyError):
         kind: str = "unreachable",
         sent: str = "yes",
         may_heal: bool = True,
+        detail: str = "",
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.sent = sent
         self.may_heal = may_heal
+        self.detail = detail
+
+    @property
+    def told(self) -> str:
+        """What the logs say: the message, and the detail that clients do not see."""
+        return f"{self.message} ({self.detail})" if self.detail else self.message
 
 
 class UpstreamUnreachable(UpstreamError):

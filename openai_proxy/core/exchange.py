@@ -177,6 +177,8 @@ class Exchange:
     """The name of the call that goes on and whose usage a later answer will say."""
     heir: Exchange | None = None
     """Whose exchange pays for the shared upstream call that this one left; None if it pays itself."""
+    refused_keys: tuple[str, ...] = ()
+    """Names of the upstreams of several that answered 401."""
     is_error_behind_200: bool = False
     """The upstream told an error before it said anything, under a status that is none; see `note_error`."""
 

@@ -152,7 +152,7 @@ class Judge:
         """Judge an attempt that got no answer."""
         attempt.error = error
         attempt.is_final = False
-        attempt.reason = error.message
+        attempt.reason = error.told
         task, request = attempt.task, attempt.task.request
         attempt.may_move = task.replayable and may_go_elsewhere(error, request.method, request.headers)
         if self._counts(attempt) and self._health.failed(
@@ -217,6 +217,8 @@ class Judge:
         """A redirect or a refusal: final, unless it comes from a substitute that cannot be one."""
         status = response.status
         self._answered(attempt, status)
+        if status == 401:
+            attempt.task.request.exchange.refused_keys += (attempt.upstream.name,)
         if status in (408, 409):
             self._fail(attempt, str(status))
             attempt.may_move = self._may_move(attempt, response, status)

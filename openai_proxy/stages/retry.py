@@ -78,22 +78,30 @@ class Retry:
             except UpstreamError as error:
                 reason = failure_reason(error, request.method, request.headers)
                 if reason is None or not self._may_repeat(further_attempts(reasons)):
+                    log.debug("{id}: the last attempt failed: {why}", id=request.exchange.id, why=error.told)
                     raise
+                why = error.told
                 delay_s = reconnect_s(attempt, self._jitter())
             else:
                 if response.status < 400:
                     return response
                 response, asked_s = await self._judge(request, response, further_attempts(reasons))
                 if asked_s is None:
+                    log.debug(
+                        "{id}: upstream {name} answered {status}",
+                        id=request.exchange.id,
+                        name=request.exchange.upstream,
+                        status=response.status,
+                    )
                     return response
                 response.body.discard()
-                reason = str(response.status)
+                reason = why = str(response.status)
                 delay_s = max(asked_s, backoff_s(attempt, self._jitter()))
             reasons.append(reason)
             log.debug(
-                "{id}: an attempt failed ({reason}); further attempt {number} in {delay:.2f} s",
+                "{id}: an attempt failed: {why}; further attempt {number} in {delay:.2f} s",
                 id=request.exchange.id,
-                reason=reason,
+                why=why,
                 number=further_attempts(reasons),
                 delay=delay_s,
             )

@@ -93,26 +93,35 @@ class Connecting:
             kind="tls",
             sent="no",
             may_heal=failure.may_heal,
+            detail=self._where,
         )
         self.done.errback(Failure(error))
 
-    def _unreachable(self, why: str, kind: str = "connect") -> UpstreamUnreachable:
+    @property
+    def _where(self) -> str:
+        host = self._origin.host
+        return f"[{host}]:{self._origin.port}" if ":" in host else f"{host}:{self._origin.port}"
+
+    def _unreachable(self, why: str, kind: str = "connect", system: str = "") -> UpstreamUnreachable:
+        """Make the error: `why` for everybody, host, port and the `system`'s error for the logs."""
         message = f"This proxy could not connect to its upstream {self._origin.host}: {why}."
-        return UpstreamUnreachable(message, kind=kind, sent="no")
+        detail = f"{self._where}: {system.rstrip('.')}" if system else self._where
+        return UpstreamUnreachable(message, kind=kind, sent="no", detail=detail)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) or not self._end():
             return
+        system = failure.getErrorMessage()
         if failure.check(DNSLookupError):
-            error = self._unreachable("the host name is unknown", "dns")
+            error = self._unreachable("the host name is unknown", "dns", system)
         elif failure.check(ConnectionRefusedError):
-            error = self._unreachable("the connection was refused")
+            error = self._unreachable("the connection was refused", system=system)
         elif failure.check(NoRouteError):
-            error = self._unreachable("there is no route to the host")
+            error = self._unreachable("there is no route to the host", system=system)
         else:
             if not failure.check(ConnectError):
                 log.failure("defect while connecting to an upstream", failure)
-            error = self._unreachable("the connection failed")
+            error = self._unreachable("the connection failed", system=system)
         self.done.errback(Failure(error))
 
     def _late(self) -> None:
@@ -123,6 +132,7 @@ class Connecting:
                 f" {self._timeout_s:g} s (timeout_s.connect).",
                 kind="timeout_connect",
                 sent="no",
+                detail=self._where,
             )
             self.done.errback(Failure(error))
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from ..core.errors import UpstreamError
 from ..core.routing import Upstream
 
 PROBE_S = 0.9
@@ -96,7 +97,8 @@ class Prober:
         if self._stopped:
             return
         reached = not isinstance(result, Failure)
-        reason = result.getErrorMessage() if isinstance(result, Failure) else ""
+        error = result.value if isinstance(result, Failure) else None
+        reason = error.told if isinstance(error, UpstreamError) else "" if error is None else str(error)
         self._health.probed(upstream, reached, self._clock(), reason)
         self._told(upstream, reached)
 

@@ -203,7 +203,7 @@ class DownstreamRequest(Request):
         """Answer with an error of our own; break off where a head went out already."""
         exchange = self.exchange
         if isinstance(error, UpstreamError):
-            exchange.upstream_failure = error.message
+            exchange.upstream_failure = error.told
         if self._gone:
             self.end_exchange(Outcome.CLIENT_GONE)
             return
