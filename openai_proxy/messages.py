@@ -37,8 +37,8 @@ class RequestBody(Protocol):
         """Return the first bytes, without taking them; empty only for an empty body."""
         ...
 
-    async def read(self, limit_bytes: int) -> bytes:
-        """Return the whole body; raise RequestTooLarge above `limit_bytes`."""
+    async def read(self, limit_bytes: int, hold: Callable[[int], bool] | None = None) -> bytes:
+        """Return the whole body; raise RequestTooLarge above `limit_bytes`, Overloaded where `hold` has no room."""
         ...
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from ..core.buffered_bytes import BufferedBytes
 from ..core.caller import Callers
 from ..core.errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ..core.keyring import ClientKey, Keyring
@@ -21,6 +22,7 @@ from ..stages.rate_limit import RateLimit
 from ..stages.read_body import BodyRules, ReadBody
 from ..stages.tenants import Tenants
 from .changes import model_params
+from .memory import default_limit_bytes
 from .places import base_urls
 from .surroundings import Surroundings
 from .whose_key import secret_bytes
@@ -150,7 +152,9 @@ def read_body(settings: Settings, budgets: Container[str]) -> ReadBody:
         allow_lists=frozenset(name for name, restricted in keys.items() if restricted),
     )
     estimates = counts_model_tokens(settings) or any(name in budgets for name in keys)
-    return ReadBody(settings.limits.json_body_bytes, rules, estimates)
+    # each process holds its share
+    buffered = BufferedBytes((settings.limits.buffered_bytes or default_limit_bytes()) // settings.workers)
+    return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered)
 
 
 def redis_url(settings: Settings) -> str | None:

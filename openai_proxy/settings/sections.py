@@ -215,6 +215,11 @@ class Limits(Section):
     json_body_bytes: Count = setting(
         32 * MIB, "largest JSON body, which is buffered; decoded where it is compressed"
     )
+    buffered_bytes: OptionalCount = setting(
+        None,
+        "bodies held in memory, all connections together; 503 beyond",
+        default_text="a quarter of the memory (of the cgroup's limit, if that is smaller)",
+    )
     body_bytes: OptionalCount = setting(None, "largest body of any kind")
     target_bytes: Count = setting(16 * 1024, "longest request target")
     header_bytes: Count = setting(64 * 1024, "largest header section")
@@ -222,7 +227,7 @@ class Limits(Section):
     connections: Count = setting(10_000, "most client connections at once")
     in_flight: OptionalCount = setting(None, "most requests at once")
     header_timeout_s: Seconds = setting(15.0, "time for the whole header section")
-    body_min_bytes_per_s: Count = setting(50, "slowest upload, averaged after the first 5 s")
+    body_min_bytes_per_s: Count = setting(50, "slowest upload, over the last 10 s, after the first 5 s")
     keep_alive_s: Seconds = setting(75.0, "how long an idle client connection stays open")
     write_stall_s: Seconds = setting(60.0, "longest time without progress writing to a client")
     exchange_log_body_bytes: Count = setting(MIB, "largest body kept by the exchange log")

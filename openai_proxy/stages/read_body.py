@@ -6,15 +6,17 @@ limits (a request refused here counts against none).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable
 from typing import cast
 
 from attrs import frozen
 
 from ..core.body_headers import media_type_and_coding
+from ..core.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
 from ..core.codings import maybe_decoded
 from ..core.documents import require
-from ..core.errors import InvalidJSON, RequestTooLarge, UnreadableBody
+from ..core.errors import InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
 from ..core.paths import models_of_query
 from ..core.request_json import (
     NestedTooDeep,
@@ -55,7 +57,7 @@ NO_RULES = BodyRules()
 
 
 class ReadBody:
-    """Buffer JSON up to a limit; other bodies pass by, still arriving.
+    """Buffer JSON up to a limit, for all requests together up to `buffered`; other bodies pass by, still arriving.
 
     `rules` tells when a body must be read: a compressed one is decoded then,
     and one that cannot be read is refused. With `estimates` the tokens of
@@ -63,8 +65,15 @@ class ReadBody:
     here, and what goes on is its outline.
     """
 
-    def __init__(self, limit_bytes: int, rules: BodyRules = NO_RULES, estimates: bool = False) -> None:
+    def __init__(
+        self,
+        limit_bytes: int,
+        rules: BodyRules = NO_RULES,
+        estimates: bool = False,
+        buffered: BufferedBytes | None = None,
+    ) -> None:
         self._limit_bytes = limit_bytes
+        self._buffered = buffered or BufferedBytes(sys.maxsize)
         self._rules = rules
         self._estimates = estimates
 
@@ -76,6 +85,10 @@ class ReadBody:
             data = body or b""
             if len(data) > self._limit_bytes:
                 raise RequestTooLarge
+            if len(data) > SMALL_BYTES:
+                lease = Lease(self._buffered)
+                _hold(lease, len(data))
+                request.exchange.on_end(lease.free)
             self._look(request, data)
             return forward(request)
         return self._read(request, cast(RequestBody, body), forward)
@@ -102,7 +115,14 @@ class ReadBody:
         return await forward(request)
 
     async def _read(self, request: ProxyRequest, arriving: RequestBody, forward: Forward) -> ProxyResponse:
-        data = await arriving.read(self._limit_bytes)
+        lease = Lease(self._buffered)
+        try:
+            data = await arriving.read(self._limit_bytes, lease.take)
+        except BaseException:  # a client that left among them
+            lease.free()
+            raise
+        # the bytes stay for further attempts, and for the exchange log
+        request.exchange.on_end(lease.free)
         if not isinstance(arriving.length, int):
             # It came chunked and goes up counted: the framing is this hop's own.
             request.headers = [*request.headers, (b"Content-Length", b"%d" % len(data))]
@@ -122,6 +142,9 @@ class ReadBody:
             if plain is None:
                 self._refuse_unread(request)
                 return
+            lease = Lease(self._buffered)
+            _hold(lease, len(plain))
+            exchange.on_end(lease.free)
             data = plain
         try:
             read = read_request(data)
@@ -168,6 +191,11 @@ class ReadBody:
         exchange.streaming = request.document.get("stream") is True
         if self._estimates:
             request.prompt_estimate = prompt_tokens(read.text, document)
+
+
+def _hold(lease: Lease, size_bytes: int) -> None:
+    if not lease.take(size_bytes):
+        raise Overloaded(TOO_MUCH_BUFFERED)
 
 
 def _is_ambiguous(document: dict[str, object]) -> bool:

@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-from ..core.errors import RequestTooLarge
+from ..core.buffered_bytes import TOO_MUCH_BUFFERED
+from ..core.errors import Overloaded, RequestTooLarge
 
 HIGH_WATER_BYTES = 65536
 """Unclaimed bytes above which reading from the client pauses."""
@@ -45,6 +46,7 @@ class ArrivedBody:
     __slots__ = ("data",)
 
     complete = True
+    kept = True
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -103,9 +105,15 @@ class IncomingBody:
             self._produced = []
         self._produced_bytes = self._watched_bytes = 0
         self._peeking = False
+        self._hold: Callable[[int], bool] | None = None
         self._error: Exception | None = None
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is kept in memory until it is whole."""
+        return self._whole
 
     # ---- fed by the channel
 
@@ -118,6 +126,8 @@ class IncomingBody:
             self.fail(RequestTooLarge())
         elif self._consumer is not None:
             self._produce(data, self._consumer)
+        elif self._hold is not None and not self._hold(len(data)):
+            self.fail(Overloaded(TOO_MUCH_BUFFERED))
         else:
             self._parts.append(data)
             if self._peeking:
@@ -171,17 +181,22 @@ class IncomingBody:
             raise self._error
         return self._parts[0][:64] if self._parts else b""
 
-    async def read(self, limit_bytes: int) -> bytes:
+    async def read(self, limit_bytes: int, hold: Callable[[int], bool] | None = None) -> bytes:
         """Return the whole body.
 
         Raises RequestTooLarge as soon as it is known to exceed
         `limit_bytes`, RequestTimeout or MalformedRequest where it breaks.
+        `hold` is asked for room for all that is kept, as it comes; where it
+        says False, Overloaded is raised.
         """
         self._limit = limit_bytes if self._limit is None else min(self._limit, limit_bytes)
         if max(self._announced or 0, self.received) > self._limit:
             raise RequestTooLarge
+        if hold is not None and not hold(sum(map(len, self._parts))):
+            raise Overloaded(TOO_MUCH_BUFFERED)
         if not self.complete and self._error is None:
             self._whole = True
+            self._hold = hold
             self._done = Deferred()
             self._source.want_body()
             self._source.release_body()

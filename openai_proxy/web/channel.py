@@ -384,7 +384,7 @@ class ProxyChannel(HTTPChannel):
         if current is None or rate is None:
             return
         body = current.incoming.body
-        if rate.is_too_slow(body.received, self._holds_client_back(current), now):
+        if rate.is_too_slow(body.received, self._holds_client_back(current), now, body.kept):
             self._reader.broken = RequestTimeout()
             self._wait(RESPONSE)
             body.fail(self._reader.broken)

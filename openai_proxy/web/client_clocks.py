@@ -5,12 +5,17 @@ Times are monotonic seconds; nothing here reads a clock or touches a socket.
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
 
 NEVER = float("inf")
 
 BODY_GRACE_S = 5.0
-"""How long a body may be slow before its average counts."""
+"""How long a body may be slow before its pace counts."""
+BODY_WINDOW_S = 10.0
+"""A body's pace is that of so much time."""
+BUFFERED_TOTAL_S = 600.0
+"""The longest time for a body that is kept in memory until it is whole."""
 BODY_CHECK_S = 0.5
 STALL_CHECK_S = 1.0
 LINGER_IDLE_S = 5.0
@@ -37,25 +42,39 @@ BETWEEN_REQUESTS = (HEAD, NEXT)
 
 
 class BodyRate:
-    """Whether a body comes too slowly: on the average of the time in which it could have come."""
+    """Whether a body comes too slowly: in the last BODY_WINDOW_S of the time in which it could have come.
 
-    __slots__ = ("_checked", "_floor", "_time_s")
+    A body that is kept in memory may also take BUFFERED_TOTAL_S of that time
+    at most. Holds one sample a look.
+    """
+
+    __slots__ = ("_checked", "_floor", "_samples", "_time_s")
 
     def __init__(self, bytes_per_s: float, now: float) -> None:
         self._floor = bytes_per_s
         self._time_s = 0.0
         self._checked = now
+        self._samples: deque[tuple[float, int]] = deque(((0.0, 0),))
+        """Time that counts, and what had come by then; the first is as old as the window or older."""
 
     def let_go(self, now: float) -> None:
         """The body was held back until now: that time does not count."""
         self._checked = now
 
-    def is_too_slow(self, received_bytes: int, held: bool, now: float) -> bool:
-        """Judge what has come so far; `held` while it does not come because of us."""
+    def is_too_slow(self, received_bytes: int, held: bool, now: float, kept: bool = False) -> bool:
+        """Judge what has come so far; `held` while it does not come because of us, `kept` while it is kept in memory."""
         if not held:
             self._time_s += now - self._checked
         self._checked = now
-        return self._time_s > BODY_GRACE_S and received_bytes < self._floor * self._time_s
+        time_s, samples = self._time_s, self._samples
+        while len(samples) > 1 and samples[1][0] <= time_s - BODY_WINDOW_S:
+            samples.popleft()
+        since_s, before_bytes = samples[0]
+        if time_s > samples[-1][0]:
+            samples.append((time_s, received_bytes))
+        if kept and time_s > BUFFERED_TOTAL_S:
+            return True
+        return time_s > BODY_GRACE_S and received_bytes - before_bytes < self._floor * (time_s - since_s)
 
 
 class WriteStall:

@@ -7,7 +7,15 @@ import pytest
 from fakes import Recorder, exchange, through
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from openai_proxy.core.errors import InvalidJSON, MissingParameter, RequestTooLarge, UnreadableBody
+from openai_proxy.core.buffered_bytes import BufferedBytes
+from openai_proxy.core.errors import (
+    InvalidJSON,
+    MissingParameter,
+    Overloaded,
+    RequestTooLarge,
+    UnreadableBody,
+)
+from openai_proxy.core.exchange import Outcome
 from openai_proxy.messages import ProxyRequest
 from openai_proxy.stages.read_body import NO_RULES, BodyRules, ReadBody
 
@@ -27,7 +35,7 @@ class Arriving:
     async def beginning(self):
         return self.data[:64]
 
-    async def read(self, limit_bytes):
+    async def read(self, limit_bytes, hold=None):
         self.limits.append(limit_bytes)
         if len(self.data) > limit_bytes:
             raise RequestTooLarge
@@ -260,3 +268,29 @@ def test_the_document_is_not_kept():
     later = run(body, limit=100_000)
     assert later.prompt_estimate is None
     assert later.estimated_prompt() == 200
+
+
+def test_bodies_in_memory_are_bounded_together():
+    """A body counts until its exchange ends; the next is refused meanwhile."""
+    buffered = BufferedBytes(15_000)
+    body = b'{"a":"' + b"x" * 9000 + b'"}'
+
+    def ask():
+        request = ProxyRequest(b"POST", b"/responses", [], body, exchange(), buffered=True)
+        failures = []
+
+        def run():
+            through(ReadBody(99_999, buffered=buffered), request, Recorder()).addErrback(failures.append)
+
+        try:
+            run()
+        except Overloaded as error:
+            failures.append(error)
+        return request, failures
+
+    first, _ = ask()
+    assert buffered.held_bytes == len(body)
+    assert ask()[1]
+    first.exchange.end(Outcome.COMPLETE, 1.0)
+    assert buffered.held_bytes == 0
+    assert not ask()[1]

@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from openai_proxy.core.errors import ClientGone, RequestTooLarge
+from openai_proxy.core.errors import ClientGone, Overloaded, RequestTimeout, RequestTooLarge
 from openai_proxy.web.body import HIGH_WATER_BYTES, IncomingBody
 
 
@@ -172,3 +172,47 @@ def test_watcher_sees_what_goes_up():
     body.startProducing(Sink())
     body.feed(b"b")
     assert seen == [b"a", b"b"]
+
+
+def test_what_is_kept_asks_for_room_as_it_comes():
+    """Strangers who announce much hold no more than they send."""
+    asked = []
+
+    def hold(size):
+        asked.append(size)
+        return sum(asked) <= 10
+
+    _, body = incoming(1000, None)
+    body.feed(b"12345")
+    failures = []
+    Deferred.fromCoroutine(body.read(5000, hold)).addErrback(failures.append)
+    body.feed(b"678")
+    assert not failures
+    assert body.kept
+    body.feed(b"9abc")
+    assert asked == [5, 3, 4]
+    assert failures[0].check(Overloaded)
+
+
+def test_the_first_bytes_can_be_looked_at():
+    """They stay in the body, whoever takes it then."""
+    _, body = incoming(None, None)
+    seen = []
+    Deferred.fromCoroutine(body.beginning()).addCallback(seen.append)
+    assert not seen
+    body.feed(b"{}")
+    assert seen == [b"{}"]
+    read = []
+    Deferred.fromCoroutine(body.read(100)).addCallback(read.append)
+    body.feed(b" ")
+    body.end()
+    assert read == [b"{} "]
+
+
+def test_a_body_that_breaks_before_its_first_byte():
+    """Whoever looks is told."""
+    _, body = incoming(None, None)
+    failures = []
+    Deferred.fromCoroutine(body.beginning()).addErrback(failures.append)
+    body.fail(RequestTimeout())
+    assert failures[0].check(RequestTimeout)

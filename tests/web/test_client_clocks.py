@@ -15,12 +15,29 @@ from openai_proxy.web.client_clocks import (
 
 
 def test_a_body_may_be_slow_for_a_while():
-    """Then its average counts, not its last second."""
+    """Then its pace in the last ten seconds counts."""
     rate = BodyRate(100, now=10)
     assert not rate.is_too_slow(0, held=False, now=10 + BODY_GRACE_S)
     assert not rate.is_too_slow(600, held=False, now=16)
     assert rate.is_too_slow(600, held=False, now=16.1)
     assert not rate.is_too_slow(601 + 60_000, held=False, now=600)
+
+
+def test_what_came_long_ago_makes_up_for_nothing():
+    """60 MiB at once and then nothing held its memory for 14 days by the average."""
+    rate = BodyRate(100, now=0)
+    looks = [rate.is_too_slow(60 << 20, held=False, now=0.5 * look) for look in range(1, 30)]
+    assert looks.index(True) == 20
+    steady = BodyRate(100, now=0)
+    assert not any(steady.is_too_slow(100 * now, held=False, now=now) for now in range(1, 2000))
+
+
+def test_a_kept_body_has_a_time_in_all():
+    """However steadily it comes; one that streams through has none."""
+    rate = BodyRate(100, now=0)
+    assert not any(rate.is_too_slow(200 * now, held=False, now=now, kept=True) for now in range(1, 601))
+    assert rate.is_too_slow(200 * 601, held=False, now=601, kept=True)
+    assert not rate.is_too_slow(200 * 602, held=False, now=602)
 
 
 def test_time_in_which_a_body_was_held_back_does_not_count():

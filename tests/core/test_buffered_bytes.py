@@ -1,0 +1,38 @@
+"""What many connections hold together is bounded."""
+
+import pytest
+
+from openai_proxy.composition.memory import memory_bytes
+from openai_proxy.core.buffered_bytes import BufferedBytes, Lease
+
+
+def test_leases_share_one_limit():
+    """What is freed is there for others, once."""
+    of = BufferedBytes(10)
+    first, second = Lease(of), Lease(of)
+    assert first.take(4)
+    assert second.take(6)
+    assert not first.take(1)
+    first.free()
+    first.free()
+    assert (of.held_bytes, second.take(4), second.take(1)) == (6, True, False)
+
+
+@pytest.mark.parametrize(
+    ("files", "limited"),
+    [
+        ({"/sys/fs/cgroup/memory.max": "104857600\n"}, True),
+        ({"/sys/fs/cgroup/memory/memory.limit_in_bytes": "104857600"}, True),
+        ({"/sys/fs/cgroup/memory.max": "max\n"}, False),
+        ({}, False),
+    ],
+)
+def test_the_memory_of_a_container_is_its_own(files, limited):
+    """Not that of the machine."""
+
+    def read(path):
+        if path not in files:
+            raise FileNotFoundError
+        return files[path]
+
+    assert (memory_bytes(read) == 100 << 20) is limited
