@@ -17,9 +17,12 @@ from zope.interface import implementer
 
 from .core.errors import UpstreamError, UpstreamTimeout
 from .core.exchange import Exchange, Outcome
-from .core.headers import without
+from .core.headers import announced_length, without
 from .core.wire_lines import rendered
+from .logs import logger
 from .messages import ProxyResponse, ResponseBody
+
+log = logger(__name__)
 
 BODILESS = frozenset((204, 304))
 
@@ -30,6 +33,9 @@ def whole_answer(response: ProxyResponse, body: bytes, http11: bool, keep_alive:
         connection = b"" if keep_alive else b"Connection: close\r\n"
     else:
         connection = b"Connection: keep-alive\r\n" if keep_alive else b"Connection: close\r\n"
+    announced = announced_length(response.headers)
+    if announced is not None and announced != len(body):
+        raise ValueError(f"a response of {len(body)} bytes announces {announced}")
     lines = rendered(response.headers)
     return b"HTTP/1.1 %d %b\r\n%b%b\r\n%b" % (response.status, response.reason, lines, connection, body)
 
@@ -109,11 +115,14 @@ class Relay:
         framing = b""
         if downstream.is_head or response.status in BODILESS:
             self._filters = ()
-        elif length is not None and all(f.transparent for f in self._filters):
-            self._remaining = length if self._hold_end else None
+        elif (
+            length is not None
+            and all(f.transparent for f in self._filters)
+            and announced_length(headers) == length
+        ):
+            self._remaining = length
         else:
-            if length is not None:
-                headers = without(headers, b"content-length")
+            headers = without(headers, b"content-length")
             if downstream.http11:
                 self._chunked = True
                 framing = b"Transfer-Encoding: chunked\r\n"
@@ -148,7 +157,10 @@ class Relay:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         elif self._remaining is not None:
             self._remaining -= len(data)
-            if self._remaining <= 0:
+            if self._remaining < 0:
+                self._break_length()
+                return
+            if self._remaining == 0 and self._hold_end:
                 self._held = data
                 return
         if self._head:
@@ -173,8 +185,19 @@ class Relay:
                 )
             self._break(Outcome.TIMEOUT if late else Outcome.UPSTREAM_TRUNCATED)
 
+    def _break_length(self) -> None:
+        """Break off: there are more bytes, or fewer, than the client was told, and what follows would be misread."""
+        body = self._body
+        log.error("a response had another length than its head said ({id})", id=self._exchange.id)
+        self._break(Outcome.UPSTREAM_TRUNCATED)
+        if body is not None:
+            body.discard()
+
     def _finish(self) -> None:
         tail = self._finish_filters() if self._filters else b""
+        if self._remaining is not None and self._remaining != len(tail):
+            self._break_length()
+            return
         self._over()
         last = self._head + self._held
         if tail:

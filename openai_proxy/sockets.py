@@ -95,6 +95,17 @@ def _queued_bytes(sock: socket.socket) -> int:
         return 0
 
 
+def has_unread(transport: Any) -> bool:
+    """Whether the kernel has bytes of the peer's that nobody has read yet."""
+    raw = bottom(transport)
+    if raw is None:
+        return False
+    try:
+        return bool(raw.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except (OSError, ValueError):
+        return False
+
+
 def is_gone(transport: Any, *, half_close: bool) -> bool:
     """Whether the peer has reset the connection, asked of the kernel.
 

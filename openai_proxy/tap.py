@@ -30,6 +30,7 @@ from .settings import (
     load_settings,
     settings_reference,
 )
+from .steady_clock import use_steady_clock
 
 if TYPE_CHECKING:
     from .service import ProxyService
@@ -236,6 +237,8 @@ def makeService(options: Options) -> IService:
     With `--check-config` the settings are printed and this exits with 0.
     """
     from twisted.internet import reactor
+
+    use_steady_clock(reactor)
 
     def load() -> Settings:
         settings = options.load()

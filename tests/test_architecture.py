@@ -9,7 +9,7 @@ import openai_proxy
 ROOT = Path(openai_proxy.__file__).parent
 
 LAYERS = (
-    ("core", "descriptors", "eager_transports", "host_names", "logs", "once_in_a_while"),
+    ("core", "descriptors", "eager_transports", "host_names", "logs", "once_in_a_while", "steady_clock"),
     (
         "client_tls",
         "direct_deferred",

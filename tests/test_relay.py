@@ -7,7 +7,8 @@ from twisted.python.failure import Failure
 
 from openai_proxy.core.errors import UpstreamTimeout
 from openai_proxy.core.exchange import Outcome
-from openai_proxy.relay import Relay
+from openai_proxy.messages import ProxyResponse
+from openai_proxy.relay import Relay, whole_answer
 
 
 class Client:
@@ -212,3 +213,34 @@ def test_full_client_pauses_the_upstream():
     body.end()
     running.pauseProducing()
     assert not body.paused
+
+
+@pytest.mark.parametrize("hold_end", [False, True])
+@pytest.mark.parametrize("sent", [b"", b"hell", b"hello!", b"hellohello"])
+def test_other_bytes_than_announced_break_the_connection_off(sent, hold_end):
+    """Whatever the cause, the client would read the rest of this answer as the next one, or wait for ever."""
+    body = Body(5)
+    client, _ = relay(response(body), hold_end=hold_end)
+    if sent:
+        body.feed(*[sent[at : at + 3] for at in range(0, len(sent), 3)])
+    body.end()
+    assert client.ways_out == ["broken"]
+    assert len(client.written.partition(b"\r\n\r\n")[2]) <= 5
+    assert client.exchange.outcome is Outcome.UPSTREAM_TRUNCATED
+
+
+@pytest.mark.parametrize("lines", [[], [(b"Content-Length", b"6")]])
+def test_a_length_that_is_not_the_bodys_is_not_told(lines):
+    """Then the body is framed in chunks."""
+    body = Body(5)
+    client, _ = relay(ProxyResponse(200, b"OK", lines, body))
+    body.feed(b"hello")
+    body.end()
+    assert b"Content-Length" not in client.written
+    assert client.written.endswith(b"5\r\nhello\r\n0\r\n\r\n")
+
+
+def test_a_whole_answer_of_another_length_is_a_defect():
+    """Nothing of it has gone out yet: the client gets an error instead."""
+    with pytest.raises(ValueError, match="5 bytes announces 6"):
+        whole_answer(ProxyResponse(200, b"OK", [(b"content-length", b"6")], Body(5)), b"hello", True, True)

@@ -42,6 +42,10 @@ NOTABLE = HOP_BY_HOP | {
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_NOT_IN_UNDERSCORES = NOTABLE | {b"authorization", b"api-key", b"x-api-key", b"proxy-authorization"}
+_ZERO = 0x30
+
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 
 _CLOSE = frozenset((b"close",))
@@ -100,6 +104,19 @@ class RequestHead:
         return self.chunked or bool(self.content_length)
 
 
+def _passes_with_underscores(name: bytes) -> bool:
+    """Whether a line whose name has underscores may go on; raises MalformedRequest for framing.
+
+    CGI, WSGI and their kin hand `Content_Length` and `Content-Length` to a
+    program under one name, so a line that they would take for one of those
+    that decide something never passes.
+    """
+    dashed = name.replace(b"_", b"-")
+    if dashed in _FRAMING:
+        raise MalformedRequest("A framing header is spelt with an underscore.")
+    return dashed not in _NOT_IN_UNDERSCORES
+
+
 def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestHead:
     """Read a request's header lines; O(number of lines).
 
@@ -119,14 +136,16 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     for pair in pairs:
         name = pair[0].lower()
         if name not in NOTABLE:
-            keep(pair)
+            if b"_" not in name or _passes_with_underscores(name):
+                keep(pair)
             continue
         value = pair[1].strip(b" \t")
         if name == b"content-length":
             if length is not None or not is_length(value):
                 raise MalformedRequest("Invalid or repeated Content-Length.")
             length = int(value)
-            keep(pair)
+            # Leading zeros make it octal for some servers.
+            keep(pair if value[0] != _ZERO or length == 0 == len(value) - 1 else (pair[0], b"%d" % length))
         elif name == b"content-type":
             content_type = media_type(value)
             keep(pair)
@@ -146,8 +165,10 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
             vias += sum(1 for hop in value.split(b",") if hop.split()[1:2] == [pseudonym])
             keep(pair)
         elif name == b"expect":
-            expects = expects or (http11 and value.lower() == b"100-continue")
-            keep(pair)
+            # An expectation that is not understood, or not of this version, may be ignored (RFC 9110 §10.1.1).
+            if http11 and value.lower() == b"100-continue" and not expects:
+                expects = True
+                keep(pair)
         elif name == b"content-encoding":
             encoded = encoded or value.lower() not in (b"", b"identity")
             keep(pair)
@@ -196,6 +217,14 @@ def end_to_end(pairs: HeaderPairs) -> HeaderPairs:
 def has_controls(text: bytes) -> bool:
     """Whether a reason phrase holds what RFC 9112 §4 leaves out of it; llhttp lets NUL and others through."""
     return text.translate(None, _CONTROLS) != text
+
+
+def announced_length(pairs: HeaderPairs) -> int | None:
+    """Return the Content-Length of a response's lines, None where there is none; they have one at most."""
+    for name, value in pairs:
+        if len(name) == 14 and name.lower() == b"content-length":
+            return int(value)
+    return None
 
 
 def get(pairs: HeaderPairs, name: bytes) -> bytes | None:

@@ -164,9 +164,10 @@ def origin_form(target: bytes, authorities: frozenset[bytes]) -> bytes:
 
 
 def _check_segments(path: bytes) -> None:
-    """Refuse dot, empty and backslash segments, plain or percent-encoded.
+    """Refuse dot, empty and backslash segments, plain or percent-encoded, with parameters or without.
 
-    A trailing slash is no empty segment. Decoded once: `%252e` is a name.
+    Some servers drop what follows a semicolon before they resolve `..`. A
+    trailing slash is no empty segment. Decoded once: `%252e` is a name.
     """
     if b"%" in path:
         path = unquote_to_bytes(path)
@@ -175,6 +176,8 @@ def _check_segments(path: bytes) -> None:
     segments = path.split(b"/")[1:]
     if segments and segments[-1] == b"":
         segments.pop()
+    if b";" in path:
+        segments = [segment.partition(b";")[0] for segment in segments]
     if not {b"", b".", b".."}.isdisjoint(segments):
         raise MalformedRequest("Invalid path: empty or dot segment.")
 

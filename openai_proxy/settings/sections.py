@@ -228,7 +228,10 @@ class Limits(Section):
     in_flight: OptionalCount = setting(None, "most requests at once")
     header_timeout_s: Seconds = setting(15.0, "time for the whole header section")
     body_min_bytes_per_s: Count = setting(50, "slowest upload, over the last 10 s, after the first 5 s")
-    keep_alive_s: Seconds = setting(75.0, "how long an idle client connection stays open")
+    keep_alive_s: Seconds = setting(
+        120.0,
+        "how long an idle client connection stays open; pools of programs in front of the proxy keep theirs up to 90 s",
+    )
     write_stall_s: Seconds = setting(60.0, "longest time without progress writing to a client")
     exchange_log_body_bytes: Count = setting(MIB, "largest body kept by the exchange log")
 

@@ -50,6 +50,10 @@ def most_idle() -> int:
     return max(LEAST_IDLE, min(MOST_IDLE, descriptors // 4))
 
 
+_WITHOUT_BODY = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+"""Methods whose body a server may take for the next request, so that the connection is closed after it."""
+
+
 @implementer(IAgent)
 class UpstreamAgent:
     """Sends requests over pooled connections.
@@ -169,10 +173,14 @@ class UpstreamAgent:
                 connection = self._take_for_upload(key, body, started)
             if connection is not None:
                 self._busy.add(connection)
+                connection.is_last = bool(body) and method in _WITHOUT_BODY
                 return connection.send(head, body, method == b"HEAD", False, started, started)
-        return self._connect(origin, key).addCallback(
-            lambda connection: connection.send(head, body, method == b"HEAD", upgrade, started, self._clock())
-        )
+
+        def send(connection: UpstreamConnection) -> Deferred[UpstreamResponse]:
+            connection.is_last = bool(body) and method in _WITHOUT_BODY
+            return connection.send(head, body, method == b"HEAD", upgrade, started, self._clock())
+
+        return self._connect(origin, key).addCallback(send)
 
     def _take_for_upload(self, key: Key, body: Any, now: float) -> UpstreamConnection | None:
         """Return a kept connection for a body that arrives as it goes up; None for a fresh one.

@@ -82,6 +82,8 @@ class UpstreamConnection(TwistedProtocol):
         self.closed = False
         self._aborted = False
         self.requests = 0
+        self.is_last = False
+        """The request in hand is the last one of this connection."""
         self.timer = AnswerTimer(timeouts)
         self.idle_since = 0.0
         self._owner = owner
@@ -353,7 +355,9 @@ class UpstreamConnection(TwistedProtocol):
         """
         self.timer.deadline = NEVER
         reader = self._reader
-        reusable = reader.end() and self._upload is None and not self._aborted and reader.status != 401
+        reusable = reader.end() and self._upload is None and not self._aborted
+        if self.is_last or reader.status == 401:
+            reusable = False
         if reusable and not (self._taking is not None and self._taking.look(self._clock())):
             reader.reset()  # an idle connection holds no head
             self._owner.connection_free(self)

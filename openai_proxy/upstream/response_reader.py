@@ -69,6 +69,8 @@ class ResponseReader:
 
     def make_parser(self) -> Any:
         self.parser = httptools.HttpResponseParser(self)
+        # Some servers pad the size of a chunk with spaces (RFC 9112 §7.1.1, BWS); the body is framed anew for clients.
+        self.parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
         return self.parser
 
     def end(self) -> bool:
@@ -85,12 +87,13 @@ class ResponseReader:
         length: int | None = None
         codings = 0
         closing = False
-        for name, value in self.pairs:
+        for at, (name, value) in enumerate(self.pairs):
             lowered = name.lower()
             if lowered == b"content-length":
                 if length is not None or not is_length(value.strip(b" \t")):
                     raise UpstreamProtocolError(kind="protocol")
                 length = int(value)
+                self.pairs[at] = name, b"%d" % length  # with leading zeros some clients would read octal
             elif lowered == b"transfer-encoding":
                 codings += 1
                 # as llhttp has it: with a tab behind it this is no chunked, but a body until the end

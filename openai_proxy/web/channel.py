@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from ..core.client_address import Peer
 from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
-from ..sockets import bottom, cut, is_gone, untaken_bytes
+from ..sockets import bottom, cut, has_unread, is_gone, untaken_bytes
 from .client_clocks import (
     BETWEEN_REQUESTS,
     BODY,
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 READ_AHEAD_BYTES = 16384
 """Bytes of further requests that are kept unread while one is answered."""
+UNREAD_GRACE_S = 1.0
+"""How long an idle connection stays open whose next request the kernel has, unread."""
 DRAIN_GRACE_S = 1.0
 """What a connection gets in a drain that nobody waits for an answer on."""
 
@@ -281,6 +283,8 @@ class ProxyChannel(HTTPChannel):
         begun = self._reader.head_bytes or self._reader.inside_message
         if self.waiting is LINGER or (begun and self.waiting is HEAD):
             self.deadline = min(self.deadline, self.clock() + DRAIN_GRACE_S)
+        elif self.waiting in BETWEEN_REQUESTS and has_unread(self.transport):
+            self.deadline = min(self.deadline, self.clock() + DRAIN_GRACE_S)  # it will be told that we stop
         elif not self._reader.head_bytes and (self.waiting in BETWEEN_REQUESTS or self.waiting is RESPONSE):
             self.close()
 
@@ -374,7 +378,10 @@ class ProxyChannel(HTTPChannel):
             self._reader.broken = ShuttingDown() if self.site.draining else RequestTimeout()
             self._pump()
         elif waiting in BETWEEN_REQUESTS:
-            self.close()
+            if has_unread(self.transport):
+                self.deadline = now + UNREAD_GRACE_S  # a request has arrived: our close would take it away
+            else:
+                self.close()
         else:
             self.deadline = NEVER
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
+_PAGE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
 
 
@@ -288,8 +289,8 @@ class DownstreamRequest(Request):
         """Become an ordinary twisted.web Request and traverse the tree."""
         if self.site.web_origins.looks:
             judge(self, is_page=True)
-        if self.method not in (b"GET", b"HEAD"):
-            raise MethodNotAllowed((b"GET", b"HEAD"))
+        if self.method not in _PAGE_METHODS:
+            raise MethodNotAllowed(_PAGE_METHODS)
         self._page = True
         channel = self.channel
         self._last = not self.keep_alive
@@ -305,4 +306,10 @@ class DownstreamRequest(Request):
             self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         for name, value in self.readable or ():
             self.responseHeaders.setRawHeaders(name, [value])
-        self.render(self.site.getResourceFor(self))
+        page = self.site.getResourceFor(self)
+        if self.method == b"OPTIONS":  # a balancer's check: HAProxy's `option httpchk` asks so
+            self.setHeader(b"Allow", b", ".join(_PAGE_METHODS))
+            self.setHeader(b"Content-Length", b"0")
+            self.finish()
+        else:
+            self.render(page)

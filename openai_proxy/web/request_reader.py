@@ -46,7 +46,7 @@ class DownstreamLimits:
     body_bytes: int | None = None
     header_timeout_s: float = 15.0
     body_min_bytes_per_s: float = 50.0
-    keep_alive_s: float = 75.0
+    keep_alive_s: float = 120.0
     write_stall_s: float = 60.0
 
 

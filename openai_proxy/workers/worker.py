@@ -22,6 +22,7 @@ from ..observe.publisher import ExchangePublisher
 from ..service import PreparedService, ProxyService
 from ..serving import Part
 from ..settings import Settings, SettingsError
+from ..steady_clock import use_steady_clock
 from . import messages as say
 from .counts import Counts
 from .limits import SupervisedStore
@@ -36,6 +37,7 @@ log = logger("openai_proxy")
 def run(reactor_name: str, number: int) -> None:
     """Be worker `number` until told to end. The link is standard input."""
     reactor: Any = installReactor(reactor_name)
+    use_steady_clock(reactor)
     worker = Worker(reactor, number)
     link_fd = _take_standard_input()
     reactor.callWhenRunning(worker.begin, link_fd)

@@ -186,3 +186,60 @@ def test_any_lines_are_read_or_refused(pairs, http11):
     assert not (head.chunked and head.content_length is not None)
     assert all(pair in pairs for pair in head.forward)
     assert not {name.lower() for name, _ in head.forward} & {b"te", b"connection", b"transfer-encoding"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Content_Length",
+        b"content_length",
+        b"Transfer_Encoding",
+        b"TRANSFER-ENCODING_"[:-1].replace(b"-", b"_"),
+    ],
+)
+def test_framing_with_underscores_is_refused(name):
+    """CGI and WSGI read it as the real one: who disagrees about a body's end can be made to smuggle."""
+    with pytest.raises(MalformedRequest):
+        scan_request([(b"Host", b"a"), (name, b"5")], True, b"p")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"api_key", b"X_Api_Key", b"content_type", b"CONTENT_ENCODING", b"proxy_authorization", b"Keep_Alive"],
+)
+def test_lines_that_decide_something_do_not_pass_with_underscores(name):
+    """They would reach a WSGI program as the header that was checked, replaced or removed here."""
+    head = scan_request([(b"Host", b"a"), (name, b"x"), (b"X_Mine", b"y"), (b"x-b", b"z")], True, b"p")
+    assert head.forward == [(b"X_Mine", b"y"), (b"x-b", b"z")]
+    assert head.content_type == b""
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"), [(b"5", b"5"), (b"0", b"0"), (b"05", b"5"), (b"00", b"0"), (b"0012", b"12")]
+)
+def test_a_length_goes_on_as_a_plain_number(value, sent):
+    """With leading zeros some servers read octal."""
+    head = scan_request([(b"Host", b"a"), (b"content-Length", value)], True, b"p")
+    assert (head.forward, head.content_length) == ([(b"content-Length", sent)], int(sent))
+
+
+@pytest.mark.parametrize("http11", [True, False])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [b"y 100-continue"],
+        [b"100-continue y"],
+        [b"100-continue, x"],
+        [b"x"],
+        [b""],
+        [b"100-Continue"],
+        [b"100-continue"] * 2,
+    ],
+)
+def test_only_the_expectation_that_is_understood_goes_on(values, http11):
+    """Once, and only from HTTP/1.1 (RFC 9110 §10.1.1)."""
+    lines = [(b"Host", b"a"), (b"Content-Length", b"5"), *((b"Expect", value) for value in values)]
+    head = scan_request(lines, http11, b"p")
+    understood = http11 and values[0].lower() == b"100-continue"
+    assert head.expects_continue is understood
+    assert head.forward[1:] == ([(b"Expect", values[0])] if understood else [])

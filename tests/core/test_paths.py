@@ -55,6 +55,8 @@ def test_target_outside_the_api(target):
 @pytest.mark.parametrize(
     "target",
     [
+        b"/v1/..;", b"/v1/..;/x", b"/v1/..;a=b/x", b"/v1/%2e%2e;/x", b"/v1/%2E.%3Bx/y", b"/v1/.;/x", b"/v1/;/x", b"/v1/a/;b",
+        b"/files/..;x/y",
         b"/v1/..", b"/v1/../x", b"/v1/./x", b"/v1//x", b"//v1/x", b"/v1/%2e%2e/x", b"/v1/.%2E/x", b"/v1/a%2f..",
         b"/v1/a\\b", b"/v1/a%5cb", b"/v1/a%00", b"/v1/x#f", b"/v1/a%2f%2fb", b"/models//",
     ],

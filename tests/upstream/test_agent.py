@@ -457,3 +457,31 @@ def test_a_defect_in_one_connection_leaves_the_others_their_deadlines():
     servers[0].protocol.sweep = lambda now: 1 / 0
     world.advance(4)
     assert [server.transport.ended for server in servers] == ["aborted", "aborted"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize(
+    ("method", "data", "again"),
+    [
+        (b"GET", b"x", False),
+        (b"HEAD", b"x", False),
+        (b"OPTIONS", b"x", False),
+        (b"GET", b"", True),
+        (b"POST", b"x", True),
+        (b"DELETE", b"x", True),
+    ],
+)
+def test_a_connection_that_carried_an_odd_body_is_not_used_again(method, data, again, kept):
+    """A server that ignores the body of a GET reads it as the next request."""
+    world = World()
+    if kept:
+        results = world.send()
+        world.accept().say(OK)
+        read(results[0])
+    lines = [(b"Content-Length", b"%d" % len(data))] if data else []
+    results = world.send(method, b"/v1/models", lines, data=data or None)
+    server = world.servers[0] if kept else world.accept()
+    server.say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    read(results[0])
+    world.send()
+    assert world.connects == (1 if again else 2)

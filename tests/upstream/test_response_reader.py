@@ -98,3 +98,58 @@ def test_interim_answers_are_limited():
     """An upstream can not keep us busy with them."""
     reader = read(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 33)
     assert isinstance(reader.error, UpstreamProtocolError)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize(
+    "status", [b"100 Continue", b"101 Switching", b"103 Early", b"104 X", b"150 X", b"199 X"]
+)
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 3", b"content-length: 0", b"Transfer-Encoding: chunked"]
+)
+def test_an_interim_answer_with_a_body_is_refused(framing, status, size):
+    """What one reads as its body is the next answer for another: a forged one."""
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+    raw = b"HTTP/1.1 %b\r\nX: y\r\n%b\r\n\r\n" % (status, framing) + forged
+    reader = ResponseReader()
+    parser = reader.make_parser()
+    try:
+        for start in range(0, len(raw), size):
+            parser.feed_data(raw[start : start + size])
+    except httptools.HttpParserError:
+        pass
+    assert isinstance(reader.error, UpstreamProtocolError)
+    assert not reader.head_done
+
+
+@pytest.mark.parametrize(
+    "surplus", [b"HTTP/1.1 500 Surplus\r\nX: 1\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 Again\r\n"]
+)
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_surplus_answer_changes_nothing_of_the_first(surplus, size):
+    """Its reason was added to that of the first one."""
+    reader = read(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + surplus, size)
+    assert (reader.status, reader.reason, reader.pairs) == (200, b"OK", [(b"Content-Length", b"2")])
+    assert (b"".join(reader.parts), reader.surplus) == (b"{}", True)
+
+
+@pytest.mark.parametrize("line", [b"5 ", b"5  ", b"5\t", b"5 ;a=b", b"05", b"5;a=b"])
+def test_chunk_sizes_may_be_padded(line):
+    """Some servers do so (RFC 9112 §7.1.1, BWS); such answers were reset."""
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + line + b"\r\nhello\r\n0 \r\n\r\n"
+    for size in (1, 100_000):
+        reader = read(raw, size)
+        assert (b"".join(reader.parts), reader.complete, reader.error) == (b"hello", True, None)
+
+
+@pytest.mark.parametrize("line", [b" 5", b"5 5", b"5 x", b"+5", b"0x5", b"5,"])
+def test_chunk_sizes_that_two_could_read_differently_are_refused(line):
+    """White space belongs behind the size only."""
+    with pytest.raises(httptools.HttpParserError):
+        read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + line + b"\r\nhello\r\n")
+
+
+def test_a_padded_length_goes_on_as_a_plain_number():
+    """With leading zeros some clients would read octal."""
+    reader = read(b"HTTP/1.1 200 OK\r\nContent-Length: 0002\r\n\r\nok")
+    assert (reader.judge_head(), reader.pairs) == (2, [(b"Content-Length", b"2")])

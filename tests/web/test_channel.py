@@ -3,9 +3,11 @@
 import json
 
 import pytest
-from fakes import Body, Downstream, response
+from fakes import Body, Downstream, SocketPair, response
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
@@ -334,7 +336,7 @@ def test_refusals_by_the_head_alone(raw, expected):
         (b"/v1/models", 405, b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
         (b"/embeddings?x", 405, b"POST, OPTIONS"),
         (b"/v1/chat/completions", 405, b"GET, HEAD, POST, OPTIONS"),
-        (b"/health", 405, b"GET, HEAD"),
+        (b"/health", 405, b"GET, HEAD, OPTIONS"),
         (b"/nope", 404, None),
         (b"/v1/../x", 400, None),
     ],
@@ -491,3 +493,38 @@ def test_defect_of_a_filter_gives_the_body_back(waiting):
     waiting.running[-1][1].callback(response(body).evolve(filters=(Broken(),)))
     assert body.discards == 1
     assert connection.ended == "aborted"
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("target", [b"/", b"/health"])
+def test_balancers_may_check_with_options_and_head(target, version):
+    """HAProxy's bare `option httpchk` asks `OPTIONS / HTTP/1.0`: with 405 the server counted as down."""
+    downstream = Downstream()
+    for method in (b"OPTIONS", b"HEAD"):
+        answer = downstream.connect().send(b"%b %b HTTP/%b\r\nHost: a\r\n\r\n" % (method, target, version))
+        assert answer.startswith(b"HTTP/%b 200 OK\r\n" % version)
+        assert answer.endswith(b"\r\n\r\n")
+        assert (b"Allow: GET, HEAD, OPTIONS" in answer) == (method == b"OPTIONS")
+    assert b" 404 " in downstream.connect().send(b"OPTIONS /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+@pytest.mark.parametrize("draining", [False, True])
+def test_an_idle_connection_is_not_closed_while_a_request_waits_in_the_kernel(draining):
+    """Our close would take the request away: POSTs of pools in front of us failed now and then."""
+    downstream = Downstream(keep_alive_s=1)
+    pair = SocketPair(tcp.Server, MemoryReactorClock())
+    try:
+        connection = downstream.connect()
+        assert b" 200 " in connection.send(GET + b"\r\n")
+        connection.channel.transport = pair.transport
+        pair.peer.sendall(b"P")
+        if draining:
+            downstream.site.drain()
+        else:
+            downstream.advance(1.25)
+        assert not pair.transport.disconnecting
+        pair.transport.socket.recv(1)
+        downstream.advance(2)
+        assert pair.transport.disconnecting
+    finally:
+        pair.close()
