@@ -38,9 +38,11 @@ def begins_stream(body: bytes) -> bool | None:
 
     No JSON document begins as the lines of an event stream do.
     """
+    if _BOM.startswith(body):
+        return None
     beginning = body[:64].removeprefix(_BOM).lstrip(b"\r\n")
     if not beginning:
-        return None
+        return None if len(body) < 64 else False
     if beginning.startswith(_BEGINNINGS):
         return True
     return None if any(each.startswith(beginning) for each in _BEGINNINGS) else False

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ..core.by_beginning import ByBeginning
 from ..core.codings import maybe_decoded
 from ..core.documents import maybe_object
 from ..core.exchange import Exchange, Usage
@@ -258,7 +259,7 @@ def _choose(
         return None
     endpoint = reading.exchange.endpoint
     length = response.body.length
-    if not is_stream and not coding and length is not None and length <= _WHOLE_BYTES:
+    if not is_stream and not coding and not hide and length is not None and length <= _WHOLE_BYTES:
         whole = ReadUsageWhole(reading.found, length)
         if endpoint in _ESTIMATED:
             reading.meter = whole
@@ -266,4 +267,9 @@ def _choose(
     meter = UsageMeter(reading.found, coding, is_stream and endpoint == "responses")
     if endpoint in _ESTIMATED:
         reading.meter = meter
-    return HideUsage(meter) if hide and is_stream and not coding else WatchUsage(meter)
+    if not hide or coding:
+        return WatchUsage(meter)
+    if is_stream:
+        return HideUsage(meter)
+    # What was asked for as a stream may be one all the same: some servers label it so.
+    return ByBeginning(lambda: HideUsage(meter), lambda: WatchUsage(meter))

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Sequence
 from fnmatch import fnmatchcase
 
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ..core.by_beginning import ByBeginning
 from ..core.think import ThinkRule
 from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
@@ -72,7 +73,11 @@ def _choose(rule: ThinkRule, response: ProxyResponse, streaming: bool) -> BodyFi
         return None
     if is_event_stream(media_type, streaming):
         return ThinkStreamFilter(rule)
-    return ThinkDocumentFilter(rule) if media_type == b"application/json" else None
+    if media_type != b"application/json":
+        return None
+    if streaming:  # some servers label a stream so
+        return ByBeginning(lambda: ThinkStreamFilter(rule), lambda: ThinkDocumentFilter(rule))
+    return ThinkDocumentFilter(rule)
 
 
 def _pass_all(filters: Sequence[BodyFilter]) -> bool:

@@ -369,3 +369,14 @@ def test_a_client_that_leaves_during_a_refusal():
     waiting.cancel()
     assert caught[0].check(CancelledError)
     assert body.discarded
+
+
+def test_the_chunk_is_hidden_in_a_stream_that_is_labelled_as_json():
+    """SDKs do not look at the label; a document that is one passes."""
+    request = make_request()
+    assert HIDDEN not in ask(request, Upstream((200, [JSON], STREAM)))
+    assert request.exchange.usage == Usage(5, 7)
+    document = b'{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7}}'
+    request = make_request()
+    assert ask(request, Upstream((200, [JSON], document))) == document
+    assert request.exchange.usage == Usage(5, 7)

@@ -17,6 +17,7 @@ from attrs import frozen
 from ...core.codings import maybe_decoded
 from ...core.event_data import event_data
 from ...core.key_like import KEY_LIKE
+from ...core.sse import begins_stream
 from ...core.stream_assembly import assemble
 from ...core.stream_runs import shortened
 from ..redaction import REDACTED, scrubbed
@@ -55,7 +56,7 @@ def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[str] = ()) ->
         head, all_of_it = decoded
         whole = all_of_it and body.total_bytes <= len(body.head)
     kind = body.content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
+    if kind == "text/event-stream" or (_may_be_stream(kind) and begins_stream(head)):
         return shown_stream(head, whole, body.total_bytes)
     if whole and (not kind or "json" in kind or head[:1] in b"{["):
         try:
@@ -66,6 +67,11 @@ def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[str] = ()) ->
         shown = torn_without_credentials(head).decode("utf-8", "replace")
         return {**_facts(body), "truncated": True, "text": shown if "json" in kind else scrubbed(shown)}
     return _opaque(body, head, whole, secrets)
+
+
+def _may_be_stream(kind: str) -> bool:
+    """Whether a body of this type may be an event stream with a wrong label."""
+    return not kind or "json" in kind or kind.startswith("text/")
 
 
 def parsed(text: bytes) -> Any:
