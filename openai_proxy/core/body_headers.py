@@ -15,14 +15,14 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
     """
     if type(headers) is WireLines:
         return headers.media
-    media_type = coding = b""
+    media_type, codings = b"", list[bytes]()
     for name, value in headers:
         lowered = name.lower()
         if lowered == b"content-type":
             media_type = value.partition(b";")[0].strip().lower()
         elif lowered == b"content-encoding":
-            coding = b"%b, %b" % (coding, value.lower()) if coding else value.strip().lower()
-    return media_type, coding and b", ".join(codings_of(coding))
+            codings.append(value.strip().lower())
+    return media_type, b", ".join(codings_of(b",".join(codings))) if codings else b""
 
 
 def is_event_stream(media_type: bytes, streaming: bool) -> bool:

@@ -16,7 +16,6 @@ from attrs import frozen
 from .credentials import CREDENTIAL_HEADERS, bearer_token, subprotocol_keys
 from .errors import MalformedRequest
 from .headers import HeaderPairs
-from .short_memo import short_memo
 
 SUBPROTOCOL = b"sec-websocket-protocol"
 
@@ -101,11 +100,11 @@ def _joined(shown: HeaderPairs) -> bytes:
     return b"\n".join([b"%b: %b" % pair for pair in sorted(shown)])
 
 
-@short_memo(1024)
 def credential_id(credential: bytes) -> str:
     """Return `cred-` and the SHA-256 of `credential` in hex.
 
     The same key gives the same name however it is written (`Bearer`,
-    `bearer`, `api-key`), so that no spelling opens a second bucket.
+    `bearer`, `api-key`), so that no spelling opens a second bucket. Not
+    remembered: a memo would hold clear keys after their connections.
     """
     return "cred-" + sha256(bearer_token(credential) or credential).hexdigest()

@@ -19,7 +19,9 @@ TEXT = re.compile(
 A_TEXT, A_WORD, A_NUMBER = b"~text~", b"~word~", b"314159265358979323"
 """Stand for what differs from event to event, in `only_continues`."""
 _MARK, _FILLINGS = A_TEXT.decode(), (A_WORD.decode(), int(A_NUMBER))
-_FIXED = frozenset(("type", "response", "choices", "output_index", "content_index", "summary_index"))
+_FIXED = frozenset(
+    ("type", "response", "choices", "output_index", "content_index", "summary_index", "item_id")
+)
 """Members of an event that say where its text belongs."""
 
 _NOT_PLAIN = bytes({*range(0x20), 0x22, 0x5C})
@@ -85,6 +87,10 @@ def _continues(data: bytes, words: int) -> bool:
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
         return False
     return "message" not in choices[0] and _traces(choices[0]) == 1
+
+
+_LONGEST_KEPT = 1024
+_remembered = lru_cache(256)(_continues)
 
 
 def _traces(members: dict[str, Any]) -> int:

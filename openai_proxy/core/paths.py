@@ -71,7 +71,7 @@ _NAMING = (b"deployments", b"engines")
 """The segment after one of these is the name of a model (Azure OpenAI, and OpenAI's API before 2022)."""
 
 _AZURE = b"/openai/"
-_VERSION = b"/v1/"
+_VERSIONS = re.compile(rb"(?:/v1)+(?=/)")
 
 API_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 _POST_ONLY = (b"POST", b"OPTIONS")
@@ -217,9 +217,9 @@ def _map(target: bytes) -> ApiPath:
     azure = path.startswith(_AZURE)
     if azure:
         path = path[len(_AZURE) - 1 :]
-    versioned = False
-    while path.startswith(_VERSION):
-        path, versioned = path[len(_VERSION) - 1 :], True
+    versions = _VERSIONS.match(path)
+    versioned = versions is not None
+    path = path[versions.end() :] if versions is not None else path
     # The upstream unescapes: what is spelled `%63hat` must not slip past what holds for `chat`.
     plain = _plainly(path)
     if versioned:
@@ -252,8 +252,9 @@ def _model_and_rest(plain: bytes) -> tuple[str | None, bytes]:
     """
     segments = plain.split(b"/")[1:]
     segments[:1] = _SLASH.split(segments[0])
-    while segments[0].lower() in (b"openai", b"v1") and len(segments) > 1:
-        del segments[0]
+    last = len(segments) - 1
+    first = next((at for at in range(last) if segments[at].lower() not in (b"openai", b"v1")), last)
+    segments = segments[first:]
     if segments[0].lower() not in _NAMING or len(segments) < 2 or not segments[1]:
         return None, plain
     rest = b"/".join(segments[2:]).lower()

@@ -180,20 +180,61 @@ def _add_choice(target: dict[str, Any], choice: dict[str, Any]) -> None:
 
 def _assemble_response(events: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     whole: dict[str, Any] | None = None
-    items: dict[int, dict[str, Any]] = {}
+    output = _Output()
     for event in events:
         kind = str(event.get("type", ""))
         if isinstance(event.get("response"), dict):
             whole = event["response"]
-            if kind in _TERMINAL:
+            if kind in _TERMINAL and (whole.get("output") or not output.items):
                 return whole
         elif kind in ("response.output_item.added", "response.output_item.done"):
-            items[int(event["output_index"])] = dict(event["item"])
+            output.put(event)
         elif kind.endswith(".delta") and isinstance(event.get("delta"), str):
-            _continue_item(items.setdefault(int(event.get("output_index") or 0), {}), kind, event)
+            _continue_item(output.of(event), kind, event)
     if whole is None:
         return None
-    return {**whole, "output": [_finished(items[index]) for index in sorted(items)]}
+    return {**whole, "output": [_finished(item) for item in output.in_order()]}
+
+
+class _Output:
+    """The items of a Response's output, by their index where events tell it, else by their id.
+
+    OpenAI, vLLM, Ollama and OpenRouter number the items; llama.cpp gives
+    each event the `item_id` of its item and no number.
+    """
+
+    __slots__ = ("_by_id", "_last", "items")
+
+    def __init__(self) -> None:
+        self.items: dict[int, dict[str, Any]] = {}
+        self._by_id: dict[str, int] = {}
+        self._last = 0
+
+    def put(self, event: dict[str, Any]) -> None:
+        item = dict(event["item"])
+        self.items[self._index(event, item.get("id"), is_new=True)] = item
+
+    def of(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Return the item that an event goes on with."""
+        return self.items.setdefault(self._index(event, event.get("item_id"), is_new=False), {})
+
+    def _index(self, event: dict[str, Any], id: Any, *, is_new: bool) -> int:
+        index = event.get("output_index")
+        if index is not None:
+            index = int(index)
+        elif isinstance(id, str) and id in self._by_id:
+            index = self._by_id[id]
+        elif is_new or (isinstance(id, str) and self._by_id):
+            index = max(self._last, len(self.items) - 1) + 1 if self.items else 0
+        else:
+            index = self._last
+        if isinstance(id, str):
+            self._by_id[id] = index
+        self._last = index
+        return index
+
+    def in_order(self) -> list[dict[str, Any]]:
+        return [self.items[index] for index in sorted(self.items)]
 
 
 _GROWING = {

@@ -44,8 +44,9 @@ class UsageScanner:
         self._in_string = False
         self._depth = 0
         """Containers opened since the object around the first key; negative when that was left."""
-        self._object: bytes | None = None
+        self._object: list[bytes] | None = None
         """What has passed of a usage object that is not closed yet."""
+        self._object_bytes = 0
         self._object_depth = 0
         self._best: tuple[Usage, int] | None = None
         """The last usage of those that are furthest outside, and the depth of the object that has it."""
@@ -125,7 +126,8 @@ class UsageScanner:
                     at -= 1
                     break
                 if key and self._object is None:
-                    begun, self._object, self._object_depth = key - 1, b"", self._depth
+                    begun, self._object, self._object_depth = key - 1, [], self._depth
+                    self._object_bytes = 0
                 self._in_string = not key
                 if key:
                     self._depth += 1
@@ -136,11 +138,12 @@ class UsageScanner:
                 self._depth -= 1
                 self._closed = True
                 if self._object is not None and self._depth == self._object_depth:
-                    self._note(self._object + data[begun:at])
+                    self._note(b"".join([*self._object, data[begun:at]]))
                     self._object = None
         if self._object is not None:
-            self._object += data[begun:at]
-            if len(self._object) > _OBJECT_LIMIT_BYTES:
+            self._object.append(data[begun:at])
+            self._object_bytes += at - begun
+            if self._object_bytes > _OBJECT_LIMIT_BYTES:
                 self._object = None
         if at < len(data):
             self._carry = data[at:]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from urllib.parse import unquote
 
 from ..core.key_like import KEY_LIKE
@@ -99,19 +98,24 @@ _SHOWN, _SHAPED, _SECRET, _UNKNOWN = range(4)
 
 
 def _kind(name: bytes) -> int:
-    return _kept_kind(name) if len(name) <= 64 else _kind_of(name)
+    known = _harmless_names.get(name)
+    return _kind_of(name) if known is None else known
 
 
 def _kind_of(name: bytes) -> int:
     lower = name.lower()
-    if lower in _SHAPES:
-        return _SHAPED
-    if lower in _HARMLESS or lower.startswith(_HARMLESS_PREFIX):
+    if lower in _SHAPES or lower in _HARMLESS:
+        kind = _SHAPED if lower in _SHAPES else _SHOWN
+        if len(_harmless_names) < _TEXTS_KEPT:  # many ways to write a few names
+            _harmless_names[name] = kind
+        return kind
+    if lower.startswith(_HARMLESS_PREFIX):
         return _SHOWN
     return _SECRET if _TELLING.search(lower) else _UNKNOWN
 
 
-_kept_kind = lru_cache(1024)(_kind_of)
+_harmless_names: dict[bytes, int] = {}
+"""Kinds of names met before that are known to be harmless."""
 
 
 _CREDENTIALS = frozenset(
@@ -119,7 +123,7 @@ _CREDENTIALS = frozenset(
 )
 _IDENTIFYING = (b"authorization", b"api-key")
 _SUBPROTOCOL, _SUBPROTOCOL_KEY = b"sec-websocket-protocol", b"openai-insecure-api-key."
-_like_a_key = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{10,}")
+_long_word = re.compile(r"[A-Za-z0-9]{10,}")
 
 
 def credentials(pairs: Iterable[tuple[bytes, bytes]] | None) -> list[str]:
@@ -158,4 +162,7 @@ def looks_like_a_key(text: str) -> bool:
     """Tell whether a whole word looks like a key, by its prefix or by letters and digits without an order."""
     if len(text) < _SHORT or " " in text:
         return False
-    return KEY_LIKE.match(text) is not None or (len(text) >= 16 and _like_a_key.search(text) is not None)
+    if KEY_LIKE.match(text) is not None:
+        return True
+    words = _long_word.findall(text) if len(text) >= 16 else ()
+    return any(not word.isalpha() and not word.isdigit() for word in words)

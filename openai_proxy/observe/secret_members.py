@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from ..core.json_members import value_end
@@ -135,12 +134,7 @@ def _kind_below(name: str, value: Any, kind: int, of_tool_server: bool) -> int:
 
 
 def _is_secret(name: str) -> bool:
-    return _is_secret_name(name) if len(name) <= 64 else False
-
-
-@lru_cache(1024)
-def _is_secret_name(name: str) -> bool:
-    return name.lower().replace("_", "").replace("-", "") in _SECRET
+    return len(name) <= 64 and name.lower().replace("_", "").replace("-", "") in _SECRET
 
 
 def _shown_text(text: str) -> str:

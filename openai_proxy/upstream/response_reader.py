@@ -15,6 +15,8 @@ from ..core.headers import has_controls, is_length
 
 HEAD_BYTES = 192 * 1024
 """All heads of one answer together, interim ones included."""
+REASON_BYTES = 1024
+"""Of a longer reason phrase, which may come byte by byte, nothing is made any more."""
 HEADER_COUNT = 1000
 INTERIM_RESPONSES = 32
 CHUNK_OVERHEAD_BYTES = 16 * 1024
@@ -127,6 +129,8 @@ class ResponseReader:
     def on_status(self, reason: bytes) -> None:
         if not self.complete:  # else it is a surplus response's
             self.reason += reason
+            if len(self.reason) > REASON_BYTES:
+                self.error = too_large()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head_done:

@@ -159,3 +159,68 @@ def test_azures_verdicts_are_not_joined():
     (choice,) = assemble(events)["choices"]
     assert choice["message"]["content"] == "ab"
     assert choice["content_filter_results"] == verdict
+
+
+def llama_cpp_stream(completed=True, output=True):
+    """As llama.cpp's server streams a Response: no event has an `output_index` or a `content_index`."""
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+    message["content"] = [{"type": "output_text", "text": "Hello you", "annotations": []}]
+    call = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
+    reasoning = {"type": "reasoning", "id": "rs_1", "content": [{"type": "reasoning_text", "text": "hm"}]}
+    whole = {
+        "id": "resp_1",
+        "object": "response",
+        "status": "completed",
+        "output": [reasoning, message, call],
+    }
+    events = [
+        {
+            "type": "response.created",
+            "response": {"id": "resp_1", "object": "response", "status": "in_progress"},
+        },
+        {"type": "response.output_item.added", "item": {"type": "reasoning", "id": "rs_1", "summary": []}},
+        {"type": "response.reasoning_text.delta", "item_id": "rs_1", "delta": "h"},
+        {"type": "response.reasoning_text.delta", "item_id": "rs_1", "delta": "m"},
+        {"type": "response.output_item.added", "item": {"type": "message", "id": "msg_1", "content": []}},
+        {
+            "type": "response.content_part.added",
+            "item_id": "msg_1",
+            "part": {"type": "output_text", "text": ""},
+        },
+        {"type": "response.output_text.delta", "item_id": "msg_1", "delta": "Hello"},
+        {"type": "response.output_text.delta", "item_id": "msg_1", "delta": " you"},
+        {
+            "type": "response.output_item.added",
+            "item": {"type": "function_call", "id": "fc_1", "arguments": ""},
+        },
+        {"type": "response.function_call_arguments.delta", "item_id": "fc_1", "delta": "{"},
+        {"type": "response.function_call_arguments.delta", "item_id": "fc_1", "delta": "}"},
+    ]
+    if completed:
+        events += [{"type": "response.output_item.done", "item": each} for each in (reasoning, message, call)]
+        events.append(
+            {"type": "response.completed", "response": whole if output else {**whole, "output": []}}
+        )
+    return events, whole
+
+
+def test_a_response_without_numbers_is_put_together():
+    """llama.cpp: the last event has the whole, also where nothing else is numbered."""
+    events, whole = llama_cpp_stream()
+    assert assemble(events) == whole
+
+
+def test_a_response_without_numbers_that_was_cut_is_put_together():
+    """What had come by then, each item by its id."""
+    events, _ = llama_cpp_stream(completed=False)
+    output = assemble(events)["output"]
+    assert [item["type"] for item in output] == ["reasoning", "message", "function_call"]
+    assert output[0]["content"] == [{"type": "reasoning_text", "text": "hm"}]
+    assert output[1]["content"] == [{"type": "output_text", "text": "Hello you"}]
+    assert output[2]["arguments"] == "{}"
+
+
+def test_a_response_whose_end_has_no_output_is_put_together_from_its_items():
+    """Some gateways end with an empty output although the items have passed."""
+    events, whole = llama_cpp_stream(output=False)
+    assert assemble(events) == whole

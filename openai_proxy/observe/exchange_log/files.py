@@ -10,11 +10,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timezone
-from functools import lru_cache
 
 from ...core.exchange import Exchange
 from ..append_file import AppendFile
-from ..redaction import scrubbed
+from ..redaction import REDACTED, scrubbed
 from .quota import DiskQuota, remove_old
 
 MAX_OPEN = 64
@@ -22,6 +21,8 @@ _DAY_S = 86400
 _MAX_NAME = 80
 _LONGEST_KEPT = 256
 """Longer names of models are not remembered: strangers choose them."""
+_NAMES_KEPT = 1024
+_HIDDEN = REDACTED.strip("[]")
 _UNSAFE = re.compile(r"(?:[^A-Za-z0-9._@+-]|\.\.+)+")
 SUFFIX = ".jsonl"
 LOOK_EVERY_S = 0.1
@@ -35,15 +36,20 @@ def file_name(exchange: Exchange) -> str:
     The day is that of the exchange's begin, in UTC; the model is `none`
     where there is none. Safe as a single path component.
     """
-    model, day = exchange.model, exchange.timestamp // _DAY_S
-    if model is not None and len(model) > _LONGEST_KEPT:
-        return _file_name(exchange.key, model, day)
-    return _kept_file_name(exchange.key, model, day)
+    asked = exchange.key, exchange.model, exchange.timestamp // _DAY_S
+    known = _names.get(asked)
+    if known is not None:
+        return known
+    name = _file_name(*asked)
+    if len(exchange.model or "") <= _LONGEST_KEPT and _HIDDEN not in name:
+        if len(_names) >= _NAMES_KEPT:
+            _names.clear()
+        _names[asked] = name
+    return name
 
 
-@lru_cache(1024)
-def _kept_file_name(key: str | None, model: str | None, day: float) -> str:
-    return _file_name(key, model, day)
+_names: dict[tuple[str | None, str | None, float], str] = {}
+"""Names found before: by key, model and day, and never of a model that is somebody's key."""
 
 
 def _file_name(key: str | None, model: str | None, day: float) -> str:

@@ -52,12 +52,12 @@ def read_headers(pairs: Pairs | None) -> Headers:
     shown = dict(map(_shown_of, pairs))
     if len(shown) < len(pairs):
         shown = shown_headers(pairs)  # which joins repeated ones
-    content_type = content_encoding = ""
+    content_type, codings = "", list[str]()
     for name, value in pairs:
         if name[:8].lower() == b"content-":
             field, text = name.lower(), value.decode("latin-1").lower()
             if field == b"content-type":
                 content_type = text
             elif field == b"content-encoding":
-                content_encoding = f"{content_encoding},{text}" if content_encoding else text
-    return Headers(shown, content_type, content_encoding)
+                codings.append(text)
+    return Headers(shown, content_type, ",".join(codings))
