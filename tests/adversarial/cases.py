@@ -1,0 +1,761 @@
+"""The worst inputs of each function that takes bytes from outside.
+
+`CASES` has, by `module:name`, functions of a size: each returns what runs
+the function of the counted package on an input of about that many bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from contextlib import suppress
+from types import SimpleNamespace
+
+from adversarial.meter import metered
+
+CASES: dict[str, list] = {}
+
+
+def case(name, *inputs, call=None):
+    """Register a function of one argument with makers of inputs, each from a size."""
+
+    def run_of(make):
+        def at(size):
+            module, _, path = name.partition(":")
+            function = metered(module)
+            for part in path.split("."):
+                function = getattr(function, part)
+            value = make(size)
+            runner = call or (lambda target, argument: target(argument))
+
+            def run():
+                with suppress(Exception):  # a refusal is a right answer; its cost counts
+                    result = runner(function, value)
+                    if hasattr(result, "__next__"):
+                        for _ in result:
+                            pass
+
+            return run
+
+        return at
+
+    CASES.setdefault(name, []).extend(run_of(make) for make in inputs)
+
+
+def rep(unit, before=b"", after=b""):
+    return lambda size: before + unit * (size // len(unit)) + after
+
+
+def text(unit):
+    return lambda size: unit * (size // len(unit))
+
+
+def pairs(name=b"x", unit=b"a", value=b"v"):
+    """Many lines, and one long line."""
+    return [
+        lambda size: [(name + b"%d" % n, value) for n in range(size // 16)],
+        lambda size: [(name, value) for _ in range(size // 16)],
+        lambda size: [(name, unit * (size // len(unit)))],
+    ]
+
+
+def fed(make, step=None, **options):
+    """Return a call that feeds a value to an object in pieces, as a network does."""
+
+    def call(target, value):
+        fed_into = make(target, **options)
+        for at in range(0, len(value), step or max(len(value), 1)):
+            fed_into.feed(value[at : at + (step or len(value))])
+        fed_into.finish() if hasattr(fed_into, "finish") else None
+
+    return call
+
+
+NEST = [rep(b"["), rep(b'{"a":'), lambda n: b"[" * (n // 2) + b"]" * (n // 2)]
+JSONS = [
+    *NEST,
+    rep(b'{"model":"m","messages":[', b"", b"]}"),
+    rep(b"[],", b'{"model":"m","x":[', b"1]}"),
+    rep(b'\\"', b'{"a":"', b'"}'),
+    rep(b"\\\\", b'{"a":"', b'"}'),
+    rep(b"\\u0041", b'{"a":"', b'"}'),
+    rep(b'"a":1,', b"{", b'"b":1}'),
+    rep(b'"usage":{'),
+    rep(b'"usage":{"input_tokens":1},', b"{", b'"b":1}'),
+    rep(b'"usage":null,', b"{", b'"b":1}'),
+    rep(b'{"error":', b"", b""),
+    rep(b" ", b'{"a"', b":1}"),
+    rep(b"9", b'{"a":', b"}"),
+]
+EVENT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":" token"}}]}'
+STREAMS = [
+    rep(EVENT + b"\n\n"),
+    rep(EVENT + b"\r\n\r\n"),
+    rep(EVENT + b"\r\r"),
+    rep(b"data: a\n"),
+    rep(b"data: a\r\n"),
+    rep(b"data\n\n"),
+    rep(b"\r"),
+    rep(b"\n"),
+    rep(b":\n"),
+    rep(b"event: error\n\n"),
+    rep(b"a", b"data: "),
+    rep(b"\r", b"data: a"),
+    rep(b'data: {"choices":[],"usage":null}\n\n'),
+    rep(b'data: {"usage":{"a":\n\n'),
+    lambda n: b"".join(b'data: {"choices":[],"k%06d":null}\n\n' % i for i in range(n // 36)),
+    lambda n: b"".join(
+        b'data: {"choices":[{"index":%d,"delta":{"content":"<"}}]}\n\n' % i for i in range(n // 60)
+    ),
+    lambda n: b"".join(
+        b'data: {"type":"response.output_text.delta","output_index":%d,"delta":"x"}\n\n' % i
+        for i in range(n // 80)
+    ),
+]
+KEYS = [
+    text(unit)
+    for unit in (
+        *(
+            "eyJ-",
+            "eyJaaaaaa-",
+            "eyJaaaaaa.",
+            "sk-",
+            "sk-aaaaaa ",
+            "Bearer ",
+            "Bearer\t",
+            "Basic  ",
+            "AKIA",
+            "a=-",
+        ),
+        *(
+            "a-",
+            "key=a&",
+            "%73k-",
+            "%25",
+            "ek_",
+            "sess-",
+            "x://",
+            "://a@",
+            "xoxb-",
+            "A",
+            "-",
+            ".",
+            "=",
+            "hf_a ",
+        ),
+    )
+]
+
+
+def choices(n):
+    each = {
+        "index": 0,
+        "message": {"content": "<think>a</think>b"},
+        "delta": {"content": "<think>a</think>b<"},
+    }
+    return {"choices": [{**each, "index": number} for number in range(n // 100)]}
+
+
+def document_of(make):
+    def made(size):
+        with suppress(ValueError):
+            value = json.loads(make(size))
+            if isinstance(value, dict):
+                return value
+        return {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * (size // 30)}]}
+
+    return made
+
+
+DOCUMENTS = [
+    lambda n: {"messages": [{"role": "user", "content": "x"}] * (n // 30), "input": ["a"] * (n // 8)},
+    lambda n: {f"k{i}": None for i in range(n // 10)},
+    lambda n: {"prompt": "a" * n, "tools": [{"a": ["b"] * (n // 8)}]},
+    choices,
+]
+
+# ---- server-sent events and what reads them
+
+decoders = [fed(lambda c: c(1 << 20)), fed(lambda c: c(1 << 20), 1), fed(lambda c: c(100), 7)]
+for feeding in decoders:
+    case("core.sse:SSEDecoder", *STREAMS, call=feeding)
+case("core.sse:begins_stream", *STREAMS)
+case("core.sse:find_block_end", *STREAMS, call=lambda f, v: f(v, 0))
+case("core.sse:with_data", *STREAMS, call=lambda f, v: f(v, b"x"))
+case("core.sse:with_data", rep(b"\n"), call=lambda f, v: f(b"data: a\r\ndata: b\n\n", v))
+case("core.event_data:event_data", *STREAMS, call=lambda f, v: (f(v, True), f(v, False)))
+case("core.text_meter:TextMeter", *STREAMS, *JSONS, call=fed(lambda c: c()))
+case("core.text_meter:TextMeter", *STREAMS[:4], *JSONS, call=fed(lambda c: c(True), 1))
+for step in (None, 1, 1000):
+    case("core.usage_scanner:UsageScanner", *STREAMS, *JSONS, call=fed(lambda c: c(), step))
+meters = fed(lambda c: SimpleNamespace(feed=(m := c(lambda usage: None)).look, finish=m.flush), 1000)
+case("core.usage_meter:UsageMeter", *STREAMS, *JSONS, call=meters)
+
+
+def compressed_meter(target, value):
+    meter = target(lambda usage: None, b"gzip")
+    for at in range(0, len(value), 4096):
+        meter.look(value[at : at + 4096])
+    meter.flush()
+
+
+MEMBERS = [
+    lambda n: gzip.compress(b"a") * (n // 21),
+    lambda n: gzip.compress(b"") * (n // 20),
+    lambda n: gzip.compress(b"a" * (n * 100)),
+    lambda n: gzip.compress(b"a") + b"\0" * n,
+    lambda n: gzip.compress(b"a") + b"x" * n,
+]
+case("core.usage_meter:UsageMeter", *MEMBERS, call=compressed_meter)
+
+
+def usage_filter(name, step):
+    def call(target, value):
+        meter = metered("core.usage_meter").UsageMeter(lambda usage: None)
+        body_filter = target(meter)
+        for at in range(0, len(value), step):
+            body_filter.feed(value[at : at + step])
+        body_filter.finish()
+
+    case(name, *STREAMS, *JSONS, call=call)
+
+
+usage_filter("core.usage_stream:WatchUsage", 1000)
+usage_filter("core.usage_stream:HideUsage", 1000)
+usage_filter("core.usage_stream:HideUsage", 1 << 20)
+case("core.usage_stream:ReadUsageWhole", *JSONS, call=lambda c, v: c(lambda usage: None, len(v)).feed(v))
+case("core.usage_stream:maybe_usage_chunk", *JSONS)
+case("core.usage:usage_of_document", *JSONS)
+case("core.usage:maybe_usage", *DOCUMENTS)
+case("core.later_usage:maybe_state", *JSONS)
+
+
+def events_of(size):
+    found = []
+    for make in STREAMS[-3:]:
+        for line in make(size).split(b"\n\n"):
+            with suppress(ValueError):
+                found.append(json.loads(line[6:]))
+    return found
+
+
+case(
+    "core.stream_assembly:assemble",
+    events_of,
+    *[
+        lambda n, i=i: [json.loads(each[6:]) for each in STREAMS[i](n).split(b"\n\n") if each]
+        for i in (-3, -2, -1, 0)
+    ],
+)
+case(
+    "core.stream_assembly:assemble",
+    lambda n: [
+        {"choices": [{"index": i % 7, "delta": {"a": [i], "tool_calls": [{"index": i}]}}]}
+        for i in range(n // 50)
+    ],
+)
+texts = [lambda n, i=i: [each[6:] for each in STREAMS[i](n).split(b"\n\n")] for i in (0, -3, -2, -1)]
+
+
+def alternating(n):
+    return [
+        b'{"choices":[{"delta":{"content":"%b"}}]}' % (b"ab"[i % 5 == 4 :]) + b" " * (i % 5 == 4)
+        for i in range(n // 40)
+    ]
+
+
+case("core.stream_runs:shortened", *texts, alternating)
+case(
+    "core.word_runs:join_first",
+    *texts,
+    call=lambda f, v: f(v, lambda e: len(e) % 2 == 0, lambda es: b"".join(es) if len(es) > 3 else None),
+)
+case(
+    "core.word_runs:likeness_with_words",
+    *JSONS,
+    call=lambda f, v: f(v, v[::-1], v + b'"delta":"x"' + v[::-1]),
+)
+case(
+    "core.event_texts:are_texts",
+    rep(b"a"),
+    rep(b"\\u00e9"),
+    rep(b"\\"),
+    rep(b"\xc3\xa9"),
+    call=lambda f, v: f([v], v),
+)
+case("core.event_texts:only_continues", *JSONS)
+case(
+    "core.unfit_answers:is_unfit",
+    *STREAMS,
+    call=lambda f, v: (f(b"text/event-stream", v, True), f(b"text/event-stream", v, False)),
+)
+case("core.unfit_answers:is_unfit", *JSONS, call=lambda f, v: f(b"application/json", v, False))
+case("core.quota_error:error_code", *JSONS, call=lambda f, v: f(v, [(b"content-type", b"application/json")]))
+case("core.quota_error:error_code", *MEMBERS, call=lambda f, v: f(v, [(b"content-encoding", b"gzip")]))
+
+# ---- thoughts
+
+
+def rule(mode="strip"):
+    return metered("core.think").ThinkRule(mode=mode)
+
+
+thinking = [
+    rep(b"<"),
+    rep(b"<think>"),
+    rep(b"</think>"),
+    rep(b"<think>a</think>"),
+    rep(b"<thin"),
+    rep(b" ", b"<think>"),
+]
+case("core.think:split_text", *thinking, call=lambda f, v: f(v.decode(), rule()))
+case("core.think:ThinkRule", *thinking, call=lambda c, v: rule().may_begin_in(v))
+for step in (None, 1):
+    case("core.think:ThinkSplitter", *thinking, call=fed(lambda c: c("<think>", "</think>", True), step))
+chunks = [
+    lambda n: b"data: " + json.dumps(choices(n)).encode() + b"\n\n",
+    lambda n: b'data: {"choices":[{"index":0,"delta":{"content":"<think>a</think><"}}]}\n\n' * (n // 70),
+    lambda n: b'data: {"type":"response.output_text.delta","delta":"<","output_index":0}\n\n' * (n // 70),
+]
+for mode in ("strip", "reasoning_content"):
+    for step in (1 << 20, 1000):
+        case(
+            "core.think_filters:ThinkStreamFilter",
+            *chunks,
+            *STREAMS,
+            call=fed(lambda c, mode=mode: c(rule(mode)), step),
+        )
+    case(
+        "core.think_filters:ThinkDocumentFilter",
+        lambda n: json.dumps(choices(n)).encode(),
+        *JSONS,
+        call=fed(lambda c, mode=mode: c(rule(mode)), 1000),
+    )
+
+
+def text_edits(target, value):
+    rewrite = metered("core.think_rewrite")
+    body = json.dumps(value).encode()
+    rewrite.field_edits(body, [(each, "x", "y") for each in rewrite.document_fields(value)])
+    rewrite.whole_text_edits(body, rewrite.document_fields(value), rule("reasoning_content"))
+
+
+for name in ("field_edits", "document_fields", "whole_text_edits", "TextField"):
+    case(f"core.think_rewrite:{name}", choices, call=text_edits)
+case(
+    "core.think_rewrite:snapshot_fields",
+    lambda n: {"response": {"output": [{"content": [{"type": "output_text", "text": "a"}]}] * (n // 50)}},
+)
+case(
+    "core.think_rewrite:encode_text",
+    text("\u00e9"),
+    text("\ud800"),
+    call=lambda f, v: (f(v, True), f(v, False)),
+)
+
+# ---- JSON
+
+case(
+    "core.json_members:string_end",
+    rep(b"\\", b'"'),
+    rep(b'\\"', b'"'),
+    rep(b"a", b'"', b'"'),
+    call=lambda f, v: f(v, 0),
+)
+case("core.json_members:value_end", *JSONS, call=lambda f, v: f(v, 0))
+for name in ("iter_members", "iter_elements"):
+    case(f"core.json_members:{name}", *JSONS, call=lambda f, v: f(v, 0))
+case(
+    "core.json_members:iter_elements",
+    rep(b"1,", b"[", b"1]"),
+    rep(b" ", b"[", b"]"),
+    call=lambda f, v: f(v, 0),
+)
+case("core.json_members:locate", *JSONS, call=lambda f, v: f(v, ("a", "b", 3)))
+case(
+    "core.json_members:locate_all",
+    lambda n: json.dumps(choices(n)).encode(),
+    call=lambda f, v: f(v, [("choices", i, "delta") for i in range(len(v) // 110)]),
+)
+case(
+    "core.json_members:splice",
+    rep(b"a"),
+    call=lambda f, v: f(v, [(i, i + 1, b"xy") for i in range(0, len(v), 2)]),
+)
+case("core.json_members:member_edits", *JSONS, call=lambda f, v: f(v, 0, {"a": b"1", "z": b"2"}))
+case("core.json_members:find_only_member", *JSONS, call=lambda f, v: (f(v, "a"), f(v, "usage")))
+for name, more in (
+    ("replace_members", ({"a": b"1", "n": b"2"}, ("a",))),
+    ("append_members", (b',"a":1',)),
+    ("replace_nested", ("a", {"b": b"1"})),
+):
+    case(f"core.json_members:{name}", *JSONS, rep(b" ", b"{", b"}"), call=lambda f, v, more=more: f(v, *more))
+for name in ("parse_object", "ordinary_object", "maybe_object", "shallow_document"):
+    case(f"core.documents:{name}", *JSONS)
+case("core.cache_key:canonical_json", *JSONS)
+for name in ("is_cold", "is_deterministic"):
+    case(f"core.cache_rules:{name}", *DOCUMENTS)
+case("core.token_estimate:estimated_input_tokens", *DOCUMENTS)
+case("core.token_estimate:requested_output_tokens", *DOCUMENTS)
+case(
+    "core.token_estimate:prompt_tokens",
+    *JSONS,
+    call=lambda f, v: (f(v, None), f(v, document_of(lambda n: v)(len(v)))),
+)
+base64s = [
+    text("A"),
+    text("="),
+    text("data:,"),
+    text("%"),
+    lambda n: "data:image/png;base64," + "iVBORw0KGgo" * (n // 11),
+    lambda n: "data:image/jpeg;base64," + "/9j/4AAQ" * (n // 8),
+]
+for name in ("image_tokens", "audio_tokens", "file_tokens", "video_tokens"):
+    case(f"core.media_tokens:{name}", *base64s)
+case(
+    "core.media_tokens:maybe_image_size",
+    rep(b"\xff\xd8\xff\xe0\0\x02"),
+    rep(b"\xff", b"\xff\xd8"),
+    rep(b"\xff\xe0\0\x02", b"\xff\xd8"),
+    rep(b"a", b"RIFF    WEBPVP8 "),
+    rep(b"GIF89a"),
+)
+
+# ---- content codings
+
+
+def decoding(coding):
+    def call(function, value):
+        decoder = function(coding)
+        for at in range(0, len(value), 4096):
+            decoder.put(value[at : at + 4096])
+            while decoder.next_piece(65536):
+                pass
+
+    return call
+
+
+case("core.codings:maybe_decoder", *MEMBERS, call=decoding(b"gzip"))
+case(
+    "core.codings:maybe_decoder", lambda n: zlib.compress(b"a" * n * 50), rep(b"x"), call=decoding(b"deflate")
+)
+case("core.codings:maybe_decoded", *MEMBERS, call=lambda f, v: f(v, b"gzip", 1 << 20))
+case("core.codings:codings_of", rep(b","), rep(b"gzip,"), rep(b" "), rep(b"a"))
+case("core.codings:is_known", rep(b"gzip"))
+
+# ---- what is looked at before a head goes out
+
+for step in (1, 1000, 1 << 20):
+    case("core.first_events:FirstEvents", *STREAMS, rep(b": a\n\n"), call=fed(lambda c: c(), step))
+case("core.first_events:FirstEvents", *MEMBERS, call=fed(lambda c: c(b"gzip"), 1000))
+case(
+    "core.first_events:maybe_error",
+    *DOCUMENTS,
+    lambda n: {"error": {"code": "\n" * n}},
+    call=lambda f, v: f(v, True),
+)
+case("core.first_events:error_of_document", *JSONS)
+
+# ---- heads
+
+HEADERS = [
+    each
+    for name, unit in (
+        (b"x", b"a"),
+        (b"connection", b"a,"),
+        (b"via", b"1.1 openai-proxy,"),
+        (b"cookie", b"w0 "),
+        (b"authorization", b"Bearer "),
+        (b"sec-websocket-protocol", b"openai-insecure-api-key.a,"),
+        (b"content-encoding", b"gzip,"),
+        (b"cache-control", b"a=b,"),
+        (b"x-forwarded-for", b"1.2.3.4,"),
+        (b"user-agent", b"eyJ-"),
+    )
+    for each in pairs(name, unit, unit)
+]
+for name in ("find_credential", "find_client_key", "find_client_digest"):
+    case(f"core.credentials:{name}", *HEADERS)
+case("core.caller:Callers", *HEADERS, call=lambda c, v: (c((b"x",)).find(v), c((b"x",)).further(v)))
+case("core.caller:credential_id", rep(b"Bearer "))
+for name in ("bearer_token", "subprotocol_keys"):
+    case(
+        f"core.credentials:{name}", rep(b"Bearer "), rep(b","), rep(b" "), rep(b"openai-insecure-api-key.a,")
+    )
+case("core.organization:Account", *HEADERS, call=lambda c, v: (c("o", "p").on(v), c().on(v)))
+lines_of = lambda c, v: c(("a*", "x*"), [(b"y", b"1")]).on(v)  # noqa: E731
+case("core.upstream_lines:UpstreamLines", *HEADERS, call=lines_of)
+case("core.credentials:replace_credentials", *HEADERS, call=lambda f, v: f(v, b"authorization", b"k"))
+case("core.credentials:CredentialSwap", *HEADERS, call=lambda c, v: c(b"authorization", b"k").on(v))
+for name in ("end_to_end", "render"):
+    case(f"core.headers:{name}", *HEADERS)
+case("core.headers:scan_request", *HEADERS, call=lambda f, v: f(v, True, b"openai-proxy"))
+case("core.headers:get", *HEADERS, call=lambda f, v: f(v, b"zz"))
+case("core.headers:without", *HEADERS, call=lambda f, v: f(v, b"x", b"zz"))
+for name in ("is_host", "is_length", "media_type", "has_controls"):
+    case(
+        f"core.headers:{name}",
+        rep(b"a"),
+        rep(b"1"),
+        rep(b";"),
+        rep(b" "),
+        rep(b"a."),
+        rep(b"a:"),
+        rep(b"\t", b"text/html"),
+    )
+for name in ("media_type_and_coding", "ask_identity"):
+    case(f"core.body_headers:{name}", *HEADERS)
+case("core.body_headers:with_length", *HEADERS, call=lambda f, v: f(v, 5))
+for module, name in (
+    ("cache_key", "chosen_headers"),
+    ("cache_entry", "stored_headers"),
+    ("cache_rules", "parse_cache_control"),
+    ("retry_rules", "repeats_by_itself"),
+    ("web_origins", "page_marks"),
+):
+    case(f"core.{module}:{name}", *HEADERS)
+case("core.cache_key:varies_on_unkeyed", rep(b"a,"), rep(b","), rep(b" "))
+case("core.cache_rules:judge", *HEADERS, call=lambda f, v: f(200, v))
+case("core.retry_rules:says_no_retry", *HEADERS)
+case("core.repeatable:has_idempotency_key", *HEADERS)
+case("core.repeatable:may_arrive_twice", *HEADERS, call=lambda f, v: f(b"POST", v))
+case("core.repeatable:creates_nothing", *HEADERS, call=lambda f, v: f(b"POST", "responses", {}, v))
+STARTS = [rep(b"a"), rep(b" "), rep(b"a "), rep(b"\r"), rep(b"/", b"GET "), rep(b"\n"), rep(b"\x16\x03")]
+case("core.request_line:judge_start", *STARTS, call=lambda f, v: f(v, 16384))
+case("core.retry_rules:status_may_be_retried", *HEADERS, call=lambda f, v: f(429, v))
+case("core.web_origins:readable", *HEADERS, call=lambda f, v: f(v, [(b"vary", b"origin")]))
+for name in ("normal_origin", "host_name", "is_own_name"):
+    case(
+        f"core.web_origins:{name}",
+        rep(b"a"),
+        rep(b"a.", b"http://"),
+        rep(b":"),
+        rep(b"["),
+        rep(b"1."),
+        rep(b"-"),
+    )
+case("core.client_address:is_forwarded", lambda n: [b"x-%d" % i for i in range(n // 8)], lambda n: [b"a" * n])
+case("core.client_address:parse_address", text("1."), text(":"), text("["), text("a"))
+case(
+    "core.proxy_protocol:maybe_header",
+    rep(b"PROXY "),
+    rep(b"1", b"PROXY TCP4 "),
+    rep(b"\r", b"PROXY UNKNOWN"),
+    rep(b"a", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"),
+)
+TARGETS = [
+    rep(b"/"),
+    rep(b"/a", b"/v1"),
+    rep(b"/.", b"/v1"),
+    rep(b"%2e", b"/v1/"),
+    rep(b";", b"/v1/.."),
+    rep(b"a=b&", b"/v1/x?"),
+    rep(b"model=", b"/v1/x?"),
+    rep(b"%", b"/v1/"),
+    rep(b"v1/", b"/"),
+    rep(b"a", b"/v1/deployments/"),
+    rep(b"@", b"http://"),
+    rep(b"\\", b"/v1/"),
+]
+case("core.paths:origin_form", *TARGETS, call=lambda f, v: f(v, frozenset((b"a",))))
+case("core.paths:map_target", *TARGETS)
+case("core.paths:with_path_model", *TARGETS, call=lambda f, v: f(v, "m"))
+case("core.paths:models_of_query", *TARGETS)
+case("core.routing:model_in_path", *TARGETS)
+case("core.routing:with_model_in_path", *TARGETS, call=lambda f, v: f(v, "m"))
+lines = [
+    lambda n: [b"x-%d: v" % i for i in range(n // 10)],
+    lambda n: [b"a: " + b"b" * n],
+    lambda n: [b"a" * n],
+    lambda n: [b"content-type: " + b"a;" * (n // 2)],
+]
+heads = [
+    lambda n, first=first, i=i: first + b"\r\n".join(lines[i](n)) + b"\r\n\r\n"
+    for first in (b"POST /v1/files HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n")
+    for i in range(4)
+]
+case("core.keyring:key_digest", rep(b"a"))
+for name in ("wire_lines", "rendered"):
+    case(
+        f"core.wire_lines:{name}",
+        *HEADERS,
+        call=lambda f, v: f(v) if f.__name__ == "rendered" else f(v, (b"", b"")),
+    )
+
+# ---- what is written about strangers
+
+case("observe.redaction:scrubbed", *KEYS)
+case("observe.redaction:looks_like_a_key", *KEYS, text("a1"), text("1"))
+case(
+    "observe.redaction:shown_headers",
+    *HEADERS,
+    *[lambda n, key=key: [(b"user-agent", key(n).encode())] for key in KEYS],
+    *[lambda n, key=key: [(key(n).encode(), b"v")] for key in KEYS],
+)
+case("observe.redaction:credentials", *HEADERS)
+case("observe.exchange_log.known_headers:read_headers", *HEADERS)
+for name in ("bare_path", "shown"):
+    case(
+        f"observe.record:{name}",
+        *KEYS,
+        text("/"),
+        text("?"),
+        text("#"),
+        text("://"),
+        text("\n"),
+        text("\ud800"),
+    )
+LEAKS = [
+    *DOCUMENTS,
+    lambda n: {"tools": [{"type": "mcp", "headers": {"a": "b"}, "server_url": "https://a/b?c"}] * (n // 60)},
+    *[
+        lambda n, key=key: {"x": key(n), "server_url": key(n), "a_url": "https://" + key(n), key(n): 1}
+        for key in KEYS
+    ],
+]
+case("observe.secret_members:without_credentials", *LEAKS)
+case("observe.secret_members:shows_no_credentials", *LEAKS, call=lambda f, v: f(v, json.dumps(v).encode()))
+case(
+    "observe.secret_members:torn_without_credentials",
+    *JSONS,
+    *[lambda n, make=make: json.dumps(make(n)).encode()[:-9] for make in LEAKS],
+    rep(b'"'),
+    rep(b'"headers":{', b"{"),
+    rep(b'"api_key":['),
+    rep(b'"password":"'),
+)
+case("observe.secret_members:without_texts", *LEAKS, call=lambda f, v: f(v, ["secret-1", "xxxxxxxx"]))
+case(
+    "observe.encode:json_line", *LEAKS, lambda n: {"a": "\ud800" * n}, lambda n: {"a": [1 << 70] * (n // 20)}
+)
+
+
+def kept(value, kind, coding=""):
+    return metered("observe.exchange_log.bodies").KeptBody(value, len(value), lambda: "x", kind, coding)
+
+
+for kind, made in (("application/json", JSONS), ("text/event-stream", STREAMS), ("text/plain", JSONS[:4])):
+    case(
+        "observe.exchange_log.bodies:shown_body",
+        *made,
+        call=lambda f, v, kind=kind: (f(kept(v, kind), 1 << 24), f(kept(v, kind), len(v) // 2)),
+    )
+case(
+    "observe.exchange_log.bodies:shown_body",
+    *MEMBERS,
+    call=lambda f, v: f(kept(v, "application/json", "gzip"), 1 << 24),
+)
+case("observe.exchange_log.bodies:parsed", *JSONS)
+case(
+    "observe.exchange_log.bodies:shown_stream",
+    *STREAMS,
+    call=lambda f, v: (f(v, True, len(v)), f(v, False, 2 * len(v))),
+)
+
+
+def exchange(headers=(), body=b"{}", answer=b"", kind=b"application/json", path="/v1/x", model="m"):
+    made = metered("core.exchange").Exchange(started=0.0, timestamp=0.0, method="POST", path=path)
+    made.model, made.request_headers, made.request_body = model, list(headers), body
+    made.request_is_ordinary = body.startswith(b'{"')
+    made.response_headers = [(b"content-type", kind)]
+    made.capture = metered("observe.capture").Capture(1 << 24)
+    made.capture.response.feed(answer)
+    return made
+
+
+case(
+    "observe.exchange_log.line:exchange_line",
+    *HEADERS,
+    call=lambda f, v: f(exchange(v), 1 << 24, secrets=["upstream-1"]),
+)
+case("observe.exchange_log.line:exchange_line", *JSONS, call=lambda f, v: f(exchange((), v, v), 1 << 24))
+case(
+    "observe.exchange_log.line:exchange_line",
+    *STREAMS,
+    call=lambda f, v: f(exchange((), b"{}", v, b"text/event-stream"), 1 << 24),
+)
+case(
+    "observe.exchange_log.line:exchange_line",
+    *KEYS,
+    call=lambda f, v: f(
+        exchange(
+            [(b"authorization", v.encode()), (b"user-agent", v.encode())],
+            b"{}",
+            v.encode(),
+            b"text/plain",
+            "/" + v,
+            v,
+        ),
+        1 << 24,
+    ),
+)
+for name in ("text_line", "metadata"):
+    case(f"observe.record:{name}", *KEYS, call=lambda f, v: f(exchange((), path="/" + v, model=v)))
+case("observe.exchange_log.files:sanitised", *KEYS, text("../"), text("/"))
+case("observe.exchange_log.files:file_name", *KEYS, call=lambda f, v: f(exchange(model=v)))
+case(
+    "observe.otel.trace_parent:trace_headers",
+    *HEADERS,
+    lambda n: [(b"traceparent", b"00-" + b"a" * n), (b"tracestate", b"a=b," * (n // 4))],
+)
+case("observe.capture:BodyCapture", *JSONS[:3], call=fed(lambda c: c(1 << 12), 100))
+case(
+    "core.cache_entry:make_entry",
+    rep(b"a"),
+    call=lambda f, v: f(
+        b"OK", [(b"x", b"v")] * (len(v) // 9), [v[i : i + 99] for i in range(0, len(v), 99)], 0.0, None
+    ),
+)
+
+
+class Source:
+    def hold_body(self):
+        """Nobody is asked to wait."""
+
+    release_body = want_body = hold_body
+
+
+def requests(step):
+    def call(target, value):
+        limits = metered("web.request_reader").DownstreamLimits()
+        reader = target(Source(), limits, b"openai-proxy")
+        for at in range(0, len(value), step):
+            if reader.broken is None:
+                reader.feed(value[at : at + step])
+
+    return call
+
+
+MESSAGES = [
+    *heads[:4],
+    rep(b"\r\n"),
+    rep(b"a"),
+    rep(b"1\r\nx\r\n", b"POST /v1/files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    rep(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"),
+    rep(b"x", b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n"),
+    rep(b"x;y=z", b"POST /v1/files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;"),
+]
+for step in (1, 1000, 1 << 20):
+    case("web.request_reader:RequestReader", *MESSAGES, call=requests(step))
+
+
+def responses(step):
+    def call(target, value):
+        reader = target()
+        for at in range(0, len(value), step):
+            if reader.error is None:
+                (reader.parser or reader.make_parser()).feed_data(value[at : at + step])
+
+    return call
+
+
+ANSWERS = [
+    *heads[4:],
+    rep(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    rep(b"1\r\nx\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    rep(b"x", b"HTTP/1.1 200 OK\r\n\r\n"),
+    rep(b"a", b"HTTP/1.1 200 "),
+]
+for step in (1, 1000, 1 << 20):
+    case("upstream.response_reader:ResponseReader", *ANSWERS, call=responses(step))
