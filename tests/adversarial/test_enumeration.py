@@ -41,6 +41,7 @@ ELSEWHERE = {
 EXEMPT = {
     "core.backoff:.*": "numbers, and two headers; a value of more than a few digits is refused",
     "core.body_headers:is_event_stream": "compares two values that media_type_and_coding has read",
+    "core.buffered_bytes:.*": "counts",
     "core.budget_alerts:.*": "counts money of the configured keys",
     "core.cooled_keys:.*": "looks configured keys up",
     "core.reload_outcome:.*": "the operator's directory",
@@ -71,7 +72,7 @@ EXEMPT = {
     "core.upstream_health:.*": "counts",
     "core.upstream_lines:(is_protected|UpstreamQuery)": "a name looked up; the operator's parameters",
     "core.web_origins:(WebOrigins|is_preflight)": "compares what page_marks has read with the configured origins",
-    "observe.record:(iso_time|seconds|usage_record)": "numbers",
+    "observe.record:(iso_time|seconds|usage_record|code|upstream_id)": "numbers, and one header looked up",
     "observe.capture:Capture": "two BodyCaptures",
     "observe.exchange_log.files:LogDirectory": "takes lines that exchange_log.line has made",
     "upstream.response_reader:too_large": "an error",
