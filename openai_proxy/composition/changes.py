@@ -38,7 +38,7 @@ def model_params(settings: Settings) -> list[ModelParams]:
     for number, model in enumerate(settings.models):
         if model.params or model.default_params:
             try:
-                rules.append(from_table(model.match, model.params, model.default_params))
+                rules.append(from_table(model.match, model.params, model.default_params, model.endpoints))
             except ValueError as error:
                 raise settings.error(f"models[{number}]", str(error)) from None
     if settings.llm_params:

@@ -301,6 +301,34 @@ def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[s
     return edits
 
 
+def without_members(body: bytes, names: Container[str], any_case: bool = False) -> bytes:
+    """Take top-level members out of the object `body`, every duplicate too.
+
+    All other bytes stay, but for white space before commas.
+
+    With `any_case` in any spelling: `names` are in lower case. Raises
+    ValueError where `body` is no object. O(n).
+    """
+    start = _skip_space(body, 0)
+    kept: list[bytes] = []
+    at = after = start + 1
+    removed = False
+    for key, (_, end) in iter_members(body, start):
+        # from behind the comma before the member (or the brace) to behind its value
+        member, at = body[at:end], end + 1
+        closing = _skip_space(body, end)
+        if body[closing : closing + 1] == b",":
+            at = closing + 1
+        after = end
+        if (key.casefold() if any_case else key) in names:
+            removed = True
+        else:
+            kept.append(member)
+    if not removed:
+        return body
+    return body[: start + 1] + b",".join(kept) + body[after:]
+
+
 def replace_nested(
     body: bytes,
     outer: str,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -33,6 +33,8 @@ class ModelParams:
     default_params: Mapping[str, Any] = Factory(dict)
     """Fill in only what the client did not send. JSON values."""
     glob: bool = False
+    endpoints: tuple[str, ...] | None = None
+    """The endpoints that they go to, names or globs; None means those that have the parameter."""
 
     def applies_to(self, model: str) -> bool:
         """Tell whether `match` names `model`."""
@@ -138,7 +140,10 @@ def from_text(text: str) -> tuple[ModelParams, ...]:
 
 
 def from_table(
-    match: str, params: Mapping[str, Any] | None = None, default_params: Mapping[str, Any] | None = None
+    match: str,
+    params: Mapping[str, Any] | None = None,
+    default_params: Mapping[str, Any] | None = None,
+    endpoints: tuple[str, ...] | None = None,
 ) -> ModelParams:
     """Return the rule of a configuration table; `match` is a glob, values any JSON.
 
@@ -148,7 +153,7 @@ def from_table(
     for values in (params or {}, default_params or {}):
         for name, value in values.items():
             _check_value(name, value)
-    return ModelParams(match, params or {}, default_params or {}, glob=True)
+    return ModelParams(match, params or {}, default_params or {}, glob=True, endpoints=endpoints)
 
 
 def _check_value(name: str, value: Any) -> None:
@@ -156,6 +161,8 @@ def _check_value(name: str, value: Any) -> None:
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: the value must be JSON") from None
+    if value == "remove":
+        return  # takes the parameter out of the request, whatever its type
     if isinstance(value, str):
         text = "a text"
     if name in _TYPES and value is not None:
@@ -163,14 +170,3 @@ def _check_value(name: str, value: Any) -> None:
             _TYPES[name](text)
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
-
-
-def merge(rules: Iterable[ModelParams], model: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (params, default_params) of all rules for `model`; later rules win."""
-    params: dict[str, Any] = {}
-    defaults: dict[str, Any] = {}
-    for rule in rules:
-        if rule.applies_to(model):
-            params.update(rule.params)
-            defaults.update(rule.default_params)
-    return params, defaults

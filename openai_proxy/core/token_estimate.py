@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .llm_params import ModelParams, merge
+from .endpoint_params import OUTPUT_LIMITS, Change, change_for, edits_for
+from .llm_params import ModelParams
 from .media_tokens import UNKNOWN_FILE_TOKENS, audio_tokens, file_tokens, image_tokens, video_tokens
 
 BYTES_PER_TOKEN = 4
 _SMALL_BYTES = 4096
 """A smaller body holds no picture that would count more by its bytes than by its tiles."""
-_OUTPUT_LIMITS = frozenset(("max_completion_tokens", "max_tokens", "max_output_tokens"))
-_COUNTED = frozenset((*_OUTPUT_LIMITS, "n"))
+_COUNTED = frozenset((*OUTPUT_LIMITS, "n"))
 _WITHOUT_PROMPT = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
 _KEPT_MODELS = 1000
 _LONGEST_KEPT = 256
@@ -98,10 +98,10 @@ _NO_PROMPT = frozenset(("model", "metadata", "user", "safety_identifier", "promp
 
 def requested_output_tokens(document: dict[str, Any]) -> int:
     """Return the output that a request asks for at most, for all its choices; 0 where it says nothing."""
-    if _OUTPUT_LIMITS.isdisjoint(document):
+    if OUTPUT_LIMITS.isdisjoint(document):
         return 0
     most = 0
-    for name in _OUTPUT_LIMITS:
+    for name in OUTPUT_LIMITS:
         value = document.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value > most:
             most = int(min(value, MOST_OUTPUT_TOKENS))
@@ -117,12 +117,13 @@ def reserved_model_tokens(
     document: dict[str, Any] | None,
     model: str | None = None,
     prompt: int | None = None,
+    endpoint: str = "",
 ) -> int:
     """Return what to reserve for a request: prompt estimate and asked-for output.
 
     0 for a request without a body (listing, deleting, a WebSocket). A body
     that streams through (audio, files) reserves 1: it waits while the key
-    is in debt, and pays what it turns out to use. The `model` decides nothing here.
+    is in debt, and pays what it turns out to use. The `model` and the `endpoint` decide nothing here.
     `prompt` is the estimate of the prompt, where somebody has made it.
     """
     if body is None or method in _WITHOUT_PROMPT:
@@ -136,7 +137,7 @@ def reserved_model_tokens(
 class TokenEstimate:
     """`reserved_model_tokens` of requests as the configured parameters `rules` will change them.
 
-    What such parameters cost is merged once for each model; model names
+    What is changed is found once for each model and endpoint; model names
     come from clients, so no more than _KEPT_MODELS are kept, and none that
     is longer than _LONGEST_KEPT.
     """
@@ -145,7 +146,7 @@ class TokenEstimate:
         self._rules = tuple(
             rule for rule in rules if not _COUNTED.isdisjoint((*rule.params, *rule.default_params))
         )
-        self._merged: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+        self._changes: dict[tuple[str, str], Change] = {}
 
     def __call__(
         self,
@@ -154,19 +155,21 @@ class TokenEstimate:
         document: dict[str, Any] | None,
         model: str | None = None,
         prompt: int | None = None,
+        endpoint: str = "",
     ) -> int:
-        """Return what to reserve for a request for `model` that comes with `document`."""
+        """Return what to reserve for a request for `model` at `endpoint` that comes with `document`."""
         if self._rules and document is not None and model is not None:
-            document = self._changed(document, model)
+            edits = edits_for(self._find(model, endpoint), document)
+            kept = {name: value for name, value in document.items() if name not in edits.removed}
+            document = {**kept, **edits.values}
         return reserved_model_tokens(method, body, document, model, prompt)
 
-    def _changed(self, document: dict[str, Any], model: str) -> dict[str, Any]:
-        found = self._merged.get(model)
-        if found is None:
-            found = merge(self._rules, model)
+    def _find(self, model: str, endpoint: str) -> Change:
+        change = self._changes.get((model, endpoint))
+        if change is None:
+            change = change_for(self._rules, model, endpoint)
             if len(model) <= _LONGEST_KEPT:
-                if len(self._merged) >= _KEPT_MODELS:
-                    self._merged.clear()
-                self._merged[model] = found
-        params, defaults = found
-        return {**defaults, **document, **params}
+                if len(self._changes) >= _KEPT_MODELS:
+                    self._changes.clear()
+                self._changes[model, endpoint] = change
+        return change

@@ -172,6 +172,12 @@ class ModelEntry(Section):
     default_params: Parameters = setting(
         {}, "request parameters for where the client gave none", toml_only=True
     )
+    endpoints: Globs | None = setting(
+        None,
+        "the endpoints that `params` and `default_params` go to, such as `chat/completions`, or globs",
+        toml_only=True,
+        default_text="those that have the parameter",
+    )
     think: Annotated[ThinkEntry | None, BeforeValidator(_think)] = setting(
         None, "think removal for this model; a mode alone may stand as text", toml_only=True
     )

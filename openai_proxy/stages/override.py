@@ -7,13 +7,13 @@ bodies only the members set; every other request passes as the same object.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
-
-from ..core.json_members import append_members, rendered_members, replace_members
-from ..core.llm_params import ModelParams, merge
+from ..core.endpoint_params import Change, change_for, edits_for
+from ..core.json_members import append_members, locate_all, rendered_members, replace_members, without_members
+from ..core.llm_params import ModelParams
+from ..core.request_json import OMITTED
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _KEPT_MODELS = 1000
@@ -22,90 +22,65 @@ _LONGEST_KEPT = 256
 """Characters of a model's name; what holds for a longer one is found anew each time."""
 
 
-@frozen
-class _Members:
-    """Members to set, by name: as values, as JSON, and as what stands behind the last member of a body."""
-
-    values: dict[str, Any]
-    encoded: dict[str, bytes]
-    rendered: bytes
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> _Members:
-        encoded = {name: json.dumps(value).encode("ascii") for name, value in values.items()}
-        return cls(values, encoded, rendered_members(encoded))
-
-    def without(self, names: frozenset[str]) -> _Members:
-        encoded = {name: value for name, value in self.encoded.items() if name not in names}
-        return _Members({name: self.values[name] for name in encoded}, encoded, rendered_members(encoded))
-
-
-@frozen
-class _Change:
-    """What is set in the requests for one model."""
-
-    members: _Members
-    defaults: frozenset[str]
-    """Those of them that a request's own values go before."""
-
-    def members_for(self, document: dict[str, Any], odd_names: bool) -> _Members:
-        """Return what is set in a request with this document, possibly nothing.
-
-        With `odd_names` a value of its own may be spelled in any case.
-        """
-        if odd_names:
-            given = {name.casefold() for name in document}
-            return self.members.without(frozenset(n for n in self.defaults if n.casefold() in given))
-        if self.defaults.isdisjoint(document):
-            return self.members
-        return self.members.without(self.defaults.intersection(document))
-
-
 class Override:
     """Change requests by `rules`; where several name a model, later ones win."""
 
     def __init__(self, rules: Sequence[ModelParams]) -> None:
         self._rules = tuple(rules)
-        self._merged: dict[str, _Change | None] = {}
+        self._changes: dict[tuple[str, str], Change] = {}
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         return forward(self.apply(request))
 
     def apply(self, request: ProxyRequest) -> ProxyRequest:
         """Return the request with its model's parameters set, or the very same one."""
-        document = request.document
-        if document is None:
+        document, model = request.document, request.model
+        if document is None or model is None:
             return request
-        model = request.model
-        if model is None:
+        change = self._find(model, request.exchange.endpoint)
+        if change.is_empty:
             return request
-        change = self._find(model)
-        if change is None:
+        text, odd_names = request.json, request.odd_names
+        given = _given(document, change, text, odd_names)
+        edits = edits_for(change, given)
+        values = edits.values
+        if not values and not edits.removed:
             return request
-        members = change.members_for(document, request.odd_names)
-        values = members.values
-        if not values:
-            return request
-        text = request.json
-        if values.keys().isdisjoint(document) and not request.odd_names:
-            text = append_members(text, members.rendered)
-        else:
-            text = replace_members(text, members.encoded, document, request.odd_names)
+        changed = {name: value for name, value in document.items() if name.casefold() not in edits.removed}
+        if edits.removed:
+            text = without_members(text, edits.removed, odd_names)
+        if values:
+            encoded = {name: json.dumps(value).encode("ascii") for name, value in values.items()}
+            if values.keys().isdisjoint(document) and not odd_names:
+                text = append_members(text, rendered_members(encoded))
+            else:
+                text = replace_members(text, encoded, changed, odd_names)
         if "stream" in values:
             request.exchange.streaming = values["stream"] is True
-        return request.with_json(text, {**document, **values}, request.headers)
+        return request.with_json(text, {**changed, **values}, request.headers)
 
-    def _find(self, model: str) -> _Change | None:
-        try:
-            return self._merged[model]
-        except KeyError:
-            pass
-        params, defaults = merge(self._rules, model)
-        found = None
-        if params or defaults:
-            found = _Change(_Members.of({**defaults, **params}), frozenset(defaults).difference(params))
-        if len(model) <= _LONGEST_KEPT:
-            if len(self._merged) >= _KEPT_MODELS:
-                self._merged.clear()
-            self._merged[model] = found
-        return found
+    def _find(self, model: str, endpoint: str) -> Change:
+        change = self._changes.get((model, endpoint))
+        if change is None:
+            change = change_for(self._rules, model, endpoint)
+            if len(model) <= _LONGEST_KEPT:
+                if len(self._changes) >= _KEPT_MODELS:
+                    self._changes.clear()
+                self._changes[model, endpoint] = change
+        return change
+
+
+def _given(document: dict[str, Any], change: Change, text: bytes, odd_names: bool) -> Mapping[str, Any]:
+    """Return the members of a request, by lower-case names; the tables that are to be merged read whole."""
+    given = {name.casefold(): value for name, value in document.items()} if odd_names else document
+    tables = [
+        name
+        for values in (change.params, change.defaults)
+        for name, value in values.items()
+        if isinstance(value, dict) and given.get(name) is OMITTED
+    ]
+    if not tables:
+        return given
+    spans = locate_all(text, [(name,) for name in tables])
+    whole = {str(path[0]): json.loads(text[start:end]) for path, (start, end) in spans.items() if path}
+    return {**given, **whole}

@@ -56,7 +56,7 @@ class RateLimit:
         clock: Callable[[], float],
         max_wait_s: float = 0.0,
         estimate: Callable[
-            [bytes, object, dict[str, Any] | None, str | None, int | None], int
+            [bytes, object, dict[str, Any] | None, str | None, int | None, str], int
         ] = reserved_model_tokens,
     ) -> None:
         self._store = store
@@ -78,7 +78,9 @@ class RateLimit:
         cost = 0
         if limits.model_tokens_per_minute is not None:
             prompt = request.estimated_prompt() if isinstance(request.body, bytes) else None
-            cost = self._estimate(request.method, request.body, request.document, request.model, prompt)
+            cost = self._estimate(
+                request.method, request.body, request.document, request.model, prompt, exchange.endpoint
+            )
         decide = self._decide
         admission = decide(exchange.credential_id, limits, cost) if decide is not None else None
         if admission is None or not admission.admitted:

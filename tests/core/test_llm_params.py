@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.llm_params import ModelParams, from_table, from_text, merge, parse_llm_params
+from openai_proxy.core.endpoint_params import change_for
+from openai_proxy.core.llm_params import ModelParams, from_table, from_text, parse_llm_params
 
 
 def test_the_documented_example():
@@ -144,5 +145,6 @@ def test_flat_names_are_exact():
 def test_later_rules_win():
     """All rules of a model apply, in order."""
     rules = (from_table("*", {"a": 1, "b": 1}, {"c": 1}), ModelParams("m", {"b": 2}))
-    assert merge(rules, "m") == ({"a": 1, "b": 2}, {"c": 1})
-    assert merge(rules[1:], "x") == ({}, {})
+    change = change_for(rules, "m", "chat/completions")
+    assert (change.params, change.defaults) == ({"a": 1, "b": 2}, {"c": 1})
+    assert change_for(rules[1:], "x", "chat/completions").is_empty

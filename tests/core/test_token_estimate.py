@@ -18,16 +18,17 @@ RULES = (
 
 def estimate(rules=RULES, body=BODY, method=b"POST", **document):
     model = document.get("model")
-    return TokenEstimate(rules)(method, body, document, model if isinstance(model, str) else None)
+    model = model if isinstance(model, str) else None
+    return TokenEstimate(rules)(method, body, document, model, endpoint="chat/completions")
 
 
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
         ({"model": "gpt-4", "max_tokens": 9000, "max_completion_tokens": 1, "n": 1}, 150),
-        ({"model": "gpt-4", "max_completion_tokens": 60}, 100 + 2 * 60),
-        ({"model": "gpt-4"}, 100 + 2 * 700),
-        ({"model": "gpt-4", "max_completion_tokens": None, "n": None}, 150),
+        ({"model": "gpt-4", "max_completion_tokens": 60}, 100 + 2 * 50),
+        ({"model": "gpt-4"}, 100 + 2 * 50),
+        ({"model": "gpt-4", "max_completion_tokens": None, "n": None}, 200),
         ({"model": "free", "max_tokens": 9000}, 100),
         ({"model": "cold", "max_tokens": 9000}, 9100),
         ({"model": "other", "max_tokens": 9000}, 9100),
@@ -48,8 +49,9 @@ def test_requests_without_a_document_are_estimated_as_ever():
 
 def test_the_model_of_the_path_decides():
     """Of an Azure deployment the body may name another model, or none."""
-    assert TokenEstimate(RULES)(b"POST", BODY, {"model": "other", "max_tokens": 9000}, "gpt-4") == 1500
-    assert TokenEstimate(RULES)(b"POST", BODY, {"max_tokens": 9000}, "gpt-4") == 1500
+    for document in ({"model": "other", "max_tokens": 9000}, {"max_tokens": 9000}):
+        found = TokenEstimate(RULES)(b"POST", BODY, document, "gpt-4", endpoint="chat/completions")
+        assert found == 200
 
 
 def test_the_request_itself_is_not_changed():
@@ -63,11 +65,11 @@ def test_however_many_models_clients_name_few_are_remembered():
     """Names come from outside: what is kept of them has a bound."""
     estimate = TokenEstimate([ModelParams("*", {"max_tokens": 1}, glob=True)])
     for number in range(2500):
-        assert estimate(b"POST", BODY, {}, str(number)) == 101
-    assert len(estimate._merged) <= 1000
+        assert estimate(b"POST", BODY, {}, str(number), endpoint="completions") == 101
+    assert len(estimate._changes) <= 1000
     huge = "x" * 1_000_000
-    assert estimate(b"POST", BODY, {}, huge) == 101
-    assert huge not in estimate._merged
+    assert estimate(b"POST", BODY, {}, huge, endpoint="completions") == 101
+    assert (huge, "completions") not in estimate._changes
 
 
 @pytest.mark.parametrize(

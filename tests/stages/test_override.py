@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import Exchange
+from openai_proxy.core.json_members import without_members
 from openai_proxy.core.llm_params import from_table, from_text
 from openai_proxy.core.request_json import outline
 from openai_proxy.messages import ProxyRequest
@@ -13,8 +16,9 @@ from openai_proxy.stages.override import Override
 RULES = from_text("model=A,temperature=0.5,top_k=40,stop=END,user=;model=S,stream=true")
 
 
-def make_request(body, headers=(), parsed=True):
+def make_request(body, headers=(), parsed=True, endpoint="chat/completions"):
     exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/chat/completions")
+    exchange.endpoint = endpoint
     document = json.loads(body) if parsed else None
     return ProxyRequest(
         method=b"POST",
@@ -57,9 +61,9 @@ def test_bodies_that_are_not_json_pass_as_they_are():
 
 
 def test_defaults_fill_in_only_what_is_missing():
-    """A default never overwrites the client's value, not even null."""
+    """A default never overwrites the client's value; a null is none."""
     stage = Override([from_table("g*", {}, {"seed": 7, "n": 2})])
-    assert stage.apply(make_request(b'{"model":"g","n":null}')).body == b'{"model":"g","n":null,"seed":7}'
+    assert stage.apply(make_request(b'{"model":"g","n":null}')).body == b'{"model":"g","n":2,"seed":7}'
     whole = make_request(b'{"model":"g","n":1,"seed":1}')
     assert stage.apply(whole) is whole
 
@@ -75,10 +79,10 @@ def test_many_models_are_not_remembered_for_ever():
     stage = Override([from_table("g*", {"n": 1})])
     for number in range(2500):
         stage.apply(make_request(b'{"model":"g%d"}' % number))
-    assert len(stage._merged) <= 1000
+    assert len(stage._changes) <= 1000
     huge = "x" * 1_000_000
-    stage._find(huge)
-    assert huge not in stage._merged
+    stage._find(huge, "completions")
+    assert (huge, "completions") not in stage._changes
 
 
 @pytest.mark.parametrize(
@@ -105,3 +109,109 @@ def test_a_default_gives_way_to_any_spelling():
     request = make_request(b'{"model":"m","Top_P":1}')
     request.document, request.odd_names = outline(request.document)
     assert Override([from_table("m", {}, {"top_p": 0.5})]).apply(request) is request
+
+
+DEFAULT_LIMIT = [from_table("*", {}, {"max_tokens": 1000})]
+FIXED_LIMIT = [from_table("*", {"max_tokens": 9})]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "limits"),
+    [
+        ("chat/completions", {}, {"max_tokens": 1000}),
+        ("chat/completions", {"max_completion_tokens": 5}, {"max_completion_tokens": 5}),
+        ("chat/completions", {"max_tokens": None}, {"max_tokens": 1000}),
+        ("completions", {"max_tokens": 5}, {"max_tokens": 5}),
+        ("responses", {}, {"max_output_tokens": 1000}),
+        ("responses", {"max_output_tokens": 7}, {"max_output_tokens": 7}),
+        ("embeddings", {}, {}),
+        ("fine_tuning/jobs", {}, {}),
+        ("images/generations", {}, {}),
+    ],
+)
+def test_a_default_limit_goes_where_there_is_one_under_its_name(endpoint, body, limits):
+    """Embeddings and fine-tuning answered 400, and so did chats with both names."""
+    request = make_request(json.dumps({"model": "m", **body}).encode(), endpoint=endpoint)
+    sent = json.loads(Override(DEFAULT_LIMIT).apply(request).body)
+    assert {name: value for name, value in sent.items() if "token" in name} == limits
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "limits"),
+    [
+        ("chat/completions", {}, {"max_tokens": 9}),
+        ("chat/completions", {"max_tokens": 5000}, {"max_tokens": 9}),
+        ("chat/completions", {"max_completion_tokens": 5000}, {"max_completion_tokens": 9}),
+        ("chat/completions", {"max_completion_tokens": 5, "max_tokens": 5}, {"max_tokens": 9}),
+        (
+            "chat/completions",
+            {"Max_Completion_Tokens": 5000},
+            {"Max_Completion_Tokens": 9, "max_completion_tokens": 9},  # servers that mind the case see it too
+        ),
+        ("responses", {"max_output_tokens": 5000}, {"max_output_tokens": 9}),
+        ("completions", {"max_completion_tokens": 5000}, {"max_tokens": 9}),
+    ],
+)
+def test_a_fixed_limit_holds_whatever_name_the_client_uses(endpoint, body, limits):
+    """The other name was a way round it."""
+    raw = json.dumps({"model": "m", **body}).encode()
+    request = make_request(raw, endpoint=endpoint)
+    document, odd = outline(json.loads(raw))
+    request.document, request.odd_names = document, odd
+    sent = json.loads(Override(FIXED_LIMIT).apply(request).body)
+    assert {name: value for name, value in sent.items() if "token" in name.lower()} == limits
+
+
+def test_tables_merge_and_remove_removes():
+    """Other members keep their place and value; so do those inside a table."""
+    rules = [
+        from_table(
+            "qwen",
+            {"chat_template_kwargs": {"enable_thinking": False}, "logit_bias": "remove", "top_k": 20},
+            {"extra": {"a": 1, "b": {"c": 2}}},
+        )
+    ]
+    body = {
+        "model": "qwen",
+        "messages": [],
+        "logit_bias": {"1": 2},
+        "chat_template_kwargs": {"a": 1, "enable_thinking": True},
+        "extra": {"b": {"d": 3}, "a": 9},
+        "x": 1,
+    }
+    raw = json.dumps(body).encode()
+    request = make_request(raw)
+    request.document, request.odd_names = outline(body)
+    changed = Override(rules).apply(request)
+    assert json.loads(changed.body) == {
+        "model": "qwen",
+        "messages": [],
+        "chat_template_kwargs": {"a": 1, "enable_thinking": False},
+        "extra": {"a": 9, "b": {"c": 2, "d": 3}},
+        "x": 1,
+        "top_k": 20,
+    }
+    assert "logit_bias" not in changed.document
+
+
+def test_endpoints_say_where_parameters_go():
+    """Then even a parameter that the table does not know goes there, and nowhere else."""
+    rules = [from_table("*", {"dimensions": 256, "odd": 1}, endpoints=("embeddings", "images/*"))]
+    for endpoint, sent in (("embeddings", True), ("images/generations", True), ("chat/completions", False)):
+        request = make_request(b'{"model":"m"}', endpoint=endpoint)
+        assert ("odd" in json.loads(Override(rules).apply(request).body)) is sent
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "C", "d"]), st.integers() | st.text() | st.lists(st.none()), max_size=4
+    ),
+    st.sets(st.sampled_from(["a", "b", "c", "x"])),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+)
+def test_removing_members_leaves_the_others(document, names, indent, any_case):
+    """Whatever the spacing, first, last or all of them."""
+    body = json.dumps(document, indent=indent).encode()
+    left = {k: v for k, v in document.items() if (k.lower() if any_case else k) not in names}
+    assert json.loads(without_members(body, names, any_case)) == left

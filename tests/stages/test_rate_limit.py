@@ -176,7 +176,7 @@ def test_an_empty_token_bucket_holds_nobody_back_who_may_need_none():
 
 def test_what_is_reserved_may_be_estimated_otherwise():
     """The estimate is whoever's composes the stages."""
-    world = World(Limits(None, 100), estimate=lambda method, body, document, model, prompt: 100)
+    world = World(Limits(None, 100), estimate=lambda *request: 100)
     world.ask()
     assert type(world.serve()) is TokenLimitReached
 

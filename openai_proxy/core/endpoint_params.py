@@ -1,0 +1,212 @@
+"""Which parameters go to which endpoint, and under which name. Pure.
+
+The tables follow the request schemas of OpenAI's API description. What a
+table does not know may be a parameter of another server (`top_k`,
+`chat_template_kwargs`): it goes to the endpoints that write text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from attrs import field, frozen
+
+from .llm_params import ModelParams
+
+REMOVE = "remove"
+"""A parameter with this value is taken out of the request."""
+OUTPUT_LIMITS = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
+"""Names of one and the same limit, by endpoint."""
+
+_CHAT, _COMPLETIONS, _RESPONSES = "chat/completions", "completions", "responses"
+_LIMIT_OF = {_COMPLETIONS: "max_tokens", _RESPONSES: "max_output_tokens"}
+"""The output limit's only name at an endpoint; chat has two."""
+_CHAT_LIMITS = frozenset(("max_tokens", "max_completion_tokens"))
+_LACKS = {
+    _CHAT: frozenset(("best_of", "echo", "suffix")),
+    _COMPLETIONS: frozenset(
+        (
+            "audio",
+            "function_call",
+            "functions",
+            "modalities",
+            "parallel_tool_calls",
+            "prediction",
+            "reasoning",
+            "reasoning_effort",
+            "response_format",
+            "store",
+            "tool_choice",
+            "tools",
+            "top_logprobs",
+            "verbosity",
+            "web_search_options",
+        )
+    ),
+    _RESPONSES: frozenset(
+        (
+            "audio",
+            "best_of",
+            "echo",
+            "frequency_penalty",
+            "function_call",
+            "functions",
+            "logit_bias",
+            "logprobs",
+            "modalities",
+            "n",
+            "prediction",
+            "presence_penalty",
+            "reasoning_effort",
+            "response_format",
+            "seed",
+            "stop",
+            "suffix",
+            "verbosity",
+            "web_search_options",
+        )
+    ),
+}
+"""What endpoints that write text do not take, though others of them do."""
+_IMAGES = frozenset(
+    (
+        "background",
+        "moderation",
+        "n",
+        "output_compression",
+        "output_format",
+        "partial_images",
+        "quality",
+        "response_format",
+        "size",
+        "stream",
+        "style",
+        "user",
+    )
+)
+_TAKES = {
+    "embeddings": frozenset(
+        ("dimensions", "encoding_format", "input_type", "truncate", "truncate_prompt_tokens", "user")
+    ),
+    "images/generations": _IMAGES,
+    "images/edits": _IMAGES | {"input_fidelity"},
+    "audio/speech": frozenset(("instructions", "response_format", "speed", "stream_format", "voice")),
+}
+"""All that other endpoints take."""
+
+
+@frozen
+class Change:
+    """What is set in the requests for one model at one endpoint.
+
+    `params` replace what the client sent, `defaults` fill in what it did
+    not; tables among both are merged with the client's. `removed` go out.
+    `limit_names` are the names of the output limit that the endpoint takes.
+    """
+
+    params: Mapping[str, Any] = field(factory=dict)
+    defaults: Mapping[str, Any] = field(factory=dict)
+    removed: frozenset[str] = frozenset()
+    limit_names: frozenset[str] = frozenset()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.params or self.defaults or self.removed)
+
+
+def change_for(rules: Iterable[ModelParams], model: str, endpoint: str) -> Change:
+    """Return what `rules` set in a request for `model` at `endpoint`; later rules win."""
+    params: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    for rule in rules:
+        if rule.applies_to(model):
+            for values, into in ((rule.params, params), (rule.default_params, defaults)):
+                for name, value in values.items():
+                    there = _name_at(endpoint, name, rule.endpoints)
+                    if there is not None:
+                        into[there] = value
+    removed = frozenset(name for name, value in params.items() if value == REMOVE)
+    params = {name: value for name, value in params.items() if name not in removed}
+    settled = {*params, *removed} | (OUTPUT_LIMITS if not OUTPUT_LIMITS.isdisjoint(params) else frozenset())
+    defaults = {name: value for name, value in defaults.items() if name not in settled}
+    return Change(params, defaults, removed, _limit_names(endpoint))
+
+
+def _limit_names(endpoint: str) -> frozenset[str]:
+    only = _LIMIT_OF.get(endpoint)
+    return _CHAT_LIMITS if only is None else frozenset((only,))
+
+
+def _name_at(endpoint: str, name: str, endpoints: tuple[str, ...] | None) -> str | None:
+    """Return what a parameter is called at an endpoint; None if it does not go there."""
+    if endpoints is not None and not any(fnmatchcase(endpoint, each) for each in endpoints):
+        return None
+    if endpoint in _LACKS:
+        if name in OUTPUT_LIMITS:
+            if endpoint == _CHAT:
+                return "max_completion_tokens" if name == "max_output_tokens" else name
+            return _LIMIT_OF[endpoint]
+        return None if endpoints is None and name in _LACKS[endpoint] else name
+    return name if endpoints is not None or name in _TAKES.get(endpoint, ()) else None
+
+
+@frozen
+class Edits:
+    """What becomes of one request: members to set, names of members to take out."""
+
+    values: dict[str, Any]
+    removed: frozenset[str]
+
+
+def edits_for(change: Change, given: Mapping[str, Any]) -> Edits:
+    """Return what `change` does to a request whose members are `given`; names in lower case.
+
+    A null counts as not given. A default for the output limit gives way to
+    any of the limit's names; a fixed one takes the place of all of them, under
+    the name that the client used where the endpoint has it.
+    """
+    values = dict(change.params)
+    removed = set(change.removed.intersection(given))
+    for name, value in change.defaults.items():
+        own = given.get(name)
+        if own is None and not (name in OUTPUT_LIMITS and _has_limit(given)):
+            values[name] = value
+        elif isinstance(own, dict) and isinstance(value, dict):
+            values[name] = merged(value, own)
+    for name, value in change.params.items():
+        own = given.get(name)
+        if isinstance(value, dict) and isinstance(own, dict):
+            values[name] = merged(own, value)
+    _put_limit(values, change, given, removed)
+    return Edits(values, frozenset(removed))
+
+
+def _has_limit(given: Mapping[str, Any]) -> bool:
+    return any(given.get(name) is not None for name in OUTPUT_LIMITS)
+
+
+def _put_limit(values: dict[str, Any], change: Change, given: Mapping[str, Any], removed: set[str]) -> None:
+    """Let a fixed output limit hold whatever name the client gave one, and leave one name alone."""
+    fixed = next((name for name in sorted(OUTPUT_LIMITS.intersection(change.params))), None)
+    if fixed is None:
+        return
+    theirs = sorted(OUTPUT_LIMITS.intersection(given) - {fixed})
+    known = [name for name in theirs if name in change.limit_names]
+    if known and fixed not in given:
+        values[known[0]] = values.pop(fixed)
+        theirs.remove(known[0])
+    removed.update(theirs)
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one table over another; tables inside them too. The order is that of `under`, then what is new."""
+    result = dict(under)
+    for name, value in over.items():
+        own = result.get(name)
+        if isinstance(own, dict) and isinstance(value, dict):
+            result[name] = merged(own, value)
+        else:
+            result[name] = value
+    return result
