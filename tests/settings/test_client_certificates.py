@@ -6,7 +6,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from openai_proxy.composition.places import destinations
+from openai_proxy.composition.destinations import known_destinations
 from openai_proxy.settings import SettingsError, load_settings
 
 
@@ -73,7 +73,7 @@ def test_a_pair_that_does_not_serve_stops_the_start(files, table, names, pattern
 )
 def test_paths_mean_the_directory_of_the_start(files, names):
     """A daemon changes its directory; certificate and key may stand in one file."""
-    default, _ = destinations(load(files, upstream(base_url="https://a.example", **names)))
+    default, _ = known_destinations(load(files, upstream(base_url="https://a.example", **names)))
     assert default.origin.certificate.file == str(files / names["client_cert"])
 
 
@@ -85,7 +85,7 @@ def test_a_certificate_goes_to_the_origin_it_was_given_for(files):
         + entry("port", "https://a.example:444")
         + entry("own", "https://b.example", client_cert="c.pem", client_key="k.pem")
     )
-    _, named = destinations(load(files, toml))
+    _, named = known_destinations(load(files, toml))
     shown = {name: to.origin.certificate and to.origin.certificate.file for name, to in named.items()}
     both, own = str(files / "both.pem"), str(files / "c.pem")
     assert shown == {"default": both, "same": both, "port": None, "own": own}
@@ -109,7 +109,7 @@ def test_a_certificate_that_nothing_uses_is_an_error(files):
 )
 def test_names_of_compose_and_of_any_script_are_taken(tmp_path, url, origin):
     """What the system resolves is used as it stands; what is not ASCII is encoded."""
-    default, _ = destinations(load_settings({}, {"OPENAI_API_BASE": url}, tmp_path))
+    default, _ = known_destinations(load_settings({}, {"OPENAI_API_BASE": url}, tmp_path))
     assert str(default.origin) == origin
 
 
