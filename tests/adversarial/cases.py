@@ -435,6 +435,25 @@ case(
     rep(b"GIF89a"),
 )
 
+case("core.json_members:without_members", *JSONS, call=lambda f, v: (f(v, ("a",)), f(v, ("a",), True)))
+case("core.endpoint_params:merged", *DOCUMENTS, call=lambda f, v: f(v, v))
+
+
+def by_beginning(step):
+    def call(target, value):
+        fed(
+            lambda c: c(
+                lambda: metered("core.sse").SSEDecoder(99), lambda: metered("core.text_meter").TextMeter()
+            ),
+            step,
+        )(target, value)
+
+    return call
+
+
+for step in (1, 1000):
+    case("core.by_beginning:ByBeginning", *STREAMS, *JSONS[:4], call=by_beginning(step))
+
 # ---- content codings
 
 
@@ -504,6 +523,7 @@ case("core.credentials:CredentialSwap", *HEADERS, call=lambda c, v: c(b"authoriz
 for name in ("end_to_end", "render"):
     case(f"core.headers:{name}", *HEADERS)
 case("core.headers:scan_request", *HEADERS, call=lambda f, v: f(v, True, b"openai-proxy"))
+case("core.headers:announced_length", *HEADERS)
 case("core.headers:get", *HEADERS, call=lambda f, v: f(v, b"zz"))
 case("core.headers:without", *HEADERS, call=lambda f, v: f(v, b"x", b"zz"))
 for name in ("is_host", "is_length", "media_type", "has_controls"):

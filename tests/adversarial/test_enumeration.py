@@ -34,7 +34,7 @@ ELSEWHERE = {
     r"routing\..+": "decides by what core has read",
     r"workers\..+": "speaks with our own processes",
     r"(client_tls|decoded_body|descriptors|direct_deferred|draining|eager_transports|endpoints|host_names|listening|logs|messages"
-    r"|once_in_a_while|peeked_body|proxy_protocol|relay|reload_command|reloads|routing|service|serving|signals|socket_group|sockets|status|stores|unsupported"
+    r"|once_in_a_while|peeked_body|proxy_protocol|relay|reload_command|reloads|routing|service|serving|signals|socket_group|sockets|status|steady_clock|stores|unsupported"
     r"|wire_headers|core)": "passes bytes on unread, or through core.codings, core.proxy_protocol and core.headers",
 }
 
@@ -56,6 +56,8 @@ EXEMPT = {
     "core.client_address:(parse_network|Peer)": "the operator's list of networks, through parse_address",
     "core.codings:Decoder": "the interface of what maybe_decoder returns",
     "core.documents:require": "looks four names up",
+    "core.by_beginning:Filter": "an interface",
+    "core.endpoint_params:(change_for|edits_for)": "a few configured names, looked up",
     "core.exchange:.*": "a record",
     "core.json_members:rendered_members": "the operator's parameters",
     "core.keyring:(Keyring|ClientKey|key_name)": "looks digests up that key_digest has made",
