@@ -120,6 +120,8 @@ class ProxyRequest:
     """Some member's name has capital letters: servers that ignore case may take it for another."""
     prompt_estimate: int | None = None
     """Tokens of the prompt; None until `estimated_prompt` is asked."""
+    endpoint: str = ""
+    """The name that rules about endpoints go by; see `core.paths.ApiPath.named`."""
     sniffed: bool = False
     """The type of the body does not say whether it is JSON: its first bytes do."""
 
@@ -188,6 +190,7 @@ class ProxyRequest:
             self.text,
             self.odd_names,
             self.prompt_estimate,
+            self.endpoint,
             self.sniffed,
         )
         for name, value in changes.items():

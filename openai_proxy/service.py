@@ -16,6 +16,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from . import __version__, signals
+from .composition.fences import fenced_keys
 from .composition.whose_key import keyless_upstreams
 from .descriptors import raise_limit
 from .listening import (
@@ -109,7 +110,7 @@ class ProxyService(MultiService):
             upstream=exchanger.reachability.url,
         )
         self.warn(exchanger.warnings)
-        for line in keyless_upstreams(exchanger.settings):
+        for line in (*keyless_upstreams(exchanger.settings), *fenced_keys(exchanger.settings)):
             log.info("{line}", line=line)
 
     @property
@@ -157,7 +158,8 @@ class ProxyService(MultiService):
         self.commit(prepared)
         self.warn(line for line in self.warnings if line not in known)
         tell_reloaded(self.serving.exchanger.mode)
-        for line in keyless_upstreams(self.serving.exchanger.settings):
+        settings = self.serving.exchanger.settings
+        for line in (*keyless_upstreams(settings), *fenced_keys(settings)):
             log.info("{line}", line=line)
 
     def prepare(self, settings: Settings) -> PreparedService:

@@ -19,6 +19,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from . import __version__
+from .composition.fences import fenced_keys
 from .composition.whose_key import keyless_upstreams
 from .settings import (
     Row,
@@ -253,7 +254,10 @@ def makeService(options: Options) -> IService:
     if options["check-config"]:
         _show(
             "\n".join(
-                [describe(settings, service.warnings), *(f"# {line}" for line in keyless_upstreams(settings))]
+                [
+                    describe(settings, service.warnings),
+                    *(f"# {line}" for line in (*keyless_upstreams(settings), *fenced_keys(settings))),
+                ]
             )
         )
         raise SystemExit(0)

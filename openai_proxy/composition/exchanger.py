@@ -33,7 +33,7 @@ from ..upstream.origin import Origin
 from ..upstream.prober import Prober
 from ..upstream.tls import ClientTLS
 from ..web.request_reader import DownstreamLimits
-from . import callers, changes, places
+from . import callers, changes, fences, places
 from .destinations import known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings
@@ -200,6 +200,8 @@ def _stages(
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
         callers.authenticate(settings, keyring),
+        # Before a body is read, and before the limits: a refusal counts against none.
+        fences.allow_endpoints(settings),
         # Before a body is asked for with 100 Continue that would be refused.
         rate_limit.look_ahead if rate_limit is not None else None,
         # In front of all that decides by the request alone, which a repeated one is spared.

@@ -114,6 +114,32 @@ class ModelNotAllowed(ProxyError):
     default_message = "This API key may not use the requested model."
 
 
+class EndpointNotAllowed(ProxyError):
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "endpoint_not_allowed"
+    default_message = "openai-proxy does not let this API key call this endpoint."
+
+
+class AddressNotAllowed(ProxyError):
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "address_not_allowed"
+    default_message = (
+        "openai-proxy does not take this API key from your address: whoever runs it can list the address"
+        " in `addresses` of the key."
+    )
+
+
+class WebSocketNotAllowed(ProxyError):
+    """What asks for a WebSocket goes on over HTTP after this status, at once (RFC 9110 §15.5.22)."""
+
+    status, reason = 426, b"Upgrade Required"
+    type, code = "invalid_request_error", "websocket_not_allowed"
+    default_message = (
+        "openai-proxy does not open a WebSocket here, for what goes through it cannot be read: send the"
+        " same request by HTTP (POST)."
+    )
+
+
 class NotMeasured(ProxyError):
     """What the request would cost is more than the key's budget can measure; `param` names why."""
 

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from attrs import field, frozen
 
+from .client_address import Network
 from .errors import ExpiredKey, InvalidKey
 from .organization import Account
 
@@ -30,6 +31,8 @@ class ClientKey:
     upstream_key: bytes = field(repr=False)
     models: tuple[str, ...] | None = None
     expires_at: float | None = None
+    addresses: tuple[Network, ...] = ()
+    """Where its clients may be; empty for anywhere."""
     account: Account = field(factory=Account)
     """Organization and project that its requests are booked to."""
 

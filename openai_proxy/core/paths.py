@@ -139,6 +139,8 @@ class ApiPath:
     """The body of a POST must be a JSON object."""
     model: str | None = None
     """The model that the path itself names, decoded: of `deployments/NAME/...` and `engines/NAME/...`."""
+    named: str = ""
+    """The name that rules about endpoints go by: as `endpoint`, but of any path, decoded and in lower case."""
     azure: bool = False
     """Asked for as `/openai/<rest>`: beside the `/v1` of an upstream whose base URL ends in `/openai/v1`."""
 
@@ -190,6 +192,16 @@ def _endpoint(path: bytes) -> str:
     return "/".join(s.decode("ascii") if s in _WORDS else "{id}" for s in segments)
 
 
+def _named(plain: bytes) -> str:
+    """Name a path for the rules about endpoints: no spelling that some server takes for it may hide it."""
+    segments = [part.partition(b";")[0] for part in unquote_to_bytes(plain).lower().split(b"/") if part]
+    while len(segments) > 1 and segments[0] in (b"openai", b"v1"):
+        del segments[0]
+    first, *rest = segments or [b""]
+    words = [s.decode("ascii") if s in _WORDS else "{id}" for s in rest]
+    return "/".join([first.decode("utf-8", "replace"), *words])
+
+
 def _plainly(path: bytes) -> bytes:
     """Return the path with letters, digits, `-._~` unescaped: equivalent by RFC 3986 §6.2.2.2."""
     if b"%" not in path:
@@ -239,6 +251,7 @@ def _map(target: bytes) -> ApiPath:
         is_json=plain in _JSON_ONLY,
         model=model,
         azure=azure and not versioned,
+        named=_named(plain),
     )
 
 

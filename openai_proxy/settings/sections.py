@@ -18,6 +18,7 @@ from .values import (
     Addresses,
     Count,
     Endpoint,
+    EndpointNames,
     Flag,
     HeaderName,
     Key,
@@ -249,6 +250,13 @@ class Access(Section):
         "proxies in front, by address or CIDR range ('unix:' for Unix sockets), separated by commas: their "
         "X-Forwarded-For counts, and no other peer may use the PROXY protocol at a haproxy: port",
         default_text="none: no X-Forwarded-For counts, and every peer may use the PROXY protocol",
+    )
+    endpoints: EndpointNames | None = setting(
+        None,
+        "the endpoints that anybody may call, separated by commas: names or globs such as 'chat/completions',"
+        " with or without a method before them ('GET files/*'), and the sets @all, @metered and @read",
+        default_text="all; with a key of the proxy's own, administration (organization/*, projects/*, vaults/*,"
+        " webhook_endpoints/*) only if it is written out",
     )
 
 

@@ -17,10 +17,12 @@ from .header_lines import HeaderGlobs, StaticHeaders, StaticQuery
 from .urls import BaseURL
 from .values import (
     Dollars,
+    EndpointNames,
     Flag,
     Key,
     LowerCase,
     NaturalCount,
+    Networks,
     Off,
     OptionalCount,
     OptionalDollars,
@@ -213,6 +215,16 @@ class KeyEntry(Section):
         secret=True,
     )
     models: Globs | None = setting(None, "the models it may use; all without it", toml_only=True)
+    endpoints: EndpointNames | None = setting(
+        None,
+        "the endpoints it may call: names or globs such as `chat/completions`, with or without a method before"
+        " them (`GET files/*`), and the sets `@all`, `@metered` and `@read`",
+        toml_only=True,
+        default_text="`@metered` with `models` or `budget_usd`, else `@all`",
+    )
+    addresses: Networks | None = setting(
+        None, "addresses or CIDR ranges that it may be used from; anywhere without it", toml_only=True
+    )
     limits: KeyLimits = setting(KeyLimits(), "its own limits", toml_only=True)
     budget_usd: OptionalDollars = setting(None, "what it may cost in a period", toml_only=True)
     budget_period: Annotated[Literal["day", "month"], LowerCase, Allowed("'day' or 'month'")] = setting(

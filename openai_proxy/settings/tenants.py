@@ -30,6 +30,10 @@ class ClientKey:
     """What goes upstream; None means the chosen upstream's own key."""
     models: tuple[str, ...] | None = None
     """Names or globs; None means all."""
+    endpoints: tuple[str, ...] | None = None
+    """Names, globs or sets of endpoints; None means the default."""
+    addresses: tuple[str, ...] = ()
+    """Networks that it may be used from; empty for anywhere."""
     limits: KeyLimits = field(factory=KeyLimits)
     budget_usd: float | None = None
     budget_period: Literal["day", "month"] = "month"
@@ -90,6 +94,8 @@ def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:
         sha256=digest,
         upstream_key=entry.upstream_key or mapped.get(digest),
         models=entry.models,
+        endpoints=entry.endpoints,
+        addresses=entry.addresses or (),
         limits=entry.limits,
         budget_usd=entry.budget_usd,
         budget_period=entry.budget_period,

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from ..core.client_address import TrustedProxies
+from ..core.client_address import TrustedProxies, parse_network
+from ..core.endpoint_rules import parse_rules
 from .fields import Allowed
 
 MAX_SECONDS: Final = 2_000_000
@@ -140,6 +141,27 @@ def _check_addresses(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
+def _networks(value: Any) -> Any:
+    value = _addresses(value)
+    if _is_list(value) and not value:
+        raise ValueError("an empty list would let nobody in")
+    return value
+
+
+def _check_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in value:
+        parse_network(entry)
+    return tuple(dict.fromkeys(value))
+
+
+def _endpoint_names(value: Any) -> Any:
+    return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _check_endpoint_names(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parse_rules(value)))
+
+
 _Whole = Annotated[int, BeforeValidator(_number)]
 _Real = Annotated[float, BeforeValidator(_number)]
 _PositiveInt = Annotated[_Whole, Field(gt=0, le=MAX_COUNT)]
@@ -193,6 +215,20 @@ Addresses = Annotated[
     BeforeValidator(_addresses),
     AfterValidator(_check_addresses),
     Allowed("a list of addresses, CIDR ranges such as 10.0.0.0/8, and 'unix:'"),
+]
+Networks = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_networks),
+    AfterValidator(_check_networks),
+    Allowed("a list of addresses and CIDR ranges such as 10.0.0.0/8"),
+]
+EndpointNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_endpoint_names),
+    AfterValidator(_check_endpoint_names),
+    Allowed(
+        "a list of endpoints such as 'chat/completions', 'GET files/*' or a set: '@all', '@metered', '@read'"
+    ),
 ]
 HeaderName = Annotated[
     str,

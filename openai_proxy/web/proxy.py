@@ -102,6 +102,7 @@ class ProxyResource(Resource):
                     upgrade=head.upgrade == b"websocket" and method == b"GET",
                     path_model=path.model,
                     azure=path.azure,
+                    endpoint=path.named,
                     sniffed=sniffed,
                 )
             )

@@ -18,6 +18,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from .. import signals
+from ..composition.fences import fenced_keys
 from ..composition.whose_key import keyless_upstreams
 from ..descriptors import raise_limit
 from ..listening import StartError, announce, one_line
@@ -182,7 +183,7 @@ class Supervisor(Service):
             return succeed(None)
         self.settings = settings
         set_level(settings.log_level)
-        for line in keyless_upstreams(settings):
+        for line in (*keyless_upstreams(settings), *fenced_keys(settings)):
             log.info("{line}", line=line)
         return self._crew.commit(prepared)
 

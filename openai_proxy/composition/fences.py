@@ -1,0 +1,55 @@
+"""What each key may call and from where: from settings to the stage that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..core.client_address import parse_network
+from ..core.endpoint_rules import ALL, METERED, EndpointRules, Fence
+from ..settings import Settings, client_keys, mode
+from ..settings.tenants import ClientKey
+from ..stages.allow_endpoints import AllowEndpoints
+
+_MOST_NAMED = 20
+
+
+def allow_endpoints(settings: Settings) -> AllowEndpoints | None:
+    """Return the stage that refuses endpoints and addresses; None if it would refuse nobody."""
+    listed = settings.access.endpoints
+    everybody = EndpointRules(listed) if listed is not None else None
+    if mode(settings) == "pass-through":  # there the client's own credentials decide
+        if everybody is None:
+            return None
+        return AllowEndpoints({}, Fence(None, everybody, guards=False))
+    shared: dict[tuple[str, ...], Fence] = {}
+    fences = {}
+    addresses = {}
+    for key in client_keys(settings):
+        entries = (str(key.endpoints is None), *(key.endpoints or default_endpoints(key)))
+        if entries not in shared:
+            shared[entries] = Fence(EndpointRules(entries[1:]), everybody, is_default=key.endpoints is None)
+        fences[key.name] = shared[entries]
+        if key.addresses:
+            addresses[key.name] = [parse_network(text) for text in key.addresses]
+    return AllowEndpoints(fences, Fence(None, everybody), addresses)
+
+
+def default_endpoints(key: ClientKey) -> tuple[str, ...]:
+    """Return what a key without `endpoints` may call: only what can be measured if something is measured."""
+    return (METERED,) if key.models is not None or key.budget_usd is not None else (ALL,)
+
+
+def fenced_keys(settings: Settings) -> Iterator[str]:
+    """Return a line about the keys that a default keeps from a part of the API; none if all say what they may."""
+    names = [
+        key.name
+        for key in client_keys(settings)
+        if key.endpoints is None and default_endpoints(key) == (METERED,)
+    ]
+    if names:
+        named = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+        yield (
+            f"keys with models or budget_usd and without endpoints may only call {METERED} (chat/completions,"
+            " completions, embeddings, responses, moderations, audio/speech, GET models), not files, batches,"
+            f" realtime and the rest: {named}. `endpoints` in an entry of [[keys]] says what it may call."
+        )

@@ -1,0 +1,75 @@
+"""Refuse what a caller may not call, and calls from where its key is not for.
+
+Decides by the head of a request: no body is read before, and a refusal
+counts against no limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+
+from ..core.client_address import Network, parse_address
+from ..core.endpoint_rules import Fence
+from ..core.errors import AddressNotAllowed, EndpointNotAllowed
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+_MOST_SHOWN = 10
+
+
+class AllowEndpoints:
+    """Check endpoint and client address of each request against what holds for its key.
+
+    `fences` and `addresses` are by `credential_id`; `others` is for callers
+    that are not in `fences`. None lets everything through.
+    """
+
+    def __init__(
+        self,
+        fences: Mapping[str, Fence],
+        others: Fence | None = None,
+        addresses: Mapping[str, Sequence[Network]] | None = None,
+    ) -> None:
+        self._fences = dict(fences)
+        self._others = others
+        self._addresses = dict(addresses or {})
+        self._known: dict[tuple[int, bytes, str, bool], bool] = {}
+
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        key = request.exchange.credential_id
+        networks = self._addresses.get(key)
+        if networks is not None:
+            self._check_address(request, networks)
+        fence = self._fences.get(key, self._others)
+        if fence is not None and not self._lets(fence, request):
+            raise EndpointNotAllowed(_message(request, fence))
+        return forward(request)
+
+    def _lets(self, fence: Fence, request: ProxyRequest) -> bool:
+        """Ask the fence; what it said of the few names that are often called is remembered."""
+        asked = (id(fence), request.method, request.endpoint, request.upgrade)
+        known = self._known.get(asked)
+        if known is None:
+            known = fence.lets(request.method.decode("ascii"), request.endpoint, request.upgrade)
+            if len(self._known) < 1024 and len(request.endpoint) < 64:
+                self._known[asked] = known
+        return known
+
+    def _check_address(self, request: ProxyRequest, networks: Sequence[Network]) -> None:
+        text = request.exchange.client_address
+        address = parse_address(text) if text is not None else None
+        if address is None or not any(address in network for network in networks):
+            raise AddressNotAllowed
+
+
+def _message(request: ProxyRequest, fence: Fence) -> str:
+    # the path is the client's own word for it: none of it is repeated but the names of the API
+    name = request.exchange.endpoint
+    method = "WebSocket" if request.upgrade else request.method.decode("ascii")
+    own = fence.own if fence.own is not None else fence.everybody
+    entries = own.entries if own is not None else ()
+    listed = ", ".join(entries[:_MOST_SHOWN]) + (", ..." if len(entries) > _MOST_SHOWN else "")
+    allowed = f" It may call: {listed}." if listed else ""
+    return (
+        f"openai-proxy does not let this API key call {method} {name}.{allowed} Whoever runs it can add the"
+        " endpoint to `endpoints` of the key, or to access.endpoints."
+    )
