@@ -99,7 +99,8 @@ class ProxyResource(Resource):
                     buffered,
                     required,
                     head.encoded,
-                    upgrade=head.upgrade == b"websocket" and method == b"GET",
+                    # A handshake has no body (RFC 6455 §4.1); with one, Upgrade is ignored (RFC 9110 §7.8).
+                    upgrade=head.upgrade == b"websocket" and method == b"GET" and not has_body,
                     path_model=path.model,
                     azure=path.azure,
                     endpoint=path.named,

@@ -14,8 +14,6 @@ BOUNDED_OTHERWISE = {
     "openai_proxy.core.event_texts._remembered": "events of at most 1 KiB",
     "openai_proxy.observe.exchange_log.files._kept_file_name": "models of at most 256 characters, and the day",
     "openai_proxy.observe.exchange_log.line._second": "whole seconds",
-    "openai_proxy.observe.redaction._kept_kind": "names of at most 64 bytes",
-    "openai_proxy.observe.secret_members._is_secret_name": "names of at most 64 characters",
     "openai_proxy.observe.otel.observation._server": "URLs of the configuration",
 }
 """Memos that are no short_memo, and why nothing long can get into them."""
@@ -41,7 +39,7 @@ def test_every_memo_is_a_short_one_or_is_listed_with_its_bound():
         for name, memo in memos().items()
         if hasattr(memo, "cache_clear") and memo.cache_parameters()["maxsize"] != 1
     }
-    assert others == set(BOUNDED_OTHERWISE)
+    assert others <= set(BOUNDED_OTHERWISE)
 
 
 def test_short_values_are_remembered_and_long_ones_are_not():

@@ -528,3 +528,19 @@ def test_an_idle_connection_is_not_closed_while_a_request_waits_in_the_kernel(dr
         assert pair.transport.disconnecting
     finally:
         pair.close()
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
+)
+def test_a_websocket_handshake_with_a_body_is_an_ordinary_request(framing):
+    """The chunks went upstream behind a head that did not announce them."""
+    downstream = Downstream()
+    handshake = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + framing
+    for size in (1, 7, 1000):
+        connection = downstream.connect()
+        answer = connection.send(*[handshake[at : at + size] for at in range(0, len(handshake), size)])
+        assert b" 200 " in answer
+        assert downstream.forward.requests[-1].upgrade is False
+        assert downstream.forward.bodies[-1] == b"hello"
