@@ -225,6 +225,7 @@ def _stages(
             needs_usage or spending.needs_usage or callers.counts_model_tokens(settings),
             around.clock,
             strip_think.reads if strip_think is not None else None,
+            spending.pricing.is_priced if spending.pricing is not None else None,
         ),
         # Outside the cache, which holds what the upstream lists.
         ListAliases(table.aliases) if table is not None and table.aliases else None,

@@ -147,6 +147,8 @@ class Exchange:
     queued_s: float = 0.0
     """Seconds that the request waited here for its turn, instead of being refused."""
     usage: Usage | None = None
+    answered_model: str | None = None
+    """The model that the answer names, where it was looked for: the one asked for has no price."""
     service_tier: str | None = None
     """As the answer names it: its prices hold. None where it says nothing."""
     cost_usd: float | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .answer_labels import AnswerLabels
 from .codings import CodingError, Decoder, maybe_decoder
 from .exchange import Usage
 from .text_meter import TextMeter
@@ -26,7 +27,7 @@ class UsageMeter:
 
     `coding` is the body's content coding, decoded here; of one that is not
     known only the size is known. Bytes are
-    searched late, in pieces of up to 64 KiB, and text is not metered at all
+    searched late, in pieces of up to 64 KiB, `labels` see them then, and text is not metered at all
     behind a reported usage: nearly every body ends with one. `flush` before
     asking.
     """
@@ -36,8 +37,10 @@ class UsageMeter:
         found: Callable[[Usage], None],
         coding: bytes = b"",
         deltas: bool = False,
+        labels: AnswerLabels | None = None,
     ) -> None:
         self._tell = found
+        self._labels = labels
         self._found = False
         self._deepest = 2 if deltas else 1
         self._scanner = UsageScanner(self._deepest)
@@ -65,6 +68,8 @@ class UsageMeter:
 
     def told(self, usage: dict[str, Any], behind: bytes) -> None:
         """Take a usage object that whoever passes the body has read; `behind` it is what it has not."""
+        if self._labels is not None:
+            self._labels.feed(b"".join(self._unread))
         read = maybe_usage(usage)
         if read is not None:
             self._scanner = UsageScanner(self._deepest)
@@ -85,6 +90,8 @@ class UsageMeter:
     def flush(self) -> None:
         """Read what has passed so far: a usage in it is told now."""
         self._read_waiting()
+        if self._labels is not None:
+            self._labels.finish()
         usage = self._scanner.settle()
         if usage is not None:
             self._note(usage)
@@ -94,6 +101,8 @@ class UsageMeter:
         self._unread_bytes = 0
         if unread:
             data = b"".join(unread)
+            if self._labels is not None:
+                self._labels.feed(data)
             usage = self._scanner.feed(data)
             if usage is not None:
                 self._note(usage)

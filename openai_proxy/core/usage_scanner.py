@@ -66,7 +66,8 @@ class UsageScanner:
                     break
                 self._counting, at = True, found
             at, told = self._count(data, at)
-            usage = told or usage
+            if told is not None and (usage is None or _counts(told)):
+                usage = told  # zeros after a usage do not make it nothing
         return usage
 
     def settle(self) -> Usage | None:
@@ -168,7 +169,7 @@ class UsageScanner:
             usage = maybe_usage(orjson.loads(raw))
         except orjson.JSONDecodeError:
             return
-        if usage is not None:
+        if usage is not None and (self._best is None or _counts(usage)):
             self._best = usage, self._object_depth
 
     def _told(self) -> Usage | None:
@@ -185,3 +186,8 @@ class UsageScanner:
             return end  # all of it, or all but the first half of an escape
         self._in_string = False
         return end + 1
+
+
+def _counts(usage: Usage) -> bool:
+    """Whether a usage has anything in it."""
+    return bool(usage.total_tokens or usage.kinds)

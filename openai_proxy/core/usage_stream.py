@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from .answer_labels import AnswerLabels, Note, note_document
 from .documents import maybe_object
 from .exchange import Usage
 from .sse import SSEBlock, SSEDecoder
@@ -49,10 +50,12 @@ class ReadUsageWhole:
 
     transparent = True
 
-    __slots__ = ("_data", "_found", "_length", "_meter")
+    __slots__ = ("_data", "_found", "_length", "_meter", "_note", "_wants_model")
 
-    def __init__(self, found: Callable[[Usage], None], length: int) -> None:
+    def __init__(self, found: Callable[[Usage], None], length: int, wants_model: bool, note: Note) -> None:
         self._found = found
+        self._wants_model = wants_model
+        self._note = note
         self._length = length
         self._meter: UsageMeter | None = None
         self._data = b""
@@ -62,12 +65,13 @@ class ReadUsageWhole:
             self._meter.look(data)
         elif len(data) == self._length:
             usage = usage_of_document(data)
+            note_document(data, self._wants_model, self._note)
             if usage is not None:
                 self._found(usage)
             else:
                 self._data = data
         else:
-            self._meter = UsageMeter(self._found)
+            self._meter = UsageMeter(self._found, labels=AnswerLabels(False, self._wants_model, self._note))
             self._meter.look(data)
         return data
 

@@ -127,7 +127,7 @@ def _refuse_unpriced(
     allowing = frozenset(wanted) - refusing
     if not refusing and everywhere != "refuse":
         return None
-    return RefuseUnpriced(pricing.is_priced, refusing, allowing, everywhere == "refuse", budgets, ledger)
+    return RefuseUnpriced(pricing.may_be_priced, refusing, allowing, everywhere == "refuse", budgets, ledger)
 
 
 def state_path(settings: Settings, has_budgets: bool) -> Path | None:

@@ -70,6 +70,8 @@ class Pricing:
         self._look_up = look_up
         self._providers = dict(providers or {})
         self._table = table
+        self._answered: dict[tuple[str, str], str] = {}
+        """By upstream and the name asked for: the model that answered."""
         self._warn = warn
         self._warned: set[str] = set()
         self._known: dict[tuple[str | None, str, str | None], _Known] = {}
@@ -79,6 +81,8 @@ class Pricing:
         usage, model = exchange.usage, exchange.model
         if usage is None or model is None or exchange.cost_usd is not None:
             return
+        if exchange.answered_model is not None:
+            self._learn_answered(exchange.upstream, model, exchange.answered_model)
         cost_usd = self.cost_usd(
             model, exchange.upstream, usage, exchange.timestamp, tier=exchange.service_tier
         )
@@ -88,9 +92,34 @@ class Pricing:
             # round(cost_usd, 12) in half of its time: the quotient is the float nearest to so many units
             exchange.cost_usd = round(cost_usd * 1e12) / 1e12 if cost_usd < 1000.0 else round(cost_usd, 12)
 
-    def is_priced(self, model: str, timestamp: float) -> bool:
-        """Tell whether there is a price for a model, at the upstream that will probably serve it."""
-        return self.cost_usd(model, None, _ONE, timestamp) is not None
+    def is_priced(self, model: str, upstream: str | None, timestamp: float) -> bool:
+        """Tell whether there is a price for a model at an upstream; None means the one that will probably serve it."""
+        return self.cost_usd(model, upstream, _ONE, timestamp) is not None
+
+    def may_be_priced(self, model: str, timestamp: float) -> bool:
+        """Tell whether there is a price, or may be one once an answer has said which model it is.
+
+        At Azure a model is asked for by the name of its deployment, which says nothing.
+        """
+        if self.is_priced(model, None, timestamp):
+            return True
+        upstream = self._upstream_of(model)
+        return self._providers.get(upstream) == "azure" and (upstream, model) not in self._answered
+
+    def _upstream_of(self, model: str) -> str:
+        if self._table is None:
+            return "default"
+        return self._table.candidates(self._table.find(model))[0].name
+
+    def _learn_answered(self, upstream: str | None, model: str, answered: str) -> None:
+        """Remember which model answers under a name that has no price; the price of that one holds."""
+        name = upstream or "default"
+        if self._answered.get((name, model)) == answered or len(model) > _LONGEST_MODEL:
+            return
+        if len(self._answered) >= _MOST_MODELS:
+            self._answered.clear()
+        self._answered[name, model] = answered
+        self._known = {key: known for key, known in self._known.items() if key[1] != model}
 
     def _warn_of(self, model: str) -> None:
         """Say once that a model has no price, or a kind of its tokens; strangers' names are bounded."""
@@ -119,11 +148,6 @@ class Pricing:
             return price.maybe_cost_usd(usage, known.factor_tier)
         return None if known.listed is None else known.listed.cost_usd(usage, timestamp)
 
-    def has_price(self, model: str, timestamp: float) -> bool:
-        """Whether anything is known of what a model costs at the upstream that will probably serve it."""
-        found = self._find(None, model, timestamp, None)
-        return found.price is not None or found.listed is not None
-
     def _learn(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:
         known = self._find(upstream, model, timestamp, tier)
         if len(model) <= _LONGEST_MODEL and (tier is None or len(tier) <= _LONGEST_TIER):
@@ -139,11 +163,17 @@ class Pricing:
             name = (route.upstream_model if route is not None else None) or model
             if upstream is None:
                 upstream = self._table.candidates(route)[0].name
-        own = find_price(self._own, (model, name))
+        names = [model, name]
+        answered = self._answered.get((upstream or "default", model))
+        if answered is not None:
+            names.append(answered)
+        own = find_price(self._own, names)
         if own is not None:
             return _Known(float("inf"), own, factor_tier=tier)
         provider = self._providers.get(upstream or "default")
         if self._look_up is None or provider is None:
             return _Known(float("inf"), None)
         listed = self._look_up(provider, name, timestamp, tier)
+        if listed is None and answered is not None:
+            listed = self._look_up(provider, answered, timestamp, tier)
         return _Known(timestamp + KEPT_S, None if listed is None else listed.price, listed)

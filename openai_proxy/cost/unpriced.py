@@ -26,7 +26,7 @@ def unpriced_models(settings: Settings, pricing: Pricing | None) -> Iterator[str
         if key.budget_usd is None:
             continue
         models = dict.fromkeys(model for model in (key.models or named) if _GLOB.isdisjoint(model))
-        unpriced = [model for model in models if not pricing.has_price(model, now)]
+        unpriced = [model for model in models if not pricing.is_priced(model, None, now)]
         if unpriced:
             listed = ", ".join(unpriced[:_MOST_NAMED]) + (", ..." if len(unpriced) > _MOST_NAMED else "")
             yield (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core.answer_labels import AnswerLabels, Note, note_document
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ..core.by_beginning import ByBeginning
 from ..core.codings import maybe_decoded
@@ -42,7 +43,8 @@ _ASKED = rendered_members({"stream_options": b'{"include_usage":true}'})
 
 _SSE, _JSON = b"text/event-stream", b"application/json"
 _READ = (_SSE, _JSON)
-_PLAIN_JSON = (_JSON, b"")
+_PLAIN_JSON = ((_JSON, b""), (b"", b""))
+"""Some servers send no type with their JSON, or an empty one."""
 _REFUSALS = frozenset((400, 422))
 _PEEK_BYTES = 64 * 1024
 _WHOLE_BYTES = 32 * 1024
@@ -66,7 +68,11 @@ class _Reading:
         self.meter: UsageMeter | ReadUsageWhole | None = None
 
     def found(self, usage: Usage) -> None:
-        self.exchange.usage = usage
+        before = self.exchange.usage
+        if (
+            before is None or before.estimated or usage.total_tokens or usage.kinds
+        ):  # else zeros after the usage
+            self.exchange.usage = usage
         self.request = None  # its document is not needed any more
 
     def settle(self, exchange: Exchange) -> None:
@@ -98,6 +104,9 @@ class ReadUsage:
     What must be read here or outside (`read_outside` tells for a request) is
     asked for without compression; where it comes compressed all the same, it
     is decoded here.
+
+    `is_priced` tells for a model, an upstream and the time whether there is a
+    price: where there is none, the model that the answer names is noted.
     """
 
     def __init__(
@@ -105,8 +114,10 @@ class ReadUsage:
         inject: bool,
         clock: Callable[[], float],
         read_outside: Callable[[ProxyRequest], bool] | None = None,
+        is_priced: Callable[[str, str | None, float], bool] | None = None,
     ) -> None:
         self._inject = inject
+        self._is_priced = is_priced
         self._clock = clock
         self._read_outside = read_outside
         self._refused_until: dict[str, float] = {}
@@ -124,7 +135,7 @@ class ReadUsage:
                 if self._read_outside is None:
                     return response
                 return self._plain(request, response, media_type_and_coding(response.headers), hide=False)
-            if _read_at_once(response, exchange):
+            if _read_at_once(response, exchange, self._wants_model(request)):
                 return response
             code = _maybe_error(response)
             if code is not None:
@@ -145,10 +156,20 @@ class ReadUsage:
         if plain is not response:
             response, media = plain, (media[0], b"")
         reading = _Reading(request)
-        body_filter = _choose(reading, response, media, asking is not request)
+        body_filter = _choose(reading, response, media, asking is not request, self._wants_model(request))
         if reading.meter is not None:
             exchange.complete_usage = reading.settle
         return response if body_filter is None else response.filtered(body_filter)
+
+    def _wants_model(self, request: ProxyRequest) -> bool:
+        """Whether the model that the answer names matters: the one asked for has no price."""
+        model, exchange = request.model, request.exchange
+        is_priced = self._is_priced
+        return (
+            is_priced is not None
+            and model is not None
+            and not is_priced(model, exchange.upstream, exchange.timestamp)
+        )
 
     def _plain(
         self, request: ProxyRequest, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool
@@ -225,19 +246,32 @@ async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:
     return response, b"stream_options" in beginning or b"include_usage" in beginning
 
 
-def _read_at_once(response: ProxyResponse, exchange: Exchange) -> bool:
+def _read_at_once(response: ProxyResponse, exchange: Exchange, wants_model: bool) -> bool:
     """Read the usage of a short JSON document that has arrived whole, as most have; False for anything else."""
     arrived = getattr(response.body, "whole", None)
     if (
         arrived is None
         or response.filters
-        or media_type_and_coding(response.headers) != _PLAIN_JSON
+        or media_type_and_coding(response.headers) not in _PLAIN_JSON
         or len(arrived) > _WHOLE_BYTES
         or not 200 <= response.status < 300
     ):
         return False
     exchange.usage = usage_of_document(arrived)
-    return exchange.usage is not None
+    if exchange.usage is None:
+        return False
+    note_document(arrived, wants_model, _noting(exchange))
+    return True
+
+
+def _noting(exchange: Exchange) -> Note:
+    """Return what notes the labels of an answer in its exchange."""
+
+    def note(tier: str | None, model: str | None) -> None:
+        exchange.service_tier = tier or exchange.service_tier
+        exchange.answered_model = model or exchange.answered_model
+
+    return note
 
 
 def _maybe_error(response: ProxyResponse) -> str | None:
@@ -250,21 +284,23 @@ def _maybe_error(response: ProxyResponse) -> str | None:
 
 
 def _choose(
-    reading: _Reading, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool
+    reading: _Reading, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool, wants_model: bool
 ) -> BodyFilter | None:
     """Return the filter that reads this response, None where it can have no usage."""
     media_type, coding = media
     is_stream = is_event_stream(media_type, reading.exchange.streaming)
-    if not is_stream and media_type != _JSON:
+    if not is_stream and media_type not in (_JSON, b""):
         return None
+    note = _noting(reading.exchange)
     endpoint = reading.exchange.endpoint
     length = response.body.length
     if not is_stream and not coding and not hide and length is not None and length <= _WHOLE_BYTES:
-        whole = ReadUsageWhole(reading.found, length)
+        whole = ReadUsageWhole(reading.found, length, wants_model, note)
         if endpoint in _ESTIMATED:
             reading.meter = whole
         return whole
-    meter = UsageMeter(reading.found, coding, is_stream and endpoint == "responses")
+    labels = AnswerLabels(is_stream, wants_model, note)
+    meter = UsageMeter(reading.found, coding, is_stream and endpoint == "responses", labels)
     if endpoint in _ESTIMATED:
         reading.meter = meter
     if not hide or coding:

@@ -794,3 +794,23 @@ ANSWERS = [
 ]
 for step in (1, 1000, 1 << 20):
     case("upstream.response_reader:ResponseReader", *ANSWERS, call=responses(step))
+
+
+def labels(is_stream):
+    return fed(lambda c: c(is_stream, True, lambda *found: None), 1000)
+
+
+TIERS = [
+    rep(b'data: {"service_tier":"flex","model":"m"}\n\n'),
+    rep(b'"service_tier":"flex",', b'data: {"a":1,', b"}\n\n"),
+    rep(b'"service_tier" \t\r\n:'),
+    rep(b'data: "model"\n'),
+]
+case("core.answer_labels:AnswerLabels", *STREAMS, *TIERS, call=labels(True))
+case("core.answer_labels:AnswerLabels", *JSONS, *TIERS, call=labels(False))
+case(
+    "core.answer_labels:note_document",
+    *JSONS,
+    *TIERS,
+    call=lambda note, data: note(data, True, lambda *found: None),
+)

@@ -151,4 +151,29 @@ def test_a_model_without_a_price_is_warned_of_once():
         settled(pricing, model=model, usage=MILLION)
     assert warned[:2] == ["house", "m0"]
     assert len(warned) == 200
-    assert (pricing.is_priced("priced", 0.0), pricing.is_priced("house", 0.0)) == (True, False)
+    assert (pricing.is_priced("priced", None, 0.0), pricing.is_priced("house", None, 0.0)) == (True, False)
+
+
+def test_the_model_that_answers_is_priced_where_the_name_asked_for_has_no_price():
+    """At Azure a deployment has a name of its own; from the first answer on its estimates have a price too."""
+    pricing = Pricing(look_up=Lists(**{"gpt-4o-2024-11-20": Price(2.0)}), providers={"default": "azure"})
+    assert pricing.cost_usd("our-model", None, MILLION, 0.0) is None
+    assert pricing.may_be_priced("our-model", 0.0)
+    cost_usd = settled(pricing, model="our-model", usage=MILLION, answered_model="gpt-4o-2024-11-20")
+    assert cost_usd == 2.0
+    assert pricing.cost_usd("our-model", "default", MILLION, 1.0) == 2.0
+    assert settled(pricing, model="odd", usage=MILLION, answered_model="nobody-knows") is None
+    assert not pricing.may_be_priced("odd", 2.0)
+
+
+def test_a_name_without_a_price_elsewhere_has_none():
+    """Only a deployment's name says nothing of the model."""
+    assert not Pricing(look_up=Lists(), providers={"default": "openai"}).may_be_priced("m", 0.0)
+
+
+def test_answers_that_name_many_models_are_not_remembered_for_ever():
+    """Whatever an upstream says."""
+    pricing = Pricing(look_up=Lists(), providers={"default": "azure"})
+    for number in range(2500):
+        settled(pricing, model=f"m{number}", usage=MILLION, answered_model="x")
+    assert len(pricing._answered) <= 1000

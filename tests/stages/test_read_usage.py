@@ -129,12 +129,44 @@ def test_the_extra_chunk_of_a_compressed_stream_is_hidden_too():
 @pytest.mark.parametrize("headers", [[], [(b"Content-Type", b"text/html; charset=utf-8")]])
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_stream_of_another_type_is_one_all_the_same(headers, asked):
-    """Small servers leave the type that their framework gives; what was asked for decides."""
+    """Small servers leave the type that their framework gives; what was asked for decides, or how it begins."""
     request = make_request()
     request.exchange.streaming = asked
-    shown = CHUNK + b"data: [DONE]\n\n" if asked else STREAM
+    is_read = asked or not headers
+    shown = CHUNK + b"data: [DONE]\n\n" if is_read else STREAM
     assert ask(request, Upstream((200, headers, STREAM))) == shown
-    assert request.exchange.usage == (Usage(5, 7) if asked else None)
+    assert request.exchange.usage == (Usage(5, 7) if is_read else None)
+
+
+@pytest.mark.parametrize("headers", [[], [(b"Content-Type", b"")]])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_document_without_a_type_is_read(headers, size):
+    """Its tokens were free."""
+    request = make_request(b'{"model":"m"}')
+    body = b'{"choices":[],' + USAGE + b"}"
+    assert ask(request, Upstream((200, headers, body))) == body
+    assert request.exchange.usage == Usage(5, 7)
+
+
+ZEROS = b'data: {"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
+
+
+def test_zeros_after_a_usage_do_not_make_it_nothing():
+    """Some gateways end a stream with an empty usage of their own."""
+    request = make_request(b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}')
+    request.exchange.streaming = True
+    data = STREAM.replace(b"data: [DONE]", ZEROS + b"data: [DONE]")
+    assert ask(request, Upstream((200, [SSE], data))) == data
+    assert request.exchange.usage == Usage(5, 7)
+
+
+def test_the_tier_of_the_answer_is_noted_and_the_model_of_one_without_a_price():
+    """Its prices hold."""
+    request = make_request(b'{"model":"m","service_tier":"flex"}')
+    body = b'{"model":"real","choices":[],' + USAGE + b',"service_tier":"priority"}'
+    stage = ReadUsage(False, lambda: 0.0, None, lambda model, upstream, now: model != "m")
+    ask(request, Upstream((200, [JSON], body)), stage)
+    assert (request.exchange.service_tier, request.exchange.answered_model) == ("priority", "real")
 
 
 @pytest.mark.parametrize("library", ["brotli", "zstandard"])
