@@ -112,6 +112,8 @@ class ProxyRequest:
     """The upstream chosen by a routing stage; None means the default one."""
     path_model: str | None = None
     """The model that the path names, of `deployments/NAME/...` and `engines/NAME/...`."""
+    form_model: str | None = None
+    """The `model` of a multipart form, where it was looked for."""
     azure: bool = False
     """Asked for in Azure's form; see `core.paths.ApiPath.azure`."""
     text: bytes | None = None
@@ -160,13 +162,13 @@ class ProxyRequest:
 
     @property
     def model(self) -> str | None:
-        """The model that every rule goes by: the one in the path, else the JSON body's; None without one.
+        """The model that every rule goes by: the one in the path, else the JSON body's or the form's; None without one.
 
         The name that the client used, until the routing stage puts the upstream's in its place.
         """
         if self.path_model is not None:
             return self.path_model
-        model = self.document.get("model") if self.document is not None else None
+        model = self.document.get("model") if self.document is not None else self.form_model
         return model if isinstance(model, str) else None
 
     def evolve(self, **changes: Any) -> ProxyRequest:
@@ -186,6 +188,7 @@ class ProxyRequest:
             self.upgrade,
             self.route,
             self.path_model,
+            self.form_model,
             self.azure,
             self.text,
             self.odd_names,

@@ -112,11 +112,16 @@ def _own_limits(own: KeyLimits, settings: Settings) -> Limits:
     return Limits(limit("requests_per_minute"), limit("tokens_per_minute"), limit("concurrent_requests"))
 
 
+def limits_by_key(settings: Settings) -> dict[str, Limits]:
+    """Return what holds for each client key, by its name."""
+    return {key.name: _own_limits(key.limits, settings) for key in client_keys(settings)}
+
+
 def rate_limit(settings: Settings, around: Surroundings) -> RateLimit | None:
     """Return the stage of the limits, None where nobody has any."""
     rate_limit = settings.rate_limit
     everybody = _own_limits(KeyLimits(), settings)
-    own = {key.name: _own_limits(key.limits, settings) for key in client_keys(settings)}
+    own = limits_by_key(settings)
     if not everybody and not any(own.values()):
         return None
     return RateLimit(
@@ -139,9 +144,7 @@ def counts_model_tokens(settings: Settings) -> bool:
 
 def read_body(settings: Settings, budgets: Container[str]) -> ReadBody:
     """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
-    counted = {
-        key.name: _own_limits(key.limits, settings).model_tokens_per_minute for key in client_keys(settings)
-    }
+    counted = {name: limits.model_tokens_per_minute for name, limits in limits_by_key(settings).items()}
     keys = {key.name: key.models is not None for key in client_keys(settings)}
     changes_models = bool(settings.models or settings.llm_params)
     bound = {name for name, limit in counted.items() if limit is not None or name in budgets or keys[name]}

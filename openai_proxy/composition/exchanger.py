@@ -202,6 +202,7 @@ def _stages(
         callers.authenticate(settings, keyring),
         # Before a body is read, and before the limits: a refusal counts against none.
         fences.allow_endpoints(settings),
+        fences.refuse_unseen(settings),
         # Before a body is asked for with 100 Continue that would be refused.
         rate_limit.look_ahead if rate_limit is not None else None,
         # In front of all that decides by the request alone, which a repeated one is spared.
@@ -210,6 +211,7 @@ def _stages(
         callers.read_body(settings, spending.budgets),
         # Before the limits: a refusal counts against none.
         AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
+        fences.refuse_unmeasured(settings),
         # Outside all that costs anything.
         rate_limit,
         # Behind what counts requests, where something does.

@@ -9,8 +9,12 @@ from ..core.endpoint_rules import ALL, METERED, EndpointRules, Fence
 from ..settings import Settings, client_keys, mode
 from ..settings.tenants import ClientKey
 from ..stages.allow_endpoints import AllowEndpoints
+from ..stages.refuse_unmeasured import RefuseUnmeasured
+from ..stages.refuse_unseen import RefuseUnseen
+from .callers import limits_by_key
 
 _MOST_NAMED = 20
+_TOKENS = "a limit of model tokens"
 
 
 def allow_endpoints(settings: Settings) -> AllowEndpoints | None:
@@ -37,6 +41,34 @@ def allow_endpoints(settings: Settings) -> AllowEndpoints | None:
 def default_endpoints(key: ClientKey) -> tuple[str, ...]:
     """Return what a key without `endpoints` may call: only what can be measured if something is measured."""
     return (METERED,) if key.models is not None or key.budget_usd is not None else (ALL,)
+
+
+def refuse_unseen(settings: Settings) -> RefuseUnseen | None:
+    """Return the stage that refuses what no rule of a key could see; None if it would refuse nothing."""
+    limited = limits_by_key(settings)
+    rules = {}
+    for key in client_keys(settings):
+        if key.models is not None:
+            rules[key.name] = "a list of models"
+        elif key.budget_usd is not None and key.budget_unmeasured == "refuse":
+            rules[key.name] = "a budget"
+        elif limited[key.name].model_tokens_per_minute is not None:
+            rules[key.name] = _TOKENS
+    everybodys = _TOKENS if settings.rate_limit.tokens_per_minute is not None else None
+    websockets = settings.websocket.responses
+    if not rules and everybodys is None and websockets:
+        return None
+    return RefuseUnseen(rules, everybodys, frozenset(limited).difference(rules), websockets)
+
+
+def refuse_unmeasured(settings: Settings) -> RefuseUnmeasured | None:
+    """Return the stage that refuses what a budget cannot measure; None if no key has such a budget."""
+    keys = frozenset(
+        key.name
+        for key in client_keys(settings)
+        if key.budget_usd is not None and key.budget_unmeasured == "refuse"
+    )
+    return RefuseUnmeasured(keys) if keys else None
 
 
 def fenced_keys(settings: Settings) -> Iterator[str]:

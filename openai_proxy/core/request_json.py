@@ -103,12 +103,12 @@ def read_request(body: bytes) -> RequestJSON:
     return RequestJSON(text, document, ordinary)
 
 
-def _parse_int(digits: str) -> int | float:
+def parse_int(digits: str) -> int | float:
     """Python refuses to read integers of more than 4,300 digits; OpenAI's servers do not."""
     return int(digits) if len(digits) < _LONG_DIGITS else float(digits)
 
 
-_decode = json.JSONDecoder(parse_int=_parse_int).decode
+_decode = json.JSONDecoder(parse_int=parse_int).decode
 
 
 def _read_as_python_does(body: bytes) -> tuple[Any, bytes]:

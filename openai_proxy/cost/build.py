@@ -20,6 +20,7 @@ from ..observe.budgets import BudgetReading
 from ..observe.places import check_file
 from ..observe.record import shown
 from ..settings import PriceEntry, Settings, client_keys
+from ..settings.tenants import ClientKey
 from ..stages.keep_budget import KeepBudget
 from ..stages.refuse_unpriced import RefuseUnpriced
 from ..stages.settle_later import SettleLater
@@ -119,15 +120,19 @@ def _refuse_unpriced(
 ) -> RefuseUnpriced | None:
     """Return the stage that refuses models without a price; None if it would refuse nobody."""
     everywhere = settings.cost.unpriced
-    wanted = {
-        key.name: key.unpriced or everywhere or ("refuse" if key.name in budgets else "allow")
-        for key in client_keys(settings)
-    }
+    wanted = {key.name: key.unpriced or _unpriced_of_budget(key, everywhere) for key in client_keys(settings)}
     refusing = frozenset(name for name, what in wanted.items() if what == "refuse")
     allowing = frozenset(wanted) - refusing
     if not refusing and everywhere != "refuse":
         return None
     return RefuseUnpriced(pricing.may_be_priced, refusing, allowing, everywhere == "refuse", budgets, ledger)
+
+
+def _unpriced_of_budget(key: ClientKey, everywhere: str | None) -> str:
+    """Return what becomes of models without a price for a key that does not say it itself."""
+    if key.budget_usd is None:
+        return everywhere or "allow"
+    return "allow" if key.budget_unmeasured == "allow" else everywhere or "refuse"
 
 
 def state_path(settings: Settings, has_budgets: bool) -> Path | None:

@@ -43,7 +43,7 @@ class Totals:
     cached_requests: int = 0
     """Answered from our cache: they cost nothing, and their tokens are not counted again."""
     unpriced_requests: int = 0
-    """Used model tokens whose price is not known: `cost_usd` is too low by theirs."""
+    """Used model tokens whose price is not known, or a WebSocket: `cost_usd` is too low by theirs."""
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
@@ -63,7 +63,7 @@ class Totals:
             return
         if exchange.cost_usd is not None:
             self.cost_usd += exchange.cost_usd
-        elif usage is not None:
+        elif usage is not None or exchange.status == 101:  # nobody reads what a tunnel used
             self.unpriced_requests += 1
         if usage is not None:
             self.input_tokens += usage.input_tokens

@@ -45,9 +45,15 @@ def _truth_or_word(value: Any) -> Any:
     return words.get(text, text)
 
 
+def _on_off(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 Required = Annotated[
     Literal["true", "false", "auto"], BeforeValidator(_truth_or_word), Allowed("true, false or 'auto'")
 ]
+
+OnOff = Annotated[bool, BeforeValidator(_on_off), Allowed("'on' or 'off'")]
 
 StorageType = Annotated[
     Literal["local", "azure"] | None, Off, LowerCase, Allowed("'local', 'azure' or 'none'")
@@ -263,6 +269,13 @@ class Access(Section):
 class WebSocket(Section):
     """WebSocket tunnels."""
 
+    responses: OnOff = setting(
+        True,
+        "whether WebSockets of /responses are opened: on or off (then clients that can go on over HTTP do, where"
+        " the exchange log, prices and parameters see each turn); never for a key with models, a budget or a limit"
+        " of model tokens",
+        default_text="on",
+    )
     idle_s: OptionalSeconds = setting(
         None, "how long a tunnel may pass no byte in either direction before it is cut", default_text="none"
     )

@@ -234,7 +234,15 @@ class KeyEntry(Section):
         None,
         "models whose price is not known: 'allow', or 'refuse' (with a budget, once anything is spent)",
         toml_only=True,
-        default_text="as `cost.unpriced`; with a budget 'refuse'",
+        default_text="as `cost.unpriced`; with a budget as `budget_unmeasured`",
+    )
+    budget_unmeasured: Annotated[Literal["allow", "refuse"], LowerCase, Allowed("'allow' or 'refuse'")] = (
+        setting(
+            "refuse",
+            "with a budget: what becomes of requests whose cost cannot be measured (service tiers other than auto,"
+            " default and flex, tools with a fee of their own, models without a price once anything is spent)",
+            toml_only=True,
+        )
     )
     expires: Moment | None = setting(None, "when it stops working", toml_only=True)
     organization: AccountName | None = setting(

@@ -39,6 +39,8 @@ class ClientKey:
     budget_period: Literal["day", "month"] = "month"
     unpriced: Literal["allow", "refuse"] | None = None
     """What becomes of requests for models without a price; None as for all keys."""
+    budget_unmeasured: Literal["allow", "refuse"] = "refuse"
+    """What becomes of requests whose cost cannot be measured, if it has a budget."""
     expires: datetime | None = None
     """Aware."""
     organization: str | None = None
@@ -100,6 +102,7 @@ def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:
         budget_usd=entry.budget_usd,
         budget_period=entry.budget_period,
         unpriced=entry.unpriced,
+        budget_unmeasured=entry.budget_unmeasured,
         expires=entry.expires,
         organization=entry.organization,
         project=entry.project,

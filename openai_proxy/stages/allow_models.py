@@ -5,28 +5,29 @@ Stands where the body has been read, and so apart from `tenants`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
-from ..core.errors import ModelNotAllowed
-from ..core.json_members import iter_members
-from ..core.keyring import Keyring
+from ..core.errors import ModelNotAllowed, UnreadableBody
+from ..core.key_like import KEY_LIKE
+from ..core.keyring import ClientKey, Keyring
+from ..core.named_models import models_in, runs_model, top_level_models
 from ..core.paths import models_of_query
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _MODELS = b"/models/"
+_MOST_SHOWN = 10
 
 
 class AllowModels:
-    """Check the model named by a request against its key's allow-list.
+    """Check the models named by a request against its key's allow-list.
 
-    The model stands in the JSON body, in the query (`/realtime?model=`) or
+    A model stands in the JSON body, in the query (`/realtime?model=`) or
     in the path (`/models/<name>`); the name of an Azure deployment decides
-    whatever the body says, as it does there. A key with an allow-list may not send a
-    body in which a model can not be read: a multipart form, audio or
-    JSON in an unknown coding may name any. So may a WebSocket whose query names none. Bodies of requests that have none to name,
-    as listing the models, pass.
+    whatever `model` in the body says, as it does there. A POST that runs a model must name one:
+    a stored prompt or an assistant may name any. So may a body in which a model cannot be read
+    (a multipart form without a `model` at its beginning, audio, JSON in an unknown coding), and a
+    WebSocket whose query names none. Requests that run no model, as listing them, have none to name.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -38,38 +39,51 @@ class AllowModels:
         if entry is None or entry.models is None:
             return forward(request)
         models = named_models(request)
-        if models is None or not all(entry.allows(model) for model in models):
-            raise ModelNotAllowed(param="model")
+        if models is None:
+            raise ModelNotAllowed(_message(entry, "a request whose model cannot be read"), param="model")
+        for model in models:
+            if not isinstance(model, str):
+                raise ModelNotAllowed(param="model")
+            if not entry.allows(model):
+                shown = KEY_LIKE.sub("[redacted]", model[:100])
+                raise ModelNotAllowed(_message(entry, f"the model {shown!r}"), param="model")
+        if request.odd_names and request.path_model is None and _is_ambiguous(request):
+            raise UnreadableBody("The JSON body of your request names more than one model.", param="model")
         return forward(request)
 
 
-def named_models(request: ProxyRequest) -> list[str] | None:
-    """Return the models that `request` names, possibly none; None where they can not be read."""
+def _message(entry: ClientKey, what: str) -> str:
+    models = entry.models or ()
+    listed = ", ".join(models[:_MOST_SHOWN]) + (", ..." if len(models) > _MOST_SHOWN else "")
+    return f"openai-proxy does not let this API key use {what}; it may use: {listed or 'none'}."
+
+
+def _is_ambiguous(request: ProxyRequest) -> bool:
+    named = top_level_models(request.json)
+    return any(model != named[0] for model in named[1:])
+
+
+def named_models(request: ProxyRequest) -> list[object] | None:
+    """Return the models that `request` names, possibly none; None if one that it needs cannot be read."""
     path, _, query = request.target.partition(b"?")
-    models = models_of_query(query)
+    asked: list[object] = [*models_of_query(query)]
     plain = unquote_to_bytes(path)
     if plain.startswith(_MODELS):
-        models.append(plain[len(_MODELS) :].decode("utf-8", "replace"))
-    if request.path_model is not None:
-        models.append(request.path_model)
-    elif request.document is not None:
-        for model in _body_models(request):
-            if not isinstance(model, str):
-                return None
-            models.append(model)
-    elif request.body or (request.upgrade and not models):
+        asked.append(plain[len(_MODELS) :].decode("utf-8", "replace"))
+    if request.upgrade and not asked and request.path_model is None:
         return None
-    return models
-
-
-def _body_models(request: ProxyRequest) -> list[object]:
-    """Return the value of every `model` member, in any spelling: an upstream may take any of them."""
-    document = request.document
-    if document is None or "model" not in document:
-        return []
-    text = request.json
-    if text.count(b'"model"') == 1 and b"\\u" not in text and not request.odd_names:
-        return [document["model"]]
-    start = len(text) - len(text.lstrip(b" \t\r\n"))
-    spans = [span for name, span in iter_members(text, start) if name.casefold() == "model"]
-    return [json.loads(text[first:end]) for first, end in spans]
+    needs_one = runs_model(request.method, request.endpoint)
+    named: list[object] = []
+    if request.document is not None:
+        named = models_in(request.json, request.document)
+    elif request.form_model is not None:
+        named = [request.form_model]
+    elif request.body and request.path_model is None and needs_one:
+        return None
+    if request.path_model is not None:
+        # the server goes by the path; what else the body names still counts
+        own = top_level_models(request.json) if named else []
+        named = [request.path_model, *(model for model in named if model not in own)]
+    if needs_one and not named:
+        return None
+    return asked + named

@@ -159,7 +159,7 @@ class ReadBody:
         self._note(request, read)
 
     def _decoded(self, request: ProxyRequest, data: bytes) -> bytes | None:
-        """Return what a compressed body holds, None where nobody can tell."""
+        """Return what a compressed body holds, None if its coding is not known; UnreadableBody if it is broken."""
         _, coding = media_type_and_coding(request.headers)
         decoded = maybe_decoded(data, coding, self._limit_bytes)
         if decoded is None:
@@ -168,13 +168,17 @@ class ReadBody:
         if not whole:
             if len(plain) >= self._limit_bytes:
                 raise RequestTooLarge
-            return None
+            raise UnreadableBody
         return plain
 
     def _refuse_unread(self, request: ProxyRequest) -> None:
         """Refuse a body that nobody can read, but where the allow-list of models does so."""
         if request.exchange.credential_id not in self._rules.allow_lists or request.path_model is not None:
             raise UnreadableBody
+
+    def _must_be_clear(self, request: ProxyRequest) -> bool:
+        """Whether a second model, in another spelling, is refused here: an allow-list looks at each itself."""
+        return self._rules.need(request) and request.exchange.credential_id not in self._rules.allow_lists
 
     def _note(self, request: ProxyRequest, read: RequestJSON) -> None:
         exchange = request.exchange
@@ -184,7 +188,7 @@ class ReadBody:
         request.document, request.odd_names = outline(document)
         if read.text is not request.body:
             request.text = read.text
-        if request.odd_names and self._rules.need(request) and _is_ambiguous(document):
+        if request.odd_names and self._must_be_clear(request) and _is_ambiguous(document):
             raise UnreadableBody("The JSON body of your request names more than one model.", param="model")
         exchange.request_is_ordinary = read.ordinary and not request.encoded
         exchange.model = request.model

@@ -55,6 +55,14 @@ def test_answers_from_the_cache_count_as_requests_alone(totals):
     assert read(totals) == {("2026-11-21", "alice", "gpt-4o"): Totals(requests=1, cached_requests=1)}
 
 
+def test_a_tunnel_counts_as_unpriced(totals):
+    """Nobody reads what goes through a WebSocket: it did not cost nothing."""
+    count(totals, status=101, endpoint="realtime", model="gpt-realtime")
+    count(totals, status=403, endpoint="realtime", model="gpt-realtime")
+    row = Totals(requests=2, unpriced_requests=1)
+    assert read(totals) == {("2026-11-21", "alice", "gpt-realtime"): row}
+
+
 @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.LIMIT])
 def test_refused_requests_are_not_counted(totals, outcome):
     """They used nothing, and strangers can make any number of them."""

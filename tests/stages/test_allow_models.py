@@ -5,9 +5,11 @@ import json
 import pytest
 from fakes import through
 
-from openai_proxy.core.errors import ModelNotAllowed
+from openai_proxy.core.errors import ModelNotAllowed, UnreadableBody
 from openai_proxy.core.exchange import Exchange
 from openai_proxy.core.keyring import ClientKey, Keyring, key_digest
+from openai_proxy.core.paths import map_target
+from openai_proxy.core.request_json import outline
 from openai_proxy.messages import ProxyRequest
 from openai_proxy.stages.allow_models import AllowModels
 
@@ -19,19 +21,26 @@ KEYRING = Keyring(
 )
 
 
-def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrade=False, path_model=None):
+def admitted(
+    key, target=b"/chat/completions", body=b"{}", document=None, upgrade=False, method=None, **fields
+):
     if document is not None and body == b"{}":
         body = json.dumps(document).encode()
+    document, odd_names = outline(json.loads(body)) if document is not None else (None, False)
+    path = map_target(b"/v1" + target)
     exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", key=key)
     request = ProxyRequest(
-        method=b"POST",
+        method=method or (b"POST" if body else b"GET"),
         target=target,
         headers=[],
         body=body,
         exchange=exchange,
         document=document,
+        odd_names=odd_names,
         upgrade=upgrade,
-        path_model=path_model,
+        endpoint=path.named,
+        path_model=path.model,
+        **fields,
     )
     forwarded, failures = [], []
 
@@ -39,7 +48,7 @@ def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrad
         forwarded.append(request)
 
     through(AllowModels(KEYRING), request, forward).addErrback(failures.append)
-    assert all(f.check(ModelNotAllowed) for f in failures)
+    assert all(f.check(ModelNotAllowed, UnreadableBody) for f in failures)
     assert len(forwarded) + len(failures) == 1
     return bool(forwarded)
 
@@ -51,11 +60,25 @@ def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrad
         ({"document": {"model": "text-embedding-3-small"}}, True),
         ({"document": {"model": "gpt-5"}}, False),
         ({"document": {"model": 7}}, False),
-        ({"document": {}}, True),
-        ({"document": {"model": "gpt-4o"}, "path_model": "gpt-5"}, False),
-        ({"document": {"model": "gpt-5"}, "path_model": "gpt-4o"}, True),
-        ({"body": b"a form", "path_model": "gpt-4o"}, True),
-        ({"body": None, "target": b"/deployments/gpt-5", "path_model": "gpt-5"}, False),
+        ({"document": {}}, False),
+        (
+            {
+                "document": {"model": "gpt-4o"},
+                "target": b"/deployments/gpt-5/chat/completions",
+            },
+            False,
+        ),
+        ({"document": {"model": "gpt-5"}, "target": b"/deployments/gpt-4o/chat/completions"}, True),
+        ({"document": {}, "target": b"/engines/gpt-4o/completions"}, True),
+        (
+            {
+                "document": {"model": "x", "tools": [{"model": "gpt-5"}]},
+                "target": b"/deployments/gpt-4o/responses",
+            },
+            False,
+        ),
+        ({"body": b"a form", "target": b"/deployments/gpt-4o/audio/transcriptions"}, True),
+        ({"body": None, "target": b"/deployments/gpt-5"}, False),
         ({"body": None, "target": b"/realtime?deployment=gpt-5"}, False),
         ({"body": None, "target": b"/models"}, True),
         ({"body": None, "target": b"/models/gpt-4o"}, True),
@@ -66,12 +89,71 @@ def admitted(key, target=b"/chat/completions", body=b"{}", document=None, upgrad
         ({"body": None, "target": b"/realtime?x=1&m%6Fdel=gpt%2D5"}, False),
         ({"body": None, "target": b"/realtime?model=gpt-4o&model=gpt-5"}, False),
         ({"target": b"/audio/transcriptions", "body": object()}, False),
+        ({"target": b"/audio/transcriptions", "body": object(), "form_model": "gpt-4o"}, True),
+        ({"target": b"/audio/transcriptions", "body": object(), "form_model": "whisper-1"}, False),
         ({"document": {"model": "gpt-4o"}, "body": b' {"model":"gpt-4o","x":{"model":"gpt-5"}}'}, True),
         ({"document": {"model": "gpt-4o"}, "body": b'{"model":"gpt-5","model":"gpt-4o"}'}, False),
         ({"document": {"model": "gpt-4o"}, "body": b'{"\\u006dodel":"gpt-5","model":"gpt-4o"}'}, False),
         ({"body": None, "target": b"/realtime?model=gpt-4o", "upgrade": True}, True),
         ({"body": None, "target": b"/responses", "upgrade": True}, False),
         ({"body": b"\x1f\x8b compressed"}, False),
+        ({"document": {"model": "gpt-4o", "Model": "gpt-5"}}, False),
+        ({"document": {"MODEL": "gpt-5"}}, False),
+        ({"document": {"model": "gpt-4o", "Model": "text-a"}}, False),
+        ({"document": {"model": "gpt-4o", "Model": "gpt-4o"}}, True),
+        ({"document": {"input": "x"}, "target": b"/responses?model=gpt-4o"}, False),
+        ({"document": {"prompt": {"id": "pmpt_1"}}, "target": b"/responses"}, False),
+        ({"document": {"input": "x"}, "target": b"/responses/compact"}, False),
+        ({"document": {"input": "x"}, "target": b"/moderations"}, False),
+        ({"document": {"prompt": "x"}, "target": b"/images/generations"}, False),
+        ({"document": {"model": "gpt-4o", "tools": [{"type": "x"}, {"Model": "gpt-5"}]}}, False),
+        ({"document": {"model": "gpt-4o", "tools": [{"type": "function", "name": "model"}]}}, True),
+        ({"document": {"model": "gpt-4o", "tools": None, "models": None}}, True),
+        ({"document": {"model": "gpt-4o", "models": ["gpt-5"]}}, False),
+        ({"document": {"model": "gpt-4o", "models": ["gpt-4o", "text-x"]}}, True),
+        ({"document": {"model": "gpt-4o", "fallbacks": [{"model": "gpt-5"}]}}, False),
+        ({"document": {"model": "gpt-4o", "fallbacks": "gpt-5"}}, False),
+        (
+            {
+                "document": {"model": "gpt-4o"},
+                "body": b'{"model":"gpt-4o","tools":[{"model":"x"}],"tools":[]}',
+            },
+            False,
+        ),
+        ({"document": {"session": {"model": "gpt-5"}}, "target": b"/realtime/client_secrets"}, False),
+        (
+            {
+                "document": {
+                    "model": "gpt-4o",
+                    "session": {"audio": {"input": {"transcription": {"model": "whisper-1"}}}},
+                }
+            },
+            False,
+        ),
+        ({"document": {"assistant_id": "a"}, "target": b"/threads/t/runs"}, False),
+        ({"document": {"assistant_id": "a"}, "target": b"/threads/runs"}, False),
+        ({"document": {"assistant_id": "a", "model": "gpt-4o"}, "target": b"/threads/runs"}, True),
+        ({"document": {"data_source": {"model": "gpt-5"}}, "target": b"/evals/e/runs"}, False),
+        ({"document": {"data_source": {"model": "gpt-4o"}}, "target": b"/evals/e/runs"}, True),
+        ({"document": {"testing_criteria": [{"model": "gpt-5"}]}, "target": b"/evals"}, False),
+        ({"document": {"testing_criteria": []}, "target": b"/evals"}, True),
+        (
+            {
+                "document": {"grader": {"type": "multi", "graders": {"one": {"model": "gpt-5"}}}},
+                "target": b"/fine_tuning/alpha/graders/run",
+            },
+            False,
+        ),
+        ({"document": {"input_file_id": "f"}, "target": b"/batches"}, False),
+        ({"document": {}, "target": b"/vector_stores"}, True),
+        ({"document": {}, "target": b"/batches/b/cancel"}, True),
+        ({"document": {}, "target": b"/threads/t/messages"}, True),
+        ({"body": object(), "target": b"/files"}, True),
+        ({"body": b"", "target": b"/responses/r/cancel", "method": b"POST"}, True),
+        ({"body": b"", "target": b"/responses", "method": b"POST"}, False),
+        ({"document": {"metadata": {}}, "target": b"/chat/completions/c"}, True),
+        ({"body": None, "target": b"/files"}, True),
+        ({"body": None, "target": b"/responses/r"}, True),
     ],
 )
 def test_a_listed_key_uses_its_models_alone(fields, expected):
@@ -82,4 +164,4 @@ def test_a_listed_key_uses_its_models_alone(fields, expected):
 @pytest.mark.parametrize("key", ["free", None, "unknown"])
 def test_others_use_any_model(key):
     """Without an allow-list nothing is checked."""
-    assert admitted(key, body=object())
+    assert admitted(key, body=object(), target=b"/responses")

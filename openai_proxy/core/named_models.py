@@ -1,0 +1,174 @@
+"""The models and the dear extras that a request's JSON names. Pure.
+
+Every member counts in any spelling, and each time that it is given: some
+servers ignore case, some take the first of two members and some the last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+from .json_members import iter_members
+from .request_json import parse_int
+
+Places = Mapping[str, Any]
+
+_SESSION: Places = {
+    "model": True,
+    "tools": {"model": True},
+    "input_audio_transcription": {"model": True},
+    "audio": {"input": {"transcription": {"model": True}}},
+}
+_GRADER: dict[str, Any] = {"model": True}
+_GRADER["grader"] = _GRADER
+_GRADER["graders"] = {}
+_PLACES: Places = {
+    "model": True,
+    "models": True,
+    "fallbacks": True,
+    "deployment": True,
+    **{name: _SESSION[name] for name in _SESSION if name not in ("model", "audio")},
+    "session": _SESSION,
+    "data_source": {"model": True},
+    "testing_criteria": _GRADER,
+    "grader": _GRADER,
+    "method": {"reinforcement": {"grader": _GRADER}},
+    "plugins": {"model": True},
+}
+"""Where the API's schemas, and those of routers in front of it, have a model; True is a name or a list of names."""
+
+_RUN_NONE = (
+    "files",
+    "files/*",
+    "uploads",
+    "uploads/*",
+    "vector_stores",
+    "vector_stores/*",
+    "containers",
+    "containers/*",
+    "conversations",
+    "conversations/*",
+    "skills",
+    "skills/*",
+    "threads",
+    "threads/{id}",
+    "threads/{id}/messages",
+    "threads/{id}/messages/{id}",
+    "threads/{id}/runs/{id}",
+    "threads/{id}/runs/{id}/submit_tool_outputs",
+    "assistants/{id}",
+    "evals",
+    "evals/{id}",
+    "chat/completions/{id}",
+    "fine_tuning/checkpoints/*",
+)
+_HARMLESS_ENDS = ("cancel", "pause", "hangup", "reject", "refer")
+
+
+class _Members(list[tuple[str, Any]]):
+    """An object as its members in order, duplicates too."""
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_Members, parse_int=parse_int).decode
+
+
+def runs_model(method: bytes, endpoint: str) -> bool:
+    """Say whether a request runs a model, as far as anybody knows: every POST that is not known to run none."""
+    if method != b"POST":
+        return False
+    if endpoint.rpartition("/")[2] in _HARMLESS_ENDS:
+        return False
+    return not any(
+        endpoint == name or (name.endswith("*") and endpoint.startswith(name[:-1])) for name in _RUN_NONE
+    )
+
+
+def makes_session(method: bytes, endpoint: str) -> bool:
+    """Say whether a request makes an ephemeral key, or a session that goes past this proxy."""
+    if method != b"POST" or endpoint.rpartition("/")[2] in _HARMLESS_ENDS:
+        return False
+    first, _, rest = endpoint.partition("/")
+    return first in ("realtime", "live") or (first == "chatkit" and rest == "sessions")
+
+
+def models_in(text: bytes, document: Mapping[str, Any]) -> list[object]:
+    """Return what the JSON object `text` names as a model anywhere; `document` is its outline.
+
+    Something that is not a string may stand among them. O(n); a body with
+    one plain `model` and nothing else of interest is not walked.
+    """
+    names = {name.casefold() for name in document}
+    if names.isdisjoint(_PLACES):
+        return []
+    ordinary = len(names) == len(document) and names & _PLACES.keys() == {"model"}
+    if ordinary and b"\\u" not in text and text.count(b'"model"') == 1:
+        return [document["model"]]
+    found: list[object] = []
+    for name, value in _values(text, _PLACES):
+        found.extend(_within(value, _PLACES[name]))
+    return found
+
+
+def top_level_models(text: bytes) -> list[object]:
+    """Return the values of all top-level members of `text` that some server reads as the model, in order."""
+    return [value for _, value in _values(text, ("model",))]
+
+
+def _values(text: bytes, names: Container[str]) -> Iterator[tuple[str, Any]]:
+    """Yield each top-level member that has one of these names in any spelling, decoded; names casefolded."""
+    start = len(text) - len(text.lstrip(b" \t\r\n"))
+    for spelled, (first, end) in iter_members(text, start):
+        name = spelled.casefold()
+        if name in names:
+            yield name, _decode(text[first:end].decode("utf-8", "surrogatepass"))
+
+
+def _within(value: Any, places: Any) -> Iterator[object]:
+    if type(value) is _Members:
+        if places is True:  # a model described by an object: its name, whatever it is called
+            places = {"model": True, "name": True, "id": True}
+        for name, inner in value:
+            below = places.get(name.casefold())
+            if below is not None:
+                yield from _within(inner, below)
+            elif not places:  # an object of objects whose names are anybody's
+                yield from _within(inner, _GRADER)
+    elif type(value) is list:
+        for inner in value:
+            yield from _within(inner, places or _GRADER)
+    elif places is True and value is not None:
+        yield value
+
+
+MEASURED_TIERS = frozenset(("auto", "default", "flex"))
+_FEE_TOOLS = frozenset(("code_interpreter", "file_search", "image_generation"))
+_FEE_PREFIXES = ("web_search", "computer")
+_DEAR = frozenset(("service_tier", "tools", "web_search_options"))
+
+
+def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
+    """Return the member by which a request may cost more than its tokens say; None if there is none.
+
+    A service tier that is dearer than the default one, and tools that have a
+    fee of their own.
+    """
+    if _DEAR.isdisjoint(name.casefold() for name in document):
+        return None
+    for name, value in _values(text, _DEAR):
+        if value is None:
+            continue
+        if name == "service_tier":
+            if not isinstance(value, str) or value not in MEASURED_TIERS:
+                return name
+        elif name == "web_search_options" or any(map(_has_fee, value if type(value) is list else [value])):
+            return name
+    return None
+
+
+def _has_fee(tool: Any) -> bool:
+    if type(tool) is not _Members:
+        return False
+    kinds = [kind.lower() for name, kind in tool if name.casefold() == "type" and isinstance(kind, str)]
+    return any(kind in _FEE_TOOLS or kind.startswith(_FEE_PREFIXES) for kind in kinds)

@@ -1,0 +1,37 @@
+"""Refuse what costs more than the tokens of its answer, for keys with a budget.
+
+Stands where the body has been read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from ..core.errors import NotMeasured
+from ..core.named_models import unmeasured_param
+from ..messages import Forward, ProxyRequest, ProxyResponse
+
+_WHY = {
+    "service_tier": "only the service tiers auto, default and flex can be measured",
+    "tools": "one of its tools has a fee of its own",
+    "web_search_options": "a web search has a fee of its own",
+}
+
+
+class RefuseUnmeasured:
+    """Raise NotMeasured for dearer service tiers and for tools with a fee. `keys` are by `credential_id`."""
+
+    def __init__(self, keys: frozenset[str]) -> None:
+        self._keys = keys
+
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        if request.document is None or request.exchange.credential_id not in self._keys:
+            return forward(request)
+        param = unmeasured_param(request.json, request.document)
+        if param is not None:
+            raise NotMeasured(
+                f"openai-proxy cannot measure what this request costs ({_WHY[param]}), and this API key has a"
+                " budget: whoever runs it can set budget_unmeasured = 'allow' for the key.",
+                param=param,
+            )
+        return forward(request)

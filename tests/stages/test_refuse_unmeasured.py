@@ -1,0 +1,131 @@
+"""A key with a budget asks for nothing whose cost cannot be measured; a rule is not left behind."""
+
+import json
+
+import pytest
+from fakes import exchange, through
+
+from openai_proxy.core.errors import NotMeasured, WebSocketNotAllowed
+from openai_proxy.core.request_json import outline, read_request
+from openai_proxy.messages import ProxyRequest
+from openai_proxy.stages.refuse_unmeasured import RefuseUnmeasured
+from openai_proxy.stages.refuse_unseen import RefuseUnseen
+
+FUNCTION = {"type": "function", "function": {"name": "web_search"}}
+
+
+def error_of(stage, key="alice", body=None, **fields):
+    document, text = None, None
+    if body is not None:
+        text = body if isinstance(body, bytes) else json.dumps(body).encode()
+        document = outline(read_request(text).document)[0]
+    request = ProxyRequest(
+        fields.pop("method", b"POST"),
+        b"/x",
+        [],
+        text,
+        exchange(credential_id=key),
+        document=document,
+        **fields,
+    )
+    forwarded, failures = [], []
+
+    async def forward(request):
+        forwarded.append(request)
+
+    through(stage, request, forward).addErrback(failures.append)
+    assert len(forwarded) + len(failures) == 1
+    return failures[0].value if failures else None
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"service_tier": "auto"}, None),
+        ({"service_tier": "default"}, None),
+        ({"service_tier": "flex"}, None),
+        ({"service_tier": None}, None),
+        ({"service_tier": "priority"}, "service_tier"),
+        ({"service_tier": "scale"}, "service_tier"),
+        ({"service_tier": ["auto"]}, "service_tier"),
+        ({"Service_Tier": "priority"}, "service_tier"),
+        (b'{"service_tier":"priority","Service_Tier":"default"}', "service_tier"),
+        (b'{"service_tier":"priority","service_tier":"default"}', "service_tier"),
+        (b'{"service\\u005ftier":"priority"}', "service_tier"),
+        ({"tools": []}, None),
+        ({"tools": None}, None),
+        ({"tools": [FUNCTION]}, None),
+        ({"tools": [FUNCTION, {"type": "web_search"}]}, "tools"),
+        ({"tools": [{"type": "web_search_preview_2025_03_11"}]}, "tools"),
+        ({"tools": [{"type": "computer_use_preview"}]}, "tools"),
+        ({"tools": [{"type": "code_interpreter"}]}, "tools"),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}, "tools"),
+        ({"Tools": [{"Type": "image_generation"}]}, "tools"),
+        ({"tools": [{"type": "mcp"}, "x", {"type": 7}]}, None),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"input": [{"type": "web_search"}]}, None),
+    ],
+)
+def test_what_a_budget_cannot_measure(body, param):
+    """403 whose `param` names the member; other keys may ask for it."""
+    stage = RefuseUnmeasured(frozenset(["alice"]))
+    error = error_of(stage, body=body)
+    assert (error.param if error else None) == param
+    assert error is None or isinstance(error, NotMeasured)
+    assert error_of(stage, key="bob", body=body) is None
+
+
+RULES = RefuseUnseen({"alice": "a budget"}, None, frozenset(), websockets=True)
+
+
+def test_a_websocket_of_responses_is_refused_where_a_rule_would_have_to_read_it():
+    """Its frames name any model; the WebSocket of realtime names its own in the query."""
+    error = error_of(RULES, method=b"GET", upgrade=True, endpoint="responses")
+    assert isinstance(error, WebSocketNotAllowed)
+    assert error.status == 426
+    assert "a budget" in error.message
+    assert "WebSocket" in error.message
+    assert error_of(RULES, method=b"GET", upgrade=True, endpoint="realtime") is None
+    assert error_of(RULES, method=b"GET", endpoint="responses/{id}") is None
+    assert error_of(RULES, key="bob", method=b"GET", upgrade=True, endpoint="responses") is None
+
+
+def test_websockets_of_responses_can_be_turned_off():
+    """For everybody, in the same words that make clients go on over HTTP."""
+    stage = RefuseUnseen({}, None, frozenset(), websockets=False)
+    error = error_of(stage, key="bob", method=b"GET", upgrade=True, endpoint="responses")
+    assert isinstance(error, WebSocketNotAllowed)
+    assert "websocket.responses" in error.message
+    assert error_of(stage, key="bob", method=b"POST", endpoint="responses") is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "refused"),
+    [
+        ("realtime/client_secrets", True),
+        ("realtime/sessions", True),
+        ("realtime/transcription_sessions", True),
+        ("realtime/translations/client_secrets", True),
+        ("realtime/calls", True),
+        ("realtime/calls/{id}/accept", True),
+        ("realtime", True),
+        ("live/sessions", True),
+        ("chatkit/sessions", True),
+        ("chatkit/sessions/{id}/cancel", False),
+        ("realtime/calls/{id}/hangup", False),
+        ("responses", False),
+    ],
+)
+def test_no_ephemeral_keys_for_keys_with_rules(endpoint, refused):
+    """What goes past the proxy keeps to no rule; keys without one may have it."""
+    error = error_of(RULES, endpoint=endpoint)
+    assert (error is not None) is refused
+    assert error is None or isinstance(error, NotMeasured)
+    assert error_of(RULES, key="bob", endpoint=endpoint) is None
+
+
+def test_a_limit_of_tokens_for_everybody_counts_but_for_those_who_have_none():
+    """`rate_limit.tokens_per_minute` is a rule of all but the keys whose own limit is none."""
+    stage = RefuseUnseen({}, "a limit of model tokens", frozenset(["free"]), websockets=True)
+    assert error_of(stage, key="cred-1", method=b"GET", upgrade=True, endpoint="responses")
+    assert error_of(stage, key="free", method=b"GET", upgrade=True, endpoint="responses") is None
