@@ -85,5 +85,6 @@ class BoundedLabels:
 
 
 def has_succeeded(exchange: Exchange) -> bool:
-    """Whether the exchange shows that its model exists: the upstream answered with a 2xx."""
-    return exchange.status is not None and 200 <= exchange.status < 300
+    """Whether the exchange shows that its model exists: the upstream answered with a 2xx, or opened a WebSocket."""
+    status = exchange.status
+    return status is not None and (200 <= status < 300 or status == 101)

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from ..core.body_headers import media_type_and_coding
 from ..core.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
-from ..core.codings import maybe_decoded
+from ..core.codings import maybe_decoded, maybe_decoder
 from ..core.documents import require
 from ..core.errors import InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
 from ..core.paths import models_of_query
@@ -163,6 +163,8 @@ class ReadBody:
         _, coding = media_type_and_coding(request.headers)
         decoded = maybe_decoded(data, coding, self._limit_bytes)
         if decoded is None:
+            if maybe_decoder(coding) is not None:
+                raise UnreadableBody
             return None
         plain, whole = decoded
         if not whole:
