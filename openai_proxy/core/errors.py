@@ -82,7 +82,7 @@ class MissingCredentials(ProxyError):
     status, reason = 401, b"Unauthorized"
     type, code = "invalid_request_error", "missing_api_key"
     default_message = (
-        "You didn't provide an API key. Provide it in an Authorization header "
+        "You didn't provide an API key to this proxy (openai-proxy). Provide it in an Authorization header "
         "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
     )
 
@@ -99,7 +99,7 @@ class MissingCredentialsOfLocalServer(MissingCredentials):
 class InvalidKey(ProxyError):
     status, reason = 401, b"Unauthorized"
     type, code = "invalid_request_error", "invalid_api_key"
-    default_message = "Incorrect API key provided."
+    default_message = "Incorrect API key provided: this proxy (openai-proxy) does not know this key. Whoever runs it gives out keys."
 
 
 class ExpiredKey(ProxyError):
@@ -182,7 +182,11 @@ class RequestTimeout(ProxyError):
     status, reason = 408, b"Request Timeout"
     type, code = "invalid_request_error", "request_timeout"
     outcome = Outcome.TIMEOUT
-    default_message = "The request took too long to arrive."
+    default_message = "The request took too long to arrive at openai-proxy."
+
+
+BODY_LIMIT = "limits.body_bytes"
+JSON_BODY_LIMIT = "limits.json_body_bytes"
 
 
 class RequestTooLarge(ProxyError):
@@ -190,11 +194,25 @@ class RequestTooLarge(ProxyError):
     type, code = "invalid_request_error", "request_too_large"
     default_message = "The request body is larger than this proxy accepts."
 
+    @classmethod
+    def above(cls, limit_bytes: int, setting: str) -> RequestTooLarge:
+        """Return the error for a body above a limit that a setting gives."""
+        return cls(
+            f"The body of this request is larger than the {limit_bytes} bytes that openai-proxy accepts ({setting})."
+        )
+
 
 class URITooLong(ProxyError):
     status, reason = 414, b"URI Too Long"
     type, code = "invalid_request_error", "uri_too_long"
-    default_message = "The request target is longer than this proxy accepts."
+    default_message = "The request target is longer than openai-proxy accepts (limits.target_bytes)."
+
+    @classmethod
+    def above(cls, limit_bytes: int) -> URITooLong:
+        """Return the error for a target above the limit."""
+        return cls(
+            f"The request target is longer than the {limit_bytes} bytes that openai-proxy accepts (limits.target_bytes)."
+        )
 
 
 class MisdirectedRequest(ProxyError):
@@ -206,7 +224,16 @@ class MisdirectedRequest(ProxyError):
 class HeadersTooLarge(ProxyError):
     status, reason = 431, b"Request Header Fields Too Large"
     type, code = "invalid_request_error", "headers_too_large"
-    default_message = "The request's header section is larger than this proxy accepts."
+    default_message = (
+        "The request's header section is larger than openai-proxy accepts (limits.header_bytes)."
+    )
+
+    @classmethod
+    def above(cls, limit: int, unit: str, setting: str) -> HeadersTooLarge:
+        """Return the error for a header section above a limit that a setting gives."""
+        return cls(
+            f"The request's header section has more than the {limit} {unit} that openai-proxy accepts ({setting})."
+        )
 
 
 # ---- a limit is reached
@@ -314,7 +341,7 @@ class ProxyLoop(ProxyError):
 class Unavailable(ProxyError):
     status, reason = 503, b"Service Unavailable"
     type, code = "service_unavailable_error", "overloaded"
-    default_message = "The proxy has too many requests in flight."
+    default_message = "openai-proxy has too many requests in flight; try again."
 
     def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
         super().__init__(message, headers=((b"retry-after", b"%d" % retry_after_s),))
@@ -326,7 +353,7 @@ class Overloaded(Unavailable):
 
 class ShuttingDown(Unavailable):
     code = "shutting_down"
-    default_message = "The proxy is shutting down."
+    default_message = "openai-proxy is shutting down; try again in a moment."
 
 
 class NoUpstreamAvailable(Unavailable):

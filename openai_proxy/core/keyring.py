@@ -15,6 +15,7 @@ from attrs import field, frozen
 from .client_address import Network
 from .errors import ExpiredKey, InvalidKey
 from .organization import Account
+from .refusal_words import expiry_words
 
 
 @frozen
@@ -91,7 +92,7 @@ class Keyring:
         if entry is None:
             raise InvalidKey
         if entry.expires_at is not None and wall_time >= entry.expires_at:
-            raise ExpiredKey
+            raise ExpiredKey(expiry_words(entry.expires_at))
         return entry
 
     def owner(self, digest: bytes) -> str:

@@ -87,6 +87,20 @@ class RequestJSON:
     """Every JSON reader can decode the body."""
 
 
+_NO_OBJECT = "openai-proxy could not read the body of your request as a JSON object"
+_KINDS = {list: "a list", str: "text", bool: "true or false", type(None): "null"}
+
+
+def _where(body: bytes, error: json.JSONDecodeError) -> str:
+    """Say where JSON ends to be JSON; the decoder's own words hold nothing of the body."""
+    if not body.strip():
+        return f"{_NO_OBJECT}: it is empty (0 characters)." if not body else f"{_NO_OBJECT}: it is empty."
+    reason = error.msg[:1].lower() + error.msg[1:]
+    return (
+        f"{_NO_OBJECT}: {reason} at line {error.lineno}, column {error.colno} (character {error.pos} of it)."
+    )
+
+
 def read_request(body: bytes) -> RequestJSON:
     """Decode the JSON object `body`, or raise InvalidJSON. O(n)."""
     try:
@@ -95,7 +109,7 @@ def read_request(body: bytes) -> RequestJSON:
         document, text = _read_as_python_does(body)
         ordinary = False
     if not isinstance(document, dict):
-        raise InvalidJSON
+        raise InvalidJSON(f"{_NO_OBJECT}: it is {_KINDS.get(type(document), 'a number')}.")
     if len(document) > MOST_MEMBERS:
         raise TooManyMembers
     if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(document):
@@ -118,6 +132,10 @@ def _read_as_python_does(body: bytes) -> tuple[Any, bytes]:
         document = _decode(text)
     except RecursionError:
         raise NestedTooDeep from None
+    except UnicodeDecodeError as error:
+        raise InvalidJSON(f"{_NO_OBJECT}: byte {error.start} is not valid {encoding}.") from None
+    except json.JSONDecodeError as error:
+        raise InvalidJSON(_where(body, error)) from None
     except ValueError:
         raise InvalidJSON from None
     return document, body if encoding == "utf-8" else text.encode("utf-8", "surrogatepass")

@@ -44,7 +44,7 @@ def judge_start(data: bytes, target_limit_bytes: int) -> ProxyError | None:
         return MalformedRequest()
     target = rest.partition(b" ")[0]
     if space and len(target) > target_limit_bytes:
-        return URITooLong()
+        return URITooLong.above(target_limit_bytes)
     if len(rest) - len(target) > _LONGEST_METHOD:
         return MalformedRequest()
     return None

@@ -9,14 +9,13 @@ from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
 from ..core.errors import ModelNotAllowed, UnreadableBody
-from ..core.key_like import KEY_LIKE
-from ..core.keyring import ClientKey, Keyring
+from ..core.keyring import Keyring
 from ..core.named_models import models_in, runs_model, top_level_models
 from ..core.paths import models_of_query
+from ..core.refusal_words import model_words
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 _MODELS = b"/models/"
-_MOST_SHOWN = 10
 
 
 class AllowModels:
@@ -40,22 +39,15 @@ class AllowModels:
             return forward(request)
         models = named_models(request)
         if models is None:
-            raise ModelNotAllowed(_message(entry, "a request whose model cannot be read"), param="model")
+            raise ModelNotAllowed(model_words(None, entry.models), param="model")
         for model in models:
             if not isinstance(model, str):
                 raise ModelNotAllowed(param="model")
             if not entry.allows(model):
-                shown = KEY_LIKE.sub("[redacted]", model[:100])
-                raise ModelNotAllowed(_message(entry, f"the model {shown!r}"), param="model")
+                raise ModelNotAllowed(model_words([model], entry.models), param="model")
         if request.odd_names and request.path_model is None and _is_ambiguous(request):
             raise UnreadableBody("The JSON body of your request names more than one model.", param="model")
         return forward(request)
-
-
-def _message(entry: ClientKey, what: str) -> str:
-    models = entry.models or ()
-    listed = ", ".join(models[:_MOST_SHOWN]) + (", ..." if len(models) > _MOST_SHOWN else "")
-    return f"openai-proxy does not let this API key use {what}; it may use: {listed or 'none'}."
 
 
 def _is_ambiguous(request: ProxyRequest) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from ..core.budget import Budget, Ledger, Need
 from ..core.errors import BudgetSpent
 from ..core.exchange import Exchange, Outcome, Usage
+from ..core.refusal_words import budget_words
 from ..core.token_estimate import requested_output_tokens
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
@@ -53,7 +54,8 @@ class KeepBudget:
         reservation = await self._ledger.reserve(account, need)
         if reservation is None:
             exchange.rate_limited = "budget"
-            raise BudgetSpent(headers=((b"x-should-retry", b"false"),))
+            standing = await self._ledger.standing(account)
+            raise BudgetSpent(budget_words(account, need, standing), headers=((b"x-should-retry", b"false"),))
         # a stage outside may ask once more: that is one exchange still
         exchange.reserved_usd = reservation.usd
 

@@ -17,6 +17,7 @@ from ..core.exchange import Exchange, Outcome
 from ..core.headers import get
 from ..core.limits import Limits, Refusal, maybe_refusal
 from ..core.rate_limit_headers import refusal_headers
+from ..core.refusal_words import limit_words
 from ..core.token_estimate import reserved_model_tokens
 from ..limits.store import Admission, LimitStore
 from ..messages import Forward, ProxyRequest, ProxyResponse
@@ -118,7 +119,7 @@ class RateLimit:
             least = limits.reservation(1.0 if request.required else 0.0)
             refusal = maybe_refusal(limits, look.standing, least)
             if refusal is not None:
-                raise _refused(exchange, limits, look, refusal)
+                raise _refused(exchange, limits, look, refusal, least)
         return await forward(request)
 
     async def _admit(
@@ -145,12 +146,17 @@ class RateLimit:
                     await deferLater(self._timers, wait_s)  # type: ignore[arg-type]  # only callLater is used
                     admission = None
                     continue
-            raise _refused(exchange, limits, admission, refusal)
+            raise _refused(exchange, limits, admission, refusal, admission.reserved)
 
 
-def _refused(exchange: Exchange, limits: Limits, look: Admission, refusal: Refusal) -> RateLimited:
+def _refused(
+    exchange: Exchange, limits: Limits, look: Admission, refusal: Refusal, reserved: float
+) -> RateLimited:
     exchange.rate_limited = refusal.kind
-    return _ERRORS[refusal.kind](headers=tuple(refusal_headers(limits, look.standing, refusal)))
+    return _ERRORS[refusal.kind](
+        limit_words(limits, look.standing, refusal, reserved),
+        headers=tuple(refusal_headers(limits, look.standing, refusal)),
+    )
 
 
 def used_model_tokens(exchange: Exchange, reserved: float) -> float:

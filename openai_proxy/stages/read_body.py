@@ -16,7 +16,7 @@ from ..core.body_headers import media_type_and_coding
 from ..core.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
 from ..core.codings import maybe_decoded, maybe_decoder
 from ..core.documents import require
-from ..core.errors import InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
+from ..core.errors import JSON_BODY_LIMIT, InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
 from ..core.paths import models_of_query
 from ..core.request_json import (
     NestedTooDeep,
@@ -84,7 +84,7 @@ class ReadBody:
         if body is None or type(body) is bytes:
             data = body or b""
             if len(data) > self._limit_bytes:
-                raise RequestTooLarge
+                raise RequestTooLarge.above(self._limit_bytes, JSON_BODY_LIMIT)
             if len(data) > SMALL_BYTES:
                 lease = Lease(self._buffered)
                 _hold(lease, len(data))
@@ -169,7 +169,7 @@ class ReadBody:
         plain, whole = decoded
         if not whole:
             if len(plain) >= self._limit_bytes:
-                raise RequestTooLarge
+                raise RequestTooLarge.above(self._limit_bytes, JSON_BODY_LIMIT)
             raise UnreadableBody
         return plain
 

@@ -16,7 +16,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from ..core.buffered_bytes import TOO_MUCH_BUFFERED
-from ..core.errors import Overloaded, RequestTooLarge
+from ..core.errors import BODY_LIMIT, JSON_BODY_LIMIT, Overloaded, RequestTooLarge
 
 HIGH_WATER_BYTES = 65536
 """Unclaimed bytes above which reading from the client pauses."""
@@ -95,6 +95,7 @@ class IncomingBody:
         """Sees the bytes of a streamed body as they go up, for the exchange log."""
         self._announced = length
         self._limit = limit_bytes
+        self._limit_setting = BODY_LIMIT
         self._source = source
         self._parts: list[bytes] = []
         self._whole = False
@@ -123,7 +124,7 @@ class IncomingBody:
         if self._error is not None or (self._abandoned and self._produced is None):
             return
         if self._limit is not None and self.received > self._limit:
-            self.fail(RequestTooLarge())
+            self.fail(RequestTooLarge.above(self._limit, self._limit_setting))
         elif self._consumer is not None:
             self._produce(data, self._consumer)
         elif self._hold is not None and not self._hold(len(data)):
@@ -165,7 +166,7 @@ class IncomingBody:
     def check_announced(self) -> None:
         """Raise RequestTooLarge where the announced length is above the limit for bodies of any kind."""
         if self._announced is not None and self._limit is not None and self._announced > self._limit:
-            raise RequestTooLarge
+            raise RequestTooLarge.above(self._limit, self._limit_setting)
 
     async def beginning(self) -> bytes:
         """Return the first bytes of the body, which stay in it; empty only for an empty body.
@@ -189,9 +190,10 @@ class IncomingBody:
         `hold` is asked for room for all that is kept, as it comes; where it
         says False, Overloaded is raised.
         """
-        self._limit = limit_bytes if self._limit is None else min(self._limit, limit_bytes)
+        if self._limit is None or limit_bytes < self._limit:
+            self._limit, self._limit_setting = limit_bytes, JSON_BODY_LIMIT
         if max(self._announced or 0, self.received) > self._limit:
-            raise RequestTooLarge
+            raise RequestTooLarge.above(self._limit, self._limit_setting)
         if hold is not None and not hold(sum(map(len, self._parts))):
             raise Overloaded(TOO_MUCH_BUFFERED)
         if not self.complete and self._error is None:

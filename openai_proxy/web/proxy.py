@@ -64,7 +64,9 @@ class ProxyResource(Resource):
         if site.draining:
             raise ShuttingDown
         if self.in_flight_limit is not None and self.in_flight >= self.in_flight_limit:
-            raise Overloaded
+            raise Overloaded(
+                f"openai-proxy has {self.in_flight} requests in flight, which is its limit (limits.in_flight); try again."
+            )
         if site.refusal is not None and (reason := site.refusal()) is not None:
             raise Overloaded(reason)
         self.in_flight += 1

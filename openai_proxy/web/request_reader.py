@@ -206,7 +206,7 @@ class RequestReader:
                 self.broken = self._diagnose(error, data)
         else:
             if self.receiving is None and self.broken is None and self._head_is_too_large():
-                self.broken = HeadersTooLarge()
+                self.broken = self._header_too_large()
         if self.receiving is not None and self.receiving.head.chunked:
             self._look_beside_body(self.receiving)
         if self._unsplit is not None:
@@ -225,13 +225,16 @@ class RequestReader:
     def _diagnose(self, error: Exception, data: bytes) -> ProxyError:
         """Say what is wrong. Behind a request that was the last of its connection nobody will hear it."""
         if self.receiving is None and self._head_is_too_large():
-            return HeadersTooLarge()
+            return self._header_too_large()
         if isinstance(error, httptools.HttpParserInvalidMethodError) and self._unsplit is None:
             line = WHOLE_LINE.match(data)
             if line is not None:
                 self._target = line[2]
                 return MethodNotAllowed(API_METHODS)
         return MalformedRequest()
+
+    def _header_too_large(self) -> HeadersTooLarge:
+        return HeadersTooLarge.above(self._limits.header_bytes, "bytes", "limits.header_bytes")
 
     def _head_is_too_large(self) -> bool:
         return self.head_bytes - len(self._target) - 32 > self._limits.header_bytes
@@ -262,7 +265,7 @@ class RequestReader:
             return
         self._target += url
         if len(self._target) > self._limits.target_bytes:
-            self.broken = URITooLong()
+            self.broken = URITooLong.above(self._limits.target_bytes)
             raise _Refused
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -271,7 +274,7 @@ class RequestReader:
             return
         self._pairs.append((name, value))
         if len(self._pairs) > self._limits.header_count:
-            self.broken = HeadersTooLarge()
+            self.broken = HeadersTooLarge.above(self._limits.header_count, "lines", "limits.header_count")
             raise _Refused
 
     def on_headers_complete(self) -> None:
@@ -286,7 +289,7 @@ class RequestReader:
         if self.head_bytes > limits.header_bytes and (
             sum([len(name) + len(value) + 4 for name, value in pairs]) > limits.header_bytes
         ):
-            self.broken = HeadersTooLarge()
+            self.broken = self._header_too_large()
             raise _Refused
         if self._unsplit is not None and not self._is_spelled_well(b"".join(self._unsplit)):
             self.broken = MalformedRequest()

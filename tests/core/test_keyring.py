@@ -28,7 +28,7 @@ def test_every_near_miss_gets_the_same_answer(wrong):
     """A wrong key learns nothing about how wrong it is; a hash of a key is no key."""
     with pytest.raises(InvalidKey) as raised:
         Keyring([entry(b"sk-a")]).find(key_digest(wrong), 0.0)
-    assert raised.value.message == "Incorrect API key provided."
+    assert raised.value.message == InvalidKey.default_message
 
 
 def test_a_key_works_until_its_expiry():
