@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
@@ -18,6 +19,7 @@ from zope.interface import implementer
 
 from ..core.client_address import Peer
 from ..core.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
+from ..core.request_line import TLS_ON_A_PLAIN_PORT
 from ..sockets import bottom, cut, has_unread, is_gone, untaken_bytes
 from .client_clocks import (
     BETWEEN_REQUESTS,
@@ -108,6 +110,8 @@ class ProxyChannel(HTTPChannel):
         self._wait(HEAD, self.limits.header_timeout_s)
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        if reason.type is SSL.Error:
+            self.site.wrong_scheme.tell_lost(reason, self.transport.getPeer())
         self.waiting = GONE
         self.deadline = self.stall_check = NEVER
         self.site.closed(self)
@@ -225,6 +229,8 @@ class ProxyChannel(HTTPChannel):
     def _refuse_broken(self, error: ProxyError) -> None:
         self._wait(RESPONSE)
         self.current = request = self.site.make_request(self, self._reader.broken_request())
+        if error.message is TLS_ON_A_PLAIN_PORT:
+            self.site.wrong_scheme.tell_tls_on_plain_port(self.transport.getPeer())
         if isinstance(error, MethodNotAllowed):
             request.process()  # its target is known: whatever is there says which methods it takes
         else:

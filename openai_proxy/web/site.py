@@ -27,6 +27,7 @@ from .peers import may_speak, peer_of
 from .proxy import ProxyResource
 from .request import DownstreamRequest
 from .request_reader import DownstreamLimits, IncomingRequest
+from .wrong_scheme import WrongScheme
 
 log = logger(__name__)
 
@@ -105,6 +106,7 @@ class ProxySite(Site):
         self.adopt = adopt
         """Given each client's transport once it is connected: may serve its socket."""
         self.channels: set[ProxyChannel] = set()
+        self.wrong_scheme = WrongScheme()
         self.draining = False
         self.web_origins = WebOrigins()
         """Which pages of the web may call; replaced at a reload."""

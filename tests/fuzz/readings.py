@@ -57,6 +57,8 @@ def _first_of(parser: Any, parts: _Parts) -> Callable[[], tuple[bytes, ...]]:
 def requests_by_llhttp(raw: bytes) -> list[Message]:
     """Return the whole requests in `raw`, up to the first thing that llhttp refuses or an upgrade."""
     parts = _Parts()
+    original: dict[int, list[tuple[bytes, bytes]]] = {}
+    """Lines of the messages that are read a second time, with less of them."""
     while raw:
         parser = httptools.HttpRequestParser(parts)
         parts.first = _first_of(parser, parts)
@@ -74,6 +76,7 @@ def requests_by_llhttp(raw: bytes) -> list[Message]:
             ):
                 break
             parts.whole.pop()
+            original[len(parts.whole)] = last.pairs
             head = b"\r\n".join(
                 b"%b: %b" % pair for pair in last.pairs if pair[0] not in (b"upgrade", b"connection")
             )
@@ -81,7 +84,7 @@ def requests_by_llhttp(raw: bytes) -> list[Message]:
             raw = b"%b %b HTTP/1.1\r\n%b%b\r\n\r\n%b" % (*last.first, closing, head, rest)
         except httptools.HttpParserError:
             break
-    return parts.whole
+    return [message._replace(pairs=original.get(at, message.pairs)) for at, message in enumerate(parts.whole)]
 
 
 def _asks_websocket(request: Message) -> bool:

@@ -1,0 +1,59 @@
+"""Clients that speak TLS at a plain port, or plain HTTP at a TLS port: one line in the log tells what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.python.failure import Failure
+
+from ..logs import logger
+from ..once_in_a_while import OnceInAWhile
+
+log = logger(__name__)
+
+_PLAIN_REQUEST = frozenset(("http request", "https proxy request"))
+"""OpenSSL's words for it."""
+
+
+class WrongScheme:
+    """Says so at most once in ten seconds for each direction, with the number of connections; one for each site."""
+
+    def __init__(self) -> None:
+        self._tls = OnceInAWhile()
+        self._plain = OnceInAWhile()
+
+    def tell_tls_on_plain_port(self, peer: Any) -> None:
+        """A TLS handshake has arrived at a port for plain HTTP."""
+        count = self._tls.count()
+        if count:
+            log.warn(
+                "{count} TLS handshakes at a port that speaks plain HTTP since the last such line, "
+                "the latest from {peer}: is a client configured with https:// instead of http://?",
+                count=count,
+                peer=_address(peer),
+            )
+
+    def tell_lost(self, reason: Failure, peer: Any) -> None:
+        """A connection over TLS is lost for `reason`: say so if a plain request had arrived."""
+        error = reason.value
+        if not isinstance(error, SSL.Error) or not _is_plain_request(error):
+            return
+        count = self._plain.count()
+        if count:
+            log.warn(
+                "{count} plain HTTP requests at a port that speaks TLS since the last such line, "
+                "the latest from {peer}: is a client configured with http:// instead of https://?",
+                count=count,
+                peer=_address(peer),
+            )
+
+
+def _is_plain_request(error: SSL.Error) -> bool:
+    """Whether OpenSSL's error queue, (library, function, reason) each, says so."""
+    queue = error.args[0] if error.args else ()
+    return isinstance(queue, list) and any(entry[-1] in _PLAIN_REQUEST for entry in queue)
+
+
+def _address(peer: Any) -> str:
+    return getattr(peer, "host", None) or "a Unix socket"

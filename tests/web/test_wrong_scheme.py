@@ -1,0 +1,56 @@
+"""TLS at a plain port and plain HTTP at a TLS port are named in the log."""
+
+import pytest
+from fakes import Downstream
+from OpenSSL import SSL
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x0a" * 500
+
+
+@pytest.fixture
+def lines():
+    found = []
+
+    def observe(event):
+        found.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield found
+    globalLogPublisher.removeObserver(observe)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_tls_handshake_at_a_plain_port(lines, size):
+    """It was `- - - - 400 malformed_request`."""
+    downstream = Downstream()
+    answer = downstream.connect().send(*[HELLO[at : at + size] for at in range(0, len(HELLO), size)])
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"TLS handshake" in answer
+    assert b"malformed_request" in answer
+    (line,) = [line for line in lines if "TLS" in line]
+    assert line.startswith("1 TLS handshakes at a port that speaks plain HTTP")
+    downstream.connect().send(HELLO)
+    assert len([line for line in lines if "TLS" in line]) == 1  # strangers choose how often
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("http request", 1), ("https proxy request", 1), ("no shared cipher", 0), ("certificate unknown", 0)],
+)
+def test_plain_http_at_a_tls_port(lines, reason, told):
+    """Nothing said that somebody had tried."""
+    downstream = Downstream()
+    connection = downstream.connect()
+    connection.channel.connectionLost(Failure(SSL.Error([("SSL routines", "", reason)])))
+    assert len([line for line in lines if "plain HTTP requests at a port that speaks TLS" in line]) == told
+
+
+def test_an_error_of_tls_without_a_queue_is_nothing_to_tell(lines):
+    """A peer that went away in the handshake is one."""
+    connection = Downstream().connect()
+    connection.channel.connectionLost(Failure(SSL.SysCallError(-1, "Unexpected EOF")))
+    connection = Downstream().connect()
+    connection.channel.connectionLost(Failure(SSL.Error()))
+    assert not [line for line in lines if "speaks" in line]
