@@ -150,14 +150,17 @@ class ProxyService(MultiService):
             prepared = self.prepare(kept(self.serving.exchanger.settings, self._load()))
         except (SettingsError, StartError) as error:
             tell_refused(str(error))
+            self.serving.note_reload(worked=False)
             return
         except OSError as error:
             tell_refused(str(error), "an observer can not start")
+            self.serving.note_reload(worked=False)
             return
         known = self.warnings
         self.commit(prepared)
         self.warn(line for line in self.warnings if line not in known)
         tell_reloaded(self.serving.exchanger.mode)
+        self.serving.note_reload(worked=True)
         settings = self.serving.exchanger.settings
         for line in (*keyless_upstreams(settings), *fenced_keys(settings)):
             log.info("{line}", line=line)

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 
+from .certificate_dates import ends_of
 from .composition import Exchanger, Surroundings, build_exchanger
 from .composition.observers import observers_of, upstream_urls, watch_alike
 from .composition.upstream_report import upstream_report
@@ -23,6 +24,7 @@ from .draining import Drain
 from .limits.store import BucketStore
 from .listening import StartError
 from .logs import logger, set_level
+from .observe.daemon_state import DaemonState
 from .observe.interfaces import Observer, ObserverContext
 from .observe.publisher import ExchangePublisher
 from .observe.scrapes import Scrapes
@@ -80,6 +82,8 @@ class Serving:
         self._alone = part is None
         self._clock = time.monotonic
         self._started_at = part.started_at if part else self._clock()
+        self._reload_worked, self._loaded_at = True, time.time()
+        self._certificates = ends_of(settings.ports)
         self._sockets = SocketGroup(reactor)
         stores = Stores(reactor, self._clock, part.buckets if part else None)
         self._around = Surroundings(reactor, self._clock, stores, self._sockets.adopt)
@@ -115,7 +119,28 @@ class Serving:
             configured_models=lambda: self.exchanger.configured_models,
             upstream_report=lambda: upstream_report(self.exchanger, self._around.circuits),
             budgets=lambda: self.exchanger.spending.standings(),
+            state=self._state,
         )
+
+    def _state(self) -> DaemonState:
+        """Return what the metrics say of the daemon itself."""
+        observers = self.publisher.observers
+        spools = [bytes for each in observers if (bytes := getattr(each, "spool_bytes", None)) is not None]
+        return DaemonState(
+            reload_worked=self._reload_worked,
+            loaded_at=self._loaded_at,
+            redis_up=self._around.stores.redis_connected(self.exchanger.redis_url),
+            lost_lines=sum(each.failures.lost_lines for each in observers if hasattr(each, "failures")),
+            spool_bytes=sum(spools) if spools else None,
+            certificates=self._certificates,
+        )
+
+    def note_reload(self, *, worked: bool) -> None:
+        """A reload has ended: the new configuration is in use, or was refused."""
+        self._reload_worked = worked
+        if worked:
+            self._loaded_at = time.time()
+            self._certificates = ends_of(self.exchanger.settings.ports)
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)

@@ -25,7 +25,7 @@ LAYERS = (
     ("cost",),
     ("stores",),
     ("composition",),
-    ("draining", "listening", "reloads", "signals", "status"),
+    ("certificate_dates", "draining", "listening", "reloads", "signals", "status"),
     ("serving",),
     ("service",),
     ("workers",),

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 import openai_proxy.service  # noqa: F401  # defines every error
 from openai_proxy.core.errors import ProxyError
 from openai_proxy.observe.budgets import BudgetReading
+from openai_proxy.observe.daemon_state import DaemonState
 from openai_proxy.observe.factories import NONE, known_factories
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.prometheus import PrometheusObserver
@@ -55,7 +56,10 @@ def test_the_table_of_metrics_has_every_metric_and_no_other():
     """A dashboard made from the README finds its names on the page."""
     stores = {("cache", "unanswered"): 0, ("limit", "unanswered"): 0}
     context = ObserverContext(
-        Clock(), store_failures=lambda: stores, budgets=lambda: [BudgetReading("alice", 1.0, 0.0, 0.0)]
+        Clock(),
+        store_failures=lambda: stores,
+        budgets=lambda: [BudgetReading("alice", 1.0, 0.0, 0.0)],
+        state=lambda: DaemonState(redis_up=True, spool_bytes=0, certificates={"ssl:8443": 0.0}),
     )
     _, page = PrometheusObserver(context).render()
     kept = set(re.findall(r"^# TYPE (openai_proxy_\w+)", page.decode(), re.MULTILINE))

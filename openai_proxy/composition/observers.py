@@ -32,6 +32,7 @@ def observers_of(
         spool_bytes=settings.storage.spool_bytes,
         azure=_azure_options(settings),
         client_address=settings.log.client_address,
+        key_labels=settings.metrics.keys,
         on_command_line=settings.origin("observers") == "--observer",
     )
     try:

@@ -18,6 +18,7 @@ from zope.interface import Attribute
 
 from .budgets import BudgetReading
 from .circuits import UpstreamReport
+from .daemon_state import DaemonState
 from .spec import ObserverSpec
 
 
@@ -92,6 +93,10 @@ class ObserverContext:
     """How the upstreams and their circuits are."""
     budgets: Callable[[], Iterable[BudgetReading]] = tuple
     """How the budget of each key stands."""
+    state: Callable[[], DaemonState] = DaemonState
+    """What the daemon knows of itself now."""
+    key_labels: bool = False
+    """The setting `metrics.keys`: whether metrics tell client keys apart."""
     otlp_headers: str = field(default="", repr=False)
     """The setting `otel.headers`: `name=value,name=value` for the OTLP collector, a secret."""
     spool_directory: str = "exchange-log-spool"

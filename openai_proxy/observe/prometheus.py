@@ -22,6 +22,7 @@ from ..core.exchange import Exchange, Outcome, Usage
 from ..core.paths import USUAL_ENDPOINTS
 from .budgets import BudgetMetrics
 from .circuits import UpstreamStates
+from .daemon_state import DaemonMetrics
 from .interfaces import Observer, ObserverContext
 from .labels import OTHER, BoundedLabels, has_succeeded
 from .store_failures import StoreFailures
@@ -33,6 +34,8 @@ _PER_TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 
 _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 _KINDS_KEPT = 4096
+MOST_KEYS = 1000
+"""Client keys that have a label of their own, where `metrics.keys` gives them one; the rest is `other`."""
 MOST_ENDPOINTS = 200
 """Endpoints with a label of their own; the rest is `other`."""
 MOST_SERIES = 4000
@@ -48,9 +51,12 @@ NO_STATUS = "0"
 class _Kept:
     """The counters that exchanges of one kind feed; looked up once, not for each exchange."""
 
-    __slots__ = ("_costs", "_tokens", "cost", "input", "model", "output", "requests")
+    __slots__ = ("_costs", "_key", "_tokens", "cost", "input", "model", "output", "requests")
 
-    def __init__(self, requests: Tally, tokens: TallyFamily, costs: TallyFamily, model: str) -> None:
+    def __init__(
+        self, requests: Tally, tokens: TallyFamily, costs: TallyFamily, model: str, key: tuple[str, ...]
+    ) -> None:
+        self._key = key
         self.requests = requests
         self.model = model
         self.input: Tally | None = None  # made with the first count, for the page shows what was made
@@ -62,21 +68,25 @@ class _Kept:
     def count_tokens(self, usage: Usage) -> None:
         if self.input is None or self.output is None:
             self.input, self.output = (
-                self._tokens.of(self.model, "input"),
-                self._tokens.of(self.model, "output"),
+                self._tokens.of(self.model, "input", *self._key),
+                self._tokens.of(self.model, "output", *self._key),
             )
         if usage.input_tokens > 0:
             self.input.value += usage.input_tokens
         if usage.output_tokens > 0:
             self.output.value += usage.output_tokens
         if usage.cached_tokens > 0:
-            self._tokens.of(self.model, "cached").value += usage.cached_tokens
+            self._tokens.of(self.model, "cached", *self._key).value += usage.cached_tokens
         if usage.reasoning_tokens > 0:
-            self._tokens.of(self.model, "reasoning").value += usage.reasoning_tokens
+            self._tokens.of(self.model, "reasoning", *self._key).value += usage.reasoning_tokens
+
+    def count_cached(self, tokens: int) -> None:
+        """Count tokens of an answer from the cache: nobody spent them again."""
+        self._tokens.of(self.model, "cached", *self._key).value += tokens
 
     def count_cost(self, cost_usd: float) -> None:
         if self.cost is None:
-            self.cost = self._costs.of(self.model)
+            self.cost = self._costs.of(self.model, *self._key)
         self.cost.value += cost_usd
 
 
@@ -103,27 +113,31 @@ class PrometheusObserver:
             configured=context.configured_models, uses=self._requests_by_model, release=self._move_to_other
         )
         self._endpoints = BoundedLabels(MOST_ENDPOINTS, configured=lambda: USUAL_ENDPOINTS)
+        self._key_labels = context.key_labels
+        self._keys = BoundedLabels(MOST_KEYS)
         tallies = Tallies()
         self._make_counters(tallies)
         self._make_histograms(tallies)
         registry.register(tallies)
-        self._kept: dict[tuple[str, str | None, int | None, Outcome | None], _Kept] = {}
-        self._labels_of: dict[str, set[tuple[str, str, str, str]]] = {}
+        self._kept: dict[tuple[str, str | None, int | None, Outcome | None, str | None], _Kept] = {}
+        self._labels_of: dict[str, set[tuple[str, ...]]] = {}
         """The labels of the request counters of each model."""
         self._make_gauges(registry, context)
         registry.register(StoreFailures(context.store_failures))
         registry.register(UpstreamStates(context.upstream_report))
         registry.register(BudgetMetrics(context.budgets))
+        registry.register(DaemonMetrics(context.state))
 
     def _make_counters(self, tallies: Tallies) -> None:
         def counter(name: str, help: str, *labels: str) -> TallyFamily:
             return tallies.family("openai_proxy_" + name, help, *labels)
 
+        key = ("key",) if self._key_labels else ()
         self._requests = counter(
-            "requests", "Exchanges that ended.", "endpoint", "model", "status", "outcome"
+            "requests", "Exchanges that ended.", "endpoint", "model", "status", "outcome", *key
         )
-        self._tokens = counter("tokens", "Model tokens, by kind.", "model", "kind")
-        self._cost = counter("cost_usd", "Cost of the exchanges in US dollars.", "model")
+        self._tokens = counter("tokens", "Model tokens, by kind.", "model", "kind", *key)
+        self._cost = counter("cost_usd", "Cost of the exchanges in US dollars.", "model", *key)
         self._cache = counter("cache_requests", "Look-ups in the cache.", "endpoint", "result")
         self._limited = counter("rate_limited", "Requests refused by a limit.", "kind")
         self._errors = counter("upstream_errors", "Failed upstream attempts.", "upstream", "kind")
@@ -156,7 +170,8 @@ class PrometheusObserver:
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]
-        kept = self._kept.get((exchange.endpoint, exchange.model, exchange.status, exchange.outcome))
+        key = exchange.key if self._key_labels else None
+        kept = self._kept.get((exchange.endpoint, exchange.model, exchange.status, exchange.outcome, key))
         if kept is None:
             kept = self._keep(exchange)
         kept.requests.value += 1
@@ -172,7 +187,7 @@ class PrometheusObserver:
         usage = exchange.usage
         if usage is not None:
             if exchange.cached:
-                self._tokens.of(kept.model, "cached").value += usage.total_tokens  # nobody spent them again
+                kept.count_cached(usage.total_tokens)
             else:
                 kept.count_tokens(usage)
         cost_usd = exchange.cost_usd
@@ -189,14 +204,16 @@ class PrometheusObserver:
         model = self._models.label(exchange.model, admit=has_succeeded(exchange))
         status = NO_STATUS if exchange.status is None else str(exchange.status)
         endpoint = self._endpoint(exchange)
-        labels = endpoint, model, status, outcome.value
+        key = exchange.key if self._key_labels else None
+        key_label = (self._keys.label(key),) if self._key_labels else ()
+        labels: tuple[str, ...] = endpoint, model, status, outcome.value, *key_label
         if labels not in self._requests and len(self._requests) >= MOST_SERIES:
-            labels = OTHER, OTHER, status[:1] + "xx", outcome.value
-        kept = _Kept(self._requests.of(*labels), self._tokens, self._cost, model)
+            labels = OTHER, OTHER, status[:1] + "xx", outcome.value, *key_label
+        kept = _Kept(self._requests.of(*labels), self._tokens, self._cost, model, key_label)
         self._labels_of.setdefault(labels[1], set()).add(labels)
         if OTHER not in (model, endpoint) and len(self._kept) < _KINDS_KEPT:
             # `other` is not remembered: strangers choose those names, and one may get a label of its own yet
-            self._kept[(exchange.endpoint, exchange.model, exchange.status, exchange.outcome)] = kept
+            self._kept[(exchange.endpoint, exchange.model, exchange.status, exchange.outcome, key)] = kept
         return kept
 
     def _endpoint(self, exchange: Exchange) -> str:
@@ -212,14 +229,17 @@ class PrometheusObserver:
 
     def _move_to_other(self, model: str) -> None:
         """Count as `other` what a model counted whose label is given to another one."""
+        keys = set()
         for labels in self._labels_of.pop(model, ()):
-            endpoint, _, status, outcome = labels
-            to = endpoint, OTHER, status, outcome
+            endpoint, _, *rest = labels
+            to = endpoint, OTHER, *rest
             self._requests.move(labels, to)
             self._labels_of.setdefault(OTHER, set()).add(to)
-        for kind in _TOKEN_KINDS:
-            self._tokens.move((model, kind), (OTHER, kind))
-        self._cost.move((model,), (OTHER,))
+            keys.add(tuple(rest[2:]))
+        for key in keys:
+            for kind in _TOKEN_KINDS:
+                self._tokens.move((model, kind, *key), (OTHER, kind, *key))
+            self._cost.move((model, *key), (OTHER, *key))
         self._kept = {kind: kept for kind, kept in self._kept.items() if kept.model != model}
 
     def _count_trouble(self, exchange: Exchange) -> None:

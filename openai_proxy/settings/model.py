@@ -27,6 +27,7 @@ from .sections import (
     Cost,
     Limits,
     Log,
+    Metrics,
     Otel,
     RateLimit,
     Retry,
@@ -102,6 +103,7 @@ class Settings(BaseSettings):
         option="log-level",
     )
     log: Log = setting(Log(), "lines about exchanges")
+    metrics: Metrics = setting(Metrics(), "what the metrics tell apart")
     storage: Storage = setting(Storage(), "where exchanges are logged")
     otel: Otel = setting(Otel(), "OpenTelemetry")
     admin: Admin = setting(Admin(), "the operator's side")

@@ -356,3 +356,12 @@ class Log(Section):
     """What lines of the `console`, `json` and `log` observers hold."""
 
     client_address: Flag = setting(True, "whether the lines name the address of the client")
+
+
+class Metrics(Section):
+    """What the metrics tell apart."""
+
+    keys: Flag = setting(
+        False,
+        "whether requests, tokens and cost have the label `key`: the client key's name; needs a restart",
+    )

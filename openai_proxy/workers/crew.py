@@ -82,6 +82,10 @@ class Crew:
         for each in self._processes.values():
             each.link.tell(name)
 
+    def note_reload(self, worked: bool) -> None:
+        """Show in the metrics whether the last reload worked."""
+        self._metrics.reload_worked.set(float(worked))
+
     # ---- start
 
     def spawn_all(self) -> None:

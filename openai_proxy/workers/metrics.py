@@ -37,6 +37,14 @@ class WholeMetrics:
         ProcessCollector(registry=self._own)
         running = Gauge("openai_proxy_workers", "Worker processes that accept.", registry=self._own)
         running.set_function(lambda: sum(not each.is_draining for each in ready()))
+        worked = Gauge(
+            "openai_proxy_config_last_reload_successful",
+            "Whether the configuration that was loaded last is in use.",
+            registry=self._own,
+        )
+        worked.set(1)
+        self.reload_worked = worked
+        """Workers reload when the supervisor tells them: it alone knows of a refusal."""
         self.restarted = Counter(
             "openai_proxy_worker_restarts_total",
             "Workers started in place of one that ended.",

@@ -39,7 +39,10 @@ class Reloading:
         load: Callable[[], Settings],
         check: Callable[[Settings], ProxyService],
         commit: Callable[[Settings, list[WorkerProcess]], Deferred[Any]],
+        ended: Callable[[bool], None] = lambda worked: None,
     ) -> None:
+        self._ended = ended
+        """Told whether each reload worked."""
         self._reactor = reactor
         self._load = load
         self._check = check
@@ -69,6 +72,7 @@ class Reloading:
             checked = self._check(settings)
         except SettingsError as error:
             tell_refused(str(error))
+            self._ended(False)
             return
         asked = [each.link.ask(PREPARE, settings).addTimeout(PREPARE_S, self._reactor) for each in workers]
         answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
@@ -80,11 +84,13 @@ class Reloading:
                 each.link.tell(DISCARD)
             why = str(refusals[0]) or "a worker did not answer"
             tell_refused(why)
+            self._ended(False)
             return
         await self._commit(settings, workers)
         known = warnings(current)
         checked.warn(line for line in checked.warnings if line not in known)
         tell_reloaded(checked.serving.exchanger.mode)
+        self._ended(True)
 
 
 def change_over(

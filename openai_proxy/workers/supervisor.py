@@ -71,7 +71,13 @@ class Supervisor(Service):
             lambda: [port.fileno() for port in self._ports],
         )
         self._scratch = Scratch()
-        self._reloading = Reloading(reactor, lambda: self._scratch.shared(load()), self._check, self._commit)
+        self._reloading = Reloading(
+            reactor,
+            lambda: self._scratch.shared(load()),
+            self._check,
+            self._commit,
+            self._crew.note_reload,
+        )
         self._terminating = False
         self._stopping = False
         self._early: list[int] = []

@@ -22,9 +22,22 @@ Snapshot = list[tuple[str, str, str, Samples]]
 """Name, type, help and samples of each family."""
 
 _COUNTING = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
-_SHARED = frozenset(f"openai_proxy_budget_{what}_usd" for what in ("limit", "spent", "reserved"))
+_SHARED = frozenset(
+    (
+        *(f"openai_proxy_budget_{what}_usd" for what in ("limit", "spent", "reserved")),
+        "openai_proxy_config_last_reload_success_timestamp_seconds",
+    )
+)
 """Gauges of what all workers share: each tells the whole, as it last saw it."""
-_FIRST = frozenset({"process_start_time_seconds", "openai_proxy_upstream_up"})
+_FIRST = frozenset(
+    {
+        "process_start_time_seconds",
+        "openai_proxy_upstream_up",
+        "openai_proxy_redis_up",
+        "openai_proxy_config_last_reload_successful",
+        "openai_proxy_certificate_expiry_timestamp_seconds",
+    }
+)
 """Gauges of which the smallest is the daemon's."""
 
 

@@ -33,7 +33,7 @@ ELSEWHERE = {
     r"web\..+": "sockets, timers and pages; bytes of requests go through web.request_reader, core.headers, core.paths, core.plain_heads",
     r"routing\..+": "decides by what core has read",
     r"workers\..+": "speaks with our own processes",
-    r"(client_tls|decoded_body|descriptors|direct_deferred|draining|eager_transports|endpoints|host_names|listening|logs|messages"
+    r"(certificate_dates|client_tls|decoded_body|descriptors|direct_deferred|draining|eager_transports|endpoints|host_names|listening|logs|messages"
     r"|once_in_a_while|peeked_body|proxy_protocol|relay|reload_command|reloads|routing|service|serving|signals|socket_group|sockets|status|steady_clock|stores|unsupported"
     r"|wire_headers|core)": "passes bytes on unread, or through core.codings, core.proxy_protocol and core.headers",
 }
@@ -58,6 +58,7 @@ EXEMPT = {
     "core.documents:require": "looks four names up",
     "core.by_beginning:Filter": "an interface",
     "core.endpoint_params:(change_for|edits_for)": "a few configured names, looked up",
+    "core.endpoint_rules:.*": "compares an endpoint's name, made by core.paths, with the configured ones",
     "core.exchange:.*": "a record",
     "core.json_members:rendered_members": "the operator's parameters",
     "core.keyring:(Keyring|ClientKey|key_name)": "looks digests up that key_digest has made",

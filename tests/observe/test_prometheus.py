@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.observe.budgets import BudgetReading
+from openai_proxy.observe.daemon_state import DaemonState
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.prometheus import PrometheusObserver, find_metrics
 from openai_proxy.observe.tallies import FOLD_AT
@@ -209,3 +210,43 @@ def test_budgets_are_shown_by_key():
     ]
     readings.clear()
     assert not [name for name, _ in samples(metrics) if "budget" in name]
+
+
+def test_client_keys_have_a_label_where_they_are_asked_for():
+    """By name; who has none is `none`; a model that gives its label away takes its keys along."""
+    metrics = PrometheusObserver(ObserverContext(Clock(), key_labels=True))
+    for key in ("alice", "bob", "alice", None):
+        metrics(ended(model="m", status=200, key=key, usage=Usage(5, 7), cost_usd=0.5))
+    page = {
+        "endpoint": "chat/completions",
+        "model": "m",
+        "status": "200",
+        "outcome": "complete",
+    }
+    assert [value(metrics, "requests_total", **page, key=key) for key in ("alice", "bob", "none")] == [
+        2,
+        1,
+        1,
+    ]
+    assert value(metrics, "tokens_total", model="m", kind="input", key="alice") == 10
+    assert value(metrics, "cost_usd_total", model="m", key="bob") == 0.5
+    for number in range(200):
+        metrics(ended(model=f"m{number}", status=200, key="bob"))
+        metrics(ended(model=f"m{number}", status=200, key="bob"))
+        metrics(ended(model=f"m{number}", status=200, key="bob"))
+        metrics(ended(model=f"m{number}", status=200, key="bob"))
+        metrics(ended(model=f"m{number}", status=200, key="bob"))
+    assert value(metrics, "cost_usd_total", model="other", key="alice") == 1.0
+
+
+def test_the_daemons_own_state_is_there_to_alert_on():
+    """What runs, whether the last reload worked, Redis, lost lines, the spool, ends of certificates."""
+    state = DaemonState(False, 1e9, True, 7, 4096, {"ssl:8443": 2e9})
+    metrics = PrometheusObserver(ObserverContext(Clock(), state=lambda: state))
+    assert value(metrics, "config_last_reload_successful") == 0
+    assert value(metrics, "config_last_reload_success_timestamp_seconds") == 1e9
+    assert value(metrics, "redis_up") == 1
+    assert value(metrics, "lost_lines_total") == 7
+    assert value(metrics, "exchange_log_spool_bytes") == 4096
+    assert value(metrics, "certificate_expiry_timestamp_seconds", listener="ssl:8443") == 2e9
+    assert [labels for name, labels in samples(metrics) if name == "openai_proxy_build_info"]

@@ -93,6 +93,9 @@ class LogDirectory:
     start and with the first line of each day.
     """
 
+    spool_bytes = None
+    """Nothing waits here: what is written is in its place."""
+
     def __init__(
         self,
         directory: str,

@@ -41,6 +41,10 @@ class LineStore(Protocol):
     def append(self, name: str, lines: bytes) -> None:
         """Append whole lines to the log file `name`; OSError where they are not on disk."""
 
+    @property
+    def spool_bytes(self) -> int | None:
+        """What waits for a remote store; None for one that is here."""
+
     def reopen(self) -> None: ...
 
     def stop(self) -> Any:
@@ -90,6 +94,11 @@ class ExchangeLog:
         self._takes_all = models is None and keys is None and sample >= 1.0
         self._secrets = tuple(sorted({each for each in secrets if len(each) >= 8}, key=len, reverse=True))
         self.failures = WriteFailures(log or logger("openai_proxy.observe.exchange_log"))
+
+    @property
+    def spool_bytes(self) -> int | None:
+        """What waits for a remote store; None where the log is in a directory here."""
+        return self._store.spool_bytes
 
     def start(self) -> None:
         self._store.start()

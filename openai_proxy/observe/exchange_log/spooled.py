@@ -56,6 +56,11 @@ class SpooledLines:
         """Whether the spool has little room left: what runs already still finds some."""
         return self._spool is not None and self._spool.waiting_bytes >= self._limit_bytes * _NEARLY_FULL
 
+    @property
+    def spool_bytes(self) -> int:
+        """What waits to be shipped."""
+        return 0 if self._spool is None else self._spool.waiting_bytes
+
     def append(self, name: str, lines: bytes) -> None:
         """Append whole lines to the log file `name`; OSError where they are not on disk."""
         if self._spool is None:

@@ -1,0 +1,50 @@
+"""When the certificates of listeners end, read from the files that endpoint strings name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cryptography import x509
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_SPLIT = re.compile(r"(?<!\\):")
+
+
+def ends_of(descriptions: Iterable[str]) -> dict[str, float]:
+    """Return by endpoint string when the first of its certificates ends, in seconds since the epoch.
+
+    Strings without certificates, and files that cannot be read, are left out.
+    """
+    ends: dict[str, float] = {}
+    for description in descriptions:
+        found = [end for path in _files(description) for end in _ends_in(path)]
+        if found:
+            ends[description] = min(found)
+    return ends
+
+
+def _files(description: str) -> Iterator[Path]:
+    """Yield the files of `ssl:…:certKey=FILE` and of `tls:DIRECTORY:…`, also after `haproxy:`."""
+    words = [re.sub(r"\\(.)", r"\1", word) for word in _SPLIT.split(description)]
+    while words and words[0].lower() == "haproxy":
+        del words[0]
+    kind = words[0].lower() if words else ""
+    if kind == "ssl":
+        named = dict(word.split("=", 1) for word in words[1:] if "=" in word)
+        file = named.get("certKey") or named.get("privateKey")
+        if file is not None:
+            yield Path(file)
+    elif kind == "tls" and len(words) > 1:
+        yield from sorted(Path(words[1]).glob("*.pem"))
+
+
+def _ends_in(path: Path) -> Iterator[float]:
+    """Yield the end of the first certificate of a PEM file, which is the listener's own."""
+    try:
+        found = _CERTIFICATE.search(path.read_bytes())
+        if found is not None:
+            yield x509.load_pem_x509_certificate(found[0]).not_valid_after_utc.timestamp()
+    except (OSError, ValueError):
+        return
