@@ -37,6 +37,13 @@ class RequestBody(Protocol):
         """Return the first bytes, without taking them; empty only for an empty body."""
         ...
 
+    async def inspect(self, inspector: Callable[[bytes], bool]) -> None:
+        """Show the body to `inspector` as it comes, until it first returns True and after; nothing is taken.
+
+        A ProxyError that it raises breaks the body, and an upload with it.
+        """
+        ...
+
     async def read(self, limit_bytes: int, hold: Callable[[int], bool] | None = None) -> bytes:
         """Return the whole body; raise RequestTooLarge above `limit_bytes`, Overloaded where `hold` has no room."""
         ...

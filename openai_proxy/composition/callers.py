@@ -142,19 +142,23 @@ def counts_model_tokens(settings: Settings) -> bool:
     return any(limit is not None for limit in (settings.rate_limit.tokens_per_minute, *own))
 
 
-def read_body(settings: Settings, budgets: Container[str]) -> ReadBody:
-    """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
+def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
+    """Return whose bodies must be read; `budgets` has the names of the keys with one."""
     counted = {name: limits.model_tokens_per_minute for name, limits in limits_by_key(settings).items()}
     keys = {key.name: key.models is not None for key in client_keys(settings)}
     changes_models = bool(settings.models or settings.llm_params)
     bound = {name for name, limit in counted.items() if limit is not None or name in budgets or keys[name]}
-    rules = BodyRules(
+    return BodyRules(
         everybody=changes_models or settings.rate_limit.tokens_per_minute is not None,
         callers=frozenset(bound),
         exempt=frozenset() if changes_models else frozenset(counted).difference(bound),
         allow_lists=frozenset(name for name, restricted in keys.items() if restricted),
     )
-    estimates = counts_model_tokens(settings) or any(name in budgets for name in keys)
+
+
+def read_body(settings: Settings, rules: BodyRules, budgets: Container[str]) -> ReadBody:
+    """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
+    estimates = counts_model_tokens(settings) or any(key.name in budgets for key in client_keys(settings))
     # each process holds its share
     buffered = BufferedBytes((settings.limits.buffered_bytes or default_limit_bytes()) // settings.workers)
     return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered)

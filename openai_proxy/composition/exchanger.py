@@ -21,6 +21,7 @@ from ..settings import Settings, SettingsError, mode, warnings
 from ..stages.allow_models import AllowModels
 from ..stages.list_aliases import ListAliases
 from ..stages.note_errors import NoteErrors
+from ..stages.read_form import ReadForm
 from ..stages.read_usage import ReadUsage
 from ..stages.route import Route
 from ..stages.without_credentials import WithoutCredentials
@@ -195,6 +196,7 @@ def _stages(
     keyring = callers.make_keyring(settings)
     rate_limit = callers.rate_limit(settings, around)
     strip_think = changes.strip_think(settings)
+    body_rules = callers.body_rules(settings, spending.budgets)
     answered = Answered()
     repeats = changes.repeats(settings, around, answered)
     stages: list[Stage | None] = [
@@ -208,7 +210,9 @@ def _stages(
         # In front of all that decides by the request alone, which a repeated one is spared.
         repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
-        callers.read_body(settings, spending.budgets),
+        callers.read_body(settings, body_rules, spending.budgets),
+        # Behind it: a form streams through, and is only looked at.
+        ReadForm(body_rules.callers, body_rules.allow_lists),
         # Before the limits: a refusal counts against none.
         AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
         fences.refuse_unmeasured(settings),

@@ -11,7 +11,7 @@ from ..messages import ProxyRequest
 
 
 def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
-    """Return the request with the upstream's name of its model; else the very same one."""
+    """Return the request with the upstream's name of its model; else the very same one, as a form stays."""
     document = request.document
     if route is None or route.upstream_model is None or document is None:
         return request

@@ -16,7 +16,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from ..core.buffered_bytes import TOO_MUCH_BUFFERED
-from ..core.errors import BODY_LIMIT, JSON_BODY_LIMIT, Overloaded, RequestTooLarge
+from ..core.errors import BODY_LIMIT, JSON_BODY_LIMIT, Overloaded, ProxyError, RequestTooLarge
 
 HIGH_WATER_BYTES = 65536
 """Unclaimed bytes above which reading from the client pauses."""
@@ -108,6 +108,8 @@ class IncomingBody:
         self._peeking = False
         self._hold: Callable[[int], bool] | None = None
         self._error: Exception | None = None
+        self._inspector: Callable[[bytes], bool] | None = None
+        self._decided = False
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] | None = None
 
@@ -125,6 +127,8 @@ class IncomingBody:
             return
         if self._limit is not None and self.received > self._limit:
             self.fail(RequestTooLarge.above(self._limit, self._limit_setting))
+        elif self._inspector is not None and not self._inspect(data):
+            return
         elif self._consumer is not None:
             self._produce(data, self._consumer)
         elif self._hold is not None and not self._hold(len(data)):
@@ -145,8 +149,10 @@ class IncomingBody:
 
     def fail(self, error: Exception) -> None:
         """The body will never be whole; whoever takes it gets `error`."""
-        if self.complete or self._error is not None:
-            return
+        if not self.complete and self._error is None:
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
         self._error = error
         self._parts.clear()
         self._fire(error)
@@ -181,6 +187,36 @@ class IncomingBody:
         if self._error is not None:
             raise self._error
         return self._parts[0][:64] if self._parts else b""
+
+    async def inspect(self, inspector: Callable[[bytes], bool]) -> None:
+        """Show the body to `inspector` from its beginning on; return when that first returns True, or at the end.
+
+        Nothing is taken. It sees the rest as well, and whenever it raises a
+        ProxyError the body breaks with that: what goes up is cut off.
+        Raises that too, and as `read` does where the body breaks.
+        """
+        self._inspector = inspector
+        for part in tuple(self._parts):
+            self._inspect(part)
+        while not self._decided and not self.complete and self._error is None:
+            self._done = Deferred()
+            self._peeking = True
+            self._source.want_body()
+            await self._done
+        if self._error is not None:
+            raise self._error
+
+    def _inspect(self, data: bytes) -> bool:
+        """Show the inspector what came; False if it broke the body."""
+        inspector = self._inspector
+        if inspector is None or self._error is not None:
+            return False
+        try:
+            self._decided = inspector(data) or self._decided
+        except ProxyError as error:
+            self._break(error)
+            return False
+        return True
 
     async def read(self, limit_bytes: int, hold: Callable[[int], bool] | None = None) -> bytes:
         """Return the whole body.

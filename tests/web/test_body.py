@@ -216,3 +216,71 @@ def test_a_body_that_breaks_before_its_first_byte():
     Deferred.fromCoroutine(body.beginning()).addErrback(failures.append)
     body.fail(RequestTimeout())
     assert failures[0].check(RequestTimeout)
+
+
+def inspecting(body, inspector):
+    """Start inspecting; returns a list that will hold None or the exception."""
+    results = []
+    running = Deferred.fromCoroutine(body.inspect(inspector))
+    running.addCallbacks(results.append, lambda failure: results.append(failure.value))
+    return results
+
+
+def test_the_beginning_is_inspected_and_nothing_taken():
+    """It waits until the inspector has seen enough; the upload is the client's bytes."""
+    source, body = incoming(9)
+    seen = []
+    body.feed(b"abc")
+
+    def inspector(data):
+        seen.append(data)
+        return b"f" in data
+
+    results = inspecting(body, inspector)
+    assert (results, source.wanted) == ([], True)
+    body.feed(b"def")
+    assert results == [None]
+    sink = Sink()
+    body.startProducing(sink)
+    body.feed(b"ghi")
+    body.end()
+    assert (sink.data, seen) == (b"abcdefghi", [b"abc", b"def", b"ghi"])
+
+
+def test_a_body_that_ends_has_been_inspected():
+    """A short one is never enough."""
+    _, body = incoming(3)
+    results = inspecting(body, lambda data: False)
+    body.feed(b"abc")
+    body.end()
+    assert results == [None]
+
+
+@pytest.mark.parametrize("fed", [0, 1, 2])
+def test_what_an_inspector_refuses_breaks_the_body(fed):
+    """Before it is asked for, while it is waited for, and while it goes up."""
+    _, body = incoming(100)
+
+    def inspector(data):
+        if b"!" in data:
+            raise Overloaded
+        return b"." in data
+
+    pieces = [b"!", b"a!", b".!"]
+    if fed == 0:
+        body.feed(pieces[0])
+        assert isinstance(inspecting(body, inspector)[0], Overloaded)
+        return
+    results = inspecting(body, inspector)
+    if fed == 1:
+        body.feed(pieces[1])
+        assert isinstance(results[0], Overloaded)
+        return
+    body.feed(b".")
+    assert results == [None]
+    failures = []
+    sink = Sink()
+    body.startProducing(sink).addErrback(lambda failure: failures.append(failure.value))
+    body.feed(pieces[2])
+    assert isinstance(failures[0], Overloaded)
+    assert sink.data == b"."

@@ -1,0 +1,141 @@
+"""The `model` of a multipart form (RFC 7578), found while the form streams by. Pure.
+
+Where readers of forms differ, more counts as a field than any of them takes
+for one: nothing that some server reads as the model is overlooked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+FIRST_BYTES = 64 * 1024
+"""A model that the form names later than this is not waited for."""
+_LONGEST_HEAD = 8 * 1024
+_LONGEST_MODEL = 1024
+_NAMES = ("model", "models", "model[]", "models[]")
+_PARAM = re.compile(rb";\s*([^=;\s]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^;]*)", re.S)
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+
+
+def boundary_of(content_types: Iterable[bytes]) -> bytes | None:
+    """Return the boundary that a request's Content-Type lines name; None if it is no form, or unclear."""
+    lines = list(content_types)
+    if len(lines) != 1 or lines[0].partition(b";")[0].strip().lower() != b"multipart/form-data":
+        return None
+    found = [_unquoted(value) for name, value in _PARAM.findall(lines[0]) if name.lower() == b"boundary"]
+    return found[0] if len(found) == 1 and 0 < len(found[0]) <= 200 else None
+
+
+def _unquoted(value: bytes) -> bytes:
+    value = value.strip()
+    return re.sub(rb"\\(.)", rb"\1", value[1:-1], flags=re.S) if value[:1] == b'"' else value
+
+
+class FormModel:
+    """Reads a form as it comes; O(n), and holds at most a part's head or a short field.
+
+    `models` are the values of all fields that name one, `fields` the number of
+    those that have begun. `decided`: the first
+    of them has come, or a file, the end or FIRST_BYTES came before any.
+    `readable` is False where a field or its head is too long or in a coding.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self.models: list[str] = []
+        self.fields = 0
+        self.decided = False
+        self.readable = True
+        self._delimiter = b"--" + boundary
+        self._buffer = bytearray()
+        self._seen = 0
+        self._step: Callable[[], bool] = self._seek
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the form."""
+        self._seen += len(data)
+        self._buffer += data
+        while self._step():
+            pass
+        if self._seen >= FIRST_BYTES:
+            self.decided = True
+
+    def _seek(self) -> bool:
+        """Between two parts, or in one that is of no interest: find the next delimiter."""
+        at = self._buffer.find(self._delimiter)
+        if at < 0:
+            del self._buffer[: max(0, len(self._buffer) - len(self._delimiter) + 1)]
+            return False
+        del self._buffer[: at + len(self._delimiter)]
+        self._step = self._read_head
+        return True
+
+    def _read_head(self) -> bool:
+        if (
+            self._buffer[:2] == b"--"
+        ):  # the last one; what comes after it is a part for nobody, or for anybody
+            self._step = self._seek
+            return True
+        found = _HEAD_END.search(self._buffer)
+        if found is None:
+            if len(self._buffer) > _LONGEST_HEAD:
+                self.readable, self.decided = False, True
+                self._step = self._seek
+                return True
+            return False
+        head = bytes(self._buffer[: found.start()])
+        if self._delimiter in head:  # a part without a head: the next one begins here
+            self._step = self._seek
+            return True
+        del self._buffer[: found.end()]
+        self._step = self._field(head)
+        return True
+
+    def _field(self, head: bytes) -> Callable[[], bool]:
+        """Return the step that follows a part's head."""
+        names, is_file = _names_of(head)
+        if not names.isdisjoint(_NAMES):
+            self.fields += 1
+            if is_file or b"content-transfer-encoding" in head.lower():
+                self.readable, self.decided = False, True
+            return self._read_model
+        if is_file:
+            self.decided = True
+        return self._seek
+
+    def _read_model(self) -> bool:
+        at = self._buffer.find(self._delimiter)
+        if at < 0 and len(self._buffer) <= _LONGEST_MODEL + len(self._delimiter):
+            return False
+        value = bytes(self._buffer[: at if at >= 0 else None])
+        if len(value) > _LONGEST_MODEL + 2:
+            self.readable = False
+        else:
+            value = value.removesuffix(b"\n").removesuffix(b"\r")
+            self.models.append(value.decode("utf-8", "replace"))
+        self.decided = True
+        self._step = self._seek
+        return True
+
+
+def _names_of(head: bytes) -> tuple[set[str], bool]:
+    """Return all names that a part's head gives it, casefolded, and whether it is a file."""
+    names: set[str] = set()
+    is_file = False
+    for line in _FOLD.sub(b" ", head).split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field.strip().lower() != b"content-disposition":
+            continue
+        for name, given in _PARAM.findall(value):
+            kind = name.lower().rstrip(b"*")
+            if kind == b"filename":
+                is_file = True
+            elif kind == b"name":
+                text = _unquoted(given)
+                if name.endswith(b"*"):
+                    text = text.rpartition(b"'")[2]
+                names |= {
+                    each.strip().decode("utf-8", "replace").casefold() for each in (text, given.strip(b'" '))
+                }
+    return names, is_file

@@ -1,0 +1,72 @@
+"""Find the model that a multipart form names, before the form goes on.
+
+Stands behind `read_body`, which leaves forms to stream through: their
+beginning is looked at, and nothing is taken or changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import cast
+
+from ..core.errors import ModelNotAllowed, UnreadableBody
+from ..core.form_model import FormModel, boundary_of
+from ..core.named_models import runs_model
+from ..messages import Forward, ProxyRequest, ProxyResponse, RequestBody
+
+_MODEL_FORMS = ("audio/", "images/", "videos")
+"""How the names of endpoints begin whose forms name a model."""
+
+
+class ReadForm:
+    """Note the model of forms; hold those of callers with rules to the one model that they name.
+
+    `bound` are the callers whose models are counted or listed, `allow_lists`
+    those of them that have a list, by `credential_id`. Their forms break off
+    when they name another model after the first, also after the file.
+    """
+
+    def __init__(self, bound: frozenset[str], allow_lists: frozenset[str]) -> None:
+        self._bound = bound
+        self._allow_lists = allow_lists
+
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        if request.method != b"POST" or request.body is None or type(request.body) is bytes:
+            return forward(request)
+        if request.document is not None or request.encoded or request.path_model is not None:
+            return forward(request)
+        bound = request.exchange.credential_id in self._bound
+        if not request.endpoint.startswith(_MODEL_FORMS) and not (
+            bound and runs_model(b"POST", request.endpoint)
+        ):
+            return forward(request)
+        boundary = boundary_of(value for name, value in request.headers if name.lower() == b"content-type")
+        if boundary is None:
+            return forward(request)
+        return self._look(request, FormModel(boundary), bound, forward)
+
+    async def _look(
+        self, request: ProxyRequest, form: FormModel, bound: bool, forward: Forward
+    ) -> ProxyResponse:
+        exchange = request.exchange
+
+        def inspect(data: bytes) -> bool:
+            form.feed(data)
+            if bound and (not form.readable or form.fields > 1):
+                raise self._refusal(exchange.credential_id)
+            if form.models and form.readable and exchange.model is None:
+                exchange.model = form.models[0]  # after the file too: it has its price
+            return form.decided
+
+        await cast(RequestBody, request.body).inspect(inspect)
+        if form.models and form.readable:
+            request.form_model = form.models[0]
+        return await forward(request)
+
+    def _refusal(self, caller: str) -> ModelNotAllowed | UnreadableBody:
+        message = "This form names more than one model, or one that cannot be read."
+        if caller in self._allow_lists:
+            return ModelNotAllowed(
+                f"openai-proxy does not let this API key send this form. {message}", param="model"
+            )
+        return UnreadableBody(message, param="model")

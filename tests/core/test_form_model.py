@@ -1,0 +1,103 @@
+"""The model of a multipart form, however the form is cut and spelled."""
+
+import random
+
+import pytest
+
+from openai_proxy.core.form_model import FIRST_BYTES, FormModel, boundary_of
+
+HEAD = b'--xXx\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+END = b"--xXx--\r\n"
+FILE = HEAD % (b"file", b'; filename="a.wav"\r\nContent-Type: audio/wav', b"RIFF" + bytes(1000))
+
+
+def field(name, value):
+    return HEAD % (name, b"", value)
+
+
+def read(data, *cuts):
+    form = FormModel(b"xXx")
+    at = 0
+    for cut in (*sorted(cuts), len(data)):
+        form.feed(data[at:cut])
+        at = cut
+    return form
+
+
+@pytest.mark.parametrize(
+    ("data", "models"),
+    [
+        (field(b"model", b"whisper-1") + FILE + END, ["whisper-1"]),
+        (field(b"language", b"en") + field(b"model", b"whisper-1") + FILE + END, ["whisper-1"]),
+        (FILE + field(b"model", b"whisper-1") + END, ["whisper-1"]),
+        (FILE + END, []),
+        (field(b"prompt", b'name="model"\r\n\r\nx') + FILE + END, []),
+        (field(b"Model", b"a") + field(b"model", b"b") + END, ["a", "b"]),
+        (field(b"model", b"") + END, [""]),
+        (field(b"model", b"a\r\n") + END, ["a\r\n"]),
+        (field(b"models[]", b"a") + END, ["a"]),
+        (b"--xXx\ncontent-disposition:form-data;name=model\n\na\n--xXx--", ["a"]),
+        (b'--xXx\r\nContent-Disposition: form-data;\r\n name = "model"\r\n\r\na\r\n--xXx--', ["a"]),
+        (b"--xXx\r\nContent-Disposition: form-data; name*=utf-8''model\r\n\r\na\r\n--xXx--", ["a"]),
+        (b'--xXx\r\nContent-Disposition: form-data; name="x"; name="model"\r\n\r\na\r\n--xXx--', ["a"]),
+        (b'--xXx\r\nContent-Disposition: form-data; name="mo\\del"\r\n\r\na\r\n--xXx--', ["a"]),
+        (END + field(b"model", b"late") + END, ["late"]),
+        (b"a preamble\r\n" + field(b"model", b"a") + END, ["a"]),
+    ],
+)
+def test_every_model_of_a_form_is_found(data, models):
+    """Whole, byte by byte and in random pieces."""
+    dice = random.Random(7)
+    cuts = [(), range(1, len(data)), *([dice.randrange(len(data)) for _ in range(9)] for _ in range(30))]
+    for each in cuts:
+        form = read(data, *each)
+        assert form.models == models
+        assert form.readable
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEAD % (b"model", b'; filename="m"', b"a") + END,
+        HEAD % (b"model", b"\r\nContent-Transfer-Encoding: base64", b"YQ==") + END,
+        field(b"model", b"a" * 5000) + END,
+        b"--xXx\r\nContent-Disposition: form-data" + b"; x=y" * 5000,
+    ],
+)
+def test_what_no_model_can_be_read_of_is_unreadable(data):
+    """A field that is a file, in a coding, or too long."""
+    assert not read(data).readable
+    assert not read(data, *range(0, len(data), 7)).readable
+
+
+def test_it_decides_as_soon_as_it_can():
+    """At the model, at the file, or after 64 KiB; and it holds little meanwhile."""
+    form = FormModel(b"xXx")
+    form.feed(field(b"language", b"en"))
+    assert not form.decided
+    form.feed(FILE[:200])
+    assert form.decided
+    form = FormModel(b"xXx")
+    form.feed(HEAD[:-4] % (b"prompt", b"") + bytes(FIRST_BYTES // 2))
+    assert not form.decided
+    form.feed(bytes(FIRST_BYTES // 2))
+    assert form.decided
+    assert len(form._buffer) < 100
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([b"multipart/form-data; boundary=xXx"], b"xXx"),
+        ([b'Multipart/Form-Data; charset=utf-8; Boundary="x\\"X"'], b'x"X'),
+        ([b"multipart/form-data"], None),
+        ([b"multipart/form-data; boundary=a; boundary=b"], None),
+        ([b"multipart/form-data; boundary=a", b"multipart/form-data; boundary=b"], None),
+        ([b"multipart/form-data; boundary="], None),
+        ([b"application/json; boundary=a"], None),
+        ([], None),
+    ],
+)
+def test_the_boundary_is_the_only_one(lines, expected):
+    """Two boundaries are none: servers may take either."""
+    assert boundary_of(lines) == expected
