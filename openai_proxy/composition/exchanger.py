@@ -10,6 +10,7 @@ from types import MethodType
 from attrs import field, frozen
 
 from ..cache.known_requests import Answered
+from ..core.keyring import Keyring
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
 from ..core.web_origins import WebOrigins
@@ -19,7 +20,7 @@ from ..messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..observe.refused_keys import RefusedKeys
 from ..settings import Settings, SettingsError, mode, warnings
 from ..stages.allow_models import AllowModels
-from ..stages.list_aliases import ListAliases
+from ..stages.list_models import Elsewhere, ListModels
 from ..stages.note_errors import NoteErrors
 from ..stages.read_form import ReadForm
 from ..stages.read_usage import ReadUsage
@@ -136,7 +137,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     anonymous = WithoutCredentials(
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
     )
-    stages = _stages(settings, around, needs_usage, table, route, spending)
+    stages = _stages(settings, around, needs_usage, table, route, spending, innermost)
     return Exchanger(
         settings=settings,
         forward=compose(stages, innermost),
@@ -191,6 +192,7 @@ def _stages(
     table: RoutingTable | None,
     route: Route | None,
     spending: Spending,
+    innermost: Forward,
 ) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
     keyring = callers.make_keyring(settings)
@@ -234,7 +236,7 @@ def _stages(
             spending.pricing.is_priced if spending.pricing is not None else None,
         ),
         # Outside the cache, which holds what the upstream lists.
-        ListAliases(table.aliases) if table is not None and table.aliases else None,
+        _list_models(keyring, table, route, innermost),
         # Outside retries: a hit never retries.
         changes.cache(settings, around, answered, table),
         # Behind the cache, whose hits cost nothing; before anything is set aside.
@@ -249,6 +251,24 @@ def _stages(
         route,
     ]
     return [stage for stage in stages if stage is not None]
+
+
+def _list_models(
+    keyring: Keyring | None, table: RoutingTable | None, route: Route | None, innermost: Forward
+) -> ListModels | None:
+    """Return the stage that changes the list of models; None if it stays as the one upstream gives it."""
+    aliases = table.aliases if table is not None else ()
+    restricts = keyring is not None and keyring.restricts_models
+    elsewhere: Elsewhere | None = None
+    if route is not None and table is not None and len(table.upstreams) > 1:
+        ask = route.ask_elsewhere
+
+        def elsewhere(request: ProxyRequest) -> Awaitable[list[bytes]]:
+            return ask(request, innermost)
+
+    if not aliases and not restricts and elsewhere is None:
+        return None
+    return ListModels(aliases, keyring, elsewhere)
 
 
 def _downstream_limits(settings: Settings) -> DownstreamLimits:

@@ -9,16 +9,25 @@ import random
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TwistedTimeout
+
 from ..core.credentials import CredentialSwap
 from ..core.errors import NoUpstreamAvailable, UpstreamError
 from ..core.routing import RoutingTable, Upstream, choose, first_choice, model_in_path
 from ..core.upstream_health import UpstreamHealth
+from ..decoded_body import decoded
 from ..logs import logger
 from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..peeked_body import peek
 from ..routing.attempt import Attempt, Judge, Task
 from ..routing.model_names import with_looked_up_model, with_model, with_path_model
 
 log = logger(__name__)
+
+LIST_BYTES = 4 * 1024 * 1024
+LIST_PATIENCE_S = 5.0
+"""How long the list of models waits for one of the upstreams beside the first."""
 
 
 class Route:
@@ -47,6 +56,7 @@ class Route:
         self._table = table
         self._clock = clock
         self._draw = draw
+        self._timers = timers
         self._health = health
         self._judge = Judge(health, probe, clock, wall_clock, timers)
         self._swaps = {
@@ -131,6 +141,35 @@ class Route:
             route = self._table.find(named) if named is not None else None
             request = with_looked_up_model(request, route)
         return Task(request, self._table.candidates(route), names_model)
+
+    # ---- the list of models, which is of all upstreams
+
+    async def ask_elsewhere(self, request: ProxyRequest, forward: Forward) -> list[bytes]:
+        """Return what the upstreams that did not answer `request` say to it: bodies of 200, at most LIST_BYTES each.
+
+        An upstream that is sick, late or too talkative adds nothing.
+        """
+        exchange = request.exchange
+        answered = exchange.upstream
+        task = self._task(request)
+        bodies = []
+        for upstream in self._table.upstreams:
+            if upstream.name == answered or not self._usable(task, upstream):
+                continue
+            asking = Deferred.fromCoroutine(self._body_of(self._addressed(task.request, upstream), forward))
+            asking.addTimeout(LIST_PATIENCE_S, self._timers)
+            try:
+                bodies.append(await asking)
+            except (UpstreamError, TimeoutError, TwistedTimeout):
+                continue
+            finally:
+                exchange.upstream = answered
+        return bodies
+
+    async def _body_of(self, request: ProxyRequest, forward: Forward) -> bytes:
+        response, body = await peek(decoded(await forward(request)), LIST_BYTES)
+        response.body.discard()
+        return body if response.status == 200 else b""
 
     # ---- choosing
 

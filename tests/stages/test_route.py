@@ -12,11 +12,12 @@ from twisted.web.client import ResponseDone
 
 from openai_proxy.core.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.core.exchange import Exchange
+from openai_proxy.core.model_list import changed_list
 from openai_proxy.core.routing import ModelRoute, RoutingTable, Upstream
 from openai_proxy.core.upstream_health import UpstreamHealth
 from openai_proxy.messages import ProxyRequest, ProxyResponse
 from openai_proxy.routing.attempt import FIRST_EVENT_S
-from openai_proxy.stages.list_aliases import ListAliases, with_aliases
+from openai_proxy.stages.list_models import ListModels
 from openai_proxy.stages.route import Route
 
 A = Upstream("a", "http://a/v1", key=b"sk-a")
@@ -621,7 +622,7 @@ def test_a_client_that_left_while_a_429_was_read_frees_the_connection():
 )
 def test_aliases_stand_beside_the_upstreams_models(body, expected):
     """Clients that list the models find the aliases; a name is listed once."""
-    changed = json.loads(with_aliases(body, ["fast"]))
+    changed = json.loads(changed_list(body, aliases=["fast"]))
     assert expected == [item["id"] for item in changed["data"]]
 
 
@@ -630,7 +631,7 @@ def test_aliases_stand_beside_the_upstreams_models(body, expected):
 )
 def test_what_is_no_list_passes(body):
     """An answer of another shape stays as it is."""
-    assert with_aliases(body, ["fast"]) == body
+    assert changed_list(body, aliases=["fast"]) == body
 
 
 @pytest.mark.parametrize(
@@ -653,11 +654,14 @@ def test_only_the_list_of_models_is_touched(method, target, status, filters):
 
     exchange = Exchange(started=0.0, timestamp=0.0, method="GET", path="/v1/models")
     headers = [(b"accept-encoding", b"gzip")]
-    request = ProxyRequest(method=method, target=target, headers=headers, body=None, exchange=exchange)
-    Deferred.fromCoroutine(ListAliases(["fast"])(request, forward)).addCallback(results.append)
+    endpoint = "models/{id}" if target == b"/models/m" else "models"
+    request = ProxyRequest(
+        method=method, target=target, headers=headers, body=None, exchange=exchange, endpoint=endpoint
+    )
+    Deferred.fromCoroutine(ListModels(["fast"], None, None)(request, forward)).addCallback(results.append)
     assert filters == len(results[0].filters)
     if filters:
-        assert seen[0].headers == [(b"Accept-Encoding", b"identity")]
+        assert seen[0].headers == [(b"accept-encoding", b"identity")]
         body_filter = results[0].filters[0]
         assert body_filter.feed(b'{"data":') + body_filter.feed(b"[]}") == b""
         assert b'"fast"' in body_filter.finish()

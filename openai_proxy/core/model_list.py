@@ -1,0 +1,61 @@
+"""The answer of `GET /models`: what stands in it, changed without touching an entry. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+
+from .json_members import Span, iter_elements, iter_members
+
+
+def _entries(body: bytes) -> tuple[Span, list[tuple[str, bytes]]] | None:
+    """Return the span of `data`, and id and bytes of each model in it; None where it is no list of models."""
+    try:
+        models = json.loads(body)["data"]
+        if not isinstance(models, list):
+            return None
+        ids = [item["id"] for item in models]
+        start = len(body) - len(body.lstrip())
+        span = dict(iter_members(body, start))["data"]
+        spans = list(iter_elements(body, span[0])) if ids else []
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if len(spans) != len(ids) or not all(isinstance(each, str) for each in ids):
+        return None
+    return span, [(name, body[first:end]) for name, (first, end) in zip(ids, spans, strict=True)]
+
+
+def changed_list(
+    body: bytes,
+    others: Sequence[bytes] = (),
+    aliases: Sequence[str] = (),
+    allows: Callable[[str], bool] | None = None,
+) -> bytes:
+    """Return the list of models `body` with those of `others` and `aliases` at its end, without what is not allowed.
+
+    Entries stay as they are, each id once. Unchanged where `body` is no list
+    of models, or has to be.
+    """
+    own = _entries(body)
+    if own is None:
+        return body
+    (start, end), listed = own
+    kept = {name: item for name, item in listed if allows is None or allows(name)}
+    unchanged = len(kept) == len(listed)
+    for name, item in _further(others, aliases):
+        if name not in kept and (allows is None or allows(name)):
+            kept[name] = item
+            unchanged = False
+    if unchanged:
+        return body
+    return body[:start] + b"[" + b",".join(kept.values()) + b"]" + body[end:]
+
+
+def _further(others: Sequence[bytes], aliases: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for other in others:
+        found = _entries(other)
+        if found is not None:
+            yield from found[1]
+    for alias in aliases:
+        entry = {"id": alias, "object": "model", "created": 0, "owned_by": "openai-proxy"}
+        yield alias, json.dumps(entry).encode("ascii")

@@ -1,0 +1,162 @@
+"""The list of models as a key with an allow-list, and as a client of several upstreams sees it."""
+
+import gzip
+import json
+
+import pytest
+from fakes import exchange, through
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from openai_proxy.core.errors import UpstreamUnreachable
+from openai_proxy.core.keyring import ClientKey, Keyring, key_digest
+from openai_proxy.core.routing import RoutingTable, Upstream
+from openai_proxy.core.upstream_health import UpstreamHealth
+from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.stages.list_models import ListModels
+from openai_proxy.stages.route import LIST_PATIENCE_S, Route
+
+KEYS = Keyring(
+    [
+        ClientKey("listed", key_digest(b"a"), b"up", models=("a", "c*")),
+        ClientKey("free", key_digest(b"b"), b"up"),
+    ]
+)
+
+
+def list_of(*names):
+    return json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode()
+
+
+class Body(Protocol):
+    length = None
+
+    def __init__(self, data):
+        self.data, self.discarded = data, False
+
+    def deliverBody(self, protocol):
+        protocol.makeConnection(self)
+        protocol.dataReceived(self.data)
+        protocol.connectionLost(Failure(ResponseDone()))
+
+    def discard(self):
+        self.discarded = True
+
+    def pauseProducing(self): ...
+    def resumeProducing(self): ...
+
+
+class Reader(Protocol):
+    def __init__(self):
+        self.data = b""
+
+    def dataReceived(self, data):
+        self.data += data
+
+
+def answer(body, *headers, status=200):
+    return ProxyResponse(status, b"", list(headers), Body(body))
+
+
+def read(response):
+    """Return what the client gets."""
+    reader = Reader()
+    response.body.deliverBody(reader)
+    (change,) = response.filters
+    return change.feed(reader.data) + change.finish()
+
+
+def ask(stage, forward, key="listed"):
+    request = ProxyRequest(
+        b"GET", b"/models", [], None, exchange(key=key, endpoint="models"), endpoint="models"
+    )
+    results = []
+    through(stage, request, forward).addBoth(results.append)
+    return results
+
+
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+def test_a_restricted_key_sees_what_it_may_use(coding):
+    """Also where an upstream compresses although it was asked not to; other keys see the answer as it came."""
+    raw = list_of("a", "b", "c-1")
+    lines = [(b"Content-Encoding", coding)] if coding else []
+
+    async def forward(request):
+        return answer(gzip.compress(raw) if coding else raw, *lines)
+
+    (response,) = ask(ListModels([], KEYS, None), forward)
+    assert read(response) == list_of("a", "c-1").replace(b"}, {", b"},{")
+    assert not any(name.lower() == b"content-encoding" for name, _ in response.headers)
+    (response,) = ask(ListModels([], KEYS, None), forward, key="free")
+    assert (response.filters, response.headers) == ((), lines)
+
+
+def test_a_list_too_long_to_be_filtered_is_empty_for_a_restricted_key(monkeypatch):
+    """What nobody looked at is not shown."""
+    monkeypatch.setattr("openai_proxy.stages.list_models.MOST_BYTES", 10)
+
+    async def forward(request):
+        return answer(list_of("a", "b"))
+
+    (response,) = ask(ListModels([], KEYS, None), forward)
+    assert json.loads(read(response))["data"] == []
+    (response,) = ask(ListModels(["x"], KEYS, None), forward, key="free")
+    assert read(response) == list_of("a", "b")
+
+
+UPSTREAMS = [
+    Upstream(name, f"http://{name}/v1", key=b"k-" + name.encode()) for name in ("one", "two", "three")
+]
+
+
+def test_the_list_is_of_all_upstreams():
+    """One that is down, late or broken adds nothing, and the first one's answer is not waited for twice."""
+    clock = Clock()
+    late = Deferred()
+    route = Route(
+        RoutingTable(UPSTREAMS),
+        UpstreamHealth(tuple(UPSTREAMS)),
+        probe=lambda upstream: None,
+        clock=clock.seconds,
+        wall_clock=clock.seconds,
+        timers=clock,
+        draw=lambda: 0.0,
+    )
+    asked = []
+
+    async def innermost(request):
+        name = request.route.name
+        request.exchange.upstream = name
+        asked.append((name, request.credential))
+        if name == "two":
+            raise UpstreamUnreachable
+        if name == "three":
+            await late
+        return answer(list_of("a", "b"))
+
+    async def forward(request):
+        return await route(request, innermost)
+
+    results = ask(ListModels([], KEYS, lambda request: route.ask_elsewhere(request, innermost)), forward)
+    assert results == []
+    clock.advance(LIST_PATIENCE_S)
+    assert read(results[0]) == list_of("a")
+    assert asked == [("one", b"k-one"), ("two", b"k-two"), ("three", b"k-three")]
+
+
+def test_lists_of_two_upstreams_are_one():
+    """Filtered after they were put together."""
+
+    async def forward(request):
+        return answer(list_of("a", "b"))
+
+    async def elsewhere(request):
+        return [list_of("a", "c-2", "d")]
+
+    (response,) = ask(ListModels([], KEYS, elsewhere), forward)
+    assert [each["id"] for each in json.loads(read(response))["data"]] == ["a", "c-2"]
+    (response,) = ask(ListModels([], None, elsewhere), forward, key=None)
+    assert [each["id"] for each in json.loads(read(response))["data"]] == ["a", "b", "c-2", "d"]
