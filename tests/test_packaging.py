@@ -74,6 +74,14 @@ def test_sdist_has_what_a_packager_needs(built):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"openai_proxy.tac", ".env.example", "LICENSE", "setup.cfg", "pyproject.toml"} <= names
+    assert {
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "THIRD-PARTY.md",
+        "constraints.txt",
+        "docs/explain/security.md",
+    } <= names
+    assert any(name.startswith("tests/fuzz/corpus/requests/") for name in names)
     assert "twisted/plugins/openai_proxy_plugin.py" in names
 
 

@@ -1,0 +1,167 @@
+"""docs/explain/security.md tells the bounds that the code has."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from openai_proxy.composition.memory import default_limit_bytes, memory_bytes
+from openai_proxy.core.retry_rules import RetryBudget
+from openai_proxy.limits.embedded import EmbeddedStore
+from openai_proxy.observe.exchange_log.options import _LOCAL
+from openai_proxy.observe.labels import BoundedLabels
+from openai_proxy.settings.schema import leaves
+from openai_proxy.stages import cache, cache_repeats
+from openai_proxy.upstream import agent
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "explain" / "security.md").read_text(encoding="utf-8")
+_, _, _REST = PAGE.partition("<!-- bounds -->")
+ROWS = re.findall(
+    r"(?m)^\| (?!what \|)([^|\n]+) \| ([^|\n]+) \| ([^|\n]+) \|$", _REST.partition("<!-- /bounds -->")[0]
+)
+SETTINGS = {leaf.path: leaf.field.default for leaf in leaves()}
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "%": 0.01}
+BOUNDING = ("limits.", "timeout_s.", "rate_limit.")
+"""Each setting below these is a bound."""
+
+
+def back_pressure_bytes():
+    """Return what a client that does not read may make the daemon hold, as the test of a real daemon allows it."""
+    text = (ROOT / "tests/integration/test_back_pressure.py").read_text(encoding="utf-8")
+    factors = re.search(r"(?m)^EACH_BYTES = (\d+) \* (\d+)$", text)
+    return int(factors[1]) * int(factors[2])
+
+
+FIXED = {
+    "length of the method": "core.request_line:_LONGEST_METHOD",
+    "header of the PROXY protocol, version 1": "core.proxy_protocol:V1_BYTES",
+    "header of the PROXY protocol, version 2": "core.proxy_protocol:V2_BYTES",
+    "addresses of `X-Forwarded-For` that are looked at": "core.client_address:MAX_HOPS",
+    "lines in `Via` with this proxy's name; then 508": "web.proxy:LOOP_VIAS",
+    "further requests that are read ahead while one is answered": "web.channel:READ_AHEAD_BYTES",
+    "chunk extensions and trailers of a body": "web.request_reader:CHUNK_OVERHEAD_BYTES",
+    "a body up to this size that arrives in one read does not count for that": "core.buffered_bytes:SMALL_BYTES",
+    "nesting of a JSON body": "core.request_json:DEEPEST",
+    "members of a JSON body at its top": "core.request_json:MOST_MEMBERS",
+    "where a form must name its model": "core.form_model:FIRST_BYTES",
+    "time over which that is measured": "web.client_clocks:BODY_WINDOW_S",
+    "time at the beginning that is not judged": "web.client_clocks:BODY_GRACE_S",
+    "time for a body that is held in memory": "web.client_clocks:BUFFERED_TOTAL_S",
+    "bytes of an upload that wait for the upstream": "web.body:HIGH_WATER_BYTES",
+    "upload that is kept while it goes up, to be sent again on a fresh connection": "web.body:REPLAY_BYTES",
+    "rest of a refused upload that is read and dropped": "web.client_clocks:LINGER_BYTES",
+    "time for that": "web.client_clocks:LINGER_TOTAL_S",
+    "time for that without a byte": "web.client_clocks:LINGER_IDLE_S",
+    "time in which a connection above that may ask and receive its 503": "web.site:REFUSAL_S",
+    "descriptors that are kept for other things than connections": "descriptors:RESERVE",
+    "bytes of an answer that are held for a client that does not read, also after decompression": back_pressure_bytes(),
+    "silence of a WebSocket after which the kernel asks whether the peer is still there": "web.tunnel:KEEP_ALIVE_S",
+    "callers whose limits are remembered": EmbeddedStore(lambda: 0.0)._max_keys,
+    "heads of one answer, interim answers included": "upstream.response_reader:HEAD_BYTES",
+    "header lines of one answer": "upstream.response_reader:HEADER_COUNT",
+    "interim answers (1xx)": "upstream.response_reader:INTERIM_RESPONSES",
+    "reason phrase that arrives in pieces": "upstream.response_reader:REASON_BYTES",
+    "chunk extensions and trailers of an answer": "upstream.response_reader:CHUNK_OVERHEAD_BYTES",
+    "idle connections; never more than a quarter of the descriptors": "upstream.agent:MOST_IDLE",
+    "share of them that one credential may keep": 1 / import_module("openai_proxy.upstream.idle_pool").SHARE,
+    "time that a connection stays idle": "upstream.agent:IDLE_S",
+    "retries in relation to the requests of the last 10 s (10 are always allowed)": RetryBudget().ratio,
+    "longest wait that an upstream can ask for before a retry": "core.retry_rules:LONGEST_WAIT_S",
+    "longest rest of a key whose upstream asks for one": "core.cooled_keys:LONGEST_COOLING_S",
+    "time that the head of a stream waits for its first event, with several upstreams": "routing.attempt:FIRST_EVENT_S",
+    "codings of a body, one inside the other": "core.codings:_MOST_CODINGS",
+    "window of zstd": "core.codings:_ZSTD_WINDOW_BYTES",
+    "step in which a compressed answer is unpacked": "decoded_body:STEP_BYTES",
+    "decoded bytes in which usage is looked for in a compressed answer": "core.usage_meter:_DECODE_LIMIT_BYTES",
+    "event in which the hidden usage is looked for": "core.usage_stream:EVENT_LIMIT_BYTES",
+    "event or document in which model and service tier are looked for": "core.answer_labels:HELD_BYTES",
+    "beginning of a stream in which an error is looked for": "core.first_events:LIMIT_BYTES",
+    "beginning of an answer in which a spent quota is looked for": "core.quota_error:PEEK_BYTES",
+    "document from which thoughts are removed": "core.think_filters:DOCUMENT_LIMIT_BYTES",
+    "event from which thoughts are removed": "core.think_filters:EVENT_LIMIT_BYTES",
+    "list of models to which our own names are added": "stages.list_aliases:MOST_BYTES",
+    "beginning of a background response that is kept": "stages.settle_later:BEGINNING_BYTES",
+    "later answer about it that is read": "stages.settle_later:LATER_BYTES",
+    "how far a reader of a shared answer may fall behind, once it is too large to keep": "cache.recording:LAG_BYTES",
+    "longest value that a memo remembers": "core.short_memo:LONGEST_KEPT",
+    "requests whose cache key is remembered, in each of two tables": "stages.cache:_KNOWN_BYTES",
+    "models whose health is remembered, all upstreams together": "core.upstream_health:MOST_MODELS",
+    "background responses of keys without a budget that are remembered": "stages.settle_later:_MOST_KNOWN",
+    "models with a label of their own in `/metrics`": BoundedLabels()._limit,
+    "endpoints with a label of their own": "observe.prometheus:MOST_ENDPOINTS",
+    "client keys with a label of their own (`metrics.keys`)": "observe.prometheus:MOST_KEYS",
+    "series of requests; the rest are counted by class of status": "observe.prometheus:MOST_SERIES",
+    "length of a label": "observe.labels:LONGEST_LABEL",
+    "rows of usage totals without a state file": "cost.usage:MOST_ROWS",
+    "share of the time that goes into making `/metrics`": "observe.scrapes:SHARE",
+    "exchanges that wait for the OpenTelemetry collector": "observe.otel.exporting:QUEUE_LIMIT",
+    "alerts that wait for their webhook": "cost.webhook:MOST_WAITING",
+    "field of a log line that a client chooses": "observe.record:MAX_FIELD",
+    "log lines about connections that are refused or wrong: one in": "once_in_a_while:WHILE_S",
+    "files that an exchange log holds open": "observe.exchange_log.files:MAX_OPEN",
+}
+"""What no setting changes: the constant, as `module:NAME`, or its value."""
+
+
+def told(bound):
+    """Return the number that the page tells, in bytes, seconds or pieces; None for `none`."""
+    if bound == "none":
+        return None
+    number, _, unit = bound.partition(" ")
+    top, _, bottom = number.replace(",", "").partition("/")
+    return float(top) / float(bottom or 1) * UNITS.get(unit, 1)
+
+
+def in_code(what, setting):
+    """Return the number that the code has."""
+    if setting != "fixed":
+        return SETTINGS[setting.strip("`")]
+    value = FIXED[what]
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.partition(":")
+    return getattr(import_module(f"openai_proxy.{module}"), name)
+
+
+@pytest.mark.parametrize(
+    ("what", "bound", "setting"),
+    [row for row in ROWS if not row[2].startswith("`exchange-log:") and row[2] != "`limits.buffered_bytes`"],
+    ids=lambda text: text[:40],
+)
+def test_each_bound_is_the_codes(what, bound, setting):
+    """Nobody plans with a number that was changed since."""
+    expected, actual = in_code(what, setting), told(bound)
+    assert actual == (expected if expected is None else pytest.approx(float(expected)))
+
+
+def test_the_bounds_that_are_no_constants():
+    """What the rows say beside their numbers, and the options of the exchange log."""
+    bounds = {setting.strip("`"): bound for _, bound, setting in ROWS}
+    assert bounds["limits.buffered_bytes"] == "a quarter of the memory"
+    assert default_limit_bytes() == memory_bytes() // 4
+    descriptors = agent.resource.getrlimit(agent.resource.RLIMIT_NOFILE)[0]
+    assert descriptors == agent.resource.RLIM_INFINITY or agent.most_idle() <= max(
+        descriptors // 4, agent.LEAST_IDLE
+    )
+    assert (RetryBudget().window_s, RetryBudget().least) == (10, 10)
+    assert cache._KNOWN_BYTES == cache_repeats._KNOWN_BYTES
+    options = {name: bound for name, bound in bounds.items() if name.startswith("exchange-log:")}
+    assert options == {f"exchange-log:{name}=": "none" for name in _LOCAL}
+
+
+def test_every_setting_that_bounds_something_is_there():
+    """A new limit has a line, and each line is read by this test: fixed bounds are those of FIXED, once each."""
+    named = [setting.strip("`") for _, _, setting in ROWS]
+    wanted = {path for path in SETTINGS if path.startswith(BOUNDING)} - {"rate_limit.url"}
+    assert wanted - set(named) == set()
+    assert sorted(what for what, _, setting in ROWS if setting == "fixed") == sorted(FIXED)
+
+
+def test_what_it_names_is_there():
+    """The tests and pages that it sends its reader to exist."""
+    for path in re.findall(r"`(tests/[\w/.]+)`", PAGE):
+        assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\(([^)#:]+)\)", PAGE):
+        assert (ROOT / "docs" / "explain" / link).resolve().exists(), link
