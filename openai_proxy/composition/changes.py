@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from typing import Any
 
@@ -56,7 +57,12 @@ def strip_think(settings: Settings) -> StripThink | None:
     rule = _think_rule(everywhere, None)
     if not rule.active and not any(own.active for _, own in models):
         return None
-    return StripThink(rule, models)
+    served_as = [
+        (glob.escape(m.upstream_model), _think_rule(everywhere, m.think))
+        for m in settings.models
+        if m.think is not None and m.upstream_model is not None
+    ]
+    return StripThink(rule, models, served_as)
 
 
 def _think_rule(everywhere: Think, own: ThinkEntry | None) -> ThinkRule:
@@ -64,7 +70,14 @@ def _think_rule(everywhere: Think, own: ThinkEntry | None) -> ThinkRule:
         mine = getattr(own, name, None)
         return getattr(everywhere, name) if mine is None else mine
 
-    return ThinkRule(value("mode"), value("start_tag"), value("end_tag"), value("trim"))
+    return ThinkRule(
+        value("mode"),
+        value("start_tag"),
+        value("end_tag"),
+        value("trim"),
+        value("where"),
+        value("implicit_start"),
+    )
 
 
 def _store(settings: Settings, around: Surroundings) -> CacheStore | None:

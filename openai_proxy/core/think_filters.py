@@ -1,4 +1,4 @@
-"""Body filters that take the thoughts out of a chat's answer.
+"""Body filters that take the thoughts out of an answer.
 
 One for event streams, one for whole documents; both satisfy the
 `BodyFilter` protocol. Pure.
@@ -6,63 +6,55 @@ One for event streams, one for whole documents; both satisfy the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .documents import maybe_object
-from .json_members import Edit, splice
+from .json_members import splice
 from .sse import SSEBlock, SSEDecoder, with_data
-from .think import ThinkRule, ThinkSplitter
+from .think import ThinkRule
+from .think_responses import ResponseStream
 from .think_rewrite import (
-    REASONING,
-    Change,
     TextField,
-    chat_chunk,
-    document_fields,
-    field_edits,
-    snapshot_fields,
-    text_delta,
-    whole_text_edits,
+    choice_chunk,
+    content_fields,
+    document_edits,
+    edits_of,
+    encode_text,
+    lists_json,
+    merge,
+    with_thoughts,
 )
+from .think_texts import Fed, Held, Texts, envelope, key_of
+from .think_tokens import Members, Path, TokenLists, chat_tokens, legacy_tokens
 
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """Larger answers pass as they are."""
 EVENT_LIMIT_BYTES = 4 * 1024 * 1024
 """Larger events pass as they are; the last event of a Responses stream repeats the whole answer."""
 
-_RESPONSE_ENDS = frozenset(("response.completed", "response.incomplete", "response.failed"))
-
 
 class ThinkStreamFilter:
     """Take the thoughts out of an event stream, per choice or output text.
 
-    Chunks of chat completions and events of the Responses API; whatever
-    else comes passes byte for byte, and so does every event whose text
-    does not change. Of a changed event only the string changes. What
-    begins like a tag and is none is released before its choice finishes:
-    in the finishing chunk where that has a delta, else in an event of its
-    own. A block that never closes takes the rest of its choice with it.
+    Chunks of chat completions and completions, and events of the Responses
+    API; whatever else comes passes byte for byte, and so does every event
+    whose text does not change. What is held is released before its choice
+    finishes: in the finishing chunk where that has a delta, else in an event
+    of its own.
     """
 
     transparent = False
 
     def __init__(self, rule: ThinkRule, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
-        self._rule = rule
         self._decoder = SSEDecoder(limit_bytes)
-        self._splitters: dict[object, ThinkSplitter] = {}
-        self._sources: dict[object, tuple[dict[str, Any], Any]] = {}
-        """The event that gave what a splitter holds, and the choice's index in it, by the splitter's key."""
-        self._open: set[object] = set()
-        """The keys of the splitters that hold something, or are within a thought."""
+        self._texts = Texts(rule)
+        self._responses = ResponseStream(self._texts)
         self._at_ease = False
         """Nothing is held, nothing begun: whole events without a start tag would pass."""
 
     def feed(self, data: bytes) -> bytes:
-        if (
-            self._at_ease
-            and data.endswith(b"\n\n")
-            and b"\r" not in data
-            and not self._rule.may_begin_in(data)
-        ):
+        if self._at_ease and data.endswith(b"\n\n") and b"\r" not in data and self._texts.may_pass(data):
             return data
         return self._feed_cut(data)
 
@@ -72,7 +64,7 @@ class ThinkStreamFilter:
         What stands between passes as it is, if it may hold no start tag.
         """
         first = data.find(b"\n\n")
-        if first < 0 or self._open or b"\r" in data or self._rule.may_begin_in(data):
+        if first < 0 or self._busy or b"\r" in data or not self._texts.may_pass(data):
             return self._take_apart(data)
         start = 0 if self._at_ease else first + 2
         passed = self._take_apart(data[:start]) if start else b""
@@ -82,10 +74,14 @@ class ThinkStreamFilter:
         rest = self._take_apart(data[end:]) if end < len(data) else b""
         return passed + data[start:end] + rest
 
+    @property
+    def _busy(self) -> bool:
+        return self._texts.open or self._responses.busy
+
     def _take_apart(self, data: bytes) -> bytes:
         blocks = self._decoder.feed(data)
         passed = b"".join([block.raw if block.data is None else self._event(block) for block in blocks])
-        self._at_ease = not self._open and self._decoder.at_boundary
+        self._at_ease = not self._busy and self._decoder.at_boundary
         return passed
 
     def finish(self) -> bytes:
@@ -97,112 +93,124 @@ class ThinkStreamFilter:
 
     def _event(self, block: SSEBlock) -> bytes:
         data = block.data
-        if data is None or not (self._open or self._rule.may_begin_in(data)):
+        if data is None or not (self._busy or not self._texts.may_pass(data)):
             return block.raw
         event = maybe_object(data)
         if event is None:
             return self._release_all() + block.raw if data.strip() == b"[DONE]" else block.raw
-        extra, edits = self._chat(data, event) if "choices" in event else self._response(data, event)
+        if "choices" not in event:
+            return self._responses.event(block.raw, data, event)
+        extra, members, present = self._chunk(data, event)
+        edits = edits_of(data, members, present) if members else []
         return extra + (with_data(block.raw, splice(data, edits)) if edits else block.raw)
 
-    def _chat(self, data: bytes, chunk: dict[str, Any]) -> tuple[bytes, list[Edit]]:
-        extra, changes = list[bytes](), list[Change]()
+    def _chunk(self, data: bytes, chunk: dict[str, Any]) -> tuple[bytes, Members, str]:
+        """Return events that go before a chunk, its new members, and the name of one that it has."""
+        extra, members, present = list[bytes](), Members(), ""
         choices = chunk["choices"] if isinstance(chunk["choices"], list) else []
         for number, choice in enumerate(choices):
             if not isinstance(choice, dict):
                 continue
-            index = choice.get("index", number)
-            delta = choice.get("delta")
-            content = delta.get("content") if isinstance(delta, dict) else None
-            text = content if isinstance(content, str) else None
-            visible, thoughts = self._feed(
-                ("chat", repr(index)), text, (chunk, index), bool(choice.get("finish_reason"))
+            path: Path = ("choices", number)
+            delta, index = choice.get("delta"), choice.get("index", number)
+            as_choice = isinstance(choice.get("text"), str) and not isinstance(delta, dict)
+            fields = (
+                content_fields(path, choice, "text") if as_choice else content_fields((*path, "delta"), delta)
             )
-            if isinstance(delta, dict):
-                found = TextField(("choices", number, "delta"), "content", text, delta)
-                changes.append((found, visible, thoughts))
-            elif visible or thoughts:
-                extra.append(chat_chunk(chunk, index, visible, thoughts))
-        return b"".join(extra), field_edits(data, changes) if changes else []
+            lists = (legacy_tokens if as_choice else chat_tokens)(path, choice, _joined(fields))
+            key, finishes = key_of(index), bool(choice.get("finish_reason"))
+            before = self._texts.sources.get(key)
+            fed = self._texts.feed(key, [each.text for each in fields], finishes, lists=lists, body=data)
+            owner = "choice" if as_choice else "parts" if fields and fields[0].name == "text" else "delta"
+            if not fields and before is not None:
+                owner = before.owner
+            earlier = before.lists if before is not None else None
+            if self._texts.holds(key):
+                self._texts.sources[key] = Held(envelope(chunk), index, owner, lists or earlier)
+            target = choice if as_choice else delta
+            if not isinstance(target, dict) or (owner == "choice") != as_choice:
+                extra.append(_released(chunk, index, owner, fed, earlier))
+                continue
+            merge(members, self._changes(data, path, target, owner, fields, fed))
+            merge(members, _tokens_left(data, path, fed, lists, earlier))
+            present = fields[0].name if len(fields) == 1 else ""
+        return b"".join(extra), members, present if len(choices) == 1 else ""
 
-    def _response(self, data: bytes, event: dict[str, Any]) -> tuple[bytes, list[Edit]]:
-        kind = event.get("type")
-        key = ("text", repr((event.get("output_index"), event.get("content_index"))))
-        if kind == "response.output_text.delta":
-            text = event.get("delta")
-            if not isinstance(text, str):
-                return b"", []
-            visible, thoughts = self._feed(key, text, (event, None), finishes=False)
-            return b"", field_edits(data, [(TextField((), "delta", text, event), visible, thoughts)])
-        extra = b""
-        if kind == "response.output_text.done":
-            extra = self._release(key)
-            self._splitters.pop(key, None)
-            self._open.discard(key)
-        elif kind in _RESPONSE_ENDS:
-            extra = self._release_all()
-        return extra, whole_text_edits(data, snapshot_fields(event), self._rule)
-
-    def _feed(
-        self, key: object, text: str | None, source: tuple[dict[str, Any], Any], finishes: bool
-    ) -> tuple[str, str]:
-        """Return (visible, thoughts to show) that the text with this key gives now."""
-        splitter = self._splitters.get(key)
-        if splitter is None:
-            if text is None:
-                return "", ""
-            rule = self._rule
-            splitter = self._splitters[key] = ThinkSplitter(rule.start_tag, rule.end_tag, rule.trim)
-        visible, thoughts = splitter.feed(text) if text is not None else ("", "")
-        if finishes:
-            last_visible, last_thoughts = splitter.finish()
-            visible += last_visible
-            thoughts += last_thoughts
-        if splitter.held:
-            self._sources[key] = source
-        else:
-            self._sources.pop(key, None)
-        self._note(key, splitter)
-        return visible, thoughts if self._rule.mode == REASONING else ""
-
-    def _note(self, key: object, splitter: ThinkSplitter) -> None:
-        """Keep what has a state, and nothing of a choice that has none: an upstream may number them endlessly."""
-        if splitter.idle:
-            self._open.discard(key)
-            del self._splitters[key]
-        else:
-            self._open.add(key)
-
-    def _release(self, key: object) -> bytes:
-        """Return an event with what the splitter holds, or nothing."""
-        source = self._sources.pop(key, None)
-        if source is None:
-            return b""
-        event, index = source
-        splitter = self._splitters[key]
-        visible, thoughts = splitter.finish()
-        self._note(key, splitter)
-        thoughts = thoughts if self._rule.mode == REASONING else ""
-        if not visible and not thoughts:
-            return b""
-        if "choices" not in event:
-            return text_delta(event, visible, thoughts)
-        return chat_chunk(event, index, visible, thoughts)
+    def _changes(
+        self,
+        data: bytes,
+        path: Path,
+        target: dict[str, Any],
+        owner: str,
+        fields: tuple[TextField, ...],
+        fed: Fed,
+    ) -> Members:
+        """Return the new members of what has a choice's text."""
+        ascii_only = data.isascii()
+        members: Members = {}
+        to_target = path if owner == "choice" else (*path, "delta")
+        for found, visible in zip(fields, fed.visible, strict=False):
+            if visible != found.text:
+                merge(members, {found.path: {found.name: encode_text(visible, ascii_only)}})
+        if not fields and (visible := "".join(fed.visible)):
+            content = encode_text(visible, ascii_only)
+            if owner == "parts":
+                content = b'[{"type":"text","text":' + content + b"}]"
+            merge(members, {to_target: {"content": content}})
+        if fed.thoughts:
+            merge(members, {to_target: with_thoughts(target, fed.thoughts, ascii_only)})
+        return members
 
     def _release_all(self) -> bytes:
-        return b"".join([self._release(key) for key in list(self._sources)])
+        """Return events with what is held of every text: the stream is over."""
+        out = []
+        for key, held in self._texts.held(1):
+            fed = self._texts.release(key)
+            out.append(_released(held.event, held.index, held.owner, fed, held.lists))
+        return b"".join(out) + self._responses.end()
+
+
+def _joined(fields: tuple[TextField, ...]) -> str:
+    return "".join([each.text for each in fields])
+
+
+def _released(source: dict[str, Any], index: Any, owner: str, fed: Fed, lists: TokenLists | None) -> bytes:
+    """Return an event of its own with what a choice gives now, if it gives anything."""
+    visible = "".join(fed.visible)
+    if not visible and not fed.thoughts:
+        return b""
+    logprobs = lists_json(lists.names, fed.tokens) if lists is not None and fed.tokens else None
+    return choice_chunk(source, index, owner, visible, fed.thoughts, logprobs)
+
+
+def _tokens_left(
+    data: bytes, path: Path, fed: Fed, lists: TokenLists | None, before: TokenLists | None
+) -> Members:
+    """Return the edit that leaves the tokens of what a choice shows now; `before`: how they stood earlier."""
+    if lists is not None:
+        if fed.dropped:
+            return lists.without
+        if fed.tokens is None or fed.tokens == lists.tokens(data):
+            return {}
+        return lists.members(fed.tokens)
+    if not fed.tokens or before is None:
+        return {}
+    return {path: {"logprobs": lists_json(before.names, fed.tokens)}}
 
 
 class ThinkDocumentFilter:
-    """Take the thoughts out of one JSON document.
+    """Take the thoughts out of one JSON document: an answer, or a list of answers.
 
     Nothing goes on before the document is whole; one above `limit_bytes`
-    passes as it is. All bytes but the changed strings stay.
+    passes as it is. All bytes but what changes stay. `rule` is a rule, or
+    gives the one for the model that an answer names.
     """
 
     transparent = False
 
-    def __init__(self, rule: ThinkRule, limit_bytes: int = DOCUMENT_LIMIT_BYTES) -> None:
+    def __init__(
+        self, rule: ThinkRule | Callable[[str], ThinkRule], limit_bytes: int = DOCUMENT_LIMIT_BYTES
+    ) -> None:
         self._rule = rule
         self._left = limit_bytes
         self._parts: list[bytes] = []
@@ -214,15 +222,36 @@ class ThinkDocumentFilter:
 
     def finish(self) -> bytes:
         body = self._take()
-        if self._left < 0 or not self._rule.may_begin_in(body):
+        rule = self._rule
+        if self._left < 0:
+            return body
+        if isinstance(rule, ThinkRule) and not (rule.implicit_start or rule.may_begin_in(body)):
             return body
         document = maybe_object(body)
         if document is None:
             return body
-        edits = whole_text_edits(body, document_fields(document), self._rule)
+        edits = []
+        for path, answer in _answers(document):
+            found = rule if isinstance(rule, ThinkRule) else rule(model_of(answer))
+            if found.active:
+                edits += document_edits(body, answer, found, path)
         return splice(body, edits) if edits else body
 
     def _take(self) -> bytes:
         body = b"".join(self._parts)
         self._parts.clear()
         return body
+
+
+def _answers(document: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    yield (), document
+    if document.get("object") == "list" and isinstance(data := document.get("data"), list):
+        for number, answer in enumerate(data):
+            if isinstance(answer, dict):
+                yield ("data", number), answer
+
+
+def model_of(answer: dict[str, Any]) -> str:
+    """Return the model that an answer names, empty if it names none."""
+    model = answer.get("model")
+    return model if isinstance(model, str) else ""

@@ -1,23 +1,32 @@
-"""Where a chat's texts stand in its JSON, and how they are rewritten.
+"""Where the texts of an answer stand in its JSON, and how they are rewritten.
 
-Finds the texts in documents and events of the chat completions and the
-Responses API, and makes the edits that replace them; all other bytes stay.
-Pure; used by `think_filters`.
+Finds the texts in documents and events of chat completions, completions and
+the Responses API, and makes the edits that replace them; all other bytes
+stay. Pure; used by `think_filters` and `think_responses`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
 from attrs import frozen
 
 from .json_members import Edit, find_only_member, locate_all, member_edits
-from .think import ThinkRule, split_text
+from .think import GONE, THOUGHT, VISIBLE, Piece, ThinkRule, joined, split_pieces
+from .think_tokens import (
+    Members,
+    Path,
+    Token,
+    TokenLists,
+    chat_tokens,
+    legacy_tokens,
+    response_tokens,
+    shown_tokens,
+)
 
-Path = tuple[str | int, ...]
 REASONING = "reasoning_content"
 
 
@@ -28,47 +37,49 @@ class TextField:
     path: Path
     """To the object that has the string."""
     name: str
-    text: str | None
-    """None where the object may get the string but has none."""
-    owner: dict[str, Any]
-    """The object itself."""
-
-    def members(self, visible: str, thoughts: str, ascii_only: bool) -> dict[str, bytes]:
-        """Return what its object must have (name to JSON): `visible` here and `thoughts`, where any, beside it."""
-        members: dict[str, bytes] = {}
-        if visible != (self.text or ""):
-            members[self.name] = encode_text(visible, ascii_only)
-        if thoughts:
-            before = self.owner.get(REASONING)
-            joined = (before if isinstance(before, str) else "") + thoughts
-            members[REASONING] = encode_text(joined, ascii_only)
-        return members
+    text: str
 
 
-Change = tuple[TextField, str, str]
-"""What was found, what is left of it, and its thoughts."""
+@frozen
+class WholeText:
+    """One text of a model: a string, or several parts that follow on one another."""
+
+    fields: tuple[TextField, ...]
+    tokens: TokenLists | None = None
+    owner: tuple[Path, dict[str, Any]] | None = None
+    """The object that gets the thoughts, in the APIs that have a member for them."""
+    at_start: bool = True
+    """It may begin inside a block, where a rule says so."""
+    item: int | None = None
+    """The output item of the Responses API that it is part of."""
+
+    @property
+    def text(self) -> str:
+        return "".join([each.text for each in self.fields])
 
 
-def field_edits(body: bytes, changes: Sequence[Change]) -> list[Edit]:
-    """Return the edits that make these changes. O(n) for all of them together."""
-    ascii_only = body.isascii()
-    needed = [
-        (found, members)
-        for found, visible, thoughts in changes
-        if (members := found.members(visible, thoughts, ascii_only))
-    ]
-    if len(needed) == 1:
-        found, members = needed[0]
-        span = find_only_member(body, found.name) if found.text is not None else None
-        if span is not None and REASONING not in found.owner:
-            new = members.get(found.name, body[span[0] : span[1]])
-            if REASONING in members:
-                new += b',"reasoning_content":' + members[REASONING]
-            return [(*span, new)]
-    spans = locate_all(body, [found.path for found, _ in needed]) if needed else {}
+def merge(into: Members, members: Members) -> None:
+    """Add edits of members to others."""
+    for path, values in members.items():
+        into.setdefault(path, {}).update(values)
+
+
+def edits_of(body: bytes, members: Members, present: str = "") -> list[Edit]:
+    """Return the edits that give the objects at these paths these members. O(n) for all of them together.
+
+    `present`: a member that is known to be there, if only one object changes.
+    """
+    if present and len(members) == 1:
+        (values,) = members.values()
+        added = b'"reasoning_content"' not in body and values.get(REASONING)
+        if present in values and len(values) == 1 + bool(added):
+            span = find_only_member(body, present)
+            if span is not None:
+                return [(*span, values[present] + (b',"reasoning_content":' + added if added else b""))]
+    spans = locate_all(body, members) if members else {}
     edits: list[Edit] = []
-    for found, members in needed:
-        edits += member_edits(body, spans[found.path][0], members)
+    for path, values in members.items():
+        edits += member_edits(body, spans[path][0], values)
     return edits
 
 
@@ -82,6 +93,12 @@ def encode_text(text: str, ascii_only: bool) -> bytes:
     return json.dumps(text).encode("ascii")
 
 
+def with_thoughts(owner: dict[str, Any], thoughts: str, ascii_only: bool) -> dict[str, bytes]:
+    """Return the member that adds `thoughts` to those that an object has."""
+    before = owner.get(REASONING)
+    return {REASONING: encode_text((before if isinstance(before, str) else "") + thoughts, ascii_only)}
+
+
 def _dicts(values: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     if isinstance(values, list):
         for number, value in enumerate(values):
@@ -89,77 +106,240 @@ def _dicts(values: Any) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield number, value
 
 
-def _field(path: Path, owner: Any, name: str) -> Iterator[TextField]:
-    if isinstance(owner, dict) and isinstance(owner.get(name), str):
-        yield TextField(path, name, owner[name], owner)
+def content_fields(path: Path, owner: Any, name: str = "content") -> tuple[TextField, ...]:
+    """Return the texts of a message or delta: its string, or those of its list of parts."""
+    if not isinstance(owner, dict):
+        return ()
+    content = owner.get(name)
+    if isinstance(content, str):
+        return (TextField(path, name, content),)
+    return tuple(
+        TextField((*path, name, number), "text", part["text"])
+        for number, part in _dicts(content)
+        if part.get("type") in ("text", "output_text") and isinstance(part.get("text"), str)
+    )
 
 
-def _part_fields(path: Path, part: Any) -> Iterator[TextField]:
-    if isinstance(part, dict) and part.get("type") == "output_text":
-        yield from _field(path, part, "text")
+def _whole(
+    fields: tuple[TextField, ...], tokens: Any, path: Path, choice: dict[str, Any], owner: Any
+) -> Iterator[WholeText]:
+    if fields:
+        text = "".join([each.text for each in fields])
+        yield WholeText(fields, tokens(path, choice, text), owner)
 
 
-def _item_fields(path: Path, item: Any) -> Iterator[TextField]:
+def _choice_texts(path: Path, choice: dict[str, Any]) -> Iterator[WholeText]:
+    message = choice.get("message")
+    to_message = (*path, "message")
+    yield from _whole(content_fields(to_message, message), chat_tokens, path, choice, (to_message, message))
+    if isinstance(choice.get("text"), str):
+        yield from _whole(content_fields(path, choice, "text"), legacy_tokens, path, choice, (path, choice))
+
+
+def _part_text(path: Path, part: Any, at_start: bool, item: int | None = None) -> Iterator[WholeText]:
+    if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str):
+        text = part["text"]
+        field = TextField(path, "text", text)
+        yield WholeText((field,), response_tokens(path, part, text), None, at_start, item)
+
+
+def _item_texts(path: Path, item: Any, number: int | None = None) -> Iterator[WholeText]:
     if isinstance(item, dict) and item.get("type", "message") == "message":
-        for number, part in _dicts(item.get("content")):
-            yield from _part_fields((*path, "content", number), part)
+        for index, part in _dicts(item.get("content")):
+            yield from _part_text((*path, "content", index), part, index == 0, number)
 
 
-def _response_fields(path: Path, response: Any) -> Iterator[TextField]:
+def response_texts(path: Path, response: Any) -> Iterator[WholeText]:
+    """Yield the texts of a Responses API answer."""
     if isinstance(response, dict):
         for number, item in _dicts(response.get("output")):
-            yield from _item_fields((*path, "output", number), item)
-        yield from _field(path, response, "output_text")
+            yield from _item_texts((*path, "output", number), item, number)
+        if isinstance(response.get("output_text"), str):
+            yield WholeText((TextField(path, "output_text", response["output_text"]),))
 
 
-def document_fields(document: dict[str, Any]) -> Iterator[TextField]:
-    """Yield the texts of a whole chat completion or Responses API answer."""
+def document_texts(document: dict[str, Any], path: Path = ()) -> Iterator[WholeText]:
+    """Yield the texts of a whole chat completion, completion or Responses API answer at `path`."""
     for number, choice in _dicts(document.get("choices")):
-        yield from _field(("choices", number, "message"), choice.get("message"), "content")
-    yield from _response_fields((), document)
+        yield from _choice_texts((*path, "choices", number), choice)
+    yield from response_texts(path, document)
 
 
-def snapshot_fields(event: dict[str, Any]) -> Iterator[TextField]:
-    """Yield the whole texts that an event of the Responses API repeats."""
-    if event.get("type") == "response.output_text.done":
-        yield from _field((), event, "text")
-    yield from _part_fields(("part",), event.get("part"))
-    yield from _item_fields(("item",), event.get("item"))
-    yield from _response_fields(("response",), event.get("response"))
+def snapshot_texts(event: dict[str, Any]) -> Iterator[WholeText]:
+    """Yield the whole texts that an event of the Responses API repeats, but for a whole response."""
+    if event.get("type") == "response.output_text.done" and isinstance(event.get("text"), str):
+        text = event["text"]
+        tokens = response_tokens((), event, text)
+        yield WholeText((TextField((), "text", text),), tokens, None, not event.get("content_index"))
+    yield from _part_text(("part",), event.get("part"), not event.get("content_index"))
+    yield from _item_texts(("item",), event.get("item"))
 
 
-def whole_text_edits(body: bytes, fields: Iterator[TextField], rule: ThinkRule) -> list[Edit]:
-    """Return the edits that take the thoughts out of whole texts, by `rule`."""
-    changes: list[Change] = []
-    for found in fields:
-        if found.text and rule.start_tag in found.text:
-            visible, thoughts = split_text(found.text, rule)
-            changes.append((found, visible, thoughts if rule.mode == REASONING else ""))
-    return field_edits(body, changes) if changes else []
+def visible_of_fields(fields: Sequence[TextField], pieces: Iterable[Piece]) -> list[str]:
+    """Return what is left of each of the fields whose texts together are these pieces."""
+    visible: list[list[str]] = [[] for _ in fields]
+    number, room = 0, len(fields[0].text) if fields else 0
+    for kind, text in pieces:
+        at = 0
+        while at < len(text):
+            while not room:
+                number += 1
+                room = len(fields[number].text)
+            taken = text[at : at + room]
+            at += len(taken)
+            room -= len(taken)
+            if kind == VISIBLE:
+                visible[number].append(taken)
+    return ["".join(each) for each in visible]
 
 
-def chat_chunk(source: dict[str, Any], index: Any, visible: str, thoughts: str) -> bytes:
-    """Return an event of a chat stream that carries one choice's released text."""
-    delta = {"content": visible} if visible or not thoughts else {}
+def whole_text_members(
+    body: bytes, texts: Iterable[WholeText], rule: ThinkRule, ascii_only: bool
+) -> tuple[Members, dict[int, list[tuple[bool, str]]]]:
+    """Return the members that take the thoughts out of whole texts, and the thoughts of output items.
+
+    These by the number of their item: whether they come before all that is
+    shown of it, and what they say.
+    """
+    members: Members = {}
+    thoughts_of: dict[int, list[tuple[bool, str]]] = {}
+    for whole in texts:
+        text = whole.text
+        if not rule.may_change(text, whole.at_start):
+            continue
+        pieces = split_pieces(text, rule, whole.at_start)
+        if all(kind == VISIBLE for kind, _ in pieces):
+            continue
+        for found, visible in zip(whole.fields, visible_of_fields(whole.fields, pieces), strict=True):
+            if visible != found.text:
+                merge(members, {found.path: {found.name: encode_text(visible, ascii_only)}})
+        if whole.tokens is not None:
+            merge(members, shown_tokens(body, whole.tokens, pieces))
+        if rule.mode != REASONING:
+            continue
+        if whole.owner is not None and (thoughts := joined(pieces, THOUGHT)):
+            path, owner = whole.owner
+            merge(members, {path: with_thoughts(owner, thoughts, ascii_only)})
+        elif whole.item is not None:
+            thoughts_of.setdefault(whole.item, []).extend(ordered_thoughts(pieces, whole.at_start))
+    return members, thoughts_of
+
+
+def ordered_thoughts(pieces: Iterable[Piece], leading: bool) -> Iterator[tuple[bool, str]]:
+    """Yield thoughts, and whether they come before all that is shown; `leading`: nothing was before the pieces."""
+    for kind, text in pieces:
+        if kind == THOUGHT:
+            yield leading, text
+        elif kind != GONE and text.strip():
+            leading = False
+
+
+def document_edits(body: bytes, document: dict[str, Any], rule: ThinkRule, path: Path = ()) -> list[Edit]:
+    """Return the edits that take the thoughts out of a whole answer at `path`, by `rule`.
+
+    Of the Responses API, thoughts to be shown become items before their messages.
+    """
+    ascii_only = body.isascii()
+    members, thoughts = whole_text_members(body, document_texts(document, path), rule, ascii_only)
+    edits = edits_of(body, members)
     if thoughts:
-        delta[REASONING] = thoughts
+        parts = {number: ("".join([text for _, text in found]), "") for number, found in thoughts.items()}
+        edits += item_edits(body, document, path, parts, ascii_only)
+    return edits
+
+
+def item_edits(
+    body: bytes,
+    response: dict[str, Any],
+    path: Path,
+    thoughts: dict[int, tuple[str, str]],
+    ascii_only: bool,
+) -> list[Edit]:
+    """Return the edits that put items with thoughts before and after output items, by their numbers."""
+    output = response["output"]
+    spans = locate_all(body, [(*path, "output", number) for number in thoughts])
+    edits: list[Edit] = []
+    for number, (before, after) in thoughts.items():
+        where: Path = (*path, "output", number)
+        start, end = spans[where]
+        message = output[number].get("id")
+        if before:
+            item = encode_item(reasoning_item(reasoning_id(message), before), ascii_only)
+            edits.append((start, start, item + b","))
+        if after:
+            item = encode_item(reasoning_item(reasoning_id(message, later=True), after), ascii_only)
+            edits.append((end, end, b"," + item))
+    return edits
+
+
+def encode_item(item: dict[str, Any], ascii_only: bool) -> bytes:
+    """Return the JSON of an item or event of our own."""
+    if not ascii_only:
+        try:
+            return orjson.dumps(item)
+        except TypeError:
+            pass
+    return json.dumps(item, separators=(",", ":")).encode("ascii")
+
+
+def reasoning_id(message_id: Any, later: bool = False) -> str:
+    """Return the id of the item with a message's thoughts: the same each time that the answer is read."""
+    known = message_id[:200] if isinstance(message_id, str) else ""
+    return "rs_" + (known.removeprefix("msg_") or "thoughts") + ("_2" if later else "")
+
+
+def reasoning_item(item_id: str, text: str | None) -> dict[str, Any]:
+    """Return an output item with thoughts; None: it begins."""
+    content = [] if text is None else [{"type": "reasoning_text", "text": text}]
+    return {"id": item_id, "type": "reasoning", "summary": [], "content": content}
+
+
+def choice_chunk(
+    source: dict[str, Any], index: Any, owner: str, visible: str, thoughts: str, logprobs: bytes | None
+) -> bytes:
+    """Return an event like `source` that carries one choice's released text.
+
+    `owner` is what has the text: `delta`, `parts` (a list in a delta) or
+    `choice`. `logprobs` is the JSON of what is known of its tokens.
+    """
+    members: dict[str, Any] = {}
+    if owner == "choice":
+        members["text"] = visible
+    elif visible or not thoughts:
+        members["content"] = [{"type": "text", "text": visible}] if owner == "parts" else visible
+    if thoughts:
+        members[REASONING] = thoughts
+    choice = {"index": index, **(members if owner == "choice" else {"delta": members})}
+    if logprobs is not None:
+        choice["logprobs"] = json.loads(logprobs)
     chunk: dict[str, Any] = {
         name: source[name]
         for name in ("id", "object", "created", "model", "system_fingerprint", "service_tier")
         if name in source
     }
-    chunk["choices"] = [{"index": index, "delta": delta, "finish_reason": None}]
+    chunk["choices"] = [choice | {"finish_reason": None}]
     return b"data: " + json.dumps(chunk).encode("ascii") + b"\n\n"
 
 
-def text_delta(source: dict[str, Any], visible: str, thoughts: str) -> bytes:
+def text_delta(source: dict[str, Any], visible: str, logprobs: bytes) -> dict[str, Any]:
     """Return an output text delta like the event `source` that carries released text."""
-    event: dict[str, Any] = {
+    event = {
         name: source[name]
         for name in ("type", "item_id", "output_index", "content_index", "sequence_number")
         if name in source
     }
-    event |= {"delta": visible, "logprobs": []}
-    if thoughts:
-        event[REASONING] = thoughts
-    return b"event: response.output_text.delta\ndata: " + json.dumps(event).encode("ascii") + b"\n\n"
+    return event | {"delta": visible, "logprobs": json.loads(logprobs)}
+
+
+def encode_event(event: dict[str, Any]) -> bytes:
+    """Return an event of the Responses API as it is sent."""
+    return b"event: %b\ndata: %b\n\n" % (event["type"].encode("ascii"), json.dumps(event).encode("ascii"))
+
+
+def lists_json(names: Sequence[str], tokens: Sequence[Token]) -> bytes:
+    """Return the JSON of an object with the lists of these tokens."""
+    lists = [
+        b'"%b":[%b]' % (name.encode("ascii"), b",".join([token[number] for token in tokens]))
+        for number, name in enumerate(names)
+    ]
+    return b"{" + b",".join(lists) + b"}"

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 from .fields import Allowed, Section, setting
 from .header_lines import HeaderGlobs, HeaderNames, StaticHeaders, StaticQuery
 from .origins import Origins
-from .tables import CacheRule, PriceEntry, ThinkMode, Unpriced
+from .tables import CacheRule, PriceEntry, ThinkMode, ThinkWhere, Unpriced
 from .urls import BaseURL, CacheURL, RedisURL
 from .values import (
     Addresses,
@@ -200,6 +200,13 @@ class Think(Section):
     start_tag: Text = setting("<think>", "how a block starts", env=("THINK_TAG",))
     end_tag: Text = setting("</think>", "how a block ends", env=("THINK_END_TAG",))
     trim: Flag = setting(False, "take the white space after a removed block too")
+    where: ThinkWhere = setting(
+        "anywhere", "which blocks count: `anywhere`, or only those at the `start` of a text"
+    )
+    implicit_start: Flag = setting(
+        False,
+        "texts begin inside a block, for models whose prompt template has the start tag (DeepSeek-R1, QwQ, Qwen3)",
+    )
 
 
 class Timeouts(Section):

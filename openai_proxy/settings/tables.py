@@ -40,6 +40,8 @@ ThinkMode = Annotated[
     Allowed("'keep', 'strip' or 'reasoning_content'"),
 ]
 
+ThinkWhere = Annotated[Literal["anywhere", "start"], LowerCase, Allowed("'anywhere' or 'start'")]
+
 
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value) or value != value.strip():
@@ -160,6 +162,8 @@ class ThinkEntry(Section):
     start_tag: Text | None = setting(None, "as `think.start_tag`", toml_only=True)
     end_tag: Text | None = setting(None, "as `think.end_tag`", toml_only=True)
     trim: Flag | None = setting(None, "as `think.trim`", toml_only=True)
+    where: ThinkWhere | None = setting(None, "as `think.where`", toml_only=True)
+    implicit_start: Flag | None = setting(None, "as `think.implicit_start`", toml_only=True)
 
 
 class ModelEntry(Section):

@@ -133,18 +133,33 @@ def wait_without_limits(settings: Settings) -> Iterator[str]:
         yield f"{name(settings, 'rate_limit.max_wait_s')} has no effect, because no limit is set"
 
 
+_THINK_DETAILS = tuple(
+    f"think.{name}" for name in ("trim", "start_tag", "end_tag", "where", "implicit_start")
+)
+
+
 def think_that_is_kept(settings: Settings) -> Iterator[str]:
-    """Tags and trim say how blocks are removed; with `keep` none is."""
+    """The other settings of `think` say how blocks are removed; with `keep` none is."""
     if settings.think.mode == "keep" and not any(
         model.think is not None and model.think.mode not in (None, "keep") for model in settings.models
     ):
-        for path in ("think.trim", "think.start_tag", "think.end_tag"):
-            if settings.origin(path) is not None and (path != "think.trim" or settings.think.trim):
+        for path in _THINK_DETAILS:
+            value = getattr(settings.think, path.partition(".")[2])
+            if settings.origin(path) is not None and value not in (False, "anywhere"):
                 yield f"{name(settings, path)} has no effect, because think.mode is 'keep'"
     for index, model in enumerate(settings.models):
         own = model.think
-        if own is not None and own.trim and (own.mode or settings.think.mode) == "keep":
-            yield f"models[{index}].think.trim has no effect, because the mode of {model.match!r} is 'keep'"
+        if own is None or (own.mode or settings.think.mode) != "keep":
+            continue
+        for detail, value in (
+            ("trim", own.trim),
+            ("implicit_start", own.implicit_start),
+            ("where", own.where == "start"),
+        ):
+            if value:
+                yield (
+                    f"models[{index}].think.{detail} has no effect, because the mode of {model.match!r} is 'keep'"
+                )
 
 
 def workers_with_memory(settings: Settings) -> Iterator[str]:

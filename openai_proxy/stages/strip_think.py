@@ -1,10 +1,13 @@
-"""Take the models' thoughts out of chat answers, or move them aside.
+"""Take the models' thoughts out of answers, or move them aside.
 
-Only chat completions and Responses API requests whose model has a rule
-change: they ask the upstream for an answer without compression, and a 200
-gets a filter. Where an upstream compresses all the same, the stage that
-reads usage decodes, for it stands between. An answer that is there whole
-and has no start tag passes as it is, with its Content-Length.
+Chat completions, completions and Responses API answers change, new ones and
+stored ones, if their model has a rule. They are asked for without
+compression, and a 200 gets a filter. Where an upstream compresses a new one
+all the same, the stage that reads usage decodes, for it stands between;
+stored ones are decoded here. A new answer that is there whole and has no
+start tag passes as it is, with its Content-Length.
+
+The model of a stored answer is the one that the answer names.
 """
 
 from __future__ import annotations
@@ -16,30 +19,64 @@ from ..core.body_headers import ask_identity, is_event_stream, media_type_and_co
 from ..core.by_beginning import ByBeginning
 from ..core.think import ThinkRule
 from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
+from ..core.think_stored import StoredStreamFilter, without_starting_after
+from ..decoded_body import decoded
 from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 
-_ENDPOINTS = frozenset(("chat/completions", "responses"))
+_NEW = frozenset(("chat/completions", "completions", "responses", "responses/compact"))
+"""What a POST to these endpoints makes."""
+_STORED = {
+    b"GET": frozenset(("chat/completions", "chat/completions/{id}", "responses/{id}")),
+    b"POST": frozenset(("chat/completions/{id}", "responses/{id}/cancel")),
+}
+"""Endpoints that give answers again, by method."""
+_READ = (b"application/json", b"text/event-stream")
 
 
 class StripThink:
-    """Apply `rule`, or the first of `models` (glob of the model's name, its rule) that matches."""
+    """Apply `rule`, or the first of `models` (glob of the model's name, its rule) that matches.
 
-    def __init__(self, rule: ThinkRule, models: Sequence[tuple[str, ThinkRule]] = ()) -> None:
+    `served_as` has further ones for stored answers, which name a model as
+    its upstream does.
+    """
+
+    def __init__(
+        self,
+        rule: ThinkRule,
+        models: Sequence[tuple[str, ThinkRule]] = (),
+        served_as: Sequence[tuple[str, ThinkRule]] = (),
+    ) -> None:
         self._rule = rule
         self._models = tuple(models)
+        self._stored_models = (*self._models, *served_as)
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        if _is_stored(request):
+            return self._strip_stored(request, forward)
         rule = self._find(request)
         return forward(request) if rule is None else self._strip(request, forward, rule)
 
     async def _strip(self, request: ProxyRequest, forward: Forward, rule: ThinkRule) -> ProxyResponse:
-        asking = request.evolve()
-        asking.headers = ask_identity(request.headers)
-        response = await forward(asking)
+        response = await forward(_asking(request))
         body_filter = _choose(rule, response, request.exchange.streaming)
         if body_filter is None:
             return response
         return response.filtered(body_filter)
+
+    async def _strip_stored(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        asking, after = _asking(request), None
+        if request.exchange.endpoint == "responses/{id}":
+            asking.target, after = without_starting_after(request.target)
+        response = await forward(asking)
+        if response.status != 200 or media_type_and_coding(response.headers)[0] not in _READ:
+            return response
+        response = decoded(response)
+        media_type, coding = media_type_and_coding(response.headers)
+        if coding:
+            return response
+        if media_type == b"text/event-stream":
+            return response.filtered(StoredStreamFilter(self._rule_of_answer, after))
+        return response.filtered(ThinkDocumentFilter(self._rule_of_answer))
 
     def reads(self, request: ProxyRequest) -> bool:
         """Whether the answer to this request must come to this stage without compression."""
@@ -47,18 +84,29 @@ class StripThink:
 
     def _find(self, request: ProxyRequest) -> ThinkRule | None:
         """Return the rule for the answer to this request, None where it passes as it is."""
-        if request.method != b"POST" or request.upgrade or request.exchange.endpoint not in _ENDPOINTS:
+        if request.method != b"POST" or request.upgrade or request.exchange.endpoint not in _NEW:
             return None
-        rule = self._rule_of(request)
+        rule = self._rule
+        if self._models:
+            rule = _matching(self._models, request.model or request.exchange.model or "") or rule
         return rule if rule.active else None
 
-    def _rule_of(self, request: ProxyRequest) -> ThinkRule:
-        if self._models:
-            model = request.model or request.exchange.model or ""
-            for pattern, rule in self._models:
-                if fnmatchcase(model, pattern):
-                    return rule
-        return self._rule
+    def _rule_of_answer(self, model: str) -> ThinkRule:
+        return _matching(self._stored_models, model) or self._rule
+
+
+def _matching(models: Sequence[tuple[str, ThinkRule]], model: str) -> ThinkRule | None:
+    return next((rule for pattern, rule in models if fnmatchcase(model, pattern)), None)
+
+
+def _is_stored(request: ProxyRequest) -> bool:
+    return not request.upgrade and request.exchange.endpoint in _STORED.get(request.method, ())
+
+
+def _asking(request: ProxyRequest) -> ProxyRequest:
+    asking = request.evolve()
+    asking.headers = ask_identity(request.headers)
+    return asking
 
 
 def _choose(rule: ThinkRule, response: ProxyResponse, streaming: bool) -> BodyFilter | None:
@@ -69,7 +117,8 @@ def _choose(rule: ThinkRule, response: ProxyResponse, streaming: bool) -> BodyFi
     if coding:
         return None
     whole = getattr(response.body, "whole", None)
-    if whole is not None and not rule.may_begin_in(whole) and _pass_all(response.filters):
+    untouched = whole is not None and not (rule.implicit_start or rule.may_begin_in(whole))
+    if untouched and _pass_all(response.filters):
         return None
     if is_event_stream(media_type, streaming):
         return ThinkStreamFilter(rule)

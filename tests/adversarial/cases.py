@@ -297,26 +297,64 @@ case("core.quota_error:error_code", *MEMBERS, call=lambda f, v: f(v, [(b"content
 # ---- thoughts
 
 
-def rule(mode="strip"):
-    return metered("core.think").ThinkRule(mode=mode)
+def rule(mode="strip", **more):
+    return metered("core.think").ThinkRule(mode=mode, **more)
 
 
 thinking = [
-    rep(b"<"),
-    rep(b"<think>"),
-    rep(b"</think>"),
-    rep(b"<think>a</think>"),
-    rep(b"<thin"),
-    rep(b" ", b"<think>"),
+    text("<"),
+    text("<think>"),
+    text("</think>"),
+    text("<think>a</think>"),
+    text("<thin"),
+    lambda n: " " * n + "<think>",
+    lambda n: "a<think>" + "</thin" * (n // 6),
+    lambda n: "a" + "<think>b</think>" * (n // 16) + "<think>" + "<" * n,
 ]
-case("core.think:split_text", *thinking, call=lambda f, v: f(v.decode(), rule()))
-case("core.think:ThinkRule", *thinking, call=lambda c, v: rule().may_begin_in(v))
-for step in (None, 1):
-    case("core.think:ThinkSplitter", *thinking, call=fed(lambda c: c("<think>", "</think>", True), step))
+rules = [rule, lambda: rule(implicit_start=True, trim=True), lambda: rule(where="start")]
+for name in ("split_text", "split_pieces"):
+    for make in rules:
+        case(f"core.think:{name}", *thinking, call=lambda f, v, make=make: f(v, make()))
+case("core.think:ThinkRule", rep(b"<"), rep(b"\\"), call=lambda c, v: rule().may_begin_in(v))
+for step in (None, 1, 1000):
+    for make in rules:
+        case(
+            "core.think:ThinkSplitter", *thinking, call=fed(lambda c, make=make: c(make(), True, 1000), step)
+        )
 chunks = [
     lambda n: b"data: " + json.dumps(choices(n)).encode() + b"\n\n",
     lambda n: b'data: {"choices":[{"index":0,"delta":{"content":"<think>a</think><"}}]}\n\n' * (n // 70),
     lambda n: b'data: {"type":"response.output_text.delta","delta":"<","output_index":0}\n\n' * (n // 70),
+]
+
+
+def tokens_of(n):
+    tokens = [{"token": each} for each in ("<think>", "a", "</think>", "b")] * (n // 80)
+    joined = "".join(each["token"] for each in tokens)
+    return {
+        "choices": [{"index": 0, "message": {"content": joined}, "logprobs": {"content": tokens}}],
+        "output": [{"content": [{"type": "output_text", "text": joined, "logprobs": tokens}]}],
+    }
+
+
+def message_events(texts):
+    for number, each in enumerate(texts):
+        where = {"output_index": number, "content_index": 0, "sequence_number": number}
+        yield {"type": "response.output_item.added", **where, "item": {"type": "message", "content": []}}
+        yield {"type": "response.output_text.delta", **where, "delta": each, "logprobs": []}
+        yield {"type": "response.output_item.done", **where, "item": {"type": "message", "id": "m"}}
+
+
+def streamed(events):
+    return b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in events)
+
+
+messages = [
+    lambda n: streamed(message_events(["<think>a</think>b<think>c</think>"] * (n // 600))),
+    lambda n: streamed(message_events(["<think>"] * (n // 600))),
+    lambda n: streamed(message_events(["a<think>"] * (n // 600))),
+    lambda n: streamed(message_events([" "] * (n // 600))),
+    lambda n: streamed([tokens_of(n)]),
 ]
 for mode in ("strip", "reasoning_content"):
     for step in (1 << 20, 1000):
@@ -333,25 +371,84 @@ for mode in ("strip", "reasoning_content"):
         call=fed(lambda c, mode=mode: c(rule(mode)), 1000),
     )
 
+    for step in (None, 1000):
+        case(
+            "core.think_responses:ResponseStream",
+            *messages,
+            call=lambda c, v, mode=mode, step=step: [
+                fed(lambda _, mode=mode: metered("core.think_filters").ThinkStreamFilter(rule(mode)), step)(
+                    c, v
+                )
+            ],
+        )
+        case(
+            "core.think_stored:StoredStreamFilter",
+            *messages,
+            *STREAMS,
+            call=fed(lambda c, mode=mode: c(lambda model: rule(mode), 3), step),
+        )
+case("core.think_stored:SkipEvents", *messages, *STREAMS, call=fed(lambda c: c(1 << 40), 1000))
+case(
+    "core.think_stored:without_starting_after",
+    rep(b"&starting_after=1", b"/r?stream=true"),
+    rep(b"starting_after=", b"/r?"),
+    rep(b"1", b"/r?starting_after="),
+)
+case("core.think_filters:model_of", choices)
+
 
 def text_edits(target, value):
     rewrite = metered("core.think_rewrite")
     body = json.dumps(value).encode()
-    rewrite.field_edits(body, [(each, "x", "y") for each in rewrite.document_fields(value)])
-    rewrite.whole_text_edits(body, rewrite.document_fields(value), rule("reasoning_content"))
+    for mode in ("strip", "reasoning_content"):
+        rewrite.document_edits(body, value, rule(mode))
+    texts = list(rewrite.document_texts(value))
+    rewrite.whole_text_members(body, texts, rule("reasoning_content"), True)
 
 
-for name in ("field_edits", "document_fields", "whole_text_edits", "TextField"):
-    case(f"core.think_rewrite:{name}", choices, call=text_edits)
+def part_list(n):
+    part = {"type": "text", "text": "<think>a</think>b"}
+    return {"choices": [{"index": 0, "message": {"content": [part] * (n // 50)}}]}
+
+
+def messages_of(n):
+    part = {"type": "output_text", "text": "<think>a</think>b<think>c</think>"}
+    return {"output": [{"type": "message", "content": [part]}] * (n // 100)}
+
+
+for name in (
+    "edits_of",
+    "document_edits",
+    "document_texts",
+    "response_texts",
+    "content_fields",
+    "whole_text_members",
+    "visible_of_fields",
+    "ordered_thoughts",
+    "item_edits",
+    "merge",
+    "WholeText",
+):
+    case(f"core.think_rewrite:{name}", choices, part_list, messages_of, tokens_of, call=text_edits)
 case(
-    "core.think_rewrite:snapshot_fields",
-    lambda n: {"response": {"output": [{"content": [{"type": "output_text", "text": "a"}]}] * (n // 50)}},
+    "core.think_rewrite:snapshot_texts",
+    lambda n: {"item": {"content": [{"type": "output_text", "text": "a"}] * (n // 50)}},
 )
 case(
     "core.think_rewrite:encode_text",
     text("\u00e9"),
     text("\ud800"),
     call=lambda f, v: (f(v, True), f(v, False)),
+)
+for name in ("chat_tokens", "legacy_tokens", "response_tokens", "shown_tokens", "text_bytes", "TokenLists"):
+    case(f"core.think_tokens:{name}", tokens_of, call=text_edits)
+case("core.think_tokens:TokenQueue", tokens_of, call=text_edits)
+case(
+    "core.think_texts:Texts",
+    *chunks,
+    *messages,
+    *STREAMS,
+    call=lambda c, v: (c(rule()).may_pass(v), c(rule(implicit_start=True)).may_pass(v)),
 )
 
 # ---- JSON

@@ -8,56 +8,94 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.think import ThinkRule, ThinkSplitter, split_text
+from openai_proxy.core.think import THOUGHT, VISIBLE, ThinkRule, ThinkSplitter, joined, split_text
 
-TAGS = [("<think>", "</think>"), ("[[R]]", "[[/R]]"), ("aab", "aa"), ("|", "|"), ("<t", "t>")]
-tags = st.sampled_from(TAGS)
-rules = st.tuples(tags, st.booleans())
+TAGS = [
+    ("<think>", "</think>"),
+    ("[[R]]", "[[/R]]"),
+    ("aab", "aa"),
+    ("|", "||"),
+    ("<t", "t>"),
+    ("ab", "abab"),
+]
 
 
 @st.composite
 def tagged_texts(draw):
-    (start, end), trim = draw(rules)
+    start, end = draw(st.sampled_from(TAGS))
     pieces = st.sampled_from([start, end, start[:-1], end[:-1], start[1:], "a", "b", " ", "\n", "é😀"])
-    return ThinkRule("strip", start, end, trim), draw(st.lists(pieces, max_size=10))
+    rule = ThinkRule(
+        "strip",
+        start,
+        end,
+        draw(st.booleans()),
+        draw(st.sampled_from(["anywhere", "start"])),
+        draw(st.booleans()),
+    )
+    return rule, draw(st.lists(pieces, max_size=10))
 
 
 def reference(text, rule):
-    """Split a whole text by a regular expression."""
-    block = (
-        re.escape(rule.start_tag)
-        + "(.*?)(?:"
-        + re.escape(rule.end_tag)
-        + (r"\s*" if rule.trim else "")
-        + r"|\Z)"
-    )
-    pattern = re.compile(block, re.DOTALL)
-    return pattern.sub("", text), "".join(found[1] for found in pattern.finditer(text))
+    """Split a whole text by regular expressions: the blocks at its start, then those that close later."""
+    start, end = re.escape(rule.start_tag), re.escape(rule.end_tag)
+    close = f"(?:{end}" + (r"\s*" if rule.trim else "") + r"|\Z)"
+    visible, thoughts = "", ""
+    if rule.implicit_start:
+        opened = re.match(rf"\s*?{start}", text)
+        first = (re.compile(rf"(\s*?){start}(.*?){close}" if opened else f"()(.*?){close}", re.DOTALL)).match(
+            text
+        )
+        thoughts, text = first[1] + first[2], text[first.end() :]
+    block = re.compile(rf"(\s*?){start}(.*?){close}", re.DOTALL)
+    while found := block.match(text):
+        visible, thoughts, text = visible + found[1], thoughts + found[2], text[found.end() :]
+    if rule.where == "anywhere":
+        later = re.compile(start + "(.*?)" + close.replace(r"|\Z", ""), re.DOTALL)
+        thoughts += "".join(found[1] for found in later.finditer(text))
+        text = later.sub("", text)
+    return visible + text, thoughts
 
 
 @given(tagged_texts())
 def test_any_split_gives_the_reference(case):
-    """Whole, in pieces or by characters: what a regular expression finds in the whole text."""
+    """Whole, in pieces or by characters: what regular expressions find in the whole text."""
     rule, pieces = case
     text = "".join(pieces)
     wanted = reference(text, rule)
     assert split_text(text, rule) == wanted
     for cut in (pieces, list(text)):
-        splitter = ThinkSplitter(rule.start_tag, rule.end_tag, rule.trim)
-        found = [splitter.feed(piece) for piece in cut] + [splitter.finish()]
-        assert ("".join(v for v, _ in found), "".join(t for _, t in found)) == wanted
+        splitter = ThinkSplitter(rule)
+        found = [piece for each in cut for piece in splitter.feed(each)] + splitter.finish()
+        assert (joined(found), joined(found, THOUGHT)) == wanted
+        assert "".join(each for _, each in found) == text
 
 
 @given(tagged_texts())
-def test_only_a_partial_tag_is_held(case):
-    """What can not become a tag goes out with the piece that brought it."""
+def test_only_a_partial_tag_and_what_is_in_doubt_are_held(case):
+    """What can not become a tag or a block goes out with the piece that brought it."""
     rule, pieces = case
-    splitter = ThinkSplitter(rule.start_tag, rule.end_tag)
+    splitter = ThinkSplitter(rule)
     for piece in pieces:
         splitter.feed(piece)
-        tag = rule.end_tag if splitter.inside else rule.start_tag
+        tag = rule.end_tag if splitter.state in ("thought", "doubt") else rule.start_tag
         assert tag.startswith(splitter.held)
         assert len(splitter.held) < len(tag)
+        assert splitter.state == "doubt" or splitter.undecided == splitter.held
+
+
+@given(tagged_texts(), st.integers(0, 12))
+def test_what_is_in_doubt_is_bounded_however_it_is_cut(case, limit):
+    """A later block that is too long is text, the same text for any split."""
+    rule, pieces = case
+    text = "".join(pieces)
+    found = []
+    for cut in ([text], pieces, list(text)):
+        splitter = ThinkSplitter(rule, limit_chars=limit)
+        got = [piece for each in cut for piece in splitter.feed(each)]
+        assert len(splitter.undecided) <= len(rule.start_tag) + limit + len(rule.end_tag)
+        got += splitter.finish()
+        found.append((joined(got), joined(got, THOUGHT)))
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(
@@ -66,14 +104,42 @@ def test_only_a_partial_tag_is_held(case):
         ("<think>a</think> b", " b", "a"),
         ("a</think>b", "a</think>b", ""),
         ("<think>a<think>b</think>c", "c", "a<think>b"),
-        ("a<think>b", "a", "b"),
+        ("a<think>b", "a<think>b", ""),
+        ("Write <think> first. Done.", "Write <think> first. Done.", ""),
+        ("a<think>b</think>c<think>d", "ac<think>d", "b"),
+        ("<think>b", "", "b"),
+        (" \n<think>b</th", " \n", "b</th"),
         ("a < b <thin", "a < b <thin", ""),
         ("<think></think><think>x</think>y", "y", "x"),
+        ("<think>a</think>\n<think>cut", "\n", "acut"),
     ],
 )
 def test_documented_cases(text, visible, thoughts):
-    """Lone end tags stay, an unclosed block goes, white space stays."""
+    """Lone end tags stay, a cut thought at the start goes, a later tag that never closes is text."""
     assert split_text(text, ThinkRule("strip")) == (visible, thoughts)
+
+
+@pytest.mark.parametrize(
+    ("text", "visible", "thoughts"),
+    [
+        ("a</think>b", "b", "a"),
+        ("a", "", "a"),
+        ("<think>a</think>b", "b", "a"),
+        ("\n<think>\na</think>\nb <think>", "\nb <think>", "\n\na"),
+        ("</think>b</think>", "b</think>", ""),
+    ],
+)
+def test_texts_that_begin_inside_a_block(text, visible, thoughts):
+    """Where the prompt's template has the start tag, the text is a thought up to the end tag."""
+    assert split_text(text, ThinkRule("strip", implicit_start=True)) == (visible, thoughts)
+
+
+def test_blocks_at_the_start_only():
+    """With `where` set so, a tag later in the text is text even if it closes, and is never held."""
+    rule = ThinkRule("strip", where="start")
+    assert split_text("<think>a</think> Use <think>b</think>.", rule) == (" Use <think>b</think>.", "a")
+    splitter = ThinkSplitter(rule)
+    assert splitter.feed("Use <thi") == [(VISIBLE, "Use <thi")]
 
 
 def test_trim_takes_what_follows_a_block():

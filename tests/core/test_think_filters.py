@@ -144,12 +144,21 @@ def test_a_finish_without_delta_gets_an_event_before_it():
     assert decoded(out)[-2]["choices"][0]["delta"] == {"content": "<"}
 
 
-def test_an_unclosed_block_is_dropped_and_the_finish_passes():
-    """A block that never closes takes the rest of its choice; the finish and usage stay."""
+def test_a_cut_thought_is_dropped_and_the_finish_passes():
+    """A block at the start that never closes takes the rest of its choice; the finish and usage stay."""
     last = encode(chunk({}, "stop")) + encode({"choices": [], "usage": {}}) + DONE
-    out = run(ThinkStreamFilter(STRIP), encode(chunk("a<think>b")) + encode(chunk("c</th")) + last)
-    assert text_of(out) == "a"
+    out = run(ThinkStreamFilter(STRIP), encode(chunk(" <think>b")) + encode(chunk("c</th")) + last)
+    assert text_of(out) == " "
     assert out.endswith(last)
+
+
+@pytest.mark.parametrize("tail", [encode(chunk({}, "stop")) + DONE, DONE, b"", b"data: [DONE]"])
+def test_a_later_tag_that_never_closes_is_text(tail):
+    """An answer that mentions the tag is whole when it ends, however the stream ends."""
+    text = ["Write <think> first", ", then ", "the answer </thi", "nk."]
+    out = run(ThinkStreamFilter(STRIP), b"".join(encode(chunk(each)) for each in text) + tail)
+    assert text_of(out) == "".join(text)
+    assert (b"[DONE]" in out) == (b"[DONE]" in tail)
 
 
 def test_reasoning_content_is_added_to():
@@ -203,12 +212,20 @@ def test_responses_stream():
     assert out.index(b'"delta": "<"') < out.index(b"response.output_text.done")
 
 
-def test_responses_thoughts_move():
-    """In the Responses API the thoughts stand beside the text they were taken from."""
+def test_responses_thoughts_become_an_item():
+    """In the Responses API the thoughts are an item of the output before the message that had them."""
     part = {"type": "output_text", "text": "<think>x</think>y"}
-    body = json.dumps({"output": [{"type": "message", "content": [part]}]}).encode()
+    body = json.dumps({"output": [{"type": "message", "id": "msg_1", "content": [part]}]}).encode()
     found = json.loads(run(ThinkDocumentFilter(MOVE), body))
-    assert found["output"][0]["content"] == [{"type": "output_text", "text": "y", "reasoning_content": "x"}]
+    assert found["output"] == [
+        {
+            "id": "rs_1",
+            "type": "reasoning",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": "x"}],
+        },
+        {"type": "message", "id": "msg_1", "content": [{"type": "output_text", "text": "y"}]},
+    ]
 
 
 @given(

@@ -41,6 +41,7 @@ VARIABLES = [
     ({"CLIENT_API_KEYS": ","}, "client_api_keys.*no key"),
     ({"CLIENT_API_KEYS": '["CANARY", "CANARY2"]'}, "client_api_keys.*a JSON list.*separated by commas"),
     ({"CLIENT_API_KEYS": "CANARY"}, "OPENAI_API_KEY.*key-[0-9a-f]{8}"),
+    ({"THINK__WHERE": "end"}, "think.where.*'end'.*'start'"),
     ({"THINK__MODE": "remove"}, "think.mode.*'remove'.*'strip'"),
     ({"STRIP_THINK_TAGS": "maybe"}, "STRIP_THINK_TAGS.*true or false"),
     ({"THINK_TAG": "x", "THINK_END_TAG": "x"}, "think.end_tag"),

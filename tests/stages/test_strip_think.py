@@ -1,5 +1,7 @@
 """Only chat answers that may hold thoughts get a filter."""
 
+import json
+
 import pytest
 from twisted.internet.defer import Deferred
 
@@ -75,10 +77,11 @@ def test_a_stream_of_another_type_loses_its_thoughts(headers):
 @pytest.mark.parametrize(
     "request_",
     [
-        make_request(b"GET"),
+        make_request(b"DELETE", endpoint="chat/completions/{id}"),
         make_request(endpoint="embeddings"),
-        make_request(endpoint="completions"),
-        make_request(endpoint="responses/{id}/cancel"),
+        make_request(b"GET", endpoint="completions"),
+        make_request(b"GET", endpoint="files/{id}/content"),
+        make_request(endpoint="responses/input_tokens"),
     ],
 )
 def test_other_requests_pass_as_they_are(request_):
@@ -103,10 +106,10 @@ def test_other_answers_pass_as_they_are(status, headers):
 
 def test_the_first_matching_model_counts():
     """A model may keep its thoughts or have tags of its own."""
-    stage = StripThink(STRIP, [("keep-*", ThinkRule("keep")), ("*-r", ThinkRule("strip", "y", "z"))])
+    stage = StripThink(STRIP, [("keep-*", ThinkRule("keep")), ("*-r", ThinkRule("strip", "<think>x", "y"))])
     kept = make_request(model="keep-r")
     assert run(stage, kept) == (kept, ANSWER)
-    assert run(stage, make_request(model="a-r"))[1] == ANSWER.replace(b'y"}}]}', b'"}}]}')
+    assert run(stage, make_request(model="a-r"))[1] == ANSWER.replace(b"<think>x</think>y", b"")
     assert run(stage, make_request(model="other"))[1] == WANTED
 
 
@@ -143,3 +146,86 @@ def test_a_whole_answer_without_a_tag_keeps_its_framing(whole, transparent, filt
     Deferred.fromCoroutine(StripThink(STRIP)(make_request(), forward)).addCallback(results.append)
     assert (results[0] is not given) == filtered
     assert len(results[0].filters) == len(transparent) + filtered
+
+
+def model_answer(model, text="<think>x</think>y"):
+    return {"model": model, "choices": [{"message": {"content": text}}]}
+
+
+def stored(stage, method, endpoint, body, headers=(JSON,), target=None):
+    """Return the target that is asked for, and what becomes of a stored answer."""
+    request = make_request(method, endpoint=endpoint, model=None)
+    if target is not None:
+        request = request.evolve(target=target)
+    seen = []
+
+    async def forward(forwarded):
+        seen.append(forwarded)
+        return ProxyResponse(200, b"OK", list(headers), body=None)
+
+    results = []
+    Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
+    for body_filter in results[0].filters:
+        body = b"".join([body_filter.feed(body[i : i + 7]) for i in range(0, len(body), 7)])
+        body += body_filter.finish()
+    assert (b"Accept-Encoding", b"identity") in seen[0].headers
+    return seen[0].target, body
+
+
+@pytest.mark.parametrize(
+    ("method", "endpoint"),
+    [
+        (b"GET", "chat/completions/{id}"),
+        (b"POST", "chat/completions/{id}"),
+        (b"GET", "responses/{id}"),
+        (b"POST", "responses/{id}/cancel"),
+    ],
+)
+@pytest.mark.parametrize(("model", "text"), [("r1-8b", "y"), ("other", "<think>x</think>y"), ("served", "y")])
+def test_a_stored_answer_goes_by_its_own_model(method, endpoint, model, text):
+    """The request names no model; the answer does, perhaps as the upstream calls it."""
+    stage = StripThink(ThinkRule("keep"), [("r1*", STRIP)], [("served", STRIP)])
+    _, body = stored(stage, method, endpoint, json.dumps(model_answer(model)).encode())
+    assert json.loads(body) == model_answer(model, text)
+
+
+def test_a_list_of_stored_answers_goes_by_their_models():
+    """Each answer of a list has a rule of its own."""
+    answers = [model_answer("r1"), model_answer("other")]
+    document = {"object": "list", "data": answers, "has_more": False}
+    stage = StripThink(ThinkRule("keep"), [("r1*", STRIP)])
+    _, body = stored(stage, b"GET", "chat/completions", json.dumps(document).encode())
+    assert json.loads(body) == {**document, "data": [model_answer("r1", "y"), answers[1]]}
+
+
+@pytest.mark.parametrize("model", ["r1", "other"])
+@pytest.mark.parametrize(
+    ("query", "asked", "first"),
+    [
+        (b"?stream=true", b"?stream=true", 0),
+        (b"?stream=true&starting_after=2", b"?stream=true", 3),
+        (b"?starting_after=1&stream=true", b"?stream=true", 2),
+    ],
+)
+def test_a_stream_that_goes_on_has_no_thoughts(model, query, asked, first):
+    """Where a stream goes on within a thought, it is asked for from its beginning, and what is old is left out."""
+    deltas = ["<think>", "x", "x</thi", "nk>y", "z"]
+    events = [{"type": "response.created", "sequence_number": 0, "response": {"model": model}}]
+    events += [
+        {
+            "type": "response.output_text.delta",
+            "sequence_number": number,
+            "output_index": 0,
+            "content_index": 0,
+            "delta": delta,
+        }
+        for number, delta in enumerate(deltas, 1)
+    ]
+    stream = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    stage = StripThink(ThinkRule("keep"), [("r1*", STRIP)])
+    target, body = stored(stage, b"GET", "responses/{id}", stream, (SSE,), b"/responses/r" + query)
+    found = [json.loads(each[6:]) for each in body.decode().split("\n\n") if each]
+    assert target == b"/responses/r" + asked
+    assert [event["sequence_number"] for event in found] == list(range(first, 6))
+    text = "".join(event.get("delta", "") for event in found)
+    assert text == ("yz" if model == "r1" else "".join(deltas[max(first - 1, 0) :]))

@@ -1,0 +1,352 @@
+"""Thoughts in the event streams of the Responses API.
+
+Where thoughts are shown they become items of the output: those that a text
+begins with before its message, whose first events are held meanwhile; later
+ones after it. Pure; used by `think_filters`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from typing import Any
+
+from attrs import define, field
+
+from .json_members import Edit, replace_members, splice
+from .sse import with_data
+from .think_rewrite import (
+    REASONING,
+    edits_of,
+    encode_event,
+    encode_text,
+    item_edits,
+    merge,
+    ordered_thoughts,
+    reasoning_id,
+    reasoning_item,
+    response_texts,
+    snapshot_texts,
+    text_delta,
+    whole_text_members,
+)
+from .think_texts import Fed, Held, Key, Texts, envelope, key_of
+from .think_tokens import Members, TokenLists, response_tokens
+
+_ENDS = frozenset(("response.completed", "response.incomplete", "response.failed", "error"))
+_DELTA = "response.output_text.delta"
+_BEGINS = ("response.output_item.added", "response.content_part.added")
+_MOST_ITEMS = 4096
+_WAITING_BYTES = 64 * 1024
+"""A message that begins with more than this, and no text yet, is passed on."""
+_THOUGHT_CHARS = 4 * 1024 * 1024
+"""Of longer thoughts, the event that repeats them whole has no more."""
+
+
+@define
+class _Reasoning:
+    """An item with thoughts that is being sent."""
+
+    item_id: str
+    output_index: int
+    parts: list[str] = field(factory=list)
+    chars: int = 0
+
+
+class ResponseStream:
+    """Take the thoughts out of the events of one Responses API stream.
+
+    States: at ease; holding (`_message` is the output index of a message
+    that has begun, of which nothing is shown: its events wait); renumbering
+    (an event was added or moved: those that follow get new numbers).
+    """
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+        self._shows = texts.rule.mode == REASONING
+        self._message: int | None = None
+        self._waiting: list[tuple[bytes, bytes, dict[str, Any]]] = []
+        """Raw event, its data as changed, and as it was decoded."""
+        self._waiting_bytes = 0
+        self._reasoning: _Reasoning | None = None
+        self._later: dict[int, list[str]] = {}
+        """Thoughts between the texts of messages, by output index."""
+        self._later_chars = 0
+        self._inserted: list[int] = []
+        """From which output index on one more item stands before; in order."""
+        self._renumbers = False
+        self._last: int | None = None
+        """The sequence number of the last event."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether each event must be looked at."""
+        return self._renumbers or self._message is not None or bool(self._later)
+
+    def event(self, raw: bytes, data: bytes, event: dict[str, Any]) -> bytes:
+        """Return what goes on for one event, `raw`, with this data."""
+        kind = event.get("type")
+        number = event.get("sequence_number")
+        if isinstance(number, int) and not (self._renumbers or self._waiting):
+            self._last = number - 1
+        if kind == _DELTA and isinstance(event.get("delta"), str):
+            return self._delta(raw, data, event)
+        out = self._before(kind, event)
+        if self._begins_message(kind, event):
+            self._wait(raw, data, event)
+            return out + (self._flush() if self._waiting_bytes > _WAITING_BYTES else b"")
+        if self._waiting:  # this one overtakes those
+            self._renumber()
+        out += self._pass(*self._snapshot(raw, data, event), event)
+        if kind == "response.output_item.done" and isinstance(event.get("output_index"), int):
+            out += self._send_later(event["output_index"], event)
+        return out
+
+    def end(self) -> bytes:
+        """Return what was held, for the stream is over."""
+        out = b"".join([self._release(key, held) for key, held in self._texts.held(2)])
+        out += self._flush()
+        return out + b"".join([self._send_later(index, {}) for index in list(self._later)])
+
+    # ---- texts
+
+    def _delta(self, raw: bytes, data: bytes, event: dict[str, Any]) -> bytes:
+        text, index, part = event["delta"], event.get("output_index"), event.get("content_index")
+        key = key_of(index, part)
+        out = b""
+        if self._shows and isinstance(index, int) and index != self._message:
+            out = self._flush()
+            if not part and self._texts.is_new(key) and len(self._inserted) < _MOST_ITEMS:
+                self._message = index
+        lists = response_tokens((), event, text)
+        fed = self._texts.feed(key, (text,), at_start=not part, lists=lists, body=data)
+        if self._texts.holds(key):
+            self._texts.sources[key] = Held(envelope(event), lists=lists)
+        raw, data = _changed(raw, data, text, fed, lists)
+        if not self._shows:
+            return self._pass(raw, data, event)
+        if self._message is None or part:
+            self._think_later(index, fed)
+            return out + self._pass(raw, data, event)
+        out += self._think(fed, event)
+        if self._texts.is_answering(key):
+            return out + self._flush() + self._pass(raw, data, event)
+        if fed.visible[0] or not fed.thoughts:
+            self._wait(raw, data, event)
+        return out + (self._flush() if self._waiting_bytes > _WAITING_BYTES else b"")
+
+    def _before(self, kind: Any, event: dict[str, Any]) -> bytes:
+        """Return what must come before an event that is no delta of a text."""
+        if kind in _ENDS:
+            return self.end()
+        index = event.get("output_index")
+        out = b""
+        if kind == "response.output_text.done":
+            key = key_of(index, event.get("content_index"))
+            if (held := self._texts.sources.get(key)) is not None:
+                out = self._release(key, held)
+            self._texts.forget(key)
+        goes_on = index == self._message and kind in _BEGINS
+        return out + self._flush() if isinstance(index, int) and not goes_on else out
+
+    def _release(self, key: Key, held: Held) -> bytes:
+        fed = self._texts.release(key)
+        source, out = held.event, b""
+        if self._shows:
+            if self._message is not None and self._message == source.get("output_index"):
+                out = self._think(fed, source)
+                out += self._flush() if _visible(fed) else b""
+            else:
+                self._think_later(source.get("output_index"), fed)
+        if not _visible(fed):
+            return out
+        tokens = b"[" + b",".join([token[0] for token in fed.tokens or ()]) + b"]"
+        event = text_delta(source, _visible(fed), tokens)
+        if not self._renumbers:
+            return out + encode_event(event)
+        if isinstance(index := event.get("output_index"), int):
+            event["output_index"] = self._mapped(index)
+        return out + self._own(event)
+
+    def _snapshot(self, raw: bytes, data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes]:
+        """Return an event that repeats whole texts, and its data, without their thoughts."""
+        rule, ascii_only = self._texts.rule, data.isascii()
+        members, _ = whole_text_members(data, snapshot_texts(event), rule, ascii_only)
+        response = event.get("response")
+        more, thoughts = whole_text_members(data, response_texts(("response",), response), rule, ascii_only)
+        merge(members, more)
+        edits = edits_of(data, members)
+        if thoughts and isinstance(response, dict):
+            parts = {
+                number: (_said(found, leading=True), _said(found, leading=False))
+                for number, found in thoughts.items()
+            }
+            edits += item_edits(data, response, ("response",), parts, ascii_only)
+        return _edited(raw, data, edits)
+
+    # ---- items with thoughts
+
+    def _begins_message(self, kind: Any, event: dict[str, Any]) -> bool:
+        """Whether an event is one of those that a message begins with, and its first text may be a thought."""
+        index = event.get("output_index")
+        if not self._shows or kind not in _BEGINS or not isinstance(index, int):
+            return False
+        if kind == _BEGINS[0]:
+            item = event.get("item")
+            if not isinstance(item, dict) or item.get("type") != "message" or item.get("content"):
+                return False
+            if len(self._inserted) >= _MOST_ITEMS:
+                return False
+            self._message = index
+        return self._message == index
+
+    def _wait(self, raw: bytes, data: bytes, event: dict[str, Any]) -> None:
+        self._waiting.append((raw, data, event))
+        self._waiting_bytes += len(raw)
+
+    def _think(self, fed: Fed, source: dict[str, Any]) -> bytes:
+        """Send the thoughts that a message begins with; keep those that come later."""
+        out = b""
+        for leads, text in ordered_thoughts(fed.pieces, leading=True):
+            if not leads:
+                self._keep_later(self._message, text)
+                continue
+            reasoning = self._reasoning
+            if reasoning is None:
+                assert self._message is not None
+                reasoning = self._reasoning = _Reasoning(
+                    reasoning_id(source.get("item_id") or self._waiting_id()), self._mapped(self._message)
+                )
+                insort(self._inserted, self._message)
+                out += self._begin(reasoning)
+            out += self._say(reasoning, text)
+        return out
+
+    def _waiting_id(self) -> Any:
+        item = self._waiting[0][2].get("item") if self._waiting else None
+        return item.get("id") if isinstance(item, dict) else None
+
+    def _think_later(self, index: Any, fed: Fed) -> None:
+        for _, text in ordered_thoughts(fed.pieces, leading=False):
+            self._keep_later(index, text)
+
+    def _keep_later(self, index: Any, text: str) -> None:
+        if isinstance(index, int) and self._later_chars + len(text) <= _THOUGHT_CHARS:
+            self._later.setdefault(index, []).append(text)
+            self._later_chars += len(text)
+
+    def _send_later(self, index: int, event: dict[str, Any]) -> bytes:
+        """Send the thoughts between the texts of a message that is over."""
+        text = "".join(self._later.pop(index, ()))
+        self._later_chars -= len(text)
+        if not text or len(self._inserted) >= _MOST_ITEMS:
+            return b""
+        item = event.get("item")
+        message_id = item.get("id") if isinstance(item, dict) else None
+        reasoning = _Reasoning(reasoning_id(message_id, later=True), self._mapped(index) + 1)
+        insort(self._inserted, index + 1)
+        return self._begin(reasoning) + self._say(reasoning, text) + self._finish(reasoning)
+
+    def _begin(self, reasoning: _Reasoning) -> bytes:
+        self._renumber()
+        item = reasoning_item(reasoning.item_id, None)
+        return self._own(
+            {"type": "response.output_item.added", "output_index": reasoning.output_index, "item": item}
+        )
+
+    def _say(self, reasoning: _Reasoning, text: str) -> bytes:
+        if reasoning.chars + len(text) <= _THOUGHT_CHARS:
+            reasoning.parts.append(text)
+            reasoning.chars += len(text)
+        return self._text_event("delta", reasoning, {"delta": text})
+
+    def _finish(self, reasoning: _Reasoning) -> bytes:
+        text = "".join(reasoning.parts)
+        done = self._text_event("done", reasoning, {"text": text})
+        item = reasoning_item(reasoning.item_id, text)
+        return done + self._own(
+            {"type": "response.output_item.done", "output_index": reasoning.output_index, "item": item}
+        )
+
+    def _text_event(self, kind: str, reasoning: _Reasoning, members: dict[str, str]) -> bytes:
+        return self._own(
+            {
+                "type": f"response.reasoning_text.{kind}",
+                "item_id": reasoning.item_id,
+                "output_index": reasoning.output_index,
+                "content_index": 0,
+                **members,
+            }
+        )
+
+    # ---- events out
+
+    def _renumber(self) -> None:
+        if self._waiting and not self._renumbers:
+            first = self._waiting[0][2].get("sequence_number")
+            self._last = first - 1 if isinstance(first, int) else None
+        self._renumbers = True
+
+    def _flush(self) -> bytes:
+        """Return what a message that is held begins with, after its thoughts: something else comes now."""
+        reasoning, self._reasoning = self._reasoning, None
+        waiting, self._waiting = self._waiting, []
+        self._message, self._waiting_bytes = None, 0
+        out = [self._finish(reasoning)] if reasoning is not None else []
+        return b"".join(out + [self._pass(*each) for each in waiting])
+
+    def _mapped(self, index: int) -> int:
+        """Return the output index that an item has now."""
+        return index + bisect_right(self._inserted, index)
+
+    def _own(self, event: dict[str, Any]) -> bytes:
+        if self._last is not None:
+            self._last += 1
+            event["sequence_number"] = self._last
+        return encode_event(event)
+
+    def _pass(self, raw: bytes, data: bytes, event: dict[str, Any]) -> bytes:
+        """Return an event with this data, under the numbers that it has now."""
+        numbers: dict[str, bytes] = {}
+        index, number = event.get("output_index"), event.get("sequence_number")
+        if isinstance(index, int) and self._mapped(index) != index:
+            numbers["output_index"] = b"%d" % self._mapped(index)
+        if isinstance(number, int):
+            if self._renumbers and self._last is not None:
+                self._last += 1
+            else:
+                self._last = number
+            if self._last != number:
+                numbers["sequence_number"] = b"%d" % self._last
+        if numbers:
+            return with_data(raw, replace_members(data, numbers, event))
+        return raw
+
+
+def _said(thoughts: list[tuple[bool, str]], leading: bool) -> str:
+    return "".join([text for leads, text in thoughts if leads is leading])
+
+
+def _visible(fed: Fed) -> str:
+    """Return all that is visible of what a text gave."""
+    return "".join(fed.visible)
+
+
+def _changed(raw: bytes, data: bytes, text: str, fed: Fed, lists: TokenLists | None) -> tuple[bytes, bytes]:
+    """Return a text's delta, and its data, with what is visible of it."""
+    members: Members = {}
+    ascii_only = data.isascii()
+    visible = _visible(fed)
+    if visible != text:
+        members[()] = {"delta": encode_text(visible, ascii_only)}
+    if lists is not None and fed.dropped:
+        merge(members, lists.without)
+    elif lists is not None and fed.tokens is not None and fed.tokens != lists.tokens(data):
+        merge(members, lists.members(fed.tokens))
+    return _edited(raw, data, edits_of(data, members, "delta") if members else [])
+
+
+def _edited(raw: bytes, data: bytes, edits: list[Edit]) -> tuple[bytes, bytes]:
+    if not edits:
+        return raw, data
+    data = splice(data, edits)
+    return with_data(raw, data), data

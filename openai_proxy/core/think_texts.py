@@ -1,0 +1,213 @@
+"""The texts of one event stream, each with its splitter.
+
+Knows which texts have begun, so that events without a tag need not be
+parsed, and holds what is not yet decided. Pure; used by `think_filters` and
+`think_responses`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from attrs import field, frozen
+
+from .think import HOLD_LIMIT_CHARS, THOUGHT, VISIBLE, Piece, ThinkRule, ThinkSplitter, joined
+from .think_rewrite import REASONING
+from .think_tokens import Token, TokenLists, TokenQueue, text_bytes
+
+Key: TypeAlias = tuple[str, ...]
+"""What tells a text from others, as its numbers stand in JSON: index of a choice, or of output and content."""
+
+_MOST_TEXTS = 4096
+"""An upstream may number its texts endlessly; later ones pass as they are."""
+_number = re.compile(rb'"(index|output_index|content_index)"[ \t\n\r]*:[ \t\n\r]*([^ \t\n\r,}\]]+)')
+
+
+def key_of(*numbers: Any) -> Key:
+    """Return the key of the text with these numbers."""
+    return tuple([repr(0 if number is None else number)[:40] for number in numbers])
+
+
+def envelope(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the short members of an event, from which another one like it can be made."""
+    return {
+        name: value for name, value in event.items() if not isinstance(value, dict | list) and _short(value)
+    }
+
+
+def _short(value: Any) -> bool:
+    return not isinstance(value, str) or len(value) <= 1000
+
+
+@frozen
+class Fed:
+    """What a stream's event gives now."""
+
+    visible: list[str]
+    """Of each of its texts."""
+    thoughts: str
+    """Empty unless they are shown."""
+    tokens: list[Token] | None
+    """The tokens of what is visible; None where nothing is known of any, or all stay."""
+    dropped: bool = False
+    """Its tokens can not be told apart: all must go."""
+    pieces: Sequence[Piece] = ()
+
+
+@frozen
+class Held:
+    """Where a text that is held came from."""
+
+    event: dict[str, Any]
+    """Its `envelope`."""
+    index: Any = None
+    owner: str = "delta"
+    """What of a choice has the text: `delta`, `parts` (a list in a delta) or `choice`."""
+    lists: TokenLists | None = None
+
+
+@frozen(eq=False)
+class Texts:
+    """The splitters of a stream's texts, by their keys."""
+
+    rule: ThinkRule
+    splitters: dict[Key, ThinkSplitter] = field(init=False, factory=dict)
+    """Of the texts that are not at ease: something is held, or a block or the text itself begins."""
+    queues: dict[Key, TokenQueue] = field(init=False, factory=dict)
+    sources: dict[Key, Held] = field(init=False, factory=dict)
+    _begun: set[Key] = field(init=False, factory=set)
+    """Texts of which something is shown: no block at their start can come any more."""
+
+    @property
+    def open(self) -> bool:
+        """Whether some text is not at ease."""
+        return bool(self.splitters)
+
+    def may_pass(self, data: bytes) -> bool:
+        """Whether events are what they were, told by searches: no tag, and no text that begins.
+
+        Only while nothing is open.
+        """
+        if self.rule.may_begin_in(data):
+            return False
+        if b"output_text" not in data and b'"choices"' not in data and b'"message"' not in data:
+            return not (self.rule.implicit_start and b'"response' in data)
+        numbers: dict[bytes, set[bytes]] = {}
+        for name, value in _number.findall(data):
+            numbers.setdefault(name, set()).add(value)
+        if b"output_index" in numbers:
+            if self.rule.implicit_start and b'_text.delta"' not in data:
+                return False
+            output, content = numbers[b"output_index"], numbers.get(b"content_index", ())
+            return (
+                len(output) == len(content) == 1
+                and (output.pop().decode("latin-1"), content.pop().decode("latin-1")) in self._begun
+            )
+        return all((n.decode("latin-1"),) in self._begun for n in numbers.get(b"index", (b"0",)))
+
+    def is_new(self, key: Key) -> bool:
+        """Whether nothing of a text has come yet."""
+        return key not in self._begun and key not in self.splitters
+
+    def is_answering(self, key: Key) -> bool:
+        """Whether something of a text is shown, or is about to be."""
+        splitter = self.splitters.get(key)
+        return splitter is None or splitter.answering
+
+    def holds(self, key: Key) -> bool:
+        """Whether some of a text is held; if not, where it came from is forgotten."""
+        splitter = self.splitters.get(key)
+        if splitter is not None and splitter.holds:
+            return True
+        self.sources.pop(key, None)
+        return False
+
+    def feed(
+        self,
+        key: Key,
+        texts: Sequence[str],
+        finishes: bool = False,
+        at_start: bool = True,
+        lists: TokenLists | None = None,
+        body: bytes = b"",
+    ) -> Fed:
+        """Feed what an event adds to a text, in its parts; `lists` has its tokens, in `body`."""
+        splitter = self.splitters.get(key) or self._begin(key, bool(texts), at_start)
+        if splitter is None:
+            return Fed(list(texts), "", None)
+        queue = self.queues.get(key)
+        before = len(text_bytes(splitter.undecided)) if lists is not None and queue is None else 0
+        fed = [splitter.feed(text) for text in texts]
+        if finishes:
+            last = splitter.finish()
+            fed = [*fed[:-1], fed[-1] + last] if fed else [last]
+        pieces = [piece for each in fed for piece in each]
+        tokens, dropped = self._tokens(key, before, texts, pieces, lists, body)
+        self._note(key, splitter, finishes)
+        thoughts = joined(pieces, THOUGHT) if self.rule.mode == REASONING else ""
+        return Fed([joined(each) for each in fed], thoughts, tokens, dropped, pieces)
+
+    def _begin(self, key: Key, has_text: bool, at_start: bool) -> ThinkSplitter | None:
+        if not has_text:
+            return None
+        known = key in self._begun
+        if not known and len(self._begun) + len(self.splitters) >= _MOST_TEXTS:
+            return None
+        # All that is held together is bounded, too, but for a logarithm of their number.
+        limit = HOLD_LIMIT_CHARS // (1 + len(self.splitters))
+        splitter = self.splitters[key] = ThinkSplitter(self.rule, at_start, limit)
+        if known:
+            splitter.state = "text"
+        return splitter
+
+    def _tokens(
+        self,
+        key: Key,
+        before: int,
+        texts: Sequence[str],
+        pieces: list[Piece],
+        lists: TokenLists | None,
+        body: bytes,
+    ) -> tuple[list[Token] | None, bool]:
+        """Return the tokens that are shown now (None: those of the event, if any), and whether none can be told."""
+        queue = self.queues.get(key)
+        text = "".join(texts)
+        if queue is None:
+            if lists is None or (joined(pieces) == text and all(kind == VISIBLE for kind, _ in pieces)):
+                return None, False
+            queue = self.queues[key] = TokenQueue()
+            if before:
+                queue.push(before)
+        if lists is None or lists.sizes is None:
+            queue.push(len(text_bytes(text)))
+        else:
+            for size, token in zip(lists.sizes, lists.tokens(body), strict=True):
+                queue.push(size, token)
+        return queue.take(pieces), lists is not None and lists.sizes is None
+
+    def _note(self, key: Key, splitter: ThinkSplitter, finished: bool) -> None:
+        """Keep what has a state, and nothing of a text that has none."""
+        if splitter.answering:
+            self._begun.add(key)
+        if splitter.idle or (finished and splitter.state == "before"):
+            del self.splitters[key]
+            self.queues.pop(key, None)
+
+    def held(self, numbers: int) -> list[tuple[Key, Held]]:
+        """Return where the texts came from that are held, of those with so many numbers."""
+        return [(key, held) for key, held in self.sources.items() if len(key) == numbers]
+
+    def release(self, key: Key) -> Fed:
+        """Return what a text gives of what is held: it is over."""
+        self.sources.pop(key, None)
+        if key not in self.splitters:
+            return Fed([""], "", None)
+        return self.feed(key, (), finishes=True)
+
+    def forget(self, key: Key) -> None:
+        """Keep nothing of a text that is over."""
+        self.splitters.pop(key, None)
+        self.queues.pop(key, None)
+        self.sources.pop(key, None)
