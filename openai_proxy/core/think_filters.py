@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from attrs import frozen
+
 from .documents import maybe_object
 from .json_members import splice
 from .sse import SSEBlock, SSEDecoder, with_data
@@ -25,8 +27,8 @@ from .think_rewrite import (
     merge,
     with_thoughts,
 )
-from .think_texts import Fed, Held, Texts, envelope, key_of
-from .think_tokens import Members, Path, TokenLists, chat_tokens, legacy_tokens
+from .think_texts import Fed, Held, Key, Texts, envelope, key_of
+from .think_tokens import LocatedTokens, Members, Path, TokenLists, chat_tokens, legacy_tokens
 
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """Larger answers pass as they are."""
@@ -107,59 +109,28 @@ class ThinkStreamFilter:
     def _chunk(self, data: bytes, chunk: dict[str, Any]) -> tuple[bytes, Members, str]:
         """Return events that go before a chunk, its new members, and the name of one that it has."""
         extra, members, present = list[bytes](), Members(), ""
-        choices = chunk["choices"] if isinstance(chunk["choices"], list) else []
-        for number, choice in enumerate(choices):
-            if not isinstance(choice, dict):
-                continue
-            path: Path = ("choices", number)
-            delta, index = choice.get("delta"), choice.get("index", number)
-            as_choice = isinstance(choice.get("text"), str) and not isinstance(delta, dict)
-            fields = (
-                content_fields(path, choice, "text") if as_choice else content_fields((*path, "delta"), delta)
+        choices = [_Choice.of(*each) for each in enumerate(_list_of(chunk)) if isinstance(each[1], dict)]
+        located = LocatedTokens(data, [choice.lists for choice in choices])
+        ascii_only = data.isascii()
+        for choice in choices:
+            fields, lists, owner = choice.fields, choice.lists, choice.owner
+            before = self._texts.sources.get(choice.key)
+            fed = self._texts.feed(
+                choice.key, [each.text for each in fields], choice.finishes, lists=lists, located=located
             )
-            lists = (legacy_tokens if as_choice else chat_tokens)(path, choice, _joined(fields))
-            key, finishes = key_of(index), bool(choice.get("finish_reason"))
-            before = self._texts.sources.get(key)
-            fed = self._texts.feed(key, [each.text for each in fields], finishes, lists=lists, body=data)
-            owner = "choice" if as_choice else "parts" if fields and fields[0].name == "text" else "delta"
             if not fields and before is not None:
                 owner = before.owner
             earlier = before.lists if before is not None else None
-            if self._texts.holds(key):
-                self._texts.sources[key] = Held(envelope(chunk), index, owner, lists or earlier)
-            target = choice if as_choice else delta
-            if not isinstance(target, dict) or (owner == "choice") != as_choice:
-                extra.append(_released(chunk, index, owner, fed, earlier))
+            if self._texts.holds(choice.key):
+                source = Held(envelope(chunk), choice.index, owner, lists or earlier)
+                self._texts.sources[choice.key] = source
+            if choice.target is None or (owner == "choice") != choice.is_target:
+                extra.append(_released(chunk, choice.index, owner, fed, earlier))
                 continue
-            merge(members, self._changes(data, path, target, owner, fields, fed))
-            merge(members, _tokens_left(data, path, fed, lists, earlier))
+            merge(members, _changes(choice, owner, fed, ascii_only))
+            merge(members, _tokens_left(located, choice.path, fed, lists, earlier))
             present = fields[0].name if len(fields) == 1 else ""
         return b"".join(extra), members, present if len(choices) == 1 else ""
-
-    def _changes(
-        self,
-        data: bytes,
-        path: Path,
-        target: dict[str, Any],
-        owner: str,
-        fields: tuple[TextField, ...],
-        fed: Fed,
-    ) -> Members:
-        """Return the new members of what has a choice's text."""
-        ascii_only = data.isascii()
-        members: Members = {}
-        to_target = path if owner == "choice" else (*path, "delta")
-        for found, visible in zip(fields, fed.visible, strict=False):
-            if visible != found.text:
-                merge(members, {found.path: {found.name: encode_text(visible, ascii_only)}})
-        if not fields and (visible := "".join(fed.visible)):
-            content = encode_text(visible, ascii_only)
-            if owner == "parts":
-                content = b'[{"type":"text","text":' + content + b"}]"
-            merge(members, {to_target: {"content": content}})
-        if fed.thoughts:
-            merge(members, {to_target: with_thoughts(target, fed.thoughts, ascii_only)})
-        return members
 
     def _release_all(self) -> bytes:
         """Return events with what is held of every text: the stream is over."""
@@ -170,8 +141,62 @@ class ThinkStreamFilter:
         return b"".join(out) + self._responses.end()
 
 
-def _joined(fields: tuple[TextField, ...]) -> str:
-    return "".join([each.text for each in fields])
+@frozen
+class _Choice:
+    """What a chunk has of one choice."""
+
+    path: Path
+    key: Key
+    index: Any
+    finishes: bool
+    target: dict[str, Any] | None
+    """What has its text, or gets it: the delta, or the choice itself."""
+    is_target: bool
+    """It is the choice itself, as in the completions API."""
+    fields: tuple[TextField, ...]
+    lists: TokenLists | None
+
+    @classmethod
+    def of(cls, number: int, choice: dict[str, Any]) -> _Choice:
+        """Read the choice with this number in its chunk."""
+        path: Path = ("choices", number)
+        delta, index = choice.get("delta"), choice.get("index", number)
+        own = isinstance(choice.get("text"), str) and not isinstance(delta, dict)
+        target = choice if own else delta if isinstance(delta, dict) else None
+        fields = content_fields(path, choice, "text") if own else content_fields((*path, "delta"), delta)
+        text = "".join([each.text for each in fields])
+        lists = legacy_tokens(path, choice, text) if own else chat_tokens(path, choice, text)
+        return cls(path, key_of(index), index, bool(choice.get("finish_reason")), target, own, fields, lists)
+
+    @property
+    def owner(self) -> str:
+        """What has its text, as `choice_chunk` has it."""
+        if self.is_target:
+            return "choice"
+        return "parts" if self.fields and self.fields[0].name == "text" else "delta"
+
+
+def _list_of(chunk: dict[str, Any]) -> list[Any]:
+    choices = chunk["choices"]
+    return choices if isinstance(choices, list) else []
+
+
+def _changes(choice: _Choice, owner: str, fed: Fed, ascii_only: bool) -> Members:
+    """Return the new members of what has a choice's text."""
+    members: Members = {}
+    assert choice.target is not None
+    to_target = choice.path if choice.is_target else (*choice.path, "delta")
+    for found, visible in zip(choice.fields, fed.visible, strict=False):
+        if visible != found.text:
+            merge(members, {found.path: {found.name: encode_text(visible, ascii_only)}})
+    if not choice.fields and (visible := "".join(fed.visible)):
+        content = encode_text(visible, ascii_only)
+        if owner == "parts":
+            content = b'[{"type":"text","text":' + content + b"}]"
+        merge(members, {to_target: {"content": content}})
+    if fed.thoughts:
+        merge(members, {to_target: with_thoughts(choice.target, fed.thoughts, ascii_only)})
+    return members
 
 
 def _released(source: dict[str, Any], index: Any, owner: str, fed: Fed, lists: TokenLists | None) -> bytes:
@@ -184,13 +209,13 @@ def _released(source: dict[str, Any], index: Any, owner: str, fed: Fed, lists: T
 
 
 def _tokens_left(
-    data: bytes, path: Path, fed: Fed, lists: TokenLists | None, before: TokenLists | None
+    located: LocatedTokens, path: Path, fed: Fed, lists: TokenLists | None, before: TokenLists | None
 ) -> Members:
     """Return the edit that leaves the tokens of what a choice shows now; `before`: how they stood earlier."""
     if lists is not None:
         if fed.dropped:
             return lists.without
-        if fed.tokens is None or fed.tokens == lists.tokens(data):
+        if fed.tokens is None or fed.tokens == located.tokens(lists):
             return {}
         return lists.members(fed.tokens)
     if not fed.tokens or before is None:

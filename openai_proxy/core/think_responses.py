@@ -30,7 +30,7 @@ from .think_rewrite import (
     whole_text_members,
 )
 from .think_texts import Fed, Held, Key, Texts, envelope, key_of
-from .think_tokens import Members, TokenLists, response_tokens
+from .think_tokens import LocatedTokens, Members, TokenLists, response_tokens
 
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed", "error"))
 _DELTA = "response.output_text.delta"
@@ -118,10 +118,11 @@ class ResponseStream:
             if not part and self._texts.is_new(key) and len(self._inserted) < _MOST_ITEMS:
                 self._message = index
         lists = response_tokens((), event, text)
-        fed = self._texts.feed(key, (text,), at_start=not part, lists=lists, body=data)
+        located = LocatedTokens(data, [lists])
+        fed = self._texts.feed(key, (text,), at_start=not part, lists=lists, located=located)
         if self._texts.holds(key):
             self._texts.sources[key] = Held(envelope(event), lists=lists)
-        raw, data = _changed(raw, data, text, fed, lists)
+        raw, data = _changed(raw, data, text, fed, lists, located)
         if not self._shows:
             return self._pass(raw, data, event)
         if self._message is None or part:
@@ -331,7 +332,9 @@ def _visible(fed: Fed) -> str:
     return "".join(fed.visible)
 
 
-def _changed(raw: bytes, data: bytes, text: str, fed: Fed, lists: TokenLists | None) -> tuple[bytes, bytes]:
+def _changed(
+    raw: bytes, data: bytes, text: str, fed: Fed, lists: TokenLists | None, located: LocatedTokens
+) -> tuple[bytes, bytes]:
     """Return a text's delta, and its data, with what is visible of it."""
     members: Members = {}
     ascii_only = data.isascii()
@@ -340,7 +343,7 @@ def _changed(raw: bytes, data: bytes, text: str, fed: Fed, lists: TokenLists | N
         members[()] = {"delta": encode_text(visible, ascii_only)}
     if lists is not None and fed.dropped:
         merge(members, lists.without)
-    elif lists is not None and fed.tokens is not None and fed.tokens != lists.tokens(data):
+    elif lists is not None and fed.tokens is not None and fed.tokens != located.tokens(lists):
         merge(members, lists.members(fed.tokens))
     return _edited(raw, data, edits_of(data, members, "delta") if members else [])
 

@@ -17,6 +17,7 @@ from attrs import frozen
 from .json_members import Edit, find_only_member, locate_all, member_edits
 from .think import GONE, THOUGHT, VISIBLE, Piece, ThinkRule, joined, split_pieces
 from .think_tokens import (
+    LocatedTokens,
     Members,
     Path,
     Token,
@@ -203,6 +204,8 @@ def whole_text_members(
     """
     members: Members = {}
     thoughts_of: dict[int, list[tuple[bool, str]]] = {}
+    texts = list(texts)
+    located = LocatedTokens(body, [whole.tokens for whole in texts])
     for whole in texts:
         text = whole.text
         if not rule.may_change(text, whole.at_start):
@@ -214,7 +217,7 @@ def whole_text_members(
             if visible != found.text:
                 merge(members, {found.path: {found.name: encode_text(visible, ascii_only)}})
         if whole.tokens is not None:
-            merge(members, shown_tokens(body, whole.tokens, pieces))
+            merge(members, shown_tokens(located, whole.tokens, pieces))
         if rule.mode != REASONING:
             continue
         if whole.owner is not None and (thoughts := joined(pieces, THOUGHT)):

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from .think import HOLD_LIMIT_CHARS, THOUGHT, VISIBLE, Piece, ThinkRule, ThinkSplitter, joined
 from .think_rewrite import REASONING
-from .think_tokens import Token, TokenLists, TokenQueue, text_bytes
+from .think_tokens import LocatedTokens, Token, TokenLists, TokenQueue, text_bytes
 
 Key: TypeAlias = tuple[str, ...]
 """What tells a text from others, as its numbers stand in JSON: index of a choice, or of output and content."""
@@ -131,9 +131,9 @@ class Texts:
         finishes: bool = False,
         at_start: bool = True,
         lists: TokenLists | None = None,
-        body: bytes = b"",
+        located: LocatedTokens | None = None,
     ) -> Fed:
-        """Feed what an event adds to a text, in its parts; `lists` has its tokens, in `body`."""
+        """Feed what an event adds to a text, in its parts; `located` has the tokens of its `lists`."""
         splitter = self.splitters.get(key) or self._begin(key, bool(texts), at_start)
         if splitter is None:
             return Fed(list(texts), "", None)
@@ -144,7 +144,7 @@ class Texts:
             last = splitter.finish()
             fed = [*fed[:-1], fed[-1] + last] if fed else [last]
         pieces = [piece for each in fed for piece in each]
-        tokens, dropped = self._tokens(key, before, texts, pieces, lists, body)
+        tokens, dropped = self._tokens(key, before, texts, pieces, lists, located)
         self._note(key, splitter, finishes)
         thoughts = joined(pieces, THOUGHT) if self.rule.mode == REASONING else ""
         return Fed([joined(each) for each in fed], thoughts, tokens, dropped, pieces)
@@ -169,7 +169,7 @@ class Texts:
         texts: Sequence[str],
         pieces: list[Piece],
         lists: TokenLists | None,
-        body: bytes,
+        located: LocatedTokens | None,
     ) -> tuple[list[Token] | None, bool]:
         """Return the tokens that are shown now (None: those of the event, if any), and whether none can be told."""
         queue = self.queues.get(key)
@@ -180,10 +180,10 @@ class Texts:
             queue = self.queues[key] = TokenQueue()
             if before:
                 queue.push(before)
-        if lists is None or lists.sizes is None:
+        if lists is None or lists.sizes is None or located is None:
             queue.push(len(text_bytes(text)))
         else:
-            for size, token in zip(lists.sizes, lists.tokens(body), strict=True):
+            for size, token in zip(lists.sizes, located.tokens(lists), strict=True):
                 queue.push(size, token)
         return queue.take(pieces), lists is not None and lists.sizes is None
 

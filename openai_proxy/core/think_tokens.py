@@ -7,12 +7,12 @@ Tokens are aligned with the text by their bytes. Pure; used by
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
-from .json_members import iter_elements, locate_all
+from .json_members import Span, iter_elements, locate_all
 from .think import VISIBLE, Piece
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -38,12 +38,10 @@ class TokenLists:
     nothing: tuple[Path, str, bytes]
     """Path, member and value that take all log probabilities away."""
 
-    def tokens(self, body: bytes) -> list[Token]:
-        """Return the tokens as they stand in the document."""
-        paths = [(*self.path, name) for name in self.names]
-        spans = locate_all(body, paths)
-        lists = [[body[a:b] for a, b in iter_elements(body, spans[path][0])] for path in paths]
-        return list(zip(*lists, strict=True))
+    @property
+    def paths(self) -> list[Path]:
+        """The paths to the lists."""
+        return [(*self.path, name) for name in self.names]
 
     def members(self, tokens: Sequence[Token]) -> Members:
         """Return the edit that leaves these tokens."""
@@ -58,6 +56,23 @@ class TokenLists:
         """The edit that takes all of them away."""
         path, name, value = self.nothing
         return {path: {name: value}}
+
+
+class LocatedTokens:
+    """The tokens of a document as they stand in it; all lists are located together, once asked for any."""
+
+    def __init__(self, body: bytes, lists: Iterable[TokenLists | None]) -> None:
+        self._body = body
+        self._lists = [each for each in lists if each is not None]
+        self._spans: dict[Path, Span] | None = None
+
+    def tokens(self, of: TokenLists) -> list[Token]:
+        """Return the tokens of one of the lists that this was made for."""
+        body, spans = self._body, self._spans
+        if spans is None:
+            spans = self._spans = locate_all(body, [path for each in self._lists for path in each.paths])
+        lists = [[body[a:b] for a, b in iter_elements(body, spans[path][0])] for path in of.paths]
+        return list(zip(*lists, strict=True))
 
 
 def text_bytes(text: str) -> bytes:
@@ -186,11 +201,11 @@ class TokenQueue:
         shown.append(token)
 
 
-def shown_tokens(body: bytes, lists: TokenLists, pieces: Sequence[Piece]) -> Members:
+def shown_tokens(located: LocatedTokens, lists: TokenLists, pieces: Sequence[Piece]) -> Members:
     """Return the edit that leaves the tokens of a whole text that its pieces show."""
     if lists.sizes is None:
         return lists.without
     queue = TokenQueue()
-    for size, token in zip(lists.sizes, lists.tokens(body), strict=True):
+    for size, token in zip(lists.sizes, located.tokens(lists), strict=True):
         queue.push(size, token)
     return lists.members(queue.take(pieces, lists.names.index(OFFSETS) if OFFSETS in lists.names else None))

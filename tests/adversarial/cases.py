@@ -323,6 +323,7 @@ for step in (None, 1, 1000):
         )
 chunks = [
     lambda n: b"data: " + json.dumps(choices(n)).encode() + b"\n\n",
+    lambda n: b"data: " + json.dumps(choices_with_tokens(n)).encode() + b"\n\n",
     lambda n: b'data: {"choices":[{"index":0,"delta":{"content":"<think>a</think><"}}]}\n\n' * (n // 70),
     lambda n: b'data: {"type":"response.output_text.delta","delta":"<","output_index":0}\n\n' * (n // 70),
 ]
@@ -406,6 +407,13 @@ def text_edits(target, value):
     rewrite.whole_text_members(body, texts, rule("reasoning_content"), True)
 
 
+def choices_with_tokens(n):
+    tokens = [{"token": each} for each in ("<think>", "a", "</think>", "b<")]
+    each = {"delta": {"content": "<think>a</think>b<"}, "message": {"content": "<think>a</think>b<"}}
+    each["logprobs"] = {"content": tokens}
+    return {"choices": [{**each, "index": number} for number in range(n // 260)]}
+
+
 def part_list(n):
     part = {"type": "text", "text": "<think>a</think>b"}
     return {"choices": [{"index": 0, "message": {"content": [part] * (n // 50)}}]}
@@ -427,9 +435,16 @@ for name in (
     "ordered_thoughts",
     "item_edits",
     "merge",
-    "WholeText",
 ):
-    case(f"core.think_rewrite:{name}", choices, part_list, messages_of, tokens_of, call=text_edits)
+    case(
+        f"core.think_rewrite:{name}",
+        choices,
+        choices_with_tokens,
+        part_list,
+        messages_of,
+        tokens_of,
+        call=text_edits,
+    )
 case(
     "core.think_rewrite:snapshot_texts",
     lambda n: {"item": {"content": [{"type": "output_text", "text": "a"}] * (n // 50)}},
@@ -440,7 +455,14 @@ case(
     text("\ud800"),
     call=lambda f, v: (f(v, True), f(v, False)),
 )
-for name in ("chat_tokens", "legacy_tokens", "response_tokens", "shown_tokens", "text_bytes", "TokenLists"):
+for name in (
+    "chat_tokens",
+    "legacy_tokens",
+    "response_tokens",
+    "shown_tokens",
+    "text_bytes",
+    "LocatedTokens",
+):
     case(f"core.think_tokens:{name}", tokens_of, call=text_edits)
 case("core.think_tokens:TokenQueue", tokens_of, call=text_edits)
 case(

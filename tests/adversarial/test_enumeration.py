@@ -70,6 +70,7 @@ EXEMPT = {
     "core.retry_rules:(failure_reason|may_go_elsewhere|further_attempts|RetryBudget)": "looks one header up, as status_may_be_retried does",
     "core.routing:(RoutingTable|Upstream|choose|first_choice)": "compares a model's name with the configured ones",
     "core.think:joined": "joins pieces",
+    "core.think_tokens:TokenLists": "names members and joins tokens",
     "core.think_rewrite:(choice_chunk|text_delta|encode_event|encode_item|reasoning_item|reasoning_id|lists_json|with_thoughts)": "renders one event or item of a few members",
     "core.think_texts:(key_of|envelope)": "keeps short members of one event",
     "core.token_bucket:.*": "counts",
