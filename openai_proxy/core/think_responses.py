@@ -64,8 +64,8 @@ class ResponseStream:
         self._texts = texts
         self._shows = texts.rule.mode == REASONING
         self._message: int | None = None
-        self._waiting: list[tuple[bytes, bytes, dict[str, Any]]] = []
-        """Raw event, its data as changed, and as it was decoded."""
+        self._waiting: list[tuple[bytes, bytes, dict[str, Any], bool]] = []
+        """Raw event, its data as changed, and as it was decoded; whether nothing of its text is left."""
         self._waiting_bytes = 0
         self._reasoning: _Reasoning | None = None
         self._later: dict[int, list[str]] = {}
@@ -131,8 +131,7 @@ class ResponseStream:
         out += self._think(fed, event)
         if self._texts.is_answering(key):
             return out + self._flush() + self._pass(raw, data, event)
-        if fed.visible[0] or not fed.thoughts:
-            self._wait(raw, data, event)
+        self._wait(raw, data, event, emptied=bool(text) and not fed.visible[0])
         return out + (self._flush() if self._waiting_bytes > _WAITING_BYTES else b"")
 
     def _before(self, kind: Any, event: dict[str, Any]) -> bytes:
@@ -162,8 +161,7 @@ class ResponseStream:
             return out
         tokens = b"[" + b",".join([token[0] for token in fed.tokens or ()]) + b"]"
         event = text_delta(source, _visible(fed), tokens)
-        if not self._renumbers:
-            return out + encode_event(event)
+        self._renumber()
         if isinstance(index := event.get("output_index"), int):
             event["output_index"] = self._mapped(index)
         return out + self._own(event)
@@ -200,8 +198,10 @@ class ResponseStream:
             self._message = index
         return self._message == index
 
-    def _wait(self, raw: bytes, data: bytes, event: dict[str, Any]) -> None:
-        self._waiting.append((raw, data, event))
+    def _wait(self, raw: bytes, data: bytes, event: dict[str, Any], emptied: bool = False) -> None:
+        if emptied and self._reasoning is not None:
+            return
+        self._waiting.append((raw, data, event, emptied))
         self._waiting_bytes += len(raw)
 
     def _think(self, fed: Fed, source: dict[str, Any]) -> bytes:
@@ -293,7 +293,10 @@ class ResponseStream:
         waiting, self._waiting = self._waiting, []
         self._message, self._waiting_bytes = None, 0
         out = [self._finish(reasoning)] if reasoning is not None else []
-        return b"".join(out + [self._pass(*each) for each in waiting])
+        for raw, data, event, emptied in waiting:
+            if not (emptied and reasoning is not None):
+                out.append(self._pass(raw, data, event))
+        return b"".join(out)
 
     def _mapped(self, index: int) -> int:
         """Return the output index that an item has now."""
