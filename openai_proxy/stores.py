@@ -5,6 +5,7 @@ Owned by `Serving`; `composition` asks for what its configuration names.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .cache.store import CacheStore
 from .core.redis_url import parse_redis_url
 from .cost.keeping import Keeping
 from .cost.ledger import SharedLedger
+from .cost.object_owners import FileOwners, RedisOwners
 from .cost.state_file import StateFile
 from .cost.webhook import Deliveries
 from .limits.embedded import EmbeddedStore
@@ -79,6 +81,12 @@ class Stores:
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger:
         """Return the ledger of budgets: in Redis, else in a file, else in memory."""
         return self.keeping.ledger(path, redis_url, self._client)
+
+    def object_owners(self, path: Path | None, redis_url: str | None) -> FileOwners | RedisOwners | None:
+        """Return where it is kept whose objects are: in Redis, else in a file; None without either."""
+        if redis_url is not None:
+            return RedisOwners(self._client(redis_url))
+        return None if path is None else FileOwners(self.keeping.file(path), time.time)
 
     @property
     def deliveries(self) -> Deliveries:

@@ -218,6 +218,8 @@ def _stages(
         # Before the limits: a refusal counts against none.
         AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
         fences.refuse_unmeasured(settings),
+        # Outside the cache, which knows nobody; what it gives was somebody's first.
+        fences.own_objects(settings, around),
         # Outside all that costs anything.
         rate_limit,
         # Behind what counts requests, where something does.

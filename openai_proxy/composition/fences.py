@@ -6,14 +6,18 @@ from collections.abc import Iterator
 
 from ..core.client_address import parse_network
 from ..core.endpoint_rules import ALL, METERED, EndpointRules, Fence
+from ..cost.build import state_path
 from ..settings import Settings, client_keys, mode
 from ..settings.tenants import ClientKey
 from ..stages.allow_endpoints import AllowEndpoints
+from ..stages.own_objects import OwnObjects
 from ..stages.refuse_unmeasured import RefuseUnmeasured
 from ..stages.refuse_unseen import RefuseUnseen
-from .callers import limits_by_key
+from .callers import limits_by_key, redis_url
+from .surroundings import Surroundings
 
 _MOST_NAMED = 20
+_OBJECTS = "stored objects of its own"
 _TOKENS = "a limit of model tokens"
 
 
@@ -56,9 +60,11 @@ def refuse_unseen(settings: Settings) -> RefuseUnseen | None:
             rules[key.name] = _TOKENS
     everybodys = _TOKENS if settings.rate_limit.tokens_per_minute is not None else None
     websockets = settings.websocket.responses
-    if not rules and everybodys is None and websockets:
+    enforces = settings.objects.owners == "enforce"
+    owning = {key.name: _OBJECTS for key in client_keys(settings) if enforces and not key.owns_all}
+    if not rules and not owning and everybodys is None and websockets:
         return None
-    return RefuseUnseen(rules, everybodys, frozenset(limited).difference(rules), websockets)
+    return RefuseUnseen(rules, everybodys, frozenset(limited).difference(rules), websockets, owning)
 
 
 def refuse_unmeasured(settings: Settings) -> RefuseUnmeasured | None:
@@ -71,8 +77,42 @@ def refuse_unmeasured(settings: Settings) -> RefuseUnmeasured | None:
     return RefuseUnmeasured(keys) if keys else None
 
 
+def own_objects(settings: Settings, around: Surroundings) -> OwnObjects | None:
+    """Return the stage that lets each key see its own objects only; None if it is off."""
+    if settings.objects.owners != "enforce":
+        return None
+    try:
+        owners = around.stores.object_owners(state_path(settings, False), redis_url(settings))
+    except (OSError, ValueError) as error:
+        raise settings.error("cost.state_file", str(error)) from None
+    if owners is None:
+        raise settings.error(
+            "objects.owners", "needs cost.state_file or Redis, to keep whose the objects are"
+        )
+    names = {key.name: _owner(settings, key) for key in client_keys(settings) if not key.owns_all}
+    return OwnObjects(owners, names, settings.objects.unknown == "allow")
+
+
+def _owner(settings: Settings, key: ClientKey) -> str:
+    if settings.objects.scope == "group" and key.group is not None:
+        return f"group:{key.group}"
+    return f"key:{key.name}"
+
+
+def shared_objects(settings: Settings) -> Iterator[str]:
+    """Return a line if several keys share an upstream key, and so see each other's stored objects."""
+    if settings.objects.owners == "enforce" or mode(settings) != "tenants":
+        return
+    used = [key.upstream_key or settings.upstream.api_key for key in client_keys(settings)]
+    if len(set(used)) < len(used):
+        yield (
+            "client keys that share an upstream key see each other's stored objects (files, batches, responses):"
+            ' objects.owners = "enforce" lets each see its own only.'
+        )
+
+
 def fenced_keys(settings: Settings) -> Iterator[str]:
-    """Return a line about the keys that a default keeps from a part of the API; none if all say what they may."""
+    """Return lines about keys that a default keeps from a part of the API, and about what keys share."""
     names = [
         key.name
         for key in client_keys(settings)
@@ -85,3 +125,4 @@ def fenced_keys(settings: Settings) -> Iterator[str]:
             " completions, embeddings, responses, moderations, audio/speech, GET models), not files, batches,"
             f" realtime and the rest: {named}. `endpoints` in an entry of [[keys]] says what it may call."
         )
+    yield from shared_objects(settings)

@@ -22,7 +22,7 @@ class ProxyError(Exception):
     status: int = 500
     reason: bytes = b"Internal Server Error"
     type: str = "server_error"
-    code: str = "internal_error"
+    code: str | None = "internal_error"
     outcome: Outcome = Outcome.REJECTED
     default_message: str = "The proxy failed to handle this request."
 
@@ -155,6 +155,17 @@ class OriginNotAllowed(ProxyError):
         "openai-proxy does not let pages of this web origin call it: whoever runs it can list the origin"
         " in cors.origins."
     )
+
+
+class NoSuchObject(ProxyError):
+    """A stored object that is not there, or is another key's: the same for both, as OpenAI says it."""
+
+    status, reason = 404, b"Not Found"
+    type = "invalid_request_error"
+    code = None  # OpenAI's own answer has none
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="id")
 
 
 class UnknownURL(ProxyError):
@@ -354,6 +365,11 @@ class Overloaded(Unavailable):
 class ShuttingDown(Unavailable):
     code = "shutting_down"
     default_message = "openai-proxy is shutting down; try again in a moment."
+
+
+class OwnersUnavailable(Unavailable):
+    code = "objects_unavailable"
+    default_message = "openai-proxy cannot look up now whose this stored object is."
 
 
 class NoUpstreamAvailable(Unavailable):

@@ -1,4 +1,4 @@
-"""The answer of `GET /models`: what stands in it, changed without touching an entry. Pure."""
+"""Lists of models and other objects: what stands in them, changed without touching an entry. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .json_members import Span, iter_elements, iter_members
 
 
 def _entries(body: bytes) -> tuple[Span, list[tuple[str, bytes]]] | None:
-    """Return the span of `data`, and id and bytes of each model in it; None where it is no list of models."""
+    """Return the span of `data`, and id and bytes of each entry in it; None where it is no list."""
     try:
         models = json.loads(body)["data"]
         if not isinstance(models, list):
@@ -23,6 +23,12 @@ def _entries(body: bytes) -> tuple[Span, list[tuple[str, bytes]]] | None:
     if len(spans) != len(ids) or not all(isinstance(each, str) for each in ids):
         return None
     return span, [(name, body[first:end]) for name, (first, end) in zip(ids, spans, strict=True)]
+
+
+def ids_listed(body: bytes) -> list[str] | None:
+    """Return the ids in a list, in order; None where it is none, or some entry has no id."""
+    found = _entries(body)
+    return None if found is None else [name for name, _ in found[1]]
 
 
 def changed_list(

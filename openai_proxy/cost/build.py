@@ -136,14 +136,16 @@ def _unpriced_of_budget(key: ClientKey, everywhere: str | None) -> str:
 
 
 def state_path(settings: Settings, has_budgets: bool) -> Path | None:
-    """Return where money and totals are kept; None in memory.
+    """Return where money, totals and owners are kept; None in memory.
 
     Where the setting says so; without it, a file in the working directory
-    for whoever has budgets or an admin token: nobody else finds one.
+    for whoever has budgets, owners of objects or an admin token: nobody else
+    finds one.
     """
     text = settings.cost.state_file
     if text is None:
-        wanted = has_budgets or settings.admin.token is not None
+        enforces = settings.objects.owners == "enforce"
+        wanted = has_budgets or enforces or settings.admin.token is not None
         return settings.directory / DEFAULT_FILE if wanted else None
     return None if text.lower() in ("none", "off") else settings.directory / text
 

@@ -49,6 +49,10 @@ CREATE TABLE IF NOT EXISTS usage (
     cost_usd REAL NOT NULL,
     PRIMARY KEY (day, key, model)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+    id TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS objects_until ON objects (until);
 """
 
 

@@ -86,6 +86,7 @@ def check(settings: Settings) -> None:
         _client_certificates,
         _redis,
         _cors,
+        _objects,
         _pages,
         _storage,
         _think,
@@ -198,6 +199,11 @@ def _redis(settings: Settings) -> None:
 def _pages(settings: Settings) -> None:
     if settings.access.pages == "token" and settings.admin.token is None:
         raise settings.error("access.pages", "'token' needs an admin.token (ADMIN__TOKEN)")
+
+
+def _objects(settings: Settings) -> None:
+    if settings.objects.owners == "enforce" and mode(settings) != "tenants":
+        raise settings.error("objects.owners", "needs client keys ([[keys]]), whose the objects are")
 
 
 def _cors(settings: Settings) -> None:

@@ -28,6 +28,7 @@ from .sections import (
     Limits,
     Log,
     Metrics,
+    Objects,
     Otel,
     RateLimit,
     Retry,
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     think: Think = setting(Think(), "think removal")
     timeout_s: Timeouts = setting(Timeouts(), "deadlines towards the upstream")
     limits: Limits = setting(Limits(), "bounds towards clients")
+    objects: Objects = setting(Objects(), "whose stored objects are")
     websocket: WebSocket = setting(WebSocket(), "WebSocket tunnels")
     access: Access = setting(Access(), "who is believed, and who may look")
     observers: Specs = setting(

@@ -49,6 +49,10 @@ def _on_off(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def _truth_word(value: Any) -> Any:
+    return "off" if value is False else _on_off(value)
+
+
 Required = Annotated[
     Literal["true", "false", "auto"], BeforeValidator(_truth_or_word), Allowed("true, false or 'auto'")
 ]
@@ -270,6 +274,24 @@ class Access(Section):
         " with or without a method before them ('GET files/*'), and the sets @all, @metered and @read",
         default_text="all; with a key of the proxy's own, administration (organization/*, projects/*, vaults/*,"
         " webhook_endpoints/*) only if it is written out",
+    )
+
+
+class Objects(Section):
+    """Whose stored objects are."""
+
+    owners: Annotated[
+        Literal["off", "enforce"], BeforeValidator(_truth_word), Allowed("'off' or 'enforce'")
+    ] = setting(
+        "off",
+        "whether each client key sees only its own stored objects (files, batches, responses, vector stores and"
+        " the like): 'off' or 'enforce', which is kept in Redis where the limits are, else in cost.state_file",
+    )
+    scope: Annotated[Literal["key", "group"], LowerCase, Allowed("'key' or 'group'")] = setting(
+        "key", "whether the keys of one `group` share their objects: 'key' or 'group'"
+    )
+    unknown: Annotated[Literal["refuse", "allow"], LowerCase, Allowed("'refuse' or 'allow'")] = setting(
+        "refuse", "what becomes of objects older than `owners`, whose owner nobody knows: 'refuse' or 'allow'"
     )
 
 

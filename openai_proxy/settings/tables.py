@@ -249,6 +249,14 @@ class KeyEntry(Section):
         )
     )
     expires: Moment | None = setting(None, "when it stops working", toml_only=True)
+    group: Name | None = setting(
+        None,
+        "whose it is: with `objects.scope = 'group'` its keys share their stored objects",
+        toml_only=True,
+    )
+    owns_all: Flag = setting(
+        False, "for an administrator: whether it sees the stored objects of all keys", toml_only=True
+    )
     organization: AccountName | None = setting(
         None, "the OpenAI-Organization of its requests, in place of the client's", toml_only=True
     )

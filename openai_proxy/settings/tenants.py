@@ -41,6 +41,9 @@ class ClientKey:
     """What becomes of requests for models without a price; None as for all keys."""
     budget_unmeasured: Literal["allow", "refuse"] = "refuse"
     """What becomes of requests whose cost cannot be measured, if it has a budget."""
+    group: str | None = None
+    owns_all: bool = False
+    """Whether it sees the stored objects of all keys."""
     expires: datetime | None = None
     """Aware."""
     organization: str | None = None
@@ -102,6 +105,8 @@ def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:
         budget_usd=entry.budget_usd,
         budget_period=entry.budget_period,
         unpriced=entry.unpriced,
+        group=entry.group,
+        owns_all=entry.owns_all,
         budget_unmeasured=entry.budget_unmeasured,
         expires=entry.expires,
         organization=entry.organization,

@@ -24,12 +24,19 @@ class RefuseUnseen:
 
     `rules` says which rule by `credential_id`, in words such as "a budget";
     `everybodys` is the rule of all that are not in `free`. With `websockets`
-    off, no `/responses` is opened for anybody.
+    off, no `/responses` is opened for anybody; `websocket_rules` are rules
+    that only a WebSocket would pass by.
     """
 
     def __init__(
-        self, rules: Mapping[str, str], everybodys: str | None, free: frozenset[str], websockets: bool
+        self,
+        rules: Mapping[str, str],
+        everybodys: str | None,
+        free: frozenset[str],
+        websockets: bool,
+        websocket_rules: Mapping[str, str] | None = None,
     ) -> None:
+        self._websocket_rules = dict(websocket_rules or {})
         self._rules = dict(rules)
         self._everybodys = everybodys
         self._free = free
@@ -55,7 +62,7 @@ class RefuseUnseen:
     def _check_websocket(self, request: ProxyRequest) -> None:
         if not self._websockets:
             raise WebSocketNotAllowed(_OFF)
-        rule = self._rule(request)
+        rule = self._rule(request) or self._websocket_rules.get(request.exchange.credential_id)
         if rule is not None:
             raise WebSocketNotAllowed(
                 "openai-proxy does not open a WebSocket of /responses for this API key, for it cannot read what"

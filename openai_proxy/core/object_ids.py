@@ -1,0 +1,184 @@
+"""Which stored objects a request or an answer names: files, responses, batches and the like. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from .json_members import iter_members
+from .request_json import parse_int
+
+RESPONSES_KEPT_S = 32 * 86400
+"""OpenAI keeps responses for 30 days."""
+_LONGEST_ID = 256
+_MOST_ITEMS = 256
+
+KINDS = {
+    "files": "File",
+    "batches": "Batch",
+    "responses": "Response",
+    "vector_stores": "Vector store",
+    "conversations": "Conversation",
+    "assistants": "Assistant",
+    "threads": "Thread",
+    "containers": "Container",
+    "uploads": "Upload",
+    "videos": "Video",
+    "evals": "Eval",
+    "skills": "Skill",
+    "fine_tuning/jobs": "Fine-tuning job",
+    "chat/completions": "Chat completion",
+    "chatkit/sessions": "Session",
+    "chatkit/threads": "Thread",
+}
+"""The collections whose objects have owners, by the names of their endpoints."""
+_PREFIXES = {
+    "file-": "File",
+    "resp_": "Response",
+    "batch_": "Batch",
+    "vs_": "Vector store",
+    "conv_": "Conversation",
+    "asst_": "Assistant",
+    "thread_": "Thread",
+    "cntr_": "Container",
+}
+_NAMES = re.compile(
+    r"previous_response_id|conversation|conversation_id|\w*file_ids?|training_file|validation_file"
+    r"|vector_store_ids?|container|container_id|batch_id|assistant_id|thread_id"
+)
+_OF_TYPE = ("item_reference", "file_id")
+_MAY_NAME = re.compile(
+    rb'"(?:' + _NAMES.pattern.encode() + rb'|item_reference)"|\\u|[^\x00-\x7f]', re.IGNORECASE
+)
+_WORDS = frozenset(("auto", "none"))
+"""Strings that stand in the place of an id."""
+
+
+class _Members(list[tuple[str, Any]]):
+    """An object as its members in order, duplicates too."""
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_Members, parse_int=parse_int).decode
+
+
+def collection_of(endpoint: str) -> str | None:
+    """Return the collection that an endpoint is or is in, None where its objects have no owners."""
+    segments = endpoint.split("/")
+    for length in (1, 2):
+        name = "/".join(segments[:length])
+        if name in KINDS:
+            return name
+    return None
+
+
+def id_in_path(target: bytes, endpoint: str) -> str | None:
+    """Return the id of the stored object that a target names first, None where it names none."""
+    collection = collection_of(endpoint)
+    if collection is None:
+        return None
+    at = collection.count("/") + 1
+    if endpoint.split("/")[at : at + 1] != ["{id}"]:
+        return None
+    segments = [part for part in unquote_to_bytes(target.partition(b"?")[0]).split(b"/") if part]
+    while len(segments) > 1 and segments[0].lower() in (b"openai", b"v1"):
+        del segments[0]
+    return segments[at].partition(b";")[0].decode("utf-8", "replace")
+
+
+def ids_in_body(text: bytes) -> list[str]:
+    """Return the ids of stored objects that the JSON object `text` uses, in any spelling of their members. O(n)."""
+    if _MAY_NAME.search(text) is None:
+        return []
+    found: dict[str, None] = {}
+    waiting: list[Any] = [_decode(text.decode("utf-8", "surrogatepass"))]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is not _Members:
+            waiting.extend(inner for inner in value if isinstance(inner, list))
+            continue
+        kinds = [inner for name, inner in value if name.casefold() == "type"]
+        by_type = any(kind in _OF_TYPE for kind in kinds if isinstance(kind, str))
+        for name, inner in value:
+            folded = name.casefold()
+            if _NAMES.fullmatch(folded):
+                found.update(dict.fromkeys(_ids(inner)))
+            elif by_type and folded == "id" and isinstance(inner, str):
+                found[inner] = None
+            if isinstance(inner, list):
+                waiting.append(inner)
+    return list(found)
+
+
+def _ids(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value and value not in _WORDS:
+            yield value
+    elif type(value) is _Members:
+        yield from (inner for name, inner in value if name.casefold() == "id" and isinstance(inner, str))
+    elif isinstance(value, list):
+        yield from (inner for inner in value if isinstance(inner, str))
+
+
+def ids_made(text: bytes) -> list[str]:
+    """Return the ids of the objects that an answer says it has made; `text` may be cut off.
+
+    Only members that the upstream writes itself, never ones that it echoes.
+    """
+    found: dict[str, Any] = {}
+    try:
+        for name, (first, end) in iter_members(text, len(text) - len(text.lstrip())):
+            if name in (
+                "id",
+                "thread_id",
+                "output_file_id",
+                "error_file_id",
+                "result_files",
+                "output",
+                "response",
+            ):
+                found[name] = json.loads(text[first:end])
+    except (ValueError, RecursionError):
+        pass  # what came before the cut counts
+    ids: list[Any] = [found.get(name) for name in ("id", "thread_id", "output_file_id", "error_file_id")]
+    ids += found["result_files"] if isinstance(found.get("result_files"), list) else []
+    inner = found.get("response")
+    if isinstance(inner, Mapping):
+        ids.append(inner.get("id"))
+    output = found.get("output")
+    if isinstance(output, list):
+        items = [item for item in output[:_MOST_ITEMS] if isinstance(item, dict)]
+        ids += [item.get(name) for item in items for name in ("id", "container_id")]
+    return [each for each in dict.fromkeys(ids[: 2 * _MOST_ITEMS + 8]) if _is_id(each)]
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID
+
+
+def no_such(name: str, endpoint: str) -> str:
+    """Return OpenAI's words for an object that is not there; `endpoint` says what it would be, else its id."""
+    kind = next((kind for prefix, kind in _PREFIXES.items() if name.startswith(prefix)), None)
+    if kind is None:
+        kind = KINDS.get(collection_of(endpoint) or "", "object")
+    return (
+        f"No such {kind} object: {name[:_LONGEST_ID]}"
+        if kind != "object"
+        else f"No such object: {name[:_LONGEST_ID]}"
+    )
+
+
+def makes_objects(method: bytes, endpoint: str, document: Mapping[str, Any] | None) -> bool:
+    """Say whether a 2xx answer may name objects that are new, or that its object has brought forth."""
+    collection = collection_of(endpoint)
+    if collection is None:
+        return False
+    if method == b"GET":
+        return endpoint in ("batches/{id}", "fine_tuning/jobs/{id}", "responses/{id}")
+    if method != b"POST":
+        return False
+    if endpoint == "chat/completions":
+        return document is not None and document.get("store") is True
+    return not (endpoint == "responses" and document is not None and document.get("store") is False)

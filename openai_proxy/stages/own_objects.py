@@ -1,0 +1,180 @@
+"""Let each key see its own stored objects only: files, batches, responses and the like.
+
+Stands where the body has been read; a refusal counts against no limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ..core.codings import maybe_decoded
+from ..core.errors import NoSuchObject, OwnersUnavailable
+from ..core.model_list import changed_list, ids_listed
+from ..core.object_ids import KINDS, id_in_path, ids_in_body, ids_made, makes_objects, no_such
+from ..core.sse import SSEDecoder
+from ..decoded_body import decoded
+from ..logs import logger
+from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..peeked_body import PeekedBody, peek
+
+log = logger(__name__)
+
+ANSWER_BYTES = 1024 * 1024
+"""So much of an answer is looked at for ids."""
+LIST_BYTES = 8 * 1024 * 1024
+_EMPTY = b'{"object":"list","data":[]}'
+_MOST_IDS = 1000
+
+
+class ObjectOwners(Protocol):
+    """Where it is kept whose objects are."""
+
+    def find(self, names: Sequence[str]) -> Deferred[dict[str, str]]: ...
+
+    def keep(self, names: Sequence[str], owner: str) -> Deferred[object]: ...
+
+    def forget(self, name: str) -> Deferred[object]: ...
+
+
+class _Instead:
+    """Puts other bytes in the place of a body."""
+
+    transparent = False
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def feed(self, data: bytes) -> bytes:
+        return b""
+
+    def finish(self) -> bytes:
+        return self._data
+
+
+class OwnObjects:
+    """Learn from the answers whose objects are, and refuse those of others as if they were not there.
+
+    `names` are the owners by `credential_id` (a key, or a group of keys);
+    who is not among them may see everything. `allows_unknown` lets objects
+    pass that nobody is known to own.
+    """
+
+    def __init__(self, owners: ObjectOwners, names: Mapping[str, str], allows_unknown: bool) -> None:
+        self._owners = owners
+        self._names = dict(names)
+        self._allows_unknown = allows_unknown
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        exchange, method = request.exchange, request.method
+        owner = self._names.get(exchange.credential_id)
+        if owner is None or method == b"OPTIONS":
+            return await forward(request)
+        endpoint = request.endpoint
+        in_path = id_in_path(request.target, endpoint)
+        used = [] if in_path is None else [in_path]
+        if request.document is not None:
+            used += ids_in_body(request.json)
+        if used:
+            await self._check(used, owner, endpoint)
+        if method == b"GET" and endpoint in KINDS:
+            return await self._filtered(request, owner, forward)
+        response = await forward(request)
+        if not 200 <= response.status < 300:
+            return response
+        if (
+            method == b"DELETE"
+            and in_path is not None
+            and endpoint.endswith("{id}")
+            and endpoint.count("{id}") == 1
+        ):
+            self._owners.forget(in_path).addErrback(self._not_kept)
+        elif makes_objects(method, endpoint, request.document):
+            response = await self._learnt(response, owner, exchange.streaming)
+        return response
+
+    # ---- what a request names
+
+    async def _check(self, names: Sequence[str], owner: str, endpoint: str) -> None:
+        known = await self._find(names[:_MOST_IDS])
+        for at, name in enumerate(names):
+            if not self._is_his(known.get(name) if at < _MOST_IDS else "", owner):
+                raise NoSuchObject(no_such(name, endpoint))
+
+    def _is_his(self, whose: str | None, owner: str) -> bool:
+        return whose == owner or (whose is None and self._allows_unknown)
+
+    async def _find(self, names: Sequence[str]) -> dict[str, str]:
+        try:
+            return await self._owners.find(names)
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.debug("the owners of stored objects cannot be looked up: {reason}", reason=str(error))
+            raise OwnersUnavailable from None
+
+    # ---- what an answer says
+
+    async def _filtered(self, request: ProxyRequest, owner: str, forward: Forward) -> ProxyResponse:
+        response = await forward(request.evolve(headers=ask_identity(request.headers)))
+        if response.status != 200:
+            return response
+        response, body = await peek(decoded(response), LIST_BYTES)
+        try:
+            return response.filtered(_Instead(await self._own_part(response, body, owner)))
+        except BaseException:
+            response.body.discard()
+            raise
+
+    async def _own_part(self, response: ProxyResponse, body: bytes, owner: str) -> bytes:
+        listed = ids_listed(body) if _is_whole(response) else None
+        if listed is None:
+            return _EMPTY  # what nobody can read is not shown
+        known = await self._find(listed)
+        return changed_list(body, allows=lambda name: self._is_his(known.get(name), owner))
+
+    async def _learnt(self, response: ProxyResponse, owner: str, streaming: bool) -> ProxyResponse:
+        """Return the response once it is kept whose the objects are that it names."""
+        media_type, coding = media_type_and_coding(response.headers)
+        if is_event_stream(media_type, streaming):
+            response = decoded(response)
+            first = _FirstEvent()
+            response, _ = await peek(response, ANSWER_BYTES, first)
+            names = ids_made(first.data)
+        else:
+            response, body = await peek(response, ANSWER_BYTES)
+            plain = maybe_decoded(body, coding, ANSWER_BYTES) if coding else (body, True)
+            names = ids_made(plain[0]) if plain is not None else []
+        if names:
+            try:
+                await self._owners.keep(names, owner)
+            except CancelledError:
+                response.body.discard()
+                raise
+            except Exception as error:
+                self._not_kept(error)
+        return response
+
+    def _not_kept(self, error: object) -> None:
+        reason = getattr(error, "value", error)
+        log.warn("it could not be kept whose a stored object is: {reason}", reason=str(reason))
+
+
+def _is_whole(response: ProxyResponse) -> bool:
+    return isinstance(response.body, PeekedBody) and response.body.ended
+
+
+class _FirstEvent:
+    """Looks for the first event of a stream that has data."""
+
+    def __init__(self) -> None:
+        self._decoder = SSEDecoder(ANSWER_BYTES)
+        self.data = b""
+
+    def __call__(self, piece: bytes) -> bool:
+        if not self.data:
+            self.data = next((block.data for block in self._decoder.feed(piece) if block.data), b"")
+        return bool(self.data)

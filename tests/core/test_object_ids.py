@@ -1,0 +1,114 @@
+"""Which stored objects a request and an answer name."""
+
+import json
+
+import pytest
+
+from openai_proxy.core.object_ids import id_in_path, ids_in_body, ids_made, makes_objects, no_such
+from openai_proxy.core.paths import map_target
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (b"/v1/files/file-1", "file-1"),
+        (b"/files/file-1/content?x=1", "file-1"),
+        (b"/v1/files/file%2D1/", "file-1"),
+        (b"/v1/files/file-1%2Fcontent", "file-1"),
+        (b"/v1/FILES/file-1", "file-1"),
+        (b"/openai/v1/files/file-1", "file-1"),
+        (b"/v1/files", None),
+        (b"/v1/responses/resp_1/input_items", "resp_1"),
+        (b"/v1/responses/compact", None),
+        (b"/v1/threads/runs", None),
+        (b"/v1/threads/t/runs/r", "t"),
+        (b"/v1/fine_tuning/jobs/ft-1/events", "ft-1"),
+        (b"/v1/chat/completions/c-1", "c-1"),
+        (b"/v1/chat/completions", None),
+        (b"/v1/models/gpt-4o", None),
+    ],
+)
+def test_the_object_of_a_path(target, expected):
+    """The first one governs what is below it."""
+    path = map_target(target)
+    assert id_in_path(path.target, path.named) == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"previous_response_id": "r"}, ["r"]),
+        ({"Previous_Response_ID": "r"}, ["r"]),
+        ({"conversation": "c"}, ["c"]),
+        ({"conversation": {"id": "c"}}, ["c"]),
+        ({"input_file_id": "f"}, ["f"]),
+        ({"training_file": "f", "validation_file": None}, ["f"]),
+        ({"input": [{"content": [{"type": "input_file", "file_id": "f"}]}]}, ["f"]),
+        ({"input": [{"type": "item_reference", "id": "i"}]}, ["i"]),
+        ({"input": [{"type": "message", "id": "i"}]}, []),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["v", "w"]}]}, ["v", "w"]),
+        ({"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["f"]}}]}, ["f"]),
+        ({"tools": [{"type": "code_interpreter", "container": "auto"}]}, []),
+        ({"container": "cntr_1", "assistant_id": "a", "thread_id": "t"}, ["cntr_1", "a", "t"]),
+        ({"input": 'say "file_id": "f"'}, []),
+        ({"tools": [{"parameters": {"properties": {"file_id": {"type": "string"}}}}]}, []),
+        ({"input": "x"}, []),
+    ],
+)
+def test_the_objects_of_a_body(document, expected):
+    """Wherever the API's schemas name one, in any spelling, and nowhere else."""
+    assert sorted(ids_in_body(json.dumps(document).encode())) == sorted(expected)
+
+
+def test_duplicates_and_escapes_hide_nothing():
+    """Servers may take either of two members."""
+    assert sorted(ids_in_body(b'{"file_id":"a","file_id":"b"}')) == ["a", "b"]
+    assert ids_in_body(b'{"file\\u005fid":"a"}') == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"id":"f","object":"file"}', ["f"]),
+        (
+            b' {"id":"r","output":[{"id":"msg_1"},{"container_id":"c"}],"metadata":{"id":"no"}}',
+            ["r", "msg_1", "c"],
+        ),
+        (b'{"id":"b","output_file_id":"o","error_file_id":null}', ["b", "o"]),
+        (b'{"id":"run","thread_id":"t"}', ["run", "t"]),
+        (b'{"type":"response.created","response":{"id":"r"}}', ["r"]),
+        (b'{"id":"r","output":[{"id":"cut', ["r"]),
+        (b'{"id":7}', []),
+        (b"[]", []),
+        (b"", []),
+        (b"RIFF", []),
+    ],
+)
+def test_what_an_answer_has_made(text, expected):
+    """Only what the upstream says itself; nothing that it echoes."""
+    assert ids_made(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "endpoint", "document", "expected"),
+    [
+        (b"POST", "files", None, True),
+        (b"POST", "responses", {}, True),
+        (b"POST", "responses", {"store": False}, False),
+        (b"POST", "chat/completions", {}, False),
+        (b"POST", "chat/completions", {"store": True}, True),
+        (b"POST", "embeddings", {}, False),
+        (b"GET", "batches/{id}", None, True),
+        (b"GET", "files/{id}", None, False),
+        (b"DELETE", "files/{id}", None, False),
+    ],
+)
+def test_what_makes_objects(method, endpoint, document, expected):
+    """Chats that are not stored cost no write."""
+    assert makes_objects(method, endpoint, document) is expected
+
+
+def test_it_is_said_in_openais_words():
+    """The kind by the id, else by the endpoint."""
+    assert no_such("file-1", "batches") == "No such File object: file-1"
+    assert no_such("x", "vector_stores/{id}") == "No such Vector store object: x"

@@ -1,0 +1,237 @@
+"""A key sees its own stored objects only."""
+
+import gzip
+import json
+
+import pytest
+from cost.sync_file import SyncFile
+from fakes import exchange, through
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from openai_proxy.core.errors import NoSuchObject, OwnersUnavailable
+from openai_proxy.core.request_json import outline
+from openai_proxy.cost.object_owners import FileOwners
+from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.stages.own_objects import OwnObjects
+
+NAMES = {"alice": "key:alice", "bob": "key:bob"}
+JSON = (b"Content-Type", b"application/json")
+EVENTS = (b"Content-Type", b"text/event-stream")
+
+
+class Body(Protocol):
+    length = None
+
+    def __init__(self, data):
+        self.data, self.discarded = data, False
+
+    def deliverBody(self, protocol):
+        protocol.makeConnection(self)
+        if self.data:
+            protocol.dataReceived(self.data)
+        protocol.connectionLost(Failure(ResponseDone()))
+
+    def discard(self):
+        self.discarded = True
+
+    def pauseProducing(self): ...
+    def resumeProducing(self): ...
+
+
+class Reader(Protocol):
+    def __init__(self):
+        self.data = b""
+
+    def dataReceived(self, data):
+        self.data += data
+
+
+def read(response):
+    """Return what the client gets."""
+    reader = Reader()
+    response.body.deliverBody(reader)
+    data = reader.data
+    for each in response.filters:
+        data = each.feed(data) + each.finish()
+    return data
+
+
+class World:
+    """A stage over a real file; `asked` are the requests that went upstream."""
+
+    def __init__(self, path, allows_unknown=False, owners=None):
+        self.now = 0.0
+        self.owners = owners or FileOwners(SyncFile(path), lambda: self.now)
+        self.stage = OwnObjects(self.owners, NAMES, allows_unknown)
+        self.asked = []
+
+    def ask(self, key, method, target, endpoint, answer=b"{}", *lines, document=None, status=200):
+        text = None if document is None else json.dumps(document).encode()
+        record = exchange(credential_id=key, streaming=EVENTS in lines)
+        kept = None if document is None else outline(document)[0]
+        request = ProxyRequest(method, target, [], text, record, document=kept, endpoint=endpoint)
+        results = []
+
+        async def forward(request):
+            self.asked.append(request)
+            return ProxyResponse(status, b"", list(lines or (JSON,)), Body(answer))
+
+        through(self.stage, request, forward).addBoth(results.append)
+        (result,) = results
+        return result if isinstance(result, ProxyResponse) else result.value
+
+    def make(self, key, name, endpoint="files", **fields):
+        response = self.ask(
+            key, b"POST", b"/" + endpoint.encode(), endpoint, json.dumps({"id": name}).encode(), **fields
+        )
+        assert read(response) == json.dumps({"id": name}).encode()
+
+    def get(self, key, name):
+        return self.ask(key, b"GET", b"/files/" + name.encode(), "files/{id}")
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path / "state.sqlite3")
+
+
+def test_others_objects_are_not_there(world):
+    """The same words for another's and an unknown one, and nothing goes upstream; mine and an administrator's pass."""
+    world.make("alice", "file-1")
+    asked = len(world.asked)
+    refusals = [world.get("bob", "file-1"), world.get("bob", "file-2"), world.get("alice", "file-2")]
+    assert all(isinstance(each, NoSuchObject) for each in refusals)
+    assert [each.message for each in refusals] == [f"No such File object: file-{n}" for n in (1, 2, 2)]
+    assert json.loads(refusals[0].body())["error"]["code"] is None
+    assert len(world.asked) == asked
+    assert isinstance(world.get("alice", "file-1"), ProxyResponse)
+    assert isinstance(world.get("root", "file-1"), ProxyResponse)
+
+
+def test_the_first_owner_stays(world):
+    """An answer that names another's object again takes nothing away."""
+    world.make("alice", "file-1")
+    world.make("bob", "file-1")
+    assert isinstance(world.get("bob", "file-1"), NoSuchObject)
+
+
+def test_a_deleted_object_is_forgotten(world):
+    """Its id may come again."""
+    world.make("alice", "file-1")
+    world.ask("alice", b"DELETE", b"/files/file-1", "files/{id}", status=500)
+    assert isinstance(world.get("alice", "file-1"), ProxyResponse)
+    world.ask("alice", b"DELETE", b"/files/file-1", "files/{id}")
+    assert isinstance(world.get("alice", "file-1"), NoSuchObject)
+
+
+def test_responses_are_forgotten_after_32_days(world):
+    """Files are not."""
+    world.make("alice", "resp_1", "responses", document={"input": "x"})
+    world.make("alice", "file-1")
+    world.now = 33 * 86400.0
+    chained = {"previous_response_id": "resp_1"}
+    assert isinstance(world.ask("alice", b"POST", b"/responses", "responses", document=chained), NoSuchObject)
+    assert isinstance(world.get("alice", "file-1"), ProxyResponse)
+
+
+def test_bodies_name_objects_too(world):
+    """Mine pass, another's do not."""
+    world.make("alice", "resp_1", "responses", document={"input": "x"})
+    chained = {"previous_response_id": "resp_1"}
+    assert isinstance(world.ask("bob", b"POST", b"/responses", "responses", document=chained), NoSuchObject)
+    assert isinstance(
+        world.ask("alice", b"POST", b"/responses", "responses", document=chained), ProxyResponse
+    )
+
+
+def test_an_error_makes_nothing(world):
+    """Only 2xx answers name objects."""
+    world.ask("alice", b"POST", b"/files", "files", b'{"id":"file-1"}', status=500)
+    assert isinstance(world.get("alice", "file-1"), NoSuchObject)
+
+
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+def test_objects_of_streams_and_compressed_answers_are_learnt(world, coding):
+    """From the first event; the client gets the stream as it came."""
+    stream = b': hello\n\nevent: response.created\ndata: {"type":"response.created","response":{"id":"resp_1"}}\n\ndata: x\n\n'
+    lines = [(b"Content-Encoding", coding)] if coding else []
+    pack = gzip.compress if coding else bytes
+    response = world.ask(
+        "alice", b"POST", b"/responses", "responses", pack(stream), EVENTS, *lines, document={"stream": True}
+    )
+    assert read(response) == stream
+    response = world.ask("alice", b"POST", b"/files", "files", pack(b'{"id":"file-1"}'), JSON, *lines)
+    assert read(response) == pack(b'{"id":"file-1"}')
+    for name, collection in (("resp_1", "responses"), ("file-1", "files")):
+        target = f"/{collection}/{name}".encode()
+        assert isinstance(world.ask("alice", b"GET", target, f"{collection}/{{id}}"), ProxyResponse)
+
+
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+def test_lists_show_ones_own(world, coding):
+    """The rest of the page is untouched; what cannot be read is not shown."""
+    world.make("alice", "file-1")
+    world.make("bob", "file-2")
+    page = b'{"object":"list","data":[{"id":"file-1"},{"id":"file-2"},{"id":"file-3"}],"has_more":true}'
+    lines = (JSON, (b"Content-Encoding", coding)) if coding else (JSON,)
+    pack = gzip.compress if coding else bytes
+    shown = read(world.ask("alice", b"GET", b"/files", "files", pack(page), *lines))
+    assert shown == b'{"object":"list","data":[{"id":"file-1"}],"has_more":true}'
+    assert read(world.ask("root", b"GET", b"/files", "files", pack(page), *lines)) == pack(page)
+    assert (
+        json.loads(read(world.ask("alice", b"GET", b"/files", "files", b'{"data":[{"x":1}]}')))["data"] == []
+    )
+
+
+def test_unknown_objects_may_be_allowed(tmp_path):
+    """For what is older than the setting: another key's are refused all the same."""
+    world = World(tmp_path / "state.sqlite3", allows_unknown=True)
+    world.make("alice", "file-1")
+    assert isinstance(world.get("bob", "file-9"), ProxyResponse)
+    assert isinstance(world.get("bob", "file-1"), NoSuchObject)
+
+
+class Away:
+    """A store that is away."""
+
+    def find(self, names):
+        return fail(OSError("away"))
+
+    def keep(self, names, owner):
+        return fail(OSError("away"))
+
+    forget = find
+
+
+def test_without_the_store_objects_are_away_and_chats_go_on(tmp_path):
+    """503 for what names one; what it makes is delivered all the same."""
+    world = World(tmp_path, owners=Away())
+    assert isinstance(world.get("alice", "file-1"), OwnersUnavailable)
+    world.make("alice", "resp_1", "responses", document={"input": "x"})
+
+
+class Slow(Away):
+    """A store that has not written yet."""
+
+    def keep(self, names, owner):
+        self.written = Deferred()
+        return self.written
+
+
+def test_the_client_waits_until_the_owner_is_on_disk(tmp_path):
+    """Whoever has an id can use it at once, also after a crash."""
+    store = Slow()
+    stage = OwnObjects(store, NAMES, allows_unknown=False)
+    request = ProxyRequest(b"POST", b"/files", [], None, exchange(credential_id="alice"), endpoint="files")
+    results = []
+
+    async def forward(request):
+        return ProxyResponse(200, b"", [JSON], Body(b'{"id":"file-1"}'))
+
+    through(stage, request, forward).addBoth(results.append)
+    assert results == []
+    store.written.callback(None)
+    assert read(results[0]) == b'{"id":"file-1"}'
