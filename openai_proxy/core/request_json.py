@@ -9,7 +9,11 @@ is kept.
 
 from __future__ import annotations
 
+import gc
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -21,8 +25,13 @@ DEEPEST = 512
 """Levels of nesting above which a body is refused."""
 MOST_MEMBERS = 1024
 """Members of the object itself above which a body is refused; the API knows fewer than a hundred."""
-_ORJSON_WRITES = 254
-"""So many levels orjson writes, which is how to find out quickly that there are no more."""
+MOST_CONTAINERS = 1024 * 1024
+"""Objects and lists above which a body is refused: an empty list takes 3 bytes of a body and 64 of memory."""
+MOST_VALUES = 4 * 1024 * 1024
+"""Commas between values, likewise: a short text takes 5 bytes of a body and 60 of memory."""
+_LARGE_BYTES = 64 * 1024
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'"[{,'))
+_STRING = re.compile(rb'"[^"]*"')
 _LONG_TEXT = 1024
 _LONG_DIGITS = 4000
 _MOST_OPTIONS = 16
@@ -65,6 +74,13 @@ class TooManyMembers(InvalidJSON):
     )
 
 
+class TooManyValues(InvalidJSON):
+    default_message = (
+        f"The JSON body of your request has more than the {MOST_CONTAINERS} lists and objects, or more than the"
+        f" {MOST_VALUES} values, that this proxy reads."
+    )
+
+
 class Omitted:
     """Stands in an outline for a value that is too large to be kept and decides nothing."""
 
@@ -103,6 +119,42 @@ def _where(body: bytes, error: json.JSONDecodeError) -> str:
 
 def read_request(body: bytes) -> RequestJSON:
     """Decode the JSON object `body`, or raise InvalidJSON. O(n)."""
+    if len(body) > _LARGE_BYTES:
+        if json.detect_encoding(body) == "utf-8":
+            _check_size(body)
+        with _collector_paused():
+            return _read(body)
+    return _read(body)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python from looking for cycles while a document is made: each look would walk all of it so far."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _check_size(body: bytes) -> None:
+    """Raise TooManyValues for UTF-8 that would take absurd memory once decoded. O(n), before anything is."""
+    if _is_small(body):
+        return
+    # What stands in strings does not count. Without their other bytes most are empty, and go cheaply:
+    # a pair of quotes is a whole string, or stands between two that may as well be one.
+    body = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_STRUCTURE).replace(b'""', b"")
+    if not _is_small(_STRING.sub(b"", body)):
+        raise TooManyValues
+
+
+def _is_small(body: bytes) -> bool:
+    return body.count(b"[") + body.count(b"{") <= MOST_CONTAINERS and body.count(b",") <= MOST_VALUES
+
+
+def _read(body: bytes) -> RequestJSON:
     try:
         document, text, ordinary = orjson.loads(body), body, True
     except orjson.JSONDecodeError:
@@ -129,16 +181,21 @@ def _read_as_python_does(body: bytes) -> tuple[Any, bytes]:
     encoding = json.detect_encoding(body)
     try:
         text = body.decode(encoding, "surrogatepass")
+        utf8 = body if encoding == "utf-8" else text.encode("utf-8", "surrogatepass")
+        if utf8 is not body:
+            _check_size(utf8)
         document = _decode(text)
     except RecursionError:
         raise NestedTooDeep from None
+    except InvalidJSON:
+        raise
     except UnicodeDecodeError as error:
         raise InvalidJSON(f"{_NO_OBJECT}: byte {error.start} is not valid {encoding}.") from None
     except json.JSONDecodeError as error:
         raise InvalidJSON(_where(body, error)) from None
     except ValueError:
         raise InvalidJSON from None
-    return document, body if encoding == "utf-8" else text.encode("utf-8", "surrogatepass")
+    return document, utf8
 
 
 def _is_deep(document: dict[str, Any]) -> bool:

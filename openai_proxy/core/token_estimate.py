@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from .endpoint_params import OUTPUT_LIMITS, Change, change_for, edits_for
@@ -39,23 +40,37 @@ def estimated_prompt_tokens(size_bytes: int) -> int:
 def estimated_input_tokens(document: dict[str, Any]) -> int:
     """Estimate a prompt: a quarter of its text's bytes, one for each token id, media by their own rules."""
     size_bytes = tokens = 0
-    values: list[Any] = [document]
-    while values:
-        value = values.pop()
-        if isinstance(value, str):
-            size_bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-        elif isinstance(value, dict):
-            for name, member in value.items():
+    lists: list[list[Any]] = []
+    objects: list[dict[str, Any]] = [document]
+    # level by level, for a list of a million small lists is not to take a step in Python for each
+    while lists or objects:
+        values = list(chain.from_iterable(lists))
+        kinds = set(map(type, values))
+        lists = [value for value in values if type(value) is list and value] if list in kinds else []
+        if str in kinds:
+            size_bytes += _size_bytes("".join([value for value in values if type(value) is str]))
+        if int in kinds or bool in kinds:
+            tokens += len([value for value in values if isinstance(value, int)])
+        inner = [value for value in values if type(value) is dict and value] if dict in kinds else []
+        for each in objects:
+            for name, member in each.items():
                 rule = _MEDIA.get(name)
                 if rule is not None:
-                    tokens += rule(member, value)
-                elif isinstance(member, str | dict | list) and name not in _NO_PROMPT:
-                    values.append(member)
-        elif isinstance(value, list):
-            values.extend(value)
-        elif isinstance(value, int):
-            tokens += 1
+                    tokens += rule(member, each)
+                elif not isinstance(member, str | dict | list) or name in _NO_PROMPT:
+                    continue
+                elif isinstance(member, str):
+                    size_bytes += _size_bytes(member)
+                elif isinstance(member, list):
+                    lists.append(member)
+                else:
+                    inner.append(member)
+        objects = inner
     return tokens - (-size_bytes // BYTES_PER_TOKEN)
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _member(value: Any, name: str) -> Any:

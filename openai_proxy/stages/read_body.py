@@ -22,6 +22,7 @@ from ..core.request_json import (
     NestedTooDeep,
     RequestJSON,
     TooManyMembers,
+    TooManyValues,
     begins_like_object,
     models_named,
     outline,
@@ -148,7 +149,7 @@ class ReadBody:
             data = plain
         try:
             read = read_request(data)
-        except (NestedTooDeep, TooManyMembers):
+        except (NestedTooDeep, TooManyMembers, TooManyValues):
             raise
         except InvalidJSON:
             if request.required:

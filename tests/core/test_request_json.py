@@ -1,6 +1,7 @@
 """What Python's json.loads(bytes) reads is read, and an outline of it is kept."""
 
 import codecs
+import gc
 import json
 import math
 
@@ -11,10 +12,13 @@ from hypothesis import strategies as st
 from openai_proxy.core.errors import InvalidJSON
 from openai_proxy.core.request_json import (
     DEEPEST,
+    MOST_CONTAINERS,
     MOST_MEMBERS,
+    MOST_VALUES,
     OMITTED,
     NestedTooDeep,
     TooManyMembers,
+    TooManyValues,
     begins_like_object,
     models_named,
     outline,
@@ -170,3 +174,46 @@ def test_any_bytes_are_read_or_refused(body):
     except InvalidJSON:
         return
     assert repr(document) == repr(json.loads(body))
+
+
+@pytest.mark.parametrize(
+    ("unit", "encoding"),
+    [
+        (b"[],", "utf-8"),
+        (b"[],", "utf-16"),
+        (b"{},", "utf-8"),
+        (b'[""],', "utf-8"),
+        (b'["\\"",[]],', "utf-8"),
+        (b'{"\\\\":[]},', "utf-8"),
+        (b'["","[",[]],', "utf-8"),
+    ],
+)
+def test_absurd_numbers_of_containers_are_refused(unit, encoding):
+    """A small body would take hundreds of MiB of memory once it is decoded."""
+    body = b'{"a":[' + unit * (MOST_CONTAINERS + 1) + b"1]}"
+    with pytest.raises(TooManyValues):
+        read_request(body.decode().encode(encoding))
+
+
+@pytest.mark.parametrize("unit", [b"1,", b'"",', b"null,", b'"\\",",'])
+def test_absurd_numbers_of_values_are_refused(unit):
+    """Short texts and numbers take more memory than bytes too."""
+    with pytest.raises(TooManyValues):
+        read_request(b'{"a":[' + unit * (MOST_VALUES + 1) + b"1]}")
+
+
+@pytest.mark.parametrize("unit", [b"[{,", b'\\"[,', b"\\\\[,", b'\\\\\\"{,'])
+def test_what_stands_in_strings_is_not_counted(unit):
+    """A prompt may hold a large file of somebody's data."""
+    text = unit * (MOST_VALUES + 1)
+    read = read_request(b'{"x":["","a,b","","' + text + b'"],"y":"' + unit * 99 + b'"}')
+    assert read.document["x"][3].count(",") == MOST_VALUES + 1
+
+
+def test_the_collector_is_as_it_was():
+    """It rests while a large body is decoded, also where that fails."""
+    assert gc.isenabled()
+    read_request(b'{"a":[' + b"[]," * 30_000 + b"1]}")
+    with pytest.raises(InvalidJSON):
+        read_request(b'{"a":[' + b"[]," * 30_000)
+    assert gc.isenabled()

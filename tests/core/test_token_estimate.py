@@ -78,6 +78,7 @@ def test_however_many_models_clients_name_few_are_remembered():
         ({"messages": [{"role": "user", "content": "12345678"}]}, 3),
         ({"input": [1, 2, 3]}, 3),
         ({"input": [[1, 2], [3]]}, 3),
+        ({"input": [[], 0, [7, [1.5, None]], {}, True, "12345678", {"x": ["1234", {"y": "1234"}]}]}, 7),
         ({"prompt": "é" * 4, "max_tokens": 5}, 2),
         ({"messages": [{"content": [{"type": "x", "image_url": {"url": "data:" + "A" * 9000}}]}]}, 766),
         ({"input": [{"type": "x", "image_url": "https://a/b.png", "detail": "low"}]}, 86),
