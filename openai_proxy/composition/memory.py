@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _CGROUP_FILES = (
     "/sys/fs/cgroup/memory.max",  # version 2, as a container sees its own group
@@ -12,17 +12,43 @@ _CGROUP_FILES = (
 )
 
 
-def memory_bytes(read: Callable[[str], str] = lambda path: Path(path).read_text("ascii")) -> int:
-    """Return the memory that this process may use: the machine's, or its cgroup's limit where that is smaller."""
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _CGROUP_FILES:
+_UNKNOWN_BYTES = 1024**3
+"""Taken for the machine's memory where the system does not tell."""
+
+
+def memory_bytes(
+    read: Callable[[str], str] = lambda path: Path(path).read_text("ascii"),
+    sysconf: Callable[[str], int] = os.sysconf,
+) -> int:
+    """Return the memory that this process may use: the machine's, or its cgroup's limit where that is smaller.
+
+    Older C libraries read /proc/meminfo, which systemd's `ProcSubset=pid`
+    hides: they answer -1, or not at all.
+    """
+    try:
+        found = sysconf("SC_PAGE_SIZE") * sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        found = 0
+    if found <= 0:
+        found = _UNKNOWN_BYTES
+    for path in (*_CGROUP_FILES, *_own_groups(read)):
         try:
             limit = read(path).strip()
-        except OSError:
+        except (OSError, ValueError):
             continue
         if limit.isdigit():
             found = min(found, int(limit))
     return found
+
+
+def _own_groups(read: Callable[[str], str]) -> list[str]:
+    """Return the files of this process's own group and those above it (cgroups(7), version 2): a unit's `MemoryMax`."""
+    try:
+        lines = read("/proc/self/cgroup").splitlines()
+    except (OSError, ValueError):
+        return []
+    own = PurePosixPath(next((line[3:] for line in lines if line.startswith("0::/")), "/"))
+    return [f"/sys/fs/cgroup{group}/memory.max" for group in (own, *own.parents) if group.name]
 
 
 def default_limit_bytes() -> int:

@@ -36,3 +36,38 @@ def test_the_memory_of_a_container_is_its_own(files, limited):
         return files[path]
 
     assert (memory_bytes(read) == 100 << 20) is limited
+
+
+def test_a_unit_of_systemd_is_bounded_by_its_own_group():
+    """`MemoryMax=` of the unit, or of a slice above it."""
+    files = {
+        "/proc/self/cgroup": "0::/system.slice/openai-proxy.service\n",
+        "/sys/fs/cgroup/system.slice/openai-proxy.service/memory.max": "max\n",
+        "/sys/fs/cgroup/system.slice/memory.max": f"{64 << 20}\n",
+    }
+
+    def read(path):
+        if path not in files:
+            raise FileNotFoundError(path)
+        return files[path]
+
+    assert memory_bytes(read) == 64 << 20
+    files["/sys/fs/cgroup/system.slice/openai-proxy.service/memory.max"] = f"{32 << 20}\n"
+    assert memory_bytes(read) == 32 << 20
+
+
+@pytest.mark.parametrize("answer", [-1, OSError(), ValueError()])
+def test_memory_is_sensible_where_the_system_does_not_tell(answer):
+    """Older C libraries read /proc/meminfo, which `ProcSubset=pid` hides."""
+
+    def sysconf(name):
+        if name == "SC_PAGE_SIZE":
+            return 4096
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def nothing(path):
+        raise FileNotFoundError(path)
+
+    assert memory_bytes(nothing, sysconf) == 1 << 30
