@@ -154,11 +154,13 @@ class UpstreamAgent:
         upgrade: bool,
         started: float,
         fresh: bool = False,
+        payer: str = "",
     ) -> Deferred[UpstreamResponse]:
         """Send one request whose URL is in parts and whose header lines are rendered.
 
         `lines` end with CRLF each, `body` is bytes, an IBodyProducer or None,
-        `started` is now; `fresh` asks for a connection that nobody has used.
+        `started` is now; `fresh` asks for a connection that nobody has used,
+        `payer` pays for the request, by `credential_id`.
         What `request` does once it has taken apart what IAgent's callers put
         together.
         """
@@ -173,10 +175,12 @@ class UpstreamAgent:
                 connection = self._take_for_upload(key, body, started)
             if connection is not None:
                 self._busy.add(connection)
+                connection.payer = payer
                 connection.is_last = bool(body) and method in _WITHOUT_BODY
                 return connection.send(head, body, method == b"HEAD", False, started, started)
 
         def send(connection: UpstreamConnection) -> Deferred[UpstreamResponse]:
+            connection.payer = payer
             connection.is_last = bool(body) and method in _WITHOUT_BODY
             return connection.send(head, body, method == b"HEAD", upgrade, started, self._clock())
 

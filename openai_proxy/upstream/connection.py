@@ -82,6 +82,8 @@ class UpstreamConnection(TwistedProtocol):
         self.closed = False
         self._aborted = False
         self.requests = 0
+        self.payer = ""
+        """Who pays for the latest request, by `credential_id`; empty where nobody said."""
         self.is_last = False
         """The request in hand is the last one of this connection."""
         self.timer = AnswerTimer(timeouts)

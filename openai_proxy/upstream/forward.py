@@ -125,6 +125,7 @@ class UpstreamForward:
                 request.upgrade,
                 started,
                 fresh,
+                exchange.credential_id,
             )
         except UpstreamError as error:
             exchange.upstream_error_kinds.append((to.name, error.kind))

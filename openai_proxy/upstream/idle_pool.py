@@ -20,7 +20,7 @@ Key = tuple[Origin, bytes]
 """Requests share connections if they go to the same origin with the same credential."""
 LONG_CREDENTIAL_BYTES = 256
 SHARE = 2
-"""One credential may keep at most 1/SHARE of all idle connections."""
+"""One credential, and whoever pays under several, may keep at most 1/SHARE of all idle connections."""
 
 
 def pool_key(origin: Origin, credential: bytes) -> Key:
@@ -40,6 +40,8 @@ class IdlePool:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._by_key: dict[Key, list[UpstreamConnection]] = {}
+        self._by_payer: dict[str, OrderedDict[UpstreamConnection, None]] = {}
+        """As `_by_age`, of each payer: made-up credentials beside a real one are keys of their own, but do not pay."""
         self._by_age: OrderedDict[UpstreamConnection, None] = OrderedDict()
         """The one that has been idle for longest comes first."""
 
@@ -53,6 +55,7 @@ class IdlePool:
             return None
         connection = idle.pop()
         del self._by_age[connection]
+        del self._by_payer[connection.payer][connection]
         return connection
 
     def newest(self, key: Key) -> UpstreamConnection | None:
@@ -68,15 +71,22 @@ class IdlePool:
         return oldest
 
     def put(self, connection: UpstreamConnection, now: float) -> UpstreamConnection | None:
-        """Keep a connection; return the one that has to go for it, if any: the oldest of its key or of all."""
+        """Keep a connection; return the one that has to go for it, if any: the oldest of its key, of its payer or of all."""
         connection.idle_since = now
         idle = self._by_key.get(connection.key)
         if idle is None:
             idle = self._by_key[connection.key] = []
         idle.append(connection)
         self._by_age[connection] = None
-        if len(idle) * SHARE > max(self.limit, SHARE):
+        paid = self._by_payer.get(connection.payer)
+        if paid is None:
+            paid = self._by_payer[connection.payer] = OrderedDict()
+        paid[connection] = None
+        most = max(self.limit, SHARE)
+        if len(idle) * SHARE > most:
             oldest = idle[0]
+        elif connection.payer and len(paid) * SHARE > most:
+            oldest = next(iter(paid))
         elif len(self._by_age) > self.limit:
             oldest = next(iter(self._by_age))
         else:
@@ -88,6 +98,7 @@ class IdlePool:
         """Forget a connection, whether it is here or not."""
         if connection in self._by_age:
             del self._by_age[connection]
+            del self._by_payer[connection.payer][connection]
             self._by_key[connection.key].remove(connection)
 
     def as_idle_as(self, origin: Origin, idle_since: float) -> list[UpstreamConnection]:
@@ -113,6 +124,8 @@ class IdlePool:
         return removed
 
     def forget_empty(self) -> None:
-        """Drop the keys without connections; not as each is taken, for most are soon back."""
+        """Drop the keys and payers without connections; not as each is taken, for most are soon back."""
         for key in [key for key, idle in self._by_key.items() if not idle]:
             del self._by_key[key]
+        for payer in [payer for payer, paid in self._by_payer.items() if not paid]:
+            del self._by_payer[payer]

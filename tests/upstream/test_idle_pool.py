@@ -11,8 +11,9 @@ A, B = parse_origin("http://a.example"), parse_origin("http://b.example")
 class Connection:
     """As much of a connection as the pool knows."""
 
-    def __init__(self, origin=A, credential=b"key"):
+    def __init__(self, origin=A, credential=b"key", payer=""):
         self.key = pool_key(origin, credential)
+        self.payer = payer
         self.idle_since = 0.0
 
 
@@ -57,6 +58,18 @@ def test_one_credential_keeps_a_share():
     mine = [Connection() for _ in range(9)]
     assert kept(pool, other, *mine) == mine[:5]
     assert pool.take(other.key) is other
+
+
+def test_one_payer_keeps_a_share_under_many_credentials():
+    """A made-up key beside the real one makes a pool of its own each time, and is no new caller."""
+    pool = IdlePool(8)
+    other = Connection(A, b"other", "other")
+    mine = [Connection(A if number % 2 else B, b"key-%d" % number, "me") for number in range(9)]
+    assert kept(pool, other, *mine) == mine[:5]
+    assert pool.take(other.key) is other
+    assert [pool.take(connection.key) for connection in mine[5:]] == mine[5:]
+    pool.forget_empty()
+    assert pool._by_payer == {}
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
