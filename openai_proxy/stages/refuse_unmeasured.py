@@ -17,15 +17,24 @@ _WHY = {
     "web_search_options": "a web search has a fee of its own",
 }
 
+_BATCHES = (
+    "openai-proxy cannot measure what a batch costs, and this API key has a budget: whoever runs it can set"
+    " budget_unmeasured = 'allow' for the key."
+)
+
 
 class RefuseUnmeasured:
-    """Raise NotMeasured for dearer service tiers and for tools with a fee. `keys` are by `credential_id`."""
+    """Raise NotMeasured for batches, dearer service tiers and tools with a fee. `keys` are by `credential_id`."""
 
     def __init__(self, keys: frozenset[str]) -> None:
         self._keys = keys
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        if request.document is None or request.exchange.credential_id not in self._keys:
+        if request.exchange.credential_id not in self._keys:
+            return forward(request)
+        if request.method == b"POST" and request.endpoint == "batches":
+            raise NotMeasured(_BATCHES, param="input_file_id")
+        if request.document is None:
             return forward(request)
         param = unmeasured_param(request.json, request.document)
         if param is not None:
