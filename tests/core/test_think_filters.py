@@ -320,3 +320,105 @@ def test_whole_events_are_not_held_back_by_a_cut_one():
     assert body_filter.feed(second[9:] + first + second[:20]) == second + first
     assert body_filter.feed(second[20:]) == second
     assert body_filter.finish() == b""
+
+
+def completion(text, finish=None, **more):
+    return {"id": "c1", "choices": [{"index": 0, "text": text, "finish_reason": finish, **more}]}
+
+
+@given(pieces, cuts, modes, st.booleans())
+def test_completions_are_treated_like_chats(texts, marks, rule, finish):
+    """The text of a choice itself loses its thoughts; they stand beside it."""
+    events = [encode(completion(text)) for text in texts]
+    stream = b"".join(events + [encode(completion("", "stop"))] * finish + [DONE])
+    at = sorted({0, len(stream), *(mark % len(stream) for mark in marks)})
+    out = run(ThinkStreamFilter(rule), *(stream[a:b] for a, b in pairwise(at)))
+    choices = [event["choices"][0] for event in decoded(out)]
+    visible, thoughts = split_text("".join(texts), rule)
+    assert "".join(choice["text"] for choice in choices) == visible
+    moved = "".join(choice.get("reasoning_content", "") for choice in choices)
+    assert moved == (thoughts if rule is MOVE else "")
+    document = run(ThinkDocumentFilter(rule), json.dumps(completion("".join(texts))).encode())
+    found = json.loads(document)["choices"][0]
+    assert (found["text"], found.get("reasoning_content", "")) == (visible, moved)
+
+
+def parts_of(*texts):
+    return [{"type": "text", "text": text} for text in texts]
+
+
+@given(st.lists(pieces, max_size=5), st.sampled_from([STRIP, MOVE]))
+def test_lists_of_parts_are_one_text(lists, rule):
+    """A block may begin in one part and end in another, in documents and deltas; other parts stay."""
+    texts = [text for each in lists for text in each]
+    image = {"type": "image_url", "image_url": {"url": "<think>"}}
+    visible, thoughts = split_text("".join(texts), rule)
+    body = {"choices": [{"message": {"content": [*parts_of(*texts), image]}}]}
+    message = json.loads(run(ThinkDocumentFilter(rule), json.dumps(body).encode()))["choices"][0]["message"]
+    assert message["content"][-1] == image
+    assert len(message["content"]) == len(texts) + 1
+    assert "".join(part["text"] for part in message["content"][:-1]) == visible
+    assert message.get("reasoning_content", "") == (thoughts if rule is MOVE else "")
+    events = [encode(chunk({"content": parts_of(*each)})) for each in lists]
+    out = run(ThinkStreamFilter(rule), *events, encode(chunk({}, "stop")), DONE)
+    contents = [event["choices"][0]["delta"].get("content") or [] for event in decoded(out)]
+    assert all(isinstance(content, list) for content in contents)
+    assert "".join(part["text"] for content in contents for part in content) == visible
+    assert text_of(out, name="reasoning_content") == (thoughts if rule is MOVE else "")
+
+
+@given(pieces, pieces, cuts, st.sampled_from(["strip", "reasoning_content"]), st.booleans(), st.booleans())
+def test_rules_about_the_start_count_for_each_choice(first, second, marks, mode, implicit, only_start):
+    """What is at the start of a text is known for every choice, also after events that passed unread."""
+    rule = ThinkRule(mode, where="start" if only_start else "anywhere", implicit_start=implicit)
+    events = [encode(chunk(text)) for text in first] + [encode(chunk(text, index=1)) for text in second]
+    stream = b"".join(events)
+    at = sorted({0, len(stream), *(mark % (len(stream) or 1) for mark in marks)})
+    out = run(ThinkStreamFilter(rule), *(stream[a:b] for a, b in pairwise(at)))
+    for index, texts in enumerate((first, second)):
+        visible, thoughts = split_text("".join(texts), rule)
+        assert text_of(out, index) == visible
+        assert text_of(out, index, "reasoning_content") == (thoughts if mode == "reasoning_content" else "")
+
+
+def test_implicit_thoughts_are_streamed_as_reasoning():
+    """Each piece of a thought that began in the prompt goes on at once, as reasoning."""
+    rule = ThinkRule("reasoning_content", implicit_start=True)
+    body_filter = ThinkStreamFilter(rule)
+    out = [body_filter.feed(encode(chunk(text))) for text in ("Let me", " see", "</think>", "Hi", " you")]
+    deltas = [decoded(each)[0]["choices"][0]["delta"] for each in out]
+    assert deltas == [
+        {"content": "", "reasoning_content": "Let me"},
+        {"content": "", "reasoning_content": " see"},
+        {"content": ""},
+        {"content": "Hi"},
+        {"content": " you"},
+    ]
+
+
+def test_texts_pass_unread_once_they_have_begun():
+    """After the first word of an answer its events are not taken apart, whatever else the rule says."""
+    for rule in (STRIP, MOVE, ThinkRule("strip", where="start")):
+        body_filter = ThinkStreamFilter(rule)
+        body_filter.feed(encode(chunk("Hi")))
+        odd = b'data: {"choices":[{"index":0,"delta":{"content":"no JSON}\n\n'
+        assert body_filter.feed(odd) is odd
+
+
+def test_what_is_held_after_a_tag_is_bounded():
+    """An answer that mentions the tag and goes on for long is passed on after a mebibyte."""
+    body_filter = ThinkStreamFilter(STRIP)
+    word = "word " * 1000
+    sent = encode(chunk("Write <think>")) + encode(chunk(word)) * 300
+    out = body_filter.feed(sent)
+    assert len(text_of(out)) > 1_400_000
+    assert "Write <think>" + word * 300 == text_of(out + body_filter.finish())
+
+
+def test_endless_texts_are_bounded():
+    """Of an upstream that numbers its choices endlessly no more is kept than of a few thousand."""
+    body_filter = ThinkStreamFilter(STRIP)
+    stream = b"".join(encode(chunk("a <", index=number)) for number in range(6000))
+    out = body_filter.feed(stream)
+    assert len(body_filter._texts.splitters) == 4096
+    assert text_of(out + body_filter.finish(), 5999) == "a <"
