@@ -420,5 +420,5 @@ def test_endless_texts_are_bounded():
     body_filter = ThinkStreamFilter(STRIP)
     stream = b"".join(encode(chunk("a <", index=number)) for number in range(6000))
     out = body_filter.feed(stream)
-    assert len(body_filter._texts.splitters) == 4096
+    assert len(body_filter._texts.splitters) <= 4096
     assert text_of(out + body_filter.finish(), 5999) == "a <"

@@ -1,5 +1,6 @@
 """What policies change in bodies, seen from both ends of a real daemon."""
 
+import gzip
 import json
 
 import pytest
@@ -19,6 +20,9 @@ think = { mode = "reasoning_content", start_tag = "<reason>", end_tag = "</reaso
 [[models]]
 match = "kept"
 think = { mode = "keep" }
+[[models]]
+match = "starts-inside"
+think = { implicit_start = true }
 """
 USAGE = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
 USAGE_CHUNK = {"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": USAGE}
@@ -136,6 +140,25 @@ def test_a_model_that_keeps_its_thoughts_passes_byte_for_byte(world):
     assert world.upstream.calls[0].header(b"accept-encoding") == b"gzip"
 
 
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+@pytest.mark.parametrize(
+    ("model", "shown"), [("m", "A"), ("kept", "<think>x</think>A"), ("starts-inside", "A")]
+)
+def test_thoughts_leave_stored_answers_by_their_model(world, coding, model, shown):
+    """The model stands in the answer only, which may come compressed although that was not asked for."""
+    stored = {**document("<think>x</think>A"), "model": model}
+    listed = {"object": "list", "data": [stored], "has_more": False}
+    for target, found in (("/v1/chat/completions/chatcmpl-1", stored), ("/v1/chat/completions", listed)):
+        body = json.dumps(found).encode()
+        body = gzip.compress(body) if coding == "gzip" else body
+        pairs = [(b"Content-Type", b"application/json"), (b"Content-Encoding", coding.encode())]
+        world.upstream.script = lambda call, body=body, pairs=pairs: call.reply(body, pairs)
+        request = f"GET {target} HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+        got = json.loads(ask(world.port, request.encode()).body)
+        (answered,) = got.get("data", [got])
+        assert answered["choices"][0]["message"]["content"] == shown
+
+
 def texts(body):
     """Return the visible text of each choice of a stream."""
     found = {}
@@ -177,13 +200,19 @@ def test_text_that_is_no_tag_is_not_held_back(world):
         assert client.read_until(b"a < b")
 
 
-def test_a_block_that_never_closes_lets_the_finish_pass(world):
-    """The rest of the choice is dropped, its end and the stream's are not."""
-    world.upstream.script = stream(
-        *events(delta("A<think>never"), delta("more"), delta("", finish_reason="stop"))
-    )
-    got = ask(world.port, post(KEY, {"model": "m", "messages": [], "stream": True}))
-    assert texts(got.body) == {0: "A"}
+@pytest.mark.parametrize(
+    ("model", "first", "shown"),
+    [
+        ("m", "<think>never", ""),
+        ("m", "A<think>never", "A<think>nevermore"),
+        ("starts-inside", "never", ""),
+    ],
+)
+def test_a_block_that_never_closes_lets_the_finish_pass(world, model, first, shown):
+    """At the start it is a cut thought, later text; the choice's end and the stream's pass."""
+    world.upstream.script = stream(*events(delta(first), delta("more"), delta("", finish_reason="stop")))
+    got = ask(world.port, post(KEY, {"model": model, "messages": [], "stream": True}))
+    assert texts(got.body) == {0: shown}
     assert b'"finish_reason": "stop"' in got.body
     assert got.body.endswith(b"data: [DONE]\n\n")
 
