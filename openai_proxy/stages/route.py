@@ -174,7 +174,11 @@ class Route:
     # ---- choosing
 
     def _choose(self, task: Task, failed: Collection[str]) -> Upstream:
-        """Return where to go first: of those that failed least often in this exchange, the best."""
+        """Return where to go first: of those that failed least often in this exchange, the best.
+
+        One that does not know the model failed less often only because it
+        was no substitute: those that know it take turns without it.
+        """
         candidates = task.candidates
         if not failed:  # nearly always, and nearly always the first is well
             first = first_choice(candidates, task.names_model)
@@ -182,6 +186,7 @@ class Route:
                 return first
         else:
             times = [*failed]
+            candidates = tuple(each for each in candidates if self._known(task, each)) or candidates
             least = min(times.count(upstream.name) for upstream in candidates)
             candidates = tuple(each for each in candidates if times.count(each.name) == least)
         for suits in (self._usable, self._promising, self._known, lambda task, upstream: True):

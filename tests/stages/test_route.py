@@ -334,6 +334,37 @@ def test_a_backup_that_cannot_is_no_substitute_for_an_open_circuit():
     assert world.ask(document=CHAT) == (200, "a")
 
 
+@pytest.mark.parametrize("refusal", [(404, NOT_FOUND), (404,), (401,), (400, NOT_FOUND)])
+@pytest.mark.parametrize("failing", [500, 429])
+def test_a_further_attempt_leaves_out_a_backup_that_cannot(failing, refusal):
+    """Although it has failed less often: its 404 would pass as the answer for a model that the first one serves."""
+    world = World()
+    world.answers.update(a=[answer(failing) for _ in range(3)], b=[answer(*refusal) for _ in range(9)])
+    asked = [world.ask(document=CHAT)]
+    asked += [world.ask(document=CHAT, exchange=world.exchange) for _ in range(3)]
+    assert asked == [(failing, "ab"), (failing, "a"), (failing, "a"), (200, "a")]
+
+
+def test_a_further_attempt_is_spread_over_those_that_can():
+    """A backup that does not know the model is left out, and the other two take turns."""
+    world = World((A, B, Upstream("c", "https://c/v1", b"key c", priority=2)))
+    for name in "ac":
+        world.answers[name] = [answer(500) for _ in range(9)]
+    world.answers["b"] = [answer(404, NOT_FOUND) for _ in range(9)]
+    asked = [world.ask(document=CHAT)[1]]
+    asked += [world.ask(document=CHAT, exchange=world.exchange)[1] for _ in range(4)]
+    assert asked == ["abc", "a", "c", "a", "c"]
+
+
+def test_backups_that_all_cannot_are_asked_if_there_is_nothing_else():
+    """What they said may have been true a moment ago only, and an answer of theirs is better than none."""
+    world = World((A, B), [ModelRoute("big", "b")])
+    world.health.unknown_model(B, "big", world.clock.seconds())
+    world.answers["b"] = [answer(500), answer(404, NOT_FOUND)]
+    assert world.ask(document=CHAT) == (500, "b")
+    assert world.ask(document=CHAT, exchange=world.exchange) == (404, "b")
+
+
 def test_a_refused_connection_and_a_backup_that_cannot():
     """Our own 502 tells the truth where a 404 would not."""
     world = World()
