@@ -13,7 +13,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 Pairs = list[tuple[bytes, bytes]]
 
@@ -88,12 +88,15 @@ class Call:
     def read_body(self) -> bytes:
         """Read the request's body to its end."""
         if not self.whole:
-            coding = self.header(b"transfer-encoding")
-            parts = self._chunks() if coding else self._counted(int(self.header(b"content-length") or 0))
-            for part in parts:
+            for part in self.body_parts():
                 self.body += part
-            self.whole = True
         return self.body
+
+    def body_parts(self) -> Iterator[bytes]:
+        """Give the request's body as it comes, and keep nothing of it; `read_body` is empty afterwards."""
+        coding = self.header(b"transfer-encoding")
+        yield from self._chunks() if coding else self._counted(int(self.header(b"content-length") or 0))
+        self.whole = True
 
     def _counted(self, left: int):
         while left:
