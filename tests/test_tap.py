@@ -68,7 +68,7 @@ def test_options_become_overrides(tmp_path, monkeypatch):
     assert settings.ports == ("tcp:1", "unix:/x")
     assert settings.observers == ("console", "json:-")
     assert (settings.workers, settings.log_level, settings.drain_timeout_s) == (2, "debug", 3)
-    assert settings.upstream.base_url == "http://h"
+    assert settings.upstream.base_url == "http://h/v1"
 
 
 def test_reload_misses_a_dotenv_that_was_there(tmp_path, monkeypatch):

@@ -80,7 +80,9 @@ def _base_url(value: str) -> str:
         raise ValueError(f"ends in the endpoint {endpoint[1]}: leave it out, for the proxy adds it")
     if _DOTS.search(urlsplit(value).path.rstrip("/")):
         raise ValueError("has a path with empty or dot segments")
-    return value
+    # As it is called, so that the start line, /health and --check-config show what is called.
+    value = value.rstrip("/")
+    return value if urlsplit(value).path else value + "/v1"
 
 
 def _store_url(value: SecretStr, embedded: bool) -> SecretStr:

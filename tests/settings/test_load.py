@@ -80,7 +80,7 @@ def test_tables_of_several_sources_are_merged(tmp_path):
 )
 def test_base_url_has_three_names(tmp_path, environ, host):
     """The aliases count in order; the client's own variable is not read; empty is not set."""
-    assert load(tmp_path, None, environ).upstream.base_url == f"http://{host}"
+    assert load(tmp_path, None, environ).upstream.base_url == f"http://{host}/v1"
 
 
 @pytest.mark.parametrize(
@@ -267,3 +267,18 @@ def test_thoughts_of_a_model_may_be_named_by_their_mode(tmp_path):
     """`think = "strip"` is short for the table with that mode."""
     settings = load(tmp_path, toml="[[models]]\nmatch = 'a'\nthink = 'strip'\n")
     assert settings.models[0].think.mode == "strip"
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ("http://h", "http://h/v1"),
+        ("http://h/", "http://h/v1"),
+        ("http://h:8000/v1/", "http://h:8000/v1"),
+        ("https://h/openai/v1", "https://h/openai/v1"),
+    ],
+)
+def test_a_base_url_is_kept_as_it_is_called(tmp_path, given, called):
+    """The start line, /health and --check-config showed it without the /v1 that the proxy adds."""
+    environ = {"OPENAI_API_BASE": given}
+    assert load(tmp_path, None, environ).upstream.base_url == called
