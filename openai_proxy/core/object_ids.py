@@ -138,15 +138,16 @@ def ids_made(text: bytes) -> list[str]:
                 "result_files",
                 "output",
                 "response",
+                "item",
             ):
                 found[name] = json.loads(text[first:end])
     except (ValueError, RecursionError):
         pass  # what came before the cut counts
     ids: list[Any] = [found.get(name) for name in ("id", "thread_id", "output_file_id", "error_file_id")]
     ids += found["result_files"] if isinstance(found.get("result_files"), list) else []
-    inner = found.get("response")
-    if isinstance(inner, Mapping):
-        ids.append(inner.get("id"))
+    for inner in (found.get("response"), found.get("item")):
+        if isinstance(inner, Mapping):
+            ids += [inner.get("id"), inner.get("container_id")]
     output = found.get("output")
     if isinstance(output, list):
         items = [item for item in output[:_MOST_ITEMS] if isinstance(item, dict)]

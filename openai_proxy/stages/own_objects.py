@@ -5,7 +5,7 @@ Stands where the body has been read; a refusal counts against no limit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -27,6 +27,9 @@ ANSWER_BYTES = 1024 * 1024
 """So much of an answer is looked at for ids."""
 LIST_BYTES = 8 * 1024 * 1024
 _EMPTY = b'{"object":"list","data":[]}'
+ITEM_BYTES = 64 * 1024
+"""An event that announces an item is shorter."""
+_ITEM = b'"response.output_item.added"'
 _MOST_IDS = 1000
 
 
@@ -144,6 +147,8 @@ class OwnObjects:
             first = _FirstEvent()
             response, _ = await peek(response, ANSWER_BYTES, first)
             names = ids_made(first.data)
+            if names:
+                response = response.filtered(_Items(lambda made: self._keep_soon(made, owner)))
         else:
             response, body = await peek(response, ANSWER_BYTES)
             plain = maybe_decoded(body, coding, ANSWER_BYTES) if coding else (body, True)
@@ -158,6 +163,9 @@ class OwnObjects:
                 self._not_kept(error)
         return response
 
+    def _keep_soon(self, names: Sequence[str], owner: str) -> None:
+        self._owners.keep(names, owner).addErrback(self._not_kept)
+
     def _not_kept(self, error: object) -> None:
         reason = getattr(error, "value", error)
         log.warn("it could not be kept whose a stored object is: {reason}", reason=str(reason))
@@ -165,6 +173,27 @@ class OwnObjects:
 
 def _is_whole(response: ProxyResponse) -> bool:
     return isinstance(response.body, PeekedBody) and response.body.ended
+
+
+class _Items:
+    """Watches a stream for the items of its response, which later requests may refer to."""
+
+    transparent = True
+
+    def __init__(self, keep: Callable[[Sequence[str]], None]) -> None:
+        self._keep = keep
+        self._decoder = SSEDecoder(ITEM_BYTES)
+
+    def feed(self, data: bytes) -> bytes:
+        for block in self._decoder.feed(data):
+            if block.data is not None and _ITEM in block.data:
+                names = ids_made(block.data)
+                if names:
+                    self._keep(names)
+        return data
+
+    def finish(self) -> bytes:
+        return b""
 
 
 class _FirstEvent:

@@ -170,6 +170,23 @@ def test_objects_of_streams_and_compressed_answers_are_learnt(world, coding):
         assert isinstance(world.ask("alice", b"GET", target, f"{collection}/{{id}}"), ProxyResponse)
 
 
+def test_items_of_a_stream_may_be_referred_to(world):
+    """AI SDKs refer to what a streamed response held; others may not."""
+    stream = (
+        b'data: {"type":"response.created","response":{"id":"resp_1"}}\n\n'
+        b'data: {"type":"response.output_item.added","item":{"id":"msg_1","type":"message"}}\n\n'
+    )
+    response = world.ask(
+        "alice", b"POST", b"/responses", "responses", stream, EVENTS, document={"stream": True}
+    )
+    assert read(response) == stream
+    referring = {"input": [{"type": "item_reference", "id": "msg_1"}]}
+    assert isinstance(
+        world.ask("alice", b"POST", b"/responses", "responses", document=referring), ProxyResponse
+    )
+    assert isinstance(world.ask("bob", b"POST", b"/responses", "responses", document=referring), NoSuchObject)
+
+
 @pytest.mark.parametrize("coding", [None, b"gzip"])
 def test_lists_show_ones_own(world, coding):
     """The rest of the page is untouched; what cannot be read is not shown."""
