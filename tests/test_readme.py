@@ -105,3 +105,11 @@ def test_the_image_is_made_of_what_the_build_context_has():
     kept = {line[1:] for line in ignore if line.startswith("!")}
     assert {"openai_proxy", "twisted", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"} <= kept
     assert all((ROOT / name).exists() for name in kept)
+
+
+def test_the_changelog_says_nothing_twice():
+    """A merge of two branches that both wrote to it has not brought back lines that were reworded."""
+    changes = re.findall(
+        r"(?m)^- (.{30})", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n### Added")[2]
+    )
+    assert sorted({each for each in changes if changes.count(each) > 1}) == []

@@ -45,6 +45,8 @@ FIXED = {
     "a body up to this size that arrives in one read does not count for that": "core.buffered_bytes:SMALL_BYTES",
     "nesting of a JSON body": "core.request_json:DEEPEST",
     "members of a JSON body at its top": "core.request_json:MOST_MEMBERS",
+    "lists and objects in a JSON body": "core.request_json:MOST_CONTAINERS",
+    "values in a JSON body": "core.request_json:MOST_VALUES",
     "where a form must name its model": "core.form_model:FIRST_BYTES",
     "time over which that is measured": "web.client_clocks:BODY_WINDOW_S",
     "time at the beginning that is not judged": "web.client_clocks:BODY_GRACE_S",
