@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from attrs import frozen
+from attrs import define
 
 from .documents import maybe_object
 from .json_members import splice
@@ -121,7 +121,7 @@ class ThinkStreamFilter:
             if not fields and before is not None:
                 owner = before.owner
             earlier = before.lists if before is not None else None
-            if self._texts.holds(choice.key):
+            if self._texts.holds(choice.key) and (before is None or lists is not None):
                 source = Held(envelope(chunk), choice.index, owner, lists or earlier)
                 self._texts.sources[choice.key] = source
             if choice.target is None or (owner == "choice") != choice.is_target:
@@ -141,9 +141,9 @@ class ThinkStreamFilter:
         return b"".join(out) + self._responses.end()
 
 
-@frozen
+@define  # one is made for each event: frozen, it would take four times as long
 class _Choice:
-    """What a chunk has of one choice."""
+    """What a chunk has of one choice. Never changed."""
 
     path: Path
     key: Key
