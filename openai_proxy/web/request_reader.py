@@ -6,6 +6,7 @@ from them, and when, is the channel's affair.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Any
 
@@ -34,6 +35,7 @@ CHUNK_OVERHEAD_BYTES = 16384
 
 _END_OF_HEAD = b"\r\n\r\n"
 """llhttp takes no other: a bare line feed ends no line of a head."""
+_EMPTY_LINES = re.compile(rb"[\r\n]+")
 
 
 @frozen
@@ -130,55 +132,66 @@ class RequestReader:
         self._parser = self._source = None
 
     def feed(self, data: bytes) -> None:
-        """Read on. Not to be called again once `broken`."""
-        while data:
-            if not self.inside_message:
-                data = self._look_at_start(data)
-                if not data:
-                    return
-            piece, rest = self._next_piece(data)
-            data = self._feed_parser(piece, rest)
-            if self.broken is not None:
-                return
+        """Read on. Not to be called again once `broken`.
 
-    def _look_at_start(self, data: bytes) -> bytes:
-        """Check the first line of a message; return what llhttp may read, nothing while the line is not whole."""
-        if WHOLE_LINE.match(data) and not self._start:
-            return data
-        begun = self._start + data
-        start = begun.lstrip(b"\r\n")  # RFC 9112 §2.2
-        self._blank_bytes += len(begun) - len(start)
-        if self._blank_bytes > self._limits.header_bytes:
-            self.broken = MalformedRequest("Nothing but empty lines.")
-            return b""
+        Of what one read has of several messages each is cut out by its
+        place: a copy of all that follows for each would add up.
+        """
+        at = 0
+        while at < len(data) and self.broken is None:
+            if not self.inside_message:
+                data, at = self._look_at_start(data, at)
+                if at == len(data):
+                    return
+            at = self._feed_parser(data, at, self._end_of_piece(data, at))
+
+    def _look_at_start(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """Check the first line of a message; return what llhttp may read, from where.
+
+        That is the end of `data` while the line is not whole, or is wrong.
+        """
+        if not self._start:
+            at = self._skip_empty_lines(data, at)
+            if WHOLE_LINE.match(data, at):
+                return data, at
+        start = self._start + data[at:]
         if WHOLE_LINE.match(start):
             self._start = b""
             self.head_bytes = 0
-            return start
-        if start:
+            return start, 0
+        if start and self.broken is None:
             self.broken = judge_start(start, self._limits.target_bytes)
         self._start = start
         self.head_bytes = len(start)
-        return b""
+        return data, len(data)
 
-    def _next_piece(self, data: bytes) -> tuple[bytes, bytes]:
-        """Cut `data` where the head or the body of known length ends; returns that and the rest."""
+    def _skip_empty_lines(self, data: bytes, at: int) -> int:
+        """Return where the empty lines before a message end (RFC 9112 §2.2)."""
+        found = _EMPTY_LINES.match(data, at)
+        end = found.end() if found is not None else at
+        self._blank_bytes += end - at
+        if self._blank_bytes > self._limits.header_bytes:
+            self.broken = MalformedRequest("Nothing but empty lines.")
+            return len(data)
+        return end
+
+    def _end_of_piece(self, data: bytes, at: int) -> int:
+        """Return where the head, or the body of known length, that is read at `at` ends in `data`."""
         if self.receiving is not None:
             if self.receiving.head.chunked:
-                return data, b""
-            size = self._body_left
-        else:
-            tail = self._tail
-            at = (tail + data).find(_END_OF_HEAD) if tail else data.find(_END_OF_HEAD)
-            if at < 0:
-                self._tail = (tail + data)[-3:]
-                return data, b""
-            size = at + 4 - len(tail)
-            self._tail = b""
-        return (data, b"") if len(data) <= size else (data[:size], data[size:])
+                return len(data)
+            return min(len(data), at + self._body_left)
+        tail = self._tail  # only ever at the beginning of a read
+        found = (tail + data).find(_END_OF_HEAD) if tail else data.find(_END_OF_HEAD, at)
+        if found < 0:
+            self._tail = (tail + data[at:])[-3:]
+            return len(data)
+        self._tail = b""
+        return found + len(_END_OF_HEAD) - len(tail)
 
-    def _feed_parser(self, data: bytes, rest: bytes) -> bytes:
-        """Let llhttp read `data`, which `rest` follows; returns what is to be read next."""
+    def _feed_parser(self, read: bytes, at: int, end: int) -> int:
+        """Let llhttp read what stands in `read` between two places; returns where to read on."""
+        data = read[at:end]
         receiving = self.receiving
         if receiving is None:
             self.head_bytes += len(data)
@@ -188,13 +201,13 @@ class RequestReader:
             self._overhead_bytes += len(data)
             if receiving.head.chunked:
                 self._unsplit = [data]
-        self._at_hand = len(rest)
+        self._at_hand = len(read) - end
         if self._parser is None:
             self._parser = httptools.HttpRequestParser(self)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            rest = self._leave_http(data[upgrade.args[0] :] + rest)
+            end = self._leave_http(read, at + upgrade.args[0])
         except _Refused:
             pass
         except httptools.HttpParserCallbackError as error:
@@ -214,7 +227,7 @@ class RequestReader:
                 self._unsplit = None
             elif receiving is not None:
                 self._tail = data[-3:]
-        return rest
+        return end
 
     def broken_request(self) -> IncomingRequest:
         """Return what is known of the request that broke: an error of ours answers it."""
@@ -378,20 +391,20 @@ class RequestReader:
 
     # ---- behind a head that asks for another protocol
 
-    def _leave_http(self, rest: bytes) -> bytes:
-        """llhttp stopped behind a head that asks for an upgrade, or a CONNECT; return what is to be read on."""
+    def _leave_http(self, read: bytes, at: int) -> int:
+        """llhttp stopped at `at`, behind a head that asks for an upgrade, or a CONNECT; return where to read on."""
         incoming = self.queue[-1] if self.queue else None
         if incoming is None:
-            return b""
+            return len(read)
         if incoming.method == b"CONNECT":
             incoming.head = evolve(incoming.head, keep_alive=False)
-            return b""
+            return len(read)
         if incoming.head.has_body:
             self._expect_body_after_upgrade(incoming)
         elif incoming.method == b"GET" and incoming.head.upgrade == b"websocket":
-            self.behind_upgrade = rest
-            return b""
-        return rest
+            self.behind_upgrade = read[at:]
+            return len(read)
+        return at
 
     def _expect_body_after_upgrade(self, incoming: IncomingRequest) -> None:
         """Read on as if Upgrade had not been sent: it may be ignored (RFC 9110 §7.8).

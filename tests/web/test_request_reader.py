@@ -178,3 +178,38 @@ def test_many_requests_that_ask_for_another_protocol_in_one_read():
     reader = read(upgrading * 1000)
     assert len(reader.queue) == 1000
     assert reader.broken is None
+
+
+class Sliced(bytes):
+    """Bytes of one read that count how many of them are copied, and copied again."""
+
+    def __new__(cls, data, sizes):
+        made = super().__new__(cls, data)
+        made.sizes = sizes
+        return made
+
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        if not isinstance(key, slice):
+            return found
+        self.sizes.append(len(found))
+        return Sliced(found, self.sizes)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        GET,
+        b"\r\n" + GET,
+        COUNTED,
+        UPGRADING,
+        GET.replace(b"Host: a\r\n", b"Host: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"),
+    ],
+)
+def test_pipelined_requests_are_not_copied_for_each_that_precedes_them(message):
+    """A read of 64 KiB holds more than a thousand small requests."""
+    data = Sliced(message * (65536 // len(message)), [])
+    reader = read(data)
+    assert reader.broken is None
+    assert len(reader.queue) == 65536 // len(message)
+    assert sum(data.sizes) <= 2 * len(data)
