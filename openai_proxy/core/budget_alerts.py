@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from attrs import frozen
 
 from .budget import Account, Budget, Standing
+from .refusal_words import period_end
 
 
 @frozen
@@ -32,7 +32,7 @@ class BudgetAlert:
         return (
             f"The budget of {self.account.key!r} for {self.account.period} is {self._percent} spent:"
             f" ${self.spent_usd:.4f} of ${self.limit_usd:.2f}."
-            f" It starts anew at {starts_anew(self.account.period)}."
+            f" It starts anew at {period_end(self.account.period)}."
         )
 
     @property
@@ -53,7 +53,7 @@ class BudgetAlert:
                 "budget_usd": self.limit_usd,
                 "spent_usd": round(self.spent_usd, 9),
                 "remaining_usd": round(max(0.0, self.limit_usd - self.spent_usd), 9),
-                "resets_at": starts_anew(self.account.period),
+                "resets_at": period_end(self.account.period),
                 "message": self.sentence,
             },
         }
@@ -72,11 +72,3 @@ def due(
         for part in parts
         if spent >= part * budget.limit_usd * (1 - 1e-12)
     ]
-
-
-def starts_anew(period: str) -> str:
-    """Return when the period after `2026-11` or `2026-11-21` begins: `2026-12-01T00:00Z`."""
-    is_day = period.count("-") == 2
-    first = datetime.strptime(period, "%Y-%m-%d" if is_day else "%Y-%m").replace(tzinfo=timezone.utc)
-    after = first + timedelta(days=1 if is_day else 32)
-    return (after if is_day else after.replace(day=1)).strftime("%Y-%m-%dT%H:%MZ")

@@ -933,3 +933,72 @@ case(
     *TIERS,
     call=lambda note, data: note(data, True, lambda *found: None),
 )
+
+
+FORMS = [
+    rep(b"-", b"--b\r\n"),
+    rep(b"--b\r\n"),
+    rep(b"--b\r\n\r\n"),
+    rep(b"\r\n--", b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\n"),
+    rep(b"\r\n", b"--b\r\n"),
+    rep(b"X-A: b\r\n", b"--b\r\n"),
+    rep(b'name="a";', b"--b\r\nContent-Disposition: form-data;", b"\r\n\r\n"),
+    rep(b'--b\r\nContent-Disposition: form-data; name="n"\r\n\r\nv\r\n'),
+    rep(b"x", b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n', b"\r\n--b--"),
+]
+for step in (None, 1, 50):
+    case("core.form_model:FormModel", *FORMS, call=fed(lambda c: c(b"b"), step))
+case(
+    "core.form_model:boundary_of",
+    *[
+        lambda size, unit=unit: [b"multipart/form-data" + unit * (size // len(unit))]
+        for unit in (b";", b"; a=b", b';a="', b'\\"', b'; boundary="\\', b" ")
+    ],
+    lambda size: [b"multipart/form-data"] * (size // 20),
+)
+LISTS = [
+    *JSONS,
+    rep(b'{"id":"m","object":"model"},', b'{"object":"list","data":[', b"{}]}"),
+    lambda n: b'{"data":[%b]}' % b",".join(b'{"id":"m%d"}' % i for i in range(n // 16)),
+]
+case("core.model_list:ids_listed", *LISTS)
+case("core.model_list:changed_list", *LISTS, call=lambda f, body: f(body, [body], ["x"], lambda name: True))
+NAMING = [
+    *JSONS,
+    rep(b'"model":"m",', b"{", b'"b":1}'),
+    rep(b'{"model":"m"},', b'{"model":"a","tools":[', b"{}]}"),
+    rep(b'"file_id":"file-1",', b"{", b'"b":1}'),
+    rep(b'{"file_id":"file-1"},', b'{"input":[', b"{}]}"),
+    rep(b'{"id":"x"},', b'{"id":"a","output":[', b"{}]}"),
+    rep(b'{"type":"web_search"},', b'{"tools":[', b"{}]}"),
+]
+
+
+def outlined(function, body):
+    return function(body, json.loads(body))
+
+
+case("core.named_models:models_in", *NAMING, call=outlined)
+case("core.named_models:unmeasured_param", *NAMING, call=outlined)
+case("core.named_models:top_level_models", *NAMING)
+case("core.object_ids:ids_in_body", *NAMING)
+case("core.object_ids:ids_made", *NAMING)
+case(
+    "core.object_ids:id_in_path",
+    rep(b"/", b"/files"),
+    rep(b"v1/", b"/"),
+    rep(b"%2f", b"/files/"),
+    rep(b"a", b"/files/"),
+    rep(b";", b"/files/a"),
+    rep(b"?", b"/files/a"),
+    call=lambda f, target: f(target, "files/{id}"),
+)
+case("core.object_ids:no_such", text("a"), call=lambda f, name: f(name, "files/{id}"))
+case("core.refusal_words:model_name", text("a"), text("\n"), text("'"))
+case(
+    "core.refusal_words:model_words",
+    lambda size: ["m" * size],
+    lambda size: ["m"] * (size // 2),
+    call=lambda f, models: f(models, models),
+)
+case("core.request_json:parse_int", text("9"), text("-"))

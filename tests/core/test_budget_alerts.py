@@ -3,7 +3,7 @@
 import pytest
 
 from openai_proxy.core.budget import Account, Budget, Standing
-from openai_proxy.core.budget_alerts import due, starts_anew
+from openai_proxy.core.budget_alerts import due
 
 ACCOUNT = Account("alice", "2026-11")
 BUDGETS = {"alice": Budget(20.0)}
@@ -45,18 +45,3 @@ def test_an_alert_says_who_how_much_and_until_when():
             "message": alert.sentence,
         },
     }
-
-
-@pytest.mark.parametrize(
-    ("period", "moment"),
-    [
-        ("2026-11", "2026-12-01T00:00Z"),
-        ("2026-12", "2027-01-01T00:00Z"),
-        ("2027-01", "2027-02-01T00:00Z"),
-        ("2026-11-30", "2026-12-01T00:00Z"),
-        ("2028-02-28", "2028-02-29T00:00Z"),
-    ],
-)
-def test_a_period_ends_when_the_next_one_begins(period, moment):
-    """Months of every length, days at their ends."""
-    assert starts_anew(period) == moment
