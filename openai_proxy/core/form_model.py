@@ -49,6 +49,10 @@ class FormModel:
         self.readable = True
         self._delimiter = b"--" + boundary
         self._buffer = bytearray()
+        self._at = 0
+        """What of the buffer has been read."""
+        self._searched = 0
+        """Up to where there is neither the end of a head nor a delimiter."""
         self._seen = 0
         self._step: Callable[[], bool] = self._seek
 
@@ -58,39 +62,52 @@ class FormModel:
         self._buffer += data
         while self._step():
             pass
+        del self._buffer[: self._at]
+        self._searched = max(0, self._searched - self._at)
+        self._at = 0
         if self._seen >= FIRST_BYTES:
             self.decided = True
 
-    def _seek(self) -> bool:
-        """Between two parts, or in one that is of no interest: find the next delimiter."""
-        at = self._buffer.find(self._delimiter)
-        if at < 0:
-            del self._buffer[: max(0, len(self._buffer) - len(self._delimiter) + 1)]
-            return False
-        del self._buffer[: at + len(self._delimiter)]
-        self._step = self._read_head
+    def _go(self, at: int, step: Callable[[], bool]) -> bool:
+        """Read on at `at`."""
+        self._at = self._searched = at
+        self._step = step
         return True
 
-    def _read_head(self) -> bool:
-        if (
-            self._buffer[:2] == b"--"
-        ):  # the last one; what comes after it is a part for nobody, or for anybody
-            self._step = self._seek
-            return True
-        found = _HEAD_END.search(self._buffer)
-        if found is None:
-            if len(self._buffer) > _LONGEST_HEAD:
-                self.readable, self.decided = False, True
-                self._step = self._seek
-                return True
+    def _give_up(self) -> bool:
+        """A head or field is too long, or in a coding: nothing more is read."""
+        self.readable, self.decided = False, True
+        return self._go(len(self._buffer), self._ignore)
+
+    def _ignore(self) -> bool:
+        self._at = len(self._buffer)
+        return False
+
+    def _seek(self) -> bool:
+        """Between two parts, or in one that is of no interest: find the next delimiter."""
+        at = self._buffer.find(self._delimiter, self._at)
+        if at < 0:
+            self._at = max(self._at, len(self._buffer) - len(self._delimiter) + 1)
             return False
-        head = bytes(self._buffer[: found.start()])
-        if self._delimiter in head:  # a part without a head: the next one begins here
-            self._step = self._seek
-            return True
-        del self._buffer[: found.end()]
-        self._step = self._field(head)
-        return True
+        return self._go(at + len(self._delimiter), self._read_head)
+
+    def _read_head(self) -> bool:
+        buffer, at = self._buffer, self._at
+        if (
+            buffer[at : at + 2] == b"--"
+        ):  # the last one; what comes after it is a part for nobody, or for anybody
+            return self._go(at, self._seek)
+        start = max(at, self._searched - len(self._delimiter) - 3)
+        next_part = buffer.find(self._delimiter, start)
+        found = _HEAD_END.search(buffer, start, next_part if next_part >= 0 else len(buffer))
+        if found is None:
+            if next_part >= 0:  # a part without a head: the next one begins here
+                return self._go(next_part, self._seek)
+            if len(buffer) - at > _LONGEST_HEAD:
+                return self._give_up()
+            self._searched = len(buffer)
+            return False
+        return self._go(found.end(), self._field(bytes(buffer[at : found.start()])))
 
     def _field(self, head: bytes) -> Callable[[], bool]:
         """Return the step that follows a part's head."""
@@ -99,24 +116,25 @@ class FormModel:
             self.fields += 1
             if is_file or b"content-transfer-encoding" in head.lower():
                 self.readable, self.decided = False, True
+                return self._ignore
             return self._read_model
         if is_file:
             self.decided = True
         return self._seek
 
     def _read_model(self) -> bool:
-        at = self._buffer.find(self._delimiter)
-        if at < 0 and len(self._buffer) <= _LONGEST_MODEL + len(self._delimiter):
+        start = max(self._at, self._searched - len(self._delimiter))
+        at = self._buffer.find(self._delimiter, start)
+        self._searched = len(self._buffer)
+        if at < 0 and len(self._buffer) - self._at <= _LONGEST_MODEL + len(self._delimiter):
             return False
-        value = bytes(self._buffer[: at if at >= 0 else None])
+        value = bytes(self._buffer[self._at : at if at >= 0 else None])
         if len(value) > _LONGEST_MODEL + 2:
-            self.readable = False
-        else:
-            value = value.removesuffix(b"\n").removesuffix(b"\r")
-            self.models.append(value.decode("utf-8", "replace"))
+            return self._give_up()
+        value = value.removesuffix(b"\n").removesuffix(b"\r")
+        self.models.append(value.decode("utf-8", "replace"))
         self.decided = True
-        self._step = self._seek
-        return True
+        return self._go(at, self._seek)
 
 
 def _names_of(head: bytes) -> tuple[set[str], bool]:

@@ -83,9 +83,10 @@ def id_in_path(target: bytes, endpoint: str) -> str | None:
     if endpoint.split("/")[at : at + 1] != ["{id}"]:
         return None
     segments = [part for part in unquote_to_bytes(target.partition(b"?")[0]).split(b"/") if part]
-    while len(segments) > 1 and segments[0].lower() in (b"openai", b"v1"):
-        del segments[0]
-    return segments[at].partition(b";")[0].decode("utf-8", "replace")
+    first = 0
+    while first < len(segments) - 1 and segments[first].lower() in (b"openai", b"v1"):
+        first += 1
+    return segments[first + at].partition(b";")[0].decode("utf-8", "replace")
 
 
 def ids_in_body(text: bytes) -> list[str]:
