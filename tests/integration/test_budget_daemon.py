@@ -198,7 +198,8 @@ def test_streams_are_asked_for_their_usage_and_charged_by_it(start, tmp_path):
 
 def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
     """The same number everywhere; unknown is null, never nothing."""
-    pair = start(**settings(tmp_path, budget(50), OBSERVERS="json:- console exchange-log:dir=logs"))
+    may_be_unknown = budget(50) + 'unpriced = "allow"\n'
+    pair = start(**settings(tmp_path, may_be_unknown, OBSERVERS="json:- console exchange-log:dir=logs"))
     pair.upstream.script = using(2)
     for model in ("m", "gpt-4o-mini", "nobody-knows"):
         assert ask(pair.port, asking(model=model)).status == 200

@@ -146,7 +146,7 @@ def test_an_entry_expires(start):
 
 def test_codings_are_kept_apart(cached):
     """Who accepts gzip gets the stored gzip bytes; who does not never does."""
-    plain = b'{"object":"list","data":[]}'
+    plain = b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}]}'
 
     def script(call):
         call.read_body()
