@@ -49,10 +49,10 @@ def asking(max_tokens=None, key="alice", **members):
     return post(f"{key}-key", document)
 
 
-def using(tokens):
-    """Return a script whose answers used so many output tokens."""
+def using(tokens, model="m"):
+    """Return a script whose answers, by `model`, used so many output tokens."""
     usage = {"prompt_tokens": 5, "completion_tokens": tokens, "total_tokens": 5 + tokens}
-    return answer(document={**COMPLETION, "model": "m", "usage": usage})
+    return answer(document={**COMPLETION, "model": model, "usage": usage})
 
 
 def page(port, path, *headers):
@@ -200,8 +200,8 @@ def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
     """The same number everywhere; unknown is null, never nothing."""
     may_be_unknown = budget(50) + 'unpriced = "allow"\n'
     pair = start(**settings(tmp_path, may_be_unknown, OBSERVERS="json:- console exchange-log:dir=logs"))
-    pair.upstream.script = using(2)
     for model in ("m", "gpt-4o-mini", "nobody-knows"):
+        pair.upstream.script = using(2, model)
         assert ask(pair.port, asking(model=model)).status == 200
     lines = {}
     for file in (tmp_path / "logs").glob("*.jsonl"):
