@@ -26,6 +26,7 @@ LATER_BYTES = 16 * 1024 * 1024
 _MOST_KNOWN = 10_000
 """Background responses of keys without a budget that one process remembers; the oldest are forgotten."""
 _LONGEST_NAME = 256
+"""No longer name of a call is kept, and none of a model: both are chosen by others."""
 
 
 class _Watch:
@@ -108,8 +109,11 @@ class SettleLater:
         state = watches[0].state()
         if state is None or state.id is None or state.status == "failed":
             return
+        if len(state.id) > _LONGEST_NAME:  # nobody will find it again
+            return
         exchange.pending_call = state.id
-        _remember(self._models, state.id, exchange.model or "")
+        if exchange.model is not None and len(exchange.model) <= _LONGEST_NAME:
+            _remember(self._models, state.id, exchange.model)
         if exchange.reserved_usd is None:
             _remember(self._known, state.id, PendingCall(state.id))
 

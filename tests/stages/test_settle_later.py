@@ -190,3 +190,14 @@ class _Said:
         from openai_proxy.core.later_usage import ResponseState
 
         return ResponseState(f"resp_{self._number}", "queued", "m", None, None)
+
+
+def test_no_long_name_is_remembered():
+    """Neither an upstream's names of calls nor a client's of models fill the memory."""
+    world = World(budget_usd=None)
+    exchange = world.begin({**QUEUED, "id": "resp_" + "x" * 1000})
+    assert exchange.pending_call is None
+    document = {"model": "m" * 1000, "background": True}
+    world.ask(QUEUED, "POST", "responses", b"/responses", document=document)
+    assert list(world.later._known) == ["resp_1"]
+    assert world.later._models == {}
