@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,8 +29,7 @@ MOST_CONTAINERS = 1024 * 1024
 MOST_VALUES = 4 * 1024 * 1024
 """Commas between values, likewise: a short text takes 5 bytes of a body and 60 of memory."""
 _LARGE_BYTES = 64 * 1024
-_NO_STRUCTURE = bytes(set(range(256)) - set(b'"[{,'))
-_STRING = re.compile(rb'"[^"]*"')
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _LONG_TEXT = 1024
 _LONG_DIGITS = 4000
 _MOST_OPTIONS = 16
@@ -143,11 +141,21 @@ def _check_size(body: bytes) -> None:
     """Raise TooManyValues for UTF-8 that would take absurd memory once decoded. O(n), before anything is."""
     if _is_small(body):
         return
-    # What stands in strings does not count. Without their other bytes most are empty, and go cheaply:
-    # a pair of quotes is a whole string, or stands between two that may as well be one.
-    body = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_STRUCTURE).replace(b'""', b"")
-    if not _is_small(_STRING.sub(b"", body)):
+    beginning = _structure(body[:_LARGE_BYTES])
+    opened = beginning.count(b"[") + beginning.count(b"{")
+    if opened - beginning.count(b"]") - beginning.count(b"}") > DEEPEST:
+        raise NestedTooDeep
+    if not _is_small(_structure(body)):
         raise TooManyValues
+
+
+def _structure(body: bytes) -> bytes:
+    """Return the brackets and commas of JSON, or of its beginning, that stand in no string. O(n)."""
+    # Without their other bytes most strings are empty, and go cheaply: a pair of quotes is a whole string,
+    # or stands between two that may as well be one. What is left between quotes is mostly a single byte,
+    # which Python need not make anew.
+    body = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_STRUCTURE).replace(b'""', b"")
+    return b"".join(body.split(b'"')[::2])
 
 
 def _is_small(body: bytes) -> bool:

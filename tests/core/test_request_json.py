@@ -217,3 +217,10 @@ def test_the_collector_is_as_it_was():
     with pytest.raises(InvalidJSON):
         read_request(b'{"a":[' + b"[]," * 30_000)
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("unit", [b"[", b'{"a":', b'["[",[', b'["\\\\",{"\\"[":'])
+def test_millions_of_levels_are_refused_by_their_beginning(unit):
+    """Before the rest is looked at, which takes a second for each 100 MiB."""
+    with pytest.raises(NestedTooDeep):
+        read_request(b'{"a":' + unit * (MOST_CONTAINERS + 1))
