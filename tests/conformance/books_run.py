@@ -79,7 +79,7 @@ def true_cost(word: str, model: str, embedding: bool) -> float:
 class Crowd:
     """Clients of all tenants; `wrong` says what they should not have got, `statuses` counts."""
 
-    def __init__(self, port: int, count: int, seed: int) -> None:
+    def __init__(self, port: int, count: int, seed: int, pause_s: float = 0.0) -> None:
         dice = random.Random(seed)
         chats = [model for model in PRICES if not model.startswith("text-")]
         self._left = [
@@ -87,6 +87,7 @@ class Crowd:
             for number in range(count)
         ]
         self._port = port
+        self._pause_s = pause_s
         self._lock = threading.Lock()
         self.wrong: list[str] = []
         self.statuses: collections.Counter[int | None] = collections.Counter()
@@ -105,6 +106,7 @@ class Crowd:
                 if not self._left:
                     break
                 number, who, kind, model = self._left.pop()
+            time.sleep(self._pause_s)
             try:
                 if kind == "leaver":
                     self._leave(number, who, model)
@@ -151,6 +153,8 @@ class Crowd:
 
 def _excused(got: Response, who: str, model: str) -> bool:
     """Say whether this failure is the upstream's own, or the end of a budget."""
+    if not got.whole:
+        return False
     code = json.loads(got.body)["error"]["code"]
     if who == "dan" and got.status == 429 and code == "insufficient_quota":
         return True
@@ -203,8 +207,8 @@ class Ledger:
 
     def __init__(self, daemon: Daemon, books: list[Books], count: int) -> None:
         self.found: list[str] = []
-        eventually(lambda: len(logged(daemon.directory)) >= count, 20)
-        self.lines = logged(daemon.directory)
+        eventually(lambda: len(self.lines_of(daemon.directory)) >= count, 20)
+        self.lines = self.lines_of(daemon.directory)
         self._books = books
         self.port = daemon.port
         self._same("lines of the exchange log", len(self.lines), count)
@@ -214,6 +218,15 @@ class Ledger:
         self._money()
         self._metrics()
         self._truth()
+
+    @staticmethod
+    def lines_of(directory: Path) -> list[dict[str, Any]]:
+        """Return the whole lines of the exchange log."""
+        return [
+            json.loads(line)
+            for file in (directory / "logs").glob("*.jsonl")
+            for line in file.read_text("utf-8").split("\n")[:-1]
+        ]
 
     def _same(self, what: str, told: Any, true: Any) -> None:
         fits = abs(told - true) < 1e-6 if isinstance(true, float) else told == true
@@ -242,6 +255,8 @@ class Ledger:
         by_key, by_model = self._by("key"), self._by("model")
         for each in usage["budgets"]:
             self._same(f"budget of {each['key']}", each["spent_usd"], float(by_key[each["key"]]))
+            if each["spent_usd"] > each["budget_usd"]:
+                self.found.append(f"budget of {each['key']} is overspent: {each}")
             self._same(f"reserved by {each['key']}", each["reserved_usd"], 0.0)
         for each in usage["by_key"]:
             self._same(f"usage of {each['key']}", each["cost_usd"], float(by_key[each["key"]]))
@@ -307,15 +322,6 @@ class Ledger:
         left = {word_of(x["request"]["body"]) for x in self.lines if x["outcome"] == "client_gone"}
         for word in {word for book in self._books for word in book.told} - left:
             self._same(f"answers to {word}", given[word], sum(book.told.get(word, 0) for book in self._books))
-
-
-def logged(directory: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of the exchange log."""
-    return [
-        json.loads(line)
-        for file in (directory / "logs").glob("*.jsonl")
-        for line in file.read_text("utf-8").split("\n")[:-1]
-    ]
 
 
 def run(directory: Path, workers: int, cache: str, count: int, seed: int) -> list[str]:
