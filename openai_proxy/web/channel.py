@@ -381,6 +381,9 @@ class ProxyChannel(HTTPChannel):
         elif waiting is LINGER:
             cut(self.transport)
         elif waiting is HEAD and (self._reader.head_bytes or self._reader.inside_message):
+            if has_unread(self.transport):
+                self.deadline = now + UNREAD_GRACE_S  # the rest may be there: it is we who are late
+                return
             self._reader.broken = ShuttingDown() if self.site.draining else RequestTimeout()
             self._pump()
         elif waiting in BETWEEN_REQUESTS:
@@ -397,7 +400,9 @@ class ProxyChannel(HTTPChannel):
         if current is None or rate is None:
             return
         body = current.incoming.body
-        if rate.is_too_slow(body.received, self._holds_client_back(current), now, body.kept):
+        slow = rate.is_too_slow(body.received, self._holds_client_back(current), now, body.kept)
+        # where bytes wait to be read, the process did not run for a while, and the client is not slow
+        if slow and not has_unread(self.transport):
             self._reader.broken = RequestTimeout()
             self._wait(RESPONSE)
             body.fail(self._reader.broken)

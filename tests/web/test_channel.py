@@ -531,6 +531,38 @@ def test_an_idle_connection_is_not_closed_while_a_request_waits_in_the_kernel(dr
 
 
 @pytest.mark.parametrize(
+    "begun",
+    [
+        GET,
+        POST + b"Content-Length: 500\r\n\r\nx",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        CHAT + b'Content-Length: 500\r\n\r\n{"model"',
+    ],
+)
+def test_what_waits_in_the_kernel_is_not_late(begun):
+    """A daemon that had no processor for seconds told a client that was sending all the time: 408."""
+
+    async def reads(request):
+        return await request.body.read(1 << 20)
+
+    downstream = Downstream(reads, header_timeout_s=3)
+    pair = SocketPair(tcp.Server, MemoryReactorClock())
+    try:
+        connection = downstream.connect()
+        assert connection.send(begun) == b""
+        fake, connection.channel.transport = connection.channel.transport, pair.transport
+        pair.peer.sendall(b"x")
+        downstream.clock.advance(8)
+        assert (fake.take(), pair.transport.disconnecting) == (b"", False)
+        pair.transport.socket.recv(1)
+        connection.channel.transport = fake
+        downstream.advance(12)
+        assert error_of(fake.take()) == (408, "request_timeout")
+    finally:
+        pair.close()
+
+
+@pytest.mark.parametrize(
     "framing",
     [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
 )
