@@ -25,6 +25,8 @@ PENDING_S = 40 * 86400.0
 LEASE_S = 60.0
 """What a process that died had reserved is free again after so long."""
 RENEW_S = 20.0
+MOST_PAST = 100_000
+"""Accounts of periods that are over whose sums are kept, the oldest forgotten."""
 SAVE_WITHIN_S = 0.05
 """What requests cost is written with the next one's reservation, else so soon: a busy daemon writes half as often."""
 
@@ -128,6 +130,8 @@ class SharedLedger:
         self._timers = timers
         self._wall_clock = wall_clock
         self._books: dict[Account, _Book] = {}
+        self._past: dict[Account, float] = {}
+        """What was spent in periods that are over: the wall clock may be set back into one."""
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = timers
         self._saving: IDelayedCall | None = None
@@ -220,7 +224,7 @@ class SharedLedger:
     def _book(self, account: Account) -> _Book:
         book = self._books.get(account)
         if book is None:
-            book = self._books[account] = _Book()
+            book = self._books[account] = _Book(spent_usd=self._past.pop(account, 0.0))
         return book
 
     @staticmethod
@@ -311,7 +315,15 @@ class SharedLedger:
                 book.unsaved = True
             elif not (book.unsaved or book.busy or book.waiting) and account.period not in current:
                 del self._books[account]
+                self._remember(account, book.spent_usd)
             self._pump(account, book)
+
+    def _remember(self, account: Account, spent_usd: float) -> None:
+        """Keep the sum of a period that is over: the keeper has it as this process's own, and takes what we say."""
+        if spent_usd > 0.0:
+            if len(self._past) >= MOST_PAST:
+                del self._past[next(iter(self._past))]
+            self._past[account] = spent_usd
 
     def stop(self) -> Deferred[Any]:
         """Write what is not written yet; fires when nothing is under way any more."""

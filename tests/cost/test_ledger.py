@@ -281,3 +281,32 @@ def test_no_schedule_spends_more_than_the_budget(steps):
         world.keeper.answer()
     assert world.spent_usd() == pytest.approx(cost_usd)
     assert sum(standing.held_usd for standing in world.keeper.kept.values()) == pytest.approx(0.0)
+
+
+def test_a_clock_set_forward_and_back_loses_nothing_that_was_spent():
+    """A period that seemed to be over is the present one again: its money is still spent."""
+    now = [1_795_262_400.0]  # 2026-11-21
+    clock = Clock()
+    ledger = SharedLedger(MemoryKeeper(), clock, lambda: now[0])
+    ledger.start()
+    account = Account("alice", "2026-11")
+    ledger.charge(account, 7.0)
+    clock.advance(SAVE_WITHIN_S)
+    now[0] += 60 * 86400
+    clock.advance(RENEW_S)
+    assert account not in ledger._books
+    now[0] -= 60 * 86400
+    found = []
+    Deferred.fromCoroutine(ledger.standing(account)).addCallback(found.append)
+    Deferred.fromCoroutine(ledger.reserve(account, Need(4.0, 10.0))).addCallback(found.append)
+    assert found == [Standing(7.0, 0.0), None]
+    ledger.stop()
+
+
+def test_the_sums_of_past_periods_are_bounded(monkeypatch):
+    """However many keys and days there are."""
+    monkeypatch.setattr("openai_proxy.cost.ledger.MOST_PAST", 3)
+    ledger = SharedLedger(MemoryKeeper(), Clock())
+    for day in range(9):
+        ledger._remember(Account("alice", str(day)), 1.0)
+    assert list(ledger._past) == [Account("alice", str(day)) for day in (6, 7, 8)]
