@@ -65,13 +65,19 @@ class Downstream(Protocol):
         """Break off: what was written goes out, then a reset."""
 
 
+BURST_BYTES = 256 * 1024
+"""So much of one body passes before others have their turn."""
+
+
 @implementer(IPushProducer)
 class Relay:
     """One response to one client.
 
     `hold_end`: an observer must have its record before the client sees the
     end, so the last bytes of a counted body wait for the upstream's end
-    (they come in the same read).
+    (they come in the same read). `later` calls a function in the next turn
+    of the reactor: after each BURST_BYTES others have their turn, for what
+    a read of a compressed body holds may be a thousand times as long.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class Relay:
         write: Callable[[bytes], None],
         clock: Callable[[], float],
         hold_end: bool = False,
+        later: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._downstream = downstream
         self._exchange = downstream.exchange
@@ -89,6 +96,9 @@ class Relay:
         self._filters = response.filters
         self._clock = clock
         self._hold_end = hold_end
+        self._later = later
+        self._burst_bytes = 0
+        self._rests = self._is_paused = False
         self._head = b""
         self._chunked = False
         self._ended = False
@@ -148,6 +158,9 @@ class Relay:
         if not self._exchange.response_bytes:
             self._exchange.response_first_body_at = self._clock()
         self._last = data
+        self._burst_bytes += len(data)
+        if self._burst_bytes >= BURST_BYTES and self._later is not None:
+            self._rest(self._later)
         for body_filter in self._filters:
             data = body_filter.feed(data)
         if not data:
@@ -231,12 +244,27 @@ class Relay:
 
     # ---- flow control and the client's end of it
 
+    def _rest(self, later: Callable[[Callable[[], None]], object]) -> None:
+        """Let others have their turn."""
+        self._burst_bytes = 0
+        if not self._rests and self._producer is not None:
+            self._rests = True
+            self._producer.pauseProducing()
+            later(self._go_on)
+
+    def _go_on(self) -> None:
+        self._rests = False
+        if not self._is_paused:
+            self.resumeProducing()
+
     def pauseProducing(self) -> None:
+        self._is_paused = True
         if not self._ended and self._producer is not None:
             self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        if not self._ended and self._producer is not None:
+        self._is_paused = False
+        if not self._rests and not self._ended and self._producer is not None:
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:

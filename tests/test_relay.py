@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from openai_proxy.core.errors import UpstreamTimeout
 from openai_proxy.core.exchange import Outcome
 from openai_proxy.messages import ProxyResponse
-from openai_proxy.relay import Relay, whole_answer
+from openai_proxy.relay import BURST_BYTES, Relay, whole_answer
 
 
 class Client:
@@ -244,3 +244,39 @@ def test_a_whole_answer_of_another_length_is_a_defect():
     """Nothing of it has gone out yet: the client gets an error instead."""
     with pytest.raises(ValueError, match="5 bytes announces 6"):
         whole_answer(ProxyResponse(200, b"OK", [(b"content-length", b"6")], Body(5)), b"hello", True, True)
+
+
+class Source(Body):
+    """A body that notes whether it is to go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.goes_on = True
+
+    def pauseProducing(self):
+        self.goes_on = False
+
+    def resumeProducing(self):
+        self.goes_on = True
+
+
+def test_others_have_their_turn_while_a_long_body_passes():
+    """What one read of a compressed body holds is not given on in one turn; a client's own pause lasts."""
+    body, turns = Source(), []
+    client, started = relay(response(body), later=turns.append)
+    started.makeConnection(body)
+    started.dataReceived(b"a" * (BURST_BYTES - 1))
+    assert (body.goes_on, turns) == (True, [])
+    started.dataReceived(b"a")
+    assert (body.goes_on, len(turns)) == (False, 1)
+    started.resumeProducing()
+    assert not body.goes_on
+    turns.pop()()
+    assert body.goes_on
+    started.dataReceived(b"a" * BURST_BYTES)
+    started.pauseProducing()
+    turns.pop()()
+    assert not body.goes_on
+    started.resumeProducing()
+    assert body.goes_on
+    assert client.written.count(b"a" * 9) > 0

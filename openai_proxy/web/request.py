@@ -162,7 +162,12 @@ class DownstreamRequest(Request):
             watcher = exchange.capture.response_filter(response.headers)
             response = response.filtered(watcher)
         relay = self._relay = Relay(
-            self, response, self.channel.write, self.channel.clock, self.site.hold_end
+            self,
+            response,
+            self.channel.write,
+            self.channel.clock,
+            self.site.hold_end,
+            self.site.next_turn,
         )
         self.channel.relay = relay
         relay.start()

@@ -225,6 +225,10 @@ class ProxySite(Site):
 
     # ---- time and the end
 
+    def next_turn(self, function: Callable[[], None]) -> None:
+        """Call a function after whatever else is waiting in the reactor."""
+        self.reactor.callLater(0, function)
+
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         self.reactor.callLater(seconds, function)
 
