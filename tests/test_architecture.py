@@ -16,6 +16,7 @@ LAYERS = (
         "messages",
         "proxy_protocol",
         "sockets",
+        "turns",
         "wire_headers",
     ),
     ("endpoints", "relay", "decoded_body", "peeked_body", "redis_login", "socket_group"),

@@ -21,6 +21,7 @@ from ..stages.pass_through import PassThrough
 from ..stages.rate_limit import RateLimit
 from ..stages.read_body import BodyRules, ReadBody
 from ..stages.tenants import Tenants
+from ..turns import Turns
 from .changes import model_params
 from .memory import default_limit_bytes
 from .places import base_urls
@@ -156,12 +157,15 @@ def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
     )
 
 
-def read_body(settings: Settings, rules: BodyRules, budgets: Container[str]) -> ReadBody:
+def read_body(
+    settings: Settings, around: Surroundings, rules: BodyRules, budgets: Container[str]
+) -> ReadBody:
     """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
     estimates = counts_model_tokens(settings) or any(key.name in budgets for key in client_keys(settings))
     # each process holds its share
     buffered = BufferedBytes((settings.limits.buffered_bytes or default_limit_bytes()) // settings.workers)
-    return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered)
+    turns = Turns(around.reactor, around.clock)
+    return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered, turns)
 
 
 def redis_url(settings: Settings) -> str | None:

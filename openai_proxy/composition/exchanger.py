@@ -212,7 +212,7 @@ def _stages(
         # In front of all that decides by the request alone, which a repeated one is spared.
         repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
-        callers.read_body(settings, body_rules, spending.budgets),
+        callers.read_body(settings, around, body_rules, spending.budgets),
         # Behind it: a form streams through, and is only looked at.
         ReadForm(body_rules.callers, body_rules.allow_lists),
         # Before the limits: a refusal counts against none.

@@ -28,6 +28,8 @@ MOST_CONTAINERS = 1024 * 1024
 """Objects and lists above which a body is refused: an empty list takes 3 bytes of a body and 64 of memory."""
 MOST_VALUES = 4 * 1024 * 1024
 """Commas between values, likewise: a short text takes 5 bytes of a body and 60 of memory."""
+COSTLY_CONTAINERS, COSTLY_QUOTES, COSTLY_COMMAS = 50_000, 400_000, 1_000_000
+"""Up to these many a body takes some 20 ms to decode at most; no prompt of a person or an agent has more."""
 _LARGE_BYTES = 64 * 1024
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _LONG_TEXT = 1024
@@ -156,6 +158,14 @@ def _structure(body: bytes) -> bytes:
     # which Python need not make anew.
     body = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_STRUCTURE).replace(b'""', b"")
     return b"".join(body.split(b'"')[::2])
+
+
+def is_costly(body: bytes) -> bool:
+    """Say whether a body may take a noticeable time to decode: one of very many values, not one of long texts. O(n)."""
+    if len(body) <= _LARGE_BYTES:
+        return False
+    opened = body.count(b"[") + body.count(b"{")
+    return opened > COSTLY_CONTAINERS or body.count(b'"') > COSTLY_QUOTES or body.count(b",") > COSTLY_COMMAS
 
 
 def _is_small(body: bytes) -> bool:

@@ -24,12 +24,14 @@ from ..core.request_json import (
     TooManyMembers,
     TooManyValues,
     begins_like_object,
+    is_costly,
     models_named,
     outline,
     read_request,
 )
 from ..core.token_estimate import prompt_tokens
 from ..messages import Forward, ProxyRequest, ProxyResponse, RequestBody
+from ..turns import Turns
 
 
 @frozen
@@ -63,7 +65,8 @@ class ReadBody:
     `rules` tells when a body must be read: a compressed one is decoded then,
     and one that cannot be read is refused. With `estimates` the tokens of
     each prompt are estimated while its document is there; it is let go of
-    here, and what goes on is its outline.
+    here, and what goes on is its outline. Bodies that take long to decode
+    wait for their `turns`.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class ReadBody:
         rules: BodyRules = NO_RULES,
         estimates: bool = False,
         buffered: BufferedBytes | None = None,
+        turns: Turns | None = None,
     ) -> None:
+        self._turns = turns
         self._limit_bytes = limit_bytes
         self._buffered = buffered or BufferedBytes(sys.maxsize)
         self._rules = rules
@@ -90,6 +95,8 @@ class ReadBody:
                 lease = Lease(self._buffered)
                 _hold(lease, len(data))
                 request.exchange.on_end(lease.free)
+            if self._turns is not None and is_costly(data):
+                return self._look_in_turn(request, data, self._turns, forward)
             self._look(request, data)
             return forward(request)
         return self._read(request, cast(RequestBody, body), forward)
@@ -128,7 +135,16 @@ class ReadBody:
             # It came chunked and goes up counted: the framing is this hop's own.
             request.headers = [*request.headers, (b"Content-Length", b"%d" % len(data))]
         request.body = data
+        if self._turns is not None and is_costly(data):
+            return await self._look_in_turn(request, data, self._turns, forward)
         self._look(request, data)
+        return await forward(request)
+
+    async def _look_in_turn(
+        self, request: ProxyRequest, data: bytes, turns: Turns, forward: Forward
+    ) -> ProxyResponse:
+        """Read a body of very many values when it has its turn: meanwhile others are served."""
+        await turns.run(lambda: self._look(request, data))
         return await forward(request)
 
     def _look(self, request: ProxyRequest, data: bytes) -> None:

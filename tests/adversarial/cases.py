@@ -1005,3 +1005,4 @@ case(
     call=lambda f, models: f(models, models),
 )
 case("core.request_json:parse_int", text("9"), text("-"))
+case("core.request_json:is_costly", *JSONS)

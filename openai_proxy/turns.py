@@ -1,0 +1,52 @@
+"""Turns for costly work on the reactor's thread, so that others have theirs in between.
+
+A JSON body of a million small values takes half a second to decode, and
+nobody else is served meanwhile. Bodies like that are read one at a time,
+with a pause after each that is longer than its reading took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from twisted.internet.defer import DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+T = TypeVar("T")
+
+PAUSES = 3.0
+"""After work of a second, seconds in which no other such work begins."""
+SHORT_S = 0.01
+"""Shorter work has no pause after it."""
+
+
+class Turns:
+    """Runs one piece of work after the other, in the order in which they were asked for.
+
+    States: free, working (in one turn of the reactor), pausing. A waiter
+    that is cancelled, for its client has left, loses its place.
+    """
+
+    def __init__(self, timers: IReactorTime, clock: Callable[[], float]) -> None:
+        self._timers = timers
+        self._clock = clock
+        self._lock = DeferredLock()
+        self._free_at = 0.0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return what `work()` does, once it has its turn; what it raises is raised."""
+        await self._lock.acquire()
+        try:
+            pause_s = self._free_at - self._clock()
+            if pause_s > 0:
+                await deferLater(self._timers, pause_s)
+            started = self._clock()
+            try:
+                return work()
+            finally:
+                now = self._clock()
+                self._free_at = now + PAUSES * (now - started) if now - started > SHORT_S else 0.0
+        finally:
+            self._lock.release()
