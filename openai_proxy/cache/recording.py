@@ -8,7 +8,8 @@ and the slowest reader sets the pace of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from twisted.internet.interfaces import IProtocol
@@ -18,6 +19,8 @@ from twisted.web.client import ResponseDone
 from ..messages import ResponseBody
 from .bodies import SharedBody
 
+_DONE = re.compile(rb"(?:^|[\r\n])data:[ ]?\[DONE\](?:\r?\n){2}\Z")
+_DONE_BYTES = 64
 LAG_BYTES = 64 * 1024
 """How far a reader may fall behind once the body is too large to keep."""
 
@@ -27,7 +30,9 @@ class Recording:
 
     States: waiting (nobody has taken delivery), arriving and kept, arriving
     and passing (too large to keep), ended (`reason` is set), abandoned (the
-    last reader left before the end: the upstream was told to stop).
+    last reader left before the end: the upstream was told to stop). A stream
+    whose last event was `[DONE]` is whole, though its end is still to come:
+    OpenAI's SDKs close the connection at that event.
 
     The upstream is paused while no reader can take more, so what is held is
     at most `limit_bytes` and one read. `on_passing` is called once when the
@@ -90,9 +95,11 @@ class Recording:
             self._balance()
         elif self.reason is None:
             self._over = True
-            self.chunks = []
+            whole = self.kept and _has_said_done(self.chunks)
+            if not whole:
+                self.chunks = []
             self._body.discard()
-            self._on_end(False)
+            self._on_end(whole)
 
     # ---- the upstream's body, as IProtocol
 
@@ -149,3 +156,13 @@ class Recording:
         if self.kept:
             return False
         return self._size_bytes - min(reader.read_bytes for reader in self._readers) > LAG_BYTES
+
+
+def _has_said_done(chunks: Sequence[bytes]) -> bool:
+    """Whether the last event of a stream is there that OpenAI's API ends it with."""
+    end = b""
+    for chunk in reversed(chunks):
+        end = chunk + end
+        if len(end) >= _DONE_BYTES:
+            break
+    return _DONE.search(end[-_DONE_BYTES:]) is not None

@@ -1,5 +1,6 @@
 """Requests alike at the same time: one call serves them all."""
 
+import pytest
 from stages.cache_world import JSON, SSE, World
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -215,3 +216,32 @@ def test_a_leader_that_had_its_answer_pays_alone():
     world.calls[0].serve(b"1")
     assert [client.exchange.heir for client in clients] == [None, None]
     assert [client.exchange.cached for client in clients] == [False, True]
+
+
+DONE = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kept"),
+    [
+        ([DONE], True),
+        ([DONE[:-1], DONE[-1:]], True),
+        ([bytes([byte]) for byte in DONE], True),
+        ([DONE.replace(b"\n", b"\r\n")], True),
+        ([DONE[:-1]], False),
+        ([DONE + b": more\n"], False),
+        ([b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n'], False),
+    ],
+)
+def test_a_client_that_leaves_at_the_last_event_has_had_the_whole_stream(pieces, kept):
+    """OpenAI's SDKs close the connection at `[DONE]`: what they had was thrown away if the end came a moment later."""
+    world = World()
+    client = world.ask()
+    call = world.calls[0]
+    call.answer(SSE)
+    for piece in pieces:
+        call.feed(piece)
+    client.leave()
+    assert call.discards == 1
+    again = world.ask()
+    assert (len(world.calls), again.body) == ((1, b"".join(pieces)) if kept else (2, None))
