@@ -15,6 +15,8 @@ from attrs import field, frozen
 
 from .llm_params import ModelParams
 
+_MOST_KEPT = 1000
+_LONGEST_KEPT = 256
 REMOVE = "remove"
 """A parameter with this value is taken out of the request."""
 OUTPUT_LIMITS = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
@@ -132,6 +134,36 @@ def change_for(rules: Iterable[ModelParams], model: str, endpoint: str) -> Chang
     settled = {*params, *removed} | (OUTPUT_LIMITS if not OUTPUT_LIMITS.isdisjoint(params) else frozenset())
     defaults = {name: value for name, value in defaults.items() if name not in settled}
     return Change(params, defaults, removed, _limit_names(endpoint))
+
+
+class Changes:
+    """What `rules` change, found once for each model and endpoint.
+
+    Model names come from clients, so no more than _MOST_KEPT are kept, and
+    none that is longer than _LONGEST_KEPT.
+    """
+
+    def __init__(self, rules: Iterable[ModelParams]) -> None:
+        self._rules = tuple(rules)
+        self._kept: dict[tuple[str, str], Change] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def __len__(self) -> int:
+        """Return for how many models and endpoints a change is kept."""
+        return len(self._kept)
+
+    def find(self, model: str, endpoint: str) -> Change:
+        """Return what is set in a request for `model` at `endpoint`."""
+        change = self._kept.get((model, endpoint))
+        if change is None:
+            change = change_for(self._rules, model, endpoint)
+            if len(model) <= _LONGEST_KEPT:
+                if len(self._kept) >= _MOST_KEPT:
+                    self._kept.clear()
+                self._kept[model, endpoint] = change
+        return change
 
 
 def _limit_names(endpoint: str) -> frozenset[str]:

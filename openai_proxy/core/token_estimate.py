@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from .endpoint_params import OUTPUT_LIMITS, Change, change_for, edits_for
+from .endpoint_params import OUTPUT_LIMITS, Changes, edits_for
 from .llm_params import ModelParams
 from .media_tokens import UNKNOWN_FILE_TOKENS, audio_tokens, file_tokens, image_tokens, video_tokens
 
@@ -15,8 +15,6 @@ _SMALL_BYTES = 4096
 """A smaller body holds no picture that would count more by its bytes than by its tiles."""
 _COUNTED = frozenset((*OUTPUT_LIMITS, "n"))
 _WITHOUT_PROMPT = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
-_KEPT_MODELS = 1000
-_LONGEST_KEPT = 256
 MOST_OUTPUT_TOKENS = 10_000_000
 """More is a slip of the client's: it must not overflow what counts it."""
 
@@ -150,18 +148,12 @@ def reserved_model_tokens(
 
 
 class TokenEstimate:
-    """`reserved_model_tokens` of requests as the configured parameters `rules` will change them.
-
-    What is changed is found once for each model and endpoint; model names
-    come from clients, so no more than _KEPT_MODELS are kept, and none that
-    is longer than _LONGEST_KEPT.
-    """
+    """`reserved_model_tokens` of requests as the configured parameters `rules` will change them."""
 
     def __init__(self, rules: Iterable[ModelParams] = ()) -> None:
-        self._rules = tuple(
+        self._changes = Changes(
             rule for rule in rules if not _COUNTED.isdisjoint((*rule.params, *rule.default_params))
         )
-        self._changes: dict[tuple[str, str], Change] = {}
 
     def __call__(
         self,
@@ -173,18 +165,8 @@ class TokenEstimate:
         endpoint: str = "",
     ) -> int:
         """Return what to reserve for a request for `model` at `endpoint` that comes with `document`."""
-        if self._rules and document is not None and model is not None:
-            edits = edits_for(self._find(model, endpoint), document)
+        if self._changes and document is not None and model is not None:
+            edits = edits_for(self._changes.find(model, endpoint), document)
             kept = {name: value for name, value in document.items() if name not in edits.removed}
             document = {**kept, **edits.values}
         return reserved_model_tokens(method, body, document, model, prompt)
-
-    def _find(self, model: str, endpoint: str) -> Change:
-        change = self._changes.get((model, endpoint))
-        if change is None:
-            change = change_for(self._rules, model, endpoint)
-            if len(model) <= _LONGEST_KEPT:
-                if len(self._changes) >= _KEPT_MODELS:
-                    self._changes.clear()
-                self._changes[model, endpoint] = change
-        return change

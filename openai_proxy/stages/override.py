@@ -10,24 +10,18 @@ import json
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from ..core.endpoint_params import Change, change_for, edits_for
+from ..core.endpoint_params import Change, Changes, edits_for
 from ..core.json_members import append_members, locate_all, rendered_members, replace_members, without_members
 from ..core.llm_params import ModelParams
 from ..core.request_json import OMITTED
 from ..messages import Forward, ProxyRequest, ProxyResponse
-
-_KEPT_MODELS = 1000
-"""Model names come from clients: so many merged rules are kept, then forgotten."""
-_LONGEST_KEPT = 256
-"""Characters of a model's name; what holds for a longer one is found anew each time."""
 
 
 class Override:
     """Change requests by `rules`; where several name a model, later ones win."""
 
     def __init__(self, rules: Sequence[ModelParams]) -> None:
-        self._rules = tuple(rules)
-        self._changes: dict[tuple[str, str], Change] = {}
+        self._changes = Changes(rules)
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         return forward(self.apply(request))
@@ -37,7 +31,7 @@ class Override:
         document, model = request.document, request.model
         if document is None or model is None:
             return request
-        change = self._find(model, request.exchange.endpoint)
+        change = self._changes.find(model, request.exchange.endpoint)
         if change.is_empty:
             return request
         text, odd_names = request.json, request.odd_names
@@ -58,16 +52,6 @@ class Override:
         if "stream" in values:
             request.exchange.streaming = values["stream"] is True
         return request.with_json(text, {**changed, **values}, request.headers)
-
-    def _find(self, model: str, endpoint: str) -> Change:
-        change = self._changes.get((model, endpoint))
-        if change is None:
-            change = change_for(self._rules, model, endpoint)
-            if len(model) <= _LONGEST_KEPT:
-                if len(self._changes) >= _KEPT_MODELS:
-                    self._changes.clear()
-                self._changes[model, endpoint] = change
-        return change
 
 
 def _given(document: dict[str, Any], change: Change, text: bytes, odd_names: bool) -> Mapping[str, Any]:

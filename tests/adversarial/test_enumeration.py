@@ -60,7 +60,7 @@ EXEMPT = {
     "core.codings:Decoder": "the interface of what maybe_decoder returns",
     "core.documents:require": "looks four names up",
     "core.by_beginning:Filter": "an interface",
-    "core.endpoint_params:(change_for|edits_for)": "a few configured names, looked up",
+    "core.endpoint_params:(change_for|edits_for|Changes)": "a few configured names, looked up",
     "core.endpoint_rules:.*": "compares an endpoint's name, made by core.paths, with the configured ones",
     "core.exchange:.*": "a record",
     "core.json_members:rendered_members": "the operator's parameters",

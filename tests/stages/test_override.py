@@ -81,8 +81,8 @@ def test_many_models_are_not_remembered_for_ever():
         stage.apply(make_request(b'{"model":"g%d"}' % number))
     assert len(stage._changes) <= 1000
     huge = "x" * 1_000_000
-    stage._find(huge, "completions")
-    assert (huge, "completions") not in stage._changes
+    stage._changes.find(huge, "completions")
+    assert (huge, "completions") not in stage._changes._kept
 
 
 @pytest.mark.parametrize(
