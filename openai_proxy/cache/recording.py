@@ -96,7 +96,9 @@ class Recording:
         elif self.reason is None:
             self._over = True
             whole = self.kept and _has_said_done(self.chunks)
-            if not whole:
+            if whole:
+                self.reason = Failure(ResponseDone())  # who joins while it is being stored gets its end too
+            else:
                 self.chunks = []
             self._body.discard()
             self._on_end(whole)

@@ -208,3 +208,15 @@ def test_an_empty_replay_ends_at_once():
     reader = Reader()
     replay_body((), 0).deliverBody(reader)
     assert reader.ends == [ResponseDone]
+
+
+def test_whoever_joins_after_the_last_event_gets_all_of_it_and_its_end():
+    """A store may take a while, and who comes meanwhile still joins: it must not wait for an end that never comes."""
+    shared = Shared()
+    first, _ = shared.read()
+    shared.feed(b"data: 1\n\n", b"data: [DONE]\n\n")
+    first.discard()
+    assert shared.events == [True]
+    _, late = shared.read()
+    assert (late.chunks, late.ends) == ([b"data: 1\n\n", b"data: [DONE]\n\n"], [ResponseDone])
+    assert shared.events == [True]
