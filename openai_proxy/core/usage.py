@@ -61,7 +61,7 @@ def maybe_usage(usage: Any) -> Usage | None:
         made,
         _detail(read, "cached_tokens"),
         _detail(written, "reasoning_tokens"),
-        kinds=_maybe_kinds(read, written, made),
+        kinds=_maybe_kinds(read, written, 0 if usage.get("prompt_tokens_details") else made),
     )
 
 
@@ -76,16 +76,24 @@ def _without_counts(usage: dict[str, Any], total: Any) -> Usage | None:
     return Usage(kinds=TokenKinds(audio_seconds=float(seconds)))
 
 
-def _maybe_kinds(read: Any, written: Any, made: int) -> TokenKinds | None:
-    """Return what of the tokens is no plain text; None if there is nothing of the sort."""
+def _maybe_kinds(read: Any, written: Any, drawn: int) -> TokenKinds | None:
+    """Return what of the tokens is no plain text; None if there is nothing of the sort.
+
+    `drawn` is the output if it is an image unless the details say otherwise: an
+    answer of the images API has details of its input only. A chat that was
+    shown an image may have such details too, and writes text.
+    """
     read = read if isinstance(read, dict) else {}
     written = written if isinstance(written, dict) else {}
     of_input = read.get("audio_tokens") or read.get("image_tokens") or read.get("cache_write_tokens")
     if not (of_input or written.get("audio_tokens") or written.get("image_tokens")):
-        return None if "image_tokens" not in read or written else TokenKinds(output_image_tokens=made)
+        return (
+            None
+            if "image_tokens" not in read or written or not drawn
+            else TokenKinds(output_image_tokens=drawn)
+        )
     cached = read.get("cached_tokens_details")
-    # An images answer without details of its output has made nothing but an image.
-    images = _detail(written, "image_tokens") if written or "image_tokens" not in read else made
+    images = _detail(written, "image_tokens") if written or "image_tokens" not in read else drawn
     return TokenKinds(
         cache_write_tokens=_detail(read, "cache_write_tokens"),
         input_audio_tokens=_detail(read, "audio_tokens"),

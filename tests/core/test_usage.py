@@ -108,6 +108,14 @@ from openai_proxy.core.usage import maybe_usage, usage_of_document
                 kinds=TokenKinds(input_audio_tokens=150, output_audio_tokens=20, cached_audio_tokens=100),
             ),
         ),
+        (
+            {"prompt_tokens": 50, "completion_tokens": 7, "prompt_tokens_details": {"image_tokens": 40}},
+            Usage(50, 7, kinds=TokenKinds(input_image_tokens=40)),
+        ),
+        (
+            {"prompt_tokens": 5, "completion_tokens": 7, "prompt_tokens_details": {"image_tokens": 0}},
+            Usage(5, 7),
+        ),
         ({"prompt_tokens": True, "completion_tokens": -1}, None),
         ({"prompt_tokens": 1e300}, None),
         ({}, None),
