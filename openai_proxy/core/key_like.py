@@ -9,15 +9,22 @@ from __future__ import annotations
 import re
 
 KEY_LIKE = re.compile(
-    r"""\b(?:sk|pk|rk|ek|sess|xai|pplx|glpat|nvapi|xox[abeprs])-[A-Za-z0-9_.-]{6,}
-    | \b(?:ek|gsk|hf|gh[opsur]|github_pat|r8|fw|whsec)_[A-Za-z0-9_]{8,}
-    | \bAKIA[A-Z0-9]{8,}
-    | \bAIza[A-Za-z0-9_-]{10,}
-    | \b(?-i:eyJ)[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,2}
-    | \b(?:Bearer|Basic)\s+[^\s,;"]+""",
-    re.IGNORECASE | re.VERBOSE,
+    r"""[aAbBeEfFgGhHnNpPrRsSwWxX\u017f](?<!\w.)(?i:
+      (?: (?<=s)(?:k|ess) | (?<=[pre])k | (?<=p)plx | (?<=x)(?:ai|ox[abeprs]) | (?<=g)lpat | (?<=n)vapi )
+      -[A-Za-z0-9_.-]{6,}
+    | (?: (?<=e)k | (?<=g)(?:sk|h[opsur]|ithub_pat) | (?<=h)f | (?<=r)8 | (?<=f)w | (?<=w)hsec )
+      _[A-Za-z0-9_]{8,}
+    | (?<=a)(?:KIA[A-Z0-9]{8,} | Iza[A-Za-z0-9_-]{10,})
+    | (?-i:(?<=e)yJ)[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*){0,2}
+    | (?<=b)(?:earer|asic)\s+[^\s,;"]+
+    )""",
+    re.VERBOSE,
 )
-"""The prefixes of providers' keys, JSON web tokens, what an Authorization header says.
+"""The prefixes of providers' keys (`sk-`, `ek_`, `AKIA`), JSON web tokens, what an Authorization header says.
+
+A first letter comes before everything that depends on case: `re` then skips to
+the next such letter by itself, which takes a third of the time. The long s
+(U+017F) is one, for it is the same as `s` where case is ignored.
 
 O(n): each branch either fails within a few characters or takes the whole
 run that it began to read. A web token therefore needs no dot: to look for
