@@ -109,6 +109,11 @@ FIXED = {
     "alerts that wait for their webhook": "cost.webhook:MOST_WAITING",
     "field of a log line that a client chooses": "observe.record:MAX_FIELD",
     "log lines about connections that are refused or wrong: one in": "once_in_a_while:WHILE_S",
+    "strings in a request body that the exchange log shows whole": "observe.secret_members:MOST_STRINGS",
+    "lists and objects in one": "observe.secret_members:MOST_CONTAINERS",
+    "strings in the beginning that is shown of a body with more, or of one that is too large": (
+        "observe.secret_members:MOST_TORN_STRINGS"
+    ),
     "files that an exchange log holds open": "observe.exchange_log.files:MAX_OPEN",
 }
 """What no setting changes: the constant, as `module:NAME`, or its value."""

@@ -41,6 +41,12 @@ _OF_TOOL_SERVERS = frozenset(("server_url", "server_label", "connector_id"))
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _LONG = 512
 _LONGEST_KEY = 4096
+MOST_STRINGS = 100_000
+"""Strings above which a whole body is too costly to look into: its beginning is shown as text."""
+MOST_CONTAINERS = 50_000
+"""Lists and objects, likewise."""
+MOST_TORN_STRINGS = 20_000
+"""Strings of a body's beginning that are looked into; what follows is left out."""
 
 
 _PLAIN, _WRITTEN, _HOLDER, _HIDDEN = range(4)
@@ -87,9 +93,9 @@ def _look_into_items(items: list[Any], kind: int, waiting: list[tuple[Any, int]]
                 if shown != item:
                     items[at] = shown
                     changes += 1
-        elif type(item) is dict:
+        elif item and type(item) is dict:
             waiting.append((item, _PLAIN if kind == _WRITTEN else kind))
-        elif type(item) is list:
+        elif item and type(item) is list:
             waiting.append((item, kind))
     return changes
 
@@ -103,7 +109,7 @@ def _look_into_members(members: dict[str, Any], kind: int, waiting: list[tuple[A
             if shown != value:
                 members[name] = shown
                 changes += 1
-        elif type(value) is dict or type(value) is list:
+        elif value and (type(value) is dict or type(value) is list):
             waiting.append((value, _kind_below(name, value, kind, of_tool_server)))
     if any(len(name) >= 12 and KEY_LIKE.match(name) for name in members):
         renamed = {scrubbed(name): value for name, value in members.items()}
@@ -134,7 +140,7 @@ def _kind_below(name: str, value: Any, kind: int, of_tool_server: bool) -> int:
 
 
 def _is_secret(name: str) -> bool:
-    return len(name) <= 64 and name.lower().replace("_", "").replace("-", "") in _SECRET
+    return 6 <= len(name) <= 64 and name.lower().replace("_", "").replace("-", "") in _SECRET
 
 
 def _shown_text(text: str) -> str:
@@ -166,49 +172,65 @@ def _shown_server(url: str) -> str:
     return scrubbed(f"{found[1] or ''}{found[2]}{path}") + (f"{found[4][0]}{REDACTED}" if found[4] else "")
 
 
+def is_laborious(text: bytes) -> bool:
+    """Say whether JSON has so many values that looking into it would keep everybody else waiting. O(n)."""
+    return text.count(b'"') > 2 * MOST_STRINGS or text.count(b"[") + text.count(b"{") > MOST_CONTAINERS
+
+
 _string = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)("[ \t\r\n]*(:[ \t\r\n]*)?)?', re.DOTALL)
+_decode_string = json.JSONDecoder(strict=False).decode
 
 
 def torn_without_credentials(text: bytes) -> bytes:
-    """Return JSON that was cut off somewhere without its credentials, by the same rules. O(n)."""
+    """Return JSON that was cut off somewhere without its credentials, by the same rules. O(n).
+
+    Ends before the string that is one of too many (MOST_TORN_STRINGS).
+    """
     parts: list[bytes] = []
     at, name = 0, ""
+    strings = 0
     while (found := _string.search(text, at)) is not None:
-        parts.append(text[at : found.start()])
-        at = found.end()
-        if found[3] is None:
-            cut_off = found[2] is None
-            parts.append(_torn_value(name, found[1], cut_off) + (found[2] or b""))
+        start, end = found.span()
+        parts.append(text[at:start])
+        strings += 1
+        if strings > MOST_TORN_STRINGS:
+            return b"".join(parts)
+        at = end
+        raw, closing, colon = found.groups()
+        if colon is None:
+            parts.append(_torn_value(name, raw, closing is None))
+            if closing is not None:
+                parts.append(closing)
             name = ""
             continue
-        name = found[1].decode("utf-8", "replace")
+        name = raw.decode("utf-8", "replace")
         parts.append(found[0])
-        if text[at : at + 1] in (b"{", b"[") and (_is_secret(name) or name.lower() == "headers"):
+        first = text[at : at + 1]
+        if first in (b"{", b"[") and (_is_secret(name) or name.lower() == "headers"):
             parts.append(f'"{REDACTED}"'.encode())
             try:
                 at = value_end(text, at)
             except ValueError:
                 at = len(text)
-        elif text[at : at + 1] != b'"':
-            name = name if text[at : at + 1] == b"[" else ""
+        elif first != b'"':
+            name = name if first == b"[" else ""
     return b"".join([*parts, text[at:]])
 
 
 def _torn_value(name: str, raw: bytes, cut_off: bool) -> bytes:
     """Return a string with its opening quote, as it may be shown below this name."""
-    if (
-        _is_secret(name)
-        or name.lower() == "headers"
-        or (cut_off and name not in _PROSE and len(raw) < _LONGEST_KEY)
-    ):
+    if name and (_is_secret(name) or name.lower() == "headers"):
+        return b'"' + REDACTED.encode()
+    if cut_off and name not in _PROSE and len(raw) < _LONGEST_KEY:
         return b'"' + REDACTED.encode()  # of a key that was cut off the look is not known
     if name in _PROSE or len(raw) < 8:
         return b'"' + raw
     text = raw.decode("utf-8", "replace")
-    try:
-        text = str(json.loads(f'"{text}"', strict=False))
-    except ValueError:
-        pass
+    if "\\" in text:
+        try:
+            text = str(_decode_string(f'"{text}"'))
+        except ValueError:
+            pass
     shown = _shown_server(text) if name == "server_url" else _shown_text(text)
     return b'"' + raw if shown == text else json.dumps(shown)[:-1].encode("ascii")
 

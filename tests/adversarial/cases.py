@@ -767,6 +767,7 @@ LEAKS = [
     ],
 ]
 case("observe.secret_members:without_credentials", *LEAKS)
+case("observe.secret_members:is_laborious", *JSONS)
 case("observe.secret_members:shows_no_credentials", *LEAKS, call=lambda f, v: f(v, json.dumps(v).encode()))
 case(
     "observe.secret_members:torn_without_credentials",

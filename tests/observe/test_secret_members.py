@@ -8,6 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.observe.secret_members import (
+    MOST_CONTAINERS,
+    MOST_STRINGS,
+    MOST_TORN_STRINGS,
+    is_laborious,
     shows_no_credentials,
     torn_without_credentials,
     without_credentials,
@@ -129,3 +133,27 @@ def test_what_is_blotted_out_is_a_whole_value_again(value, secrets):
     assert json.loads(json.dumps(shown)) == shown
     if not any(secret in GONE or GONE in secret for secret in secrets):
         assert type(shown) is type(value)
+
+
+def test_a_cut_body_is_looked_into_up_to_a_number_of_strings():
+    """A body of very many short strings would keep everybody waiting; what is not looked into is not shown."""
+    member = b'"name":"a value",'
+    text = b"{" + member * MOST_TORN_STRINGS
+    shown = torn_without_credentials(text)
+    assert shown == b"{" + member * (MOST_TORN_STRINGS // 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'"a",' * MOST_STRINGS, False),
+        (b'"a",' * (MOST_STRINGS + 1), True),
+        (b"[]," * MOST_CONTAINERS, False),
+        (b"[]{}," * (MOST_CONTAINERS // 2 + 1), True),
+        (b'{"content":"' + b"long " * 1_000_000 + b'"}', False),
+    ],
+    ids=["strings", "too many strings", "lists", "too many lists and objects", "one long text"],
+)
+def test_bodies_are_laborious_by_their_number_of_values(text, expected):
+    """A long prompt is not; hundreds of thousands of members are."""
+    assert is_laborious(text) == expected

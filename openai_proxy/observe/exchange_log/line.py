@@ -20,13 +20,14 @@ from ..capture import BodyCapture, Capture
 from ..encode import MAX_DEPTH, RawJSON, json_line
 from ..record import bare_path, iso_time, seconds, usage_record
 from ..redaction import REDACTED, credentials, scrubbed
-from ..secret_members import shows_no_credentials, without_credentials, without_texts
+from ..secret_members import is_laborious, shows_no_credentials, without_credentials, without_texts
 from .bodies import KeptBody, parsed, shown_body, shown_stream
 from .known_headers import Headers, read_headers
 
 NO_MODEL = "none"
 """The model of an exchange that has none, as in the name of its file."""
 
+_LARGE_BYTES = 64 * 1024
 _STREAM, _STREAM_WITH = "text/event-stream", "text/event-stream;"
 
 
@@ -125,7 +126,9 @@ def _shown_path(path: str) -> str:
 def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden: Sequence[str]) -> Any:
     data = exchange.request_body
     if data is not None:
-        if exchange.request_is_ordinary and len(data) <= limit_bytes and _may_be_copied(data):
+        if len(data) > _LARGE_BYTES and is_laborious(data):
+            limit_bytes = min(limit_bytes, len(data) - 1)
+        elif exchange.request_is_ordinary and len(data) <= limit_bytes and _may_be_copied(data):
             document = orjson.loads(data)
             if shows_no_credentials(document, data) and not any(_stands_in(each, data) for each in hidden):
                 return RawJSON(data)  # nearly always: every number as the client wrote it

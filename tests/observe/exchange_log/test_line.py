@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from openai_proxy.core.exchange import Exchange, Outcome
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.line import exchange_line
+from openai_proxy.observe.secret_members import MOST_TORN_STRINGS
 
 OWN = [
     *("timestamp", "request", "response", "id", "key", "model", "outcome", "duration_s", "first_byte_s"),
@@ -135,3 +136,21 @@ def test_every_line_is_json(headers, body, answer, kind, limit, streamed):
         answer = b"data: " + answer + b"\n\n"
     line_of(headers, body, answer, [(b"Content-Type", kind)])
     line_of(headers, body[:limit], answer[:limit], [(b"Content-Type", kind)])
+
+
+@pytest.mark.parametrize(
+    "unit", [b'"m%d":"v"', b'"m%d":[]', b'"m%d":{"a":"12345678"}'], ids=["strings", "lists", "objects"]
+)
+@pytest.mark.parametrize("ordinary", [True, False], ids=["accepted", "refused"])
+def test_a_body_of_very_many_members_is_shown_by_its_beginning(unit, ordinary):
+    """To look into each of 100,000 members took 0.2 s, in which nobody else was served."""
+    body = b"{" + b",".join(unit % n for n in range(100_000)) + b"}"
+    ended = Exchange(started=1.0, timestamp=1.0, method="POST", path="/v1/chat/completions")
+    ended.request_headers = [(b"Content-Type", b"application/json")]
+    ended.request_body, ended.request_is_ordinary = body, ordinary
+    ended.end(Outcome.REJECTED, 2.0)
+    shown = json.loads(exchange_line(ended, len(body)))["request"]["body"]
+    assert list(shown) == ["bytes", "sha256", "truncated", "text"]
+    assert (shown["bytes"], shown["truncated"]) == (len(body), True)
+    assert shown["text"].startswith('{"m0":')
+    assert 0 < shown["text"].count('"') <= 2 * MOST_TORN_STRINGS
