@@ -183,6 +183,8 @@ class Exchange:
     """Names of the upstreams of several that answered 401."""
     is_error_behind_200: bool = False
     """The upstream told an error before it said anything, under a status that is none; see `note_error`."""
+    is_error_in_stream: bool = False
+    """The upstream told an error after it had begun to answer; see `note_later_error`."""
 
     complete_usage: Callable[[Exchange], None] | None = None
     """Called when the exchange ends, before all others: estimates what nobody reported."""
@@ -264,10 +266,19 @@ class Exchange:
         self.upstream_failure = f"The upstream answered {self.status or 200} and told an error: {code}."
         self.upstream_error_kinds.append((self.upstream or "none", "error_behind_200"))
 
+    def note_later_error(self, code: str) -> None:
+        """Note an error that came after a part of the answer: it ends as one, and what was used is charged."""
+        self.is_error_in_stream = True
+        self.error_code = code
+        self.upstream_failure = f"The upstream told an error after it had begun to answer: {code}."
+        self.upstream_error_kinds.append((self.upstream or "none", "error_in_stream"))
+
     def end(self, outcome: Outcome, now: float) -> bool:
         """End the exchange; True the first time, False (and no effect) after."""
         if self.outcome is not None:
             return False
+        if self.is_error_in_stream:
+            outcome = Outcome.UPSTREAM_ERROR
         if self.is_error_behind_200:
             outcome = Outcome.UPSTREAM_ERROR
             self.usage = self.complete_usage = None

@@ -82,7 +82,7 @@ class FirstEvents:
         if document is None:
             self.decided = True
             return
-        self.error = maybe_error(document, bool(_error_name.search(block.raw)))
+        self.error = maybe_error(document, is_named_error(block.raw))
         self.decided = self.error is not None or _says_something(document)
 
 
@@ -105,8 +105,18 @@ def maybe_error(document: dict[str, Any], named: bool = False) -> str | None:
         words = error.get("code"), error.get("type"), document.get("code")
         for word in words:
             if isinstance(word, (str, int)) and not isinstance(word, bool) and word not in ("", "error"):
-                return _odd.sub("_", str(word))[:_LONGEST_CODE]
+                return shown_code(str(word))
     return UNNAMED
+
+
+def is_named_error(raw: bytes) -> bool:
+    """Tell whether the name of an event, as its bytes came, says that it is an error."""
+    return b"event:" in raw and bool(_error_name.search(raw))
+
+
+def shown_code(code: str) -> str:
+    """Return an error's code as logs may show it: an upstream chooses it."""
+    return _odd.sub("_", code)[:_LONGEST_CODE]
 
 
 def error_of_document(body: bytes, coding: bytes = b"") -> str | None:
@@ -123,6 +133,12 @@ def error_of_document(body: bytes, coding: bytes = b"") -> str | None:
         return None
     document = maybe_object(body)
     return None if document is None or document.get("usage") else maybe_error(document)
+
+
+def error_of_failed_response(body: bytes) -> str | None:
+    """Return the code of the error with which a whole answer of the Responses API failed half-way, else None."""
+    document = maybe_object(body) if b'"failed"' in body else None
+    return maybe_error(document) if document is not None and document.get("status") == "failed" else None
 
 
 def _says_something(event: dict[str, Any]) -> bool:

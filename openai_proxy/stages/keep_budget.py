@@ -106,7 +106,7 @@ def charged_usd(exchange: Exchange, reserved_usd: float) -> float:
     Its cost where that is known from reported usage. Of usage that was only
     estimated the larger of the estimate and what was reserved: a client that
     left saw little of what the model wrote, and nothing of what it thought.
-    Nothing for an answer from the cache, an error, usage that nobody knows
+    Nothing for an answer from the cache, an error before any answer, usage that nobody knows
     the price of, and what no upstream saw. Else what was reserved: a client
     that left or a time that ran out before the answer.
     """
@@ -117,7 +117,7 @@ def charged_usd(exchange: Exchange, reserved_usd: float) -> float:
         return max(cost_usd, reserved_usd) if usage is not None and usage.estimated else cost_usd
     if usage is not None:
         return 0.0
-    if exchange.status is not None and exchange.error_code is None:
+    if exchange.status is not None and (exchange.error_code is None or exchange.is_error_in_stream):
         return reserved_usd if exchange.status < 400 else 0.0
     unanswered = exchange.outcome in (Outcome.CLIENT_GONE, Outcome.TIMEOUT)
     return reserved_usd if unanswered and exchange.attempts else 0.0

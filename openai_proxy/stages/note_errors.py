@@ -1,4 +1,4 @@
-"""Record the error that a stream begins with, behind a 200, as what it is.
+"""Record the errors that streams tell behind a 200 as what they are.
 
 The bytes pass as they came. Outside the reading of usage, so that what is
 read has no content coding left that somebody else takes off.
@@ -11,14 +11,16 @@ from collections.abc import Awaitable
 from ..core.body_headers import is_event_stream, media_type_and_coding
 from ..core.exchange import Exchange
 from ..core.first_events import FirstEvents
+from ..core.later_errors import LaterErrors
 from ..messages import Forward, ProxyRequest, ProxyResponse
 
 
 class NoteErrors:
-    """Look at the first events of each stream that was asked for.
+    """Look at the events of each stream that was asked for.
 
-    An error before anything was said makes the exchange's outcome
-    `upstream_error`, with the error's code, and nothing is charged for it.
+    An error makes the exchange's outcome `upstream_error`, with the error's
+    code. Before anything was said nothing is charged for it; after that,
+    what was used is.
     """
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
@@ -32,32 +34,50 @@ class NoteErrors:
         media_type, coding = media_type_and_coding(response.headers)
         if not is_event_stream(media_type, True):
             return response
-        return response.filtered(WatchFirstEvents(exchange, FirstEvents(coding)))
+        return response.filtered(WatchErrors(exchange, FirstEvents(coding), LaterErrors(coding)))
 
 
-class WatchFirstEvents:
-    """A body filter that lets everything pass, and tells the exchange of an error."""
+class WatchErrors:
+    """A body filter that lets everything pass, and tells the exchange of the first error."""
 
     transparent = True
 
-    def __init__(self, exchange: Exchange, events: FirstEvents) -> None:
+    def __init__(self, exchange: Exchange, first: FirstEvents, later: LaterErrors) -> None:
         self._exchange: Exchange | None = exchange
-        self._events = events
+        self._first: FirstEvents | None = first
+        self._later = later
 
     def feed(self, data: bytes) -> bytes:
-        if self._exchange is not None:
-            self._events.feed(data)
-            if self._events.decided:
-                self._tell(self._exchange)
+        exchange = self._exchange
+        if exchange is not None:
+            if self._first is not None:
+                self._first.feed(data)
+                self._look_first(exchange, self._first)
+            self._later.feed(data)
+            if self._later.error is not None:
+                self._look_later()
         return data
 
     def finish(self) -> bytes:
-        if self._exchange is not None:
-            self._events.finish()
-            self._tell(self._exchange)
+        exchange = self._exchange
+        if exchange is not None:
+            if self._first is not None:
+                self._first.finish()
+                self._look_first(exchange, self._first)
+            self._later.finish()
+            self._look_later()
         return b""
 
-    def _tell(self, exchange: Exchange) -> None:
-        self._exchange = None
-        if self._events.error is not None:
-            exchange.note_error(self._events.error)
+    def _look_first(self, exchange: Exchange, first: FirstEvents) -> None:
+        if not first.decided:
+            return
+        self._first = None
+        if first.error is not None:
+            self._exchange = None
+            exchange.note_error(first.error)
+
+    def _look_later(self) -> None:
+        exchange, error = self._exchange, self._later.error
+        if exchange is not None and self._first is None and error is not None:
+            self._exchange = None
+            exchange.note_later_error(error)

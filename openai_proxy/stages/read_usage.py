@@ -15,7 +15,7 @@ from ..core.by_beginning import ByBeginning
 from ..core.codings import maybe_decoded
 from ..core.documents import maybe_object
 from ..core.exchange import Exchange, Usage
-from ..core.first_events import error_of_document
+from ..core.first_events import error_of_document, error_of_failed_response
 from ..core.json_members import append_members, rendered_members, replace_nested
 from ..core.token_estimate import estimated_input_tokens, estimated_prompt_tokens
 from ..core.usage import usage_of_document
@@ -261,6 +261,8 @@ def _read_at_once(response: ProxyResponse, exchange: Exchange, wants_model: bool
     if exchange.usage is None:
         return False
     note_document(arrived, wants_model, _noting(exchange))
+    if exchange.endpoint == "responses" and (code := error_of_failed_response(arrived)) is not None:
+        exchange.note_later_error(code)
     return True
 
 

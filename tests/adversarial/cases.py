@@ -607,6 +607,23 @@ case(
     call=lambda f, v: f(v, True),
 )
 case("core.first_events:error_of_document", *JSONS)
+case(
+    "core.first_events:error_of_failed_response",
+    *JSONS,
+    lambda n: b'{"status":"failed","error":{"code":"' + b"x" * n,
+)
+case("core.first_events:is_named_error", *STREAMS, rep(b"event: error "), rep(b"event:"))
+case("core.first_events:shown_code", lambda n: "\n" * n)
+for step in (1, 1000, 1 << 20):
+    case(
+        "core.later_errors:LaterErrors",
+        *STREAMS,
+        rep(b": a\n\n"),
+        rep(b'data: {"error":null}\n\n'),
+        rep(b'"type"'),
+        call=fed(lambda c: c(), step),
+    )
+case("core.later_errors:LaterErrors", *MEMBERS, call=fed(lambda c: c(b"gzip"), 1000))
 
 # ---- heads
 

@@ -82,15 +82,70 @@ def test_a_compressed_stream():
     assert exchange.error_code == "insufficient_quota"
 
 
-@pytest.mark.parametrize("rest", [b"", ERROR])
-def test_what_was_said_is_paid(rest):
-    """An error after some words does not make them free."""
+LATER = b'data: {"error":{"message":"gone","code":502}}\n\n'
+FAILED = (
+    b'event: response.failed\ndata: {"type":"response.failed","response":{"status":"failed",'
+    b'"error":{"code":"server_error"},"usage":{"input_tokens":7,"output_tokens":9}}}\n\n'
+)
+SAID = b'data: {"type":"response.output_text.delta","delta":"x"}\n\n'
+
+
+@pytest.mark.parametrize("size", [1, 9, 10_000])
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize(
+    ("endpoint", "body", "code"),
+    [
+        ("chat/completions", GOOD * 3 + LATER + b"data: [DONE]\n\n", "502"),
+        ("chat/completions", GOOD * 3 + LATER[:-2] + b"\n\n", "502"),
+        ("responses", SAID * 2 + FAILED, "server_error"),
+        (
+            "responses",
+            SAID + b'event: error\ndata: {"type":"error","code":"rate_limit_exceeded"}\n\n',
+            "rate_limit_exceeded",
+        ),
+    ],
+)
+def test_an_error_after_some_words_is_recorded_and_what_was_used_is_paid(endpoint, body, code, left, size):
+    """The bytes pass; outcome and code say that it failed, and the words before it are not free.
+
+    A client that leaves at the error is none that changed its mind.
+    """
+    exchange, response = run(fakes.Body(), STREAM, endpoint=endpoint)
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    if left:
+        for chunk in chunks:
+            for each in response.filters:
+                each.feed(chunk)
+        exchange.end(Outcome.CLIENT_GONE, 1.0)
+    else:
+        assert passed(response, *chunks) == body
+        exchange.end(Outcome.COMPLETE, 1.0)
+    assert (exchange.outcome, exchange.error_code) == (Outcome.UPSTREAM_ERROR, code)
+    assert exchange.upstream_error_kinds == [("up", "error_in_stream")]
+    if endpoint == "responses" and b"usage" in body:
+        assert exchange.usage == Usage(7, 9)
+    else:
+        assert exchange.usage.estimated
+        assert exchange.usage.output_tokens > 0
+
+
+def test_words_about_errors_are_no_errors():
+    """A model may write of them."""
     exchange, response = run(fakes.Body(), STREAM)
-    assert passed(response, GOOD, rest) == GOOD + rest
+    words = b'data: {"choices":[{"delta":{"content":"{\\"error\\": \\"failed\\"}"}}],"error":null}\n\n'
+    assert passed(response, GOOD, words, words) == GOOD + words + words
     exchange.end(Outcome.COMPLETE, 1.0)
-    assert exchange.outcome is Outcome.COMPLETE
-    assert exchange.error_code is None
-    assert exchange.usage.estimated
+    assert (exchange.outcome, exchange.error_code) == (Outcome.COMPLETE, None)
+
+
+def test_a_compressed_error_after_some_words():
+    """A coding hides nothing here either."""
+    exchange, response = run(fakes.Body(), STREAM, (b"Content-Encoding", b"gzip"))
+    packed = gzip.compress(GOOD * 3 + LATER)
+    assert passed(response, packed[:40], packed[40:]) == packed
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert (exchange.outcome, exchange.error_code) == (Outcome.UPSTREAM_ERROR, "502")
+    assert exchange.usage.output_tokens > 0
 
 
 class Whole(fakes.Answer):
@@ -109,6 +164,20 @@ def test_an_error_document(coding):
     exchange, _ = run(Whole(body), *headers, streaming=False)
     exchange.end(Outcome.COMPLETE, 1.0)
     assert (exchange.outcome, exchange.error_code, exchange.usage) == (Outcome.UPSTREAM_ERROR, "502", None)
+
+
+def test_a_response_that_failed_half_way():
+    """Without a stream too: an error is recorded, and what was used is paid."""
+    body = (
+        b'{"id":"resp_1","status":"failed","error":{"code":"server_error","message":"m"},"output":[],'
+        b'"usage":{"input_tokens":7,"output_tokens":9}}'
+    )
+    exchange, _ = run(
+        Whole(body), (b"Content-Type", b"application/json"), streaming=False, endpoint="responses"
+    )
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert (exchange.outcome, exchange.error_code) == (Outcome.UPSTREAM_ERROR, "server_error")
+    assert exchange.usage == Usage(7, 9)
 
 
 @pytest.mark.parametrize(("status", "streaming"), [(500, True), (200, False)])

@@ -1,0 +1,95 @@
+"""Errors that a stream tells after it has begun to answer, behind a 200. Pure.
+
+A server that dies half-way can say so only there: `{"error": …}` of
+gateways, `error` and `response.failed` of the Responses API.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .codings import CodingError, Decoder, maybe_decoder
+from .documents import maybe_object
+from .first_events import UNNAMED, is_named_error, maybe_error, shown_code
+from .sse import SSEBlock, SSEDecoder
+
+EVENT_LIMIT_BYTES = 64 * 1024
+"""A longer event is judged by its beginning."""
+_DECODE_LIMIT_BYTES = 64 * 1024 * 1024
+"""So much of a compressed stream is looked at."""
+_STEP_BYTES = 64 * 1024
+_failed = re.compile(rb'"type"[ \t]{0,20}:[ \t]{0,20}"(?:error|response\.failed)"')
+_code = re.compile(
+    rb'"error"[ \t]{0,20}:[ \t]{0,20}\{[ \t]{0,20}"code"[ \t]{0,20}:[ \t]{0,20}"([^"\\]{1,64})"'
+)
+
+
+class LaterErrors:
+    """Look for an error in the events of a stream as it comes, in any content coding that is known.
+
+    `error` is the code of the first one, None while there is none. Events
+    that do not have the words are not taken apart. Holds at most
+    EVENT_LIMIT_BYTES of an event that is not whole. O(n).
+    """
+
+    def __init__(self, coding: bytes = b"") -> None:
+        self.error: str | None = None
+        self._events = SSEDecoder(EVENT_LIMIT_BYTES)
+        self._decoder: Decoder | None = maybe_decoder(coding) if coding else None
+        self._left = _DECODE_LIMIT_BYTES if self._decoder is not None else 0
+        self._plain = not coding
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes as they came."""
+        if self._plain:
+            self._read(data)
+        elif self._decoder is not None and self._left > 0:
+            self._read_inside(self._decoder, data)
+
+    def finish(self) -> None:
+        """The stream is over; some servers forget the last blank line."""
+        self._judge(self._events.finish())
+
+    def _read_inside(self, decoder: Decoder, data: bytes) -> None:
+        decoder.put(data)
+        try:
+            while self._left > 0 and (piece := decoder.next_piece(_STEP_BYTES)):
+                self._left -= len(piece)
+                self._read(piece)
+        except CodingError:
+            self._left = 0
+
+    def _read(self, data: bytes) -> None:
+        if b"\r" not in data and not _may_tell(data):  # nearly always
+            if not self._events.at_boundary:
+                end = data.find(b"\n\n") + 2
+                if end < 2:
+                    self._judge(self._events.feed(data))
+                    return
+                self._judge(self._events.feed(data[:end]))
+                data = data[end:]
+            if self._events.at_boundary:
+                whole = data.rfind(b"\n\n")
+                data = data if whole < 0 else data[whole + 2 :]
+        if data:
+            self._judge(self._events.feed(data))
+
+    def _judge(self, blocks: list[SSEBlock]) -> None:
+        for block in blocks:
+            if self.error is None and _may_tell(block.raw):
+                self.error = _error_of(block)
+
+
+def _may_tell(data: bytes) -> bool:
+    return b"error" in data or b"failed" in data
+
+
+def _error_of(block: SSEBlock) -> str | None:
+    named = is_named_error(block.raw)
+    if block.data is None:  # a comment, or a part of an event that is too long
+        if block.raw.startswith(b":") or not (named or _failed.search(block.raw)):
+            return None
+        code = _code.search(block.raw)
+        return UNNAMED if code is None else shown_code(code[1].decode("latin-1"))
+    document = maybe_object(block.data)
+    return None if document is None else maybe_error(document, named)
