@@ -9,11 +9,12 @@ import random
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as TwistedTimeout
 
 from ..core.credentials import CredentialSwap
 from ..core.errors import NoUpstreamAvailable, UpstreamError
+from ..core.exchange import Exchange
 from ..core.routing import RoutingTable, Upstream, choose, first_choice, model_in_path
 from ..core.upstream_health import UpstreamHealth
 from ..decoded_body import decoded
@@ -147,24 +148,47 @@ class Route:
     async def ask_elsewhere(self, request: ProxyRequest, forward: Forward) -> list[bytes]:
         """Return what the upstreams that did not answer `request` say to it: bodies of 200, at most LIST_BYTES each.
 
+        All are asked at the same time, and waited for at most LIST_PATIENCE_S.
         An upstream that is sick, late or too talkative adds nothing.
         """
         exchange = request.exchange
-        answered = exchange.upstream
         task = self._task(request)
-        bodies = []
-        for upstream in self._table.upstreams:
-            if upstream.name == answered or not self._usable(task, upstream):
-                continue
-            asking = Deferred.fromCoroutine(self._body_of(self._addressed(task.request, upstream), forward))
-            asking.addTimeout(LIST_PATIENCE_S, self._timers)
-            try:
-                bodies.append(await asking)
-            except (UpstreamError, TimeoutError, TwistedTimeout):
-                continue
-            finally:
-                exchange.upstream = answered
-        return bodies
+        others = [
+            upstream
+            for upstream in self._table.upstreams
+            if upstream.name != exchange.upstream and self._usable(task, upstream)
+        ]
+        # Each has a record of its own: what an upstream is asked writes into it.
+        records = [
+            Exchange(exchange.started, exchange.timestamp, exchange.method, exchange.path) for _ in others
+        ]
+        for record in records:
+            record.credential_id = exchange.credential_id
+        began = self._clock()
+        asking = [
+            Deferred.fromCoroutine(self._list_of(self._addressed(task.request, upstream), record, forward))
+            for upstream, record in zip(others, records, strict=True)
+        ]
+        try:
+            bodies = await gatherResults(asking, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+        finally:
+            exchange.upstream_s += self._clock() - began
+            for record in records:
+                exchange.attempts += record.attempts
+                exchange.retry_reasons += record.retry_reasons
+                exchange.upstream_error_kinds += record.upstream_error_kinds
+        return [body for body in bodies if body]
+
+    async def _list_of(self, request: ProxyRequest, record: Exchange, forward: Forward) -> bytes:
+        request.exchange = record
+        asking = Deferred.fromCoroutine(self._body_of(request, forward))
+        asking.addTimeout(LIST_PATIENCE_S, self._timers)
+        try:
+            return await asking
+        except (UpstreamError, TimeoutError, TwistedTimeout):
+            return b""
 
     async def _body_of(self, request: ProxyRequest, forward: Forward) -> bytes:
         response, body = await peek(decoded(await forward(request)), LIST_BYTES)

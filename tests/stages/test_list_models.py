@@ -147,6 +147,87 @@ def test_the_list_is_of_all_upstreams():
     assert asked == [("one", b"k-one"), ("two", b"k-two"), ("three", b"k-three")]
 
 
+def a_route(clock, upstreams):
+    return Route(
+        RoutingTable(upstreams),
+        UpstreamHealth(tuple(upstreams)),
+        probe=lambda upstream: None,
+        clock=clock.seconds,
+        wall_clock=clock.seconds,
+        timers=clock,
+        draw=lambda: 0.0,
+    )
+
+
+def test_the_other_upstreams_are_asked_at_the_same_time():
+    """Two that are late cost the time of one; what the record says of the calls is right all the same."""
+    clock = Clock()
+    upstreams = [
+        Upstream(name, f"http://{name}/v1", key=b"k-" + name.encode())
+        for name in ("one", "two", "three", "four")
+    ]
+    route = a_route(clock, upstreams)
+    waiting, exchanges = {}, []
+
+    async def innermost(request):
+        name = request.route.name
+        request.exchange.upstream = name
+        request.exchange.attempts += 1
+        if name == "one":
+            exchanges.append(request.exchange)
+        else:
+            waiting[name] = Deferred()
+            started = clock.seconds()
+            try:
+                await waiting[name]
+            except UpstreamUnreachable:
+                request.exchange.upstream_error_kinds.append((name, "unreachable"))
+                raise
+            finally:
+                request.exchange.upstream_s += clock.seconds() - started
+        return answer(list_of(name))
+
+    async def forward(request):
+        return await route(request, innermost)
+
+    results = ask(ListModels([], None, lambda request: route.ask_elsewhere(request, innermost)), forward)
+    assert list(waiting) == ["two", "three", "four"]
+    clock.advance(2.0)
+    waiting["three"].callback(None)
+    clock.advance(2.0)
+    waiting["two"].errback(UpstreamUnreachable())
+    assert results == []
+    clock.advance(LIST_PATIENCE_S - 4.0)
+    assert [each["id"] for each in json.loads(read(results[0]))["data"]] == ["one", "three"]
+    (seen,) = exchanges
+    assert (seen.upstream, seen.attempts, seen.upstream_s) == ("one", 4, LIST_PATIENCE_S)
+    assert seen.upstream_error_kinds == [("two", "unreachable")]
+
+
+def test_a_client_that_leaves_ends_all_the_questions():
+    """Nobody is asked for nobody."""
+    clock = Clock()
+    route = a_route(clock, UPSTREAMS)
+    cancelled = []
+
+    async def innermost(request):
+        name = request.route.name
+        if name != "one":
+            await Deferred(lambda _: cancelled.append(name))
+        return answer(list_of(name))
+
+    request = ProxyRequest(
+        b"GET", b"/models", [], None, exchange(upstream="one", endpoint="models"), endpoint="models"
+    )
+    asking = Deferred.fromCoroutine(route.ask_elsewhere(request, innermost))
+    failures = []
+    asking.addErrback(failures.append)
+    asking.cancel()
+    assert cancelled == ["two", "three"]
+    assert not clock.getDelayedCalls()
+    assert len(failures) == 1
+
+
 def test_lists_of_two_upstreams_are_one():
     """Filtered after they were put together."""
 
