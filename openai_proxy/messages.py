@@ -14,8 +14,7 @@ from twisted.internet.interfaces import IProtocol
 
 from .core.body_headers import with_length, without_coding
 from .core.documents import maybe_object
-from .core.exchange import Exchange
-from .core.headers import HeaderPairs
+from .core.exchange import Exchange, HeaderPairs
 from .core.token_estimate import estimated_prompt_tokens, prompt_tokens
 
 

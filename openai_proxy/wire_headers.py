@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.web.http_headers import Headers
 
-from .core.headers import HeaderPairs
+from .core.exchange import HeaderPairs
 
 
 def _bytes(text: str | bytes) -> bytes:

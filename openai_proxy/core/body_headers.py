@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .codings import codings_of
-from .headers import HeaderPairs
+from .exchange import HeaderPairs
 from .wire_lines import WireLines
 
 

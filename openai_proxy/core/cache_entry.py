@@ -18,8 +18,8 @@ from attrs import Factory, astuple, field, frozen
 
 from .body_headers import media_type_and_coding
 from .codings import maybe_decoded
-from .exchange import TokenKinds, Usage
-from .headers import HeaderPairs, get, without
+from .exchange import HeaderPairs, TokenKinds, Usage
+from .headers import get, without
 from .unfit_answers import is_unfit
 from .wire_lines import wire_lines
 

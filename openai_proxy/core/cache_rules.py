@@ -14,7 +14,7 @@ from typing import Any
 from attrs import field, frozen
 
 from .cache_key import varies_on_unkeyed
-from .headers import HeaderPairs
+from .exchange import HeaderPairs
 
 Document = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from .credentials import CREDENTIAL_HEADERS, bearer_token, subprotocol_keys
 from .errors import MalformedRequest
-from .headers import HeaderPairs
+from .exchange import HeaderPairs
 
 SUBPROTOCOL = b"sec-websocket-protocol"
 

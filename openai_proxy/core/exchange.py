@@ -9,15 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, frozen
 
 if TYPE_CHECKING:
     from .client_address import Peer
 
-    HeaderPairs = list[tuple[bytes, bytes]]
-
+HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
+"""Header lines in wire order, names in the case they were sent in. Never mutated: copy to change."""
 
 _random_bits = random.Random().getrandbits
 """For ids, which are no secrets: a call of the system for each would take ten times as long."""

@@ -7,15 +7,12 @@ both edges. Facts from RFC 9110 (semantics) and RFC 9112 (HTTP/1.1).
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
 
 from attrs import define
 
 from .errors import MalformedRequest
+from .exchange import HeaderPairs
 from .short_memo import short_memo
-
-HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
-"""Header lines in wire order, names in the case they were sent in. Never mutated: copy to change."""
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from .headers import HeaderPairs
+from .exchange import HeaderPairs
 
 ORGANIZATION = b"OpenAI-Organization"
 PROJECT = b"OpenAI-Project"

@@ -6,7 +6,7 @@ import orjson
 
 from .body_headers import media_type_and_coding
 from .codings import maybe_decoded
-from .headers import HeaderPairs
+from .exchange import HeaderPairs
 
 PEEK_BYTES = 64 * 1024
 NO_QUOTA = "insufficient_quota"

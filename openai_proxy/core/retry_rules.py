@@ -10,7 +10,7 @@ from collections import deque
 from attrs import define, field
 
 from .errors import UpstreamError
-from .headers import HeaderPairs
+from .exchange import HeaderPairs
 from .repeatable import may_arrive_twice
 
 _PASSING = frozenset((408, 409, 429))

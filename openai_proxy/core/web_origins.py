@@ -13,7 +13,8 @@ from ipaddress import ip_address
 from attrs import frozen
 
 from .errors import OriginNotAllowed
-from .headers import HeaderPairs, get
+from .exchange import HeaderPairs
+from .headers import get
 from .short_memo import short_memo
 
 ANY = b"*"

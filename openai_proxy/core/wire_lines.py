@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .headers import HeaderPairs, render
+from .exchange import HeaderPairs
+from .headers import render
 
 
 class WireLines(list[tuple[bytes, bytes]]):

@@ -17,8 +17,8 @@ from ..core.cache_entry import CacheEntry, make_entry
 from ..core.cache_key import cache_key, chosen_headers, models_family
 from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
 from ..core.errors import ProxyError
-from ..core.exchange import Exchange
-from ..core.headers import HeaderPairs, without
+from ..core.exchange import Exchange, HeaderPairs
+from ..core.headers import without
 from ..core.routing import model_in_path
 from ..messages import Forward, ProxyRequest, ProxyResponse
 

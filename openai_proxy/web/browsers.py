@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IProtocol
 
-from ..core.headers import HeaderPairs, get
+from ..core.exchange import HeaderPairs
+from ..core.headers import get
 from ..core.web_origins import PageMarks, page_marks
 from ..messages import ProxyResponse
 from ..sockets import listens_on_loopback

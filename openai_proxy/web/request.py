@@ -17,8 +17,7 @@ from twisted.web.http import parse_qs
 from twisted.web.server import Request
 
 from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError, UpstreamError
-from ..core.exchange import Exchange, Outcome
-from ..core.headers import HeaderPairs
+from ..core.exchange import Exchange, HeaderPairs, Outcome
 from ..core.web_origins import readable
 from ..direct_deferred import DirectDeferred
 from ..logs import logger
