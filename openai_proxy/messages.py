@@ -12,10 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from attrs import define
 from twisted.internet.interfaces import IProtocol
 
-from .core.body_headers import with_length, without_coding
-from .core.documents import maybe_object
 from .core.exchange import Exchange, HeaderPairs
-from .core.token_estimate import estimated_prompt_tokens, prompt_tokens
 
 
 class RequestBody(Protocol):
@@ -127,7 +124,7 @@ class ProxyRequest:
     odd_names: bool = False
     """Some member's name has capital letters: servers that ignore case may take it for another."""
     prompt_estimate: int | None = None
-    """Tokens of the prompt; None until `estimated_prompt` is asked."""
+    """Tokens of the prompt; None until `prompt_estimate.estimated_prompt` is asked."""
     endpoint: str = ""
     """The name that rules about endpoints go by; see `core.paths.ApiPath.named`."""
     sniffed: bool = False
@@ -139,32 +136,6 @@ class ProxyRequest:
         text = self.text if self.text is not None else self.body
         assert isinstance(text, bytes)
         return text
-
-    def with_json(self, text: bytes, document: dict[str, Any], headers: HeaderPairs) -> ProxyRequest:
-        """Return a copy with another JSON object; it goes up in plain UTF-8, whatever the old one came in.
-
-        `headers` are the ones to go up, but for those that describe the body.
-        """
-        changed = self.evolve()
-        if self.text is not None:
-            headers = without_coding(headers)
-            changed.text = None
-            changed.encoded = False
-        changed.body = text
-        changed.document = document
-        changed.headers = with_length(headers, len(text))
-        return changed
-
-    def estimated_prompt(self) -> int:
-        """Return the tokens of the prompt by an estimate; it is made once, or again of a copy."""
-        if self.prompt_estimate is None:
-            if self.document is None:
-                size = len(self.body) if isinstance(self.body, bytes) else self.exchange.request_bytes
-                self.prompt_estimate = estimated_prompt_tokens(size)
-            else:
-                text = self.json
-                self.prompt_estimate = prompt_tokens(text, maybe_object(text))
-        return self.prompt_estimate
 
     @property
     def model(self) -> str | None:

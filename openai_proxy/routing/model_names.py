@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ..changed_json import with_json
 from ..core.json_members import replace_members
 from ..core.paths import with_path_model as renamed
 from ..core.routing import ModelRoute, with_model_in_path
@@ -19,7 +20,7 @@ def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
         return request
     model = {"model": json.dumps(route.upstream_model).encode("ascii")}
     text = replace_members(request.json, model, any_case=request.odd_names)
-    return request.with_json(text, {**document, "model": route.upstream_model}, request.headers)
+    return with_json(request, text, {**document, "model": route.upstream_model}, request.headers)
 
 
 def with_path_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:

@@ -14,6 +14,7 @@ from ..core.exchange import Exchange, Outcome, Usage
 from ..core.refusal_words import budget_words
 from ..core.token_estimate import requested_output_tokens
 from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..prompt_estimate import estimated_prompt
 
 Price = Callable[[str, "str | None", Usage, float], "float | None"]
 """Takes model, upstream (None: the probable one), usage and time; None where no price is known."""
@@ -92,7 +93,7 @@ class KeepBudget:
         model = request.model
         if model is None:
             return 0.0
-        usage = Usage(request.estimated_prompt(), requested_output_tokens(document))
+        usage = Usage(estimated_prompt(request), requested_output_tokens(document))
         return self._price(model, None, usage, request.exchange.timestamp) or 0.0
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
+from ..changed_json import with_json
 from ..core.endpoint_params import Change, Changes, edits_for
 from ..core.json_members import append_members, locate_all, rendered_members, replace_members, without_members
 from ..core.llm_params import ModelParams
@@ -51,7 +52,7 @@ class Override:
                 text = replace_members(text, encoded, changed, odd_names)
         if "stream" in values:
             request.exchange.streaming = values["stream"] is True
-        return request.with_json(text, {**changed, **values}, request.headers)
+        return with_json(request, text, {**changed, **values}, request.headers)
 
 
 def _given(document: dict[str, Any], change: Change, text: bytes, odd_names: bool) -> Mapping[str, Any]:

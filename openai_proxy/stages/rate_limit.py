@@ -21,6 +21,7 @@ from ..core.refusal_words import limit_words
 from ..core.token_estimate import reserved_model_tokens
 from ..limits.store import Admission, LimitStore
 from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..prompt_estimate import estimated_prompt
 
 _ERRORS: dict[str, type[RateLimited]] = {
     "requests": RequestLimitReached,
@@ -78,7 +79,7 @@ class RateLimit:
             return await forward(request)
         cost = 0
         if limits.model_tokens_per_minute is not None:
-            prompt = request.estimated_prompt() if isinstance(request.body, bytes) else None
+            prompt = estimated_prompt(request) if isinstance(request.body, bytes) else None
             cost = self._estimate(
                 request.method, request.body, request.document, request.model, prompt, exchange.endpoint
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..changed_json import with_json
 from ..core.answer_labels import AnswerLabels, Note, note_document
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ..core.by_beginning import ByBeginning
@@ -209,7 +210,7 @@ class ReadUsage:
                 text, "stream_options", {"include_usage": b"true"}, document, request.odd_names
             )
         asked = {**document, "stream_options": {**options, "include_usage": True}}
-        return request.with_json(text, asked, ask_identity(request.headers))
+        return with_json(request, text, asked, ask_identity(request.headers))
 
     def _is_spared(self, request: ProxyRequest) -> bool:
         if not self._refused_until:

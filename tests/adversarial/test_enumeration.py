@@ -33,7 +33,7 @@ ELSEWHERE = {
     r"web\..+": "sockets, timers and pages; bytes of requests go through web.request_reader, core.headers, core.paths, core.plain_heads",
     r"routing\..+": "decides by what core has read",
     r"workers\..+": "speaks with our own processes",
-    r"(certificate_dates|client_tls|decoded_body|descriptors|direct_deferred|draining|eager_transports|endpoints|host_names|listening|logs|messages"
+    r"(certificate_dates|changed_json|prompt_estimate|client_tls|decoded_body|descriptors|direct_deferred|draining|eager_transports|endpoints|host_names|listening|logs|messages"
     r"|once_in_a_while|peeked_body|proxy_protocol|relay|reload_command|reloads|routing|service|serving|signals|socket_group|sockets|status|steady_clock|stores|turns|unsupported"
     r"|wire_headers|core)": "passes bytes on unread, or through core.codings, core.proxy_protocol and core.headers",
 }

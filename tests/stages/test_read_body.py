@@ -7,6 +7,7 @@ import pytest
 from fakes import Recorder, exchange, through
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from openai_proxy.changed_json import with_json
 from openai_proxy.core.buffered_bytes import BufferedBytes
 from openai_proxy.core.errors import (
     InvalidJSON,
@@ -17,6 +18,7 @@ from openai_proxy.core.errors import (
 )
 from openai_proxy.core.exchange import Outcome
 from openai_proxy.messages import ProxyRequest
+from openai_proxy.prompt_estimate import estimated_prompt
 from openai_proxy.stages.read_body import NO_RULES, BodyRules, ReadBody
 
 
@@ -183,7 +185,7 @@ def test_a_changed_body_goes_up_plain():
     request = run(
         gzip.compress(OBJECT.decode().encode("utf-16")), headers=lines, encoded=True, rules=EVERYBODY
     )
-    changed = request.with_json(b"{}", {}, request.headers)
+    changed = with_json(request, b"{}", {}, request.headers)
     assert changed.headers == [
         (b"X", b"y"),
         (b"Content-Type", b"application/json"),
@@ -270,10 +272,10 @@ def test_the_document_is_not_kept():
     body = b'{"model":"m","messages":[' + b"[]," * 2000 + b'"' + b"word" * 200 + b'"]}'
     request = run(body, limit=100_000, estimates=True)
     assert not isinstance(request.document["messages"], list)
-    assert request.prompt_estimate == request.estimated_prompt() == 200
+    assert request.prompt_estimate == estimated_prompt(request) == 200
     later = run(body, limit=100_000)
     assert later.prompt_estimate is None
-    assert later.estimated_prompt() == 200
+    assert estimated_prompt(later) == 200
 
 
 def test_bodies_in_memory_are_bounded_together():

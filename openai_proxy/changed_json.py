@@ -1,0 +1,27 @@
+"""A request with another JSON object in its body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .core.body_headers import with_length, without_coding
+from .core.exchange import HeaderPairs
+from .messages import ProxyRequest
+
+
+def with_json(
+    request: ProxyRequest, text: bytes, document: dict[str, Any], headers: HeaderPairs
+) -> ProxyRequest:
+    """Return a copy with another JSON object; it goes up in plain UTF-8, whatever the old one came in.
+
+    `headers` are the ones to go up, but for those that describe the body.
+    """
+    changed = request.evolve()
+    if request.text is not None:
+        headers = without_coding(headers)
+        changed.text = None
+        changed.encoded = False
+    changed.body = text
+    changed.document = document
+    changed.headers = with_length(headers, len(text))
+    return changed
