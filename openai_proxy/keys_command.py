@@ -14,7 +14,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from .core.keyring import key_digest
+from .core.keys import key_digest
 from .reload_command import reload
 
 KEY_PREFIX = "sk-proxy-"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from openai_proxy.core.keyring import key_digest
+from openai_proxy.core.keys import key_digest
 from openai_proxy.keys_command import keys_entry, main
 
 

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-
-from ..core.buffered_bytes import BufferedBytes
 from ..core.caller import Callers
 from ..core.errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ..core.keyring import ClientKey, Keyring
-from ..core.limits import Limits
 from ..core.organization import Account
-from ..core.token_estimate import TokenEstimate
 from ..core.web_origins import ANY, WebOrigins, normal_origin
 from ..messages import Stage
 from ..settings import Settings, client_keys, mode
-from ..settings.tables import KeyLimits
+from ..settings.derived import base_urls
 from ..settings.tenants import own_key
 from ..stages.inject import Inject
 from ..stages.pass_through import PassThrough
-from ..stages.rate_limit import RateLimit
-from ..stages.read_body import BodyRules, ReadBody
 from ..stages.tenants import Tenants
-from ..turns import Turns
-from .changes import model_params
-from .memory import default_limit_bytes
-from .places import base_urls
-from .surroundings import Surroundings
 from .whose_key import secret_bytes
 
 _PLACE = b"each-upstream-has-its-own"
@@ -101,75 +89,3 @@ def _ascii(text: str | None) -> bytes | None:
 
 def _every_upstream_has_a_key(settings: Settings) -> bool:
     return bool(settings.upstreams) and all(map(own_key, settings.upstreams))
-
-
-def _own_limits(own: KeyLimits, settings: Settings) -> Limits:
-    """Return a key's limits: its own where the configuration names them, also as `none`, else everybody's."""
-
-    def limit(name: str) -> int | None:
-        found: int | None = getattr(own if name in own.model_fields_set else settings.rate_limit, name)
-        return found
-
-    return Limits(limit("requests_per_minute"), limit("tokens_per_minute"), limit("concurrent_requests"))
-
-
-def limits_by_key(settings: Settings) -> dict[str, Limits]:
-    """Return what holds for each client key, by its name."""
-    return {key.name: _own_limits(key.limits, settings) for key in client_keys(settings)}
-
-
-def rate_limit(settings: Settings, around: Surroundings) -> RateLimit | None:
-    """Return the stage of the limits, None where nobody has any."""
-    rate_limit = settings.rate_limit
-    everybody = _own_limits(KeyLimits(), settings)
-    own = limits_by_key(settings)
-    if not everybody and not any(own.values()):
-        return None
-    return RateLimit(
-        around.stores.limit_store(redis_url(settings)),
-        everybody,
-        own,
-        timers=around.reactor,
-        clock=around.clock,
-        max_wait_s=rate_limit.max_wait_s,
-        # reserves in front of the overrides, but for what they make of a request
-        estimate=TokenEstimate(model_params(settings)),
-    )
-
-
-def counts_model_tokens(settings: Settings) -> bool:
-    """Whether any limit is on model tokens, so that usage must be known."""
-    own = [key.limits.tokens_per_minute for key in settings.keys]
-    return any(limit is not None for limit in (settings.rate_limit.tokens_per_minute, *own))
-
-
-def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
-    """Return whose bodies must be read; `budgets` has the names of the keys with one."""
-    counted = {name: limits.model_tokens_per_minute for name, limits in limits_by_key(settings).items()}
-    keys = {key.name: key.models is not None for key in client_keys(settings)}
-    changes_models = bool(settings.models or settings.llm_params)
-    bound = {name for name, limit in counted.items() if limit is not None or name in budgets or keys[name]}
-    return BodyRules(
-        everybody=changes_models or settings.rate_limit.tokens_per_minute is not None,
-        callers=frozenset(bound),
-        exempt=frozenset() if changes_models else frozenset(counted).difference(bound),
-        allow_lists=frozenset(name for name, restricted in keys.items() if restricted),
-    )
-
-
-def read_body(
-    settings: Settings, around: Surroundings, rules: BodyRules, budgets: Container[str]
-) -> ReadBody:
-    """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
-    estimates = counts_model_tokens(settings) or any(key.name in budgets for key in client_keys(settings))
-    # each process holds its share
-    buffered = BufferedBytes((settings.limits.buffered_bytes or default_limit_bytes()) // settings.workers)
-    turns = Turns(around.reactor, around.clock)
-    return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered, turns)
-
-
-def redis_url(settings: Settings) -> str | None:
-    """Return the Redis that limits and health look at."""
-    url = settings.rate_limit.url or settings.cache.url
-    text = url.get_secret_value() if url is not None else None
-    return text if text is not None and text.startswith("redis") else None

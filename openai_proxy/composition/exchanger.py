@@ -14,11 +14,12 @@ from ..core.keyring import Keyring
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
 from ..core.web_origins import WebOrigins
-from ..cost.build import Spending, build_spending
+from ..cost.build import Spending, build_spending, state_path
 from ..cost.unpriced import unpriced_models
 from ..messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..observe.refused_keys import RefusedKeys
 from ..settings import Settings, SettingsError, mode, warnings
+from ..settings.derived import base_urls, redis_url
 from ..stages.allow_models import AllowModels
 from ..stages.list_models import Elsewhere, ListModels
 from ..stages.note_errors import NoteErrors
@@ -35,8 +36,8 @@ from ..upstream.origin import Origin
 from ..upstream.prober import Prober
 from ..upstream.tls import ClientTLS
 from ..web.request_reader import DownstreamLimits
-from . import callers, changes, fences, places
-from .destinations import known_destinations
+from . import bodies, cache, callers, fences, limits, params, places, think
+from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings
 
@@ -133,7 +134,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         )
     route = places.route(settings, around, table, health, prober)
     innermost = UpstreamForward(UpstreamClient(agent), default, destinations, around.clock)
-    spending = build_spending(settings, around.stores, table, callers.redis_url(settings))
+    spending = build_spending(settings, around.stores, table, redis_url(settings))
     anonymous = WithoutCredentials(
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
     )
@@ -151,7 +152,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         origins=origins,
         limits=_downstream_limits(settings),
         mode=mode(settings),
-        redis_url=callers.redis_url(settings),
+        redis_url=redis_url(settings),
         spending=spending,
         configured_models=configured_models(settings),
         warnings=(*warnings(settings), *unpriced_models(settings, spending.pricing)),
@@ -181,7 +182,7 @@ def _origins(
 def _reachability(
     settings: Settings, agent: UpstreamAgent, origins: Mapping[str, Origin], around: Surroundings
 ) -> Reachability:
-    url = places.base_urls(settings)[0]
+    url = base_urls(settings)[0]
     return Reachability(url, [partial(agent.probe, origin) for origin in origins.values()], around.clock)
 
 
@@ -196,11 +197,11 @@ def _stages(
 ) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
     keyring = callers.make_keyring(settings)
-    rate_limit = callers.rate_limit(settings, around)
-    strip_think = changes.strip_think(settings)
-    body_rules = callers.body_rules(settings, spending.budgets)
+    rate_limit = limits.rate_limit(settings, around)
+    strip_think = think.strip_think(settings)
+    body_rules = bodies.body_rules(settings, spending.budgets)
     answered = Answered()
-    repeats = changes.repeats(settings, around, answered)
+    repeats = cache.repeats(settings, around, answered)
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
         callers.authenticate(settings, keyring),
@@ -212,27 +213,30 @@ def _stages(
         # In front of all that decides by the request alone, which a repeated one is spared.
         repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
-        callers.read_body(settings, around, body_rules, spending.budgets),
+        bodies.read_body(settings, around, body_rules, spending.budgets),
         # Behind it: a form streams through, and is only looked at.
         ReadForm(body_rules.callers, body_rules.allow_lists),
         # Before the limits: a refusal counts against none.
         AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
         fences.refuse_unmeasured(settings),
         # Outside the cache, which knows nobody; what it gives was somebody's first.
-        fences.own_objects(settings, around),
+        fences.own_objects(
+            settings,
+            lambda: around.stores.object_owners(state_path(settings, False), redis_url(settings)),
+        ),
         # Outside all that costs anything.
         rate_limit,
         # Behind what counts requests, where something does.
         repeats if rate_limit is not None else None,
         # Before the cache: its key is what the upstream would see.
-        changes.override(settings),
+        params.override(settings),
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
         strip_think,
         # Outside what reads usage, which takes content codings off where somebody must read.
         NoteErrors(),
         # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
         ReadUsage(
-            needs_usage or spending.needs_usage or callers.counts_model_tokens(settings),
+            needs_usage or spending.needs_usage or limits.counts_model_tokens(settings),
             around.clock,
             strip_think.reads if strip_think is not None else None,
             spending.pricing.is_priced if spending.pricing is not None else None,
@@ -240,7 +244,7 @@ def _stages(
         # Outside the cache, which holds what the upstream lists.
         _list_models(keyring, table, route, innermost),
         # Outside retries: a hit never retries.
-        changes.cache(settings, around, answered, table),
+        cache.cache(settings, around, answered, table, fingerprint(settings)),
         # Behind the cache, whose hits cost nothing; before anything is set aside.
         spending.refuse_unpriced,
         # Outside the budgets, which set aside what a background response will cost.
@@ -248,7 +252,7 @@ def _stages(
         # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.
         spending.keep_budget,
         # The same request, once more.
-        changes.retry(settings, around),
+        places.retry(settings, around),
         # Innermost: every attempt may go elsewhere.
         route,
     ]

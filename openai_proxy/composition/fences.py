@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..core.client_address import parse_network
 from ..core.endpoint_rules import ALL, METERED, EndpointRules, Fence
-from ..cost.build import state_path
 from ..settings import Settings, client_keys, mode
 from ..settings.tenants import ClientKey
 from ..stages.allow_endpoints import AllowEndpoints
-from ..stages.own_objects import OwnObjects
+from ..stages.own_objects import ObjectOwners, OwnObjects
 from ..stages.refuse_unmeasured import RefuseUnmeasured
 from ..stages.refuse_unseen import RefuseUnseen
-from .callers import limits_by_key, redis_url
-from .surroundings import Surroundings
+from .limits import limits_by_key
 
 _MOST_NAMED = 20
 _OBJECTS = "stored objects of its own"
@@ -77,12 +75,16 @@ def refuse_unmeasured(settings: Settings) -> RefuseUnmeasured | None:
     return RefuseUnmeasured(keys) if keys else None
 
 
-def own_objects(settings: Settings, around: Surroundings) -> OwnObjects | None:
-    """Return the stage that lets each key see its own objects only; None if it is off."""
+def own_objects(settings: Settings, find_owners: Callable[[], ObjectOwners | None]) -> OwnObjects | None:
+    """Return the stage that lets each key see its own objects only; None if it is off.
+
+    `find_owners` returns where it is kept whose the objects are, or None if
+    nothing is configured for it; OSError or ValueError if it cannot be used.
+    """
     if settings.objects.owners != "enforce":
         return None
     try:
-        owners = around.stores.object_owners(state_path(settings, False), redis_url(settings))
+        owners = find_owners()
     except (OSError, ValueError) as error:
         raise settings.error("cost.state_file", str(error)) from None
     if owners is None:

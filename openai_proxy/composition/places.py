@@ -6,17 +6,13 @@ import time
 
 from ..core.routing import ModelRoute, RoutingTable, Upstream
 from ..core.upstream_health import UpstreamHealth
+from ..messages import Stage
 from ..settings import Settings, mode
+from ..stages.retry import Retry
 from ..stages.route import Route
 from ..upstream.prober import Prober
-from .surroundings import Surroundings
+from .parts import Parts
 from .whose_key import kept_keys, key_of
-
-
-def base_urls(settings: Settings) -> list[str]:
-    """Return the base URL of each upstream, the lowest priority number first."""
-    ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
-    return [entry.base_url for entry in ordered] or [settings.upstream.base_url]
 
 
 def routing_table(settings: Settings) -> RoutingTable | None:
@@ -59,7 +55,7 @@ def with_configured_keys(settings: Settings, table: RoutingTable | None) -> list
 
 def route(
     settings: Settings,
-    around: Surroundings,
+    parts: Parts,
     table: RoutingTable | None,
     health: UpstreamHealth | None,
     prober: Prober | None,
@@ -71,7 +67,12 @@ def route(
         table,
         health,
         probe=prober.watch,
-        clock=around.clock,
+        clock=parts.clock,
         wall_clock=time.time,
-        timers=around.reactor,
+        timers=parts.reactor,
     )
+
+
+def retry(settings: Settings, parts: Parts) -> Stage:
+    """Return the stage of further attempts; it has one part that no setting turns off."""
+    return Retry(settings.retry.max_retries, timers=parts.reactor, clock=parts.clock, wall_clock=time.time)

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .documents import maybe_object
-from .prices import STANDARD_TIERS
 
+STANDARD_TIERS = frozenset((None, "", "default", "auto", "standard", "on_demand"))
+"""What an answer calls the service tier whose prices the lists give (OpenAI, OpenRouter, Groq)."""
 HELD_BYTES = 256 * 1024
 """So much of an event or document is kept until it is whole."""
 UNREAD_TIER = "(not read)"

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from .budget import Account, Budget, Standing
-from .refusal_words import period_end
+from .budget_words import period_end
 
 
 @frozen

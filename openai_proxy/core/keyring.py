@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from hashlib import sha256
 
 from attrs import field, frozen
 
@@ -40,16 +39,6 @@ class ClientKey:
     def allows(self, model: str) -> bool:
         """Tell whether the allow-list has `model`."""
         return self.models is None or any(fnmatchcase(model, glob) for glob in self.models)
-
-
-def key_digest(key: bytes) -> bytes:
-    """Return the digest a key is looked up by."""
-    return sha256(key).digest()
-
-
-def key_name(digest: bytes) -> str:
-    """Return the name of a key that was given none: `key-` and 8 hex digits."""
-    return "key-" + digest.hex()[:8]
 
 
 class Keyring:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from attrs import field, frozen
 
+from .answer_labels import STANDARD_TIERS
 from .exchange import TokenKinds, Usage
 
 PER_MILLION = 1_000_000
@@ -34,8 +35,6 @@ class KindPrices:
 
 
 _NO_KINDS = KindPrices()
-STANDARD_TIERS = frozenset((None, "", "default", "auto", "standard", "on_demand"))
-"""What an answer calls the service tier whose prices the lists give (OpenAI, OpenRouter, Groq)."""
 
 
 @frozen

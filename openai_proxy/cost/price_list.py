@@ -17,8 +17,9 @@ from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
 from genai_prices.data import providers
 
+from ..core.answer_labels import STANDARD_TIERS
 from ..core.exchange import Usage
-from ..core.prices import STANDARD_TIERS, KindPrices, Price
+from ..core.prices import KindPrices, Price
 
 DEFAULT_PROVIDER = "openai"
 _PROBE = Usage(input_tokens=9_000, output_tokens=700, cached_tokens=2_000)

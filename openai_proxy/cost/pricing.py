@@ -7,8 +7,9 @@ from typing import Protocol
 
 from attrs import frozen
 
+from ..core.answer_labels import STANDARD_TIERS
 from ..core.exchange import Exchange, Usage
-from ..core.prices import STANDARD_TIERS, OwnPrice, Price, find_price
+from ..core.prices import OwnPrice, Price, find_price
 from ..core.routing import RoutingTable
 
 KEPT_S = 60.0

@@ -7,12 +7,12 @@ counts go on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from attrs import field, frozen
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..core.upstream_health import Change
 from ..logs import logger
 from .labels import BoundedLabels
 from .record import shown
@@ -21,6 +21,19 @@ log = logger(__name__)
 
 ALL = "all"
 """The label `model` of a whole upstream's circuit."""
+
+
+class Change(Protocol):
+    """A circuit that has opened or closed; see `upstream_health.Change`."""
+
+    @property
+    def upstream(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def opened(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
 
 
 class CircuitNews:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from ..core.budget import Budget, Ledger, Need
+from ..core.budget_words import budget_words
 from ..core.errors import BudgetSpent
 from ..core.exchange import Exchange, Outcome, Usage
-from ..core.refusal_words import budget_words
 from ..core.token_estimate import requested_output_tokens
 from ..messages import Forward, ProxyRequest, ProxyResponse
 from ..prompt_estimate import estimated_prompt

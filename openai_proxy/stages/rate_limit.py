@@ -15,9 +15,9 @@ from twisted.internet.task import deferLater
 from ..core.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
 from ..core.exchange import Exchange, Outcome
 from ..core.headers import get
+from ..core.limit_words import limit_words
 from ..core.limits import Limits, Refusal, maybe_refusal
 from ..core.rate_limit_headers import refusal_headers
-from ..core.refusal_words import limit_words
 from ..core.token_estimate import reserved_model_tokens
 from ..limits.store import Admission, LimitStore
 from ..messages import Forward, ProxyRequest, ProxyResponse

@@ -744,7 +744,7 @@ heads = [
     for first in (b"POST /v1/files HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n")
     for i in range(4)
 ]
-case("core.keyring:key_digest", rep(b"a"))
+case("core.keys:key_digest", rep(b"a"))
 for name in ("wire_lines", "rendered"):
     case(
         f"core.wire_lines:{name}",

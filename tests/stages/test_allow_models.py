@@ -7,7 +7,8 @@ from fakes import through
 
 from openai_proxy.core.errors import ModelNotAllowed, UnreadableBody
 from openai_proxy.core.exchange import Exchange
-from openai_proxy.core.keyring import ClientKey, Keyring, key_digest
+from openai_proxy.core.keyring import ClientKey, Keyring
+from openai_proxy.core.keys import key_digest
 from openai_proxy.core.paths import map_target
 from openai_proxy.core.request_json import outline
 from openai_proxy.messages import ProxyRequest

@@ -5,7 +5,8 @@ from fakes import through
 
 from openai_proxy.core.errors import ExpiredKey, InvalidKey, MissingCredentials
 from openai_proxy.core.exchange import Exchange
-from openai_proxy.core.keyring import ClientKey, Keyring, key_digest
+from openai_proxy.core.keyring import ClientKey, Keyring
+from openai_proxy.core.keys import key_digest
 from openai_proxy.messages import ProxyRequest
 from openai_proxy.stages.inject import Inject
 from openai_proxy.stages.pass_through import PassThrough

@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from openai_proxy.core.errors import UpstreamUnreachable
-from openai_proxy.core.keyring import ClientKey, Keyring, key_digest
+from openai_proxy.core.keyring import ClientKey, Keyring
+from openai_proxy.core.keys import key_digest
 from openai_proxy.core.routing import RoutingTable, Upstream
 from openai_proxy.core.upstream_health import UpstreamHealth
 from openai_proxy.messages import ProxyRequest, ProxyResponse

@@ -1,0 +1,36 @@
+"""Whose bodies are read whole: from settings to the stage that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from ..core.buffered_bytes import BufferedBytes
+from ..settings import Settings, client_keys
+from ..stages.read_body import BodyRules, ReadBody
+from ..turns import Turns
+from .limits import counts_model_tokens, limits_by_key
+from .memory import default_limit_bytes
+from .parts import Parts
+
+
+def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
+    """Return whose bodies must be read; `budgets` has the names of the keys with one."""
+    counted = {name: limits.model_tokens_per_minute for name, limits in limits_by_key(settings).items()}
+    keys = {key.name: key.models is not None for key in client_keys(settings)}
+    changes_models = bool(settings.models or settings.llm_params)
+    bound = {name for name, limit in counted.items() if limit is not None or name in budgets or keys[name]}
+    return BodyRules(
+        everybody=changes_models or settings.rate_limit.tokens_per_minute is not None,
+        callers=frozenset(bound),
+        exempt=frozenset() if changes_models else frozenset(counted).difference(bound),
+        allow_lists=frozenset(name for name, restricted in keys.items() if restricted),
+    )
+
+
+def read_body(settings: Settings, parts: Parts, rules: BodyRules, budgets: Container[str]) -> ReadBody:
+    """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
+    estimates = counts_model_tokens(settings) or any(key.name in budgets for key in client_keys(settings))
+    # each process holds its share
+    buffered = BufferedBytes((settings.limits.buffered_bytes or default_limit_bytes()) // settings.workers)
+    turns = Turns(parts.reactor, parts.clock)
+    return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered, turns)

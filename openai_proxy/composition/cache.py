@@ -1,0 +1,61 @@
+"""The cache: from settings to the stages that answer from it."""
+
+from __future__ import annotations
+
+from ..cache.known_requests import Answered
+from ..cache.memory import MemoryStore
+from ..cache.store import CacheStore
+from ..core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
+from ..core.routing import RoutingTable
+from ..messages import Stage
+from ..settings import Settings
+from ..settings.derived import base_urls
+from ..stages.cache import Cache
+from ..stages.cache_repeats import AnswerRepeats
+from .parts import Parts
+
+
+def _store(settings: Settings, parts: Parts) -> CacheStore | None:
+    cache = settings.cache
+    if cache.url is None:
+        return None
+    return parts.stores.cache_store(cache.url.get_secret_value(), cache.max_bytes)
+
+
+def repeats(settings: Settings, parts: Parts, answered: Answered) -> Stage | None:
+    """Return the stage that answers repeats from memory, None without an embedded cache."""
+    store = _store(settings, parts)
+    # What Redis holds is not known without asking it: nothing could be answered at once.
+    return AnswerRepeats(store, parts.clock, answered) if isinstance(store, MemoryStore) else None
+
+
+def cache(
+    settings: Settings, parts: Parts, answered: Answered, table: RoutingTable | None, fingerprint: str
+) -> Stage | None:
+    """Return the stage of the cache, None where there is none; it notes its hits in `answered`.
+
+    Entries are shared between configurations of the same upstreams and the same `fingerprint`.
+    """
+    store = _store(settings, parts)
+    if store is None:
+        return None
+    cache = settings.cache
+    times = TimesToLive(cache.ttl_s.embeddings, cache.ttl_s.completions, cache.ttl_s.models)
+    rules = [
+        CacheRule(
+            rule.endpoint,
+            times.of(rule.endpoint) if rule.ttl_s is None else rule.ttl_s,
+            rule.model,
+            rule.condition,
+        )
+        for rule in cache.rules
+    ]
+    return Cache(
+        store,
+        CacheRules((*rules, *default_rules(times))),
+        " ".join(filter(None, (*base_urls(settings), fingerprint))).encode("ascii"),
+        parts.clock,
+        shared=cache.shared,
+        answered=answered,
+        served_as=table.served_as if table is not None else None,
+    )

@@ -1,0 +1,32 @@
+"""What the building of a policy is lent beside the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..cache.store import CacheStore
+from ..limits.store import LimitStore
+
+
+class PolicyStores(Protocol):
+    """Stores that outlive a reload; `stores.Stores` is it."""
+
+    def limit_store(self, url: str | None) -> LimitStore: ...
+
+    def cache_store(self, url: str, max_bytes: int) -> CacheStore: ...
+
+
+class Parts(Protocol):
+    """What a policy's `build` may use; `surroundings.Surroundings` is it."""
+
+    @property
+    def reactor(self) -> Any: ...
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Monotonic seconds."""
+        ...
+
+    @property
+    def stores(self) -> PolicyStores: ...
