@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
-from attrs import define
+from attrs import Factory, define
 from twisted.internet.interfaces import IProtocol
 
 from .core.exchange import Exchange, HeaderPairs
@@ -129,6 +129,11 @@ class ProxyRequest:
     """The name that rules about endpoints go by; see `core.paths.ApiPath.named`."""
     sniffed: bool = False
     """The type of the body does not say whether it is JSON: its first bytes do."""
+    undelivered: list[ResponseBody] = Factory(list)
+    """Bodies that were received for it and are not on their way to the client yet; the copies share one list.
+
+    Whoever ends the exchange, or a call that several exchanges share, discards what is left in it.
+    """
 
     @property
     def json(self) -> bytes:
@@ -172,6 +177,7 @@ class ProxyRequest:
             self.prompt_estimate,
             self.endpoint,
             self.sniffed,
+            self.undelivered,
         )
         for name, value in changes.items():
             setattr(copy, name, value)
@@ -202,6 +208,12 @@ class ProxyResponse:
         return copy
 
 
+def discard_all(bodies: list[ResponseBody]) -> None:
+    """Discard response bodies, and let go of them."""
+    while bodies:
+        bodies.pop().discard()
+
+
 class BodyFilter(Protocol):
     """Bytes to bytes, incrementally."""
 
@@ -225,8 +237,9 @@ class Stage(Protocol):
 
     Raises `core.errors.ProxyError` to refuse, at the call or when awaited: a
     stage that has nothing to do behind `forward` need not be a coroutine. A
-    response that it does not return it must discard. State that must be
-    freed however the exchange ends is freed by `request.exchange.on_end`.
+    response that it does not return it must discard, unless it raises: then
+    `request.undelivered` is discarded. State that must be freed however the
+    exchange ends is freed by `request.exchange.on_end`.
     """
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]: ...

@@ -14,10 +14,10 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from ..core.cache_rules import Verdict
-from ..core.errors import BudgetSpent
+from ..core.errors import BudgetSpent, InternalError
 from ..core.exchange import Exchange, Outcome
 from ..logs import logger
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..messages import Forward, ProxyRequest, ProxyResponse, ResponseBody, discard_all
 from .bodies import SharedBody
 from .landing import Landing, Rider, Role
 from .recording import Recording
@@ -88,14 +88,21 @@ class Flight:
         rider = self._leader = self._waiting[0]
         self._payer = rider.request.exchange
         self._calls += 1
+        received: list[ResponseBody] = []  # not the rider's own list: its client may leave before the others
 
         async def call() -> ProxyResponse:
-            return await rider.forward(rider.request)
+            return await rider.forward(rider.request.evolve(undelivered=received))
+
+        def nothing_came(failure: Failure) -> Failure:
+            discard_all(received)
+            return failure
 
         # Kept first: the call may end at once.
         self._call = done = Deferred.fromCoroutine(call())
+        done.addErrback(nothing_came)
         done.addCallbacks(self._arrived, self._failed)
-        done.addErrback(lambda failure: self._log.failure("a shared call went wrong", failure))
+        done.addErrback(nothing_came)
+        done.addErrback(self._went_wrong)
 
     def _pass_on(self, ended: Exchange) -> None:
         """If the one who pays has left, the first of the others pays."""
@@ -134,6 +141,14 @@ class Flight:
             riders, self._waiting = self._waiting, []
             for rider in riders:
                 rider.land(failure)
+
+    def _went_wrong(self, failure: Failure) -> None:
+        """A defect: nobody may be left waiting."""
+        self._log.failure("a shared call went wrong", failure)
+        self._close()
+        riders, self._waiting = self._waiting, []
+        for rider in riders:
+            rider.land(Failure(InternalError()))
 
     def _hand_to_leader_alone(self) -> bool:
         return self._calls == 1 and self._leader in self._waiting

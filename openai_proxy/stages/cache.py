@@ -228,6 +228,8 @@ class Cache:
         response = landing.response
         if response is None:
             response = await forward(request)
+        else:
+            request.undelivered.append(response.body)
         headers = response.headers
         if landing.role is Role.FOLLOWER:
             exchange.cache_result = "shared"

@@ -102,7 +102,9 @@ class UpstreamForward:
         if type(response) is WholeResponse:
             return ProxyResponse(response.code, response.phrase, pairs, response)
         headers = pairs if response.code == 101 else end_to_end(pairs)
-        return ProxyResponse(response.code, response.phrase, headers, UpstreamBody(response))
+        received = UpstreamBody(response)
+        request.undelivered.append(received)
+        return ProxyResponse(response.code, response.phrase, headers, received)
 
     async def _send(
         self, request: ProxyRequest, to: Destination, target: bytes, lines: bytes, fresh: bool

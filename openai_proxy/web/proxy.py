@@ -90,26 +90,24 @@ class ProxyResource(Resource):
                 request.run(preflight_answer(request, marks.origin, path.methods))
                 return
             forward = self.preflight
-        request.run(
-            forward(
-                ProxyRequest(
-                    method,
-                    path.target,
-                    head.forward,
-                    body,
-                    exchange,
-                    buffered,
-                    required,
-                    head.encoded,
-                    # A handshake has no body (RFC 6455 §4.1); with one, Upgrade is ignored (RFC 9110 §7.8).
-                    upgrade=head.upgrade == b"websocket" and method == b"GET" and not has_body,
-                    path_model=path.model,
-                    azure=path.azure,
-                    endpoint=path.named,
-                    sniffed=sniffed,
-                )
-            )
+        asked = ProxyRequest(
+            method,
+            path.target,
+            head.forward,
+            body,
+            exchange,
+            buffered,
+            required,
+            head.encoded,
+            # A handshake has no body (RFC 6455 §4.1); with one, Upgrade is ignored (RFC 9110 §7.8).
+            upgrade=head.upgrade == b"websocket" and method == b"GET" and not has_body,
+            path_model=path.model,
+            azure=path.azure,
+            endpoint=path.named,
+            sniffed=sniffed,
         )
+        request.undelivered = asked.undelivered
+        request.run(forward(asked))
 
     def left(self) -> None:
         """An admitted request's exchange has ended."""

@@ -21,7 +21,7 @@ from ..core.exchange import Exchange, HeaderPairs, Outcome
 from ..core.web_origins import readable
 from ..direct_deferred import DirectDeferred
 from ..logs import logger
-from ..messages import ProxyResponse
+from ..messages import ProxyResponse, ResponseBody, discard_all
 from ..relay import Relay, whole_answer
 from ..wire_headers import WireHeaders
 from .browsers import judge
@@ -55,6 +55,8 @@ class DownstreamRequest(Request):
     """The API resource that counts it among its requests in flight, until the exchange ends."""
     readable: HeaderPairs | None = None
     """Lines that let the page of a listed web origin read the answer; None where nobody looked."""
+    undelivered: list[ResponseBody] | None = None
+    """What the stages received and have not given back yet; discarded if the exchange ends meanwhile."""
     _stages: Any = None
     _relay: Relay | None = None
     _last = False
@@ -140,6 +142,7 @@ class DownstreamRequest(Request):
         if self._gone:
             response.body.discard()
             return
+        self.undelivered = None
         if self.readable:
             response = response.evolve(headers=readable(response.headers, self.readable))
         exchange = self.exchange
@@ -256,6 +259,8 @@ class DownstreamRequest(Request):
         admitted_by, self.admitted_by = self.admitted_by, None
         if admitted_by is not None:
             admitted_by.left()
+        if self.undelivered:
+            discard_all(self.undelivered)
         self.site.end_exchange(self.exchange, outcome)
 
     def response_complete(self) -> None:
