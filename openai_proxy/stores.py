@@ -20,6 +20,7 @@ from .core.redis_url import parse_redis_url
 from .cost.keeping import Keeping
 from .cost.ledger import SharedLedger
 from .cost.object_owners import FileOwners, RedisOwners
+from .cost.pending_calls import FileCalls, MemoryCalls
 from .cost.state_file import StateFile
 from .cost.webhook import Deliveries
 from .limits.embedded import EmbeddedStore
@@ -81,6 +82,10 @@ class Stores:
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger:
         """Return the ledger of budgets: in Redis, else in a file, else in memory."""
         return self.keeping.ledger(path, redis_url, self._client)
+
+    def pending_calls(self, path: Path | None) -> FileCalls | MemoryCalls:
+        """Return where background calls are kept until their usage is read: in a file, else in memory."""
+        return self.keeping.pending_calls(path)
 
     def object_owners(self, path: Path | None, redis_url: str | None) -> FileOwners | RedisOwners | None:
         """Return where it is kept whose objects are: in Redis, else in a file; None without either."""

@@ -27,10 +27,15 @@ def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
     )
 
 
-def read_body(settings: Settings, parts: Parts, rules: BodyRules, budgets: Container[str]) -> ReadBody:
+def buffered_bytes(settings: Settings) -> BufferedBytes:
+    """Return the count of what this process holds of bodies: each process has its share."""
+    return BufferedBytes((settings.limits.buffered_bytes or default_limit_bytes()) // settings.workers)
+
+
+def read_body(
+    settings: Settings, parts: Parts, rules: BodyRules, budgets: Container[str], buffered: BufferedBytes
+) -> ReadBody:
     """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
     estimates = counts_model_tokens(settings) or any(key.name in budgets for key in client_keys(settings))
-    # each process holds its share
-    buffered = BufferedBytes((settings.limits.buffered_bytes or default_limit_bytes()) // settings.workers)
     turns = Turns(parts.reactor, parts.clock)
     return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered, turns)

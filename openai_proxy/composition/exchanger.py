@@ -10,6 +10,7 @@ from types import MethodType
 from attrs import field, frozen
 
 from ..cache.known_requests import Answered
+from ..core.buffered_bytes import BufferedBytes
 from ..core.keyring import Keyring
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
@@ -134,11 +135,12 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         )
     route = places.route(settings, around, table, health, prober)
     innermost = UpstreamForward(UpstreamClient(agent), default, destinations, around.clock)
-    spending = build_spending(settings, around.stores, table, redis_url(settings))
+    buffered = bodies.buffered_bytes(settings)
+    spending = build_spending(settings, around.stores, table, redis_url(settings), buffered)
     anonymous = WithoutCredentials(
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
     )
-    stages = _stages(settings, around, needs_usage, table, route, spending, innermost)
+    stages = _stages(settings, around, needs_usage, table, route, spending, buffered, innermost)
     return Exchanger(
         settings=settings,
         forward=compose(stages, innermost),
@@ -193,6 +195,7 @@ def _stages(
     table: RoutingTable | None,
     route: Route | None,
     spending: Spending,
+    buffered: BufferedBytes,
     innermost: Forward,
 ) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
@@ -213,7 +216,7 @@ def _stages(
         # In front of all that decides by the request alone, which a repeated one is spared.
         repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
-        bodies.read_body(settings, around, body_rules, spending.budgets),
+        bodies.read_body(settings, around, body_rules, spending.budgets, buffered),
         # Behind it: a form streams through, and is only looked at.
         ReadForm(body_rules.callers, body_rules.allow_lists),
         # Before the limits: a refusal counts against none.

@@ -1,4 +1,6 @@
-"""How many bytes of request bodies are held in memory, over all connections. Pure.
+"""How many bytes of bodies are held in memory, over all connections. Pure.
+
+Of requests, and of answers about background responses, which are read whole.
 
 One connection is bounded by the limits of its body; this bounds what many
 of them hold together.

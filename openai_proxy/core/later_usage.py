@@ -38,6 +38,16 @@ class ResponseState:
         return self.status in _FINAL
 
 
+@frozen
+class KeptCall:
+    """A background call whose usage is still to be read."""
+
+    model: str | None
+    """The model that the client asked for: prices are looked up by it. None if the answer's has to do."""
+    has_budget: bool
+    """Its money is set aside in the ledger, which knows whether it was settled."""
+
+
 def maybe_state(body: bytes) -> ResponseState | None:
     """Read the body of such an answer, whole or its beginning; None if it holds no `response` object.
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from ..core.budget import Budget
+from ..core.buffered_bytes import BufferedBytes
 from ..core.prices import KindPrices, OwnPrice, Price
 from ..core.routing import RoutingTable
 from ..logs import logger
@@ -23,7 +24,7 @@ from ..settings import PriceEntry, Settings, client_keys
 from ..settings.tenants import ClientKey
 from ..stages.keep_budget import KeepBudget
 from ..stages.refuse_unpriced import RefuseUnpriced
-from ..stages.settle_later import SettleLater
+from ..stages.settle_later import Calls, SettleLater
 from .budget_watch import AlertRules, BudgetWatch
 from .ledger import SharedLedger
 from .pricing import LookUp, Pricing
@@ -42,6 +43,8 @@ class Places(Protocol):
     def state_file(self, path: Path) -> StateFile: ...
 
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger: ...
+
+    def pending_calls(self, path: Path | None) -> Calls: ...
 
     @property
     def deliveries(self) -> Deliveries: ...
@@ -73,9 +76,16 @@ class Spending:
 
 
 def build_spending(
-    settings: Settings, places: Places, table: RoutingTable | None, redis_url: str | None
+    settings: Settings,
+    places: Places,
+    table: RoutingTable | None,
+    redis_url: str | None,
+    buffered: BufferedBytes,
 ) -> Spending:
-    """Build what `settings` ask for; raises SettingsError for what can not work."""
+    """Build what `settings` ask for; raises SettingsError for what can not work.
+
+    `buffered` counts what is held of bodies.
+    """
     budgets = {
         key.name: Budget(key.budget_usd, key.budget_period)
         for key in client_keys(settings)
@@ -97,7 +107,9 @@ def build_spending(
         watch = BudgetWatch(ledger, budgets, _alert_rules(settings), places.deliveries)
         keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle)
     asked_for = asked_for and (pricing is not None or bool(settings.admin.token))
-    settle_later = SettleLater(pricing.settle, ledger) if pricing is not None else None
+    settle_later = None
+    if pricing is not None:
+        settle_later = SettleLater(pricing.settle, places.pending_calls(path), ledger, buffered)
     refuse_unpriced = _refuse_unpriced(settings, pricing, budgets, ledger) if pricing is not None else None
     return Spending(
         pricing, refuse_unpriced, keep_budget, settle_later, state_file, asked_for, budgets, ledger, watch

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from ..redis_client import RedisClient
 from .file_keeper import FileKeeper
 from .ledger import MemoryKeeper, SharedLedger
+from .pending_calls import FileCalls, MemoryCalls
 from .redis_keeper import RedisKeeper
 from .state_file import StateFile
 from .usage import UsageTotals
@@ -35,6 +36,7 @@ class Keeping:
         """Of alerts."""
         self._files: dict[Path, StateFile] = {}
         self._ledgers: dict[str, SharedLedger] = {}
+        self._calls: dict[Path | None, FileCalls | MemoryCalls] = {}
         self._owners: list[FileKeeper | RedisKeeper] = []
         self._started = False
 
@@ -68,6 +70,14 @@ class Keeping:
             if self._started:
                 ledger.start()
         return ledger
+
+    def pending_calls(self, path: Path | None) -> FileCalls | MemoryCalls:
+        """Return where background calls are kept: in a file, else in memory."""
+        calls = self._calls.get(path)
+        if calls is None:
+            calls = MemoryCalls() if path is None else FileCalls(self.file(path), self._wall_clock)
+            self._calls[path] = calls
+        return calls
 
     def start(self) -> None:
         """Open the files; OSError, naming the file, where one can not be."""

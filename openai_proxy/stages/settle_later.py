@@ -8,50 +8,68 @@ its money stays set aside. Stands outside the budgets, which set it aside.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol
 
 from ..core.body_headers import media_type_and_coding
 from ..core.budget import Ledger, PendingCall
+from ..core.buffered_bytes import BufferedBytes, Lease
 from ..core.codings import maybe_decoded
 from ..core.exchange import Exchange
-from ..core.later_usage import ResponseState, maybe_state
+from ..core.later_usage import KeptCall, ResponseState, maybe_state
 from ..messages import Forward, ProxyRequest, ProxyResponse
-
-T = TypeVar("T")
 
 BEGINNING_BYTES = 1024 * 1024
 """So much is kept of the answer that begins a background response: it says its name early."""
 LATER_BYTES = 16 * 1024 * 1024
 """So much is kept of an answer about one, which holds all that the model wrote; of a longer one nothing is read."""
-_MOST_KNOWN = 10_000
-"""Background responses of keys without a budget that one process remembers; the oldest are forgotten."""
+_MOST_SETTLED = 10_000
+"""Settled calls that are remembered, for answers about them that were under way at the same time."""
 _LONGEST_NAME = 256
 """No longer name of a call is kept, and none of a model: both are chosen by others."""
 
 
+class Calls(Protocol):
+    """Keeps a bounded number of background calls by their names; none of these ever fails."""
+
+    def keep(self, name: str, call: KeptCall) -> None: ...
+
+    def find(self, name: str) -> Awaitable[KeptCall | None]: ...
+
+    def forget(self, name: str) -> None: ...
+
+
 class _Watch:
-    """Keeps the first bytes of a body that passes."""
+    """Keeps the first bytes of a body that passes, if `lease` has room for them."""
 
     transparent = True
 
-    def __init__(self, coding: bytes, limit_bytes: int) -> None:
+    def __init__(self, coding: bytes, limit_bytes: int, lease: Lease) -> None:
         self._coding = coding
         self._limit_bytes = limit_bytes
         self._left = limit_bytes
+        self._lease = lease
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes:
         if self._left > 0:
-            self._parts.append(data[: self._left])
-            self._left -= len(data)
+            part = data[: self._left]
+            if self._lease.take(len(part)):
+                self._parts.append(part)
+                self._left -= len(part)
+            else:  # what cannot be kept is not read; the next answer about the call may be
+                self._left = 0
+                self._parts.clear()
+                self._lease.free()
         return data
 
     def finish(self) -> bytes:
         return b""
 
     def state(self) -> ResponseState | None:
-        """Return what was said of the response so far."""
+        """Return what was said of the response so far, and keep it no more. Call once."""
         body = b"".join(self._parts)
+        self._parts.clear()
+        self._lease.free()
         if not self._coding:
             return maybe_state(body)
         decoded = maybe_decoded(body, self._coding, self._limit_bytes)
@@ -61,18 +79,24 @@ class _Watch:
 class SettleLater:
     """Notes background responses, and charges each once when an answer first shows its end.
 
-    `settle_cost` sets the cost of an exchange that has its usage. `ledger`
-    keeps the money of those that a budget pays for; it knows them after a
-    restart, and in every process that shares it. Of all others this process
-    remembers the names, so that their usage is counted once.
+    `settle_cost` sets the cost of an exchange that has its usage. `calls`
+    keeps their names, so that the usage of each is counted once; `ledger`
+    keeps the money of those that a budget pays for. Both know them after a
+    restart, and in every process that shares them. `buffered` counts what is
+    held of the answers.
     """
 
-    def __init__(self, settle_cost: Callable[[Exchange], None], ledger: Ledger | None) -> None:
+    def __init__(
+        self,
+        settle_cost: Callable[[Exchange], None],
+        calls: Calls,
+        ledger: Ledger | None,
+        buffered: BufferedBytes,
+    ) -> None:
         self._settle_cost = settle_cost
+        self._calls = calls
         self._ledger = ledger
-        self._known: dict[str, PendingCall] = {}
-        self._models: dict[str, str] = {}
-        """The models that clients asked for, by the names of calls: prices are looked up by them."""
+        self._buffered = buffered
         self._settled: dict[str, None] = {}
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
@@ -98,52 +122,61 @@ class SettleLater:
         response = await forward(request)
         if not 200 <= response.status < 300:
             return response
-        watch = _Watch(media_type_and_coding(response.headers)[1], BEGINNING_BYTES)
+        watch = self._watch(response, BEGINNING_BYTES)
         watches.append(watch)
         return response.filtered(watch)
 
     def _begun(self, exchange: Exchange, watches: list[_Watch]) -> None:
         """The answer has ended: remember the call unless it said its usage already. Runs before the budget's end."""
-        if exchange.usage is not None or not watches:
+        if not watches:
             return
         state = watches[0].state()
-        if state is None or state.id is None or state.status == "failed":
+        if exchange.usage is not None or state is None or state.id is None or state.status == "failed":
             return
         if len(state.id) > _LONGEST_NAME:  # nobody will find it again
             return
         exchange.pending_call = state.id
-        if exchange.model is not None and len(exchange.model) <= _LONGEST_NAME:
-            _remember(self._models, state.id, exchange.model)
-        if exchange.reserved_usd is None:
-            _remember(self._known, state.id, PendingCall(state.id))
+        model = exchange.model
+        if model is not None and len(model) > _LONGEST_NAME:
+            model = None
+        self._calls.keep(state.id, KeptCall(model, exchange.reserved_usd is not None))
+
+    def _watch(self, response: ProxyResponse, limit_bytes: int) -> _Watch:
+        return _Watch(media_type_and_coding(response.headers)[1], limit_bytes, Lease(self._buffered))
 
     # ---- somebody asks
 
     async def _ask(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         name = _name(request.target)
-        call = await self._find(name)
+        kept, call = await self._find(name)
         response = await forward(request)
         if call is None or not 200 <= response.status < 300:
             return response
-        watch = _Watch(media_type_and_coding(response.headers)[1], LATER_BYTES)
-        request.exchange.on_end(lambda ended: self._told(ended, call, watch))
+        watch = self._watch(response, LATER_BYTES)
+        request.exchange.on_end(lambda ended: self._told(ended, call, kept, watch))
         return response.filtered(watch)
 
-    async def _find(self, name: str) -> PendingCall | None:
-        if name in self._settled:
-            return None
-        call = self._known.get(name)
-        if call is None and self._ledger is not None and len(name) <= _LONGEST_NAME:
+    async def _find(self, name: str) -> tuple[KeptCall | None, PendingCall | None]:
+        """Return what is known of the call `name`; None for the second if there is nothing to settle."""
+        if name in self._settled or not 0 < len(name) <= _LONGEST_NAME:
+            return None, None
+        kept = await self._calls.find(name)
+        call = None
+        if self._ledger is not None and (kept is None or kept.has_budget):
             call = await self._ledger.find_pending(name)
-        return call
+        if call is None and kept is not None and not kept.has_budget:
+            call = PendingCall(name)
+        return kept, call
 
-    def _told(self, exchange: Exchange, call: PendingCall, watch: _Watch) -> None:
+    def _told(self, exchange: Exchange, call: PendingCall, kept: KeptCall | None, watch: _Watch) -> None:
         state = watch.state()
         if state is None or not state.is_final or call.name in self._settled:
             return
-        _remember(self._settled, call.name, None)
-        self._known.pop(call.name, None)
-        exchange.model = self._models.pop(call.name, None) or state.model
+        if len(self._settled) >= _MOST_SETTLED:
+            del self._settled[next(iter(self._settled))]
+        self._settled[call.name] = None
+        self._calls.forget(call.name)
+        exchange.model = (kept.model if kept is not None else None) or state.model
         exchange.service_tier = state.service_tier
         exchange.usage = state.usage
         self._settle_cost(exchange)
@@ -156,13 +189,6 @@ def _charged_usd(exchange: Exchange, call: PendingCall, state: ResponseState) ->
     if exchange.cost_usd is not None:
         return exchange.cost_usd
     return 0.0 if state.usage is not None or state.status == "failed" else call.usd
-
-
-def _remember(table: dict[str, T], name: str, value: T) -> None:
-    """Add to a table that forgets its oldest member when it is full."""
-    if len(table) >= _MOST_KNOWN:
-        del table[next(iter(table))]
-    table[name] = value
 
 
 def _is_background(request: ProxyRequest) -> bool:

@@ -3,6 +3,7 @@
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
+from openai_proxy.core.buffered_bytes import BufferedBytes
 from openai_proxy.core.exchange import Usage
 from openai_proxy.cost import build
 from openai_proxy.cost.build import build_spending, state_path
@@ -32,7 +33,7 @@ def loaded(directory, toml="", **environ):
 def built(directory, toml="", **environ):
     reactor = MemoryReactorClock()
     stores = Stores(reactor, reactor.seconds)
-    return build_spending(loaded(directory, toml, **environ), stores, None, None)
+    return build_spending(loaded(directory, toml, **environ), stores, None, None, BufferedBytes(1 << 20))
 
 
 def test_with_nothing_configured_prices_are_shown_and_nothing_is_kept(tmp_path):

@@ -17,6 +17,7 @@ from genai_prices import calc_price
 from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.core.answer_labels import note_document
+from openai_proxy.core.buffered_bytes import BufferedBytes
 from openai_proxy.core.exchange import Exchange
 from openai_proxy.core.usage import usage_of_document
 from openai_proxy.cost.build import build_spending
@@ -529,7 +530,9 @@ def settled(row: Row, directory: Any) -> float | None:
     (directory / "c.toml").write_text(OWN)
     settings = load_settings({"config": "c.toml"}, {"OPENAI_API_BASE": row.base_url}, directory)
     reactor = MemoryReactorClock()
-    pricing = build_spending(settings, Stores(reactor, reactor.seconds), None, None).pricing
+    pricing = build_spending(
+        settings, Stores(reactor, reactor.seconds), None, None, BufferedBytes(1 << 20)
+    ).pricing
     assert pricing is not None
     answer = {"id": "1", "model": row.answered or row.model, "service_tier": row.tier, "usage": row.usage}
     body = json.dumps({name: value for name, value in answer.items() if value is not None}).encode()

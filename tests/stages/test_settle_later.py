@@ -4,14 +4,18 @@ import gzip
 import json
 
 import pytest
+from cost.sync_file import SyncFile
 from fakes import through
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.core.budget import Account, Budget, Standing
+from openai_proxy.core.buffered_bytes import BufferedBytes
 from openai_proxy.core.exchange import Exchange, Outcome
+from openai_proxy.core.later_usage import KeptCall
 from openai_proxy.core.prices import OwnPrice, Price
 from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.pending_calls import MOST_CALLS, FileCalls, MemoryCalls
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.messages import ProxyRequest, ProxyResponse
 from openai_proxy.stages.keep_budget import KeepBudget
@@ -27,15 +31,17 @@ DONE = {**QUEUED, "status": "completed", "usage": USAGE}
 class World:
     """Both stages over an upstream that answers `say`; model `m` costs a dollar for each output token."""
 
-    def __init__(self, budget_usd=10.0):
+    def __init__(self, budget_usd=10.0, calls=None, buffered_bytes=100_000_000):
         self.pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
         self.keeper = MemoryKeeper()
+        self.calls = MemoryCalls() if calls is None else calls
+        self.buffered = BufferedBytes(buffered_bytes)
         self.budgets = {} if budget_usd is None else {"alice": Budget(budget_usd, "month")}
         self.restart()
 
     def restart(self):
         self.ledger = SharedLedger(self.keeper, Clock())
-        self.later = SettleLater(self.pricing.settle, self.ledger)
+        self.later = SettleLater(self.pricing.settle, self.calls, self.ledger, self.buffered)
         self.keep = KeepBudget(self.ledger, self.budgets, self.pricing.cost_usd, self.pricing.settle)
 
     def ask(self, say, method="GET", endpoint="responses/{id}", target=b"/responses/resp_1", **how):
@@ -59,6 +65,7 @@ class World:
             assert b"".join(each.feed(bytes([byte])) for byte in data) + each.finish() == data
         exchange.status = how.get("status", 200)
         exchange.end(how.get("outcome", Outcome.COMPLETE), 1.0)
+        assert self.buffered.held_bytes == 0
         return exchange
 
     def begin(self, say=QUEUED, **how):
@@ -171,33 +178,79 @@ def test_answers_about_other_responses_cost_nothing():
 def test_names_that_strangers_make_up_are_bounded():
     """No name is longer than 256 bytes, and the tables forget."""
     world = World(budget_usd=None)
-    world.begin({**QUEUED, "id": "x" * 300})
-    assert not world.later._known
-    for number in range(10_100):
-        world.later._begun(_pending(number), [_Said(number)])
-    assert len(world.later._known) == len(world.later._models) == 10_000
+    assert world.begin({**QUEUED, "id": "resp_" + "x" * 300}).pending_call is None
+    assert not world.calls._calls
+    for number in range(MOST_CALLS + 100):
+        world.calls.keep(f"resp_{number}", KeptCall("m", False))
+    assert len(world.calls._calls) == MOST_CALLS
+    assert world.ask(DONE, target=b"/responses/resp_99").cost_usd is None
+    assert world.ask({**DONE, "id": "resp_100"}, target=b"/responses/resp_100").cost_usd == 3.0
 
 
-def _pending(number):
-    return Exchange(0.0, NOON, "POST", "/v1/x", model="m")
-
-
-class _Said:
-    def __init__(self, number):
-        self._number = number
-
-    def state(self):
-        from openai_proxy.core.later_usage import ResponseState
-
-        return ResponseState(f"resp_{self._number}", "queued", "m", None, None)
-
-
-def test_no_long_name_is_remembered():
-    """Neither an upstream's names of calls nor a client's of models fill the memory."""
+def test_no_long_name_of_a_model_is_remembered():
+    """Clients choose them."""
     world = World(budget_usd=None)
-    exchange = world.begin({**QUEUED, "id": "resp_" + "x" * 1000})
-    assert exchange.pending_call is None
     document = {"model": "m" * 1000, "background": True}
     world.ask(QUEUED, "POST", "responses", b"/responses", document=document)
-    assert list(world.later._known) == ["resp_1"]
-    assert world.later._models == {}
+    assert world.calls._calls == {"resp_1": KeptCall(None, False)}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A state file that does at once what it is asked for."""
+    opened = SyncFile(tmp_path / "state.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("budget_usd", [None, 10.0])
+def test_a_restart_loses_no_usage(file, budget_usd):
+    """The names of calls are in the state file: another run, or another worker, counts each once."""
+    first = World(budget_usd, FileCalls(file, lambda: NOON))
+    first.begin()
+    second = World(budget_usd, FileCalls(file, lambda: NOON))
+    second.keeper = first.keeper
+    second.restart()
+    assert second.ask(DONE).cost_usd == 3.0
+    assert [world.ask(DONE).cost_usd for world in (first, second)] == [None, None]
+
+
+def test_a_restart_keeps_the_name_that_the_price_goes_by(file):
+    """An alias has a price that the model behind it has not."""
+    first = World(None, FileCalls(file, lambda: NOON))
+    first.begin({**QUEUED, "model": "behind"})
+    second = World(None, FileCalls(file, lambda: NOON))
+    told = second.ask({**DONE, "model": "behind"})
+    assert (told.model, told.cost_usd) == ("m", 3.0)
+
+
+def test_a_file_that_fails_costs_no_usage_while_the_process_runs(file):
+    """What could not be written is remembered here."""
+    world = World(None, FileCalls(file, lambda: NOON))
+    file.failing = True
+    world.begin()
+    file.failing = False
+    assert [world.ask(DONE).cost_usd for _ in range(2)] == [3.0, None]
+
+
+def test_the_file_keeps_a_bounded_number_of_calls(file, monkeypatch):
+    """The oldest go."""
+    monkeypatch.setattr("openai_proxy.cost.pending_calls.MOST_CALLS", 3)
+    times = iter(range(10))
+    calls = FileCalls(file, lambda: next(times))
+    for number in range(5):
+        calls.keep(f"resp_{number}", KeptCall(None, False))
+    found = [calls.find(f"resp_{number}").result for number in range(5)]
+    assert found == [None, None, *[KeptCall(None, False)] * 3]
+
+
+def test_answers_are_read_as_far_as_there_is_room():
+    """What is held of them counts with all other bodies; one that was not read is read the next time."""
+    world = World(buffered_bytes=1000)
+    world.begin()
+    long = {**DONE, "output": "x" * 2000}
+    assert world.ask(long).cost_usd is None
+    assert world.standing == Standing(0.0, 5.0)
+    world.buffered.limit_bytes = 10_000
+    assert world.ask(long).cost_usd == 3.0
+    assert world.standing == Standing(3.0, 0.0)

@@ -1,0 +1,85 @@
+"""Background calls whose usage nobody has read yet: in the state file, as the totals are, else in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from ..core.later_usage import KeptCall
+from .ledger import PENDING_S
+from .state_file import StateFile
+
+MOST_CALLS = 10_000
+"""So many are kept; the oldest are forgotten."""
+
+_KEEP = "INSERT OR REPLACE INTO calls (name, model, has_budget, until) VALUES (?, ?, ?, ?)"
+_FIND = "SELECT model, has_budget FROM calls WHERE name = ? AND until > ?"
+_FORGET_OLDEST = """
+DELETE FROM calls WHERE name IN (
+    SELECT name FROM calls ORDER BY until ASC LIMIT max(0, (SELECT count(*) FROM calls) - ?)
+)
+"""
+
+
+class MemoryCalls:
+    """Those of one process, forgotten at its end."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, KeptCall] = {}
+
+    def keep(self, name: str, call: KeptCall) -> None:
+        self._calls.pop(name, None)
+        if len(self._calls) >= MOST_CALLS:
+            del self._calls[next(iter(self._calls))]
+        self._calls[name] = call
+
+    def find(self, name: str) -> Deferred[KeptCall | None]:
+        return succeed(self._calls.get(name))
+
+    def forget(self, name: str) -> None:
+        self._calls.pop(name, None)
+
+
+class FileCalls:
+    """In the table `calls` of the state file, for all processes that use it and over restarts.
+
+    While the file fails, this process remembers its own.
+    """
+
+    def __init__(self, file: StateFile, wall_clock: Callable[[], float] = time.time) -> None:
+        self._file = file
+        self._wall_clock = wall_clock
+        self._unwritten = MemoryCalls()
+
+    def keep(self, name: str, call: KeptCall) -> None:
+        row = (name, call.model, call.has_budget, self._wall_clock() + PENDING_S)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_KEEP, row)
+            connection.execute(_FORGET_OLDEST, (MOST_CALLS,))
+
+        # What the file says of its failure is in the log already.
+        self._file.run(work).addErrback(lambda _: self._unwritten.keep(name, call))
+
+    def find(self, name: str) -> Deferred[KeptCall | None]:
+        now = self._wall_clock()
+
+        def work(connection: sqlite3.Connection) -> KeptCall | None:
+            row = connection.execute(_FIND, (name, now)).fetchone()
+            return None if row is None else KeptCall(row[0], bool(row[1]))
+
+        def found(call: KeptCall | Failure | None) -> Any:
+            return call if isinstance(call, KeptCall) else self._unwritten.find(name)
+
+        return self._file.run(work).addBoth(found)
+
+    def forget(self, name: str) -> None:
+        self._unwritten.forget(name)
+        self._file.run(
+            lambda connection: connection.execute("DELETE FROM calls WHERE name = ?", (name,))
+        ).addErrback(lambda _: None)
