@@ -16,8 +16,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from . import __version__, signals
-from .composition.fences import fenced_keys
-from .composition.whose_key import keyless_upstreams
+from .composition.notes import new_notes, start_notes
 from .descriptors import raise_limit
 from .listening import (
     Listener,
@@ -110,7 +109,7 @@ class ProxyService(MultiService):
             upstream=exchanger.reachability.url,
         )
         self.warn(exchanger.warnings)
-        for line in (*keyless_upstreams(exchanger.settings), *fenced_keys(exchanger.settings)):
+        for line in start_notes(exchanger.settings):
             log.info("{line}", line=line)
 
     @property
@@ -156,13 +155,12 @@ class ProxyService(MultiService):
             tell_refused(str(error), "an observer can not start")
             self.serving.note_reload(worked=False)
             return
-        known = self.warnings
+        known, old = self.warnings, self.serving.exchanger.settings
         self.commit(prepared)
         self.warn(line for line in self.warnings if line not in known)
         tell_reloaded(self.serving.exchanger.mode)
         self.serving.note_reload(worked=True)
-        settings = self.serving.exchanger.settings
-        for line in (*keyless_upstreams(settings), *fenced_keys(settings)):
+        for line in new_notes(old, self.serving.exchanger.settings):
             log.info("{line}", line=line)
 
     def prepare(self, settings: Settings) -> PreparedService:

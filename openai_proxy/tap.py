@@ -19,8 +19,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from . import __version__
-from .composition.fences import fenced_keys
-from .composition.whose_key import keyless_upstreams
+from .composition.notes import full_notes
 from .settings import (
     Row,
     Settings,
@@ -256,7 +255,7 @@ def makeService(options: Options) -> IService:
             "\n".join(
                 [
                     describe(settings, service.warnings),
-                    *(f"# {line}" for line in (*keyless_upstreams(settings), *fenced_keys(settings))),
+                    *(f"# {line}" for line in full_notes(settings)),
                 ]
             )
         )

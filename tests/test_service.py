@@ -76,6 +76,37 @@ def test_reload_tells_what_it_can_not_change(service, configuration, told, chang
     assert line.startswith(f"reload: {what} can not change while running; the old one")
 
 
+def test_what_keys_may_call_is_a_short_line_at_the_start_and_news_at_a_reload(configuration, tmp_path):
+    """An operator reads it once: the same line after each `systemctl reload` hides what has changed."""
+    key = '[[keys]]\nname = "{0}"\nkey = "{0}-key"\nupstream_key = "sk-{0}"\nmodels = ["m"]\n'
+    lines = []
+
+    def observe(event):
+        if "line" in event and "@metered" in event["line"]:
+            lines.append(event["line"])
+
+    def load():
+        (tmp_path / "c.toml").write_text("".join(key.format(name) for name in names))
+        return load_settings({"config": "c.toml"}, configuration.environ, tmp_path)
+
+    names = ["alice", "bob"]
+    globalLogPublisher.addObserver(observe)
+    try:
+        service = ProxyService(MemoryReactorClock(), load(), load)
+        service.announce()
+        service.reload()
+        assert lines == [
+            "2 keys without `endpoints` may call @metered only (alice, bob); --check-config says what that is"
+        ]
+        names.append("carol")
+        service.reload()
+        service.reload()
+        assert len(lines) == 2
+        assert lines[1].startswith("3 keys without `endpoints` may call @metered only (alice, bob, carol)")
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
 def test_reload_while_draining_changes_nothing(service, configuration):
     """What it would start nobody would stop any more; a worker may be told to drain in the midst of one."""
     before = service.serving.exchanger

@@ -113,13 +113,18 @@ def shared_objects(settings: Settings) -> Iterator[str]:
         )
 
 
-def fenced_keys(settings: Settings) -> Iterator[str]:
-    """Return lines about keys that a default keeps from a part of the API, and about what keys share."""
-    names = [
+def defaulted_keys(settings: Settings) -> list[str]:
+    """Return the names of the keys that only the default keeps from a part of the API."""
+    return [
         key.name
         for key in client_keys(settings)
         if key.endpoints is None and default_endpoints(key) == (METERED,)
     ]
+
+
+def fenced_keys(settings: Settings) -> Iterator[str]:
+    """Return a line about keys that a default keeps from a part of the API: what that is, and how to change it."""
+    names = defaulted_keys(settings)
     if names:
         named = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
         yield (
@@ -127,4 +132,3 @@ def fenced_keys(settings: Settings) -> Iterator[str]:
             " completions, embeddings, responses, moderations, audio/speech, GET models), not files, batches,"
             f" realtime and the rest: {named}. `endpoints` in an entry of [[keys]] says what it may call."
         )
-    yield from shared_objects(settings)

@@ -18,8 +18,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from .. import signals
-from ..composition.fences import fenced_keys
-from ..composition.whose_key import keyless_upstreams
+from ..composition.notes import new_notes
 from ..descriptors import raise_limit
 from ..listening import StartError, announce, one_line
 from ..logs import logger, set_level
@@ -187,9 +186,9 @@ class Supervisor(Service):
         """Use `settings` from now on; fires when all workers do."""
         if self._stopping:
             return succeed(None)
-        self.settings = settings
+        old, self.settings = self.settings, settings
         set_level(settings.log_level)
-        for line in (*keyless_upstreams(settings), *fenced_keys(settings)):
+        for line in new_notes(old, settings):
             log.info("{line}", line=line)
         return self._crew.commit(prepared)
 
