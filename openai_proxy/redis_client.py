@@ -11,6 +11,7 @@ import importlib.util
 import math
 import re
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -105,30 +106,43 @@ class RedisClient:
             loop.cancel()
         return done
 
-    def call(self, *args: bytes | str | int | float) -> Deferred[Any]:
+    def call(
+        self, *args: bytes | str | int | float, late: Callable[[Any], None] | None = None
+    ) -> Deferred[Any]:
         """Send one command; fire with its reply: bytes, int, None or a list of them.
 
         Fails with RedisAway at once while not connected and `deadline_s`
         after the call at the latest, with txredisapi's ResponseError where
-        Redis refuses the command, which the log is told. May be cancelled: the reply is dropped.
+        Redis refuses the command, which the log is told. May be cancelled: the reply is dropped,
+        or given to `late`, as is one that comes after the deadline.
         Calls during the first attempt to connect wait for its outcome, as
         long: a daemon's first requests are served as its later ones. Once
         one has waited in vain, no other does.
         """
         if self._early is not None:
-            return Deferred.fromCoroutine(self._call_early(self._early, args))
+            return Deferred.fromCoroutine(self._call_early(self._early, args, late))
         if self._protocol is None or self._stalled:
             return fail(RedisAway())
-        return self._send(self._protocol, self._deadline_s, args)
+        return self._send(self._protocol, self._deadline_s, args, late)
 
-    async def _call_early(self, early: list[Deferred[None]], args: Command) -> Any:
+    def post(self, *args: bytes | str | int | float) -> None:
+        """Send one command behind those under way, without regard to its reply; nothing while away.
+
+        Unlike a call it is sent while an answer is overdue: it may undo what that command does.
+        """
+        if self._protocol is not None:
+            self._protocol.execute_command(*args).addErrback(lambda _: None)
+
+    async def _call_early(
+        self, early: list[Deferred[None]], args: Command, late: Callable[[Any], None] | None
+    ) -> Any:
         attempted: Deferred[None] = Deferred()
         early.append(attempted)
         attempted.addTimeout(self._deadline_s, self._reactor, lambda *_: self._first_attempt_over())
         await attempted
         if self._protocol is None:
             raise RedisAway
-        return await self.call(*args)
+        return await self.call(*args, late=late)
 
     def _first_attempt_over(self) -> None:
         early, self._early = self._early, None
@@ -136,18 +150,28 @@ class RedisClient:
             if not attempted.called:
                 attempted.callback(None)
 
-    def _send(self, protocol: Any, deadline_s: float, args: Command) -> Deferred[Any]:
+    def _send(
+        self,
+        protocol: Any,
+        deadline_s: float,
+        args: Command,
+        late: Callable[[Any], None] | None = None,
+    ) -> Deferred[Any]:
         result: Deferred[Any] = Deferred()
         reply = protocol.execute_command(*args)
         timer = self._reactor.callLater(deadline_s, self._look_once_more, protocol, reply, result)
-        reply.addBoth(partial(self._replied, timer, result))
+        reply.addBoth(partial(self._replied, timer, result, late))
         return result
 
-    def _replied(self, timer: Any, result: Deferred[Any], reply: Any) -> None:
+    def _replied(
+        self, timer: Any, result: Deferred[Any], late: Callable[[Any], None] | None, reply: Any
+    ) -> None:
         self._stalled = False
         if timer.active():
             timer.cancel()
         if result.called:
+            if late is not None and not isinstance(reply, Failure):
+                late(reply)
             return
         if isinstance(reply, Failure):
             if not self._is_refusal(reply):

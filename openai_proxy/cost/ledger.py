@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -193,6 +193,8 @@ class SharedLedger:
     async def find_pending(self, name: str) -> PendingCall | None:
         try:
             return await self._keeper.find(name)
+        except CancelledError:  # the client left: nothing may be sent for it
+            raise
         except Exception:  # what the keeper stands on has told the log
             return None
 
@@ -235,6 +237,8 @@ class SharedLedger:
 
     def _pump(self, account: Account, book: _Book) -> None:
         """Let the keeper judge what waits, unless it is at it."""
+        if book.waiting:  # a client that left meanwhile must not take what those after it need
+            book.waiting = [each for each in book.waiting if not each[1].called]
         if book.busy or not (book.waiting or book.unsaved):
             return
         book.busy, book.unsaved = True, False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import LoopingCall
 
 from ..core.limits import Limits, Standing
@@ -63,17 +63,26 @@ class RedisStore:
 
     async def admit(self, key: str, limits: Limits, model_tokens: float, slot: str) -> Admission:
         reserved = limits.reservation(model_tokens)
+
+        def comes_late(reply: Any) -> None:
+            """Redis admitted what went another way, or nowhere: it used no tokens here."""
+            if reply[0] and reserved:
+                self._client.post(
+                    *self._finishing(key, limits, -reserved, "")
+                )  # the slot is free, or has been taken anew
+
         try:
-            reply = await self._run("admit", key, limits, reserved, slot)
+            reply = await self._client.call(
+                *self._arguments("admit", key, limits, reserved, slot), late=comes_late
+            )
             admitted, requests, left, running = reply
             standing = Standing(float(requests), float(left), int(running))
         except CancelledError:
-            # the slot may have been taken. Tokens are not given back: nobody knows whether
-            # they were charged, and leaving early must not fill a bucket
-            self._send_finish(key, limits, 0.0, slot)
+            self._free_slot(key, limits, slot)
             raise
         except Exception:  # away, or refusing: the client has told the log
             self.failed += 1
+            self._free_slot(key, limits, slot)
             return await self._embedded.admit(key, limits, model_tokens, slot)
         if admitted and limits.concurrent_requests is not None:
             self._held.setdefault(key, set()).add(slot)
@@ -94,18 +103,31 @@ class RedisStore:
             return
         if not self._client.connected:
             self._embedded.settle(admission, model_tokens)
+            self._free_slot(admission.key, limits, admission.slot)
             return
-        self._send_finish(admission.key, limits, difference, admission.slot)
-
-    def _send_finish(self, key: str, limits: Limits, difference: float, slot: str) -> None:
         # what is lost with Redis is forgotten there too: a lease ends by itself
-        self._run("finish", key, limits, difference, slot).addErrback(lambda _: None)
+        self._client.post(*self._finishing(admission.key, limits, difference, admission.slot))
 
-    def _run(self, operation: str, key: str, limits: Limits, cost: float, slot: str) -> Deferred[Any]:
+    def _free_slot(self, key: str, limits: Limits, slot: str) -> None:
+        """Free a slot that Redis may have given, or may be about to give.
+
+        Whether tokens were charged is not known: they come back with a late reply, or with time.
+        """
+        if limits.concurrent_requests is not None:
+            self._client.post(*self._finishing(key, limits, 0.0, slot))
+
+    def _finishing(
+        self, key: str, limits: Limits, difference: float, slot: str
+    ) -> tuple[str | bytes | int, ...]:
+        return self._arguments("finish", key, limits, difference, slot)
+
+    def _arguments(
+        self, operation: str, key: str, limits: Limits, cost: float, slot: str
+    ) -> tuple[str | bytes | int, ...]:
         def number(limit: int | None) -> int:
             return -1 if limit is None else limit
 
-        return self._client.call(
+        return (
             *self._command(key),
             operation,
             number(limits.requests_per_minute),

@@ -130,6 +130,32 @@ def test_a_client_that_leaves_while_it_waits_leaves_nothing_reserved():
     assert world.ask(10.0)[0].usd == 10.0
 
 
+def test_a_client_that_leaves_before_it_is_judged_takes_nothing_from_those_after_it():
+    """It waits behind another's judgement; the money goes to the one who is still there."""
+    world = World()
+    world.keeper.late = []
+    first, _ = world.ask(1.0)
+    gone, asked = world.ask(9.0)
+    there, _ = world.ask(9.0)
+    asked.cancel()
+    world.keeper.answer()
+    world.keeper.answer()
+    assert gone[0].check(CancelledError)
+    assert [each[0] and each[0].usd for each in (first, there)] == [1.0, 9.0]
+
+
+def test_a_client_that_leaves_while_its_background_call_is_looked_up_is_not_served():
+    """Else the upstream would be asked for nobody."""
+    keeper = MemoryKeeper()
+    keeper.find = lambda name: Deferred()
+    ledger = SharedLedger(keeper, Clock())
+    looking = Deferred.fromCoroutine(ledger.find_pending("resp_1"))
+    ends = []
+    looking.addBoth(ends.append)
+    looking.cancel()
+    assert ends[0].check(CancelledError)
+
+
 def test_while_the_keeper_fails_the_process_decides_by_itself_and_writes_it_later():
     """Requests go on within what was last known; no money is forgotten."""
     world = World(2)

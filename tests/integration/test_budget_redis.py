@@ -1,14 +1,16 @@
 """Budgets shared through a real Redis, which dies and returns."""
 
+import pytest
 import pytest_twisted
 from integration.reactor_time import until
 from integration.redis_server import PATIENT_S
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import Clock
 
 from openai_proxy.core.budget import Account, Need, PendingCall, Standing
 from openai_proxy.core.redis_url import parse_redis_url
-from openai_proxy.cost.ledger import SharedLedger
+from openai_proxy.cost.ledger import RENEW_S, SharedLedger
 from openai_proxy.cost.redis_keeper import RedisKeeper
 from openai_proxy.redis_client import RedisClient
 
@@ -18,10 +20,10 @@ DAY = Account("alice", "2026-11-21")
 class Machine:
     """One daemon's way to Redis."""
 
-    def __init__(self, redis):
-        self.client = RedisClient(reactor, parse_redis_url(redis.url), deadline_s=PATIENT_S)
+    def __init__(self, redis, deadline_s=PATIENT_S, timers=reactor):
+        self.client = RedisClient(reactor, parse_redis_url(redis.url), deadline_s=deadline_s)
         self.keeper = RedisKeeper(self.client)
-        self.ledger = SharedLedger(self.keeper, reactor)
+        self.ledger = SharedLedger(self.keeper, timers)
 
     async def start(self):
         self.keeper.start()
@@ -103,3 +105,31 @@ async def test_a_pending_call_is_held_for_all_machines_and_charged_once(machines
     standings = [await machine.ledger.standing(DAY) for machine in (here, there, here)]
     assert standings[1:] == [Standing(2.5, 0.0)] * 2
     assert await there.ledger.find_pending("resp_1") is None
+
+
+@pytest.mark.parametrize("abandoned", [False, True], ids=["it answers late", "its connection is given up"])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_leaves_while_redis_is_frozen_leaves_nothing_reserved(machines, redis, abandoned):
+    """Redis sets the money aside when it is thawed; the next renewal at the latest says that nobody needs it."""
+    clock = Clock()
+    frozen = Machine(redis, 0.05 if abandoned else PATIENT_S, clock)
+    await frozen.start()
+    frozen.ledger.start()
+    redis.freeze()
+    asked = frozen.reserve(8.0)
+    ends = []
+    asked.addBoth(ends.append)
+    asked.cancel()
+    assert ends[0].check(CancelledError)
+    if abandoned:
+        await until(lambda: not frozen.client.connected)
+        await until(lambda: frozen.client._protocol is None)
+    redis.thaw()
+    await until(lambda: all(each.client.connected for each in (*machines, frozen)))
+    await until(lambda: not frozen.ledger._books[DAY].busy)
+    clock.advance(RENEW_S)
+    await until(lambda: not frozen.ledger._books[DAY].busy)
+    assert await machines[0].ledger.standing(DAY) == Standing(0.0, 0.0)
+    assert (await machines[1].reserve(10.0)).usd == 10.0
+    await frozen.ledger.stop()
+    await frozen.client.stop()

@@ -98,6 +98,31 @@ async def test_leases_are_renewed_while_they_run_and_end_with_their_machine(stor
         await deferLater(reactor, 0.05)
 
 
+@pytest.mark.parametrize("leaves", [True, False], ids=["its client leaves", "it goes on without Redis"])
+@pytest.mark.parametrize("abandoned", [False, True], ids=["it answers late", "its connection is given up"])
+@pytest.mark.parametrize("stores", [DEADLINE_S], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_what_a_frozen_redis_admits_later_is_given_back(stores, redis, leaves, abandoned):
+    """It does what was sent when it is thawed, whoever is still there: the slot is free, and the tokens come back."""
+    limits = Limits(None, 100, 1)
+    redis.freeze()
+    ends = []
+    asked = Deferred.fromCoroutine(stores[0].admit("k", limits, 80, "one")).addBoth(ends.append)
+    if leaves:
+        asked.cancel()
+    await until(lambda: ends)
+    if abandoned:
+        await until(lambda: stores[0]._client._protocol is None)
+    redis.thaw()
+    await until(lambda: all(store._client.connected for store in stores))
+    # without tokens: those that nobody knows of come back with time
+    cost = 0 if abandoned else 70
+    deadline = time.monotonic() + LEASE_S / 2
+    while not (other := await stores[1].admit("k", limits, cost, "two")).admitted or other.kept_in != "redis":
+        assert time.monotonic() < deadline
+        await deferLater(reactor, 0.05)
+
+
 @pytest.mark.parametrize("stores", [DEADLINE_S], indirect=True)
 @pytest_twisted.ensureDeferred
 async def test_without_redis_each_machine_limits_by_itself(stores, redis):
