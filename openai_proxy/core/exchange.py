@@ -148,7 +148,7 @@ class Exchange:
     """Seconds that the request waited here for its turn, instead of being refused."""
     usage: Usage | None = None
     answered_model: str | None = None
-    """The model that the answer names, where it was looked for: the one asked for has no price."""
+    """The model that the answer names, where it was looked for: the one asked for has no price, or none was named."""
     service_tier: str | None = None
     """As the answer names it: its prices hold. None where it says nothing."""
     cost_usd: float | None = None

@@ -10,7 +10,7 @@ import json
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from .json_members import iter_members
+from .json_members import Span, iter_members
 from .request_json import parse_int
 
 Places = Mapping[str, Any]
@@ -118,11 +118,21 @@ def top_level_models(text: bytes) -> list[object]:
 
 def _values(text: bytes, names: Container[str]) -> Iterator[tuple[str, Any]]:
     """Yield each top-level member that has one of these names in any spelling, decoded; names casefolded."""
+    for name, (first, end) in _spans(text, names):
+        yield name, _decoded(text, first, end)
+
+
+def _spans(text: bytes, names: Container[str]) -> Iterator[tuple[str, Span]]:
+    """Yield name (casefolded) and span of each top-level member that has one of these names in any spelling."""
     start = len(text) - len(text.lstrip(b" \t\r\n"))
-    for spelled, (first, end) in iter_members(text, start):
+    for spelled, span in iter_members(text, start):
         name = spelled.casefold()
         if name in names:
-            yield name, _decode(text[first:end].decode("utf-8", "surrogatepass"))
+            yield name, span
+
+
+def _decoded(text: bytes, first: int, end: int) -> Any:
+    return _decode(text[first:end].decode("utf-8", "surrogatepass"))
 
 
 def _within(value: Any, places: Any) -> Iterator[object]:
@@ -145,24 +155,33 @@ def _within(value: Any, places: Any) -> Iterator[object]:
 MEASURED_TIERS = frozenset(("auto", "default", "flex"))
 _FEE_TOOLS = frozenset(("code_interpreter", "file_search", "image_generation"))
 _FEE_PREFIXES = ("web_search", "computer")
-_DEAR = frozenset(("service_tier", "tools", "web_search_options"))
+_STORED = frozenset(("prompt", "assistant_id"))
+"""Members that refer to what is stored upstream, whose model and tools nobody here knows."""
+_DEAR = frozenset(("service_tier", "tools", "web_search_options")) | _STORED
 
 
 def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
     """Return the member by which a request may cost more than its tokens say; None if there is none.
 
-    A service tier that is dearer than the default one, and tools that have a
-    fee of their own.
+    A service tier that is dearer than the default one, tools that have a fee
+    of their own, and a stored prompt or an assistant, which may have such
+    tools and any model. A `prompt` of text, as completions and images have
+    it, is none of these.
     """
     if _DEAR.isdisjoint(name.casefold() for name in document):
         return None
-    for name, value in _values(text, _DEAR):
+    for name, (first, end) in _spans(text, _DEAR):
+        if name == "prompt":
+            if text[first : first + 1] == b"{":
+                return name
+            continue
+        value = _decoded(text, first, end)
         if value is None:
             continue
         if name == "service_tier":
             if not isinstance(value, str) or value not in MEASURED_TIERS:
                 return name
-        elif name == "web_search_options" or any(map(_has_fee, value if type(value) is list else [value])):
+        elif name != "tools" or any(map(_has_fee, value if type(value) is list else [value])):
             return name
     return None
 

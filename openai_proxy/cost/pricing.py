@@ -78,11 +78,14 @@ class Pricing:
         self._known: dict[tuple[str | None, str, str | None], _Known] = {}
 
     def settle(self, exchange: Exchange) -> None:
-        """Set the cost of an exchange that has ended; None stays where it is not known. Idempotent."""
-        usage, model = exchange.usage, exchange.model
+        """Set the cost of an exchange that has ended; None stays where it is not known. Idempotent.
+
+        A request that named no model (a stored prompt does) costs what the one does that answered.
+        """
+        usage, model = exchange.usage, exchange.model or exchange.answered_model
         if usage is None or model is None or exchange.cost_usd is not None:
             return
-        if exchange.answered_model is not None:
+        if exchange.answered_model is not None and exchange.model is not None:
             self._learn_answered(exchange.upstream, model, exchange.answered_model)
         cost_usd = self.cost_usd(
             model, exchange.upstream, usage, exchange.timestamp, tier=exchange.service_tier

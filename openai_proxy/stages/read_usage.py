@@ -163,13 +163,11 @@ class ReadUsage:
         return response if body_filter is None else response.filtered(body_filter)
 
     def _wants_model(self, request: ProxyRequest) -> bool:
-        """Whether the model that the answer names matters: the one asked for has no price."""
+        """Whether the model that the answer names matters: the one asked for has no price, or there is none."""
         model, exchange = request.model, request.exchange
         is_priced = self._is_priced
-        return (
-            is_priced is not None
-            and model is not None
-            and not is_priced(model, exchange.upstream, exchange.timestamp)
+        return is_priced is not None and (
+            model is None or not is_priced(model, exchange.upstream, exchange.timestamp)
         )
 
     def _plain(

@@ -15,6 +15,8 @@ _WHY = {
     "service_tier": "only the service tiers auto, default and flex can be measured",
     "tools": "one of its tools has a fee of its own",
     "web_search_options": "a web search has a fee of its own",
+    "prompt": "a stored prompt may name any model and tools with a fee",
+    "assistant_id": "an assistant may have any model and tools with a fee",
 }
 
 _BATCHES = (
@@ -24,7 +26,9 @@ _BATCHES = (
 
 
 class RefuseUnmeasured:
-    """Raise NotMeasured for batches, dearer service tiers and tools with a fee. `keys` are by `credential_id`."""
+    """Raise NotMeasured for batches, dearer service tiers, tools with a fee and what may hide them.
+
+    These are stored prompts and assistants. `keys` are by `credential_id`."""
 
     def __init__(self, keys: frozenset[str]) -> None:
         self._keys = keys

@@ -166,6 +166,14 @@ def test_the_model_that_answers_is_priced_where_the_name_asked_for_has_no_price(
     assert not pricing.may_be_priced("odd", 2.0)
 
 
+def test_a_request_that_names_no_model_costs_what_the_one_does_that_answers():
+    """A stored prompt names it; without this such a request was free."""
+    pricing = Pricing(look_up=Lists(**{"gpt-4.1": Price(2.0)}), providers={"default": "openai"})
+    assert settled(pricing, usage=MILLION, answered_model="gpt-4.1") == 2.0
+    assert settled(pricing, usage=MILLION) is None
+    assert settled(pricing, usage=MILLION, answered_model="house") is None
+
+
 def test_a_name_without_a_price_elsewhere_has_none():
     """Only a deployment's name says nothing of the model."""
     assert not Pricing(look_up=Lists(), providers={"default": "openai"}).may_be_priced("m", 0.0)

@@ -169,6 +169,15 @@ def test_the_tier_of_the_answer_is_noted_and_the_model_of_one_without_a_price():
     assert (request.exchange.service_tier, request.exchange.answered_model) == ("priority", "real")
 
 
+def test_the_model_of_an_answer_is_noted_if_none_was_named():
+    """A stored prompt names it: its price holds."""
+    request = make_request(b'{"prompt":{"id":"pmpt_1"}}')
+    body = b'{"model":"real","output":[],' + USAGE + b"}"
+    stage = ReadUsage(False, lambda: 0.0, None, lambda model, upstream, now: True)
+    ask(request, Upstream((200, [JSON], body)), stage)
+    assert request.exchange.answered_model == "real"
+
+
 @pytest.mark.parametrize("library", ["brotli", "zstandard"])
 def test_usage_is_read_in_any_coding_that_clients_ask_for(library):
     """What an answer cost does not depend on how its client likes it compressed."""

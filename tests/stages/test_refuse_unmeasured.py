@@ -64,6 +64,15 @@ def error_of(stage, key="alice", body=None, **fields):
         ({"tools": [{"type": "mcp"}, "x", {"type": 7}]}, None),
         ({"web_search_options": {}}, "web_search_options"),
         ({"input": [{"type": "web_search"}]}, None),
+        ({"prompt": {"id": "pmpt_1", "version": "2"}}, "prompt"),
+        ({"prompt": {"id": "pmpt_1"}, "model": "gpt-4o-mini"}, "prompt"),
+        ({"Prompt": {"id": "pmpt_1"}}, "prompt"),
+        (b'{"prompt": null, "prompt":\n {"id":"pmpt_1"}}', "prompt"),
+        ({"prompt": None}, None),
+        ({"prompt": "a cat", "model": "gpt-image-1"}, None),
+        ({"prompt": ["{", "b"]}, None),
+        ({"assistant_id": "asst_1"}, "assistant_id"),
+        ({"assistant_id": None}, None),
     ],
 )
 def test_what_a_budget_cannot_measure(body, param):
