@@ -100,7 +100,7 @@ FIXED = {
     "background responses that are remembered until their usage is read": "cost.pending_calls:MOST_CALLS",
     "settled ones that are remembered": "stages.settle_later:_MOST_SETTLED",
     "models with a label of their own in `/metrics`": BoundedLabels()._limit,
-    "endpoints with a label of their own": "observe.prometheus:MOST_ENDPOINTS",
+    "endpoints with a label of their own": "observe.labels:MOST_ENDPOINTS",
     "client keys with a label of their own (`metrics.keys`)": "observe.prometheus:MOST_KEYS",
     "series of requests; the rest are counted by class of status": "observe.prometheus:MOST_SERIES",
     "length of a label": "observe.labels:LONGEST_LABEL",

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from ..core.exchange import Exchange
+from ..core.paths import USUAL_ENDPOINTS
 from .record import shown
 
 OTHER = "other"
 NONE = "none"
 LONGEST_LABEL = 200
+MOST_ENDPOINTS = 200
+"""Endpoints with a label of their own; the rest is `other`."""
 
 
 def _no_names() -> Collection[str]:
@@ -88,3 +91,15 @@ def has_succeeded(exchange: Exchange) -> bool:
     """Whether the exchange shows that its model exists: the upstream answered with a 2xx, or opened a WebSocket."""
     status = exchange.status
     return status is not None and (200 <= status < 300 or status == 101)
+
+
+class EndpointLabels:
+    """Names of endpoints for metrics and spans: strangers can spell thousands that are none."""
+
+    def __init__(self) -> None:
+        self._labels = BoundedLabels(MOST_ENDPOINTS, configured=lambda: USUAL_ENDPOINTS)
+
+    def of(self, exchange: Exchange) -> str:
+        """Return the endpoint of an ended exchange, `other` if it is unusual and was never answered with a 2xx."""
+        endpoint = exchange.endpoint
+        return self._labels.label(endpoint, admit=has_succeeded(exchange)) if endpoint else OTHER

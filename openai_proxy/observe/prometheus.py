@@ -19,12 +19,11 @@ from prometheus_client.exposition import choose_encoder
 from twisted.logger import LogEvent
 
 from ..core.exchange import Exchange, Outcome, Usage
-from ..core.paths import USUAL_ENDPOINTS
 from .budgets import BudgetMetrics
 from .circuits import UpstreamStates
 from .daemon_state import DaemonMetrics
 from .interfaces import Observer, ObserverContext
-from .labels import OTHER, BoundedLabels, has_succeeded
+from .labels import OTHER, BoundedLabels, EndpointLabels, has_succeeded
 from .store_failures import StoreFailures
 from .tallies import FOLD_AT, Tallies, Tally, TallyFamily, TallyHistogram
 
@@ -36,8 +35,6 @@ _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 _KINDS_KEPT = 4096
 MOST_KEYS = 1000
 """Client keys that have a label of their own, where `metrics.keys` gives them one; the rest is `other`."""
-MOST_ENDPOINTS = 200
-"""Endpoints with a label of their own; the rest is `other`."""
 MOST_SERIES = 4000
 """Request counters with all their labels; further ones count by class of status alone."""
 _TOKEN_KINDS = ("input", "output", "cached", "reasoning")
@@ -112,7 +109,7 @@ class PrometheusObserver:
         self._models = BoundedLabels(
             configured=context.configured_models, uses=self._requests_by_model, release=self._move_to_other
         )
-        self._endpoints = BoundedLabels(MOST_ENDPOINTS, configured=lambda: USUAL_ENDPOINTS)
+        self._endpoints = EndpointLabels()
         self._key_labels = context.key_labels
         self._keys = BoundedLabels(MOST_KEYS)
         tallies = Tallies()
@@ -194,7 +191,7 @@ class PrometheusObserver:
         if cost_usd is not None and cost_usd >= 0:
             kept.count_cost(cost_usd)
         if exchange.cache_result is not None:
-            self._cache.of(self._endpoint(exchange), exchange.cache_result).value += 1
+            self._cache.of(self._endpoints.of(exchange), exchange.cache_result).value += 1
         if exchange.status != 200 or exchange.attempts != 1 or exchange.outcome is not _COMPLETE:
             self._count_trouble(exchange)
 
@@ -203,7 +200,7 @@ class PrometheusObserver:
         outcome = exchange.outcome or Outcome.COMPLETE
         model = self._models.label(exchange.model, admit=has_succeeded(exchange))
         status = NO_STATUS if exchange.status is None else str(exchange.status)
-        endpoint = self._endpoint(exchange)
+        endpoint = self._endpoints.of(exchange)
         key = exchange.key if self._key_labels else None
         key_label = (self._keys.label(key),) if self._key_labels else ()
         labels: tuple[str, ...] = endpoint, model, status, outcome.value, *key_label
@@ -215,11 +212,6 @@ class PrometheusObserver:
             # `other` is not remembered: strangers choose those names, and one may get a label of its own yet
             self._kept[(exchange.endpoint, exchange.model, exchange.status, exchange.outcome, key)] = kept
         return kept
-
-    def _endpoint(self, exchange: Exchange) -> str:
-        """Return the label of the endpoint: strangers can spell thousands that are none."""
-        endpoint = exchange.endpoint
-        return self._endpoints.label(endpoint, admit=has_succeeded(exchange)) if endpoint else OTHER
 
     def _requests_by_model(self) -> dict[str, float]:
         return {

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.core.paths import USUAL_ENDPOINTS
+from openai_proxy.observe.labels import MOST_ENDPOINTS
 from openai_proxy.observe.otel.conventions import HISTOGRAMS, TOKEN_USAGE, provider_of
 from openai_proxy.observe.otel.observation import Observing
 from openai_proxy.observe.otel.trace_parent import trace_headers
@@ -103,6 +105,21 @@ def test_models_in_metrics_are_bounded():
     told = [watch.observe(ended(model=f"m{number}", status=200)) for number in range(201)]
     assert told[-1].attributes["gen_ai.request.model"] == "m200"
     assert told[-1].points[0][2]["gen_ai.request.model"] == "other"
+
+
+def test_templates_of_paths_are_bounded():
+    """Strangers spell thousands of paths out of the API's words: what no upstream answered is `/other`."""
+    watch = observing()
+    names = [f"files/{first}/{second}" for first in USUAL_ENDPOINTS for second in ("runs", "steps", "voices")]
+    told = [watch.observe(ended(endpoint=name, status=404, model=None)) for name in names]
+    assert {each.attributes["url.template"] for each in told} == {"/other"}
+    assert {each.name for each in told} == {"POST /other"}
+    told = [watch.observe(ended(endpoint=name, status=200, model=None)) for name in names]
+    templates = {each.attributes["url.template"] for each in told}
+    assert len(names) > MOST_ENDPOINTS
+    assert len(templates) == MOST_ENDPOINTS + 1
+    usual = watch.observe(ended(endpoint="vector_stores/{id}/files", status=404, model=None))
+    assert usual.attributes["url.template"] == "/vector_stores/{id}/files"
 
 
 def test_never_sent_has_no_server():

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from attrs import define, field
 
 from ...core.exchange import Exchange, Outcome
-from ..labels import BoundedLabels, has_succeeded
+from ..labels import BoundedLabels, EndpointLabels, has_succeeded
 from ..record import shown
 from . import conventions
 from .trace_parent import trace_headers
@@ -60,7 +60,7 @@ def error_type(exchange: Exchange) -> str | None:
 
 
 class Observing:
-    """Makes Observations; owns the bounded names of models in metrics.
+    """Makes Observations; owns the bounded names of models in metrics, and of endpoints everywhere.
 
     `upstreams` returns the base URL of each upstream by its name, as
     configured now.
@@ -73,10 +73,11 @@ class Observing:
     ) -> None:
         self._upstreams = upstreams
         self._models = BoundedLabels(configured=configured_models)
+        self._endpoints = EndpointLabels()
 
     def observe(self, exchange: Exchange) -> Observation:
         """Return what is told of an ended exchange. Keeps no reference to it."""
-        endpoint = exchange.endpoint or "other"
+        endpoint = self._endpoints.of(exchange)
         method = exchange.method if exchange.method in conventions.METHODS else conventions.OTHER_METHOD
         operation = conventions.OPERATIONS.get(endpoint) if method == "POST" else None
         failure = error_type(exchange)
