@@ -201,7 +201,7 @@ def _stages(
     """Return the onion, outermost first, with the reason for each place."""
     keyring = callers.make_keyring(settings)
     rate_limit = limits.rate_limit(settings, around)
-    strip_think = think.strip_think(settings)
+    strip_think = think.strip_think(settings, buffered)
     body_rules = bodies.body_rules(settings, spending.budgets)
     answered = Answered()
     repeats = cache.repeats(settings, around, answered)

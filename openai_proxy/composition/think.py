@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from typing import Any
 
+from ..core.buffered_bytes import BufferedBytes
 from ..core.think import ThinkRule
 from ..settings import Settings
 from ..settings.sections import Think
@@ -12,7 +13,7 @@ from ..settings.tables import ThinkEntry
 from ..stages.strip_think import StripThink
 
 
-def strip_think(settings: Settings) -> StripThink | None:
+def strip_think(settings: Settings, buffered: BufferedBytes) -> StripThink | None:
     """Return the stage of think removal, None where every model keeps its thoughts."""
     everywhere = settings.think
     models = [(m.match, _think_rule(everywhere, m.think)) for m in settings.models if m.think is not None]
@@ -24,7 +25,7 @@ def strip_think(settings: Settings) -> StripThink | None:
         for m in settings.models
         if m.think is not None and m.upstream_model is not None
     ]
-    return StripThink(rule, models, served_as)
+    return StripThink(rule, models, served_as, buffered)
 
 
 def _think_rule(everywhere: Think, own: ThinkEntry | None) -> ThinkRule:

@@ -1,6 +1,7 @@
 """How many bytes of bodies are held in memory, over all connections. Pure.
 
-Of requests, and of answers about background responses, which are read whole.
+Of requests, of answers about background responses, which are read whole, and
+of documents and long events from which thoughts are removed.
 
 One connection is bounded by the limits of its body; this bounds what many
 of them hold together.
@@ -40,6 +41,10 @@ class Lease:
         of.held_bytes += size_bytes
         self._size_bytes += size_bytes
         return True
+
+    def hold(self, size_bytes: int) -> bool:
+        """Hold so many bytes in all, no fewer than before; False, and what was held before, where there is no room."""
+        return self.take(size_bytes - self._size_bytes)
 
     def free(self, _ended: object = None) -> None:
         """Hold nothing any more. Takes an ended exchange, to be given to `on_end`."""

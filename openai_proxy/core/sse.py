@@ -11,6 +11,11 @@ import re
 
 from attrs import frozen
 
+from .buffered_bytes import Lease
+
+UNCOUNTED_BYTES = 64 * 1024
+"""So much of a block is held without asking whether there is room: about a read."""
+
 _BOM = b"\xef\xbb\xbf"
 _line_end = re.compile(rb"\r\n|\n|\r")
 # The end of a line followed by a blank line. "\r\n" is one line end, never two.
@@ -54,12 +59,14 @@ class SSEDecoder:
     States: start (of a block), comment (passed on as it comes), block
     (held until its blank line), oversize (a block above `limit_bytes`
     passes on as it comes, as blocks without data). Holds at most
-    `limit_bytes`. O(n) over the stream, however it is cut: what is held is
+    `limit_bytes`, and no more than UNCOUNTED_BYTES where `lease` has no room:
+    the block is oversize then. O(n) over the stream, however it is cut: what is held is
     joined once its end has come.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, lease: Lease | None = None) -> None:
         self._limit = limit_bytes
+        self._lease = lease
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._at_beginning = True
@@ -98,13 +105,12 @@ class SSEDecoder:
         if self._held:
             # Of what is held only the last byte can be part of the end.
             end = -1 if self._at_beginning else find_block_end(self._held[-1][-1:] + data, 0)
-            if end < 0 and not self._at_beginning and self._held_bytes + len(data) <= self._limit:
+            if end < 0 and not self._at_beginning and self._may_hold(self._held_bytes + len(data)):
                 self._hold(data)
                 return blocks
             scan = self._held_bytes - 1
             data = b"".join([*self._held, data])
-            self._held = []
-            self._held_bytes = 0
+            self._let_go()
         at = self._skip_bom(data, blocks) if self._at_beginning else 0
         has_cr = b"\r" in data
         while at < len(data):
@@ -115,13 +121,26 @@ class SSEDecoder:
             at = next_at
         return blocks
 
+    def _may_hold(self, size_bytes: int) -> bool:
+        """Whether there is room for so much of a block; it is taken, if there is."""
+        if size_bytes > self._limit:
+            return False
+        return self._lease is None or size_bytes <= UNCOUNTED_BYTES or self._lease.hold(size_bytes)
+
+    def _let_go(self) -> None:
+        if self._lease is not None and self._held_bytes > UNCOUNTED_BYTES:
+            self._lease.free()
+        self._held = []
+        self._held_bytes = 0
+
     def _hold(self, data: bytes) -> None:
         self._held.append(data)
         self._held_bytes += len(data)
 
     def finish(self) -> list[SSEBlock]:
         """Return what is held as a last block; it may be an event that lacks its blank line."""
-        held, self._held, self._held_bytes = b"".join(self._held), [], 0
+        held = b"".join(self._held)
+        self._let_go()
         return [SSEBlock(held, _data_of(held))] if held else []
 
     def _skip_bom(self, held: bytes, blocks: list[SSEBlock]) -> int:
@@ -151,7 +170,7 @@ class SSEDecoder:
             blocks.append(SSEBlock(raw, _data_of(raw)))
             self._note_cr(held, end)
             return end
-        if self._at_beginning or len(held) - at <= self._limit:
+        if self._at_beginning or self._may_hold(len(held) - at):
             return None
         self._oversize_tail = held[-1:]
         blocks.append(SSEBlock(held[at:]))

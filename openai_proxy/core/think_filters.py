@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import define
 
+from .buffered_bytes import Lease
 from .documents import maybe_object
 from .json_members import splice
 from .sse import SSEBlock, SSEDecoder, with_data
@@ -43,13 +44,16 @@ class ThinkStreamFilter:
     API; whatever else comes passes byte for byte, and so does every event
     whose text does not change. What is held is released before its choice
     finishes: in the finishing chunk where that has a delta, else in an event
-    of its own.
+    of its own. An event above `limit_bytes`, or one for which `lease` has no
+    room, passes as it is.
     """
 
     transparent = False
 
-    def __init__(self, rule: ThinkRule, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
-        self._decoder = SSEDecoder(limit_bytes)
+    def __init__(
+        self, rule: ThinkRule, limit_bytes: int = EVENT_LIMIT_BYTES, lease: Lease | None = None
+    ) -> None:
+        self._decoder = SSEDecoder(limit_bytes, lease)
         self._texts = Texts(rule)
         self._responses = ResponseStream(self._texts)
         self._at_ease = False
@@ -226,24 +230,32 @@ def _tokens_left(
 class ThinkDocumentFilter:
     """Take the thoughts out of one JSON document: an answer, or a list of answers.
 
-    Nothing goes on before the document is whole; one above `limit_bytes`
-    passes as it is. All bytes but what changes stay. `rule` is a rule, or
+    Nothing goes on before the document is whole; one above `limit_bytes`, or
+    for which `lease` has no room, passes as it is. All bytes but what changes stay. `rule` is a rule, or
     gives the one for the model that an answer names.
     """
 
     transparent = False
 
     def __init__(
-        self, rule: ThinkRule | Callable[[str], ThinkRule], limit_bytes: int = DOCUMENT_LIMIT_BYTES
+        self,
+        rule: ThinkRule | Callable[[str], ThinkRule],
+        limit_bytes: int = DOCUMENT_LIMIT_BYTES,
+        lease: Lease | None = None,
     ) -> None:
         self._rule = rule
+        self._lease = lease
         self._left = limit_bytes
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes:
-        self._left -= len(data)
         self._parts.append(data)
-        return b"" if self._left >= 0 else self._take()
+        if self._left >= 0:
+            self._left -= len(data)
+            if self._left >= 0 and (self._lease is None or self._lease.take(len(data))):
+                return b""
+            self._left = -1
+        return self._take()
 
     def finish(self) -> bytes:
         body = self._take()
@@ -265,6 +277,8 @@ class ThinkDocumentFilter:
     def _take(self) -> bytes:
         body = b"".join(self._parts)
         self._parts.clear()
+        if self._lease is not None:
+            self._lease.free()
         return body
 
 

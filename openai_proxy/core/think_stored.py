@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from .buffered_bytes import Lease
 from .documents import maybe_object
 from .sse import SSEBlock, SSEDecoder
 from .think import ThinkRule
@@ -34,16 +35,22 @@ class StoredStreamFilter:
     """Take the thoughts out of a stream by the rule for the model that its first event names.
 
     `rule_of` gives the rule. Events up to the number `after` are left out
-    of what comes of it.
+    of what comes of it. Each part that holds events gets one of `leases`.
     """
 
     transparent = False
 
-    def __init__(self, rule_of: Callable[[str], ThinkRule], after: int | None = None) -> None:
+    def __init__(
+        self,
+        rule_of: Callable[[str], ThinkRule],
+        after: int | None = None,
+        leases: Callable[[], Lease | None] = lambda: None,
+    ) -> None:
         self._rule_of = rule_of
-        self._decoder: SSEDecoder | None = SSEDecoder(EVENT_LIMIT_BYTES)
+        self._lease = leases()
+        self._decoder: SSEDecoder | None = SSEDecoder(EVENT_LIMIT_BYTES, self._lease)
         self._filter: ThinkStreamFilter | None = None
-        self._skip = SkipEvents(after) if after is not None else None
+        self._skip = SkipEvents(after, leases()) if after is not None else None
 
     def feed(self, data: bytes) -> bytes:
         return self._skipped(self._fed(data))
@@ -76,7 +83,7 @@ class StoredStreamFilter:
             assert decoder is not None
             rest = [each.raw for each in blocks[number:]] + [each.raw for each in decoder.finish()]
             if rule.active:
-                self._filter = ThinkStreamFilter(rule)
+                self._filter = ThinkStreamFilter(rule, lease=self._lease)
             passed = b"".join([each.raw for each in blocks[:number]])
             return passed + self._fed(b"".join(rest))
         return b"".join([block.raw for block in blocks])
@@ -87,9 +94,9 @@ class SkipEvents:
 
     transparent = False
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, lease: Lease | None = None) -> None:
         self._after = after
-        self._decoder = SSEDecoder(EVENT_LIMIT_BYTES)
+        self._decoder = SSEDecoder(EVENT_LIMIT_BYTES, lease)
         self._skipped = False
         """The block before this one was left out."""
 

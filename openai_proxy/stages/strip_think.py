@@ -12,10 +12,11 @@ The model of a stored answer is the one that the answer names.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ..core.buffered_bytes import BufferedBytes, Lease
 from ..core.by_beginning import ByBeginning
 from ..core.think import ThinkRule
 from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
@@ -37,7 +38,8 @@ class StripThink:
     """Apply `rule`, or the first of `models` (glob of the model's name, its rule) that matches.
 
     `served_as` has further ones for stored answers, which name a model as
-    its upstream does.
+    its upstream does. What is held of answers counts in `buffered`: where that
+    has no room, they pass as they are.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class StripThink:
         rule: ThinkRule,
         models: Sequence[tuple[str, ThinkRule]] = (),
         served_as: Sequence[tuple[str, ThinkRule]] = (),
+        buffered: BufferedBytes | None = None,
     ) -> None:
+        self._buffered = buffered
         self._rule = rule
         self._models = tuple(models)
         self._stored_models = (*self._models, *served_as)
@@ -58,7 +62,7 @@ class StripThink:
 
     async def _strip(self, request: ProxyRequest, forward: Forward, rule: ThinkRule) -> ProxyResponse:
         response = await forward(_asking(request))
-        body_filter = _choose(rule, response, request.exchange.streaming)
+        body_filter = _choose(rule, response, request.exchange.streaming, lambda: self._lease(request))
         if body_filter is None:
             return response
         return response.filtered(body_filter)
@@ -75,8 +79,17 @@ class StripThink:
         if coding:
             return response
         if media_type == b"text/event-stream":
-            return response.filtered(StoredStreamFilter(self._rule_of_answer, after))
-        return response.filtered(ThinkDocumentFilter(self._rule_of_answer))
+            stream = StoredStreamFilter(self._rule_of_answer, after, lambda: self._lease(request))
+            return response.filtered(stream)
+        return response.filtered(ThinkDocumentFilter(self._rule_of_answer, lease=self._lease(request)))
+
+    def _lease(self, request: ProxyRequest) -> Lease | None:
+        """Return room for what is held of the answer to this request, which is let go of at its end."""
+        if self._buffered is None:
+            return None
+        lease = Lease(self._buffered)
+        request.exchange.on_end(lease.free)
+        return lease
 
     def reads(self, request: ProxyRequest) -> bool:
         """Whether the answer to this request must come to this stage without compression."""
@@ -109,7 +122,9 @@ def _asking(request: ProxyRequest) -> ProxyRequest:
     return asking
 
 
-def _choose(rule: ThinkRule, response: ProxyResponse, streaming: bool) -> BodyFilter | None:
+def _choose(
+    rule: ThinkRule, response: ProxyResponse, streaming: bool, leases: Callable[[], Lease | None]
+) -> BodyFilter | None:
     """Return a filter that fits the response, None where it passes as it is."""
     if response.status != 200:
         return None
@@ -121,12 +136,14 @@ def _choose(rule: ThinkRule, response: ProxyResponse, streaming: bool) -> BodyFi
     if untouched and _pass_all(response.filters):
         return None
     if is_event_stream(media_type, streaming):
-        return ThinkStreamFilter(rule)
+        return ThinkStreamFilter(rule, lease=leases())
     if media_type != b"application/json":
         return None
     if streaming:  # some servers label a stream so
-        return ByBeginning(lambda: ThinkStreamFilter(rule), lambda: ThinkDocumentFilter(rule))
-    return ThinkDocumentFilter(rule)
+        return ByBeginning(
+            lambda: ThinkStreamFilter(rule, lease=leases()), lambda: ThinkDocumentFilter(rule, lease=leases())
+        )
+    return ThinkDocumentFilter(rule, lease=leases())
 
 
 def _pass_all(filters: Sequence[BodyFilter]) -> bool:

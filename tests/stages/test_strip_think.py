@@ -5,7 +5,8 @@ import json
 import pytest
 from twisted.internet.defer import Deferred
 
-from openai_proxy.core.exchange import Exchange
+from openai_proxy.core.buffered_bytes import BufferedBytes
+from openai_proxy.core.exchange import Exchange, Outcome
 from openai_proxy.core.think import ThinkRule
 from openai_proxy.messages import ProxyRequest, ProxyResponse
 from openai_proxy.stages.strip_think import StripThink
@@ -229,3 +230,82 @@ def test_a_stream_that_goes_on_has_no_thoughts(model, query, asked, first):
     assert [event["sequence_number"] for event in found] == list(range(first, 6))
     text = "".join(event.get("delta", "") for event in found)
     assert text == ("yz" if model == "r1" else "".join(deltas[max(first - 1, 0) :]))
+
+
+LONG = b"x" * 300_000
+DOCUMENT = b'{"choices":[{"message":{"content":"<think>' + LONG + b'</think>y"}}]}'
+EVENT = b"data: " + DOCUMENT.replace(b"message", b"delta") + b"\n\n"
+
+
+def held_by(buffered, *, stored=False, headers=(SSE,), target=b"/x"):
+    """Return a filter of a stage that counts in `buffered`, and the exchange."""
+    rules = ThinkRule("keep") if stored else STRIP
+    stage = StripThink(rules, [("m", STRIP)], buffered=buffered)
+    endpoint, method = ("responses/{id}", b"GET") if stored else ("chat/completions", b"POST")
+    request = make_request(method, endpoint)
+    request.target = target
+
+    async def forward(forwarded):
+        return ProxyResponse(200, b"OK", list(headers), body=None)
+
+    results = []
+    Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
+    (body_filter,) = results[0].filters
+    return body_filter, request.exchange
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ({"headers": (JSON,)}, DOCUMENT),
+        ({"headers": (JSON,), "stored": True}, DOCUMENT[:-1] + b',"model":"m"}'),
+        ({}, EVENT),
+        ({"stored": True}, EVENT.replace(b"}]}", b'}],"model":"m"}')),
+    ],
+    ids=["document", "stored document", "stream", "stored stream"],
+)
+@pytest.mark.parametrize("step", [64 * 1024, 1_000_000], ids=["in reads", "at once"])
+def test_what_is_held_of_an_answer_counts_with_all_that_is_held(options, body, step):
+    """Many long answers at once cannot take more memory than limits.buffered_bytes; what is let go of is free."""
+    buffered = BufferedBytes(1_000_000)
+    body_filter, ended = held_by(buffered, **options)
+    out, most = b"", 0
+    for at in range(0, len(body) - 10, step):
+        out += body_filter.feed(body[at : min(at + step, len(body) - 10)])
+        most = max(most, buffered.held_bytes)
+    assert len(body) - 10 - step <= most <= len(body)
+    out += body_filter.feed(body[-10:]) + body_filter.finish()
+    assert LONG not in out
+    assert buffered.held_bytes == 0
+    ended.end(Outcome.COMPLETE, 1.0)
+    assert buffered.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "body"), [({"headers": (JSON,)}, DOCUMENT), ({}, EVENT)], ids=["document", "stream"]
+)
+def test_an_answer_that_is_cut_is_let_go_of(options, body):
+    """By its upstream or by its client: then nothing finishes its filter."""
+    buffered = BufferedBytes(1_000_000)
+    body_filter, ended = held_by(buffered, **options)
+    body_filter.feed(body[:-10])
+    assert buffered.held_bytes > 0
+    ended.end(Outcome.CLIENT_GONE, 1.0)
+    assert buffered.held_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "body"), [({"headers": (JSON,)}, DOCUMENT), ({}, EVENT)], ids=["document", "stream"]
+)
+def test_an_answer_for_which_there_is_no_room_passes_as_it_is(options, body):
+    """As one that is too large does; and the next event of a stream is changed again."""
+    buffered = BufferedBytes(100_000)
+    body_filter, _ = held_by(buffered, **options)
+    out = b"".join(body_filter.feed(body[at : at + 50_000]) for at in range(0, len(body), 50_000))
+    assert buffered.held_bytes <= 100_000
+    if body is EVENT:
+        small = b"data: " + ANSWER.replace(b"message", b"delta") + b"\n\n"
+        out += body_filter.feed(small)
+        body += small.replace(b"<think>x</think>", b"")
+    assert out + body_filter.finish() == body
+    assert buffered.held_bytes == 0
