@@ -168,7 +168,7 @@ def used_model_tokens(exchange: Exchange, reserved: float) -> float:
     before the head, a body cut short, an upstream that reports nothing) what
     was reserved, unless no model was named: such calls cost none.
     """
-    if exchange.cached:
+    if exchange.cached or exchange.is_error_behind_200:
         return 0.0
     if exchange.usage is not None:
         return float(exchange.usage.total_tokens)

@@ -268,3 +268,42 @@ def test_workers_share_a_budget_and_the_totals(start, tmp_path):
     assert (statuses.count(200), statuses.count(429)) == (10, 20)
     assert eventually(lambda: usage_of(pair)["total"]["cost_usd"] == 10.0)
     assert eventually(lambda: usage_of(pair)["budgets"][0]["spent_usd"] == 10.0)
+
+
+def test_an_error_in_the_middle_of_a_stream_is_recorded_everywhere_and_what_was_used_is_paid(start, tmp_path):
+    """It was told as complete: no line, no metric and no record said that the client got an error."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    broken = events(
+        delta("one"),
+        {**delta("two"), "usage": usage},
+        {"error": {"message": "gone", "code": 502}},
+        done=False,
+    )
+    options = settings(
+        tmp_path, budget(10), OBSERVERS="console json:file=lines.json exchange-log:dir=exchanges"
+    )
+    pair = start(**options)
+    pair.upstream.begin(stream(*broken))
+    response = ask(pair.port, asking(stream=True, stream_options={"include_usage": True}))
+    assert (response.status, response.whole, response.body) == (200, True, b"".join(broken))
+    assert eventually(lambda: " POST " in pair.daemon.log)
+    assert eventually(lambda: (tmp_path / "lines.json").read_text().endswith("\n"))
+    (line,) = [line for line in pair.daemon.log.splitlines() if " POST " in line]
+    assert " upstream_error " in line
+    assert "code=502" in line
+    told = json.loads((tmp_path / "lines.json").read_text())
+    assert (told["status"], told["outcome"], told["error_code"], told["cost_usd"]) == (
+        200,
+        "upstream_error",
+        "502",
+        2.0,
+    )
+    (kept,) = [json.loads(each.read_text()) for each in (tmp_path / "exchanges").glob("alice_*.jsonl")]
+    assert (kept["outcome"], kept["usage"]["output_tokens"], kept["cost_usd"]) == ("upstream_error", 2, 2.0)
+    metrics = page(pair.port, "/metrics").body.decode()
+    assert 'outcome="upstream_error"' in metrics
+    (errors,) = [line for line in metrics.splitlines() if "error_in_stream" in line]
+    assert errors.startswith("openai_proxy_upstream_errors_total{")
+    assert errors.endswith(" 1.0")
+    (standing,) = usage_of(pair)["budgets"]
+    assert (standing["spent_usd"], standing["reserved_usd"]) == (2.0, 0.0)

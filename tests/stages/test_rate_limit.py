@@ -247,6 +247,8 @@ def test_a_wait_for_a_slot_ends_when_one_is_free_or_time_is_up():
         ({"status": 200}, 0.0),
         ({"status": 200, "model": "m", "cached": True, "usage": Usage(3, 4)}, 0.0),
         ({"status": 500, "model": "m", "attempts": 1}, 0.0),
+        ({"status": 200, "model": "m", "is_error_behind_200": True}, 0.0),
+        ({"status": 200, "model": "m", "is_error_in_stream": True, "usage": Usage(3, 4)}, 7.0),
         ({"outcome": Outcome.CLIENT_GONE, "model": "m", "attempts": 1}, 10.0),
         ({"outcome": Outcome.CLIENT_GONE, "model": "m"}, 0.0),
         ({"outcome": Outcome.UPSTREAM_ERROR, "model": "m", "attempts": 3}, 0.0),
