@@ -38,11 +38,22 @@ class LaterErrors:
         self._decoder: Decoder | None = maybe_decoder(coding) if coding else None
         self._left = _DECODE_LIMIT_BYTES if self._decoder is not None else 0
         self._plain = not coding
+        self._between = False
+        """What comes next begins a block."""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes as they came."""
         if self._plain:
+            if (
+                self._between
+                and data[-2:] == b"\n\n"
+                and b"error" not in data
+                and b"failed" not in data
+                and b"\r" not in data
+            ):  # nearly always; `_read` would find the same
+                return
             self._read(data)
+            self._between = self._events.at_boundary
         elif self._decoder is not None and self._left > 0:
             self._read_inside(self._decoder, data)
 

@@ -1,5 +1,7 @@
 """Errors that a stream tells after it has begun, in every form and however it is cut."""
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +80,7 @@ def test_however_it_is_cut(parts, data):
     assert look(stream, cuts) == expected
     assert look(stream) == expected
     assert look(stream, range(len(stream))) == expected
+    assert look(stream, accumulate(map(len, parts))) == expected  # as servers send it, event by event
 
 
 @pytest.mark.parametrize("size", [1000, 1_000_000])

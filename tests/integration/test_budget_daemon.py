@@ -307,3 +307,43 @@ def test_an_error_in_the_middle_of_a_stream_is_recorded_everywhere_and_what_was_
     assert errors.endswith(" 1.0")
     (standing,) = usage_of(pair)["budgets"]
     assert (standing["spent_usd"], standing["reserved_usd"]) == (2.0, 0.0)
+
+
+BACKGROUND = {"id": "resp_1", "object": "response", "status": "queued", "model": "m", "usage": None}
+"""What an upstream answers at once to a background response."""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_background_response_of_a_key_without_a_budget_is_counted_once_over_a_restart(
+    start, tmp_path, workers
+):
+    """Whichever process is asked for it: what one of them remembered was lost, or counted by each."""
+    key = '[[keys]]\nname = "alice"\nkey = "alice-key"\n'
+    options = settings(tmp_path, key, COST__STATE_FILE="state.sqlite3", WORKERS=workers)
+    usage = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
+
+    def follow(call):
+        sent = call.read_body()
+        done = {**BACKGROUND, "status": "completed", "usage": usage}
+        document = BACKGROUND if sent else done
+        call.reply(json.dumps(document).encode(), [(b"Content-Type", b"application/json")])
+
+    pair = start(**options)
+    pair.upstream.begin(follow)
+    begun = ask(
+        pair.port, post("alice-key", {"model": "m", "input": "x", "background": True}, path="/v1/responses")
+    )
+    assert begun.status == 200
+    pair.daemon.signal(signal.SIGTERM)
+    assert pair.daemon.wait_until_gone()
+    again = start(**options)
+    again.upstream.begin(follow)
+    for _ in range(6):
+        assert page(again.port, "/v1/responses/resp_1", "Authorization: Bearer alice-key").status == 200
+
+    def row():
+        total = usage_of(again)["total"]
+        return [total[name] for name in ("requests", "output_tokens", "cost_usd")]
+
+    assert eventually(lambda: row()[0] == 7)
+    assert row() == [7, 3, 3.0]
