@@ -1,4 +1,4 @@
-"""The documents of `/admin/usage`. Pure."""
+"""The documents of `/admin/usage`."""
 
 from __future__ import annotations
 
