@@ -676,14 +676,14 @@ for name in ("is_host", "is_length", "media_type", "has_controls"):
 for name in ("media_type_and_coding", "ask_identity", "without_coding"):
     case(f"core.body_headers:{name}", *HEADERS)
 case("core.body_headers:with_length", *HEADERS, call=lambda f, v: f(v, 5))
-for module, name in (
-    ("cache_key", "chosen_headers"),
-    ("cache_entry", "stored_headers"),
-    ("cache_rules", "parse_cache_control"),
-    ("retry_rules", "repeats_by_itself"),
-    ("web_origins", "page_marks"),
+for place in (
+    "core.cache_key:chosen_headers",
+    "core.cache_entry:stored_headers",
+    "core.cache_rules:parse_cache_control",
+    "core.retry_rules:repeats_by_itself",
+    "core.web_origins:page_marks",
 ):
-    case(f"core.{module}:{name}", *HEADERS)
+    case(place, *HEADERS)
 case("core.cache_key:varies_on_unkeyed", rep(b"a,"), rep(b","), rep(b" "))
 case("core.cache_rules:judge", *HEADERS, call=lambda f, v: f(200, v))
 case("core.retry_rules:says_no_retry", *HEADERS)
