@@ -13,8 +13,9 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 
 from .certificate_dates import ends_of
-from .composition import Exchanger, Surroundings, build_exchanger
+from .composition.exchanger import Exchanger, build_exchanger
 from .composition.observers import observers_of, upstream_urls, watch_alike
+from .composition.surroundings import Surroundings
 from .composition.upstream_report import upstream_report
 from .core.client_address import TrustedProxies
 from .core.exchange import Exchange

@@ -13,7 +13,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from . import __version__
-from .composition import Exchanger
+from .composition.exchanger import Exchanger
 from .core.errors import UnknownURL
 from .cost.page import UsageReport
 from .observe.prometheus import PrometheusObserver, find_metrics

@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from openai_proxy.composition import Surroundings, build_exchanger, compose
 from openai_proxy.composition.callers import authenticate, make_keyring
+from openai_proxy.composition.exchanger import build_exchanger, compose
 from openai_proxy.composition.limits import rate_limit
+from openai_proxy.composition.surroundings import Surroundings
 from openai_proxy.core.credentials import CredentialSwap
 from openai_proxy.core.errors import InvalidKey, MissingCredentials
 from openai_proxy.core.exchange import Outcome

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from openai_proxy.cache.memory import MemoryStore
 from openai_proxy.cache.single_flight import SingleFlight
-from openai_proxy.composition import compose
+from openai_proxy.composition.exchanger import compose
 from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
 from openai_proxy.core.errors import BudgetSpent
 from openai_proxy.decoded_body import decoded

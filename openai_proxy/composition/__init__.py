@@ -3,8 +3,3 @@
 Builds values and objects only; opens nothing. `Serving` starts and stops
 what is built here, and builds anew for a reload.
 """
-
-from .exchanger import Exchanger, build_exchanger, compose
-from .surroundings import Surroundings
-
-__all__ = ["Exchanger", "Surroundings", "build_exchanger", "compose"]
