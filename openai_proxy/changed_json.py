@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .core.body_headers import with_length, without_coding
-from .core.exchange import HeaderPairs
-from .messages import ProxyRequest
+from .exchange.messages import ProxyRequest
+from .exchange.record import HeaderPairs
 
 
 def with_json(

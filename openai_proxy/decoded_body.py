@@ -17,7 +17,7 @@ from twisted.web.client import ResponseDone
 from .core.body_headers import media_type_and_coding
 from .core.codings import CodingError, Decoder, maybe_decoder
 from .core.headers import without
-from .messages import ProxyResponse, ResponseBody
+from .exchange.messages import ProxyResponse, ResponseBody
 
 STEP_BYTES = 64 * 1024
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .core.documents import maybe_object
 from .core.token_estimate import estimated_prompt_tokens, prompt_tokens
-from .messages import ProxyRequest
+from .exchange.messages import ProxyRequest
 
 
 def estimated_prompt(request: ProxyRequest) -> int:

@@ -17,11 +17,11 @@ from .composition.exchanger import Exchanger, build_exchanger
 from .composition.observers import observers_of, upstream_urls, watch_alike
 from .composition.surroundings import Surroundings
 from .composition.upstream_report import upstream_report
-from .core.client_address import TrustedProxies
-from .core.exchange import Exchange
 from .cost.build import Spending
 from .descriptors import Capacity, capacity, open_now, usable
 from .draining import Drain
+from .exchange.client_address import TrustedProxies
+from .exchange.record import Exchange
 from .limits.store import BucketStore
 from .listening import StartError
 from .logs import logger, set_level

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 
 from . import __version__
 from .composition.exchanger import Exchanger
-from .core.errors import UnknownURL
 from .cost.page import UsageReport
+from .exchange.errors import UnknownURL
 from .observe.prometheus import PrometheusObserver, find_metrics
 from .observe.publisher import ExchangePublisher
 from .observe.scrapes import Scrapes

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.web.http_headers import Headers
 
-from .core.exchange import HeaderPairs
+from .exchange.record import HeaderPairs
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from openai_proxy.core.exchange import Exchange
-from openai_proxy.messages import ProxyResponse
+from openai_proxy.exchange.messages import ProxyResponse
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.web.pages import JSONPage
 from openai_proxy.web.proxy import ProxyResource
 from openai_proxy.web.request_reader import DownstreamLimits

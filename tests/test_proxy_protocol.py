@@ -7,7 +7,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import WrappingFactory
 
-from openai_proxy.core.client_address import TrustedProxies
+from openai_proxy.exchange.client_address import TrustedProxies
 from openai_proxy.proxy_protocol import UNKNOWN, ProxyProtocolFactory, proxied, with_proxy_protocol
 from openai_proxy.web.peers import is_passed_on, may_speak, peer_of
 

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 import openai_proxy.service  # noqa: F401  # defines every error
-from openai_proxy.core.errors import ProxyError
+from openai_proxy.exchange.errors import ProxyError
 from openai_proxy.observe.budgets import BudgetReading
 from openai_proxy.observe.daemon_state import DaemonState
 from openai_proxy.observe.factories import NONE, known_factories

@@ -9,8 +9,8 @@ from __future__ import annotations
 from attrs import define
 
 from ..core.cache_entry import CacheEntry
-from ..core.exchange import Exchange
-from ..messages import ProxyResponse
+from ..exchange.messages import ProxyResponse
+from ..exchange.record import Exchange
 from .bodies import replay_body
 
 

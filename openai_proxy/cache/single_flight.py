@@ -14,10 +14,10 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from ..core.cache_rules import Verdict
-from ..core.errors import BudgetSpent, InternalError
-from ..core.exchange import Exchange, Outcome
+from ..exchange.errors import BudgetSpent, InternalError
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody, discard_all
+from ..exchange.record import Exchange, Outcome
 from ..logs import logger
-from ..messages import Forward, ProxyRequest, ProxyResponse, ResponseBody, discard_all
 from .bodies import SharedBody
 from .landing import Landing, Rider, Role
 from .recording import Recording

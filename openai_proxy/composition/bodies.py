@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from ..core.buffered_bytes import BufferedBytes
+from ..exchange.buffered_bytes import BufferedBytes
 from ..settings import Settings, client_keys
 from ..stages.read_body import BodyRules, ReadBody
 from ..turns import Turns

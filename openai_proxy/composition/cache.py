@@ -7,7 +7,7 @@ from ..cache.memory import MemoryStore
 from ..cache.store import CacheStore
 from ..core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
 from ..core.routing import RoutingTable
-from ..messages import Stage
+from ..exchange.messages import Stage
 from ..settings import Settings
 from ..settings.derived import base_urls
 from ..stages.cache import Cache

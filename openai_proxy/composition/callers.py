@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..core.caller import Callers
-from ..core.errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ..core.keyring import ClientKey, Keyring
 from ..core.organization import Account
 from ..core.web_origins import ANY, WebOrigins, normal_origin
-from ..messages import Stage
+from ..exchange.errors import MissingCredentials, MissingCredentialsOfLocalServer
+from ..exchange.messages import Stage
 from ..settings import Settings, client_keys, mode
 from ..settings.derived import base_urls
 from ..settings.tenants import own_key

@@ -10,14 +10,14 @@ from types import MethodType
 from attrs import field, frozen
 
 from ..cache.known_requests import Answered
-from ..core.buffered_bytes import BufferedBytes
 from ..core.keyring import Keyring
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
 from ..core.web_origins import WebOrigins
 from ..cost.build import Spending, build_spending, state_path
 from ..cost.unpriced import unpriced_models
-from ..messages import Forward, ProxyRequest, ProxyResponse, Stage
+from ..exchange.buffered_bytes import BufferedBytes
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..observe.refused_keys import RefusedKeys
 from ..settings import Settings, SettingsError, mode, warnings
 from ..settings.derived import base_urls, redis_url

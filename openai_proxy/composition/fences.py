@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..core.client_address import parse_network
 from ..core.endpoint_rules import ALL, METERED, EndpointRules, Fence
+from ..exchange.client_address import parse_network
 from ..settings import Settings, client_keys, mode
 from ..settings.tenants import ClientKey
 from ..stages.allow_endpoints import AllowEndpoints

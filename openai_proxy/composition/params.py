@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.llm_params import ModelParams, from_table, from_text
-from ..messages import Stage
+from ..exchange.messages import Stage
 from ..settings import Settings
 from ..stages.override import Override
 

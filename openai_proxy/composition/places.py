@@ -6,7 +6,7 @@ import time
 
 from ..core.routing import ModelRoute, RoutingTable, Upstream
 from ..core.upstream_health import UpstreamHealth
-from ..messages import Stage
+from ..exchange.messages import Stage
 from ..settings import Settings, mode
 from ..stages.retry import Retry
 from ..stages.route import Route

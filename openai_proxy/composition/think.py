@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 from typing import Any
 
-from ..core.buffered_bytes import BufferedBytes
 from ..core.think import ThinkRule
+from ..exchange.buffered_bytes import BufferedBytes
 from ..settings import Settings
 from ..settings.sections import Think
 from ..settings.tables import ThinkEntry

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..exchange.record import HeaderPairs
 from .codings import codings_of
-from .exchange import HeaderPairs
 from .wire_lines import WireLines
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 from attrs import Factory, astuple, field, frozen
 
+from ..exchange.record import HeaderPairs, TokenKinds, Usage
 from .body_headers import media_type_and_coding
 from .codings import maybe_decoded
-from .exchange import HeaderPairs, TokenKinds, Usage
 from .headers import get, without
 from .unfit_answers import is_unfit
 from .wire_lines import wire_lines

@@ -13,9 +13,9 @@ from hashlib import sha256
 
 from attrs import frozen
 
+from ..exchange.errors import MalformedRequest
+from ..exchange.record import HeaderPairs
 from .credentials import CREDENTIAL_HEADERS, bearer_token, subprotocol_keys
-from .errors import MalformedRequest
-from .exchange import HeaderPairs
 
 SUBPROTOCOL = b"sec-websocket-protocol"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 
-from .exchange import HeaderPairs
+from ..exchange.record import HeaderPairs
 from .headers import without
 
 SUBPROTOCOL_PREFIX = b"openai-insecure-api-key."

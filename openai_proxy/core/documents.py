@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import orjson
 
-from .errors import InvalidJSON, MissingParameter
+from ..exchange.errors import InvalidJSON, MissingParameter
 from .json_members import iter_members, locate, value_end
 
 _WHITE = b" \t\n\r"

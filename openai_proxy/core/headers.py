@@ -10,9 +10,9 @@ import re
 
 from attrs import define
 
-from .errors import MalformedRequest
-from .exchange import HeaderPairs
-from .short_memo import short_memo
+from ..exchange.errors import MalformedRequest
+from ..exchange.record import HeaderPairs
+from ..exchange.short_memo import short_memo
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 
 from attrs import field, frozen
 
-from .client_address import Network
-from .errors import ExpiredKey, InvalidKey
+from ..exchange.client_address import Network
+from ..exchange.errors import ExpiredKey, InvalidKey
 from .organization import Account
 from .refusal_words import expiry_words
 

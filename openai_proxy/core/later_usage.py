@@ -12,8 +12,8 @@ from typing import Any
 
 from attrs import frozen
 
+from ..exchange.record import Usage
 from .documents import maybe_object
-from .exchange import Usage
 from .sse import SSEDecoder, begins_stream
 from .usage import maybe_usage
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from attrs import frozen
 
-from .errors import MalformedRequest, MisdirectedRequest, UnknownURL
+from ..exchange.errors import MalformedRequest, MisdirectedRequest, UnknownURL
 
 API_SEGMENTS = frozenset(
     b"""agents assistants audio batches chat chatkit completions containers content_provenance_checks

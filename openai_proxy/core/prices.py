@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 
 from attrs import field, frozen
 
+from ..exchange.record import TokenKinds, Usage
 from .answer_labels import STANDARD_TIERS
-from .exchange import TokenKinds, Usage
 
 PER_MILLION = 1_000_000
 SECONDS_PER_HOUR = 3600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from .exchange import HeaderPairs
+from ..exchange.record import HeaderPairs
 from .limits import CONCURRENCY_RETRY_S, Limits, Refusal, Standing
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from .errors import InvalidJSON
+from ..exchange.errors import InvalidJSON
 
 DEEPEST = 512
 """Levels of nesting above which a body is refused."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from .errors import MalformedRequest, ProxyError, URITooLong
+from ..exchange.errors import MalformedRequest, ProxyError, URITooLong
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 WHOLE_LINE = re.compile(rb"(%b) ([\x21-\x7e]+) HTTP/1\.[01]\r\n" % _TOKEN)

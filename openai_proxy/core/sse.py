@@ -11,7 +11,7 @@ import re
 
 from attrs import frozen
 
-from .buffered_bytes import Lease
+from ..exchange.buffered_bytes import Lease
 
 UNCOUNTED_BYTES = 64 * 1024
 """So much of a block is held without asking whether there is room: about a read."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define
 
-from .buffered_bytes import Lease
+from ..exchange.buffered_bytes import Lease
 from .documents import maybe_object
 from .json_members import splice
 from .sse import SSEBlock, SSEDecoder, with_data

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .buffered_bytes import Lease
+from ..exchange.buffered_bytes import Lease
 from .documents import maybe_object
 from .sse import SSEBlock, SSEDecoder
 from .think import ThinkRule

@@ -10,9 +10,9 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from ..exchange.errors import UpstreamError
 from .circuit_breaker import CircuitBreaker
 from .cooled_keys import CooledKeys
-from .errors import UpstreamError
 from .routing import Upstream
 
 MOST_MODELS = 1000

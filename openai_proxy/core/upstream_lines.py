@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fnmatch import translate
 from urllib.parse import quote, unquote_to_bytes
 
-from .exchange import HeaderPairs
+from ..exchange.record import HeaderPairs
 from .headers import HOP_BY_HOP
 
 _PROTECTED = HOP_BY_HOP | {

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..exchange.record import Usage
 from .answer_labels import AnswerLabels
 from .codings import CodingError, Decoder, maybe_decoder
-from .exchange import Usage
 from .text_meter import TextMeter
 from .usage import BYTES_PER_TOKEN, maybe_usage
 from .usage_scanner import UsageScanner

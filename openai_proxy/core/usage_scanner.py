@@ -6,7 +6,7 @@ import re
 
 import orjson
 
-from .exchange import Usage
+from ..exchange.record import Usage
 from .usage import maybe_usage
 
 USAGE, NO_USAGE = b'"usage"', b'"usage":null'

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ..exchange.record import Usage
 from .answer_labels import AnswerLabels, Note, note_document
 from .documents import maybe_object
-from .exchange import Usage
 from .sse import SSEBlock, SSEDecoder
 from .usage import usage_of_document
 from .usage_meter import UsageMeter

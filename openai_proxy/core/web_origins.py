@@ -12,10 +12,10 @@ from ipaddress import ip_address
 
 from attrs import frozen
 
-from .errors import OriginNotAllowed
-from .exchange import HeaderPairs
+from ..exchange.errors import OriginNotAllowed
+from ..exchange.record import HeaderPairs
+from ..exchange.short_memo import short_memo
 from .headers import get
-from .short_memo import short_memo
 
 ANY = b"*"
 MAX_AGE_S = 600

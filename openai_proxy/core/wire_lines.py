@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .exchange import HeaderPairs
+from ..exchange.record import HeaderPairs
 from .headers import render
 
 

@@ -13,9 +13,9 @@ from typing import Protocol
 from attrs import field, frozen
 
 from ..core.budget import Budget
-from ..core.buffered_bytes import BufferedBytes
 from ..core.prices import KindPrices, OwnPrice, Price
 from ..core.routing import RoutingTable
+from ..exchange.buffered_bytes import BufferedBytes
 from ..logs import logger
 from ..observe.budgets import BudgetReading
 from ..observe.places import check_file

@@ -12,7 +12,7 @@ import orjson
 from twisted.internet.defer import Deferred
 
 from ..core.budget import day_name
-from ..core.errors import Unavailable
+from ..exchange.errors import Unavailable
 from ..web.admin import Answer, Arguments, BadArgument
 from .build import Spending
 from .report import BudgetStanding, usage_csv, usage_document

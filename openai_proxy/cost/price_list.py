@@ -18,8 +18,8 @@ from genai_prices import calc_price
 from genai_prices.data import providers
 
 from ..core.answer_labels import STANDARD_TIERS
-from ..core.exchange import Usage
 from ..core.prices import KindPrices, Price
+from ..exchange.record import Usage
 
 DEFAULT_PROVIDER = "openai"
 _PROBE = Usage(input_tokens=9_000, output_tokens=700, cached_tokens=2_000)

@@ -18,7 +18,7 @@ from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
 from ..core.budget import day_name
-from ..core.exchange import Exchange, Outcome
+from ..exchange.record import Exchange, Outcome
 from ..observe.labels import BoundedLabels, has_succeeded
 from ..observe.record import shown
 from .state_file import StateFile

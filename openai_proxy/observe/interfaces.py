@@ -25,7 +25,7 @@ from .spec import ObserverSpec
 class Observer(Protocol):
     """A callable as `twisted.logger.ILogObserver`: one call for each exchange.
 
-    `event["exchange"]` is the ended `core.exchange.Exchange`: read it, never
+    `event["exchange"]` is the ended `exchange.record.Exchange`: read it, never
     change it, and keep no reference to it after the call and `flush`.
 
     Optional attributes, looked up once at start:

@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from twisted.logger import LogEvent
 
-from ..core.exchange import Exchange, Outcome, Usage
+from ..exchange.record import Exchange, Outcome, Usage
 from .budgets import BudgetMetrics
 from .circuits import UpstreamStates
 from .daemon_state import DaemonMetrics

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 
-from ..core.exchange import Exchange
+from ..exchange.record import Exchange
 from ..logs import logger
 from .capture import Capture
 from .interfaces import Observer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..core.exchange import Exchange
+from ..exchange.record import Exchange
 from ..logs import logger
 
 log = logger(__name__)

@@ -8,7 +8,7 @@ from ..changed_json import with_json
 from ..core.json_members import replace_members
 from ..core.paths import with_path_model as renamed
 from ..core.routing import ModelRoute, with_model_in_path
-from ..messages import ProxyRequest
+from ..exchange.messages import ProxyRequest
 
 
 def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
-from ..core.errors import ModelNotAllowed, UnreadableBody
 from ..core.keyring import Keyring
 from ..core.named_models import models_in, runs_model, top_level_models
 from ..core.paths import models_of_query
 from ..core.refusal_words import model_words
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.errors import ModelNotAllowed, UnreadableBody
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 _MODELS = b"/models/"
 

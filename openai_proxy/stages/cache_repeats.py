@@ -13,7 +13,7 @@ from ..cache.hits import Hit, answer_with, at_once
 from ..cache.known_requests import Answered, KnownRequests
 from ..cache.store import CacheStore
 from ..core.cache_rules import parse_cache_control
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 _KNOWN_BYTES = 4 * 1024 * 1024
 """What remembering requests may cost in memory."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 
 from ..core.caller import Callers, credential_id
 from ..core.credentials import CredentialSwap
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 
 class Inject:

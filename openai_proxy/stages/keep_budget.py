@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from ..core.budget import Budget, Ledger, Need
 from ..core.budget_words import budget_words
-from ..core.errors import BudgetSpent
-from ..core.exchange import Exchange, Outcome, Usage
 from ..core.token_estimate import requested_output_tokens
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.errors import BudgetSpent
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.record import Exchange, Outcome, Usage
 from ..prompt_estimate import estimated_prompt
 
 Price = Callable[[str, "str | None", Usage, float], "float | None"]

@@ -8,7 +8,7 @@ from ..core.body_headers import ask_identity, media_type_and_coding
 from ..core.keyring import Keyring
 from ..core.model_list import changed_list
 from ..decoded_body import decoded
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 MOST_BYTES = 4 * 1024 * 1024
 """A longer list passes as it is, but for a key with an allow-list: that gets an empty one."""

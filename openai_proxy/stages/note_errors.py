@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from ..core.body_headers import is_event_stream, media_type_and_coding
-from ..core.exchange import Exchange
 from ..core.first_events import FirstEvents
 from ..core.later_errors import LaterErrors
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.record import Exchange
 
 
 class NoteErrors:

@@ -15,7 +15,7 @@ from ..core.endpoint_params import Change, Changes, edits_for
 from ..core.json_members import append_members, locate_all, rendered_members, replace_members, without_members
 from ..core.llm_params import ModelParams
 from ..core.request_json import OMITTED
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 
 class Override:

@@ -12,13 +12,13 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ..core.codings import maybe_decoded
-from ..core.errors import NoSuchObject, OwnersUnavailable
 from ..core.model_list import changed_list, ids_listed
 from ..core.object_ids import KINDS, id_in_path, ids_in_body, ids_made, makes_objects, no_such
 from ..core.sse import SSEDecoder
 from ..decoded_body import decoded
+from ..exchange.errors import NoSuchObject, OwnersUnavailable
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..logs import logger
-from ..messages import Forward, ProxyRequest, ProxyResponse
 from ..peeked_body import PeekedBody, peek
 
 log = logger(__name__)

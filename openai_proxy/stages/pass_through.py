@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from ..core.caller import Callers
-from ..core.errors import MissingCredentials
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.errors import MissingCredentials
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 
 class PassThrough:

@@ -12,15 +12,15 @@ from typing import Any, Protocol
 from attrs import evolve
 from twisted.internet.task import deferLater
 
-from ..core.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
-from ..core.exchange import Exchange, Outcome
 from ..core.headers import get
 from ..core.limit_words import limit_words
 from ..core.limits import Limits, Refusal, maybe_refusal
 from ..core.rate_limit_headers import refusal_headers
 from ..core.token_estimate import reserved_model_tokens
+from ..exchange.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.record import Exchange, Outcome
 from ..limits.store import Admission, LimitStore
-from ..messages import Forward, ProxyRequest, ProxyResponse
 from ..prompt_estimate import estimated_prompt
 
 _ERRORS: dict[str, type[RateLimited]] = {

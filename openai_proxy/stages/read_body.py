@@ -13,10 +13,8 @@ from typing import cast
 from attrs import frozen
 
 from ..core.body_headers import media_type_and_coding
-from ..core.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
 from ..core.codings import maybe_decoded, maybe_decoder
 from ..core.documents import require
-from ..core.errors import JSON_BODY_LIMIT, InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
 from ..core.paths import models_of_query
 from ..core.request_json import (
     NestedTooDeep,
@@ -30,7 +28,9 @@ from ..core.request_json import (
     read_request,
 )
 from ..core.token_estimate import prompt_tokens
-from ..messages import Forward, ProxyRequest, ProxyResponse, RequestBody
+from ..exchange.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
+from ..exchange.errors import JSON_BODY_LIMIT, InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
 from ..turns import Turns
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import cast
 
-from ..core.errors import ModelNotAllowed, UnreadableBody
 from ..core.form_model import FormModel, boundary_of
 from ..core.named_models import runs_model
-from ..messages import Forward, ProxyRequest, ProxyResponse, RequestBody
+from ..exchange.errors import ModelNotAllowed, UnreadableBody
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
 
 _MODEL_FORMS = ("audio/", "images/", "videos")
 """How the names of endpoints begin whose forms name a model."""

@@ -15,7 +15,6 @@ from ..core.body_headers import ask_identity, is_event_stream, media_type_and_co
 from ..core.by_beginning import ByBeginning
 from ..core.codings import maybe_decoded
 from ..core.documents import maybe_object
-from ..core.exchange import Exchange, Usage
 from ..core.first_events import error_of_document, error_of_failed_response
 from ..core.json_members import append_members, rendered_members, replace_nested
 from ..core.token_estimate import estimated_input_tokens, estimated_prompt_tokens
@@ -23,7 +22,8 @@ from ..core.usage import usage_of_document
 from ..core.usage_meter import UsageMeter
 from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from ..decoded_body import decoded
-from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
+from ..exchange.record import Exchange, Usage
 from ..peeked_body import peek
 
 _ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 
-from ..core.errors import NotMeasured, WebSocketNotAllowed
 from ..core.named_models import makes_session
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.errors import NotMeasured, WebSocketNotAllowed
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 _OFF = (
     "openai-proxy does not open WebSockets of /responses (websocket.responses is off): send the same request by"

@@ -12,11 +12,11 @@ from typing import Protocol
 
 from ..core.body_headers import media_type_and_coding
 from ..core.budget import Ledger, PendingCall
-from ..core.buffered_bytes import BufferedBytes, Lease
 from ..core.codings import maybe_decoded
-from ..core.exchange import Exchange
 from ..core.later_usage import KeptCall, ResponseState, maybe_state
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.buffered_bytes import BufferedBytes, Lease
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.record import Exchange
 
 BEGINNING_BYTES = 1024 * 1024
 """So much is kept of the answer that begins a background response: it says its name early."""

@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 
 from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
-from ..core.buffered_bytes import BufferedBytes, Lease
 from ..core.by_beginning import ByBeginning
 from ..core.think import ThinkRule
 from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
 from ..core.think_stored import StoredStreamFilter, without_starting_after
 from ..decoded_body import decoded
-from ..messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
+from ..exchange.buffered_bytes import BufferedBytes, Lease
+from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 
 _NEW = frozenset(("chat/completions", "completions", "responses", "responses/compact"))
 """What a POST to these endpoints makes."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable
 
 from ..core.credentials import CREDENTIAL_HEADERS
 from ..core.headers import without
-from ..messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 
 class WithoutCredentials:

@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
-from ..core.errors import UpstreamError
+from ..exchange.errors import UpstreamError
 from ..logs import logger
 from ..sockets import is_quiet
 from ..wire_headers import WireHeaders

@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from ..client_tls import VerifyingClient, explain
-from ..core.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from ..exchange.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from ..host_names import host_endpoint
 from ..logs import logger
 from .origin import Origin

@@ -12,11 +12,11 @@ from attrs import frozen
 from twisted.internet.interfaces import IProtocol
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from ..core.errors import UpstreamError
 from ..core.headers import end_to_end
 from ..core.upstream_lines import UpstreamLines, UpstreamQuery
 from ..core.wire_lines import rendered
-from ..messages import ProxyRequest, ProxyResponse
+from ..exchange.errors import UpstreamError
+from ..exchange.messages import ProxyRequest, ProxyResponse
 from .client import UpstreamClient
 from .origin import ClientCertificate, Origin, base_path, parse_origin
 from .response import UpstreamResponse, WholeResponse

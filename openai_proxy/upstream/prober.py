@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ..core.errors import UpstreamError
 from ..core.routing import Upstream
+from ..exchange.errors import UpstreamError
 
 PROBE_S = 0.9
 """Longest time between two probes: shorter than a circuit stays open at first."""

@@ -11,8 +11,8 @@ from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
-from ..core.client_address import is_forwarded
-from ..core.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
+from ..exchange.client_address import is_forwarded
+from ..exchange.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
 from .pages import Page, Rendered, write_later, write_page
 from .peers import is_passed_on
 

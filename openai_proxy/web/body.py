@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-from ..core.buffered_bytes import TOO_MUCH_BUFFERED
-from ..core.errors import BODY_LIMIT, JSON_BODY_LIMIT, Overloaded, ProxyError, RequestTooLarge
+from ..exchange.buffered_bytes import TOO_MUCH_BUFFERED
+from ..exchange.errors import BODY_LIMIT, JSON_BODY_LIMIT, Overloaded, ProxyError, RequestTooLarge
 
 HIGH_WATER_BYTES = 65536
 """Unclaimed bytes above which reading from the client pauses."""

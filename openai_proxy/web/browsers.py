@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IProtocol
 
-from ..core.exchange import HeaderPairs
 from ..core.headers import get
 from ..core.web_origins import PageMarks, page_marks
-from ..messages import ProxyResponse
+from ..exchange.messages import ProxyResponse
+from ..exchange.record import HeaderPairs
 from ..sockets import listens_on_loopback
 
 if TYPE_CHECKING:

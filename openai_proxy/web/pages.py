@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from ..core.errors import InternalError, ProxyError, UnknownURL
+from ..exchange.errors import InternalError, ProxyError, UnknownURL
 from ..logs import logger
 
 log = logger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from ..core.client_address import Address, Peer, TrustedProxies, parse_address
+from ..exchange.client_address import Address, Peer, TrustedProxies, parse_address
 from ..proxy_protocol import proxied
 
 

@@ -16,12 +16,12 @@ from twisted.python.failure import Failure
 from twisted.web.http import parse_qs
 from twisted.web.server import Request
 
-from ..core.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError, UpstreamError
-from ..core.exchange import Exchange, HeaderPairs, Outcome
 from ..core.web_origins import readable
 from ..direct_deferred import DirectDeferred
+from ..exchange.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError, UpstreamError
+from ..exchange.messages import ProxyResponse, ResponseBody, discard_all
+from ..exchange.record import Exchange, HeaderPairs, Outcome
 from ..logs import logger
-from ..messages import ProxyResponse, ResponseBody, discard_all
 from ..relay import Relay, whole_answer
 from ..wire_headers import WireHeaders
 from .browsers import judge

@@ -14,7 +14,10 @@ import httptools
 from attrs import define, evolve, frozen
 from twisted.python.failure import Failure
 
-from ..core.errors import (
+from ..core.headers import RequestHead, scan_request
+from ..core.paths import API_METHODS
+from ..core.request_line import WHOLE_LINE, judge_start
+from ..exchange.errors import (
     HeadersTooLarge,
     InternalError,
     MalformedRequest,
@@ -22,9 +25,6 @@ from ..core.errors import (
     ProxyError,
     URITooLong,
 )
-from ..core.headers import RequestHead, scan_request
-from ..core.paths import API_METHODS
-from ..core.request_line import WHOLE_LINE, judge_start
 from ..logs import logger
 from .body import ArrivedBody, BodySource, IncomingBody
 

@@ -15,11 +15,11 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from ..core.client_address import Peer, TrustedProxies
-from ..core.errors import MethodNotAllowed, Overloaded
-from ..core.exchange import Exchange, Outcome
 from ..core.paths import API_METHODS, map_target, origin_form
 from ..core.web_origins import WebOrigins
+from ..exchange.client_address import Peer, TrustedProxies
+from ..exchange.errors import MethodNotAllowed, Overloaded
+from ..exchange.record import Exchange, Outcome
 from ..logs import logger
 from ..sockets import authorities, cut
 from .channel import ProxyChannel

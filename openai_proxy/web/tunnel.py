@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from ..core.exchange import Outcome
-from ..messages import ProxyResponse
+from ..exchange.messages import ProxyResponse
+from ..exchange.record import Outcome
 from ..sockets import cut, keep_alive
 
 KEEP_ALIVE_S = 30

@@ -11,8 +11,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ..core.errors import ShuttingDown
 from ..core.limits import Limits
+from ..exchange.errors import ShuttingDown
 from ..limits.embedded import EmbeddedStore
 from ..limits.store import Admission
 from .link import Link, LinkLost

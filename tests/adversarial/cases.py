@@ -704,8 +704,12 @@ for name in ("normal_origin", "host_name", "is_own_name"):
         rep(b"1."),
         rep(b"-"),
     )
-case("core.client_address:is_forwarded", lambda n: [b"x-%d" % i for i in range(n // 8)], lambda n: [b"a" * n])
-case("core.client_address:parse_address", text("1."), text(":"), text("["), text("a"))
+case(
+    "exchange.client_address:is_forwarded",
+    lambda n: [b"x-%d" % i for i in range(n // 8)],
+    lambda n: [b"a" * n],
+)
+case("exchange.client_address:parse_address", text("1."), text(":"), text("["), text("a"))
 case(
     "core.proxy_protocol:maybe_header",
     rep(b"PROXY "),
@@ -825,7 +829,7 @@ case(
 
 
 def exchange(headers=(), body=b"{}", answer=b"", kind=b"application/json", path="/v1/x", model="m"):
-    made = metered("core.exchange").Exchange(started=0.0, timestamp=0.0, method="POST", path=path)
+    made = metered("exchange.record").Exchange(started=0.0, timestamp=0.0, method="POST", path=path)
     made.model, made.request_headers, made.request_body = model, list(headers), body
     made.request_is_ordinary = body.startswith(b'{"')
     made.response_headers = [(b"content-type", kind)]

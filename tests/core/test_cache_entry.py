@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.cache_entry import BadEntry, CacheEntry, dump_entry, load_entry, make_entry
-from openai_proxy.core.exchange import TokenKinds, Usage
+from openai_proxy.exchange.record import TokenKinds, Usage
 
 KEY = b"k" * 32
 MIB = 1024 * 1024

@@ -3,7 +3,7 @@
 import pytest
 
 from openai_proxy.core.caller import Callers, credential_id
-from openai_proxy.core.errors import MalformedRequest
+from openai_proxy.exchange.errors import MalformedRequest
 
 PROTOCOL = b"Sec-WebSocket-Protocol"
 REAL = (b"Authorization", b"Bearer real")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from openai_proxy.core.errors import ExpiredKey, InvalidKey
 from openai_proxy.core.keyring import ClientKey, Keyring
 from openai_proxy.core.keys import key_digest, key_name
+from openai_proxy.exchange.errors import ExpiredKey, InvalidKey
 
 
 def entry(key: bytes, name: str = "alice", **more: object) -> ClientKey:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.errors import InvalidJSON
 from openai_proxy.core.request_json import (
     DEEPEST,
     MOST_CONTAINERS,
@@ -24,6 +23,7 @@ from openai_proxy.core.request_json import (
     outline,
     read_request,
 )
+from openai_proxy.exchange.errors import InvalidJSON
 
 TEXT = '{"model":"m","kéy":"\U0001f600"}'
 ENCODED = [

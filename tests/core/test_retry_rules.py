@@ -9,12 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.backoff import backoff_s, maybe_retry_after_s, reconnect_s
-from openai_proxy.core.errors import (
-    UpstreamProtocolError,
-    UpstreamTimeout,
-    UpstreamTLSError,
-    UpstreamUnreachable,
-)
 from openai_proxy.core.quota_error import error_code
 from openai_proxy.core.retry_rules import (
     RetryBudget,
@@ -24,6 +18,12 @@ from openai_proxy.core.retry_rules import (
     repeats_by_itself,
     says_no_retry,
     status_may_be_retried,
+)
+from openai_proxy.exchange.errors import (
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamTLSError,
+    UpstreamUnreachable,
 )
 
 KEY = [(b"Idempotency-Key", b"1")]

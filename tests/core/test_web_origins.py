@@ -2,7 +2,6 @@
 
 import pytest
 
-from openai_proxy.core.errors import OriginNotAllowed
 from openai_proxy.core.web_origins import (
     WebOrigins,
     is_own_name,
@@ -11,6 +10,7 @@ from openai_proxy.core.web_origins import (
     page_marks,
     readable,
 )
+from openai_proxy.exchange.errors import OriginNotAllowed
 
 INJECT = WebOrigins(guards=True)
 LISTED = WebOrigins(frozenset([b"http://app.test:80", b"https://two.test:8443"]))

@@ -9,8 +9,8 @@ import pytest
 from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
 
-from openai_proxy.core.exchange import TokenKinds, Usage
 from openai_proxy.cost.price_list import is_provider, look_up, provider_of
+from openai_proxy.exchange.record import TokenKinds, Usage
 
 NOW = time.time()
 MOMENT = datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc)

@@ -2,7 +2,7 @@
 
 from twisted.internet.task import Clock
 
-from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.encode import json_line
 from openai_proxy.observe.exchange_log.line import exchange_line

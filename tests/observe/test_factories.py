@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
 
-from openai_proxy.core.exchange import Exchange, Outcome
+from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.observe import factories
 from openai_proxy.observe.console import LineObserver
 from openai_proxy.observe.factories import build_observers

@@ -5,7 +5,7 @@ import json
 
 from twisted.logger import Logger, formatEvent
 
-from openai_proxy.core.exchange import Exchange, Outcome
+from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.observe.append_file import AppendFile
 from openai_proxy.observe.json_lines import JSONFileObserver, json_text
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.core.paths import USUAL_ENDPOINTS
+from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.observe.labels import MOST_ENDPOINTS
 from openai_proxy.observe.otel.conventions import HISTOGRAMS, TOKEN_USAGE, provider_of
 from openai_proxy.observe.otel.observation import Observing

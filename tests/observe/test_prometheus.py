@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 
-from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.observe.budgets import BudgetReading
 from openai_proxy.observe.daemon_state import DaemonState
 from openai_proxy.observe.interfaces import ObserverContext

@@ -2,7 +2,7 @@
 
 from twisted.internet.task import Clock
 
-from openai_proxy.core.exchange import Exchange, Outcome
+from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.labels import MOST_ENDPOINTS
 from openai_proxy.observe.prometheus import MOST_SERIES, PrometheusObserver

@@ -11,8 +11,8 @@ from twisted.web.client import ResponseDone
 from openai_proxy.cache.known_requests import Answered
 from openai_proxy.cache.memory import MemoryStore
 from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
-from openai_proxy.core.exchange import Exchange, Outcome
-from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.stages.cache import Cache
 
 JSON = (b"Content-Type", b"application/json")

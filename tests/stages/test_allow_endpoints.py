@@ -3,10 +3,10 @@
 import pytest
 from fakes import exchange, through
 
-from openai_proxy.core.client_address import Peer, TrustedProxies, parse_address, parse_network
 from openai_proxy.core.endpoint_rules import EndpointRules, Fence
-from openai_proxy.core.errors import AddressNotAllowed, EndpointNotAllowed
-from openai_proxy.messages import ProxyRequest
+from openai_proxy.exchange.client_address import Peer, TrustedProxies, parse_address, parse_network
+from openai_proxy.exchange.errors import AddressNotAllowed, EndpointNotAllowed
+from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.stages.allow_endpoints import AllowEndpoints
 
 FENCES = {"fenced": Fence(EndpointRules(["GET files/*"]), is_default=False)}

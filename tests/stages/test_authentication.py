@@ -3,11 +3,11 @@
 import pytest
 from fakes import through
 
-from openai_proxy.core.errors import ExpiredKey, InvalidKey, MissingCredentials
-from openai_proxy.core.exchange import Exchange
 from openai_proxy.core.keyring import ClientKey, Keyring
 from openai_proxy.core.keys import key_digest
-from openai_proxy.messages import ProxyRequest
+from openai_proxy.exchange.errors import ExpiredKey, InvalidKey, MissingCredentials
+from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.stages.inject import Inject
 from openai_proxy.stages.pass_through import PassThrough
 from openai_proxy.stages.tenants import Tenants

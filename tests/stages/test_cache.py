@@ -6,7 +6,7 @@ import pytest
 from stages.cache_world import JSON, SSE, World, cache_control
 from twisted.internet.error import ConnectionLost
 
-from openai_proxy.core.exchange import Usage
+from openai_proxy.exchange.record import Usage
 from openai_proxy.stages.cache import NotCached
 
 

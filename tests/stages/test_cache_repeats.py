@@ -10,8 +10,8 @@ from openai_proxy.cache.hits import answer_with
 from openai_proxy.cache.known_requests import Answered
 from openai_proxy.cache.memory import MemoryStore
 from openai_proxy.core.cache_entry import CacheEntry
-from openai_proxy.core.exchange import Exchange, Usage
-from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.record import Exchange, Usage
 from openai_proxy.stages.cache_repeats import AnswerRepeats
 
 KEY = b"k" * 32

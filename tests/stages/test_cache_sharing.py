@@ -4,7 +4,7 @@ import pytest
 from stages.cache_world import JSON, SSE, World
 from twisted.internet.defer import CancelledError, Deferred
 
-from openai_proxy.core.errors import BudgetSpent, UpstreamUnreachable
+from openai_proxy.exchange.errors import BudgetSpent, UpstreamUnreachable
 
 
 def test_a_hundred_identical_streams_cost_one_call():

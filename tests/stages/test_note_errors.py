@@ -5,8 +5,8 @@ import gzip
 import fakes
 import pytest
 
-from openai_proxy.core.exchange import Outcome, Usage
-from openai_proxy.messages import ProxyRequest
+from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.exchange.record import Outcome, Usage
 from openai_proxy.stages.note_errors import NoteErrors
 from openai_proxy.stages.read_usage import ReadUsage
 

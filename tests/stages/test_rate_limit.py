@@ -4,11 +4,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.errors import ConcurrencyLimitReached, RequestLimitReached, TokenLimitReached
-from openai_proxy.core.exchange import Exchange, Outcome, Usage
 from openai_proxy.core.limits import Limits
+from openai_proxy.exchange.errors import ConcurrencyLimitReached, RequestLimitReached, TokenLimitReached
+from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.limits.embedded import EmbeddedStore
-from openai_proxy.messages import ProxyRequest
 from openai_proxy.stages.rate_limit import RateLimit, used_model_tokens
 
 

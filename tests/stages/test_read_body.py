@@ -8,16 +8,16 @@ from fakes import Recorder, exchange, through
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from openai_proxy.changed_json import with_json
-from openai_proxy.core.buffered_bytes import BufferedBytes
-from openai_proxy.core.errors import (
+from openai_proxy.exchange.buffered_bytes import BufferedBytes
+from openai_proxy.exchange.errors import (
     InvalidJSON,
     MissingParameter,
     Overloaded,
     RequestTooLarge,
     UnreadableBody,
 )
-from openai_proxy.core.exchange import Outcome
-from openai_proxy.messages import ProxyRequest
+from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.exchange.record import Outcome
 from openai_proxy.prompt_estimate import estimated_prompt
 from openai_proxy.stages.read_body import NO_RULES, BodyRules, ReadBody
 

@@ -4,8 +4,8 @@ import pytest
 from fakes import exchange, through
 from twisted.internet.defer import Deferred
 
-from openai_proxy.core.errors import ModelNotAllowed, UnreadableBody
-from openai_proxy.messages import ProxyRequest
+from openai_proxy.exchange.errors import ModelNotAllowed, UnreadableBody
+from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.stages.read_body import BodyRules
 from openai_proxy.stages.read_form import ReadForm
 from openai_proxy.web.body import IncomingBody

@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from openai_proxy.core.documents import maybe_object
-from openai_proxy.core.exchange import Exchange, Outcome, Usage
-from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.stages.read_usage import FORGET_AFTER_S, ReadUsage
 
 JSON = (b"Content-Type", b"application/json")

@@ -5,9 +5,9 @@ import json
 import pytest
 from fakes import exchange, through
 
-from openai_proxy.core.errors import NotMeasured, WebSocketNotAllowed
 from openai_proxy.core.request_json import outline, read_request
-from openai_proxy.messages import ProxyRequest
+from openai_proxy.exchange.errors import NotMeasured, WebSocketNotAllowed
+from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.stages.refuse_unmeasured import RefuseUnmeasured
 from openai_proxy.stages.refuse_unseen import RefuseUnseen
 

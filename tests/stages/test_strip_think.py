@@ -5,10 +5,10 @@ import json
 import pytest
 from twisted.internet.defer import Deferred
 
-from openai_proxy.core.buffered_bytes import BufferedBytes
-from openai_proxy.core.exchange import Exchange, Outcome
 from openai_proxy.core.think import ThinkRule
-from openai_proxy.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.buffered_bytes import BufferedBytes
+from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.stages.strip_think import StripThink
 
 STRIP = ThinkRule("strip")

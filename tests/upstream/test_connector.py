@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from openai_proxy.core.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.host_names import ATTEMPT_DELAY_S
 from openai_proxy.upstream.connector import Connecting
 from openai_proxy.upstream.origin import parse_origin

@@ -5,8 +5,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from openai_proxy.core.errors import UpstreamUnreachable
 from openai_proxy.core.routing import Upstream
+from openai_proxy.exchange.errors import UpstreamUnreachable
 from openai_proxy.upstream.prober import PROBE_S, Prober
 
 A = Upstream("a", "http://a/v1")

@@ -5,7 +5,7 @@ from fakes import SocketPair
 from twisted.internet import tcp
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.core.errors import UpstreamTimeout
+from openai_proxy.exchange.errors import UpstreamTimeout
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.connection import UpstreamConnection
 from openai_proxy.upstream.idle_pool import pool_key

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.errors import HeadersTooLarge, MalformedRequest, MethodNotAllowed
+from openai_proxy.exchange.errors import HeadersTooLarge, MalformedRequest, MethodNotAllowed
 from openai_proxy.web.body import ArrivedBody
 from openai_proxy.web.request_reader import DownstreamLimits, RequestReader
 

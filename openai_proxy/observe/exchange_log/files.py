@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from ...core.exchange import Exchange
+from ...exchange.record import Exchange
 from ..append_file import AppendFile
 from ..redaction import REDACTED, scrubbed
 from .quota import DiskQuota, remove_old

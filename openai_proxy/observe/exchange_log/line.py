@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from ...core.exchange import Exchange
+from ...exchange.record import Exchange
 from ..capture import BodyCapture, Capture
 from ..encode import MAX_DEPTH, RawJSON, json_line
 from ..record import bare_path, iso_time, seconds, usage_record

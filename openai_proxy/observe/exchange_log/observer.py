@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from twisted.logger import LogEvent, Logger
 
-from ...core.exchange import Exchange, Outcome
+from ...exchange.record import Exchange, Outcome
 from ...logs import logger
 from ..json_lines import WriteFailures
 from .files import file_name

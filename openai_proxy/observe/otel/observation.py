@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 
-from ...core.exchange import Exchange, Outcome
+from ...exchange.record import Exchange, Outcome
 from ..labels import BoundedLabels, EndpointLabels, has_succeeded
 from ..record import shown
 from . import conventions

@@ -9,7 +9,7 @@ from observe.exchange_log.descriptors import open_files
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
-from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.observe.append_file import LinesLost
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.files import LogDirectory, file_name, sanitised

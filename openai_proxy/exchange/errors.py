@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import orjson
 
-from .exchange import Outcome
+from .record import Outcome
 
 
 class ProxyError(Exception):

@@ -4,8 +4,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from openai_proxy.core.client_address import Peer, TrustedProxies, is_forwarded, parse_address, parse_network
-from openai_proxy.core.exchange import Exchange
+from openai_proxy.exchange.client_address import (
+    Peer,
+    TrustedProxies,
+    is_forwarded,
+    parse_address,
+    parse_network,
+)
+from openai_proxy.exchange.record import Exchange
 
 PROXIES = TrustedProxies.of(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"])
 

@@ -7,7 +7,7 @@ import pkgutil
 
 import openai_proxy
 from openai_proxy.core.headers import scan_request
-from openai_proxy.core.short_memo import LONGEST_KEPT, short_memo
+from openai_proxy.exchange.short_memo import LONGEST_KEPT, short_memo
 
 BOUNDED_OTHERWISE = {
     "openai_proxy.core.paths._map_cached": "targets of at most 64 bytes",

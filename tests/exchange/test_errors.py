@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from openai_proxy.core import errors
-from openai_proxy.core.exchange import Outcome
+from openai_proxy.exchange import errors
+from openai_proxy.exchange.record import Outcome
 
 INVALID = "invalid_request_error"
 TABLE = [

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from attrs import Factory, define
 from twisted.internet.interfaces import IProtocol
 
-from .core.exchange import Exchange, HeaderPairs
+from .record import Exchange, HeaderPairs
 
 
 class RequestBody(Protocol):
@@ -235,7 +235,7 @@ Forward: TypeAlias = Callable[[ProxyRequest], Awaitable[ProxyResponse]]
 class Stage(Protocol):
     """A policy around `forward`: may refuse, change, repeat or answer itself.
 
-    Raises `core.errors.ProxyError` to refuse, at the call or when awaited: a
+    Raises `exchange.errors.ProxyError` to refuse, at the call or when awaited: a
     stage that has nothing to do behind `forward` need not be a coroutine. A
     response that it does not return it must discard, unless it raises: then
     `request.undelivered` is discarded. State that must be freed however the

@@ -1,6 +1,6 @@
 """The record of an exchange: it ends once."""
 
-from openai_proxy.core.exchange import Exchange, Outcome, Usage
+from openai_proxy.exchange.record import Exchange, Outcome, Usage
 
 
 def running():

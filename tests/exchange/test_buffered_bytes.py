@@ -3,7 +3,7 @@
 import pytest
 
 from openai_proxy.composition.memory import memory_bytes
-from openai_proxy.core.buffered_bytes import BufferedBytes, Lease
+from openai_proxy.exchange.buffered_bytes import BufferedBytes, Lease
 
 
 def test_leases_share_one_limit():
