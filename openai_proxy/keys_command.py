@@ -14,8 +14,8 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from .core.keys import key_digest
 from .reload_command import reload
+from .wire.keys import key_digest
 
 KEY_PREFIX = "sk-proxy-"
 KEY_BYTES = 32

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from openai_proxy.core.keys import key_digest
 from openai_proxy.keys_command import keys_entry, main
+from openai_proxy.wire.keys import key_digest
 
 
 def test_a_new_key_comes_with_its_entry(capsys):

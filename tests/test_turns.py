@@ -6,10 +6,10 @@ from stages.test_read_body import Recorder
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.request_json import is_costly
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.stages.read_body import ReadBody
 from openai_proxy.turns import PAUSES, Turns
+from openai_proxy.wire.request_json import is_costly
 
 
 class World:

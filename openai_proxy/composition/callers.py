@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..core.caller import Callers
 from ..core.keyring import ClientKey, Keyring
 from ..core.organization import Account
-from ..core.web_origins import ANY, WebOrigins, normal_origin
 from ..exchange.errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ..exchange.messages import Stage
 from ..settings import Settings, client_keys, mode
@@ -14,6 +13,7 @@ from ..settings.tenants import own_key
 from ..stages.inject import Inject
 from ..stages.pass_through import PassThrough
 from ..stages.tenants import Tenants
+from ..wire.web_origins import ANY, WebOrigins, normal_origin
 from .whose_key import secret_bytes
 
 _PLACE = b"each-upstream-has-its-own"

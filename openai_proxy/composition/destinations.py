@@ -7,12 +7,12 @@ from hashlib import sha256
 from pydantic import SecretStr
 
 from ..core.organization import ACCOUNT_HEADERS
-from ..core.upstream_lines import UpstreamLines, UpstreamQuery
 from ..settings import Settings, mode
 from ..settings.sections import Upstream
 from ..settings.tables import UpstreamEntry
 from ..upstream.forward import Destination, destination
 from ..upstream.origin import ClientCertificate
+from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .whose_key import is_key_origin
 
 _Pairs = tuple[tuple[str, SecretStr], ...]

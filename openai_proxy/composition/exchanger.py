@@ -13,7 +13,6 @@ from ..cache.known_requests import Answered
 from ..core.keyring import Keyring
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
-from ..core.web_origins import WebOrigins
 from ..cost.build import Spending, build_spending, state_path
 from ..cost.unpriced import unpriced_models
 from ..exchange.buffered_bytes import BufferedBytes
@@ -37,6 +36,7 @@ from ..upstream.origin import Origin
 from ..upstream.prober import Prober
 from ..upstream.tls import ClientTLS
 from ..web.request_reader import DownstreamLimits
+from ..wire.web_origins import WebOrigins
 from . import bodies, cache, callers, fences, limits, params, places, think
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models

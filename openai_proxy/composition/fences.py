@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..core.endpoint_rules import ALL, METERED, EndpointRules, Fence
 from ..exchange.client_address import parse_network
 from ..settings import Settings, client_keys, mode
 from ..settings.tenants import ClientKey
@@ -12,6 +11,7 @@ from ..stages.allow_endpoints import AllowEndpoints
 from ..stages.own_objects import ObjectOwners, OwnObjects
 from ..stages.refuse_unmeasured import RefuseUnmeasured
 from ..stages.refuse_unseen import RefuseUnseen
+from ..wire.endpoint_rules import ALL, METERED, EndpointRules, Fence
 from .limits import limits_by_key
 
 _MOST_NAMED = 20

@@ -17,11 +17,11 @@ import orjson
 from attrs import Factory, astuple, field, frozen
 
 from ..exchange.record import HeaderPairs, TokenKinds, Usage
-from .body_headers import media_type_and_coding
-from .codings import maybe_decoded
-from .headers import get, without
+from ..wire.body_headers import media_type_and_coding
+from ..wire.codings import maybe_decoded
+from ..wire.headers import get, without
+from ..wire.lines import wire_lines
 from .unfit_answers import is_unfit
-from .wire_lines import wire_lines
 
 _MAGIC = b"oap\x01"
 _PREFIX = Struct(">4sB16s")

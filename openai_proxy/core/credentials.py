@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 
 from ..exchange.record import HeaderPairs
-from .headers import without
+from ..wire.headers import without
 
 SUBPROTOCOL_PREFIX = b"openai-insecure-api-key."
 """Browsers can set no header on a WebSocket, so the key travels as a subprotocol."""

@@ -13,8 +13,8 @@ from typing import Any
 from attrs import frozen
 
 from ..exchange.record import Usage
-from .documents import maybe_object
-from .sse import SSEDecoder, begins_stream
+from ..wire.documents import maybe_object
+from ..wire.sse import SSEDecoder, begins_stream
 from .usage import maybe_usage
 
 _FINAL = frozenset(("completed", "incomplete", "failed", "cancelled"))

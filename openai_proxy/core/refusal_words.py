@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from .key_like import KEY_LIKE
+from ..wire.key_like import KEY_LIKE
 
 _LONGEST_NAME = 100
 _MOST_NAMED = 20

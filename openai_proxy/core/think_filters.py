@@ -12,9 +12,9 @@ from typing import Any
 from attrs import define
 
 from ..exchange.buffered_bytes import Lease
-from .documents import maybe_object
-from .json_members import splice
-from .sse import SSEBlock, SSEDecoder, with_data
+from ..wire.documents import maybe_object
+from ..wire.json_members import splice
+from ..wire.sse import SSEBlock, SSEDecoder, with_data
 from .think import ThinkRule
 from .think_responses import ResponseStream
 from .think_rewrite import (

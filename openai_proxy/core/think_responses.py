@@ -12,8 +12,8 @@ from typing import Any
 
 from attrs import define, field
 
-from .json_members import Edit, replace_members, splice
-from .sse import with_data
+from ..wire.json_members import Edit, replace_members, splice
+from ..wire.sse import with_data
 from .think_rewrite import (
     REASONING,
     edits_of,

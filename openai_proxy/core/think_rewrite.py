@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from .json_members import Edit, find_only_member, locate_all, member_edits
+from ..wire.json_members import Edit, find_only_member, locate_all, member_edits
 from .think import GONE, THOUGHT, VISIBLE, Piece, ThinkRule, joined, split_pieces
 from .think_tokens import (
     LocatedTokens,

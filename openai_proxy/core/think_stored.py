@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 
 from ..exchange.buffered_bytes import Lease
-from .documents import maybe_object
-from .sse import SSEBlock, SSEDecoder
+from ..wire.documents import maybe_object
+from ..wire.sse import SSEBlock, SSEDecoder
 from .think import ThinkRule
 from .think_filters import EVENT_LIMIT_BYTES, ThinkStreamFilter, model_of
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
-from .json_members import Span, iter_elements, locate_all
+from ..wire.json_members import Span, iter_elements, locate_all
 from .think import VISIBLE, Piece
 
 Path: TypeAlias = tuple[str | int, ...]

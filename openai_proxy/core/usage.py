@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from ..exchange.record import TokenKinds, Usage
-from .documents import maybe_object
+from ..wire.documents import maybe_object
 
 _MOST_TOKENS = 1 << 53
 BYTES_PER_TOKEN = 4

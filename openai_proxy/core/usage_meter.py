@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..exchange.record import Usage
+from ..wire.codings import CodingError, Decoder, maybe_decoder
 from .answer_labels import AnswerLabels
-from .codings import CodingError, Decoder, maybe_decoder
 from .text_meter import TextMeter
 from .usage import BYTES_PER_TOKEN, maybe_usage
 from .usage_scanner import UsageScanner

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..exchange.record import Usage
+from ..wire.documents import maybe_object
+from ..wire.sse import SSEBlock, SSEDecoder
 from .answer_labels import AnswerLabels, Note, note_document
-from .documents import maybe_object
-from .sse import SSEBlock, SSEDecoder
 from .usage import usage_of_document
 from .usage_meter import UsageMeter
 from .usage_scanner import NO_USAGE, USAGE

@@ -101,7 +101,7 @@ class ProxyRequest:
     encoded: bool = False
     """The body has a Content-Encoding: it passes unlooked-at, unless a rule needs it."""
     document: dict[str, Any] | None = None
-    """The JSON object of `body` where there is one, without its large values (`core.request_json.outline`).
+    """The JSON object of `body` where there is one, without its large values (`wire.request_json.outline`).
 
     Never mutate it.
     """
@@ -118,7 +118,7 @@ class ProxyRequest:
     form_model: str | None = None
     """The `model` of a multipart form, where it was looked for."""
     azure: bool = False
-    """Asked for in Azure's form; see `core.paths.ApiPath.azure`."""
+    """Asked for in Azure's form; see `wire.targets.ApiPath.azure`."""
     text: bytes | None = None
     """The JSON object in plain UTF-8 where `body` is compressed or in another encoding; else None."""
     odd_names: bool = False
@@ -126,7 +126,7 @@ class ProxyRequest:
     prompt_estimate: int | None = None
     """Tokens of the prompt; None until `prompt_estimate.estimated_prompt` is asked."""
     endpoint: str = ""
-    """The name that rules about endpoints go by; see `core.paths.ApiPath.named`."""
+    """The name that rules about endpoints go by; see `wire.targets.ApiPath.named`."""
     sniffed: bool = False
     """The type of the body does not say whether it is JSON: its first bytes do."""
     undelivered: list[ResponseBody] = Factory(list)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from ..core.paths import USUAL_ENDPOINTS
 from ..exchange.record import Exchange
+from ..wire.targets import USUAL_ENDPOINTS
 from .record import shown
 
 OTHER = "other"

@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import fields
 
-from ..core.headers import get
 from ..exchange.record import Exchange, TokenKinds, Usage
+from ..wire.headers import get
 from .redaction import scrubbed
 
 _KINDS = tuple(field.name for field in fields(TokenKinds))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from ..core.key_like import KEY_LIKE
+from ..wire.key_like import KEY_LIKE
 
 REDACTED = "[redacted]"
 

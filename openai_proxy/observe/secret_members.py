@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.json_members import value_end
-from ..core.key_like import KEY_LIKE
+from ..wire.json_members import value_end
+from ..wire.key_like import KEY_LIKE
 from .redaction import REDACTED, scrubbed
 
 _PROSE = frozenset(

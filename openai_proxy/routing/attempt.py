@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..core.backoff import maybe_retry_after_s
-from ..core.body_headers import is_event_stream, media_type_and_coding
-from ..core.first_events import LIMIT_BYTES, FirstEvents, error_of_document
 from ..core.quota_error import NO_QUOTA, PEEK_BYTES, error_code
 from ..core.repeatable import creates_nothing, is_kept
 from ..core.retry_rules import may_go_elsewhere, says_no_retry, status_may_be_retried
@@ -16,6 +14,8 @@ from ..core.upstream_health import LONGEST_MODEL, UpstreamHealth
 from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..peeked_body import PeekedBody, peek
+from ..wire.body_headers import is_event_stream, media_type_and_coding
+from ..wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
 
 FIRST_EVENT_S = 20.0
 """How long the head of a stream waits for the first event: shorter than clients and balancers wait for a head."""

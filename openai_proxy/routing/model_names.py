@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from ..changed_json import with_json
-from ..core.json_members import replace_members
-from ..core.paths import with_path_model as renamed
 from ..core.routing import ModelRoute, with_model_in_path
 from ..exchange.messages import ProxyRequest
+from ..wire.json_members import replace_members
+from ..wire.targets import with_path_model as renamed
 
 
 def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from ..core.keys import key_digest, key_name
+from ..wire.keys import key_digest, key_name
 from .errors import REDACTED, mask_spec, mask_whole_url
 from .fields import Doc, Section, doc_of
 from .model import Settings

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ..core.key_like import KEY_LIKE
+from ..wire.key_like import KEY_LIKE
 
 REDACTED = "[redacted]"
 _MAX_SHOWN = 80

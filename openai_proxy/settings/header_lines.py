@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, PlainSerializer, SecretStr
 
-from ..core.upstream_lines import is_protected
+from ..wire.upstream_lines import is_protected
 from .fields import Allowed
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

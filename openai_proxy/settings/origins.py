@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from ..core.web_origins import normal_origin
+from ..wire.web_origins import normal_origin
 from .fields import Allowed
 
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from attrs import field, frozen
 from pydantic import SecretStr
 
-from ..core.keys import key_digest, key_name
+from ..wire.keys import key_digest, key_name
 from .model import Settings
 from .tables import KeyEntry, KeyLimits, UpstreamEntry
 

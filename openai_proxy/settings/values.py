@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from ..core.endpoint_rules import parse_rules
 from ..exchange.client_address import TrustedProxies, parse_network
+from ..wire.endpoint_rules import parse_rules
 from .fields import Allowed
 
 MAX_SECONDS: Final = 2_000_000

@@ -16,11 +16,11 @@ from ..cache.store import CacheStore
 from ..core.cache_entry import CacheEntry, make_entry
 from ..core.cache_key import cache_key, chosen_headers, models_family
 from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
-from ..core.headers import without
 from ..core.routing import model_in_path
 from ..exchange.errors import ProxyError
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange, HeaderPairs
+from ..wire.headers import without
 
 Place: TypeAlias = tuple[bytes, float, bytes | None]
 """The canonical key, how long the answer may be kept (seconds), and the family of a page of models."""

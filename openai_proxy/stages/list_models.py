@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..core.body_headers import ask_identity, media_type_and_coding
 from ..core.keyring import Keyring
-from ..core.model_list import changed_list
 from ..decoded_body import decoded
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..wire.body_headers import ask_identity, media_type_and_coding
+from ..wire.model_list import changed_list
 
 MOST_BYTES = 4 * 1024 * 1024
 """A longer list passes as it is, but for a key with an allow-list: that gets an empty one."""

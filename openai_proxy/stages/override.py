@@ -12,10 +12,10 @@ from typing import Any
 
 from ..changed_json import with_json
 from ..core.endpoint_params import Change, Changes, edits_for
-from ..core.json_members import append_members, locate_all, rendered_members, replace_members, without_members
 from ..core.llm_params import ModelParams
-from ..core.request_json import OMITTED
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..wire.json_members import append_members, locate_all, rendered_members, replace_members, without_members
+from ..wire.request_json import OMITTED
 
 
 class Override:

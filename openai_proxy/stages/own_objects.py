@@ -10,16 +10,16 @@ from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
-from ..core.codings import maybe_decoded
-from ..core.model_list import changed_list, ids_listed
 from ..core.object_ids import KINDS, id_in_path, ids_in_body, ids_made, makes_objects, no_such
-from ..core.sse import SSEDecoder
 from ..decoded_body import decoded
 from ..exchange.errors import NoSuchObject, OwnersUnavailable
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..logs import logger
 from ..peeked_body import PeekedBody, peek
+from ..wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ..wire.codings import maybe_decoded
+from ..wire.model_list import changed_list, ids_listed
+from ..wire.sse import SSEDecoder
 
 log = logger(__name__)
 

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from attrs import evolve
 from twisted.internet.task import deferLater
 
-from ..core.headers import get
 from ..core.limit_words import limit_words
 from ..core.limits import Limits, Refusal, maybe_refusal
 from ..core.rate_limit_headers import refusal_headers
@@ -22,6 +21,7 @@ from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange, Outcome
 from ..limits.store import Admission, LimitStore
 from ..prompt_estimate import estimated_prompt
+from ..wire.headers import get
 
 _ERRORS: dict[str, type[RateLimited]] = {
     "requests": RequestLimitReached,

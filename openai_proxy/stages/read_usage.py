@@ -11,12 +11,6 @@ from typing import Any
 
 from ..changed_json import with_json
 from ..core.answer_labels import AnswerLabels, Note, note_document
-from ..core.body_headers import ask_identity, is_event_stream, media_type_and_coding
-from ..core.by_beginning import ByBeginning
-from ..core.codings import maybe_decoded
-from ..core.documents import maybe_object
-from ..core.first_events import error_of_document, error_of_failed_response
-from ..core.json_members import append_members, rendered_members, replace_nested
 from ..core.token_estimate import estimated_input_tokens, estimated_prompt_tokens
 from ..core.usage import usage_of_document
 from ..core.usage_meter import UsageMeter
@@ -25,6 +19,12 @@ from ..decoded_body import decoded
 from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange, Usage
 from ..peeked_body import peek
+from ..wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ..wire.by_beginning import ByBeginning
+from ..wire.codings import maybe_decoded
+from ..wire.documents import maybe_object
+from ..wire.first_events import error_of_document, error_of_failed_response
+from ..wire.json_members import append_members, rendered_members, replace_nested
 
 _ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))
 _REPORTING = _ESTIMATED | {

@@ -10,9 +10,9 @@ from collections.abc import Awaitable
 from ..core.caller import Callers
 from ..core.credentials import CredentialSwap, find_client_digest, find_credential
 from ..core.keyring import Keyring
-from ..core.keys import key_name
 from ..exchange.errors import ExpiredKey, InvalidKey, MissingCredentials
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..wire.keys import key_name
 
 
 class Tenants:

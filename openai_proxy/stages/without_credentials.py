@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable
 
 from ..core.credentials import CREDENTIAL_HEADERS
-from ..core.headers import without
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..wire.headers import without
 
 
 class WithoutCredentials:

@@ -20,7 +20,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..client_tls import explain, is_tls_failure
-from ..core.headers import HOP_BY_HOP, end_to_end
 from ..direct_deferred import DirectDeferred
 from ..exchange.errors import (
     UpstreamError,
@@ -29,6 +28,7 @@ from ..exchange.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
+from ..wire.headers import HOP_BY_HOP, end_to_end
 from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
 from .body import KnownBody, Taking, Upload
 from .idle_pool import Key

@@ -12,11 +12,11 @@ from attrs import frozen
 from twisted.internet.interfaces import IProtocol
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from ..core.headers import end_to_end
-from ..core.upstream_lines import UpstreamLines, UpstreamQuery
-from ..core.wire_lines import rendered
 from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
+from ..wire.headers import end_to_end
+from ..wire.lines import rendered
+from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .client import UpstreamClient
 from .origin import ClientCertificate, Origin, base_path, parse_origin
 from .response import UpstreamResponse, WholeResponse

@@ -10,8 +10,8 @@ from typing import Any
 
 import httptools
 
-from ..core.headers import has_controls, is_length
 from ..exchange.errors import UpstreamError, UpstreamProtocolError
+from ..wire.headers import has_controls, is_length
 
 HEAD_BYTES = 192 * 1024
 """All heads of one answer together, interim ones included."""

@@ -1,6 +1,6 @@
 """Requests that browsers make: may this page call, and what may it read?
 
-The rules are `core.web_origins`; here are the facts of a connection, and the
+The rules are `wire.web_origins`; here are the facts of a connection, and the
 answer to a preflight that never goes upstream.
 """
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IProtocol
 
-from ..core.headers import get
-from ..core.web_origins import PageMarks, page_marks
 from ..exchange.messages import ProxyResponse
 from ..exchange.record import HeaderPairs
 from ..sockets import listens_on_loopback
+from ..wire.headers import get
+from ..wire.web_origins import PageMarks, page_marks
 
 if TYPE_CHECKING:
     from .request import DownstreamRequest

@@ -11,11 +11,11 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from ..core.paths import ApiPath
-from ..core.request_json import begins_like_object
-from ..core.web_origins import is_preflight
 from ..exchange.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown, UnknownURL
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..wire.request_json import begins_like_object
+from ..wire.targets import ApiPath
+from ..wire.web_origins import is_preflight
 from .body import ArrivedBody, IncomingBody
 from .browsers import judge, preflight_answer
 from .request import DownstreamRequest

@@ -14,9 +14,6 @@ import httptools
 from attrs import define, evolve, frozen
 from twisted.python.failure import Failure
 
-from ..core.headers import RequestHead, scan_request
-from ..core.paths import API_METHODS
-from ..core.request_line import WHOLE_LINE, judge_start
 from ..exchange.errors import (
     HeadersTooLarge,
     InternalError,
@@ -26,6 +23,9 @@ from ..exchange.errors import (
     URITooLong,
 )
 from ..logs import logger
+from ..wire.headers import RequestHead, scan_request
+from ..wire.request_line import WHOLE_LINE, judge_start
+from ..wire.targets import API_METHODS
 from .body import ArrivedBody, BodySource, IncomingBody
 
 log = logger(__name__)

@@ -15,13 +15,13 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from ..core.paths import API_METHODS, map_target, origin_form
-from ..core.web_origins import WebOrigins
 from ..exchange.client_address import Peer, TrustedProxies
 from ..exchange.errors import MethodNotAllowed, Overloaded
 from ..exchange.record import Exchange, Outcome
 from ..logs import logger
 from ..sockets import authorities, cut
+from ..wire.targets import API_METHODS, map_target, origin_form
+from ..wire.web_origins import WebOrigins
 from .channel import ProxyChannel
 from .peers import may_speak, peer_of
 from .proxy import ProxyResource

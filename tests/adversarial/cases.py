@@ -179,12 +179,12 @@ DOCUMENTS = [
 
 decoders = [fed(lambda c: c(1 << 20)), fed(lambda c: c(1 << 20), 1), fed(lambda c: c(100), 7)]
 for feeding in decoders:
-    case("core.sse:SSEDecoder", *STREAMS, call=feeding)
-case("core.sse:begins_stream", *STREAMS)
-case("core.sse:find_block_end", *STREAMS, call=lambda f, v: f(v, 0))
-case("core.sse:with_data", *STREAMS, call=lambda f, v: f(v, b"x"))
-case("core.sse:with_data", rep(b"\n"), call=lambda f, v: f(b"data: a\r\ndata: b\n\n", v))
-case("core.event_data:event_data", *STREAMS, call=lambda f, v: (f(v, True), f(v, False)))
+    case("wire.sse:SSEDecoder", *STREAMS, call=feeding)
+case("wire.sse:begins_stream", *STREAMS)
+case("wire.sse:find_block_end", *STREAMS, call=lambda f, v: f(v, 0))
+case("wire.sse:with_data", *STREAMS, call=lambda f, v: f(v, b"x"))
+case("wire.sse:with_data", rep(b"\n"), call=lambda f, v: f(b"data: a\r\ndata: b\n\n", v))
+case("wire.event_data:event_data", *STREAMS, call=lambda f, v: (f(v, True), f(v, False)))
 case("core.text_meter:TextMeter", *STREAMS, *JSONS, call=fed(lambda c: c()))
 case("core.text_meter:TextMeter", *STREAMS[:4], *JSONS, call=fed(lambda c: c(True), 1))
 for step in (None, 1, 1000):
@@ -476,51 +476,51 @@ case(
 # ---- JSON
 
 case(
-    "core.json_members:string_end",
+    "wire.json_members:string_end",
     rep(b"\\", b'"'),
     rep(b'\\"', b'"'),
     rep(b"a", b'"', b'"'),
     call=lambda f, v: f(v, 0),
 )
-case("core.json_members:value_end", *JSONS, call=lambda f, v: f(v, 0))
+case("wire.json_members:value_end", *JSONS, call=lambda f, v: f(v, 0))
 for name in ("iter_members", "iter_elements"):
-    case(f"core.json_members:{name}", *JSONS, call=lambda f, v: f(v, 0))
+    case(f"wire.json_members:{name}", *JSONS, call=lambda f, v: f(v, 0))
 case(
-    "core.json_members:iter_elements",
+    "wire.json_members:iter_elements",
     rep(b"1,", b"[", b"1]"),
     rep(b" ", b"[", b"]"),
     call=lambda f, v: f(v, 0),
 )
-case("core.json_members:locate", *JSONS, call=lambda f, v: f(v, ("a", "b", 3)))
+case("wire.json_members:locate", *JSONS, call=lambda f, v: f(v, ("a", "b", 3)))
 case(
-    "core.json_members:locate_all",
+    "wire.json_members:locate_all",
     lambda n: json.dumps(choices(n)).encode(),
     call=lambda f, v: f(v, [("choices", i, "delta") for i in range(len(v) // 110)]),
 )
 case(
-    "core.json_members:splice",
+    "wire.json_members:splice",
     rep(b"a"),
     call=lambda f, v: f(v, [(i, i + 1, b"xy") for i in range(0, len(v), 2)]),
 )
-case("core.json_members:member_edits", *JSONS, call=lambda f, v: f(v, 0, {"a": b"1", "z": b"2"}))
-case("core.json_members:find_only_member", *JSONS, call=lambda f, v: (f(v, "a"), f(v, "usage")))
+case("wire.json_members:member_edits", *JSONS, call=lambda f, v: f(v, 0, {"a": b"1", "z": b"2"}))
+case("wire.json_members:find_only_member", *JSONS, call=lambda f, v: (f(v, "a"), f(v, "usage")))
 for name, more in (
     ("replace_members", ({"a": b"1", "n": b"2"}, ("a",))),
     ("append_members", (b',"a":1',)),
     ("replace_nested", ("a", {"b": b"1"})),
 ):
-    case(f"core.json_members:{name}", *JSONS, rep(b" ", b"{", b"}"), call=lambda f, v, more=more: f(v, *more))
+    case(f"wire.json_members:{name}", *JSONS, rep(b" ", b"{", b"}"), call=lambda f, v, more=more: f(v, *more))
 for name in ("parse_object", "ordinary_object", "maybe_object", "shallow_document"):
-    case(f"core.documents:{name}", *JSONS)
+    case(f"wire.documents:{name}", *JSONS)
 case(
-    "core.request_json:read_request",
+    "wire.request_json:read_request",
     *JSONS,
     *[lambda n, make=make: make(n).decode().encode("utf-16") for make in JSONS[:4]],
 )
-case("core.request_json:begins_like_object", rep(b" "), rep(b"\0"), rep(b"\xef\xbb\xbf"))
+case("wire.request_json:begins_like_object", rep(b" "), rep(b"\0"), rep(b"\xef\xbb\xbf"))
 for name in ("outline", "models_named"):
     case(
-        f"core.request_json:{name}",
+        f"wire.request_json:{name}",
         *DOCUMENTS,
         lambda n: {"MODEL" * (n // 5): "m"},
         lambda n: {f"Model{i}": i for i in range(n // 8)},
@@ -554,7 +554,7 @@ case(
     rep(b"GIF89a"),
 )
 
-case("core.json_members:without_members", *JSONS, call=lambda f, v: (f(v, ("a",)), f(v, ("a",), True)))
+case("wire.json_members:without_members", *JSONS, call=lambda f, v: (f(v, ("a",)), f(v, ("a",), True)))
 case("core.endpoint_params:merged", *DOCUMENTS, call=lambda f, v: f(v, v))
 
 
@@ -562,7 +562,7 @@ def by_beginning(step):
     def call(target, value):
         fed(
             lambda c: c(
-                lambda: metered("core.sse").SSEDecoder(99), lambda: metered("core.text_meter").TextMeter()
+                lambda: metered("wire.sse").SSEDecoder(99), lambda: metered("core.text_meter").TextMeter()
             ),
             step,
         )(target, value)
@@ -571,7 +571,7 @@ def by_beginning(step):
 
 
 for step in (1, 1000):
-    case("core.by_beginning:ByBeginning", *STREAMS, *JSONS[:4], call=by_beginning(step))
+    case("wire.by_beginning:ByBeginning", *STREAMS, *JSONS[:4], call=by_beginning(step))
 
 # ---- content codings
 
@@ -587,33 +587,33 @@ def decoding(coding):
     return call
 
 
-case("core.codings:maybe_decoder", *MEMBERS, call=decoding(b"gzip"))
+case("wire.codings:maybe_decoder", *MEMBERS, call=decoding(b"gzip"))
 case(
-    "core.codings:maybe_decoder", lambda n: zlib.compress(b"a" * n * 50), rep(b"x"), call=decoding(b"deflate")
+    "wire.codings:maybe_decoder", lambda n: zlib.compress(b"a" * n * 50), rep(b"x"), call=decoding(b"deflate")
 )
-case("core.codings:maybe_decoded", *MEMBERS, call=lambda f, v: f(v, b"gzip", 1 << 20))
-case("core.codings:codings_of", rep(b","), rep(b"gzip,"), rep(b" "), rep(b"a"))
-case("core.codings:is_known", rep(b"gzip"))
+case("wire.codings:maybe_decoded", *MEMBERS, call=lambda f, v: f(v, b"gzip", 1 << 20))
+case("wire.codings:codings_of", rep(b","), rep(b"gzip,"), rep(b" "), rep(b"a"))
+case("wire.codings:is_known", rep(b"gzip"))
 
 # ---- what is looked at before a head goes out
 
 for step in (1, 1000, 1 << 20):
-    case("core.first_events:FirstEvents", *STREAMS, rep(b": a\n\n"), call=fed(lambda c: c(), step))
-case("core.first_events:FirstEvents", *MEMBERS, call=fed(lambda c: c(b"gzip"), 1000))
+    case("wire.first_events:FirstEvents", *STREAMS, rep(b": a\n\n"), call=fed(lambda c: c(), step))
+case("wire.first_events:FirstEvents", *MEMBERS, call=fed(lambda c: c(b"gzip"), 1000))
 case(
-    "core.first_events:maybe_error",
+    "wire.first_events:maybe_error",
     *DOCUMENTS,
     lambda n: {"error": {"code": "\n" * n}},
     call=lambda f, v: f(v, True),
 )
-case("core.first_events:error_of_document", *JSONS)
+case("wire.first_events:error_of_document", *JSONS)
 case(
-    "core.first_events:error_of_failed_response",
+    "wire.first_events:error_of_failed_response",
     *JSONS,
     lambda n: b'{"status":"failed","error":{"code":"' + b"x" * n,
 )
-case("core.first_events:is_named_error", *STREAMS, rep(b"event: error "), rep(b"event:"))
-case("core.first_events:shown_code", lambda n: "\n" * n)
+case("wire.first_events:is_named_error", *STREAMS, rep(b"event: error "), rep(b"event:"))
+case("wire.first_events:shown_code", lambda n: "\n" * n)
 for step in (1, 1000, 1 << 20):
     case(
         "core.later_errors:LaterErrors",
@@ -653,18 +653,18 @@ for name in ("bearer_token", "subprotocol_keys"):
     )
 case("core.organization:Account", *HEADERS, call=lambda c, v: (c("o", "p").on(v), c().on(v)))
 lines_of = lambda c, v: c(("a*", "x*"), [(b"y", b"1")]).on(v)  # noqa: E731
-case("core.upstream_lines:UpstreamLines", *HEADERS, call=lines_of)
+case("wire.upstream_lines:UpstreamLines", *HEADERS, call=lines_of)
 case("core.credentials:replace_credentials", *HEADERS, call=lambda f, v: f(v, b"authorization", b"k"))
 case("core.credentials:CredentialSwap", *HEADERS, call=lambda c, v: c(b"authorization", b"k").on(v))
 for name in ("end_to_end", "render"):
-    case(f"core.headers:{name}", *HEADERS)
-case("core.headers:scan_request", *HEADERS, call=lambda f, v: f(v, True, b"openai-proxy"))
-case("core.headers:announced_length", *HEADERS)
-case("core.headers:get", *HEADERS, call=lambda f, v: f(v, b"zz"))
-case("core.headers:without", *HEADERS, call=lambda f, v: f(v, b"x", b"zz"))
+    case(f"wire.headers:{name}", *HEADERS)
+case("wire.headers:scan_request", *HEADERS, call=lambda f, v: f(v, True, b"openai-proxy"))
+case("wire.headers:announced_length", *HEADERS)
+case("wire.headers:get", *HEADERS, call=lambda f, v: f(v, b"zz"))
+case("wire.headers:without", *HEADERS, call=lambda f, v: f(v, b"x", b"zz"))
 for name in ("is_host", "is_length", "media_type", "has_controls"):
     case(
-        f"core.headers:{name}",
+        f"wire.headers:{name}",
         rep(b"a"),
         rep(b"1"),
         rep(b";"),
@@ -674,14 +674,14 @@ for name in ("is_host", "is_length", "media_type", "has_controls"):
         rep(b"\t", b"text/html"),
     )
 for name in ("media_type_and_coding", "ask_identity", "without_coding"):
-    case(f"core.body_headers:{name}", *HEADERS)
-case("core.body_headers:with_length", *HEADERS, call=lambda f, v: f(v, 5))
+    case(f"wire.body_headers:{name}", *HEADERS)
+case("wire.body_headers:with_length", *HEADERS, call=lambda f, v: f(v, 5))
 for place in (
     "core.cache_key:chosen_headers",
     "core.cache_entry:stored_headers",
     "core.cache_rules:parse_cache_control",
     "core.retry_rules:repeats_by_itself",
-    "core.web_origins:page_marks",
+    "wire.web_origins:page_marks",
 ):
     case(place, *HEADERS)
 case("core.cache_key:varies_on_unkeyed", rep(b"a,"), rep(b","), rep(b" "))
@@ -691,12 +691,12 @@ case("core.repeatable:has_idempotency_key", *HEADERS)
 case("core.repeatable:may_arrive_twice", *HEADERS, call=lambda f, v: f(b"POST", v))
 case("core.repeatable:creates_nothing", *HEADERS, call=lambda f, v: f(b"POST", "responses", {}, v))
 STARTS = [rep(b"a"), rep(b" "), rep(b"a "), rep(b"\r"), rep(b"/", b"GET "), rep(b"\n"), rep(b"\x16\x03")]
-case("core.request_line:judge_start", *STARTS, call=lambda f, v: f(v, 16384))
+case("wire.request_line:judge_start", *STARTS, call=lambda f, v: f(v, 16384))
 case("core.retry_rules:status_may_be_retried", *HEADERS, call=lambda f, v: f(429, v))
-case("core.web_origins:readable", *HEADERS, call=lambda f, v: f(v, [(b"vary", b"origin")]))
+case("wire.web_origins:readable", *HEADERS, call=lambda f, v: f(v, [(b"vary", b"origin")]))
 for name in ("normal_origin", "host_name", "is_own_name"):
     case(
-        f"core.web_origins:{name}",
+        f"wire.web_origins:{name}",
         rep(b"a"),
         rep(b"a.", b"http://"),
         rep(b":"),
@@ -711,7 +711,7 @@ case(
 )
 case("exchange.client_address:parse_address", text("1."), text(":"), text("["), text("a"))
 case(
-    "core.proxy_protocol:maybe_header",
+    "wire.proxy_protocol:maybe_header",
     rep(b"PROXY "),
     rep(b"1", b"PROXY TCP4 "),
     rep(b"\r", b"PROXY UNKNOWN"),
@@ -731,10 +731,10 @@ TARGETS = [
     rep(b"@", b"http://"),
     rep(b"\\", b"/v1/"),
 ]
-case("core.paths:origin_form", *TARGETS, call=lambda f, v: f(v, frozenset((b"a",))))
-case("core.paths:map_target", *TARGETS)
-case("core.paths:with_path_model", *TARGETS, call=lambda f, v: f(v, "m"))
-case("core.paths:models_of_query", *TARGETS)
+case("wire.targets:origin_form", *TARGETS, call=lambda f, v: f(v, frozenset((b"a",))))
+case("wire.targets:map_target", *TARGETS)
+case("wire.targets:with_path_model", *TARGETS, call=lambda f, v: f(v, "m"))
+case("wire.targets:models_of_query", *TARGETS)
 case("core.routing:model_in_path", *TARGETS)
 case("core.routing:with_model_in_path", *TARGETS, call=lambda f, v: f(v, "m"))
 lines = [
@@ -748,10 +748,10 @@ heads = [
     for first in (b"POST /v1/files HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n")
     for i in range(4)
 ]
-case("core.keys:key_digest", rep(b"a"))
+case("wire.keys:key_digest", rep(b"a"))
 for name in ("wire_lines", "rendered"):
     case(
-        f"core.wire_lines:{name}",
+        f"wire.lines:{name}",
         *HEADERS,
         call=lambda f, v: f(v) if f.__name__ == "rendered" else f(v, (b"", b"")),
     )
@@ -972,9 +972,9 @@ for step in (
     None,
     1000,
 ):  # growing in place, what is read is counted as a copy: shorter steps would look quadratic
-    case("core.form_model:FormModel", *FORMS, call=fed(lambda c: c(b"b"), step))
+    case("wire.form_model:FormModel", *FORMS, call=fed(lambda c: c(b"b"), step))
 case(
-    "core.form_model:boundary_of",
+    "wire.form_model:boundary_of",
     *[
         lambda size, unit=unit: [b"multipart/form-data" + unit * (size // len(unit))]
         for unit in (b";", b"; a=b", b';a="', b'\\"', b'; boundary="\\', b" ")
@@ -986,8 +986,8 @@ LISTS = [
     rep(b'{"id":"m","object":"model"},', b'{"object":"list","data":[', b"{}]}"),
     lambda n: b'{"data":[%b]}' % b",".join(b'{"id":"m%d"}' % i for i in range(n // 16)),
 ]
-case("core.model_list:ids_listed", *LISTS)
-case("core.model_list:changed_list", *LISTS, call=lambda f, body: f(body, [body], ["x"], lambda name: True))
+case("wire.model_list:ids_listed", *LISTS)
+case("wire.model_list:changed_list", *LISTS, call=lambda f, body: f(body, [body], ["x"], lambda name: True))
 NAMING = [
     *JSONS,
     rep(b'"model":"m",', b"{", b'"b":1}'),
@@ -1026,5 +1026,5 @@ case(
     lambda size: ["m"] * (size // 2),
     call=lambda f, models: f(models, models),
 )
-case("core.request_json:parse_int", text("9"), text("-"))
-case("core.request_json:is_costly", *JSONS)
+case("wire.request_json:parse_int", text("9"), text("-"))
+case("wire.request_json:is_costly", *JSONS)

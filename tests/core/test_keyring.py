@@ -3,8 +3,8 @@
 import pytest
 
 from openai_proxy.core.keyring import ClientKey, Keyring
-from openai_proxy.core.keys import key_digest, key_name
 from openai_proxy.exchange.errors import ExpiredKey, InvalidKey
+from openai_proxy.wire.keys import key_digest, key_name
 
 
 def entry(key: bytes, name: str = "alice", **more: object) -> ClientKey:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from openai_proxy.core.paths import map_target
 from openai_proxy.core.repeatable import creates_nothing, may_arrive_twice
+from openai_proxy.wire.targets import map_target
 
 KEY = [(b"Idempotency-Key", b"one")]
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_proxy.core.event_data import event_data
 from openai_proxy.core.stream_assembly import assemble
 from openai_proxy.core.stream_runs import shortened
+from openai_proxy.wire.event_data import event_data
 
 
 def decoded(data):

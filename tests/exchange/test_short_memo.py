@@ -6,11 +6,11 @@ import importlib
 import pkgutil
 
 import openai_proxy
-from openai_proxy.core.headers import scan_request
 from openai_proxy.exchange.short_memo import LONGEST_KEPT, short_memo
+from openai_proxy.wire.headers import scan_request
 
 BOUNDED_OTHERWISE = {
-    "openai_proxy.core.paths._map_cached": "targets of at most 64 bytes",
+    "openai_proxy.wire.targets._map_cached": "targets of at most 64 bytes",
     "openai_proxy.core.event_texts._remembered": "events of at most 1 KiB",
     "openai_proxy.observe.exchange_log.files._kept_file_name": "models of at most 256 characters, and the day",
     "openai_proxy.observe.exchange_log.line._second": "whole seconds",

@@ -7,7 +7,7 @@ from integration.policy_world import COMPLETION, answer, configured, delta, even
 from integration.raw_client import ask
 from integration.scripted_upstream import Upstream
 
-from openai_proxy.core.paths import map_target
+from openai_proxy.wire.targets import map_target
 
 KEY = "sk-client-0123456789"
 FORMS = (

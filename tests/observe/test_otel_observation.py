@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.paths import USUAL_ENDPOINTS
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.observe.labels import MOST_ENDPOINTS
 from openai_proxy.observe.otel.conventions import HISTOGRAMS, TOKEN_USAGE, provider_of
 from openai_proxy.observe.otel.observation import Observing
 from openai_proxy.observe.otel.trace_parent import trace_headers
+from openai_proxy.wire.targets import USUAL_ENDPOINTS
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -11,11 +11,11 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.core.request_json import outline
 from openai_proxy.cost.object_owners import FileOwners
 from openai_proxy.exchange.errors import NoSuchObject, OwnersUnavailable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.stages.own_objects import OwnObjects
+from openai_proxy.wire.request_json import outline
 
 NAMES = {"alice": "key:alice", "bob": "key:bob"}
 JSON = (b"Content-Type", b"application/json")

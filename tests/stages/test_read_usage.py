@@ -10,10 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.core.documents import maybe_object
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.stages.read_usage import FORGET_AFTER_S, ReadUsage
+from openai_proxy.wire.documents import maybe_object
 
 JSON = (b"Content-Type", b"application/json")
 SSE = (b"Content-Type", b"text/event-stream; charset=utf-8")

@@ -10,7 +10,6 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.core.model_list import changed_list
 from openai_proxy.core.routing import ModelRoute, RoutingTable, Upstream
 from openai_proxy.core.upstream_health import UpstreamHealth
 from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
@@ -19,6 +18,7 @@ from openai_proxy.exchange.record import Exchange
 from openai_proxy.routing.attempt import FIRST_EVENT_S
 from openai_proxy.stages.list_models import ListModels
 from openai_proxy.stages.route import Route
+from openai_proxy.wire.model_list import changed_list
 
 A = Upstream("a", "http://a/v1", key=b"sk-a")
 B = Upstream("b", "http://b/v1", priority=1)

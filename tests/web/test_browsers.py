@@ -3,7 +3,7 @@
 import pytest
 from fakes import Answer, Downstream, Recorder, response
 
-from openai_proxy.core.web_origins import WebOrigins
+from openai_proxy.wire.web_origins import WebOrigins
 
 ORIGIN = b"Origin: http://app.test\r\n"
 ASKS = ORIGIN + b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization\r\n"

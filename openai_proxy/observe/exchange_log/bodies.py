@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from ...core.codings import maybe_decoded
-from ...core.event_data import event_data
-from ...core.key_like import KEY_LIKE
-from ...core.sse import begins_stream
 from ...core.stream_assembly import assemble
 from ...core.stream_runs import shortened
+from ...wire.codings import maybe_decoded
+from ...wire.event_data import event_data
+from ...wire.key_like import KEY_LIKE
+from ...wire.sse import begins_stream
 from ..redaction import REDACTED, scrubbed
 from ..secret_members import torn_without_credentials, without_credentials
 

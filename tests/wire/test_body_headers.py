@@ -1,8 +1,8 @@
 """Header lines about bodies are read and changed in their place."""
 
-from openai_proxy.core.body_headers import ask_identity, media_type_and_coding, with_length
-from openai_proxy.core.headers import render
-from openai_proxy.core.wire_lines import rendered, wire_lines
+from openai_proxy.wire.body_headers import ask_identity, media_type_and_coding, with_length
+from openai_proxy.wire.headers import render
+from openai_proxy.wire.lines import rendered, wire_lines
 
 
 def test_type_and_coding():

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from openai_proxy.core.form_model import FIRST_BYTES, FormModel, boundary_of
+from openai_proxy.wire.form_model import FIRST_BYTES, FormModel, boundary_of
 
 HEAD = b'--xXx\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
 END = b"--xXx--\r\n"

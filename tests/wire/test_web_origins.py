@@ -2,7 +2,8 @@
 
 import pytest
 
-from openai_proxy.core.web_origins import (
+from openai_proxy.exchange.errors import OriginNotAllowed
+from openai_proxy.wire.web_origins import (
     WebOrigins,
     is_own_name,
     is_preflight,
@@ -10,7 +11,6 @@ from openai_proxy.core.web_origins import (
     page_marks,
     readable,
 )
-from openai_proxy.exchange.errors import OriginNotAllowed
 
 INJECT = WebOrigins(guards=True)
 LISTED = WebOrigins(frozenset([b"http://app.test:80", b"https://two.test:8443"]))

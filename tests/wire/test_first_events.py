@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.first_events import LIMIT_BYTES, FirstEvents, error_of_document
+from openai_proxy.wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
 
 ERRORS = {
     b'data: {"error":{"message":"m","code":502}}\n\n': "502",

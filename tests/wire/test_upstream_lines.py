@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.core.upstream_lines import UpstreamLines, UpstreamQuery
+from openai_proxy.wire.upstream_lines import UpstreamLines, UpstreamQuery
 
 EDGE = [
     (b"CF-Ray", b"8f"),

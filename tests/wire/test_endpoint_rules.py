@@ -2,8 +2,8 @@
 
 import pytest
 
-from openai_proxy.core.endpoint_rules import EndpointRules, Fence, parse_rules
-from openai_proxy.core.paths import map_target
+from openai_proxy.wire.endpoint_rules import EndpointRules, Fence, parse_rules
+from openai_proxy.wire.targets import map_target
 
 
 def lets(entries, method, target, *, websocket=False, **fence):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.paths import (
+from openai_proxy.exchange.errors import MalformedRequest, MisdirectedRequest, ProxyError, UnknownURL
+from openai_proxy.wire.targets import (
     API_METHODS,
     API_SEGMENTS,
     map_target,
@@ -15,7 +16,6 @@ from openai_proxy.core.paths import (
     origin_form,
     with_path_model,
 )
-from openai_proxy.exchange.errors import MalformedRequest, MisdirectedRequest, ProxyError, UnknownURL
 
 OURS = frozenset({b"localhost:8080", b"127.0.0.1:8080"})
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.sse import SSEDecoder, with_data
+from openai_proxy.wire.sse import SSEDecoder, with_data
 
 LIMIT = 1000
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from openai_proxy.core.event_data import event_data
-from openai_proxy.core.sse import SSEDecoder
+from openai_proxy.wire.event_data import event_data
+from openai_proxy.wire.sse import SSEDecoder
 
 PIECES = [
     b"data: ",
@@ -57,7 +57,7 @@ def test_every_stream_is_taken_apart_as_the_decoder_does(stream):
 @pytest.mark.parametrize("line", [b"", b"event: x\n"])
 def test_usual_streams_do_without_the_decoder(line, monkeypatch):
     """Lines of data, with or without a name above: this is what makes them cheap."""
-    monkeypatch.setattr("openai_proxy.core.event_data.SSEDecoder", None)
+    monkeypatch.setattr("openai_proxy.wire.event_data.SSEDecoder", None)
     stream = b"".join(line + b"data: {%d}\n\n" % n for n in range(5))
     events = [b"{%d}" % n for n in range(5)]
     assert event_data(stream, True) == (events, None)

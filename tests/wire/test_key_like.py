@@ -6,7 +6,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from openai_proxy.core.key_like import KEY_LIKE
+from openai_proxy.wire.key_like import KEY_LIKE
 
 PLAIN = re.compile(
     r"""\b(?:sk|pk|rk|ek|sess|xai|pplx|glpat|nvapi|xox[abeprs])-[A-Za-z0-9_.-]{6,}

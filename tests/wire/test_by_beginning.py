@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.by_beginning import ByBeginning
-from openai_proxy.core.sse import begins_stream
+from openai_proxy.wire.by_beginning import ByBeginning
+from openai_proxy.wire.sse import begins_stream
 
 
 class Marked:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.proxy_protocol import SIGNATURE, BadHeader, maybe_header
+from openai_proxy.wire.proxy_protocol import SIGNATURE, BadHeader, maybe_header
 
 
 def v2(command=1, family=1, protocol=1, addresses=b"", tlv=b""):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.request_json import (
+from openai_proxy.exchange.errors import InvalidJSON
+from openai_proxy.wire.request_json import (
     DEEPEST,
     MOST_CONTAINERS,
     MOST_MEMBERS,
@@ -23,7 +24,6 @@ from openai_proxy.core.request_json import (
     outline,
     read_request,
 )
-from openai_proxy.exchange.errors import InvalidJSON
 
 TEXT = '{"model":"m","kéy":"\U0001f600"}'
 ENCODED = [

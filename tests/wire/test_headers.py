@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.headers import end_to_end, get, render, scan_request, without
 from openai_proxy.exchange.errors import MalformedRequest
+from openai_proxy.wire.headers import end_to_end, get, render, scan_request, without
 
 HOST = (b"Host", b"proxy")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.json_members import (
+from openai_proxy.wire.json_members import (
     append_members,
     find_only_member,
     iter_members,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from openai_proxy.core.model_list import changed_list
+from openai_proxy.wire.model_list import changed_list
 
 LIST = b'{"object": "list", "data": [ {"id":"a", "x": 1.50}, {"id":"b"} ], "more": null}'
 

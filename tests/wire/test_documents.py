@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.documents import TOO_DEEP, maybe_object, parse_object, require, shallow_document
 from openai_proxy.exchange.errors import InvalidJSON, MissingParameter
+from openai_proxy.wire.documents import TOO_DEEP, maybe_object, parse_object, require, shallow_document
 
 
 @pytest.mark.parametrize(

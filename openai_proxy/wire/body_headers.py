@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..exchange.record import HeaderPairs
 from .codings import codings_of
-from .wire_lines import WireLines
+from .lines import WireLines
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:

@@ -1,0 +1,1 @@
+"""Bytes, pure: header lines, targets, server-sent events, JSON members, content codings."""
