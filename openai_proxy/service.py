@@ -17,8 +17,9 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from . import __version__, signals
 from .composition.notes import new_notes, start_notes
-from .descriptors import raise_limit
-from .listening import (
+from .logs import logger, set_level
+from .net.descriptors import raise_limit
+from .net.listening import (
     Listener,
     Renewal,
     StartError,
@@ -28,7 +29,6 @@ from .listening import (
     read_certificates,
     use_certificates,
 )
-from .logs import logger, set_level
 from .reloads import tell_refused, tell_reloaded
 from .serving import Part, Prepared, Serving
 from .settings import Settings, SettingsError

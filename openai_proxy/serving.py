@@ -12,25 +12,25 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 
-from .certificate_dates import ends_of
 from .composition.exchanger import Exchanger, build_exchanger
 from .composition.observers import observers_of, upstream_urls, watch_alike
 from .composition.surroundings import Surroundings
 from .composition.upstream_report import upstream_report
 from .cost.build import Spending
-from .descriptors import Capacity, capacity, open_now, usable
 from .draining import Drain
 from .exchange.client_address import TrustedProxies
 from .exchange.record import Exchange
 from .limits.store import BucketStore
-from .listening import StartError
 from .logs import logger, set_level
+from .net.certificate_dates import ends_of
+from .net.descriptors import Capacity, capacity, open_now, usable
+from .net.listening import StartError
+from .net.socket_group import SocketGroup
 from .observe.daemon_state import DaemonState
 from .observe.interfaces import Observer, ObserverContext
 from .observe.publisher import ExchangePublisher
 from .observe.scrapes import Scrapes
 from .settings import Settings
-from .socket_group import SocketGroup
 from .status import Status
 from .stores import Stores
 from .web.proxy import NoAPI, ProxyResource

@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred, DeferredList
 from .cache.memory import MemoryStore
 from .cache.redis import RedisStore as RedisCacheStore
 from .cache.store import CacheStore
-from .core.redis_url import parse_redis_url
 from .cost.keeping import Keeping
 from .cost.ledger import SharedLedger
 from .cost.object_owners import FileOwners, RedisOwners
@@ -26,7 +25,8 @@ from .cost.webhook import Deliveries
 from .limits.embedded import EmbeddedStore
 from .limits.redis_store import RedisStore as RedisLimitStore
 from .limits.store import BucketStore, LimitStore
-from .redis_client import RedisClient
+from .net.redis_client import RedisClient
+from .net.redis_url import parse_redis_url
 
 
 class Stores:

@@ -20,6 +20,7 @@ from twisted.python import usage
 
 from . import __version__
 from .composition.notes import full_notes
+from .net.steady_clock import use_steady_clock
 from .settings import (
     Row,
     Settings,
@@ -30,7 +31,6 @@ from .settings import (
     load_settings,
     settings_reference,
 )
-from .steady_clock import use_steady_clock
 
 if TYPE_CHECKING:
     from .service import ProxyService

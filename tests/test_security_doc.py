@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.composition.memory import default_limit_bytes, memory_bytes
 from openai_proxy.core.retry_rules import RetryBudget
 from openai_proxy.limits.embedded import EmbeddedStore
+from openai_proxy.net.memory import default_limit_bytes, memory_bytes
 from openai_proxy.observe.exchange_log.options import _LOCAL
 from openai_proxy.observe.labels import BoundedLabels
 from openai_proxy.settings.schema import leaves

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Container
 
 from ..exchange.buffered_bytes import BufferedBytes
+from ..net.memory import default_limit_bytes
+from ..net.turns import Turns
 from ..settings import Settings, client_keys
 from ..stages.read_body import BodyRules, ReadBody
-from ..turns import Turns
 from .limits import counts_model_tokens, limits_by_key
-from .memory import default_limit_bytes
 from .parts import Parts
 
 

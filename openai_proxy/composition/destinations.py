@@ -7,11 +7,11 @@ from hashlib import sha256
 from pydantic import SecretStr
 
 from ..core.organization import ACCOUNT_HEADERS
+from ..net.origin import ClientCertificate
 from ..settings import Settings, mode
 from ..settings.sections import Upstream
 from ..settings.tables import UpstreamEntry
 from ..upstream.forward import Destination, destination
-from ..upstream.origin import ClientCertificate
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .whose_key import is_key_origin
 

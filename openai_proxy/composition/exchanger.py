@@ -17,6 +17,7 @@ from ..cost.build import Spending, build_spending, state_path
 from ..cost.unpriced import unpriced_models
 from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
+from ..net.origin import Origin
 from ..observe.refused_keys import RefusedKeys
 from ..settings import Settings, SettingsError, mode, warnings
 from ..settings.derived import base_urls, redis_url
@@ -32,7 +33,6 @@ from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
 from ..upstream.forward import Destination, UpstreamForward
 from ..upstream.health import Reachability
-from ..upstream.origin import Origin
 from ..upstream.prober import Prober
 from ..upstream.tls import ClientTLS
 from ..web.request_reader import DownstreamLimits

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from ..redis_client import RedisClient
+from ..net.redis_client import RedisClient
 from .file_keeper import FileKeeper
 from .ledger import MemoryKeeper, SharedLedger
 from .pending_calls import FileCalls, MemoryCalls

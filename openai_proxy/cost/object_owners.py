@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from ..core.object_ids import RESPONSES_KEPT_S
-from ..redis_client import RedisClient
+from ..net.redis_client import RedisClient
 from .state_file import StateFile
 
 _FOREVER_S = 10 * 366 * 86400

@@ -10,7 +10,7 @@ import orjson
 from twisted.internet.defer import Deferred
 
 from ..core.budget import Account, Need, PendingCall, Standing
-from ..redis_client import RedisClient
+from ..net.redis_client import RedisClient
 from .ledger import LEASE_S, PENDING_S, Judgement
 
 SCRIPT = rb"""

@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 
 from ..core.limits import Limits, Standing
 from ..logs import logger
-from ..redis_client import RedisClient
+from ..net.redis_client import RedisClient
 from .script import SCRIPT
 from .store import Admission, BucketStore
 

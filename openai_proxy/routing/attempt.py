@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from ..core.backoff import maybe_retry_after_s
 from ..core.quota_error import NO_QUOTA, PEEK_BYTES, error_code
 from ..core.repeatable import creates_nothing, is_kept
 from ..core.retry_rules import may_go_elsewhere, says_no_retry, status_may_be_retried
@@ -13,6 +12,7 @@ from ..core.routing import Upstream
 from ..core.upstream_health import LONGEST_MODEL, UpstreamHealth
 from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
+from ..net.backoff import maybe_retry_after_s
 from ..peeked_body import PeekedBody, peek
 from ..wire.body_headers import is_event_stream, media_type_and_coding
 from ..wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document

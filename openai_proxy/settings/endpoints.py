@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 
-from ..endpoints import check_certificates, has_certificates, why_unusable
+from ..net.endpoints import check_certificates, has_certificates, why_unusable
 from .endpoint_hints import meant_endpoint
 from .errors import shown
 from .model import Settings

@@ -16,7 +16,7 @@ from ..core.token_estimate import prompt_tokens
 from ..exchange.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
 from ..exchange.errors import JSON_BODY_LIMIT, InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
-from ..turns import Turns
+from ..net.turns import Turns
 from ..wire.body_headers import media_type_and_coding
 from ..wire.codings import maybe_decoded, maybe_decoder
 from ..wire.documents import require

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from twisted.internet.task import deferLater
 
-from ..core.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 from ..core.quota_error import NO_QUOTA, PEEK_BYTES, error_code
 from ..core.repeatable import creates_nothing, is_kept
 from ..core.retry_rules import (
@@ -26,6 +25,7 @@ from ..core.retry_rules import (
 from ..exchange.errors import UpstreamError
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..logs import logger
+from ..net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 from ..peeked_body import peek
 
 log = logger(__name__)

@@ -19,14 +19,14 @@ from zope.interface import implementer
 
 from ..exchange.errors import UpstreamError
 from ..logs import logger
-from ..sockets import is_quiet
-from ..wire_headers import WireHeaders
+from ..net.origin import Origin, parse_origin
+from ..net.sockets import is_quiet
+from ..net.twisted_headers import WireHeaders
 from .answer_timer import UpstreamTimeouts
 from .body import KnownBody
 from .connection import UpstreamConnection
 from .connector import Connecting
 from .idle_pool import IdlePool, Key, pool_key
-from .origin import Origin, parse_origin
 from .response import UpstreamResponse
 from .tls import ClientTLS
 

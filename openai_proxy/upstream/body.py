@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
-from ..sockets import untaken_bytes
+from ..net.sockets import untaken_bytes
 
 
 @implementer(IBodyProducer)

@@ -19,8 +19,6 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..client_tls import explain, is_tls_failure
-from ..direct_deferred import DirectDeferred
 from ..exchange.errors import (
     UpstreamError,
     UpstreamProtocolError,
@@ -28,6 +26,8 @@ from ..exchange.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
+from ..net.client_tls import explain, is_tls_failure
+from ..net.direct_deferred import DirectDeferred
 from ..wire.headers import HOP_BY_HOP, end_to_end
 from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
 from .body import KnownBody, Taking, Upload

@@ -15,11 +15,11 @@ from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLook
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from ..client_tls import VerifyingClient, explain
 from ..exchange.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
-from ..host_names import host_endpoint
 from ..logs import logger
-from .origin import Origin
+from ..net.client_tls import VerifyingClient, explain
+from ..net.host_names import host_endpoint
+from ..net.origin import Origin
 from .tls import ClientTLS
 
 log = logger(__name__)

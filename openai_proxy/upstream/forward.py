@@ -14,11 +14,11 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
+from ..net.origin import ClientCertificate, Origin, base_path, parse_origin
 from ..wire.headers import end_to_end
 from ..wire.lines import rendered
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .client import UpstreamClient
-from .origin import ClientCertificate, Origin, base_path, parse_origin
 from .response import UpstreamResponse, WholeResponse
 
 

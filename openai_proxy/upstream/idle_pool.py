@@ -11,7 +11,7 @@ from hashlib import sha256
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from .origin import Origin
+from ..net.origin import Origin
 
 if TYPE_CHECKING:
     from .connection import UpstreamConnection

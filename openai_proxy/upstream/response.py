@@ -14,8 +14,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
-from ..sockets import keep_alive
-from ..wire_headers import WireHeaders
+from ..net.sockets import keep_alive
+from ..net.twisted_headers import WireHeaders
 
 if TYPE_CHECKING:
     from .connection import UpstreamConnection

@@ -15,8 +15,8 @@ from twisted.internet._sslverify import IOpenSSLTrustRoot  # public in all but n
 from twisted.internet.ssl import Certificate, platformTrust
 from zope.interface import implementer
 
-from ..client_tls import VerifyingClient, client_context
-from .origin import ClientCertificate, Origin
+from ..net.client_tls import VerifyingClient, client_context
+from ..net.origin import ClientCertificate, Origin
 
 PROTOCOLS = (b"http/1.1",)
 _PEM_END = b"-----END CERTIFICATE-----"

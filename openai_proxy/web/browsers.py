@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IProtocol
 
 from ..exchange.messages import ProxyResponse
 from ..exchange.record import HeaderPairs
-from ..sockets import listens_on_loopback
+from ..net.sockets import listens_on_loopback
 from ..wire.headers import get
 from ..wire.web_origins import PageMarks, page_marks
 

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from ..exchange.client_address import Peer
 from ..exchange.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
-from ..sockets import bottom, cut, has_unread, is_gone, untaken_bytes
+from ..net.sockets import bottom, cut, has_unread, is_gone, untaken_bytes
 from ..wire.request_line import TLS_ON_A_PLAIN_PORT
 from .client_clocks import (
     BETWEEN_REQUESTS,

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from ..exchange.client_address import Address, Peer, TrustedProxies, parse_address
-from ..proxy_protocol import proxied
+from ..net.proxy_protocol import proxied
 
 
 def peer_of(transport: Any, proxies: TrustedProxies) -> Peer:

@@ -16,14 +16,14 @@ from twisted.python.failure import Failure
 from twisted.web.http import parse_qs
 from twisted.web.server import Request
 
-from ..direct_deferred import DirectDeferred
 from ..exchange.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError, UpstreamError
 from ..exchange.messages import ProxyResponse, ResponseBody, discard_all
 from ..exchange.record import Exchange, HeaderPairs, Outcome
 from ..logs import logger
+from ..net.direct_deferred import DirectDeferred
+from ..net.twisted_headers import WireHeaders
 from ..relay import Relay, whole_answer
 from ..wire.web_origins import readable
-from ..wire_headers import WireHeaders
 from .browsers import judge
 from .tunnel import Tunnel
 

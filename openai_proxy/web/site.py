@@ -19,7 +19,7 @@ from ..exchange.client_address import Peer, TrustedProxies
 from ..exchange.errors import MethodNotAllowed, Overloaded
 from ..exchange.record import Exchange, Outcome
 from ..logs import logger
-from ..sockets import authorities, cut
+from ..net.sockets import authorities, cut
 from ..wire.targets import API_METHODS, map_target, origin_form
 from ..wire.web_origins import WebOrigins
 from .channel import ProxyChannel

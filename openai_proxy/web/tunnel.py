@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from ..exchange.messages import ProxyResponse
 from ..exchange.record import Outcome
-from ..sockets import cut, keep_alive
+from ..net.sockets import cut, keep_alive
 
 KEEP_ALIVE_S = 30
 """After that much silence the kernel asks either end whether it is there."""

@@ -8,7 +8,7 @@ from OpenSSL import SSL
 from twisted.python.failure import Failure
 
 from ..logs import logger
-from ..once_in_a_while import OnceInAWhile
+from ..net.once_in_a_while import OnceInAWhile
 
 log = logger(__name__)
 

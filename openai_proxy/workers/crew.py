@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 
 from ..composition.observers import configured_models
 from ..limits.embedded import EmbeddedStore
-from ..listening import StartError
 from ..logs import logger
+from ..net.listening import StartError
 from ..settings import Settings
 from . import messages as say
 from .limits import Desk

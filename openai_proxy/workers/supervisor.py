@@ -19,9 +19,10 @@ from twisted.internet.defer import Deferred, succeed
 
 from .. import signals
 from ..composition.notes import new_notes
-from ..descriptors import raise_limit
-from ..listening import StartError, announce, one_line
 from ..logs import logger, set_level
+from ..net.descriptors import raise_limit
+from ..net.listening import StartError, announce, one_line
+from ..net.shared_ports import hold, open_door
 from ..observe.stdout import StandardOutput
 from ..service import ProxyService
 from ..serving import tell_capacity
@@ -32,7 +33,6 @@ from .process import Launcher, WorkerProcess, environment
 from .reload import Reloading
 from .scratch import Scratch
 from .shares import check_shares, divided
-from .sockets import hold, open_door
 
 log = logger("openai_proxy")
 

@@ -16,19 +16,19 @@ from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner
 
-from ..listening import StartError
 from ..logs import logger
+from ..net.listening import StartError
+from ..net.shared_ports import adopt
+from ..net.steady_clock import use_steady_clock
 from ..observe.publisher import ExchangePublisher
 from ..service import PreparedService, ProxyService
 from ..serving import Part
 from ..settings import Settings, SettingsError
-from ..steady_clock import use_steady_clock
 from . import messages as say
 from .counts import Counts
 from .limits import SupervisedStore
 from .link import Link, LinkFactory
 from .shares import divided
-from .sockets import adopt
 from .worker_log import LogSender
 
 log = logger("openai_proxy")

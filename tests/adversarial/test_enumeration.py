@@ -44,7 +44,7 @@ ELSEWHERE = {
 }
 
 EXEMPT = {
-    "core.backoff:.*": "numbers, and two headers; a value of more than a few digits is refused",
+    "net.backoff:.*": "numbers, and two headers; a value of more than a few digits is refused",
     "wire.body_headers:is_event_stream": "compares two values that media_type_and_coding has read",
     "exchange.buffered_bytes:.*": "counts",
     "core.budget_alerts:.*": "counts money of the configured keys",
@@ -77,7 +77,7 @@ EXEMPT = {
     "core.llm_params:.*": "the operator's parameters",
     "core.prices:.*": "counts",
     "core.rate_limit_headers:.*": "counts",
-    "core.redis_url:.*": "configuration",
+    "net.redis_url:.*": "configuration",
     "core.retry_rules:(failure_reason|may_go_elsewhere|further_attempts|RetryBudget)": "looks one header up, as status_may_be_retried does",
     "core.routing:(RoutingTable|Upstream|choose|first_choice)": "compares a model's name with the configured ones",
     "core.think:joined": "joins pieces",

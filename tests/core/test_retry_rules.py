@@ -8,7 +8,6 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 from openai_proxy.core.quota_error import error_code
 from openai_proxy.core.retry_rules import (
     RetryBudget,
@@ -25,6 +24,7 @@ from openai_proxy.exchange.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
+from openai_proxy.net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 
 KEY = [(b"Idempotency-Key", b"1")]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from openai_proxy.composition.memory import memory_bytes
 from openai_proxy.exchange.buffered_bytes import BufferedBytes, Lease
+from openai_proxy.net.memory import memory_bytes
 
 
 def test_leases_share_one_limit():

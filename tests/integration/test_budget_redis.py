@@ -9,10 +9,10 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 
 from openai_proxy.core.budget import Account, Need, PendingCall, Standing
-from openai_proxy.core.redis_url import parse_redis_url
 from openai_proxy.cost.ledger import RENEW_S, SharedLedger
 from openai_proxy.cost.redis_keeper import RedisKeeper
-from openai_proxy.redis_client import RedisClient
+from openai_proxy.net.redis_client import RedisClient
+from openai_proxy.net.redis_url import parse_redis_url
 
 DAY = Account("alice", "2026-11-21")
 

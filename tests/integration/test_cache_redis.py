@@ -15,10 +15,10 @@ from openai_proxy.cache.bodies import replay_body
 from openai_proxy.cache.redis import PREFIX, RedisStore
 from openai_proxy.core.cache_entry import CacheEntry
 from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
-from openai_proxy.core.redis_url import parse_redis_url
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.redis_client import RedisClient
+from openai_proxy.net.redis_client import RedisClient
+from openai_proxy.net.redis_url import parse_redis_url
 from openai_proxy.stages.cache import Cache
 
 SECRETS = (b"sk-upstream-secret", b"sk-client-secret")

@@ -6,9 +6,9 @@ from integration.reactor_time import until
 from integration.redis_server import PATIENT_S
 from twisted.internet import reactor
 
-from openai_proxy.core.redis_url import parse_redis_url
 from openai_proxy.cost.object_owners import RedisOwners
-from openai_proxy.redis_client import RedisClient
+from openai_proxy.net.redis_client import RedisClient
+from openai_proxy.net.redis_url import parse_redis_url
 
 
 @pytest_twisted.async_yield_fixture

@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from openai_proxy.core.limits import Limits
-from openai_proxy.core.redis_url import parse_redis_url
 from openai_proxy.limits.embedded import EmbeddedStore
 from openai_proxy.limits.redis_store import RedisStore
-from openai_proxy.redis_client import RedisClient
+from openai_proxy.net.redis_client import RedisClient
+from openai_proxy.net.redis_url import parse_redis_url
 
 DEADLINE_S = 0.05
 LEASE_S = 4.0

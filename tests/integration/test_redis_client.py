@@ -16,8 +16,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, globalLogPublisher
 
-from openai_proxy.core.redis_url import parse_redis_url
-from openai_proxy.redis_client import RedisAway, RedisClient
+from openai_proxy.net.redis_client import RedisAway, RedisClient
+from openai_proxy.net.redis_url import parse_redis_url
 
 
 @pytest.fixture

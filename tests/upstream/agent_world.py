@@ -6,11 +6,11 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
+from openai_proxy.net.twisted_headers import WireHeaders
 from openai_proxy.upstream.agent import UpstreamAgent
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.client import UpstreamClient
 from openai_proxy.upstream.tls import ClientTLS
-from openai_proxy.wire_headers import WireHeaders
 
 BASE = b"http://127.0.0.1:9000/v1"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
-from openai_proxy.host_names import ATTEMPT_DELAY_S
+from openai_proxy.net.host_names import ATTEMPT_DELAY_S
+from openai_proxy.net.origin import parse_origin
 from openai_proxy.upstream.connector import Connecting
-from openai_proxy.upstream.origin import parse_origin
 from openai_proxy.upstream.tls import ClientTLS
 
 TIMEOUT_S = 10.0

@@ -2,8 +2,8 @@
 
 import pytest
 
+from openai_proxy.net.origin import ClientCertificate, parse_origin
 from openai_proxy.upstream.idle_pool import LONG_CREDENTIAL_BYTES, IdlePool, pool_key
-from openai_proxy.upstream.origin import ClientCertificate, parse_origin
 
 A, B = parse_origin("http://a.example"), parse_origin("http://b.example")
 

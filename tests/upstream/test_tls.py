@@ -12,8 +12,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from openai_proxy.client_tls import explain
-from openai_proxy.upstream.origin import ClientCertificate, parse_origin
+from openai_proxy.net.client_tls import explain
+from openai_proxy.net.origin import ClientCertificate, parse_origin
 from openai_proxy.upstream.tls import ClientTLS, load_certificates
 
 

@@ -6,7 +6,7 @@ import os
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.listening import StartError
+from openai_proxy.net.listening import StartError
 from openai_proxy.settings import load_settings
 from openai_proxy.workers.supervisor import Supervisor
 

@@ -16,8 +16,8 @@ from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertif
 from twisted.python.failure import Failure
 
 from .client_tls import VerifyingClient, client_context
-from .core.redis_url import RedisAddress
 from .host_names import ascii_host, host_endpoint
+from .redis_url import RedisAddress
 
 CONNECT_TIMEOUT_S = 2
 Command = tuple[bytes | str | int | float, ...]

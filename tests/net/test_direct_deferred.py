@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.defer import AlreadyCalledError, CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from openai_proxy.direct_deferred import DirectDeferred
+from openai_proxy.net.direct_deferred import DirectDeferred
 
 
 def test_without_a_waiter_it_is_an_ordinary_deferred():

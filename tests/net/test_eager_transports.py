@@ -7,8 +7,8 @@ from fakes import SocketPair
 from twisted.internet import tcp, unix
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.eager_transports import EagerServer, become_eager
-from openai_proxy.sockets import untaken_bytes
+from openai_proxy.net.eager_transports import EagerServer, become_eager
+from openai_proxy.net.sockets import untaken_bytes
 
 
 class Group(MemoryReactorClock):

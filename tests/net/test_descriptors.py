@@ -7,7 +7,7 @@ import sys
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.descriptors import REFUSALS, RESERVE, capacity, open_now, usable
+from openai_proxy.net.descriptors import REFUSALS, RESERVE, capacity, open_now, usable
 
 
 @pytest.mark.parametrize("limit", [64, 96, 128, 256, 512, 1024, 4096, 65536, 1 << 20])
@@ -50,7 +50,7 @@ def test_select_takes_no_more_than_1024():
 
 RAISED = """
 import resource, sys
-from openai_proxy.descriptors import raise_limit
+from openai_proxy.net.descriptors import raise_limit
 name = resource.RLIMIT_NOFILE
 hard = min(1000, resource.getrlimit(name)[1])
 resource.setrlimit(name, (int(sys.argv[1]), hard))

@@ -8,9 +8,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
-from openai_proxy.core.redis_url import parse_redis_url
-from openai_proxy.host_names import ascii_host
-from openai_proxy.redis_login import redis_endpoint
+from openai_proxy.net.host_names import ascii_host
+from openai_proxy.net.redis_login import redis_endpoint
+from openai_proxy.net.redis_url import parse_redis_url
 
 
 @implementer(IHostnameResolver)

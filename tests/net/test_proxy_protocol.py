@@ -8,7 +8,7 @@ from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import WrappingFactory
 
 from openai_proxy.exchange.client_address import TrustedProxies
-from openai_proxy.proxy_protocol import UNKNOWN, ProxyProtocolFactory, proxied, with_proxy_protocol
+from openai_proxy.net.proxy_protocol import UNKNOWN, ProxyProtocolFactory, proxied, with_proxy_protocol
 from openai_proxy.web.peers import is_passed_on, may_speak, peer_of
 
 BALANCER = IPv4Address("TCP", "10.0.0.1", 4000)
@@ -127,7 +127,9 @@ def test_twisteds_wrapper_is_replaced_wherever_it_stands():
 def test_refusals_are_told_once_in_a_while(caplog, monkeypatch):
     """Strangers do not fill the log."""
     lines = []
-    monkeypatch.setattr("openai_proxy.proxy_protocol.log.warn", lambda text, **values: lines.append(values))
+    monkeypatch.setattr(
+        "openai_proxy.net.proxy_protocol.log.warn", lambda text, **values: lines.append(values)
+    )
     factory = ProxyProtocolFactory(Factory(), lambda address: False)
     for _ in range(100):
         factory.tell_refusal(BALANCER)

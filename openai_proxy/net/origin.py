@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-from ..host_names import ascii_host
+from .host_names import ascii_host
 
 
 @frozen

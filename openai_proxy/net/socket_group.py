@@ -22,8 +22,8 @@ from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet,
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..logs import logger
 from .eager_transports import EagerClient, EagerTransport, become_eager
-from .logs import logger
 from .sockets import bottom
 
 log = logger(__name__)

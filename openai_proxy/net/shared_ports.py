@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.plugins.twisted_core import systemdEndpointParser
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from ..listening import StartError, listen
+from .listening import StartError, listen
 
 _UNSHARED = "several workers can not share such an endpoint"
 

@@ -2,7 +2,7 @@
 
 from twisted.web.http_headers import Headers
 
-from openai_proxy.wire_headers import WireHeaders
+from openai_proxy.net.twisted_headers import WireHeaders
 
 PAIRS = [(b"X-One", b"1"), (b"Set-Cookie", b"a"), (b"x-one", b"2"), (b"SET-COOKIE", b"b")]
 

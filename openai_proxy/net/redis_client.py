@@ -20,9 +20,9 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from .core.redis_url import RedisAddress
-from .logs import logger
+from ..logs import logger
 from .redis_login import Command, connect, cut, greet, redis_endpoint
+from .redis_url import RedisAddress
 
 _CODE = re.compile(r"[A-Z]+\b")
 """What an error of Redis begins with: `READONLY`, `OOM`, `NOPERM`."""

@@ -11,8 +11,8 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
+from ..logs import logger
 from .endpoints import endpoint, has_certificates, made_anew, why_unusable
-from .logs import logger
 
 log = logger("openai_proxy")
 

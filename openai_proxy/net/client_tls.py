@@ -23,8 +23,8 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..logs import logger
 from .host_names import is_address
-from .logs import logger
 
 log = logger(__name__)
 

@@ -5,7 +5,7 @@ import datetime
 import pytest
 import trustme
 
-from openai_proxy.certificate_dates import ends_of
+from openai_proxy.net.certificate_dates import ends_of
 
 END = datetime.datetime(2030, 1, 31, tzinfo=datetime.timezone.utc)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.web.http_headers import Headers
 
-from .exchange.record import HeaderPairs
+from ..exchange.record import HeaderPairs
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -12,8 +12,8 @@ from twisted.internet.tcp import Server
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
-from openai_proxy.eager_transports import EagerClient, EagerUnixServer
-from openai_proxy.socket_group import SocketGroup
+from openai_proxy.net.eager_transports import EagerClient, EagerUnixServer
+from openai_proxy.net.socket_group import SocketGroup
 
 
 class Reactor:

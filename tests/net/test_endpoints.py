@@ -6,8 +6,8 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from openai_proxy.endpoints import MOST, endpoint, has_certificates, made_anew, why_unusable
-from openai_proxy.proxy_protocol import ProxyProtocolFactory
+from openai_proxy.net.endpoints import MOST, endpoint, has_certificates, made_anew, why_unusable
+from openai_proxy.net.proxy_protocol import ProxyProtocolFactory
 
 # Twisted asks pyOpenSSL for a certificate's names.
 pytestmark = pytest.mark.filterwarnings(

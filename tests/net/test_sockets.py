@@ -8,7 +8,7 @@ from twisted.internet import tcp
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.sockets import bottom, is_gone, keep_alive, untaken_bytes
+from openai_proxy.net.sockets import bottom, is_gone, keep_alive, untaken_bytes
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_without_pollrdhup_a_peer_that_is_gone_is_noticed(pair, monkeypatch):
 
 def test_without_fcntl_the_kernels_queue_is_unknown(pair, monkeypatch):
     """What Twisted holds is still counted."""
-    monkeypatch.setattr("openai_proxy.sockets.fcntl", None)
+    monkeypatch.setattr("openai_proxy.net.sockets.fcntl", None)
     pair.fill()
     assert untaken_bytes(pair.transport) >= 0
 

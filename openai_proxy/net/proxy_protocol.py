@@ -18,9 +18,9 @@ from twisted.protocols.haproxy import _wrapper as stock
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import implementer
 
-from .logs import logger
+from ..logs import logger
+from ..wire.proxy_protocol import Address, BadHeader, ProxyHeader, maybe_header
 from .once_in_a_while import OnceInAWhile
-from .wire.proxy_protocol import Address, BadHeader, ProxyHeader, maybe_header
 
 log = logger(__name__)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.core.redis_url import RedisAddress, parse_redis_url
+from openai_proxy.net.redis_url import RedisAddress, parse_redis_url
 
 
 @pytest.mark.parametrize(

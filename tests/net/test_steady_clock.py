@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock, LoopingCall
 
-from openai_proxy.steady_clock import use_steady_clock
+from openai_proxy.net.steady_clock import use_steady_clock
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Sockets, transports, TLS, listening, Redis: the room for what Twisted does not offer in public."""
