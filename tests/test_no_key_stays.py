@@ -12,7 +12,7 @@ from openai_proxy.core.credentials import find_client_digest, replace_credential
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.files import file_name
 from openai_proxy.observe.exchange_log.line import exchange_line
-from openai_proxy.observe.record import metadata, text_line
+from openai_proxy.observe.lines.record import metadata, text_line
 from openai_proxy.wire.targets import map_target
 from openai_proxy.wire.web_origins import page_marks
 

@@ -108,7 +108,7 @@ FIXED = {
     "share of the time that goes into making `/metrics`": "observe.scrapes:SHARE",
     "exchanges that wait for the OpenTelemetry collector": "observe.otel.exporting:QUEUE_LIMIT",
     "alerts that wait for their webhook": "cost.webhook:MOST_WAITING",
-    "field of a log line that a client chooses": "observe.record:MAX_FIELD",
+    "field of a log line that a client chooses": "observe.lines.record:MAX_FIELD",
     "log lines about connections that are refused or wrong: one in": "once_in_a_while:WHILE_S",
     "strings in a request body that the exchange log shows whole": "observe.secret_members:MOST_STRINGS",
     "lists and objects in one": "observe.secret_members:MOST_CONTAINERS",

@@ -18,8 +18,8 @@ from ..core.routing import RoutingTable
 from ..exchange.buffered_bytes import BufferedBytes
 from ..logs import logger
 from ..observe.budgets import BudgetReading
+from ..observe.lines.record import shown
 from ..observe.places import check_file
-from ..observe.record import shown
 from ..settings import PriceEntry, Settings, client_keys
 from ..settings.tenants import ClientKey
 from ..stages.keep_budget import KeepBudget

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from ..core.budget import day_name
 from ..exchange.record import Exchange, Outcome
 from ..observe.labels import BoundedLabels, has_succeeded
-from ..observe.record import shown
+from ..observe.lines.record import shown
 from .state_file import StateFile
 
 WRITE_AFTER_S = 1.0

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from ..logs import logger
 from .labels import BoundedLabels
-from .record import shown
+from .lines.record import shown
 
 log = logger(__name__)
 

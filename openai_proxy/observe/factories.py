@@ -13,7 +13,7 @@ from twisted.plugin import IPlugin, getPlugins
 from zope.interface import implementer
 
 from .interfaces import IObserverFactory, Observer, ObserverContext, ObserverOptions
-from .record import LEGEND
+from .lines.record import LEGEND
 from .spec import ObserverSpec, parse_spec
 
 NONE = "none"
@@ -34,7 +34,7 @@ class Factory:
 
 
 def _console(options: ObserverOptions) -> Observer:
-    from .console import LineObserver, console_line, console_line_without_address
+    from .lines.console import LineObserver, console_line, console_line_without_address
 
     options.no_positional()
     options.parameters()
@@ -42,8 +42,8 @@ def _console(options: ObserverOptions) -> Observer:
 
 
 def _json(options: ObserverOptions) -> Observer:
-    from .console import LineObserver
-    from .json_lines import JSONFileObserver, json_text, json_text_without_address
+    from .lines.console import LineObserver
+    from .lines.json_lines import JSONFileObserver, json_text, json_text_without_address
     from .places import check_file
 
     path = options.parameters("file").get("file")
@@ -55,7 +55,7 @@ def _json(options: ObserverOptions) -> Observer:
 
 
 def _log(options: ObserverOptions) -> Observer:
-    from .text_log import TextLogObserver
+    from .lines.text_log import TextLogObserver
 
     options.no_positional()
     options.parameters()
@@ -122,7 +122,7 @@ def build_observers(
     observers that counts goes on, so that a reload does not set the metrics
     back to zero.
     """
-    from .text_log import RefusalLogObserver
+    from .lines.text_log import RefusalLogObserver
 
     known = known_factories() if factories is None else factories
     chosen: dict[object, ObserverSpec] = {}

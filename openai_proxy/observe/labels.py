@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from ..exchange.record import Exchange
 from ..wire.targets import USUAL_ENDPOINTS
-from .record import shown
+from .lines.record import shown
 
 OTHER = "other"
 NONE = "none"

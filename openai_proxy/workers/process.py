@@ -19,7 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from ..logs import logger
-from ..observe.stdout import StandardOutput
+from ..observe.lines.stdout import StandardOutput
 from .link import Link, LinkFactory
 
 log = logger("openai_proxy")

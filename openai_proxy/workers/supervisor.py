@@ -23,7 +23,7 @@ from ..logs import logger, set_level
 from ..net.descriptors import raise_limit
 from ..net.listening import StartError, announce, one_line
 from ..net.shared_ports import hold, open_door
-from ..observe.stdout import StandardOutput
+from ..observe.lines.stdout import StandardOutput
 from ..service import ProxyService
 from ..serving import tell_capacity
 from ..settings import Settings, SettingsError

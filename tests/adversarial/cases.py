@@ -770,7 +770,7 @@ case("observe.redaction:credentials", *HEADERS)
 case("observe.exchange_log.known_headers:read_headers", *HEADERS)
 for name in ("bare_path", "shown"):
     case(
-        f"observe.record:{name}",
+        f"observe.lines.record:{name}",
         *KEYS,
         text("/"),
         text("?"),
@@ -801,7 +801,10 @@ case(
 )
 case("observe.secret_members:without_texts", *LEAKS, call=lambda f, v: f(v, ["secret-1", "xxxxxxxx"]))
 case(
-    "observe.encode:json_line", *LEAKS, lambda n: {"a": "\ud800" * n}, lambda n: {"a": [1 << 70] * (n // 20)}
+    "observe.lines.encode:json_line",
+    *LEAKS,
+    lambda n: {"a": "\ud800" * n},
+    lambda n: {"a": [1 << 70] * (n // 20)},
 )
 
 
@@ -865,7 +868,7 @@ case(
     ),
 )
 for name in ("text_line", "metadata"):
-    case(f"observe.record:{name}", *KEYS, call=lambda f, v: f(exchange((), path="/" + v, model=v)))
+    case(f"observe.lines.record:{name}", *KEYS, call=lambda f, v: f(exchange((), path="/" + v, model=v)))
 case("observe.exchange_log.files:sanitised", *KEYS, text("../"), text("/"))
 case("observe.exchange_log.files:file_name", *KEYS, call=lambda f, v: f(exchange(model=v)))
 case(

@@ -4,11 +4,11 @@ from twisted.internet.task import Clock
 
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.observe.capture import Capture
-from openai_proxy.observe.encode import json_line
 from openai_proxy.observe.exchange_log.line import exchange_line
 from openai_proxy.observe.interfaces import ObserverContext
+from openai_proxy.observe.lines.encode import json_line
+from openai_proxy.observe.lines.record import metadata, text_line
 from openai_proxy.observe.prometheus import PrometheusObserver
-from openai_proxy.observe.record import metadata, text_line
 
 NAMES = [
     "authorization api-key x-api-key cookie set-cookie proxy-authorization x-auth-token x-forwarded-for referer",

@@ -6,11 +6,11 @@ from twisted.logger import Logger, formatEvent
 
 from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.observe import factories
-from openai_proxy.observe.console import LineObserver
 from openai_proxy.observe.factories import build_observers
 from openai_proxy.observe.interfaces import IObserverFactory, ObserverContext
-from openai_proxy.observe.json_lines import JSONFileObserver
-from openai_proxy.observe.text_log import RefusalLogObserver, TextLogObserver
+from openai_proxy.observe.lines.console import LineObserver
+from openai_proxy.observe.lines.json_lines import JSONFileObserver
+from openai_proxy.observe.lines.text_log import RefusalLogObserver, TextLogObserver
 
 KNOWN = {each.name: each for each in (factories.console, factories.json_lines, factories.text_log)}
 

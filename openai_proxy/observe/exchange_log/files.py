@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 from ...exchange.record import Exchange
-from ..append_file import AppendFile
+from ..lines.append_file import AppendFile
 from ..redaction import REDACTED, scrubbed
 from .quota import DiskQuota, remove_old
 

@@ -17,8 +17,8 @@ import orjson
 
 from ...exchange.record import Exchange
 from ..capture import BodyCapture, Capture
-from ..encode import MAX_DEPTH, RawJSON, json_line
-from ..record import bare_path, iso_time, seconds, usage_record
+from ..lines.encode import MAX_DEPTH, RawJSON, json_line
+from ..lines.record import bare_path, iso_time, seconds, usage_record
 from ..redaction import REDACTED, credentials, scrubbed
 from ..secret_members import is_laborious, shows_no_credentials, without_credentials, without_texts
 from .bodies import KeptBody, parsed, shown_body, shown_stream

@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, Logger
 
 from ...exchange.record import Exchange, Outcome
 from ...logs import logger
-from ..json_lines import WriteFailures
+from ..lines.json_lines import WriteFailures
 from .files import file_name
 from .line import NO_MODEL, exchange_line
 

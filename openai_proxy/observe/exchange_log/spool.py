@@ -16,7 +16,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from ..append_file import AppendFile
+from ..lines.append_file import AppendFile
 from .batch import Batch, batches_in
 from .claims import Claim
 from .files import MAX_OPEN

@@ -14,7 +14,7 @@ from attrs import define, field
 
 from ...exchange.record import Exchange, Outcome
 from ..labels import BoundedLabels, EndpointLabels, has_succeeded
-from ..record import shown
+from ..lines.record import shown
 from . import conventions
 from .trace_parent import trace_headers
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.observe.encode import json_line
 from openai_proxy.observe.exchange_log.bodies import KeptBody, shown_body
+from openai_proxy.observe.lines.encode import json_line
 
 LIMIT = 10_000
 

@@ -10,12 +10,12 @@ from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.observe.append_file import LinesLost
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.files import LogDirectory, file_name, sanitised
 from openai_proxy.observe.exchange_log.observer import TOGETHER_BYTES, ExchangeLog
 from openai_proxy.observe.exchange_log.options import build
 from openai_proxy.observe.interfaces import ObserverContext, ObserverOptions
+from openai_proxy.observe.lines.append_file import LinesLost
 from openai_proxy.observe.publisher import ExchangePublisher
 from openai_proxy.observe.spec import parse_spec
 

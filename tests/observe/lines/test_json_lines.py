@@ -6,8 +6,8 @@ import json
 from twisted.logger import Logger, formatEvent
 
 from openai_proxy.exchange.record import Exchange, Outcome
-from openai_proxy.observe.append_file import AppendFile
-from openai_proxy.observe.json_lines import JSONFileObserver, json_text
+from openai_proxy.observe.lines.append_file import AppendFile
+from openai_proxy.observe.lines.json_lines import JSONFileObserver, json_text
 
 
 def event():

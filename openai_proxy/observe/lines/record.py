@@ -10,9 +10,9 @@ from typing import Any
 
 from attrs import fields
 
-from ..exchange.record import Exchange, TokenKinds, Usage
-from ..wire.headers import get
-from .redaction import scrubbed
+from ...exchange.record import Exchange, TokenKinds, Usage
+from ...wire.headers import get
+from ..redaction import scrubbed
 
 _KINDS = tuple(field.name for field in fields(TokenKinds))
 MAX_FIELD = 200

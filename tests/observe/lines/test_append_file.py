@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from openai_proxy.observe.append_file import AppendFile
+from openai_proxy.observe.lines.append_file import AppendFile
 
 
 @pytest.mark.parametrize(

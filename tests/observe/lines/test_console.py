@@ -6,8 +6,8 @@ import threading
 import pytest
 from twisted.logger import Logger, formatEvent
 
-from openai_proxy.observe.console import LineObserver
-from openai_proxy.observe.stdout import StandardOutput
+from openai_proxy.observe.lines.console import LineObserver
+from openai_proxy.observe.lines.stdout import StandardOutput
 
 
 def line(event):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import LogEvent, Logger
 
-from ..logs import logger
+from ...logs import logger
 from .append_file import AppendFile, LinesLost
 from .encode import json_line
 from .record import metadata

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from openai_proxy.exchange.client_address import Peer, TrustedProxies, parse_address
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.observe.encode import json_line
-from openai_proxy.observe.record import bare_path, metadata, shown, text_line
+from openai_proxy.observe.lines.encode import json_line
+from openai_proxy.observe.lines.record import bare_path, metadata, shown, text_line
 
 
 def ended(outcome=Outcome.COMPLETE, **fields):

@@ -1,0 +1,1 @@
+"""Observers that write a line for each exchange."""
