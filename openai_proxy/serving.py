@@ -26,10 +26,10 @@ from .net.certificate_dates import ends_of
 from .net.descriptors import Capacity, capacity, open_now, usable
 from .net.listening import StartError
 from .net.socket_group import SocketGroup
-from .observe.daemon_state import DaemonState
 from .observe.interfaces import Observer, ObserverContext
+from .observe.metrics.daemon_state import DaemonState
+from .observe.metrics.scrapes import Scrapes
 from .observe.publisher import ExchangePublisher
-from .observe.scrapes import Scrapes
 from .settings import Settings
 from .status import Status
 from .stores import Stores

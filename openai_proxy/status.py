@@ -16,9 +16,9 @@ from . import __version__
 from .composition.exchanger import Exchanger
 from .cost.page import UsageReport
 from .exchange.errors import UnknownURL
-from .observe.prometheus import PrometheusObserver, find_metrics
+from .observe.metrics.prometheus import PrometheusObserver, find_metrics
+from .observe.metrics.scrapes import Scrapes
 from .observe.publisher import ExchangePublisher
-from .observe.scrapes import Scrapes
 from .stores import Stores
 from .web.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
 from .web.pages import HealthPage, JSONPage, MetricsPage

@@ -9,11 +9,11 @@ from twisted.internet.task import Clock
 
 import openai_proxy.service  # noqa: F401  # defines every error
 from openai_proxy.exchange.errors import ProxyError
-from openai_proxy.observe.budgets import BudgetReading
-from openai_proxy.observe.daemon_state import DaemonState
 from openai_proxy.observe.factories import NONE, known_factories
 from openai_proxy.observe.interfaces import ObserverContext
-from openai_proxy.observe.prometheus import PrometheusObserver
+from openai_proxy.observe.metrics.budgets import BudgetReading
+from openai_proxy.observe.metrics.daemon_state import DaemonState
+from openai_proxy.observe.metrics.prometheus import PrometheusObserver
 from openai_proxy.settings import load_settings
 
 ROOT = Path(__file__).parents[1]

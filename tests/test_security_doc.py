@@ -10,7 +10,7 @@ from openai_proxy.core.retry_rules import RetryBudget
 from openai_proxy.limits.embedded import EmbeddedStore
 from openai_proxy.net.memory import default_limit_bytes, memory_bytes
 from openai_proxy.observe.exchange_log.options import _LOCAL
-from openai_proxy.observe.labels import BoundedLabels
+from openai_proxy.observe.metrics.labels import BoundedLabels
 from openai_proxy.settings.schema import leaves
 from openai_proxy.stages import cache, cache_repeats
 from openai_proxy.upstream import agent
@@ -100,12 +100,12 @@ FIXED = {
     "background responses that are remembered until their usage is read": "cost.pending_calls:MOST_CALLS",
     "settled ones that are remembered": "stages.settle_later:_MOST_SETTLED",
     "models with a label of their own in `/metrics`": BoundedLabels()._limit,
-    "endpoints with a label of their own": "observe.labels:MOST_ENDPOINTS",
-    "client keys with a label of their own (`metrics.keys`)": "observe.prometheus:MOST_KEYS",
-    "series of requests; the rest are counted by class of status": "observe.prometheus:MOST_SERIES",
-    "length of a label": "observe.labels:LONGEST_LABEL",
+    "endpoints with a label of their own": "observe.metrics.labels:MOST_ENDPOINTS",
+    "client keys with a label of their own (`metrics.keys`)": "observe.metrics.prometheus:MOST_KEYS",
+    "series of requests; the rest are counted by class of status": "observe.metrics.prometheus:MOST_SERIES",
+    "length of a label": "observe.metrics.labels:LONGEST_LABEL",
     "rows of usage totals without a state file": "cost.usage:MOST_ROWS",
-    "share of the time that goes into making `/metrics`": "observe.scrapes:SHARE",
+    "share of the time that goes into making `/metrics`": "observe.metrics.scrapes:SHARE",
     "exchanges that wait for the OpenTelemetry collector": "observe.otel.exporting:QUEUE_LIMIT",
     "alerts that wait for their webhook": "cost.webhook:MOST_WAITING",
     "field of a log line that a client chooses": "observe.lines.record:MAX_FIELD",

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from ..observe.circuits import CircuitNews
+from ..observe.metrics.circuits import CircuitNews
 from ..stores import Stores
 
 Clock = Callable[[], float]

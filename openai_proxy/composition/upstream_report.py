@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..observe.circuits import CircuitNews, UpstreamReport
+from ..observe.metrics.circuits import CircuitNews, UpstreamReport
 from .exchanger import Exchanger
 
 

@@ -17,8 +17,8 @@ from ..core.prices import KindPrices, OwnPrice, Price
 from ..core.routing import RoutingTable
 from ..exchange.buffered_bytes import BufferedBytes
 from ..logs import logger
-from ..observe.budgets import BudgetReading
 from ..observe.lines.record import shown
+from ..observe.metrics.budgets import BudgetReading
 from ..observe.places import check_file
 from ..settings import PriceEntry, Settings, client_keys
 from ..settings.tenants import ClientKey

@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 
 from ..core.budget import day_name
 from ..exchange.record import Exchange, Outcome
-from ..observe.labels import BoundedLabels, has_succeeded
 from ..observe.lines.record import shown
+from ..observe.metrics.labels import BoundedLabels, has_succeeded
 from .state_file import StateFile
 
 WRITE_AFTER_S = 1.0

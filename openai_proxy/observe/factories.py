@@ -63,7 +63,7 @@ def _log(options: ObserverOptions) -> Observer:
 
 
 def _prometheus(options: ObserverOptions) -> Observer:
-    from .prometheus import PrometheusObserver
+    from .metrics.prometheus import PrometheusObserver
 
     options.no_positional()
     options.parameters()

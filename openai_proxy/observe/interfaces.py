@@ -16,9 +16,9 @@ from twisted.logger import LogEvent
 from twisted.plugin import IPlugin
 from zope.interface import Attribute
 
-from .budgets import BudgetReading
-from .circuits import UpstreamReport
-from .daemon_state import DaemonState
+from .metrics.budgets import BudgetReading
+from .metrics.circuits import UpstreamReport
+from .metrics.daemon_state import DaemonState
 from .spec import ObserverSpec
 
 

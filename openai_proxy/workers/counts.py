@@ -13,7 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from ..logs import logger
-from ..observe.prometheus import find_metrics
+from ..observe.metrics.prometheus import find_metrics
 from ..observe.publisher import ExchangePublisher
 from .link import Link, LinkLost
 from .messages import COUNTS, SCRAPE

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
-from ..observe.scrapes import Scrapes, form_of
+from ..observe.metrics.scrapes import Scrapes, form_of
 from .messages import COLLECT
 from .process import WorkerProcess
 from .totals import Snapshot, Totals, snapshot

@@ -13,7 +13,7 @@ from attrs import define, field
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
-from ..observe.labels import NONE, OTHER, BoundedLabels
+from ..observe.metrics.labels import NONE, OTHER, BoundedLabels
 
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]

@@ -8,7 +8,7 @@ from openai_proxy.observe.exchange_log.line import exchange_line
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.lines.encode import json_line
 from openai_proxy.observe.lines.record import metadata, text_line
-from openai_proxy.observe.prometheus import PrometheusObserver
+from openai_proxy.observe.metrics.prometheus import PrometheusObserver
 
 NAMES = [
     "authorization api-key x-api-key cookie set-cookie proxy-authorization x-auth-token x-forwarded-for referer",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.observe.labels import MOST_ENDPOINTS
+from openai_proxy.observe.metrics.labels import MOST_ENDPOINTS
 from openai_proxy.observe.otel.conventions import HISTOGRAMS, TOKEN_USAGE, provider_of
 from openai_proxy.observe.otel.observation import Observing
 from openai_proxy.observe.otel.trace_parent import trace_headers

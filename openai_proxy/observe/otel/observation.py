@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from attrs import define, field
 
 from ...exchange.record import Exchange, Outcome
-from ..labels import BoundedLabels, EndpointLabels, has_succeeded
 from ..lines.record import shown
+from ..metrics.labels import BoundedLabels, EndpointLabels, has_succeeded
 from . import conventions
 from .trace_parent import trace_headers
 

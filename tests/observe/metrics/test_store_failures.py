@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from openai_proxy.observe.store_failures import StoreFailures
+from openai_proxy.observe.metrics.store_failures import StoreFailures
 
 
 def page_of(counts):

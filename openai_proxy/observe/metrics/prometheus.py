@@ -18,11 +18,11 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from twisted.logger import LogEvent
 
-from ..exchange.record import Exchange, Outcome, Usage
+from ...exchange.record import Exchange, Outcome, Usage
+from ..interfaces import Observer, ObserverContext
 from .budgets import BudgetMetrics
 from .circuits import UpstreamStates
 from .daemon_state import DaemonMetrics
-from .interfaces import Observer, ObserverContext
 from .labels import OTHER, BoundedLabels, EndpointLabels, has_succeeded
 from .store_failures import StoreFailures
 from .tallies import FOLD_AT, Tallies, Tally, TallyFamily, TallyHistogram

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from openai_proxy.observe.tallies import Tallies
+from openai_proxy.observe.metrics.tallies import Tallies
 
 
 def samples(registry):

@@ -4,9 +4,9 @@ from twisted.internet.task import Clock
 
 from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.observe.interfaces import ObserverContext
-from openai_proxy.observe.labels import MOST_ENDPOINTS
-from openai_proxy.observe.prometheus import MOST_SERIES, PrometheusObserver
-from openai_proxy.observe.scrapes import BURST_S, SHARE, Scrapes
+from openai_proxy.observe.metrics.labels import MOST_ENDPOINTS
+from openai_proxy.observe.metrics.prometheus import MOST_SERIES, PrometheusObserver
+from openai_proxy.observe.metrics.scrapes import BURST_S, SHARE, Scrapes
 
 
 class World:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from ..exchange.record import Exchange
-from ..wire.targets import USUAL_ENDPOINTS
-from .lines.record import shown
+from ...exchange.record import Exchange
+from ...wire.targets import USUAL_ENDPOINTS
+from ..lines.record import shown
 
 OTHER = "other"
 NONE = "none"

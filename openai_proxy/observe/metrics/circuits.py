@@ -13,9 +13,9 @@ from attrs import field, frozen
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..logs import logger
+from ...logs import logger
+from ..lines.record import shown
 from .labels import BoundedLabels
-from .lines.record import shown
 
 log = logger(__name__)
 

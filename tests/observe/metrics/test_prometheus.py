@@ -5,11 +5,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.observe.budgets import BudgetReading
-from openai_proxy.observe.daemon_state import DaemonState
 from openai_proxy.observe.interfaces import ObserverContext
-from openai_proxy.observe.prometheus import PrometheusObserver, find_metrics
-from openai_proxy.observe.tallies import FOLD_AT
+from openai_proxy.observe.metrics.budgets import BudgetReading
+from openai_proxy.observe.metrics.daemon_state import DaemonState
+from openai_proxy.observe.metrics.prometheus import PrometheusObserver, find_metrics
+from openai_proxy.observe.metrics.tallies import FOLD_AT
 
 
 def ended(outcome=Outcome.COMPLETE, model="gpt-4o", **fields):

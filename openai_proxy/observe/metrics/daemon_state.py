@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from twisted import __version__ as twisted_version
 
-from .. import __version__
+from ... import __version__
 
 
 @frozen
