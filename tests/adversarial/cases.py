@@ -241,7 +241,7 @@ def events_of(size):
 
 
 case(
-    "core.stream_assembly:assemble",
+    "observe.exchange_log.assembly.assemble:assemble",
     events_of,
     *[
         lambda n, i=i: [json.loads(each[6:]) for each in STREAMS[i](n).split(b"\n\n") if each]
@@ -249,7 +249,7 @@ case(
     ],
 )
 case(
-    "core.stream_assembly:assemble",
+    "observe.exchange_log.assembly.assemble:assemble",
     lambda n: [
         {"choices": [{"index": i % 7, "delta": {"a": [i], "tool_calls": [{"index": i}]}}]}
         for i in range(n // 50)
@@ -265,26 +265,26 @@ def alternating(n):
     ]
 
 
-case("core.stream_runs:shortened", *texts, alternating)
+case("observe.exchange_log.assembly.runs:shortened", *texts, alternating)
 case(
-    "core.word_runs:join_first",
+    "observe.exchange_log.assembly.word_runs:join_first",
     *texts,
     call=lambda f, v: f(v, lambda e: len(e) % 2 == 0, lambda es: b"".join(es) if len(es) > 3 else None),
 )
 case(
-    "core.word_runs:likeness_with_words",
+    "observe.exchange_log.assembly.word_runs:likeness_with_words",
     *JSONS,
     call=lambda f, v: f(v, v[::-1], v + b'"delta":"x"' + v[::-1]),
 )
 case(
-    "core.event_texts:are_texts",
+    "observe.exchange_log.assembly.texts:are_texts",
     rep(b"a"),
     rep(b"\\u00e9"),
     rep(b"\\"),
     rep(b"\xc3\xa9"),
     call=lambda f, v: f([v], v),
 )
-case("core.event_texts:only_continues", *JSONS)
+case("observe.exchange_log.assembly.texts:only_continues", *JSONS)
 case(
     "core.unfit_answers:is_unfit",
     *STREAMS,

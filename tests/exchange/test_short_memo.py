@@ -11,7 +11,7 @@ from openai_proxy.wire.headers import scan_request
 
 BOUNDED_OTHERWISE = {
     "openai_proxy.wire.targets._map_cached": "targets of at most 64 bytes",
-    "openai_proxy.core.event_texts._remembered": "events of at most 1 KiB",
+    "openai_proxy.observe.exchange_log.assembly.texts._remembered": "events of at most 1 KiB",
     "openai_proxy.observe.exchange_log.files._kept_file_name": "models of at most 256 characters, and the day",
     "openai_proxy.observe.exchange_log.line._second": "whole seconds",
     "openai_proxy.observe.otel.observation._server": "URLs of the configuration",

@@ -14,14 +14,14 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from ...core.stream_assembly import assemble
-from ...core.stream_runs import shortened
 from ...wire.codings import maybe_decoded
 from ...wire.event_data import event_data
 from ...wire.key_like import KEY_LIKE
 from ...wire.sse import begins_stream
 from ..redaction import REDACTED, scrubbed
 from ..secret_members import torn_without_credentials, without_credentials
+from .assembly.assemble import assemble
+from .assembly.runs import shortened
 
 _MAX_DIGITS = 4000
 _DONE = b"[DONE]"

@@ -8,8 +8,8 @@ from ..interfaces import Observer, ObserverContext, ObserverOptions
 from ..places import check_directory
 from .files import LogDirectory
 from .observer import ExchangeLog, LineStore
-from .remote import is_secret, parse_remote
-from .spooled import SpooledLines
+from .remote.spooled import SpooledLines
+from .remote.storage import is_secret, parse_remote
 
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CHOICES = ("bodies", "sample", "models", "keys", "on_full")

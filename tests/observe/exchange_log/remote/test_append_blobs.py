@@ -10,11 +10,10 @@ from azure.core.exceptions import AzureError
 from hypothesis import given
 from hypothesis import strategies as st
 from observe.exchange_log.stores import FakeBlobs
-
-from openai_proxy.observe.exchange_log.append_blobs import AppendBlobs, service_client
-from openai_proxy.observe.exchange_log.claims import claim_own
-from openai_proxy.observe.exchange_log.deliveries import Deliveries
-from openai_proxy.observe.exchange_log.spool import Spool
+from openai_proxy.observe.exchange_log.remote.storage.append_blobs import AppendBlobs, service_client
+from openai_proxy.observe.exchange_log.remote.storage.claims import claim_own
+from openai_proxy.observe.exchange_log.remote.storage.deliveries import Deliveries
+from openai_proxy.observe.exchange_log.remote.storage.spool import Spool
 
 NAME = "m_20260101.jsonl"
 

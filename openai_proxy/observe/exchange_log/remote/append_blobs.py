@@ -18,8 +18,8 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobServiceClient, BlobType, ContentSettings
 
+from ..files import SUFFIX
 from .batch import Batch, Mark
-from .files import SUFFIX
 
 BLOCK_BYTES = 4 * 1024 * 1024
 MAX_BLOCKS = 49_000

@@ -16,10 +16,10 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from ..lines.append_file import AppendFile
+from ...lines.append_file import AppendFile
+from ..files import MAX_OPEN
 from .batch import Batch, batches_in
 from .claims import Claim
-from .files import MAX_OPEN
 
 BATCH_BYTES = 4 * 1024 * 1024
 """What one append block takes, and the most that a batch holds but for a single longer line."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from .batch import BatchGone
 from .claims import claim_left_behind
-from .remote import RemoteStore
 from .spool import Spool
+from .storage import RemoteStore
 
 ADOPT_EVERY_S = 30.0
 """How often the directories of ended processes are looked for, first after this long: they may be starting again."""

@@ -2,11 +2,10 @@
 
 import fsspec
 import pytest
-
-from openai_proxy.observe.exchange_log.claims import claim_own
-from openai_proxy.observe.exchange_log.deliveries import Deliveries
-from openai_proxy.observe.exchange_log.remote import parse_remote
-from openai_proxy.observe.exchange_log.spool import Spool
+from openai_proxy.observe.exchange_log.remote.storage.claims import claim_own
+from openai_proxy.observe.exchange_log.remote.storage.deliveries import Deliveries
+from openai_proxy.observe.exchange_log.remote.storage.spool import Spool
+from openai_proxy.observe.exchange_log.remote.storage.storage import parse_remote
 
 
 @pytest.fixture

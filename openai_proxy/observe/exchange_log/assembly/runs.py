@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from operator import itemgetter
 
-from .event_texts import A_TEXT, TEXT, are_texts, only_continues
+from .texts import A_TEXT, TEXT, are_texts, only_continues
 from .word_runs import SHORTEST_RUN, Join, join_first, likeness_with_words
 
 _LONGEST_RUN = 256

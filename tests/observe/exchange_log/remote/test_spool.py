@@ -6,10 +6,9 @@ import shutil
 
 import pytest
 from observe.exchange_log.descriptors import open_files
-
-from openai_proxy.observe.exchange_log.batch import BatchGone, Mark
-from openai_proxy.observe.exchange_log.claims import claim_left_behind, claim_own
-from openai_proxy.observe.exchange_log.spool import BATCH_BYTES, KEEP_S, Spool
+from openai_proxy.observe.exchange_log.remote.storage.batch import BatchGone, Mark
+from openai_proxy.observe.exchange_log.remote.storage.claims import claim_left_behind, claim_own
+from openai_proxy.observe.exchange_log.remote.storage.spool import BATCH_BYTES, KEEP_S, Spool
 
 NAME = "m_20260101.jsonl"
 

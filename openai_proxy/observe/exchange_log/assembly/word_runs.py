@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from .event_texts import A_NUMBER, A_TEXT, A_WORD, TEXT, are_texts, only_continues
+from .texts import A_NUMBER, A_TEXT, A_WORD, TEXT, are_texts, only_continues
 
 Join: TypeAlias = Callable[[list[bytes]], "tuple[bytes, int] | None"]
 """Returns the event that the first of the given ones add up to, and how many they are; None for too few."""

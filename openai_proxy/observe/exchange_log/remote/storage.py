@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import orjson
 from attrs import field, frozen
 
+from ..files import sanitised
 from .batch import Batch
-from .files import sanitised
 
 AZURE = ("az", "abfs", "abfss")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.S)

@@ -8,12 +8,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from ...logs import logger
+from ....logs import logger
 from .claims import claim_own
 from .deliveries import Deliveries
-from .remote import Remote
 from .shipper import Shipper
 from .spool import Spool
+from .storage import Remote
 
 _NEARLY_FULL = 7 / 8
 

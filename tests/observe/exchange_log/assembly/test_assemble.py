@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.stream_assembly import assemble
+from openai_proxy.observe.exchange_log.assembly.assemble import assemble
 
 
 def chunk(delta, finish=None, index=0, **top):

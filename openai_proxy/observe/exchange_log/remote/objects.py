@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..files import SUFFIX
 from .batch import Batch
-from .files import SUFFIX
 
 
 class Objects:

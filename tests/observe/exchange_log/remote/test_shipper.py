@@ -2,13 +2,12 @@
 
 import threading
 
+from openai_proxy.observe.exchange_log.remote.storage.claims import claim_own
+from openai_proxy.observe.exchange_log.remote.storage.deliveries import Deliveries
+from openai_proxy.observe.exchange_log.remote.storage.shipper import Shipper
+from openai_proxy.observe.exchange_log.remote.storage.spool import Spool
 from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
-
-from openai_proxy.observe.exchange_log.claims import claim_own
-from openai_proxy.observe.exchange_log.deliveries import Deliveries
-from openai_proxy.observe.exchange_log.shipper import Shipper
-from openai_proxy.observe.exchange_log.spool import Spool
 
 PATIENCE_S = 60
 

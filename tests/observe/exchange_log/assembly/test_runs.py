@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openai_proxy.core.stream_assembly import assemble
-from openai_proxy.core.stream_runs import shortened
+from openai_proxy.observe.exchange_log.assembly.assemble import assemble
+from openai_proxy.observe.exchange_log.assembly.runs import shortened
 from openai_proxy.wire.event_data import event_data
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from .files import SUFFIX
+from ..files import SUFFIX
 
 _FILE = re.compile(
     r"(?P<name>.+\.jsonl)\.(?P<id>[0-9a-f-]+)(?:@(?P<index>[0-9]+)\.(?P<position>[0-9]+))?(?P<delivered>\+?)"

@@ -2,8 +2,7 @@
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
-
-from openai_proxy.observe.exchange_log.reasons import reason_of
+from openai_proxy.observe.exchange_log.remote.storage.reasons import reason_of
 
 
 def answered(status, code):

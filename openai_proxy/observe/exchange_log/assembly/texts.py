@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from .stream_assembly import NAMES
+from .assemble import NAMES
 
 TEXT = re.compile(
     rb'"(?:content|reasoning_content|reasoning|text|delta|arguments|refusal)": ?"'

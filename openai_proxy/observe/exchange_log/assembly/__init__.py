@@ -1,0 +1,1 @@
+"""Puts the events of a stream together as a plain call would have answered."""

@@ -1,0 +1,1 @@
+"""Exchange logs that go to a remote store: spool, batches, delivery."""
