@@ -32,8 +32,8 @@ from ..upstream.agent import UpstreamAgent
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
 from ..upstream.forward import Destination, UpstreamForward
-from ..upstream.health import Reachability
 from ..upstream.prober import Prober
+from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..web.request_reader import DownstreamLimits
 from ..wire.web_origins import WebOrigins
