@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from . import __version__, signals
 from .composition.notes import new_notes, start_notes
+from .downstream.site import ProxySite
 from .logs import logger, set_level
 from .net.descriptors import raise_limit
 from .net.listening import (
@@ -32,7 +33,6 @@ from .net.listening import (
 from .reloads import tell_refused, tell_reloaded
 from .serving import Part, Prepared, Serving
 from .settings import Settings, SettingsError
-from .web.site import ProxySite
 
 log = logger("openai_proxy")
 

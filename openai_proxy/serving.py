@@ -17,6 +17,8 @@ from .composition.observers import observers_of, upstream_urls, watch_alike
 from .composition.surroundings import Surroundings
 from .composition.upstream_report import upstream_report
 from .cost.build import Spending
+from .downstream.proxy import NoAPI, ProxyResource
+from .downstream.site import ProxySite, Root
 from .draining import Drain
 from .exchange.client_address import TrustedProxies
 from .exchange.record import Exchange
@@ -33,8 +35,6 @@ from .observe.publisher import ExchangePublisher
 from .settings import Settings
 from .status import Status
 from .stores import Stores
-from .web.proxy import NoAPI, ProxyResource
-from .web.site import ProxySite, Root
 
 log = logger("openai_proxy")
 

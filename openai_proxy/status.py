@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from . import __version__
 from .composition.exchanger import Exchanger
 from .cost.page import UsageReport
+from .downstream.site import Root
 from .exchange.errors import UnknownURL
 from .observe.metrics.prometheus import PrometheusObserver, find_metrics
 from .observe.metrics.scrapes import Scrapes
@@ -22,7 +23,6 @@ from .observe.publisher import ExchangePublisher
 from .stores import Stores
 from .web.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
 from .web.pages import HealthPage, JSONPage, MetricsPage
-from .web.site import Root
 
 Health = tuple[bool, dict[str, Any]]
 

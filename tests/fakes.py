@@ -18,12 +18,12 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
+from openai_proxy.downstream.proxy import ProxyResource
+from openai_proxy.downstream.request_reader import DownstreamLimits
+from openai_proxy.downstream.site import ProxySite, Root
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.web.pages import JSONPage
-from openai_proxy.web.proxy import ProxyResource
-from openai_proxy.web.request_reader import DownstreamLimits
-from openai_proxy.web.site import ProxySite, Root
 
 DONE = Failure(ResponseDone())
 JSON = (b"Content-Type", b"application/json")

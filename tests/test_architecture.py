@@ -125,7 +125,6 @@ MOVING = {
     "limits.store": "policies",
     "peeked_body": "policies",
     "prompt_estimate": "policies",
-    "relay": "downstream",
     "reload_command": "daemon",
     "reloads": "daemon",
     "routing": "policies",
@@ -165,18 +164,7 @@ MOVING = {
     "upstream.prober": "policies",
     "web": "downstream",
     "web.admin": "pages",
-    "web.body": "downstream",
-    "web.browsers": "downstream",
-    "web.channel": "downstream",
-    "web.client_clocks": "downstream",
     "web.pages": "pages",
-    "web.peers": "downstream",
-    "web.proxy": "downstream",
-    "web.request": "downstream",
-    "web.request_reader": "downstream",
-    "web.site": "downstream",
-    "web.tunnel": "downstream",
-    "web.wrong_scheme": "downstream",
 }
 """Modules that are still to move, and the room they move to."""
 

@@ -15,6 +15,7 @@ from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
 from ..cost.build import Spending, build_spending, state_path
 from ..cost.unpriced import unpriced_models
+from ..downstream.request_reader import DownstreamLimits
 from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..net.origin import Origin
@@ -35,7 +36,6 @@ from ..upstream.forward import Destination, UpstreamForward
 from ..upstream.prober import Prober
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
-from ..web.request_reader import DownstreamLimits
 from ..wire.web_origins import WebOrigins
 from . import bodies, cache, callers, fences, limits, params, places, think
 from .destinations import fingerprint, known_destinations

@@ -11,10 +11,10 @@ from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
+from ..downstream.peers import is_passed_on
 from ..exchange.client_address import is_forwarded
 from ..exchange.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
 from .pages import Page, Rendered, write_later, write_page
-from .peers import is_passed_on
 
 _OF_BROWSERS = (b"accept-language", b"origin", b"referer", b"sec-fetch-site")
 

@@ -895,7 +895,7 @@ class Source:
 
 def requests(step):
     def call(target, value):
-        limits = metered("web.request_reader").DownstreamLimits()
+        limits = metered("downstream.request_reader").DownstreamLimits()
         reader = target(Source(), limits, b"openai-proxy")
         for at in range(0, len(value), step):
             if reader.broken is None:
@@ -916,7 +916,7 @@ MESSAGES = [
 # One read of a socket brings 64 KiB at most. Within one read the reader copies what follows each pipelined request,
 # some 50 MB of copies for 64 KiB of the shortest requests, 5 ms: so the pieces here are of 4 KiB, and many.
 for step in (1, 1000, 4096):
-    case("web.request_reader:RequestReader", *MESSAGES, call=requests(step))
+    case("downstream.request_reader:RequestReader", *MESSAGES, call=requests(step))
 
 
 def responses(step):

@@ -7,9 +7,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import WrappingFactory
 
+from openai_proxy.downstream.peers import is_passed_on, may_speak, peer_of
 from openai_proxy.exchange.client_address import TrustedProxies
 from openai_proxy.net.proxy_protocol import UNKNOWN, ProxyProtocolFactory, proxied, with_proxy_protocol
-from openai_proxy.web.peers import is_passed_on, may_speak, peer_of
 
 BALANCER = IPv4Address("TCP", "10.0.0.1", 4000)
 

@@ -9,11 +9,11 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.web.iweb import UNKNOWN_LENGTH
 from upstream.agent_world import OK, World, read
 
+from openai_proxy.downstream.body import REPLAY_BYTES, IncomingBody
 from openai_proxy.exchange.errors import UpstreamProtocolError, UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.upstream.agent import UPLOAD_IDLE_S, most_idle
 from openai_proxy.upstream.forward import UpstreamForward, destination
-from openai_proxy.web.body import REPLAY_BYTES, IncomingBody
 
 JSON = b'{"model": "m"}'
 

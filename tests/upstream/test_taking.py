@@ -5,12 +5,12 @@ from fakes import SocketPair
 from twisted.internet import tcp
 from twisted.internet.testing import MemoryReactorClock
 
+from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.errors import UpstreamTimeout
 from openai_proxy.net.origin import parse_origin
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.connection import UpstreamConnection
 from openai_proxy.upstream.idle_pool import pool_key
-from openai_proxy.web.body import IncomingBody
 
 HEAD = b"POST /v1/x HTTP/1.1\r\nHost: h\r\n\r\n"
 SIZE = 4_000_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from openai_proxy.downstream.request_reader import DownstreamLimits, RequestReader
 from openai_proxy.exchange.errors import MalformedRequest, MethodNotAllowed, URITooLong
-from openai_proxy.web.request_reader import DownstreamLimits, RequestReader
 from openai_proxy.wire.request_line import WHOLE_LINE, judge_start
 
 REST = b"Host: a\r\nContent-Length: 5\r\n\r\nhello"

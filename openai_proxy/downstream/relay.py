@@ -15,12 +15,12 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from .exchange.errors import UpstreamError, UpstreamTimeout
-from .exchange.messages import ProxyResponse, ResponseBody
-from .exchange.record import Exchange, Outcome
-from .logs import logger
-from .wire.headers import announced_length, without
-from .wire.lines import rendered
+from ..exchange.errors import UpstreamError, UpstreamTimeout
+from ..exchange.messages import ProxyResponse, ResponseBody
+from ..exchange.record import Exchange, Outcome
+from ..logs import logger
+from ..wire.headers import announced_length, without
+from ..wire.lines import rendered
 
 log = logger(__name__)
 

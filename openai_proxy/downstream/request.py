@@ -22,9 +22,9 @@ from ..exchange.record import Exchange, HeaderPairs, Outcome
 from ..logs import logger
 from ..net.direct_deferred import DirectDeferred
 from ..net.twisted_headers import WireHeaders
-from ..relay import Relay, whole_answer
 from ..wire.web_origins import readable
 from .browsers import judge
+from .relay import Relay, whole_answer
 from .tunnel import Tunnel
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.web.client_clocks import (
+from openai_proxy.downstream.client_clocks import (
     BODY_GRACE_S,
     LINGER_BYTES,
     LINGER_IDLE_S,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_proxy.downstream.body import ArrivedBody
+from openai_proxy.downstream.request_reader import DownstreamLimits, RequestReader
 from openai_proxy.exchange.errors import HeadersTooLarge, MalformedRequest, MethodNotAllowed
-from openai_proxy.web.body import ArrivedBody
-from openai_proxy.web.request_reader import DownstreamLimits, RequestReader
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"
 COUNTED = b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"

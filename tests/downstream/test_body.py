@@ -4,8 +4,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from openai_proxy.downstream.body import HIGH_WATER_BYTES, IncomingBody
 from openai_proxy.exchange.errors import ClientGone, Overloaded, RequestTimeout, RequestTooLarge
-from openai_proxy.web.body import HIGH_WATER_BYTES, IncomingBody
 
 
 class Source:

@@ -4,7 +4,7 @@ import pytest
 from fakes import Answer, Downstream, response
 from twisted.internet.defer import Deferred
 
-from openai_proxy.web.request_reader import DownstreamLimits
+from openai_proxy.downstream.request_reader import DownstreamLimits
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: p\r\n\r\n"
 

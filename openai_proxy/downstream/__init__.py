@@ -1,0 +1,1 @@
+"""The downstream edge: HTTP/1.1 towards the clients."""
