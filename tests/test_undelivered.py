@@ -16,9 +16,9 @@ from openai_proxy.cache.memory import MemoryStore
 from openai_proxy.cache.single_flight import SingleFlight
 from openai_proxy.composition.exchanger import compose
 from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
-from openai_proxy.decoded_body import decoded
 from openai_proxy.exchange.errors import BudgetSpent
-from openai_proxy.peeked_body import peek
+from openai_proxy.policies.bodies.decoded_body import decoded
+from openai_proxy.policies.bodies.peeked_body import peek
 from openai_proxy.stages.cache import Cache
 from openai_proxy.upstream.forward import UpstreamForward, destination
 from openai_proxy.upstream.response import DONE, UpstreamResponse

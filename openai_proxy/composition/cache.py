@@ -8,11 +8,11 @@ from ..cache.store import CacheStore
 from ..core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
 from ..core.routing import RoutingTable
 from ..exchange.messages import Stage
+from ..policies.parts import Parts
 from ..settings import Settings
 from ..settings.derived import base_urls
 from ..stages.cache import Cache
 from ..stages.cache_repeats import AnswerRepeats
-from .parts import Parts
 
 
 def _store(settings: Settings, parts: Parts) -> CacheStore | None:

@@ -20,12 +20,13 @@ from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..net.origin import Origin
 from ..observe.refused_keys import RefusedKeys
+from ..policies.bodies import build as bodies
+from ..policies.bodies.read_form import ReadForm
 from ..settings import Settings, SettingsError, mode, warnings
 from ..settings.derived import base_urls, redis_url
 from ..stages.allow_models import AllowModels
 from ..stages.list_models import Elsewhere, ListModels
 from ..stages.note_errors import NoteErrors
-from ..stages.read_form import ReadForm
 from ..stages.read_usage import ReadUsage
 from ..stages.route import Route
 from ..stages.without_credentials import WithoutCredentials
@@ -37,7 +38,7 @@ from ..upstream.prober import Prober
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
-from . import bodies, cache, callers, fences, limits, params, places, think
+from . import cache, callers, fences, limits, params, places, think
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings

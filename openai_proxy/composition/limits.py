@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..core.limits import Limits
 from ..core.token_estimate import TokenEstimate
+from ..policies.parts import Parts
 from ..settings import Settings, client_keys
 from ..settings.derived import redis_url
 from ..settings.tables import KeyLimits
 from ..stages.rate_limit import RateLimit
 from .params import model_params
-from .parts import Parts
 
 
 def _own_limits(own: KeyLimits, settings: Settings) -> Limits:

@@ -7,11 +7,11 @@ import time
 from ..core.routing import ModelRoute, RoutingTable, Upstream
 from ..core.upstream_health import UpstreamHealth
 from ..exchange.messages import Stage
+from ..policies.parts import Parts
 from ..settings import Settings, mode
 from ..stages.retry import Retry
 from ..stages.route import Route
 from ..upstream.prober import Prober
-from .parts import Parts
 from .whose_key import kept_keys, key_of
 
 

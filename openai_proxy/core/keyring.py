@@ -13,8 +13,8 @@ from attrs import field, frozen
 
 from ..exchange.client_address import Network
 from ..exchange.errors import ExpiredKey, InvalidKey
+from ..policies.refusal_words import expiry_words
 from .organization import Account
-from .refusal_words import expiry_words
 
 
 @frozen

@@ -13,7 +13,7 @@ from ..core.upstream_health import LONGEST_MODEL, UpstreamHealth
 from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..net.backoff import maybe_retry_after_s
-from ..peeked_body import PeekedBody, peek
+from ..policies.bodies.peeked_body import PeekedBody, peek
 from ..wire.body_headers import is_event_stream, media_type_and_coding
 from ..wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
 

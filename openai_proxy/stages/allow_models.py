@@ -10,9 +10,9 @@ from urllib.parse import unquote_to_bytes
 
 from ..core.keyring import Keyring
 from ..core.named_models import models_in, runs_model, top_level_models
-from ..core.refusal_words import model_words
 from ..exchange.errors import ModelNotAllowed, UnreadableBody
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..policies.refusal_words import model_words
 from ..wire.targets import models_of_query
 
 _MODELS = b"/models/"

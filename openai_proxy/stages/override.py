@@ -10,10 +10,10 @@ import json
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from ..changed_json import with_json
 from ..core.endpoint_params import Change, Changes, edits_for
 from ..core.llm_params import ModelParams
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..policies.bodies.changed_json import with_json
 from ..wire.json_members import append_members, locate_all, rendered_members, replace_members, without_members
 from ..wire.request_json import OMITTED
 

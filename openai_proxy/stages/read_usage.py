@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..changed_json import with_json
 from ..core.answer_labels import AnswerLabels, Note, note_document
 from ..core.token_estimate import estimated_input_tokens, estimated_prompt_tokens
 from ..core.usage import usage_of_document
 from ..core.usage_meter import UsageMeter
 from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
-from ..decoded_body import decoded
 from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange, Usage
-from ..peeked_body import peek
+from ..policies.bodies.changed_json import with_json
+from ..policies.bodies.decoded_body import decoded
+from ..policies.bodies.peeked_body import peek
 from ..wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ..wire.by_beginning import ByBeginning
 from ..wire.codings import maybe_decoded

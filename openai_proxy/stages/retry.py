@@ -26,7 +26,7 @@ from ..exchange.errors import UpstreamError
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..logs import logger
 from ..net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
-from ..peeked_body import peek
+from ..policies.bodies.peeked_body import peek
 
 log = logger(__name__)
 

@@ -15,12 +15,12 @@ from twisted.internet.defer import TimeoutError as TwistedTimeout
 from ..core.credentials import CredentialSwap
 from ..core.routing import RoutingTable, Upstream, choose, first_choice, model_in_path
 from ..core.upstream_health import UpstreamHealth
-from ..decoded_body import decoded
 from ..exchange.errors import NoUpstreamAvailable, UpstreamError
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange
 from ..logs import logger
-from ..peeked_body import peek
+from ..policies.bodies.decoded_body import decoded
+from ..policies.bodies.peeked_body import peek
 from ..routing.attempt import Attempt, Judge, Task
 from ..routing.model_names import with_looked_up_model, with_model, with_path_model
 

@@ -18,9 +18,9 @@ from fnmatch import fnmatchcase
 from ..core.think import ThinkRule
 from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
 from ..core.think_stored import StoredStreamFilter, without_starting_after
-from ..decoded_body import decoded
 from ..exchange.buffered_bytes import BufferedBytes, Lease
 from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
+from ..policies.bodies.decoded_body import decoded
 from ..wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ..wire.by_beginning import ByBeginning
 

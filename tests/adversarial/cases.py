@@ -1022,9 +1022,9 @@ case(
     call=lambda f, target: f(target, "files/{id}"),
 )
 case("core.object_ids:no_such", text("a"), call=lambda f, name: f(name, "files/{id}"))
-case("core.refusal_words:model_name", text("a"), text("\n"), text("'"))
+case("policies.refusal_words:model_name", text("a"), text("\n"), text("'"))
 case(
-    "core.refusal_words:model_words",
+    "policies.refusal_words:model_words",
     lambda size: ["m" * size],
     lambda size: ["m"] * (size // 2),
     call=lambda f, models: f(models, models),

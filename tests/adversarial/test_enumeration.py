@@ -52,7 +52,7 @@ EXEMPT = {
     "core.reload_outcome:.*": "the operator's directory",
     "core.named_models:(runs_model|makes_session)": "compares an endpoint's name, made by wire.targets",
     "core.object_ids:(collection_of|makes_objects)": "compares an endpoint's name, made by wire.targets",
-    "core.refusal_words:(seconds|expiry_words)": "numbers and configured names",
+    "policies.refusal_words:(seconds|expiry_words)": "numbers and configured names",
     "core.limit_words:.*": "numbers and configured names",
     "core.budget_words:.*": "numbers and configured names",
     "core.repeatable:is_kept": "asks for a type",

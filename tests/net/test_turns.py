@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.net.turns import PAUSES, Turns
-from openai_proxy.stages.read_body import ReadBody
+from openai_proxy.policies.bodies.read_body import ReadBody
 from openai_proxy.wire.request_json import is_costly
 
 

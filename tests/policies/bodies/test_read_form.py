@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.errors import ModelNotAllowed, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.stages.read_body import BodyRules
-from openai_proxy.stages.read_form import ReadForm
+from openai_proxy.policies.bodies.read_body import BodyRules
+from openai_proxy.policies.bodies.read_form import ReadForm
 
 PART = b'--xXx\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
 MODEL = PART % (b"model", b"", b"whisper-1")

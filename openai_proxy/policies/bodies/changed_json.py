@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .exchange.messages import ProxyRequest
-from .exchange.record import HeaderPairs
-from .wire.body_headers import with_length, without_coding
+from ...exchange.messages import ProxyRequest
+from ...exchange.record import HeaderPairs
+from ...wire.body_headers import with_length, without_coding
 
 
 def with_json(

@@ -12,15 +12,15 @@ from typing import cast
 
 from attrs import frozen
 
-from ..core.token_estimate import prompt_tokens
-from ..exchange.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
-from ..exchange.errors import JSON_BODY_LIMIT, InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
-from ..net.turns import Turns
-from ..wire.body_headers import media_type_and_coding
-from ..wire.codings import maybe_decoded, maybe_decoder
-from ..wire.documents import require
-from ..wire.request_json import (
+from ...core.token_estimate import prompt_tokens
+from ...exchange.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
+from ...exchange.errors import JSON_BODY_LIMIT, InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
+from ...net.turns import Turns
+from ...wire.body_headers import media_type_and_coding
+from ...wire.codings import maybe_decoded, maybe_decoder
+from ...wire.documents import require
+from ...wire.request_json import (
     NestedTooDeep,
     RequestJSON,
     TooManyMembers,
@@ -31,7 +31,7 @@ from ..wire.request_json import (
     outline,
     read_request,
 )
-from ..wire.targets import models_of_query
+from ...wire.targets import models_of_query
 
 
 @frozen

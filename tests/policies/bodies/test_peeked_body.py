@@ -4,7 +4,7 @@ import pytest
 from fakes import Answer, Body, response
 from twisted.internet.defer import CancelledError, Deferred
 
-from openai_proxy.peeked_body import peek
+from openai_proxy.policies.bodies.peeked_body import peek
 
 
 class Reader:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from .exchange.messages import ProxyResponse, ResponseBody
+from ...exchange.messages import ProxyResponse, ResponseBody
 
 Enough = Callable[[bytes], bool]
 """Given each piece of a body as it comes: True if no more is wanted."""

@@ -7,7 +7,6 @@ import pytest
 from fakes import Recorder, exchange, through
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from openai_proxy.changed_json import with_json
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import (
     InvalidJSON,
@@ -18,8 +17,9 @@ from openai_proxy.exchange.errors import (
 )
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Outcome
+from openai_proxy.policies.bodies.changed_json import with_json
+from openai_proxy.policies.bodies.read_body import NO_RULES, BodyRules, ReadBody
 from openai_proxy.prompt_estimate import estimated_prompt
-from openai_proxy.stages.read_body import NO_RULES, BodyRules, ReadBody
 
 
 class Arriving:

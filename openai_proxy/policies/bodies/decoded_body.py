@@ -14,10 +14,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from .exchange.messages import ProxyResponse, ResponseBody
-from .wire.body_headers import media_type_and_coding
-from .wire.codings import CodingError, Decoder, maybe_decoder
-from .wire.headers import without
+from ...exchange.messages import ProxyResponse, ResponseBody
+from ...wire.body_headers import media_type_and_coding
+from ...wire.codings import CodingError, Decoder, maybe_decoder
+from ...wire.headers import without
 
 STEP_BYTES = 64 * 1024
 

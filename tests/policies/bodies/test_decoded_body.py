@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.web.client import ResponseDone
 
-from openai_proxy.decoded_body import STEP_BYTES, decoded
+from openai_proxy.policies.bodies.decoded_body import STEP_BYTES, decoded
 
 
 def gzipped(data):

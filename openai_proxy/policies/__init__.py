@@ -1,0 +1,1 @@
+"""The onion: one folder for each policy, a stage around `forward` in each."""

@@ -1,0 +1,1 @@
+"""Request bodies that are read whole or looked at; response bodies that are looked into."""
