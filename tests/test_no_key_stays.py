@@ -7,12 +7,12 @@ import pytest
 from fakes import Answer, Downstream, exchange
 from fakes import response as answered
 
-from openai_proxy.core.caller import Callers
-from openai_proxy.core.credentials import find_client_digest, replace_credentials
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.files import file_name
 from openai_proxy.observe.exchange_log.line import exchange_line
 from openai_proxy.observe.lines.record import metadata, text_line
+from openai_proxy.policies.authenticate.caller import Callers
+from openai_proxy.policies.authenticate.credentials import find_client_digest, replace_credentials
 from openai_proxy.wire.targets import map_target
 from openai_proxy.wire.web_origins import page_marks
 

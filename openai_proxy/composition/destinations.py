@@ -6,14 +6,14 @@ from hashlib import sha256
 
 from pydantic import SecretStr
 
-from ..core.organization import ACCOUNT_HEADERS
 from ..net.origin import ClientCertificate
+from ..policies.authenticate.organization import ACCOUNT_HEADERS
+from ..policies.authenticate.whose_key import is_key_origin
 from ..settings import Settings, mode
 from ..settings.sections import Upstream
 from ..settings.tables import UpstreamEntry
 from ..upstream.forward import Destination, destination
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
-from .whose_key import is_key_origin
 
 _Pairs = tuple[tuple[str, SecretStr], ...]
 

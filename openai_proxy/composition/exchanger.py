@@ -10,7 +10,6 @@ from types import MethodType
 from attrs import field, frozen
 
 from ..cache.known_requests import Answered
-from ..core.keyring import Keyring
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
 from ..cost.build import Spending, build_spending, state_path
@@ -20,6 +19,9 @@ from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..net.origin import Origin
 from ..observe.refused_keys import RefusedKeys
+from ..policies.authenticate import build as callers
+from ..policies.authenticate.keyring import Keyring
+from ..policies.authenticate.without_credentials import WithoutCredentials
 from ..policies.bodies import build as bodies
 from ..policies.bodies.read_form import ReadForm
 from ..settings import Settings, SettingsError, mode, warnings
@@ -29,7 +31,6 @@ from ..stages.list_models import Elsewhere, ListModels
 from ..stages.note_errors import NoteErrors
 from ..stages.read_usage import ReadUsage
 from ..stages.route import Route
-from ..stages.without_credentials import WithoutCredentials
 from ..upstream.agent import UpstreamAgent
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
@@ -38,7 +39,7 @@ from ..upstream.prober import Prober
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
-from . import cache, callers, fences, limits, params, places, think
+from . import cache, fences, limits, params, places, think
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..policies.authenticate.whose_key import keyless_upstreams
 from ..settings import Settings
 from .fences import defaulted_keys, fenced_keys, shared_objects
-from .whose_key import keyless_upstreams
 
 _MOST_NAMED = 5
 

@@ -7,12 +7,12 @@ import time
 from ..core.routing import ModelRoute, RoutingTable, Upstream
 from ..core.upstream_health import UpstreamHealth
 from ..exchange.messages import Stage
+from ..policies.authenticate.whose_key import kept_keys, key_of
 from ..policies.parts import Parts
 from ..settings import Settings, mode
 from ..stages.retry import Retry
 from ..stages.route import Route
 from ..upstream.prober import Prober
-from .whose_key import kept_keys, key_of
 
 
 def routing_table(settings: Settings) -> RoutingTable | None:

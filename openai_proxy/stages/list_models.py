@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..core.keyring import Keyring
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..policies.authenticate.keyring import Keyring
 from ..policies.bodies.decoded_body import decoded
 from ..wire.body_headers import ask_identity, media_type_and_coding
 from ..wire.model_list import changed_list

@@ -644,18 +644,34 @@ HEADERS = [
     for each in pairs(name, unit, unit)
 ]
 for name in ("find_credential", "find_client_key", "find_client_digest"):
-    case(f"core.credentials:{name}", *HEADERS)
-case("core.caller:Callers", *HEADERS, call=lambda c, v: (c((b"x",)).find(v), c((b"x",)).further(v)))
-case("core.caller:credential_id", rep(b"Bearer "))
+    case(f"policies.authenticate.credentials:{name}", *HEADERS)
+case(
+    "policies.authenticate.caller:Callers",
+    *HEADERS,
+    call=lambda c, v: (c((b"x",)).find(v), c((b"x",)).further(v)),
+)
+case("policies.authenticate.caller:credential_id", rep(b"Bearer "))
 for name in ("bearer_token", "subprotocol_keys"):
     case(
-        f"core.credentials:{name}", rep(b"Bearer "), rep(b","), rep(b" "), rep(b"openai-insecure-api-key.a,")
+        f"policies.authenticate.credentials:{name}",
+        rep(b"Bearer "),
+        rep(b","),
+        rep(b" "),
+        rep(b"openai-insecure-api-key.a,"),
     )
-case("core.organization:Account", *HEADERS, call=lambda c, v: (c("o", "p").on(v), c().on(v)))
+case("policies.authenticate.organization:Account", *HEADERS, call=lambda c, v: (c("o", "p").on(v), c().on(v)))
 lines_of = lambda c, v: c(("a*", "x*"), [(b"y", b"1")]).on(v)  # noqa: E731
 case("wire.upstream_lines:UpstreamLines", *HEADERS, call=lines_of)
-case("core.credentials:replace_credentials", *HEADERS, call=lambda f, v: f(v, b"authorization", b"k"))
-case("core.credentials:CredentialSwap", *HEADERS, call=lambda c, v: c(b"authorization", b"k").on(v))
+case(
+    "policies.authenticate.credentials:replace_credentials",
+    *HEADERS,
+    call=lambda f, v: f(v, b"authorization", b"k"),
+)
+case(
+    "policies.authenticate.credentials:CredentialSwap",
+    *HEADERS,
+    call=lambda c, v: c(b"authorization", b"k").on(v),
+)
 for name in ("end_to_end", "render"):
     case(f"wire.headers:{name}", *HEADERS)
 case("wire.headers:scan_request", *HEADERS, call=lambda f, v: f(v, True, b"openai-proxy"))

@@ -71,7 +71,7 @@ EXEMPT = {
     "wire.endpoint_rules:.*": "compares an endpoint's name, made by wire.targets, with the configured ones",
     "exchange.record:.*": "a record",
     "wire.json_members:rendered_members": "the operator's parameters",
-    "core.keyring:(Keyring|ClientKey)": "looks digests up that key_digest has made",
+    "policies.authenticate.keyring:(Keyring|ClientKey)": "looks digests up that key_digest has made",
     "wire.keys:key_name": "a digest that key_digest has made",
     "core.limits:.*": "counts",
     "core.llm_params:.*": "the operator's parameters",

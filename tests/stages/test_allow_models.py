@@ -5,10 +5,10 @@ import json
 import pytest
 from fakes import through
 
-from openai_proxy.core.keyring import ClientKey, Keyring
 from openai_proxy.exchange.errors import ModelNotAllowed, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
+from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.stages.allow_models import AllowModels
 from openai_proxy.wire.keys import key_digest
 from openai_proxy.wire.request_json import outline

@@ -3,13 +3,13 @@
 import pytest
 from fakes import through
 
-from openai_proxy.core.keyring import ClientKey, Keyring
 from openai_proxy.exchange.errors import ExpiredKey, InvalidKey, MissingCredentials
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.stages.inject import Inject
-from openai_proxy.stages.pass_through import PassThrough
-from openai_proxy.stages.tenants import Tenants
+from openai_proxy.policies.authenticate.inject import Inject
+from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
+from openai_proxy.policies.authenticate.pass_through import PassThrough
+from openai_proxy.policies.authenticate.tenants import Tenants
 from openai_proxy.wire.keys import key_digest
 
 

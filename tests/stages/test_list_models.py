@@ -11,11 +11,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.core.keyring import ClientKey, Keyring
 from openai_proxy.core.routing import RoutingTable, Upstream
 from openai_proxy.core.upstream_health import UpstreamHealth
 from openai_proxy.exchange.errors import UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.stages.list_models import ListModels
 from openai_proxy.stages.route import LIST_PATIENCE_S, Route
 from openai_proxy.wire.keys import key_digest

@@ -2,8 +2,8 @@
 
 import pytest
 
-from openai_proxy.core.keyring import ClientKey, Keyring
 from openai_proxy.exchange.errors import ExpiredKey, InvalidKey
+from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.wire.keys import key_digest, key_name
 
 

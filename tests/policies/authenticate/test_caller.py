@@ -2,8 +2,8 @@
 
 import pytest
 
-from openai_proxy.core.caller import Callers, credential_id
 from openai_proxy.exchange.errors import MalformedRequest
+from openai_proxy.policies.authenticate.caller import Callers, credential_id
 
 PROTOCOL = b"Sec-WebSocket-Protocol"
 REAL = (b"Authorization", b"Bearer real")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ..core.caller import Callers
-from ..core.keyring import ClientKey, Keyring
-from ..core.organization import Account
-from ..exchange.errors import MissingCredentials, MissingCredentialsOfLocalServer
-from ..exchange.messages import Stage
-from ..settings import Settings, client_keys, mode
-from ..settings.derived import base_urls
-from ..settings.tenants import own_key
-from ..stages.inject import Inject
-from ..stages.pass_through import PassThrough
-from ..stages.tenants import Tenants
-from ..wire.web_origins import ANY, WebOrigins, normal_origin
+from ...exchange.errors import MissingCredentials, MissingCredentialsOfLocalServer
+from ...exchange.messages import Stage
+from ...settings import Settings, client_keys, mode
+from ...settings.derived import base_urls
+from ...settings.tenants import own_key
+from ...wire.web_origins import ANY, WebOrigins, normal_origin
+from .caller import Callers
+from .inject import Inject
+from .keyring import ClientKey, Keyring
+from .organization import Account
+from .pass_through import PassThrough
+from .tenants import Tenants
 from .whose_key import secret_bytes
 
 _PLACE = b"each-upstream-has-its-own"

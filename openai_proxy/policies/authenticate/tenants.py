@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.caller import Callers
-from ..core.credentials import CredentialSwap, find_client_digest, find_credential
-from ..core.keyring import Keyring
-from ..exchange.errors import ExpiredKey, InvalidKey, MissingCredentials
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..wire.keys import key_name
+from ...exchange.errors import ExpiredKey, InvalidKey, MissingCredentials
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...wire.keys import key_name
+from .caller import Callers
+from .credentials import CredentialSwap, find_client_digest, find_credential
+from .keyring import Keyring
 
 
 class Tenants:

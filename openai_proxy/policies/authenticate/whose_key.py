@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from pydantic import SecretStr
 
-from ..net.origin import Origin, parse_origin
-from ..settings import Settings, client_keys, mode
-from ..settings.tables import UpstreamEntry
-from ..settings.tenants import inherits_key, own_key
+from ...net.origin import Origin, parse_origin
+from ...settings import Settings, client_keys, mode
+from ...settings.tables import UpstreamEntry
+from ...settings.tenants import inherits_key, own_key
 
 _SHOWN_MODELS = 5
 

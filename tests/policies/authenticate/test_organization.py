@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.core.organization import Account
+from openai_proxy.policies.authenticate.organization import Account
 
 CLIENT = [(b"A", b"1"), (b"openai-organization", b"org-c"), (b"OPENAI-PROJECT", b"proj-c"), (b"B", b"2")]
 PROTOCOL = b"Sec-WebSocket-Protocol"

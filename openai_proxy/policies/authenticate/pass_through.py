@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.caller import Callers
-from ..exchange.errors import MissingCredentials
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.errors import MissingCredentials
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from .caller import Callers
 
 
 class PassThrough:

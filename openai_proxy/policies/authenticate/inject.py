@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.caller import Callers, credential_id
-from ..core.credentials import CredentialSwap
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from .caller import Callers, credential_id
+from .credentials import CredentialSwap
 
 
 class Inject:

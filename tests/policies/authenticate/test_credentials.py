@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.credentials import (
+from openai_proxy.policies.authenticate.credentials import (
     CredentialSwap,
     find_client_digest,
     find_client_key,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 
-from ..core.credentials import CREDENTIAL_HEADERS
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..wire.headers import without
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...wire.headers import without
+from .credentials import CREDENTIAL_HEADERS
 
 
 class WithoutCredentials:

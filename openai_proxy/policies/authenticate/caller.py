@@ -13,8 +13,8 @@ from hashlib import sha256
 
 from attrs import frozen
 
-from ..exchange.errors import MalformedRequest
-from ..exchange.record import HeaderPairs
+from ...exchange.errors import MalformedRequest
+from ...exchange.record import HeaderPairs
 from .credentials import CREDENTIAL_HEADERS, bearer_token, subprotocol_keys
 
 SUBPROTOCOL = b"sec-websocket-protocol"

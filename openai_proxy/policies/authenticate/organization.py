@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from ..exchange.record import HeaderPairs
+from ...exchange.record import HeaderPairs
 
 ORGANIZATION = b"OpenAI-Organization"
 PROJECT = b"OpenAI-Project"

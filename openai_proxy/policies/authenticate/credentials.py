@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 
-from ..exchange.record import HeaderPairs
-from ..wire.headers import without
+from ...exchange.record import HeaderPairs
+from ...wire.headers import without
 
 SUBPROTOCOL_PREFIX = b"openai-insecure-api-key."
 """Browsers can set no header on a WebSocket, so the key travels as a subprotocol."""

@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 
 from attrs import field, frozen
 
-from ..exchange.client_address import Network
-from ..exchange.errors import ExpiredKey, InvalidKey
-from ..policies.refusal_words import expiry_words
+from ...exchange.client_address import Network
+from ...exchange.errors import ExpiredKey, InvalidKey
+from ..refusal_words import expiry_words
 from .organization import Account
 
 

@@ -1,0 +1,1 @@
+"""Who calls: pass-through, inject, tenants; credentials and keys."""
