@@ -24,9 +24,10 @@ from ..policies.authenticate.keyring import Keyring
 from ..policies.authenticate.without_credentials import WithoutCredentials
 from ..policies.bodies import build as bodies
 from ..policies.bodies.read_form import ReadForm
+from ..policies.fences import build as fences
+from ..policies.fences.allow_models import AllowModels
 from ..settings import Settings, SettingsError, mode, warnings
 from ..settings.derived import base_urls, redis_url
-from ..stages.allow_models import AllowModels
 from ..stages.list_models import Elsewhere, ListModels
 from ..stages.note_errors import NoteErrors
 from ..stages.read_usage import ReadUsage
@@ -39,7 +40,7 @@ from ..upstream.prober import Prober
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
-from . import cache, fences, limits, params, places, think
+from . import cache, limits, params, places, think
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings

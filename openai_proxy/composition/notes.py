@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..policies.authenticate.whose_key import keyless_upstreams
+from ..policies.fences.build import defaulted_keys, fenced_keys, shared_objects
 from ..settings import Settings
-from .fences import defaulted_keys, fenced_keys, shared_objects
 
 _MOST_NAMED = 5
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
-from ..core.object_ids import RESPONSES_KEPT_S
 from ..net.redis_client import RedisClient
+from ..policies.fences.object_ids import RESPONSES_KEPT_S
 from .state_file import StateFile
 
 _FOREVER_S = 10 * 366 * 86400

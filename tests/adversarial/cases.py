@@ -1022,13 +1022,13 @@ def outlined(function, body):
     return function(body, json.loads(body))
 
 
-case("core.named_models:models_in", *NAMING, call=outlined)
-case("core.named_models:unmeasured_param", *NAMING, call=outlined)
-case("core.named_models:top_level_models", *NAMING)
-case("core.object_ids:ids_in_body", *NAMING)
-case("core.object_ids:ids_made", *NAMING)
+case("policies.fences.named_models:models_in", *NAMING, call=outlined)
+case("policies.fences.named_models:unmeasured_param", *NAMING, call=outlined)
+case("policies.fences.named_models:top_level_models", *NAMING)
+case("policies.fences.object_ids:ids_in_body", *NAMING)
+case("policies.fences.object_ids:ids_made", *NAMING)
 case(
-    "core.object_ids:id_in_path",
+    "policies.fences.object_ids:id_in_path",
     rep(b"/", b"/files"),
     rep(b"v1/", b"/"),
     rep(b"%2f", b"/files/"),
@@ -1037,7 +1037,7 @@ case(
     rep(b"?", b"/files/a"),
     call=lambda f, target: f(target, "files/{id}"),
 )
-case("core.object_ids:no_such", text("a"), call=lambda f, name: f(name, "files/{id}"))
+case("policies.fences.object_ids:no_such", text("a"), call=lambda f, name: f(name, "files/{id}"))
 case("policies.refusal_words:model_name", text("a"), text("\n"), text("'"))
 case(
     "policies.refusal_words:model_words",

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import cast
 
-from ...core.named_models import runs_model
 from ...exchange.errors import ModelNotAllowed, UnreadableBody
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
 from ...wire.form_model import FormModel, boundary_of
+from ..fences.named_models import runs_model
 
 _MODEL_FORMS = ("audio/", "images/", "videos")
 """How the names of endpoints begin whose forms name a model."""

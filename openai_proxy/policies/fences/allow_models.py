@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
-from ..core.named_models import models_in, runs_model, top_level_models
-from ..exchange.errors import ModelNotAllowed, UnreadableBody
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..policies.authenticate.keyring import Keyring
-from ..policies.refusal_words import model_words
-from ..wire.targets import models_of_query
+from ...exchange.errors import ModelNotAllowed, UnreadableBody
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...wire.targets import models_of_query
+from ..authenticate.keyring import Keyring
+from ..refusal_words import model_words
+from .named_models import models_in, runs_model, top_level_models
 
 _MODELS = b"/models/"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from openai_proxy.core.object_ids import id_in_path, ids_in_body, ids_made, makes_objects, no_such
+from openai_proxy.policies.fences.object_ids import id_in_path, ids_in_body, ids_made, makes_objects, no_such
 from openai_proxy.wire.targets import map_target
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 
-from ..core.named_models import makes_session
-from ..exchange.errors import NotMeasured, WebSocketNotAllowed
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.errors import NotMeasured, WebSocketNotAllowed
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from .named_models import makes_session
 
 _OFF = (
     "openai-proxy does not open WebSockets of /responses (websocket.responses is off): send the same request by"

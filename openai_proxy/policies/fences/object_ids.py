@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ..wire.json_members import iter_members
-from ..wire.request_json import parse_int
+from ...wire.json_members import iter_members
+from ...wire.request_json import parse_int
 
 RESPONSES_KEPT_S = 32 * 86400
 """OpenAI keeps responses for 30 days."""

@@ -9,7 +9,7 @@ from openai_proxy.exchange.errors import ModelNotAllowed, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
-from openai_proxy.stages.allow_models import AllowModels
+from openai_proxy.policies.fences.allow_models import AllowModels
 from openai_proxy.wire.keys import key_digest
 from openai_proxy.wire.request_json import outline
 from openai_proxy.wire.targets import map_target

@@ -10,8 +10,8 @@ import json
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from ..wire.json_members import Span, iter_members
-from ..wire.request_json import parse_int
+from ...wire.json_members import Span, iter_members
+from ...wire.request_json import parse_int
 
 Places = Mapping[str, Any]
 

@@ -14,7 +14,7 @@ from twisted.web.client import ResponseDone
 from openai_proxy.cost.object_owners import FileOwners
 from openai_proxy.exchange.errors import NoSuchObject, OwnersUnavailable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.stages.own_objects import OwnObjects
+from openai_proxy.policies.fences.own_objects import OwnObjects
 from openai_proxy.wire.request_json import outline
 
 NAMES = {"alice": "key:alice", "bob": "key:bob"}

@@ -10,16 +10,16 @@ from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from ..core.object_ids import KINDS, id_in_path, ids_in_body, ids_made, makes_objects, no_such
-from ..exchange.errors import NoSuchObject, OwnersUnavailable
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..logs import logger
-from ..policies.bodies.decoded_body import decoded
-from ..policies.bodies.peeked_body import PeekedBody, peek
-from ..wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
-from ..wire.codings import maybe_decoded
-from ..wire.model_list import changed_list, ids_listed
-from ..wire.sse import SSEDecoder
+from ...exchange.errors import NoSuchObject, OwnersUnavailable
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...logs import logger
+from ...wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ...wire.codings import maybe_decoded
+from ...wire.model_list import changed_list, ids_listed
+from ...wire.sse import SSEDecoder
+from ..bodies.decoded_body import decoded
+from ..bodies.peeked_body import PeekedBody, peek
+from .object_ids import KINDS, id_in_path, ids_in_body, ids_made, makes_objects, no_such
 
 log = logger(__name__)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..exchange.client_address import parse_network
-from ..settings import Settings, client_keys, mode
-from ..settings.tenants import ClientKey
-from ..stages.allow_endpoints import AllowEndpoints
-from ..stages.own_objects import ObjectOwners, OwnObjects
-from ..stages.refuse_unmeasured import RefuseUnmeasured
-from ..stages.refuse_unseen import RefuseUnseen
-from ..wire.endpoint_rules import ALL, METERED, EndpointRules, Fence
-from .limits import limits_by_key
+from ...composition.limits import limits_by_key
+from ...exchange.client_address import parse_network
+from ...settings import Settings, client_keys, mode
+from ...settings.tenants import ClientKey
+from ...wire.endpoint_rules import ALL, METERED, EndpointRules, Fence
+from .allow_endpoints import AllowEndpoints
+from .own_objects import ObjectOwners, OwnObjects
+from .refuse_unmeasured import RefuseUnmeasured
+from .refuse_unseen import RefuseUnseen
 
 _MOST_NAMED = 20
 _OBJECTS = "stored objects of its own"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 
-from ..exchange.client_address import Network, parse_address
-from ..exchange.errors import AddressNotAllowed, EndpointNotAllowed
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..wire.endpoint_rules import Fence
+from ...exchange.client_address import Network, parse_address
+from ...exchange.errors import AddressNotAllowed, EndpointNotAllowed
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...wire.endpoint_rules import Fence
 
 _MOST_SHOWN = 10
 

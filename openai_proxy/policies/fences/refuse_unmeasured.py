@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.named_models import unmeasured_param
-from ..exchange.errors import NotMeasured
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.errors import NotMeasured
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from .named_models import unmeasured_param
 
 _WHY = {
     "service_tier": "only the service tiers auto, default and flex can be measured",

@@ -1,0 +1,1 @@
+"""What a key may call: endpoints, addresses, models, its own stored objects."""
