@@ -22,7 +22,6 @@ from .downstream.site import ProxySite, Root
 from .draining import Drain
 from .exchange.client_address import TrustedProxies
 from .exchange.record import Exchange
-from .limits.store import BucketStore
 from .logs import logger, set_level
 from .net.certificate_dates import ends_of
 from .net.descriptors import Capacity, capacity, open_now, usable
@@ -32,6 +31,7 @@ from .observe.interfaces import Observer, ObserverContext
 from .observe.metrics.daemon_state import DaemonState
 from .observe.metrics.scrapes import Scrapes
 from .observe.publisher import ExchangePublisher
+from .policies.limits.store import BucketStore
 from .settings import Settings
 from .status import Status
 from .stores import Stores

@@ -22,11 +22,11 @@ from .cost.object_owners import FileOwners, RedisOwners
 from .cost.pending_calls import FileCalls, MemoryCalls
 from .cost.state_file import StateFile
 from .cost.webhook import Deliveries
-from .limits.embedded import EmbeddedStore
-from .limits.redis_store import RedisStore as RedisLimitStore
-from .limits.store import BucketStore, LimitStore
 from .net.redis_client import RedisClient
 from .net.redis_url import parse_redis_url
+from .policies.limits.embedded import EmbeddedStore
+from .policies.limits.redis import RedisStore as RedisLimitStore
+from .policies.limits.store import BucketStore, LimitStore
 
 
 class Stores:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from openai_proxy.core.retry_rules import RetryBudget
-from openai_proxy.limits.embedded import EmbeddedStore
 from openai_proxy.net.memory import default_limit_bytes, memory_bytes
 from openai_proxy.observe.exchange_log.options import _LOCAL
 from openai_proxy.observe.metrics.labels import BoundedLabels
+from openai_proxy.policies.limits.embedded import EmbeddedStore
 from openai_proxy.settings.schema import leaves
 from openai_proxy.stages import cache, cache_repeats
 from openai_proxy.upstream import agent

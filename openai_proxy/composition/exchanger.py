@@ -26,6 +26,7 @@ from ..policies.bodies import build as bodies
 from ..policies.bodies.read_form import ReadForm
 from ..policies.fences import build as fences
 from ..policies.fences.allow_models import AllowModels
+from ..policies.limits import build as limits
 from ..settings import Settings, SettingsError, mode, warnings
 from ..settings.derived import base_urls, redis_url
 from ..stages.list_models import Elsewhere, ListModels
@@ -40,7 +41,7 @@ from ..upstream.prober import Prober
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
-from . import cache, limits, params, places, think
+from . import cache, params, places, think
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings

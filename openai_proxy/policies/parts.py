@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..cache.store import CacheStore
-from ..limits.store import LimitStore
+from .limits.store import LimitStore
 
 
 class PolicyStores(Protocol):

@@ -13,9 +13,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from ..composition.observers import configured_models
-from ..limits.embedded import EmbeddedStore
 from ..logs import logger
 from ..net.listening import StartError
+from ..policies.limits.embedded import EmbeddedStore
 from ..settings import Settings
 from . import messages as say
 from .limits import Desk

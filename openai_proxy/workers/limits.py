@@ -11,10 +11,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ..core.limits import Limits
 from ..exchange.errors import ShuttingDown
-from ..limits.embedded import EmbeddedStore
-from ..limits.store import Admission
+from ..policies.limits.embedded import EmbeddedStore
+from ..policies.limits.rules import Limits
+from ..policies.limits.store import Admission
 from .link import Link, LinkLost
 from .messages import ADMIT, FINISH, SETTLE
 

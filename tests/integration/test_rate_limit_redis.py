@@ -11,11 +11,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from openai_proxy.core.limits import Limits
-from openai_proxy.limits.embedded import EmbeddedStore
-from openai_proxy.limits.redis_store import RedisStore
 from openai_proxy.net.redis_client import RedisClient
 from openai_proxy.net.redis_url import parse_redis_url
+from openai_proxy.policies.limits.embedded import EmbeddedStore
+from openai_proxy.policies.limits.redis import RedisStore
+from openai_proxy.policies.limits.rules import Limits
 
 DEADLINE_S = 0.05
 LEASE_S = 4.0

@@ -4,10 +4,10 @@ import pytest
 
 from openai_proxy.core.budget import Account, Need, Standing
 from openai_proxy.core.budget_words import budget_words, dollars, period_end
-from openai_proxy.core.limit_words import limit_words
-from openai_proxy.core.limits import Limits, Refusal
-from openai_proxy.core.limits import Standing as Levels
 from openai_proxy.exchange.errors import InvalidJSON
+from openai_proxy.policies.limits.rules import Limits, Refusal
+from openai_proxy.policies.limits.rules import Standing as Levels
+from openai_proxy.policies.limits.words import limit_words
 from openai_proxy.policies.refusal_words import expiry_words, model_words, seconds
 from openai_proxy.wire.request_json import read_request
 

@@ -4,9 +4,9 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from workers.links import linked, lose
 
-from openai_proxy.core.limits import Limits
 from openai_proxy.exchange.errors import ShuttingDown
-from openai_proxy.limits.embedded import EmbeddedStore
+from openai_proxy.policies.limits.embedded import EmbeddedStore
+from openai_proxy.policies.limits.rules import Limits
 from openai_proxy.workers.limits import Desk, SupervisedStore
 from openai_proxy.workers.link import Link
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from ...composition.limits import counts_model_tokens, limits_by_key
 from ...exchange.buffered_bytes import BufferedBytes
 from ...net.memory import default_limit_bytes
 from ...net.turns import Turns
 from ...settings import Settings, client_keys
+from ..limits.build import counts_model_tokens, limits_by_key
 from ..parts import Parts
 from .read_body import BodyRules, ReadBody
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ...composition.limits import limits_by_key
 from ...exchange.client_address import parse_network
 from ...settings import Settings, client_keys, mode
 from ...settings.tenants import ClientKey
 from ...wire.endpoint_rules import ALL, METERED, EndpointRules, Fence
+from ..limits.build import limits_by_key
 from .allow_endpoints import AllowEndpoints
 from .own_objects import ObjectOwners, OwnObjects
 from .refuse_unmeasured import RefuseUnmeasured

@@ -2,9 +2,9 @@
 
 import pytest
 
-from openai_proxy.core.limits import Limits, Refusal, Standing, maybe_refusal
-from openai_proxy.core.rate_limit_headers import format_duration, refusal_headers, retry_after_headers
 from openai_proxy.core.token_estimate import reserved_model_tokens
+from openai_proxy.policies.limits.headers import format_duration, refusal_headers, retry_after_headers
+from openai_proxy.policies.limits.rules import Limits, Refusal, Standing, maybe_refusal
 
 ALL = Limits(60, 600, 2)
 

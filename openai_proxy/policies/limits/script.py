@@ -1,6 +1,6 @@
 """The Lua script that keeps limits in Redis: atomic, by Redis's clock.
 
-The same rules as `core.token_bucket` and `core.limits.maybe_refusal`.
+The same rules as `policies.limits.token_bucket` and `policies.limits.rules.maybe_refusal`.
 """
 
 SCRIPT = rb"""

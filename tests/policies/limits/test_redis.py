@@ -4,10 +4,10 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.limits import Limits
-from openai_proxy.limits.embedded import EmbeddedStore
-from openai_proxy.limits.redis_store import RedisStore
 from openai_proxy.net.redis_client import RedisAway
+from openai_proxy.policies.limits.embedded import EmbeddedStore
+from openai_proxy.policies.limits.redis import RedisStore
+from openai_proxy.policies.limits.rules import Limits
 
 LIMITS = Limits(None, 100, 2)
 ADMITTED, REFUSED = [1, b"9", b"100", 0], [0, b"9", b"0", 2]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from openai_proxy.core.limits import Limits
-from openai_proxy.limits.embedded import EmbeddedStore
+from openai_proxy.policies.limits.embedded import EmbeddedStore
+from openai_proxy.policies.limits.rules import Limits
 
 
 def now_of(coroutine):

@@ -7,9 +7,9 @@ from math import inf
 
 from attrs import define
 
-from ..core.limits import Limits, Standing, maybe_refusal
-from ..core.token_bucket import TokenBucket
+from .rules import Limits, Standing, maybe_refusal
 from .store import Admission
+from .token_bucket import TokenBucket
 
 
 @define(slots=True, eq=False)

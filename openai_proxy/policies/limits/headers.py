@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import ceil
 
-from ..exchange.record import HeaderPairs
-from .limits import CONCURRENCY_RETRY_S, Limits, Refusal, Standing
+from ...exchange.record import HeaderPairs
+from .rules import CONCURRENCY_RETRY_S, Limits, Refusal, Standing
 
 
 def format_duration(seconds: float) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..core.limits import Limits
-from ..core.token_estimate import TokenEstimate
-from ..policies.parts import Parts
-from ..settings import Settings, client_keys
-from ..settings.derived import redis_url
-from ..settings.tables import KeyLimits
-from ..stages.rate_limit import RateLimit
-from .params import model_params
+from ...composition.params import model_params
+from ...core.token_estimate import TokenEstimate
+from ...settings import Settings, client_keys
+from ...settings.derived import redis_url
+from ...settings.tables import KeyLimits
+from ..parts import Parts
+from .rate_limit import RateLimit
+from .rules import Limits
 
 
 def _own_limits(own: KeyLimits, settings: Settings) -> Limits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from ..core.limits import Limits, Standing
+from .rules import Limits, Standing
 
 
 class Admission(NamedTuple):

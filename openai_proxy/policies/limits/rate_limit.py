@@ -12,16 +12,16 @@ from typing import Any, Protocol
 from attrs import evolve
 from twisted.internet.task import deferLater
 
-from ..core.limit_words import limit_words
-from ..core.limits import Limits, Refusal, maybe_refusal
-from ..core.rate_limit_headers import refusal_headers
-from ..core.token_estimate import reserved_model_tokens
-from ..exchange.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange, Outcome
-from ..limits.store import Admission, LimitStore
-from ..prompt_estimate import estimated_prompt
-from ..wire.headers import get
+from ...core.token_estimate import reserved_model_tokens
+from ...exchange.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.record import Exchange, Outcome
+from ...prompt_estimate import estimated_prompt
+from ...wire.headers import get
+from .headers import refusal_headers
+from .rules import Limits, Refusal, maybe_refusal
+from .store import Admission, LimitStore
+from .words import limit_words
 
 _ERRORS: dict[str, type[RateLimited]] = {
     "requests": RequestLimitReached,

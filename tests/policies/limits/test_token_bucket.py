@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.token_bucket import TokenBucket
+from openai_proxy.policies.limits.token_bucket import TokenBucket
 
 _steps = st.lists(
     st.tuples(st.floats(0, 100), st.integers(0, 50), st.integers(-40, 60) | st.none()), max_size=60

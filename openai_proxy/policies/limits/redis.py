@@ -10,9 +10,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import LoopingCall
 
-from ..core.limits import Limits, Standing
-from ..logs import logger
-from ..net.redis_client import RedisClient
+from ...logs import logger
+from ...net.redis_client import RedisClient
+from .rules import Limits, Standing
 from .script import SCRIPT
 from .store import Admission, BucketStore
 

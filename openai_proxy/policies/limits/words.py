@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..policies.refusal_words import seconds
-from .limits import Limits, Refusal, Standing
+from ..refusal_words import seconds
+from .rules import Limits, Refusal, Standing
 
 
 def limit_words(limits: Limits, levels: Standing, refusal: Refusal, reserved: float) -> str:

@@ -4,12 +4,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.limits import Limits
 from openai_proxy.exchange.errors import ConcurrencyLimitReached, RequestLimitReached, TokenLimitReached
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.limits.embedded import EmbeddedStore
-from openai_proxy.stages.rate_limit import RateLimit, used_model_tokens
+from openai_proxy.policies.limits.embedded import EmbeddedStore
+from openai_proxy.policies.limits.rate_limit import RateLimit, used_model_tokens
+from openai_proxy.policies.limits.rules import Limits
 
 
 class World:
