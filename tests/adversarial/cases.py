@@ -555,7 +555,7 @@ case(
 )
 
 case("wire.json_members:without_members", *JSONS, call=lambda f, v: (f(v, ("a",)), f(v, ("a",), True)))
-case("core.endpoint_params:merged", *DOCUMENTS, call=lambda f, v: f(v, v))
+case("policies.override.endpoint_params:merged", *DOCUMENTS, call=lambda f, v: f(v, v))
 
 
 def by_beginning(step):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ...composition.params import model_params
 from ...core.token_estimate import TokenEstimate
 from ...settings import Settings, client_keys
 from ...settings.derived import redis_url
 from ...settings.tables import KeyLimits
+from ..override.build import model_params
 from ..parts import Parts
 from .rate_limit import RateLimit
 from .rules import Limits

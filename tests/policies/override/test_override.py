@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.llm_params import from_table, from_text
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.stages.override import Override
+from openai_proxy.policies.override.override import Override
+from openai_proxy.policies.override.params import from_table, from_text
 from openai_proxy.wire.json_members import without_members
 from openai_proxy.wire.request_json import outline
 

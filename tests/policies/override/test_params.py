@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.endpoint_params import change_for
-from openai_proxy.core.llm_params import ModelParams, from_table, from_text, parse_llm_params
+from openai_proxy.policies.override.endpoint_params import change_for
+from openai_proxy.policies.override.params import ModelParams, from_table, from_text, parse_llm_params
 
 
 def test_the_documented_example():

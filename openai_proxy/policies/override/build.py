@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..core.llm_params import ModelParams, from_table, from_text
-from ..exchange.messages import Stage
-from ..settings import Settings
-from ..stages.override import Override
+from ...exchange.messages import Stage
+from ...settings import Settings
+from .override import Override
+from .params import ModelParams, from_table, from_text
 
 
 def override(settings: Settings) -> Stage | None:

@@ -10,12 +10,18 @@ import json
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
-from ..core.endpoint_params import Change, Changes, edits_for
-from ..core.llm_params import ModelParams
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..policies.bodies.changed_json import with_json
-from ..wire.json_members import append_members, locate_all, rendered_members, replace_members, without_members
-from ..wire.request_json import OMITTED
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...wire.json_members import (
+    append_members,
+    locate_all,
+    rendered_members,
+    replace_members,
+    without_members,
+)
+from ...wire.request_json import OMITTED
+from ..bodies.changed_json import with_json
+from .endpoint_params import Change, Changes, edits_for
+from .params import ModelParams
 
 
 class Override:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from .llm_params import ModelParams
+from .params import ModelParams
 
 _MOST_KEPT = 1000
 _LONGEST_KEPT = 256

@@ -1,0 +1,1 @@
+"""Parameters that the configuration sets for a model."""
