@@ -28,6 +28,7 @@ from ..policies.fences import build as fences
 from ..policies.fences.allow_models import AllowModels
 from ..policies.limits import build as limits
 from ..policies.override import build as params
+from ..policies.think import build as think
 from ..settings import Settings, SettingsError, mode, warnings
 from ..settings.derived import base_urls, redis_url
 from ..stages.list_models import Elsewhere, ListModels
@@ -42,7 +43,7 @@ from ..upstream.prober import Prober
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
-from . import cache, places, think
+from . import cache, places
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings

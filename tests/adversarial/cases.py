@@ -298,7 +298,7 @@ case("core.quota_error:error_code", *MEMBERS, call=lambda f, v: f(v, [(b"content
 
 
 def rule(mode="strip", **more):
-    return metered("core.think").ThinkRule(mode=mode, **more)
+    return metered("policies.think.splitter").ThinkRule(mode=mode, **more)
 
 
 thinking = [
@@ -314,12 +314,14 @@ thinking = [
 rules = [rule, lambda: rule(implicit_start=True, trim=True), lambda: rule(where="start")]
 for name in ("split_text", "split_pieces"):
     for make in rules:
-        case(f"core.think:{name}", *thinking, call=lambda f, v, make=make: f(v, make()))
-case("core.think:ThinkRule", rep(b"<"), rep(b"\\"), call=lambda c, v: rule().may_begin_in(v))
+        case(f"policies.think.splitter:{name}", *thinking, call=lambda f, v, make=make: f(v, make()))
+case("policies.think.splitter:ThinkRule", rep(b"<"), rep(b"\\"), call=lambda c, v: rule().may_begin_in(v))
 for step in (None, 1, 1000):
     for make in rules:
         case(
-            "core.think:ThinkSplitter", *thinking, call=fed(lambda c, make=make: c(make(), True, 1000), step)
+            "policies.think.splitter:ThinkSplitter",
+            *thinking,
+            call=fed(lambda c, make=make: c(make(), True, 1000), step),
         )
 chunks = [
     lambda n: b"data: " + json.dumps(choices(n)).encode() + b"\n\n",
@@ -360,13 +362,13 @@ messages = [
 for mode in ("strip", "reasoning_content"):
     for step in (1 << 20, 1000):
         case(
-            "core.think_filters:ThinkStreamFilter",
+            "policies.think.filters:ThinkStreamFilter",
             *chunks,
             *STREAMS,
             call=fed(lambda c, mode=mode: c(rule(mode)), step),
         )
     case(
-        "core.think_filters:ThinkDocumentFilter",
+        "policies.think.filters:ThinkDocumentFilter",
         lambda n: json.dumps(choices(n)).encode(),
         *JSONS,
         call=fed(lambda c, mode=mode: c(rule(mode)), 1000),
@@ -374,32 +376,32 @@ for mode in ("strip", "reasoning_content"):
 
     for step in (None, 1000):
         case(
-            "core.think_responses:ResponseStream",
+            "policies.think.responses:ResponseStream",
             *messages,
             call=lambda c, v, mode=mode, step=step: [
-                fed(lambda _, mode=mode: metered("core.think_filters").ThinkStreamFilter(rule(mode)), step)(
-                    c, v
-                )
+                fed(
+                    lambda _, mode=mode: metered("policies.think.filters").ThinkStreamFilter(rule(mode)), step
+                )(c, v)
             ],
         )
         case(
-            "core.think_stored:StoredStreamFilter",
+            "policies.think.stored:StoredStreamFilter",
             *messages,
             *STREAMS,
             call=fed(lambda c, mode=mode: c(lambda model: rule(mode), 3), step),
         )
-case("core.think_stored:SkipEvents", *messages, *STREAMS, call=fed(lambda c: c(1 << 40), 1000))
+case("policies.think.stored:SkipEvents", *messages, *STREAMS, call=fed(lambda c: c(1 << 40), 1000))
 case(
-    "core.think_stored:without_starting_after",
+    "policies.think.stored:without_starting_after",
     rep(b"&starting_after=1", b"/r?stream=true"),
     rep(b"starting_after=", b"/r?"),
     rep(b"1", b"/r?starting_after="),
 )
-case("core.think_filters:model_of", choices)
+case("policies.think.filters:model_of", choices)
 
 
 def text_edits(target, value):
-    rewrite = metered("core.think_rewrite")
+    rewrite = metered("policies.think.rewrite")
     body = json.dumps(value).encode()
     for mode in ("strip", "reasoning_content"):
         rewrite.document_edits(body, value, rule(mode))
@@ -437,7 +439,7 @@ for name in (
     "merge",
 ):
     case(
-        f"core.think_rewrite:{name}",
+        f"policies.think.rewrite:{name}",
         choices,
         choices_with_tokens,
         part_list,
@@ -446,11 +448,11 @@ for name in (
         call=text_edits,
     )
 case(
-    "core.think_rewrite:snapshot_texts",
+    "policies.think.rewrite:snapshot_texts",
     lambda n: {"item": {"content": [{"type": "output_text", "text": "a"}] * (n // 50)}},
 )
 case(
-    "core.think_rewrite:encode_text",
+    "policies.think.rewrite:encode_text",
     text("\u00e9"),
     text("\ud800"),
     call=lambda f, v: (f(v, True), f(v, False)),
@@ -463,10 +465,10 @@ for name in (
     "text_bytes",
     "LocatedTokens",
 ):
-    case(f"core.think_tokens:{name}", tokens_of, call=text_edits)
-case("core.think_tokens:TokenQueue", tokens_of, call=text_edits)
+    case(f"policies.think.log_probabilities:{name}", tokens_of, call=text_edits)
+case("policies.think.log_probabilities:TokenQueue", tokens_of, call=text_edits)
 case(
-    "core.think_texts:Texts",
+    "policies.think.texts:Texts",
     *chunks,
     *messages,
     *STREAMS,

@@ -14,9 +14,8 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from ..wire.json_members import Edit, find_only_member, locate_all, member_edits
-from .think import GONE, THOUGHT, VISIBLE, Piece, ThinkRule, joined, split_pieces
-from .think_tokens import (
+from ...wire.json_members import Edit, find_only_member, locate_all, member_edits
+from .log_probabilities import (
     LocatedTokens,
     Members,
     Path,
@@ -27,6 +26,7 @@ from .think_tokens import (
     response_tokens,
     shown_tokens,
 )
+from .splitter import GONE, THOUGHT, VISIBLE, Piece, ThinkRule, joined, split_pieces
 
 REASONING = "reasoning_content"
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.think import ThinkRule, split_pieces
-from openai_proxy.core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
-from openai_proxy.core.think_tokens import TokenQueue, text_bytes
+from openai_proxy.policies.think.filters import ThinkDocumentFilter, ThinkStreamFilter
+from openai_proxy.policies.think.log_probabilities import TokenQueue, text_bytes
+from openai_proxy.policies.think.splitter import ThinkRule, split_pieces
 
 STRIP = ThinkRule("strip")
 THOUGHTFUL = ["<think>", "SECRET", "</think>", "Answer"]

@@ -12,9 +12,10 @@ from typing import Any
 
 from attrs import define, field
 
-from ..wire.json_members import Edit, replace_members, splice
-from ..wire.sse import with_data
-from .think_rewrite import (
+from ...wire.json_members import Edit, replace_members, splice
+from ...wire.sse import with_data
+from .log_probabilities import LocatedTokens, Members, TokenLists, response_tokens
+from .rewrite import (
     REASONING,
     edits_of,
     encode_event,
@@ -29,8 +30,7 @@ from .think_rewrite import (
     text_delta,
     whole_text_members,
 )
-from .think_texts import Fed, Held, Key, Texts, envelope, key_of
-from .think_tokens import LocatedTokens, Members, TokenLists, response_tokens
+from .texts import Fed, Held, Key, Texts, envelope, key_of
 
 _ENDS = frozenset(("response.completed", "response.incomplete", "response.failed", "error"))
 _DELTA = "response.output_text.delta"

@@ -11,13 +11,13 @@ from typing import Any
 
 from attrs import define
 
-from ..exchange.buffered_bytes import Lease
-from ..wire.documents import maybe_object
-from ..wire.json_members import splice
-from ..wire.sse import SSEBlock, SSEDecoder, with_data
-from .think import ThinkRule
-from .think_responses import ResponseStream
-from .think_rewrite import (
+from ...exchange.buffered_bytes import Lease
+from ...wire.documents import maybe_object
+from ...wire.json_members import splice
+from ...wire.sse import SSEBlock, SSEDecoder, with_data
+from .log_probabilities import LocatedTokens, Members, Path, TokenLists, chat_tokens, legacy_tokens
+from .responses import ResponseStream
+from .rewrite import (
     TextField,
     choice_chunk,
     content_fields,
@@ -28,8 +28,8 @@ from .think_rewrite import (
     merge,
     with_thoughts,
 )
-from .think_texts import Fed, Held, Key, Texts, envelope, key_of
-from .think_tokens import LocatedTokens, Members, Path, TokenLists, chat_tokens, legacy_tokens
+from .splitter import ThinkRule
+from .texts import Fed, Held, Key, Texts, envelope, key_of
 
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
 """Larger answers pass as they are."""

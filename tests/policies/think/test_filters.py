@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.think import ThinkRule, split_text
-from openai_proxy.core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
+from openai_proxy.policies.think.filters import ThinkDocumentFilter, ThinkStreamFilter
+from openai_proxy.policies.think.splitter import ThinkRule, split_text
 
 STRIP = ThinkRule("strip")
 MOVE = ThinkRule("reasoning_content")

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 
-from ..core.think import ThinkRule
-from ..core.think_filters import ThinkDocumentFilter, ThinkStreamFilter
-from ..core.think_stored import StoredStreamFilter, without_starting_after
-from ..exchange.buffered_bytes import BufferedBytes, Lease
-from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
-from ..policies.bodies.decoded_body import decoded
-from ..wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
-from ..wire.by_beginning import ByBeginning
+from ...exchange.buffered_bytes import BufferedBytes, Lease
+from ...exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
+from ...wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ...wire.by_beginning import ByBeginning
+from ..bodies.decoded_body import decoded
+from .filters import ThinkDocumentFilter, ThinkStreamFilter
+from .splitter import ThinkRule
+from .stored import StoredStreamFilter, without_starting_after
 
 _NEW = frozenset(("chat/completions", "completions", "responses", "responses/compact"))
 """What a POST to these endpoints makes."""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.think import THOUGHT, ThinkRule, split_pieces
-from openai_proxy.core.think_filters import ThinkStreamFilter
+from openai_proxy.policies.think.filters import ThinkStreamFilter
+from openai_proxy.policies.think.splitter import THOUGHT, ThinkRule, split_pieces
 
 STRIP = ThinkRule("strip")
 MOVE = ThinkRule("reasoning_content")

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
-from ..wire.json_members import Span, iter_elements, locate_all
-from .think import VISIBLE, Piece
+from ...wire.json_members import Span, iter_elements, locate_all
+from .splitter import VISIBLE, Piece
 
 Path: TypeAlias = tuple[str | int, ...]
 Token: TypeAlias = tuple[bytes, ...]

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ..exchange.buffered_bytes import Lease
-from ..wire.documents import maybe_object
-from ..wire.sse import SSEBlock, SSEDecoder
-from .think import ThinkRule
-from .think_filters import EVENT_LIMIT_BYTES, ThinkStreamFilter, model_of
+from ...exchange.buffered_bytes import Lease
+from ...wire.documents import maybe_object
+from ...wire.sse import SSEBlock, SSEDecoder
+from .filters import EVENT_LIMIT_BYTES, ThinkStreamFilter, model_of
+from .splitter import ThinkRule
 
 _starting_after = re.compile(rb"(?:^|&)starting_after=([0-9]{1,15})(?=&|$)")
 

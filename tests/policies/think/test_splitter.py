@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.think import THOUGHT, VISIBLE, ThinkRule, ThinkSplitter, joined, split_text
+from openai_proxy.policies.think.splitter import (
+    THOUGHT,
+    VISIBLE,
+    ThinkRule,
+    ThinkSplitter,
+    joined,
+    split_text,
+)
 
 TAGS = [
     ("<think>", "</think>"),

@@ -5,11 +5,11 @@ import json
 import pytest
 from twisted.internet.defer import Deferred
 
-from openai_proxy.core.think import ThinkRule
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Outcome
-from openai_proxy.stages.strip_think import StripThink
+from openai_proxy.policies.think.splitter import ThinkRule
+from openai_proxy.policies.think.strip_think import StripThink
 
 STRIP = ThinkRule("strip")
 JSON = (b"content-type", b"application/json; charset=utf-8")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import glob
 from typing import Any
 
-from ..core.think import ThinkRule
-from ..exchange.buffered_bytes import BufferedBytes
-from ..settings import Settings
-from ..settings.sections import Think
-from ..settings.tables import ThinkEntry
-from ..stages.strip_think import StripThink
+from ...exchange.buffered_bytes import BufferedBytes
+from ...settings import Settings
+from ...settings.sections import Think
+from ...settings.tables import ThinkEntry
+from .splitter import ThinkRule
+from .strip_think import StripThink
 
 
 def strip_think(settings: Settings, buffered: BufferedBytes) -> StripThink | None:

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
-from .think import HOLD_LIMIT_CHARS, THOUGHT, VISIBLE, Piece, ThinkRule, ThinkSplitter, joined
-from .think_rewrite import REASONING
-from .think_tokens import LocatedTokens, Token, TokenLists, TokenQueue, text_bytes
+from .log_probabilities import LocatedTokens, Token, TokenLists, TokenQueue, text_bytes
+from .rewrite import REASONING
+from .splitter import HOLD_LIMIT_CHARS, THOUGHT, VISIBLE, Piece, ThinkRule, ThinkSplitter, joined
 
 Key: TypeAlias = tuple[str, ...]
 """What tells a text from others, as its numbers stand in JSON: index of a choice, or of output and content."""

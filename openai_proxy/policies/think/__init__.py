@@ -1,0 +1,1 @@
+"""Thoughts of models, taken out of answers."""
