@@ -29,11 +29,11 @@ from ..policies.fences.allow_models import AllowModels
 from ..policies.limits import build as limits
 from ..policies.override import build as params
 from ..policies.think import build as think
+from ..policies.usage.note_errors import NoteErrors
+from ..policies.usage.read_usage import ReadUsage
 from ..settings import Settings, SettingsError, mode, warnings
 from ..settings.derived import base_urls, redis_url
 from ..stages.list_models import Elsewhere, ListModels
-from ..stages.note_errors import NoteErrors
-from ..stages.read_usage import ReadUsage
 from ..stages.route import Route
 from ..upstream.agent import UpstreamAgent
 from ..upstream.answer_timer import UpstreamTimeouts

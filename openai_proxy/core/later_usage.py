@@ -13,9 +13,9 @@ from typing import Any
 from attrs import frozen
 
 from ..exchange.record import Usage
+from ..policies.usage.objects import maybe_usage
 from ..wire.documents import maybe_object
 from ..wire.sse import SSEDecoder, begins_stream
-from .usage import maybe_usage
 
 _FINAL = frozenset(("completed", "incomplete", "failed", "cancelled"))
 _LONGEST_NAME = 256

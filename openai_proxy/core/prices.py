@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from attrs import field, frozen
 
 from ..exchange.record import TokenKinds, Usage
-from .answer_labels import STANDARD_TIERS
+from ..policies.usage.answer_labels import STANDARD_TIERS
 
 PER_MILLION = 1_000_000
 SECONDS_PER_HOUR = 3600

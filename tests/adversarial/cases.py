@@ -185,12 +185,12 @@ case("wire.sse:find_block_end", *STREAMS, call=lambda f, v: f(v, 0))
 case("wire.sse:with_data", *STREAMS, call=lambda f, v: f(v, b"x"))
 case("wire.sse:with_data", rep(b"\n"), call=lambda f, v: f(b"data: a\r\ndata: b\n\n", v))
 case("wire.event_data:event_data", *STREAMS, call=lambda f, v: (f(v, True), f(v, False)))
-case("core.text_meter:TextMeter", *STREAMS, *JSONS, call=fed(lambda c: c()))
-case("core.text_meter:TextMeter", *STREAMS[:4], *JSONS, call=fed(lambda c: c(True), 1))
+case("policies.usage.text_meter:TextMeter", *STREAMS, *JSONS, call=fed(lambda c: c()))
+case("policies.usage.text_meter:TextMeter", *STREAMS[:4], *JSONS, call=fed(lambda c: c(True), 1))
 for step in (None, 1, 1000):
-    case("core.usage_scanner:UsageScanner", *STREAMS, *JSONS, call=fed(lambda c: c(), step))
+    case("policies.usage.scanner:UsageScanner", *STREAMS, *JSONS, call=fed(lambda c: c(), step))
 meters = fed(lambda c: SimpleNamespace(feed=(m := c(lambda usage: None)).look, finish=m.flush), 1000)
-case("core.usage_meter:UsageMeter", *STREAMS, *JSONS, call=meters)
+case("policies.usage.meter:UsageMeter", *STREAMS, *JSONS, call=meters)
 
 
 def compressed_meter(target, value):
@@ -207,12 +207,12 @@ MEMBERS = [
     lambda n: gzip.compress(b"a") + b"\0" * n,
     lambda n: gzip.compress(b"a") + b"x" * n,
 ]
-case("core.usage_meter:UsageMeter", *MEMBERS, call=compressed_meter)
+case("policies.usage.meter:UsageMeter", *MEMBERS, call=compressed_meter)
 
 
 def usage_filter(name, step):
     def call(target, value):
-        meter = metered("core.usage_meter").UsageMeter(lambda usage: None)
+        meter = metered("policies.usage.meter").UsageMeter(lambda usage: None)
         body_filter = target(meter)
         for at in range(0, len(value), step):
             body_filter.feed(value[at : at + step])
@@ -221,13 +221,13 @@ def usage_filter(name, step):
     case(name, *STREAMS, *JSONS, call=call)
 
 
-usage_filter("core.usage_stream:WatchUsage", 1000)
-usage_filter("core.usage_stream:HideUsage", 1000)
-usage_filter("core.usage_stream:HideUsage", 1 << 20)
-case("core.usage_stream:ReadUsageWhole", *JSONS, call=lambda c, v: c(lambda usage: None, len(v)).feed(v))
-case("core.usage_stream:maybe_usage_chunk", *JSONS)
-case("core.usage:usage_of_document", *JSONS)
-case("core.usage:maybe_usage", *DOCUMENTS)
+usage_filter("policies.usage.filters:WatchUsage", 1000)
+usage_filter("policies.usage.filters:HideUsage", 1000)
+usage_filter("policies.usage.filters:HideUsage", 1 << 20)
+case("policies.usage.filters:ReadUsageWhole", *JSONS, call=lambda c, v: c(lambda usage: None, len(v)).feed(v))
+case("policies.usage.filters:maybe_usage_chunk", *JSONS)
+case("policies.usage.objects:usage_of_document", *JSONS)
+case("policies.usage.objects:maybe_usage", *DOCUMENTS)
 case("core.later_usage:maybe_state", *JSONS)
 
 
@@ -530,10 +530,10 @@ for name in ("outline", "models_named"):
 case("core.cache_key:canonical_json", *JSONS)
 for name in ("is_cold", "is_deterministic"):
     case(f"core.cache_rules:{name}", *DOCUMENTS)
-case("core.token_estimate:estimated_input_tokens", *DOCUMENTS)
-case("core.token_estimate:requested_output_tokens", *DOCUMENTS)
+case("policies.usage.estimate:estimated_input_tokens", *DOCUMENTS)
+case("policies.usage.estimate:requested_output_tokens", *DOCUMENTS)
 case(
-    "core.token_estimate:prompt_tokens",
+    "policies.usage.estimate:prompt_tokens",
     *JSONS,
     call=lambda f, v: (f(v, None), f(v, document_of(lambda n: v)(len(v)))),
 )
@@ -546,9 +546,9 @@ base64s = [
     lambda n: "data:image/jpeg;base64," + "/9j/4AAQ" * (n // 8),
 ]
 for name in ("image_tokens", "audio_tokens", "file_tokens", "video_tokens"):
-    case(f"core.media_tokens:{name}", *base64s)
+    case(f"policies.usage.media_tokens:{name}", *base64s)
 case(
-    "core.media_tokens:maybe_image_size",
+    "policies.usage.media_tokens:maybe_image_size",
     rep(b"\xff\xd8\xff\xe0\0\x02"),
     rep(b"\xff", b"\xff\xd8"),
     rep(b"\xff\xe0\0\x02", b"\xff\xd8"),
@@ -564,7 +564,8 @@ def by_beginning(step):
     def call(target, value):
         fed(
             lambda c: c(
-                lambda: metered("wire.sse").SSEDecoder(99), lambda: metered("core.text_meter").TextMeter()
+                lambda: metered("wire.sse").SSEDecoder(99),
+                lambda: metered("policies.usage.text_meter").TextMeter(),
             ),
             step,
         )(target, value)
@@ -618,14 +619,14 @@ case("wire.first_events:is_named_error", *STREAMS, rep(b"event: error "), rep(b"
 case("wire.first_events:shown_code", lambda n: "\n" * n)
 for step in (1, 1000, 1 << 20):
     case(
-        "core.later_errors:LaterErrors",
+        "policies.usage.later_errors:LaterErrors",
         *STREAMS,
         rep(b": a\n\n"),
         rep(b'data: {"error":null}\n\n'),
         rep(b'"type"'),
         call=fed(lambda c: c(), step),
     )
-case("core.later_errors:LaterErrors", *MEMBERS, call=fed(lambda c: c(b"gzip"), 1000))
+case("policies.usage.later_errors:LaterErrors", *MEMBERS, call=fed(lambda c: c(b"gzip"), 1000))
 
 # ---- heads
 
@@ -968,10 +969,10 @@ TIERS = [
     rep(b'"service_tier" \t\r\n:'),
     rep(b'data: "model"\n'),
 ]
-case("core.answer_labels:AnswerLabels", *STREAMS, *TIERS, call=labels(True))
-case("core.answer_labels:AnswerLabels", *JSONS, *TIERS, call=labels(False))
+case("policies.usage.answer_labels:AnswerLabels", *STREAMS, *TIERS, call=labels(True))
+case("policies.usage.answer_labels:AnswerLabels", *JSONS, *TIERS, call=labels(False))
 case(
-    "core.answer_labels:note_document",
+    "policies.usage.answer_labels:note_document",
     *JSONS,
     *TIERS,
     call=lambda note, data: note(data, True, lambda *found: None),

@@ -85,7 +85,7 @@ EXEMPT = {
     "policies.think.rewrite:(choice_chunk|text_delta|encode_event|encode_item|reasoning_item|reasoning_id|lists_json|with_thoughts)": "renders one event or item of a few members",
     "policies.think.texts:(key_of|envelope)": "keeps short members of one event",
     "policies.limits.token_bucket:.*": "counts",
-    "core.token_estimate:(reserved_model_tokens|estimated_prompt_tokens)": "adds what prompt_tokens and requested_output_tokens have read",
+    "policies.usage.estimate:(reserved_model_tokens|estimated_prompt_tokens)": "adds what prompt_tokens and requested_output_tokens have read",
     "core.upstream_health:.*": "counts",
     "wire.upstream_lines:(is_protected|UpstreamQuery)": "a name looked up; the operator's parameters",
     "wire.web_origins:(WebOrigins|is_preflight)": "compares what page_marks has read with the configured origins",

@@ -16,7 +16,7 @@ SIZES = (1024, 2048, 4096)
 LARGER = (8, 64)
 """So many times larger inputs are tried where the first ones grow too much: what was only a threshold, from which on
 another path is taken, is behind them then, and what is quadratic is not."""
-LATE = ("core.usage_meter:UsageMeter",)
+LATE = ("policies.usage.meter:UsageMeter",)
 """These begin to search when 64 KiB have come."""
 GROWTH = 1.2
 TOO_MANY = 3_000_000

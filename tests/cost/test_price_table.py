@@ -16,11 +16,11 @@ from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
 from twisted.internet.testing import MemoryReactorClock
 
-from openai_proxy.core.answer_labels import note_document
-from openai_proxy.core.usage import usage_of_document
 from openai_proxy.cost.build import build_spending
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.record import Exchange
+from openai_proxy.policies.usage.answer_labels import note_document
+from openai_proxy.policies.usage.objects import usage_of_document
 from openai_proxy.settings import load_settings
 from openai_proxy.stores import Stores
 

@@ -12,7 +12,6 @@ from typing import cast
 
 from attrs import frozen
 
-from ...core.token_estimate import prompt_tokens
 from ...exchange.buffered_bytes import SMALL_BYTES, TOO_MUCH_BUFFERED, BufferedBytes, Lease
 from ...exchange.errors import JSON_BODY_LIMIT, InvalidJSON, Overloaded, RequestTooLarge, UnreadableBody
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
@@ -32,6 +31,7 @@ from ...wire.request_json import (
     read_request,
 )
 from ...wire.targets import models_of_query
+from ..usage.estimate import prompt_tokens
 
 
 @frozen

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ...core.token_estimate import TokenEstimate
 from ...settings import Settings, client_keys
 from ...settings.derived import redis_url
 from ...settings.tables import KeyLimits
 from ..override.build import model_params
 from ..parts import Parts
+from ..usage.estimate import TokenEstimate
 from .rate_limit import RateLimit
 from .rules import Limits
 

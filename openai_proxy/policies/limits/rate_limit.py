@@ -12,12 +12,12 @@ from typing import Any, Protocol
 from attrs import evolve
 from twisted.internet.task import deferLater
 
-from ...core.token_estimate import reserved_model_tokens
 from ...exchange.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange, Outcome
-from ...prompt_estimate import estimated_prompt
 from ...wire.headers import get
+from ..usage.estimate import reserved_model_tokens
+from ..usage.prompt_estimate import estimated_prompt
 from .headers import refusal_headers
 from .rules import Limits, Refusal, maybe_refusal
 from .store import Admission, LimitStore

@@ -2,9 +2,9 @@
 
 import pytest
 
-from openai_proxy.core.token_estimate import reserved_model_tokens
 from openai_proxy.policies.limits.headers import format_duration, refusal_headers, retry_after_headers
 from openai_proxy.policies.limits.rules import Limits, Refusal, Standing, maybe_refusal
+from openai_proxy.policies.usage.estimate import reserved_model_tokens
 
 ALL = Limits(60, 600, 2)
 

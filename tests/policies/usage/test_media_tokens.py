@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.media_tokens import (
+from openai_proxy.policies.usage.media_tokens import (
     UNKNOWN_FILE_TOKENS,
     UNKNOWN_IMAGE_TOKENS,
     audio_tokens,

@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.answer_labels import AnswerLabels, Note, note_document
-from ..core.token_estimate import estimated_input_tokens, estimated_prompt_tokens
-from ..core.usage import usage_of_document
-from ..core.usage_meter import UsageMeter
-from ..core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
-from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange, Usage
-from ..policies.bodies.changed_json import with_json
-from ..policies.bodies.decoded_body import decoded
-from ..policies.bodies.peeked_body import peek
-from ..wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
-from ..wire.by_beginning import ByBeginning
-from ..wire.codings import maybe_decoded
-from ..wire.documents import maybe_object
-from ..wire.first_events import error_of_document, error_of_failed_response
-from ..wire.json_members import append_members, rendered_members, replace_nested
+from ...exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
+from ...exchange.record import Exchange, Usage
+from ...wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ...wire.by_beginning import ByBeginning
+from ...wire.codings import maybe_decoded
+from ...wire.documents import maybe_object
+from ...wire.first_events import error_of_document, error_of_failed_response
+from ...wire.json_members import append_members, rendered_members, replace_nested
+from ..bodies.changed_json import with_json
+from ..bodies.decoded_body import decoded
+from ..bodies.peeked_body import peek
+from .answer_labels import AnswerLabels, Note, note_document
+from .estimate import estimated_input_tokens, estimated_prompt_tokens
+from .filters import HideUsage, ReadUsageWhole, WatchUsage
+from .meter import UsageMeter
+from .objects import usage_of_document
 
 _ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))
 _REPORTING = _ESTIMATED | {

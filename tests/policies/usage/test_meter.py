@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.usage_meter import UsageMeter
-from openai_proxy.core.usage_scanner import UsageScanner
 from openai_proxy.exchange.record import Usage
+from openai_proxy.policies.usage.meter import UsageMeter
+from openai_proxy.policies.usage.scanner import UsageScanner
 
 
 def scan(pieces, deepest=1):

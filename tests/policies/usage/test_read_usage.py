@@ -12,7 +12,7 @@ from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.stages.read_usage import FORGET_AFTER_S, ReadUsage
+from openai_proxy.policies.usage.read_usage import FORGET_AFTER_S, ReadUsage
 from openai_proxy.wire.documents import maybe_object
 
 JSON = (b"Content-Type", b"application/json")

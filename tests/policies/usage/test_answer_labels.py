@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.answer_labels import HELD_BYTES, UNREAD_TIER, AnswerLabels, note_document
+from openai_proxy.policies.usage.answer_labels import HELD_BYTES, UNREAD_TIER, AnswerLabels, note_document
 
 
 def labels(*pieces, is_stream=True, wants_model=False):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.later_errors import EVENT_LIMIT_BYTES, LaterErrors
+from openai_proxy.policies.usage.later_errors import EVENT_LIMIT_BYTES, LaterErrors
 
 ERRORS = {
     b'data: {"error":{"message":"m","code":502}}\n\n': "502",

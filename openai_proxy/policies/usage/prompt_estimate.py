@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .core.token_estimate import estimated_prompt_tokens, prompt_tokens
-from .exchange.messages import ProxyRequest
-from .wire.documents import maybe_object
+from ...exchange.messages import ProxyRequest
+from ...wire.documents import maybe_object
+from .estimate import estimated_prompt_tokens, prompt_tokens
 
 
 def estimated_prompt(request: ProxyRequest) -> int:

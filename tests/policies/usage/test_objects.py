@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.usage import maybe_usage, usage_of_document
 from openai_proxy.exchange.record import TokenKinds, Usage
+from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..exchange.record import Usage
-from ..wire.documents import maybe_object
-from ..wire.sse import SSEBlock, SSEDecoder
+from ...exchange.record import Usage
+from ...wire.documents import maybe_object
+from ...wire.sse import SSEBlock, SSEDecoder
 from .answer_labels import AnswerLabels, Note, note_document
-from .usage import usage_of_document
-from .usage_meter import UsageMeter
-from .usage_scanner import NO_USAGE, USAGE
+from .meter import UsageMeter
+from .objects import usage_of_document
+from .scanner import NO_USAGE, USAGE
 
 _empty_list = re.compile(rb"\[[ \t\r\n]*\]")
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')

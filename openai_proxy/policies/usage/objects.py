@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from ..exchange.record import TokenKinds, Usage
-from ..wire.documents import maybe_object
+from ...exchange.record import TokenKinds, Usage
+from ...wire.documents import maybe_object
 
 _MOST_TOKENS = 1 << 53
 BYTES_PER_TOKEN = 4

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..exchange.record import Usage
-from ..wire.codings import CodingError, Decoder, maybe_decoder
+from ...exchange.record import Usage
+from ...wire.codings import CodingError, Decoder, maybe_decoder
 from .answer_labels import AnswerLabels
+from .objects import BYTES_PER_TOKEN, maybe_usage
+from .scanner import UsageScanner
 from .text_meter import TextMeter
-from .usage import BYTES_PER_TOKEN, maybe_usage
-from .usage_scanner import UsageScanner
 
 _DECODE_STEP_BYTES = 64 * 1024
 _DECODE_LIMIT_BYTES = 64 * 1024 * 1024

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.text_meter import TextMeter
+from openai_proxy.policies.usage.text_meter import TextMeter
 
 texts = st.text(st.sampled_from('ab"\\\n é'), max_size=12)
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from openai_proxy.core.token_estimate import TokenEstimate, estimated_input_tokens, prompt_tokens
 from openai_proxy.policies.override.params import ModelParams, from_table, from_text
+from openai_proxy.policies.usage.estimate import TokenEstimate, estimated_input_tokens, prompt_tokens
 
 BODY = b"x" * 400
 """100 tokens by its size."""

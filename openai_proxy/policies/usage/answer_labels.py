@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..wire.documents import maybe_object
+from ...wire.documents import maybe_object
 
 STANDARD_TIERS = frozenset((None, "", "default", "auto", "standard", "on_demand"))
 """What an answer calls the service tier whose prices the lists give (OpenAI, OpenRouter, Groq)."""

@@ -7,8 +7,8 @@ import pytest
 
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Outcome, Usage
-from openai_proxy.stages.note_errors import NoteErrors
-from openai_proxy.stages.read_usage import ReadUsage
+from openai_proxy.policies.usage.note_errors import NoteErrors
+from openai_proxy.policies.usage.read_usage import ReadUsage
 
 STREAM = (b"Content-Type", b"text/event-stream")
 ERROR = b'data: {"error":{"message":"quota","code":"insufficient_quota"}}\n\ndata: [DONE]\n\n'

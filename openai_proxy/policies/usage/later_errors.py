@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 
-from ..wire.codings import CodingError, Decoder, maybe_decoder
-from ..wire.documents import maybe_object
-from ..wire.first_events import UNNAMED, is_named_error, maybe_error, shown_code
-from ..wire.sse import SSEBlock, SSEDecoder
+from ...wire.codings import CodingError, Decoder, maybe_decoder
+from ...wire.documents import maybe_object
+from ...wire.first_events import UNNAMED, is_named_error, maybe_error, shown_code
+from ...wire.sse import SSEBlock, SSEDecoder
 
 EVENT_LIMIT_BYTES = 64 * 1024
 """A longer event is judged by its beginning."""

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.usage_meter import UsageMeter
-from openai_proxy.core.usage_stream import HideUsage, ReadUsageWhole, WatchUsage
 from openai_proxy.exchange.record import Usage
+from openai_proxy.policies.usage.filters import HideUsage, ReadUsageWhole, WatchUsage
+from openai_proxy.policies.usage.meter import UsageMeter
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 HIDDEN = json.dumps({"id": "c", "choices": [], "usage": USAGE}).encode()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from ..policies.override.endpoint_params import OUTPUT_LIMITS, Changes, edits_for
-from ..policies.override.params import ModelParams
+from ..override.endpoint_params import OUTPUT_LIMITS, Changes, edits_for
+from ..override.params import ModelParams
 from .media_tokens import UNKNOWN_FILE_TOKENS, audio_tokens, file_tokens, image_tokens, video_tokens
 
 BYTES_PER_TOKEN = 4

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ..core.later_errors import LaterErrors
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange
-from ..wire.body_headers import is_event_stream, media_type_and_coding
-from ..wire.first_events import FirstEvents
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.record import Exchange
+from ...wire.body_headers import is_event_stream, media_type_and_coding
+from ...wire.first_events import FirstEvents
+from .later_errors import LaterErrors
 
 
 class NoteErrors:

@@ -6,8 +6,8 @@ import re
 
 import orjson
 
-from ..exchange.record import Usage
-from .usage import maybe_usage
+from ...exchange.record import Usage
+from .objects import maybe_usage
 
 USAGE, NO_USAGE = b'"usage"', b'"usage":null'
 _OBJECT_LIMIT_BYTES = 8192

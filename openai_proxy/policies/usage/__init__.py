@@ -1,0 +1,1 @@
+"""The usage of answers, and the estimate of it before they come."""
