@@ -10,9 +10,10 @@ from openai_proxy.core.retry_rules import RetryBudget
 from openai_proxy.net.memory import default_limit_bytes, memory_bytes
 from openai_proxy.observe.exchange_log.options import _LOCAL
 from openai_proxy.observe.metrics.labels import BoundedLabels
+from openai_proxy.policies.cache import cache
+from openai_proxy.policies.cache import repeats as cache_repeats
 from openai_proxy.policies.limits.embedded import EmbeddedStore
 from openai_proxy.settings.schema import leaves
-from openai_proxy.stages import cache, cache_repeats
 from openai_proxy.upstream import agent
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +96,7 @@ FIXED = {
     "later answer about it that is read": "stages.settle_later:LATER_BYTES",
     "how far a reader of a shared answer may fall behind, once it is too large to keep": "cache.recording:LAG_BYTES",
     "longest value that a memo remembers": "exchange.short_memo:LONGEST_KEPT",
-    "requests whose cache key is remembered, in each of two tables": "stages.cache:_KNOWN_BYTES",
+    "requests whose cache key is remembered, in each of two tables": "policies.cache.cache:_KNOWN_BYTES",
     "models whose health is remembered, all upstreams together": "core.upstream_health:MOST_MODELS",
     "background responses that are remembered until their usage is read": "cost.pending_calls:MOST_CALLS",
     "settled ones that are remembered": "stages.settle_later:_MOST_SETTLED",

@@ -12,14 +12,14 @@ from fakes import Downstream
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.cache.memory import MemoryStore
-from openai_proxy.cache.single_flight import SingleFlight
 from openai_proxy.composition.exchanger import compose
-from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.policies.bodies.decoded_body import decoded
 from openai_proxy.policies.bodies.peeked_body import peek
-from openai_proxy.stages.cache import Cache
+from openai_proxy.policies.cache.cache import Cache
+from openai_proxy.policies.cache.memory import MemoryStore
+from openai_proxy.policies.cache.rules import CacheRules, TimesToLive, default_rules
+from openai_proxy.policies.cache.single_flight import SingleFlight
 from openai_proxy.upstream.forward import UpstreamForward, destination
 from openai_proxy.upstream.response import DONE, UpstreamResponse
 

@@ -9,7 +9,6 @@ from types import MethodType
 
 from attrs import field, frozen
 
-from ..cache.known_requests import Answered
 from ..core.routing import RoutingTable
 from ..core.upstream_health import UpstreamHealth
 from ..cost.build import Spending, build_spending, state_path
@@ -24,6 +23,8 @@ from ..policies.authenticate.keyring import Keyring
 from ..policies.authenticate.without_credentials import WithoutCredentials
 from ..policies.bodies import build as bodies
 from ..policies.bodies.read_form import ReadForm
+from ..policies.cache import build as cache
+from ..policies.cache.known_requests import Answered
 from ..policies.fences import build as fences
 from ..policies.fences.allow_models import AllowModels
 from ..policies.limits import build as limits
@@ -43,7 +44,7 @@ from ..upstream.prober import Prober
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
-from . import cache, places
+from . import places
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..cache.store import CacheStore
+from .cache.store import CacheStore
 from .limits.store import LimitStore
 
 

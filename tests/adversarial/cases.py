@@ -286,11 +286,11 @@ case(
 )
 case("observe.exchange_log.assembly.texts:only_continues", *JSONS)
 case(
-    "core.unfit_answers:is_unfit",
+    "policies.cache.unfit_answers:is_unfit",
     *STREAMS,
     call=lambda f, v: (f(b"text/event-stream", v, True), f(b"text/event-stream", v, False)),
 )
-case("core.unfit_answers:is_unfit", *JSONS, call=lambda f, v: f(b"application/json", v, False))
+case("policies.cache.unfit_answers:is_unfit", *JSONS, call=lambda f, v: f(b"application/json", v, False))
 case("core.quota_error:error_code", *JSONS, call=lambda f, v: f(v, [(b"content-type", b"application/json")]))
 case("core.quota_error:error_code", *MEMBERS, call=lambda f, v: f(v, [(b"content-encoding", b"gzip")]))
 
@@ -527,9 +527,9 @@ for name in ("outline", "models_named"):
         lambda n: {"MODEL" * (n // 5): "m"},
         lambda n: {f"Model{i}": i for i in range(n // 8)},
     )
-case("core.cache_key:canonical_json", *JSONS)
+case("policies.cache.key:canonical_json", *JSONS)
 for name in ("is_cold", "is_deterministic"):
-    case(f"core.cache_rules:{name}", *DOCUMENTS)
+    case(f"policies.cache.rules:{name}", *DOCUMENTS)
 case("policies.usage.estimate:estimated_input_tokens", *DOCUMENTS)
 case("policies.usage.estimate:requested_output_tokens", *DOCUMENTS)
 case(
@@ -696,15 +696,15 @@ for name in ("media_type_and_coding", "ask_identity", "without_coding"):
     case(f"wire.body_headers:{name}", *HEADERS)
 case("wire.body_headers:with_length", *HEADERS, call=lambda f, v: f(v, 5))
 for place in (
-    "core.cache_key:chosen_headers",
-    "core.cache_entry:stored_headers",
-    "core.cache_rules:parse_cache_control",
+    "policies.cache.key:chosen_headers",
+    "policies.cache.entry:stored_headers",
+    "policies.cache.rules:parse_cache_control",
     "core.retry_rules:repeats_by_itself",
     "wire.web_origins:page_marks",
 ):
     case(place, *HEADERS)
-case("core.cache_key:varies_on_unkeyed", rep(b"a,"), rep(b","), rep(b" "))
-case("core.cache_rules:judge", *HEADERS, call=lambda f, v: f(200, v))
+case("policies.cache.key:varies_on_unkeyed", rep(b"a,"), rep(b","), rep(b" "))
+case("policies.cache.rules:judge", *HEADERS, call=lambda f, v: f(200, v))
 case("core.retry_rules:says_no_retry", *HEADERS)
 case("core.repeatable:has_idempotency_key", *HEADERS)
 case("core.repeatable:may_arrive_twice", *HEADERS, call=lambda f, v: f(b"POST", v))
@@ -897,7 +897,7 @@ case(
 )
 case("observe.capture:BodyCapture", *JSONS[:3], call=fed(lambda c: c(1 << 12), 100))
 case(
-    "core.cache_entry:make_entry",
+    "policies.cache.entry:make_entry",
     rep(b"a"),
     call=lambda f, v: f(
         b"OK", [(b"x", b"v")] * (len(v) // 9), [v[i : i + 99] for i in range(0, len(v), 99)], 0.0, None

@@ -2,8 +2,8 @@
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
-from openai_proxy.cache.redis import PREFIX, RedisStore
-from openai_proxy.core.cache_entry import CacheEntry
+from openai_proxy.policies.cache.entry import CacheEntry
+from openai_proxy.policies.cache.redis import PREFIX, RedisStore
 
 KEY = b"\x01" * 32
 NAME = PREFIX + b"01" * 32

@@ -11,15 +11,15 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from openai_proxy.cache.bodies import replay_body
-from openai_proxy.cache.redis import PREFIX, RedisStore
-from openai_proxy.core.cache_entry import CacheEntry
-from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.net.redis_client import RedisClient
 from openai_proxy.net.redis_url import parse_redis_url
-from openai_proxy.stages.cache import Cache
+from openai_proxy.policies.cache.bodies import replay_body
+from openai_proxy.policies.cache.cache import Cache
+from openai_proxy.policies.cache.entry import CacheEntry
+from openai_proxy.policies.cache.redis import PREFIX, RedisStore
+from openai_proxy.policies.cache.rules import CacheRules, TimesToLive, default_rules
 
 SECRETS = (b"sk-upstream-secret", b"sk-client-secret")
 

@@ -8,12 +8,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.cache.known_requests import Answered
-from openai_proxy.cache.memory import MemoryStore
-from openai_proxy.core.cache_rules import CacheRules, TimesToLive, default_rules
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Outcome
-from openai_proxy.stages.cache import Cache
+from openai_proxy.policies.cache.cache import Cache
+from openai_proxy.policies.cache.known_requests import Answered
+from openai_proxy.policies.cache.memory import MemoryStore
+from openai_proxy.policies.cache.rules import CacheRules, TimesToLive, default_rules
 
 JSON = (b"Content-Type", b"application/json")
 SSE = (b"Content-Type", b"text/event-stream")

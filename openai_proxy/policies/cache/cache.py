@@ -8,19 +8,19 @@ from typing import TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from ..cache.hits import answer_with, at_once
-from ..cache.known_requests import Answered, KnownRequests
-from ..cache.landing import Role
-from ..cache.single_flight import SingleFlight
-from ..cache.store import CacheStore
-from ..core.cache_entry import CacheEntry, make_entry
-from ..core.cache_key import cache_key, chosen_headers, models_family
-from ..core.cache_rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
-from ..core.routing import model_in_path
-from ..exchange.errors import ProxyError
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange, HeaderPairs
-from ..wire.headers import without
+from ...core.routing import model_in_path
+from ...exchange.errors import ProxyError
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.record import Exchange, HeaderPairs
+from ...wire.headers import without
+from .entry import CacheEntry, make_entry
+from .hits import answer_with, at_once
+from .key import cache_key, chosen_headers, models_family
+from .known_requests import Answered, KnownRequests
+from .landing import Role
+from .rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
+from .single_flight import SingleFlight
+from .store import CacheStore
 
 Place: TypeAlias = tuple[bytes, float, bytes | None]
 """The canonical key, how long the answer may be kept (seconds), and the family of a page of models."""

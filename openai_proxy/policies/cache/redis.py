@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from ..core.cache_entry import BadEntry, CacheEntry, dump_entry, load_entry
+from .entry import BadEntry, CacheEntry, dump_entry, load_entry
 
 PREFIX = b"openai-proxy:cache:1:"
 """What every key in Redis begins with; the number is the version of key and value."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from ..core.cache_entry import CacheEntry
+from .entry import CacheEntry
 
 
 class MemoryStore:

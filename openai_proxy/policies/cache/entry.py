@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 from attrs import Factory, astuple, field, frozen
 
-from ..exchange.record import HeaderPairs, TokenKinds, Usage
-from ..wire.body_headers import media_type_and_coding
-from ..wire.codings import maybe_decoded
-from ..wire.headers import get, without
-from ..wire.lines import wire_lines
+from ...exchange.record import HeaderPairs, TokenKinds, Usage
+from ...wire.body_headers import media_type_and_coding
+from ...wire.codings import maybe_decoded
+from ...wire.headers import get, without
+from ...wire.lines import wire_lines
 from .unfit_answers import is_unfit
 
 _MAGIC = b"oap\x01"

@@ -4,8 +4,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.cache.memory import MemoryStore
-from openai_proxy.core.cache_entry import CacheEntry
+from openai_proxy.policies.cache.entry import CacheEntry
+from openai_proxy.policies.cache.memory import MemoryStore
 
 
 class Shelf:

@@ -13,8 +13,8 @@ from typing import Any
 
 from attrs import field, frozen
 
-from ..exchange.record import HeaderPairs
-from .cache_key import varies_on_unkeyed
+from ...exchange.record import HeaderPairs
+from .key import varies_on_unkeyed
 
 Document = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from attrs import define, frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 
 class Role(Enum):

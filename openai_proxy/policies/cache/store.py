@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..core.cache_entry import CacheEntry
+from .entry import CacheEntry
 
 
 class CacheStore(Protocol):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from ..cache.known_requests import Answered
-from ..cache.memory import MemoryStore
-from ..cache.store import CacheStore
-from ..core.cache_rules import CacheRule, CacheRules, TimesToLive, default_rules
-from ..core.routing import RoutingTable
-from ..exchange.messages import Stage
-from ..policies.parts import Parts
-from ..settings import Settings
-from ..settings.derived import base_urls
-from ..stages.cache import Cache
-from ..stages.cache_repeats import AnswerRepeats
+from ...core.routing import RoutingTable
+from ...exchange.messages import Stage
+from ...settings import Settings
+from ...settings.derived import base_urls
+from ..parts import Parts
+from .cache import Cache
+from .known_requests import Answered
+from .memory import MemoryStore
+from .repeats import AnswerRepeats
+from .rules import CacheRule, CacheRules, TimesToLive, default_rules
+from .store import CacheStore
 
 
 def _store(settings: Settings, parts: Parts) -> CacheStore | None:

@@ -13,14 +13,14 @@ from typing import TypeAlias
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
-from ..core.cache_rules import Verdict
-from ..exchange.errors import BudgetSpent, InternalError
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody, discard_all
-from ..exchange.record import Exchange, Outcome
-from ..logs import logger
+from ...exchange.errors import BudgetSpent, InternalError
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody, discard_all
+from ...exchange.record import Exchange, Outcome
+from ...logs import logger
 from .bodies import SharedBody
 from .landing import Landing, Rider, Role
 from .recording import Recording
+from .rules import Verdict
 
 Keep: TypeAlias = Callable[[ProxyRequest, ProxyResponse, list[bytes]], Awaitable[None]]
 """Store a whole response: the request that led to it, its head, its chunks."""

@@ -6,13 +6,13 @@ import pytest
 from fakes import Body, through
 from twisted.internet.task import Clock
 
-from openai_proxy.cache.hits import answer_with
-from openai_proxy.cache.known_requests import Answered
-from openai_proxy.cache.memory import MemoryStore
-from openai_proxy.core.cache_entry import CacheEntry
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Usage
-from openai_proxy.stages.cache_repeats import AnswerRepeats
+from openai_proxy.policies.cache.entry import CacheEntry
+from openai_proxy.policies.cache.hits import answer_with
+from openai_proxy.policies.cache.known_requests import Answered
+from openai_proxy.policies.cache.memory import MemoryStore
+from openai_proxy.policies.cache.repeats import AnswerRepeats
 
 KEY = b"k" * 32
 BODY = b'{"model":"m","input":"x"}'

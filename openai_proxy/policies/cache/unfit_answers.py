@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..wire.documents import maybe_object
-from ..wire.sse import SSEDecoder, begins_stream
+from ...wire.documents import maybe_object
+from ...wire.sse import SSEDecoder, begins_stream
 
 _finish = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 _FAILURES = frozenset(("error", "response.failed"))

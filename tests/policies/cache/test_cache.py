@@ -7,7 +7,7 @@ from stages.cache_world import JSON, SSE, World, cache_control
 from twisted.internet.error import ConnectionLost
 
 from openai_proxy.exchange.record import Usage
-from openai_proxy.stages.cache import NotCached
+from openai_proxy.policies.cache.cache import NotCached
 
 
 def test_the_second_asker_gets_the_stored_answer():

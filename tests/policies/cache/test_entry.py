@@ -8,8 +8,8 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.cache_entry import BadEntry, CacheEntry, dump_entry, load_entry, make_entry
 from openai_proxy.exchange.record import TokenKinds, Usage
+from openai_proxy.policies.cache.entry import BadEntry, CacheEntry, dump_entry, load_entry, make_entry
 
 KEY = b"k" * 32
 MIB = 1024 * 1024

@@ -8,8 +8,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.cache.bodies import replay_body
-from openai_proxy.cache.recording import LAG_BYTES, Recording
+from openai_proxy.policies.cache.bodies import replay_body
+from openai_proxy.policies.cache.recording import LAG_BYTES, Recording
 
 WHOLE = Failure(ResponseDone())
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from ..exchange.messages import ResponseBody
+from ...exchange.messages import ResponseBody
 from .bodies import SharedBody
 
 _DONE = re.compile(rb"(?:^|[\r\n])data:[ ]?\[DONE\](?:\r?\n){2}\Z")

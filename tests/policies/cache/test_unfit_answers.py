@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.core.unfit_answers import is_unfit
+from openai_proxy.policies.cache.unfit_answers import is_unfit
 
 JSON, SSE = b"application/json", b"text/event-stream"
 CHUNK = b'data: {"choices":[{"delta":{"content":"an \\"error\\" here"}}]}\n\n'

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.cache_key import cache_key, canonical_json, models_family, varies_on_unkeyed
+from openai_proxy.policies.cache.key import cache_key, canonical_json, models_family, varies_on_unkeyed
 
 SAME = {
     "tenant": "t",

@@ -13,7 +13,7 @@ from json import JSONDecoder
 from operator import itemgetter
 from typing import Any
 
-from ..exchange.record import HeaderPairs
+from ...exchange.record import HeaderPairs
 
 _PURPOSE = b"openai-proxy cache key 2:"
 """Keeps this use of the credential apart from any other."""

@@ -1,6 +1,6 @@
 """What is remembered of requests is bounded, and never another request's."""
 
-from openai_proxy.cache.known_requests import Answered, KnownRequests
+from openai_proxy.policies.cache.known_requests import Answered, KnownRequests
 
 PLACE = (b"key", 60.0)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from attrs import define
 
-from ..core.cache_entry import CacheEntry
-from ..exchange.messages import ProxyResponse
-from ..exchange.record import Exchange
+from ...exchange.messages import ProxyResponse
+from ...exchange.record import Exchange
 from .bodies import replay_body
+from .entry import CacheEntry
 
 
 @define(eq=False)

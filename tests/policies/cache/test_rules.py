@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.core.cache_rules import (
+from openai_proxy.policies.cache.rules import (
     CacheControl,
     CacheRule,
     CacheRules,

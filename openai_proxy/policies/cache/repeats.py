@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeAlias
 
-from ..cache.hits import Hit, answer_with, at_once
-from ..cache.known_requests import Answered, KnownRequests
-from ..cache.store import CacheStore
-from ..core.cache_rules import parse_cache_control
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from .hits import Hit, answer_with, at_once
+from .known_requests import Answered, KnownRequests
+from .rules import parse_cache_control
+from .store import CacheStore
 
 _KNOWN_BYTES = 4 * 1024 * 1024
 """What remembering requests may cost in memory."""
