@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.core.retry_rules import RetryBudget
 from openai_proxy.net.memory import default_limit_bytes, memory_bytes
 from openai_proxy.observe.exchange_log.options import _LOCAL
 from openai_proxy.observe.metrics.labels import BoundedLabels
 from openai_proxy.policies.cache import cache
 from openai_proxy.policies.cache import repeats as cache_repeats
 from openai_proxy.policies.limits.embedded import EmbeddedStore
+from openai_proxy.policies.routing.rules import RetryBudget
 from openai_proxy.settings.schema import leaves
 from openai_proxy.upstream import agent
 
@@ -71,8 +71,8 @@ FIXED = {
     "share of them that one credential may keep": 1 / import_module("openai_proxy.upstream.idle_pool").SHARE,
     "time that a connection stays idle": "upstream.agent:IDLE_S",
     "retries in relation to the requests of the last 10 s (10 are always allowed)": RetryBudget().ratio,
-    "longest wait that an upstream can ask for before a retry": "core.retry_rules:LONGEST_WAIT_S",
-    "longest rest of a key whose upstream asks for one": "core.cooled_keys:LONGEST_COOLING_S",
+    "longest wait that an upstream can ask for before a retry": "policies.routing.rules:LONGEST_WAIT_S",
+    "longest rest of a key whose upstream asks for one": "policies.routing.cooled_keys:LONGEST_COOLING_S",
     "time that the head of a stream waits for its first event, with several upstreams": "routing.attempt:FIRST_EVENT_S",
     "codings of a body, one inside the other": "wire.codings:_MOST_CODINGS",
     "window of zstd": "wire.codings:_ZSTD_WINDOW_BYTES",
@@ -81,7 +81,7 @@ FIXED = {
     "event in which the hidden usage is looked for": "policies.usage.filters:EVENT_LIMIT_BYTES",
     "event or document in which model and service tier are looked for": "policies.usage.answer_labels:HELD_BYTES",
     "beginning of a stream in which an error is looked for": "wire.first_events:LIMIT_BYTES",
-    "beginning of an answer in which a spent quota is looked for": "core.quota_error:PEEK_BYTES",
+    "beginning of an answer in which a spent quota is looked for": "policies.routing.quota_error:PEEK_BYTES",
     "document from which thoughts are removed, if `limits.buffered_bytes` has room for it": "policies.think.filters:DOCUMENT_LIMIT_BYTES",
     "event from which thoughts are removed, likewise": "policies.think.filters:EVENT_LIMIT_BYTES",
     "characters that a stream holds after a start tag in the middle of a text": "policies.think.splitter:HOLD_LIMIT_CHARS",
@@ -89,15 +89,15 @@ FIXED = {
     "characters of thoughts that are repeated whole at the end of a Responses stream": "policies.think.responses:_THOUGHT_CHARS",
     "answer in which ids of stored objects are looked for (`objects.owners`)": "policies.fences.own_objects:ANSWER_BYTES",
     "list of stored objects that is read for that": "policies.fences.own_objects:LIST_BYTES",
-    "list of models that is changed for the client; a longer one passes, but not to a key with an allow-list": "stages.list_models:MOST_BYTES",
-    "list of models that is read from each further upstream": "stages.route:LIST_BYTES",
-    "time that the list of models waits for each of them": "stages.route:LIST_PATIENCE_S",
+    "list of models that is changed for the client; a longer one passes, but not to a key with an allow-list": "policies.routing.list_models:MOST_BYTES",
+    "list of models that is read from each further upstream": "policies.routing.route:LIST_BYTES",
+    "time that the list of models waits for each of them": "policies.routing.route:LIST_PATIENCE_S",
     "beginning of a background response that is kept": "stages.settle_later:BEGINNING_BYTES",
     "later answer about it that is read": "stages.settle_later:LATER_BYTES",
     "how far a reader of a shared answer may fall behind, once it is too large to keep": "cache.recording:LAG_BYTES",
     "longest value that a memo remembers": "exchange.short_memo:LONGEST_KEPT",
     "requests whose cache key is remembered, in each of two tables": "policies.cache.cache:_KNOWN_BYTES",
-    "models whose health is remembered, all upstreams together": "core.upstream_health:MOST_MODELS",
+    "models whose health is remembered, all upstreams together": "policies.routing.health:MOST_MODELS",
     "background responses that are remembered until their usage is read": "cost.pending_calls:MOST_CALLS",
     "settled ones that are remembered": "stages.settle_later:_MOST_SETTLED",
     "models with a label of their own in `/metrics`": BoundedLabels()._limit,

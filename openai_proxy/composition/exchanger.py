@@ -9,8 +9,6 @@ from types import MethodType
 
 from attrs import field, frozen
 
-from ..core.routing import RoutingTable
-from ..core.upstream_health import UpstreamHealth
 from ..cost.build import Spending, build_spending, state_path
 from ..cost.unpriced import unpriced_models
 from ..downstream.request_reader import DownstreamLimits
@@ -29,22 +27,24 @@ from ..policies.fences import build as fences
 from ..policies.fences.allow_models import AllowModels
 from ..policies.limits import build as limits
 from ..policies.override import build as params
+from ..policies.routing import build as places
+from ..policies.routing.health import UpstreamHealth
+from ..policies.routing.list_models import Elsewhere, ListModels
+from ..policies.routing.prober import Prober
+from ..policies.routing.route import Route
+from ..policies.routing.table import RoutingTable
 from ..policies.think import build as think
 from ..policies.usage.note_errors import NoteErrors
 from ..policies.usage.read_usage import ReadUsage
 from ..settings import Settings, SettingsError, mode, warnings
 from ..settings.derived import base_urls, redis_url
-from ..stages.list_models import Elsewhere, ListModels
-from ..stages.route import Route
 from ..upstream.agent import UpstreamAgent
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
 from ..upstream.forward import Destination, UpstreamForward
-from ..upstream.prober import Prober
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
-from . import places
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings

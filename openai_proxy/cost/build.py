@@ -14,12 +14,12 @@ from attrs import field, frozen
 
 from ..core.budget import Budget
 from ..core.prices import KindPrices, OwnPrice, Price
-from ..core.routing import RoutingTable
 from ..exchange.buffered_bytes import BufferedBytes
 from ..logs import logger
 from ..observe.lines.record import shown
 from ..observe.metrics.budgets import BudgetReading
 from ..observe.places import check_file
+from ..policies.routing.table import RoutingTable
 from ..settings import PriceEntry, Settings, client_keys
 from ..settings.tenants import ClientKey
 from ..stages.keep_budget import KeepBudget

@@ -8,8 +8,8 @@ from typing import Protocol
 from attrs import frozen
 
 from ..core.prices import OwnPrice, Price, find_price
-from ..core.routing import RoutingTable
 from ..exchange.record import Exchange, Usage
+from ..policies.routing.table import RoutingTable
 from ..policies.usage.answer_labels import STANDARD_TIERS
 
 KEPT_S = 60.0

@@ -291,8 +291,16 @@ case(
     call=lambda f, v: (f(b"text/event-stream", v, True), f(b"text/event-stream", v, False)),
 )
 case("policies.cache.unfit_answers:is_unfit", *JSONS, call=lambda f, v: f(b"application/json", v, False))
-case("core.quota_error:error_code", *JSONS, call=lambda f, v: f(v, [(b"content-type", b"application/json")]))
-case("core.quota_error:error_code", *MEMBERS, call=lambda f, v: f(v, [(b"content-encoding", b"gzip")]))
+case(
+    "policies.routing.quota_error:error_code",
+    *JSONS,
+    call=lambda f, v: f(v, [(b"content-type", b"application/json")]),
+)
+case(
+    "policies.routing.quota_error:error_code",
+    *MEMBERS,
+    call=lambda f, v: f(v, [(b"content-encoding", b"gzip")]),
+)
 
 # ---- thoughts
 
@@ -699,19 +707,21 @@ for place in (
     "policies.cache.key:chosen_headers",
     "policies.cache.entry:stored_headers",
     "policies.cache.rules:parse_cache_control",
-    "core.retry_rules:repeats_by_itself",
+    "policies.routing.rules:repeats_by_itself",
     "wire.web_origins:page_marks",
 ):
     case(place, *HEADERS)
 case("policies.cache.key:varies_on_unkeyed", rep(b"a,"), rep(b","), rep(b" "))
 case("policies.cache.rules:judge", *HEADERS, call=lambda f, v: f(200, v))
-case("core.retry_rules:says_no_retry", *HEADERS)
-case("core.repeatable:has_idempotency_key", *HEADERS)
-case("core.repeatable:may_arrive_twice", *HEADERS, call=lambda f, v: f(b"POST", v))
-case("core.repeatable:creates_nothing", *HEADERS, call=lambda f, v: f(b"POST", "responses", {}, v))
+case("policies.routing.rules:says_no_retry", *HEADERS)
+case("policies.routing.repeatable:has_idempotency_key", *HEADERS)
+case("policies.routing.repeatable:may_arrive_twice", *HEADERS, call=lambda f, v: f(b"POST", v))
+case(
+    "policies.routing.repeatable:creates_nothing", *HEADERS, call=lambda f, v: f(b"POST", "responses", {}, v)
+)
 STARTS = [rep(b"a"), rep(b" "), rep(b"a "), rep(b"\r"), rep(b"/", b"GET "), rep(b"\n"), rep(b"\x16\x03")]
 case("wire.request_line:judge_start", *STARTS, call=lambda f, v: f(v, 16384))
-case("core.retry_rules:status_may_be_retried", *HEADERS, call=lambda f, v: f(429, v))
+case("policies.routing.rules:status_may_be_retried", *HEADERS, call=lambda f, v: f(429, v))
 case("wire.web_origins:readable", *HEADERS, call=lambda f, v: f(v, [(b"vary", b"origin")]))
 for name in ("normal_origin", "host_name", "is_own_name"):
     case(
@@ -754,8 +764,8 @@ case("wire.targets:origin_form", *TARGETS, call=lambda f, v: f(v, frozenset((b"a
 case("wire.targets:map_target", *TARGETS)
 case("wire.targets:with_path_model", *TARGETS, call=lambda f, v: f(v, "m"))
 case("wire.targets:models_of_query", *TARGETS)
-case("core.routing:model_in_path", *TARGETS)
-case("core.routing:with_model_in_path", *TARGETS, call=lambda f, v: f(v, "m"))
+case("policies.routing.table:model_in_path", *TARGETS)
+case("policies.routing.table:with_model_in_path", *TARGETS, call=lambda f, v: f(v, "m"))
 lines = [
     lambda n: [b"x-%d: v" % i for i in range(n // 10)],
     lambda n: [b"a: " + b"b" * n],

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.core.prices import OwnPrice, Price
-from openai_proxy.core.routing import ModelRoute, RoutingTable, Upstream
 from openai_proxy.cost.pricing import KEPT_S, Pricing
 from openai_proxy.exchange.record import Exchange, Usage
+from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
 
 
 class Listed:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ...core.routing import RoutingTable
 from ...exchange.messages import Stage
 from ...settings import Settings
 from ...settings.derived import base_urls
 from ..parts import Parts
+from ..routing.table import RoutingTable
 from .cache import Cache
 from .known_requests import Answered
 from .memory import MemoryStore

@@ -8,11 +8,11 @@ from typing import TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from ...core.routing import model_in_path
 from ...exchange.errors import ProxyError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange, HeaderPairs
 from ...wire.headers import without
+from ..routing.table import model_in_path
 from .entry import CacheEntry, make_entry
 from .hits import answer_with, at_once
 from .key import cache_key, chosen_headers, models_family

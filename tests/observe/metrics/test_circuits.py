@@ -3,10 +3,10 @@
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from openai_proxy.core.upstream_health import Change
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.metrics.circuits import CircuitNews, UpstreamReport
 from openai_proxy.observe.metrics.prometheus import PrometheusObserver
+from openai_proxy.policies.routing.health import Change
 from openai_proxy.workers.totals import Totals, snapshot
 
 

@@ -8,8 +8,15 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.quota_error import error_code
-from openai_proxy.core.retry_rules import (
+from openai_proxy.exchange.errors import (
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamTLSError,
+    UpstreamUnreachable,
+)
+from openai_proxy.net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
+from openai_proxy.policies.routing.quota_error import error_code
+from openai_proxy.policies.routing.rules import (
     RetryBudget,
     failure_reason,
     further_attempts,
@@ -18,13 +25,6 @@ from openai_proxy.core.retry_rules import (
     says_no_retry,
     status_may_be_retried,
 )
-from openai_proxy.exchange.errors import (
-    UpstreamProtocolError,
-    UpstreamTimeout,
-    UpstreamTLSError,
-    UpstreamUnreachable,
-)
-from openai_proxy.net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 
 KEY = [(b"Idempotency-Key", b"1")]
 

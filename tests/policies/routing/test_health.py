@@ -2,9 +2,9 @@
 
 import pytest
 
-from openai_proxy.core.routing import Upstream
-from openai_proxy.core.upstream_health import MOST_MODELS, UpstreamHealth
 from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from openai_proxy.policies.routing.health import MOST_MODELS, UpstreamHealth
+from openai_proxy.policies.routing.table import Upstream
 
 A = Upstream("a", "http://a/v1", key=b"sk-a")
 B = Upstream("b", "http://b/v1")

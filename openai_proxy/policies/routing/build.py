@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from ..core.routing import ModelRoute, RoutingTable, Upstream
-from ..core.upstream_health import UpstreamHealth
-from ..exchange.messages import Stage
-from ..policies.authenticate.whose_key import kept_keys, key_of
-from ..policies.parts import Parts
-from ..settings import Settings, mode
-from ..stages.retry import Retry
-from ..stages.route import Route
-from ..upstream.prober import Prober
+from ...exchange.messages import Stage
+from ...settings import Settings, mode
+from ..authenticate.whose_key import kept_keys, key_of
+from ..parts import Parts
+from .health import UpstreamHealth
+from .prober import Prober
+from .retry import Retry
+from .route import Route
+from .table import ModelRoute, RoutingTable, Upstream
 
 
 def routing_table(settings: Settings) -> RoutingTable | None:

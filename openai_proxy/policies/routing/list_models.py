@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..policies.authenticate.keyring import Keyring
-from ..policies.bodies.decoded_body import decoded
-from ..wire.body_headers import ask_identity, media_type_and_coding
-from ..wire.model_list import changed_list
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...wire.body_headers import ask_identity, media_type_and_coding
+from ...wire.model_list import changed_list
+from ..authenticate.keyring import Keyring
+from ..bodies.decoded_body import decoded
 
 MOST_BYTES = 4 * 1024 * 1024
 """A longer list passes as it is, but for a key with an allow-list: that gets an empty one."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.routing import (
+from openai_proxy.policies.routing.table import (
     ModelRoute,
     RoutingTable,
     Upstream,

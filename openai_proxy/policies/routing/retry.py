@@ -11,9 +11,14 @@ from typing import Any, Protocol
 
 from twisted.internet.task import deferLater
 
-from ..core.quota_error import NO_QUOTA, PEEK_BYTES, error_code
-from ..core.repeatable import creates_nothing, is_kept
-from ..core.retry_rules import (
+from ...exchange.errors import UpstreamError
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...logs import logger
+from ...net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
+from ..bodies.peeked_body import peek
+from .quota_error import NO_QUOTA, PEEK_BYTES, error_code
+from .repeatable import creates_nothing, is_kept
+from .rules import (
     LONGEST_WAIT_S,
     RetryBudget,
     failure_reason,
@@ -22,11 +27,6 @@ from ..core.retry_rules import (
     says_no_retry,
     status_may_be_retried,
 )
-from ..exchange.errors import UpstreamError
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..logs import logger
-from ..net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
-from ..policies.bodies.peeked_body import peek
 
 log = logger(__name__)
 

@@ -13,15 +13,15 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ..core.routing import Upstream
-from ..exchange.errors import UpstreamError
+from ...exchange.errors import UpstreamError
+from .table import Upstream
 
 PROBE_S = 0.9
 """Longest time between two probes: shorter than a circuit stays open at first."""
 
 
 class Health(Protocol):
-    """Who wants to know (core.upstream_health)."""
+    """Who wants to know (policies.routing.health)."""
 
     def wants_probe(self, upstream: Upstream) -> bool: ...
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.circuit_breaker import CircuitBreaker
-from openai_proxy.core.share_window import HALF_S, ShareWindow
+from openai_proxy.policies.routing.circuit_breaker import CircuitBreaker
+from openai_proxy.policies.routing.share_window import HALF_S, ShareWindow
 
 
 def opened(now=0.0, **options):

@@ -11,13 +11,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.core.routing import RoutingTable, Upstream
-from openai_proxy.core.upstream_health import UpstreamHealth
 from openai_proxy.exchange.errors import UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
-from openai_proxy.stages.list_models import ListModels
-from openai_proxy.stages.route import LIST_PATIENCE_S, Route
+from openai_proxy.policies.routing.health import UpstreamHealth
+from openai_proxy.policies.routing.list_models import ListModels
+from openai_proxy.policies.routing.route import LIST_PATIENCE_S, Route
+from openai_proxy.policies.routing.table import RoutingTable, Upstream
 from openai_proxy.wire.keys import key_digest
 
 KEYS = Keyring(
@@ -97,7 +97,7 @@ def test_a_restricted_key_sees_what_it_may_use(coding):
 
 def test_a_list_too_long_to_be_filtered_is_empty_for_a_restricted_key(monkeypatch):
     """What nobody looked at is not shown."""
-    monkeypatch.setattr("openai_proxy.stages.list_models.MOST_BYTES", 10)
+    monkeypatch.setattr("openai_proxy.policies.routing.list_models.MOST_BYTES", 10)
 
     async def forward(request):
         return answer(list_of("a", "b"))

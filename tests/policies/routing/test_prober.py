@@ -5,9 +5,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from openai_proxy.core.routing import Upstream
 from openai_proxy.exchange.errors import UpstreamUnreachable
-from openai_proxy.upstream.prober import PROBE_S, Prober
+from openai_proxy.policies.routing.prober import PROBE_S, Prober
+from openai_proxy.policies.routing.table import Upstream
 
 A = Upstream("a", "http://a/v1")
 B = Upstream("b", "http://b/v1")

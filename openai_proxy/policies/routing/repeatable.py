@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..exchange.record import HeaderPairs
+from ...exchange.record import HeaderPairs
 
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 """Methods that change nothing (RFC 9110 §9.2.1)."""

@@ -12,7 +12,7 @@ from twisted.web.client import ResponseDone
 from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.stages.retry import Retry
+from openai_proxy.policies.routing.retry import Retry
 
 REFUSED = UpstreamUnreachable(kind="refused", sent="no")
 EXPIRED = UpstreamTLSError(kind="tls", sent="no", may_heal=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.core.repeatable import creates_nothing, may_arrive_twice
+from openai_proxy.policies.routing.repeatable import creates_nothing, may_arrive_twice
 from openai_proxy.wire.targets import map_target
 
 KEY = [(b"Idempotency-Key", b"one")]

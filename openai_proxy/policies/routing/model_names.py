@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from ..core.routing import ModelRoute, with_model_in_path
-from ..exchange.messages import ProxyRequest
-from ..policies.bodies.changed_json import with_json
-from ..wire.json_members import replace_members
-from ..wire.targets import with_path_model as renamed
+from ...exchange.messages import ProxyRequest
+from ...wire.json_members import replace_members
+from ...wire.targets import with_path_model as renamed
+from ..bodies.changed_json import with_json
+from .table import ModelRoute, with_model_in_path
 
 
 def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from ..core.quota_error import NO_QUOTA, PEEK_BYTES, error_code
-from ..core.repeatable import creates_nothing, is_kept
-from ..core.retry_rules import may_go_elsewhere, says_no_retry, status_may_be_retried
-from ..core.routing import Upstream
-from ..core.upstream_health import LONGEST_MODEL, UpstreamHealth
-from ..exchange.errors import UpstreamError
-from ..exchange.messages import ProxyRequest, ProxyResponse
-from ..net.backoff import maybe_retry_after_s
-from ..policies.bodies.peeked_body import PeekedBody, peek
-from ..wire.body_headers import is_event_stream, media_type_and_coding
-from ..wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
+from ...exchange.errors import UpstreamError
+from ...exchange.messages import ProxyRequest, ProxyResponse
+from ...net.backoff import maybe_retry_after_s
+from ...wire.body_headers import is_event_stream, media_type_and_coding
+from ...wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
+from ..bodies.peeked_body import PeekedBody, peek
+from .health import LONGEST_MODEL, UpstreamHealth
+from .quota_error import NO_QUOTA, PEEK_BYTES, error_code
+from .repeatable import creates_nothing, is_kept
+from .rules import may_go_elsewhere, says_no_retry, status_may_be_retried
+from .table import Upstream
 
 FIRST_EVENT_S = 20.0
 """How long the head of a stream waits for the first event: shorter than clients and balancers wait for a head."""
@@ -48,7 +48,7 @@ class Task:
 
     @property
     def creates_nothing(self) -> bool:
-        """See `core.repeatable`."""
+        """See `policies.routing.repeatable`."""
         request = self.request
         return creates_nothing(request.method, request.exchange.endpoint, request.document, request.headers)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import orjson
 
-from ..exchange.record import HeaderPairs
-from ..wire.body_headers import media_type_and_coding
-from ..wire.codings import maybe_decoded
+from ...exchange.record import HeaderPairs
+from ...wire.body_headers import media_type_and_coding
+from ...wire.codings import maybe_decoded
 
 PEEK_BYTES = 64 * 1024
 NO_QUOTA = "insufficient_quota"

@@ -10,14 +10,14 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.core.routing import ModelRoute, RoutingTable, Upstream
-from openai_proxy.core.upstream_health import UpstreamHealth
 from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.routing.attempt import FIRST_EVENT_S
-from openai_proxy.stages.list_models import ListModels
-from openai_proxy.stages.route import Route
+from openai_proxy.policies.routing.attempt import FIRST_EVENT_S
+from openai_proxy.policies.routing.health import UpstreamHealth
+from openai_proxy.policies.routing.list_models import ListModels
+from openai_proxy.policies.routing.route import Route
+from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
 from openai_proxy.wire.model_list import changed_list
 
 A = Upstream("a", "http://a/v1", key=b"sk-a")

@@ -12,17 +12,17 @@ from typing import Any
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as TwistedTimeout
 
-from ..core.routing import RoutingTable, Upstream, choose, first_choice, model_in_path
-from ..core.upstream_health import UpstreamHealth
-from ..exchange.errors import NoUpstreamAvailable, UpstreamError
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange
-from ..logs import logger
-from ..policies.authenticate.credentials import CredentialSwap
-from ..policies.bodies.decoded_body import decoded
-from ..policies.bodies.peeked_body import peek
-from ..routing.attempt import Attempt, Judge, Task
-from ..routing.model_names import with_looked_up_model, with_model, with_path_model
+from ...exchange.errors import NoUpstreamAvailable, UpstreamError
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.record import Exchange
+from ...logs import logger
+from ..authenticate.credentials import CredentialSwap
+from ..bodies.decoded_body import decoded
+from ..bodies.peeked_body import peek
+from .attempt import Attempt, Judge, Task
+from .health import UpstreamHealth
+from .model_names import with_looked_up_model, with_model, with_path_model
+from .table import RoutingTable, Upstream, choose, first_choice, model_in_path
 
 log = logger(__name__)
 

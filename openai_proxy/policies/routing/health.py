@@ -10,10 +10,10 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from ..exchange.errors import UpstreamError
+from ...exchange.errors import UpstreamError
 from .circuit_breaker import CircuitBreaker
 from .cooled_keys import CooledKeys
-from .routing import Upstream
+from .table import Upstream
 
 MOST_MODELS = 1000
 LONGEST_MODEL = 256
