@@ -10,9 +10,9 @@ import orjson
 from attrs import frozen
 from twisted.python.failure import Failure
 
-from ..core.budget import Account, Budget, Standing
-from ..core.budget_alerts import BudgetAlert, due
 from ..logs import logger
+from .budget import Account, Budget, Standing
+from .budget_alerts import BudgetAlert, due
 from .ledger import SharedLedger
 from .webhook import Deliveries, Webhook
 

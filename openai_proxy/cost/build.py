@@ -12,8 +12,6 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from ..core.budget import Budget
-from ..core.prices import KindPrices, OwnPrice, Price
 from ..exchange.buffered_bytes import BufferedBytes
 from ..logs import logger
 from ..observe.lines.record import shown
@@ -22,12 +20,14 @@ from ..observe.places import check_file
 from ..policies.routing.table import RoutingTable
 from ..settings import PriceEntry, Settings, client_keys
 from ..settings.tenants import ClientKey
-from ..stages.keep_budget import KeepBudget
-from ..stages.refuse_unpriced import RefuseUnpriced
-from ..stages.settle_later import Calls, SettleLater
+from .budget import Budget
 from .budget_watch import AlertRules, BudgetWatch
+from .keep_budget import KeepBudget
 from .ledger import SharedLedger
+from .prices import KindPrices, OwnPrice, Price
 from .pricing import LookUp, Pricing
+from .refuse_unpriced import RefuseUnpriced
+from .settle_later import Calls, SettleLater
 from .state_file import StateFile
 from .webhook import Deliveries, Webhook, signing_key
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from ..core.budget import Account, Need, PendingCall, Standing, admit_in_turn
+from .budget import Account, Need, PendingCall, Standing, admit_in_turn
 from .ledger import LEASE_S, PENDING_S, Judgement
 from .state_file import StateFile
 

@@ -18,7 +18,7 @@ from .ledger import MemoryKeeper, SharedLedger
 from .pending_calls import FileCalls, MemoryCalls
 from .redis_keeper import RedisKeeper
 from .state_file import StateFile
-from .usage import UsageTotals
+from .totals import UsageTotals
 from .webhook import Deliveries
 
 

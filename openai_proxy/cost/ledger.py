@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from ..core.budget import Account, Need, PendingCall, Reservation, Standing, admit_in_turn, period_name
 from ..logs import logger
+from .budget import Account, Need, PendingCall, Reservation, Standing, admit_in_turn, period_name
 
 PENDING_S = 40 * 86400.0
 """So long money stays set aside for a call whose usage nobody asks for: longer than any period lasts."""
@@ -115,7 +115,7 @@ class _Book:
 
 
 class SharedLedger:
-    """A `core.budget.Ledger`: requests of one account that come together are judged in one step.
+    """A `cost.budget.Ledger`: requests of one account that come together are judged in one step.
 
     Between `start` and `stop`, leases are renewed and what could not be
     written is tried again, every `RENEW_S`.

@@ -11,13 +11,13 @@ from datetime import date
 import orjson
 from twisted.internet.defer import Deferred
 
-from ..core.budget import day_name
 from ..exchange.errors import Unavailable
 from ..web.admin import Answer, Arguments, BadArgument
+from .budget import day_name
 from .build import Spending
 from .report import BudgetStanding, usage_csv, usage_document
 from .state_file import StateFileClosed
-from .usage import UsageTotals
+from .totals import UsageTotals
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FORMATS = ("json", "csv")

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from ..core.later_usage import KeptCall
+from .later_usage import KeptCall
 from .ledger import PENDING_S
 from .state_file import StateFile
 

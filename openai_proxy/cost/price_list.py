@@ -17,9 +17,9 @@ from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
 from genai_prices.data import providers
 
-from ..core.prices import KindPrices, Price
 from ..exchange.record import Usage
 from ..policies.usage.answer_labels import STANDARD_TIERS
+from .prices import KindPrices, Price
 
 DEFAULT_PROVIDER = "openai"
 _PROBE = Usage(input_tokens=9_000, output_tokens=700, cached_tokens=2_000)

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from attrs import frozen
 
-from ..core.prices import OwnPrice, Price, find_price
 from ..exchange.record import Exchange, Usage
 from ..policies.routing.table import RoutingTable
 from ..policies.usage.answer_labels import STANDARD_TIERS
+from .prices import OwnPrice, Price, find_price
 
 KEPT_S = 60.0
 """So long a price holds before the list is asked again: some change by the hour."""

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 from twisted.internet.defer import Deferred
 
-from ..core.budget import Account, Need, PendingCall, Standing
 from ..net.redis_client import RedisClient
+from .budget import Account, Need, PendingCall, Standing
 from .ledger import LEASE_S, PENDING_S, Judgement
 
 SCRIPT = rb"""
@@ -48,7 +48,7 @@ if spent > 0 or held > 0 or value['s:' .. owner] then
 end
 return reply
 """
-"""The rules of `core.budget.admit`. ARGV: owner, its spent and held, lease and
+"""The rules of `cost.budget.admit`. ARGV: owner, its spent and held, lease and
 time to live in seconds, then usd and limit of each need. Replies with the
 others' spent and held, then with what was granted, empty where refused."""
 

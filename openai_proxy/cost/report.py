@@ -9,9 +9,9 @@ from typing import Any
 
 from attrs import frozen
 
-from ..core.budget import Account, Budget, Standing
 from ..observe.redaction import scrubbed
-from .usage import COUNTED, Place, Row, Totals
+from .budget import Account, Budget, Standing
+from .totals import COUNTED, Place, Row, Totals
 
 _COLUMNS = ("day", "key", "model")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -228,7 +228,7 @@ case("policies.usage.filters:ReadUsageWhole", *JSONS, call=lambda c, v: c(lambda
 case("policies.usage.filters:maybe_usage_chunk", *JSONS)
 case("policies.usage.objects:usage_of_document", *JSONS)
 case("policies.usage.objects:maybe_usage", *DOCUMENTS)
-case("core.later_usage:maybe_state", *JSONS)
+case("cost.later_usage:maybe_state", *JSONS)
 
 
 def events_of(size):

@@ -7,7 +7,7 @@ from cost.sync_file import SyncFile
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.budget import Account, Budget, Need, Standing
+from openai_proxy.cost.budget import Account, Budget, Need, Standing
 from openai_proxy.cost.budget_watch import AlertRules, BudgetWatch
 from openai_proxy.cost.file_keeper import FileKeeper
 from openai_proxy.cost.ledger import RENEW_S, MemoryKeeper, SharedLedger

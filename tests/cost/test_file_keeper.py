@@ -6,7 +6,7 @@ import stat
 import pytest
 from cost.sync_file import SyncFile
 
-from openai_proxy.core.budget import Account, Need, PendingCall, Standing
+from openai_proxy.cost.budget import Account, Need, PendingCall, Standing
 from openai_proxy.cost.file_keeper import KEPT_S, FileKeeper
 from openai_proxy.cost.ledger import LEASE_S
 from openai_proxy.cost.state_file import do_together, open_database

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.budget import Account, Need, Standing, admit_in_turn
+from openai_proxy.cost.budget import Account, Need, Standing, admit_in_turn
 from openai_proxy.cost.ledger import RENEW_S, SAVE_WITHIN_S, MemoryKeeper, SharedLedger
 
 DAY = Account("alice", "1970-01-01")

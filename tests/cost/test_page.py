@@ -6,11 +6,11 @@ import pytest
 from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
-from openai_proxy.core.budget import Budget
+from openai_proxy.cost.budget import Budget
 from openai_proxy.cost.build import Spending
 from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
 from openai_proxy.cost.page import TotalsUnavailable, UsageReport
-from openai_proxy.cost.usage import UsageTotals
+from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.web.admin import BadArgument
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.prices import OwnPrice, Price
+from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import KEPT_S, Pricing
 from openai_proxy.exchange.record import Exchange, Usage
 from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream

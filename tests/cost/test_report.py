@@ -3,9 +3,9 @@
 import csv
 import io
 
-from openai_proxy.core.budget import Account, Budget, Standing
+from openai_proxy.cost.budget import Account, Budget, Standing
 from openai_proxy.cost.report import BudgetStanding, usage_csv, usage_document
-from openai_proxy.cost.usage import Totals
+from openai_proxy.cost.totals import Totals
 
 ROWS = [
     (("2026-11-21", "alice", "gpt-4o"), Totals(2, 0, 0, 10, 5, 0, 0, 0.75)),

@@ -1,6 +1,6 @@
 """Budgets that do not see some of their models."""
 
-from openai_proxy.core.prices import OwnPrice, Price
+from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.unpriced import unpriced_models
 from openai_proxy.settings import load_settings

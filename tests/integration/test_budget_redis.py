@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
 
-from openai_proxy.core.budget import Account, Need, PendingCall, Standing
+from openai_proxy.cost.budget import Account, Need, PendingCall, Standing
 from openai_proxy.cost.ledger import RENEW_S, SharedLedger
 from openai_proxy.cost.redis_keeper import RedisKeeper
 from openai_proxy.net.redis_client import RedisClient

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 
-from openai_proxy.core.budget import Account, Need
+from openai_proxy.cost.budget import Account, Need
 from openai_proxy.cost.file_keeper import FileKeeper
 from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.state_file import StateFile, StateFileClosed
@@ -111,7 +111,7 @@ PROCESS = textwrap.dedent("""
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     from cost.sync_file import SyncFile
-    from openai_proxy.core.budget import Account, Need, Standing
+    from openai_proxy.cost.budget import Account, Need, Standing
     from openai_proxy.cost.file_keeper import FileKeeper
 
     file = SyncFile(Path(sys.argv[1]), 30.0)

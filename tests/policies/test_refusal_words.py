@@ -2,8 +2,8 @@
 
 import pytest
 
-from openai_proxy.core.budget import Account, Need, Standing
-from openai_proxy.core.budget_words import budget_words, dollars, period_end
+from openai_proxy.cost.budget import Account, Need, Standing
+from openai_proxy.cost.budget_words import budget_words, dollars, period_end
 from openai_proxy.exchange.errors import InvalidJSON
 from openai_proxy.policies.limits.rules import Limits, Refusal
 from openai_proxy.policies.limits.rules import Standing as Levels

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.core.budget import Account, Budget, Need, Standing, admit, admit_in_turn, period_name
+from openai_proxy.cost.budget import Account, Budget, Need, Standing, admit, admit_in_turn, period_name
 
 NEW_YEAR = 1_798_761_600.0
 """2027-01-01T00:00:00Z."""

@@ -6,14 +6,14 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.budget import Account, Budget, Standing
-from openai_proxy.core.prices import OwnPrice, Price
+from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.keep_budget import KeepBudget, charged_usd
 from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.stages.keep_budget import KeepBudget, charged_usd
 
 MIDNIGHT = 1_795_305_600.0
 """2026-11-22T00:00:00Z."""

@@ -17,10 +17,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
-from ..core.budget import day_name
 from ..exchange.record import Exchange, Outcome
 from ..observe.lines.record import shown
 from ..observe.metrics.labels import BoundedLabels, has_succeeded
+from .budget import day_name
 from .state_file import StateFile
 
 WRITE_AFTER_S = 1.0

@@ -9,17 +9,17 @@ from fakes import through
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.core.budget import Account, Budget, Standing
-from openai_proxy.core.later_usage import KeptCall
-from openai_proxy.core.prices import OwnPrice, Price
+from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.keep_budget import KeepBudget
+from openai_proxy.cost.later_usage import KeptCall
 from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
 from openai_proxy.cost.pending_calls import MOST_CALLS, FileCalls, MemoryCalls
+from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
+from openai_proxy.cost.settle_later import SettleLater
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Outcome
-from openai_proxy.stages.keep_budget import KeepBudget
-from openai_proxy.stages.settle_later import SettleLater
 
 NOON = 1_795_262_400.0
 ACCOUNT = Account("alice", "2026-11")

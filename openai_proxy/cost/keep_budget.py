@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from ..core.budget import Budget, Ledger, Need
-from ..core.budget_words import budget_words
 from ..exchange.errors import BudgetSpent
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange, Outcome, Usage
 from ..policies.usage.estimate import requested_output_tokens
 from ..policies.usage.prompt_estimate import estimated_prompt
+from .budget import Budget, Ledger, Need
+from .budget_words import budget_words
 
 Price = Callable[[str, "str | None", Usage, float], "float | None"]
 """Takes model, upstream (None: the probable one), usage and time; None where no price is known."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from openai_proxy.core.budget import Account, Budget, Standing
-from openai_proxy.core.budget_alerts import due
+from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.budget_alerts import due
 
 ACCOUNT = Account("alice", "2026-11")
 BUDGETS = {"alice": Budget(20.0)}

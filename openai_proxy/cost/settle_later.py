@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from ..core.budget import Ledger, PendingCall
-from ..core.later_usage import KeptCall, ResponseState, maybe_state
 from ..exchange.buffered_bytes import BufferedBytes, Lease
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange
 from ..wire.body_headers import media_type_and_coding
 from ..wire.codings import maybe_decoded
+from .budget import Ledger, PendingCall
+from .later_usage import KeptCall, ResponseState, maybe_state
 
 BEGINNING_BYTES = 1024 * 1024
 """So much is kept of the answer that begins a background response: it says its name early."""

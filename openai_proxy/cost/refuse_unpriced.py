@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from ..core.budget import Budget, Ledger
 from ..exchange.errors import NotMeasured
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from .budget import Budget, Ledger
 
 _SETTING = "whoever runs it can give the model a price in [[cost.prices]], or set `unpriced` to 'allow'."
 

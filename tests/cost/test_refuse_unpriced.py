@@ -4,12 +4,12 @@ import pytest
 from fakes import through
 from twisted.internet.task import Clock
 
-from openai_proxy.core.budget import Account, Budget
+from openai_proxy.cost.budget import Account, Budget
 from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
 from openai_proxy.exchange.errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.stages.refuse_unpriced import RefuseUnpriced
 
 NOON = 1_795_262_400.0
 

@@ -4,8 +4,8 @@ import pytest
 from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
-from openai_proxy.cost import usage as module
-from openai_proxy.cost.usage import WRITE_AFTER_S, Totals, UsageTotals
+from openai_proxy.cost import totals as module
+from openai_proxy.cost.totals import WRITE_AFTER_S, Totals, UsageTotals
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 
 NOON = 1_795_262_400.0

@@ -1,1 +1,0 @@
-"""The onion: one stage per file, each a policy around `forward`."""
