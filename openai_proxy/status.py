@@ -1,6 +1,6 @@
 """What this daemon tells of itself: information, health, metrics.
 
-Documents only; `web.pages` renders them, `Serving` knows the facts.
+Documents only; `pages.pages` renders them, `Serving` knows the facts.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from twisted.internet.defer import Deferred
 
 from . import __version__
 from .composition.exchanger import Exchanger
-from .cost.page import UsageReport
 from .downstream.site import Root
 from .exchange.errors import UnknownURL
 from .observe.metrics.prometheus import PrometheusObserver, find_metrics
 from .observe.metrics.scrapes import Scrapes
 from .observe.publisher import ExchangePublisher
+from .pages.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
+from .pages.pages import HealthPage, JSONPage, MetricsPage
+from .pages.usage import UsageReport
 from .stores import Stores
-from .web.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
-from .web.pages import HealthPage, JSONPage, MetricsPage
 
 Health = tuple[bool, dict[str, Any]]
 

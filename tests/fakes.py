@@ -23,7 +23,7 @@ from openai_proxy.downstream.request_reader import DownstreamLimits
 from openai_proxy.downstream.site import ProxySite, Root
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.web.pages import JSONPage
+from openai_proxy.pages.pages import JSONPage
 
 DONE = Failure(ResponseDone())
 JSON = (b"Content-Type", b"application/json")

@@ -47,7 +47,6 @@ MOVING = {
     "composition.upstream_report": "daemon",
     "core": "wire",
     "core.reload_outcome": "daemon",
-    "cost.page": "pages",
     "draining": "daemon",
     "keys_command": "command",
     "reload_command": "daemon",
@@ -58,9 +57,6 @@ MOVING = {
     "status": "daemon",
     "stores": "daemon",
     "unsupported": "daemon",
-    "web": "downstream",
-    "web.admin": "pages",
-    "web.pages": "pages",
 }
 """Modules that are still to move, and the room they move to."""
 

@@ -7,8 +7,8 @@ from fakes import Downstream
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import succeed
 
-from openai_proxy.web.admin import Gate, PagesGate
-from openai_proxy.web.pages import HealthPage, JSONPage, MetricsPage
+from openai_proxy.pages.admin import Gate, PagesGate
+from openai_proxy.pages.pages import HealthPage, JSONPage, MetricsPage
 
 LOCAL = IPv4Address("TCP", "127.0.0.1", 5000)
 STRANGER = IPv4Address("TCP", "203.0.113.9", 5000)

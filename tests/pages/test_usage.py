@@ -9,10 +9,10 @@ from twisted.internet.task import Clock
 from openai_proxy.cost.budget import Budget
 from openai_proxy.cost.build import Spending
 from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
-from openai_proxy.cost.page import TotalsUnavailable, UsageReport
 from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.web.admin import BadArgument
+from openai_proxy.pages.admin import BadArgument
+from openai_proxy.pages.usage import TotalsUnavailable, UsageReport
 
 NOON = 1_795_262_400.0
 

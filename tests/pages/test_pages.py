@@ -6,7 +6,7 @@ import pytest
 from fakes import Downstream
 from twisted.internet.defer import Deferred
 
-from openai_proxy.web.pages import HealthPage, JSONPage, MetricsPage
+from openai_proxy.pages.pages import HealthPage, JSONPage, MetricsPage
 
 HOST = b" HTTP/1.1\r\nHost: p\r\n\r\n"
 

@@ -7,7 +7,7 @@ from fakes import Downstream
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 
-from openai_proxy.web.admin import AdminPage, AdminPages, BadArgument, Gate
+from openai_proxy.pages.admin import AdminPage, AdminPages, BadArgument, Gate
 
 LOCAL = IPv4Address("TCP", "127.0.0.1", 5000)
 

@@ -11,13 +11,13 @@ from datetime import date
 import orjson
 from twisted.internet.defer import Deferred
 
+from ..cost.budget import day_name
+from ..cost.build import Spending
+from ..cost.report import BudgetStanding, usage_csv, usage_document
+from ..cost.state_file import StateFileClosed
+from ..cost.totals import UsageTotals
 from ..exchange.errors import Unavailable
-from ..web.admin import Answer, Arguments, BadArgument
-from .budget import day_name
-from .build import Spending
-from .report import BudgetStanding, usage_csv, usage_document
-from .state_file import StateFileClosed
-from .totals import UsageTotals
+from .admin import Answer, Arguments, BadArgument
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FORMATS = ("json", "csv")

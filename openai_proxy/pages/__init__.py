@@ -1,0 +1,1 @@
+"""Pages of this proxy itself: service information, health, metrics, the operator's."""

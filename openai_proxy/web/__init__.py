@@ -1,1 +1,0 @@
-"""The downstream edge: HTTP/1.1 towards the clients."""
