@@ -19,7 +19,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from . import __version__
-from .composition.notes import full_notes
+from .daemon.notes import full_notes
 from .net.steady_clock import use_steady_clock
 from .settings import (
     Row,
@@ -33,7 +33,7 @@ from .settings import (
 )
 
 if TYPE_CHECKING:
-    from .service import ProxyService
+    from .daemon.service import ProxyService
     from .workers.supervisor import Supervisor
 
 _OF_TWISTD = {
@@ -225,7 +225,7 @@ def _service(reactor: Any, settings: Settings, load: Callable[[], Settings]) -> 
         from .workers.supervisor import Supervisor
 
         return Supervisor(reactor, settings, load)
-    from .service import ProxyService
+    from .daemon.service import ProxyService
 
     return ProxyService(reactor, settings, load)
 

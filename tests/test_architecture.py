@@ -37,27 +37,7 @@ LEVEL = {room: level for level, room in enumerate(LAYERS)}
 
 BUILDERS = {"build.py", "whose_key.py"}
 
-MOVING = {
-    "composition": "daemon",
-    "composition.destinations": "daemon",
-    "composition.exchanger": "daemon",
-    "composition.notes": "daemon",
-    "composition.observers": "daemon",
-    "composition.surroundings": "daemon",
-    "composition.upstream_report": "daemon",
-    "core": "wire",
-    "core.reload_outcome": "daemon",
-    "draining": "daemon",
-    "keys_command": "command",
-    "reload_command": "daemon",
-    "reloads": "daemon",
-    "service": "daemon",
-    "serving": "daemon",
-    "signals": "daemon",
-    "status": "daemon",
-    "stores": "daemon",
-    "unsupported": "daemon",
-}
+MOVING = {}
 """Modules that are still to move, and the room they move to."""
 
 

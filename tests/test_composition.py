@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from openai_proxy.composition.exchanger import build_exchanger, compose
-from openai_proxy.composition.surroundings import Surroundings
+from openai_proxy.daemon.exchanger import build_exchanger, compose
+from openai_proxy.daemon.stores import Stores
+from openai_proxy.daemon.surroundings import Surroundings
 from openai_proxy.exchange.errors import InvalidKey, MissingCredentials
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Outcome
@@ -18,7 +19,6 @@ from openai_proxy.policies.authenticate.build import authenticate, make_keyring
 from openai_proxy.policies.authenticate.credentials import CredentialSwap
 from openai_proxy.policies.limits.build import rate_limit
 from openai_proxy.settings import SettingsError, load_settings
-from openai_proxy.stores import Stores
 
 
 def surroundings():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-import openai_proxy.service  # noqa: F401  # defines every error
+import openai_proxy.daemon.service  # noqa: F401  # defines every error
 from openai_proxy.exchange.errors import ProxyError
 from openai_proxy.observe.factories import NONE, known_factories
 from openai_proxy.observe.interfaces import ObserverContext

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from ..composition.observers import configured_models
+from ..daemon.observers import configured_models
 from ..logs import logger
 from ..net.listening import StartError
 from ..policies.limits.embedded import EmbeddedStore

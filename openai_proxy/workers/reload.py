@@ -12,9 +12,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.python.failure import Failure
 
+from ..daemon.reloads import tell_refused, tell_reloaded
+from ..daemon.service import ProxyService, kept
 from ..logs import logger
-from ..reloads import tell_refused, tell_reloaded
-from ..service import ProxyService, kept
 from ..settings import Settings, SettingsError, warnings
 from .link import LinkLost, Refused
 from .messages import COMMIT, DISCARD, DRAIN, PREPARE

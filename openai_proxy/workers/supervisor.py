@@ -17,15 +17,15 @@ from twisted.application.reactors import getReactorTypes
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
-from .. import signals
-from ..composition.notes import new_notes
+from ..daemon import signals
+from ..daemon.notes import new_notes
+from ..daemon.service import ProxyService
+from ..daemon.serving import tell_capacity
 from ..logs import logger, set_level
 from ..net.descriptors import raise_limit
 from ..net.listening import StartError, announce, one_line
 from ..net.shared_ports import hold, open_door
 from ..observe.lines.stdout import StandardOutput
-from ..service import ProxyService
-from ..serving import tell_capacity
 from ..settings import Settings, SettingsError
 from . import messages as say
 from .crew import START_S, Crew

@@ -16,13 +16,13 @@ from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner
 
+from ..daemon.service import PreparedService, ProxyService
+from ..daemon.serving import Part
 from ..logs import logger
 from ..net.listening import StartError
 from ..net.shared_ports import adopt
 from ..net.steady_clock import use_steady_clock
 from ..observe.publisher import ExchangePublisher
-from ..service import PreparedService, ProxyService
-from ..serving import Part
 from ..settings import Settings, SettingsError
 from . import messages as say
 from .counts import Counts

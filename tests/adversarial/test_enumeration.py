@@ -49,7 +49,7 @@ EXEMPT = {
     "exchange.buffered_bytes:.*": "counts",
     "cost.budget_alerts:.*": "counts money of the configured keys",
     "policies.routing.cooled_keys:.*": "looks configured keys up",
-    "core.reload_outcome:.*": "the operator's directory",
+    "daemon.reload_outcome:.*": "the operator's directory",
     "policies.fences.named_models:(runs_model|makes_session)": "compares an endpoint's name, made by wire.targets",
     "policies.fences.object_ids:(collection_of|makes_objects)": "compares an endpoint's name, made by wire.targets",
     "policies.refusal_words:(seconds|expiry_words)": "numbers and configured names",

@@ -17,12 +17,12 @@ from genai_prices import calc_price
 from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.cost.build import build_spending
+from openai_proxy.daemon.stores import Stores
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.usage.answer_labels import note_document
 from openai_proxy.policies.usage.objects import usage_of_document
 from openai_proxy.settings import load_settings
-from openai_proxy.stores import Stores
 
 MOMENT = datetime.datetime(2026, 11, 2, 12, 0, tzinfo=datetime.timezone.utc)
 """Fixed: some prices of the lists change with the date or the hour."""

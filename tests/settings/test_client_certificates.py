@@ -6,7 +6,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from openai_proxy.composition.destinations import known_destinations
+from openai_proxy.daemon.destinations import known_destinations
 from openai_proxy.settings import SettingsError, load_settings
 
 

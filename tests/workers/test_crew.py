@@ -10,7 +10,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from workers.links import lose
 
-from openai_proxy.draining import ABORT_AFTER_DRAIN_S
+from openai_proxy.daemon.draining import ABORT_AFTER_DRAIN_S
 from openai_proxy.net.listening import StartError
 from openai_proxy.settings import load_settings
 from openai_proxy.workers.crew import KILL_AFTER_S, START_S, Crew

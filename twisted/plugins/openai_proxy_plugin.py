@@ -19,7 +19,7 @@ else:
 
 openai_proxy = ServiceMaker(
     "openai-proxy",
-    "openai_proxy.unsupported" if _WINDOWS else "openai_proxy.tap",
+    "openai_proxy.daemon.unsupported" if _WINDOWS else "openai_proxy.tap",
     "A transparent proxy for the OpenAI API.",
     "openai-proxy",
 )

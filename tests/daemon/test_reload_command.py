@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from openai_proxy.keys_command import main
-from openai_proxy.reload_command import reload
-from openai_proxy.reloads import tell_refused, tell_reloaded
+from openai_proxy.command import main
+from openai_proxy.daemon.reload_command import reload
+from openai_proxy.daemon.reloads import tell_refused, tell_reloaded
 
 COMMAND = Path(sys.executable).with_name("openai-proxy")
 
 DAEMON = """
 import signal, sys
-from openai_proxy.reloads import tell_refused, tell_reloaded
+from openai_proxy.daemon.reloads import tell_refused, tell_reloaded
 outcomes = iter(sys.argv[1:])
 def reload(*_):
     outcome = next(outcomes)

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ..observe.metrics.circuits import CircuitNews
-from ..stores import Stores
+from .stores import Stores
 
 Clock = Callable[[], float]
 

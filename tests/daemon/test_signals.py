@@ -6,7 +6,7 @@ import signal
 import pytest
 from twisted.python.logfile import LogFile
 
-from openai_proxy.signals import ends, install, remember, reopen_log, twistd_log_file
+from openai_proxy.daemon.signals import ends, install, remember, reopen_log, twistd_log_file
 
 pytestmark = pytest.mark.usefixtures("own_signals")
 

@@ -14,7 +14,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from .reload_command import reload
+from .daemon.reload_command import reload
 from .wire.keys import key_digest
 
 KEY_PREFIX = "sk-proxy-"

@@ -12,29 +12,29 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 
-from .composition.exchanger import Exchanger, build_exchanger
-from .composition.observers import observers_of, upstream_urls, watch_alike
-from .composition.surroundings import Surroundings
-from .composition.upstream_report import upstream_report
-from .cost.build import Spending
-from .downstream.proxy import NoAPI, ProxyResource
-from .downstream.site import ProxySite, Root
+from ..cost.build import Spending
+from ..downstream.proxy import NoAPI, ProxyResource
+from ..downstream.site import ProxySite, Root
+from ..exchange.client_address import TrustedProxies
+from ..exchange.record import Exchange
+from ..logs import logger, set_level
+from ..net.certificate_dates import ends_of
+from ..net.descriptors import Capacity, capacity, open_now, usable
+from ..net.listening import StartError
+from ..net.socket_group import SocketGroup
+from ..observe.interfaces import Observer, ObserverContext
+from ..observe.metrics.daemon_state import DaemonState
+from ..observe.metrics.scrapes import Scrapes
+from ..observe.publisher import ExchangePublisher
+from ..policies.limits.store import BucketStore
+from ..settings import Settings
 from .draining import Drain
-from .exchange.client_address import TrustedProxies
-from .exchange.record import Exchange
-from .logs import logger, set_level
-from .net.certificate_dates import ends_of
-from .net.descriptors import Capacity, capacity, open_now, usable
-from .net.listening import StartError
-from .net.socket_group import SocketGroup
-from .observe.interfaces import Observer, ObserverContext
-from .observe.metrics.daemon_state import DaemonState
-from .observe.metrics.scrapes import Scrapes
-from .observe.publisher import ExchangePublisher
-from .policies.limits.store import BucketStore
-from .settings import Settings
+from .exchanger import Exchanger, build_exchanger
+from .observers import observers_of, upstream_urls, watch_alike
 from .status import Status
 from .stores import Stores
+from .surroundings import Surroundings
+from .upstream_report import upstream_report
 
 log = logger("openai_proxy")
 

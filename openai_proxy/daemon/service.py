@@ -15,12 +15,11 @@ from attrs import frozen
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
-from . import __version__, signals
-from .composition.notes import new_notes, start_notes
-from .downstream.site import ProxySite
-from .logs import logger, set_level
-from .net.descriptors import raise_limit
-from .net.listening import (
+from .. import __version__
+from ..downstream.site import ProxySite
+from ..logs import logger, set_level
+from ..net.descriptors import raise_limit
+from ..net.listening import (
     Listener,
     Renewal,
     StartError,
@@ -30,9 +29,11 @@ from .net.listening import (
     read_certificates,
     use_certificates,
 )
+from ..settings import Settings, SettingsError
+from . import signals
+from .notes import new_notes, start_notes
 from .reloads import tell_refused, tell_reloaded
 from .serving import Part, Prepared, Serving
-from .settings import Settings, SettingsError
 
 log = logger("openai_proxy")
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from openai_proxy.keys_command import keys_entry, main
+from openai_proxy.command import keys_entry, main
 from openai_proxy.wire.keys import key_digest
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from .core.reload_outcome import FILE, RELOADED, runtime_directory
+from .reload_outcome import FILE, RELOADED, runtime_directory
 
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.05

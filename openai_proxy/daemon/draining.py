@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from .downstream.site import ProxySite
-from .logs import logger
+from ..downstream.site import ProxySite
+from ..logs import logger
 
 log = logger("openai_proxy")
 

@@ -12,16 +12,16 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from . import __version__
-from .composition.exchanger import Exchanger
-from .downstream.site import Root
-from .exchange.errors import UnknownURL
-from .observe.metrics.prometheus import PrometheusObserver, find_metrics
-from .observe.metrics.scrapes import Scrapes
-from .observe.publisher import ExchangePublisher
-from .pages.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
-from .pages.pages import HealthPage, JSONPage, MetricsPage
-from .pages.usage import UsageReport
+from .. import __version__
+from ..downstream.site import Root
+from ..exchange.errors import UnknownURL
+from ..observe.metrics.prometheus import PrometheusObserver, find_metrics
+from ..observe.metrics.scrapes import Scrapes
+from ..observe.publisher import ExchangePublisher
+from ..pages.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
+from ..pages.pages import HealthPage, JSONPage, MetricsPage
+from ..pages.usage import UsageReport
+from .exchanger import Exchanger
 from .stores import Stores
 
 Health = tuple[bool, dict[str, Any]]

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.python.logfile import BaseLogFile, LogFile
 
-from .logs import logger
+from ..logs import logger
 
 log = logger("openai_proxy")
 

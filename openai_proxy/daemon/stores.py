@@ -13,20 +13,20 @@ from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from .cost.keeping import Keeping
-from .cost.ledger import SharedLedger
-from .cost.object_owners import FileOwners, RedisOwners
-from .cost.pending_calls import FileCalls, MemoryCalls
-from .cost.state_file import StateFile
-from .cost.webhook import Deliveries
-from .net.redis_client import RedisClient
-from .net.redis_url import parse_redis_url
-from .policies.cache.memory import MemoryStore
-from .policies.cache.redis import RedisStore as RedisCacheStore
-from .policies.cache.store import CacheStore
-from .policies.limits.embedded import EmbeddedStore
-from .policies.limits.redis import RedisStore as RedisLimitStore
-from .policies.limits.store import BucketStore, LimitStore
+from ..cost.keeping import Keeping
+from ..cost.ledger import SharedLedger
+from ..cost.object_owners import FileOwners, RedisOwners
+from ..cost.pending_calls import FileCalls, MemoryCalls
+from ..cost.state_file import StateFile
+from ..cost.webhook import Deliveries
+from ..net.redis_client import RedisClient
+from ..net.redis_url import parse_redis_url
+from ..policies.cache.memory import MemoryStore
+from ..policies.cache.redis import RedisStore as RedisCacheStore
+from ..policies.cache.store import CacheStore
+from ..policies.limits.embedded import EmbeddedStore
+from ..policies.limits.redis import RedisStore as RedisLimitStore
+from ..policies.limits.store import BucketStore, LimitStore
 
 
 class Stores:

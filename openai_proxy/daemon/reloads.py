@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .core.reload_outcome import FILE, REFUSED, RELOADED, runtime_directory
-from .logs import logger
+from ..logs import logger
+from .reload_outcome import FILE, REFUSED, RELOADED, runtime_directory
 
 log = logger("openai_proxy")
 

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, globalLogPublisher
 
-from openai_proxy.service import ProxyService
+from openai_proxy.daemon.service import ProxyService
 from openai_proxy.settings import load_settings
 
 

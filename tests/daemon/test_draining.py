@@ -4,7 +4,7 @@ import pytest
 from attrs import define
 from twisted.internet.task import Clock
 
-from openai_proxy.draining import ABORT_AFTER_DRAIN_S, Drain
+from openai_proxy.daemon.draining import ABORT_AFTER_DRAIN_S, Drain
 
 
 @define(eq=False)
