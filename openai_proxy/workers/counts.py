@@ -16,7 +16,7 @@ from ..logs import logger
 from ..observe.metrics.prometheus import find_metrics
 from ..observe.publisher import ExchangePublisher
 from .link import Link, LinkLost
-from .messages import COUNTS, SCRAPE
+from .talk import COUNTS, SCRAPE
 from .totals import Snapshot, Totals, snapshot
 
 log = logger("openai_proxy")

@@ -17,13 +17,13 @@ from ..logs import logger
 from ..net.listening import StartError
 from ..policies.limits.embedded import EmbeddedStore
 from ..settings import Settings
-from . import messages as say
-from .limits import Desk
+from . import talk as say
 from .link import Link
 from .metrics import WholeMetrics
 from .process import CLEAN, Launcher, WorkerProcess
 from .reload import change_over
 from .restarts import Restarts
+from .shared_limits import Desk
 from .worker_log import write
 
 log = logger("openai_proxy")

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
 from ..observe.metrics.scrapes import Scrapes, form_of
-from .messages import COLLECT
 from .process import WorkerProcess
+from .talk import COLLECT
 from .totals import Snapshot, Totals, snapshot
 
 COLLECT_S = 4.0

@@ -17,8 +17,8 @@ from ..daemon.service import ProxyService, kept
 from ..logs import logger
 from ..settings import Settings, SettingsError, warnings
 from .link import LinkLost, Refused
-from .messages import COMMIT, DISCARD, DRAIN, PREPARE
 from .process import WorkerProcess
+from .talk import COMMIT, DISCARD, DRAIN, PREPARE
 
 log = logger("openai_proxy")
 

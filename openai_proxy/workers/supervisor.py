@@ -27,7 +27,7 @@ from ..net.listening import StartError, announce, one_line
 from ..net.shared_ports import hold, open_door
 from ..observe.lines.stdout import StandardOutput
 from ..settings import Settings, SettingsError
-from . import messages as say
+from . import talk as say
 from .crew import START_S, Crew
 from .process import Launcher, WorkerProcess, environment
 from .reload import Reloading

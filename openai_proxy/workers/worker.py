@@ -24,10 +24,10 @@ from ..net.shared_ports import adopt
 from ..net.steady_clock import use_steady_clock
 from ..observe.publisher import ExchangePublisher
 from ..settings import Settings, SettingsError
-from . import messages as say
+from . import talk as say
 from .counts import Counts
-from .limits import SupervisedStore
 from .link import Link, LinkFactory
+from .shared_limits import SupervisedStore
 from .shares import divided
 from .worker_log import LogSender
 

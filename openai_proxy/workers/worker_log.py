@@ -16,7 +16,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from zope.interface import implementer
 
 from .link import Link
-from .messages import LOG, LogLine
+from .talk import LOG, LogLine
 
 MAX_WAITING = 10_000
 """Lines kept while the supervisor does not read; what comes then is counted and dropped."""

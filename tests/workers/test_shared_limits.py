@@ -7,8 +7,8 @@ from workers.links import linked, lose
 from openai_proxy.exchange.errors import ShuttingDown
 from openai_proxy.policies.limits.embedded import EmbeddedStore
 from openai_proxy.policies.limits.rules import Limits
-from openai_proxy.workers.limits import Desk, SupervisedStore
 from openai_proxy.workers.link import Link
+from openai_proxy.workers.shared_limits import Desk, SupervisedStore
 
 ONE_AT_ONCE = Limits(concurrent_requests=1)
 

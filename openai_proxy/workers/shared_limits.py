@@ -16,7 +16,7 @@ from ..policies.limits.embedded import EmbeddedStore
 from ..policies.limits.rules import Limits
 from ..policies.limits.store import Admission
 from .link import Link, LinkLost
-from .messages import ADMIT, FINISH, SETTLE
+from .talk import ADMIT, FINISH, SETTLE
 
 
 class SupervisedStore:
