@@ -2,11 +2,13 @@
 
 A JSON body of a million small values takes half a second to decode, and
 nobody else is served meanwhile. Bodies like that are read one at a time,
-with a pause after each that is longer than its reading took.
+with a pause after each that is longer than its reading took. So are the reads
+of answers that take long to decode and filter.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -50,3 +52,29 @@ class Turns:
                 self._free_at = now + PAUSES * (now - started) if now - started > SHORT_S else 0.0
         finally:
             self._lock.release()
+
+
+class Rests:
+    """Lets those whose work took long go on one after the other, with a pause before each."""
+
+    def __init__(self, timers: IReactorTime) -> None:
+        self._timers = timers
+        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+        self._is_pausing = False
+
+    def wait(self, worked_s: float, go_on: Callable[[], None]) -> None:
+        """Call `go_on` when it is the turn of who has worked for so many seconds. O(1)."""
+        self._waiting.append((PAUSES * worked_s, go_on))
+        if not self._is_pausing:
+            self._pause()
+
+    def _pause(self) -> None:
+        pause_s, go_on = self._waiting.popleft()
+        self._is_pausing = True
+        self._timers.callLater(pause_s, self._over, go_on)
+
+    def _over(self, go_on: Callable[[], None]) -> None:
+        self._is_pausing = False
+        if self._waiting:
+            self._pause()
+        go_on()

@@ -7,6 +7,7 @@ Connections are pooled per origin and credential, last in, first out.
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..exchange.errors import UpstreamError
 from ..logs import logger
 from ..net.origin import Origin, parse_origin
 from ..net.sockets import is_quiet
+from ..net.turns import Rests
 from ..net.twisted_headers import WireHeaders
 from .answer_timer import UpstreamTimeouts
 from .body import KnownBody
@@ -69,7 +71,10 @@ class UpstreamAgent:
         tls: ClientTLS,
         clock: Callable[[], float],
         adopt: Callable[[Any], None] = lambda transport: None,
+        work_clock: Callable[[], float] = time.thread_time,
     ) -> None:
+        self._rests = Rests(reactor)
+        self.work_clock = work_clock
         self._reactor = reactor
         self._timeouts = timeouts
         self._tls = tls
@@ -250,6 +255,9 @@ class UpstreamAgent:
         oldest = self._idle.put(connection, self._clock())
         if oldest is not None:
             oldest.abort()
+
+    def rest(self, connection: UpstreamConnection, worked_s: float) -> None:
+        self._rests.wait(worked_s, connection.go_on)
 
     def connection_stale(self, connection: UpstreamConnection) -> None:
         for other in self._idle.as_idle_as(connection.key[0], connection.idle_since):

@@ -28,6 +28,7 @@ from ..exchange.errors import (
 )
 from ..net.client_tls import explain, is_tls_failure
 from ..net.direct_deferred import DirectDeferred
+from ..net.turns import SHORT_S
 from ..wire.headers import HOP_BY_HOP, end_to_end
 from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
 from .body import KnownBody, Taking, Upload
@@ -37,6 +38,8 @@ from .response_reader import HEAD_BYTES, ResponseReader, too_large
 
 AT_ONCE_BYTES = 4096
 """The kernel takes a request up to this size at once: nobody asks how much of it the upstream has."""
+LARGE_READ_BYTES = 4096
+"""No smaller piece of a body takes long to decode and filter."""
 
 
 class ConnectionOwner(Protocol):
@@ -47,6 +50,12 @@ class ConnectionOwner(Protocol):
 
     def connection_ready(self, connection: UpstreamConnection) -> None:
         """Connected; with TLS: the peer is verified."""
+
+    def work_clock(self) -> float:
+        """Return the seconds that this thread has worked."""
+
+    def rest(self, connection: UpstreamConnection, worked_s: float) -> None:
+        """Call `go_on` of a connection whose last read took long, once others have had their turn."""
 
     def connection_free(self, connection: UpstreamConnection) -> None:
         """Clean and without a request: may be pooled."""
@@ -99,6 +108,7 @@ class UpstreamConnection(TwistedProtocol):
         """Set for a request that may not be sent whole yet, or was not when it was looked at last."""
         self._tunnel = False
         self._paused = False
+        self._rests = False
 
     @property
     def busy(self) -> bool:
@@ -271,7 +281,11 @@ class UpstreamConnection(TwistedProtocol):
             parts = reader.parts
             if parts:
                 reader.parts = []
-                response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
+                piece = parts[0] if len(parts) == 1 else b"".join(parts)
+                if len(piece) < LARGE_READ_BYTES:
+                    response.body_received(piece)
+                else:
+                    self._pass_large(response, piece)
                 return
             reader.note_bodiless_read(len(data))
             if reader.error is None:
@@ -279,6 +293,25 @@ class UpstreamConnection(TwistedProtocol):
         if not reader.head_done and reader.head_bytes > HEAD_BYTES:
             reader.error = reader.error or too_large()
         self._dispatch()
+
+    def _pass_large(self, response: UpstreamResponse, piece: bytes) -> None:
+        """Pass on a piece that may take long to decode and filter; if it did, read on when others had their turn."""
+        clock = self._owner.work_clock
+        began = clock()
+        response.body_received(piece)
+        worked_s = clock() - began
+        if worked_s > SHORT_S and self._response is response and not (self.closed or self._aborted):
+            self._rests = True
+            if not self._paused:
+                self.transport.pauseProducing()
+            self._owner.rest(self, worked_s)
+
+    def go_on(self) -> None:
+        """Read on after a rest."""
+        self._rests = False
+        if not self._paused and not self.closed:
+            self.timer.expect_body(self._clock())  # the time we held it back does not count
+            self.transport.resumeProducing()
 
     def _dispatch(self) -> None:
         """Pass on what this read brought: an error, the head, body bytes, the end."""
@@ -425,14 +458,16 @@ class UpstreamConnection(TwistedProtocol):
     def pause_reading(self) -> None:
         if not self._paused and not self.closed:
             self._paused = True
-            self.transport.pauseProducing()
+            if not self._rests:
+                self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
         if self._paused and not self.closed:
             self._paused = False
             if not self._tunnel and self._response is not None:
                 self.timer.expect_body(self._clock())  # the time we held it back does not count
-            self.transport.resumeProducing()
+            if not self._rests:
+                self.transport.resumeProducing()
 
     def sweep(self, now: float) -> None:
         """Called often while busy: notes what was read, and ends what is late."""
@@ -453,7 +488,7 @@ class UpstreamConnection(TwistedProtocol):
             self._late("The upstream did not answer in time.", "timeout_first_byte")
         elif response is None:
             self.abort()  # a tunnel that never took its last bytes
-        elif timer.is_silent(now, held=self._paused):
+        elif timer.is_silent(now, held=self._paused or self._rests):
             self._late("The upstream fell silent.", "timeout_idle")
 
     def _late(self, message: str, kind: str) -> None:

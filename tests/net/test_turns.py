@@ -2,7 +2,7 @@
 
 import pytest
 from fakes import exchange, through
-from stages.test_read_body import Recorder
+from policies.bodies.test_read_body import Recorder
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 

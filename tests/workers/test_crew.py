@@ -4,7 +4,6 @@ import errno
 import os
 
 import pytest
-from openai_proxy.observe.exchange_log.remote.storage.shipper import LAST_ROUND_S
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -12,6 +11,7 @@ from workers.links import lose
 
 from openai_proxy.daemon.draining import ABORT_AFTER_DRAIN_S
 from openai_proxy.net.listening import StartError
+from openai_proxy.observe.exchange_log.remote.shipper import LAST_ROUND_S
 from openai_proxy.settings import load_settings
 from openai_proxy.workers.crew import KILL_AFTER_S, START_S, Crew
 

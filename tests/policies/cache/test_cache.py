@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from stages.cache_world import JSON, SSE, World, cache_control
+from policies.cache.cache_world import JSON, SSE, World, cache_control
 from twisted.internet.error import ConnectionLost
 
 from openai_proxy.exchange.record import Usage

@@ -10,10 +10,11 @@ from azure.core.exceptions import AzureError
 from hypothesis import given
 from hypothesis import strategies as st
 from observe.exchange_log.stores import FakeBlobs
-from openai_proxy.observe.exchange_log.remote.storage.append_blobs import AppendBlobs, service_client
-from openai_proxy.observe.exchange_log.remote.storage.claims import claim_own
-from openai_proxy.observe.exchange_log.remote.storage.deliveries import Deliveries
-from openai_proxy.observe.exchange_log.remote.storage.spool import Spool
+
+from openai_proxy.observe.exchange_log.remote.append_blobs import AppendBlobs, service_client
+from openai_proxy.observe.exchange_log.remote.claims import claim_own
+from openai_proxy.observe.exchange_log.remote.deliveries import Deliveries
+from openai_proxy.observe.exchange_log.remote.spool import Spool
 
 NAME = "m_20260101.jsonl"
 

@@ -1,9 +1,10 @@
 """A round delivers all that waits; what fails waits on."""
 
 import pytest
-from openai_proxy.observe.exchange_log.remote.storage.claims import claim_own
-from openai_proxy.observe.exchange_log.remote.storage.deliveries import ADOPT_EVERY_S, Deliveries
-from openai_proxy.observe.exchange_log.remote.storage.spool import KEEP_S, Spool
+
+from openai_proxy.observe.exchange_log.remote.claims import claim_own
+from openai_proxy.observe.exchange_log.remote.deliveries import ADOPT_EVERY_S, Deliveries
+from openai_proxy.observe.exchange_log.remote.spool import KEEP_S, Spool
 
 
 class Store:

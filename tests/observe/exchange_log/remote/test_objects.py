@@ -2,10 +2,11 @@
 
 import fsspec
 import pytest
-from openai_proxy.observe.exchange_log.remote.storage.claims import claim_own
-from openai_proxy.observe.exchange_log.remote.storage.deliveries import Deliveries
-from openai_proxy.observe.exchange_log.remote.storage.spool import Spool
-from openai_proxy.observe.exchange_log.remote.storage.storage import parse_remote
+
+from openai_proxy.observe.exchange_log.remote.claims import claim_own
+from openai_proxy.observe.exchange_log.remote.deliveries import Deliveries
+from openai_proxy.observe.exchange_log.remote.spool import Spool
+from openai_proxy.observe.exchange_log.remote.storage import parse_remote
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
-from openai_proxy.observe.exchange_log.remote.storage.reasons import reason_of
+
+from openai_proxy.observe.exchange_log.remote.reasons import reason_of
 
 
 def answered(status, code):

@@ -2,12 +2,13 @@
 
 import threading
 
-from openai_proxy.observe.exchange_log.remote.storage.claims import claim_own
-from openai_proxy.observe.exchange_log.remote.storage.deliveries import Deliveries
-from openai_proxy.observe.exchange_log.remote.storage.shipper import Shipper
-from openai_proxy.observe.exchange_log.remote.storage.spool import Spool
 from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
+
+from openai_proxy.observe.exchange_log.remote.claims import claim_own
+from openai_proxy.observe.exchange_log.remote.deliveries import Deliveries
+from openai_proxy.observe.exchange_log.remote.shipper import Shipper
+from openai_proxy.observe.exchange_log.remote.spool import Spool
 
 PATIENCE_S = 60
 

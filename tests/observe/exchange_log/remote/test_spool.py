@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 from observe.exchange_log.descriptors import open_files
-from openai_proxy.observe.exchange_log.remote.storage.batch import BatchGone, Mark
-from openai_proxy.observe.exchange_log.remote.storage.claims import claim_left_behind, claim_own
-from openai_proxy.observe.exchange_log.remote.storage.spool import BATCH_BYTES, KEEP_S, Spool
+
+from openai_proxy.observe.exchange_log.remote.batch import BatchGone, Mark
+from openai_proxy.observe.exchange_log.remote.claims import claim_left_behind, claim_own
+from openai_proxy.observe.exchange_log.remote.spool import BATCH_BYTES, KEEP_S, Spool
 
 NAME = "m_20260101.jsonl"
 

@@ -3,10 +3,10 @@
 import sys
 
 import pytest
-from openai_proxy.observe.exchange_log.remote.storage.storage import parse_remote
 from twisted.internet.task import Clock
 
 from openai_proxy.observe.exchange_log.options import build
+from openai_proxy.observe.exchange_log.remote.storage import parse_remote
 from openai_proxy.observe.interfaces import ObserverContext, ObserverOptions
 from openai_proxy.observe.spec import parse_spec
 
@@ -75,9 +75,7 @@ def test_bad_spec_is_one_line_without_secrets(tmp_path, text, said):
 def test_missing_package_is_named(monkeypatch, url, module, said):
     """A feature whose packages are not there says which."""
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(
-        sys.modules, "openai_proxy.observe.exchange_log.remote.storage.append_blobs", raising=False
-    )
+    monkeypatch.delitem(sys.modules, "openai_proxy.observe.exchange_log.remote.append_blobs", raising=False)
     if module != "fsspec":
         registry = sys.modules["fsspec.registry"]._registry
         for protocol in ("az", "gs"):

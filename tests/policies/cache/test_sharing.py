@@ -1,7 +1,7 @@
 """Requests alike at the same time: one call serves them all."""
 
 import pytest
-from stages.cache_world import JSON, SSE, World
+from policies.cache.cache_world import JSON, SSE, World
 from twisted.internet.defer import CancelledError, Deferred
 
 from openai_proxy.exchange.errors import BudgetSpent, UpstreamUnreachable
