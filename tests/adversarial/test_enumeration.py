@@ -41,6 +41,9 @@ ELSEWHERE = {
 EXEMPT = {
     "core.backoff:.*": "numbers, and two headers; a value of more than a few digits is refused",
     "core.body_headers:is_event_stream": "compares two values that media_type_and_coding has read",
+    "core.batch_input:(BatchInput|ModelUse)": "counts of what BatchLines has read",
+    "core.batch_input:(dump_input|load_input)": "our own bytes, of what BatchLines has read",
+    "core.batch_state:(BatchState|per_request)": "counts",
     "core.buffered_bytes:.*": "counts",
     "core.budget_alerts:.*": "counts money of the configured keys",
     "core.cooled_keys:.*": "looks configured keys up",
