@@ -77,7 +77,7 @@ class BatchForm:
         return True
 
     def _after_delimiter(self) -> bool:
-        mark = self._buffer[self._at : self._at + 2]
+        mark = bytes(self._buffer[self._at : self._at + 2])
         if len(mark) < 2:
             return False
         self._at += 2
@@ -92,7 +92,7 @@ class BatchForm:
 
     def _end(self) -> bool:
         """After the last delimiter: nothing but the end of its line may come."""
-        if self._buffer[self._at : self._at + 3] not in (b"", b"\r", b"\r\n"):
+        if bytes(self._buffer[self._at : self._at + 3]) not in (b"", b"\r", b"\r\n"):
             return self._give_up()
         return False
 
