@@ -1021,6 +1021,7 @@ LISTS = [
     lambda n: b'{"data":[%b]}' % b",".join(b'{"id":"m%d"}' % i for i in range(n // 16)),
 ]
 case("core.model_list:ids_listed", *LISTS)
+case("core.model_list:entries_listed", *LISTS)
 case("core.model_list:changed_list", *LISTS, call=lambda f, body: f(body, [body], ["x"], lambda name: True))
 NAMING = [
     *JSONS,
