@@ -111,6 +111,9 @@ FIXED = {
     "alerts that wait for their webhook": "cost.webhook:MOST_WAITING",
     "field of a log line that a client chooses": "observe.lines.record:MAX_FIELD",
     "log lines about connections that are refused or wrong: one in": "net.once_in_a_while:WHILE_S",
+    "work on one read of an answer, or on one JSON body; after more, others have their turn for three times as long": (
+        "net.turns:SHORT_S"
+    ),
     "strings in a request body that the exchange log shows whole": "observe.secret_members:MOST_STRINGS",
     "lists and objects in one": "observe.secret_members:MOST_CONTAINERS",
     "strings in the beginning that is shown of a body with more, or of one that is too large": (

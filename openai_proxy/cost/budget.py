@@ -70,7 +70,7 @@ class Reservation:
 
 @frozen
 class PendingCall:
-    """A call that goes on after its exchange has ended: a background response, whose usage is read later.
+    """A call that goes on after its exchange has ended: a background response or a batch, whose usage is read later.
 
     `name` is what the upstream calls it. `account` is None if no budget
     pays for it; `usd` is what is set aside.
@@ -110,6 +110,10 @@ class Ledger(Protocol):
 
     def settle_pending(self, call: PendingCall, cost_usd: float) -> None:
         """Charge what a call cost, if no other process has done so, and free the rest. Never fails."""
+        ...
+
+    async def take_pending(self, call: PendingCall, cost_usd: float) -> bool:
+        """Do as `settle_pending`, and say whether it was this time that it was charged. Never fails."""
         ...
 
 

@@ -20,6 +20,7 @@ from ..observe.places import check_file
 from ..policies.routing.table import RoutingTable
 from ..settings import PriceEntry, Settings, client_keys
 from ..settings.tenants import ClientKey
+from ..wire.endpoint_rules import EndpointRules
 from .budget import Budget
 from .budget_watch import AlertRules, BudgetWatch
 from .keep_budget import KeepBudget
@@ -105,7 +106,7 @@ def build_spending(
     if budgets and pricing is not None:
         ledger = places.ledger(path, redis_url)
         watch = BudgetWatch(ledger, budgets, _alert_rules(settings), places.deliveries)
-        keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle)
+        keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd)
     asked_for = asked_for and (pricing is not None or bool(settings.admin.token))
     settle_later = None
     if pricing is not None:
@@ -151,15 +152,25 @@ def state_path(settings: Settings, has_budgets: bool) -> Path | None:
     """Return where money, totals and owners are kept; None in memory.
 
     Where the setting says so; without it, a file in the working directory
-    for whoever has budgets, owners of objects or an admin token: nobody else
-    finds one.
+    for whoever has budgets, owners of objects, an admin token or keys with
+    models that may run batches: nobody else finds one.
     """
     text = settings.cost.state_file
     if text is None:
         enforces = settings.objects.owners == "enforce"
-        wanted = has_budgets or enforces or settings.admin.token is not None
+        wanted = has_budgets or enforces or settings.admin.token is not None or _reads_batches(settings)
         return settings.directory / DEFAULT_FILE if wanted else None
     return None if text.lower() in ("none", "off") else settings.directory / text
+
+
+def _reads_batches(settings: Settings) -> bool:
+    """Whether a key with models may run batches: what their input files ask for must be known later."""
+    return any(
+        key.models is not None
+        and key.endpoints is not None
+        and EndpointRules(key.endpoints).cover("POST", "batches")
+        for key in client_keys(settings)
+    )
 
 
 def _writable(path: Path) -> Path:

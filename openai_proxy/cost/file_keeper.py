@@ -26,6 +26,7 @@ INSERT INTO spending (key, period, owner, spent_usd, held_usd, held_until)
 VALUES (:key, :period, :owner, :spent_usd, :held_usd, :held_until)
 ON CONFLICT (key, period, owner) DO UPDATE SET spent_usd = :spent_usd, held_usd = :held_usd, held_until = :held_until
 """
+_FREE = "DELETE FROM spending WHERE key = :key AND period = :period AND owner = :owner"
 _CALL = "call:"
 """Begins the name of an owner that is a pending call, not a process."""
 _TOLD = "told:"
@@ -77,6 +78,8 @@ class FileKeeper:
         if own.spent_usd or own.held_usd or held_usd:
             ours = {"spent_usd": own.spent_usd, "held_usd": held_usd, "held_until": now + LEASE_S}
             connection.execute(_WRITE, {**place, **ours})
+        else:
+            connection.execute(_FREE, place)
         return grants, others
 
     def hold(self, call: PendingCall) -> Deferred[Any]:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from ..exchange.errors import BudgetSpent
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange, Outcome, Usage
+from ..policies.batches.input import BatchInput
+from ..policies.batches.input import Price as BatchPrice
 from ..policies.usage.estimate import requested_output_tokens
 from ..policies.usage.prompt_estimate import estimated_prompt
 from .budget import Budget, Ledger, Need
@@ -25,7 +27,8 @@ class KeepBudget:
 
     `budgets` are by `credential_id`. `settle_cost` sets the cost of an
     exchange that has ended. Only what may cost is looked at: POST and
-    WebSockets. A request whose price nobody knows reserves nothing.
+    WebSockets. A request whose price nobody knows reserves nothing, a batch
+    what its lines may cost by `batch_price`.
     """
 
     def __init__(
@@ -34,11 +37,13 @@ class KeepBudget:
         budgets: Mapping[str, Budget],
         price: Price,
         settle_cost: Callable[[Exchange], None],
+        batch_price: BatchPrice | None = None,
     ) -> None:
         self._ledger = ledger
         self._budgets = dict(budgets)
         self._price = price
         self._settle_cost = settle_cost
+        self._batch_price = batch_price
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         exchange = request.exchange
@@ -87,6 +92,9 @@ class KeepBudget:
             exchange.on_end(finish)
 
     def _estimate_usd(self, request: ProxyRequest) -> float:
+        batch: BatchInput | None = request.batch_input
+        if batch is not None and self._batch_price is not None:
+            return batch.estimated_usd(self._batch_price, request.exchange.timestamp)
         document, body = request.document, request.body
         if document is None or not isinstance(body, bytes):
             return 0.0

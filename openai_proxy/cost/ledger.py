@@ -199,16 +199,30 @@ class SharedLedger:
             return None
 
     def settle_pending(self, call: PendingCall, cost_usd: float) -> None:
+        self._take(call, cost_usd)
+
+    async def take_pending(self, call: PendingCall, cost_usd: float) -> bool:
+        told: Deferred[bool] = Deferred()
+
+        def tell(was_there: bool) -> None:
+            if not told.called:  # else the client that waited has left
+                told.callback(was_there)
+
+        self._take(call, cost_usd).addCallback(tell)
+        return await told
+
+    def _take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
         account = call.account
         if account is None:
-            return
+            return succeed(False)
 
-        def taken(was_there: bool) -> None:
+        def taken(was_there: bool) -> bool:
             if was_there:
                 self.charge(account, cost_usd)
+            return was_there
 
         # Where the keeper fails, the money stays set aside, and the next request for the call tries again.
-        self._keeper.take(call, cost_usd).addCallbacks(taken, lambda _: None)
+        return self._keeper.take(call, cost_usd).addCallbacks(taken, lambda _: False)
 
     async def standing(self, account: Account) -> Standing:
         """Return how all processes together stand."""

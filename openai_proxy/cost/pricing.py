@@ -8,6 +8,7 @@ from typing import Protocol
 from attrs import frozen
 
 from ..exchange.record import Exchange, Usage
+from ..policies.batches.state import per_request
 from ..policies.routing.table import RoutingTable
 from ..policies.usage.answer_labels import STANDARD_TIERS
 from .prices import OwnPrice, Price, find_price
@@ -21,6 +22,8 @@ _LONGEST_MODEL = 256
 _LONGEST_TIER = 64
 _MOST_WARNINGS = 200
 _ONE = Usage(1, 1)
+BATCH_TIER = "batch"
+BATCH_FACTOR = 0.5
 
 
 class PricedModel(Protocol):
@@ -151,6 +154,22 @@ class Pricing:
                 return price.cost_usd(usage)
             return price.maybe_cost_usd(usage, known.factor_tier)
         return None if known.listed is None else known.listed.cost_usd(usage, timestamp)
+
+    def batch_cost_usd(
+        self, model: str, usage: Usage, requests: int, timestamp: float, upstream: str | None = None
+    ) -> float | None:
+        """Return what so many requests of a batch cost that used `usage` together; None where nobody knows.
+
+        Half of the usual price, unless the price has a factor for the
+        service tier `batch`, or the list knows that tier.
+        """
+        each, rest = per_request(usage, requests)
+        for tier, factor in ((BATCH_TIER, 1.0), (None, BATCH_FACTOR)):
+            costs = [self.cost_usd(model, upstream, part, timestamp, tier) for part in (each, rest)]
+            if costs[0] is not None and costs[1] is not None:
+                times = 1 if each is usage else requests
+                return (costs[0] * times + costs[1]) * factor
+        return None
 
     def _learn(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:
         known = self._find(upstream, model, timestamp, tier)

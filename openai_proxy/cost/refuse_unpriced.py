@@ -41,15 +41,25 @@ class RefuseUnpriced:
         self._ledger = ledger
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        model, exchange = request.model, request.exchange
-        if request.method != b"POST" or model is None or not self._holds_for(exchange.credential_id):
+        exchange = request.exchange
+        if request.method != b"POST" or not self._holds_for(exchange.credential_id):
             return forward(request)
-        if self._is_priced(model, exchange.timestamp):
+        model = self._unpriced(request)
+        if model is None:
             return forward(request)
         budget = self._budgets.get(exchange.credential_id)
         if budget is None or self._ledger is None:
             raise NotMeasured(_message(model, "must cost what can be counted"), param="model")
         return self._if_nothing_is_spent(budget, model, request, forward)
+
+    def _unpriced(self, request: ProxyRequest) -> str | None:
+        """Return a model of the request that has no price, None if there is none."""
+        model = request.model
+        models = [] if model is None else [model]
+        if request.batch_input is not None:
+            models += request.batch_input.uses
+        timestamp = request.exchange.timestamp
+        return next((each for each in models if not self._is_priced(each, timestamp)), None)
 
     def _holds_for(self, key: str) -> bool:
         return key in self._refusing or (self._refuses_others and key not in self._allowing)

@@ -57,6 +57,10 @@ CREATE TABLE IF NOT EXISTS calls (
     name TEXT NOT NULL PRIMARY KEY, model TEXT, has_budget INTEGER NOT NULL, until REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS calls_until ON calls (until);
+CREATE TABLE IF NOT EXISTS batch_inputs (
+    id TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, input BLOB NOT NULL, until REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS batch_inputs_until ON batch_inputs (until);
 """
 
 

@@ -45,6 +45,7 @@ from ..upstream.forward import Destination, UpstreamForward
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
+from .batches import batches
 from .destinations import fingerprint, known_destinations
 from .observers import configured_models
 from .surroundings import Surroundings
@@ -211,6 +212,7 @@ def _stages(
     strip_think = think.strip_think(settings, buffered)
     body_rules = bodies.body_rules(settings, spending.budgets)
     answered = Answered()
+    of_batches = batches(settings, around.stores, spending, buffered)
     repeats = cache.repeats(settings, around, answered)
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
@@ -226,6 +228,8 @@ def _stages(
         bodies.read_body(settings, around, body_rules, spending.budgets, buffered),
         # Behind it: a form streams through, and is only looked at.
         ReadForm(body_rules.callers, body_rules.allow_lists),
+        # Before all that goes by the models of a batch.
+        of_batches.allow,
         # Before the limits: a refusal counts against none.
         AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
         fences.refuse_unmeasured(settings),
@@ -257,8 +261,11 @@ def _stages(
         cache.cache(settings, around, answered, table, fingerprint(settings)),
         # Behind the cache, whose hits cost nothing; before anything is set aside.
         spending.refuse_unpriced,
-        # Outside the budgets, which set aside what a background response will cost.
+        # Behind all that may refuse an upload: it reads along.
+        of_batches.read_file,
+        # Outside the budgets, which set aside what background responses and batches will cost.
         spending.settle_later,
+        of_batches.settle,
         # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.
         spending.keep_budget,
         # The same request, once more.

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from ..cost.batch_inputs import BatchInputs, FileInputs, MemoryInputs, RedisInputs
 from ..cost.keeping import Keeping
 from ..cost.ledger import SharedLedger
 from ..cost.object_owners import FileOwners, RedisOwners
@@ -46,6 +47,7 @@ class Stores:
         self._caches: dict[str, RedisCacheStore] = {}
         self._memories: WeakValueDictionary[int, MemoryStore] = WeakValueDictionary()
         """By size, as long as a configuration uses them: a reload with another size gives the memory back."""
+        self._inputs = MemoryInputs()
         self._started = False
         self.keeping = Keeping(reactor)
         """Money and totals."""
@@ -92,6 +94,12 @@ class Stores:
         if redis_url is not None:
             return RedisOwners(self._client(redis_url))
         return None if path is None else FileOwners(self.keeping.file(path), time.time)
+
+    def batch_inputs(self, path: Path | None, redis_url: str | None) -> BatchInputs:
+        """Return where it is kept what batches' input files ask for: in Redis, else in a file, else in memory."""
+        if redis_url is not None:
+            return RedisInputs(self._client(redis_url))
+        return self._inputs if path is None else FileInputs(self.keeping.file(path), time.time)
 
     @property
     def deliveries(self) -> Deliveries:

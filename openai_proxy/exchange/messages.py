@@ -129,6 +129,8 @@ class ProxyRequest:
     """The name that rules about endpoints go by; see `wire.targets.ApiPath.named`."""
     sniffed: bool = False
     """The type of the body does not say whether it is JSON: its first bytes do."""
+    batch_input: Any = None
+    """What the input file of a batch asks for (`policies.batches.input.BatchInput`), where that has to be known."""
     undelivered: list[ResponseBody] = Factory(list)
     """Bodies that were received for it and are not on their way to the client yet; the copies share one list.
 
@@ -177,6 +179,7 @@ class ProxyRequest:
             self.prompt_estimate,
             self.endpoint,
             self.sniffed,
+            self.batch_input,
             self.undelivered,
         )
         for name, value in changes.items():

@@ -359,8 +359,9 @@ class Cost(Section):
     )
     state_file: Text | None = setting(
         None,
-        "SQLite file of budgets and usage totals; 'none' keeps them in memory",
-        default_text="openai-proxy.sqlite3 with budgets or admin.token, else none",
+        "SQLite file of budgets, usage totals, owners of objects and what batches ask for; 'none' keeps them in memory",
+        default_text="openai-proxy.sqlite3 with budgets, admin.token, objects.owners or keys with models that may run"
+        " batches, else none",
     )
     unpriced: Unpriced = setting(
         None,

@@ -244,7 +244,8 @@ class KeyEntry(Section):
         setting(
             "refuse",
             "with a budget: what becomes of requests whose cost cannot be measured (service tiers other than auto,"
-            " default and flex, tools with a fee of their own, batches, models without a price once anything is spent)",
+            " default and flex, tools with a fee of their own, batches whose input file is not known, models without"
+            " a price once anything is spent)",
             toml_only=True,
         )
     )

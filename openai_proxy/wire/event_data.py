@@ -16,6 +16,9 @@ def event_data(stream: bytes, whole: bool) -> tuple[list[bytes], bytes | None]:
     torn end is left out. As an SSEDecoder finds them, in a tenth of its time
     where the stream is written as nearly all servers do. O(n).
     """
+    ends = stream.count(b"\r")
+    if ends and ends == stream.count(b"\n") == stream.count(b"\r\n"):  # as sse-starlette writes it
+        stream = stream.replace(b"\r\n", b"\n")
     end = len(stream) if whole or b"\r" in stream else stream.rfind(b"\n\n") + 2
     texts = _lines_of_data(stream[:end])
     if texts is not None:

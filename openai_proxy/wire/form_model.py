@@ -111,7 +111,7 @@ class FormModel:
 
     def _field(self, head: bytes) -> Callable[[], bool]:
         """Return the step that follows a part's head."""
-        names, is_file = _names_of(head)
+        names, is_file = names_in_head(head)
         if not names.isdisjoint(_NAMES):
             self.fields += 1
             if is_file or b"content-transfer-encoding" in head.lower():
@@ -137,8 +137,8 @@ class FormModel:
         return self._go(at, self._seek)
 
 
-def _names_of(head: bytes) -> tuple[set[str], bool]:
-    """Return all names that a part's head gives it, casefolded, and whether it is a file."""
+def names_in_head(head: bytes) -> tuple[set[str], bool]:
+    """Return all names that the head of a part gives it, casefolded, and whether it is a file."""
     names: set[str] = set()
     is_file = False
     for line in _FOLD.sub(b" ", head).split(b"\n"):

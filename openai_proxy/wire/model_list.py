@@ -31,6 +31,12 @@ def ids_listed(body: bytes) -> list[str] | None:
     return None if found is None else [name for name, _ in found[1]]
 
 
+def entries_listed(body: bytes) -> list[tuple[str, bytes]]:
+    """Return id and bytes of each entry in a list, in order; none where it is no list."""
+    found = _entries(body)
+    return [] if found is None else found[1]
+
+
 def changed_list(
     body: bytes,
     others: Sequence[bytes] = (),

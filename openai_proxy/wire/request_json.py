@@ -30,6 +30,8 @@ MOST_VALUES = 4 * 1024 * 1024
 """Commas between values, likewise: a short text takes 5 bytes of a body and 60 of memory."""
 COSTLY_CONTAINERS, COSTLY_QUOTES, COSTLY_COMMAS = 50_000, 400_000, 1_000_000
 """Up to these many a body takes some 20 ms to decode at most; no prompt of a person or an agent has more."""
+COSTLY_BYTES = 4 * 1024 * 1024
+"""Above this a body may take some 20 ms whatever it holds: 30 MB of white space took 165 ms."""
 _LARGE_BYTES = 64 * 1024
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _LONG_TEXT = 1024
@@ -161,9 +163,11 @@ def _structure(body: bytes) -> bytes:
 
 
 def is_costly(body: bytes) -> bool:
-    """Say whether a body may take a noticeable time to decode: one of very many values, not one of long texts. O(n)."""
+    """Say whether a body may take a noticeable time to decode: a very long one, or one of very many values. O(n)."""
     if len(body) <= _LARGE_BYTES:
         return False
+    if len(body) > COSTLY_BYTES:
+        return True
     opened = body.count(b"[") + body.count(b"{")
     return opened > COSTLY_CONTAINERS or body.count(b'"') > COSTLY_QUOTES or body.count(b",") > COSTLY_COMMAS
 

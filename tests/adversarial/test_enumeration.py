@@ -93,6 +93,9 @@ EXEMPT = {
     "observe.capture:Capture": "two BodyCaptures",
     "observe.exchange_log.files:LogDirectory": "takes lines that exchange_log.line has made",
     "upstream.response_reader:too_large": "an error",
+    "policies.batches.input:(BatchInput|ModelUse)": "counts of what BatchLines has read",
+    "policies.batches.input:(dump_input|load_input)": "our own bytes, of what BatchLines has read",
+    "policies.batches.state:(BatchState|per_request)": "counts",
 }
 """By regular expressions over `module:name`."""
 

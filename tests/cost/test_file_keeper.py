@@ -79,6 +79,15 @@ def test_a_restart_keeps_what_was_spent_and_frees_in_time_what_was_held(world):
     assert judged(restarted)[1] == Standing(4.0, 0.0)
 
 
+def test_what_is_set_free_before_anything_is_spent_is_free_for_all(world):
+    """A request that cost nothing, or a call that is kept, went on to fill the others' budget for a minute."""
+    here, there = world.keeper(), world.keeper()
+    judged(here, Standing(), 4.0)
+    assert judged(there)[1] == Standing(0.0, 4.0)
+    judged(here, Standing())
+    assert judged(there)[1] == Standing()
+
+
 def test_looking_alone_writes_nothing(world):
     """Only money makes a row."""
     keeper = world.keeper()

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 
-from openai_proxy.cost.budget import Account, Need, Standing, admit_in_turn
+from openai_proxy.cost.budget import Account, Need, PendingCall, Standing, admit_in_turn
 from openai_proxy.cost.ledger import RENEW_S, SAVE_WITHIN_S, MemoryKeeper, SharedLedger
 
 DAY = Account("alice", "1970-01-01")
@@ -336,3 +336,45 @@ def test_the_sums_of_past_periods_are_bounded(monkeypatch):
     for day in range(9):
         ledger._remember(Account("alice", str(day)), 1.0)
     assert list(ledger._past) == [Account("alice", str(day)) for day in (6, 7, 8)]
+
+
+def test_a_call_is_taken_once_and_told_to_whoever_took_it():
+    """Who asks later, or for a call that no budget pays for, charges nothing."""
+    ledger = SharedLedger(MemoryKeeper(), Clock())
+    held = now(ledger.reserve(DAY, Need(4.0, 10.0)))
+    ledger.keep(held, "batch_1")
+    call = now(ledger.find_pending("batch_1"))
+    assert [now(ledger.take_pending(call, 3.0)) for _ in range(2)] == [True, False]
+    assert now(ledger.standing(DAY)) == Standing(3.0, 0.0)
+    assert now(ledger.take_pending(PendingCall("batch_2"), 3.0)) is False
+
+
+def test_a_client_that_leaves_while_a_call_is_taken_changes_nothing():
+    """The keeper has taken it: it must be charged."""
+    keeper = MemoryKeeper()
+    ledger = SharedLedger(keeper, Clock())
+    ledger.keep(now(ledger.reserve(DAY, Need(4.0, 10.0))), "batch_1")
+    call = now(ledger.find_pending("batch_1"))
+    late = Deferred()
+    keeper.take = lambda call, cost_usd: late
+    taking = Deferred.fromCoroutine(ledger.take_pending(call, 3.0))
+    taking.addErrback(lambda failure: failure.trap(CancelledError))
+    taking.cancel()
+    late.callback(True)
+    assert now(ledger.standing(DAY)).spent_usd == 3.0
+
+
+def test_a_keeper_that_fails_takes_nothing():
+    """The money stays set aside for who asks next."""
+    keeper = MemoryKeeper()
+    keeper.take = lambda call, cost_usd: fail(OSError("no"))
+    ledger = SharedLedger(keeper, Clock())
+    assert now(ledger.take_pending(PendingCall("batch_1", DAY, 1.0), 3.0)) is False
+    assert now(ledger.standing(DAY)) == Standing()
+
+
+def now(coroutine):
+    """Return what a coroutine gives that need not wait."""
+    given = []
+    Deferred.fromCoroutine(coroutine).addCallback(given.append)
+    return given[0]

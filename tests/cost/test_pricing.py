@@ -185,3 +185,25 @@ def test_answers_that_name_many_models_are_not_remembered_for_ever():
     for number in range(2500):
         settled(pricing, model=f"m{number}", usage=MILLION, answered_model="x")
     assert len(pricing._answered) <= 1000
+
+
+@pytest.mark.parametrize(("factors", "cost_usd"), [({}, 1.5), ({"batch": 0.25}, 0.75)])
+def test_a_batch_costs_half_unless_its_price_says_otherwise(factors, cost_usd):
+    """As OpenAI and Azure bill it; a factor of one's own takes precedence."""
+    pricing = Pricing([OwnPrice("m", Price(3.0, tier_factors=factors))])
+    assert pricing.batch_cost_usd("m", MILLION, 7, 0.0) == pytest.approx(cost_usd, abs=1e-12)
+    assert pricing.batch_cost_usd("n", MILLION, 7, 0.0) is None
+
+
+def test_a_batch_is_priced_by_the_size_of_its_requests():
+    """The dearer price of long prompts does not hold for many short ones."""
+    listed = Listed(Price(2.0, holds_up_to=200_000))
+    pricing = Pricing([], lambda *asked: listed if asked[3] is None else None, {"default": "openai"})
+    assert pricing.batch_cost_usd("m", MILLION, 10, 0.0) == 1.0
+    assert pricing.batch_cost_usd("m", MILLION, 1, 0.0) == 49.5
+
+
+def test_a_tier_that_the_list_knows_is_the_batchs_price():
+    """Whatever half of the usual price would be."""
+    pricing = Pricing([], Lists(m=Price(2.0)), {"default": "openai"})
+    assert pricing.batch_cost_usd("m", MILLION, 1, 0.0) == 2.0

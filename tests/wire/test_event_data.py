@@ -50,15 +50,17 @@ def decoded(stream):
 @example(b"")
 def test_every_stream_is_taken_apart_as_the_decoder_does(stream):
     """However it is written; a stream that was cut loses its torn end."""
-    assert event_data(stream, True) == decoded(stream)
-    assert event_data(stream, False) == (decoded(stream)[0], None)
+    for written in (stream, stream.replace(b"\r", b"").replace(b"\n", b"\r\n")):
+        assert event_data(written, True) == decoded(written)
+        assert event_data(written, False) == (decoded(written)[0], None)
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize("line", [b"", b"event: x\n"])
-def test_usual_streams_do_without_the_decoder(line, monkeypatch):
+def test_usual_streams_do_without_the_decoder(line, line_end, monkeypatch):
     """Lines of data, with or without a name above: this is what makes them cheap."""
     monkeypatch.setattr("openai_proxy.wire.event_data.SSEDecoder", None)
-    stream = b"".join(line + b"data: {%d}\n\n" % n for n in range(5))
+    stream = b"".join(line + b"data: {%d}\n\n" % n for n in range(5)).replace(b"\n", line_end)
     events = [b"{%d}" % n for n in range(5)]
     assert event_data(stream, True) == (events, None)
     assert event_data(stream + b"data: {to", False) == (events, None)

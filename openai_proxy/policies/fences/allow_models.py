@@ -26,7 +26,7 @@ class AllowModels:
     whatever `model` in the body says, as it does there. A POST that runs a model must name one:
     a stored prompt or an assistant may name any. So may a body in which a model cannot be read
     (a multipart form without a `model` at its beginning, audio, JSON in an unknown coding), and a
-    WebSocket whose query names none. Requests that run no model, as listing them, have none to name.
+    WebSocket whose query names none. A batch names those of its input file's lines. Requests that run no model, as listing them, have none to name.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -68,6 +68,8 @@ def named_models(request: ProxyRequest) -> list[object] | None:
     named: list[object] = []
     if request.document is not None:
         named = models_in(request.json, request.document)
+        if request.batch_input is not None:
+            named = [*named, *request.batch_input.models]
     elif request.form_model is not None:
         named = [request.form_model]
     elif request.body and request.path_model is None and needs_one:

@@ -27,17 +27,26 @@ def allow_endpoints(settings: Settings) -> AllowEndpoints | None:
         if everybody is None:
             return None
         return AllowEndpoints({}, Fence(None, everybody, guards=False))
+    addresses = {
+        key.name: [parse_network(text) for text in key.addresses]
+        for key in client_keys(settings)
+        if key.addresses
+    }
+    return AllowEndpoints(fences_of(settings), Fence(None, everybody), addresses)
+
+
+def fences_of(settings: Settings) -> dict[str, Fence]:
+    """Return what each client key may call, by its name; keys that may call the same share one fence."""
+    listed = settings.access.endpoints
+    everybody = EndpointRules(listed) if listed is not None else None
     shared: dict[tuple[str, ...], Fence] = {}
     fences = {}
-    addresses = {}
     for key in client_keys(settings):
         entries = (str(key.endpoints is None), *(key.endpoints or default_endpoints(key)))
         if entries not in shared:
             shared[entries] = Fence(EndpointRules(entries[1:]), everybody, is_default=key.endpoints is None)
         fences[key.name] = shared[entries]
-        if key.addresses:
-            addresses[key.name] = [parse_network(text) for text in key.addresses]
-    return AllowEndpoints(fences, Fence(None, everybody), addresses)
+    return fences
 
 
 def default_endpoints(key: ClientKey) -> tuple[str, ...]:
@@ -91,11 +100,12 @@ def own_objects(settings: Settings, find_owners: Callable[[], ObjectOwners | Non
         raise settings.error(
             "objects.owners", "needs cost.state_file or Redis, to keep whose the objects are"
         )
-    names = {key.name: _owner(settings, key) for key in client_keys(settings) if not key.owns_all}
+    names = {key.name: owner_of(settings, key) for key in client_keys(settings) if not key.owns_all}
     return OwnObjects(owners, names, settings.objects.unknown == "allow")
 
 
-def _owner(settings: Settings, key: ClientKey) -> str:
+def owner_of(settings: Settings, key: ClientKey) -> str:
+    """Return whose the stored objects of a key are: its own, or its group's."""
     if settings.objects.scope == "group" and key.group is not None:
         return f"group:{key.group}"
     return f"key:{key.name}"

@@ -113,7 +113,12 @@ def models_in(text: bytes, document: Mapping[str, Any]) -> list[object]:
 
 def top_level_models(text: bytes) -> list[object]:
     """Return the values of all top-level members of `text` that some server reads as the model, in order."""
-    return [value for _, value in _values(text, ("model",))]
+    return top_level_values(text, "model")
+
+
+def top_level_values(text: bytes, name: str) -> list[object]:
+    """Return the values of all top-level members of `text` that some server reads as `name`, in order."""
+    return [value for _, value in _values(text, (name,))]
 
 
 def _values(text: bytes, names: Container[str]) -> Iterator[tuple[str, Any]]:

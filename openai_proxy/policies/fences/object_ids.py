@@ -35,6 +35,8 @@ KINDS = {
     "chatkit/threads": "Thread",
 }
 """The collections whose objects have owners, by the names of their endpoints."""
+MAKE_FILES = ("batches", "fine_tuning/jobs")
+"""The collections whose objects bring forth files while they run."""
 _PREFIXES = {
     "file-": "File",
     "resp_": "Response",

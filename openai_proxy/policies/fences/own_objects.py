@@ -15,11 +15,19 @@ from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...logs import logger
 from ...wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ...wire.codings import maybe_decoded
-from ...wire.model_list import changed_list, ids_listed
+from ...wire.model_list import changed_list, entries_listed, ids_listed
 from ...wire.sse import SSEDecoder
 from ..bodies.decoded_body import decoded
 from ..bodies.peeked_body import PeekedBody, peek
-from .object_ids import KINDS, id_in_path, ids_in_body, ids_made, makes_objects, no_such
+from .object_ids import (
+    KINDS,
+    MAKE_FILES,
+    id_in_path,
+    ids_in_body,
+    ids_made,
+    makes_objects,
+    no_such,
+)
 
 log = logger(__name__)
 
@@ -127,17 +135,24 @@ class OwnObjects:
             return response
         response, body = await peek(decoded(response), LIST_BYTES)
         try:
-            return response.filtered(_Instead(await self._own_part(response, body, owner)))
+            own = await self._own_part(response, body, owner, request.endpoint)
+            return response.filtered(_Instead(own))
         except BaseException:
             response.body.discard()
             raise
 
-    async def _own_part(self, response: ProxyResponse, body: bytes, owner: str) -> bytes:
+    async def _own_part(self, response: ProxyResponse, body: bytes, owner: str, endpoint: str) -> bytes:
         listed = ids_listed(body) if _is_whole(response) else None
         if listed is None:
             return _EMPTY  # what nobody can read is not shown
         known = await self._find(listed)
-        return changed_list(body, allows=lambda name: self._is_his(known.get(name), owner))
+        own = changed_list(body, allows=lambda name: self._is_his(known.get(name), owner))
+        if endpoint in MAKE_FILES:
+            # not of what is shown because nobody is known to own it
+            entries = [entry for name, entry in entries_listed(own) if known.get(name) == owner]
+            made = [each for entry in entries for each in ids_made(entry)]
+            await self._keep(list(dict.fromkeys(made)), owner)
+        return own
 
     async def _learnt(self, response: ProxyResponse, owner: str, streaming: bool) -> ProxyResponse:
         """Return the response once it is kept whose the objects are that it names."""
@@ -153,15 +168,22 @@ class OwnObjects:
             response, body = await peek(response, ANSWER_BYTES)
             plain = maybe_decoded(body, coding, ANSWER_BYTES) if coding else (body, True)
             names = ids_made(plain[0]) if plain is not None else []
+        try:
+            await self._keep(names, owner)
+        except CancelledError:
+            response.body.discard()
+            raise
+        return response
+
+    async def _keep(self, names: Sequence[str], owner: str) -> None:
+        """Note whose new objects are; what was noted before stays."""
         if names:
             try:
                 await self._owners.keep(names, owner)
             except CancelledError:
-                response.body.discard()
                 raise
             except Exception as error:
                 self._not_kept(error)
-        return response
 
     def _keep_soon(self, names: Sequence[str], owner: str) -> None:
         self._owners.keep(names, owner).addErrback(self._not_kept)

@@ -19,16 +19,12 @@ _WHY = {
     "assistant_id": "an assistant may have any model and tools with a fee",
 }
 
-_BATCHES = (
-    "openai-proxy cannot measure what a batch costs, and this API key has a budget: whoever runs it can set"
-    " budget_unmeasured = 'allow' for the key."
-)
-
 
 class RefuseUnmeasured:
-    """Raise NotMeasured for batches, dearer service tiers, tools with a fee and what may hide them.
+    """Raise NotMeasured for dearer service tiers, tools with a fee and what may hide them.
 
-    These are stored prompts and assistants. `keys` are by `credential_id`."""
+    These are stored prompts and assistants. `keys` are by `credential_id`.
+    """
 
     def __init__(self, keys: frozenset[str]) -> None:
         self._keys = keys
@@ -36,8 +32,6 @@ class RefuseUnmeasured:
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if request.exchange.credential_id not in self._keys:
             return forward(request)
-        if request.method == b"POST" and request.endpoint == "batches":
-            raise NotMeasured(_BATCHES, param="input_file_id")
         if request.document is None:
             return forward(request)
         param = unmeasured_param(request.json, request.document)

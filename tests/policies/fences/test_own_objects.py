@@ -203,6 +203,46 @@ def test_lists_show_ones_own(world, coding):
     )
 
 
+OUTPUT = {"output_file_id": "file-out", "error_file_id": None}
+
+
+@pytest.mark.parametrize(
+    ("collection", "mine", "others", "made"),
+    [
+        (
+            "batches",
+            {"id": "batch_1", **OUTPUT},
+            {"id": "batch_2", "output_file_id": None, "error_file_id": "file-err"},
+            ("file-out", "file-err"),
+        ),
+        (
+            "fine_tuning/jobs",
+            {"id": "ftjob-1", "result_files": ["file-out"]},
+            {"id": "ftjob-2", "result_files": ["file-err"]},
+            ("file-out", "file-err"),
+        ),
+    ],
+)
+def test_lists_of_what_makes_files_tell_whose_those_are(world, collection, mine, others, made):
+    """Who waits for a batch by listing them all could not read what it had written."""
+    target = f"/{collection}".encode()
+    for key, entry in (("alice", mine), ("bob", others)):
+        world.make(key, entry["id"], collection)
+    page = json.dumps({"object": "list", "data": [mine, others]}).encode()
+    read(world.ask("alice", b"GET", target, collection, page))
+    assert isinstance(world.get("alice", made[0]), ProxyResponse)
+    assert isinstance(world.get("bob", made[0]), NoSuchObject)
+    assert isinstance(world.get("alice", made[1]), NoSuchObject)
+
+
+def test_a_list_makes_nobody_the_owner_of_what_is_older(tmp_path):
+    """Whoever lists first would take it from the others."""
+    world = World(tmp_path / "state.sqlite3", allows_unknown=True)
+    page = b'{"object":"list","data":[{"id":"batch_9","output_file_id":"file-9"}]}'
+    assert read(world.ask("alice", b"GET", b"/batches", "batches", page)) == page
+    assert isinstance(world.get("bob", "file-9"), ProxyResponse)
+
+
 def test_unknown_objects_may_be_allowed(tmp_path):
     """For what is older than the setting: another key's are refused all the same."""
     world = World(tmp_path / "state.sqlite3", allows_unknown=True)

@@ -84,18 +84,6 @@ def test_what_a_budget_cannot_measure(body, param):
     assert error_of(stage, key="bob", body=body) is None
 
 
-def test_a_batch_cannot_be_measured():
-    """What it costs stands in its lines; what is there already may be looked at and cancelled."""
-    stage = RefuseUnmeasured(frozenset(["alice"]))
-    error = error_of(stage, body={"input_file_id": "f"}, endpoint="batches")
-    assert isinstance(error, NotMeasured)
-    assert error.param == "input_file_id"
-    assert isinstance(error_of(stage, endpoint="batches"), NotMeasured)
-    assert error_of(stage, method=b"GET", endpoint="batches") is None
-    assert error_of(stage, endpoint="batches/{id}/cancel") is None
-    assert error_of(stage, key="bob", body={}, endpoint="batches") is None
-
-
 RULES = RefuseUnseen({"alice": "a budget"}, None, frozenset(), websockets=True)
 
 

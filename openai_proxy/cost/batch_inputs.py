@@ -1,0 +1,105 @@
+"""What is known of batches' input files: kept in the state file, in Redis, or in memory.
+
+By the id that the upstream gave the file, with the owner of the key that
+uploaded it. Kept for 400 days: longer than OpenAI keeps such a file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import orjson
+from twisted.internet.defer import Deferred, succeed
+
+from ..net.redis_client import RedisClient
+from ..policies.batches.input import BatchInput, dump_input, load_input
+from .state_file import StateFile
+
+KEPT_S = 400 * 86400
+_SWEEP = 100
+"""Forgotten entries that are removed with each new one."""
+_MOST_IN_MEMORY = 10_000
+
+Owned: TypeAlias = "tuple[str, BatchInput]"
+"""The owner, and what is known."""
+
+
+class FileInputs:
+    """In the table `batch_inputs` of the state file."""
+
+    def __init__(self, file: StateFile, wall_clock: Callable[[], float]) -> None:
+        self._file = file
+        self._wall_clock = wall_clock
+
+    def find(self, name: str) -> Deferred[Owned | None]:
+        """Return what is known of a file. Fails as the state file does."""
+        now = self._wall_clock()
+
+        def work(connection: sqlite3.Connection) -> Owned | None:
+            ask = "SELECT owner, input FROM batch_inputs WHERE id = ? AND until > ?"
+            row = connection.execute(ask, (name, now)).fetchone()
+            return None if row is None else (row[0], load_input(row[1]))
+
+        return self._file.run(work)
+
+    def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
+        """Note what is known of a file; it is on disk when the Deferred fires."""
+        now = self._wall_clock()
+        row = (name, owner, dump_input(known), now + KEPT_S)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM batch_inputs WHERE id IN (SELECT id FROM batch_inputs WHERE until < ? LIMIT ?)",
+                (now, _SWEEP),
+            )
+            connection.execute("INSERT OR REPLACE INTO batch_inputs VALUES (?, ?, ?, ?)", row)
+
+        return self._file.run(work)
+
+
+class RedisInputs:
+    """In Redis: one key for each file."""
+
+    def __init__(self, client: RedisClient, prefix: str = "openai-proxy:batch-input:") -> None:
+        self._client = client
+        self._prefix = prefix
+
+    def find(self, name: str) -> Deferred[Owned | None]:
+        """Return what is known of a file. Fails as Redis does."""
+        asked: Deferred[Any] = self._client.call("GET", self._prefix + name)
+        return asked.addCallback(_owned)
+
+    def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
+        """Note what is known of a file."""
+        value = orjson.dumps([owner, dump_input(known).decode()])
+        return self._client.call("SET", self._prefix + name, value, "EX", KEPT_S)
+
+
+def _owned(value: bytes | None) -> Owned | None:
+    if value is None:
+        return None
+    owner, known = orjson.loads(value)
+    return owner, load_input(known)
+
+
+class MemoryInputs:
+    """In this process, until it ends; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Owned] = {}
+
+    def find(self, name: str) -> Deferred[Owned | None]:
+        """Return what is known of a file."""
+        return succeed(self._known.get(name))
+
+    def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
+        """Note what is known of a file."""
+        if len(self._known) >= _MOST_IN_MEMORY:
+            del self._known[next(iter(self._known))]
+        self._known[name] = (owner, known)
+        return succeed(None)
+
+
+BatchInputs: TypeAlias = "FileInputs | RedisInputs | MemoryInputs"

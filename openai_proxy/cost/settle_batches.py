@@ -1,0 +1,186 @@
+"""Charge batches when an answer first shows how they ended.
+
+A batch runs for hours after the answer that begins it. Its money stays set
+aside until it, or a list of batches, is asked for and is over. Stands
+outside the budgets, which set the money aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+
+from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.record import Exchange, Usage
+from ..policies.batches.input import BatchInput, Price
+from ..policies.batches.state import BatchState, states_in
+from ..policies.bodies.peeked_body import peek
+from ..wire.body_headers import media_type_and_coding
+from ..wire.codings import maybe_decoded
+from .budget import Ledger, PendingCall
+from .later_usage import KeptCall
+
+ANSWER_BYTES = 1024 * 1024
+"""So much is read of an answer; of a longer one nothing is settled. A list of 100 batches has a tenth of it."""
+_MOST_SETTLED = 10_000
+"""Settled batches that are remembered, so that lists of them are looked through quickly."""
+BATCH_TIER = "batch"
+_ASKING = ((b"GET", "batches"), (b"GET", "batches/{id}"), (b"POST", "batches/{id}/cancel"))
+
+
+class FindsInputs(Protocol):
+    """Where it is kept what is known of input files."""
+
+    def find(self, name: str) -> Deferred[tuple[str, BatchInput] | None]: ...
+
+
+class Calls(Protocol):
+    """Keeps a bounded number of calls that go on by their names; none of these ever fails."""
+
+    def keep(self, name: str, call: KeptCall) -> None: ...
+
+    def find(self, name: str) -> Awaitable[KeptCall | None]: ...
+
+    def forget(self, name: str) -> None: ...
+
+
+class SettleBatches:
+    """Notes batches that begin, and charges each once.
+
+    `price` is for the usage of a whole batch. `calls` keeps their names, so
+    that the usage of each is counted once; `ledger` keeps the money of those
+    that a budget pays for. Both know them after a restart, and in every
+    process that shares them. `inputs` says which models a batch asked for.
+    """
+
+    def __init__(self, price: Price, calls: Calls, ledger: Ledger | None, inputs: FindsInputs | None) -> None:
+        self._price = price
+        self._calls = calls
+        self._ledger = ledger
+        self._inputs = inputs
+        self._settled: dict[str, None] = {}
+
+    def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
+        asked = (request.method, request.endpoint)
+        if asked == (b"POST", "batches"):
+            return self._begin(request, forward)
+        return self._ask(request, forward) if asked in _ASKING else forward(request)
+
+    async def _begin(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        exchange = request.exchange
+        known: BatchInput | None = request.batch_input
+        if known is not None and len(known.uses) == 1:
+            (exchange.model,) = known.uses
+        response = await forward(request)
+        if not 200 <= response.status < 300:
+            return response
+        response, states = await _states(response)
+        if len(states) == 1:
+            # whatever its state: how it ended is read when somebody asks
+            name = exchange.pending_call = states[0].id
+            self._settled.pop(name, None)
+            self._calls.keep(name, KeptCall(exchange.model, exchange.reserved_usd is not None))
+        return response
+
+    async def _ask(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        response = await forward(request)
+        if not 200 <= response.status < 300:
+            return response
+        response, states = await _states(response)
+        over = [state for state in states if state.is_final and state.id not in self._settled]
+        try:
+            # all at once: nearly all batches of a list were settled long ago
+            finding = [Deferred.fromCoroutine(self._find(state.id)) for state in over]
+            found = await gatherResults(finding, consumeErrors=True)
+            for state, call in zip(over, found, strict=True):
+                if call is not None:
+                    await self._settle(request.exchange, state, call)
+        except (CancelledError, FirstError):  # the client has left; so says the one that was cancelled
+            response.body.discard()
+            raise CancelledError from None
+        return response
+
+    async def _find(self, name: str) -> PendingCall | None:
+        """Return the batch `name` if it is still to be settled."""
+        kept = await self._calls.find(name)
+        if self._ledger is not None and (kept is None or kept.has_budget):
+            return await self._ledger.find_pending(name)
+        return PendingCall(name) if kept is not None and not kept.has_budget else None
+
+    async def _settle(self, exchange: Exchange, state: BatchState, call: PendingCall) -> None:
+        """Charge a batch that is over, unless that was done meanwhile."""
+        models = await self._models(state)
+        cost_usd = self._cost_usd(state, models, exchange.timestamp)
+        if call.account is not None and state.usage is None:
+            cost_usd = call.usd * state.share
+        if state.id in self._settled:
+            return
+        if call.account is not None:
+            assert self._ledger is not None  # it has found the call
+            if not await self._ledger.take_pending(call, cost_usd or 0.0):
+                return
+        if len(self._settled) >= _MOST_SETTLED:
+            del self._settled[next(iter(self._settled))]
+        self._settled[state.id] = None
+        self._calls.forget(state.id)
+        # behind the budgets, for which a request to cancel a batch is one of its own
+        exchange.on_end(lambda ended: _tell(ended, state, models, cost_usd))
+
+    async def _models(self, state: BatchState) -> list[str]:
+        """Return the models that the lines of a batch ask for, as far as anybody knows."""
+        if self._inputs is not None and state.input_file is not None:
+            try:
+                found = await self._inputs.find(state.input_file)
+            except CancelledError:
+                raise
+            except Exception:  # what it stands on has told the log
+                found = None
+            if found is not None and found[1].uses:
+                return list(found[1].uses)
+        return [] if state.model is None else [state.model]
+
+    def _cost_usd(self, state: BatchState, models: Sequence[str], timestamp: float) -> float | None:
+        """Return what a batch cost; None if that is not known.
+
+        The usage is that of all lines together: if they ask for several
+        models, the dearest counts, unless the answer names one of them.
+        """
+        if state.usage is None:
+            return None
+        requests = state.completed or 1
+        named = [state.model] if state.model in models else models
+        costs = [self._price(model, state.usage, requests, timestamp) for model in named if model]
+        known = [cost_usd for cost_usd in costs if cost_usd is not None]
+        if not known and state.model is not None:
+            cost_usd = self._price(state.model, state.usage, requests, timestamp)
+            known = [] if cost_usd is None else [cost_usd]
+        return round(max(known), 12) if known else None
+
+
+def _tell(exchange: Exchange, state: BatchState, models: Sequence[str], cost_usd: float | None) -> None:
+    """Add a batch to the record of the exchange that has shown its end."""
+    exchange.model = models[0] if len(models) == 1 else state.model
+    exchange.service_tier = BATCH_TIER
+    if cost_usd is not None:
+        exchange.cost_usd = (exchange.cost_usd or 0.0) + cost_usd
+    usage, before = state.usage, exchange.usage
+    if usage is not None and before is not None:
+        usage = Usage(
+            before.input_tokens + usage.input_tokens,
+            before.output_tokens + usage.output_tokens,
+            before.cached_tokens + usage.cached_tokens,
+            before.reasoning_tokens + usage.reasoning_tokens,
+        )
+    exchange.usage = usage or before
+
+
+async def _states(response: ProxyResponse) -> tuple[ProxyResponse, list[BatchState]]:
+    """Return the response, and the batches that its whole body tells of."""
+    _, coding = media_type_and_coding(response.headers)
+    response, body = await peek(response, ANSWER_BYTES)
+    if not coding:
+        return response, states_in(body)
+    plain = maybe_decoded(body, coding, ANSWER_BYTES)
+    return response, [] if plain is None or not plain[1] else states_in(plain[0])

@@ -1,0 +1,73 @@
+"""The batches of keys with rules, and what all batches cost: from settings to the stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from attrs import frozen
+
+from ..cost.batch_inputs import BatchInputs
+from ..cost.build import Spending, state_path
+from ..cost.settle_batches import Calls, SettleBatches
+from ..exchange.buffered_bytes import BufferedBytes
+from ..policies.batches.allow_batches import AllowBatches, BatchRule
+from ..policies.batches.read_batch_file import ReadBatchFile
+from ..policies.fences.build import fences_of, owner_of
+from ..settings import Settings, client_keys
+from ..settings.derived import redis_url
+
+
+class BatchStores(Protocol):
+    """Where it is kept what of batches outlives a reload; `stores.Stores` is it."""
+
+    def batch_inputs(self, path: Path | None, redis_url: str | None) -> BatchInputs: ...
+
+    def pending_calls(self, path: Path | None) -> Calls: ...
+
+
+@frozen
+class Batches:
+    """The stages for batches; None for those that would do nothing."""
+
+    allow: AllowBatches | None
+    read_file: ReadBatchFile | None
+    settle: SettleBatches | None
+
+
+def batches(settings: Settings, stores: BatchStores, spending: Spending, buffered: BufferedBytes) -> Batches:
+    """Return the stages; raises SettingsError if the state file cannot be opened."""
+    rules = batch_rules(settings)
+    path = state_path(settings, bool(spending.budgets))
+    pricing = spending.pricing
+    inputs = settle = None
+    try:
+        if rules:
+            inputs = stores.batch_inputs(path, redis_url(settings))
+        if pricing is not None:
+            calls = stores.pending_calls(path)
+            settle = SettleBatches(pricing.batch_cost_usd, calls, spending.ledger, inputs)
+    except (OSError, ValueError) as error:
+        raise settings.error("cost.state_file", str(error)) from None
+    if inputs is None:
+        return Batches(None, None, settle)
+    owners = {name: rule.owner for name, rule in rules.items()}
+    return Batches(AllowBatches(rules, inputs), ReadBatchFile(owners, inputs, buffered), settle)
+
+
+def batch_rules(settings: Settings) -> dict[str, BatchRule]:
+    """Return what holds for the batches of each key that may run some and has models or a budget."""
+    rules = {}
+    fences = fences_of(settings)
+    for key in client_keys(settings):
+        if key.models is None and key.budget_usd is None:
+            continue
+        if fences[key.name].lets("POST", "batches"):
+            rules[key.name] = BatchRule(
+                owner=owner_of(settings, key),
+                rule="a list of models" if key.models is not None else "a budget",
+                fence=fences[key.name],
+                lists_models=key.models is not None,
+                measures=key.budget_usd is not None and key.budget_unmeasured == "refuse",
+            )
+    return rules

@@ -1,0 +1,129 @@
+"""Let a key with rules run a batch only if its input file is known.
+
+The file has been read when the key uploaded it (`read_batch_file`). What it
+asks for goes on with the request, for those that look at its models and at
+what it may cost. Stands where the body has been read, before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+
+from ...exchange.errors import EndpointNotAllowed, ModelNotAllowed, NotMeasured, OwnersUnavailable
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...logs import logger
+from ...wire.endpoint_rules import METERED, EndpointRules, Fence
+from ..fences.named_models import top_level_values
+from .input import BatchInput, endpoint_of
+
+log = logger(__name__)
+
+_LONGEST_ID = 256
+_UNKNOWN = (
+    "openai-proxy does not know what the input file of this batch asks for, and this API key has {rule}: upload"
+    " the file with this key through this proxy (POST /files, a form with purpose=batch, not compressed), then create"
+    " the batch with the id of the answer."
+)
+_UNREAD = (
+    "openai-proxy could not read the input file of this batch, and this API key has {rule}: {problem}. Mend the"
+    " file, and upload it once more."
+)
+_FEE = (
+    "openai-proxy cannot measure what this batch costs, and this API key has a budget: {what}. Whoever runs it can"
+    " set budget_unmeasured = 'allow' for the key."
+)
+_measured = EndpointRules((METERED,))
+
+
+@frozen
+class BatchRule:
+    """What holds for the batches of one key.
+
+    `rule` says in words why its files are read. `fence` is what it may
+    call. `lists_models`: it has a list of models. `measures`: it has a
+    budget, and what cannot be measured is refused. With neither, an unknown
+    file passes.
+    """
+
+    owner: str
+    rule: str
+    fence: Fence
+    lists_models: bool
+    measures: bool
+
+    def refusal(self, message: str) -> NotMeasured | ModelNotAllowed:
+        """Return the error for a file that cannot be judged."""
+        kind = NotMeasured if self.measures else ModelNotAllowed
+        return kind(message, param="input_file_id")
+
+
+class FindsInputs(Protocol):
+    """Where it is kept what is known of input files."""
+
+    def find(self, name: str) -> Deferred[tuple[str, BatchInput] | None]: ...
+
+
+class AllowBatches:
+    """Put `batch_input` on requests that create a batch, or refuse them. `rules` are by `credential_id`."""
+
+    def __init__(self, rules: Mapping[str, BatchRule], inputs: FindsInputs) -> None:
+        self._rules = dict(rules)
+        self._inputs = inputs
+
+    async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        rule = self._rules.get(request.exchange.credential_id)
+        if rule is None or request.method != b"POST" or request.endpoint != "batches":
+            return await forward(request)
+        known = await self._find(request, rule.owner)
+        if known is None or known.problem is not None:
+            if rule.lists_models or rule.measures:
+                message = _UNKNOWN if known is None else _UNREAD
+                problem = None if known is None else known.problem
+                raise rule.refusal(message.format(rule=rule.rule, problem=problem))
+            return await forward(request)
+        self._check(request, rule, known)
+        return await forward(request.evolve(batch_input=known))
+
+    async def _find(self, request: ProxyRequest, owner: str) -> BatchInput | None:
+        """Return what is known of the file that the request names, if it is one of the owner's."""
+        if request.document is None:
+            return None
+        names = top_level_values(request.json, "input_file_id")
+        name = names[0] if len(set(map(repr, names))) == 1 else None
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_ID:
+            return None
+        try:
+            found = await self._inputs.find(name)
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.debug("batches' input files cannot be looked up: {reason}", reason=str(error))
+            raise OwnersUnavailable(
+                "openai-proxy cannot look up now what this batch's input file asks for."
+            ) from None
+        return found[1] if found is not None and found[0] == owner else None
+
+    @staticmethod
+    def _check(request: ProxyRequest, rule: BatchRule, known: BatchInput) -> None:
+        endpoints = set(known.endpoints)
+        for url in top_level_values(request.json, "endpoint"):
+            named = endpoint_of(url)
+            if named is None:
+                raise EndpointNotAllowed(param="endpoint")
+            endpoints.add(named[0])
+        for endpoint in sorted(endpoints):
+            if not rule.fence.lets("POST", endpoint):
+                raise EndpointNotAllowed(
+                    "openai-proxy does not let this API key call an endpoint that this batch names.",
+                    param="endpoint",
+                )
+            if rule.measures and not _measured.cover("POST", endpoint):
+                raise NotMeasured(
+                    _FEE.format(what="not all of its endpoints report what they use"), param="endpoint"
+                )
+        if rule.measures and known.unmeasured is not None:
+            raise NotMeasured(_FEE.format(what=known.unmeasured), param="input_file_id")

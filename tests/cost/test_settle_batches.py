@@ -1,0 +1,311 @@
+"""Batches are paid for once, when an answer first shows how they ended."""
+
+import gzip
+import json
+
+import pytest
+from fakes import JSON, Answer, response, through
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.task import Clock
+
+from openai_proxy.cost.batch_inputs import MemoryInputs
+from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.keep_budget import KeepBudget
+from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.pending_calls import MemoryCalls
+from openai_proxy.cost.prices import OwnPrice, Price
+from openai_proxy.cost.pricing import Pricing
+from openai_proxy.cost.settle_batches import SettleBatches
+from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.policies.batches.input import BatchInput, ModelUse
+
+NOON = 1_795_262_400.0
+ACCOUNT = Account("alice", "2026-11")
+KNOWN = BatchInput({"m": ModelUse(2, 0, 10)})
+USAGE = {"input_tokens": 0, "output_tokens": 6, "total_tokens": 6}
+BEGUN = {"id": "batch_1", "object": "batch", "status": "validating", "input_file_id": "file-1"}
+COUNTS = {"total": 2, "completed": 2, "failed": 0}
+DONE = {**BEGUN, "status": "completed", "model": "m-2026", "usage": USAGE, "request_counts": COUNTS}
+
+
+class World:
+    """Both stages; `m` costs a dollar for each output token, `dear` two, half in a batch."""
+
+    def __init__(self, budget_usd=100.0):
+        self.pricing = Pricing(
+            [OwnPrice("m", Price(0.0, 1_000_000.0)), OwnPrice("dear", Price(0.0, 2_000_000.0))]
+        )
+        self.keeper = MemoryKeeper()
+        self.inputs = MemoryInputs()
+        self.calls = MemoryCalls()
+        self.inputs.keep("file-1", "key:alice", KNOWN)
+        self.budgets = {} if budget_usd is None else {"alice": Budget(budget_usd, "month")}
+        self.restart()
+
+    def restart(self):
+        pricing, ledger = self.pricing, SharedLedger(self.keeper, Clock())
+        self.ledger = ledger
+        kept_in = ledger if self.budgets else None
+        self.settle = SettleBatches(pricing.batch_cost_usd, self.calls, kept_in, self.inputs)
+        self.keep = KeepBudget(ledger, self.budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd)
+
+    def ask(self, say, method="GET", endpoint="batches/{id}", status=200, headers=(), known=None, **how):
+        exchange = Exchange(0.0, NOON, method, "/v1/x", credential_id=how.get("key", "alice"))
+        request = ProxyRequest(
+            method.encode(), b"/x", [], None, exchange, endpoint=endpoint, batch_input=known
+        )
+        data = say if isinstance(say, bytes) else json.dumps(say).encode()
+
+        async def forward(request):
+            exchange.attempts = 1
+            return response(Answer(data), JSON, *headers, status=status)
+
+        async def keep(request):
+            return await self.keep(request, forward)
+
+        results = []
+        through(self.settle, request, keep).addCallback(results.append)
+        assert results[0].status == status
+        exchange.status = status
+        exchange.end(how.get("outcome", Outcome.COMPLETE), 1.0)
+        return exchange
+
+    def begin(self, say=BEGUN, **how):
+        return self.ask(say, "POST", "batches", known=KNOWN, **how)
+
+    @property
+    def standing(self):
+        found = []
+        through(self.ledger.standing, ACCOUNT).addCallback(found.append)
+        return found[0]
+
+
+def test_half_the_price_stays_reserved_until_the_end_is_shown():
+    """Whoever asks how often: it is charged once, and told once."""
+    world = World()
+    begun = world.begin()
+    assert (begun.model, begun.cost_usd, begun.usage) == ("m", None, None)
+    world.ask({**BEGUN, "status": "finalizing"})
+    assert world.standing == Standing(0.0, 5.0)
+    asked = [world.ask(DONE) for _ in range(3)]
+    assert world.standing == Standing(3.0, 0.0)
+    assert [exchange.cost_usd for exchange in asked] == [3.0, None, None]
+    assert (asked[0].model, asked[0].usage.output_tokens, asked[0].service_tier) == ("m", 6, "batch")
+
+
+def test_a_restart_forgets_nothing():
+    """The money is set aside in the keeper, not in the process."""
+    world = World()
+    world.begin()
+    world.restart()
+    assert world.standing == Standing(0.0, 5.0)
+    assert world.ask(DONE).cost_usd == 3.0
+    assert world.standing == Standing(3.0, 0.0)
+
+
+def test_an_answer_that_is_final_at_once_is_settled_when_somebody_asks():
+    """Some servers run a batch before they answer."""
+    world = World()
+    world.begin(DONE)
+    assert world.standing == Standing(0.0, 5.0)
+    world.ask(DONE)
+    assert world.standing == Standing(3.0, 0.0)
+
+
+OTHER = {**DONE, "id": "batch_2", "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"say": gzip.compress(json.dumps(DONE).encode()), "headers": [(b"Content-Encoding", b"gzip")]},
+        {"say": DONE, "method": "POST", "endpoint": "batches/{id}/cancel"},
+        {"say": {"object": "list", "data": [BEGUN | {"id": "b"}, DONE, OTHER]}, "endpoint": "batches"},
+        {"say": DONE, "key": "bob"},
+    ],
+)
+def test_the_end_is_seen_in_every_answer(how):
+    """Compressed, cancelled, in a list, asked for by somebody else."""
+    world = World()
+    world.begin()
+    assert world.ask(**how).cost_usd == 3.0
+    assert world.standing == Standing(3.0, 0.0)
+
+
+def test_a_list_settles_all_that_are_over():
+    """And the record has the sum."""
+    world = World()
+    world.begin()
+    world.begin({**BEGUN, "id": "batch_2"})
+    asked = world.ask({"data": [DONE, OTHER]}, endpoint="batches")
+    assert (asked.cost_usd, asked.usage.input_tokens, asked.usage.output_tokens) == (4.0, 3, 8)
+    assert world.standing == Standing(4.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("end", "spent_usd"),
+    [
+        ({"status": "failed"}, 0.0),
+        ({"status": "completed", "request_counts": COUNTS}, 5.0),
+        ({"status": "expired", "request_counts": {"total": 4, "completed": 1, "failed": 3}}, 1.25),
+        ({"status": "cancelled", "request_counts": {"total": 4, "completed": 0}}, 0.0),
+        ({"status": "cancelled"}, 5.0),
+    ],
+)
+def test_an_end_without_usage_charges_what_was_done_of_it(end, spent_usd):
+    """The share of what was reserved; all of it if nobody counts. The record says the same."""
+    world = World()
+    world.begin()
+    assert world.ask({**BEGUN, **end}).cost_usd == spent_usd
+    assert world.standing == Standing(spent_usd, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("uses", "model", "spent_usd"),
+    [
+        ({"m": ModelUse(1), "dear": ModelUse(1)}, None, 6.0),
+        ({"m": ModelUse(1), "dear": ModelUse(1)}, "m", 3.0),
+        ({"nobody-knows": ModelUse(1)}, "m", 3.0),
+        ({}, "dear", 6.0),
+        ({}, None, 0.0),
+        ({"nobody-knows": ModelUse(1)}, "nor-this", 0.0),
+    ],
+)
+def test_the_price_is_that_of_the_models_asked_for(uses, model, spent_usd):
+    """The dearest of several, unless the answer names one; the answer's model if the file is not known."""
+    world = World()
+    world.begin()
+    world.inputs.keep("file-1", "key:alice", BatchInput(uses))
+    told = world.ask({**DONE, "model": model})
+    assert world.standing == Standing(spent_usd, 0.0)
+    assert told.cost_usd == (spent_usd or None)
+    assert told.usage.output_tokens == 6
+
+
+def test_inputs_that_cannot_be_looked_up_leave_the_answers_model():
+    """A store that is away holds up no settlement."""
+    world = World()
+    world.begin()
+    world.inputs.find = lambda name: fail(OSError("no"))
+    assert world.ask({**DONE, "model": "m"}).cost_usd == 3.0
+
+
+@pytest.mark.parametrize(
+    "say", [{**BEGUN, "status": "cancelling"}, b"nonsense", {"data": "x"}, DONE | {"id": "batch_9"}, b""]
+)
+def test_other_answers_settle_nothing(say):
+    """A batch that runs, another batch, an answer that is cut off."""
+    world = World()
+    world.begin()
+    assert world.ask(say).cost_usd is None
+    assert world.standing == Standing(0.0, 5.0)
+
+
+def test_an_error_settles_nothing():
+    """Whatever it says."""
+    world = World()
+    world.begin()
+    world.ask(DONE, status=500)
+    assert world.standing == Standing(0.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("how", "spent_usd"),
+    [
+        ({"status": 400, "say": {"error": {}}}, 0.0),
+        ({"say": b"nonsense"}, 5.0),
+    ],
+)
+def test_a_batch_without_a_name_is_not_waited_for(how, spent_usd):
+    """An error frees the money; an answer that names none is charged what was set aside."""
+    world = World()
+    world.begin(**how)
+    assert world.standing == Standing(spent_usd, 0.0)
+
+
+def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
+    """The batch may have begun, and nobody knows its name."""
+    world = World()
+    exchange = Exchange(0.0, NOON, "POST", "/v1/x", credential_id="alice")
+    request = ProxyRequest(b"POST", b"/batches", [], None, exchange, endpoint="batches", batch_input=KNOWN)
+    answer = Deferred()
+
+    async def forward(request):
+        exchange.attempts = 1
+        return await answer
+
+    async def keep(request):
+        return await world.keep(request, forward)
+
+    asked = through(world.settle, request, keep)
+    asked.addErrback(lambda failure: failure.trap(CancelledError))
+    asked.cancel()
+    exchange.end(Outcome.CLIENT_GONE, 1.0)
+    assert world.standing == Standing(5.0, 0.0)
+
+
+def test_without_a_budget_the_cost_is_told_once():
+    """The lines and metrics have it, whoever asks how often, also after a restart."""
+    world = World(budget_usd=None)
+    world.begin()
+    world.restart()
+    assert [world.ask(DONE).cost_usd for _ in range(3)] == [3.0, None, None]
+    world.restart()
+    assert world.ask(DONE).cost_usd is None
+
+
+def test_settled_batches_are_remembered_up_to_a_bound():
+    """Lists of them are looked through without asking for each; a name that is given out again counts anew."""
+    world = World(budget_usd=None)
+    world.settle._settled.update({f"batch_{number}": None for number in range(10_000)})
+    world.begin()
+    assert "batch_1" not in world.settle._settled
+    world.settle._settled["batch_1x"] = None
+    assert world.ask(DONE).cost_usd == 3.0
+    assert len(world.settle._settled) == 10_000
+    assert "batch_0" not in world.settle._settled
+
+
+def test_a_client_that_leaves_while_its_batches_are_looked_up_settles_nothing():
+    """It is no error; whoever asks next settles them."""
+    world = World(budget_usd=None)
+    world.begin()
+    world.begin({**BEGUN, "id": "batch_2"})
+    find, world.calls.find = world.calls.find, lambda name: Deferred()
+    exchange = Exchange(0.0, NOON, "GET", "/v1/x", credential_id="alice")
+    request = ProxyRequest(b"GET", b"/batches", [], None, exchange, endpoint="batches")
+    body = Answer(json.dumps({"data": [DONE, OTHER]}).encode())
+
+    async def forward(request):
+        return response(body, JSON)
+
+    failures = []
+    asked = through(world.settle, request, forward)
+    asked.addErrback(failures.append)
+    asked.cancel()
+    assert isinstance(failures[0].value, CancelledError)
+    world.calls.find = find
+    assert world.ask(DONE).cost_usd == 3.0
+
+
+def test_two_processes_charge_a_batch_once():
+    """Both may be asked at the same time."""
+    world = World()
+    world.begin()
+    first = world.settle
+    world.restart()
+    second = world.settle
+    told = []
+    for stage in (first, second):
+        world.settle = stage
+        told.append(world.ask(DONE).cost_usd)
+    assert told == [3.0, None]
+
+
+@pytest.mark.parametrize("endpoint", ["batches/{id}/other", "files", "responses/{id}"])
+def test_other_endpoints_are_left_alone(endpoint):
+    """No answer about something else is held back."""
+    world = World()
+    world.begin()
+    assert world.ask(DONE, endpoint=endpoint).cost_usd is None

@@ -1,0 +1,219 @@
+"""A key with rules runs a batch only of an input file that is known, and may run."""
+
+import json
+
+import pytest
+from fakes import exchange, through
+from twisted.internet.defer import fail
+from twisted.internet.task import Clock
+
+from openai_proxy.cost.batch_inputs import MemoryInputs
+from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.keep_budget import KeepBudget
+from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.prices import OwnPrice, Price
+from openai_proxy.cost.pricing import Pricing
+from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
+from openai_proxy.exchange.errors import EndpointNotAllowed, ModelNotAllowed, NotMeasured, OwnersUnavailable
+from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
+from openai_proxy.policies.batches.allow_batches import AllowBatches, BatchRule
+from openai_proxy.policies.batches.input import BatchInput, ModelUse
+from openai_proxy.policies.fences.allow_models import AllowModels
+from openai_proxy.wire.endpoint_rules import EndpointRules, Fence
+from openai_proxy.wire.request_json import outline
+
+NOON = 1_795_262_400.0
+FENCE = Fence(EndpointRules(["@metered", "POST batches", "images/generations"]))
+KNOWN = BatchInput({"m": ModelUse(2, 0, 4)}, (), ("chat/completions",), 99)
+
+
+def rule(**fields):
+    given = {
+        "owner": "key:alice",
+        "rule": "a budget",
+        "fence": FENCE,
+        "lists_models": False,
+        "measures": True,
+    }
+    return BatchRule(**{**given, **fields})
+
+
+class World:
+    """The stages for a key `alice`; model `m` costs a dollar for each output token, half in a batch."""
+
+    def __init__(self, models=None, **fields):
+        self.inputs = MemoryInputs()
+        self.inputs.keep("file-1", "key:alice", KNOWN)
+        self.inputs.keep("file-2", "key:bob", KNOWN)
+        pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
+        self.ledger = SharedLedger(MemoryKeeper(), Clock())
+        budgets = {"alice": Budget(10.0, "month")}
+        keys = Keyring([ClientKey("alice", b"x" * 32, b"up", models)])
+        self.stages = [
+            AllowBatches({"alice": rule(**fields)}, self.inputs),
+            AllowModels(keys),
+            RefuseUnpriced(
+                pricing.may_be_priced, frozenset(["alice"]), frozenset(), False, budgets, self.ledger
+            ),
+            KeepBudget(self.ledger, budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd),
+        ]
+
+    def create(self, body=None, key="alice", method=b"POST", at="batches", **members):
+        """Return the request that went upstream, or the error."""
+        given = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", **members}
+        text = json.dumps(given).encode() if body is None else body
+        document = outline(json.loads(text))[0] if text else None
+        record = exchange(credential_id=key, key=key)
+        record.timestamp = NOON
+        request = ProxyRequest(method, b"/batches", [], text, record, document=document, endpoint=at)
+
+        async def forward(request):
+            return request
+
+        for stage in reversed(self.stages):
+            forward = _inside(stage, forward)
+        results = []
+        through(forward, request).addBoth(results.append)
+        return results[0] if isinstance(results[0], ProxyRequest) else results[0].value
+
+    @property
+    def standing(self):
+        found = []
+        through(self.ledger.standing, Account("alice", "2026-11")).addCallback(found.append)
+        return found[0]
+
+
+def _inside(stage, forward):
+    return lambda request: stage(request, forward)
+
+
+def test_a_known_file_runs_and_half_its_price_is_reserved():
+    """Of the most that its lines ask for."""
+    world = World()
+    assert world.create().batch_input == KNOWN
+    assert world.standing == Standing(0.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"input_file_id": "file-3"}',
+        b'{"input_file_id": "file-2"}',
+        b'{"input_file_id": ["file-1"]}',
+        b'{"input_file_id": ""}',
+        b'{"input_file_id": "file-1", "Input_File_Id": "file-2"}',
+        b'{"input_file_id": "file-1", "input_file_id": "file-2"}',
+        b"{}",
+        b"",
+    ],
+)
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({}, NotMeasured),
+        ({"lists_models": True, "measures": False, "rule": "a list of models"}, ModelNotAllowed),
+    ],
+)
+def test_other_files_are_refused(body, fields, kind):
+    """Unknown ones, another key's, and bodies that may be read in two ways; the words say what to do."""
+    world = World(**fields)
+    error = world.create(body)
+    assert isinstance(error, kind)
+    assert (error.status, error.param) == (403, "input_file_id")
+    assert "upload" in error.message
+    assert "file-" not in error.message
+    assert world.standing == Standing()
+
+
+def test_a_file_that_could_not_be_read_is_refused_with_the_reason():
+    """Whoever wrote it finds the line."""
+    world = World()
+    world.inputs.keep("file-1", "key:alice", BatchInput(problem="line 7 is no JSON object"))
+    error = world.create()
+    assert isinstance(error, NotMeasured)
+    assert "line 7 is no JSON object" in error.message
+
+
+@pytest.mark.parametrize("name", ["input_file_id", "INPUT_FILE_ID"])
+def test_any_spelling_names_the_file(name):
+    """As for servers that ignore case."""
+    assert World().create(json.dumps({name: "file-1"}).encode()).batch_input == KNOWN
+
+
+@pytest.mark.parametrize(
+    ("known", "refused"),
+    [
+        (KNOWN, False),
+        (BatchInput({"m": ModelUse(1), "n": ModelUse(1)}), True),
+        (BatchInput({"m": ModelUse(1)}, ("n",)), True),
+    ],
+)
+def test_every_model_must_be_allowed(known, refused):
+    """Of each line, and wherever a line names one."""
+    world = World(models=("m",), lists_models=True)
+    world.inputs.keep("file-1", "key:alice", known)
+    error = world.create()
+    assert isinstance(error, ModelNotAllowed) is refused
+    if refused:
+        assert "'n'" in error.message
+        assert error.param == "model"
+
+
+@pytest.mark.parametrize(
+    ("known", "members", "kind"),
+    [
+        (KNOWN, {"endpoint": "/v1/audio/speech"}, None),
+        (KNOWN, {"endpoint": "/v1/files"}, EndpointNotAllowed),
+        (KNOWN, {"endpoint": "elsewhere"}, EndpointNotAllowed),
+        (KNOWN, {"endpoint": 7}, EndpointNotAllowed),
+        (KNOWN, {"Endpoint": "/v1/files"}, EndpointNotAllowed),
+        (KNOWN, {"endpoint": "/v1/images/generations"}, NotMeasured),
+        (BatchInput({"m": ModelUse(1)}, (), ("files",)), {}, EndpointNotAllowed),
+        (BatchInput({"m": ModelUse(1)}, (), ("images/generations",)), {}, NotMeasured),
+        (BatchInput({"m": ModelUse(1)}, unmeasured="line 2 has tools"), {}, NotMeasured),
+    ],
+)
+def test_endpoints_and_what_has_a_fee_are_judged_as_single_requests(known, members, kind):
+    """A batch is no way round what the key may call."""
+    world = World()
+    world.inputs.keep("file-1", "key:alice", known)
+    found = world.create(**members)
+    assert type(found) is (ProxyRequest if kind is None else kind)
+
+
+def test_a_key_that_may_do_what_is_not_measured_runs_any_file():
+    """Known ones are reserved all the same."""
+    world = World(measures=False)
+    assert world.create(input_file_id="file-3").batch_input is None
+    assert world.standing == Standing(0.0, 0.0)
+    world.inputs.keep("file-1", "key:alice", BatchInput(KNOWN.uses, unmeasured="line 2 has tools"))
+    world.create()
+    assert world.standing == Standing(0.0, 2.0)
+
+
+def test_a_model_without_a_price_is_refused_once_something_is_spent():
+    """As a single request for it."""
+    world = World()
+    world.inputs.keep("file-1", "key:alice", BatchInput({"m": ModelUse(1), "n": ModelUse(1)}))
+    assert isinstance(world.create(), ProxyRequest)
+    world.ledger.charge(Account("alice", "2026-11"), 0.5)
+    error = world.create()
+    assert isinstance(error, NotMeasured)
+    assert error.param == "model"
+
+
+def test_a_store_that_fails_is_503():
+    """Neither let through nor refused for good."""
+    world = World()
+    world.inputs.find = lambda name: fail(OSError("no"))
+    assert isinstance(world.create(), OwnersUnavailable)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"key": "bob"}, {"method": b"GET", "body": b""}, {"at": "batches/{id}/cancel", "body": b"{}"}],
+)
+def test_other_callers_and_requests_are_left_alone(fields):
+    """What is there already may be looked at and cancelled."""
+    assert World().create(**fields).batch_input is None

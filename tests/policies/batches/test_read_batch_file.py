@@ -1,0 +1,164 @@
+"""Input files of batches are read while they stream up, and go up as they came."""
+
+import gzip
+import json
+
+import pytest
+from fakes import JSON, Answer, exchange, response, through
+from twisted.internet.defer import Deferred, fail
+
+from openai_proxy.cost.batch_inputs import MemoryInputs
+from openai_proxy.downstream.body import IncomingBody
+from openai_proxy.exchange.buffered_bytes import BufferedBytes
+from openai_proxy.exchange.errors import Overloaded
+from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.record import Outcome
+from openai_proxy.policies.batches.read_batch_file import ReadBatchFile
+
+FORM = (b"Content-Type", b"multipart/form-data; boundary=xXx")
+LINE = json.dumps({"url": "/v1/responses", "body": {"model": "m", "input": "hi"}}).encode()
+UPLOAD = (
+    b'--xXx\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--xXx\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
+    + LINE
+    + b"\r\n--xXx--\r\n"
+)
+MADE = json.dumps({"id": "file-1", "object": "file", "bytes": len(LINE)}).encode()
+
+
+class Source:
+    def hold_body(self): ...
+    def release_body(self): ...
+    def want_body(self): ...
+
+
+class Sink(list):
+    write = list.append
+
+
+class World:
+    """The stage; `sent` is what went upstream, which answers `answer`."""
+
+    def __init__(self, buffered=1 << 20):
+        self.inputs = MemoryInputs()
+        self.buffered = BufferedBytes(buffered)
+        self.stage = ReadBatchFile({"alice": "key:alice"}, self.inputs, self.buffered)
+        self.sent = b""
+
+    def upload(self, *pieces, answer=MADE, status=200, headers=(JSON,), **fields):
+        """Return the response, or the error, and what the client receives."""
+        body = IncomingBody(Source(), None, None)
+        record = exchange(credential_id=fields.pop("key", "alice"))
+        asked = {"method": b"POST", "endpoint": "files", "lines": (FORM,), **fields}
+        lines = list(asked.pop("lines"))
+        request = ProxyRequest(asked.pop("method"), b"/files", lines, body, record, **asked)
+        ended = []
+
+        async def forward(request):
+            sink = Sink()
+            done = Deferred()
+            request.body.startProducing(sink).addBoth(done.callback)
+            await done
+            self.sent = b"".join(sink)
+            return response(Answer(answer), *headers, status=status)
+
+        through(self.stage, request, forward).addBoth(ended.append)
+        for piece in pieces or (UPLOAD,):
+            body.feed(piece)
+        body.end()
+        record.end(Outcome.COMPLETE, 1.0)
+        return ended[0] if isinstance(ended[0], ProxyResponse) else ended[0].value
+
+    def known(self, name="file-1"):
+        found = []
+        self.inputs.find(name).addCallback(found.append)
+        return found[0]
+
+
+@pytest.mark.parametrize("pieces", [(UPLOAD,), tuple(bytes([byte]) for byte in UPLOAD)])
+def test_a_file_is_known_by_the_id_of_the_answer(pieces):
+    """And not a byte of it is changed."""
+    world = World()
+    answered = world.upload(*pieces)
+    assert (answered.status, world.sent) == (200, UPLOAD)
+    owner, known = world.known()
+    assert (owner, known.models, known.problem) == ("key:alice", ["m"], None)
+    assert world.buffered.held_bytes == 0
+
+
+def test_the_answer_may_be_compressed():
+    """As upstreams send it to clients that take it."""
+    world = World()
+    world.upload(answer=gzip.compress(MADE), headers=(JSON, (b"Content-Encoding", b"gzip")))
+    assert world.known() is not None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"key": "bob"},
+        {"method": b"PUT"},
+        {"endpoint": "uploads"},
+        {"encoded": True},
+        {"lines": ()},
+        {"lines": (FORM, FORM)},
+        {"lines": ((b"Content-Type", b"application/octet-stream"),)},
+        {"status": 400},
+        {"answer": b"nonsense"},
+        {"answer": b'{"id": 7}'},
+        {"answer": json.dumps({"id": "x" * 300}).encode()},
+        {"answer": b""},
+    ],
+)
+def test_what_is_no_upload_of_a_caller_with_rules_is_left_alone(fields):
+    """Other callers and endpoints, compressed forms, failures, answers that name no file."""
+    world = World()
+    assert world.upload(**fields).status == fields.get("status", 200)
+    assert world.known() is None
+    assert world.sent == UPLOAD
+
+
+def test_a_file_that_cannot_be_read_goes_up_all_the_same():
+    """It is good for everything but a batch, and what is wrong is known then."""
+    world = World()
+    broken = UPLOAD.replace(LINE, LINE[:-1])
+    assert (world.upload(broken).status, world.sent) == (200, broken)
+    assert "line 1" in world.known()[1].problem
+
+
+def test_lines_that_are_arriving_count_as_held():
+    """Many uploads at once must not fill the memory."""
+    world = World(buffered=1000)
+    long = UPLOAD.replace(b"hi", b"x" * 3000)
+    assert isinstance(world.upload(long[:2000], long[2000:]), Overloaded)
+    assert world.buffered.held_bytes == 0
+    assert world.known() is None
+
+
+def test_a_store_that_fails_leaves_the_upload_alone():
+    """The file is there; a batch of it will be refused."""
+    world = World()
+    world.inputs.keep = lambda name, owner, known: fail(OSError("disk full"))
+    assert world.upload().status == 200
+
+
+def test_the_client_gets_the_answer_when_the_file_is_known():
+    """Else a batch right behind it would be refused."""
+    world = World()
+    late = Deferred()
+    world.inputs.keep = lambda name, owner, known: late
+    body = IncomingBody(Source(), None, None)
+    request = ProxyRequest(
+        b"POST", b"/files", [FORM], body, exchange(credential_id="alice"), endpoint="files"
+    )
+    answered = []
+
+    async def forward(request):
+        return response(Answer(MADE), JSON)
+
+    through(world.stage, request, forward).addCallback(answered.append)
+    body.feed(UPLOAD)
+    body.end()
+    assert answered == []
+    late.callback(None)
+    assert answered[0].status == 200
