@@ -88,6 +88,9 @@ def requests_by_llhttp(raw: bytes) -> list[Message]:
 
 
 def _asks_websocket(request: Message) -> bool:
+    """Whether a handshake may go on as a tunnel; one that must be refused (417) is followed by HTTP."""
+    if any(name == b"expect" and value.lower() != b"100-continue" for name, value in request.pairs):
+        return False
     return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in request.pairs)
 
 
