@@ -153,3 +153,35 @@ def test_the_unit_is_locked_in(line):
     reloads = [each for each in unit if each.startswith("ExecReload=")]
     assert "--check-config" in reloads[0]
     assert reloads[1].endswith("reload $MAINPID")
+
+
+def test_nothing_installs_a_strangers_distribution():
+    """The name `openai-proxy` belongs to somebody else on the package index; ours is `twisted-openai-proxy`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    wrong = re.compile(r"""(?:pipx?|uv)\s[^\n]*install\s[^\n]*(?<![\w/.-])openai-proxy(?=[\s'"\[=<>~]|$)""")
+    extra = re.compile(r"(?<![\w-])openai-proxy\[")
+    found = []
+    for name in listed.split("\0"):
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".cfg", ".toml", ".sh", ".yml", ".yaml") and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            found += [f"{name}: {match[0]}" for match in (*wrong.finditer(text), *extra.finditer(text))]
+    assert found == []
+
+
+def test_the_distribution_says_what_it_is():
+    """What an index shows and searches."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / "setup.cfg")
+    metadata = parser["metadata"]
+    assert metadata["name"] == "twisted-openai-proxy"
+    assert metadata["version"] == "attr: openai_proxy.__version__"
+    assert {"description", "long_description", "license", "keywords", "classifiers"} <= set(metadata)
+    assert "Typing :: Typed" in metadata["classifiers"]
+    assert parser["options.entry_points"]["console_scripts"].strip().startswith("openai-proxy = ")

@@ -35,7 +35,7 @@ from .webhook import Deliveries, Webhook, signing_key
 log = logger("openai_proxy.cost")
 
 DEFAULT_FILE = "openai-proxy.sqlite3"
-EXTRA = "pip install 'openai-proxy[cost]'"
+EXTRA = "pip install 'twisted-openai-proxy[cost]'"
 
 
 class Places(Protocol):

@@ -67,7 +67,7 @@ class RedisClient:
         self, reactor: Any, address: RedisAddress, *, deadline_s: float = 0.05, ca_pem: bytes | None = None
     ) -> None:
         if importlib.util.find_spec("txredisapi") is None:
-            raise ModuleNotFoundError("Redis needs the extra: pip install 'openai-proxy[redis]'")
+            raise ModuleNotFoundError("Redis needs the extra: pip install 'twisted-openai-proxy[redis]'")
         self._reactor = reactor
         self._address = address
         self._endpoint = redis_endpoint(reactor, address, ca_pem)

@@ -76,4 +76,4 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai_proxy.observe.otel.sdk", None)
     with pytest.raises(ValueError) as caught:
         build("otel")
-    assert "openai-proxy[otel]" in str(caught.value)
+    assert "twisted-openai-proxy[otel]" in str(caught.value)

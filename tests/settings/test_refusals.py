@@ -149,7 +149,7 @@ def test_bad_toml(tmp_path, toml, pattern):
 def test_redis_without_its_library(tmp_path, monkeypatch, name, path):
     """An installation without the extra says which one is missing; it was a traceback."""
     monkeypatch.setattr("openai_proxy.settings.checks.find_spec", lambda module: None)
-    line = f"{path} (from {name}): Redis needs the extra: pip install 'openai-proxy[redis]'"
+    line = f"{path} (from {name}): Redis needs the extra: pip install 'twisted-openai-proxy[redis]'"
     assert refusal(tmp_path, {name: "redis://:CANARY@h/0"}) == line
 
 

@@ -25,7 +25,7 @@ AZURE = ("az", "abfs", "abfss")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.S)
 _SECRET = re.compile("key|token|secret|passw|credential|connection_string|sas", re.I)
 _TEXT = re.compile("name|user|id$", re.I)
-_EXTRA = "is missing: pip install 'openai-proxy[azure]'"
+_EXTRA = "is missing: pip install 'twisted-openai-proxy[azure]'"
 
 
 class RemoteStore(Protocol):
