@@ -20,7 +20,7 @@ from ..exchange.messages import ProxyResponse, ResponseBody
 from ..exchange.record import Exchange, Outcome
 from ..logs import logger
 from ..wire.headers import announced_length, without
-from ..wire.lines import rendered
+from ..wire.render import connection_line, header_lines, response_head
 
 log = logger(__name__)
 
@@ -29,15 +29,11 @@ BODILESS = frozenset((204, 304))
 
 def whole_answer(response: ProxyResponse, body: bytes, http11: bool, keep_alive: bool) -> bytes:
     """Render a response whose body is known and passes as it is: what a Relay would write for it."""
-    if http11:
-        connection = b"" if keep_alive else b"Connection: close\r\n"
-    else:
-        connection = b"Connection: keep-alive\r\n" if keep_alive else b"Connection: close\r\n"
     announced = announced_length(response.headers)
     if announced is not None and announced != len(body):
         raise ValueError(f"a response of {len(body)} bytes announces {announced}")
-    lines = rendered(response.headers)
-    return b"HTTP/1.1 %d %b\r\n%b%b\r\n%b" % (response.status, response.reason, lines, connection, body)
+    lines = header_lines(response.headers) + connection_line(http11, keep_alive)
+    return response_head(response.status, response.reason, lines) + body
 
 
 class Downstream(Protocol):
@@ -138,13 +134,11 @@ class Relay:
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
                 downstream.set_last()
-        if not downstream.keep_alive:
+        keep_alive = downstream.keep_alive
+        if not keep_alive:
             downstream.set_last()
-            framing += b"Connection: close\r\n"
-        elif not downstream.http11:
-            framing += b"Connection: keep-alive\r\n"
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (response.status, response.reason, lines, framing)
+        lines = header_lines(headers) + framing + connection_line(downstream.http11, keep_alive)
+        return response_head(response.status, response.reason, lines)
 
     # ---- the body, as IProtocol
 

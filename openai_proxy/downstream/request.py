@@ -22,6 +22,7 @@ from ..exchange.record import Exchange, HeaderPairs, Outcome
 from ..logs import logger
 from ..net.direct_deferred import DirectDeferred
 from ..net.twisted_headers import WireHeaders
+from ..wire.render import connection_line, header_lines, response_head
 from ..wire.web_origins import readable
 from .browsers import judge
 from .relay import Relay, whole_answer
@@ -223,30 +224,23 @@ class DownstreamRequest(Request):
         exchange.status = error.status
         exchange.error_code = error.code
         body = error.body()
-        lines = [
-            b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nx-request-id: %b\r\n"
-            % (error.status, error.reason, len(body), exchange.id.encode("ascii"))
+        kind, length = (b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body))
+        headers = [
+            (b"x-request-id", exchange.id.encode("ascii")),
+            *error.headers,
+            *self._readable_error(),
         ]
-        headers = [*error.headers, *self._readable_error()]
-        lines += [b"%b: %b\r\n" % pair for pair in headers]
-        if not self.keep_alive:
-            lines.append(b"Connection: close\r\n")
-        elif not self.http11:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
+        lines = header_lines([kind, length, *headers]) + connection_line(self.http11, self.keep_alive)
+        answer = response_head(error.status, error.reason, lines)
         if not self.is_head:
-            lines.append(body)
+            answer += body
             exchange.response_bytes += len(body)
             if exchange.capture is not None:
                 exchange.capture.response.feed(body)
-        exchange.response_headers = [
-            (b"Content-Type", b"application/json"),
-            (b"x-request-id", exchange.id.encode("ascii")),
-            *headers,
-        ]
+        exchange.response_headers = [kind, *headers]
         exchange.first_byte_at = self.channel.clock()
         self.end_exchange(error.outcome)
-        self.channel.write(b"".join(lines))
+        self.channel.write(answer)
         self.response_complete()
 
     def _readable_error(self) -> HeaderPairs:

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from ..exchange.messages import ProxyResponse
 from ..exchange.record import Outcome
 from ..net.sockets import cut, keep_alive
+from ..wire.render import header_lines, response_head
 
 KEEP_ALIVE_S = 30
 """After that much silence the kernel asks either end whether it is there."""
@@ -47,9 +48,8 @@ class Tunnel:
     def start(self) -> None:
         """Relay the 101 and join the two connections."""
         response = self._response
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in response.headers])
         channel = self._channel
-        channel.write(b"HTTP/1.1 101 %b\r\n%b\r\n" % (response.reason, lines))
+        channel.write(response_head(101, response.reason, header_lines(response.headers)))
         early = channel.enter_tunnel(self)
         channel.relay = self
         response.body.deliverBody(self)  # type: ignore[arg-type]  # quacks as IProtocol

@@ -24,6 +24,7 @@ from ..net.origin import Origin, parse_origin
 from ..net.sockets import is_quiet
 from ..net.turns import Rests
 from ..net.twisted_headers import WireHeaders
+from ..wire.render import header_lines, request_head
 from .answer_timer import UpstreamTimeouts
 from .body import KnownBody
 from .connection import UpstreamConnection
@@ -140,7 +141,7 @@ class UpstreamAgent:
         wire = WireHeaders.of(headers)
         slash = uri.find(b"/", 8)
         pairs = wire.pairs if wire is headers else _framed(wire.pairs, bodyProducer)
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+        lines = header_lines(pairs)
         origin = self._origins.get(uri[:slash])
         if origin is None:
             origin = self._origins[uri[:slash]] = parse_origin(uri[:slash].decode("ascii"))
@@ -169,9 +170,7 @@ class UpstreamAgent:
         What `request` does once it has taken apart what IAgent's callers put
         together.
         """
-        head = b"".join(
-            (method, b" ", target, b" HTTP/1.1\r\nHost: ", origin.netloc, b"\r\n", lines, b"\r\n")
-        )
+        head = request_head(method, target, origin.netloc, lines)
         key = pool_key(origin, credential)
         if not upgrade and not fresh:
             if body is None or type(body) is bytes or type(body) is KnownBody:

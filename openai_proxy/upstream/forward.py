@@ -16,7 +16,7 @@ from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..net.origin import ClientCertificate, Origin, base_path, parse_origin
 from ..wire.headers import end_to_end
-from ..wire.lines import rendered
+from ..wire.render import header_lines
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .client import UpstreamClient
 from .response import UpstreamResponse, WholeResponse
@@ -92,7 +92,7 @@ class UpstreamForward:
         body = request.body
         headers = request.headers if to.lines is None else to.lines.on(request.headers)
         target = request.target if to.query is None else to.query.on(request.target)
-        lines = rendered(headers) + to.via
+        lines = header_lines(headers) + to.via
         if request.upgrade:
             lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
         elif type(body) is not bytes and body is not None and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]

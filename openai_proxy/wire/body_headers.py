@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..exchange.record import HeaderPairs
 from .codings import codings_of
-from .lines import WireLines
+from .render import RenderedLines
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
@@ -13,7 +13,7 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
     Several codings, in one line or in several, are one list (RFC 9110 §8.4),
     as `codings.maybe_decoder` takes it.
     """
-    if type(headers) is WireLines:
+    if type(headers) is RenderedLines:
         return headers.media
     media_type, codings = b"", list[bytes]()
     for name, value in headers:

@@ -235,8 +235,3 @@ def get(pairs: HeaderPairs, name: bytes) -> bytes | None:
 def without(pairs: HeaderPairs, *names: bytes) -> HeaderPairs:
     """Return the lines whose lower-cased name is not among `names`."""
     return [pair for pair in pairs if pair[0].lower() not in names]
-
-
-def render(pairs: HeaderPairs) -> bytes:
-    """Return the lines as they go on the wire, each with its CRLF."""
-    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])

@@ -683,8 +683,7 @@ case(
     *HEADERS,
     call=lambda c, v: c(b"authorization", b"k").on(v),
 )
-for name in ("end_to_end", "render"):
-    case(f"wire.headers:{name}", *HEADERS)
+case("wire.headers:end_to_end", *HEADERS)
 case("wire.headers:scan_request", *HEADERS, call=lambda f, v: f(v, True, b"openai-proxy"))
 case("wire.headers:announced_length", *HEADERS)
 case("wire.headers:get", *HEADERS, call=lambda f, v: f(v, b"zz"))
@@ -778,12 +777,10 @@ heads = [
     for i in range(4)
 ]
 case("wire.keys:key_digest", rep(b"a"))
-for name in ("wire_lines", "rendered"):
-    case(
-        f"wire.lines:{name}",
-        *HEADERS,
-        call=lambda f, v: f(v) if f.__name__ == "rendered" else f(v, (b"", b"")),
-    )
+case("wire.render:header_lines", *HEADERS)
+case("wire.render:rendered_lines", *HEADERS, call=lambda f, v: f(v, (b"", b"")))
+case("wire.render:request_head", rep(b"a"), call=lambda f, v: f(b"POST", v, b"h", v))
+case("wire.render:response_head", rep(b"a"), call=lambda f, v: f(200, v, v))
 
 # ---- what is written about strangers
 

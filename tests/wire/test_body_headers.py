@@ -1,8 +1,6 @@
 """Header lines about bodies are read and changed in their place."""
 
 from openai_proxy.wire.body_headers import ask_identity, media_type_and_coding, with_length
-from openai_proxy.wire.headers import render
-from openai_proxy.wire.lines import rendered, wire_lines
 
 
 def test_type_and_coding():
@@ -34,12 +32,3 @@ def test_a_new_length_takes_the_place_of_the_old_one():
     changed = with_length(ask_identity(lines), 17)
     assert changed == [(b"Accept-Encoding", b"identity"), (b"content-length", b"17"), (b"X", b"y")]
     assert with_length([], 17) == []
-
-
-def test_lines_of_an_answer_that_is_sent_often_are_rendered_once():
-    """They say what plain lines say; changed ones are plain lines again."""
-    lines = wire_lines([(b"Content-Type", b"a/b"), (b"Content-Length", b"5")], (b"a/b", b""))
-    assert rendered(lines) is rendered(lines)
-    assert rendered(lines) == render(list(lines))
-    assert media_type_and_coding(lines) == media_type_and_coding(list(lines))
-    assert rendered(with_length(lines, 6)) == b"Content-Type: a/b\r\nContent-Length: 6\r\n"

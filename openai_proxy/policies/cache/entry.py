@@ -20,7 +20,7 @@ from ...exchange.record import HeaderPairs, TokenKinds, Usage
 from ...wire.body_headers import media_type_and_coding
 from ...wire.codings import maybe_decoded
 from ...wire.headers import get, without
-from ...wire.lines import wire_lines
+from ...wire.render import rendered_lines
 from .unfit_answers import is_unfit
 
 _MAGIC = b"oap\x01"
@@ -86,7 +86,7 @@ class CacheEntry:
     def hit_headers(self, age_s: int) -> HeaderPairs:
         """Return the header lines of an answer from the cache: `x-cache`, `age`."""
         lines = [*self.headers, HIT, (b"age", b"%d" % age_s)]
-        return wire_lines(lines, media_type_and_coding(lines))
+        return rendered_lines(lines, media_type_and_coding(lines))
 
     def age_s(self, now: float) -> int:
         """Return whole seconds since it was stored (`now` since the epoch); clocks may disagree, never below 0."""
