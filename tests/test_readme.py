@@ -77,14 +77,6 @@ def test_the_table_of_observers_has_every_built_in_one():
     assert set(re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE)) == built_in | {NONE}
 
 
-def test_the_drawing_names_every_room_of_the_house():
-    """A module in the package is in the README's Architecture, and the other way round."""
-    package = ROOT / "openai_proxy"
-    there = {each.name for each in package.glob("*.py") if each.name != "__init__.py"}
-    there |= {f"{each.parent.name}/" for each in package.glob("*/__init__.py")}
-    assert {line.split()[0] for line in marked("rooms")} == there
-
-
 @pytest.mark.parametrize("name", ["run-command", "test-command"])
 def test_what_sets_up_and_runs_is_one_command(name):
     """One line is all that a newcomer copies."""

@@ -19,8 +19,8 @@ from ..observe.metrics.budgets import BudgetReading
 from ..observe.places import check_file
 from ..policies.routing.table import RoutingTable
 from ..settings import PriceEntry, Settings, client_keys
+from ..settings.derived import state_path
 from ..settings.tenants import ClientKey
-from ..wire.endpoint_rules import EndpointRules
 from .budget import Budget
 from .budget_watch import AlertRules, BudgetWatch
 from .keep_budget import KeepBudget
@@ -34,7 +34,6 @@ from .webhook import Deliveries, Webhook, signing_key
 
 log = logger("openai_proxy.cost")
 
-DEFAULT_FILE = "openai-proxy.sqlite3"
 EXTRA = "pip install 'twisted-openai-proxy[cost]'"
 
 
@@ -146,31 +145,6 @@ def _unpriced_of_budget(key: ClientKey, everywhere: str | None) -> str:
     if key.budget_usd is None:
         return everywhere or "allow"
     return "allow" if key.budget_unmeasured == "allow" else everywhere or "refuse"
-
-
-def state_path(settings: Settings, has_budgets: bool) -> Path | None:
-    """Return where money, totals and owners are kept; None in memory.
-
-    Where the setting says so; without it, a file in the working directory
-    for whoever has budgets, owners of objects, an admin token or keys with
-    models that may run batches: nobody else finds one.
-    """
-    text = settings.cost.state_file
-    if text is None:
-        enforces = settings.objects.owners == "enforce"
-        wanted = has_budgets or enforces or settings.admin.token is not None or _reads_batches(settings)
-        return settings.directory / DEFAULT_FILE if wanted else None
-    return None if text.lower() in ("none", "off") else settings.directory / text
-
-
-def _reads_batches(settings: Settings) -> bool:
-    """Whether a key with models may run batches: what their input files ask for must be known later."""
-    return any(
-        key.models is not None
-        and key.endpoints is not None
-        and EndpointRules(key.endpoints).cover("POST", "batches")
-        for key in client_keys(settings)
-    )
 
 
 def _writable(path: Path) -> Path:

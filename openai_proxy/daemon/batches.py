@@ -8,14 +8,14 @@ from typing import Protocol
 from attrs import frozen
 
 from ..cost.batch_inputs import BatchInputs
-from ..cost.build import Spending, state_path
+from ..cost.build import Spending
 from ..cost.settle_batches import Calls, SettleBatches
 from ..exchange.buffered_bytes import BufferedBytes
 from ..policies.batches.allow_batches import AllowBatches, BatchRule
 from ..policies.batches.read_batch_file import ReadBatchFile
 from ..policies.fences.build import fences_of, owner_of
 from ..settings import Settings, client_keys
-from ..settings.derived import redis_url
+from ..settings.derived import redis_url, state_path
 
 
 class BatchStores(Protocol):

@@ -9,7 +9,7 @@ from types import MethodType
 
 from attrs import field, frozen
 
-from ..cost.build import Spending, build_spending, state_path
+from ..cost.build import Spending, build_spending
 from ..cost.unpriced import unpriced_models
 from ..downstream.request_reader import DownstreamLimits
 from ..exchange.buffered_bytes import BufferedBytes
@@ -37,7 +37,7 @@ from ..policies.think import build as think
 from ..policies.usage.note_errors import NoteErrors
 from ..policies.usage.read_usage import ReadUsage
 from ..settings import Settings, SettingsError, mode, warnings
-from ..settings.derived import base_urls, redis_url
+from ..settings.derived import base_urls, redis_url, state_path
 from ..upstream.agent import UpstreamAgent
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient

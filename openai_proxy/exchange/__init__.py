@@ -1,1 +1,1 @@
-"""The ground: the record of an exchange, its errors, and the vocabulary of requests, responses and stages."""
+"""The ground: the record of an exchange, errors, requests, responses and stages."""

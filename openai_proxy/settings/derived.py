@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ..wire.endpoint_rules import EndpointRules
 from .model import Settings
+from .tenants import client_keys
+
+DEFAULT_FILE = "openai-proxy.sqlite3"
+"""The state file's name, in the working directory."""
 
 
 def base_urls(settings: Settings) -> list[str]:
@@ -16,3 +23,28 @@ def redis_url(settings: Settings) -> str | None:
     url = settings.rate_limit.url or settings.cache.url
     text = url.get_secret_value() if url is not None else None
     return text if text is not None and text.startswith("redis") else None
+
+
+def state_path(settings: Settings, has_budgets: bool) -> Path | None:
+    """Return where money, totals and owners are kept; None in memory.
+
+    Where the setting says so; without it, a file in the working directory
+    for whoever has budgets, owners of objects, an admin token or keys with
+    models that may run batches: nobody else finds one.
+    """
+    text = settings.cost.state_file
+    if text is None:
+        enforces = settings.objects.owners == "enforce"
+        wanted = has_budgets or enforces or settings.admin.token is not None or _reads_batches(settings)
+        return settings.directory / DEFAULT_FILE if wanted else None
+    return None if text.lower() in ("none", "off") else settings.directory / text
+
+
+def _reads_batches(settings: Settings) -> bool:
+    """Whether a key with models may run batches: what their input files ask for must be known later."""
+    return any(
+        key.models is not None
+        and key.endpoints is not None
+        and EndpointRules(key.endpoints).cover("POST", "batches")
+        for key in client_keys(settings)
+    )

@@ -13,8 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ..cost.build import state_path
 from ..settings import Settings, client_keys
+from ..settings.derived import state_path
 
 
 class Scratch:

@@ -4,12 +4,13 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.cost.batch_inputs import FileInputs, RedisInputs
-from openai_proxy.cost.build import DEFAULT_FILE, build_spending, state_path
+from openai_proxy.cost.build import build_spending
 from openai_proxy.daemon.batches import batch_rules, batches
 from openai_proxy.daemon.stores import Stores
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.policies.batches.input import BatchInput
 from openai_proxy.settings import SettingsError, load_settings
+from openai_proxy.settings.derived import DEFAULT_FILE, state_path
 
 LISTED = """
 [[keys]]
