@@ -25,14 +25,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from integration.booked_upstream import THOUGHT, Books, usage, word_of
-from integration.daemon import Daemon
-from integration.policy_world import UPSTREAMS, get_json, post
-from integration.raw_client import Client, Response
-from integration.redis_server import RedisServer
-from integration.scripted_upstream import Upstream, eventually
-from integration.worker_world import metrics
+from booked_upstream import THOUGHT, Books, usage, word_of
 from prometheus_client.parser import text_string_to_metric_families as parsed
+from world.client import Client, Response
+from world.daemon import Daemon
+from world.pages import get_json, metrics
+from world.requests import post
+from world.services import RedisServer
+from world.upstream import Upstream
+from world.waiting import eventually
+from world.world import UPSTREAMS
 
 TENANTS = {"ann": 100.0, "ben": 100.0, "cid": 100.0, "dan": 0.01}
 """Budgets in US dollars; the last one is spent during the run."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from integration.kill9 import rounds
+from world.kill9 import rounds
 
 
 def main() -> int:

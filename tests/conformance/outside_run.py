@@ -27,20 +27,13 @@ import trustme
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from integration.daemon import Daemon
-from integration.fronts import Front
-from integration.mixed_upstream import (
-    THOUGHT,
-    Recycler,
-    completion,
-    embedding,
-    multipart,
-    post,
-    pseudo_random,
-    receipt,
-)
-from integration.raw_client import Client, Response, request
-from integration.scripted_upstream import Upstream, eventually
+from fronts import Front
+from mixed_upstream import THOUGHT, Recycler, completion, embedding, multipart, post, pseudo_random, receipt
+from world.client import Client, Response
+from world.daemon import Daemon
+from world.requests import request
+from world.upstream import Upstream
+from world.waiting import eventually
 
 KEYS = ("ann", "ben", "cid")
 SETTINGS = """

@@ -25,14 +25,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from booked_upstream import Books
 from books_run import SICK, TENANTS, THREADS, Crowd, Ledger, toml
-from integration.booked_upstream import Books
-from integration.daemon import Daemon
-from integration.policy_world import get_json, post
-from integration.raw_client import Client
-from integration.redis_server import RedisServer
-from integration.scripted_upstream import HeldStream, Upstream, eventually
-from integration.worker_world import workers
+from world.client import Client
+from world.daemon import Daemon
+from world.pages import get_json
+from world.requests import post
+from world.scripts import HeldStream
+from world.services import RedisServer
+from world.upstream import Upstream
+from world.waiting import eventually
+from world.workers import workers
 
 REQUESTS = 600
 HELD = 20

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from integration.raw_client import request
+from world.requests import request
 
 CANARY = re.compile(rb"CANARY\d\d\d\d")
 WORD = re.compile(rb"BODYWORD\d\d\d\d")
@@ -179,7 +179,7 @@ def bodies_with_credentials(canaries: Canaries) -> list[tuple[str, dict[str, obj
 
 
 def _unauthorised(raw: bytes) -> bytes:
-    """Return a request of `raw_client` without its credentials."""
+    """Return a request of `world.requests` without its credentials."""
     return re.sub(rb"Authorization: [^\r]*\r\n", b"", raw, count=1)
 
 

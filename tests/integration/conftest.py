@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import trustme
-from integration.cache_world import tell_who_and_what
-from integration.daemon import Daemon
-from integration.pair import Pair, serving
-from integration.policy_world import answer
-from integration.redis_server import RedisServer
-from integration.scripted_upstream import Upstream
+from world.daemon import Daemon
+from world.scripts import answer, tell_who_and_what
+from world.services import RedisServer
+from world.upstream import Upstream
+from world.world import Pair, serving
 
 Start = Callable[..., Pair]
 
@@ -70,7 +69,7 @@ def _cached_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture
 def cached(_cached_pair: Pair) -> Iterator[Pair]:
-    """Share a daemon with an embedded cache: each test is a tenant of its own (see `cache_world.tenant`).
+    """Share a daemon with an embedded cache: each test is a tenant of its own (see `world.requests.tenant`).
 
     Its upstream says who asked what, and has not been asked.
     """

@@ -4,7 +4,7 @@ Each case is (name, bytes, at most so many requests upstream). `MARK` is a
 request hidden behind or inside another one: it must never go up.
 """
 
-from integration.raw_client import AUTHORIZATION as A
+from world.requests import AUTHORIZATION as A
 
 MARK = b"GET /v1/files/SMUGGLED HTTP/1.1\r\nHost: a\r\n" + A + b"\r\n"
 G = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n" + A

@@ -3,9 +3,11 @@
 import json
 
 import pytest
-from integration.policy_world import COMPLETION, answer, configured, delta, events, post, stream
-from integration.raw_client import ask
-from integration.scripted_upstream import Upstream
+from world.client import ask
+from world.daemon import configured
+from world.requests import post
+from world.scripts import COMPLETION, answer, delta, events, stream
+from world.upstream import Upstream
 
 from openai_proxy.wire.targets import map_target
 

@@ -8,8 +8,9 @@ import time
 import zlib
 
 import pytest
-from integration.raw_client import Client, chat
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.client import Client
+from world.requests import chat
+from world.waiting import PATIENCE_S, eventually
 
 MIB = 1024 * 1024
 CLIENTS = 8

@@ -4,13 +4,12 @@ import json
 
 import pytest
 import pytest_twisted
-from integration.policy_world import configured
-from integration.raw_client import ask
-from integration.reactor_time import until
-from integration.redis_server import PATIENT_S
-from integration.scripted_upstream import eventually
 from integration.test_batches_daemon import ENV, TOML, Api, client, create, line, upload
 from twisted.internet import reactor
+from world.client import ask
+from world.daemon import configured
+from world.services import PATIENT_S
+from world.waiting import eventually, until
 
 from openai_proxy.cost.batch_inputs import KEPT_S, RedisInputs
 from openai_proxy.net.redis_client import RedisClient

@@ -7,9 +7,9 @@ import signal
 import sqlite3
 
 import pytest
-from integration.policy_world import configured
-from integration.raw_client import Client, ask
-from integration.scripted_upstream import eventually
+from world.client import Client, ask
+from world.daemon import configured
+from world.waiting import eventually
 
 openai = pytest.importorskip("openai", reason="pip install openai")
 

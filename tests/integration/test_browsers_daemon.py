@@ -1,11 +1,11 @@
 """Browsers in front of a real daemon: preflights, foreign pages, DNS rebinding."""
 
 import pytest
-from integration.daemon import Daemon
-from integration.pair import serving
-from integration.policy_world import answer, configured
-from integration.raw_client import ask
-from integration.scripted_upstream import Upstream
+from world.client import ask
+from world.daemon import Daemon, configured
+from world.scripts import answer
+from world.upstream import Upstream
+from world.world import serving
 
 KEY = "sk-upstream-of-the-browser-test"
 ORIGIN = "Origin: http://app.test"

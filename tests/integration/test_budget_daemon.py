@@ -8,17 +8,11 @@ import signal
 import threading
 
 import pytest
-from integration.policy_world import (
-    COMPLETION,
-    answer,
-    configured,
-    delta,
-    events,
-    post,
-    stream,
-)
-from integration.raw_client import Client, ask
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.client import Client, ask
+from world.daemon import configured
+from world.requests import post
+from world.scripts import COMPLETION, answer, delta, events, stream
+from world.waiting import PATIENCE_S, eventually
 
 PRICES = """
 [[cost.prices]]

@@ -2,11 +2,11 @@
 
 import pytest
 import pytest_twisted
-from integration.reactor_time import until
-from integration.redis_server import PATIENT_S
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock
+from world.services import PATIENT_S
+from world.waiting import until
 
 from openai_proxy.cost.budget import Account, Need, PendingCall, Standing
 from openai_proxy.cost.ledger import RENEW_S, SharedLedger

@@ -7,19 +7,14 @@ import json
 import time
 
 import pytest
-from integration.cache_world import (
-    JSON,
-    ask_for,
-    chat,
-    embed,
-    get,
-    samples,
-    tell_who_and_what,
-    verdict,
-)
-from integration.policy_world import configured
-from integration.raw_client import ask
-from integration.scripted_upstream import eventually
+from fakes import JSON
+from world.client import ask, verdict
+from world.daemon import configured
+from world.pages import samples
+from world.requests import ask_for, embed, get
+from world.requests import cacheable_chat as chat
+from world.scripts import tell_who_and_what
+from world.waiting import eventually
 
 CACHED = {"CACHE__URL": "memory:"}
 MISS, HIT, BYPASS = (200, b"miss"), (200, b"hit"), (200, None)

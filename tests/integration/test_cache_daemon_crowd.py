@@ -9,17 +9,13 @@ import time
 
 import openai
 import pytest
-from integration.cache_world import (
-    at_once,
-    chat,
-    embed,
-    samples,
-    tenant,
-    verdict,
-)
-from integration.policy_world import COMPLETION
-from integration.raw_client import Client
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.client import Client, verdict
+from world.load import at_once
+from world.pages import samples
+from world.requests import cacheable_chat as chat
+from world.requests import embed, tenant
+from world.scripts import COMPLETION
+from world.waiting import PATIENCE_S, eventually
 
 TENANTS = 20
 ROUNDS = 6

@@ -8,9 +8,10 @@ import socket
 import time
 
 import pytest
-from integration.cache_world import embed, get, tell_who_and_what, verdict
-from integration.raw_client import Client, ask
-from integration.scripted_upstream import eventually
+from world.client import Client, ask, verdict
+from world.requests import embed, get
+from world.scripts import tell_who_and_what
+from world.waiting import eventually
 
 MISS, HIT = (200, b"miss"), (200, b"hit")
 RATE_PER_S = 50

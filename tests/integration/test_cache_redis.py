@@ -4,12 +4,11 @@ import time
 
 import pytest
 import pytest_twisted
-from integration.reactor_time import until
-from integration.redis_server import PATIENT_S
-from integration.scripted_upstream import PATIENCE_S
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
+from world.services import PATIENT_S
+from world.waiting import PATIENCE_S, until
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
-from integration.cache_world import chat, embed, get, samples, tell_who_and_what, verdict
-from integration.policy_world import answer, configured
-from integration.raw_client import ask
-from integration.scripted_upstream import eventually
+from world.client import ask, verdict
+from world.daemon import configured
+from world.pages import samples
+from world.requests import cacheable_chat as chat
+from world.requests import embed, get
+from world.scripts import answer, tell_who_and_what
+from world.waiting import eventually
 
 MISS, HIT = (200, b"miss"), (200, b"hit")
 

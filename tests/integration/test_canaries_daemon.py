@@ -20,10 +20,11 @@ from integration.canaries import (
     strangers_requests,
     upstreams_head,
 )
-from integration.daemon import TWISTD, Daemon
-from integration.otlp_collector import Collector
-from integration.raw_client import Client, ask, request
-from integration.scripted_upstream import eventually
+from world.client import Client, ask
+from world.daemon import TWISTD, Daemon
+from world.otlp_collector import Collector
+from world.requests import request
+from world.waiting import eventually
 
 PAGE = b"GET %b HTTP/1.1\r\nHost: proxy\r\n"
 CLOSED_REDIS = "redis://user:{}@127.0.0.1:1/0"

@@ -7,8 +7,10 @@ import time
 
 import pytest
 import trustme
-from integration.raw_client import Client, chat, request
-from integration.scripted_upstream import PATIENCE_S, Upstream, eventually
+from world.client import Client
+from world.requests import chat, request
+from world.upstream import Upstream
+from world.waiting import PATIENCE_S, eventually
 
 LIMIT_S = 10.0
 """A second is promised; the rest is for a busy machine."""

@@ -6,10 +6,11 @@ import json
 import threading
 
 import pytest
-from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import eventually
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
+from world.client import Client, ask
+from world.requests import chat, request
+from world.waiting import eventually
 
 THREADS = 8
 REQUESTS = 10_000

@@ -3,9 +3,12 @@
 import json
 
 import pytest
-from integration.policy_world import answer, configured, failure, post
-from integration.raw_client import ask
-from integration.scripted_upstream import Upstream, eventually
+from world.client import ask
+from world.daemon import configured
+from world.requests import post
+from world.scripts import answer, failure
+from world.upstream import Upstream
+from world.waiting import eventually
 
 CLIENT = "sk-client-0123456789"
 DEFAULT = "sk-default-0123456789"

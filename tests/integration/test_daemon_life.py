@@ -4,8 +4,10 @@ import os
 import signal
 
 import pytest
-from integration.raw_client import AUTHORIZATION, Client, accepts, ask, chat, request
-from integration.scripted_upstream import HELD_END, HeldStream, eventually
+from world.client import Client, accepts, ask
+from world.requests import AUTHORIZATION, chat, request
+from world.scripts import HELD_END, HeldStream
+from world.waiting import eventually
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import time
 from collections import Counter
 
 import pytest
-from integration.azurite import ACCOUNT, KEY, Azurite
-from integration.crowd import Crowd, numbered, numbers
-from integration.raw_client import Client
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.azurite import ACCOUNT, KEY, Azurite
+from world.client import Client
+from world.load import Crowd, numbered, numbers
+from world.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ import subprocess
 from collections import Counter
 
 import pytest
-from integration.crowd import Crowd, numbered, numbers
-from integration.daemon import TWISTD, whole_lines
-from integration.raw_client import Client
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.client import Client
+from world.daemon import TWISTD, whole_lines
+from world.load import Crowd, numbered, numbers
+from world.waiting import PATIENCE_S, eventually
 
 KEY = "Y2FuYXJ5LWNhbmFyeQ=="
 

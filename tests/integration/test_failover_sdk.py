@@ -4,10 +4,11 @@ import functools
 
 import openai
 import pytest
-from integration.policy_world import COMPLETION, answer, before_two, delta, events, failure, get_json, stream
-from integration.raw_client import ask
-from integration.scripted_upstream import eventually
-from integration.worker_world import metrics, total
+from world.client import ask
+from world.pages import get_json, metrics, total
+from world.scripts import COMPLETION, answer, delta, events, failure, stream
+from world.waiting import eventually
+from world.world import before_two
 
 KEY = "sk-client-0123456789"
 HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}

@@ -5,8 +5,9 @@ import hashlib
 import queue
 
 import pytest
-from integration.raw_client import CHAT, KEY, Client, ask, chat, request
-from integration.scripted_upstream import PATIENCE_S
+from world.client import Client, ask
+from world.requests import CHAT, KEY, chat, request
+from world.waiting import PATIENCE_S
 
 BINARY = hashlib.sha256(b"audio").digest() * 8192
 COMMON = [

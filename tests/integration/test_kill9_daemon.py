@@ -1,7 +1,7 @@
 """`kill -9` loses no exchange whose end a client saw."""
 
 import pytest
-from integration.kill9 import rounds
+from world.kill9 import rounds
 
 
 @pytest.mark.slow

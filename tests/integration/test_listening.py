@@ -10,9 +10,11 @@ import time
 
 import pytest
 import trustme
-from integration.daemon import TWISTD
-from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import HeldStream, eventually
+from world.client import Client, ask
+from world.daemon import TWISTD
+from world.requests import chat, request
+from world.scripts import HeldStream
+from world.waiting import eventually
 
 LOCAL = "interface=127.0.0.1"
 WORKERS = {1: [], 2: ["--workers", "2"]}
@@ -172,7 +174,7 @@ def test_without_epoll(start, tmp_path, reactor, workers):
 @pytest.mark.parametrize("workers", WORKERS)
 def test_few_descriptors_serve_fewer_connections(start, workers, monkeypatch):
     """With a hard limit of 160: what is served goes on, the rest is told 503 `overloaded`, one line says it."""
-    monkeypatch.setattr("integration.daemon.TWISTD", "sh")
+    monkeypatch.setattr("world.daemon.TWISTD", "sh")
     pair = start(
         twistd=("-c", f'ulimit -n 160 && exec {TWISTD} -n --pidfile= "$@"', "-n"),
         options=WORKERS[workers],

@@ -12,10 +12,12 @@ import threading
 import time
 from pathlib import Path
 
-from integration.daemon import Daemon
-from integration.kill9 import upstream_script
-from integration.raw_client import Client, chat
-from integration.scripted_upstream import PATIENCE_S, Call, Upstream
+from world.client import Client
+from world.daemon import Daemon
+from world.kill9 import upstream_script
+from world.requests import chat
+from world.upstream import Call, Upstream
+from world.waiting import PATIENCE_S
 
 CLIENTS = 12
 ROUNDS = 8

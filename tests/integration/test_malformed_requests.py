@@ -4,8 +4,9 @@ import time
 
 import pytest
 from integration.malformed_requests import CASES
-from integration.raw_client import Client, ask, request
-from integration.scripted_upstream import eventually
+from world.client import Client, ask
+from world.requests import request
+from world.waiting import eventually
 
 FRAMING = (b"content-length", b"transfer-encoding")
 PATIENCE_S = 0.4

@@ -2,9 +2,9 @@
 
 import pytest
 import pytest_twisted
-from integration.reactor_time import until
-from integration.redis_server import PATIENT_S
 from twisted.internet import reactor
+from world.services import PATIENT_S
+from world.waiting import until
 
 from openai_proxy.cost.object_owners import RedisOwners
 from openai_proxy.net.redis_client import RedisClient

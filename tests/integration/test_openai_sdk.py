@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from integration.scripted_upstream import eventually
+from world.waiting import eventually
 
 openai = pytest.importorskip("openai", reason="pip install openai")
 

@@ -4,9 +4,10 @@ import signal
 import time
 
 import pytest
-from integration.otlp_collector import Collector, attributes_of
-from integration.raw_client import CHAT, ask, chat, request
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.client import ask
+from world.otlp_collector import Collector, attributes_of
+from world.requests import CHAT, chat, request
+from world.waiting import PATIENCE_S, eventually
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"

@@ -4,11 +4,12 @@ import gzip
 import json
 
 import pytest
-from integration.daemon import whole_lines
-from integration.pair import serving
-from integration.policy_world import COMPLETION, answer, configured, delta, events, post, stream
-from integration.raw_client import Client, ask
-from integration.scripted_upstream import eventually
+from world.client import Client, ask
+from world.daemon import configured, whole_lines
+from world.requests import post
+from world.scripts import COMPLETION, answer, delta, events, stream
+from world.waiting import eventually
+from world.world import serving
 
 KEY = "sk-client-0123456789"
 TOML = """

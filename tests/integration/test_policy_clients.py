@@ -10,10 +10,12 @@ from pathlib import Path
 
 import openai
 import pytest
-from integration.pair import serving
-from integration.policy_world import COMPLETION, answer, configured, delta, events, post
-from integration.raw_client import ask
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.client import ask
+from world.daemon import configured
+from world.requests import post
+from world.scripts import COMPLETION, answer, delta, events
+from world.waiting import PATIENCE_S, eventually
+from world.world import serving
 
 UPSTREAM_KEY = "sk-upstream-8c0ffee"
 KEYS = {

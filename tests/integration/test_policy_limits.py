@@ -7,21 +7,12 @@ import time
 from collections import Counter
 
 import pytest
-from integration.policy_world import (
-    COMPLETION,
-    answer,
-    configured,
-    delta,
-    events,
-    failure,
-    get_json,
-    post,
-    sent_together,
-    stream,
-)
-from integration.raw_client import Client, Ended, ask
-from integration.scripted_upstream import PATIENCE_S, eventually
-from integration.worker_world import metrics, total
+from world.client import Client, Ended, ask, sent_together
+from world.daemon import configured
+from world.pages import get_json, metrics, total
+from world.requests import post
+from world.scripts import COMPLETION, answer, delta, events, failure, stream
+from world.waiting import PATIENCE_S, eventually
 
 KEY = "sk-tenant-0123456789"
 BASE = {"OPENAI_API_KEY": "sk-up", "CLIENT_API_KEYS": KEY, "OBSERVERS": "none"}

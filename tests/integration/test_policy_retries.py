@@ -8,24 +8,15 @@ import socket
 import time
 
 import pytest
-from integration.pair import serving
-from integration.policy_world import (
-    Load,
-    answer,
-    before_two,
-    configured,
-    delta,
-    events,
-    failure,
-    get_json,
-    in_turn,
-    post,
-    sent_together,
-    stream,
-)
-from integration.raw_client import Client, ask
-from integration.scripted_upstream import Upstream, eventually
-from integration.worker_world import metrics, total
+from world.client import Client, ask, sent_together
+from world.daemon import configured
+from world.load import Load
+from world.pages import get_json, metrics, total
+from world.requests import post
+from world.scripts import answer, delta, events, failure, in_turn, stream
+from world.upstream import Upstream
+from world.waiting import eventually
+from world.world import before_two, serving
 
 KEY = "sk-client-0123456789"
 SDK = ("x-stainless-retry-count: 0",)

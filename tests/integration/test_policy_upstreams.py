@@ -7,9 +7,13 @@ import socket
 import time
 
 import pytest
-from integration.policy_world import Load, answer, before_two, get_json, post
-from integration.raw_client import ask
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.client import ask
+from world.load import Load
+from world.pages import get_json
+from world.requests import post
+from world.scripts import answer
+from world.waiting import PATIENCE_S, eventually
+from world.world import before_two
 
 KEY = "sk-client-0123456789"
 OTHER = "sk-client-9876543210"

@@ -8,13 +8,13 @@ import time
 
 import pytest
 import pytest_twisted
-from integration.reactor_time import until
-from integration.redis_server import RedisServer
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, globalLogPublisher
+from world.services import RedisServer
+from world.waiting import until
 
 from openai_proxy.net.redis_client import RedisAway, RedisClient
 from openai_proxy.net.redis_url import parse_redis_url

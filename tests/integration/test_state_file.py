@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
-from integration.scripted_upstream import PATIENCE_S
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
+from world.waiting import PATIENCE_S
 
 from openai_proxy.cost.budget import Account, Need
 from openai_proxy.cost.file_keeper import FileKeeper

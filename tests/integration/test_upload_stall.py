@@ -4,8 +4,10 @@ import contextlib
 import threading
 
 import pytest
-from integration.raw_client import Client, request
-from integration.scripted_upstream import PATIENCE_S, Upstream, eventually
+from world.client import Client
+from world.requests import request
+from world.upstream import Upstream
+from world.waiting import PATIENCE_S, eventually
 
 LIMIT_S = 10.0
 """A second is promised; the rest is for a busy machine."""

@@ -6,8 +6,10 @@ import threading
 import time
 
 import pytest
-from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import PATIENCE_S, PeerGone, Upstream, eventually
+from world.client import Client, ask
+from world.requests import chat, request
+from world.upstream import PeerGone, Upstream
+from world.waiting import PATIENCE_S, eventually
 
 MIB = 1 << 20
 

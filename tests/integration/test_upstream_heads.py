@@ -1,7 +1,8 @@
 """Nonsense in the head of an answer never reaches the client."""
 
 import pytest
-from integration.raw_client import ask, chat
+from world.client import ask
+from world.requests import chat
 
 BAD_HEADS = {
     "nul in reason": b"HTTP/1.1 200 O\x00K\r\nContent-Length: 0\r\n\r\n",

@@ -6,8 +6,10 @@ import ssl
 import threading
 
 import pytest
-from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import PATIENCE_S, Upstream, eventually
+from world.client import Client, ask
+from world.requests import chat, request
+from world.upstream import Upstream
+from world.waiting import PATIENCE_S, eventually
 
 
 def answering(data, how):

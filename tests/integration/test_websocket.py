@@ -5,13 +5,14 @@ import threading
 import time
 
 import pytest
-from integration.raw_client import KEY, Client
-from integration.scripted_upstream import PATIENCE_S, eventually
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
 from websockets.sync.client import connect
 from websockets.sync.server import serve
+from world.client import Client
+from world.requests import KEY
+from world.waiting import PATIENCE_S, eventually
 
 REALTIME = "/v1/realtime?model=gpt-realtime"
 

@@ -6,17 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from integration.daemon import TWISTD, alive
-from integration.raw_client import Client, accepts, ask, chat, request
-from integration.scripted_upstream import HELD_END, PATIENCE_S, HeldStream, eventually
-from integration.worker_world import (
-    all_gone,
-    clients_of_each,
-    metrics,
-    total,
-    worker_of,
-    workers,
-)
+from world.client import Client, accepts, ask
+from world.daemon import TWISTD, alive
+from world.pages import metrics, total
+from world.requests import chat, request
+from world.scripts import HELD_END, HeldStream
+from world.waiting import PATIENCE_S, eventually
+from world.workers import all_gone, clients_of_each, worker_of, workers
 
 REQUESTS = "openai_proxy_requests_total"
 

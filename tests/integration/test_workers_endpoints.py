@@ -8,10 +8,13 @@ import subprocess
 import sys
 
 import pytest
-from integration.daemon import TWISTD
-from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import PATIENCE_S, Upstream, eventually
-from integration.worker_world import all_gone, metrics, total, workers
+from world.client import Client, ask
+from world.daemon import TWISTD
+from world.pages import metrics, total
+from world.requests import chat, request
+from world.upstream import Upstream
+from world.waiting import PATIENCE_S, eventually
+from world.workers import all_gone, workers
 
 WORKERS = ["--workers", "2"]
 

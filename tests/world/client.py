@@ -8,34 +8,14 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Iterable, Iterator
 
 from attrs import Factory, define
-from integration.scripted_upstream import PATIENCE_S, reset
 
-KEY = "sk-client-0123456789abcdef"
-AUTHORIZATION = b"Authorization: Bearer " + KEY.encode() + b"\r\n"
-CHAT = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}'
+from world.upstream import reset
+from world.waiting import PATIENCE_S
 
 HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"trailer", b"upgrade"}
-
-
-def request(
-    method: bytes = b"GET",
-    target: bytes = b"/v1/models",
-    body: bytes | None = None,
-    headers: bytes = b"",
-    version: bytes = b"HTTP/1.1",
-) -> bytes:
-    """Return a request; `headers` are whole lines. A body gets its Content-Length."""
-    length = b"" if body is None else b"Content-Length: %d\r\n" % len(body)
-    head = b"%b %b %b\r\nHost: proxy\r\n" % (method, target, version)
-    return head + AUTHORIZATION + headers + length + b"\r\n" + (body or b"")
-
-
-def chat(body: bytes = CHAT, headers: bytes = b"", version: bytes = b"HTTP/1.1") -> bytes:
-    return request(
-        b"POST", b"/v1/chat/completions", body, b"Content-Type: application/json\r\n" + headers, version
-    )
 
 
 @define
@@ -241,3 +221,18 @@ def ask(port: int, raw: bytes, timeout_s: float = PATIENCE_S, *, head_only: bool
     with Client(port) as client:
         client.send(raw)
         return client.response(timeout_s, head_only=head_only)
+
+
+@contextlib.contextmanager
+def sent_together(ports: Iterable[int], raw: bytes) -> Iterator[list[tuple[Client, int]]]:
+    """Send the same request to each of `ports` at once; give (connection, status), heads read."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(port)) for port in ports]
+        for client in clients:
+            client.send(raw)
+        yield [(client, int(client.read_until(b"\r\n\r\n")[9:12])) for client in clients]
+
+
+def verdict(response: Response) -> tuple[int | None, bytes | None]:
+    """Return status and what the cache did."""
+    return response.status, response.header(b"x-cache")

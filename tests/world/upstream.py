@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from world.waiting import PATIENCE_S, eventually
+
 Pairs = list[tuple[bytes, bytes]]
 
 
@@ -32,20 +34,6 @@ def reset(sock: socket.socket) -> None:
         raw = socket.socket(fileno=sock.detach())
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raw.close()
-
-
-PATIENCE_S = 120.0
-"""What is to happen may take so long on a busy machine; where it happens at once nobody waits."""
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> bool:
-    """Wait until `condition()` is true; False when it does not come true in time."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 class PeerGone(Exception):
@@ -175,29 +163,6 @@ def echo(call: Call) -> None:
 
 
 Script = Callable[[Call], None]
-
-
-HELD_END = b"data: last\n\n\r\n0\r\n\r\n"
-"""The last that a client receives of a `HeldStream`, where it comes whole."""
-
-
-class HeldStream:
-    """A script that streams an event, and a last one when the test sets `finish`; a GET is answered at once."""
-
-    def __init__(self) -> None:
-        self.finish = threading.Event()
-
-    def __call__(self, call: Call) -> None:
-        call.read_body()
-        if call.method == b"GET":
-            call.reply_json({"object": "list", "data": []})
-            return
-        call.start_stream()
-        call.chunk(b"data: first\n\n")
-        if self.finish.wait(PATIENCE_S):
-            with contextlib.suppress(OSError):
-                call.chunk(b"data: last\n\n")
-                call.end_stream()
 
 
 class Upstream:

@@ -1,16 +1,15 @@
-"""What an operator sees of a daemon with several workers: processes, sockets, metrics."""
+"""The processes of a daemon with several workers."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 from pathlib import Path
 
-from integration.daemon import alive
-from integration.raw_client import Client, ask
-from integration.scripted_upstream import eventually
+from world.client import Client
+from world.daemon import alive
+from world.waiting import eventually
 
 
 def workers(daemon) -> list[int]:
@@ -49,18 +48,6 @@ def _has_socket(pid: int, inode: str) -> bool:
             if os.readlink(descriptor) == f"socket:[{inode}]":
                 return True
     return False
-
-
-def metrics(port: int) -> str:
-    answer = ask(port, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert answer.status == 200
-    return answer.body.decode()
-
-
-def total(page: str, name: str) -> float:
-    """The sum of a metric over its labels."""
-    found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE)
-    return sum(float(value) for value in found)
 
 
 def clients_of_each(daemon, port: int) -> dict[int, Client]:

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from integration.scripted_upstream import PATIENCE_S, eventually
+from world.waiting import PATIENCE_S, eventually
 
 TWISTD = Path(sys.executable).with_name("twistd")
 DEFECTS = ("Traceback", "Unhandled", "defect")
@@ -144,3 +145,10 @@ class Daemon:
         if self.pid is None:
             self.process.kill()
         self.process.wait(PATIENCE_S)
+
+
+def configured(directory: Path, toml: str) -> dict[str, Any]:
+    """Return the options of a Daemon whose configuration file says `toml`."""
+    file = directory / "proxy.toml"
+    file.write_text(toml)
+    return {"options": ("--config", str(file))}

@@ -15,8 +15,8 @@ import random
 import threading
 from typing import Any
 
-from integration.raw_client import request
-from integration.scripted_upstream import Call, PeerGone
+from world.requests import request
+from world.upstream import Call, PeerGone
 
 THOUGHT = "THOUGHT-nobody-may-see"
 JSON = (b"Content-Type", b"application/json")

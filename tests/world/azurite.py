@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.scripted_upstream import eventually
-from integration.service_process import ServiceProcess
+
+from world.services import ServiceProcess
+from world.waiting import eventually
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

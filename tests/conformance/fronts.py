@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from integration.raw_client import accepts
-from integration.scripted_upstream import eventually
-from integration.service_process import ServiceProcess
+from world.client import accepts
+from world.services import ServiceProcess
+from world.waiting import eventually
 
 NGINX = """
 daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/nginx.err warn;

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from integration.scripted_upstream import Call
+from world.upstream import Call
 
 JSON = (b"Content-Type", b"application/json")
 ERROR = {"error": {"message": "model needs more memory", "type": "server_error", "param": None, "code": None}}

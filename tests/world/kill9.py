@@ -16,9 +16,12 @@ import time
 from pathlib import Path
 
 from attrs import Factory, define
-from integration.daemon import Daemon
-from integration.raw_client import Client, chat
-from integration.scripted_upstream import PATIENCE_S, Call, Upstream, eventually
+
+from world.client import Client
+from world.daemon import Daemon
+from world.requests import chat
+from world.upstream import Call, Upstream
+from world.waiting import PATIENCE_S, eventually
 
 MODELS = ("gpt-4o", "small", "org/large")
 TORN = b'{"timestamp": "2026-01-01T00:00:00.000Z", "request": {"meth'
