@@ -19,6 +19,7 @@ from ..observe.metrics.prometheus import PrometheusObserver, find_metrics
 from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
 from ..pages.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
+from ..pages.home import HomePage, StylePage
 from ..pages.pages import HealthPage, JSONPage, MetricsPage
 from ..pages.usage import UsageReport
 from .exchanger import Exchanger
@@ -50,7 +51,11 @@ class Status:
         health = HealthPage(self.health, pages.allows)
         health.putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
         health.putChild(b"ready", HealthPage(self.ready))
-        root.putChild(b"", JSONPage(self.information, pages.allows, ("service", "api", "health")))
+        public = ("service", "api", "health")
+        root.putChild(
+            b"", HomePage(self.information, pages.allows, public, self.health, partial(self._linked, metrics))
+        )
+        root.putChild(b"style.css", StylePage())
         root.putChild(b"health", health)
         if metrics:
             root.putChild(b"metrics", MetricsPage(self.metrics, pages.check))
@@ -62,6 +67,11 @@ class Status:
     def _usage(self, report: UsageReport, arguments: Arguments) -> Deferred[Answer]:
         self.publisher().flush()
         return report.answer(arguments)
+
+    def _linked(self, metrics: bool) -> list[str]:
+        """Return the names of the pages that the page at `/` links to."""
+        counted = metrics and find_metrics(self.publisher().observers) is not None
+        return ["health", *(["metrics"] if counted else []), *(["usage"] if metrics else [])]
 
     def _admin_token(self) -> bytes | None:
         token = self.exchanger().settings.admin.token

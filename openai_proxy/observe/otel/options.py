@@ -28,7 +28,9 @@ def build(options: ObserverOptions) -> OtelObserver:
         # now, half a second that no client waits for; it starts no thread
         from .sdk import Destination, Pipeline
     except ImportError as error:
-        raise ImportError("OpenTelemetry's SDK is missing: pip install 'twisted-openai-proxy[otel]'") from error
+        raise ImportError(
+            "OpenTelemetry's SDK is missing: pip install 'twisted-openai-proxy[otel]'"
+        ) from error
     options.no_positional()
     given = options.parameters("endpoint", "service_name")
     if given.get("endpoint") == "":
