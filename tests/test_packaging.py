@@ -79,6 +79,7 @@ def test_sdist_has_what_a_packager_needs(built):
         "SECURITY.md",
         "THIRD-PARTY.md",
         "constraints.txt",
+        "docs/explain/architecture.md",
         "docs/explain/security.md",
     } <= names
     assert any(name.startswith("tests/fuzz/corpus/requests/") for name in names)
