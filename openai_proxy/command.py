@@ -27,7 +27,7 @@ def new_key() -> str:
 
 
 def keys_entry(name: str, key: str) -> str:
-    """Return the `[[keys]]` entry of `key` as TOML; ValueError for a name it can not have."""
+    """Return the `[[keys]]` entry of `key` as TOML; ValueError for a name it cannot have."""
     if not name or len(name) > 100 or not name.isprintable():
         raise ValueError("a name has 1 to 100 characters, without control characters")
     # a JSON string without escapes beyond ASCII is a TOML string

@@ -233,7 +233,7 @@ def _service(reactor: Any, settings: Settings, load: Callable[[], Settings]) -> 
 def makeService(options: Options) -> IService:
     """Return the daemon's service; opens nothing, since twistd has not forked yet.
 
-    A configuration that can not work is one line on stderr and exit 1.
+    A configuration that cannot work is one line on stderr and exit 1.
     With `--check-config` the settings are printed and this exits with 0.
     """
     from twisted.internet import reactor

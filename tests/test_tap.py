@@ -111,7 +111,7 @@ def test_help_and_version(tmp_path):
         ),
         (["--pidfile=x"], {}, "openai-proxy: --pidfile is an option of twistd and goes before the name"),
         (["--port", "127.0.0.1:8080"], {}, "openai-proxy: ports (from --port): '127.0.0.1:8080'"),
-        (["--config", "none.toml"], {}, "openai-proxy: can not read the configuration"),
+        (["--config", "none.toml"], {}, "openai-proxy: cannot read the configuration"),
         ([], {"LLM_PARAMS": "nonsense"}, "openai-proxy: llm_params (from LLM_PARAMS): "),
         ([], {"OBSERVERS": "nosuch"}, "openai-proxy: observers (from OBSERVERS): "),
     ],
@@ -130,7 +130,7 @@ def test_help_and_version(tmp_path):
     ],
 )
 def test_mistake_is_one_line_and_exit_1(tmp_path, args, environ, line):
-    """A start that can not succeed says why in one line: no usage dump, no traceback."""
+    """A start that cannot succeed says why in one line: no usage dump, no traceback."""
     done = run(tmp_path, "openai-proxy", *args, **environ)
     assert done.returncode == 1
     assert done.stderr.startswith(line)

@@ -34,7 +34,7 @@ class SlowRequests:
             self._lines.append(f"{exchange.id} {exchange.endpoint} {exchange.duration_s:.3f}\n")
 
     def flush(self) -> None:
-        lines, self._lines = self._lines, []  # first: what can not be written shall not pile up
+        lines, self._lines = self._lines, []  # first: what cannot be written shall not pile up
         if lines:
             os.write(self._fd, "".join(lines).encode())
 

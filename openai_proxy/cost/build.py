@@ -82,7 +82,7 @@ def build_spending(
     redis_url: str | None,
     buffered: BufferedBytes,
 ) -> Spending:
-    """Build what `settings` ask for; raises SettingsError for what can not work.
+    """Build what `settings` ask for; raises SettingsError for what cannot work.
 
     `buffered` counts what is held of bodies.
     """

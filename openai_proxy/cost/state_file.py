@@ -69,7 +69,7 @@ class StateFileClosed(Exception):
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open the file, made where it is missing (mode 600); OSError, in one line, where that can not be.
+    """Open the file, made where it is missing (mode 600); OSError, in one line, where that cannot be.
 
     The connection may be used by one thread after the other.
     """
@@ -134,7 +134,7 @@ class StateFile:
         self._changes = 0
 
     def start(self) -> None:
-        """Open the file; OSError where it can not be. Waits for other processes that open it too."""
+        """Open the file; OSError where it cannot be. Waits for other processes that open it too."""
         if self._connection is None:
             self._connection = open_database(self.path)
             self._thread = thread = ThreadPool(1, 1, "state-file")
@@ -196,7 +196,7 @@ class StateFile:
             self._log.info("{path} is written again", path=str(self.path))
         else:
             self._log.error(
-                "can not use {path}: {reason}; budgets and totals are kept in memory, requests go on",
+                "cannot use {path}: {reason}; budgets and totals are kept in memory, requests go on",
                 path=str(self.path),
                 reason=str(failure.value),
             )

@@ -115,7 +115,7 @@ def _inside(stage: Stage, forward: Forward) -> Forward:
 
 
 def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool) -> Exchanger:
-    """Build the parts for `settings`; raises SettingsError for what can not be built.
+    """Build the parts for `settings`; raises SettingsError for what cannot be built.
 
     `needs_usage`: an observer wants streams to report their usage.
     """

@@ -18,7 +18,7 @@ _GLOB = re.compile(r"[*?\[]")
 def observers_of(
     settings: Settings, daemon: ObserverContext, running: Iterable[Observer] = ()
 ) -> list[Observer]:
-    """Build the observers that `settings` name; raises SettingsError for one that can not work.
+    """Build the observers that `settings` name; raises SettingsError for one that cannot work.
 
     `daemon` is what they may ask it; what is configured is added here. The
     one of the `running` ones that counts goes on.

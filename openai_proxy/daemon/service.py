@@ -153,7 +153,7 @@ class ProxyService(MultiService):
             self.serving.note_reload(worked=False)
             return
         except OSError as error:
-            tell_refused(str(error), "an observer can not start")
+            tell_refused(str(error), "an observer cannot start")
             self.serving.note_reload(worked=False)
             return
         known, old = self.warnings, self.serving.exchanger.settings
@@ -204,11 +204,11 @@ class ProxyService(MultiService):
 
 
 def kept(old: Settings, new: Settings) -> Settings:
-    """Return the new settings with what can not change while the daemon runs as it was; tell what that is."""
+    """Return the new settings with what cannot change while the daemon runs as it was; tell what that is."""
     if (new.ports, new.admin.port) != (old.ports, old.admin.port):
-        log.warn("reload: ports can not change while running; the old ones stay")
+        log.warn("reload: ports cannot change while running; the old ones stay")
     if new.workers != old.workers:
-        log.warn("reload: the number of workers can not change while running; the old one stays")
+        log.warn("reload: the number of workers cannot change while running; the old one stays")
     admin = new.admin.model_copy(update={"port": old.admin.port})
     return new.model_copy(update={"ports": old.ports, "admin": admin, "workers": old.workers})
 

@@ -244,7 +244,7 @@ class Serving:
         try:
             self.publisher.start()
         except OSError as error:
-            raise StartError(f"an observer can not start: {error}") from error
+            raise StartError(f"an observer cannot start: {error}") from error
         try:
             self._around.stores.start()
         except OSError as error:

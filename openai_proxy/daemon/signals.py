@@ -49,7 +49,7 @@ def install(
 
 
 def reopen_log(log_file: BaseLogFile) -> None:
-    """Open twistd's log file anew under its name; where that can not be, say so and go on with the old one.
+    """Open twistd's log file anew under its name; where that cannot be, say so and go on with the old one.
 
     Such as after `--uid`, in a directory that is root's. Twisted's own way
     closes the old file first, and all that is logged from then on is lost.
@@ -59,7 +59,7 @@ def reopen_log(log_file: BaseLogFile) -> None:
             pass
     except OSError as error:
         log.error(
-            "can not open the log file anew, the old one stays in use: {path}: {reason}",
+            "cannot open the log file anew, the old one stays in use: {path}: {reason}",
             path=log_file.path,
             reason=error.strerror,
         )

@@ -78,7 +78,7 @@ class Stores:
         return store
 
     def state_file(self, path: Path) -> StateFile:
-        """Return the file of money and totals; OSError where this runs already and it can not be opened."""
+        """Return the file of money and totals; OSError where this runs already and it cannot be opened."""
         return self.keeping.file(path)
 
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger:
@@ -130,7 +130,7 @@ class Stores:
         return counts
 
     def start(self) -> None:
-        """Open the file of money and totals (OSError where it can not be); begin connecting, which nothing waits for."""
+        """Open the file of money and totals (OSError where it cannot be); begin connecting, which nothing waits for."""
         self.keeping.start()
         self._started = True
         for part in (*self._clients.values(), *self._users()):

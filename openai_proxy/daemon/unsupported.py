@@ -15,7 +15,7 @@ class Options(usage.Options):
     """Takes any options, and stops."""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> NoReturn:
-        """Say why this can not be, on stderr, and exit 1."""
+        """Say why this cannot be, on stderr, and exit 1."""
         print(WINDOWS, file=sys.stderr)
         raise SystemExit(1)
 

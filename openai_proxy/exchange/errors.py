@@ -346,7 +346,7 @@ class ProxyLoop(ProxyError):
     default_message = "This request has passed this proxy too often: the upstream leads back here."
 
 
-# ---- we can not serve now
+# ---- we cannot serve now
 
 
 class Unavailable(ProxyError):

@@ -33,7 +33,7 @@ def maybe_retry_after_s(headers: list[tuple[bytes, bytes]], wall_time: float) ->
 
     `retry-after-ms` first, then `retry-after` in seconds (a fraction is
     taken) or as an HTTP date, compared with `wall_time` (seconds since the
-    epoch). What can not be read asks for nothing.
+    epoch). What cannot be read asks for nothing.
     """
     asked: float | None = None
     for name, value in headers:

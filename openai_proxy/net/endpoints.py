@@ -131,7 +131,7 @@ def made_anew(reactor: Any, description: str, factory: Any) -> Any:
     if failures:
         failures[0].raiseException()
     if collecting.factory is None:
-        raise ValueError("its certificates can not be read again")
+        raise ValueError("its certificates cannot be read again")
     return collecting.factory
 
 
@@ -145,7 +145,7 @@ def check_certificates(reactor: Any, description: str) -> None:
 def why_unusable(error: BaseException) -> str:
     """Return in one line why an endpoint string cannot be used, from what its parser raised."""
     if isinstance(error, OpenSSLError):
-        return "its key or certificate can not be read"
+        return "its key or certificate cannot be read"
     if isinstance(error, OSError):
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     if isinstance(error, IndexError | KeyError):

@@ -18,7 +18,7 @@ log = logger("openai_proxy")
 
 
 class StartError(Exception):
-    """The daemon can not start; the message is the one line that says why."""
+    """The daemon cannot start; the message is the one line that says why."""
 
 
 def one_line(kind: Any, value: Any, traceback: Any) -> None:

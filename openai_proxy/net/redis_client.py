@@ -47,7 +47,7 @@ class RedisClient:
     abandoned, which leads to away).
 
     A command in flight is never cancelled: its answer is awaited and
-    dropped, or the connection goes; answers can not shift. Who talks
+    dropped, or the connection goes; answers cannot shift. Who talks
     nonsense is left, and asked again as one that is away.
 
     `deadline_s` bounds each call. Raises ModuleNotFoundError where txredisapi

@@ -81,5 +81,5 @@ async def greet(address: RedisAddress, send: Callable[[Command], Awaitable[Any]]
 
 def cut(protocol: Any) -> None:
     """Abort the connection. May be called when it is lost."""
-    if protocol.connected:  # a TLS transport can not be aborted once it is lost
+    if protocol.connected:  # a TLS transport cannot be aborted once it is lost
         protocol.transport.abortConnection()

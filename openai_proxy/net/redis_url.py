@@ -32,7 +32,7 @@ def parse_redis_url(url: str) -> RedisAddress:
         parts = urlsplit(url.strip())
         port = parts.port or 6379
     except ValueError:
-        raise ValueError("a Redis URL is redis://host:port/db: its host or port can not be read") from None
+        raise ValueError("a Redis URL is redis://host:port/db: its host or port cannot be read") from None
     if parts.scheme not in ("redis", "rediss"):
         raise ValueError("a Redis URL starts with redis:// or rediss://")
     if not parts.hostname:

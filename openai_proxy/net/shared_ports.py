@@ -1,7 +1,7 @@
 """Endpoints on sockets that the supervisor opened.
 
 The supervisor binds what each endpoint string says, and listens when its
-workers are ready: nobody connects to a daemon that can not answer yet. A
+workers are ready: nobody connects to a daemon that cannot answer yet. A
 worker makes the same endpoint again, so that TLS and the PROXY protocol are
 as the string says, over a reactor that hands out the inherited socket
 wherever the endpoint would open one.
@@ -20,7 +20,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from .listening import StartError, listen
 
-_UNSHARED = "several workers can not share such an endpoint"
+_UNSHARED = "several workers cannot share such an endpoint"
 
 
 class Unserved(Factory):

@@ -117,7 +117,7 @@ def build_observers(
 
     `none` drops those named before it. Where none of them shows every
     exchange in the log or on standard output, one is added that logs the
-    errors of our own. ValueError, in one line, for a spec that can not work.
+    errors of our own. ValueError, in one line, for a spec that cannot work.
     `factories` defaults to the installed plugins. The one of the `running`
     observers that counts goes on, so that a reload does not set the metrics
     back to zero.

@@ -142,5 +142,5 @@ class IObserverFactory(IPlugin):
         """Return an observer; it opens nothing yet, for the daemon forks after this.
 
         Raise ValueError, in one line without any secret, for bad parameters
-        and for places that can not be written.
+        and for places that cannot be written.
         """

@@ -18,7 +18,7 @@ def check_file(path: str) -> str:
         raise ValueError(f"there is no directory {parent!r}")
     target = absolute if os.path.exists(absolute) else parent
     if not os.access(target, os.W_OK):
-        raise ValueError(f"{target!r} can not be written")
+        raise ValueError(f"{target!r} cannot be written")
     return absolute
 
 
@@ -42,12 +42,12 @@ def check_directory(path: str) -> str:
             os.mkdir(each)
             created.append(each)
     except OSError as error:
-        raise ValueError(f"the directory {path!r} can not be created: {error.strerror}") from error
+        raise ValueError(f"the directory {path!r} cannot be created: {error.strerror}") from error
     finally:
         for each in reversed(created):
             os.rmdir(each)
     if not missing and not os.access(absolute, os.W_OK | os.X_OK):
-        raise ValueError(f"the directory {path!r} can not be written")
+        raise ValueError(f"the directory {path!r} cannot be written")
     return absolute
 
 

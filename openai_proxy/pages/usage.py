@@ -27,7 +27,7 @@ class TotalsUnavailable(Unavailable):
     """The log says why."""
 
     code = "totals_unavailable"
-    default_message = "The file of the totals can not be read now."
+    default_message = "The file of the totals cannot be read now."
 
 
 class UsageReport:
@@ -51,7 +51,7 @@ class UsageReport:
     def answer(self, arguments: Arguments) -> Deferred[Answer]:
         """Return the document that the query asks for: `format`, `from` and `to` (UTC days, included).
 
-        Raises BadArgument for what can not be; fails with TotalsUnavailable where the file does.
+        Raises BadArgument for what cannot be; fails with TotalsUnavailable where the file does.
         """
         wanted = arguments.get("format") or _format_of(arguments.get("accept", ""))
         if wanted not in _FORMATS:

@@ -140,7 +140,7 @@ def _ca_file(settings: Settings) -> None:
     except ssl.SSLError:
         raise settings.error("upstream.ca_file", f"{path} is no PEM file with certificates") from None
     except OSError as error:
-        raise settings.error("upstream.ca_file", f"can not read {path}: {error.strerror}") from None
+        raise settings.error("upstream.ca_file", f"cannot read {path}: {error.strerror}") from None
 
 
 def _client_certificates(settings: Settings) -> None:
@@ -169,7 +169,7 @@ def _client_certificate(settings: Settings, table: str, file: str | None, key_fi
             if path is not None:
                 Path(path).read_bytes()
         except OSError as error:
-            raise settings.error(f"{table}.{name}", f"can not read {path}: {error.strerror}") from None
+            raise settings.error(f"{table}.{name}", f"cannot read {path}: {error.strerror}") from None
     try:
         # A passphrase would be asked for at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file, key_file, password=lambda: "")

@@ -17,13 +17,13 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-[^}]*)?\}")
 
 
 def has_dotenv(directory: Path) -> bool:
-    """Whether there is a `.env` file; raises SettingsError where that can not be known."""
+    """Whether there is a `.env` file; raises SettingsError where that cannot be known."""
     file = directory / ".env"
     try:
         return file.is_file()
     except OSError as error:
         # not to be passed over: it may have the client keys
-        raise SettingsError(f"can not look for {file}: {error.strerror}") from None
+        raise SettingsError(f"cannot look for {file}: {error.strerror}") from None
 
 
 def read_dotenv(file: Path) -> dict[str, str | None]:
@@ -41,7 +41,7 @@ def read_dotenv(file: Path) -> dict[str, str | None]:
         secrets = {name: value for name, value in _as_written(file).items() if name in _secret_names()}
         return values | secrets
     except OSError as error:
-        raise SettingsError(f"can not read {file}: {error.strerror}") from None
+        raise SettingsError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{file}: is not UTF-8 text") from None
 

@@ -22,7 +22,7 @@ _SPEC_SECRET = re.compile(
 
 
 class SettingsError(ValueError):
-    """A configuration that can not work: one line for people, secrets masked."""
+    """A configuration that cannot work: one line for people, secrets masked."""
 
 
 def mask_url(text: str) -> str:

@@ -52,7 +52,7 @@ def parse_key_mapping(value: Any) -> tuple[tuple[SecretStr, SecretStr], ...]:
     """Return (client key, upstream key) pairs of a JSON object or a table.
 
     Raises ValueError for anything else, for a key given twice, and for
-    keys that can not stand in a header.
+    keys that cannot stand in a header.
     """
     if isinstance(value, str):
         try:

@@ -57,7 +57,7 @@ def check_pem_directory(directory: Path) -> None:
             elif label.endswith(b"PRIVATE KEY"):
                 keys.add(_public(load_pem_private_key(block, None)))
         except (ValueError, TypeError):
-            raise ValueError(f"{file} has a {label.decode().lower()} that can not be read") from None
+            raise ValueError(f"{file} has a {label.decode().lower()} that cannot be read") from None
     if not any(_public(certificate) in keys for _, certificate in certificates):
         raise ValueError(f"no *.pem file in {directory} holds a certificate, with its private key there too")
     for file, certificate in certificates:
@@ -73,7 +73,7 @@ def _is_authority(certificate: Certificate) -> bool:
         return bool(certificate.extensions.get_extension_for_class(BasicConstraints).value.ca)
     except ExtensionNotFound:
         return certificate.version is Version.v1
-    except ValueError:  # an extension that can not be read says nothing
+    except ValueError:  # an extension that cannot be read says nothing
         return True
 
 

@@ -76,7 +76,7 @@ def from_variables(
     `where` follows the variable's name in errors (empty for the environment
     itself); `directory` is what relative paths of secret files start from.
     The settings `given` by a layer before this one are passed over: what
-    nobody uses can not be wrong, such as the file of a secret.
+    nobody uses cannot be wrong, such as the file of a secret.
     """
     layer = Layer()
     for leaf in leaves():
@@ -128,7 +128,7 @@ def read_secret_file(path: str, origin: str, file: Path) -> str:
             raw = opened.read(_MAX_SECRET_BYTES + 1)
         text = raw.decode("utf-8-sig").rstrip("\r\n")
     except OSError as error:
-        raise SettingsError(f"{label}: can not read {file}: {error.strerror}") from None
+        raise SettingsError(f"{label}: cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{label}: {file} is not UTF-8 text") from None
     if not text or len(raw) > _MAX_SECRET_BYTES:
@@ -169,7 +169,7 @@ def from_toml(file: Path) -> Layer:
     try:
         layer.tree = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except OSError as error:
-        raise SettingsError(f"can not read the configuration {file}: {error.strerror}") from None
+        raise SettingsError(f"cannot read the configuration {file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"the configuration {file} is not UTF-8 text") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -220,7 +220,7 @@ def member_edits(body: bytes, start: int, members: Mapping[str, bytes], any_case
 def find_only_member(body: bytes, name: str) -> Span | None:
     """Return the span of the value of the one member of this name at any depth.
 
-    None where there are more, or where it can not be told by a byte search
+    None where there are more, or where it cannot be told by a byte search
     (10 times faster than a walk): the caller walks then. `name` is ASCII
     letters and underscores. The member must exist somewhere in valid JSON.
     """

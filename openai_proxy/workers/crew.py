@@ -94,7 +94,7 @@ class Crew:
             for number in self._restarts:
                 self._spawn(number)
         except OSError as error:
-            raise StartError(f"workers: can not start a process: {error.strerror}") from error
+            raise StartError(f"workers: cannot start a process: {error.strerror}") from error
 
     def all_ready(self) -> bool:
         """Whether every worker accepts; raises StartError where one never will."""
@@ -167,7 +167,7 @@ class Crew:
         except OSError as error:
             delay_s = self._restarts[number].delay_s(0.0)
             log.error(
-                "worker {number} can not be started: {reason}; another try in {delay_s:g} s",
+                "worker {number} cannot be started: {reason}; another try in {delay_s:g} s",
                 number=number,
                 reason=error.strerror,
                 delay_s=delay_s,

@@ -23,7 +23,7 @@ def check_shares(settings: Settings) -> None:
         total = getattr(settings.limits, name)
         if total is not None and total < settings.workers:
             raise settings.error(
-                f"limits.{name}", f"{total} can not be divided between {settings.workers} workers"
+                f"limits.{name}", f"{total} cannot be divided between {settings.workers} workers"
             )
 
 

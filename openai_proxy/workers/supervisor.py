@@ -125,9 +125,9 @@ class Supervisor(Service):
         return [*self.settings.ports, *([] if admin is None else [admin])]
 
     def startService(self) -> None:
-        """Start every worker and wait until all accept; raises StartError where one can not."""
+        """Start every worker and wait until all accept; raises StartError where one cannot."""
         if not os.access(sys.executable, os.X_OK):
-            raise StartError(f"workers: {sys.executable} can not be run from here, as several workers need")
+            raise StartError(f"workers: {sys.executable} cannot be run from here, as several workers need")
         try:
             self.settings = self._scratch.shared(self.settings)
         except SettingsError as error:

@@ -139,7 +139,7 @@ class Worker:
             self._fail(str(error))
             return
         except Exception as error:
-            log.failure("worker {number} can not start", number=self._number)
+            log.failure("worker {number} cannot start", number=self._number)
             self._fail(f"{type(error).__name__} at its start")
             return
         self._service = service
@@ -173,7 +173,7 @@ class Worker:
         try:
             self._prepared = self._service.prepare(self._own(settings))
         except OSError as error:
-            raise StartError(f"an observer can not start: {error}") from error
+            raise StartError(f"an observer cannot start: {error}") from error
 
     def _commit(self, _: Any) -> None:
         prepared, self._prepared = self._prepared, None

@@ -107,7 +107,7 @@ def test_a_burst_is_judged_in_one_step_behind_the_one_under_way():
 
 
 def test_two_processes_share_one_budget():
-    """What one reserved or spent, the other can not."""
+    """What one reserved or spent, the other cannot."""
     world = World(2)
     (here,) = world.ask(6.0, process=0)
     assert world.ask(6.0, process=1) == [None]
@@ -185,7 +185,7 @@ def test_what_was_spent_while_the_keeper_failed_counts():
 
 
 def test_a_failing_keeper_is_not_asked_again_at_once():
-    """What can not be written waits for the next request or renewal."""
+    """What cannot be written waits for the next request or renewal."""
     world = World()
     world.keeper.fails = True
     world.settle(world.ask(1.0)[0], 1.0)

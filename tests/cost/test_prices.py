@@ -34,7 +34,7 @@ def test_cached_input_without_a_price_of_its_own_costs_as_other_input():
 
 @given(TOKENS, TOKENS, TOKENS)
 def test_no_usage_costs_less_than_nothing(given_tokens, made, cached):
-    """Whatever an upstream reports, a budget can not be filled with it."""
+    """Whatever an upstream reports, a budget cannot be filled with it."""
     assert Price(2.0, 8.0, 0.5).cost_usd(Usage(given_tokens, made, cached)) >= 0.0
 
 

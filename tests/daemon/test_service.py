@@ -52,7 +52,7 @@ def test_reload_compares_the_ports_with_those_that_are_open(service, configurati
     configuration.environ = {"PORTS": "tcp:2"}
     service.reload()
     service.reload()
-    assert told == ["reload: ports can not change while running; the old ones stay"] * 2
+    assert told == ["reload: ports cannot change while running; the old ones stay"] * 2
     configuration.environ = {"PORTS": "tcp:1"}
     service.reload()
     assert len(told) == 2
@@ -73,7 +73,7 @@ def test_reload_tells_what_it_can_not_change(service, configuration, told, chang
     configuration.environ |= changed
     service.reload()
     (line,) = told
-    assert line.startswith(f"reload: {what} can not change while running; the old one")
+    assert line.startswith(f"reload: {what} cannot change while running; the old one")
 
 
 def test_what_keys_may_call_is_a_short_line_at_the_start_and_news_at_a_reload(configuration, tmp_path):

@@ -12,7 +12,7 @@ PLUGINS = Path(openai_proxy.__file__).parent.parent / "twisted" / "plugins"
 
 
 def test_windows_is_told_what_to_use(monkeypatch, capsys):
-    """Also though `fcntl`, `termios` and `resource` can not be imported there."""
+    """Also though `fcntl`, `termios` and `resource` cannot be imported there."""
     stock = builtins.__import__
 
     def importing(name, *args):

@@ -86,7 +86,7 @@ def test_uncounted_body_is_chunked():
 
 
 def test_uncounted_body_for_http10_ends_with_the_connection():
-    """No chunks for who can not read them."""
+    """No chunks for who cannot read them."""
     body = Body()
     client, _ = relay(response(body), Client(http11=False))
     body.feed(b"ab")

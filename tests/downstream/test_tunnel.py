@@ -125,7 +125,7 @@ def test_an_upstream_that_breaks_off_ends_in_a_reset():
 
 
 def test_a_full_upstream_pauses_the_client():
-    """What can not be sent up is not read."""
+    """What cannot be sent up is not read."""
     world = World()
     world.far.producer.pauseProducing()
     assert not world.reading
@@ -134,7 +134,7 @@ def test_a_full_upstream_pauses_the_client():
 
 
 def test_a_full_client_pauses_the_upstream():
-    """What can not be sent down is not read."""
+    """What cannot be sent down is not read."""
     world = World()
     world.client.channel.pauseProducing()
     assert world.far.paused

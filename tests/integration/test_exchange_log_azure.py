@@ -85,7 +85,7 @@ def test_kills_and_an_outage_lose_and_double_nothing(azurite, begin, tmp_path):
         kill(pair)
         pair = begin(azurite, directory=directory)
         crowd.port = pair.port
-        assert eventually(lambda: "can not ship" in pair.daemon.log)
+        assert eventually(lambda: "cannot ship" in pair.daemon.log)
         azurite.start()
         assert eventually(lambda: "shipped to az://logs again" in pair.daemon.log), pair.daemon.log
         kill(pair)

@@ -56,7 +56,7 @@ def test_full_spool_costs_lines_and_no_requests(start, tmp_path):
             client.send(numbered(number))
             assert client.response().status == 200
     assert pair.daemon.log.count("the spool holds its 3000 bytes already; lines are lost") == 1
-    assert eventually(lambda: "can not ship the exchange log" in pair.daemon.log)
+    assert eventually(lambda: "cannot ship the exchange log" in pair.daemon.log)
     left = list((tmp_path / "spool").rglob("*.jsonl.*"))
     assert 0 < sum(path.stat().st_size for path in left) <= 3000
 
@@ -74,7 +74,7 @@ def test_full_spool_costs_lines_and_no_requests(start, tmp_path):
                 "AZURE_STORAGE_CONTAINER": "c",
                 "AZURE_STORAGE_CONNECTION_STRING": "canary",
             },
-            "connection string can not be read",
+            "connection string cannot be read",
         ),
         (["-o", "exchange-log:url=nosuch://x"], {}, "nosuch"),
         (["-o", "exchange-log:url=memory://x:spool=/proc/x"], {}, "/proc/x"),

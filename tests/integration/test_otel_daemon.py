@@ -156,14 +156,14 @@ def test_a_collector_that_refuses_costs_traces_only(traced, collector):
     pair = traced()
     collector.status = 401
     assert ask(pair.port, chat()).status == 200
-    assert eventually(lambda: "can not be sent" in pair.daemon.log), pair.daemon.log
+    assert eventually(lambda: "cannot be sent" in pair.daemon.log), pair.daemon.log
     for _ in range(3):
         assert ask(pair.port, chat()).status == 200
     collector.status = 200
     assert eventually(lambda: "are sent to" in pair.daemon.log), pair.daemon.log
     assert ask(pair.port, chat()).status == 200
     assert eventually(lambda: collector.spans)
-    assert pair.daemon.log.count("can not be sent") == 1
+    assert pair.daemon.log.count("cannot be sent") == 1
     assert pair.daemon.log.count("are sent to") == 1
     assert "status 401" in pair.daemon.log
 
@@ -173,7 +173,7 @@ def test_a_collector_that_comes_back_is_found(traced, collector):
     pair = traced()
     collector.close()
     assert ask(pair.port, chat()).status == 200
-    assert eventually(lambda: "can not be sent" in pair.daemon.log), pair.daemon.log
+    assert eventually(lambda: "cannot be sent" in pair.daemon.log), pair.daemon.log
     assert "ConnectionError" in pair.daemon.log
     back = Collector(collector.port)
     try:

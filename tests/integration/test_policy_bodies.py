@@ -187,7 +187,7 @@ def test_thoughts_leave_a_stream_however_it_is_cut(world, size):
 
 
 def test_text_that_is_no_tag_is_not_held_back(world):
-    """What can not be a tag goes out while the upstream is still silent."""
+    """What cannot be a tag goes out while the upstream is still silent."""
 
     def script(call):
         call.read_body()

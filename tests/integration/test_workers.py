@@ -196,7 +196,7 @@ def test_killed_supervisor_leaves_no_orphans(crew, streams, tmp_path):
 
 
 def test_reload_reaches_every_worker_or_none(crew, tmp_path, streams):
-    """SIGHUP: all follow the new .env; one that can not work is reported once and changes nothing."""
+    """SIGHUP: all follow the new .env; one that cannot work is reported once and changes nothing."""
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "file")
     dotenv = tmp_path / ".env"
     dotenv.write_text("OPENAI_API_KEY=sk-one\n")
@@ -210,7 +210,7 @@ def test_reload_reaches_every_worker_or_none(crew, tmp_path, streams):
         # what only a worker finds out
         (
             "OPENAI_API_KEY=sk-four\nOBSERVERS=json:file=dangling\n",
-            "an observer can not start",
+            "an observer cannot start",
             b"Bearer sk-two",
         ),
         ("OPENAI_API_KEY=sk-five\n", "configuration reloaded, mode inject\n", b"Bearer sk-five"),

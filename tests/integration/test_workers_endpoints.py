@@ -101,7 +101,7 @@ def test_secrets_are_not_in_the_command_lines(start):
 
 
 def refusal(directory, *options, twistd=("-n", "--pidfile="), env=None):
-    """Start what can not start; return its exit code and what it wrote."""
+    """Start what cannot start; return its exit code and what it wrote."""
     environment = {"PATH": os.environ["PATH"], "OPENAI_API_BASE": "http://127.0.0.1:9/v1", **(env or {})}
     ended = subprocess.run(
         [str(TWISTD), *twistd, "openai-proxy", "--workers", "2", *options],
@@ -129,7 +129,7 @@ def test_endpoint_that_can_not_be_shared_is_one_line(tmp_path):
     """Standard input is nobody's listening socket."""
     code, said = refusal(tmp_path, "--port", "stdio:")
     assert code == 1
-    assert "cannot listen on stdio:: several workers can not share such an endpoint" in said
+    assert "cannot listen on stdio:: several workers cannot share such an endpoint" in said
     assert "Traceback" not in said
 
 
@@ -138,16 +138,16 @@ def test_worker_that_can_not_start_stops_the_start(tmp_path):
     (tmp_path / "exchanges.json").symlink_to(tmp_path / "nowhere" / "exchanges.json")
     code, said = refusal(tmp_path, "--port", "tcp:0", "-o", "json:file=exchanges.json")
     assert code == 1
-    assert "openai-proxy: an observer can not start: " in said
+    assert "openai-proxy: an observer cannot start: " in said
     assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("name", ["LIMITS__IN_FLIGHT", "LIMITS__CONNECTIONS"])
 def test_limit_that_can_not_be_divided_is_one_line(tmp_path, name):
-    """Two workers can not share one slot."""
+    """Two workers cannot share one slot."""
     code, said = refusal(tmp_path, env={name: "1"})
     assert code == 1
-    assert f"(from {name}): 1 can not be divided between 2 workers" in said
+    assert f"(from {name}): 1 cannot be divided between 2 workers" in said
     assert "Traceback" not in said
 
 

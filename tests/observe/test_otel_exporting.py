@@ -95,13 +95,13 @@ def test_an_outage_is_told_once(exporting, collecting, log):
     exporting.start()
     end(exporting)
     assert [formatEvent(event) for event in log] == [
-        "traces and metrics can not be sent to http://there: ConnectionError; they are lost, requests go on",
+        "traces and metrics cannot be sent to http://there: ConnectionError; they are lost, requests go on",
         f"traces and metrics are sent to http://there again, {2 * BATCH} exchanges were lost in all",
     ]
 
 
 def test_a_defect_ends_the_thread_with_a_line(collecting, log):
-    """What can not be built is told, and nothing else happens."""
+    """What cannot be built is told, and nothing else happens."""
 
     def make():
         raise ValueError("no")

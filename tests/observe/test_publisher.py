@@ -165,7 +165,7 @@ def test_stop_flushes_and_waits():
 
 
 def test_an_observer_that_never_stops_is_not_waited_for_long():
-    """Somebody's plugin can not keep the daemon from ending."""
+    """Somebody's plugin cannot keep the daemon from ending."""
     clock, events, fired = Clock(), [], []
     observer = Recorder(stop=lambda: Deferred())
     publisher = ExchangePublisher([observer], clock, Logger("test", observer=events.append))
@@ -192,7 +192,7 @@ def test_failed_start_stops_what_was_started():
 
 
 def test_reopen_reaches_all_though_one_fails():
-    """One log file that can not be reopened leaves the others alone."""
+    """One log file that cannot be reopened leaves the others alone."""
 
     def fail():
         raise OSError("no")

@@ -48,8 +48,8 @@ def entry(name, url, **names):
 @pytest.mark.parametrize(
     ("names", "pattern"),
     [
-        ({"client_cert": "gone.pem"}, r"{}.client_cert.*can not read .*gone.pem"),
-        ({"client_cert": "c.pem", "client_key": "gone.pem"}, r"{}.client_key.*can not read .*gone.pem"),
+        ({"client_cert": "gone.pem"}, r"{}.client_cert.*cannot read .*gone.pem"),
+        ({"client_cert": "c.pem", "client_key": "gone.pem"}, r"{}.client_key.*cannot read .*gone.pem"),
         ({"client_cert": "c.pem", "client_key": "other.pem"}, r"{}.client_cert.*is not that of"),
         ({"client_cert": "c.pem"}, r"{}.client_cert.*c.pem must hold a certificate and its key"),
         ({"client_cert": "no.pem", "client_key": "k.pem"}, r"{}.client_cert.*must hold"),

@@ -57,7 +57,7 @@ def test_silence_counts_from_the_last_noted_read():
 
 
 def test_time_in_which_a_body_is_held_back_does_not_count():
-    """Whoever pauses the upstream can not blame it."""
+    """Whoever pauses the upstream cannot blame it."""
     body = timer(idle=10)
     body.expect_body(100)
     assert not body.is_silent(150, held=True)

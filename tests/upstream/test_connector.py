@@ -173,7 +173,7 @@ class Broken:
 
 
 def test_whatever_is_raised_at_once_is_an_upstream_error():
-    """A request whose upstream can not even be asked for fails over; it is no 500."""
+    """A request whose upstream cannot even be asked for fails over; it is no 500."""
     world = World("http://a.example", Broken())
     assert type(world.result) is UpstreamUnreachable
     assert world.result.sent == "no"

@@ -95,7 +95,7 @@ def test_reads_without_a_byte_of_body_are_limited():
 
 
 def test_interim_answers_are_limited():
-    """An upstream can not keep us busy with them."""
+    """An upstream cannot keep us busy with them."""
     reader = read(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 33)
     assert isinstance(reader.error, UpstreamProtocolError)
 

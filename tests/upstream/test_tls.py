@@ -336,6 +336,6 @@ def test_a_file_without_certificates_is_refused(tmp_path, text):
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
-    """So is one that can not be read."""
+    """So is one that cannot be read."""
     with pytest.raises(OSError, match=r"ca\.pem"):
         load_certificates(tmp_path / "ca.pem")

@@ -89,7 +89,7 @@ def test_only_http10_may_leave_host_out():
 
 
 def test_chunked_is_for_http11():
-    """An HTTP/1.0 client can not have meant it."""
+    """An HTTP/1.0 client cannot have meant it."""
     assert scan((b"Transfer-Encoding", b" Chunked ")).chunked
     with pytest.raises(MalformedRequest):
         scan((b"Transfer-Encoding", b"chunked"), http11=False)

@@ -109,7 +109,7 @@ def test_nested_member(body, expected):
 
 
 def test_nested_in_no_object_is_refused():
-    """What is no object can not get a member."""
+    """What is no object cannot get a member."""
     with pytest.raises(ValueError):
         replace_nested(b'{"o":"text"}', "o", {"u": b"true"})
 

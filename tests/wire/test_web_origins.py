@@ -173,6 +173,6 @@ def test_asked_headers_can_not_break_the_answer():
 
 
 def test_own_names():
-    """An address and localhost can not be pointed elsewhere by DNS."""
+    """An address and localhost cannot be pointed elsewhere by DNS."""
     assert is_own_name(b"LOCALHOST")
     assert not is_own_name(b"localhost.example")

@@ -36,5 +36,5 @@ def test_no_limit_stays_none(tmp_path):
 
 def test_a_limit_below_the_number_of_workers_is_refused(tmp_path):
     """A worker that may take nothing would be no worker."""
-    with pytest.raises(SettingsError, match=r"limits\.in_flight.*LIMITS__IN_FLIGHT.*can not be divided"):
+    with pytest.raises(SettingsError, match=r"limits\.in_flight.*LIMITS__IN_FLIGHT.*cannot be divided"):
         check_shares(settings(tmp_path, WORKERS="4", LIMITS__IN_FLIGHT="3"))

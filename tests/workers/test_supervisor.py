@@ -24,5 +24,5 @@ def test_start_without_processes_is_one_line(tmp_path):
     """No fork, no daemon: the start ends with what the system said."""
     settings = load_settings({}, {"WORKERS": "2"}, tmp_path)
     supervisor = Supervisor(MemoryReactorClock(), settings, lambda: settings, Unable())
-    with pytest.raises(StartError, match=r"^workers: can not start a process: .*temporarily unavailable"):
+    with pytest.raises(StartError, match=r"^workers: cannot start a process: .*temporarily unavailable"):
         supervisor.startService()

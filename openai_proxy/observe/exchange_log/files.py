@@ -119,7 +119,7 @@ class LogDirectory:
         self._open: OrderedDict[str, AppendFile] = OrderedDict()
 
     def start(self) -> None:
-        """Create the directory and heal every file's last line; OSError where it can not be."""
+        """Create the directory and heal every file's last line; OSError where it cannot be."""
         self._make_directory()
         with os.scandir(self.directory) as entries:
             names = [each.name for each in entries if each.name.endswith(SUFFIX) and each.is_file()]

@@ -25,7 +25,7 @@ class WriteFailures:
         if not self._failing:
             self._failing = True
             self._log.error(
-                "can not write {path}: {reason}; lines are lost, requests go on",
+                "cannot write {path}: {reason}; lines are lost, requests go on",
                 path=path,
                 reason=error.strerror or "unknown error",
             )
@@ -72,12 +72,12 @@ class JSONFileObserver:
             self.failures.worked()
 
     def reopen(self) -> None:
-        """Open the file anew under its name; where that can not be, say so and go on with the old one."""
+        """Open the file anew under its name; where that cannot be, say so and go on with the old one."""
         try:
             self._file.reopen()
         except OSError as error:
             self._log.error(
-                "can not open {path} anew, the old file stays in use: {reason}",
+                "cannot open {path} anew, the old file stays in use: {reason}",
                 path=self._file.path,
                 reason=error.strerror or "unknown error",
             )

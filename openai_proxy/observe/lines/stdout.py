@@ -16,7 +16,7 @@ _PIECE = select.PIPE_BUF
 
 
 class StandardOutput:
-    """Writes batches of lines to one file descriptor; drops what it can not take."""
+    """Writes batches of lines to one file descriptor; drops what it cannot take."""
 
     def __init__(self, fd: int = 1) -> None:
         self.fd = fd

@@ -129,7 +129,7 @@ class Exporting:
         if failure is not None and not self._away:
             self._away = True
             self._log.error(
-                "traces and metrics can not be sent to {where}: {reason}; they are lost, requests go on",
+                "traces and metrics cannot be sent to {where}: {reason}; they are lost, requests go on",
                 where=self._where,
                 reason=failure,
             )

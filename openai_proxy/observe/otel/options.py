@@ -48,7 +48,7 @@ def build(options: ObserverOptions) -> OtelObserver:
 
 
 def _endpoint(text: str | None) -> str:
-    """Return the collector's base URL; ValueError, without its text, for one that can not be."""
+    """Return the collector's base URL; ValueError, without its text, for one that cannot be."""
     url = text or _DEFAULT_ENDPOINT
     try:
         parts = urlsplit(url)

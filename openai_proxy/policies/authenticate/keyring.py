@@ -45,7 +45,7 @@ class Keyring:
     """Look-up of client keys; immutable after construction.
 
     The time of a look-up tells nothing about how near a guess came: what is
-    compared is a digest, which a guesser can not steer.
+    compared is a digest, which a guesser cannot steer.
     Raises ValueError for two entries of one name or one key.
     """
 

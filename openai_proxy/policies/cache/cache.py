@@ -43,7 +43,7 @@ async def _refuse() -> ProxyResponse:
 
 
 def _judge(response: ProxyResponse) -> Verdict:
-    # A body filter works for one client: what has one can not be shared.
+    # A body filter works for one client: what has one cannot be shared.
     return Verdict.PRIVATE if response.filters else judge(response.status, response.headers)
 
 

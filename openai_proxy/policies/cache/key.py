@@ -2,7 +2,7 @@
 
 Pure. The key is an HMAC-SHA-256 under the upstream credential. So it is the
 same on every machine with the same configuration, holds no credential, and
-a reader of the store can not test a guess at a prompt without that
+a reader of the store cannot test a guess at a prompt without that
 credential (upstreams that take none have no such secret).
 """
 
@@ -45,7 +45,7 @@ _decode = JSONDecoder(
 def canonical_json(body: bytes) -> bytes:
     """Return bytes that are equal for two JSON texts that differ in key order and spacing alone.
 
-    Strings count by their value, however escaped. What can not be decoded
+    Strings count by their value, however escaped. What cannot be decoded
     (no JSON, no UTF-8, nested too deep) stands for itself, byte for byte.
     O(n log n); never raises.
     """

@@ -36,7 +36,7 @@ class Recording:
 
     The upstream is paused while no reader can take more, so what is held is
     at most `limit_bytes` and one read. `on_passing` is called once when the
-    body can not be kept, `on_end(whole)` once when it ended, behind the
+    body cannot be kept, `on_end(whole)` once when it ended, behind the
     readers; `whole` says that `chunks` is all of it.
     """
 

@@ -13,7 +13,7 @@ NO_QUOTA = "insufficient_quota"
 
 
 def error_code(body: bytes, headers: HeaderPairs) -> str:
-    """Return `error.code` (else `error.type`) of a JSON error, "" where it can not be read.
+    """Return `error.code` (else `error.type`) of a JSON error, "" where it cannot be read.
 
     Where either says that the quota is used up, that is what it is about. Of a compressed body up to 64 KiB are looked at.
     """

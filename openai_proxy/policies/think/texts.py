@@ -52,7 +52,7 @@ class Fed:
     tokens: list[Token] | None
     """The tokens of what is visible; None where nothing is known of any, or all stay."""
     dropped: bool = False
-    """Its tokens can not be told apart: all must go."""
+    """Its tokens cannot be told apart: all must go."""
     pieces: Sequence[Piece] = ()
 
 

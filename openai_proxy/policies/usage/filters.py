@@ -146,7 +146,7 @@ class HideUsage:
         """Return what passes of the first whole blocks of `data`, which begins a block, and their size.
 
         As if the blocks were taken apart, but found at a glance; the size is
-        that of the blocks that could be judged so, possibly 0. A key can not be
+        that of the blocks that could be judged so, possibly 0. A key cannot be
         spread over several lines of data. `data` has no CR.
         """
         whole = data.rfind(b"\n\n") + 2

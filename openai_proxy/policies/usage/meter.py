@@ -1,6 +1,6 @@
 """The usage that a response reports, read from its bytes as they pass.
 
-Without decoding the whole: a `"usage"` key can not hide in a string, where
+Without decoding the whole: a `"usage"` key cannot hide in a string, where
 its quotes are escaped. Pure.
 """
 

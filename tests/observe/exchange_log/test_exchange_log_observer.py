@@ -237,7 +237,7 @@ def test_torn_lines_are_healed_at_start(tmp_path):
 
 
 def test_failing_disk_is_reported_once_and_counted(tmp_path):
-    """A disk that can not be written costs lines, not requests."""
+    """A disk that cannot be written costs lines, not requests."""
     events = []
     directory = tmp_path / "logs"
     log = observer(directory, log=Logger("test", observer=events.append))
@@ -353,7 +353,7 @@ def test_spec_is_understood(tmp_path):
     ],
 )
 def test_bad_spec_is_refused(text):
-    """What can not work stops the start."""
+    """What cannot work stops the start."""
     with pytest.raises(ValueError):
         build(options(text))
 

@@ -77,7 +77,7 @@ def test_codings_of_zlib_are_taken_off(coding, data):
 
 @pytest.mark.parametrize("coding", [b"x-foo", b"gzip, x-foo", b"identity", b""])
 def test_other_codings_stay(coding):
-    """What can not be read passes as it came."""
+    """What cannot be read passes as it came."""
     answer = response(Answer(b"x"), (b"Content-Encoding", coding))
     assert decoded(answer) is answer
 

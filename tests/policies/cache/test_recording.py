@@ -103,7 +103,7 @@ def test_the_fastest_reader_sets_the_pace_while_all_is_kept():
 
 
 def test_the_slowest_reader_sets_the_pace_of_what_is_too_large():
-    """A body that can not be kept takes no more memory than the bound, whoever reads slowly."""
+    """A body that cannot be kept takes no more memory than the bound, whoever reads slowly."""
     shared = Shared(limit_bytes=LAG_BYTES)
     _, fast = shared.read()
     _, slow = shared.read(window=1)

@@ -52,7 +52,7 @@ def test_the_call_is_cancelled_when_nobody_waits():
 
 
 def test_the_body_is_given_up_when_nobody_reads():
-    """A stream that everybody left stops at the upstream, is not stored, and can not be joined."""
+    """A stream that everybody left stops at the upstream, is not stored, and cannot be joined."""
     world = World()
     clients = [world.ask(), world.ask()]
     call = world.calls[0]

@@ -158,7 +158,7 @@ def admitted(
     ],
 )
 def test_a_listed_key_uses_its_models_alone(fields, expected):
-    """What can not be read could name any model, and is refused."""
+    """What cannot be read could name any model, and is refused."""
     assert expected is admitted("listed", **fields)
 
 

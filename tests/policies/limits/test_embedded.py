@@ -52,7 +52,7 @@ def test_use_beyond_the_reservation_is_debt(clock):
 
 
 def test_fifty_parallel_requests_keep_one_bucket(clock):
-    """Requests at once can not cheat a bucket: each reserves before it goes."""
+    """Requests at once cannot cheat a bucket: each reserves before it goes."""
     store = EmbeddedStore(clock.seconds)
     admitted = [admit(store, Limits(None, 100), 10).admitted for _ in range(50)]
     assert admitted.count(True) == 10

@@ -75,7 +75,7 @@ def test_stream_is_recorded():
 
 
 def test_many_models_are_not_remembered_for_ever():
-    """Clients can not fill the memory with model names."""
+    """Clients cannot fill the memory with model names."""
     stage = Override([from_table("g*", {"n": 1})])
     for number in range(2500):
         stage.apply(make_request(b'{"model":"g%d"}' % number))

@@ -169,7 +169,7 @@ GOOD = answer(200, body=b"good")
     ],
 )
 def test_failures(first, options, attempts):
-    """Only what the upstream can not have acted on is sent again, and never a streamed body."""
+    """Only what the upstream cannot have acted on is sent again, and never a streamed body."""
     run = Run(first, GOOD, **options)
     result = run.finish()
     assert attempts == len(run.sent_at)

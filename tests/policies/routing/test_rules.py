@@ -46,7 +46,7 @@ KEY = [(b"Idempotency-Key", b"1")]
     ],
 )
 def test_failures(error, method, headers, expected):
-    """A request goes again only where the upstream can not have acted on it, or may act twice."""
+    """A request goes again only where the upstream cannot have acted on it, or may act twice."""
     assert expected == failure_reason(error, method, headers)
     assert may_go_elsewhere(error, method, headers) == (expected is not None)
 
@@ -73,7 +73,7 @@ def test_statuses_that_may_be_retried(status):
 
 @pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 413, 422, 499])
 def test_other_statuses_are_final(status):
-    """What a further attempt can not mend passes at once."""
+    """What a further attempt cannot mend passes at once."""
     assert not status_may_be_retried(status, True)
 
 
@@ -167,7 +167,7 @@ def test_the_budget_holds_over_any_schedule(steps):
     ],
 )
 def test_error_codes_are_read(body, headers, expected):
-    """The kinds of 429 are told apart; what can not be read is no kind."""
+    """The kinds of 429 are told apart; what cannot be read is no kind."""
     assert expected == error_code(body, headers)
 
 

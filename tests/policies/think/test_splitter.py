@@ -79,7 +79,7 @@ def test_any_split_gives_the_reference(case):
 
 @given(tagged_texts())
 def test_only_a_partial_tag_and_what_is_in_doubt_are_held(case):
-    """What can not become a tag or a block goes out with the piece that brought it."""
+    """What cannot become a tag or a block goes out with the piece that brought it."""
     rule, pieces = case
     splitter = ThinkSplitter(rule)
     for piece in pieces:

@@ -134,7 +134,7 @@ def test_a_bomb_is_read_up_to_a_limit():
 
 
 def test_strange_codings_are_estimated_by_size():
-    """Of a coding that can not be read only the size is known; broken gzip is not an error."""
+    """Of a coding that cannot be read only the size is known; broken gzip is not an error."""
     meter = UsageMeter([].append, b"x-foo")
     meter.look(b"x" * 40)
     assert meter.estimated_output_tokens == 10

@@ -367,7 +367,7 @@ def test_a_refusal_of_the_clients_own_is_not_remembered():
 
 
 def test_a_stream_that_was_asked_for_in_a_compressed_body_is_estimated():
-    """Its usage can not be asked for; compressing a request does not make its tokens free."""
+    """Its usage cannot be asked for; compressing a request does not make its tokens free."""
     request = make_request(b"x" * 40)
     request.encoded = True
     request.exchange.request_bytes = 40

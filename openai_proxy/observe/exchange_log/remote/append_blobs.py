@@ -1,7 +1,7 @@
 """Azure: batches as blocks of append blobs, each block exactly once.
 
 Each append names the position where it must land, so that one whose answer
-was lost can not be made twice: the blob's length tells whether it landed.
+was lost cannot be made twice: the blob's length tells whether it landed.
 A blob has one writer, the instance that created it, which stands in its
 metadata.
 """

@@ -55,7 +55,7 @@ def claim_own(root: str) -> Claim:
 
 
 def claim_left_behind(root: str) -> list[Claim]:
-    """Return the directories of ended processes in which something waits; those that can not be read stay."""
+    """Return the directories of ended processes in which something waits; those that cannot be read stay."""
     claims = []
     for directory in _instances(root):
         try:

@@ -118,7 +118,7 @@ class Shipper:
         if self._failures == 1:
             self._tell(
                 "error",
-                "can not ship the exchange log to {place}: {reason}; requests go on, and what they leave waits in "
+                "cannot ship the exchange log to {place}: {reason}; requests go on, and what they leave waits in "
                 "{directory}",
                 reason=reason_of(error),
                 directory=self._spool.directory,

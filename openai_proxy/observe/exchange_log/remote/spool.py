@@ -104,7 +104,7 @@ class Spool:
         self._kept: deque[tuple[float, Batch]] = deque()
 
     def open(self) -> None:
-        """Find what an earlier process left, without its torn last lines; OSError where it can not be read."""
+        """Find what an earlier process left, without its torn last lines; OSError where it cannot be read."""
         for batch in batches_in(self.directory):
             if batch.mark is None and not batch.delivered:
                 file = AppendFile(batch.path)

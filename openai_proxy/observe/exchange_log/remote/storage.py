@@ -68,7 +68,7 @@ def parse_remote(url: str, given: Mapping[str, str], azure: Mapping[str, str]) -
     """Check a URL and the storage options beside it.
 
     `azure` are options of the settings for Azure; those beside the URL win.
-    ValueError, in one line without a secret, for what can not work.
+    ValueError, in one line without a secret, for what cannot work.
     """
     match = _URL.fullmatch(url)
     if match is None or "\0" in url:
@@ -160,7 +160,7 @@ def _account_of(connection: str) -> tuple[str, str]:
     try:
         client = blob.BlobServiceClient.from_connection_string(connection)
     except (ValueError, TypeError, AttributeError, KeyError):
-        raise ValueError("the Azure connection string can not be read") from None
+        raise ValueError("the Azure connection string cannot be read") from None
     client.close()
     return client.account_name or "", client.primary_hostname
 

@@ -44,18 +44,18 @@ def test_spec_is_understood(tmp_path):
         ("url=az://", "no container"),
         ("url=az://logs", "AZURE_STORAGE_ACCOUNT_NAME"),
         ("url=az://logs:account_name=a:account_key=notbase64", "not base64"),
-        ("url=az://logs:connection_string=canary", "can not be read"),
+        ("url=az://logs:connection_string=canary", "cannot be read"),
         (f"url=az://logs:account_name=b:connection_string={CONNECTION}", "different accounts"),
         ("url=nosuch://x", "no protocol 'nosuch'"),
         ("url=memory://x:dir=/tmp", "two observers"),
         ("url=memory://x:spool_bytes=0", "spool_bytes"),
         ("url=memory://x:spool_bytes=1e6", "spool_bytes"),
-        ("url=memory://x:spool=/proc/nope", "can not be created"),
+        ("url=memory://x:spool=/proc/nope", "cannot be created"),
         ("url=memory://x:bodies=perhaps", "bodies"),
     ],
 )
 def test_bad_spec_is_one_line_without_secrets(tmp_path, text, said):
-    """What can not work stops the start, and says what to do."""
+    """What cannot work stops the start, and says what to do."""
     with pytest.raises(ValueError, match=said) as caught:
         made("exchange-log:" + text, spool_directory=str(tmp_path / "spool"))
     message = str(caught.value)
