@@ -43,23 +43,30 @@ class ProxyResource(Resource):
         self.in_flight_limit = in_flight_limit
         self.in_flight = 0
 
-    def render(self, request: Any) -> int:
-        """Answer a DownstreamRequest whose `api_path` has been mapped."""
-        self.admit(request, request.api_path)
-        return NOT_DONE_YET
-
-    def admit(self, request: DownstreamRequest, path: ApiPath) -> None:
-        """Start the stages, or raise the ProxyError that refuses the request."""
-        exchange = request.exchange
-        exchange.endpoint = path.endpoint
-        incoming = request.incoming
-        head = incoming.head
-        method = incoming.method
+    def render(self, request: DownstreamRequest) -> int:
+        """Start the stages, or raise the ProxyError that refuses the request. The root has set its `api_path`."""
+        path = request.api_path
+        method = request.method
+        request.exchange.endpoint = path.endpoint
         if method not in path.methods:
             raise MethodNotAllowed(path.methods)
+        marks = judge(request) if request.site.web_origins.looks or method == b"OPTIONS" else None
+        self._admit(request)
+        asked = self._ask(request, path)
+        forward = self.forward
+        if marks is not None and is_preflight(method, marks):
+            if request.readable and marks.origin is not None:
+                request.run(preflight_answer(request, marks.origin, path.methods))
+                return NOT_DONE_YET
+            forward = self.preflight
+        request.undelivered = asked.undelivered
+        request.run(forward(asked))
+        return NOT_DONE_YET
+
+    def _admit(self, request: DownstreamRequest) -> None:
+        """Count the request among those in flight, or raise the ProxyError that refuses one more."""
         site = request.site
-        marks = judge(request) if site.web_origins.looks or method == b"OPTIONS" else None
-        if head.vias >= LOOP_VIAS:
+        if request.incoming.head.vias >= LOOP_VIAS:
             raise ProxyLoop
         if site.draining:
             raise ShuttingDown
@@ -71,6 +78,12 @@ class ProxyResource(Resource):
             raise Overloaded(reason)
         self.in_flight += 1
         request.admitted_by = self
+
+    def _ask(self, request: DownstreamRequest, path: ApiPath) -> ProxyRequest:
+        """Return what the stages are asked."""
+        exchange = request.exchange
+        incoming = request.incoming
+        method, head = incoming.method, incoming.head
         if path.model is not None:
             exchange.model = path.model
         required = path.required if method == b"POST" and not head.encoded else ()
@@ -84,13 +97,7 @@ class ProxyResource(Resource):
             body = body.data if buffered else body.arriving()
         if exchange.capture is not None and isinstance(body, IncomingBody):
             body.watch = None if buffered else exchange.capture.request.feed
-        forward = self.forward
-        if marks is not None and is_preflight(method, marks):
-            if request.readable and marks.origin is not None:
-                request.run(preflight_answer(request, marks.origin, path.methods))
-                return
-            forward = self.preflight
-        asked = ProxyRequest(
+        return ProxyRequest(
             method,
             path.target,
             head.forward,
@@ -106,8 +113,6 @@ class ProxyResource(Resource):
             endpoint=path.named,
             sniffed=sniffed,
         )
-        request.undelivered = asked.undelivered
-        request.run(forward(asked))
 
     def left(self) -> None:
         """An admitted request's exchange has ended."""
@@ -120,7 +125,7 @@ class NoAPI(ProxyResource):
     def __init__(self) -> None:
         super().__init__(_nowhere, None)
 
-    def admit(self, request: DownstreamRequest, path: ApiPath) -> None:
+    def render(self, request: Any) -> int:
         raise UnknownURL
 
 

@@ -1,28 +1,26 @@
 """One request of a client, from its head to the end of its answer.
 
-A twisted.web Request, so that ordinary Resources render on it; for the API
-it skips what they need and the proxy does not.
+A twisted.web Request on its way through the resource tree, whatever answers
+it: a page by `write` and `finish`, the API by `run`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
-from twisted.web.http import parse_qs
-from twisted.web.server import Request
 
 from ..exchange.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError, UpstreamError
 from ..exchange.messages import ProxyResponse, ResponseBody, discard_all
 from ..exchange.record import Exchange, HeaderPairs, Outcome
 from ..logs import logger
 from ..net.direct_deferred import DirectDeferred
-from ..net.twisted_headers import WireHeaders
+from ..net.sockets import authorities
+from ..net.twisted_request import WireRequest
 from ..wire.render import connection_line, header_lines, response_head
+from ..wire.targets import API_METHODS, PAGE_METHODS, ApiPath, origin_form
 from ..wire.web_origins import readable
 from .browsers import judge
 from .relay import Relay, whole_answer
@@ -34,24 +32,24 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-_PAGE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
 _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
 
 
-class DownstreamRequest(Request):
+class DownstreamRequest(WireRequest):
     """One request and its answer.
 
     States: unanswered, running (`running` is what the stages wait for), relayed
     (`relay` or a tunnel writes), answered. Leaves through exactly one of
-    `response_complete`, `response_broken`, `refuse`, `connectionLost`.
+    `response_complete`, `response_broken`, `refuse`, `connectionLost`; one
+    that a page answers leaves as any Request does, through `finish`.
     """
 
-    site: Any
-    channel: Any
     # Defaults stand in the class: an attribute that most requests never set costs them nothing.
     started_writing = False
     continued = False
     running: Deferred[Any] | None = None
+    api_path: ApiPath
+    """What the root of the tree found its target to be, if it is the API's."""
     admitted_by: Any = None
     """The API resource that counts it among its requests in flight, until the exchange ends."""
     readable: HeaderPairs | None = None
@@ -61,18 +59,12 @@ class DownstreamRequest(Request):
     _stages: Any = None
     _relay: Relay | None = None
     _last = False
-    _page = False
     _gone = False
 
     def __init__(self, channel: ProxyChannel, incoming: IncomingRequest, exchange: Exchange) -> None:
-        # Not super().__init__: it builds what only ordinary Resources look at (see _render_page).
-        self.channel = channel
-        self.site = channel.site
+        super().__init__(channel, incoming.method, incoming.target, incoming.http11, incoming.pairs)
         self.incoming = incoming
         self.exchange = exchange
-        self.method = incoming.method
-        self.uri = incoming.target
-        self.http11 = incoming.http11
         self.is_head = incoming.method == b"HEAD"
 
     @property
@@ -94,12 +86,34 @@ class DownstreamRequest(Request):
     def process(self) -> None:
         """Let the resource tree answer; errors of ours become its answer."""
         try:
-            self.site.dispatch(self)
+            self.locate(self._origin_form())
+            self.render(self.site.getResourceFor(self))
         except ProxyError as error:
             self.refuse(error)
         except Exception:
             log.failure("defect while taking a request ({id})", id=self.exchange.id)
             self.refuse(InternalError())
+
+    def _origin_form(self) -> bytes:
+        """Return path and query of the target; raises ProxyError if it names another host, or none of our resources."""
+        target = self.incoming.target
+        if target[:1] == b"/":
+            return target
+        if self.method == b"CONNECT":
+            raise MethodNotAllowed(API_METHODS)
+        return origin_form(target, authorities(self.transport, 443 if self.isSecure() else 80))
+
+    def check_page(self) -> None:
+        """Before a page of our own answers: raise the ProxyError that refuses the request, whatever page it is."""
+        if self.site.web_origins.looks:
+            judge(self, is_page=True)
+        if self.method not in PAGE_METHODS:
+            raise MethodNotAllowed(PAGE_METHODS)
+        for name, value in self.readable or ():
+            self.responseHeaders.setRawHeaders(name, [value])
+        if not self.keep_alive:
+            self.set_last()
+            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
 
     def run(self, stages: Awaitable[ProxyResponse]) -> None:
         """Run the coroutine `stages` and answer with what it returns or raises.
@@ -272,9 +286,6 @@ class DownstreamRequest(Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The client left: whatever works for it stops now."""
-        if self._page:
-            super().connectionLost(reason)
-            return
         self._gone = True
         self.incoming.body.fail(ClientGone())
         relay, self._relay = self._relay, None
@@ -283,36 +294,6 @@ class DownstreamRequest(Request):
             relay.client_gone()
         elif running is not None:
             running.cancel()
-        self.end_exchange(Outcome.CLIENT_GONE)
-        self.channel = None
-
-    # ---- pages of our own, rendered by ordinary Resources
-
-    def render_page(self, target: bytes) -> None:
-        """Become an ordinary twisted.web Request and traverse the tree."""
-        if self.site.web_origins.looks:
-            judge(self, is_page=True)
-        if self.method not in _PAGE_METHODS:
-            raise MethodNotAllowed(_PAGE_METHODS)
-        self._page = True
-        channel = self.channel
-        self._last = not self.keep_alive
-        super().__init__(channel, parsePOSTFormSubmission=False)
-        self.requestHeaders = WireHeaders(self.incoming.pairs)
-        self.content = BytesIO()
-        self.clientproto = b"HTTP/1.1" if self.http11 else b"HTTP/1.0"
-        self.path, _, query = target.partition(b"?")
-        self.args = parse_qs(query, True)
-        self.prepath = []
-        self.postpath = [unquote_to_bytes(segment) for segment in self.path[1:].split(b"/")]
-        if self._last:
-            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        for name, value in self.readable or ():
-            self.responseHeaders.setRawHeaders(name, [value])
-        page = self.site.getResourceFor(self)
-        if self.method == b"OPTIONS":  # a balancer's check: HAProxy's `option httpchk` asks so
-            self.setHeader(b"Allow", b", ".join(_PAGE_METHODS))
-            self.setHeader(b"Content-Length", b"0")
-            self.finish()
-        else:
-            self.render(page)
+        if self._stages is not None:
+            self.end_exchange(Outcome.CLIENT_GONE)
+        super().connectionLost(reason)

@@ -16,11 +16,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from ..exchange.client_address import Peer, TrustedProxies
-from ..exchange.errors import MethodNotAllowed, Overloaded
+from ..exchange.errors import Overloaded
 from ..exchange.record import Exchange, Outcome
 from ..logs import logger
-from ..net.sockets import authorities, cut
-from ..wire.targets import API_METHODS, map_target, origin_form
+from ..net.sockets import cut
+from ..wire.targets import map_target
 from ..wire.web_origins import WebOrigins
 from .channel import ProxyChannel
 from .peers import may_speak, peer_of
@@ -51,15 +51,15 @@ class Root(Resource):
         super().__init__()
         self.api = api
 
-    def is_page(self, path: bytes) -> bool:
-        """Whether the first segment of `path` names a page of our own."""
-        first = path[1:].partition(b"/")[0]
-        return path == b"/" or (first != b"" and first in self.children)
+    def getChildWithDefault(self, path: bytes, request: Any) -> Resource:
+        page: Resource | None = self.children.get(path)
+        if page is None or (path == b"" and request.postpath):
+            return self.getChild(path, request)
+        request.check_page()
+        return page
 
     def getChild(self, path: bytes, request: Any) -> Resource:
-        if path == b"":
-            page: Resource = self.children[b""]
-            return page
+        """Return the API for what is no page of our own; raises ProxyError if the API has no such target."""
         request.api_path = map_target(request.uri)
         return self.api
 
@@ -203,20 +203,6 @@ class ProxySite(Site):
 
     def _peer_of(self, channel: ProxyChannel) -> Peer:
         return peer_of(channel.transport, self.proxies)
-
-    def dispatch(self, request: DownstreamRequest) -> None:
-        """Find what answers a request; raises ProxyError."""
-        target = request.uri
-        if target[:1] != b"/":
-            if request.method == b"CONNECT":
-                raise MethodNotAllowed(API_METHODS)
-            channel = request.channel
-            target = origin_form(target, authorities(channel.transport, 443 if channel.isSecure() else 80))
-        path = target.partition(b"?")[0]
-        if self.root.is_page(path):
-            request.render_page(target)
-        else:
-            self.root.api.admit(request, map_target(target))
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
         """End an exchange once and publish it."""

@@ -132,7 +132,7 @@ def _names_this_machine(host: bytes) -> bool:
 class AdminPages(Page):
     """`/admin` itself: there is nothing, but below it."""
 
-    def render(self, request: Any) -> int:
+    def render_GET(self, request: Any) -> int:
         raise UnknownURL
 
 

@@ -13,6 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from ..exchange.errors import InternalError, ProxyError, UnknownURL
 from ..logs import logger
+from ..wire.targets import PAGE_METHODS
 
 log = logger(__name__)
 
@@ -84,6 +85,11 @@ class Page(Resource):
         if path == b"" and not request.postpath:
             return self
         raise UnknownURL
+
+    def render_OPTIONS(self, request: Any) -> bytes:
+        """Answer a balancer's check: HAProxy's `option httpchk` asks so."""
+        request.setHeader(b"Allow", b", ".join(PAGE_METHODS))
+        return b""
 
 
 class MetricsPage(Page):

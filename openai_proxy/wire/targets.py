@@ -74,6 +74,8 @@ _AZURE = b"/openai/"
 _VERSIONS = re.compile(rb"(?:/v1)+(?=/)")
 
 API_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+PAGE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
+"""What pages of our own take."""
 _POST_ONLY = (b"POST", b"OPTIONS")
 _METHODS = {
     b"/completions": _POST_ONLY,

@@ -1,10 +1,17 @@
 """The downstream edge as a whole: connections, limits that change, draining, the end."""
 
+import json
+
 import pytest
 from fakes import Answer, Downstream, response
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from openai_proxy.downstream.request_reader import DownstreamLimits
+from openai_proxy.pages.pages import JSONPage
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: p\r\n\r\n"
 
@@ -26,19 +33,94 @@ class Waiting:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        (b"/", True),
-        (b"/health", True),
-        (b"/health/live", True),
-        (b"/healthy", False),
-        (b"/v1/health", False),
-        (b"/models", False),
-        (b"//", False),
-        (b"//health", False),
+        (b"/", b'{"service":"test"}\n'),
+        (b"/health", b'{"status":"healthy"}\n'),
+        (b"/health/", b'{"status":"healthy"}\n'),
+        (b"/health?x=/v1/models", b'{"status":"healthy"}\n'),
+        (b"/health/li%76e", b'{"status":"alive"}\n'),
+        (b"/v1/models", b"ok"),
+        (b"/models", b"ok"),
+        (b"/%6dodels", b"ok"),
+        (b"http://localhost:80/health", b'{"status":"healthy"}\n'),
+        (b"http://localhost:80?x", b'{"service":"test"}\n'),
+        (b"http://localhost:80/models", b"ok"),
+        (b"/healthy", "unknown_url"),
+        (b"/%68ealth", "unknown_url"),
+        (b"/v1/health", b"ok"),
+        (b"/health/nowhere", "unknown_url"),
+        (b"/health/../models", "unknown_url"),
+        (b"//", "malformed_request"),
+        (b"//health", "malformed_request"),
+        (b"/models/../health", "malformed_request"),
     ],
 )
 def test_pages_are_told_from_the_api_by_their_first_segment(path, expected):
-    """Nothing of the API is hidden by a page, and no page by the API."""
-    assert expected == Downstream().site.root.is_page(path)
+    """Nothing of the API is hidden by a page, and no page by the API, nor has a page's name two spellings."""
+    world = Downstream()
+    world.site.root.children[b"health"].putChild(b"live", JSONPage(lambda: (200, {"status": "alive"})))
+    client = world.connect()
+    client.transport.hostAddr = IPv4Address("TCP", "127.0.0.1", 80)
+    body = client.send(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n").partition(b"\r\n\r\n")[2]
+    assert expected == (body if isinstance(expected, bytes) else json.loads(body)["error"]["code"])
+
+
+def test_the_api_gets_its_target_byte_for_byte():
+    """The tree is walked with a copy."""
+    world = Downstream()
+    world.connect().send(b"GET /v1/files/a%2Fb%20c;d/%63ontent?x=%41+&y HTTP/1.1\r\nHost: p\r\n\r\n")
+    assert [request.target for request in world.forward.requests] == [
+        b"/files/a%2Fb%20c;d/%63ontent?x=%41+&y"
+    ]
+
+
+class Guest(Resource):
+    """A page as anybody writes one for twisted.web."""
+
+    isLeaf = True
+
+    def __init__(self):
+        super().__init__()
+        self.ends = []
+
+    def render_GET(self, request):
+        request.notifyFinish().addBoth(self.ends.append)
+        if request.args.get(b"wait"):
+            return NOT_DONE_YET
+        request.addCookie(b"seen", b"yes")
+        lines = [request.path, *request.postpath, request.getHeader(b"x"), request.getCookie(b"c")]
+        return b" ".join(lines)
+
+
+def guest_asked(target):
+    """Return a world with a Guest at /guest, the client that asked it for `target`, and what came back."""
+    world = Downstream()
+    world.guest = Guest()
+    world.site.root.putChild(b"guest", world.guest)
+    client = world.connect()
+    return (
+        world,
+        client,
+        client.send(b"GET " + target + b" HTTP/1.1\r\nHost: p\r\nX: y\r\nCookie: c=d\r\n\r\n"),
+    )
+
+
+def test_a_page_may_be_any_resource_of_twisted_web():
+    """It finds all that it knows of a request: path, query, headers, cookies, the end."""
+    world, client, answer = guest_asked(b"/guest/a%20b?q")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nSet-Cookie: seen=yes\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n/guest/a%20b a b y d")
+    assert world.guest.ends == [None]
+    assert b" 200 " in client.send(GET)
+
+
+def test_a_page_hears_that_its_client_has_left():
+    """As from any Request; and no exchange of the API has ended."""
+    world, client, _ = guest_asked(b"/guest?wait=1")
+    client.lose()
+    [failure] = world.guest.ends
+    assert failure.check(ConnectionDone)
+    assert world.published == []
 
 
 def test_an_exchange_is_published_once():

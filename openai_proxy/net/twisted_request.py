@@ -1,0 +1,115 @@
+"""A twisted.web Request that makes late what only ordinary Resources look at.
+
+twisted.web builds two header mappings, two addresses, lists and a cache of
+adapters for every request: three times what the proxy does for one of the
+API. Here each of them is made when it is first asked for. Used by the
+downstream edge.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.web.http import parse_qs
+from twisted.web.http_headers import Headers
+from twisted.web.server import Request
+
+from ..exchange.record import HeaderPairs
+from .twisted_headers import WireHeaders
+
+
+class WireRequest(Request):
+    """A request of which the head has been read, for any Resource.
+
+    `content` is empty: a body that is wanted comes by another way.
+    """
+
+    channel: Any
+    site: Any
+    queued = False
+    _parsePOSTFormSubmission = False
+
+    def __init__(self, channel: Any, method: bytes, target: bytes, http11: bool, pairs: HeaderPairs) -> None:
+        # Not super().__init__: see above. A test compares what either leaves behind.
+        self.channel = channel
+        self.site = channel.site
+        self.method = method
+        self.uri = target
+        self.http11 = http11
+        self.pairs = pairs
+
+    def locate(self, target: bytes) -> None:
+        """Prepare for the walk down the resource tree to a target in origin form.
+
+        The first segment stays as it was sent, so that no page can be
+        reached by a second spelling of its name. The others are unescaped,
+        as twisted.web does it.
+        """
+        self.uri = target
+        self.path = path = target.partition(b"?")[0]
+        self.prepath = []
+        segments = path[1:].split(b"/")
+        if b"%" in path:
+            segments[1:] = map(unquote_to_bytes, segments[1:])
+        self.postpath = segments
+
+    # ---- made when asked for; Twisted has plain attributes in their place
+
+    @cached_property
+    def clientproto(self) -> bytes:  # type: ignore[override]
+        return b"HTTP/1.1" if self.http11 else b"HTTP/1.0"
+
+    @cached_property
+    def args(self) -> dict[bytes, list[bytes]]:  # type: ignore[override]
+        found: dict[bytes, list[bytes]] = parse_qs(self.uri.partition(b"?")[2], True)
+        return found
+
+    @cached_property
+    def requestHeaders(self) -> Headers:  # type: ignore[override]
+        return WireHeaders(self.pairs)
+
+    @cached_property
+    def responseHeaders(self) -> Headers:  # type: ignore[override]
+        return Headers()
+
+    @cached_property
+    def received_cookies(self) -> dict[bytes, bytes]:  # type: ignore[override]
+        found: dict[bytes, bytes] = {}
+        self.__dict__["received_cookies"] = found  # what `parseCookies` fills
+        self.parseCookies()
+        return found
+
+    @cached_property
+    def cookies(self) -> list[bytes]:  # type: ignore[override]
+        return []
+
+    @cached_property
+    def notifications(self) -> list[Deferred[None]]:  # type: ignore[override]
+        return []
+
+    @cached_property
+    def content(self) -> BytesIO:  # type: ignore[override]
+        return BytesIO()
+
+    @cached_property
+    def client(self) -> IAddress:
+        address: IAddress = self.channel.getPeer()
+        return address
+
+    @cached_property
+    def host(self) -> IAddress:
+        address: IAddress = self.channel.getHost()
+        return address
+
+    @cached_property
+    def transport(self) -> Any:  # type: ignore[override]
+        return self.channel.transport
+
+    @cached_property
+    def _adapterCache(self) -> dict[str, Any]:  # type: ignore[override]
+        return {}
