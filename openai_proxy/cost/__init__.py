@@ -2,5 +2,5 @@
 
 `price_list` and `pricing` put a price on an exchange, `ledger` keeps the
 budgets (in a file, in Redis, in memory), `usage` the totals; `build` makes
-them from Settings. Imported by stores, composition and service alone.
+them from Settings. Imported only by stores, composition and service.
 """

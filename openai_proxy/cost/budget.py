@@ -85,7 +85,7 @@ class Ledger(Protocol):
     """Keeps accounts; decisions are atomic over all requests of all processes that share it."""
 
     async def reserve(self, account: Account, need: Need) -> Reservation | None:
-        """Set the money aside, or return None where the account has it no more. Never fails."""
+        """Set the money aside, or return None if the account has it no more. Never fails."""
         ...
 
     async def standing(self, account: Account) -> Standing:

@@ -148,7 +148,7 @@ def _unpriced_of_budget(key: ClientKey, everywhere: str | None) -> str:
 
 
 def _writable(path: Path) -> Path:
-    """Return `path`; ValueError where no file can be there. Now, so that --check-config says so too."""
+    """Return `path`; ValueError if no file can be there. Now, so that --check-config says so too."""
     check_file(str(path))
     return path
 
@@ -162,7 +162,7 @@ def _warn(model: str) -> None:
 
 
 def _pricing(settings: Settings, table: RoutingTable | None, warns: bool) -> Pricing | None:
-    """Return the prices: the configuration's own and the public lists; None where there are neither."""
+    """Return the prices: the configuration's own and the public lists; None if there are neither."""
     own = [OwnPrice(entry.match, _own_price(entry)) for entry in settings.cost.prices]
     look_up, providers = _lists(settings)
     if not own and look_up is None:

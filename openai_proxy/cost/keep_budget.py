@@ -19,7 +19,7 @@ from .budget import Budget, Ledger, Need
 from .budget_words import budget_words
 
 Price = Callable[[str, "str | None", Usage, float], "float | None"]
-"""Takes model, upstream (None: the probable one), usage and time; None where no price is known."""
+"""Takes model, upstream (None: the probable one), usage and time; None if no price is known."""
 
 
 class KeepBudget:

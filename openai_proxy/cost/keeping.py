@@ -41,7 +41,7 @@ class Keeping:
         self._started = False
 
     def file(self, path: Path) -> StateFile:
-        """Return the file at `path`; OSError where this runs already and it cannot be opened."""
+        """Return the file at `path`; OSError if this runs already and it cannot be opened."""
         file = self._files.get(path)
         if file is None:
             file = StateFile(path, self._reactor)
@@ -80,7 +80,7 @@ class Keeping:
         return calls
 
     def start(self) -> None:
-        """Open the files; OSError, naming the file, where one cannot be."""
+        """Open the files; OSError, naming the file, if one cannot be."""
         self._started = True
         for part in (*self._files.values(), *self._owners, *self._ledgers.values()):
             part.start()

@@ -1,7 +1,7 @@
 """The public price lists of genai-prices, as it is installed.
 
 Nothing is fetched at run time: its updater is never started. Imported by
-`build` only where the package is there.
+`build` only if the package is there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def provider_of(base_url: str) -> str:
 class Listed:
     """What a list says of a model at some time, in some service tier.
 
-    `price` is None where the list's own arithmetic is needed for all of it.
+    `price` is None if the list's own arithmetic is needed for all of it.
     """
 
     provider: str
@@ -59,7 +59,7 @@ class Listed:
 
 
 def look_up(provider: str, model: str, timestamp: float, tier: str | None = None) -> Listed | None:
-    """Return what the list of `provider` says of `model`; None where it has no price. Costs 0.2 ms.
+    """Return what the list of `provider` says of `model`; None if it has no price. Costs 0.2 ms.
 
     `tier` is the service tier that the answer names; one that the list does
     not know has no price.

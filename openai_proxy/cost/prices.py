@@ -19,7 +19,7 @@ SECONDS_PER_HOUR = 3600
 
 @frozen
 class KindPrices:
-    """Dollars per million model tokens of each kind that is no plain text; None where there is no price.
+    """Dollars per million model tokens of each kind that is no plain text; None if there is no price.
 
     `audio_per_hour` is in dollars per hour of sound.
     """

@@ -138,7 +138,7 @@ class Pricing:
     def cost_usd(
         self, model: str, upstream: str | None, usage: Usage, timestamp: float, tier: str | None = None
     ) -> float | None:
-        """Return what `usage` of a model costs at an upstream; None where nobody knows.
+        """Return what `usage` of a model costs at an upstream; None if nobody knows.
 
         `upstream` None means the one that will probably serve it; `tier` is
         the service tier that the answer names.
@@ -158,7 +158,7 @@ class Pricing:
     def batch_cost_usd(
         self, model: str, usage: Usage, requests: int, timestamp: float, upstream: str | None = None
     ) -> float | None:
-        """Return what so many requests of a batch cost that used `usage` together; None where nobody knows.
+        """Return what so many requests of a batch cost that used `usage` together; None if nobody knows.
 
         Half of the usual price, unless the price has a factor for the
         service tier `batch`, or the list knows that tier.

@@ -50,7 +50,7 @@ return reply
 """
 """The rules of `cost.budget.admit`. ARGV: owner, its spent and held, lease and
 time to live in seconds, then usd and limit of each need. Replies with the
-others' spent and held, then with what was granted, empty where refused."""
+others' spent and held, then with what was granted, empty if refused."""
 
 HOLD = rb"""
 local time = redis.call('TIME')

@@ -69,7 +69,7 @@ class StateFileClosed(Exception):
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open the file, made where it is missing (mode 600); OSError, in one line, where that cannot be.
+    """Open the file, made where it is missing (mode 600); OSError, in one line, if that cannot be.
 
     The connection may be used by one thread after the other.
     """
@@ -134,7 +134,7 @@ class StateFile:
         self._changes = 0
 
     def start(self) -> None:
-        """Open the file; OSError where it cannot be. Waits for other processes that open it too."""
+        """Open the file; OSError if it cannot be. Waits for other processes that open it too."""
         if self._connection is None:
             self._connection = open_database(self.path)
             self._thread = thread = ThreadPool(1, 1, "state-file")

@@ -32,7 +32,7 @@ _DAY_S = 86400
 _REFUSED = frozenset((Outcome.REJECTED, Outcome.LIMIT))
 
 Place = tuple[str, str, str]
-"""Day, key and model; empty where there is none."""
+"""Day, key and model; empty if there is none."""
 
 
 @define

@@ -70,9 +70,9 @@ class Exchanger:
     redis_url: str | None = field(repr=False)
     """It may hold a password."""
     route: Route | None
-    """Several upstreams and their state; None where there is one."""
+    """Several upstreams and their state; None if there is one."""
     prober: Prober | None
-    """Looks after those that are out; None where there is one."""
+    """Looks after those that are out; None if there is one."""
     spending: Spending
     """Prices, budgets and where they are kept."""
     configured_models: frozenset[str]
@@ -240,13 +240,13 @@ def _stages(
         ),
         # Outside all that costs anything.
         rate_limit,
-        # Behind what counts requests, where something does.
+        # Behind what counts requests, if something does.
         repeats if rate_limit is not None else None,
         # Before the cache: its key is what the upstream would see.
         params.override(settings),
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
         strip_think,
-        # Outside what reads usage, which takes content codings off where somebody must read.
+        # Outside what reads usage, which takes content codings off if somebody must read.
         NoteErrors(),
         # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
         ReadUsage(

@@ -283,7 +283,7 @@ class Serving:
             _stop_observers(prepared.publisher)
 
     def _reloaded_publisher(self, settings: Settings) -> ExchangePublisher:
-        """Return the running publisher where nothing about it changed, else a new one, not started."""
+        """Return the running publisher if nothing about it changed, else a new one, not started."""
         if watch_alike(settings, self.exchanger.settings):
             return self.publisher
         return self._build_publisher(settings, self.publisher.observers)

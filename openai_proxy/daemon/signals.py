@@ -49,7 +49,7 @@ def install(
 
 
 def reopen_log(log_file: BaseLogFile) -> None:
-    """Open twistd's log file anew under its name; where that cannot be, say so and go on with the old one.
+    """Open twistd's log file anew under its name; if that cannot be, say so and go on with the old one.
 
     Such as after `--uid`, in a directory that is root's. Twisted's own way
     closes the old file first, and all that is logged from then on is lost.

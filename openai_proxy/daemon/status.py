@@ -91,7 +91,7 @@ class Status:
         }
 
     def metrics(self, accept: bytes) -> tuple[str, bytes] | Deferred[tuple[str, bytes]]:
-        """Return content type and body of the metrics page, by `Accept`; UnknownURL where nobody counts."""
+        """Return content type and body of the metrics page, by `Accept`; UnknownURL if nobody counts."""
         if self.whole_metrics is not None:
             return self.whole_metrics(accept)
         found = find_metrics(self.publisher().observers)

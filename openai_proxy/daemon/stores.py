@@ -78,7 +78,7 @@ class Stores:
         return store
 
     def state_file(self, path: Path) -> StateFile:
-        """Return the file of money and totals; OSError where this runs already and it cannot be opened."""
+        """Return the file of money and totals; OSError if this runs already and it cannot be opened."""
         return self.keeping.file(path)
 
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger:
@@ -115,7 +115,7 @@ class Stores:
         return client
 
     def redis_connected(self, url: str | None) -> bool | None:
-        """Whether the Redis at `url` is there; None where none is configured."""
+        """Whether the Redis at `url` is there; None if none is configured."""
         client = self._clients.get(url) if url is not None else None
         return None if client is None else client.connected
 
@@ -130,7 +130,7 @@ class Stores:
         return counts
 
     def start(self) -> None:
-        """Open the file of money and totals (OSError where it cannot be); begin connecting, which nothing waits for."""
+        """Open the file of money and totals (OSError if it cannot be); begin connecting, which nothing waits for."""
         self.keeping.start()
         self._started = True
         for part in (*self._clients.values(), *self._users()):

@@ -7,7 +7,7 @@ from .exchanger import Exchanger
 
 
 def upstream_report(exchanger: Exchanger, news: CircuitNews) -> UpstreamReport:
-    """Return what is known now; where nothing was known for some seconds, a probe begins for the next one who asks."""
+    """Return what is known now; if nothing was known for some seconds, a probe begins for the next one who asks."""
     exchanger.reachability.ask()
     unreachable = exchanger.agent.unreachable
     circuits = exchanger.route.open_circuits() if exchanger.route is not None else ()

@@ -43,7 +43,7 @@ class Lease:
         return True
 
     def hold(self, size_bytes: int) -> bool:
-        """Hold so many bytes in all, no fewer than before; False, and what was held before, where there is no room."""
+        """Hold so many bytes in all, no fewer than before; False, and what was held before, if there is no room."""
         return self.take(size_bytes - self._size_bytes)
 
     def free(self, _ended: object = None) -> None:

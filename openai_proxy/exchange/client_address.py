@@ -83,7 +83,7 @@ def parse_network(text: str) -> Network:
 
 @short_memo(1024)
 def parse_address(text: str) -> Address | None:
-    """Return the address in `text`, None where there is none.
+    """Return the address in `text`, None if there is none.
 
     As proxies write them: with a port, in brackets, in quotes, with a zone;
     an IPv4 address in IPv6 form is an IPv4 address.
@@ -129,7 +129,7 @@ class TrustedProxies:
 class Peer:
     """The other end of a connection, made once for each.
 
-    `address` is None where it has none, or where nobody knows it.
+    `address` is None if it has none, or if nobody knows it.
     """
 
     address: Address | None
@@ -138,7 +138,7 @@ class Peer:
     """It is one of `proxies`: what it says of its client counts."""
 
     def client_address(self, headers: HeaderPairs) -> str | None:
-        """Return the address of the client of a request with these headers; None where nobody knows it.
+        """Return the address of the client of a request with these headers; None if nobody knows it.
 
         The last address in `X-Forwarded-For` that is not itself one of the
         trusted proxies: what stands before it, its sender may have invented.

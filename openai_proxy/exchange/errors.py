@@ -288,7 +288,7 @@ class UpstreamError(ProxyError):
     `kind` is the metric's label. `sent` says how far the request got, for
     the retry rules: "no" (no connection was made), "stale" (a reused
     connection died before any byte of a response), "yes" (anything else).
-    `may_heal` is False where another try at the same upstream would fail
+    `may_heal` is False if another try at the same upstream would fail
     the same way, as with a certificate that expired. `detail` is for the
     logs only: host and port, and the system's own error.
     """

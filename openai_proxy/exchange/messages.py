@@ -26,7 +26,7 @@ class RequestBody(Protocol):
     """Bytes announced, or `twisted.web.iweb.UNKNOWN_LENGTH` where it is chunked."""
 
     def check_announced(self) -> None:
-        """Raise RequestTooLarge where `length` is above the limit for bodies of any kind."""
+        """Raise RequestTooLarge if `length` is above the limit for bodies of any kind."""
         ...
 
     async def beginning(self) -> bytes:
@@ -50,7 +50,7 @@ class RequestBody(Protocol):
         ...
 
     def rewind(self) -> bool:
-        """Go back to the beginning after the production was stopped; False where that is gone."""
+        """Go back to the beginning after the production was stopped; False if that is gone."""
         ...
 
 
@@ -97,11 +97,11 @@ class ProxyRequest:
     buffered: bool = False
     """The body is JSON: it is read whole before it goes upstream."""
     required: tuple[str, ...] = ()
-    """Members that the JSON body must have; empty where nothing is checked."""
+    """Members that the JSON body must have; empty if nothing is checked."""
     encoded: bool = False
     """The body has a Content-Encoding: it passes unlooked-at, unless a rule needs it."""
     document: dict[str, Any] | None = None
-    """The JSON object of `body` where there is one, without its large values (`wire.request_json.outline`).
+    """The JSON object of `body` if there is one, without its large values (`wire.request_json.outline`).
 
     Never mutate it.
     """
@@ -221,7 +221,7 @@ class BodyFilter(Protocol):
     """Bytes to bytes, incrementally."""
 
     transparent: bool
-    """True where the output always equals the input (a watcher): the Content-Length is kept."""
+    """True if the output always equals the input (a watcher): the Content-Length is kept."""
 
     def feed(self, data: bytes) -> bytes:
         """Return what may go on now, possibly nothing."""

@@ -118,7 +118,7 @@ class Exchange:
     endpoint: str = ""
     """Bounded name for labels: `chat/completions`, `files/{id}/content`, `other`."""
     key: str | None = None
-    """The client key's configured name or `key-` and 8 hex digits; None where unknown."""
+    """The client key's configured name or `key-` and 8 hex digits; None if unknown."""
     unknown_key: str | None = None
     """`key-` and 8 hex digits of the key that was shown and is not known."""
     credential_id: str = ""
@@ -141,7 +141,7 @@ class Exchange:
     """Names of the upstreams of several whose attempts failed, in order; one that failed twice stands twice."""
     cached: bool = False
     cache_result: str | None = None
-    """`hit`, `miss`, `bypass`, `shared`, or None where there is no cache."""
+    """`hit`, `miss`, `bypass`, `shared`, or None if there is no cache."""
     rate_limited: str | None = None
     """`requests`, `tokens`, `concurrent` or `budget`, where such a limit refused the request."""
     queued_s: float = 0.0
@@ -150,11 +150,11 @@ class Exchange:
     answered_model: str | None = None
     """The model that the answer names, where it was looked for: the one asked for has no price, or none was named."""
     service_tier: str | None = None
-    """As the answer names it: its prices hold. None where it says nothing."""
+    """As the answer names it: its prices hold. None if it says nothing."""
     cost_usd: float | None = None
-    """None where it is not known, 0.0 for an answer from the cache."""
+    """None if it is not known, 0.0 for an answer from the cache."""
     reserved_usd: float | None = None
-    """What the budget of its key has set aside for it; None where nobody asked."""
+    """What the budget of its key has set aside for it; None if nobody asked."""
     request_bytes: int = 0
     response_bytes: int = 0
     upstream_s: float = 0.0
@@ -218,7 +218,7 @@ class Exchange:
 
     @property
     def client_address(self) -> str | None:
-        """The address of the client, as `access.proxies` lets it be known; None where nobody knows it.
+        """The address of the client, as `access.proxies` lets it be known; None if nobody knows it.
 
         Worked out when it is asked for: most exchanges never are.
         """

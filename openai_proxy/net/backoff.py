@@ -29,7 +29,7 @@ def reconnect_s(attempt: int, jitter: float) -> float:
 
 
 def maybe_retry_after_s(headers: list[tuple[bytes, bytes]], wall_time: float) -> float | None:
-    """Return the wait that a response asks for, in seconds; None where it asks for none.
+    """Return the wait that a response asks for, in seconds; None if it asks for none.
 
     `retry-after-ms` first, then `retry-after` in seconds (a fraction is
     taken) or as an HTTP date, compared with `wall_time` (seconds since the

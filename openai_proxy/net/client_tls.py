@@ -90,7 +90,7 @@ class VerifyingClient:
         return self.refusal is None
 
     def _why_not_named(self, certificate: X509) -> str | None:
-        """Return why the certificate is not that of the host, None where it is."""
+        """Return why the certificate is not that of the host, None if it is."""
         wanted = IPAddress_ID(self._host) if self._is_address else DNS_ID(self._host)
         try:
             patterns = extract_patterns(certificate)

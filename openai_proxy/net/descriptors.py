@@ -59,7 +59,7 @@ def usable(reactor: Any) -> int:
 
 
 def open_now() -> int:
-    """Return how many descriptors this process has open; 32 where the system does not tell."""
+    """Return how many descriptors this process has open; 32 if the system does not tell."""
     try:
         return len(os.listdir("/dev/fd"))
     except OSError:

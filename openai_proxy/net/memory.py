@@ -13,7 +13,7 @@ _CGROUP_FILES = (
 
 
 _UNKNOWN_BYTES = 1024**3
-"""Taken for the machine's memory where the system does not tell."""
+"""Taken for the machine's memory if the system does not tell."""
 
 
 def memory_bytes(

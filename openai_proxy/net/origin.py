@@ -30,7 +30,7 @@ class Origin:
     port: int
     certificate: ClientCertificate | None = None
     netloc: bytes = field(init=False, eq=False, repr=False)
-    """The Host header's value: the port only where it is not the scheme's own."""
+    """The Host header's value: the port only if it is not the scheme's own."""
 
     @netloc.default
     def _netloc(self) -> bytes:
@@ -56,6 +56,6 @@ def parse_origin(url: str) -> Origin:
 
 
 def base_path(url: str) -> bytes:
-    """Return the path of a base URL without trailing slash; `/v1` where it has none."""
+    """Return the path of a base URL without trailing slash; `/v1` if it has none."""
     path = urlsplit(url).path.rstrip("/")
     return path.encode("ascii") if path else b"/v1"

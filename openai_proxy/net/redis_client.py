@@ -50,7 +50,7 @@ class RedisClient:
     dropped, or the connection goes; answers cannot shift. Who talks
     nonsense is left, and asked again as one that is away.
 
-    `deadline_s` bounds each call. Raises ModuleNotFoundError where txredisapi
+    `deadline_s` bounds each call. Raises ModuleNotFoundError if txredisapi
     is not installed.
     """
 

@@ -30,7 +30,7 @@ _SO_NWRITE = 0x1024
 
 
 def bottom(transport: Any) -> Any:
-    """Return the transport with the socket, below any TLS or wrapper; None where there is none."""
+    """Return the transport with the socket, below any TLS or wrapper; None if there is none."""
     raw = transport
     # Not by asking for a `socket`: wrappers answer for the transport below them.
     while not isinstance(raw, tcp.Connection):
@@ -69,7 +69,7 @@ def untaken_bytes(transport: Any) -> int:
     """Return the bytes written to `transport` that the peer has not acknowledged.
 
     Counts what is put off, Twisted's buffer and the kernel's send queue of
-    the connection at the bottom of any TLS or wrapper. 0 where nothing can be
+    the connection at the bottom of any TLS or wrapper. 0 if nothing can be
     known.
     """
     raw = bottom(transport)
@@ -163,7 +163,7 @@ def keep_alive(transport: Any, idle_s: int) -> None:
 def is_quiet(transport: Any) -> bool:
     """Whether nothing has come from the peer that is still unread: no byte, no end, no reset.
 
-    True where nothing can be known.
+    True if nothing can be known.
     """
     raw = bottom(transport)
     if raw is None:

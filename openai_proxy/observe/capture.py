@@ -51,7 +51,7 @@ class BodyCapture:
 
     @property
     def truncated(self) -> bool:
-        """True where the body was longer than what is kept."""
+        """True if the body was longer than what is kept."""
         return self.total_bytes > self.limit_bytes
 
     def body(self) -> bytes:
@@ -61,7 +61,7 @@ class BodyCapture:
         return self._chunks[0] if self._chunks else b""
 
     def sha256(self) -> str | None:
-        """Return the digest of the whole body in hex; None where it is not known."""
+        """Return the digest of the whole body in hex; None if it is not known."""
         if not self.truncated:
             return hashlib.sha256(self.body()).hexdigest()
         return self._digest.hexdigest() if self._digest is not None else None

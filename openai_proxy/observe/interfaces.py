@@ -127,7 +127,7 @@ class ObserverOptions:
         return dict(self.spec.kwargs)
 
     def no_positional(self) -> None:
-        """Raise ValueError where the spec has a value without `key=`."""
+        """Raise ValueError if the spec has a value without `key=`."""
         if self.spec.args:
             raise ValueError("every parameter is written key=value")
 

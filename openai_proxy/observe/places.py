@@ -9,7 +9,7 @@ import os
 
 
 def check_file(path: str) -> str:
-    """Return `path` made absolute; ValueError where no file could be appended to there."""
+    """Return `path` made absolute; ValueError if no file could be appended to there."""
     absolute = _absolute(path)
     if os.path.isdir(absolute):
         raise ValueError(f"{path!r} is a directory, not a file")
@@ -23,7 +23,7 @@ def check_file(path: str) -> str:
 
 
 def check_directory(path: str) -> str:
-    """Return `path` made absolute; ValueError where it neither is nor can become a writable directory.
+    """Return `path` made absolute; ValueError if it neither is nor can become a writable directory.
 
     Tries for real, since a superuser's permission bits tell nothing about
     /proc or a read-only mount; what it creates it removes again.

@@ -100,7 +100,7 @@ class ExchangePublisher:
         self._unseen: list[LogEvent] = []
         """What the synchronous ones get before anything more is sent."""
         self.is_synchronous = bool(synchronous)
-        """True where an observer must see an exchange before its client sees the end of it."""
+        """True if an observer must see an exchange before its client sees the end of it."""
         self._batched = tuple(each for each in contained if each not in synchronous)
         self._waiting: list[LogEvent] = []
         self._timer: IDelayedCall | None = None
@@ -110,16 +110,16 @@ class ExchangePublisher:
             if getattr(each, "needs_bodies", False)
         ]
         self.capture_limit_bytes: int | None = max(limits) if limits else None
-        """How much of each body to keep, or None where no observer wants bodies."""
+        """How much of each body to keep, or None if no observer wants bodies."""
         self.needs_usage = any(getattr(each, "needs_usage", False) for each in observers)
-        """True where streams must be made to report their usage."""
+        """True if streams must be made to report their usage."""
         refusals = [getattr(each, "refusal", None) for each in observers]
         self._refusals: list[Callable[[], str | None]] = [each for each in refusals if each is not None]
         self.may_refuse = bool(self._refusals)
-        """True where an observer must be asked before a request begins."""
+        """True if an observer must be asked before a request begins."""
 
     def capture(self) -> Capture | None:
-        """Return what an exchange keeps its bodies in, or None where nobody wants them."""
+        """Return what an exchange keeps its bodies in, or None if nobody wants them."""
         if self.capture_limit_bytes is None:
             return None
         return Capture(self.capture_limit_bytes)

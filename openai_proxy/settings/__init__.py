@@ -1,7 +1,7 @@
 """One typed, validated, frozen `Settings` from four sources.
 
 Command line, environment, `.env`, TOML: the first that has a setting wins.
-Secrets do not print themselves. Imported by tap and service alone; what a
+Secrets do not print themselves. Imported only by tap and service; what a
 stage needs is handed to it field by field.
 """
 

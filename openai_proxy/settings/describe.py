@@ -33,7 +33,7 @@ def describe(settings: Settings, warned: Iterable[str] | None = None) -> str:
 
 
 def _default_in_words(value: Any, doc: Doc) -> str:
-    """Say what None stands for, where that is not just nothing."""
+    """Say what None stands for, if that is not just nothing."""
     return f"  # {doc.default}" if value is None and doc.default not in (None, "none", "off") else ""
 
 

@@ -17,7 +17,7 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-[^}]*)?\}")
 
 
 def has_dotenv(directory: Path) -> bool:
-    """Whether there is a `.env` file; raises SettingsError where that cannot be known."""
+    """Whether there is a `.env` file; raises SettingsError if that cannot be known."""
     file = directory / ".env"
     try:
         return file.is_file()

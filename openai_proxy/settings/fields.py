@@ -1,7 +1,7 @@
 """Building blocks of the settings' models: tables of documented fields.
 
 Every field says what it means, which environment variables give it and
-what is allowed; help, errors and reference are made from that alone.
+what is allowed; help, errors and reference are made only from that.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def setting(
     `default` is the value, `...` makes the field required; `default_text`
     says it in words; `repr=False` keeps the value out of the model's repr.
     """
-    extra: Any = {"doc": Doc(default=default_text, **doc)}  # for us alone: never rendered as a schema
+    extra: Any = {"doc": Doc(default=default_text, **doc)}  # only for us: never rendered as a schema
     return Field(default, description=meaning, repr=repr, json_schema_extra=extra)
 
 
 def doc_of(field: FieldInfo) -> Doc:
-    """Return the `Doc` of a field; an empty one where it has none."""
+    """Return the `Doc` of a field; an empty one if it has none."""
     extra = field.json_schema_extra
     doc = extra.get("doc") if isinstance(extra, dict) else None
     return doc if isinstance(doc, Doc) else Doc()

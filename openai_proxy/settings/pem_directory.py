@@ -1,7 +1,7 @@
 """Whether a `tls:` endpoint's directory holds what TLS needs.
 
 Twisted takes any directory, an empty or missing one too, and then fails
-every handshake. Reads files; imported by endpoints alone.
+every handshake. Reads files; imported only by endpoints.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pem_directory(endpoint: str) -> Path | None:
 
 
 def check_pem_directory(directory: Path) -> None:
-    """Raise ValueError where no certificate with its private key is below `directory`.
+    """Raise ValueError if no certificate with its private key is below `directory`.
 
     Also for a self-signed certificate without its key, such as a root CA's
     (Twisted follows its issuer for ever), and for one of a server without

@@ -63,7 +63,7 @@ def leaves() -> tuple[Leaf, ...]:
 
 
 def model_at(location: Location) -> type[BaseModel] | None:
-    """Return the model of the table at a location, None where that is no table."""
+    """Return the model of the table at a location, None if that is no table."""
     model: type[BaseModel] = Settings
     for step in location:
         if isinstance(step, int):

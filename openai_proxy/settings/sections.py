@@ -157,7 +157,7 @@ class RateLimit(Section):
         "Redis that shares the limits between machines",
         secret=True,
         url=True,
-        default_text="the cache's Redis where there is one",
+        default_text="the cache's Redis if there is one",
     )
 
 

@@ -121,7 +121,7 @@ def _variable(
 
 
 def read_secret_file(path: str, origin: str, file: Path) -> str:
-    """Return a mounted secret without its final newline. Raises SettingsError, also where it is empty."""
+    """Return a mounted secret without its final newline. Raises SettingsError, also if it is empty."""
     label = f"{path} (from {origin})"
     try:
         with file.open("rb") as opened:
@@ -133,10 +133,10 @@ def read_secret_file(path: str, origin: str, file: Path) -> str:
         raise SettingsError(f"{label}: {file} is not UTF-8 text") from None
     if not text or len(raw) > _MAX_SECRET_BYTES:
         raise SettingsError(
-            f"{label}: {file} is {'too large' if text else 'empty'}; it must hold the secret alone"
+            f"{label}: {file} is {'too large' if text else 'empty'}; it must hold nothing but the secret"
         )
     if _ASSIGNMENT.match(text):
-        raise SettingsError(f"{label}: {file} holds NAME=value; it must hold the secret alone")
+        raise SettingsError(f"{label}: {file} holds NAME=value; it must hold nothing but the secret")
     if len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES:
         raise SettingsError(f"{label}: the secret in {file} stands in quotes; leave them out")
     return text

@@ -127,9 +127,7 @@ class UpstreamEntry(Section):
         toml_only=True,
     )
     weight: Weight = setting(1.0, "share of the requests among those of the same priority", toml_only=True)
-    priority: NaturalCount = setting(
-        0, "the lowest number goes first, others where that fails", toml_only=True
-    )
+    priority: NaturalCount = setting(0, "the lowest number goes first, others if that fails", toml_only=True)
     headers: StaticHeaders = setting(
         (),
         "header lines added to its requests, as `upstream.headers`; at the origin of `upstream.base_url` those too",
@@ -176,7 +174,7 @@ class ModelEntry(Section):
     upstream_model: Text | None = setting(None, "the model's name there; the same without it", toml_only=True)
     params: Parameters = setting({}, "request parameters that replace the client's", toml_only=True)
     default_params: Parameters = setting(
-        {}, "request parameters for where the client gave none", toml_only=True
+        {}, "request parameters that apply if the client gave none", toml_only=True
     )
     endpoints: Globs | None = setting(
         None,

@@ -2,7 +2,7 @@
 
 Whoever wrote them meant something: a limit that is not there must be told.
 Told, not refused: the environment belongs to other programs too. A `.env`
-file is ours alone, so that every name in it is looked at. Pure.
+file is only ours, so that every name in it is looked at. Pure.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _near_miss(name: str) -> str | None:
 
 
 def _same_letters(name: str) -> str | None:
-    """Return the known name that differs in underscores alone."""
+    """Return the known name that differs only in underscores."""
     if "_" not in name:
         return None
     return next((known for known in sorted(known_names()) if _letters(known) == _letters(name)), None)

@@ -114,7 +114,7 @@ BaseURL = Annotated[
     str,
     AfterValidator(_base_url),
     Allowed(
-        "an http or https URL: host, port from 1 to 65535 where one is given, path;"
+        "an http or https URL: host, port from 1 to 65535 if one is given, path;"
         " no userinfo, query or fragment"
     ),
 ]

@@ -8,7 +8,7 @@ from .render import RenderedLines
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
-    """Return media type (without parameters) and content coding, lower-cased; empty where absent or identity.
+    """Return media type (without parameters) and content coding, lower-cased; empty if absent or identity.
 
     Several codings, in one line or in several, are one list (RFC 9110 §8.4),
     as `codings.maybe_decoder` takes it.
@@ -65,6 +65,6 @@ def without_coding(headers: HeaderPairs) -> HeaderPairs:
 
 
 def with_length(headers: HeaderPairs, size_bytes: int) -> HeaderPairs:
-    """Return the header lines with a new Content-Length, where there was one, in its place."""
+    """Return the header lines with a new Content-Length, if there was one, in its place."""
     length = b"%d" % size_bytes
     return [(name, length if name.lower() == b"content-length" else value) for name, value in headers]

@@ -75,7 +75,7 @@ def _parse_leniently(body: bytes) -> Any:
 
 
 def shallow_document(body: bytes) -> dict[str, Any] | None:
-    """Decode the object `body` member by member; None where it is no JSON object.
+    """Decode the object `body` member by member; None if it is no JSON object.
 
     A value too deeply nested to decode becomes TOO_DEEP; of duplicates the
     last one counts. For bodies that the decoders refuse as a whole.
@@ -104,7 +104,7 @@ def _decode_value(raw: bytes) -> Any:
 
 
 def maybe_object(body: bytes) -> dict[str, Any] | None:
-    """Decode a JSON object, or return None where it is none."""
+    """Decode a JSON object, or return None if it is none."""
     try:
         return parse_object(body)
     except InvalidJSON:

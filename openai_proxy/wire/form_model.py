@@ -39,7 +39,7 @@ class FormModel:
     `models` are the values of all fields that name one, `fields` the number of
     those that have begun. `decided`: the first
     of them has come, or a file, the end or FIRST_BYTES came before any.
-    `readable` is False where a field or its head is too long or in a coding.
+    `readable` is False if a field or its head is too long or in a coding.
     """
 
     def __init__(self, boundary: bytes) -> None:

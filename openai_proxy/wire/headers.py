@@ -91,7 +91,7 @@ class RequestHead:
     vias: int = 0
     """How often this proxy's own pseudonym stands in Via."""
     content_type: bytes = b""
-    """Media type in lower case without parameters; empty where absent."""
+    """Media type in lower case without parameters; empty if absent."""
     encoded: bool = False
     """The body has a Content-Encoding other than identity."""
 
@@ -217,7 +217,7 @@ def has_controls(text: bytes) -> bool:
 
 
 def announced_length(pairs: HeaderPairs) -> int | None:
-    """Return the Content-Length of a response's lines, None where there is none; they have one at most."""
+    """Return the Content-Length of a response's lines, None if there is none; they have one at most."""
     for name, value in pairs:
         if len(name) == 14 and name.lower() == b"content-length":
             return int(value)

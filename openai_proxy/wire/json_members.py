@@ -43,7 +43,7 @@ def string_end(body: bytes, start: int) -> int:
 
 
 def value_end(body: bytes, start: int) -> int:
-    """Return the offset after the value that begins at `start`; ValueError where it is cut off."""
+    """Return the offset after the value that begins at `start`; ValueError if it is cut off."""
     first = body[start : start + 1]
     if first == b'"':
         return string_end(body, start)
@@ -86,7 +86,7 @@ def _after_value(body: bytes, at: int, close: bytes) -> int | None:
 def iter_members(body: bytes, start: int = 0) -> Iterator[tuple[str, Span]]:
     """Yield each member of the object at `start`: decoded key, span of its value.
 
-    Duplicates are yielded each. Raises ValueError where it is no object.
+    Duplicates are yielded each. Raises ValueError if it is no object.
     """
     if body[start : start + 1] != b"{":
         raise ValueError("not an object")
@@ -112,7 +112,7 @@ def _decode_key(raw: bytes) -> str:
 
 
 def iter_elements(body: bytes, start: int) -> Iterator[Span]:
-    """Yield the span of each element of the array at `start`; ValueError where it is none."""
+    """Yield the span of each element of the array at `start`; ValueError if it is none."""
     if body[start : start + 1] != b"[":
         raise ValueError("not an array")
     at: int | None = _skip_space(body, start + 1)
@@ -128,7 +128,7 @@ def locate(body: bytes, path: tuple[str | int, ...], start: int | None = None) -
     """Return the span of the value at `path` (keys and indexes) from the value at `start`.
 
     Of duplicate keys the last counts, as JSON decoders have it. Without
-    `start`, from the document's value. Raises LookupError where there is none.
+    `start`, from the document's value. Raises LookupError if there is none.
     """
     at = _skip_space(body, 0) if start is None else start
     span = (at, len(body))
@@ -196,7 +196,7 @@ def member_edits(body: bytes, start: int, members: Mapping[str, bytes], any_case
     Every duplicate of a name gets the new value, so that any decoder sees
     it; missing ones are appended. With `any_case` so does every other
     spelling of a name, for servers that ignore case (Go's encoding/json).
-    Raises ValueError where it is no object.
+    Raises ValueError if it is no object.
     """
     edits: list[Edit] = []
     missing = dict(members)
@@ -220,7 +220,7 @@ def member_edits(body: bytes, start: int, members: Mapping[str, bytes], any_case
 def find_only_member(body: bytes, name: str) -> Span | None:
     """Return the span of the value of the one member of this name at any depth.
 
-    None where there are more, or where it cannot be told by a byte search
+    None if there are more, or where it cannot be told by a byte search
     (10 times faster than a walk): the caller walks then. `name` is ASCII
     letters and underscores. The member must exist somewhere in valid JSON.
     """
@@ -242,7 +242,7 @@ def replace_members(
 
     `present` may name the members that the body is known to have (its
     decoded document): then a byte search often saves the walk. `any_case`
-    as for `member_edits`. Raises ValueError where `body` is no object.
+    as for `member_edits`. Raises ValueError if `body` is no object.
     """
     edits = _quick_edits(body, members, present) if present is not None and not any_case else None
     if edits is None:
@@ -282,7 +282,7 @@ def _end_of_members(body: bytes) -> int:
 
 
 def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[str]) -> list[Edit] | None:
-    """Return the edits of `member_edits` without a walk, or None where only that can tell."""
+    """Return the edits of `member_edits` without a walk, or None if only that can tell."""
     edits: list[Edit] = []
     missing = b""
     for name, value in members.items():
@@ -307,7 +307,7 @@ def without_members(body: bytes, names: Container[str], any_case: bool = False) 
     All other bytes stay, but for white space before commas.
 
     With `any_case` in any spelling: `names` are in lower case. Raises
-    ValueError where `body` is no object. O(n).
+    ValueError if `body` is no object. O(n).
     """
     start = _skip_space(body, 0)
     kept: list[bytes] = []

@@ -9,7 +9,7 @@ from .json_members import Span, iter_elements, iter_members
 
 
 def _entries(body: bytes) -> tuple[Span, list[tuple[str, bytes]]] | None:
-    """Return the span of `data`, and id and bytes of each entry in it; None where it is no list."""
+    """Return the span of `data`, and id and bytes of each entry in it; None if it is no list."""
     try:
         models = json.loads(body)["data"]
         if not isinstance(models, list):
@@ -26,7 +26,7 @@ def _entries(body: bytes) -> tuple[Span, list[tuple[str, bytes]]] | None:
 
 
 def ids_listed(body: bytes) -> list[str] | None:
-    """Return the ids in a list, in order; None where it is none, or some entry has no id."""
+    """Return the ids in a list, in order; None if it is none, or some entry has no id."""
     found = _entries(body)
     return None if found is None else [name for name, _ in found[1]]
 

@@ -35,7 +35,7 @@ class BadHeader(ValueError):
 class ProxyHeader:
     """What a balancer said of the connection that it passes on.
 
-    None where it said nothing: a connection of its own (LOCAL), or one whose
+    None if it said nothing: a connection of its own (LOCAL), or one whose
     addresses it does not know (UNKNOWN, UNSPEC) or that has none (a Unix
     socket).
     """

@@ -30,7 +30,7 @@ class SSEBlock:
     raw: bytes
     """As they came, line ends and the blank line included."""
     data: bytes | None = None
-    """The event's data, its lines joined by LF; None where the bytes are no event with data."""
+    """The event's data, its lines joined by LF; None if the bytes are no event with data."""
     continued: bool = False
     """The LF of the CRLF whose CR ended the block before: drop it with that block."""
 
@@ -86,7 +86,7 @@ class SSEDecoder:
         )
 
     def skip(self, data: bytes) -> bool:
-        """Take `data`, whole blocks, for passed without feeding it; False where it must be fed."""
+        """Take `data`, whole blocks, for passed without feeding it; False if it must be fed."""
         if self._at_beginning and not self._held and not data.startswith(_BOM[:1]):
             self._at_beginning = False
         return self.at_boundary

@@ -38,7 +38,7 @@ class UpstreamLines:
 
     `drop` are globs of names in lower case; protected lines and `auth_header`
     stay. `fixed` lines replace the client's of the same name, but a name in
-    `yielding` only stands where the request has none.
+    `yielding` only stands if the request has none.
     """
 
     def __init__(

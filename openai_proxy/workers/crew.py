@@ -1,4 +1,4 @@
-"""The worker processes: started, replaced where one ends, ended.
+"""The worker processes: started, replaced if one ends, ended.
 
 When they start and end, on which sockets and with which settings, is the
 supervisor's to say.
@@ -89,7 +89,7 @@ class Crew:
     # ---- start
 
     def spawn_all(self) -> None:
-        """Start every worker; raises StartError where the system has no process to give."""
+        """Start every worker; raises StartError if the system has no process to give."""
         try:
             for number in self._restarts:
                 self._spawn(number)
@@ -97,7 +97,7 @@ class Crew:
             raise StartError(f"workers: cannot start a process: {error.strerror}") from error
 
     def all_ready(self) -> bool:
-        """Whether every worker accepts; raises StartError where one never will."""
+        """Whether every worker accepts; raises StartError if one never will."""
         if all(each.is_ready for each in self._processes.values()):
             return True
         for each in self._processes.values():
@@ -109,11 +109,11 @@ class Crew:
         return False
 
     def keep(self) -> None:
-        """From now on, start another worker where one ends."""
+        """From now on, start another worker if one ends."""
         self._kept = True
 
     def _spawn(self, number: int) -> None:
-        """Start a process; OSError where the system has none to give."""
+        """Start a process; OSError if the system has none to give."""
         process = WorkerProcess(number, self._launcher.output, self._process_ended)
         desk = Desk(self._limits)
         link = Link(

@@ -52,7 +52,7 @@ class Link(Int32StringReceiver):
         self.is_lost = False
 
     def tell(self, name: str, value: Any = None) -> None:
-        """Say something; nothing happens where the other end has gone."""
+        """Say something; nothing happens if the other end has gone."""
         if not self.is_lost:
             self._say(name, 0, value)
 
@@ -134,5 +134,5 @@ class LinkFactory:
 
 
 def _line(failure: Failure) -> str:
-    """Return an error as one line: its own words, or its kind where it has none."""
+    """Return an error as one line: its own words, or its kind if it has none."""
     return " ".join(str(failure.value).split()) or type(failure.value).__name__

@@ -38,7 +38,7 @@ class Launcher:
     """The short name of the reactor's plugin; workers run on the same kind."""
     environment: dict[str, str]
     output: StandardOutput
-    """Takes the workers' lines, where anybody reads this process's standard output."""
+    """Takes the workers' lines, if anybody reads this process's standard output."""
 
     def spawn(self, number: int, protocol: ProcessProtocol, link: Link, sockets: Sequence[int]) -> Any:
         """Start worker `number`; its descriptors from 3 on are `sockets`. Returns the transport."""

@@ -16,7 +16,7 @@ class Restarts:
     early: int = 0
 
     def delay_s(self, served_s: float) -> float:
-        """Count an end after `served_s` seconds of service (0 where it never served); return the wait.
+        """Count an end after `served_s` seconds of service (0 if it never served); return the wait.
 
         None after the first: 0, 0.5, 1, 2 … 30 s.
         """

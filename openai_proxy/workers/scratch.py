@@ -18,7 +18,7 @@ from ..settings.derived import state_path
 
 
 class Scratch:
-    """The directory, for this user alone; made when it is first needed.
+    """The directory, for only this user; made when it is first needed.
 
     Locked, so that systemd-tmpfiles leaves that of an idle daemon alone.
     """
@@ -30,7 +30,7 @@ class Scratch:
     def shared(self, settings: Settings) -> Settings:
         """Return the settings with a state file, where they have none.
 
-        SettingsError where no directory can be made. Not before twistd has
+        SettingsError if no directory can be made. Not before twistd has
         shed its privileges.
         """
         has_budgets = any(key.budget_usd is not None for key in client_keys(settings))

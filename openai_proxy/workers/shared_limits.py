@@ -1,7 +1,7 @@
-"""The embedded limits of several workers: kept by the supervisor alone.
+"""The embedded limits of several workers: kept only by the supervisor.
 
 So a limit is one limit, exactly, however the requests are spread. Costs a
-round trip between two processes a request, and only where limits are set.
+round trip between two processes a request, and only if limits are set.
 """
 
 from __future__ import annotations

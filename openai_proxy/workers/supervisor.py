@@ -125,7 +125,7 @@ class Supervisor(Service):
         return [*self.settings.ports, *([] if admin is None else [admin])]
 
     def startService(self) -> None:
-        """Start every worker and wait until all accept; raises StartError where one cannot."""
+        """Start every worker and wait until all accept; raises StartError if one cannot."""
         if not os.access(sys.executable, os.X_OK):
             raise StartError(f"workers: {sys.executable} cannot be run from here, as several workers need")
         try:

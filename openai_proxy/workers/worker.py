@@ -100,7 +100,7 @@ class Worker:
         globalLogBeginner.beginLoggingTo([sender], discardBuffer=True, redirectStandardIO=False)
 
     def _install_signals(self) -> None:
-        """SIGTERM drains this worker alone, and again and again means the same: one kill may reach everybody.
+        """SIGTERM drains only this worker, and again and again means the same: one kill may reach everybody.
 
         SIGINT and SIGHUP, which a terminal sends to all, stay ignored.
         """

@@ -35,7 +35,7 @@ class KeptBody:
     """Its first bytes, as they were on the wire."""
     total_bytes: int
     sha256: Callable[[], str | None]
-    """Gives the digest of the whole body on the wire, None where it is not known."""
+    """Gives the digest of the whole body on the wire, None if it is not known."""
     content_type: str = ""
     content_encoding: str = ""
 
@@ -43,7 +43,7 @@ class KeptBody:
 def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[str] = ()) -> Any:
     """Return the JSON value that stands for `body`; None for an empty one.
 
-    `secrets` are blotted out of what becomes base64, where nobody finds
+    `secrets` are blotted out of what becomes base64, if nobody finds
     them any more; elsewhere they stand as they are.
     """
     if not body.total_bytes:

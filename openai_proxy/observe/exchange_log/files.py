@@ -34,7 +34,7 @@ def file_name(exchange: Exchange) -> str:
 
     No two keys share a file: see `_key_part`.
     The day is that of the exchange's begin, in UTC; the model is `none`
-    where there is none. Safe as a single path component.
+    if there is none. Safe as a single path component.
     """
     asked = exchange.key, exchange.model, exchange.timestamp // _DAY_S
     known = _names.get(asked)
@@ -119,7 +119,7 @@ class LogDirectory:
         self._open: OrderedDict[str, AppendFile] = OrderedDict()
 
     def start(self) -> None:
-        """Create the directory and heal every file's last line; OSError where it cannot be."""
+        """Create the directory and heal every file's last line; OSError if it cannot be."""
         self._make_directory()
         with os.scandir(self.directory) as entries:
             names = [each.name for each in entries if each.name.endswith(SUFFIX) and each.is_file()]

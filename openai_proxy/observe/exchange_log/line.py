@@ -2,7 +2,7 @@
 
 Keys in this order: timestamp, request, response, id, key, model, outcome,
 duration_s, first_byte_s, usage, cost_usd, attempts, cached, then those that
-the log added to them. The model is `none` where there is none.
+the log added to them. The model is `none` if there is none.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class ExchangeLog:
 
     @property
     def spool_bytes(self) -> int | None:
-        """What waits for a remote store; None where the log is in a directory here."""
+        """What waits for a remote store; None if the log is in a directory here."""
         return self._store.spool_bytes
 
     def start(self) -> None:

@@ -18,7 +18,7 @@ _SPOOL = ("url", "spool", "spool_bytes")
 
 
 def build(options: ObserverOptions) -> Observer:
-    """Return the exchange log that a spec describes; ValueError where it cannot work."""
+    """Return the exchange log that a spec describes; ValueError if it cannot work."""
     options.no_positional()
     refuses = _refuses(options.spec.kwargs.get("on_full", "lose"))
     if "url" in options.spec.kwargs:

@@ -38,7 +38,7 @@ class AppendFile:
         self._torn = False
 
     def open(self) -> None:
-        """Open or create the file, and heal its last line; OSError where that fails."""
+        """Open or create the file, and heal its last line; OSError if that fails."""
         fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             self._torn = False
@@ -68,7 +68,7 @@ class AppendFile:
     def append(self, lines: bytes) -> None:
         """Append `lines`, which end in a line end.
 
-        Raises OSError where they could not be written whole (ENOSPC, a full
+        Raises OSError if they could not be written whole (ENOSPC, a full
         disk's short write), LinesLost where some were: what follows then
         starts on a line of its own.
         """
@@ -101,7 +101,7 @@ class AppendFile:
         return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
 
     def reopen(self) -> None:
-        """Open the path anew (the file was moved away); where that fails, keep the old one."""
+        """Open the path anew (the file was moved away); if that fails, keep the old one."""
         old = self._fd
         self.open()
         if old >= 0:

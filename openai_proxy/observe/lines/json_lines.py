@@ -72,7 +72,7 @@ class JSONFileObserver:
             self.failures.worked()
 
     def reopen(self) -> None:
-        """Open the file anew under its name; where that cannot be, say so and go on with the old one."""
+        """Open the file anew under its name; if that cannot be, say so and go on with the old one."""
         try:
             self._file.reopen()
         except OSError as error:

@@ -67,7 +67,7 @@ def _escaped(character: str) -> str:
 
 LEGEND = (
     "time, caller, method, path, model, status, duration, first= (time to the first byte), tokens= (input/output;"
-    " ~ estimated), cost=, outcome, then where there is one: attempts=, cached, waited= (in this proxy's own queue),"
+    " ~ estimated), cost=, outcome, then if there is one: attempts=, cached, waited= (in this proxy's own queue),"
     " code= (of an error of this proxy's own), reason= (why the upstream failed), client= (its address),"
     " upstream_id= (the upstream's x-request-id), id= (the exchange's, as in x-request-id of our own errors)"
 )

@@ -27,7 +27,7 @@ class StandardOutput:
         self._write: Callable[[list[bytes]], None] = self._in_pieces
 
     def start(self) -> bool:
-        """Look at what the descriptor is; False where nobody will ever read it."""
+        """Look at what the descriptor is; False if nobody will ever read it."""
         try:
             status = os.fstat(self.fd)
         except OSError:
@@ -65,7 +65,7 @@ class StandardOutput:
         self.dropped_lines += len(lines) - done
 
     def _put(self, writable: select.poll, data: bytes) -> bool:
-        """Write all of `data`; False where the reader does not keep up."""
+        """Write all of `data`; False if the reader does not keep up."""
         if self._torn:
             data = b"\n" + data
         for start in range(0, len(data), _PIECE):

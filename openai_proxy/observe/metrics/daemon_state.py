@@ -24,7 +24,7 @@ class DaemonState:
     loaded_at: float = 0.0
     """When the configuration in use was loaded, in seconds since the epoch."""
     redis_up: bool | None = None
-    """None where no Redis is configured."""
+    """None if no Redis is configured."""
     lost_lines: int = 0
     """Lines of observers that could not be written."""
     spool_bytes: int | None = None

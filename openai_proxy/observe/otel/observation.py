@@ -1,4 +1,4 @@
-"""What is told of one exchange: a span's and the metrics' values. Pure.
+"""What is reported of one exchange: a span's and the metrics' values. Pure.
 
 No header but the trace's own, no body, no query and no path of a client
 passes through here: the endpoint stands for the path.
@@ -76,7 +76,7 @@ class Observing:
         self._endpoints = EndpointLabels()
 
     def observe(self, exchange: Exchange) -> Observation:
-        """Return what is told of an ended exchange. Keeps no reference to it."""
+        """Return what is reported of an ended exchange. Keeps no reference to it."""
         endpoint = self._endpoints.of(exchange)
         method = exchange.method if exchange.method in conventions.METHODS else conventions.OTHER_METHOD
         operation = conventions.OPERATIONS.get(endpoint) if method == "POST" else None

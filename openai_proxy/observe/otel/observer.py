@@ -14,7 +14,7 @@ _LOOK_EVERY_S = 0.02
 
 
 class OtelObserver:
-    """Queues what is told of each exchange; about 15 µs on the reactor.
+    """Queues what is reported of each exchange; about 15 µs on the reactor.
 
     `needs_usage`: streams are asked for their usage, which the conventions
     recommend to tell.

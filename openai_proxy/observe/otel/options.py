@@ -1,6 +1,6 @@
 """The parameters of `otel:...`, checked while the observer is built.
 
-Imported by its factory alone. The SDK's own variables (OTEL_RESOURCE_ATTRIBUTES,
+Imported only by its factory. The SDK's own variables (OTEL_RESOURCE_ATTRIBUTES,
 OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_CERTIFICATE, ...) mean what it documents.
 """
 

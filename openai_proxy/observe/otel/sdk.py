@@ -46,7 +46,7 @@ class Destination:
 
 
 class _Session(requests.Session):
-    """Remembers why the last request to the collector failed; None where it did not."""
+    """Remembers why the last request to the collector failed; None if it did not."""
 
     failure: str | None = None
 

@@ -14,7 +14,7 @@ _TRACESTATE_LIMIT = 512
 
 
 def trace_headers(pairs: Iterable[tuple[bytes, bytes]] | None) -> dict[str, str] | None:
-    """Return `traceparent` and `tracestate` where the request has one parent, else None.
+    """Return `traceparent` and `tracestate` if the request has one parent, else None.
 
     Whether the values are well formed the SDK's propagator decides; a
     malformed parent starts a new trace there. Several parents are none.

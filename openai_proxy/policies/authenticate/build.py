@@ -58,7 +58,7 @@ def web_origins(settings: Settings) -> WebOrigins:
 
 
 def make_keyring(settings: Settings) -> Keyring | None:
-    """Return the known client keys, None where there are none.
+    """Return the known client keys, None if there are none.
 
     Raises SettingsError for one in whose place no key could go upstream.
     """

@@ -46,7 +46,7 @@ class Callers:
         self._paying = tuple(dict.fromkeys((*first, b"authorization", b"api-key", SUBPROTOCOL)))
 
     def find(self, headers: HeaderPairs) -> Caller | None:
-        """Return the caller; None where nothing is shown.
+        """Return the caller; None if nothing is shown.
 
         Raises MalformedRequest for two values of the credential that pays:
         which of them the upstream takes is not known.
@@ -69,7 +69,7 @@ class Callers:
         return Caller(credential, None if paying is None else credential_id(paying))
 
     def further(self, headers: HeaderPairs) -> bytes:
-        """Return what the further headers say, empty where there are none: for where keys of ours go upstream."""
+        """Return what the further headers say, empty if there are none: for where keys of ours go upstream."""
         if not self._further:
             return b""
         return _joined([pair for pair in self._all_shown(headers) if pair[0] in self._further])

@@ -69,7 +69,7 @@ def find_credential(headers: HeaderPairs) -> bytes | None:
 
     The whole value of the first Authorization line that is not empty, of any
     scheme, else of `api-key`, else the key in the WebSocket subprotocol;
-    None where there is none ("Bearer" without a token is none).
+    None if there is none ("Bearer" without a token is none).
     """
     authorization, _, api_key, subprotocol = _first_of_each(headers)
     return authorization or api_key or subprotocol
@@ -78,7 +78,7 @@ def find_credential(headers: HeaderPairs) -> bytes | None:
 def find_client_key(headers: HeaderPairs) -> bytes | None:
     """Return the client's key: the first Bearer token, else `api-key`, else the subprotocol's.
 
-    None where there is none; an Authorization of another scheme is no key.
+    None if there is none; an Authorization of another scheme is no key.
     """
     _, token, api_key, subprotocol = _first_of_each(headers)
     return token or api_key or subprotocol

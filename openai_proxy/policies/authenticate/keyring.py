@@ -89,5 +89,5 @@ class Keyring:
         return self._by_digest[digest].name
 
     def named(self, name: str) -> ClientKey | None:
-        """Return the entry of that name, None where there is none."""
+        """Return the entry of that name, None if there is none."""
         return self._by_name.get(name)

@@ -2,7 +2,7 @@
 
 The file has been read when the key uploaded it (`read_batch_file`). What it
 asks for goes on with the request, for those that look at its models and at
-what it may cost. Stands where the body has been read, before them.
+what it may cost. Comes after the body has been read, before them.
 """
 
 from __future__ import annotations

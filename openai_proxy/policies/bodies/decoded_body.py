@@ -23,7 +23,7 @@ STEP_BYTES = 64 * 1024
 
 
 def decoded(response: ProxyResponse) -> ProxyResponse:
-    """Return the response without its content coding, the very same one where it has none that we know."""
+    """Return the response without its content coding, the very same one if it has none that we know."""
     _, coding = media_type_and_coding(response.headers)
     decoder = maybe_decoder(coding) if coding else None
     if decoder is None:

@@ -32,7 +32,7 @@ def repeats(settings: Settings, parts: Parts, answered: Answered) -> Stage | Non
 def cache(
     settings: Settings, parts: Parts, answered: Answered, table: RoutingTable | None, fingerprint: str
 ) -> Stage | None:
-    """Return the stage of the cache, None where there is none; it notes its hits in `answered`.
+    """Return the stage of the cache, None if there is none; it notes its hits in `answered`.
 
     Entries are shared between configurations of the same upstreams and the same `fingerprint`.
     """

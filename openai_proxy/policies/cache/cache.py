@@ -167,7 +167,7 @@ class Cache:
         return place
 
     def _tenant(self, request: ProxyRequest) -> str:
-        """Return whose answers these are; empty where all callers of one upstream key share them."""
+        """Return whose answers these are; empty if all callers of one upstream key share them."""
         tenant = "" if self._shared else request.exchange.credential_id
         return f"{tenant}\n{sha256(request.caller).hexdigest()}" if request.caller else tenant
 

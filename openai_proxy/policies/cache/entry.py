@@ -109,7 +109,7 @@ def stored_headers(headers: HeaderPairs) -> HeaderPairs:
 def make_entry(
     reason: bytes, headers: HeaderPairs, chunks: list[bytes], stored_at: float, usage: Usage | None
 ) -> CacheEntry | None:
-    """Make the entry of a response, or return None where it may not be kept.
+    """Make the entry of a response, or return None if it may not be kept.
 
     That is where its length is not the announced one, and where it is no
     answer though its status is 200. A stream keeps its chunks as they came;

@@ -95,7 +95,7 @@ def cache_key(
 ) -> bytes:
     """Return the 32 bytes that name this request.
 
-    `tenant` is empty where all callers of one upstream credential share.
+    `tenant` is empty if all callers of one upstream credential share.
     `origin` names the upstream (or all of them), `target` is path and query
     byte for byte, `headers` are the client's, `body` is what goes upstream.
     """

@@ -59,7 +59,7 @@ class Answered:
         self.hashes: set[int] = set()
 
     def note(self, asked: bytes | str) -> None:
-        """Remember what was asked: a body, or a path where there is none."""
+        """Remember what was asked: a body, or a path if there is none."""
         if len(self.hashes) >= self.KEPT:
             self.hashes.clear()
         self.hashes.add(hash(asked))

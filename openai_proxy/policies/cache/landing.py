@@ -24,7 +24,7 @@ class Role(Enum):
 
 @frozen(eq=False)
 class Landing:
-    """What a rider gets; `response` is None where the role is ALONE."""
+    """What a rider gets; `response` is None if the role is ALONE."""
 
     role: Role
     response: ProxyResponse | None = None

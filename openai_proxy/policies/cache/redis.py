@@ -76,7 +76,7 @@ class RedisStore:
         """Return None: nothing of Redis is known without asking it."""
 
     async def get(self, key: bytes) -> CacheEntry | None:
-        """Return the entry of `key`; None where Redis has none, is away, or has something else."""
+        """Return the entry of `key`; None if Redis has none, is away, or has something else."""
         try:
             value = await self._client.call("GET", _name(key))
         except CancelledError:

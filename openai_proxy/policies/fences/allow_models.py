@@ -1,6 +1,6 @@
 """Refuse a model that the client's key may not use.
 
-Stands where the body has been read, and so apart from `tenants`.
+Comes after the body has been read, and so apart from `tenants`.
 """
 
 from __future__ import annotations

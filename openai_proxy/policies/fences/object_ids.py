@@ -67,7 +67,7 @@ _decode = json.JSONDecoder(object_pairs_hook=_Members, parse_int=parse_int).deco
 
 
 def collection_of(endpoint: str) -> str | None:
-    """Return the collection that an endpoint is or is in, None where its objects have no owners."""
+    """Return the collection that an endpoint is or is in, None if its objects have no owners."""
     segments = endpoint.split("/")
     for length in (1, 2):
         name = "/".join(segments[:length])
@@ -77,7 +77,7 @@ def collection_of(endpoint: str) -> str | None:
 
 
 def id_in_path(target: bytes, endpoint: str) -> str | None:
-    """Return the id of the stored object that a target names first, None where it names none."""
+    """Return the id of the stored object that a target names first, None if it names none."""
     collection = collection_of(endpoint)
     if collection is None:
         return None

@@ -1,6 +1,6 @@
 """Let each key see its own stored objects only: files, batches, responses and the like.
 
-Stands where the body has been read; a refusal counts against no limit.
+Comes after the body has been read; a refusal counts against no limit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Refuse what costs more than the tokens of its answer, for keys with a budget.
 
-Stands where the body has been read.
+Comes after the body has been read.
 """
 
 from __future__ import annotations

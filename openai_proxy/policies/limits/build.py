@@ -28,7 +28,7 @@ def limits_by_key(settings: Settings) -> dict[str, Limits]:
 
 
 def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
-    """Return the stage of the limits, None where nobody has any."""
+    """Return the stage of the limits, None if nobody has any."""
     rate_limit = settings.rate_limit
     everybody = _own_limits(KeyLimits(), settings)
     own = limits_by_key(settings)

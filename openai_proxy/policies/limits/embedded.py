@@ -111,7 +111,7 @@ class EmbeddedStore:
         """Charge what was used beyond the reservation, or give back the rest."""
         difference = model_tokens - admission.reserved
         if difference and admission.limits.model_tokens_per_minute is not None:
-            # not `_state(...)` where there is one: the limits may have changed since, and stay
+            # not `_state(...)` if there is one: the limits may have changed since, and stay
             state = self._states.get(admission.key) or self._state(admission.key, admission.limits)
             bucket = state.model_tokens
             if bucket is not None:

@@ -163,7 +163,7 @@ def _refused(
 def used_model_tokens(exchange: Exchange, reserved: float) -> float:
     """Return what an ended exchange cost.
 
-    The usage where there is one. Nothing for an answer from the cache, an
+    The usage if there is one. Nothing for an answer from the cache, an
     error, or an exchange that no upstream saw. Else (a client that left
     before the head, a body cut short, an upstream that reports nothing) what
     was reserved, unless no model was named: such calls cost none.

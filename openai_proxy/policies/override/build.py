@@ -9,7 +9,7 @@ from .params import ModelParams, from_table, from_text
 
 
 def override(settings: Settings) -> Stage | None:
-    """Return the stage that sets parameters, None where none are set. Raises SettingsError."""
+    """Return the stage that sets parameters, None if none are set. Raises SettingsError."""
     rules = model_params(settings)
     return Override(rules) if rules else None
 

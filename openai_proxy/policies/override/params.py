@@ -147,7 +147,7 @@ def from_table(
 ) -> ModelParams:
     """Return the rule of a configuration table; `match` is a glob, values any JSON.
 
-    Raises ValueError where a value is not JSON (a date, NaN) or does not
+    Raises ValueError if a value is not JSON (a date, NaN) or does not
     fit the type of a known parameter.
     """
     for values in (params or {}, default_params or {}):

@@ -16,7 +16,7 @@ from .table import ModelRoute, RoutingTable, Upstream
 
 
 def routing_table(settings: Settings) -> RoutingTable | None:
-    """Return the upstreams and the models' places; None where one upstream serves all as named."""
+    """Return the upstreams and the models' places; None if one upstream serves all as named."""
     auth_header = settings.upstream.auth_header.lower().encode("ascii")
     routed = any(model.upstream_model is not None for model in settings.models)
     # in pass-through mode they are credentials, as Authorization is; else they say who called, and may go everywhere
@@ -60,7 +60,7 @@ def route(
     health: UpstreamHealth | None,
     prober: Prober | None,
 ) -> Route | None:
-    """Return the stage that chooses an upstream, None where there is one that serves all models as named."""
+    """Return the stage that chooses an upstream, None if there is one that serves all models as named."""
     if table is None or health is None or prober is None:
         return None
     return Route(

@@ -83,7 +83,7 @@ class UpstreamHealth:
     only if connections to it fail, or several models at once with 503 or a
     time-out. `model` is any short name for what is asked for. Told of
     requests by the routing stage, of probes by whoever makes them; `changed`
-    is told of each circuit that opens or closes. At most `MOST_MODELS`
+    learns of each circuit that opens or closes. At most `MOST_MODELS`
     models are remembered.
     """
 

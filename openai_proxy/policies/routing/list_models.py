@@ -46,7 +46,7 @@ class ListModels:
     """Change the answer of `GET /models`; asks for it uncompressed where there is something to change.
 
     `aliases` are models of ours. `elsewhere` gives the answers of the other
-    upstreams to the same request; None where there are none. Keys of
+    upstreams to the same request; None if there are none. Keys of
     `keyring` with an allow-list see only what is on it.
     """
 

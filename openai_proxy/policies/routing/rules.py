@@ -97,7 +97,7 @@ class RetryBudget:
         self._requests += 1
 
     def spend(self, now: float) -> bool:
-        """Take one further attempt out of the budget; False where it is used up."""
+        """Take one further attempt out of the budget; False if it is used up."""
         second = self._second(now)
         if self._retries >= max(self.least, self.ratio * self._requests):
             return False

@@ -50,7 +50,7 @@ class ModelRoute:
 
     @property
     def is_alias(self) -> bool:
-        """True where clients can ask for a name that the upstream does not know."""
+        """True if clients can ask for a name that the upstream does not know."""
         return self.upstream_model not in (None, self.match) and not any(c in self.match for c in "*?[")
 
 
@@ -96,7 +96,7 @@ class RoutingTable:
     def served_as(self, model: str) -> bytes:
         """Return what the entry of `model` makes of it, for who remembers answers: where it is served, as what.
 
-        Empty where nothing is said about it.
+        Empty if nothing is said about it.
         """
         route = self.find(model)
         if route is None or (route.upstream is None and route.upstream_model is None):
@@ -114,7 +114,7 @@ class RoutingTable:
 def choose(
     candidates: Sequence[Upstream], usable: Callable[[Upstream], bool], draw: float | None
 ) -> Upstream | None:
-    """Return one of the best `usable` candidates, None where none is.
+    """Return one of the best `usable` candidates, None if none is.
 
     `candidates` are ordered by priority. `draw` in [0, 1) picks by weight
     among those of the best priority; None takes the first of them always.
@@ -136,7 +136,7 @@ def choose(
 
 
 def first_choice(candidates: Sequence[Upstream], spread: bool) -> Upstream | None:
-    """Return what `choose` takes whatever the draw, should it be usable; None where that depends.
+    """Return what `choose` takes whatever the draw, should it be usable; None if that depends.
 
     The first candidate: of requests that are not `spread`, and where none shares its priority.
     """

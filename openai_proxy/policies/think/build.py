@@ -14,7 +14,7 @@ from .strip_think import StripThink
 
 
 def strip_think(settings: Settings, buffered: BufferedBytes) -> StripThink | None:
-    """Return the stage of think removal, None where every model keeps its thoughts."""
+    """Return the stage of think removal, None if every model keeps its thoughts."""
     everywhere = settings.think
     models = [(m.match, _think_rule(everywhere, m.think)) for m in settings.models if m.think is not None]
     rule = _think_rule(everywhere, None)

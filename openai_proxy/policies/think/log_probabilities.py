@@ -1,4 +1,4 @@
-"""The log probabilities of a text's tokens, kept only where their text is shown.
+"""The log probabilities of a text's tokens, kept only if their text is shown.
 
 Tokens are aligned with the text by their bytes. Pure; used by
 `think_rewrite` and `think_texts`.
@@ -81,7 +81,7 @@ def text_bytes(text: str) -> bytes:
 
 
 def _spelled(token: Any) -> bytes | None:
-    """Return the bytes of a token of a chat's list, None where it is none."""
+    """Return the bytes of a token of a chat's list, None if it is none."""
     if not isinstance(token, dict) or not isinstance(token.get("token"), str):
         return None
     if isinstance(own := token.get("bytes"), list):
@@ -108,7 +108,7 @@ def _aligned(tokens: list[Any], text: str) -> tuple[int, ...] | None:
 
 
 def chat_tokens(path: Path, choice: dict[str, Any], text: str) -> TokenLists | None:
-    """Return the tokens of the choice at `path`, None where it has none."""
+    """Return the tokens of the choice at `path`, None if it has none."""
     found = choice.get("logprobs")
     if not isinstance(found, dict):
         return None
@@ -129,7 +129,7 @@ def chat_tokens(path: Path, choice: dict[str, Any], text: str) -> TokenLists | N
 
 
 def legacy_tokens(path: Path, choice: dict[str, Any], text: str) -> TokenLists | None:
-    """Return the tokens of the choice at `path` of the completions API, None where it has none."""
+    """Return the tokens of the choice at `path` of the completions API, None if it has none."""
     found = choice.get("logprobs")
     if not isinstance(found, dict) or not isinstance(found.get("tokens"), list):
         return chat_tokens(path, choice, text) if isinstance(found, dict) and "content" in found else None
@@ -142,7 +142,7 @@ def legacy_tokens(path: Path, choice: dict[str, Any], text: str) -> TokenLists |
 
 
 def response_tokens(path: Path, owner: dict[str, Any], text: str) -> TokenLists | None:
-    """Return the tokens of the output text or event at `path` of the Responses API, None where it has none."""
+    """Return the tokens of the output text or event at `path` of the Responses API, None if it has none."""
     tokens = owner.get("logprobs")
     if not isinstance(tokens, list) or not tokens:
         return None

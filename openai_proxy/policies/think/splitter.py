@@ -39,7 +39,7 @@ class ThinkRule:
     first_byte: bytes = field(init=False, repr=False)
     """What a start tag in JSON begins with, where it is not escaped."""
     escape: bytes = field(init=False, repr=False)
-    """What an escaped character of a start tag begins with: `\\u` where there is no shorter way."""
+    """What an escaped character of a start tag begins with: `\\u` if there is no shorter way."""
 
     @first_byte.default
     def _first_byte(self) -> bytes:

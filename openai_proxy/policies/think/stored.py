@@ -20,7 +20,7 @@ _starting_after = re.compile(rb"(?:^|&)starting_after=([0-9]{1,15})(?=&|$)")
 def without_starting_after(target: bytes) -> tuple[bytes, int | None]:
     """Return a target for the whole stream, and the number of the last event that the client has.
 
-    Thoughts are found from the beginning of a text only. None where the
+    Thoughts are found from the beginning of a text only. None if the
     target asks for all.
     """
     path, mark, query = target.partition(b"?")

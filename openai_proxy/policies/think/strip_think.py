@@ -96,7 +96,7 @@ class StripThink:
         return self._find(request) is not None
 
     def _find(self, request: ProxyRequest) -> ThinkRule | None:
-        """Return the rule for the answer to this request, None where it passes as it is."""
+        """Return the rule for the answer to this request, None if it passes as it is."""
         if request.method != b"POST" or request.upgrade or request.exchange.endpoint not in _NEW:
             return None
         rule = self._rule
@@ -125,7 +125,7 @@ def _asking(request: ProxyRequest) -> ProxyRequest:
 def _choose(
     rule: ThinkRule, response: ProxyResponse, streaming: bool, leases: Callable[[], Lease | None]
 ) -> BodyFilter | None:
-    """Return a filter that fits the response, None where it passes as it is."""
+    """Return a filter that fits the response, None if it passes as it is."""
     if response.status != 200:
         return None
     media_type, coding = media_type_and_coding(response.headers)

@@ -50,7 +50,7 @@ class Fed:
     thoughts: str
     """Empty unless they are shown."""
     tokens: list[Token] | None
-    """The tokens of what is visible; None where nothing is known of any, or all stay."""
+    """The tokens of what is visible; None if nothing is known of any, or all stay."""
     dropped: bool = False
     """Its tokens cannot be told apart: all must go."""
     pieces: Sequence[Piece] = ()

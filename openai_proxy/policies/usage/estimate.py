@@ -110,7 +110,7 @@ _NO_PROMPT = frozenset(("model", "metadata", "user", "safety_identifier", "promp
 
 
 def requested_output_tokens(document: dict[str, Any]) -> int:
-    """Return the output that a request asks for at most, for all its choices; 0 where it says nothing."""
+    """Return the output that a request asks for at most, for all its choices; 0 if it says nothing."""
     if OUTPUT_LIMITS.isdisjoint(document):
         return 0
     most = 0
@@ -137,7 +137,7 @@ def reserved_model_tokens(
     0 for a request without a body (listing, deleting, a WebSocket). A body
     that streams through (audio, files) reserves 1: it waits while the key
     is in debt, and pays what it turns out to use. The `model` and the `endpoint` decide nothing here.
-    `prompt` is the estimate of the prompt, where somebody has made it.
+    `prompt` is the estimate of the prompt, if somebody has made it.
     """
     if body is None or method in _WITHOUT_PROMPT:
         return 0

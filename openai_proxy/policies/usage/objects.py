@@ -106,7 +106,7 @@ def _maybe_kinds(read: Any, written: Any, drawn: int) -> TokenKinds | None:
 
 
 def usage_of_document(data: bytes) -> Usage | None:
-    """Read the usage of a whole JSON document; None where it is none, or has none.
+    """Read the usage of a whole JSON document; None if it is none, or has none.
 
     Nearly always it is one of the last members, and is read without
     decoding what the model wrote.

@@ -77,7 +77,7 @@ class _Reading:
         self.request = None  # its document is not needed any more
 
     def settle(self, exchange: Exchange) -> None:
-        """Estimate where nothing was reported. Called when the exchange ends, however it ends."""
+        """Estimate if nothing was reported. Called when the exchange ends, however it ends."""
         request, meter = self.request, self.meter
         self.request = self.meter = None
         if exchange.usage is None and meter is not None:
@@ -107,7 +107,7 @@ class ReadUsage:
     is decoded here.
 
     `is_priced` tells for a model, an upstream and the time whether there is a
-    price: where there is none, the model that the answer names is noted.
+    price: if there is none, the model that the answer names is noted.
     """
 
     def __init__(
@@ -287,7 +287,7 @@ def _maybe_error(response: ProxyResponse) -> str | None:
 def _choose(
     reading: _Reading, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool, wants_model: bool
 ) -> BodyFilter | None:
-    """Return the filter that reads this response, None where it can have no usage."""
+    """Return the filter that reads this response, None if it can have no usage."""
     media_type, coding = media
     is_stream = is_event_stream(media_type, reading.exchange.streaming)
     if not is_stream and media_type not in (_JSON, b""):

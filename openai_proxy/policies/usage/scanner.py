@@ -151,7 +151,7 @@ class UsageScanner:
         return len(data), None
 
     def _key(self, data: bytes, at: int) -> int | None:
-        """Return the offset after `"usage": {` at `at`; 0 for another string, None where more must come."""
+        """Return the offset after `"usage": {` at `at`; 0 for another string, None if more must come."""
         key = _usage_key.match(data, at)
         if key is not None and key[1]:
             return key.end()

@@ -42,7 +42,7 @@ def shortened(events: list[bytes]) -> list[bytes]:
 
 
 def _likeness(one: bytes, other: bytes) -> Join | None:
-    """Return what joins events like these two; None where that would change what they add up to."""
+    """Return what joins events like these two; None if that would change what they add up to."""
     text = TEXT.search(one)
     if text is None:
         return None
@@ -66,7 +66,7 @@ def _with_all_texts(left: bytes, right: bytes, events: list[bytes]) -> bytes | N
     """Join events of which the first begins with `left` and the last ends with `right`."""
     start, stop = len(left), -len(right)
     texts = list(map(itemgetter(slice(start, stop)), events))
-    # As long as the events, and the same, only where each has both sides.
+    # As long as the events, and the same, only if each has both sides.
     middle, whole = (right + left).join(texts), b"".join(events)
     if len(middle) + start - stop != len(whole) or not whole.startswith(middle, start):
         return None

@@ -19,7 +19,7 @@ SHORTEST_RUN = 4
 def join_first(
     events: list[bytes], fits: Callable[[bytes], bool], joined: Callable[[list[bytes]], bytes | None]
 ) -> tuple[bytes, int] | None:
-    """Join as many of the first events as `fits` says, as a Join does; `joined` gives None where some are not alike."""
+    """Join as many of the first events as `fits` says, as a Join does; `joined` gives None if some are not alike."""
     end = len(events)
     while end > 0 and not fits(events[end - 1]):  # most runs end a few events before their stream
         end -= 1
@@ -72,7 +72,7 @@ class _Likeness:
         return b"".join(pieces)
 
     def _columns(self, parts: list[bytes]) -> list[list[bytes]] | None:
-        """Return what stands in each gap, for all parts; None where one of them is not alike."""
+        """Return what stands in each gap, for all parts; None if one of them is not alike."""
         columns = self._cut_by_width(parts, self.widths) if self.widths is not None else None
         if columns is None or not self._are_all(columns, parts):
             columns = self._cut_by_literal(parts)
@@ -125,7 +125,7 @@ class _Likeness:
 
 
 def likeness_with_words(left: bytes, right: bytes, other: bytes) -> Join | None:
-    """Return what joins events like these two; None where that would change what they add up to.
+    """Return what joins events like these two; None if that would change what they add up to.
 
     `left` and `right` are what is around the text of the one.
     """

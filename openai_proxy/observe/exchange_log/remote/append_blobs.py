@@ -106,7 +106,7 @@ class AppendBlobs:
         return blocks
 
     def _landed(self, batch: Batch) -> tuple[_Target, int] | None:
-        """Return how much of a marked batch is in its blob; None where the blob is not the one it was."""
+        """Return how much of a marked batch is in its blob; None if the blob is not the one it was."""
         assert batch.mark is not None
         try:
             target = self._ours(batch, batch.mark.index)
@@ -148,7 +148,7 @@ class AppendBlobs:
             blob.create_append_blob(**details)
 
     def _ours(self, batch: Batch, index: int) -> _Target | None:
-        """Return what is known of an existing blob; None where somebody else writes it."""
+        """Return what is known of an existing blob; None if somebody else writes it."""
         properties = self._blob(batch, index).get_blob_properties()
         writer = (properties.metadata or {}).get(_WRITER)
         if properties.blob_type != BlobType.APPENDBLOB or writer != batch.instance:

@@ -26,7 +26,7 @@ class Claim:
     _lock_fd: int
 
     def restore(self) -> None:
-        """Make the directory anew, and lock it, where somebody deleted it; OSError where that fails."""
+        """Make the directory anew, and lock it, if somebody deleted it; OSError if that fails."""
         os.makedirs(self.directory, mode=0o750, exist_ok=True)
         anew = _claim(self.directory)
         os.dup2(anew._lock_fd, self._lock_fd, inheritable=False)
@@ -38,7 +38,7 @@ class Claim:
 
 
 def claim_own(root: str) -> Claim:
-    """Return a directory for this process: the first free one, else a new one; OSError where that fails."""
+    """Return a directory for this process: the first free one, else a new one; OSError if that fails."""
     os.makedirs(root, mode=0o750, exist_ok=True)
     for directory in _instances(root):
         try:
@@ -71,7 +71,7 @@ def _instances(root: str) -> list[str]:
 
 
 def _claim(directory: str) -> Claim:
-    """Lock a directory; BlockingIOError where somebody else has."""
+    """Lock a directory; BlockingIOError if somebody else has."""
     fd = os.open(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
         # Of this open file, not of the process: two observers of one daemon keep apart as well.

@@ -66,7 +66,7 @@ class Deliveries:
             self._failed.discard(place)
 
     def _deliver(self, spool: Spool, name: str, until: float) -> bool:
-        """Deliver the batches of a name; False where the time is over."""
+        """Deliver the batches of a name; False if the time is over."""
         for batch in spool.take(name):
             if self._clock() >= until:
                 return False

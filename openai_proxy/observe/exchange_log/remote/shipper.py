@@ -102,7 +102,7 @@ class Shipper:
         self._reactor.callFromThread(self._has_ended)
 
     def _wait(self, last: float) -> bool:
-        """Return when a round is due; True where it is the last one."""
+        """Return when a round is due; True if it is the last one."""
         changed = self._spool.changed
         with changed:
             if self._failures:

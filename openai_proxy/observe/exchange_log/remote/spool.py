@@ -40,11 +40,11 @@ class _OpenBatch:
         self._fd = os.open(batch.path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o640)
 
     def reopen(self) -> None:
-        """Open the file again; OSError where that fails."""
+        """Open the file again; OSError if that fails."""
         self._fd = os.open(self.batch.path, _FLAGS)
 
     def append(self, lines: bytes) -> None:
-        """Add lines, whole or not at all; OSError where the disk does not take them."""
+        """Add lines, whole or not at all; OSError if the disk does not take them."""
         written = 0
         try:
             while written < len(lines):
@@ -104,7 +104,7 @@ class Spool:
         self._kept: deque[tuple[float, Batch]] = deque()
 
     def open(self) -> None:
-        """Find what an earlier process left, without its torn last lines; OSError where it cannot be read."""
+        """Find what an earlier process left, without its torn last lines; OSError if it cannot be read."""
         for batch in batches_in(self.directory):
             if batch.mark is None and not batch.delivered:
                 file = AppendFile(batch.path)

@@ -38,7 +38,7 @@ class SpooledLines:
         self._shipper: Shipper | None = None
 
     def start(self) -> None:
-        """Take a directory and start to ship, first what an earlier process left; OSError where it cannot."""
+        """Take a directory and start to ship, first what an earlier process left; OSError if it cannot."""
         claim = claim_own(self.directory)
         spool = Spool(claim, self._limit_bytes)
         try:

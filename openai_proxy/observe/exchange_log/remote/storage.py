@@ -153,7 +153,7 @@ def _azure_account(rest: str, options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _account_of(connection: str) -> tuple[str, str]:
-    """Return the account's name, which may be unknown, and its host with a path where it has one."""
+    """Return the account's name, which may be unknown, and its host with a path if it has one."""
     parts = dict(part.strip().partition("=")[::2] for part in connection.split(";") if part.strip())
     _check_account_key({name.lower(): value for name, value in parts.items()}.get("accountkey", ""))
     blob = import_module("azure.storage.blob")
