@@ -76,6 +76,7 @@ def test_sdist_has_what_a_packager_needs(built):
     assert {"openai_proxy.tac", ".env.example", "LICENSE", "setup.cfg", "pyproject.toml"} <= names
     assert {
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "SECURITY.md",
         "THIRD-PARTY.md",
         "constraints.txt",
