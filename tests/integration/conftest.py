@@ -13,69 +13,69 @@ from world.daemon import Daemon
 from world.scripts import answer, tell_who_and_what
 from world.services import RedisServer
 from world.upstream import Upstream
-from world.world import Pair, serving
+from world.world import World, serving
 
-Start = Callable[..., Pair]
+Start = Callable[..., World]
 
 
 @pytest.fixture
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start daemons of this test's own: `start(upstream=..., **what Daemon takes)`."""
-    pairs: list[Pair] = []
+    worlds: list[World] = []
 
-    def started(upstream: Upstream | None = None, **options: Any) -> Pair:
+    def started(upstream: Upstream | None = None, **options: Any) -> World:
         directory: Path = options.pop("directory", None) or tmp_path_factory.mktemp("daemon")
         upstream = upstream or Upstream()
         try:
-            pair = Pair(Daemon(directory, options.pop("url", upstream.url), **options), upstream)
+            world = World(Daemon(directory, options.pop("url", upstream.url), **options), upstream)
         except BaseException:
             upstream.close()
             raise
-        pairs.append(pair)
-        return pair
+        worlds.append(world)
+        return world
 
     yield started
-    for pair in pairs:
-        pair.daemon.stop()
-        pair.upstream.close()
-    for pair in pairs:
-        assert not pair.daemon.defects, "\n\n".join(pair.daemon.defects)
-        assert pair.upstream.errors == []
+    for world in worlds:
+        world.daemon.stop()
+        world.upstream.close()
+    for world in worlds:
+        assert not world.daemon.defects, "\n\n".join(world.daemon.defects)
+        assert world.upstream.errors == []
 
 
 @pytest.fixture(scope="session")
-def _shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def _shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     # A receive timeout of the parser's own is part of some cases: short, so that they are.
-    with serving(tmp_path_factory.mktemp("shared"), env={"LIMITS__HEADER_TIMEOUT_S": "5"}) as pair:
-        yield pair
+    with serving(tmp_path_factory.mktemp("shared"), env={"LIMITS__HEADER_TIMEOUT_S": "5"}) as world:
+        yield world
 
 
 @pytest.fixture
-def pair(_shared_pair: Pair) -> Iterator[Pair]:
+def world(_shared_world: World) -> Iterator[World]:
     """Share a daemon in pass-through mode between tests; its log must stay clean."""
-    _shared_pair.upstream.begin()
-    before = len(_shared_pair.daemon.defects)
-    yield _shared_pair
-    assert _shared_pair.daemon.running
-    assert _shared_pair.daemon.defects[before:] == []
-    assert _shared_pair.upstream.errors == []
+    _shared_world.upstream.begin()
+    before = len(_shared_world.daemon.defects)
+    yield _shared_world
+    assert _shared_world.daemon.running
+    assert _shared_world.daemon.defects[before:] == []
+    assert _shared_world.upstream.errors == []
 
 
 @pytest.fixture(scope="session")
-def _cached_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with serving(tmp_path_factory.mktemp("cached"), env={"CACHE__URL": "memory:"}) as pair:
-        yield pair
+def _cached_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with serving(tmp_path_factory.mktemp("cached"), env={"CACHE__URL": "memory:"}) as world:
+        yield world
 
 
 @pytest.fixture
-def cached(_cached_pair: Pair) -> Iterator[Pair]:
+def cached(_cached_world: World) -> Iterator[World]:
     """Share a daemon with an embedded cache: each test is a tenant of its own (see `world.requests.tenant`).
 
     Its upstream says who asked what, and has not been asked.
     """
-    _cached_pair.upstream.begin(tell_who_and_what)
-    yield _cached_pair
-    assert _cached_pair.upstream.errors == []
+    _cached_world.upstream.begin(tell_who_and_what)
+    yield _cached_world
+    assert _cached_world.upstream.errors == []
 
 
 @pytest.fixture

@@ -34,19 +34,19 @@ def key(rule):
 
 
 @pytest.fixture
-def world(start, tmp_path):
-    """Start a daemon whose upstream answers with a document: `world(toml, document)`."""
+def begin(start, tmp_path):
+    """Start a daemon whose upstream answers with a document: `begin(toml, document)`."""
 
     def started(toml, document=COMPLETION):
-        pair = start(env={"RETRY__MAX_RETRIES": "0", "OBSERVERS": "none"}, **configured(tmp_path, toml))
-        pair.upstream.script = answer(document=document)
-        return pair
+        world = start(env={"RETRY__MAX_RETRIES": "0", "OBSERVERS": "none"}, **configured(tmp_path, toml))
+        world.upstream.script = answer(document=document)
+        return world
 
     return started
 
 
-def chat(pair, form, name="gpt-4o", document=BODY):
-    return ask(pair.port, post(KEY, document, form.format(name)))
+def chat(world, form, name="gpt-4o", document=BODY):
+    return ask(world.port, post(KEY, document, form.format(name)))
 
 
 def code(got):
@@ -54,12 +54,12 @@ def code(got):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_allow_list_holds(world, form):
+def test_the_allow_list_holds(begin, form):
     """The body may not name an allowed model in the place of one that is not, nor the other way round."""
-    pair = world(key('models = ["gpt-4o-mini"]'))
-    got = chat(pair, form)
-    assert (got.status, code(got), pair.upstream.calls) == (403, "model_not_allowed", [])
-    assert chat(pair, form, "gpt-4o-mini", {**BODY, "model": "gpt-4o"}).status == 200
+    world = begin(key('models = ["gpt-4o-mini"]'))
+    got = chat(world, form)
+    assert (got.status, code(got), world.upstream.calls) == (403, "model_not_allowed", [])
+    assert chat(world, form, "gpt-4o-mini", {**BODY, "model": "gpt-4o"}).status == 200
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -70,34 +70,34 @@ def test_the_allow_list_holds(world, form):
         ("limits = {tokens_per_minute = 1000}", "rate_limit_exceeded"),
     ],
 )
-def test_budget_and_token_limit_hold(world, form, rule, refusal):
+def test_budget_and_token_limit_hold(begin, form, rule, refusal):
     """Two million tokens of a deployment are paid for: the next request is refused."""
     pytest.importorskip("genai_prices")
-    pair = world(key(rule), DEAR)
-    assert chat(pair, form).status == 200
-    got = chat(pair, form)
-    assert (got.status, code(got), len(pair.upstream.calls)) == (429, refusal, 1)
+    world = begin(key(rule), DEAR)
+    assert chat(world, form).status == 200
+    got = chat(world, form)
+    assert (got.status, code(got), len(world.upstream.calls)) == (429, refusal, 1)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_thoughts_go_and_parameters_are_set(world, form):
+def test_thoughts_go_and_parameters_are_set(begin, form):
     """Rules of one model hold for its deployment, whatever the body calls it."""
     model = '[[models]]\nmatch = "gpt-4o"\nthink = "strip"\nparams = {temperature = 0.25}\n'
-    pair = world(key("") + model, THOUGHT)
-    got = json.loads(chat(pair, form).body)
+    world = begin(key("") + model, THOUGHT)
+    got = json.loads(chat(world, form).body)
     assert got["choices"][0]["message"]["content"] == "fine"
-    assert json.loads(pair.upstream.calls[0].body)["temperature"] == 0.25
-    assert json.loads(chat(pair, form, "other").body) == THOUGHT
+    assert json.loads(world.upstream.calls[0].body)["temperature"] == 0.25
+    assert json.loads(chat(world, form, "other").body) == THOUGHT
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_alias_is_replaced_in_the_path(world, form):
+def test_an_alias_is_replaced_in_the_path(begin, form):
     """What clients call by our name, the upstream knows by its own."""
-    pair = world(key("") + '[[models]]\nmatch = "house"\nupstream_model = "my gpt"\n')
-    assert chat(pair, form, "house").status == 200
+    world = begin(key("") + '[[models]]\nmatch = "house"\nupstream_model = "my gpt"\n')
+    assert chat(world, form, "house").status == 200
     below = map_target(form.format("my%20gpt").encode()).target
-    assert pair.upstream.calls[0].target == b"/v1" + below
-    assert json.loads(pair.upstream.calls[0].body) == BODY
+    assert world.upstream.calls[0].target == b"/v1" + below
+    assert json.loads(world.upstream.calls[0].body) == BODY
 
 
 @pytest.mark.parametrize(
@@ -114,21 +114,21 @@ def test_an_alias_is_replaced_in_the_path(world, form):
 def test_where_it_goes(start, base, target, sent):
     """Deployments stand beside the /v1 of Azure's newer API, not below it."""
     upstream = Upstream()
-    pair = start(upstream=upstream, url=upstream.url.removesuffix("/v1") + base)
+    world = start(upstream=upstream, url=upstream.url.removesuffix("/v1") + base)
     upstream.script = answer()
-    assert chat(pair, target, "d").status == 200
+    assert chat(world, target, "d").status == 200
     assert upstream.calls[0].target == sent
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_azure_client_of_the_sdk(world, streamed):
+def test_the_azure_client_of_the_sdk(begin, streamed):
     """`AzureOpenAI(azure_endpoint=...)` works as it is: its path, its `api-key`, its query."""
     openai = pytest.importorskip("openai", reason="pip install openai")
-    pair = world(key('models = ["gpt-4o"]'))
+    world = begin(key('models = ["gpt-4o"]'))
     if streamed:
-        pair.upstream.script = stream(*events(delta("fine")))
+        world.upstream.script = stream(*events(delta("fine")))
     client = openai.AzureOpenAI(
-        azure_endpoint=f"http://127.0.0.1:{pair.port}", api_key=KEY, api_version="2024-10-21", max_retries=0
+        azure_endpoint=f"http://127.0.0.1:{world.port}", api_key=KEY, api_version="2024-10-21", max_retries=0
     )
     with client:
         got = client.chat.completions.create(model="gpt-4o", messages=BODY["messages"], stream=streamed)
@@ -138,6 +138,6 @@ def test_the_azure_client_of_the_sdk(world, streamed):
             assert got.choices[0].message.content == "hello"
         with pytest.raises(openai.PermissionDeniedError):
             client.chat.completions.create(model="gpt-5", messages=BODY["messages"])
-    (call,) = pair.upstream.calls
+    (call,) = world.upstream.calls
     assert call.target == b"/v1/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
     assert (call.header(b"api-key"), call.header(b"authorization")) == (None, b"Bearer sk-up")

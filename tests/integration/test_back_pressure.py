@@ -77,31 +77,31 @@ def test_a_decoded_stream_waits_for_its_client(start, wait_until_still, request,
         options = {"ports": (port,)}
     else:
         context = None
-    pair = start(env={**SETTINGS[setting], "LIMITS__WRITE_STALL_S": "120"}, **options)
+    world = start(env={**SETTINGS[setting], "LIMITS__WRITE_STALL_S": "120"}, **options)
 
     together = threading.Barrier(CLIENTS)
 
     def script(call):
         call.read_body()
-        if len(pair.upstream.calls) > 1:
+        if len(world.upstream.calls) > 1:
             together.wait(PATIENCE_S)  # so that the daemon serves them in one batch
         call.reply(PACKED[coding], [(b"Content-Type", b"text/event-stream"), (b"Content-Encoding", coding)])
 
     def connect():
-        return Client(pair.port, context=context, receive_buffer=4096)
+        return Client(world.port, context=context, receive_buffer=4096)
 
-    pair.upstream.begin(script)
+    world.upstream.begin(script)
     with connect() as client:  # whatever is loaded at the first request is
         client.send(chat(STREAM))
         client.sock.recv(100)
-        before = wait_until_still(pair.daemon)
+        before = wait_until_still(world.daemon)
     clients = [connect() for _ in range(CLIENTS)]
     try:
         for client in clients:
             client.send(chat(STREAM))
         for client in clients:
             assert client.sock.recv(100).startswith(b"HTTP/1.1 200")
-        grown = wait_until_still(pair.daemon) - before
+        grown = wait_until_still(world.daemon) - before
     finally:
         for client in clients:
             client.close()

@@ -41,15 +41,15 @@ async def test_what_one_machine_knows_of_a_file_the_others_know(redis):
 def test_a_batch_is_begun_at_one_machine_and_charged_at_another_once(start, tmp_path, redis):
     """Uploaded here, created there, shown at both."""
     api = Api()
-    pairs = []
+    worlds = []
     for name in ("one", "two"):
         directory = tmp_path / name
         directory.mkdir()
         env = {**ENV, "RATE_LIMIT__URL": redis.url}
-        upstream = pairs[0].upstream if pairs else None
-        pairs.append(start(upstream=upstream, directory=directory, **configured(directory, TOML), env=env))
-        assert eventually(lambda: "connected to Redis" in pairs[-1].daemon.log)
-    here, there = pairs
+        upstream = worlds[0].upstream if worlds else None
+        worlds.append(start(upstream=upstream, directory=directory, **configured(directory, TOML), env=env))
+        assert eventually(lambda: "connected to Redis" in worlds[-1].daemon.log)
+    here, there = worlds
     here.upstream.script = api
     with client(here) as first, client(there) as second:
         file = upload(first, line(), line(number=1))
@@ -72,7 +72,7 @@ def is_created(api, file):
     return True
 
 
-def budget(pair):
-    page = json.loads(ask(pair.port, b"GET /admin/usage HTTP/1.1\r\nHost: proxy\r\n\r\n").body)
+def budget(world):
+    page = json.loads(ask(world.port, b"GET /admin/usage HTTP/1.1\r\nHost: proxy\r\n\r\n").body)
     (found,) = page["budgets"]
     return found["spent_usd"], found["reserved_usd"]

@@ -82,13 +82,13 @@ class Api:
         }
 
 
-def client(pair, key="alice"):
-    return openai.OpenAI(base_url=f"http://127.0.0.1:{pair.port}/v1", api_key=f"{key}-key", max_retries=0)
+def client(world, key="alice"):
+    return openai.OpenAI(base_url=f"http://127.0.0.1:{world.port}/v1", api_key=f"{key}-key", max_retries=0)
 
 
-def standing(pair):
+def standing(world):
     """Return what is spent and reserved of alice's budget, and what the totals say."""
-    page = json.loads(ask(pair.port, b"GET /admin/usage HTTP/1.1\r\nHost: proxy\r\n\r\n").body)
+    page = json.loads(ask(world.port, b"GET /admin/usage HTTP/1.1\r\nHost: proxy\r\n\r\n").body)
     (budget,) = page["budgets"]
     return budget["spent_usd"], budget["reserved_usd"], page["total"]["cost_usd"]
 
@@ -112,20 +112,20 @@ def test_a_batch_is_reserved_and_paid_once_over_a_restart(start, tmp_path, worke
     """Killed in between; whichever worker is asked, and by whom."""
     upstream_api = Api()
     options = {"directory": tmp_path, **configured(tmp_path, TOML), "env": {**ENV, "WORKERS": workers}}
-    pair = start(**options)
-    pair.upstream.script = upstream_api
-    with client(pair) as api:
+    world = start(**options)
+    world.upstream.script = upstream_api
+    with client(world) as api:
         file = upload(api, line(), line(number=1))
         assert line() + line(number=1) in upstream_api.files[file]
         batch = create(api, file)
         assert batch.status == "in_progress"
-        assert eventually(lambda: standing(pair) == (0.0, 4.0, 0.0))
+        assert eventually(lambda: standing(world) == (0.0, 4.0, 0.0))
         assert api.batches.retrieve(batch.id).status == "in_progress"
         # what a process has reserved itself is free a minute after it was killed: this is not
         assert eventually(lambda: held_in(tmp_path / "state.sqlite3") == [(f"call:{batch.id}", 4.0)])
-    pair.daemon.signal(signal.SIGKILL)
-    assert pair.daemon.wait_until_gone()
-    again = start(upstream=pair.upstream, **options)
+    world.daemon.signal(signal.SIGKILL)
+    assert world.daemon.wait_until_gone()
+    again = start(upstream=world.upstream, **options)
     assert eventually(lambda: standing(again) == (0.0, 4.0, 0.0))
     upstream_api.ended[batch.id] = 6
     with client(again) as api, client(again, "bob") as other:
@@ -142,9 +142,9 @@ def test_a_batch_is_reserved_and_paid_once_over_a_restart(start, tmp_path, worke
 def test_files_that_are_not_known_or_ask_for_too_much_run_nothing(start, tmp_path):
     """Another key's, older ones, other models: 403 that says what to do, and the upstream is not asked."""
     upstream_api = Api()
-    pair = start(directory=tmp_path, **configured(tmp_path, TOML), env=ENV)
-    pair.upstream.script = upstream_api
-    with client(pair) as alice, client(pair, "bob") as bob:
+    world = start(directory=tmp_path, **configured(tmp_path, TOML), env=ENV)
+    world.upstream.script = upstream_api
+    with client(world) as alice, client(world, "bob") as bob:
         files = {
             "file-0": "not_measured",
             upload(bob, line()): "not_measured",
@@ -163,7 +163,7 @@ def test_files_that_are_not_known_or_ask_for_too_much_run_nothing(start, tmp_pat
 
 def test_a_long_file_streams_in_chunks_and_is_not_held(start, tmp_path):
     """60 MB of lines, cut anywhere: the memory of the daemon does not grow with them."""
-    pair = start(directory=tmp_path, **configured(tmp_path, TOML), env=ENV)
+    world = start(directory=tmp_path, **configured(tmp_path, TOML), env=ENV)
     seen = []
 
     def count(call):
@@ -174,7 +174,7 @@ def test_a_long_file_streams_in_chunks_and_is_not_held(start, tmp_path):
             call.read_body()
             call.reply_json({"id": "batch_1", "object": "batch", "status": "validating"})
 
-    pair.upstream.script = count
+    world.upstream.script = count
     file = b"".join(line(number=number, user=PAD) for number in range(1000))
     head = (
         b'--xXx\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
@@ -182,21 +182,21 @@ def test_a_long_file_streams_in_chunks_and_is_not_held(start, tmp_path):
     )
     end = b"\r\n--xXx--\r\n"
     times = 60_000_000 // len(file)
-    before = pair.daemon.resident_bytes()
+    before = world.daemon.resident_bytes()
     most = 0
-    with Client(pair.port) as raw:
+    with Client(world.port) as raw:
         raw.send(
             b"POST /v1/files HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer alice-key\r\n"
             b"Content-Type: multipart/form-data; boundary=xXx\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
         for part in (head, *([file] * times), end):
             raw.send(b"%x\r\n%b\r\n" % (len(part), part))
-            most = max(most, pair.daemon.resident_bytes())
+            most = max(most, world.daemon.resident_bytes())
         raw.send(b"0\r\n\r\n")
         assert raw.response().status == 200
     assert seen == [len(head) + times * len(file) + len(end)]
     assert most - before < 40_000_000
-    with client(pair) as api, pytest.raises(openai.RateLimitError) as refused:
+    with client(world) as api, pytest.raises(openai.RateLimitError) as refused:
         api.batches.create(input_file_id="file-1", endpoint="/v1/chat/completions", completion_window="24h")
         # as long as nothing is spent a batch may go beyond the budget, and reserves all of it
         api.batches.create(input_file_id="file-1", endpoint="/v1/chat/completions", completion_window="24h")

@@ -32,8 +32,8 @@ def raw(method, *lines, path="/v1/chat/completions", host="localhost"):
 
 @pytest.fixture(scope="module")
 def inject(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("inject"), env={"OPENAI_API_KEY": KEY}) as pair:
-        yield pair
+    with serving(tmp_path_factory.mktemp("inject"), env={"OPENAI_API_KEY": KEY}) as world:
+        yield world
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def page(port, path, *headers):
     return ask(port, "\r\n".join(lines).encode())
 
 
-def usage_of(pair):
-    return json.loads(page(pair.port, "/admin/usage").body)
+def usage_of(world):
+    return json.loads(page(world.port, "/admin/usage").body)
 
 
 def held(script, release):
@@ -71,43 +71,43 @@ def held(script, release):
 
 def test_fifty_parallel_requests_keep_one_budget_to_the_cent(start, tmp_path):
     """What runs counts as spent: ten are let in, forty get 429."""
-    pair = start(**settings(tmp_path, budget(10)))
+    world = start(**settings(tmp_path, budget(10)))
     release = threading.Event()
-    pair.upstream.script = held(using(1), release)
+    world.upstream.script = held(using(1), release)
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(Client(pair.port)) for _ in range(50)]
+        clients = [stack.enter_context(Client(world.port)) for _ in range(50)]
         for client in clients:
             client.send(asking(max_tokens=1))
-        assert eventually(lambda: usage_of(pair)["budgets"][0]["reserved_usd"] == 10.0)
+        assert eventually(lambda: usage_of(world)["budgets"][0]["reserved_usd"] == 10.0)
         release.set()
         statuses = [client.response().status for client in clients]
     assert (statuses.count(200), statuses.count(429)) == (10, 40)
-    assert eventually(lambda: usage_of(pair)["budgets"][0]["spent_usd"] == 10.0)
-    assert usage_of(pair)["total"]["requests"] == 10
+    assert eventually(lambda: usage_of(world)["budgets"][0]["spent_usd"] == 10.0)
+    assert usage_of(world)["total"]["requests"] == 10
 
 
 def test_a_spent_budget_is_429_for_good(start, tmp_path):
     """As OpenAI says it, and SDKs are told not to try again; other keys go on."""
-    pair = start(**settings(tmp_path, budget(3), budget(3, "bob")))
-    pair.upstream.script = using(2)
-    assert [ask(pair.port, asking()).status for _ in range(3)] == [200, 200, 429]
-    refused = ask(pair.port, asking())
+    world = start(**settings(tmp_path, budget(3), budget(3, "bob")))
+    world.upstream.script = using(2)
+    assert [ask(world.port, asking()).status for _ in range(3)] == [200, 200, 429]
+    refused = ask(world.port, asking())
     assert refused.error["type"] == refused.error["code"] == "insufficient_quota"
     assert refused.header(b"x-should-retry") == b"false"
-    assert ask(pair.port, asking(key="bob")).status == 200
-    assert b'rate_limited_total{kind="budget"} 2.0' in page(pair.port, "/metrics").body
+    assert ask(world.port, asking(key="bob")).status == 200
+    assert b'rate_limited_total{kind="budget"} 2.0' in page(world.port, "/metrics").body
 
 
 @pytest.mark.parametrize("last", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restart_keeps_what_was_spent(start, tmp_path, last):
     """Stopped or killed: the money is gone, and the totals are there."""
-    pair = start(**settings(tmp_path, budget(3)))
-    pair.upstream.script = using(3)
-    assert ask(pair.port, asking()).status == 200
-    assert eventually(lambda: usage_of(pair)["budgets"][0]["spent_usd"] == 3.0)
-    assert usage_of(pair)["total"]["cost_usd"] == 3.0
-    pair.daemon.signal(last)
-    assert pair.daemon.wait_until_gone()
+    world = start(**settings(tmp_path, budget(3)))
+    world.upstream.script = using(3)
+    assert ask(world.port, asking()).status == 200
+    assert eventually(lambda: usage_of(world)["budgets"][0]["spent_usd"] == 3.0)
+    assert usage_of(world)["total"]["cost_usd"] == 3.0
+    world.daemon.signal(last)
+    assert world.daemon.wait_until_gone()
     again = start(**settings(tmp_path, budget(3)))
     assert ask(again.port, asking()).status == 429
     document = usage_of(again)
@@ -119,84 +119,84 @@ def test_two_daemons_over_one_file_share_a_budget(start, tmp_path):
     second = tmp_path / "second"
     second.mkdir()
     shared = str(tmp_path / "shared.sqlite3")
-    pairs = [
+    worlds = [
         start(**settings(directory, budget(4), COST__STATE_FILE=shared)) for directory in (tmp_path, second)
     ]
-    for pair in pairs:
-        pair.upstream.script = using(2)
-        assert ask(pair.port, asking()).status == 200
-        assert eventually(lambda pair=pair: usage_of(pair)["budgets"][0]["reserved_usd"] == 0.0)
-    assert [ask(pair.port, asking()).status for pair in pairs] == [429, 429]
-    assert [usage_of(pair)["total"]["cost_usd"] for pair in pairs] == [4.0, 4.0]
+    for world in worlds:
+        world.upstream.script = using(2)
+        assert ask(world.port, asking()).status == 200
+        assert eventually(lambda world=world: usage_of(world)["budgets"][0]["reserved_usd"] == 0.0)
+    assert [ask(world.port, asking()).status for world in worlds] == [429, 429]
+    assert [usage_of(world)["total"]["cost_usd"] for world in worlds] == [4.0, 4.0]
 
 
 def test_two_daemons_over_one_redis_share_a_budget(start, tmp_path, redis):
     """As several machines do."""
     second = tmp_path / "second"
     second.mkdir()
-    pairs = [
+    worlds = [
         start(**settings(directory, budget(4), RATE_LIMIT__URL=redis.url)) for directory in (tmp_path, second)
     ]
-    for pair in pairs:
-        assert eventually(lambda pair=pair: "connected to Redis" in pair.daemon.log)
-        pair.upstream.script = using(4)
-    assert ask(pairs[0].port, asking()).status == 200
+    for world in worlds:
+        assert eventually(lambda world=world: "connected to Redis" in world.daemon.log)
+        world.upstream.script = using(4)
+    assert ask(worlds[0].port, asking()).status == 200
 
     def shared():
         # the first tells Redis once more what it could not when Redis was too slow for it
-        return usage_of(pairs[0]) and usage_of(pairs[1])["budgets"][0]["spent_usd"] == 4.0
+        return usage_of(worlds[0]) and usage_of(worlds[1])["budgets"][0]["spent_usd"] == 4.0
 
     assert eventually(shared)
-    assert ask(pairs[1].port, asking()).status == 429
+    assert ask(worlds[1].port, asking()).status == 429
 
 
 def test_a_reload_changes_budgets_and_keeps_what_was_spent(start, tmp_path):
     """A raised budget lets go on at once; one taken away is no limit any more."""
-    pair = start(**settings(tmp_path, budget(2)))
-    pair.upstream.script = using(2)
-    assert ask(pair.port, asking()).status == 200
-    assert ask(pair.port, asking()).status == 429
+    world = start(**settings(tmp_path, budget(2)))
+    world.upstream.script = using(2)
+    assert ask(world.port, asking()).status == 200
+    assert ask(world.port, asking()).status == 429
     for number, (part, status) in enumerate(
         [(budget(3), 200), (budget(4), 429), (budget(4).split("budget_usd")[0], 200)], 1
     ):
         configured(tmp_path, f"{PRICES}\n{part}")
-        pair.daemon.signal(signal.SIGHUP)
-        assert eventually(lambda count=number: pair.daemon.log.count("configuration reloaded") == count)
-        assert ask(pair.port, asking()).status == status
+        world.daemon.signal(signal.SIGHUP)
+        assert eventually(lambda count=number: world.daemon.log.count("configuration reloaded") == count)
+        assert ask(world.port, asking()).status == status
 
 
 def test_answers_from_the_cache_cost_nothing_and_pass_a_spent_budget(start, tmp_path):
     """Nobody is paid for them."""
-    pair = start(**settings(tmp_path, budget(2), CACHE__URL="memory:"))
-    pair.upstream.script = using(2)
+    world = start(**settings(tmp_path, budget(2), CACHE__URL="memory:"))
+    world.upstream.script = using(2)
     repeated = asking(temperature=0, seed=1)
-    assert ask(pair.port, repeated).status == 200
-    assert ask(pair.port, asking()).status == 429
-    hit = ask(pair.port, repeated)
+    assert ask(world.port, repeated).status == 200
+    assert ask(world.port, asking()).status == 429
+    hit = ask(world.port, repeated)
     assert (hit.status, hit.header(b"x-cache")) == (200, b"hit")
-    assert usage_of(pair)["total"] == {**usage_of(pair)["total"], "cached_requests": 1, "cost_usd": 2.0}
+    assert usage_of(world)["total"] == {**usage_of(world)["total"], "cached_requests": 1, "cost_usd": 2.0}
 
 
 def test_streams_are_asked_for_their_usage_and_charged_by_it(start, tmp_path):
     """The client that did not ask sees no usage; its key pays all the same."""
-    pair = start(**settings(tmp_path, budget(5)))
+    world = start(**settings(tmp_path, budget(5)))
     counted = {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": []}
     usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6}
-    pair.upstream.script = stream(*events(delta("a"), {**counted, "usage": usage}))
-    told = ask(pair.port, asking(stream=True))
+    world.upstream.script = stream(*events(delta("a"), {**counted, "usage": usage}))
+    told = ask(world.port, asking(stream=True))
     assert told.status == 200
     assert b"usage" not in told.body
-    assert b'"include_usage":true' in pair.upstream.calls[-1].body.replace(b" ", b"")
-    assert ask(pair.port, asking(stream=True)).status == 429
+    assert b'"include_usage":true' in world.upstream.calls[-1].body.replace(b" ", b"")
+    assert ask(world.port, asking(stream=True)).status == 429
 
 
 def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
     """The same number everywhere; unknown is null, never nothing."""
     may_be_unknown = budget(50) + 'unpriced = "allow"\n'
-    pair = start(**settings(tmp_path, may_be_unknown, OBSERVERS="json:- console exchange-log:dir=logs"))
+    world = start(**settings(tmp_path, may_be_unknown, OBSERVERS="json:- console exchange-log:dir=logs"))
     for model in ("m", "gpt-4o-mini", "nobody-knows"):
-        pair.upstream.script = using(2, model)
-        assert ask(pair.port, asking(model=model)).status == 200
+        world.upstream.script = using(2, model)
+        assert ask(world.port, asking(model=model)).status == 200
     lines = {}
     for file in (tmp_path / "logs").glob("*.jsonl"):
         line = json.loads(file.read_text())
@@ -204,14 +204,14 @@ def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
     assert lines["m"] == 2.0
     assert lines["gpt-4o-mini"] == pytest.approx((5 * 0.15 + 2 * 0.6) / 1e6)
     assert lines["nobody-knows"] is None
-    assert eventually(lambda: pair.daemon.log.count(" cost=") == 3)
-    assert "cost=$2.000000" in pair.daemon.log
-    assert eventually(lambda: '"cost_usd":2.0' in pair.daemon.log)
-    assert b'openai_proxy_cost_usd_total{model="m"} 2.0' in page(pair.port, "/metrics").body
-    document = usage_of(pair)
+    assert eventually(lambda: world.daemon.log.count(" cost=") == 3)
+    assert "cost=$2.000000" in world.daemon.log
+    assert eventually(lambda: '"cost_usd":2.0' in world.daemon.log)
+    assert b'openai_proxy_cost_usd_total{model="m"} 2.0' in page(world.port, "/metrics").body
+    document = usage_of(world)
     assert document["total"]["cost_usd"] == pytest.approx(2.0 + lines["gpt-4o-mini"])
     assert document["total"]["unpriced_requests"] == 1
-    table = list(csv.DictReader(io.StringIO(page(pair.port, "/admin/usage?format=csv").body.decode())))
+    table = list(csv.DictReader(io.StringIO(page(world.port, "/admin/usage?format=csv").body.decode())))
     assert {row["model"]: float(row["cost_usd"]) for row in table}["m"] == 2.0
     assert {row["key"] for row in table} == {"alice"}
 
@@ -219,9 +219,9 @@ def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
 def test_the_totals_are_for_who_has_the_token(start, tmp_path):
     """And where admin.port is set, they are there alone."""
     env = {"ADMIN__TOKEN": "let-me-in", "ADMIN__PORT": "tcp:0:interface=127.0.0.1"}
-    pair = start(**settings(tmp_path, budget(5), **env))
-    assert eventually(lambda: len(pair.daemon.listening) == 2)
-    pages = [int(address.rpartition(":")[2]) for address in pair.daemon.listening]
+    world = start(**settings(tmp_path, budget(5), **env))
+    assert eventually(lambda: len(world.daemon.listening) == 2)
+    pages = [int(address.rpartition(":")[2]) for address in world.daemon.listening]
     api, admin = pages
     if page(api, "/metrics").status == 200:
         api, admin = admin, api
@@ -230,15 +230,15 @@ def test_the_totals_are_for_who_has_the_token(start, tmp_path):
     assert page(admin, "/admin/usage", "Authorization: Bearer nope").error["code"] == "invalid_api_key"
     shown = page(admin, "/admin/usage", "Authorization: Bearer let-me-in", "Accept: text/csv")
     assert (shown.status, shown.header(b"content-type")) == (200, b"text/csv; charset=utf-8")
-    assert "let-me-in" not in pair.daemon.log
+    assert "let-me-in" not in world.daemon.log
 
 
 def test_with_nothing_configured_there_are_totals_and_no_file(start, tmp_path):
     """A laptop's daemon answers on loopback and leaves nothing behind."""
-    pair = start(directory=tmp_path)
-    pair.upstream.script = using(2)
-    assert ask(pair.port, asking()).status == 200
-    document = usage_of(pair)
+    world = start(directory=tmp_path)
+    world.upstream.script = using(2)
+    assert ask(world.port, asking()).status == 200
+    document = usage_of(world)
     assert document["total"]["requests"] == 1
     assert document["since"] is not None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stdout"]
@@ -256,12 +256,12 @@ def test_a_file_that_can_not_be_used_stops_the_start_in_one_line(start, tmp_path
 
 def test_workers_share_a_budget_and_the_totals(start, tmp_path):
     """Whichever process takes a connection, the money is the same."""
-    pair = start(**settings(tmp_path, budget(10), WORKERS="2"))
-    pair.upstream.script = using(1)
-    statuses = [ask(pair.port, asking(max_tokens=1)).status for _ in range(30)]
+    world = start(**settings(tmp_path, budget(10), WORKERS="2"))
+    world.upstream.script = using(1)
+    statuses = [ask(world.port, asking(max_tokens=1)).status for _ in range(30)]
     assert (statuses.count(200), statuses.count(429)) == (10, 20)
-    assert eventually(lambda: usage_of(pair)["total"]["cost_usd"] == 10.0)
-    assert eventually(lambda: usage_of(pair)["budgets"][0]["spent_usd"] == 10.0)
+    assert eventually(lambda: usage_of(world)["total"]["cost_usd"] == 10.0)
+    assert eventually(lambda: usage_of(world)["budgets"][0]["spent_usd"] == 10.0)
 
 
 def test_an_error_in_the_middle_of_a_stream_is_recorded_everywhere_and_what_was_used_is_paid(start, tmp_path):
@@ -276,13 +276,13 @@ def test_an_error_in_the_middle_of_a_stream_is_recorded_everywhere_and_what_was_
     options = settings(
         tmp_path, budget(10), OBSERVERS="console json:file=lines.json exchange-log:dir=exchanges"
     )
-    pair = start(**options)
-    pair.upstream.begin(stream(*broken))
-    response = ask(pair.port, asking(stream=True, stream_options={"include_usage": True}))
+    world = start(**options)
+    world.upstream.begin(stream(*broken))
+    response = ask(world.port, asking(stream=True, stream_options={"include_usage": True}))
     assert (response.status, response.whole, response.body) == (200, True, b"".join(broken))
-    assert eventually(lambda: " POST " in pair.daemon.log)
+    assert eventually(lambda: " POST " in world.daemon.log)
     assert eventually(lambda: (tmp_path / "lines.json").read_text().endswith("\n"))
-    (line,) = [line for line in pair.daemon.log.splitlines() if " POST " in line]
+    (line,) = [line for line in world.daemon.log.splitlines() if " POST " in line]
     assert " upstream_error " in line
     assert "code=502" in line
     told = json.loads((tmp_path / "lines.json").read_text())
@@ -294,12 +294,12 @@ def test_an_error_in_the_middle_of_a_stream_is_recorded_everywhere_and_what_was_
     )
     (kept,) = [json.loads(each.read_text()) for each in (tmp_path / "exchanges").glob("alice_*.jsonl")]
     assert (kept["outcome"], kept["usage"]["output_tokens"], kept["cost_usd"]) == ("upstream_error", 2, 2.0)
-    metrics = page(pair.port, "/metrics").body.decode()
+    metrics = page(world.port, "/metrics").body.decode()
     assert 'outcome="upstream_error"' in metrics
     (errors,) = [line for line in metrics.splitlines() if "error_in_stream" in line]
     assert errors.startswith("openai_proxy_upstream_errors_total{")
     assert errors.endswith(" 1.0")
-    (standing,) = usage_of(pair)["budgets"]
+    (standing,) = usage_of(world)["budgets"]
     assert (standing["spent_usd"], standing["reserved_usd"]) == (2.0, 0.0)
 
 
@@ -322,14 +322,14 @@ def test_a_background_response_of_a_key_without_a_budget_is_counted_once_over_a_
         document = BACKGROUND if sent else done
         call.reply(json.dumps(document).encode(), [(b"Content-Type", b"application/json")])
 
-    pair = start(**options)
-    pair.upstream.begin(follow)
+    world = start(**options)
+    world.upstream.begin(follow)
     begun = ask(
-        pair.port, post("alice-key", {"model": "m", "input": "x", "background": True}, path="/v1/responses")
+        world.port, post("alice-key", {"model": "m", "input": "x", "background": True}, path="/v1/responses")
     )
     assert begun.status == 200
-    pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone()
+    world.daemon.signal(signal.SIGTERM)
+    assert world.daemon.wait_until_gone()
     again = start(**options)
     again.upstream.begin(follow)
     for _ in range(6):

@@ -129,14 +129,14 @@ def test_no_cache_replaces_the_entry(cached):
 
 def test_an_entry_expires(start):
     """After its time to live an answer is asked for again; `age` tells how old it is."""
-    pair = start(env={**CACHED, "CACHE__TTL_S__EMBEDDINGS": "5"})
-    pair.upstream.begin(tell_who_and_what)
-    assert verdict(ask(pair.port, embed("x"))) == MISS
+    world = start(env={**CACHED, "CACHE__TTL_S__EMBEDDINGS": "5"})
+    world.upstream.begin(tell_who_and_what)
+    assert verdict(ask(world.port, embed("x"))) == MISS
     aged = []
-    assert eventually(lambda: aged.append(ask(pair.port, embed("x"))) or aged[-1].header(b"age") != b"0")
+    assert eventually(lambda: aged.append(ask(world.port, embed("x"))) or aged[-1].header(b"age") != b"0")
     assert {verdict(each) for each in aged} == {HIT}
     assert aged[-1].header(b"age") in (b"1", b"2", b"3", b"4")
-    assert eventually(lambda: verdict(ask(pair.port, embed("x"))) == MISS)
+    assert eventually(lambda: verdict(ask(world.port, embed("x"))) == MISS)
 
 
 def test_codings_are_kept_apart(cached):
@@ -163,10 +163,10 @@ def test_codings_are_kept_apart(cached):
 
 def test_what_is_too_large_is_not_kept(start):
     """An answer above an eighth of the memory passes whole, each time from the upstream."""
-    pair = start(env={**CACHED, "CACHE__MAX_BYTES": str(1 << 20)})
+    world = start(env={**CACHED, "CACHE__MAX_BYTES": str(1 << 20)})
     sizes = {"small": 100_000, "large": 140_000}
-    pair.upstream.begin(lambda call: call.reply(b"x" * sizes[json.loads(call.read_body())["input"]], [JSON]))
-    seen = [ask(pair.port, embed(text)) for text in ("small", "small", "large", "large")]
+    world.upstream.begin(lambda call: call.reply(b"x" * sizes[json.loads(call.read_body())["input"]], [JSON]))
+    seen = [ask(world.port, embed(text)) for text in ("small", "small", "large", "large")]
     assert [verdict(each) for each in seen] == [MISS, HIT, MISS, MISS]
     assert [len(each.body) for each in seen] == [100_000, 100_000, 140_000, 140_000]
 
@@ -188,11 +188,11 @@ condition = "temperature_0"
 endpoint = "moderations"
 ttl_s = 60
 """
-    pair = start(**configured(tmp_path, toml))
-    pair.upstream.begin(tell_who_and_what)
+    world = start(**configured(tmp_path, toml))
+    world.upstream.begin(tell_who_and_what)
 
     def twice(raw):
-        return [verdict(ask(pair.port, raw)) for _ in range(2)]
+        return [verdict(ask(world.port, raw)) for _ in range(2)]
 
     assert twice(embed("x", model="fresh-1")) == [BYPASS, BYPASS]
     assert twice(embed("x")) == [MISS, HIT]
@@ -203,7 +203,7 @@ ttl_s = 60
 
 def test_hits_are_counted_and_cost_nothing(start):
     """A hit is a request of the limit but takes no model tokens, and metrics tell hits from misses."""
-    pair = start(
+    world = start(
         env={
             **CACHED,
             "RATE_LIMIT__REQUESTS_PER_MINUTE": "4",
@@ -211,19 +211,19 @@ def test_hits_are_counted_and_cost_nothing(start):
             "OBSERVERS": "json:- prometheus",
         }
     )
-    pair.upstream.begin(tell_who_and_what)
+    world.upstream.begin(tell_who_and_what)
     raws = [embed("x"), embed("x"), embed("x"), embed("x", None, "Cache-Control: no-store")]
-    answers = [ask(pair.port, raw) for raw in raws]
+    answers = [ask(world.port, raw) for raw in raws]
     assert [verdict(each) for each in answers] == [MISS, HIT, HIT, BYPASS]
-    left = [ask(pair.port, embed("y")).status]
+    left = [ask(world.port, embed("y")).status]
     assert left == [429]
-    found = samples(pair.port)
+    found = samples(world.port)
     results = {
         result: found.get(f'openai_proxy_cache_requests_total{{endpoint="embeddings",result="{result}"}}')
         for result in ("hit", "miss", "bypass")
     }
     assert results == {"hit": 2.0, "miss": 1.0, "bypass": 1.0}
-    records = [json.loads(line) for line in pair.daemon.log.splitlines() if line.startswith("{")]
+    records = [json.loads(line) for line in world.daemon.log.splitlines() if line.startswith("{")]
     assert [record["cached"] for record in records[:4]] == [False, True, True, False]
     assert [record["cost_usd"] for record in records[1:3]] == [0, 0]
     assert [record["usage"]["input_tokens"] for record in records[:3]] == [5, 5, 5]

@@ -68,7 +68,7 @@ def test_two_daemons_share_forget_and_recover(two, redis):
     shared(embed, "x")
     redis.kill()
     assert eventually(lambda: not _connected(one.port) and not _connected(other.port))
-    assert [verdict(ask(pair.port, embed("x"))) for pair in two] == [MISS, MISS]
+    assert [verdict(ask(world.port, embed("x"))) for world in two] == [MISS, MISS]
     redis.start()
     assert eventually(lambda: _connected(one.port) and _connected(other.port))
     shared(embed, "x")
@@ -117,11 +117,11 @@ def _failures(port):
 
 def test_metrics_count_what_redis_did_not_do(start, redis):
     """Nobody notices that it is dead, or keeps something else, but who reads the metrics."""
-    pair = start(env={"CACHE__URL": redis.url, "RATE_LIMIT__REQUESTS_PER_MINUTE": "1000"})
-    pair.upstream.begin(tell_who_and_what)
-    assert eventually(lambda: _connected(pair.port))
-    assert eventually(lambda: verdict(ask(pair.port, embed("x"))) == HIT)
-    before = _failures(pair.port)
+    world = start(env={"CACHE__URL": redis.url, "RATE_LIMIT__REQUESTS_PER_MINUTE": "1000"})
+    world.upstream.begin(tell_who_and_what)
+    assert eventually(lambda: _connected(world.port))
+    assert eventually(lambda: verdict(ask(world.port, embed("x"))) == HIT)
+    before = _failures(world.port)
     assert set(before) == {("cache", "unanswered"), ("cache", "rejected"), ("limit", "unanswered")}
     assert before["cache", "rejected"] == 0
     with socket.create_connection(("127.0.0.1", redis.port)) as sock, sock.makefile("rb") as replies:
@@ -132,16 +132,16 @@ def test_metrics_count_what_redis_did_not_do(start, redis):
             """Spoil the entry and ask for it; True once it was read in time."""
             sock.sendall(b"SET %b nonsense\r\n" % name)
             assert replies.readline() == b"+OK\r\n"
-            assert ask(pair.port, embed("x")).status == 200
-            return _failures(pair.port)["cache", "rejected"]
+            assert ask(world.port, embed("x")).status == 200
+            return _failures(world.port)["cache", "rejected"]
 
         assert eventually(spoilt)
-    assert _failures(pair.port)["cache", "rejected"] == 1
+    assert _failures(world.port)["cache", "rejected"] == 1
     redis.kill()
-    assert eventually(lambda: not _connected(pair.port))
-    before = _failures(pair.port)
+    assert eventually(lambda: not _connected(world.port))
+    before = _failures(world.port)
     for _ in range(3):
-        assert ask(pair.port, embed("x")).status == 200
-    after = _failures(pair.port)
+        assert ask(world.port, embed("x")).status == 200
+    after = _failures(world.port)
     assert after["cache", "unanswered"] >= before["cache", "unanswered"] + 3
     assert after["limit", "unanswered"] >= before["limit", "unanswered"] + 3

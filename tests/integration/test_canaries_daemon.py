@@ -198,32 +198,32 @@ def test_no_canary_turns_up(start, collector, tmp_path, mode):
         options += ["-o", spec]
     if mode.endswith("workers"):
         options += ["--workers", "2"]
-    pair = start(
+    world = start(
         options=options, env={**env, "OTEL_METRIC_EXPORT_INTERVAL": "200", "LIMITS__HEADER_TIMEOUT_S": "2"}
     )
-    pair.upstream.begin(upstream_script(canaries))
+    world.upstream.begin(upstream_script(canaries))
     for _, data in [*strangers_requests(canaries, credential)] * 3:
-        with contextlib.suppress(OSError), Client(pair.port) as client:
+        with contextlib.suppress(OSError), Client(world.port) as client:
             client.send(data)
             client.response(3.0)
     token = f"Authorization: Bearer {env['ADMIN__TOKEN']}\r\n".encode()
     paths = (b"/", b"/health", b"/metrics", b"/admin/usage", b"/admin/usage?format=csv")
-    pages = b"".join(ask(pair.port, PAGE % path + token + b"\r\n").body for path in paths)
-    pages += command_lines(pair.daemon.pid)
-    pair.upstream.close()
+    pages = b"".join(ask(world.port, PAGE % path + token + b"\r\n").body for path in paths)
+    pages += command_lines(world.daemon.pid)
+    world.upstream.close()
     for _, data in itertools.islice(strangers_requests(canaries, credential), 12):
-        assert ask(pair.port, data).status is not None
+        assert ask(world.port, data).status is not None
     spans = len((tmp_path / "metadata.jsonl").read_bytes().splitlines())
     assert eventually(lambda: len(collector.spans) >= spans - 20 and collector.metrics)
     # a configuration that is broken, while running
     (tmp_path / "c.toml").write_text(toml + f'[[keys]]\nname = "eve"\nkey = ["{canaries.opaque()}"]\n')
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "reload refused" in pair.daemon.log)
-    pages += (pair.daemon.directory / "stdout").read_bytes()
-    pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone()
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "reload refused" in world.daemon.log)
+    pages += (world.daemon.directory / "stdout").read_bytes()
+    world.daemon.signal(signal.SIGTERM)
+    assert world.daemon.wait_until_gone()
     everywhere = {
-        "the log": pair.daemon.log.encode() + pages,
+        "the log": world.daemon.log.encode() + pages,
         "the JSON lines": (tmp_path / "metadata.jsonl").read_bytes(),
         "the log without bodies": everything_under(recorded["plain"]),
         "the log with bodies": everything_under(recorded["bodies"]),
@@ -244,13 +244,13 @@ def test_a_key_that_comes_with_a_reload_is_not_logged(start, tmp_path):
     secret = tmp_path / "key"
     secret.write_text(canaries.opaque())
     logs = tmp_path / "logs"
-    pair = start(options=("-o", f"exchange-log:dir={logs}"), env={"OPENAI_API_KEY_FILE": str(secret)})
-    pair.upstream.begin(lambda call: call.reply_json({"error": str(call.header(b"authorization"))}))
-    assert CANARY.search(ask(pair.port, request()).body)
+    world = start(options=("-o", f"exchange-log:dir={logs}"), env={"OPENAI_API_KEY_FILE": str(secret)})
+    world.upstream.begin(lambda call: call.reply_json({"error": str(call.header(b"authorization"))}))
+    assert CANARY.search(ask(world.port, request()).body)
     secret.write_text(canaries.opaque())
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
-    assert CANARY.search(ask(pair.port, request()).body)
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in world.daemon.log)
+    assert CANARY.search(ask(world.port, request()).body)
     text = everything_under(logs)
     assert text.count(b"[redacted]") == 4  # both in the request and in the answer
     assert found(CANARY, text) == []

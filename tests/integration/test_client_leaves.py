@@ -71,13 +71,13 @@ HOW = pytest.mark.parametrize("how", ["fin", "reset"])
 
 
 @HOW
-def test_client_leaves_before_the_head(pair, how):
+def test_client_leaves_before_the_head(world, how):
     """A question nobody waits for any more is withdrawn."""
     gone = []
-    pair.upstream.begin(never_answers(gone))
-    client = Client(pair.port)
+    world.upstream.begin(never_answers(gone))
+    client = Client(world.port)
     client.send(chat())
-    assert eventually(lambda: pair.upstream.calls and pair.upstream.calls[0].whole)
+    assert eventually(lambda: world.upstream.calls and world.upstream.calls[0].whole)
     left(client, how)
     start = time.monotonic()
     assert eventually(lambda: gone)
@@ -86,11 +86,11 @@ def test_client_leaves_before_the_head(pair, how):
 
 @HOW
 @pytest.mark.parametrize("script", [streams_once, streams_forever])
-def test_client_leaves_in_the_middle_of_a_stream(pair, how, script):
+def test_client_leaves_in_the_middle_of_a_stream(world, how, script):
     """A stream nobody reads any more is cut, silent or not."""
     gone = []
-    pair.upstream.begin(script(gone))
-    client = Client(pair.port)
+    world.upstream.begin(script(gone))
+    client = Client(world.port)
     client.send(chat())
     client.read_until(b"data: x\n\n")
     left(client, how)
@@ -100,14 +100,14 @@ def test_client_leaves_in_the_middle_of_a_stream(pair, how, script):
 
 
 @HOW
-def test_client_leaves_in_the_middle_of_an_upload(pair, how):
+def test_client_leaves_in_the_middle_of_an_upload(world, how):
     """The upstream never takes half an upload for a whole one."""
-    client = Client(pair.port)
+    client = Client(world.port)
     client.send(request(b"POST", b"/v1/files", headers=b"Content-Length: 100000\r\n") + b"x" * 1000)
-    assert eventually(lambda: pair.upstream.alive and pair.upstream.calls)
+    assert eventually(lambda: world.upstream.alive and world.upstream.calls)
     start = time.monotonic()
     left(client, how)
-    call = pair.upstream.calls[0]
+    call = world.upstream.calls[0]
     assert eventually(lambda: call.sock.fileno() == -1)
     assert time.monotonic() - start < LIMIT_S
     assert not call.whole
@@ -116,14 +116,14 @@ def test_client_leaves_in_the_middle_of_an_upload(pair, how):
 def test_client_leaves_while_the_upstream_does_not_read(start):
     """Bytes that wait to be sent do not keep the exchange: it ends without them."""
     done = threading.Event()
-    pair = start(Upstream(receive_buffer=4096))
-    pair.upstream.begin(lambda call: done.wait(PATIENCE_S) and call.finish())
-    client = Client(pair.port)
+    world = start(Upstream(receive_buffer=4096))
+    world.upstream.begin(lambda call: done.wait(PATIENCE_S) and call.finish())
+    client = Client(world.port)
     prompt = b"x" * 8_000_000
     client.send(chat(b'{"model": "m", "messages": [{"role": "user", "content": "%b"}]}' % prompt))
-    assert eventually(lambda: pair.upstream.calls)
+    assert eventually(lambda: world.upstream.calls)
     client.close()
-    assert eventually(lambda: "client_gone" in pair.daemon.log, LIMIT_S)
+    assert eventually(lambda: "client_gone" in world.daemon.log, LIMIT_S)
     done.set()
 
 
@@ -134,12 +134,12 @@ def test_client_leaves_over_tls(start, tmp_path, authority, tls_peers, tls_port,
     gone = []
     upstream = Upstream(tls_peers)
     upstream.begin(script(gone))
-    pair = start(
+    world = start(
         upstream,
         ports=[tls_port],
         env={"UPSTREAM__CA_FILE": str(tmp_path / "ca.pem")},
     )
-    client = Client(pair.port, context=trusting)
+    client = Client(world.port, context=trusting)
     client.send(chat())
     assert eventually(lambda: upstream.calls and upstream.calls[0].whole)
     if script is not never_answers:
@@ -150,28 +150,28 @@ def test_client_leaves_over_tls(start, tmp_path, authority, tls_peers, tls_port,
     assert time.monotonic() - started < LIMIT_S
 
 
-def test_client_leaves_behind_a_pipeline(pair):
+def test_client_leaves_behind_a_pipeline(world):
     """Requests waiting behind the current one neither hide the leaving nor go up."""
     gone = []
-    pair.upstream.begin(never_answers(gone))
-    client = Client(pair.port)
+    world.upstream.begin(never_answers(gone))
+    client = Client(world.port)
     client.send(chat() + request(target=b"/v1/models/second") * 50)
-    assert eventually(lambda: pair.upstream.calls and pair.upstream.calls[0].whole)
+    assert eventually(lambda: world.upstream.calls and world.upstream.calls[0].whole)
     client.reset()
     started = time.monotonic()
     assert eventually(lambda: gone)
     assert time.monotonic() - started < LIMIT_S
-    assert len(pair.upstream.calls) == 1
+    assert len(world.upstream.calls) == 1
 
 
 def test_untrusted_upstream_is_not_talked_to(start, tls_peers):
     """A certificate that nobody vouches for is a 502, before any byte of the request."""
-    pair = start(Upstream(tls_peers))
-    with Client(pair.port) as client:
+    world = start(Upstream(tls_peers))
+    with Client(world.port) as client:
         client.send(chat())
         answer = client.response()
     assert (answer.status, answer.error["code"]) == (502, "upstream_tls_error")
-    assert pair.upstream.calls == []
+    assert world.upstream.calls == []
 
 
 def test_upstream_with_another_name_is_not_talked_to(start, tmp_path):
@@ -180,9 +180,9 @@ def test_upstream_with_another_name_is_not_talked_to(start, tmp_path):
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("elsewhere.test").configure_cert(context)
-    pair = start(Upstream(context), env={"UPSTREAM__CA_FILE": str(tmp_path / "ca.pem")})
-    with Client(pair.port) as client:
+    world = start(Upstream(context), env={"UPSTREAM__CA_FILE": str(tmp_path / "ca.pem")})
+    with Client(world.port) as client:
         client.send(chat())
         answer = client.response()
     assert (answer.status, answer.error["code"]) == (502, "upstream_tls_error")
-    assert pair.upstream.calls == []
+    assert world.upstream.calls == []

@@ -149,11 +149,11 @@ def by(found, *labels):
 @pytest.mark.slow
 def test_counts_are_what_clients_saw(start):
     """Every exchange is counted once, as what it was; both formats of the page parse."""
-    pair = start(options=("-o", "none"))
-    pair.upstream.begin(upstream)
+    world = start(options=("-o", "none"))
+    world.upstream.begin(upstream)
     seen = [Seen() for _ in range(THREADS)]
     threads = [
-        threading.Thread(target=each.run, args=(pair.port, range(first, REQUESTS, THREADS)))
+        threading.Thread(target=each.run, args=(world.port, range(first, REQUESTS, THREADS)))
         for first, each in enumerate(seen)
     ]
     for thread in threads:
@@ -166,7 +166,7 @@ def test_counts_are_what_clients_saw(start):
     assert requests.total() == REQUESTS
 
     def page(accept=b""):
-        response = ask(pair.port, PAGE + accept + b"\r\n")
+        response = ask(world.port, PAGE + accept + b"\r\n")
         assert response.status == 200
         return response.body
 

@@ -73,11 +73,11 @@ def secrets_in(call):
 @pytest.mark.parametrize("mode", MODES)
 def test_no_key_leaves_its_origin(two, spare, mode, how):
     """Nothing that any header of a client or of the configuration holds reaches an upstream of another origin."""
-    pair = two(mode)
+    world = two(mode)
     if how == "fail-over":
-        pair.upstream.script = failure(b"503 Busy")
+        world.upstream.script = failure(b"503 Busy")
     model = "fast" if how == "mapped" else "gpt-4o-mini"
-    got = ask(pair.port, post(CLIENT, {"model": model, "messages": []}, headers=EVERYWHERE))
+    got = ask(world.port, post(CLIENT, {"model": model, "messages": []}, headers=EVERYWHERE))
     assert got.status == 200
     (call,) = spare.calls
     assert secrets_in(call) == []
@@ -87,23 +87,23 @@ def test_no_key_leaves_its_origin(two, spare, mode, how):
 @pytest.mark.parametrize("mode", ["inject", "tenants", "own key"])
 def test_inherit_sends_the_default_key(two, spare, mode):
     """Written out, the default key goes to another origin; a tenant's own never does."""
-    pair = two(mode, 'api_key = "inherit"')
-    assert ask(pair.port, post(CLIENT, {"model": "fast", "messages": []})).status == 200
+    world = two(mode, 'api_key = "inherit"')
+    assert ask(world.port, post(CLIENT, {"model": "fast", "messages": []})).status == 200
     assert secrets_in(spare.calls[0]) == [f"Authorization: Bearer {DEFAULT}".encode()]
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_websocket_takes_no_key_along(two, spare, mode):
     """A handshake that is routed elsewhere has no key in its subprotocols either."""
-    pair = two(mode)
-    pair.upstream.close()
+    world = two(mode)
+    world.upstream.close()
     handshake = (
         f"GET /v1/realtime?model=fast HTTP/1.1\r\nHost: proxy\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\nAuthorization: Bearer {CLIENT}\r\n"
         + "".join(f"{line}\r\n" for line in EVERYWHERE)
         + "\r\n"
     )
-    ask(pair.port, handshake.encode())
+    ask(world.port, handshake.encode())
     assert eventually(lambda: spare.calls)
     assert secrets_in(spare.calls[0]) == []
     assert spare.calls[0].header(b"sec-websocket-protocol") == b"realtime"
@@ -112,8 +112,8 @@ def test_a_websocket_takes_no_key_along(two, spare, mode):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_start_says_what_goes_without_a_key(two, workers):
     """Once, whatever the number of workers; without a word of any key."""
-    pair = two("inject", env={"WORKERS": workers})
-    text = pair.daemon.log
+    world = two("inject", env={"WORKERS": workers})
+    text = world.daemon.log
     assert text.count("the upstream spare gets its requests without an API key") == 1
     assert "'fast'" in text
     assert "sk-" not in text
@@ -121,15 +121,15 @@ def test_the_start_says_what_goes_without_a_key(two, workers):
 
 def test_a_random_credential_opens_no_account(start):
     """The limit holds for the credential that the upstream will use, with or without another beside it."""
-    pair = start(env={"RATE_LIMIT__REQUESTS_PER_MINUTE": "3", "OBSERVERS": "none"})
-    pair.upstream.script = answer()
+    world = start(env={"RATE_LIMIT__REQUESTS_PER_MINUTE": "3", "OBSERVERS": "none"})
+    world.upstream.script = answer()
     names = ["x-api-key", "api-key", "x-goog-api-key", "Proxy-Authorization", "x-api-key", "api-key"]
     got = [
-        ask(pair.port, post(CLIENT, headers=[f"{name}: random-{n}"])).status for n, name in enumerate(names)
+        ask(world.port, post(CLIENT, headers=[f"{name}: random-{n}"])).status for n, name in enumerate(names)
     ]
     assert got == [200] * 3 + [429] * 3
-    assert ask(pair.port, post("sk-somebody-else")).status == 200
-    two = ask(pair.port, post(CLIENT, headers=["Authorization: Bearer another"]))
+    assert ask(world.port, post("sk-somebody-else")).status == 200
+    two = ask(world.port, post(CLIENT, headers=["Authorization: Bearer another"]))
     assert (two.status, json.loads(two.body)["error"]["code"]) == (400, "malformed_request")
 
 
@@ -139,14 +139,14 @@ def test_callers_told_apart_share_no_answer(start, tmp_path, mode, header):
     """In every mode, and also where the header itself never goes upstream."""
     toml, environ = MODES[mode]
     toml = f'[auth]\ncaller_headers = ["{header}"]\n[cache]\nurl = "memory:"\n' + toml
-    pair = start(env={"OBSERVERS": "none", **environ}, **configured(tmp_path, toml))
-    pair.upstream.script = answer()
+    world = start(env={"OBSERVERS": "none", **environ}, **configured(tmp_path, toml))
+    world.upstream.script = answer()
     asked = {"model": "text-embedding-3-small", "input": "x"}
     for _ in range(3):
         for who in ("first", "second", None):
             headers = [f"{header}: {who}"] if who else []
-            assert ask(pair.port, post(CLIENT, asked, "/v1/embeddings", headers)).status == 200
-    assert len(pair.upstream.calls) == 3
+            assert ask(world.port, post(CLIENT, asked, "/v1/embeddings", headers)).status == 200
+    assert len(world.upstream.calls) == 3
 
 
 def test_a_local_server_needs_no_key(start, tmp_path):
@@ -157,10 +157,10 @@ def test_a_local_server_needs_no_key(start, tmp_path):
     assert got.status == 401
     assert "auth.required" in json.loads(got.body)["error"]["message"]
     env = {"AUTH__REQUIRED": "auto", "RATE_LIMIT__REQUESTS_PER_MINUTE": "2", "OBSERVERS": "none"}
-    pair = start(env=env)
-    pair.upstream.script = answer()
-    assert [ask(pair.port, bare).status for _ in range(3)] == [200, 200, 429]
-    assert pair.upstream.calls[0].header(b"authorization") is None
+    world = start(env=env)
+    world.upstream.script = answer()
+    assert [ask(world.port, bare).status for _ in range(3)] == [200, 200, 429]
+    assert world.upstream.calls[0].header(b"authorization") is None
 
 
 def test_lines_of_an_upstream(start, tmp_path, spare):
@@ -174,11 +174,11 @@ def test_lines_of_an_upstream(start, tmp_path, spare):
         + UPSTREAMS.format(first.url, spare.url, 'headers = {X-Own = "o"}\nvia = "me"\ndrop_headers = []')
     )
     options = configured(tmp_path, toml)
-    pair = start(upstream=first, env={"OBSERVERS": "none"}, directory=tmp_path, **options)
+    world = start(upstream=first, env={"OBSERVERS": "none"}, directory=tmp_path, **options)
     sent = ["CF-Ray: 1", "Cookie: a=b", "openai-project: p2", "Via: 1.1 front"]
     for model in ("gpt-4o-mini", "fast"):
         path = "/v1/chat/completions?api-version=9&x=1"
-        assert ask(pair.port, post(CLIENT, {"model": model, "messages": []}, path, sent)).status == 200
+        assert ask(world.port, post(CLIENT, {"model": model, "messages": []}, path, sent)).status == 200
     (mine,), (others,) = first.calls, spare.calls
     assert mine.target.endswith(b"?x=1&api-version=1")
     assert [mine.header(name) for name in (b"cf-ray", b"cookie", b"openai-project", b"x-gate", b"via")] == [
@@ -188,4 +188,4 @@ def test_lines_of_an_upstream(start, tmp_path, spare):
     names = (b"cf-ray", b"cookie", b"openai-project", b"x-gate", b"x-own")
     assert [others.header(name) for name in names] == [b"1", b"a=b", b"p2", None, b"o"]
     assert b"Via: 1.1 me" in others.head
-    assert "s3cret" not in pair.daemon.log
+    assert "s3cret" not in world.daemon.log

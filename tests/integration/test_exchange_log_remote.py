@@ -25,21 +25,21 @@ def test_kills_lose_and_double_nothing(start, tmp_path):
     store, directory = tmp_path / "store", tmp_path / "daemon"
     directory.mkdir()
     options = {"options": ["-o", f"exchange-log:url=file://{store}"], "directory": directory}
-    pair = start(**options)
-    crowd = Crowd(pair.port)
+    world = start(**options)
+    crowd = Crowd(world.port)
     try:
         for _ in range(3):
             before = len(crowd.answered)
             assert eventually(lambda before=before: len(crowd.answered) > before + 60)
-            pair.daemon.signal(signal.SIGKILL)
-            pair.daemon.process.wait(PATIENCE_S)
-            pair = start(**options)
-            crowd.port = pair.port
+            world.daemon.signal(signal.SIGKILL)
+            world.daemon.process.wait(PATIENCE_S)
+            world = start(**options)
+            crowd.port = world.port
     finally:
         crowd.stop()
     assert eventually(lambda: store.exists() and set(crowd.answered) <= set(numbers(lines(store))))
-    pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone()
+    world.daemon.signal(signal.SIGTERM)
+    assert world.daemon.wait_until_gone()
     assert all(path.read_bytes().endswith(b"\n") for path in store.iterdir())
     found = lines(store)
     assert max(Counter(numbers(found)).values()) == 1
@@ -50,13 +50,13 @@ def test_full_spool_costs_lines_and_no_requests(start, tmp_path):
     """Beyond its bound the spool takes no lines; this is said once, and requests go on."""
     (tmp_path / "store").write_text("no directory")
     spec = f"exchange-log:url=file://{tmp_path}/store/logs:spool={tmp_path}/spool:spool_bytes=3000"
-    pair = start(options=["-o", spec])
-    with Client(pair.port) as client:
+    world = start(options=["-o", spec])
+    with Client(world.port) as client:
         for number in range(20):
             client.send(numbered(number))
             assert client.response().status == 200
-    assert pair.daemon.log.count("the spool holds its 3000 bytes already; lines are lost") == 1
-    assert eventually(lambda: "cannot ship the exchange log" in pair.daemon.log)
+    assert world.daemon.log.count("the spool holds its 3000 bytes already; lines are lost") == 1
+    assert eventually(lambda: "cannot ship the exchange log" in world.daemon.log)
     left = list((tmp_path / "spool").rglob("*.jsonl.*"))
     assert 0 < sum(path.stat().st_size for path in left) <= 3000
 

@@ -134,17 +134,17 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_answer_is_the_same_as_without_the_daemon(pair, name):
+def test_answer_is_the_same_as_without_the_daemon(world, name):
     """Status, reason, header lines and body are what the upstream sent, byte for byte."""
     raw, script = CASES[name]
-    pair.upstream.script = script
+    world.upstream.script = script
     is_head = raw.startswith(b"HEAD")
     if name == "trailers":  # our own client reads none: only the daemon is asked
-        answer = ask(pair.port, raw)
+        answer = ask(world.port, raw)
         assert (answer.status, answer.body, answer.whole) == (200, b"x", True)
         return
-    straight = ask(pair.upstream.port, raw, head_only=is_head)
-    proxied = ask(pair.port, raw, head_only=is_head)
+    straight = ask(world.upstream.port, raw, head_only=is_head)
+    proxied = ask(world.port, raw, head_only=is_head)
     assert straight.whole
     assert proxied.whole
     assert (proxied.status, proxied.reason) == (straight.status, straight.reason)
@@ -153,7 +153,7 @@ def test_answer_is_the_same_as_without_the_daemon(pair, name):
     assert proxied.body == straight.body
 
 
-def test_request_reaches_the_upstream_with_its_lines_as_sent(pair):
+def test_request_reaches_the_upstream_with_its_lines_as_sent(world):
     """Only Host and Via differ: order, case, repetition and odd values stay."""
     lines = (
         b"X-One: 1\r\nx-one: 2\r\nAccept-Encoding: br;q=1.0, gzip\r\nCookie: a=1\r\ncookie: b=2\r\n"
@@ -161,10 +161,10 @@ def test_request_reaches_the_upstream_with_its_lines_as_sent(pair):
         b"X-Stainless-Retry-Count: 0\r\nReferer: x\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\n"
         b"TE: trailers\r\nProxy-Connection: x\r\nVia: 1.1 other\r\n"
     )
-    assert ask(pair.port, request(headers=lines)).status == 200
-    call = pair.upstream.calls[0]
+    assert ask(world.port, request(headers=lines)).status == 200
+    call = world.upstream.calls[0]
     host, rest = call.headers[0], call.headers[1:]
-    assert host == (b"Host", b"127.0.0.1:%d" % pair.upstream.port)
+    assert host == (b"Host", b"127.0.0.1:%d" % world.upstream.port)
     assert rest == [
         (b"Authorization", b"Bearer " + KEY.encode()),
         (b"X-One", b"1"),
@@ -196,10 +196,10 @@ def test_request_reaches_the_upstream_with_its_lines_as_sent(pair):
         (b"/v1/files?a=../..//%2e%2e", b"/v1/files?a=../..//%2e%2e"),
     ],
 )
-def test_target_goes_up_byte_for_byte(pair, target, upstream_target):
+def test_target_goes_up_byte_for_byte(world, target, upstream_target):
     """Percent-encoding and queries are nobody's business but the upstream's."""
-    assert ask(pair.port, request(target=target)).status == 200
-    assert pair.upstream.calls[0].target == upstream_target
+    assert ask(world.port, request(target=target)).status == 200
+    assert world.upstream.calls[0].target == upstream_target
 
 
 @pytest.mark.parametrize(
@@ -213,25 +213,25 @@ def test_target_goes_up_byte_for_byte(pair, target, upstream_target):
         request(b"POST", b"/v1/responses", b"not json", b"Content-Type: application/json\r\n"),
     ],
 )
-def test_body_goes_up_byte_for_byte(pair, raw):
+def test_body_goes_up_byte_for_byte(world, raw):
     """A body is never parsed and written anew."""
-    assert ask(pair.port, raw).status == 200
-    assert pair.upstream.calls[0].body == raw.partition(b"\r\n\r\n")[2]
+    assert ask(world.port, raw).status == 200
+    assert world.upstream.calls[0].body == raw.partition(b"\r\n\r\n")[2]
 
 
-def test_chunked_upload_arrives_whole(pair):
+def test_chunked_upload_arrives_whole(world):
     """A body without a length goes up chunk by chunk, its content unchanged."""
     parts = [b"a", b"b" * 70000, b"\r\n0\r\n\r\n"]
     raw = request(b"POST", b"/v1/files", headers=b"Transfer-Encoding: chunked\r\n")
     raw += b"".join(b"%x;ext=1\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-    assert ask(pair.port, raw).status == 200
-    assert pair.upstream.calls[0].body == b"".join(parts)
-    assert pair.upstream.calls[0].header(b"transfer-encoding") == b"chunked"
+    assert ask(world.port, raw).status == 200
+    assert world.upstream.calls[0].body == b"".join(parts)
+    assert world.upstream.calls[0].header(b"transfer-encoding") == b"chunked"
 
 
-def test_requests_on_one_connection_are_answered_in_order(pair):
+def test_requests_on_one_connection_are_answered_in_order(world):
     """A pipeline of three is three answers in the order of the questions."""
-    with Client(pair.port) as client:
+    with Client(world.port) as client:
         client.send(request(target=b"/v1/models/1") + chat() + request(target=b"/v1/models/3"))
         targets = [b'"/v1/models/1"', b'"/v1/chat/completions"', b'"/v1/models/3"']
         for target in targets:
@@ -239,14 +239,14 @@ def test_requests_on_one_connection_are_answered_in_order(pair):
 
 
 @pytest.mark.parametrize("keep", [b"", b"Connection: keep-alive\r\n"])
-def test_http10_client_gets_a_body_it_can_read(pair, keep):
+def test_http10_client_gets_a_body_it_can_read(world, keep):
     """An HTTP/1.0 client gets no chunks: the end of the connection is the end of the body."""
-    pair.upstream.script = chunked(b"a", b"b")
-    answer = ask(pair.port, request(headers=keep, version=b"HTTP/1.0"))
+    world.upstream.script = chunked(b"a", b"b")
+    answer = ask(world.port, request(headers=keep, version=b"HTTP/1.0"))
     assert (answer.status, answer.framing, answer.body, answer.whole) == (200, "close", b"ab", True)
 
 
-def test_every_read_is_passed_on_at_once(pair):
+def test_every_read_is_passed_on_at_once(world):
     """An event reaches the client while the upstream has not sent the next."""
     seen_by_client = queue.SimpleQueue()
 
@@ -257,8 +257,8 @@ def test_every_read_is_passed_on_at_once(pair):
             assert seen_by_client.get(timeout=PATIENCE_S) == number
         call.end_stream()
 
-    pair.upstream.script = script
-    with Client(pair.port) as client:
+    world.upstream.script = script
+    with Client(world.port) as client:
         client.send(request())
         for number in range(3):
             client.read_until(b"data: %d\n\n" % number)

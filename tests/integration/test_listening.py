@@ -59,19 +59,19 @@ def test_certificates_are_read_again(start, pems, kind, workers):
     """By SIGHUP and not before; a broken pair refuses the reload, and the next good one is served."""
     first = write_pair(pems)
     port = KINDS[kind].replace("LOCAL", LOCAL).replace("DIR", str(pems))
-    pair = start(ports=[port], options=WORKERS[workers])
-    assert served(pair.port) == {first}
+    world = start(ports=[port], options=WORKERS[workers])
+    assert served(world.port) == {first}
     second = write_pair(pems)
-    assert served(pair.port) == {first}
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: served(pair.port) == {second})
+    assert served(world.port) == {first}
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: served(world.port) == {second})
     (pems / "k.pem").write_bytes(trustme.CA().issue_cert("localhost").private_key_pem.bytes())
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "reload refused" in pair.daemon.log)
-    assert served(pair.port) == {second}
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "reload refused" in world.daemon.log)
+    assert served(world.port) == {second}
     third = write_pair(pems)
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: served(pair.port) == {third})
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: served(world.port) == {third})
 
 
 def test_every_name_of_a_directory_is_read_again(start, pems):
@@ -79,29 +79,29 @@ def test_every_name_of_a_directory_is_read_again(start, pems):
     for name in ("one.test", "two.test"):
         (pems / name).mkdir()
     old = {name: write_pair(pems / name, (name,)) for name in ("one.test", "two.test")}
-    pair = start(ports=[f"tls:{pems}:0:{LOCAL}"])
-    assert [served(pair.port, name) for name in old] == [{each} for each in old.values()]
+    world = start(ports=[f"tls:{pems}:0:{LOCAL}"])
+    assert [served(world.port, name) for name in old] == [{each} for each in old.values()]
     new = {name: write_pair(pems / name, (name,)) for name in old}
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: [served(pair.port, name) for name in new] == [{each} for each in new.values()])
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: [served(world.port, name) for name in new] == [{each} for each in new.values()])
     write_pair(pems / "one.test", ("one.test",))
     (pems / "two.test" / "k.pem").write_text("no key")
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "reload refused" in pair.daemon.log)
-    assert [served(pair.port, name) for name in new] == [{each} for each in new.values()]
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "reload refused" in world.daemon.log)
+    assert [served(world.port, name) for name in new] == [{each} for each in new.values()]
 
 
 def test_the_ports_of_the_operator_and_of_balancers_get_new_certificates_too(start, pems):
     """`admin.port` and `haproxy:ssl:`; the log says nothing that it did not say before."""
     first = write_pair(pems)
     ssl_port = f"ssl:0:{LOCAL}:privateKey={pems}/k.pem:certKey={pems}/c.pem"
-    pair = start(ports=["tcp:0:" + LOCAL, f"haproxy:{ssl_port}"], env={"ADMIN__PORT": ssl_port})
-    assert eventually(lambda: len(pair.daemon.listening) == 3)
-    ports = [int(url.rpartition(":")[2]) for url in pair.daemon.listening[1:]]
-    assert pair.daemon.listening[1].startswith("https://")
+    world = start(ports=["tcp:0:" + LOCAL, f"haproxy:{ssl_port}"], env={"ADMIN__PORT": ssl_port})
+    assert eventually(lambda: len(world.daemon.listening) == 3)
+    ports = [int(url.rpartition(":")[2]) for url in world.daemon.listening[1:]]
+    assert world.daemon.listening[1].startswith("https://")
     assert [served(port) for port in ports] == [{first}, {first}]
     second = write_pair(pems)
-    pair.daemon.signal(signal.SIGHUP)
+    world.daemon.signal(signal.SIGHUP)
     assert eventually(lambda: [served(port) for port in ports] == [{second}, {second}])
 
 
@@ -117,14 +117,14 @@ HEADERS = {
 @pytest.mark.parametrize("workers", WORKERS)
 def test_balancers_that_name_nobody(start, workers):
     """They are served, in whatever pieces their header comes, and nobody behind them is local."""
-    pair = start(ports=[f"haproxy:tcp:0:{LOCAL}"], options=WORKERS[workers])
+    world = start(ports=[f"haproxy:tcp:0:{LOCAL}"], options=WORKERS[workers])
     for header in HEADERS.values():
-        with Client(pair.port) as client:
+        with Client(world.port) as client:
             for byte in header[:9]:
                 client.send(bytes([byte]))
             client.send(header[9:] + request())
             assert client.response().status == 200
-        with Client(pair.port) as client:
+        with Client(world.port) as client:
             client.send(header + b"GET /admin/usage HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert client.response().status == 403
 
@@ -133,16 +133,16 @@ def test_who_may_speak_changes_with_a_reload(start, tmp_path):
     """`access.proxies` holds for new connections."""
     (tmp_path / ".env").write_text("ACCESS__PROXIES=10.0.0.0/8\n")
     (tmp_path / ".env").chmod(0o600)
-    pair = start(directory=tmp_path, ports=[f"haproxy:tcp:0:{LOCAL}"])
+    world = start(directory=tmp_path, ports=[f"haproxy:tcp:0:{LOCAL}"])
 
-    with Client(pair.port) as client:
+    with Client(world.port) as client:
         client.send(HEADERS["loopback"] + request())
         assert client.rest() == b""
-    assert eventually(lambda: "not in access.proxies" in pair.daemon.log)
+    assert eventually(lambda: "not in access.proxies" in world.daemon.log)
     (tmp_path / ".env").write_text("ACCESS__PROXIES=10.0.0.0/8,127.0.0.1\n")
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
-    with Client(pair.port) as client:
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in world.daemon.log)
+    with Client(world.port) as client:
         client.send(HEADERS["loopback"] + request())
         assert client.response().status == 200
 
@@ -155,15 +155,15 @@ NO_EPOLL = "import select\nfor name in [n for n in dir(select) if n.lower().star
 def test_without_epoll(start, tmp_path, reactor, workers):
     """As on macOS: requests, streams and a client that leaves."""
     (tmp_path / "sitecustomize.py").write_text(NO_EPOLL)
-    pair = start(
+    world = start(
         env={"PYTHONPATH": str(tmp_path)},
         twistd=("-n", "--pidfile=", *(() if reactor == "default" else ("-r", reactor))),
         options=WORKERS[workers],
     )
-    assert ask(pair.port, request()).status == 200
+    assert ask(world.port, request()).status == 200
     stream = HeldStream()
-    pair.upstream.begin(stream)
-    with Client(pair.port) as client:
+    world.upstream.begin(stream)
+    with Client(world.port) as client:
         client.send(chat())
         client.read_until(b"data: first\n\n")
         stream.finish.set()
@@ -175,15 +175,15 @@ def test_without_epoll(start, tmp_path, reactor, workers):
 def test_few_descriptors_serve_fewer_connections(start, workers, monkeypatch):
     """With a hard limit of 160: what is served goes on, the rest is told 503 `overloaded`, one line says it."""
     monkeypatch.setattr("world.daemon.TWISTD", "sh")
-    pair = start(
+    world = start(
         twistd=("-c", f'ulimit -n 160 && exec {TWISTD} -n --pidfile= "$@"', "-n"),
         options=WORKERS[workers],
     )
-    said = re.findall(r"at most (\d+) client connections", pair.daemon.log)
-    assert len(said) == 1, pair.daemon.log
+    said = re.findall(r"at most (\d+) client connections", world.daemon.log)
+    assert len(said) == 1, world.daemon.log
     stream = HeldStream()
-    pair.upstream.begin(stream)
-    clients = [Client(pair.port) for _ in range(150)]
+    world.upstream.begin(stream)
+    clients = [Client(world.port) for _ in range(150)]
     answers = [None] * len(clients)
 
     def first_line(number):
@@ -204,7 +204,7 @@ def test_few_descriptors_serve_fewer_connections(start, workers, monkeypatch):
             assert client.read_until(b"0\r\n\r\n").endswith(b"0\r\n\r\n")
         client.close()
     deadline = time.monotonic() + 10
-    while ask(pair.port, request()).status != 200:
+    while ask(world.port, request()).status != 200:
         assert time.monotonic() < deadline
 
 
@@ -215,10 +215,10 @@ def test_a_refused_reload_fails_for_systemd(start, tmp_path, workers):
     config = tmp_path / "c.toml"
     config.write_text("")
     environment = {"RUNTIME_DIRECTORY": str(tmp_path / "run")}
-    pair = start(env=environment, options=["--config", str(config), *WORKERS[workers]])
+    world = start(env=environment, options=["--config", str(config), *WORKERS[workers]])
 
     def reload():
-        command = [str(TWISTD.with_name("openai-proxy")), "reload", str(pair.daemon.pid)]
+        command = [str(TWISTD.with_name("openai-proxy")), "reload", str(world.daemon.pid)]
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
         return ended.returncode, ended.stderr
 

@@ -41,15 +41,15 @@ def test_table_is_large_enough():
 
 
 @pytest.mark.parametrize(("raw", "allowed"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_malformed_request_is_refused(pair, raw, allowed):
+def test_malformed_request_is_refused(world, raw, allowed):
     """An error or the end, in bounded time; nothing hidden goes up; the next request works."""
-    with Client(pair.port) as client:
+    with Client(world.port) as client:
         client.send(raw)
         responses = answers_until_the_end(client)
     assert responses is not None, "neither answered nor closed"
     answered = [response for response in responses if response.status == 200]
     assert all(is_own_error(response) for response in responses if response.status != 200)
-    calls = pair.upstream.calls
+    calls = world.upstream.calls
     assert not any(b"SMUGGLED" in call.target for call in calls)
     assert len(calls) <= allowed
     assert len(answered) <= allowed
@@ -59,24 +59,24 @@ def test_malformed_request_is_refused(pair, raw, allowed):
         assert not any(
             byte < 0x20 or byte == 0x7F for byte in call.head.replace(b"\r\n", b"").replace(b"\t", b"")
         )
-    assert ask(pair.port, request(target=b"/v1/models/honest")).status == 200
+    assert ask(world.port, request(target=b"/v1/models/honest")).status == 200
 
 
-def test_malformed_connections_leave_nothing_behind(pair):
+def test_malformed_connections_leave_nothing_behind(world):
     """A flood of broken requests holds no descriptor, no connection and no memory."""
-    ask(pair.port, request())
-    before = pair.daemon.open_files()
+    ask(world.port, request())
+    before = world.daemon.open_files()
     for name, raw, _ in CASES[:100]:
-        with Client(pair.port) as client:
+        with Client(world.port) as client:
             client.send(raw)
             assert client.response(BOUND_S).status != 200, name
-    assert eventually(lambda: pair.daemon.open_files() <= before + 4)
+    assert eventually(lambda: world.daemon.open_files() <= before + 4)
 
 
-def test_unfinished_requests_are_ended_by_time(pair):
+def test_unfinished_requests_are_ended_by_time(world):
     """A client that never finishes its request gets a 408, or nothing where it sent nothing."""
     raws = [raw for name, raw, _ in CASES if name.startswith(("head without an end", "one byte"))]
-    clients = [Client(pair.port) for _ in range(len(raws) + 1)]
+    clients = [Client(world.port) for _ in range(len(raws) + 1)]
     for client, raw in zip(clients, [*raws, b""], strict=True):
         client.send(raw)
     answers = [client.response(BOUND_S) for client in clients]

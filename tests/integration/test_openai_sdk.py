@@ -81,17 +81,17 @@ class Api:
 
 
 @pytest.fixture
-def api(pair):
+def api(world):
     """Answer as the API does."""
     api = Api()
-    pair.upstream.begin(api)
+    world.upstream.begin(api)
     return api
 
 
 @pytest.fixture(params=["", "/v1"], ids=["without v1", "with v1"])
-def base_url(pair, request):
+def base_url(world, request):
     """Both ways in which people write the base URL."""
-    return f"http://127.0.0.1:{pair.port}{request.param}"
+    return f"http://127.0.0.1:{world.port}{request.param}"
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_errors_of_ours_have_their_class(client):
     assert missing.value.code == "unknown_url"
 
 
-def test_stream_that_the_caller_leaves(client, pair):
+def test_stream_that_the_caller_leaves(client, world):
     """Closing a stream early withdraws the question."""
     gone = []
 
@@ -198,7 +198,7 @@ def test_stream_that_the_caller_leaves(client, pair):
         gone.append(call.seconds_until_gone())
         call.finish()
 
-    pair.upstream.begin(script)
+    world.upstream.begin(script)
     with client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True) as stream:
         assert next(iter(stream)).choices[0].delta.content == "x"
     client.close()

@@ -48,9 +48,9 @@ def traced(start, collector):
     def started(more="", options=None, **env):
         env = {"OTEL_METRIC_EXPORT_INTERVAL": "300", "OTEL_EXPORTER_OTLP_TIMEOUT": "5", **env}
         spec = ("-o", "console", "-o", f"otel:endpoint={collector.url}{more}")
-        pair = start(options=spec if options is None else options, env=env)
-        pair.upstream.begin(answer)
-        return pair
+        world = start(options=spec if options is None else options, env=env)
+        world.upstream.begin(answer)
+        return world
 
     return started
 
@@ -60,9 +60,9 @@ STREAMED = CHAT[:-1] + b', "stream": true}'
 
 def test_a_call_becomes_a_span_and_points(traced, collector):
     """The conventions' names arrive: model, usage, server, status, duration; and nothing that was said."""
-    pair = traced(":service_name=my-proxy", OTEL_EXPORTER_OTLP_HEADERS="x-collector-key=k%20ey")
+    world = traced(":service_name=my-proxy", OTEL_EXPORTER_OTLP_HEADERS="x-collector-key=k%20ey")
     sent = time.time_ns()
-    assert ask(pair.port, chat(headers=b"X-Other: sk-otherother123456\r\n")).status == 200
+    assert ask(world.port, chat(headers=b"X-Other: sk-otherother123456\r\n")).status == 200
     assert eventually(lambda: collector.spans and collector.points("gen_ai.client.token.usage"))
     (span,) = collector.spans
     attributes = attributes_of(span)
@@ -84,7 +84,7 @@ def test_a_call_becomes_a_span_and_points(traced, collector):
         "openai.api.type": "chat_completions",
         "openai_proxy.outcome": "complete",
         "server.address": "127.0.0.1",
-        "server.port": pair.upstream.port,
+        "server.port": world.upstream.port,
         "http.request.method": "POST",
         "http.response.status_code": 200,
         "url.template": "/chat/completions",
@@ -108,9 +108,9 @@ def test_a_call_becomes_a_span_and_points(traced, collector):
 
 def test_a_stream_tells_its_first_chunk_and_usage(traced, collector):
     """Time to the first chunk and the usage that the client did not ask for are there."""
-    pair = traced()
-    pair.upstream.begin(stream)
-    assert ask(pair.port, chat(STREAMED)).status == 200
+    world = traced()
+    world.upstream.begin(stream)
+    assert ask(world.port, chat(STREAMED)).status == 200
     names = ("gen_ai.server.time_to_first_token", "gen_ai.server.time_per_output_token")
     assert eventually(lambda: collector.spans and all(collector.points(name) for name in names))
     attributes = attributes_of(collector.spans[0])
@@ -121,12 +121,12 @@ def test_a_stream_tells_its_first_chunk_and_usage(traced, collector):
 
 def test_the_callers_trace_is_continued(traced, collector):
     """The span is the child of the client's; one that the client does not sample is not sent."""
-    pair = traced()
+    world = traced()
     for flags in (b"00", b"01"):
         parent = b"00-%b-%b-%b" % (TRACE.encode(), PARENT.encode(), flags)
         headers = b"traceparent: %b\r\ntracestate: vendor=value\r\n" % parent
-        assert ask(pair.port, chat(headers=headers)).status == 200
-        assert pair.upstream.calls[-1].header(b"traceparent") == parent
+        assert ask(world.port, chat(headers=headers)).status == 200
+        assert world.upstream.calls[-1].header(b"traceparent") == parent
     assert eventually(lambda: collector.spans)
     (span,) = collector.spans
     assert span.trace_id.hex() == TRACE
@@ -137,11 +137,11 @@ def test_the_callers_trace_is_continued(traced, collector):
 
 def test_failures_are_errors(traced, collector):
     """Refusals of ours and errors of the upstream say what they were."""
-    pair = traced()
-    pair.upstream.begin(lambda call: call.reply_json({"error": {}}, b"503 Service Unavailable"))
-    assert ask(pair.port, chat()).status == 503
-    assert ask(pair.port, request(b"GET", b"/v1/files/file-abc?x=1")).status == 503
-    assert ask(pair.port, request(b"GET", b"/nowhere/at/all")).status == 404
+    world = traced()
+    world.upstream.begin(lambda call: call.reply_json({"error": {}}, b"503 Service Unavailable"))
+    assert ask(world.port, chat()).status == 503
+    assert ask(world.port, request(b"GET", b"/v1/files/file-abc?x=1")).status == 503
+    assert ask(world.port, request(b"GET", b"/nowhere/at/all")).status == 404
     assert eventually(lambda: len(collector.spans) == 3)
     told = {span.name: (attributes_of(span)["error.type"], span.status.code) for span in collector.spans}
     assert told == {
@@ -153,32 +153,32 @@ def test_failures_are_errors(traced, collector):
 
 def test_a_collector_that_refuses_costs_traces_only(traced, collector):
     """One line when it begins, one when it is over, and every request is answered."""
-    pair = traced()
+    world = traced()
     collector.status = 401
-    assert ask(pair.port, chat()).status == 200
-    assert eventually(lambda: "cannot be sent" in pair.daemon.log), pair.daemon.log
+    assert ask(world.port, chat()).status == 200
+    assert eventually(lambda: "cannot be sent" in world.daemon.log), world.daemon.log
     for _ in range(3):
-        assert ask(pair.port, chat()).status == 200
+        assert ask(world.port, chat()).status == 200
     collector.status = 200
-    assert eventually(lambda: "are sent to" in pair.daemon.log), pair.daemon.log
-    assert ask(pair.port, chat()).status == 200
+    assert eventually(lambda: "are sent to" in world.daemon.log), world.daemon.log
+    assert ask(world.port, chat()).status == 200
     assert eventually(lambda: collector.spans)
-    assert pair.daemon.log.count("cannot be sent") == 1
-    assert pair.daemon.log.count("are sent to") == 1
-    assert "status 401" in pair.daemon.log
+    assert world.daemon.log.count("cannot be sent") == 1
+    assert world.daemon.log.count("are sent to") == 1
+    assert "status 401" in world.daemon.log
 
 
 def test_a_collector_that_comes_back_is_found(traced, collector):
     """An outage of the collector's machine: told, survived, over."""
-    pair = traced()
+    world = traced()
     collector.close()
-    assert ask(pair.port, chat()).status == 200
-    assert eventually(lambda: "cannot be sent" in pair.daemon.log), pair.daemon.log
-    assert "ConnectionError" in pair.daemon.log
+    assert ask(world.port, chat()).status == 200
+    assert eventually(lambda: "cannot be sent" in world.daemon.log), world.daemon.log
+    assert "ConnectionError" in world.daemon.log
     back = Collector(collector.port)
     try:
-        assert eventually(lambda: "are sent to" in pair.daemon.log), pair.daemon.log
-        assert ask(pair.port, chat()).status == 200
+        assert eventually(lambda: "are sent to" in world.daemon.log), world.daemon.log
+        assert ask(world.port, chat()).status == 200
         assert eventually(lambda: back.spans)
     finally:
         back.close()
@@ -188,12 +188,12 @@ def test_a_reload_changes_where_traces_go(traced, collector, tmp_path):
     """SIGHUP with another service name: the old exporter sends what it has, a new one goes on."""
     config = tmp_path / "c.toml"
     config.write_text(f'observers = ["otel:endpoint={collector.url}:service_name=before"]\n')
-    pair = traced(options=("--config", str(config)))
-    assert ask(pair.port, chat()).status == 200
+    world = traced(options=("--config", str(config)))
+    assert ask(world.port, chat()).status == 200
     config.write_text(f'observers = ["otel:endpoint={collector.url}:service_name=after"]\n')
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "configuration reloaded" in pair.daemon.log), pair.daemon.log
-    assert ask(pair.port, chat()).status == 200
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in world.daemon.log), world.daemon.log
+    assert ask(world.port, chat()).status == 200
 
     def names():
         return [each["service.name"] for each in collector.resources]
@@ -203,34 +203,34 @@ def test_a_reload_changes_where_traces_go(traced, collector, tmp_path):
 
 def test_a_collector_that_hangs_does_not_hold_up_the_end(traced, collector):
     """Requests go on, and SIGTERM ends the daemon within seconds."""
-    pair = traced(OTEL_EXPORTER_OTLP_TIMEOUT="60")
+    world = traced(OTEL_EXPORTER_OTLP_TIMEOUT="60")
     collector.answering.clear()
     for _ in range(20):
-        assert ask(pair.port, chat()).status == 200
-    pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone()
-    assert "20 traces were not sent" in pair.daemon.log
+        assert ask(world.port, chat()).status == 200
+    world.daemon.signal(signal.SIGTERM)
+    assert world.daemon.wait_until_gone()
+    assert "20 traces were not sent" in world.daemon.log
 
 
 def test_what_waits_is_sent_at_the_end(traced, collector):
     """SIGTERM right after a call: its span and its metrics still arrive."""
-    pair = traced(OTEL_METRIC_EXPORT_INTERVAL="60000")
-    assert ask(pair.port, chat()).status == 200
+    world = traced(OTEL_METRIC_EXPORT_INTERVAL="60000")
+    assert ask(world.port, chat()).status == 200
     assert eventually(lambda: collector.spans)
-    assert ask(pair.port, chat()).status == 200
-    pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone()
+    assert ask(world.port, chat()).status == 200
+    world.daemon.signal(signal.SIGTERM)
+    assert world.daemon.wait_until_gone()
     assert len(collector.spans) == 2
     assert [point.count for point in collector.points("gen_ai.client.operation.duration")] == [2]
 
 
 def test_it_runs_in_a_process_that_became_a_daemon(start, collector):
     """The thread is started after the fork."""
-    pair = start(
+    world = start(
         options=("-o", f"otel:endpoint={collector.url}"),
         twistd=("--pidfile=proxy.pid", "--logfile=proxy.log"),
         log="proxy.log",
     )
-    pair.upstream.begin(answer)
-    assert ask(pair.port, chat()).status == 200
+    world.upstream.begin(answer)
+    assert ask(world.port, chat()).status == 200
     assert eventually(lambda: collector.spans)

@@ -38,8 +38,8 @@ def world(tmp_path_factory):
         "RATE_LIMIT__TOKENS_PER_MINUTE": "100000000",
         "OBSERVERS": "json:file=exchanges.json",
     }
-    with serving(directory, env=env, **configured(directory, TOML)) as pair:
-        yield pair
+    with serving(directory, env=env, **configured(directory, TOML)) as world:
+        yield world
 
 
 @pytest.fixture(autouse=True)
@@ -152,8 +152,8 @@ def test_thoughts_leave_stored_answers_by_their_model(world, coding, model, show
     for target, found in (("/v1/chat/completions/chatcmpl-1", stored), ("/v1/chat/completions", listed)):
         body = json.dumps(found).encode()
         body = gzip.compress(body) if coding == "gzip" else body
-        pairs = [(b"Content-Type", b"application/json"), (b"Content-Encoding", coding.encode())]
-        world.upstream.script = lambda call, body=body, pairs=pairs: call.reply(body, pairs)
+        headers = [(b"Content-Type", b"application/json"), (b"Content-Encoding", coding.encode())]
+        world.upstream.script = lambda call, body=body, headers=headers: call.reply(body, headers)
         request = f"GET {target} HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {KEY}\r\n\r\n"
         got = json.loads(ask(world.port, request.encode()).body)
         (answered,) = got.get("data", [got])

@@ -63,8 +63,8 @@ def world(tmp_path_factory):
         "OBSERVERS": "console json:file=exchanges.json exchange-log:dir=logs",
         "LOG_LEVEL": "debug",
     }
-    with serving(directory, env=env, **configured(directory, TOML)) as pair:
-        yield pair
+    with serving(directory, env=env, **configured(directory, TOML)) as world:
+        yield world
     written = [
         path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.suffix != ".toml"
     ]
@@ -225,10 +225,10 @@ def test_a_key_made_by_the_console_script_works(start, tmp_path):
     key = next(line for line in said.splitlines() if line.startswith("sk-"))
     entry = said[said.index("[[keys]]") :]
     assert key not in entry
-    pair = start(env={"OPENAI_API_KEY": UPSTREAM_KEY}, **configured(tmp_path, entry))
-    assert ask(pair.port, post(key)).status == 200
-    refused = ask(pair.port, post(key[:-1]))
+    world = start(env={"OPENAI_API_KEY": UPSTREAM_KEY}, **configured(tmp_path, entry))
+    assert ask(world.port, post(key)).status == 200
+    refused = ask(world.port, post(key[:-1]))
     assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
-    assert eventually(lambda: "alice" in pair.daemon.log)
-    assert key not in pair.daemon.log
-    assert UPSTREAM_KEY not in pair.daemon.log
+    assert eventually(lambda: "alice" in world.daemon.log)
+    assert key not in world.daemon.log
+    assert UPSTREAM_KEY not in world.daemon.log

@@ -53,37 +53,37 @@ def gate(upstream):
 )
 def test_fifty_parallel_streams_get_exactly_one_bucket(start, env, admitted):
     """However many come at once, a bucket gives what is in it; the rest are told when to come."""
-    pair = start(env={**BASE, **env})
-    release = gate(pair.upstream)
-    with sent_together([pair.port] * 50, post(KEY, ASK_FOR_STREAM)) as streams:
+    world = start(env={**BASE, **env})
+    release = gate(world.upstream)
+    with sent_together([world.port] * 50, post(KEY, ASK_FOR_STREAM)) as streams:
         release.set()
         assert statuses(streams) == {200: admitted, 429: 50 - admitted}
         for client, status in streams:
             client.read_until(b"0\r\n\r\n" if status == 200 else b'"rate_limit_exceeded"}}')
-    assert len(pair.upstream.calls) == admitted
+    assert len(world.upstream.calls) == admitted
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_nobody_is_asked_for_a_body_that_will_be_refused(start, workers):
     """Who sends `Expect: 100-continue` over the limit gets 429 at once, under it 100 and an answer."""
-    pair = start(env={**BASE, "RATE_LIMIT__REQUESTS_PER_MINUTE": "2", "WORKERS": workers})
-    pair.upstream.script = answer()
+    world = start(env={**BASE, "RATE_LIMIT__REQUESTS_PER_MINUTE": "2", "WORKERS": workers})
+    world.upstream.script = answer()
     head, _, body = post(KEY, headers=["Expect: 100-continue"]).partition(b"\r\n\r\n")
     for _ in range(2):
-        with Client(pair.port) as client:
+        with Client(world.port) as client:
             client.send(head + b"\r\n\r\n")
             assert client.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             client.send(body)
             assert client.response().status == 200
-    with Client(pair.port) as client:
+    with Client(world.port) as client:
         client.send(head + b"\r\n\r\n")
         assert client.read_until(b"\r\n").startswith(b"HTTP/1.1 429 ")
-    assert len(pair.upstream.calls) == 2
+    assert len(world.upstream.calls) == 2
 
 
-def undecided(pairs):
+def undecided(worlds):
     """Return how often Redis did not decide in time."""
-    return sum(total(metrics(pair.port), "openai_proxy_limit_store_failures_total") for pair in pairs)
+    return sum(total(metrics(world.port), "openai_proxy_limit_store_failures_total") for world in worlds)
 
 
 def test_two_daemons_share_one_bucket_in_redis(start, redis):
@@ -101,24 +101,24 @@ def test_two_daemons_share_one_bucket_in_redis(start, redis):
         "RATE_LIMIT__TOKENS_PER_MINUTE": "100000",
         "RATE_LIMIT__CONCURRENT_REQUESTS": "40",
     }
-    pairs = [start(env=env), start(env=env)]
+    worlds = [start(env=env), start(env=env)]
     for key in keys:
-        for pair in pairs:
-            pair.upstream.begin(STREAM)
-            assert eventually(lambda port=pair.port: get_json(port, "/health")["redis_connected"])
-        before = undecided(pairs)
-        with sent_together([pairs[n % 2].port for n in range(6)], post(key, ASK_FOR_STREAM)) as streams:
+        for world in worlds:
+            world.upstream.begin(STREAM)
+            assert eventually(lambda port=world.port: get_json(port, "/health")["redis_connected"])
+        before = undecided(worlds)
+        with sent_together([worlds[n % 2].port for n in range(6)], post(key, ASK_FOR_STREAM)) as streams:
             for client, status in streams:
                 client.read_until(b"0\r\n\r\n" if status == 200 else b'"type":"requests"')
-        if undecided(pairs) == before:
+        if undecided(worlds) == before:
             break
     assert statuses(streams) == {200: 3, 429: 3}
-    assert sum(len(pair.upstream.calls) for pair in pairs) == 3
+    assert sum(len(world.upstream.calls) for world in worlds) == 3
 
 
 def test_redis_dies_freezes_and_returns_and_no_request_notices(start, redis):
     """While Redis is frozen, killed and started again every request is served, at most 60 ms later."""
-    pair = start(
+    world = start(
         env={
             **BASE,
             "RATE_LIMIT__URL": redis.url,
@@ -126,13 +126,13 @@ def test_redis_dies_freezes_and_returns_and_no_request_notices(start, redis):
             "RATE_LIMIT__CONCURRENT_REQUESTS": "100",
         }
     )
-    pair.upstream.script = answer()
-    assert eventually(lambda: get_json(pair.port, "/health")["redis_connected"])
+    world.upstream.script = answer()
+    assert eventually(lambda: get_json(world.port, "/health")["redis_connected"])
     taken, failed, stop = [], [], threading.Event()
     raw = post(KEY)
 
     def load():
-        with Client(pair.port) as client:
+        with Client(world.port) as client:
             while not stop.is_set():
                 started = time.monotonic()
                 client.send(raw)
@@ -150,12 +150,12 @@ def test_redis_dies_freezes_and_returns_and_no_request_notices(start, redis):
         redis.freeze()
         time.sleep(1.2)
         redis.thaw()
-        assert eventually(lambda: get_json(pair.port, "/health")["redis_connected"])
+        assert eventually(lambda: get_json(world.port, "/health")["redis_connected"])
         redis.kill()
-        assert eventually(lambda: not get_json(pair.port, "/health")["redis_connected"])
+        assert eventually(lambda: not get_json(world.port, "/health")["redis_connected"])
         time.sleep(0.2)
         redis.start()
-        assert eventually(lambda: get_json(pair.port, "/health")["redis_connected"])
+        assert eventually(lambda: get_json(world.port, "/health")["redis_connected"])
     finally:
         stop.set()
         for thread in threads:
@@ -169,7 +169,7 @@ def test_redis_dies_freezes_and_returns_and_no_request_notices(start, redis):
 
 def test_a_cut_stream_pays_for_what_it_used_and_frees_its_slot(start):
     """An upstream that dies in a stream and a client that leaves one give back slot and reservation."""
-    pair = start(
+    world = start(
         env={**BASE, "RATE_LIMIT__TOKENS_PER_MINUTE": "1000", "RATE_LIMIT__CONCURRENT_REQUESTS": "1"}
     )
     raw = post(KEY, {**ASK_FOR_STREAM, "max_tokens": 900})
@@ -181,8 +181,8 @@ def test_a_cut_stream_pays_for_what_it_used_and_frees_its_slot(start):
         call.chunk(first)
         call.reset()
 
-    pair.upstream.script = dying
-    cut = ask(pair.port, raw)
+    world.upstream.script = dying
+    cut = ask(world.port, raw)
     assert (cut.status, cut.whole) == (200, False)
 
     def hanging(call):
@@ -191,31 +191,31 @@ def test_a_cut_stream_pays_for_what_it_used_and_frees_its_slot(start):
         call.chunk(first)
         call.seconds_until_gone()
 
-    pair.upstream.script = hanging
+    world.upstream.script = hanging
     for leave in (Client.close, Client.reset):
-        client = Client(pair.port)
+        client = Client(world.port)
         client.send(raw)
         client.read_until(b"abcdefgh")
         leave(client)
-        assert eventually(lambda: pair.upstream.alive == 0)
-    pair.upstream.script = answer()
-    assert ask(pair.port, raw).status == 200
+        assert eventually(lambda: world.upstream.alive == 0)
+    world.upstream.script = answer()
+    assert ask(world.port, raw).status == 200
 
 
 def test_a_refusal_charges_nothing(start):
     """Ten refused requests leave the bucket as it was; a failed upstream gives the tokens back."""
-    pair = start(env={**BASE, "RATE_LIMIT__TOKENS_PER_MINUTE": "600"})
-    pair.upstream.script = failure(b"500 Internal Server Error")
+    world = start(env={**BASE, "RATE_LIMIT__TOKENS_PER_MINUTE": "600"})
+    world.upstream.script = failure(b"500 Internal Server Error")
     large = post(KEY, {"model": "m", "messages": [], "max_tokens": 500})
     for _ in range(3):
-        assert ask(pair.port, large).status == 500
+        assert ask(world.port, large).status == 500
     usage = {"prompt_tokens": 300, "completion_tokens": 200, "total_tokens": 500}
-    pair.upstream.script = answer(document={**COMPLETION, "usage": usage})
+    world.upstream.script = answer(document={**COMPLETION, "usage": usage})
     started = time.monotonic()
-    assert ask(pair.port, large).status == 200
+    assert ask(world.port, large).status == 200
     waits = []
     for _ in range(10):
-        refused = ask(pair.port, large)
+        refused = ask(world.port, large)
         assert (refused.status, refused.error["type"]) == (429, "tokens")
         waits.append(int(refused.header(b"retry-after-ms")))
     assert waits == sorted(waits, reverse=True)
@@ -225,84 +225,84 @@ def test_a_refusal_charges_nothing(start):
     assert refused.header(b"x-ratelimit-reset-tokens").endswith(b"s")
 
 
-def running(pair):
+def running(world):
     """Return how many requests the daemon has taken and not ended."""
-    return total(metrics(pair.port), "openai_proxy_in_flight_requests")
+    return total(metrics(world.port), "openai_proxy_in_flight_requests")
 
 
 def test_a_request_may_wait_and_may_leave_while_it_waits(start):
     """With max_wait_s a slot is waited for; who leaves meanwhile takes none and asks nobody."""
-    pair = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1", "RATE_LIMIT__MAX_WAIT_S": "60"})
-    release = gate(pair.upstream)
-    with Client(pair.port) as held, Client(pair.port) as waiting:
+    world = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1", "RATE_LIMIT__MAX_WAIT_S": "60"})
+    release = gate(world.upstream)
+    with Client(world.port) as held, Client(world.port) as waiting:
         held.send(post(KEY, ASK_FOR_STREAM))
         held.read_until(b'"a"')
-        leaving = [Client(pair.port) for _ in range(3)]
+        leaving = [Client(world.port) for _ in range(3)]
         for number, client in enumerate(leaving):
             client.send(post(KEY, ASK_FOR_STREAM))
-            assert eventually(lambda: running(pair) == 2)
+            assert eventually(lambda: running(world) == 2)
             client.reset() if number else client.close()
-            assert eventually(lambda: running(pair) == 1)
+            assert eventually(lambda: running(world) == 1)
         waiting.send(post(KEY))
         with pytest.raises(Ended):
             waiting.read_until(b"HTTP", 0.3)
-        pair.upstream.script = answer()
+        world.upstream.script = answer()
         release.set()
         assert b"[DONE]" in held.read_until(b"0\r\n\r\n")
         assert waiting.response().status == 200
-    assert len(pair.upstream.calls) == 2
+    assert len(world.upstream.calls) == 2
 
 
 def test_a_reload_keeps_what_was_used_and_lets_streams_run(start, tmp_path):
     """SIGHUP in the middle of a stream: it ends whole, its slot still counts, the bucket goes on."""
     limits = "requests_per_minute = {}\nconcurrent_requests = 1\n"
     options = configured(tmp_path, "[rate_limit]\n" + limits.format(3))
-    pair = start(env=BASE, **options)
-    release = gate(pair.upstream)
-    with Client(pair.port) as held:
+    world = start(env=BASE, **options)
+    release = gate(world.upstream)
+    with Client(world.port) as held:
         held.send(post(KEY, ASK_FOR_STREAM))
         held.read_until(b'"a"')
         (tmp_path / "proxy.toml").write_text("[rate_limit]\n" + limits.format(4))
-        pair.daemon.signal(signal.SIGHUP)
-        assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
-        assert ask(pair.port, post(KEY)).status == 429
+        world.daemon.signal(signal.SIGHUP)
+        assert eventually(lambda: "configuration reloaded" in world.daemon.log)
+        assert ask(world.port, post(KEY)).status == 429
         release.set()
         assert b"[DONE]" in held.read_until(b"0\r\n\r\n")
-    pair.upstream.script = answer()
-    assert [ask(pair.port, post(KEY)).status for _ in range(4)] == [200, 200, 200, 429]
+    world.upstream.script = answer()
+    assert [ask(world.port, post(KEY)).status for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_a_websocket_holds_a_slot_until_it_ends(start):
     """A tunnel counts as one running request of its key, however it ends."""
-    pair = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1"})
+    world = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1"})
 
     def tunnel(call):
         call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         call.seconds_until_gone()
         call.closed = True
 
-    pair.upstream.script = tunnel
+    world.upstream.script = tunnel
     raw = (
         f"GET /v1/realtime?model=m HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {KEY}\r\nConnection: Upgrade\r\n"
         "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     ).encode()
-    client = Client(pair.port)
+    client = Client(world.port)
     client.send(raw)
     client.read_until(b"\r\n\r\n")
-    assert ask(pair.port, raw).status == 429
+    assert ask(world.port, raw).status == 429
     client.sock.shutdown(socket.SHUT_RDWR)
     client.close()
-    pair.upstream.script = answer()
-    assert eventually(lambda: ask(pair.port, post(KEY)).status == 200)
+    world.upstream.script = answer()
+    assert eventually(lambda: ask(world.port, post(KEY)).status == 200)
 
 
 def test_a_daemon_stops_at_once_while_redis_is_away(start, redis):
     """SIGTERM in the middle of an attempt to connect again ends the process as ever."""
-    pair = start(env={**BASE, "RATE_LIMIT__URL": redis.url, "RATE_LIMIT__REQUESTS_PER_MINUTE": "30"})
-    assert eventually(lambda: get_json(pair.port, "/health")["redis_connected"])
+    world = start(env={**BASE, "RATE_LIMIT__URL": redis.url, "RATE_LIMIT__REQUESTS_PER_MINUTE": "30"})
+    assert eventually(lambda: get_json(world.port, "/health")["redis_connected"])
     redis.kill()
-    assert eventually(lambda: not get_json(pair.port, "/health")["redis_connected"])
-    assert eventually(lambda: "is away" in pair.daemon.log)
+    assert eventually(lambda: not get_json(world.port, "/health")["redis_connected"])
+    assert eventually(lambda: "is away" in world.daemon.log)
     time.sleep(0.15)
-    pair.daemon.signal(signal.SIGTERM)
-    assert pair.daemon.wait_until_gone()
+    world.daemon.signal(signal.SIGTERM)
+    assert world.daemon.wait_until_gone()

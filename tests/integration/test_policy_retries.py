@@ -26,8 +26,8 @@ IDEMPOTENT = ("Idempotency-Key: one",)
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     env = {"RETRY__MAX_RETRIES": "2", "TIMEOUT_S__FIRST_BYTE": "4", "OBSERVERS": "none"}
-    with serving(tmp_path_factory.mktemp("retries"), env=env) as pair:
-        yield pair
+    with serving(tmp_path_factory.mktemp("retries"), env=env) as world:
+        yield world
 
 
 @pytest.fixture(autouse=True)
@@ -182,11 +182,11 @@ def test_a_stream_is_never_begun_twice(world):
 
 def test_an_outage_is_not_answered_with_a_multiple_of_the_load(start):
     """However many requests fail, ten more than they were reach the upstream."""
-    pair = start(env={"RETRY__MAX_RETRIES": "1", "OBSERVERS": "none"})
-    pair.upstream.script = asked_at_once(b"503 X")
-    with sent_together([pair.port] * 20, post(KEY)) as answers:
+    world = start(env={"RETRY__MAX_RETRIES": "1", "OBSERVERS": "none"})
+    world.upstream.script = asked_at_once(b"503 X")
+    with sent_together([world.port] * 20, post(KEY)) as answers:
         assert {status for _, status in answers} == {503}
-    assert len(pair.upstream.calls) == 30
+    assert len(world.upstream.calls) == 30
 
 
 # ---- several upstreams
@@ -210,15 +210,15 @@ def two(start, second, tmp_path):
 
 def test_models_go_where_they_are_mapped_and_are_listed(two, second):
     """An alias is served under the upstream's own name and stands in the list of models."""
-    pair = two()
-    assert ask(pair.port, post(KEY, {"model": "house-1", "messages": []})).status == 200
+    world = two()
+    assert ask(world.port, post(KEY, {"model": "house-1", "messages": []})).status == 200
     assert json.loads(second.calls[0].body) == {"model": "gpt-house", "messages": []}
     assert second.calls[0].header(b"authorization") == b"Bearer sk-second"
-    assert ask(pair.port, post(KEY, {"model": "fast", "messages": []})).status == 200
-    assert json.loads(pair.upstream.calls[0].body)["model"] == "gpt-4o-mini"
-    assert pair.upstream.calls[0].header(b"authorization") == b"Bearer sk-first"
-    pair.upstream.script = answer(document={"object": "list", "data": [{"id": "m", "object": "model"}]})
-    listed = get_json(pair.port, "/v1/models")
+    assert ask(world.port, post(KEY, {"model": "fast", "messages": []})).status == 200
+    assert json.loads(world.upstream.calls[0].body)["model"] == "gpt-4o-mini"
+    assert world.upstream.calls[0].header(b"authorization") == b"Bearer sk-first"
+    world.upstream.script = answer(document={"object": "list", "data": [{"id": "m", "object": "model"}]})
+    listed = get_json(world.port, "/v1/models")
     assert [model["id"] for model in listed["data"]] == ["m", "fast"]
 
 
@@ -234,14 +234,14 @@ def test_models_go_where_they_are_mapped_and_are_listed(two, second):
 )
 def test_a_limited_key_rests_and_the_other_upstream_serves(two, second, limit, cooled):
     """A 429 takes its key out for as long as it says, and `/health` shows it."""
-    pair = two()
-    pair.upstream.script = limit
-    ask(pair.port, post(KEY))
-    asked = len(pair.upstream.calls)
-    pair.upstream.script = answer()
-    assert ask(pair.port, post(KEY)).status == 200
-    assert len(pair.upstream.calls) == asked + (0 if cooled else 1)
-    health = get_json(pair.port, "/health")
+    world = two()
+    world.upstream.script = limit
+    ask(world.port, post(KEY))
+    asked = len(world.upstream.calls)
+    world.upstream.script = answer()
+    assert ask(world.port, post(KEY)).status == 200
+    assert len(world.upstream.calls) == asked + (0 if cooled else 1)
+    health = get_json(world.port, "/health")
     assert [(u["name"], u["state"], u["cooled_keys"]) for u in health["upstreams"]] == [
         ("first", "closed", cooled),
         ("second", "closed", 0),
@@ -250,45 +250,45 @@ def test_a_limited_key_rests_and_the_other_upstream_serves(two, second, limit, c
 
 def test_an_upstream_killed_under_load_is_not_noticed_and_found_again(two, second):
     """One of two upstreams dies and returns: no client sees an error, and within seconds it serves again."""
-    pair = two(priority=0)
+    world = two(priority=0)
     # a connection that waits to be accepted is reset: only with a key may its request go again
-    with Load(pair.port, post(KEY, headers=IDEMPOTENT), 4, 0.005) as load:
-        assert eventually(lambda: len(pair.upstream.calls) > 20 and sum(load.counts) > 50)
-        pair.upstream.close()
-        assert eventually(lambda: get_json(pair.port, "/health")["upstreams"][0]["state"] != "closed")
+    with Load(world.port, post(KEY, headers=IDEMPOTENT), 4, 0.005) as load:
+        assert eventually(lambda: len(world.upstream.calls) > 20 and sum(load.counts) > 50)
+        world.upstream.close()
+        assert eventually(lambda: get_json(world.port, "/health")["upstreams"][0]["state"] != "closed")
         assert second.calls
         time.sleep(0.3)
-        pair.upstream.revive()
-        assert eventually(lambda: get_json(pair.port, "/health")["upstreams"][0]["state"] == "closed")
+        world.upstream.revive()
+        assert eventually(lambda: get_json(world.port, "/health")["upstreams"][0]["state"] == "closed")
     assert load.failed == []
 
 
 def test_all_upstreams_broken_the_client_gets_what_one_of_them_said(two, second):
     """However sick they seem, the answer is an upstream's, never ours; two retries are two further calls in all."""
-    pair = two()
-    pair.upstream.script = second.script = asked_at_once(b"500 Broken")
-    got = ask(pair.port, post(KEY))
+    world = two()
+    world.upstream.script = second.script = asked_at_once(b"500 Broken")
+    got = ask(world.port, post(KEY))
     assert (got.status, got.reason) == (500, b"Broken")
-    assert len(pair.upstream.calls) + len(second.calls) == 3
+    assert len(world.upstream.calls) + len(second.calls) == 3
     for _ in range(10):
-        got = ask(pair.port, post(KEY, headers=SDK))
+        got = ask(world.port, post(KEY, headers=SDK))
         assert (got.status, got.reason) == (500, b"Broken")
-    log = pair.daemon.log
+    log = world.daemon.log
     for name in ("first", "second"):
         assert f"upstream {name}, model gpt-4o-mini: the circuit opened: 500" in log
 
 
 def test_with_tenants_each_upstream_gets_its_own_key(two, second):
     """A tenant's request carries the key of the upstream it goes to; a reload heals a rested key."""
-    pair = two(env={"CLIENT_API_KEYS": KEY})
-    pair.upstream.script = failure(b"429 X", "insufficient_quota")
-    assert ask(pair.port, post(KEY)).status == 200
+    world = two(env={"CLIENT_API_KEYS": KEY})
+    world.upstream.script = failure(b"429 X", "insufficient_quota")
+    assert ask(world.port, post(KEY)).status == 200
     assert second.calls[0].header(b"authorization") == b"Bearer sk-second"
-    pair.upstream.script = stream(*events(delta("a")))
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
-    assert b"[DONE]" in ask(pair.port, post(KEY)).body
-    assert ask(pair.port, post("sk-other")).status == 401
+    world.upstream.script = stream(*events(delta("a")))
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in world.daemon.log)
+    assert b"[DONE]" in ask(world.port, post(KEY)).body
+    assert ask(world.port, post("sk-other")).status == 401
 
 
 def test_an_upstream_without_a_key_never_sees_another_ones(start, second, tmp_path):
@@ -300,6 +300,6 @@ def test_an_upstream_without_a_key_never_sees_another_ones(start, second, tmp_pa
         f'[[upstreams]]\nname = "b"\nbase_url = "{second.url}/v1"\n'
         '[[models]]\nmatch = "only-b"\nupstream = "b"\n'
     )
-    pair = start(upstream=first, env={"OBSERVERS": "none"}, **configured(tmp_path, toml))
-    assert ask(pair.port, post(KEY, {"model": "only-b", "messages": []})).status == 200
+    world = start(upstream=first, env={"OBSERVERS": "none"}, **configured(tmp_path, toml))
+    assert ask(world.port, post(KEY, {"model": "only-b", "messages": []})).status == 200
     assert second.calls[0].header(b"authorization") is None

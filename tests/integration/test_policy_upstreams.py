@@ -32,90 +32,90 @@ def two(start, second, tmp_path):
     return functools.partial(before_two, start, second, tmp_path, MODELS)
 
 
-def state_of_first(pair):
-    entry = get_json(pair.port, "/health")["upstreams"][0]
+def state_of_first(world):
+    entry = get_json(world.port, "/health")["upstreams"][0]
     assert entry["name"] == "first"
     return entry["state"], entry["reachable"]
 
 
-def failed_attempts(pair):
+def failed_attempts(world):
     """Return how many requests the first upstream has failed, from the metrics."""
-    page = ask(pair.port, b"GET /metrics HTTP/1.1\r\nHost: proxy\r\n\r\n").body.decode()
+    page = ask(world.port, b"GET /metrics HTTP/1.1\r\nHost: proxy\r\n\r\n").body.decode()
     lines = [line for line in page.splitlines() if line.startswith("openai_proxy_upstream_errors_total{")]
     return sum(float(line.rpartition(" ")[2]) for line in lines if 'upstream="first"' in line)
 
 
 def test_no_request_is_spent_on_a_dead_upstream(two, second):
     """It dies and returns under load: no client sees an error, none is sent there meanwhile, then it serves."""
-    pair = two()
+    world = two()
     # a connection that waits to be accepted is reset: only with a key may its request go again
-    with Load(pair.port, post(KEY, headers=("Idempotency-Key: one",)), 3, 0.01) as load:
-        assert eventually(lambda: len(pair.upstream.calls) > 10)
-        assert state_of_first(pair) == ("closed", True)
-        pair.upstream.close()
-        assert eventually(lambda: state_of_first(pair) == ("open", False))
+    with Load(world.port, post(KEY, headers=("Idempotency-Key: one",)), 3, 0.01) as load:
+        assert eventually(lambda: len(world.upstream.calls) > 10)
+        assert state_of_first(world) == ("closed", True)
+        world.upstream.close()
+        assert eventually(lambda: state_of_first(world) == ("open", False))
         begun = list(load.counts)  # those that were on their way before are through with two more each
         assert eventually(lambda: all(now > then + 2 for now, then in zip(load.counts, begun, strict=True)))
-        lost, served = failed_attempts(pair), len(second.calls)
+        lost, served = failed_attempts(world), len(second.calls)
         time.sleep(3)
-        assert failed_attempts(pair) == lost
+        assert failed_attempts(world) == lost
         assert len(second.calls) > served
-        pair.upstream.calls.clear()
-        pair.upstream.revive()
-        assert eventually(lambda: state_of_first(pair) == ("closed", True))
-        assert eventually(lambda: len(pair.upstream.calls) > 10)
+        world.upstream.calls.clear()
+        world.upstream.revive()
+        assert eventually(lambda: state_of_first(world) == ("closed", True))
+        assert eventually(lambda: len(world.upstream.calls) > 10)
     assert load.failed == []
-    assert "upstream first: the circuit opened: it takes no connections" in pair.daemon.log
-    assert "upstream first: the circuit closed: it takes connections again" in pair.daemon.log
+    assert "upstream first: the circuit opened: it takes no connections" in world.daemon.log
+    assert "upstream first: the circuit closed: it takes connections again" in world.daemon.log
 
 
 def test_an_upstream_that_only_listens_does_not_get_the_load_back(two, second):
     """It answers 500 when it is reached again: its model is out after five, and clients notice nothing."""
-    pair = two()
-    pair.upstream.close()
+    world = two()
+    world.upstream.close()
     for _ in range(3):
-        assert ask(pair.port, post(KEY)).status == 200
-    assert eventually(lambda: state_of_first(pair) == ("open", False))
-    pair.upstream.script = answer(b"500 Broken")
-    pair.upstream.calls.clear()
-    pair.upstream.revive()
-    assert eventually(lambda: state_of_first(pair) == ("half-open", True))
+        assert ask(world.port, post(KEY)).status == 200
+    assert eventually(lambda: state_of_first(world) == ("open", False))
+    world.upstream.script = answer(b"500 Broken")
+    world.upstream.calls.clear()
+    world.upstream.revive()
+    assert eventually(lambda: state_of_first(world) == ("half-open", True))
     started = time.monotonic()
     while time.monotonic() - started < 1.5:
-        assert ask(pair.port, post(KEY)).status == 200
+        assert ask(world.port, post(KEY)).status == 200
     passed_s = time.monotonic() - started
     assert (
-        1 <= len(pair.upstream.calls) <= 5 + passed_s // 1
+        1 <= len(world.upstream.calls) <= 5 + passed_s // 1
     )  # then a trial after one second, and after two more
-    assert pair.upstream.errors == []
+    assert world.upstream.errors == []
 
 
 def test_a_reload_and_an_end_leave_no_probe_behind(two):
     """A daemon whose upstream is away reloads and stops as any other."""
-    pair = two()
-    pair.upstream.close()
+    world = two()
+    world.upstream.close()
     for _ in range(3):
-        ask(pair.port, post(KEY))
-    assert eventually(lambda: state_of_first(pair) == ("open", False))
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: state_of_first(pair) == ("closed", True))
-    pair.daemon.stop()
-    assert pair.daemon.defects == []
+        ask(world.port, post(KEY))
+    assert eventually(lambda: state_of_first(world) == ("open", False))
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: state_of_first(world) == ("closed", True))
+    world.daemon.stop()
+    assert world.daemon.defects == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_an_alias_is_looked_up_at_its_upstream(two, second, method):
     """Under the name it has there; the answer is the upstream's, byte for byte."""
-    pair = two()
+    world = two()
     document = {"id": "org/gpt-house", "object": "model", "created": 1, "owned_by": "x"}
     second.script = answer(document=document) if method == "GET" else answer_head
     raw = f"{method} /v1/models/house?x=%20 HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {KEY}\r\n\r\n"
-    got = ask(pair.port, raw.encode()) if method == "GET" else None
+    got = ask(world.port, raw.encode()) if method == "GET" else None
     if got is None:
-        assert head_of(pair.port, raw.encode()).startswith(b"HTTP/1.1 200")
+        assert head_of(world.port, raw.encode()).startswith(b"HTTP/1.1 200")
     else:
         assert (got.status, json.loads(got.body)) == (200, document)
-    assert pair.upstream.calls == []
+    assert world.upstream.calls == []
     call = second.calls[0]
     assert (call.method, call.target) == (method.encode(), b"/v1/models/org%2Fgpt-house?x=%20")
     assert call.header(b"authorization") == b"Bearer sk-second"
@@ -133,11 +133,11 @@ def head_of(port, raw):
 
 def test_a_tenants_own_key_goes_to_its_origin_and_to_no_other(two, second):
     """Before the key of the upstream that `upstream.base_url` names; another's own key stays with it."""
-    pair = two(env={"API_KEY_MAPPING": json.dumps({KEY: "sk-alices-own"}), "CLIENT_API_KEYS": OTHER})
+    world = two(env={"API_KEY_MAPPING": json.dumps({KEY: "sk-alices-own"}), "CLIENT_API_KEYS": OTHER})
     for key in (KEY, OTHER):
-        assert ask(pair.port, post(key)).status == 200
-        assert ask(pair.port, post(key, {"model": "house", "messages": []})).status == 200
-    assert [call.header(b"authorization") for call in pair.upstream.calls] == [
+        assert ask(world.port, post(key)).status == 200
+        assert ask(world.port, post(key, {"model": "house", "messages": []})).status == 200
+    assert [call.header(b"authorization") for call in world.upstream.calls] == [
         b"Bearer sk-alices-own",
         b"Bearer sk-first",
     ]

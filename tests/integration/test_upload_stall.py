@@ -15,20 +15,20 @@ LIMIT_S = 10.0
 
 @pytest.fixture
 def stuck(start):
-    """Start a daemon with an upload on its way that stands still: (pair, client)."""
+    """Start a daemon with an upload on its way that stands still: (world, client)."""
     done, clients = threading.Event(), []
 
     def started(**options):
-        pair = start(Upstream(receive_buffer=4096), **options)
-        pair.upstream.begin(lambda call: done.wait(2 * PATIENCE_S) and call.finish())
-        client = Client(pair.port)
+        world = start(Upstream(receive_buffer=4096), **options)
+        world.upstream.begin(lambda call: done.wait(2 * PATIENCE_S) and call.finish())
+        client = Client(world.port)
         clients.append(client)
         client.send(request(b"POST", b"/v1/files", headers=b"Content-Length: 100000000\r\n"))
         client.sock.settimeout(1.0)
         with contextlib.suppress(OSError):
             while True:  # until nobody takes anything for a while
                 client.sock.send(b"x" * 1_000_000)
-        return pair, client
+        return world, client
 
     yield started
     done.set()
@@ -45,7 +45,7 @@ def test_an_upload_nobody_takes_ends_in_a_504(stuck):
 
 def test_client_resets_an_upload_that_the_upstream_does_not_read(stuck):
     """Bytes that wait to be sent do not keep the upstream's connection: its record ends within a second."""
-    pair, client = stuck()
+    world, client = stuck()
     client.reset()
     # the daemon ends the exchange only when it notices; the upstream's socket follows at once
-    assert eventually(lambda: "client_gone" in pair.daemon.log, LIMIT_S)
+    assert eventually(lambda: "client_gone" in world.daemon.log, LIMIT_S)

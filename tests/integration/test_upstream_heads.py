@@ -12,7 +12,7 @@ BAD_HEADS = {
 
 
 @pytest.mark.parametrize("name", BAD_HEADS)
-def test_nonsense_from_the_upstream_is_a_502(pair, name):
-    pair.upstream.script = lambda call: (call.read_body(), call.send(BAD_HEADS[name]))
-    answer = ask(pair.port, chat())
+def test_nonsense_from_the_upstream_is_a_502(world, name):
+    world.upstream.script = lambda call: (call.read_body(), call.send(BAD_HEADS[name]))
+    answer = ask(world.port, chat())
     assert (answer.status, answer.error["code"]) == (502, "upstream_protocol_error")

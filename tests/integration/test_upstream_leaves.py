@@ -52,19 +52,19 @@ TRUNCATIONS = {
 
 @pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
 @pytest.mark.parametrize("name", TRUNCATIONS)
-def test_truncated_body_is_a_broken_transfer(pair, name, version):
+def test_truncated_body_is_a_broken_transfer(world, name, version):
     """The client sees a reset: no final chunk, no orderly end, whatever HTTP it speaks."""
-    pair.upstream.script = answering(*TRUNCATIONS[name])
-    answer = ask(pair.port, chat(version=version))
+    world.upstream.script = answering(*TRUNCATIONS[name])
+    answer = ask(world.port, chat(version=version))
     assert answer.status in (200, 502)  # 502 where nothing of a body had come yet
     if answer.status == 200:
         assert (answer.whole, answer.end) == (False, "reset")
     else:
         assert answer.error["type"] == "upstream_error"
-    assert ask(pair.port, request(target=b"/v1/models/next")).status in (200, 502)
+    assert ask(world.port, request(target=b"/v1/models/next")).status in (200, 502)
 
 
-def test_bytes_before_a_truncation_arrive(pair):
+def test_bytes_before_a_truncation_arrive(world):
     """What the upstream did send is the client's, as far as it came."""
 
     def script(call):
@@ -74,8 +74,8 @@ def test_bytes_before_a_truncation_arrive(pair):
         call.reset()
 
     seen = threading.Event()
-    pair.upstream.script = script
-    with Client(pair.port) as client:
+    world.upstream.script = script
+    with Client(world.port) as client:
         client.send(chat())
         client.read_until(b"data: x\n\n")
         seen.set()
@@ -105,9 +105,9 @@ def test_tls_body_without_close_notify_is_truncated(tls_pair, data, how):
 @pytest.mark.parametrize("name", ["counted, fin", "chunked, fin", "until close, reset"])
 def test_truncated_body_over_tls_has_no_close_notify(start, tls_port, trusting, name, version):
     """It was sent right before the reset: to an HTTP/1.0 client over TLS the body was whole."""
-    pair = start(ports=[tls_port])
-    pair.upstream.begin(answering(*TRUNCATIONS[name]))
-    with Client(pair.port, context=trusting) as client:
+    world = start(ports=[tls_port])
+    world.upstream.begin(answering(*TRUNCATIONS[name]))
+    with Client(world.port, context=trusting) as client:
         client.sock.suppress_ragged_eofs = False
         client.send(chat(version=version))
         answer = client.response()
@@ -147,21 +147,21 @@ BAD_HEADS = {
 
 
 @pytest.mark.parametrize("name", BAD_HEADS)
-def test_nonsense_from_the_upstream_is_a_502(pair, name):
+def test_nonsense_from_the_upstream_is_a_502(world, name):
     """What is no HTTP answer never reaches the client, and spoils no later one."""
-    pair.upstream.script = answering(BAD_HEADS[name], None)
-    answer = ask(pair.port, chat())
+    world.upstream.script = answering(BAD_HEADS[name], None)
+    answer = ask(world.port, chat())
     assert (answer.status, answer.error["code"]) == (502, "upstream_protocol_error")
-    pair.upstream.begin()
-    assert ask(pair.port, request()).status == 200
+    world.upstream.begin()
+    assert ask(world.port, request()).status == 200
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 200 OK\r\nX: y\r\n"], ids=["nothing", "half a head"])
-def test_upstream_that_leaves_before_its_head_is_a_502(pair, data, how):
+def test_upstream_that_leaves_before_its_head_is_a_502(world, data, how):
     """No answer is an error in the API's own form."""
-    pair.upstream.script = answering(data, how)
-    answer = ask(pair.port, chat())
+    world.upstream.script = answering(data, how)
+    answer = ask(world.port, chat())
     assert answer.status == 502
     assert answer.error["type"] == "upstream_error"
     assert answer.error["code"] in ("upstream_unreachable", "upstream_protocol_error")
@@ -170,9 +170,9 @@ def test_upstream_that_leaves_before_its_head_is_a_502(pair, data, how):
 def test_upstream_that_does_not_listen_is_a_502(start):
     """A closed port is told as such, without a word of where it is."""
     upstream = Upstream()
-    pair = start(upstream)
+    world = start(upstream)
     upstream.close()
-    answer = ask(pair.port, chat())
+    answer = ask(world.port, chat())
     assert (answer.status, answer.error["code"]) == (502, "upstream_unreachable")
     assert str(upstream.port).encode() not in answer.body
 
@@ -180,15 +180,15 @@ def test_upstream_that_does_not_listen_is_a_502(start):
 def test_late_upstream_is_a_504(start):
     """Too late a first byte is a timeout, and the connection is cut."""
     gone = []
-    pair = start(env={"TIMEOUT_S__FIRST_BYTE": "0.5"})
+    world = start(env={"TIMEOUT_S__FIRST_BYTE": "0.5"})
 
     def script(call):
         call.read_body()
         gone.append(call.seconds_until_gone())
         call.finish()
 
-    pair.upstream.begin(script)
-    answer = ask(pair.port, chat())
+    world.upstream.begin(script)
+    answer = ask(world.port, chat())
     assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
     assert eventually(lambda: gone)
     assert gone[0] is not None
@@ -196,31 +196,31 @@ def test_late_upstream_is_a_504(start):
 
 def test_silent_stream_is_cut(start):
     """A stream that says nothing for too long is broken off, not ended."""
-    pair = start(env={"TIMEOUT_S__IDLE": "0.5"})
-    pair.upstream.begin(answering(EVENT, None))
-    answer = ask(pair.port, chat())
+    world = start(env={"TIMEOUT_S__IDLE": "0.5"})
+    world.upstream.begin(answering(EVENT, None))
+    answer = ask(world.port, chat())
     assert (answer.status, answer.whole, answer.end) == (200, False, "reset")
 
 
 SURPLUS = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 
 
-def test_surplus_bytes_are_nobodys_answer(pair):
+def test_surplus_bytes_are_nobodys_answer(world):
     """Bytes behind an answer never become the next caller's."""
-    pair.upstream.script = answering(SURPLUS, None)
-    with Client(pair.port) as client:
+    world.upstream.script = answering(SURPLUS, None)
+    with Client(world.port) as client:
         client.send(chat())
         assert client.response().body == b"ok"
-        pair.upstream.begin()
+        world.upstream.begin()
         client.send(request(target=b"/v1/models/mine"))
         assert b"/v1/models/mine" in client.response().body
 
 
-def test_idle_connection_that_the_upstream_closed_is_not_a_clients_problem(pair):
+def test_idle_connection_that_the_upstream_closed_is_not_a_clients_problem(world):
     """A pooled connection that dies between two requests is replaced without a word."""
-    assert ask(pair.port, request()).status == 200
-    for sock in pair.upstream.sockets:
+    assert ask(world.port, request()).status == 200
+    for sock in world.upstream.sockets:
         with contextlib.suppress(OSError):  # some are closed already, or are being closed
             sock.shutdown(socket.SHUT_RDWR)
-    assert ask(pair.port, request()).status in (200, 502)
-    assert ask(pair.port, request()).status == 200
+    assert ask(world.port, request()).status in (200, 502)
+    assert ask(world.port, request()).status == 200

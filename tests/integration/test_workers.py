@@ -22,20 +22,20 @@ def crew(start):
     """Start a daemon with two workers."""
 
     def started(*options, **others):
-        pair = start(options=["--workers", "2", *options], **others)
-        assert len(workers(pair.daemon)) == 2
-        return pair
+        world = start(options=["--workers", "2", *options], **others)
+        assert len(workers(world.daemon)) == 2
+        return world
 
     return started
 
 
 @pytest.fixture
 def streams():
-    """Keep a stream open on a connection: `streams(pair, client)`; they end with the test."""
+    """Keep a stream open on a connection: `streams(world, client)`; they end with the test."""
     stream, clients = HeldStream(), []
 
-    def opened(pair, client):
-        pair.upstream.script = stream
+    def opened(world, client):
+        world.upstream.script = stream
         clients.append(client)
         client.send(chat())
         client.read_until(b"data: first\n\n")
@@ -58,8 +58,8 @@ def close_all(clients):
 
 def test_every_worker_serves_and_counts_for_all(crew):
     """Whoever is asked shows the sum: counters, gauges and the number of workers."""
-    pair = crew()
-    each = clients_of_each(pair.daemon, pair.port)
+    world = crew()
+    each = clients_of_each(world.daemon, world.port)
     for count, client in enumerate(each.values(), 3):
         for _ in range(count):
             client.send(request())
@@ -71,34 +71,34 @@ def test_every_worker_serves_and_counts_for_all(crew):
         assert total(page, "openai_proxy_request_duration_seconds_count") == 7
         assert total(page, "openai_proxy_workers") == 2
         assert total(page, "openai_proxy_open_connections") >= 2
-    assert pair.daemon.log.count("listening on") == 1
-    assert pair.daemon.log.count("mode pass-through") == 1
+    assert world.daemon.log.count("listening on") == 1
+    assert world.daemon.log.count("mode pass-through") == 1
     close_all(each)
 
 
 def test_killed_worker_is_replaced_and_nothing_counted_is_lost(crew, streams):
     """kill -9: the other worker's stream goes on, one line tells it, and no counter goes down."""
-    pair = crew()
-    each = clients_of_each(pair.daemon, pair.port)
+    world = crew()
+    each = clients_of_each(world.daemon, world.port)
     (killed, first), (other, second) = each.items()
     for client in (first, second):
         for _ in range(5):
             client.send(request())
             assert client.response().status == 200
-    assert total(metrics(pair.port), REQUESTS) == 10
-    stream = streams(pair, second)
+    assert total(metrics(world.port), REQUESTS) == 10
+    stream = streams(world, second)
     os.kill(killed, signal.SIGKILL)
-    assert eventually(lambda: len(set(workers(pair.daemon)) - {killed}) == 2)
-    assert eventually(lambda: total(metrics(pair.port), "openai_proxy_workers") == 2)
-    page = metrics(pair.port)
+    assert eventually(lambda: len(set(workers(world.daemon)) - {killed}) == 2)
+    assert eventually(lambda: total(metrics(world.port), "openai_proxy_workers") == 2)
+    page = metrics(world.port)
     assert total(page, REQUESTS) == 10
     assert total(page, "openai_proxy_worker_restarts_total") == 1
     assert total(page, "openai_proxy_in_flight_requests") == 1
-    assert worker_of(pair.daemon, second) == other
+    assert worker_of(world.daemon, second) == other
     stream.finish.set()
     assert ends_whole(second)
-    assert eventually(lambda: total(metrics(pair.port), REQUESTS) == 11)
-    lines = [line for line in pair.daemon.log.splitlines() if f"process {killed}, ended" in line]
+    assert eventually(lambda: total(metrics(world.port), REQUESTS) == 11)
+    lines = [line for line in world.daemon.log.splitlines() if f"process {killed}, ended" in line]
     assert len(lines) == 1
     assert "ended with signal 9; another one starts now" in lines[0]
     close_all(each)
@@ -106,53 +106,53 @@ def test_killed_worker_is_replaced_and_nothing_counted_is_lost(crew, streams):
 
 def test_worker_that_gets_sigterm_drains_and_is_replaced(crew, streams):
     """An operator may take one worker out: its stream finishes, told twice or not."""
-    pair = crew()
-    each = clients_of_each(pair.daemon, pair.port)
+    world = crew()
+    each = clients_of_each(world.daemon, world.port)
     pid, client = next(iter(each.items()))
-    stream = streams(pair, client)
+    stream = streams(world, client)
     for _ in range(2):
         os.kill(pid, signal.SIGTERM)
-    assert eventually(lambda: "draining: 1 requests still run" in pair.daemon.log)
+    assert eventually(lambda: "draining: 1 requests still run" in world.daemon.log)
     assert alive(pid)
-    assert eventually(lambda: total(metrics(pair.port), "openai_proxy_workers") == 1)
+    assert eventually(lambda: total(metrics(world.port), "openai_proxy_workers") == 1)
     stream.finish.set()
     assert ends_whole(client)
     assert all_gone([pid])
-    assert eventually(lambda: total(metrics(pair.port), "openai_proxy_workers") == 2)
-    assert total(metrics(pair.port), REQUESTS) == 1
+    assert eventually(lambda: total(metrics(world.port), "openai_proxy_workers") == 2)
+    assert total(metrics(world.port), REQUESTS) == 1
     close_all(each)
 
 
 def test_sigterm_drains_all_workers(crew, streams):
     """Nothing new comes in, what runs finishes, and no process stays."""
-    pair = crew()
-    pids = workers(pair.daemon)
-    client = Client(pair.port)
-    stream = streams(pair, client)
-    pair.daemon.signal(signal.SIGTERM)
-    assert eventually(lambda: not accepts(pair.port))
-    assert eventually(lambda: "draining: 1 requests still run" in pair.daemon.log)
-    assert pair.daemon.running
+    world = crew()
+    pids = workers(world.daemon)
+    client = Client(world.port)
+    stream = streams(world, client)
+    world.daemon.signal(signal.SIGTERM)
+    assert eventually(lambda: not accepts(world.port))
+    assert eventually(lambda: "draining: 1 requests still run" in world.daemon.log)
+    assert world.daemon.running
     stream.finish.set()
     assert ends_whole(client)
-    assert pair.daemon.wait_until_gone()
-    assert pair.daemon.process.returncode == 0
+    assert world.daemon.wait_until_gone()
+    assert world.daemon.process.returncode == 0
     assert all_gone(pids)
 
 
 def test_second_signal_aborts_all_workers(crew, streams):
     """Who asks twice means now, with several workers too."""
-    pair = crew()
-    pids = workers(pair.daemon)
-    client = Client(pair.port)
-    streams(pair, client)
-    pair.daemon.signal(signal.SIGINT)
-    assert eventually(lambda: "draining" in pair.daemon.log)
-    pair.daemon.signal(signal.SIGTERM)
+    world = crew()
+    pids = workers(world.daemon)
+    client = Client(world.port)
+    streams(world, client)
+    world.daemon.signal(signal.SIGINT)
+    assert eventually(lambda: "draining" in world.daemon.log)
+    world.daemon.signal(signal.SIGTERM)
     client.rest()
     assert client.end == "reset"
-    assert pair.daemon.wait_until_gone()
-    assert pair.daemon.process.returncode == 0
+    assert world.daemon.wait_until_gone()
+    assert world.daemon.process.returncode == 0
     assert all_gone(pids)
 
 
@@ -181,13 +181,13 @@ def test_signal_while_the_workers_start_ends_the_daemon(tmp_path, number):
 
 def test_killed_supervisor_leaves_no_orphans(crew, streams, tmp_path):
     """kill -9 of the first process: workers finish what runs, then end; the port is free again."""
-    pair = crew(env={"TMPDIR": str(tmp_path)})
-    pids = workers(pair.daemon)
-    client = Client(pair.port)
-    stream = streams(pair, client)
-    serving = worker_of(pair.daemon, client)
-    pair.daemon.signal(signal.SIGKILL)
-    assert eventually(lambda: not accepts(pair.port))
+    world = crew(env={"TMPDIR": str(tmp_path)})
+    pids = workers(world.daemon)
+    client = Client(world.port)
+    stream = streams(world, client)
+    serving = worker_of(world.daemon, client)
+    world.daemon.signal(signal.SIGKILL)
+    assert eventually(lambda: not accepts(world.port))
     assert all_gone(set(pids) - {serving})
     assert alive(serving)
     stream.finish.set()
@@ -200,10 +200,10 @@ def test_reload_reaches_every_worker_or_none(crew, tmp_path, streams):
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "file")
     dotenv = tmp_path / ".env"
     dotenv.write_text("OPENAI_API_KEY=sk-one\n")
-    pair = crew(directory=tmp_path)
-    each = clients_of_each(pair.daemon, pair.port)
-    running = Client(pair.port)
-    stream = streams(pair, running)
+    world = crew(directory=tmp_path)
+    each = clients_of_each(world.daemon, world.port)
+    running = Client(world.port)
+    stream = streams(world, running)
     for text, mark, key in (
         ("OPENAI_API_KEY=sk-two\n", "configuration reloaded", b"Bearer sk-two"),
         ("OPENAI_API_KEY=sk-three\nLIMITS__TARGET_BYTES=many\n", "TARGET_BYTES", b"Bearer sk-two"),
@@ -215,19 +215,19 @@ def test_reload_reaches_every_worker_or_none(crew, tmp_path, streams):
         ),
         ("OPENAI_API_KEY=sk-five\n", "configuration reloaded, mode inject\n", b"Bearer sk-five"),
     ):
-        seen = pair.daemon.log.count(mark)
+        seen = world.daemon.log.count(mark)
         dotenv.write_text(text)
-        pair.daemon.signal(signal.SIGHUP)
-        assert eventually(lambda mark=mark, seen=seen: pair.daemon.log.count(mark) > seen)
+        world.daemon.signal(signal.SIGHUP)
+        assert eventually(lambda mark=mark, seen=seen: world.daemon.log.count(mark) > seen)
         for client in each.values():
             client.send(request())
             assert client.response().status == 200
-            assert pair.upstream.calls[-1].header(b"authorization") == key
-    assert pair.daemon.log.count("configuration reloaded") == 2
-    assert pair.daemon.log.count("reload refused, the old configuration stays: ") == 2
+            assert world.upstream.calls[-1].header(b"authorization") == key
+    assert world.daemon.log.count("configuration reloaded") == 2
+    assert world.daemon.log.count("reload refused, the old configuration stays: ") == 2
     stream.finish.set()
     assert ends_whole(running)
-    assert "sk-" not in pair.daemon.log
+    assert "sk-" not in world.daemon.log
     close_all(each)
     running.close()
 
@@ -236,23 +236,23 @@ def test_replaced_worker_has_the_configuration_that_holds(crew, tmp_path):
     """Not the broken file of a refused reload, nor that of the start."""
     dotenv = tmp_path / ".env"
     dotenv.write_text("OPENAI_API_KEY=sk-one\n")
-    pair = crew(directory=tmp_path)
+    world = crew(directory=tmp_path)
     dotenv.write_text("OPENAI_API_KEY=sk-two\n")
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in world.daemon.log)
     dotenv.write_text("OPENAI_API_KEY=sk three\n")
-    before = set(workers(pair.daemon))
+    before = set(workers(world.daemon))
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: pair.daemon.log.count("is ready") == 2)
-    assert ask(pair.port, request()).status == 200
-    assert pair.upstream.calls[-1].header(b"authorization") == b"Bearer sk-two"
+    assert eventually(lambda: world.daemon.log.count("is ready") == 2)
+    assert ask(world.port, request()).status == 200
+    assert world.upstream.calls[-1].header(b"authorization") == b"Bearer sk-two"
 
 
 def test_limits_hold_for_all_workers_together(crew):
     """Without Redis too: not one request more than with one process, whoever serves it."""
-    pair = crew(env={"RATE_LIMIT__REQUESTS_PER_MINUTE": "2"})  # the next one comes after half a minute
-    each = clients_of_each(pair.daemon, pair.port)
+    world = crew(env={"RATE_LIMIT__REQUESTS_PER_MINUTE": "2"})  # the next one comes after half a minute
+    each = clients_of_each(world.daemon, world.port)
     statuses = []
     for _ in range(5):
         for client in each.values():
@@ -260,16 +260,16 @@ def test_limits_hold_for_all_workers_together(crew):
             statuses.append(client.response().status)
     assert statuses.count(200) == 2
     assert set(statuses) == {200, 429}
-    assert total(metrics(pair.port), "openai_proxy_rate_limited_total") == 8
+    assert total(metrics(world.port), "openai_proxy_rate_limited_total") == 8
     close_all(each)
 
 
 def test_slot_of_a_killed_worker_is_free_again(crew, streams):
     """A concurrency limit does not stay taken by a process that is no more."""
-    pair = crew(env={"RATE_LIMIT__CONCURRENT_REQUESTS": "1"})
-    each = clients_of_each(pair.daemon, pair.port)
+    world = crew(env={"RATE_LIMIT__CONCURRENT_REQUESTS": "1"})
+    each = clients_of_each(world.daemon, world.port)
     (pid, client), (_, other) = each.items()
-    streams(pair, client)
+    streams(world, client)
     other.send(request())
     assert other.response().status == 429
     os.kill(pid, signal.SIGKILL)

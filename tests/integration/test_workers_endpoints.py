@@ -22,7 +22,7 @@ WORKERS = ["--workers", "2"]
 def test_several_endpoints_serve_together(start, tmp_path, tls_port, trusting):
     """TCP, TLS, a Unix socket with its mode, the PROXY protocol and the admin's port, all at once."""
     path = str(tmp_path / "proxy.sock")
-    pair = start(
+    world = start(
         ports=[
             tls_port,
             "tcp:0:interface=127.0.0.1",
@@ -32,8 +32,8 @@ def test_several_endpoints_serve_together(start, tmp_path, tls_port, trusting):
         env={"ADMIN__PORT": "tcp:0:interface=127.0.0.1"},
         options=WORKERS,
     )
-    assert eventually(lambda: len(pair.daemon.listening) == 5)
-    tls, plain, unix, haproxy, admin = pair.daemon.listening
+    assert eventually(lambda: len(world.daemon.listening) == 5)
+    tls, plain, unix, haproxy, admin = world.daemon.listening
     assert (tls[:8], plain[:7], unix) == ("https://", "http://", f"unix:{path}")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     ports = [int(url.rpartition(":")[2]) for url in (tls, plain, haproxy, admin)]
@@ -46,27 +46,27 @@ def test_several_endpoints_serve_together(start, tmp_path, tls_port, trusting):
             assert client.response().status == 200
             client.close()
     assert total(metrics(ports[3]), "openai_proxy_requests_total") == 33  # the refused one counts
-    for pid in workers(pair.daemon):
+    for pid in workers(world.daemon):
         os.kill(pid, signal.SIGKILL)
-    assert eventually(lambda: pair.daemon.log.count("is ready") == 2)
+    assert eventually(lambda: world.daemon.log.count("is ready") == 2)
     assert total(metrics(ports[3]), "openai_proxy_requests_total") == 33
     assert os.path.exists(path)
     with Client(path=path) as client:
         client.send(chat())
         assert client.response().status == 200
-    pair.daemon.stop()
+    world.daemon.stop()
     assert not os.path.exists(path)
 
 
 def test_daemon_with_pidfile_and_logfile(start, tmp_path):
     """The pidfile names the first process; one log takes all; SIGUSR1 opens every file anew."""
-    pair = start(
+    world = start(
         directory=tmp_path,
         twistd=("--pidfile", "proxy.pid", "--logfile", "proxy.log"),
         log="proxy.log",
         options=[*WORKERS, "-o", "console", "-o", f"json:file={tmp_path}/exchanges.json"],
     )
-    daemon, port = pair.daemon, pair.port
+    daemon, port = world.daemon, world.port
     pids = workers(daemon)
     assert len(pids) == 2
     assert ask(port, request()).status == 200
@@ -89,11 +89,11 @@ def test_daemon_with_pidfile_and_logfile(start, tmp_path):
 
 def test_secrets_are_not_in_the_command_lines(start):
     """`ps` shows how many workers there are, and nothing of the configuration."""
-    pair = start(
+    world = start(
         env={"OPENAI_API_KEY": "sk-canary-upstream", "CLIENT_API_KEYS": "sk-canary-client"},
         options=WORKERS,
     )
-    for pid in workers(pair.daemon):
+    for pid in workers(world.daemon):
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             command = file.read()
         assert b"openai_proxy.workers" in command

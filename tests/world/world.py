@@ -16,7 +16,7 @@ from world.upstream import Upstream
 
 
 @frozen
-class Pair:
+class World:
     """Both ends of what a test looks at."""
 
     daemon: Daemon
@@ -28,12 +28,12 @@ class Pair:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, **options: Any) -> Iterator[Pair]:
+def serving(directory: Path, **options: Any) -> Iterator[World]:
     """Run a daemon with these options for several tests; neither end may have had a defect when they are over."""
     upstream = Upstream()
     try:
         daemon = Daemon(directory, upstream.url, **options)
-        yield Pair(daemon, upstream)
+        yield World(daemon, upstream)
         daemon.stop()
     finally:
         upstream.close()
@@ -55,13 +55,13 @@ priority = {2}
 
 
 def before_two(
-    start: Callable[..., Pair],
+    start: Callable[..., World],
     second: Upstream,
     directory: Path,
     toml: str = "",
     priority: int = 1,
     env: Mapping[str, str] = MappingProxyType({}),
-) -> Pair:
+) -> World:
     """Start a daemon before two upstreams, by default with `second` in reserve; both answer every request."""
     first = Upstream()
     first.script = answer()
