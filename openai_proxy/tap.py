@@ -72,7 +72,7 @@ _VALUES = {
 _ROWS = {row.option: row for row in settings_reference() if row.option}
 _INTRO = """\
 A transparent proxy for the OpenAI API. Every setting can be given on the
-command line (where it has an option), in the environment, in a .env file or
+command line (if it has an option), in the environment, in a .env file or
 in a TOML file; the first that has it wins. Secrets never come from the
 command line."""
 
@@ -109,9 +109,7 @@ def _hint(options: Sequence[str] | None) -> str | None:
     for word in options or ():
         option = word.partition("=")[0]
         if option in _OF_TWISTD or option.lstrip("-") in _LONG_OF_TWISTD or option in _OF_TWISTD.values():
-            return (
-                f"{option} is an option of twistd and goes before the name: twistd {option} openai-proxy ..."
-            )
+            return f"{option} is an option of twistd and stands before the plugin's name: twistd {option} openai-proxy ..."
     return None
 
 
@@ -120,7 +118,7 @@ class Options(usage.Options):
 
     optParameters = [
         ["config", None, None, "TOML file [OPENAI_PROXY_CONFIG; default: none]"],
-        ["env-file", None, None, "file of variables [no variable; default: .env where it exists]"],
+        ["env-file", None, None, "file of variables [no variable; default: .env if it exists]"],
         *(
             [name, _SHORT.get(name), None, _help(_ROWS[name])]
             for name in ("upstream", "workers", "log-level", "drain-timeout")
@@ -194,7 +192,7 @@ class Options(usage.Options):
                 names = ", ".join(row.environment) + (" (or ..._FILE)" if row.secret else "")
                 parts += _entry(names, f"{row.meaning} [{row.toml}; default: {row.default}]", width)
         tables = ", ".join(f"[[{row.toml}]]" for row in settings_reference() if not row.environment)
-        parts += ["", *textwrap.wrap(f"In the TOML file alone: {tables}; see the README.", width), ""]
+        parts += ["", *textwrap.wrap(f"Only in the TOML file: {tables}; see the README.", width), ""]
         return "\n".join(parts)
 
     def _option_lines(self) -> list[tuple[str, str]]:

@@ -107,9 +107,13 @@ def test_help_and_version(tmp_path):
         (
             ["-n"],
             {},
-            "openai-proxy: -n is an option of twistd and goes before the name: twistd -n openai-proxy",
+            "openai-proxy: -n is an option of twistd and stands before the plugin's name: twistd -n openai-proxy",
         ),
-        (["--pidfile=x"], {}, "openai-proxy: --pidfile is an option of twistd and goes before the name"),
+        (
+            ["--pidfile=x"],
+            {},
+            "openai-proxy: --pidfile is an option of twistd and stands before the plugin's name",
+        ),
         (["--port", "127.0.0.1:8080"], {}, "openai-proxy: ports (from --port): '127.0.0.1:8080'"),
         (["--config", "none.toml"], {}, "openai-proxy: cannot read the configuration"),
         ([], {"LLM_PARAMS": "nonsense"}, "openai-proxy: llm_params (from LLM_PARAMS): "),

@@ -231,7 +231,7 @@ class Limits(Section):
     """Bounds towards the clients."""
 
     json_body_bytes: Count = setting(
-        32 * MIB, "largest JSON body, which is buffered; decoded where it is compressed"
+        32 * MIB, "largest JSON body, which is buffered, and decoded if it is compressed"
     )
     buffered_bytes: OptionalCount = setting(
         None,
@@ -285,7 +285,7 @@ class Objects(Section):
     ] = setting(
         "off",
         "whether each client key sees only its own stored objects (files, batches, responses, vector stores and"
-        " the like): 'off' or 'enforce', which is kept in Redis where the limits are, else in cost.state_file",
+        " the like): 'off' or 'enforce'; the owners are kept in the Redis of the limits or in cost.state_file",
     )
     scope: Annotated[Literal["key", "group"], LowerCase, Allowed("'key' or 'group'")] = setting(
         "key", "whether the keys of one `group` share their objects: 'key' or 'group'"
@@ -376,7 +376,7 @@ class Admin(Section):
 
     port: Endpoint | None = setting(
         None,
-        "endpoint string for /metrics and /admin alone",
+        "endpoint string of a port for only /metrics and /admin",
         default_text="with the API",
     )
     token: Key | None = setting(None, "Bearer token of /admin; loopback only without one", secret=True)

@@ -116,7 +116,7 @@ class UpstreamEntry(Section):
     )
     client_cert: Text | None = setting(
         None,
-        "PEM file of the client certificate for it; without one, `upstream.client_cert` where it has the"
+        "PEM file of the client certificate for it; without one, `upstream.client_cert` if it has the"
         " origin of `upstream.base_url`",
         toml_only=True,
     )
@@ -306,7 +306,7 @@ class PriceEntry(Section):
         None, "US dollars for a million cached input tokens of images", toml_only=True
     )
     audio_usd_per_hour: Dollars | None = setting(
-        None, "US dollars for an hour of sound, where an answer reports seconds", toml_only=True
+        None, "US dollars for an hour of sound, if an answer reports seconds", toml_only=True
     )
     service_tiers: Factors = setting(
         {},
