@@ -76,7 +76,7 @@ def untaken_bytes(transport: Any) -> int:
     if raw is None:
         return 0
     # FileDescriptor has no public word for this: what it joined, less what it sent, plus what waits.
-    buffered = len(raw.dataBuffer) - raw.offset + getattr(raw, "_tempDataLen", 0)
+    buffered = len(raw.dataBuffer) - raw.offset + raw._tempDataLen
     if isinstance(raw, EagerTransport):
         buffered += raw.put_off_bytes()
     return int(buffered + _queued_bytes(raw.socket))
