@@ -65,7 +65,7 @@ class World:
         """Return (the protocol of an adopted connection, the other end's socket)."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        self.others.append(theirs)
+        self.others += (ours, theirs)
         protocol = Peer()
         outer = wrap(protocol)
         transport = kind(ours, outer, ("x", 1), None, 0, self.reactor)
