@@ -104,17 +104,22 @@ def _names(name: str) -> str:
     return (f"-{short}, " if short else "") + f"--{name}"
 
 
-def _hint(options: Sequence[str] | None) -> str | None:
-    """Return what to write instead, if an option of twistd stands behind the plugin's name."""
-    for word in options or ():
+def _option_of_twistd(options: Sequence[str]) -> str | None:
+    """Return the first that twistd has and the plugin has not; None if there is none."""
+    for word in options:
         option = word.partition("=")[0]
         if option in _OF_TWISTD or option.lstrip("-") in _LONG_OF_TWISTD or option in _OF_TWISTD.values():
-            return f"{option} is an option of twistd and stands before the plugin's name: twistd {option} openai-proxy ..."
+            return option
     return None
 
 
 class Options(usage.Options):
     """The command line; values stay text until the settings validate them."""
+
+    program = "twistd openai-proxy"
+    """What is typed before these options."""
+    only_changed = False
+    """Whether `--check-config` leaves out what is as by default."""
 
     optParameters = [
         ["config", None, None, "TOML file [OPENAI_PROXY_CONFIG; default: none]"],
@@ -160,7 +165,15 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            _stop(_hint(options) or f"{error} (see twistd openai-proxy --help)")
+            surplus = _option_of_twistd(options or ())
+            _stop(self.twistd_option(surplus) if surplus else f"{error} (see {self.program} --help)")
+
+    def twistd_option(self, option: str) -> str:
+        """Return what to write instead, if an option of twistd stands after the plugin's name."""
+        return (
+            f"{option} is an option of twistd and stands before the plugin's name:"
+            f" twistd {option} openai-proxy ..."
+        )
 
     def postOptions(self) -> None:
         """Run `--check-config` here, before twistd minds a daemon that is running in this directory."""
@@ -252,7 +265,7 @@ def makeService(options: Options) -> IService:
         _show(
             "\n".join(
                 [
-                    describe(settings, service.warnings),
+                    describe(settings, service.warnings, only_changed=options.only_changed),
                     *(f"# {line}" for line in full_notes(settings)),
                 ]
             )

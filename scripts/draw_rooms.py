@@ -3,7 +3,7 @@
 
     .venv/bin/python scripts/draw_rooms.py
 
-A room is a folder of `openai_proxy/` or a module at its root. The floor of a room is one above the highest room that it
+A room is a folder of `openai_proxy/` or a module at its root; the ways in are one room. The floor of a room is one above the highest room that it
 imports. `tests/test_architecture_doc.py` fails if this script would change the document.
 """
 
@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "openai_proxy"
 DOCUMENT = ROOT / "docs" / "explain" / "architecture.md"
 
+WAYS_IN = {"command": "command", "tap": "command", "__main__": "command"}
+"""The command, twistd's plugin and `python -m` are one room: they start the same daemon."""
+
 Graph = Mapping[str, "set[str]"]
 """The rooms that each room imports."""
 
@@ -28,7 +31,7 @@ def rooms() -> dict[str, list[Path]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if first != "__init__":
-            found.setdefault(first, []).append(path)
+            found.setdefault(WAYS_IN.get(first, first), []).append(path)
     return found
 
 
@@ -54,8 +57,10 @@ def _imported_rooms(path: Path, known: Mapping[str, object]) -> Iterator[str]:
             continue
         for name in names:
             parts = name.split(".")
-            if parts[0] == PACKAGE.name and len(parts) > 1 and parts[1] in known:
-                yield parts[1]
+            if parts[0] == PACKAGE.name and len(parts) > 1:
+                room = WAYS_IN.get(parts[1], parts[1])
+                if room in known:
+                    yield room
 
 
 def floors(imports: Graph) -> dict[str, int]:
@@ -100,6 +105,8 @@ def meaning(room: str) -> str:
 
 def name(room: str) -> str:
     """Return a room's name as its path below the package."""
+    if room == "command":
+        return "command/ and tap.py"
     return f"{room}/" if (PACKAGE / room).is_dir() else f"{room}.py"
 
 

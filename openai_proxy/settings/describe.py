@@ -18,14 +18,19 @@ from .tenants import mode
 from .warnings import warnings
 
 
-def describe(settings: Settings, warned: Iterable[str] | None = None) -> str:
-    """Return the mode and every setting as `toml.path = value`, with its source, or what the default means."""
+def describe(settings: Settings, warned: Iterable[str] | None = None, *, only_changed: bool = False) -> str:
+    """Return the mode and every setting as `toml.path = value`, with its source, or what the default means.
+
+    `only_changed`: only the settings whose value is not the default.
+    """
     warned = warnings(settings) if warned is None else warned
     lines = [f"mode: {mode(settings)}", *(f"# warning: {line}" for line in warned)]
     for leaf in leaves():
         value: Any = settings
         for step in leaf.path.split("."):
             value = getattr(value, step)
+        if only_changed and value == leaf.field.get_default(call_default_factory=True):
+            continue
         origin = settings.origin(leaf.path)
         remark = f"  # from {origin}" if origin else _default_in_words(value, leaf.doc)
         lines += [f"{path} = {text}{remark}" for path, text in _render(leaf.path, value, leaf.doc)]

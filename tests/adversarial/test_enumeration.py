@@ -25,10 +25,10 @@ READERS = re.compile(
 )
 """Further modules that read what strangers wrote."""
 ELSEWHERE = {
-    r"[a-z]+": "packages: their modules are named below; logs, tap and the command read nothing of strangers",
+    r"[a-z_]+": "packages: their modules are named below; logs, tap and the command read nothing of strangers",
     r"(cache|limits|routing|stages|policies)\..+": "decides by what the pure modules have read; passes bodies on",
     r"cost\..+": "counts tokens that policies.usage has read; the state file and Redis are the operator's",
-    r"(composition|daemon|settings|command|keys_command)(\..+)?": "reads the operator's configuration",
+    r"(composition|daemon|settings|command)(\..+)?": "reads the operator's configuration",
     r"observe\.exchange_log(\..+)?": "files, spool and stores: takes lines that exchange_log.line has made",
     r"observe\.otel\..+": "takes the record of an exchange; of strangers' headers otel.trace_parent reads two",
     r"observe\.[a-z_.]+": "takes the record of an exchange, through observe.lines.record",

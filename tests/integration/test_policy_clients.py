@@ -221,9 +221,9 @@ def test_a_key_made_by_the_console_script_works(start, tmp_path):
     script = Path(sys.executable).with_name("openai-proxy")
     said = subprocess.run(
         [script, "key", "new", "alice"], check=True, capture_output=True, text=True, timeout=PATIENCE_S
-    ).stdout
-    key = next(line for line in said.splitlines() if line.startswith("sk-"))
-    entry = said[said.index("[[keys]]") :]
+    )
+    key = next(line for line in said.stderr.splitlines() if line.startswith("sk-"))
+    entry = said.stdout
     assert key not in entry
     world = start(env={"OPENAI_API_KEY": UPSTREAM_KEY}, **configured(tmp_path, entry))
     assert ask(world.port, post(key)).status == 200

@@ -1,0 +1,26 @@
+"""`openai-proxy check [options]`: what `--check-config` of twistd's command does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .run import RunOptions
+
+
+class CheckOptions(RunOptions):
+    """The options of `run`, of which everything is validated and printed, and nothing run."""
+
+    program = "openai-proxy check"
+    optFlags = [["only-changed", None, "print only the settings that differ from their defaults"]]
+
+    def postOptions(self) -> None:
+        """Check, print and exit."""
+        self["check-config"] = 1
+        self.only_changed = bool(self["only-changed"])
+        super().postOptions()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the configuration; return 0, or 1 with one line on stderr if it cannot work."""
+    CheckOptions().parseOptions(arguments)
+    return 0
