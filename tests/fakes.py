@@ -137,6 +137,8 @@ class SocketPair:
 class Body:
     """A response body (messages.ResponseBody), fed and ended by hand."""
 
+    whole = None
+
     def __init__(self, length=None):
         self.length = length
         self.protocol = None

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
+from ..exchange.bodies import WholeBody
 from ..exchange.buffered_bytes import TOO_MUCH_BUFFERED
 from ..exchange.errors import BODY_LIMIT, JSON_BODY_LIMIT, Overloaded, ProxyError, RequestTooLarge
 
@@ -35,46 +36,6 @@ class BodySource(Protocol):
 
     def want_body(self) -> None:
         """Somebody is going to take the body: answer Expect: 100-continue."""
-
-
-class ArrivedBody:
-    """The body of a request that came whole in one read: nothing to wait for, limit or hold back.
-
-    It is fed before anybody sees it.
-    """
-
-    __slots__ = ("data",)
-
-    complete = True
-    kept = True
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    @property
-    def received(self) -> int:
-        return len(self.data)
-
-    def feed(self, data: bytes) -> None:
-        """Take the whole body."""
-        self.data += data
-
-    def end(self) -> None:
-        """It has ended."""
-
-    def fail(self, error: Exception) -> None:
-        """It is whole already: nothing can break it."""
-
-    def stopProducing(self) -> None:
-        """Nothing comes that would have to be dropped."""
-
-    def arriving(self) -> IncomingBody:
-        """Return the same body as one that may be produced into an upload."""
-        body = IncomingBody(_NOWHERE, len(self.data), None)
-        if self.data:
-            body.feed(self.data)
-        body.end()
-        return body
 
 
 @implementer(IBodyProducer)
@@ -314,3 +275,12 @@ class _Nowhere:
 
 
 _NOWHERE = _Nowhere()
+
+
+def as_incoming(whole: WholeBody) -> IncomingBody:
+    """Return the same body as one that may be produced into an upload."""
+    body = IncomingBody(_NOWHERE, whole.length, None)
+    if whole.data:
+        body.feed(whole.data)
+    body.end()
+    return body

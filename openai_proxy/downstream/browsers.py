@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IProtocol
-
+from ..exchange.bodies import WholeBody
 from ..exchange.messages import ProxyResponse
 from ..exchange.record import HeaderPairs
 from ..net.sockets import listens_on_loopback
@@ -50,18 +49,4 @@ async def preflight_answer(
     asked = get(request.incoming.pairs, b"access-control-request-headers")
     lines: HeaderPairs = request.site.web_origins.preflight_lines(origin, asked, methods)
     request.readable = []  # these lines say it already
-    return ProxyResponse(204, b"No Content", lines, NoBody())
-
-
-class NoBody:
-    """The body of an answer that has none."""
-
-    length: int | None = 0
-    whole = b""
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Never called: an answer that is `whole` goes out in one write."""
-        raise AssertionError("a body that is whole is not delivered")
-
-    def discard(self) -> None:
-        """There is nothing to free."""
+    return ProxyResponse(204, b"No Content", lines, WholeBody(b""))

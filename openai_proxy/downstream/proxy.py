@@ -11,12 +11,13 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from ..exchange.bodies import WholeBody
 from ..exchange.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown, UnknownURL
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..wire.request_json import begins_like_object
 from ..wire.targets import ApiPath
 from ..wire.web_origins import is_preflight
-from .body import ArrivedBody, IncomingBody
+from .body import IncomingBody, as_incoming
 from .browsers import judge, preflight_answer
 from .request import DownstreamRequest
 
@@ -91,10 +92,10 @@ class ProxyResource(Resource):
         buffered = bool(required) or (has_body and (path.is_json or _is_json(head.content_type)))
         body: Any = incoming.body if has_body or head.content_length == 0 else None
         sniffed = has_body and not buffered and _may_be_json(head.content_type)
-        if sniffed and type(body) is ArrivedBody:
+        if sniffed and type(body) is WholeBody:
             buffered, sniffed = begins_like_object(body.data[:64]), False
-        if type(body) is ArrivedBody:
-            body = body.data if buffered else body.arriving()
+        if type(body) is WholeBody:
+            body = body.data if buffered else as_incoming(body)
         if exchange.capture is not None and isinstance(body, IncomingBody):
             body.watch = None if buffered else exchange.capture.request.feed
         return ProxyRequest(

@@ -169,7 +169,7 @@ class DownstreamRequest(WireRequest):
             Tunnel(self, response).start()
             return
         if not self.is_head:
-            whole = getattr(response.body, "whole", None)
+            whole = response.body.whole
             if whole is not None and (
                 not response.filters or all(each.transparent for each in response.filters)
             ):

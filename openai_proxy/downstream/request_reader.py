@@ -14,6 +14,7 @@ import httptools
 from attrs import define, evolve, frozen
 from twisted.python.failure import Failure
 
+from ..exchange.bodies import WholeBody
 from ..exchange.errors import (
     HeadersTooLarge,
     InternalError,
@@ -26,7 +27,7 @@ from ..logs import logger
 from ..wire.headers import RequestHead, scan_request
 from ..wire.request_line import WHOLE_LINE, judge_start
 from ..wire.targets import API_METHODS
-from .body import ArrivedBody, BodySource, IncomingBody
+from .body import BodySource, IncomingBody
 
 log = logger(__name__)
 
@@ -61,7 +62,7 @@ class IncomingRequest:
     http11: bool
     pairs: list[tuple[bytes, bytes]]
     head: RequestHead
-    body: IncomingBody | ArrivedBody
+    body: IncomingBody | WholeBody
 
 
 class _Refused(Exception):
@@ -334,13 +335,13 @@ class RequestReader:
             at = read.find(line, at + 1)
         return False
 
-    def _make_body(self, head: RequestHead) -> IncomingBody | ArrivedBody:
+    def _make_body(self, head: RequestHead) -> IncomingBody | WholeBody:
         """Return the body that follows `head`: a simple one where all of it has been read already."""
         if head.chunked:
             return IncomingBody(self._source, None, self._limits.body_bytes)
         length, limit = head.content_length or 0, self._limits.body_bytes
         arrived = self._unsplit is None and length <= self._at_hand and (limit is None or length <= limit)
-        return ArrivedBody(b"") if arrived else IncomingBody(self._source, length, limit)
+        return WholeBody(b"") if arrived else IncomingBody(self._source, length, limit)
 
     def _read_behind(self, incoming: IncomingRequest) -> int:
         """Return how many bytes were read with a head but behind it; 0 where the read began with another message."""

@@ -62,6 +62,11 @@ class ResponseBody(Protocol):
         """Bytes to come where the framing says so, else None."""
         ...
 
+    @property
+    def whole(self) -> bytes | None:
+        """All bytes, if they are there and `length` is known: they may be taken instead of delivery. Else None."""
+        ...
+
     def deliverBody(self, protocol: IProtocol) -> None:
         """Hand the body to `protocol` as twisted.web's IResponse does.
 

@@ -18,6 +18,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
+from ..exchange.bodies import WholeBody
 from ..exchange.errors import UpstreamError
 from ..logs import logger
 from ..net.origin import Origin, parse_origin
@@ -26,11 +27,10 @@ from ..net.turns import Rests
 from ..net.twisted_headers import WireHeaders
 from ..wire.render import header_lines, request_head
 from .answer_timer import UpstreamTimeouts
-from .body import KnownBody
 from .connection import UpstreamConnection
 from .connector import Connecting
-from .idle_pool import IdlePool, Key, pool_key
-from .response import UpstreamResponse
+from .contract import Connection, Key
+from .idle_pool import IdlePool, pool_key
 from .tls import ClientTLS
 
 log = logger(__name__)
@@ -83,7 +83,7 @@ class UpstreamAgent:
         self.adopt = adopt
         self._origins: dict[bytes, Origin] = {}
         self._idle = IdlePool(MOST_IDLE)
-        self._busy: set[UpstreamConnection] = set()
+        self._busy: set[Connection] = set()
         self._connecting: dict[int, Connecting] = {}
         self.unreachable: set[Origin] = set()
         """Origins to which the latest connection could not be made."""
@@ -161,7 +161,7 @@ class UpstreamAgent:
         started: float,
         fresh: bool = False,
         payer: str = "",
-    ) -> Deferred[UpstreamResponse]:
+    ) -> Deferred[Any]:
         """Send one request whose URL is in parts and whose header lines are rendered.
 
         `lines` end with CRLF each, `body` is bytes, an IBodyProducer or None,
@@ -173,7 +173,7 @@ class UpstreamAgent:
         head = request_head(method, target, origin.netloc, lines)
         key = pool_key(origin, credential)
         if not upgrade and not fresh:
-            if body is None or type(body) is bytes or type(body) is KnownBody:
+            if body is None or type(body) is bytes or type(body) is WholeBody:
                 connection = self._idle.take(key)
             else:
                 connection = self._take_for_upload(key, body, started)
@@ -183,14 +183,14 @@ class UpstreamAgent:
                 connection.is_last = bool(body) and method in _WITHOUT_BODY
                 return connection.send(head, body, method == b"HEAD", False, started, started)
 
-        def send(connection: UpstreamConnection) -> Deferred[UpstreamResponse]:
+        def send(connection: Connection) -> Deferred[Any]:
             connection.payer = payer
             connection.is_last = bool(body) and method in _WITHOUT_BODY
             return connection.send(head, body, method == b"HEAD", upgrade, started, self._clock())
 
         return self._connect(origin, key).addCallback(send)
 
-    def _take_for_upload(self, key: Key, body: Any, now: float) -> UpstreamConnection | None:
+    def _take_for_upload(self, key: Key, body: Any, now: float) -> Connection | None:
         """Return a kept connection for a body that arrives as it goes up; None for a fresh one.
 
         The upstream may close a kept connection at any moment. A body that
@@ -218,7 +218,7 @@ class UpstreamAgent:
         if oldest is not None:
             oldest.abort()
 
-    def _connect(self, origin: Origin, key: Key) -> Deferred[UpstreamConnection]:
+    def _connect(self, origin: Origin, key: Key) -> Deferred[Connection]:
         self._make_room()
 
         def make(connecting: Connecting) -> UpstreamConnection:
@@ -229,7 +229,7 @@ class UpstreamAgent:
         connecting = Connecting(self._reactor, origin, self._tls, self._timeouts.connect, make).done
         return connecting.addCallbacks(self._reached, self._missed, (origin,), errbackArgs=(origin,))
 
-    def _reached(self, connection: UpstreamConnection, origin: Origin) -> UpstreamConnection:
+    def _reached(self, connection: Connection, origin: Origin) -> Connection:
         self.unreachable.discard(origin)
         return connection
 
@@ -240,13 +240,13 @@ class UpstreamAgent:
 
     # ---- told by connections
 
-    def connection_ready(self, connection: UpstreamConnection) -> None:
+    def connection_ready(self, connection: Connection) -> None:
         self._busy.add(connection)
         if self._stopped and not self._sweeper.running:
             self.start()
         self._connecting.pop(id(connection)).ready(connection)
 
-    def connection_free(self, connection: UpstreamConnection) -> None:
+    def connection_free(self, connection: Connection) -> None:
         self._busy.discard(connection)
         if self._stopped:
             connection.abort()
@@ -255,17 +255,17 @@ class UpstreamAgent:
         if oldest is not None:
             oldest.abort()
 
-    def rest(self, connection: UpstreamConnection, worked_s: float) -> None:
+    def rest(self, connection: Connection, worked_s: float) -> None:
         self._rests.wait(worked_s, connection.go_on)
 
-    def connection_stale(self, connection: UpstreamConnection) -> None:
+    def connection_stale(self, connection: Connection) -> None:
         for other in self._idle.as_idle_as(connection.key[0], connection.idle_since):
             other.abort()
 
-    def connection_aborted(self, connection: UpstreamConnection) -> None:
+    def connection_aborted(self, connection: Connection) -> None:
         self._idle.remove(connection)
 
-    def connection_closed(self, connection: UpstreamConnection, reason: Failure) -> None:
+    def connection_closed(self, connection: Connection, reason: Failure) -> None:
         self._busy.discard(connection)
         self._idle.remove(connection)
         connecting = self._connecting.pop(id(connection), None)

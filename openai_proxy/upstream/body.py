@@ -1,7 +1,7 @@
 """Request bodies towards the upstream.
 
-`KnownBody` is a body in memory, sent with the head in one write; `Upload`
-is a streamed one on its way, framed, with back-pressure.
+`Upload` is a streamed body on its way, framed, with back-pressure. A
+`WholeBody` needs none of this: it is sent with the head in one write.
 """
 
 from __future__ import annotations
@@ -9,41 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
+from ..exchange.bodies import WholeBody
 from ..net.sockets import untaken_bytes
-
-
-@implementer(IBodyProducer)
-class KnownBody:
-    """All bytes are there; may be produced any number of times."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self.data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Everything is written at once."""
-
-    def resumeProducing(self) -> None:
-        """Everything is written at once."""
-
-    def stopProducing(self) -> None:
-        """Everything is written at once."""
 
 
 def as_body_producer(data: Any) -> IBodyProducer:
     """What treq's client calls to make a body of its `data` argument."""
     if isinstance(data, bytes):
-        return KnownBody(data)
+        return WholeBody(data)
     return IBodyProducer(data)
 
 

@@ -8,7 +8,7 @@ never given to a second one. The agent owns it between requests.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import httptools
 from twisted.internet import tcp
@@ -19,6 +19,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..exchange.bodies import BODY_DONE, WholeBody
 from ..exchange.errors import (
     UpstreamError,
     UpstreamProtocolError,
@@ -29,12 +30,12 @@ from ..exchange.errors import (
 from ..net.client_tls import explain, is_tls_failure
 from ..net.direct_deferred import DirectDeferred
 from ..net.turns import SHORT_S
-from ..wire.headers import HOP_BY_HOP, end_to_end
 from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
-from .body import KnownBody, Taking, Upload
-from .idle_pool import Key
-from .response import DONE, SwitchedResponse, UpstreamResponse, WholeResponse
+from .body import Taking, Upload
+from .contract import ConnectionOwner, Key
+from .response import UpstreamBody, UpstreamResponse
 from .response_reader import HEAD_BYTES, ResponseReader, too_large
+from .tunnel import SwitchedBody, switched_lines
 
 AT_ONCE_BYTES = 4096
 """The kernel takes a request up to this size at once: nobody asks how much of it the upstream has."""
@@ -42,37 +43,9 @@ LARGE_READ_BYTES = 4096
 """No smaller piece of a body takes long to decode and filter."""
 
 
-class ConnectionOwner(Protocol):
-    """What a connection tells the agent."""
-
-    def adopt(self, transport: Any) -> None:
-        """Connected: the owner may serve the transport's socket."""
-
-    def connection_ready(self, connection: UpstreamConnection) -> None:
-        """Connected; with TLS: the peer is verified."""
-
-    def work_clock(self) -> float:
-        """Return the seconds that this thread has worked."""
-
-    def rest(self, connection: UpstreamConnection, worked_s: float) -> None:
-        """Call `go_on` of a connection whose last read took long, once others have had their turn."""
-
-    def connection_free(self, connection: UpstreamConnection) -> None:
-        """Clean and without a request: may be pooled."""
-
-    def connection_stale(self, connection: UpstreamConnection) -> None:
-        """A kept connection was dead when it was used: so may be others that were idle as long."""
-
-    def connection_aborted(self, connection: UpstreamConnection) -> None:
-        """Being cut, which takes a turn of the reactor: no request may get it any more."""
-
-    def connection_closed(self, connection: UpstreamConnection, reason: Failure) -> None:
-        """Lost, whatever it did."""
-
-
 @implementer(IHandshakeListener)
 class UpstreamConnection(TwistedProtocol):
-    """States: connecting, idle, busy (`_waiting` or `_response` set), tunnel, closed.
+    """States: connecting, idle, busy (`_waiting` or `_body` set), tunnel, closed.
 
     `idle_since` is the agent's, which closes what has been idle for long.
     """
@@ -102,7 +75,7 @@ class UpstreamConnection(TwistedProtocol):
         self._reader = ResponseReader()
         self._write: Any = None
         self._waiting: Deferred[UpstreamResponse] | None = None
-        self._response: UpstreamResponse | None = None
+        self._body: UpstreamBody | None = None
         self._upload: Upload | None = None
         self._taking: Taking | None = None
         """Set for a request that may not be sent whole yet, or was not when it was looked at last."""
@@ -112,7 +85,7 @@ class UpstreamConnection(TwistedProtocol):
 
     @property
     def busy(self) -> bool:
-        return self._waiting is not None or self._response is not None
+        return self._waiting is not None or self._body is not None
 
     # ---- the connection
 
@@ -143,18 +116,18 @@ class UpstreamConnection(TwistedProtocol):
             self._stop_upload()
             self.transport.abortConnection()
 
-    def connectionLost(self, reason: Failure = DONE) -> None:
+    def connectionLost(self, reason: Failure = BODY_DONE) -> None:
         self.closed = True
         self.timer.deadline = NEVER
         self._stop_upload()
         waiting, self._waiting = self._waiting, None
-        response, self._response = self._response, None
+        body, self._body = self._body, None
         self._owner.connection_closed(self, reason)
         self._write = self._reader.parser = None  # they hold us, and each other: no cycles for the collector
         if waiting is not None:
             waiting.errback(Failure(self._reader.error or self._lost_before_head(reason)))
-        elif response is not None:
-            response.body_ended(self._end_of_body(reason))
+        elif body is not None:
+            body.end(self._end_of_body(reason))
 
     def _lost_before_head(self, reason: Failure) -> UpstreamError:
         host = self.key[0].host
@@ -183,7 +156,7 @@ class UpstreamConnection(TwistedProtocol):
         if reader.error is not None:
             return Failure(reader.error)
         if self._tunnel or (reader.head_done and not reader.complete and reader.until_close):
-            return DONE if reason.check(ConnectionDone) else reason
+            return BODY_DONE if reason.check(ConnectionDone) else reason
         return reason
 
     # ---- one request
@@ -208,7 +181,7 @@ class UpstreamConnection(TwistedProtocol):
         self.timer.begin(started, not upgrade)
         waiting: DirectDeferred[UpstreamResponse] = DirectDeferred(self._cancelled)
         self._waiting = waiting
-        if type(body) is KnownBody:
+        if type(body) is WholeBody:
             body = body.data
         if body is None or type(body) is bytes:
             data = head + body if body else head
@@ -253,10 +226,10 @@ class UpstreamConnection(TwistedProtocol):
     def dataReceived(self, data: bytes) -> None:
         self.timer.was_read = True
         if self._tunnel:
-            if self._response is not None:
-                self._response.body_received(data)
+            if self._body is not None:
+                self._body.feed(data)
             return
-        if self._waiting is None and self._response is None:
+        if self._waiting is None and self._body is None:
             self.abort()  # nobody asked: whatever this is must not become somebody's answer
             return
         reader = self._reader
@@ -275,17 +248,17 @@ class UpstreamConnection(TwistedProtocol):
             if not reader.complete and reader.error is None:
                 reader.error = UpstreamProtocolError(kind="protocol")
             reader.surplus = True
-        response = self._response
-        if response is not None and not reader.complete and reader.error is None:
+        body = self._body
+        if body is not None and not reader.complete and reader.error is None:
             # One more piece of a stream: all that `_dispatch` would do, a call less.
             parts = reader.parts
             if parts:
                 reader.parts = []
                 piece = parts[0] if len(parts) == 1 else b"".join(parts)
                 if len(piece) < LARGE_READ_BYTES:
-                    response.body_received(piece)
+                    body.feed(piece)
                 else:
-                    self._pass_large(response, piece)
+                    self._pass_large(body, piece)
                 return
             reader.note_bodiless_read(len(data))
             if reader.error is None:
@@ -294,13 +267,13 @@ class UpstreamConnection(TwistedProtocol):
             reader.error = reader.error or too_large()
         self._dispatch()
 
-    def _pass_large(self, response: UpstreamResponse, piece: bytes) -> None:
+    def _pass_large(self, body: UpstreamBody, piece: bytes) -> None:
         """Pass on a piece that may take long to decode and filter; if it did, read on when others had their turn."""
         clock = self._owner.work_clock
         began = clock()
-        response.body_received(piece)
+        body.feed(piece)
         worked_s = clock() - began
-        if worked_s > SHORT_S and self._response is response and not (self.closed or self._aborted):
+        if worked_s > SHORT_S and self._body is body and not (self.closed or self._aborted):
             self._rests = True
             if not self._paused:
                 self.transport.pauseProducing()
@@ -317,11 +290,11 @@ class UpstreamConnection(TwistedProtocol):
         """Pass on what this read brought: an error, the head, body bytes, the end."""
         reader = self._reader
         error = reader.error
-        if error is not None and (self._response is not None or not reader.head_done):
+        if error is not None and (self._body is not None or not reader.head_done):
             self._fail(error)
             return
-        response = self._response
-        if response is None:
+        body = self._body
+        if body is None:
             if not reader.head_done:
                 return
             try:
@@ -332,39 +305,42 @@ class UpstreamConnection(TwistedProtocol):
             if reader.complete and length is not None and not reader.bodiless:
                 self._end_whole(length)
                 return
-            response = UpstreamResponse(self, reader.status, reader.reason, reader.pairs, length)
+            body = UpstreamBody(self, length)
         parts = reader.parts
         if reader.complete:
-            self._end_response(response)
+            self._end_body(body)
         elif self._waiting is not None:
-            self._response = response
+            self._body = body
             waiting, self._waiting = self._waiting, None
             self.timer.expect_body(self._clock())
             if parts:
                 reader.parts = []
-                response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
-            waiting.callback(response)
+                body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+            waiting.callback(UpstreamResponse(reader.status, reader.reason, reader.pairs, body))
             if error is not None:
                 self._fail(error)  # inside the body that came in the same read
-            elif not response.taken and self._response is response:
+            elif not body.taken and self._body is body:
                 self.pause_reading()
         elif parts:
             reader.parts = []
-            response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
+            body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
 
-    def _end_response(self, response: UpstreamResponse) -> None:
+    def _end_body(self, body: UpstreamBody) -> None:
         """The message is whole: free the connection first, then tell."""
         reader = self._reader
         parts, reader.parts = reader.parts, []
         waiting, self._waiting = self._waiting, None
-        self._response = None
+        self._body = None
         if parts:
-            response.body_received(parts[0] if len(parts) == 1 else b"".join(parts))
+            body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
         if self._paused:
             self._paused = False
             self.transport.resumeProducing()
+        response = UpstreamResponse(
+            reader.status, reader.reason, reader.pairs, body
+        )  # a free reader is reset
         self._release()
-        response.body_ended(DONE)
+        body.end(BODY_DONE)
         if waiting is not None:
             waiting.callback(response)
 
@@ -375,7 +351,7 @@ class UpstreamConnection(TwistedProtocol):
         if len(body) != length:
             self._fail(UpstreamProtocolError(kind="protocol"))
             return
-        response = WholeResponse(reader.status, reader.reason, end_to_end(reader.pairs), body)
+        response = UpstreamResponse(reader.status, reader.reason, reader.pairs, WholeBody(body))
         waiting, self._waiting = self._waiting, None
         self._release()
         if waiting is not None:
@@ -402,19 +378,18 @@ class UpstreamConnection(TwistedProtocol):
     def _fail(self, error: UpstreamError) -> None:
         reader = self._reader
         reader.error = error
-        response = self._response
-        if response is not None and reader.parts:
+        if self._body is not None and reader.parts:
             # What came before the fault still goes to the client.
             parts, reader.parts = reader.parts, []
-            response.body_received(b"".join(parts))
+            self._body.feed(b"".join(parts))
         self.timer.deadline = NEVER
         waiting, self._waiting = self._waiting, None
-        response, self._response = self._response, None
+        body, self._body = self._body, None
         self.abort()
         if waiting is not None:
             waiting.errback(Failure(error))
-        elif response is not None:
-            response.body_ended(Failure(error))
+        elif body is not None:
+            body.end(Failure(error))
 
     # ---- a 101: the connection is a tunnel now
 
@@ -423,33 +398,18 @@ class UpstreamConnection(TwistedProtocol):
         if reader.error is not None or not reader.upgrade or self._waiting is None:
             self._fail(reader.error or UpstreamProtocolError(kind="protocol"))
             return
-        pairs = [
-            p
-            for p in reader.pairs
-            if p[0].lower() not in HOP_BY_HOP or p[0].lower() in (b"connection", b"upgrade")
-        ]
-        response = SwitchedResponse(self, 101, reader.reason, pairs, None)
+        body = SwitchedBody(self)
         self._tunnel = True
-        self._response = response
+        self._body = body
         self.timer.deadline = NEVER
         waiting, self._waiting = self._waiting, None
         if rest:
-            response.body_received(rest)
-        waiting.callback(response)
+            body.feed(rest)
+        waiting.callback(UpstreamResponse(101, reader.reason, switched_lines(reader.pairs), body))
 
-    def tunnel_write(self, data: bytes) -> None:
-        if not self.closed:
-            self._write(data)
-
-    def tunnel_register_producer(self, producer: Any, streaming: bool) -> None:
-        self.transport.registerProducer(producer, streaming)
-
-    def tunnel_unregister_producer(self) -> None:
-        self.transport.unregisterProducer()
-
-    def tunnel_close(self) -> None:
+    def close_tunnel(self) -> None:
         """Send what is written, then close; the sweeper aborts what is never taken."""
-        self._response = None
+        self._body = None
         self.timer.expect_close(self._clock())
         self.transport.loseConnection()
 
@@ -464,14 +424,14 @@ class UpstreamConnection(TwistedProtocol):
     def resume_reading(self) -> None:
         if self._paused and not self.closed:
             self._paused = False
-            if not self._tunnel and self._response is not None:
+            if not self._tunnel and self._body is not None:
                 self.timer.expect_body(self._clock())  # the time we held it back does not count
             if not self._rests:
                 self.transport.resumeProducing()
 
     def sweep(self, now: float) -> None:
         """Called often while busy: notes what was read, and ends what is late."""
-        timer, taking, response = self.timer, self._taking, self._response
+        timer, taking, body = self.timer, self._taking, self._body
         if taking is not None and self._waiting is not None:
             untaken = taking.look(now)
             if untaken and timer.is_stuck(now - taking.taken_at):
@@ -479,14 +439,14 @@ class UpstreamConnection(TwistedProtocol):
             elif not untaken and self._upload is None:
                 self._taking = None
                 timer.expect_head(now)
-        timer.note_reads(now, in_body=response is not None and not self._tunnel)
+        timer.note_reads(now, in_body=body is not None and not self._tunnel)
         if now < timer.deadline:
             return
         if timer.is_over(now):
             self._late("The request took longer than this proxy allows.", "timeout_total")
         elif self._waiting is not None:
             self._late("The upstream did not answer in time.", "timeout_first_byte")
-        elif response is None:
+        elif body is None:
             self.abort()  # a tunnel that never took its last bytes
         elif timer.is_silent(now, held=self._paused or self._rests):
             self._late("The upstream fell silent.", "timeout_idle")

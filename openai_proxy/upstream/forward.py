@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.interfaces import IProtocol
 from twisted.web.iweb import UNKNOWN_LENGTH
 
+from ..exchange.bodies import WholeBody
 from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..net.origin import ClientCertificate, Origin, base_path, parse_origin
@@ -19,7 +19,6 @@ from ..wire.headers import end_to_end
 from ..wire.render import header_lines
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .client import UpstreamClient
-from .response import UpstreamResponse, WholeResponse
 
 
 @frozen
@@ -54,22 +53,6 @@ def destination(
     return Destination(name, origin, path, azure_path, via, lines or None, query or None)
 
 
-class UpstreamBody:
-    """An UpstreamResponse's body as the stages know it."""
-
-    __slots__ = ("_response", "length")
-
-    def __init__(self, response: UpstreamResponse) -> None:
-        self._response = response
-        self.length = response.body_length
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        self._response.deliverBody(protocol)
-
-    def discard(self) -> None:
-        self._response.discard()
-
-
 class UpstreamForward:
     """Send a request to the destination its route names, or to the default one."""
 
@@ -98,12 +81,10 @@ class UpstreamForward:
         elif type(body) is not bytes and body is not None and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
             lines += b"Transfer-Encoding: chunked\r\n"
         response = await self._send(request, to, target, lines, fresh=False)
-        pairs = response.pairs
-        if type(response) is WholeResponse:
-            return ProxyResponse(response.code, response.phrase, pairs, response)
+        pairs, received = response.pairs, response.body
         headers = pairs if response.code == 101 else end_to_end(pairs)
-        received = UpstreamBody(response)
-        request.undelivered.append(received)
+        if type(received) is not WholeBody:
+            request.undelivered.append(received)
         return ProxyResponse(response.code, response.phrase, headers, received)
 
     async def _send(

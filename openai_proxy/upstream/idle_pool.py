@@ -9,15 +9,10 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from hashlib import sha256
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 from ..net.origin import Origin
+from .contract import Connection, Key
 
-if TYPE_CHECKING:
-    from .connection import UpstreamConnection
-
-Key = tuple[Origin, bytes]
-"""Requests share connections if they go to the same origin with the same credential."""
 LONG_CREDENTIAL_BYTES = 256
 SHARE = 2
 """One credential, and whoever pays under several, may keep at most 1/SHARE of all idle connections."""
@@ -39,16 +34,16 @@ class IdlePool:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._by_key: dict[Key, list[UpstreamConnection]] = {}
-        self._by_payer: dict[str, OrderedDict[UpstreamConnection, None]] = {}
+        self._by_key: dict[Key, list[Connection]] = {}
+        self._by_payer: dict[str, OrderedDict[Connection, None]] = {}
         """As `_by_age`, of each payer: made-up credentials beside a real one are keys of their own, but do not pay."""
-        self._by_age: OrderedDict[UpstreamConnection, None] = OrderedDict()
+        self._by_age: OrderedDict[Connection, None] = OrderedDict()
         """The one that has been idle for longest comes first."""
 
     def __len__(self) -> int:
         return len(self._by_age)
 
-    def take(self, key: Key) -> UpstreamConnection | None:
+    def take(self, key: Key) -> Connection | None:
         """Return the connection that was used last, None where there is none."""
         idle = self._by_key.get(key)
         if not idle:
@@ -58,19 +53,19 @@ class IdlePool:
         del self._by_payer[connection.payer][connection]
         return connection
 
-    def newest(self, key: Key) -> UpstreamConnection | None:
+    def newest(self, key: Key) -> Connection | None:
         """Return the connection that `take` would return, and leave it there."""
         idle = self._by_key.get(key)
         return idle[-1] if idle else None
 
-    def take_oldest(self) -> UpstreamConnection | None:
+    def take_oldest(self) -> Connection | None:
         """Remove and return the connection that has been idle for longest, None where there is none."""
         oldest = next(iter(self._by_age), None)
         if oldest is not None:
             self.remove(oldest)
         return oldest
 
-    def put(self, connection: UpstreamConnection, now: float) -> UpstreamConnection | None:
+    def put(self, connection: Connection, now: float) -> Connection | None:
         """Keep a connection; return the one that has to go for it, if any: the oldest of its key, of its payer or of all."""
         connection.idle_since = now
         idle = self._by_key.get(connection.key)
@@ -94,14 +89,14 @@ class IdlePool:
         self.remove(oldest)
         return oldest
 
-    def remove(self, connection: UpstreamConnection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Forget a connection, whether it is here or not."""
         if connection in self._by_age:
             del self._by_age[connection]
             del self._by_payer[connection.payer][connection]
             self._by_key[connection.key].remove(connection)
 
-    def as_idle_as(self, origin: Origin, idle_since: float) -> list[UpstreamConnection]:
+    def as_idle_as(self, origin: Origin, idle_since: float) -> list[Connection]:
         """Remove and return the connections to `origin` that have been idle since then or for longer."""
         return self._remove_all(
             connection
@@ -109,15 +104,15 @@ class IdlePool:
             if connection.idle_since <= idle_since and connection.key[0] == origin
         )
 
-    def older_than(self, moment: float) -> list[UpstreamConnection]:
+    def older_than(self, moment: float) -> list[Connection]:
         """Remove and return the connections that have been idle since `moment` or for longer."""
         return self._remove_all(takewhile(lambda connection: connection.idle_since <= moment, self._by_age))
 
-    def clear(self) -> list[UpstreamConnection]:
+    def clear(self) -> list[Connection]:
         """Remove and return all."""
         return self._remove_all(self._by_age)
 
-    def _remove_all(self, connections: Iterable[UpstreamConnection]) -> list[UpstreamConnection]:
+    def _remove_all(self, connections: Iterable[Connection]) -> list[Connection]:
         removed = list(connections)
         for connection in removed:
             self.remove(connection)

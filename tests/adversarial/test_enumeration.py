@@ -32,7 +32,7 @@ ELSEWHERE = {
     r"observe\.exchange_log(\..+)?": "files, spool and stores: takes lines that exchange_log.line has made",
     r"observe\.otel\..+": "takes the record of an exchange; of strangers' headers otel.trace_parent reads two",
     r"observe\.[a-z_.]+": "takes the record of an exchange, through observe.lines.record",
-    r"exchange\.messages": "the vocabulary: no behaviour beyond the values",
+    r"exchange\.(messages|bodies)": "the vocabulary: no behaviour beyond the values, and bytes that pass as they are",
     r"net\..+": "sockets, timers and the operator's Redis; bytes go through wire.proxy_protocol and wire.headers",
     r"upstream\..+": "sockets, timers and pools; bytes of answers go through upstream.response_reader",
     r"(web|downstream|pages)\..+": "sockets, timers and pages; bytes of requests go through request_reader, wire.headers and wire.targets",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.downstream.body import ArrivedBody
 from openai_proxy.downstream.request_reader import DownstreamLimits, RequestReader
+from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.errors import HeadersTooLarge, MalformedRequest, MethodNotAllowed
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -45,7 +45,7 @@ def read(*pieces, **limits):
 
 
 def _bytes(body):
-    return body.data if isinstance(body, ArrivedBody) else b"".join(body._parts)
+    return body.data if isinstance(body, WholeBody) else b"".join(body._parts)
 
 
 def requests(reader):

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.daemon.exchanger import compose
+from openai_proxy.exchange.bodies import BODY_DONE
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.policies.bodies.decoded_body import decoded
 from openai_proxy.policies.bodies.peeked_body import peek
@@ -21,7 +22,7 @@ from openai_proxy.policies.cache.memory import MemoryStore
 from openai_proxy.policies.cache.rules import CacheRules, TimesToLive, default_rules
 from openai_proxy.policies.cache.single_flight import SingleFlight
 from openai_proxy.upstream.forward import UpstreamForward, destination
-from openai_proxy.upstream.response import DONE, UpstreamResponse
+from openai_proxy.upstream.response import UpstreamBody, UpstreamResponse
 
 
 class UpstreamSide:
@@ -32,7 +33,8 @@ class UpstreamSide:
         if coding:
             pairs.append((b"Content-Encoding", coding))
         self.aborts = 0
-        self.response = UpstreamResponse(self, 200, b"OK", pairs, None)
+        self.body = UpstreamBody(self, None)
+        self.response = UpstreamResponse(200, b"OK", pairs, self.body)
 
     def abort(self):
         self.aborts += 1
@@ -54,7 +56,7 @@ class Client:
     async def send(self, *_):
         connection = UpstreamSide(self._coding)
         self.connections.append(connection)
-        connection.response.body_received(b"data: 1\n\n")
+        connection.body.feed(b"data: 1\n\n")
         return connection.response
 
 
@@ -155,7 +157,7 @@ def test_a_response_that_is_delivered_is_left_alone(place):
     edge, client = world(PLACES[place](Fails(times=0)))
     connection = edge.connect()
     assert b"data: 1" in connection.send(ASK)
-    client.connections[0].response.body_ended(DONE)
+    client.connections[0].body.end(BODY_DONE)
     assert connection.transport.take().endswith(b"0\r\n\r\n")
     assert [each.aborts for each in client.connections] == [0]
     assert edge.outcomes == ["complete"]
@@ -180,8 +182,8 @@ def test_others_who_share_a_call_keep_it(how):
     head.callback(None)
     if how == "leaves":
         first.lose()
-    client.connections[0].response.body_received(b"data: 2\n\n")
-    client.connections[0].response.body_ended(DONE)
+    client.connections[0].body.feed(b"data: 2\n\n")
+    client.connections[0].body.end(BODY_DONE)
     got = second.transport.take()
     assert b"data: 1" in got
     assert b"data: 2" in got

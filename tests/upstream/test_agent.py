@@ -248,9 +248,9 @@ def test_undelivered_body_is_not_read_on():
     assert server.transport.producerState == "paused"
     read(results[0])
     assert server.transport.producerState == "producing"
-    results[0].pauseProducing()
+    results[0].body.pauseProducing()
     assert server.transport.producerState == "paused"
-    results[0].resumeProducing()
+    results[0].body.resumeProducing()
     assert server.transport.producerState == "producing"
 
 

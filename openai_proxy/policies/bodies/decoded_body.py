@@ -43,7 +43,7 @@ class DecodedBody(Protocol):
     connection that was cut.
     """
 
-    length = None
+    length = whole = None
     """Not known before the end."""
 
     def __init__(self, body: ResponseBody, decoder: Decoder) -> None:

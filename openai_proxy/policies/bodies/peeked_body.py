@@ -63,6 +63,9 @@ class PeekedBody(Protocol):
     States: peeking, held (enough read, or ended), delivered, discarded.
     """
 
+    whole = None
+    """Whoever wants all of it takes delivery."""
+
     def __init__(self, body: ResponseBody, limit_bytes: int, enough: Enough = _never) -> None:
         self._body = body
         self._enough = enough

@@ -11,10 +11,9 @@ from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-_WHOLE = Failure(ResponseDone())
+from ...exchange.bodies import BODY_DONE, WholeBody
 
 
 class Source(Protocol):
@@ -51,6 +50,9 @@ class SharedBody:
 
     States: undelivered (counts as paused), flowing, paused, over.
     """
+
+    whole = None
+    """Its chunks are delivered one by one."""
 
     def __init__(self, source: Source, length: int | None) -> None:
         self.length = length
@@ -122,7 +124,7 @@ class Stored:
     """A source that is whole."""
 
     dropped = 0
-    reason = _WHOLE
+    reason = BODY_DONE
 
     def __init__(self, chunks: Sequence[bytes]) -> None:
         self.chunks = chunks
@@ -137,50 +139,8 @@ class Stored:
         """Nothing has to be freed."""
 
 
-class _Delivery:
-    """The transport of a body that comes at once: it is never paused."""
-
-    __slots__ = ("over",)
-
-    def __init__(self) -> None:
-        self.over = False
-
-    def stopProducing(self) -> None:
-        """Deliver no further."""
-        self.over = True
-
-    def pauseProducing(self) -> None:
-        """Too late."""
-
-    def resumeProducing(self) -> None:
-        """It never stopped."""
-
-
-class OneChunk:
-    """A stored body in one chunk. Delivered at once, so it has no state and many may have it."""
-
-    __slots__ = ("_chunk", "length", "whole")
-
-    def __init__(self, chunk: bytes, length: int | None) -> None:
-        self.length = length
-        self.whole = None if length is None else chunk
-        """All of a body whose length is announced, for who would rather not take delivery."""
-        self._chunk = chunk
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Deliver the chunk, then the end, unless the reader leaves in between."""
-        delivery = _Delivery()
-        protocol.makeConnection(cast(Any, delivery))
-        protocol.dataReceived(self._chunk)
-        if not delivery.over:
-            protocol.connectionLost(_WHOLE)
-
-    def discard(self) -> None:
-        """Nothing has to be freed."""
-
-
-def replay_body(chunks: Sequence[bytes], length: int | None) -> SharedBody | OneChunk:
+def replay_body(chunks: Sequence[bytes], length: int | None) -> SharedBody | WholeBody:
     """Return a body made of `chunks`; `length` as the head announces it, or None."""
     if len(chunks) == 1:
-        return OneChunk(chunks[0], length)
+        return WholeBody(chunks[0], is_announced=length is not None)
     return SharedBody(Stored(chunks), length)

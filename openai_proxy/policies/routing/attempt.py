@@ -196,7 +196,7 @@ class Judge:
         code = None
         if len(task.candidates) > 1 and task.replayable and task.request.method == b"POST":
             media_type, coding = media_type_and_coding(response.headers)
-            whole = getattr(response.body, "whole", None)
+            whole = response.body.whole
             if is_event_stream(media_type, task.request.exchange.streaming):
                 if task.creates_nothing:
                     response, code = await first_error(response, coding, self._timers)

@@ -131,7 +131,7 @@ def _choose(
     media_type, coding = media_type_and_coding(response.headers)
     if coding:
         return None
-    whole = getattr(response.body, "whole", None)
+    whole = response.body.whole
     untouched = whole is not None and not (rule.implicit_start or rule.may_begin_in(whole))
     if untouched and _pass_all(response.filters):
         return None

@@ -247,7 +247,7 @@ async def _judge(response: ProxyResponse) -> tuple[ProxyResponse, bool]:
 
 def _read_at_once(response: ProxyResponse, exchange: Exchange, wants_model: bool) -> bool:
     """Read the usage of a short JSON document that has arrived whole, as most have; False for anything else."""
-    arrived = getattr(response.body, "whole", None)
+    arrived = response.body.whole
     if (
         arrived is None
         or response.filters
@@ -277,7 +277,7 @@ def _noting(exchange: Exchange) -> Note:
 
 def _maybe_error(response: ProxyResponse) -> str | None:
     """Return the code of an error that has come as a short JSON answer behind a 2xx, None for anything else."""
-    arrived = getattr(response.body, "whole", None)
+    arrived = response.body.whole
     if arrived is None or len(arrived) > _ERROR_BYTES or not 200 <= response.status < 300:
         return None
     media_type, coding = media_type_and_coding(response.headers)

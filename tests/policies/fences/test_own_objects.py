@@ -23,7 +23,7 @@ EVENTS = (b"Content-Type", b"text/event-stream")
 
 
 class Body(Protocol):
-    length = None
+    length = whole = None
 
     def __init__(self, data):
         self.data, self.discarded = data, False

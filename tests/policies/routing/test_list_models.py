@@ -33,7 +33,7 @@ def list_of(*names):
 
 
 class Body(Protocol):
-    length = None
+    length = whole = None
 
     def __init__(self, data):
         self.data, self.discarded = data, False

@@ -37,6 +37,8 @@ class Kept:
 class Body:
     """A body of known chunks; `open` ones never end."""
 
+    whole = None
+
     def __init__(self, *chunks, open=False):
         self.chunks, self.open = list(chunks), open
         self.length = None

@@ -44,6 +44,8 @@ NOT_FOUND = error("model_not_found")
 class Body(Protocol):
     """A body that is there at once, or with `data` None never."""
 
+    whole = None
+
     def __init__(self, data=b""):
         self.data, self.length, self.discarded = data, None, False
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from fakes import Body
 from twisted.internet.defer import Deferred
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
@@ -37,7 +38,7 @@ def run(stage, request, status=200, headers=(JSON,)):
 
     async def forward(forwarded):
         seen.append(forwarded)
-        return ProxyResponse(status, b"OK", list(headers), body=None)
+        return ProxyResponse(status, b"OK", list(headers), body=Body())
 
     results = []
     Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
@@ -162,7 +163,7 @@ def stored(stage, method, endpoint, body, headers=(JSON,), target=None):
 
     async def forward(forwarded):
         seen.append(forwarded)
-        return ProxyResponse(200, b"OK", list(headers), body=None)
+        return ProxyResponse(200, b"OK", list(headers), body=Body())
 
     results = []
     Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
@@ -246,7 +247,7 @@ def held_by(buffered, *, stored=False, headers=(SSE,), target=b"/x"):
     request.target = target
 
     async def forward(forwarded):
-        return ProxyResponse(200, b"OK", list(headers), body=None)
+        return ProxyResponse(200, b"OK", list(headers), body=Body())
 
     results = []
     Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)

@@ -26,6 +26,8 @@ REFUSAL = b'{"error":{"message":"Unrecognized request argument supplied: stream_
 
 
 class KnownBody:
+    whole = None
+
     def __init__(self, data):
         self.data = data
         self.length = len(data)
