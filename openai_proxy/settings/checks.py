@@ -192,7 +192,7 @@ def _origin(base_url: str) -> tuple[str, str | None, int | None]:
 
 def _redis(settings: Settings) -> None:
     for path, url in (("cache.url", settings.cache.url), ("rate_limit.url", settings.rate_limit.url)):
-        if url and url.get_secret_value().startswith("redis") and find_spec("txredisapi") is None:
+        if url and url.get_secret_value().startswith("redis") and find_spec("hiredis") is None:
             raise settings.error(path, "Redis needs the extra: pip install 'twisted-openai-proxy[redis]'")
 
 

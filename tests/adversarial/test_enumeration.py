@@ -39,7 +39,7 @@ ELSEWHERE = {
     r"workers\..+": "speaks with our own processes",
     r"(certificate_dates|changed_json|client_tls|decoded_body|descriptors|direct_deferred|draining|eager_transports"
     r"|endpoints|host_names|listening|logs|messages|once_in_a_while|peeked_body|prompt_estimate|proxy_protocol"
-    r"|redis_client|redis_login|relay|reload_command|reloads|service|serving|signals|socket_group|sockets|status"
+    r"|relay|reload_command|reloads|service|serving|signals|socket_group|sockets|status"
     r"|steady_clock|stores|turns|unsupported|wire_headers)": "still to move",
 }
 

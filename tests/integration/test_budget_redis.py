@@ -123,7 +123,7 @@ async def test_a_client_that_leaves_while_redis_is_frozen_leaves_nothing_reserve
     assert ends[0].check(CancelledError)
     if abandoned:
         await until(lambda: not frozen.client.connected)
-        await until(lambda: frozen.client._protocol is None)
+        await until(lambda: frozen.client._connection is None)
     redis.thaw()
     await until(lambda: all(each.client.connected for each in (*machines, frozen)))
     await until(lambda: not frozen.ledger._books[DAY].busy)

@@ -111,7 +111,7 @@ async def test_what_a_frozen_redis_admits_later_is_given_back(stores, redis, lea
         asked.cancel()
     await until(lambda: ends)
     if abandoned:
-        await until(lambda: stores[0]._client._protocol is None)
+        await until(lambda: stores[0]._client._connection is None)
     redis.thaw()
     await until(lambda: all(store._client.connected for store in stores))
     # without tokens: those that nobody knows of come back with time

@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
 from openai_proxy.net.host_names import ascii_host
-from openai_proxy.net.redis_login import redis_endpoint
+from openai_proxy.net.redis_connection import redis_endpoint
 from openai_proxy.net.redis_url import parse_redis_url
 
 

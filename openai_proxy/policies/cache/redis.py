@@ -1,6 +1,6 @@
 """The store in Redis, shared by every daemon with the same configuration.
 
-Redis slow, frozen, dead or talking nonsense is a store without entries: the
+Redis slow, frozen, dead or not speaking RESP is a store without entries: the
 client behind it fails within its deadline and comes back by itself.
 """
 

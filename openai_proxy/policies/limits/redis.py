@@ -66,7 +66,7 @@ class RedisStore:
 
         def comes_late(reply: Any) -> None:
             """Redis admitted what went another way, or nowhere: it used no tokens here."""
-            if reply[0] and reserved:
+            if reserved and isinstance(reply, list) and reply[:1] == [1]:
                 self._client.post(
                     *self._finishing(key, limits, -reserved, "")
                 )  # the slot is free, or has been taken anew
