@@ -95,7 +95,7 @@ FIXED = {
     "beginning of a background response that is kept": "cost.settle_later:BEGINNING_BYTES",
     "later answer about it that is read": "cost.settle_later:LATER_BYTES",
     "how far a reader of a shared answer may fall behind, once it is too large to keep": "policies.cache.recording:LAG_BYTES",
-    "longest value that a memo remembers": "exchange.short_memo:LONGEST_KEPT",
+    "longest value that a memo remembers": "exchange.bounded_memo:LONGEST_KEPT",
     "requests whose cache key is remembered, in each of two tables": "policies.cache.cache:_KNOWN_BYTES",
     "models whose health is remembered, all upstreams together": "policies.routing.health:MOST_MODELS",
     "background responses that are remembered until their usage is read": "cost.pending_calls:MOST_CALLS",

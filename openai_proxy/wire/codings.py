@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
-from ..exchange.short_memo import short_memo
+from ..exchange.bounded_memo import short_memo
 
 _MOST_CODINGS = 4
 """A body with more codings than these, one inside the other, counts as one in an unknown coding."""

@@ -10,9 +10,9 @@ import re
 
 from attrs import define
 
+from ..exchange.bounded_memo import short_memo
 from ..exchange.errors import MalformedRequest
 from ..exchange.record import HeaderPairs
-from ..exchange.short_memo import short_memo
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")

@@ -12,9 +12,9 @@ from ipaddress import ip_address
 
 from attrs import frozen
 
+from ..exchange.bounded_memo import short_memo
 from ..exchange.errors import OriginNotAllowed
 from ..exchange.record import HeaderPairs
-from ..exchange.short_memo import short_memo
 from .headers import get
 
 ANY = b"*"

@@ -57,7 +57,7 @@ EXEMPT = {
     "cost.budget_words:.*": "numbers and configured names",
     "policies.routing.repeatable:is_kept": "asks for a type",
     "policies.routing.share_window:.*": "counts",
-    "exchange.short_memo:short_memo": "a memo, bounded; its functions have cases of their own",
+    "exchange.bounded_memo:(BoundedMemo|short_memo)": "bounded; its functions have cases of their own",
     "cost.budget:.*": "counts money of the configured keys",
     "policies.cache.entry:(dump_entry|load_entry|CacheEntry)": "joins and parts what make_entry has taken, one copy each",
     "policies.cache.key:(cache_key|models_family)": "one digest over the canonical body",
