@@ -10,6 +10,7 @@ import orjson
 from attrs import frozen
 from twisted.python.failure import Failure
 
+from ..exchange.bounded_memo import BoundedMemo
 from ..logs import logger
 from .budget import Account, Budget, Standing
 from .budget_alerts import BudgetAlert, due
@@ -50,7 +51,7 @@ class BudgetWatch:
         self._rules = rules
         self._deliveries = deliveries
         self._wall_clock = wall_clock
-        self._told: set[str] = set()
+        self._told: BoundedMemo[str, None] = BoundedMemo(_MOST_TOLD)
 
     def begin(self) -> None:
         """Watch from now on, in place of whoever watched before."""
@@ -64,9 +65,7 @@ class BudgetWatch:
     def _look(self, account: Account, standing: Standing) -> None:
         for alert in due(account, standing, self._budgets, self._rules.at):
             if alert.id not in self._told:
-                if len(self._told) >= _MOST_TOLD:
-                    self._told.clear()  # the keeper still knows what was told
-                self._told.add(alert.id)
+                self._told.remember(alert.id, None, 0)  # the keeper knows what is forgotten here
                 self._ledger.is_first(account, alert.id).addCallbacks(
                     self._tell, self._tell_anyway, (alert,), {}, (alert,), {}
                 )

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from ..exchange.bounded_memo import BoundedMemo
 from ..exchange.record import Exchange, Usage
 from ..policies.batches.state import per_request
 from ..policies.routing.table import RoutingTable
@@ -19,7 +20,6 @@ _MOST_MODELS = 1000
 """Model names come from clients: so many are remembered, then forgotten."""
 _LONGEST_MODEL = 256
 """Longer names are not remembered: strangers choose them."""
-_LONGEST_TIER = 64
 _MOST_WARNINGS = 200
 _ONE = Usage(1, 1)
 BATCH_TIER = "batch"
@@ -74,11 +74,11 @@ class Pricing:
         self._look_up = look_up
         self._providers = dict(providers or {})
         self._table = table
-        self._answered: dict[tuple[str, str], str] = {}
+        self._answered: BoundedMemo[tuple[str, str], str] = BoundedMemo(_MOST_MODELS)
         """By upstream and the name asked for: the model that answered."""
         self._warn = warn
         self._warned: set[str] = set()
-        self._known: dict[tuple[str | None, str, str | None], _Known] = {}
+        self._known: BoundedMemo[tuple[str | None, str, str | None], _Known] = BoundedMemo(_MOST_MODELS)
 
     def settle(self, exchange: Exchange) -> None:
         """Set the cost of an exchange that has ended; None stays where it is not known. Idempotent.
@@ -123,10 +123,9 @@ class Pricing:
         name = upstream or "default"
         if self._answered.get((name, model)) == answered or len(model) > _LONGEST_MODEL:
             return
-        if len(self._answered) >= _MOST_MODELS:
-            self._answered.clear()
-        self._answered[name, model] = answered
-        self._known = {key: known for key, known in self._known.items() if key[1] != model}
+        self._answered.remember((name, model), answered, len(model))
+        for key in [key for key in self._known if key[1] == model]:
+            del self._known[key]
 
     def _warn_of(self, model: str) -> None:
         """Say once that a model has no price, or a kind of its tokens; strangers' names are bounded."""
@@ -173,10 +172,7 @@ class Pricing:
 
     def _learn(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:
         known = self._find(upstream, model, timestamp, tier)
-        if len(model) <= _LONGEST_MODEL and (tier is None or len(tier) <= _LONGEST_TIER):
-            if len(self._known) >= _MOST_MODELS:
-                self._known.clear()
-            self._known[upstream, model, tier] = known
+        self._known.remember((upstream, model, tier), known, len(model) + len(tier or ""))
         return known
 
     def _find(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:

@@ -8,10 +8,7 @@ which then is the only owner that it has.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from functools import update_wrapper
-from threading import Lock
 from typing import Any, TypeVar
 
 LONGEST_KEPT = 256
@@ -21,29 +18,34 @@ _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
 
 
-class BoundedMemo(OrderedDict[_Key, _Value]):
+class BoundedMemo(dict[_Key, _Value]):
     """What was found of late, by key: at most `entries`, each of at most `longest` bytes.
 
-    When it is full, the oldest entry goes: the one that was remembered
-    first. Read it as a dict, at the cost of a dict; write it by `remember`
-    only, from any thread.
+    When it is full, the older half goes: those that were remembered first.
+    Read it as a dict, at the cost of a dict; write it by `remember` only.
+    Any thread may; several that write at once may add an entry each beyond
+    the bound.
     """
 
     def __init__(self, entries: int, longest: int = LONGEST_KEPT) -> None:
         super().__init__()
         self._entries = entries
         self._longest = longest
-        self._lock = Lock()
 
     def remember(self, key: _Key, value: _Value, size: int) -> None:
-        """Keep `value`, unless its entry is too large: `size` counts what strangers could make long in it. O(1)."""
-        if size > self._longest:
-            return
-        with self._lock:
-            self.pop(key, None)
-            while len(self) >= self._entries:
-                self.popitem(last=False)
+        """Keep `value`, unless its entry is too large: `size` counts what strangers could make long in it.
+
+        O(1) on average: what must not cost more than storing in a dict does
+        not, for most of what strangers send is seen once.
+        """
+        if size <= self._longest:
+            if len(self) >= self._entries and key not in self:
+                self._forget_older_half()
             self[key] = value
+
+    def _forget_older_half(self) -> None:
+        for old in list(self)[: (len(self) + 1) // 2]:
+            self.pop(old, None)
 
 
 class Learned(BoundedMemo[_Key, _Value]):
@@ -62,14 +64,17 @@ class Learned(BoundedMemo[_Key, _Value]):
         keeps: Callable[[_Key, _Value], bool] | None = None,
     ) -> None:
         super().__init__(entries, longest)
-        self._find = find
+        self.find = find
+        """What is asked for a key that is not here."""
         self._size = size
         self._keeps = keeps
 
     def __missing__(self, key: _Key) -> _Value:
-        found = self._find(key)
-        if self._keeps is None or self._keeps(key, found):
-            self.remember(key, found, self._size(key))
+        found = self.find(key)
+        if self._size(key) <= self._longest and (self._keeps is None or self._keeps(key, found)):
+            if len(self) >= self._entries:  # not `remember`: its call would cost more than all of this
+                self._forget_older_half()
+            self[key] = found
         return found
 
 
@@ -79,16 +84,20 @@ def short_memo(
     size: Callable[[Any], int] = len,
     keeps: Callable[[Any, Any], bool] | None = None,
 ) -> Callable[[Callable[[_Key], _Value]], Callable[[_Key], _Value]]:
-    """Decorate a pure function of one argument: remember what it returned for short ones. See `Learned`."""
+    """Decorate a pure function of one argument: remember what it returned for short ones. See `Learned`.
+
+    What stands under the function's name then is the look-up in the memo
+    itself, so that a call costs no more than one in a dict.
+    """
 
     def decorate(function: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:
         memo: Learned[_Key, _Value] = Learned(function, entries, longest, size, keeps)
-
-        def call(value: _Key) -> _Value:
-            return memo[value]
-
-        update_wrapper(call, function)
-        call.memo = memo  # type: ignore[attr-defined]  # for tests
-        return call
+        return memo.__getitem__
 
     return decorate
+
+
+def memo_of(function: object) -> Learned[Any, Any] | None:
+    """Return the memo of a function that `short_memo` decorates, None for any other. For tests."""
+    memo = getattr(function, "__self__", None)
+    return memo if isinstance(memo, Learned) else None

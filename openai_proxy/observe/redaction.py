@@ -6,10 +6,12 @@ its value is too short to be a secret.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
+from ..exchange.bounded_memo import short_memo
 from ..wire.key_like import KEY_LIKE
 
 REDACTED = "[redacted]"
@@ -41,28 +43,25 @@ _MEMBER = re.compile(r"(?<![\w-])([\w-]+)=([^&#\s\"';,]+)")
 _TELLING_TEXT = re.compile(_TELLING.pattern.decode() + "|^sig$", re.IGNORECASE)
 
 _TEXTS_KEPT = 1024
-_LONGEST_KEPT = 256
-_harmless_texts: set[str] = set()
-"""Texts met before in which nothing looked like a key; never one in which something did."""
 
 
+@short_memo(_TEXTS_KEPT, keeps=operator.eq)  # no text in which something looked like a key
 def scrubbed(text: str) -> str:
     """Return `text` without what looks like a key: `sk-...`, `eyJ...`, `Bearer ...`, `api_key=...`.
 
     Percent-encoded keys too: if one is found, the decoded text is what is left. O(n).
     """
-    if text in _harmless_texts:
-        return text
+    return scrubbed_once(text)
+
+
+def scrubbed_once(text: str) -> str:
+    """Return what `scrubbed` does, for a text that the caller remembers himself or that is seen once."""
     clean = _scrubbed(text)
     if clean == text and "%" in text:
         decoded = unquote(text, errors="replace")
         clean = _scrubbed(decoded)
         if clean == decoded:
             clean = text
-    if clean == text and len(text) <= _LONGEST_KEPT:
-        if len(_harmless_texts) >= _TEXTS_KEPT:
-            _harmless_texts.clear()
-        _harmless_texts.add(text)
     return clean
 
 
@@ -78,15 +77,20 @@ def _member(found: re.Match[str]) -> str:
 def shown_headers(pairs: Iterable[tuple[bytes, bytes]] | None) -> dict[str, str]:
     """Return headers as a JSON object, names as sent, repeated ones joined by `, `."""
     shown: dict[str, list[str]] = {}
-    for name, value in pairs or ():
-        shown.setdefault(scrubbed(name.decode("latin-1")), []).append(_value(name, value))
+    for label, text in map(shown_line, pairs or ()):
+        shown.setdefault(label, []).append(text)
     return {label: ", ".join(texts) for label, texts in shown.items()}
+
+
+def shown_line(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+    """Return what one header line shows: its name as sent, its value or `[redacted]`."""
+    return scrubbed(pair[0].decode("latin-1")), _value(*pair)
 
 
 def _value(name: bytes, value: bytes) -> str:
     kind = _kind(name)
-    if kind == _SHOWN:
-        return scrubbed(value.decode("latin-1"))
+    if kind in (_SHOWN, _PREFIXED):
+        return scrubbed_once(value.decode("latin-1"))
     if kind == _SHAPED:
         return value.decode("latin-1") if _SHAPES[name.lower()].match(value) else REDACTED
     if kind == _UNKNOWN and len(value) < _SHORT:
@@ -94,28 +98,19 @@ def _value(name: bytes, value: bytes) -> str:
     return REDACTED
 
 
-_SHOWN, _SHAPED, _SECRET, _UNKNOWN = range(4)
+_SHOWN, _PREFIXED, _SHAPED, _SECRET, _UNKNOWN = range(5)
 
 
+@short_memo(_TEXTS_KEPT, keeps=lambda name, kind: kind in (_SHOWN, _SHAPED))  # a name may hold a key
 def _kind(name: bytes) -> int:
-    known = _harmless_names.get(name)
-    return _kind_of(name) if known is None else known
-
-
-def _kind_of(name: bytes) -> int:
     lower = name.lower()
-    if lower in _SHAPES or lower in _HARMLESS:
-        kind = _SHAPED if lower in _SHAPES else _SHOWN
-        if len(_harmless_names) < _TEXTS_KEPT:  # many ways to write a few names
-            _harmless_names[name] = kind
-        return kind
-    if lower.startswith(_HARMLESS_PREFIX):
+    if lower in _SHAPES:
+        return _SHAPED
+    if lower in _HARMLESS:
         return _SHOWN
+    if lower.startswith(_HARMLESS_PREFIX):
+        return _PREFIXED
     return _SECRET if _TELLING.search(lower) else _UNKNOWN
-
-
-_harmless_names: dict[bytes, int] = {}
-"""Kinds of names met before that are known to be harmless."""
 
 
 _CREDENTIALS = frozenset(

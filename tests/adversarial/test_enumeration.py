@@ -15,6 +15,7 @@ import re
 from adversarial.cases import CASES
 
 import openai_proxy
+from openai_proxy.exchange.bounded_memo import memo_of
 
 PURE_ROOMS = ("core", "exchange", "wire", "policies", "cost")
 """There a module that says of itself that it is pure reads what strangers wrote, or is exempt by name."""
@@ -57,7 +58,7 @@ EXEMPT = {
     "cost.budget_words:.*": "numbers and configured names",
     "policies.routing.repeatable:is_kept": "asks for a type",
     "policies.routing.share_window:.*": "counts",
-    "exchange.bounded_memo:(BoundedMemo|short_memo)": "bounded; its functions have cases of their own",
+    "exchange.bounded_memo:(BoundedMemo|short_memo|memo_of)": "bounded; its functions have cases of their own",
     "cost.budget:.*": "counts money of the configured keys",
     "policies.cache.entry:(dump_entry|load_entry|CacheEntry)": "joins and parts what make_entry has taken, one copy each",
     "policies.cache.key:(cache_key|models_family)": "one digest over the canonical body",
@@ -110,7 +111,9 @@ def public(module):
     """Return the names of the functions, and of the classes with behaviour, that a module defines."""
     loaded = importlib.import_module(f"openai_proxy.{module}")
     for name, value in vars(loaded).items():
-        if name.startswith("_") or getattr(value, "__module__", None) != loaded.__name__:
+        memo = memo_of(value)
+        defined = memo.find if memo is not None else value
+        if name.startswith("_") or getattr(defined, "__module__", None) != loaded.__name__:
             continue
         if inspect.isclass(value):
             if issubclass(value, BaseException | enum.Enum):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.observe import redaction
+from openai_proxy.exchange.bounded_memo import memo_of
 from openai_proxy.observe.redaction import credentials, scrubbed, shown_headers
 
 SECRET = b"CANARY-0123456789"
@@ -134,4 +134,4 @@ def test_who_calls_is_told_by_the_whole_credential(name, value, expected):
 def test_no_key_stays_in_memory(text):
     """Texts are remembered only if nothing in them had to be hidden."""
     assert "canary-harmless" not in scrubbed(text)
-    assert "canary-harmless" not in repr(redaction._harmless_texts)
+    assert "canary-harmless" not in repr(memo_of(scrubbed))

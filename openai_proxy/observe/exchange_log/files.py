@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange
 from ..lines.append_file import AppendFile
 from ..redaction import REDACTED, scrubbed
@@ -19,8 +20,6 @@ from .quota import DiskQuota, remove_old
 MAX_OPEN = 64
 _DAY_S = 86400
 _MAX_NAME = 80
-_LONGEST_KEPT = 256
-"""Longer names of models are not remembered: strangers choose them."""
 _NAMES_KEPT = 1024
 _HIDDEN = REDACTED.strip("[]")
 _UNSAFE = re.compile(r"(?:[^A-Za-z0-9._@+-]|\.\.+)+")
@@ -36,23 +35,16 @@ def file_name(exchange: Exchange) -> str:
     The day is that of the exchange's begin, in UTC; the model is `none`
     if there is none. Safe as a single path component.
     """
-    asked = exchange.key, exchange.model, exchange.timestamp // _DAY_S
-    known = _names.get(asked)
-    if known is not None:
-        return known
-    name = _file_name(*asked)
-    if len(exchange.model or "") <= _LONGEST_KEPT and _HIDDEN not in name:
-        if len(_names) >= _NAMES_KEPT:
-            _names.clear()
-        _names[asked] = name
-    return name
+    return _file_name((exchange.key, exchange.model, exchange.timestamp // _DAY_S))
 
 
-_names: dict[tuple[str | None, str | None, float], str] = {}
-"""Names found before: by key, model and day, and never of a model that is somebody's key."""
-
-
-def _file_name(key: str | None, model: str | None, day: float) -> str:
+@short_memo(
+    _NAMES_KEPT,
+    size=lambda asked: len(asked[1] or ""),
+    keeps=lambda asked, name: _HIDDEN not in name,  # else the model is somebody's key
+)
+def _file_name(asked: tuple[str | None, str | None, float]) -> str:
+    key, model, day = asked
     parts = [_key_part(key)] if key else []
     date = datetime.fromtimestamp(day * _DAY_S, timezone.utc)
     parts += [sanitised(model or "none"), date.strftime("%Y%m%d")]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..redaction import REDACTED, shown_headers
+from ...exchange.bounded_memo import short_memo
+from ..redaction import REDACTED, shown_headers, shown_line
 
 Pairs = Sequence[tuple[bytes, bytes]]
 
 _LINES_KEPT = 2048
-_LONGEST_KEPT = 256
 
 
 class Headers(NamedTuple):
@@ -29,27 +29,20 @@ class Headers(NamedTuple):
     """All of them, in lower case, with commas between them."""
 
 
-class _Shown(dict[tuple[bytes, bytes], tuple[str, str]]):
-    """What each line shows, as name and text. Learns the short ones of which nothing is hidden."""
-
-    def __missing__(self, pair: tuple[bytes, bytes]) -> tuple[str, str]:
-        (shown,) = shown_headers([pair]).items()
-        if len(pair[0]) + len(pair[1]) <= _LONGEST_KEPT and REDACTED not in shown[0] + shown[1]:
-            self[pair] = shown
-        return shown
-
-
-_shown = _Shown()
-_shown_of = _shown.__getitem__
+@short_memo(
+    _LINES_KEPT,
+    size=lambda pair: len(pair[0]) + len(pair[1]),
+    keeps=lambda pair, shown: REDACTED not in shown[0] + shown[1],
+)
+def _shown_line(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+    return shown_line(pair)
 
 
 def read_headers(pairs: Pairs | None) -> Headers:
     """Return what these lines show and tell; nothing if there are none."""
     if not pairs:
         return Headers({})
-    if len(_shown) > _LINES_KEPT:
-        _shown.clear()
-    shown = dict(map(_shown_of, pairs))
+    shown = dict(map(_shown_line, pairs))
     if len(shown) < len(pairs):
         shown = shown_headers(pairs)  # which joins repeated ones
     content_type, codings = "", list[str]()

@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 from prometheus_client.exposition import choose_encoder
 
+from ...exchange.bounded_memo import BoundedMemo
+
 Page: TypeAlias = tuple[str, bytes]
 """Content type and body."""
 
@@ -36,7 +38,7 @@ class Scrapes:
         self._clock = clock
         self._left_s = BURST_S
         self._counted_at = clock()
-        self._pages: dict[str, Page] = {}
+        self._pages: BoundedMemo[str, Page] = BoundedMemo(_FORMS_KEPT)
 
     def maybe_last(self, accept: bytes) -> Page | None:
         """Return the last page for an `Accept` value if no time is left for a new one."""
@@ -48,9 +50,7 @@ class Scrapes:
     def made(self, accept: bytes, page: Page, took_s: float) -> Page:
         """Note a new page and the time that it took; return it."""
         self._left_s -= min(took_s, _LONGEST_S)
-        if len(self._pages) >= _FORMS_KEPT:
-            self._pages.clear()
-        self._pages[form_of(accept)] = page
+        self._pages.remember(form_of(accept), page, 0)
         return page
 
     def page(self, accept: bytes, render: Callable[[bytes], Page]) -> Page:

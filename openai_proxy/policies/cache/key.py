@@ -13,6 +13,7 @@ from json import JSONDecoder
 from operator import itemgetter
 from typing import Any
 
+from ...exchange.bounded_memo import short_memo
 from ...exchange.record import HeaderPairs
 
 _PURPOSE = b"openai-proxy cache key 2:"
@@ -63,24 +64,13 @@ def varies_on_unkeyed(vary: bytes) -> bool:
 
 def chosen_headers(headers: HeaderPairs) -> HeaderPairs:
     """Return the request's lines that are part of its name, in order, as sent."""
-    return [
-        pair for pair in headers if (keyed := _is_keyed.get(pair[0])) or (keyed is None and _learn(pair[0]))
-    ]
+    return [pair for pair in headers if _is_keyed(pair[0])]
 
 
-_is_keyed: dict[bytes, bool] = {}
-"""Whether a field name, as spelt, is keyed. Names repeat, so their hashes are known: this spares lowering them."""
-
-_NAMES_KEPT = 1024
-
-
-def _learn(name: bytes) -> bool:
+@short_memo(1024)  # names repeat, so their hashes are known: this spares lowering them
+def _is_keyed(name: bytes) -> bool:
     lowered = name.lower()
-    keyed = lowered in _KEYED or lowered.startswith(b"openai-")
-    if len(_is_keyed) >= _NAMES_KEPT:
-        _is_keyed.clear()  # clients make names up
-    _is_keyed[name] = keyed
-    return keyed
+    return lowered in _KEYED or lowered.startswith(b"openai-")
 
 
 def cache_key(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from ...exchange.bounded_memo import BoundedMemo
+
 _Known = TypeVar("_Known")
 
 _ENTRY_BYTES = 400
@@ -56,10 +58,8 @@ class Answered:
     KEPT = 8192
 
     def __init__(self) -> None:
-        self.hashes: set[int] = set()
+        self.hashes: BoundedMemo[int, None] = BoundedMemo(self.KEPT)
 
     def note(self, asked: bytes | str) -> None:
         """Remember what was asked: a body, or a path if there is none."""
-        if len(self.hashes) >= self.KEPT:
-            self.hashes.clear()
-        self.hashes.add(hash(asked))
+        self.hashes.remember(hash(asked), None, 0)

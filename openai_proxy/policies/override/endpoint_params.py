@@ -13,10 +13,10 @@ from typing import Any
 
 from attrs import field, frozen
 
+from ...exchange.bounded_memo import BoundedMemo
 from .params import ModelParams
 
 _MOST_KEPT = 1000
-_LONGEST_KEPT = 256
 REMOVE = "remove"
 """A parameter with this value is taken out of the request."""
 OUTPUT_LIMITS = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
@@ -140,12 +140,12 @@ class Changes:
     """What `rules` change, found once for each model and endpoint.
 
     Model names come from clients, so no more than _MOST_KEPT are kept, and
-    none that is longer than _LONGEST_KEPT.
+    no long ones.
     """
 
     def __init__(self, rules: Iterable[ModelParams]) -> None:
         self._rules = tuple(rules)
-        self._kept: dict[tuple[str, str], Change] = {}
+        self._kept: BoundedMemo[tuple[str, str], Change] = BoundedMemo(_MOST_KEPT)
 
     def __bool__(self) -> bool:
         return bool(self._rules)
@@ -159,10 +159,7 @@ class Changes:
         change = self._kept.get((model, endpoint))
         if change is None:
             change = change_for(self._rules, model, endpoint)
-            if len(model) <= _LONGEST_KEPT:
-                if len(self._kept) >= _MOST_KEPT:
-                    self._kept.clear()
-                self._kept[model, endpoint] = change
+            self._kept.remember((model, endpoint), change, len(model))
         return change
 
 

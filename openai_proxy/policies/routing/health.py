@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from ...exchange.bounded_memo import BoundedMemo
 from ...exchange.errors import UpstreamError
 from .circuit_breaker import CircuitBreaker
 from .cooled_keys import CooledKeys
@@ -90,7 +91,7 @@ class UpstreamHealth:
     def __init__(self, upstreams: Iterable[Upstream], changed: Callable[[Change], None] = _nobody) -> None:
         self._states = {upstream.name: _State() for upstream in upstreams}
         self._models: dict[tuple[str, str], CircuitBreaker] = {}
-        self._lacking: dict[tuple[str, str], float] = {}
+        self._lacking: BoundedMemo[tuple[str, str], float] = BoundedMemo(MOST_MODELS)
         self._keys = CooledKeys()
         self._changed = changed
 
@@ -186,11 +187,7 @@ class UpstreamHealth:
 
     def unknown_model(self, upstream: Upstream, model: str, now: float) -> None:
         """Note that `upstream`, asked in place of another one, does not know `model`."""
-        if len(self._lacking) >= MOST_MODELS:
-            self._lacking = {entry: until for entry, until in self._lacking.items() if until > now}
-            if len(self._lacking) >= MOST_MODELS:
-                self._lacking.clear()
-        self._lacking[upstream.name, model] = now + LACKING_S
+        self._lacking.remember((upstream.name, model), now + LACKING_S, len(model))
 
     # ---- told of probes
 

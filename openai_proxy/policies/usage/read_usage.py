@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...exchange.bounded_memo import BoundedMemo
 from ...exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange, Usage
 from ...wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
@@ -53,7 +54,6 @@ _ERROR_BYTES = 16 * 1024
 """A longer answer is no error."""
 _KEPT_MODELS = 1000
 """Model names come from clients: so many are remembered, then forgotten."""
-_LONGEST_MODEL = 256
 FORGET_AFTER_S = 600.0
 """After so long an upstream that refused `stream_options` is tried again."""
 
@@ -122,7 +122,7 @@ class ReadUsage:
         self._clock = clock
         self._read_outside = read_outside
         self._refused_until: dict[str, float] = {}
-        self._last_upstream: dict[str, str] = {}
+        self._last_upstream: BoundedMemo[str, str] = BoundedMemo(_KEPT_MODELS)
         """By model, as routing goes by it: which upstream is going to be asked."""
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
@@ -218,10 +218,8 @@ class ReadUsage:
 
     def _remember(self, request: ProxyRequest) -> None:
         upstream = request.exchange.upstream or ""
-        if len(self._last_upstream) >= _KEPT_MODELS:
-            self._last_upstream.clear()
-        if len(model := _model(request)) <= _LONGEST_MODEL:
-            self._last_upstream[model] = upstream
+        model = _model(request)
+        self._last_upstream.remember(model, upstream, len(model))
         self._refused_until[upstream] = self._clock() + FORGET_AFTER_S
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from openai_proxy.exchange.bounded_memo import memo_of
 from openai_proxy.observe.exchange_log import known_headers
 from openai_proxy.observe.exchange_log.known_headers import Headers, read_headers
 from openai_proxy.observe.redaction import shown_headers
@@ -69,4 +70,4 @@ def test_lines_with_credentials_are_not_kept():
         (b"x-sk-canary-in-memory-4", b"1"),
     ]
     read_headers(pairs)
-    assert "canary-in-memory" not in repr(dict(known_headers._shown))
+    assert "canary-in-memory" not in repr(memo_of(known_headers._shown_line))

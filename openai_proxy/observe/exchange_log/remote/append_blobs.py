@@ -8,7 +8,6 @@ metadata.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from itertools import count
 from typing import Any
 
@@ -18,6 +17,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobServiceClient, BlobType, ContentSettings
 
+from ....exchange.bounded_memo import BoundedMemo
 from ..files import SUFFIX
 from .batch import Batch, Mark
 
@@ -69,7 +69,7 @@ class AppendBlobs:
         self._container = service.get_container_client(container)
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._max_blocks = max_blocks
-        self._targets: OrderedDict[tuple[str, str], _Target] = OrderedDict()
+        self._targets: BoundedMemo[tuple[str, str], _Target] = BoundedMemo(_MAX_TARGETS)
 
     def deliver(self, batch: Batch) -> None:
         """Append the batch, or the rest of it. Call it again after any error: nothing lands twice."""
@@ -86,11 +86,8 @@ class AppendBlobs:
             mark = Mark(target.index, target.length)
             batch.put_mark(mark)
         blocks = self._append(batch, mark, done, target.blocks)
-        self._targets[batch.instance, batch.name] = _Target(
-            mark.index, max(target.length, mark.position + batch.size), blocks
-        )
-        if len(self._targets) > _MAX_TARGETS:
-            self._targets.popitem(last=False)
+        length = max(target.length, mark.position + batch.size)
+        self._targets.remember((batch.instance, batch.name), _Target(mark.index, length, blocks), 0)
 
     def close(self) -> None:
         self._service.close()
