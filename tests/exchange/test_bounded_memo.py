@@ -28,7 +28,10 @@ def functions():
         loaded = importlib.import_module(module.name)
         for name, value in vars(loaded).items():
             memo = memo_of(value)
-            if callable(value) and getattr(value if memo is None else memo.find, "__module__", None) == module.name:
+            if (
+                callable(value)
+                and getattr(value if memo is None else memo.find, "__module__", None) == module.name
+            ):
                 found[f"{module.name}.{name}"] = value
     return found
 
