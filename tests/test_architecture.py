@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 import openai_proxy
 
 ROOT = Path(openai_proxy.__file__).parent
@@ -180,3 +182,102 @@ def test_loggers_obey_the_level():
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Logger"
     ]
     assert wrong == []
+
+
+MUTATING = frozenset(
+    [
+        "add",
+        "append",
+        "appendleft",
+        "clear",
+        "discard",
+        "extend",
+        "extendleft",
+        "insert",
+        "move_to_end",
+        "pop",
+        "popitem",
+        "popleft",
+        "remember",
+        "remove",
+        "setdefault",
+        "update",
+    ]
+)
+
+
+def mutated_names(tree):
+    """Yield the names of module-level objects that the module changes after it was imported."""
+    ours = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        nodes = list(ast.walk(function))
+        arguments = {node.arg for node in nodes if isinstance(node, ast.arg)}
+        stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        for node in nodes:
+            changed = None
+            if isinstance(node, ast.Global):
+                yield from node.names
+            elif (isinstance(node, ast.Attribute) and node.attr in MUTATING) or (
+                isinstance(node, ast.Subscript | ast.Attribute) and not isinstance(node.ctx, ast.Load)
+            ):
+                changed = node.value
+            if isinstance(changed, ast.Name) and changed.id in ours - arguments - stored:
+                yield changed.id
+
+
+def test_no_module_has_state_of_its_own():
+    """What changes belongs to an object; what a pure function remembers belongs to its `short_memo`."""
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, _, _ in modules()
+        for name in mutated_names(ast.parse(path.read_text("utf-8")))
+    ]
+    assert found == ["logs.py: _predicate"]  # the level of the log: a process has one log
+
+
+MEMOS = {"BoundedMemo", "Learned", "defaultdict", "OrderedDict", "deque"}
+
+
+def test_no_module_holds_a_memo():
+    """Not even one that it does not change itself: a dict that learns changes when it is read."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path, _, _ in modules()
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        for call in ast.walk(node.value)
+        if isinstance(call, ast.Call) and getattr(call.func, "id", None) in MEMOS
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = {}\ndef f():\n    a['b'] = 1",
+        "a: dict = {}\ndef f():\n    a['b'] += 1",
+        "a = []\ndef f():\n    a.append(1)",
+        "a = set()\ndef f():\n    return map(a.add, ())",
+        "a = 1\ndef f():\n    global a\n    a = 2",
+        "class B: pass\na = B()\ndef f():\n    a.b = 1",
+        "a = {}\nf = lambda: a.pop(1)",
+        "a = {}\ndef f():\n    del a[1]",
+    ],
+)
+def test_state_of_a_module_is_found(text):
+    """The check above finds each way to change an object of a module."""
+    assert set(mutated_names(ast.parse(text))) == {"a"}
+
+
+def test_state_of_an_object_is_none_of_its_module():
+    """A local name is another one."""
+    text = "a = {}\ndef f(a):\n    a.clear()\ndef g():\n    a = {}\n    a[1] = 2\n    return a"
+    assert set(mutated_names(ast.parse(text))) == set()

@@ -7,11 +7,11 @@ rewrites: it maps a target to the bytes below the base URL, or refuses.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from attrs import frozen
 
+from ..exchange.bounded_memo import short_memo
 from ..exchange.errors import MalformedRequest, MisdirectedRequest, UnknownURL
 
 API_SEGMENTS = frozenset(
@@ -211,6 +211,7 @@ def _plainly(path: bytes) -> bytes:
     return _UNRESERVED.sub(lambda found: unquote_to_bytes(found[0]), path)
 
 
+@short_memo(1024, longest=64)
 def map_target(target: bytes) -> ApiPath:
     """Map an origin-form target to the API, or raise.
 
@@ -220,10 +221,6 @@ def map_target(target: bytes) -> ApiPath:
     for segments that could leave the base URL. Cached for short targets:
     clients send few different ones.
     """
-    return _map_cached(target) if len(target) <= 64 else _map(target)
-
-
-def _map(target: bytes) -> ApiPath:
     if b"#" in target:
         raise MalformedRequest("A request target has no fragment.")
     path, mark, query = target.partition(b"?")
@@ -286,9 +283,6 @@ def with_path_model(target: bytes, model: str) -> bytes:
             segments[at + 1] = quote(model, safe="!$&'()*+,;=:@").encode("ascii")
             break
     return b"/".join(segments) + mark + query
-
-
-_map_cached = lru_cache(maxsize=1024)(_map)
 
 
 def models_of_query(query: bytes) -> list[str]:

@@ -10,14 +10,6 @@ import openai_proxy
 from openai_proxy.exchange.bounded_memo import LONGEST_KEPT, BoundedMemo, memo_of, short_memo
 from openai_proxy.wire.headers import scan_request
 
-BOUNDED_OTHERWISE = {
-    "openai_proxy.wire.targets._map_cached": "targets of at most 64 bytes",
-    "openai_proxy.observe.exchange_log.assembly.texts._remembered": "events of at most 1 KiB",
-    "openai_proxy.observe.exchange_log.line._second": "whole seconds",
-    "openai_proxy.observe.otel.observation._server": "URLs of the configuration",
-}
-"""Memos that are no short_memo, and why nothing long can get into them."""
-
 
 def functions():
     """Every function of the package, by its name."""
@@ -41,14 +33,14 @@ def memos():
     return {name: memo for name, value in functions().items() if (memo := memo_of(value)) is not None}
 
 
-def test_every_memo_is_a_short_one_or_is_listed_with_its_bound():
-    """A new one cannot be forgotten."""
+def test_every_memo_is_bounded():
+    """There is one class for them; a cache of functools remembers one value at most, as of a file's name."""
     others = {
         name
         for name, function in functions().items()
         if hasattr(function, "cache_clear") and function.cache_parameters()["maxsize"] != 1
     }
-    assert others <= set(BOUNDED_OTHERWISE)
+    assert others == set()
 
 
 def test_short_values_are_remembered_and_long_ones_are_not():

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange
 from ..capture import BodyCapture, Capture
 from ..lines.encode import MAX_DEPTH, RawJSON, json_line
@@ -114,7 +114,7 @@ def _timestamp(timestamp: float) -> str:
     return f"{_second(whole)}{microseconds // 1000:03d}Z"
 
 
-@lru_cache(16)
+@short_memo(16, size=lambda _: 0)
 def _second(timestamp: int) -> str:
     return iso_time(timestamp).removesuffix("000Z")
 

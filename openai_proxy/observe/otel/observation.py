@@ -7,11 +7,11 @@ passes through here: the endpoint stands for the path.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
 from urllib.parse import urlsplit
 
 from attrs import define, field
 
+from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange, Outcome
 from ..lines.record import shown
 from ..metrics.labels import BoundedLabels, EndpointLabels, has_succeeded
@@ -36,7 +36,7 @@ class Observation:
     """Metric, value, attributes."""
 
 
-@lru_cache(64)
+@short_memo(64)
 def _server(url: str) -> tuple[Attributes, str]:
     """Return an upstream's address as attributes, and the provider's name."""
     parts = urlsplit(url)

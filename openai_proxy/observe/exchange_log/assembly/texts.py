@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
 import orjson
 
+from ....exchange.bounded_memo import short_memo
 from .assemble import NAMES
 
 TEXT = re.compile(
@@ -57,20 +57,15 @@ def only_continues(event: bytes, words: int = 0) -> bool:
     each the value of a member of the event itself.
     """
     data = _first_id.sub(b'"id":"~"', event, 1)
-    return _remembered(data, words) if len(data) <= _LONGEST_KEPT else _continues(data, words)
+    return _continues((data, words))
 
 
-_LONGEST_KEPT = 1024
-"""Bytes of an event without its text that are remembered: a delta with everything OpenAI adds has about 400."""
-
-
-@lru_cache(256)
-def _remembered(data: bytes, words: int) -> bool:
-    return _continues(data, words)
-
-
-def _continues(data: bytes, words: int) -> bool:
-    """Whether an event only continues a text."""
+@short_memo(
+    256, longest=1024, size=lambda asked: len(asked[0])
+)  # OpenAI's deltas have some 400 bytes besides their text
+def _continues(asked: tuple[bytes, int]) -> bool:
+    """Whether an event only continues a text; see `only_continues`."""
+    data, words = asked
     try:
         event = orjson.loads(data)
     except ValueError:
@@ -87,10 +82,6 @@ def _continues(data: bytes, words: int) -> bool:
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
         return False
     return "message" not in choices[0] and _traces(choices[0]) == 1
-
-
-_LONGEST_KEPT = 1024
-_remembered = lru_cache(256)(_continues)
 
 
 def _traces(members: dict[str, Any]) -> int:
