@@ -49,6 +49,7 @@ CONFIGURATIONS = {
 
 GROUND = ("exchange", "wire")
 """The lowest rooms: records and pure functions, which every room calls and which call nobody."""
+_COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 PASSES_ON = ("daemon/exchanger.py", "run")
 """The closure by which a stage of the list calls the next one."""
 
@@ -141,10 +142,14 @@ class _Tracer:
         sys.setprofile(None)
 
     def _note(self, frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(self._prefix):
-            self.exchanges[-1].append(
-                Call(frame.f_code.co_filename[len(self._prefix) :], frame.f_code.co_name)
-            )
+        code = frame.f_code
+        # comprehensions are calls in some versions of Python only
+        if (
+            event == "call"
+            and code.co_name not in _COMPREHENSIONS
+            and code.co_filename.startswith(self._prefix)
+        ):
+            self.exchanges[-1].append(Call(code.co_filename[len(self._prefix) :], code.co_name))
 
 
 def traced(configuration: str) -> list[Call]:
