@@ -12,23 +12,30 @@ from ..policies.authenticate.whose_key import is_key_origin
 from ..settings import Settings, mode
 from ..settings.sections import Upstream
 from ..settings.tables import UpstreamEntry
+from ..settings.urls import is_serverless
 from ..upstream.forward import Destination, destination
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 
+DEFAULT = "default"
+"""The name of the one upstream, where `[[upstreams]]` names no others."""
 _Pairs = tuple[tuple[str, SecretStr], ...]
 
 
-def known_destinations(settings: Settings) -> tuple[Destination, dict[str, Destination]]:
+def known_destinations(settings: Settings) -> tuple[Destination | None, dict[str, Destination]]:
     """Return the default upstream as the wire knows it, and all that requests may be routed to, by name.
 
+    Those that are no servers are left out; the default is None if it is none.
     Static lines and parameters of `upstream` may be secrets, so they are, as
     its key and its certificate, for its origin alone.
     """
     upstream = settings.upstream
     own = _certificate(upstream.client_cert, upstream.client_key)
     lines = _lines(settings, upstream.drop_headers, upstream.headers)
-    default = destination("default", upstream.base_url, upstream.via, own, lines, _query(upstream.query))
-    return default, {default.name: default, **{e.name: _one_of(settings, e) for e in settings.upstreams}}
+    servers = {e.name: _one_of(settings, e) for e in settings.upstreams if not is_serverless(e.base_url)}
+    if is_serverless(upstream.base_url):
+        return None, servers
+    default = destination(DEFAULT, upstream.base_url, upstream.via, own, lines, _query(upstream.query))
+    return default, {default.name: default, **servers}
 
 
 def _one_of(settings: Settings, entry: UpstreamEntry) -> Destination:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MethodType
 
 from attrs import field, frozen
+from twisted.internet.defer import Deferred, succeed
 
 from ..cost.build import Spending, build_spending
 from ..cost.unpriced import unpriced_models
@@ -42,12 +43,14 @@ from ..upstream.agent import UpstreamAgent
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.client import UpstreamClient
 from ..upstream.forward import Destination, UpstreamForward
+from ..upstream.forward_by_name import ForwardByName
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
 from ..wire.web_origins import WebOrigins
 from .batches import batches
-from .destinations import fingerprint, known_destinations
+from .destinations import DEFAULT, fingerprint, known_destinations
 from .observers import configured_models
+from .serverless import risk_of, serverless
 from .surroundings import Surroundings
 
 
@@ -64,9 +67,13 @@ class Exchanger:
     reachability: Reachability
     refused_keys: RefusedKeys
     origins: Mapping[str, Origin]
-    """Where the upstreams are, by their names."""
+    """Where the upstreams are that are servers, by their names."""
+    serverless: tuple[str, ...]
+    """The names of those that are none."""
     limits: DownstreamLimits
     mode: str
+    risk: str | None
+    """What anybody can do who reaches a port."""
     redis_url: str | None = field(repr=False)
     """It may hold a password."""
     route: Route | None
@@ -128,22 +135,25 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     )
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
     agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt)
+    buffered = bodies.buffered_bytes(settings)
+    made = serverless(settings, around, timeouts, buffered)
     default, destinations = known_destinations(settings)
     _load_certificates(tls, destinations)
-    origins = _origins(settings, default, destinations)
+    origins = _origins(settings, destinations)
+    probes: dict[str, Callable[[], Deferred[None]]] = dict.fromkeys(made, lambda: succeed(None))
+    probes |= {name: partial(agent.probe, origin) for name, origin in origins.items()}
     table = places.routing_table(settings)
     health = UpstreamHealth(table.upstreams, around.circuits.changed) if table is not None else None
     prober = None
     if health is not None:
         prober = Prober(
             health,
-            lambda upstream: agent.probe(destinations[upstream.name].origin),
+            lambda upstream: probes[upstream.name](),
             timers=around.reactor,
             clock=around.clock,
         )
     route = places.route(settings, around, table, health, prober)
-    innermost = UpstreamForward(UpstreamClient(agent), default, destinations, around.clock)
-    buffered = bodies.buffered_bytes(settings)
+    innermost = _innermost(made, agent, default, destinations, around)
     spending = build_spending(settings, around.stores, table, redis_url(settings), buffered)
     anonymous = WithoutCredentials(
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
@@ -157,11 +167,13 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         route=route,
         prober=prober,
         agent=agent,
-        reachability=_reachability(settings, agent, origins, around),
+        reachability=_reachability(settings, probes, around),
         refused_keys=RefusedKeys(places.with_configured_keys(settings, table)),
         origins=origins,
+        serverless=tuple(made),
         limits=_downstream_limits(settings),
         mode=mode(settings),
+        risk=risk_of(settings),
         redis_url=redis_url(settings),
         spending=spending,
         configured_models=configured_models(settings),
@@ -179,21 +191,40 @@ def _load_certificates(tls: ClientTLS, destinations: Mapping[str, Destination]) 
                 raise SettingsError(f"client_cert: {certificate.file}: {error}") from None
 
 
-def _origins(
-    settings: Settings, default: Destination, destinations: Mapping[str, Destination]
-) -> dict[str, Origin]:
-    """Return where the upstreams are, by name, the lowest priority number first."""
+def _innermost(
+    made: Mapping[str, Forward],
+    agent: UpstreamAgent,
+    default: Destination | None,
+    destinations: Mapping[str, Destination],
+    around: Surroundings,
+) -> Forward:
+    """Return what sends a request to its upstream: a server, or one of those `made` here."""
+    if default is None:  # nothing goes there that has no route
+        default = next(iter(destinations.values()), None)
+    servers = None
+    if default is not None:
+        servers = UpstreamForward(UpstreamClient(agent), default, destinations, around.clock)
+        if not made:
+            return servers
+    return ForwardByName(made, servers, DEFAULT)
+
+
+def _names(settings: Settings) -> list[str]:
+    """Return the names of the upstreams, the lowest priority number first."""
     ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
-    return {entry.name: destinations[entry.name].origin for entry in ordered} or {
-        default.name: default.origin
-    }
+    return [entry.name for entry in ordered] or [DEFAULT]
+
+
+def _origins(settings: Settings, destinations: Mapping[str, Destination]) -> dict[str, Origin]:
+    """Return where the servers among the upstreams are, by name, the lowest priority number first."""
+    return {name: destinations[name].origin for name in _names(settings) if name in destinations}
 
 
 def _reachability(
-    settings: Settings, agent: UpstreamAgent, origins: Mapping[str, Origin], around: Surroundings
+    settings: Settings, probes: Mapping[str, Callable[[], Deferred[None]]], around: Surroundings
 ) -> Reachability:
     url = base_urls(settings)[0]
-    return Reachability(url, [partial(agent.probe, origin) for origin in origins.values()], around.clock)
+    return Reachability(url, [probes[name] for name in _names(settings)], around.clock)
 
 
 def _stages(

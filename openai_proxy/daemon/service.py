@@ -131,8 +131,8 @@ class ProxyService(MultiService):
         if self._part is not None:
             return
         # told once signals are ours: who reads the line may send one at once
-        spends_key = self.serving.exchanger.mode == "inject" and site is self.serving.site
-        self._reactor.callWhenRunning(announce, port, spends_key)
+        risk = self.serving.exchanger.risk if site is self.serving.site else None
+        self._reactor.callWhenRunning(announce, port, risk)
 
     def startService(self) -> None:
         """Open what the fork would have broken, and serve; raises StartError."""

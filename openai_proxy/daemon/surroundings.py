@@ -8,6 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ..observe.metrics.circuits import CircuitNews
+from ..upstream.mock.memory import MockMemory
 from .stores import Stores
 
 Clock = Callable[[], float]
@@ -25,3 +26,5 @@ class Surroundings:
     """Given each connected transport; see `socket_group`."""
     circuits: CircuitNews = field(factory=CircuitNews)
     """Told of each circuit that opens or closes."""
+    mock_memory: MockMemory = field(factory=MockMemory)
+    """What clients have uploaded to the mock upstream."""

@@ -12,7 +12,10 @@ def upstream_report(exchanger: Exchanger, news: CircuitNews) -> UpstreamReport:
     unreachable = exchanger.agent.unreachable
     circuits = exchanger.route.open_circuits() if exchanger.route is not None else ()
     return UpstreamReport(
-        up={name: origin not in unreachable for name, origin in exchanger.origins.items()},
+        up={
+            **dict.fromkeys(exchanger.serverless, True),
+            **{name: origin not in unreachable for name, origin in exchanger.origins.items()},
+        },
         open=tuple((name, news.label(model)) for name, model in circuits),
         changes=news.counts,
     )

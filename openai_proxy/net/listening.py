@@ -132,15 +132,16 @@ def describe_port(port: Any) -> str:
     return f"{scheme}://{host}:{number}"
 
 
-def announce(port: Any, spends_key: bool) -> None:
-    """Log where a port listens; warn where whoever reaches it `spends_key`."""
+def announce(port: Any, risk: str | None) -> None:
+    """Log where a port listens; warn if whoever reaches it can do what `risk` says."""
     address = describe_port(port)
     log.info("listening on {address}", address=address)
-    if spends_key and is_open_to_network(port):
+    if risk is not None and is_open_to_network(port):
         log.warn(
             "warning: {address} is open to the network and no client keys are configured: "
-            "anyone who reaches this port can spend the upstream key",
+            "anyone who reaches this port can {risk}",
             address=address,
+            risk=risk,
         )
 
 

@@ -18,7 +18,8 @@ from .model import Settings
 from .sections import Upstream
 from .sources import read_secret_file
 from .tables import UpstreamEntry
-from .tenants import client_keys, entry_digest, inherits_key, mode, own_key
+from .tenants import client_keys, entry_digest, inherits_key, mode, needs_no_default_key
+from .urls import is_serverless
 
 AnySection = TypeVar("AnySection", bound=Section)
 _COMMA = re.compile(r"^[^:]*,|,(?:console|json|log|exchange-log|prometheus|otel|none)(?:$|[:,])")
@@ -283,12 +284,14 @@ def _upstream_keys(settings: Settings) -> None:
     if settings.upstream.api_key:
         return
     for index, upstream in enumerate(settings.upstreams):
+        if is_serverless(upstream.base_url):
+            continue
         if inherits_key(upstream) and mode(settings) != "pass-through":
             raise SettingsError(
                 f"upstreams[{index}].api_key: {upstream.name!r} inherits upstream.api_key (OPENAI_API_KEY),"
                 " and that is not set"
             )
-    if settings.upstreams and all(map(own_key, settings.upstreams)):
+    if needs_no_default_key(settings):
         return
     for key in client_keys(settings):
         if key.upstream_key is None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..wire.endpoint_rules import EndpointRules
 from .model import Settings
 from .tenants import client_keys
+from .urls import is_serverless
 
 DEFAULT_FILE = "openai-proxy.sqlite3"
 """The state file's name, in the working directory."""
@@ -16,6 +17,11 @@ def base_urls(settings: Settings) -> list[str]:
     """Return the base URL of each upstream, the lowest priority number first."""
     ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
     return [entry.base_url for entry in ordered] or [settings.upstream.base_url]
+
+
+def all_serverless(settings: Settings) -> bool:
+    """Whether no upstream is a server: then nobody needs a key."""
+    return all(map(is_serverless, base_urls(settings)))
 
 
 def redis_url(settings: Settings) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from ..wire.keys import key_digest, key_name
 from .model import Settings
 from .tables import KeyEntry, KeyLimits, UpstreamEntry
+from .urls import is_serverless
 
 INHERIT = "inherit"
 """In the place of an upstream's `api_key`."""
@@ -69,6 +70,13 @@ def inherits_key(entry: UpstreamEntry) -> bool:
 def own_key(entry: UpstreamEntry) -> SecretStr | None:
     """Return the key that was made for this upstream, None without one."""
     return None if inherits_key(entry) else entry.api_key
+
+
+def needs_no_default_key(settings: Settings) -> bool:
+    """Whether every upstream has a key of its own, or is none that a key is sent to."""
+    if not settings.upstreams:
+        return is_serverless(settings.upstream.base_url)
+    return all(own_key(entry) or is_serverless(entry.base_url) for entry in settings.upstreams)
 
 
 def client_keys(settings: Settings) -> tuple[ClientKey, ...]:

@@ -12,12 +12,15 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from ..net.host_names import ascii_host
+from ..upstream.mock.parameters import SCHEME as MOCK
+from ..upstream.mock.parameters import parse_mock
 from .fields import Allowed
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)|//|\\", re.I)
 _NO_STORE = ("off", "none")
+_SERVERLESS = (MOCK,)
 
 
 def check_origin(text: str) -> None:
@@ -68,6 +71,8 @@ def origin_of(url: str) -> tuple[str, str, int]:
 
 def _base_url(value: str) -> str:
     value = value.strip()
+    if is_serverless(value.lower()):
+        return _serverless(value)
     if not value.lower().startswith(("http://", "https://")):
         raise ValueError("is no http or https URL")
     if "@" in value.split("//", 1)[1].split("/", 1)[0]:
@@ -83,6 +88,18 @@ def _base_url(value: str) -> str:
     # As it is called, so that the start line, /health and --check-config show what is called.
     value = value.rstrip("/")
     return value if urlsplit(value).path else value + "/v1"
+
+
+def is_serverless(base_url: str) -> bool:
+    """Whether an upstream is no server: it is made here, and needs neither a key nor a network."""
+    return base_url.startswith(_SERVERLESS)
+
+
+def _serverless(value: str) -> str:
+    scheme, _, rest = value.partition(":")
+    value = f"{scheme.lower()}:{rest}"
+    parse_mock(value)
+    return value
 
 
 def _store_url(value: SecretStr, embedded: bool) -> SecretStr:
@@ -115,7 +132,7 @@ BaseURL = Annotated[
     AfterValidator(_base_url),
     Allowed(
         "an http or https URL: host, port from 1 to 65535 if one is given, path;"
-        " no userinfo, query or fragment"
+        " no userinfo, query or fragment; or 'mock:'"
     ),
 ]
 CacheURL = Annotated[

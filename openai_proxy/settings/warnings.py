@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import TypeAlias
 
+from .derived import base_urls
 from .hosts import plain_public_host
 from .model import Settings
 from .sections import RateLimit
@@ -172,6 +173,15 @@ def workers_with_memory(settings: Settings) -> Iterator[str]:
         )
 
 
+def workers_with_mock(settings: Settings) -> Iterator[str]:
+    """A file that one worker was given is not known to the others."""
+    if settings.workers > 1 and any(url.startswith("mock:") for url in base_urls(settings)):
+        yield (
+            f"an upstream is 'mock:' while workers is {settings.workers}: each worker has uploaded files and stored"
+            " responses of its own"
+        )
+
+
 def ports_twice(settings: Settings) -> Iterator[str]:
     """The second one cannot be opened."""
     seen: dict[str, str] = {}
@@ -222,6 +232,7 @@ CHECKS: tuple[Check, ...] = (
     wait_without_limits,
     think_that_is_kept,
     workers_with_memory,
+    workers_with_mock,
     ports_twice,
     storage_without_type,
 )

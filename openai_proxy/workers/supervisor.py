@@ -170,9 +170,9 @@ class Supervisor(Service):
             self._reload()
 
     def _announce_ports(self) -> None:
-        mode = self._checked.serving.exchanger.mode
+        risk = self._checked.serving.exchanger.risk
         for position, port in enumerate(self._ports):
-            announce(port, spends_key=mode == "inject" and position < len(self.settings.ports))
+            announce(port, risk if position < len(self.settings.ports) else None)
         pids = self._crew.pids
         log.info("{count} workers, processes {pids}", count=len(pids), pids=", ".join(map(str, pids)))
 

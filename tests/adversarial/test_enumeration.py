@@ -22,7 +22,7 @@ PURE_ROOMS = ("core", "exchange", "wire", "policies", "cost")
 READERS = re.compile(
     r"observe\.(lines\.)?(redaction|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
     r"|observe\.exchange_log\.(bodies|line|known_headers|files|assembly\..+)"
-    r"|(web|downstream)\.request_reader|upstream\.response_reader"
+    r"|(web|downstream)\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
 )
 """Further modules that read what strangers wrote."""
 ELSEWHERE = {
@@ -35,6 +35,7 @@ ELSEWHERE = {
     r"observe\.[a-z_.]+": "takes the record of an exchange, through observe.lines.record",
     r"exchange\.(messages|bodies)": "the vocabulary: no behaviour beyond the values, and bytes that pass as they are",
     r"net\..+": "sockets, timers and the operator's Redis; bytes go through wire.proxy_protocol and wire.headers",
+    r"upstream\.mock\..+": "takes what upstream.mock.answers hands on, whose cases go through all of them",
     r"upstream\..+": "sockets, timers and pools; bytes of answers go through upstream.response_reader",
     r"(web|downstream|pages)\..+": "sockets, timers and pages; bytes of requests go through request_reader, wire.headers and wire.targets",
     r"workers\..+": "speaks with our own processes",
@@ -45,6 +46,8 @@ ELSEWHERE = {
 }
 
 EXEMPT = {
+    "upstream.mock.answers:(Question|takes_body)": "what answer is asked with; a look-up",
+    "upstream.mock.words:(stream_of|text_from)": "a digest that digest_of has made",
     "net.backoff:.*": "numbers, and two headers; a value of more than a few digits is refused",
     "wire.body_headers:is_event_stream": "compares two values that media_type_and_coding has read",
     "exchange.buffered_bytes:.*": "counts",

@@ -41,6 +41,8 @@ def _server(url: str) -> tuple[Attributes, str]:
     """Return an upstream's address as attributes, and the provider's name."""
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if not host:  # no server: nothing has an address
+        return {}, conventions.OPENAI
     address: Attributes = {
         "server.address": host,
         "server.port": parts.port or (443 if parts.scheme == "https" else 80),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ...exchange.errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ...exchange.messages import Stage
 from ...settings import Settings, client_keys, mode
-from ...settings.derived import base_urls
-from ...settings.tenants import own_key
+from ...settings.derived import all_serverless, base_urls
+from ...settings.tenants import needs_no_default_key, own_key
 from ...wire.web_origins import ANY, WebOrigins, normal_origin
 from .caller import Callers
 from .inject import Inject
@@ -43,7 +43,7 @@ def _refusal(settings: Settings) -> type[MissingCredentials] | None:
     """Return what a request without credentials gets in pass-through mode, None if it passes."""
     plain = all(url.lower().startswith("http://") for url in base_urls(settings))
     required = settings.auth.required
-    if required == "false" or (required == "auto" and plain):
+    if all_serverless(settings) or required == "false" or (required == "auto" and plain):
         return None
     return MissingCredentialsOfLocalServer if plain else MissingCredentials
 
@@ -53,7 +53,8 @@ def web_origins(settings: Settings) -> WebOrigins:
     listed = [origin.encode("ascii") for origin in settings.cors.origins]
     normal = [ANY if origin == ANY else normal_origin(origin) for origin in listed]
     return WebOrigins(
-        frozenset(origin for origin in normal if origin is not None), guards=mode(settings) == "inject"
+        frozenset(origin for origin in normal if origin is not None),
+        guards=mode(settings) == "inject" or (mode(settings) == "pass-through" and all_serverless(settings)),
     )
 
 
@@ -66,7 +67,7 @@ def make_keyring(settings: Settings) -> Keyring | None:
     entries = []
     for key in client_keys(settings):
         upstream_key = key.upstream_key or default
-        if upstream_key is None and not _every_upstream_has_a_key(settings):
+        if upstream_key is None and not needs_no_default_key(settings):
             raise settings.error("client_api_keys", f"{key.name} has no upstream key")
         entries.append(
             ClientKey(
@@ -85,7 +86,3 @@ def make_keyring(settings: Settings) -> Keyring | None:
 
 def _ascii(text: str | None) -> bytes | None:
     return None if text is None else text.encode("ascii")
-
-
-def _every_upstream_has_a_key(settings: Settings) -> bool:
-    return bool(settings.upstreams) and all(map(own_key, settings.upstreams))

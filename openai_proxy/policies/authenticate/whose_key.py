@@ -14,6 +14,7 @@ from ...net.origin import Origin, parse_origin
 from ...settings import Settings, client_keys, mode
 from ...settings.tables import UpstreamEntry
 from ...settings.tenants import inherits_key, own_key
+from ...settings.urls import is_serverless
 
 _SHOWN_MODELS = 5
 
@@ -23,24 +24,29 @@ def secret_bytes(secret: SecretStr) -> bytes:
     return secret.get_secret_value().encode("latin-1")
 
 
-def key_origin(settings: Settings) -> Origin:
+def key_origin(settings: Settings) -> Origin | None:
     """Return the origin that default keys, keys of tenants and credentials of clients are for.
 
     That of `upstream.base_url`. If only `[[upstreams]]` are configured, it is
     the default of `upstream.base_url` where one of them has that origin, else
-    the origin of the first of them.
+    the origin of the first of them. None if it is no server.
     """
-    default = parse_origin(settings.upstream.base_url)
+    default = _origin(settings.upstream.base_url)
     if not settings.upstreams or settings.origin("upstream.base_url") is not None:
         return default
     ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
-    origins = [parse_origin(entry.base_url) for entry in ordered]
-    return default if default in origins else origins[0]
+    origins = [origin for entry in ordered if (origin := _origin(entry.base_url)) is not None]
+    return default if default in origins or not origins else origins[0]
+
+
+def _origin(base_url: str) -> Origin | None:
+    return None if is_serverless(base_url) else parse_origin(base_url)
 
 
 def is_key_origin(settings: Settings, entry: UpstreamEntry) -> bool:
     """Whether one of several upstreams has that origin."""
-    return parse_origin(entry.base_url) == key_origin(settings)
+    origin = _origin(entry.base_url)
+    return origin is not None and origin == key_origin(settings)
 
 
 def key_of(settings: Settings, entry: UpstreamEntry) -> bytes | None:
@@ -53,6 +59,8 @@ def key_of(settings: Settings, entry: UpstreamEntry) -> bytes | None:
     own = own_key(entry)
     if own is not None:
         return secret_bytes(own)
+    if is_serverless(entry.base_url):
+        return b""
     how = mode(settings)
     default = settings.upstream.api_key
     if is_key_origin(settings, entry) and how != "inject":
@@ -78,7 +86,7 @@ def keyless_upstreams(settings: Settings) -> Iterator[str]:
     """Return a line for each upstream that gets no key because it has another origin: which requests go there."""
     first = min((entry.priority for entry in settings.upstreams), default=0)
     for entry in settings.upstreams:
-        if entry.api_key is not None or is_key_origin(settings, entry):
+        if entry.api_key is not None or is_serverless(entry.base_url) or is_key_origin(settings, entry):
             continue
         models = [repr(model.match) for model in settings.models if model.upstream == entry.name]
         named = ", ".join(models[:_SHOWN_MODELS]) + (", ..." if len(models) > _SHOWN_MODELS else "")

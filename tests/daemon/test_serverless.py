@@ -1,0 +1,167 @@
+"""Upstreams that are no servers, as the settings choose them."""
+
+import json
+
+import pytest
+from daemon.test_exchanger import build, surroundings
+from fakes import exchange, through
+
+from openai_proxy.daemon.upstream_report import upstream_report
+from openai_proxy.exchange.errors import InvalidKey, MissingCredentials
+from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.settings import SettingsError, load_settings
+
+
+class Reader:
+    def __init__(self):
+        self.data = b""
+
+    def makeConnection(self, transport):
+        """Nothing is held up."""
+
+    def dataReceived(self, data):
+        self.data += data
+
+    def connectionLost(self, reason):
+        """All is there."""
+
+
+def asked(exchanger, *headers, model="mock-echo"):
+    """Return status and text of what a chat gets, or the error's class."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    pairs = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body)), *headers]
+    request = ProxyRequest(
+        b"POST",
+        b"/chat/completions",
+        pairs,
+        body,
+        exchange(endpoint="chat/completions"),
+        buffered=True,
+        required=("model", "messages"),
+        endpoint="chat/completions",
+    )
+    ends = []
+    running = through(exchanger.forward, request)
+    running.addBoth(ends.append)
+    if not ends:  # it has gone to a server
+        running.cancel()
+        return None
+    if not hasattr(ends[0], "status"):
+        return type(ends[0].value)
+    reader = Reader()
+    ends[0].body.deliverBody(reader)
+    return ends[0].status, request.exchange.upstream, b'"hi"' in reader.data
+
+
+def configured(tmp_path, toml, **environ):
+    (tmp_path / "c.toml").write_text(toml)
+    return build(tmp_path, OPENAI_PROXY_CONFIG="c.toml", **environ)
+
+
+KEY = (b"Authorization", b"Bearer mine")
+
+
+@pytest.mark.parametrize("environ", [{}, {"OPENAI_API_KEY": "sk-up"}, {"AUTH__REQUIRED": "true"}])
+def test_nobody_needs_a_key_for_the_mock(tmp_path, environ):
+    """Whatever the environment has for another upstream."""
+    exchanger = build(tmp_path, OPENAI_API_BASE="mock:", **environ)
+    assert asked(exchanger) == (200, "default", True)
+    assert asked(exchanger, KEY) == (200, "default", True)
+    assert exchanger.risk == "call the upstream, which asks nobody for a key"
+
+
+def test_client_keys_are_asked_for_where_there_are_some(tmp_path):
+    """And no upstream key beside them."""
+    exchanger = build(tmp_path, OPENAI_API_BASE="mock:", CLIENT_API_KEYS="mine")
+    assert asked(exchanger) is MissingCredentials
+    assert asked(exchanger, (b"Authorization", b"Bearer other")) is InvalidKey
+    assert asked(exchanger, KEY) == (200, "default", True)
+    assert exchanger.risk is None
+
+
+def test_web_pages_of_others_may_not_call(tmp_path):
+    """As in inject mode: nobody is asked for a key that a page does not have."""
+    assert build(tmp_path, OPENAI_API_BASE="mock:").web_origins.guards
+    assert not build(tmp_path).web_origins.guards
+
+
+MIXED = """
+[[upstreams]]
+name = "real"
+base_url = "http://127.0.0.1:9/v1"
+[[upstreams]]
+name = "made"
+base_url = "mock:"
+[[models]]
+match = "mock-*"
+upstream = "made"
+"""
+
+
+def test_a_mock_stands_beside_servers(tmp_path):
+    """Requests are routed by their model; the key of the server is asked for."""
+    exchanger = configured(tmp_path, MIXED)
+    assert asked(exchanger) is MissingCredentials
+    assert asked(exchanger, KEY) == (200, "made", True)
+    assert asked(exchanger, KEY, model="gpt-4o") is None
+    assert (list(exchanger.origins), exchanger.serverless) == (["real"], ("made",))
+    assert exchanger.risk is None
+
+
+def test_a_mock_takes_over_where_a_server_is_the_default(tmp_path):
+    """With a key in the environment, and a model of another name."""
+    toml = MIXED + "[[models]]\nmatch = 'gpt-*'\nupstream = 'made'\nupstream_model = 'mock-echo'\n"
+    exchanger = configured(tmp_path, toml, OPENAI_API_KEY="sk-up")
+    assert asked(exchanger, model="gpt-4o") == (200, "made", True)
+
+
+def test_one_mock_maps_models(tmp_path):
+    """Names of models are changed without [[upstreams]] too."""
+    toml = "[[models]]\nmatch = 'gpt-*'\nupstream_model = 'mock-echo'\n"
+    assert asked(configured(tmp_path, toml, OPENAI_API_BASE="mock:"), model="gpt-4o") == (
+        200,
+        "default",
+        True,
+    )
+
+
+def test_keys_of_tenants_work_if_only_servers_need_one(tmp_path):
+    """A mock is no upstream without a key."""
+    toml = MIXED.replace('/v1"', '/v1"\napi_key = "sk-real"') + "[[keys]]\nname = 'a'\nkey = 'mine'\n"
+    assert asked(configured(tmp_path, toml), KEY) == (200, "made", True)
+    with pytest.raises(SettingsError, match="api_key"):
+        configured(tmp_path, MIXED + "[[keys]]\nname = 'a'\nkey = 'mine'\n")
+
+
+def test_it_is_always_reachable(tmp_path):
+    """For /health, and for the metrics."""
+    exchanger = build(tmp_path, OPENAI_API_BASE="mock:latency_s=1")
+    told = []
+    exchanger.reachability.ask().addCallback(told.append)
+    assert (told, exchanger.reachability.url) == ([True], "mock:latency_s=1")
+    assert upstream_report(exchanger, surroundings().circuits).up == {"default": True}
+
+
+def test_what_was_uploaded_outlives_a_reload(tmp_path):
+    """The memory is that of the process."""
+    around = surroundings()
+    first, second = (build(tmp_path, around, OPENAI_API_BASE=url) for url in ("mock:", "mock:latency_s=0"))
+    assert first is not second
+    around.mock_memory.keep_response("resp_1", b"{}", b"{}")
+    request = ProxyRequest(b"GET", b"/responses/resp_1", [], None, exchange(), endpoint="responses/{id}")
+    ends = []
+    through(second.forward, request).addBoth(ends.append)
+    assert ends[0].status == 200
+
+
+@pytest.mark.parametrize("url", ["mock:latency=1", "mock://x", "MOCK:error_rate=7", "mock"])
+def test_a_url_that_is_wrong_stops_the_start(tmp_path, url):
+    """In one line that names the setting."""
+    with pytest.raises(SettingsError, match=r"upstream\.base_url"):
+        load_settings({}, {"OPENAI_API_BASE": url}, tmp_path)
+
+
+def test_several_workers_have_files_of_their_own(tmp_path):
+    """Which is said."""
+    told = build(tmp_path, OPENAI_API_BASE="mock:", WORKERS="2").warnings
+    assert any("each worker has uploaded files" in line for line in told)

@@ -1,0 +1,164 @@
+"""Bodies that are made here, in their own time."""
+
+import pytest
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.web.client import ResponseDone
+
+from openai_proxy.exchange.errors import UpstreamTimeout
+from openai_proxy.upstream.answer_timer import NEVER
+from openai_proxy.upstream.made_body import Cut, MadeBody, WholeBody
+
+
+class Reader:
+    """Takes delivery; `pause_at` is the number of the chunk at which it pauses."""
+
+    def __init__(self, pause_at=None):
+        self.chunks = []
+        self.reason = None
+        self.pause_at = pause_at
+
+    def makeConnection(self, transport):
+        self.transport = transport
+
+    def dataReceived(self, data):
+        self.chunks.append(data)
+        if len(self.chunks) == self.pause_at:
+            self.transport.pauseProducing()
+
+    def connectionLost(self, reason):
+        assert self.reason is None
+        self.reason = reason.value
+
+
+def body(steps, **limits):
+    clock = Clock()
+    return clock, MadeBody(iter(steps), clock, **limits)
+
+
+def test_what_takes_no_time_comes_at_once():
+    """Then the end, as of any whole body."""
+    clock, made = body([(0, b"a"), (0, b"b")])
+    reader = Reader()
+    made.deliverBody(reader)
+    assert (reader.chunks, type(reader.reason)) == ([b"a", b"b"], ResponseDone)
+    assert clock.getDelayedCalls() == []
+
+
+def test_nothing_is_made_while_its_reader_is_paused():
+    """A slow client holds up what it is sent; nothing piles up."""
+    taken = []
+
+    def steps():
+        for number in range(5):
+            taken.append(number)
+            yield 0, b"%d" % number
+
+    made = MadeBody(steps(), Clock())
+    reader = Reader(pause_at=2)
+    made.deliverBody(reader)
+    assert (reader.chunks, taken) == ([b"0", b"1"], [0, 1])
+    made.resumeProducing()
+    assert reader.chunks == [b"0", b"1", b"2", b"3", b"4"]
+    assert isinstance(reader.reason, ResponseDone)
+
+
+def test_each_chunk_waits_for_its_time():
+    """The delays are those between one chunk and the next."""
+    clock, made = body([(0.5, b"a"), (1, b"b")])
+    reader = Reader()
+    made.deliverBody(reader)
+    seen = []
+    for _ in range(3):
+        seen.append(len(reader.chunks))
+        clock.advance(0.5)
+    assert (seen, reader.chunks) == ([0, 1, 1], [b"a", b"b"])
+
+
+def test_what_is_due_during_a_pause_comes_when_the_reader_goes_on():
+    """Time runs on while a client is slow."""
+    clock, made = body([(1, b"a"), (1, b"b")])
+    reader = Reader(pause_at=1)
+    made.deliverBody(reader)
+    clock.advance(1)
+    made.resumeProducing()
+    made.pauseProducing()
+    clock.advance(1)
+    assert reader.chunks == [b"a"]
+    made.resumeProducing()
+    assert reader.chunks == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("leave", ["discard", "stopProducing"])
+def test_who_leaves_leaves_no_timer(leave):
+    """A client that goes in mid-stream costs nothing more."""
+    clock, made = body([(0, b"a"), (1, b"b")])
+    reader = Reader()
+    made.deliverBody(reader)
+    getattr(made, leave)()
+    getattr(made, leave)()
+    assert (reader.chunks, reader.reason, clock.getDelayedCalls()) == ([b"a"], None, [])
+
+
+def test_a_cut_is_no_end():
+    """The client must not take half an answer for a whole one."""
+
+    def steps():
+        yield 0, b"a"
+        raise Cut
+
+    made = MadeBody(steps(), Clock(), 10)
+    reader = Reader()
+    made.deliverBody(reader)
+    assert (reader.chunks, type(reader.reason)) == ([b"a"], ConnectionLost)
+
+
+@pytest.mark.parametrize(
+    ("limits", "after_s", "kind"),
+    [
+        ({"idle_s": 5}, 5, "timeout_idle"),
+        ({"total_s": 3}, 3, "timeout_total"),
+        ({"idle_s": 5, "total_s": 6}, 5, "timeout_idle"),
+    ],
+)
+def test_silence_ends_as_that_of_a_server_does(limits, after_s, kind):
+    """The deadlines of the settings hold for what is made here too."""
+    clock, made = body([(0, b"a"), (NEVER, b"")], **limits)
+    reader = Reader()
+    made.deliverBody(reader)
+    clock.advance(after_s - 0.1)
+    assert reader.reason is None
+    clock.advance(0.2)
+    assert isinstance(reader.reason, UpstreamTimeout)
+    assert reader.reason.kind == kind
+
+
+def test_silence_without_a_deadline_lasts():
+    """Until the client leaves."""
+    clock, made = body([(NEVER, b"")])
+    reader = Reader()
+    made.deliverBody(reader)
+    clock.advance(1e6)
+    assert reader.reason is None
+    made.discard()
+
+
+def test_the_whole_time_is_counted_over_all_chunks():
+    """Many short delays are a long one together."""
+    clock, made = body([(1, b"a")] * 5, total_s=2.5)
+    reader = Reader()
+    made.deliverBody(reader)
+    for _ in range(10):
+        clock.advance(0.5)
+    assert (reader.chunks, reader.reason.kind) == ([b"a", b"a"], "timeout_total")
+
+
+@pytest.mark.parametrize("data", [b"", b"abc"])
+def test_a_whole_body_may_be_had_more_than_once(data):
+    """It has no state."""
+    whole = WholeBody(data)
+    for _ in range(2):
+        reader = Reader()
+        whole.deliverBody(reader)
+        assert (b"".join(reader.chunks), type(reader.reason)) == (data, ResponseDone)
+    assert (whole.length, whole.whole) == (len(data), data)
