@@ -12,7 +12,7 @@ from ..settings.derived import all_serverless
 from ..settings.urls import is_serverless
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.mock.forward import MockForward
-from ..upstream.mock.parameters import parse_mock
+from ..wire.mock_url import parse_mock
 from .destinations import DEFAULT
 from .surroundings import Surroundings
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from ..net.host_names import ascii_host
-from ..upstream.mock.parameters import SCHEME as MOCK
-from ..upstream.mock.parameters import parse_mock
+from ..wire.mock_url import SCHEME as MOCK
+from ..wire.mock_url import parse_mock
 from .fields import Allowed
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+")

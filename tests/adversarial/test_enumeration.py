@@ -83,6 +83,7 @@ EXEMPT = {
     "cost.prices:.*": "counts",
     "policies.limits.headers:.*": "counts",
     "net.redis_url:.*": "configuration",
+    "wire.mock_url:.*": "configuration",
     "policies.routing.rules:(failure_reason|may_go_elsewhere|further_attempts|RetryBudget)": "looks one header up, as status_may_be_retried does",
     "policies.routing.table:(RoutingTable|Upstream|choose|first_choice)": "compares a model's name with the configured ones",
     "policies.think.splitter:joined": "joins pieces",

@@ -5,8 +5,10 @@ import json
 import signal
 
 import pytest
-from integration.raw_client import Client, ask, chat, request
-from integration.scripted_upstream import eventually
+from world.client import Client, ask
+from world.requests import chat, request
+from world.waiting import eventually
+from world.world import serving
 
 openai = pytest.importorskip("openai", reason="pip install openai")
 
@@ -23,10 +25,8 @@ STREAM = b'{"model": "mock-echo", "stream": true, "messages": [{"role": "user", 
 @pytest.fixture(scope="module")
 def mocked(tmp_path_factory):
     """Share a daemon with the mock upstream."""
-    from integration.pair import serving
-
-    with serving(tmp_path_factory.mktemp("mock"), options=["--upstream", "mock:"]) as pair:
-        yield pair
+    with serving(tmp_path_factory.mktemp("mock"), options=["--upstream", "mock:"]) as world:
+        yield world
 
 
 @pytest.fixture
@@ -175,28 +175,28 @@ def last_outcome(daemon):
 
 def test_a_client_that_leaves_in_mid_stream_ends_it(start):
     """At once, although the answer would have taken an hour."""
-    pair = start(url="mock:tokens_per_s=1")
-    with Client(pair.port) as client:
+    world = start(url="mock:tokens_per_s=1")
+    with Client(world.port) as client:
         client.send(chat(STREAM % (b"word " * 3600)))
         client.read_until(b'"content":"word')
-    assert eventually(lambda: " client_gone " in last_outcome(pair.daemon))
+    assert eventually(lambda: " client_gone " in last_outcome(world.daemon))
 
 
 def test_a_client_that_reads_nothing_holds_up_only_itself(start):
     """What it does not take is not made."""
-    pair = start(url="mock:")
+    world = start(url="mock:")
     body = b'{"model": "m", "input": [%b]}' % b",".join(b'"%d"' % n for n in range(2000))
     raw = request(b"POST", b"/v1/embeddings", body, b"Content-Type: application/json\r\n")
-    assert ask(pair.port, chat()).status == 200
-    before = pair.daemon.resident_bytes()
-    clients = [Client(pair.port, receive_buffer=4096) for _ in range(8)]
+    assert ask(world.port, chat()).status == 200
+    before = world.daemon.resident_bytes()
+    clients = [Client(world.port, receive_buffer=4096) for _ in range(8)]
     try:
         for client in clients:
             client.send(raw)
             client.read_until(b"HTTP/1.1 200")
-        assert ask(pair.port, chat()).status == 200
+        assert ask(world.port, chat()).status == 200
         # each of them would be 60 MB
-        assert pair.daemon.resident_bytes() - before < 40 * 1024 * 1024
+        assert world.daemon.resident_bytes() - before < 40 * 1024 * 1024
     finally:
         for client in clients:
             client.close()
@@ -204,51 +204,51 @@ def test_a_client_that_reads_nothing_holds_up_only_itself(start):
 
 def test_a_stream_is_finished_while_the_daemon_drains(start):
     """And nothing new is taken."""
-    pair = start(url="mock:tokens_per_s=10")
-    with Client(pair.port) as client:
+    world = start(url="mock:tokens_per_s=10")
+    with Client(world.port) as client:
         client.send(chat(STREAM % (b"word " * 10)))
         client.read_until(b'"content":"word')
-        pair.daemon.signal(signal.SIGTERM)
+        world.daemon.signal(signal.SIGTERM)
         assert client.read_until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-    assert pair.daemon.wait_until_gone()
+    assert world.daemon.wait_until_gone()
 
 
 def test_a_reload_takes_other_parameters_and_keeps_what_runs(start, tmp_path):
     """The same files are there afterwards."""
     config = tmp_path / "c.toml"
     config.write_text("[upstream]\nbase_url = 'mock:tokens_per_s=20'\n")
-    pair = start(env={"OPENAI_API_BASE": ""}, options=["--config", str(config)])
+    world = start(env={"OPENAI_API_BASE": ""}, options=["--config", str(config)])
     form = (
         b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--b--\r\n'
     )
     upload = request(b"POST", b"/v1/files", form, b"Content-Type: multipart/form-data; boundary=b\r\n")
-    made = json.loads(ask(pair.port, upload).body)["id"].encode()
-    with Client(pair.port) as client:
+    made = json.loads(ask(world.port, upload).body)["id"].encode()
+    with Client(world.port) as client:
         client.send(chat(STREAM % (b"word " * 20)))
         client.read_until(b'"content":"word')
         config.write_text("[upstream]\nbase_url = 'mock:error_rate=1'\n")
-        pair.daemon.signal(signal.SIGHUP)
-        assert eventually(lambda: "configuration reloaded" in pair.daemon.log)
-        assert ask(pair.port, chat()).status == 500
+        world.daemon.signal(signal.SIGHUP)
+        assert eventually(lambda: "configuration reloaded" in world.daemon.log)
+        assert ask(world.port, chat()).status == 500
         assert client.read_until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
     config.write_text("[upstream]\nbase_url = 'mock:'\n")
-    pair.daemon.signal(signal.SIGHUP)
-    assert eventually(lambda: pair.daemon.log.count("configuration reloaded") == 2)
-    assert ask(pair.port, request(target=b"/v1/files/" + made)).status == 200
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: world.daemon.log.count("configuration reloaded") == 2)
+    assert ask(world.port, request(target=b"/v1/files/" + made)).status == 200
 
 
 def test_workers_have_the_mock_too(start):
     """Every one answers; that files are not shared is said at the start."""
-    pair = start(url="mock:", options=["--workers", "2"])
+    world = start(url="mock:", options=["--workers", "2"])
     for _ in range(6):
-        assert ask(pair.port, chat()).status == 200
-    assert "each worker has uploaded files" in pair.daemon.log
+        assert ask(world.port, chat()).status == 200
+    assert "each worker has uploaded files" in world.daemon.log
 
 
 def test_an_open_port_is_warned_of(start):
     """Whoever reaches it may call; and the check of a configuration says nothing against it."""
-    pair = start(url="mock:", ports=["tcp:0:interface=0.0.0.0"])
+    world = start(url="mock:", ports=["tcp:0:interface=0.0.0.0"])
     assert (
-        "anyone who reaches this port can call the upstream, which asks nobody for a key" in pair.daemon.log
+        "anyone who reaches this port can call the upstream, which asks nobody for a key" in world.daemon.log
     )

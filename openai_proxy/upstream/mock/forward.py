@@ -18,12 +18,12 @@ from ...exchange.errors import InvalidJSON, Overloaded, RequestTooLarge, Upstrea
 from ...exchange.messages import ProxyRequest, ProxyResponse, RequestBody, ResponseBody
 from ...wire.body_headers import media_type_and_coding
 from ...wire.codings import maybe_decoded
+from ...wire.mock_url import MockParameters
 from ...wire.request_json import read_request
 from ..answer_timer import NEVER, UpstreamTimeouts
 from ..made_body import Cut, MadeBody, Steps, WholeBody
 from .answers import Question, answer, takes_body
 from .memory import LARGEST_FILE_BYTES, MIB, MockMemory
-from .parameters import MockParameters
 from .reply import Estimate, Pieces, Refusal, Reply
 
 LARGEST_BODY_BYTES = LARGEST_FILE_BYTES + MIB
