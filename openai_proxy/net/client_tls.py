@@ -6,7 +6,7 @@ stand (`host_names`), so that `llm_server` can be verified too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,20 @@ class TLSFailure:
     may_heal: bool = False
 
 
-def client_context(trust: Any, certificate: str | None = None, key: str | None = None) -> SSL.Context:
-    """Return the context for connections that trust `trust` (an IOpenSSLTrustRoot).
+def client_context(
+    trust: Any, certificate: str | None = None, key: str | None = None, *, extra: Iterable[X509] = ()
+) -> SSL.Context:
+    """Return the context for connections that trust `trust` (an IOpenSSLTrustRoot) and the certificates `extra`.
 
     `certificate` is the PEM file of a client certificate with its chain,
     `key` that of its key. Raises SSL.Error, OSError, ValueError or TypeError
     where they do not serve; a key with a passphrase does not.
     """
     context = CertificateOptions(trustRoot=trust).getContext()
+    store = context.get_cert_store()
+    assert store is not None  # each context has its own
+    for trusted in extra:
+        store.add_cert(trusted)
     if certificate is not None:
         context.use_certificate_chain_file(certificate)
         # Not by use_privatekey_file: it asks the terminal for a passphrase.

@@ -7,34 +7,16 @@ certificates. How a peer is verified is in `client_tls`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
-from twisted.internet._sslverify import IOpenSSLTrustRoot  # public in all but name: trustRoot= wants one
 from twisted.internet.ssl import Certificate, platformTrust
-from zope.interface import implementer
 
 from ..net.client_tls import VerifyingClient, client_context
 from ..net.origin import ClientCertificate, Origin
 
 PROTOCOLS = (b"http/1.1",)
 _PEM_END = b"-----END CERTIFICATE-----"
-
-
-@implementer(IOpenSSLTrustRoot)
-class SystemAndExtra:
-    """Trust what the system trusts, and some certificates more."""
-
-    def __init__(self, extra: list[X509]) -> None:
-        self._extra = extra
-
-    def _addCACertsToContext(self, context: SSL.Context) -> None:
-        platformTrust()._addCACertsToContext(context)
-        store = context.get_cert_store()
-        if store is not None:
-            for certificate in self._extra:
-                store.add_cert(certificate)
 
 
 def load_certificates(path: Path) -> list[X509]:
@@ -50,7 +32,7 @@ class ClientTLS:
     """Makes the TLS side of connections; keeps a context for each client certificate, which is costly to make."""
 
     def __init__(self, ca_file: Path | None = None) -> None:
-        self._trust: Any = SystemAndExtra(load_certificates(ca_file)) if ca_file else platformTrust()
+        self._extra = load_certificates(ca_file) if ca_file else []
         self._contexts: dict[ClientCertificate | None, SSL.Context] = {}
 
     def load(self, certificate: ClientCertificate | None) -> None:
@@ -68,5 +50,5 @@ class ClientTLS:
         context = self._contexts.get(certificate)
         if context is None:
             files = (certificate.file, certificate.key_file) if certificate else ()
-            context = self._contexts[certificate] = client_context(self._trust, *files)
+            context = self._contexts[certificate] = client_context(platformTrust(), *files, extra=self._extra)
         return context

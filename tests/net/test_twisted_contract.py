@@ -3,21 +3,24 @@
 A release that changes one of them fails here, and not silently in a daemon.
 """
 
+import ast
+import re
 import signal
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from fakes import SocketPair, Transport
 from OpenSSL import SSL
 from twisted.internet import tcp, unix
-from twisted.internet._sslverify import IOpenSSLTrustRoot
 from twisted.internet.base import DelayedCall, ReactorBase
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import platformTrust
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugins.twisted_core import systemdEndpointParser
+from twisted.protocols.haproxy import _wrapper as haproxy_wrapper
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.logfile import LogFile
 from twisted.web.http import HTTPChannel
@@ -26,6 +29,7 @@ from twisted.web.server import Request
 from twisted.web.server import Site as TwistedSite
 from zope.interface import implementer
 
+import openai_proxy
 from openai_proxy.daemon.signals import twistd_log_file
 from openai_proxy.net.eager_transports import become_eager
 from openai_proxy.net.listening import _accept_into_room
@@ -222,13 +226,16 @@ def test_the_sockets_of_systemd_are_asked_of_one_attribute():
     assert callable(daemon.inheritedNamedDescriptors)
 
 
-# ---- TLS: upstream/tls.py
+# ---- the PROXY protocol: net/proxy_protocol.py
 
 
-def test_a_root_of_trust_adds_its_certificates_to_a_context():
-    """`trustRoot=` wants an IOpenSSLTrustRoot, whose only method is `_addCACertsToContext`."""
-    assert list(IOpenSSLTrustRoot) == ["_addCACertsToContext"]
-    platformTrust()._addCACertsToContext(SSL.Context(SSL.TLS_CLIENT_METHOD))
+def test_an_haproxy_endpoint_listens_with_a_wrapper_of_a_private_module():
+    """`haproxy._wrapper` has the class by which the wrapper is found; `wrappedFactory` is what it wraps."""
+    reactor, inner = MemoryReactorClock(), Factory.forProtocol(Protocol)
+    serverFromString(reactor, "haproxy:tcp:0").listen(inner)
+    ((_, factory, _, _),) = reactor.tcpServers
+    assert isinstance(factory, haproxy_wrapper.HAProxyWrappingFactory)
+    assert factory.wrappedFactory is inner
 
 
 # ---- time, signals, logs: net/steady_clock.py, daemon/signals.py
@@ -281,3 +288,85 @@ def test_a_request_reads_forms_only_if_it_is_told_to():
     request = Request(channel)
     assert request._parsePOSTFormSubmission is False
     assert request._adapterCache == {}
+
+
+# ---- nowhere else
+
+ROOT = Path(openai_proxy.__file__).parent
+PRIVATE = re.compile(r"_[A-Za-z]\w*")
+TWISTED_STYLE = re.compile(r"_+[a-z]+[A-Z]\w*")
+"""Names of ours are written in lower case: a private one that is not is Twisted's, even if it is defined here."""
+TREQ = {"upstream/client.py: _agent"}
+"""Not Twisted's: the agent of the client that ours is a kind of."""
+
+
+def private_names(tree):
+    """Return (all names that a module defines, the private ones that it uses)."""
+    defined, used = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            defined.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            used.add(node.attr)
+            if (
+                isinstance(node.ctx, ast.Store)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "self"
+            ):
+                defined.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("attr"):
+            used |= {each.value for each in node.args[1:2] if isinstance(each, ast.Constant)}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("twisted."):
+            used |= {
+                f"{name} of Twisted"
+                for name in (*node.module.split("."), *(each.name for each in node.names))
+            }
+        elif isinstance(node, ast.Import):
+            used |= {
+                f"{name} of Twisted"
+                for each in node.names
+                if each.name.startswith("twisted.")
+                for name in each.name.split(".")
+            }
+    return defined, {name for name in used if PRIVATE.match(name)}
+
+
+def borrowed_outside(sources):
+    """Return `path: name` for each private name that modules outside `net/` use and the package does not define."""
+    found = {path: private_names(ast.parse(text)) for path, text in sources.items()}
+    ours = set().union(*(defined for defined, _ in found.values()))
+    return {
+        f"{path}: {name}"
+        for path, (defined, used) in found.items()
+        if not path.startswith("net/")
+        for name in used | {each for each in defined if TWISTED_STYLE.fullmatch(each)}
+        if name not in ours or TWISTED_STYLE.fullmatch(name)
+    }
+
+
+def test_private_names_of_twisted_stand_only_in_net():
+    """So that whoever takes a new release knows where to look."""
+    sources = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in ROOT.rglob("*.py")}
+    assert borrowed_outside(sources) == TREQ
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from twisted.internet._sslverify import IOpenSSLTrustRoot",
+        "from twisted.protocols.haproxy import _wrapper as stock",
+        "import twisted.internet._sslverify",
+        "print(transport._aborting)",
+        "print(getattr(transport, '_tempDataLen', 0))",
+        "class Port(tcp.Port):\n    def _logConnectionLostMsg(self): ...",
+        "class Request(Stock):\n    _parsePOSTFormSubmission = False",
+        "parser._sddaemon = None",
+    ],
+)
+def test_a_borrowed_name_is_found(line):
+    """Imported, looked up, overridden or set; in `net/` it may be."""
+    own = "class Ours:\n    def __init__(self): self._ours = self.__dict__\n    def f(self): return self._ours\n"
+    assert borrowed_outside({"net/a.py": line, "daemon/b.py": own}) == set()
+    assert len(borrowed_outside({"daemon/a.py": line, "daemon/b.py": own})) == 1
