@@ -11,6 +11,9 @@ import hashlib
 from functools import cached_property
 from typing import Any
 
+from ..wire.body_headers import is_event_stream
+from ..wire.headers import media_type
+
 
 class BodyCapture:
     """A watching body filter: keeps the first `limit_bytes`, counts the rest.
@@ -86,6 +89,6 @@ class Capture:
     def response_filter(self, headers: list[tuple[bytes, bytes]]) -> BodyCapture:
         """Return `response`, to be the last filter of the response with these headers."""
         for name, value in headers:
-            if name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream"):
+            if name.lower() == b"content-type" and is_event_stream(media_type(value)):
                 self.response.hashed = False
         return self.response

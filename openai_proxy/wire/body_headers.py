@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from ..exchange.record import HeaderPairs
 from .codings import codings_of
+from .headers import media_type
 from .render import RenderedLines
+
+EVENT_STREAM, JSON = b"text/event-stream", b"application/json"
+"""Media types of the API's answers."""
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
@@ -15,25 +19,25 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
     """
     if type(headers) is RenderedLines:
         return headers.media
-    media_type, codings = b"", list[bytes]()
+    kind, codings = b"", list[bytes]()
     for name, value in headers:
         lowered = name.lower()
         if lowered == b"content-type":
-            media_type = value.partition(b";")[0].strip().lower()
+            kind = media_type(value)
         elif lowered == b"content-encoding":
             codings.append(value.strip().lower())
-    return media_type, b", ".join(codings_of(b",".join(codings))) if codings else b""
+    return kind, b", ".join(codings_of(b",".join(codings))) if codings else b""
 
 
-def is_event_stream(media_type: bytes, streaming: bool) -> bool:
-    """Whether a body is server-sent events; `streaming`: a stream was asked for.
+def is_event_stream(kind: bytes, streaming: bool = False) -> bool:
+    """Whether a body of media type `kind` is server-sent events; `streaming`: a stream was asked for.
 
     Then other text, or what has no type, is one too: small servers leave
     their framework's default, and SDKs do not look at it.
     """
-    if media_type == b"text/event-stream":
+    if kind == EVENT_STREAM:
         return True
-    return streaming and (not media_type or media_type.startswith(b"text/"))
+    return streaming and (not kind or kind.startswith(b"text/"))
 
 
 def ask_identity(headers: HeaderPairs) -> HeaderPairs:

@@ -840,11 +840,11 @@ case(
 )
 
 
-def kept(value, kind, coding=""):
+def kept(value, kind, coding=b""):
     return metered("observe.exchange_log.bodies").KeptBody(value, len(value), lambda: "x", kind, coding)
 
 
-for kind, made in (("application/json", JSONS), ("text/event-stream", STREAMS), ("text/plain", JSONS[:4])):
+for kind, made in ((b"application/json", JSONS), (b"text/event-stream", STREAMS), (b"text/plain", JSONS[:4])):
     case(
         "observe.exchange_log.bodies:shown_body",
         *made,
@@ -853,7 +853,7 @@ for kind, made in (("application/json", JSONS), ("text/event-stream", STREAMS), 
 case(
     "observe.exchange_log.bodies:shown_body",
     *MEMBERS,
-    call=lambda f, v: f(kept(v, "application/json", "gzip"), 1 << 24),
+    call=lambda f, v: f(kept(v, b"application/json", b"gzip"), 1 << 24),
 )
 case("observe.exchange_log.bodies:parsed", *JSONS)
 case(

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from attrs import frozen
 
+from ...wire.body_headers import is_event_stream
 from ...wire.codings import maybe_decoded
 from ...wire.event_data import event_data
 from ...wire.key_like import KEY_LIKE
@@ -36,8 +37,8 @@ class KeptBody:
     total_bytes: int
     sha256: Callable[[], str | None]
     """Gives the digest of the whole body on the wire, None if it is not known."""
-    content_type: str = ""
-    content_encoding: str = ""
+    media_type: bytes = b""
+    coding: bytes = b""
 
 
 def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[str] = ()) -> Any:
@@ -49,29 +50,29 @@ def shown_body(body: KeptBody, limit_bytes: int, secrets: Sequence[str] = ()) ->
     if not body.total_bytes:
         return None
     head, whole = body.head[:limit_bytes], body.total_bytes <= min(len(body.head), limit_bytes)
-    if body.content_encoding:
-        decoded = maybe_decoded(body.head, body.content_encoding.encode("latin-1"), limit_bytes)
+    if body.coding:
+        decoded = maybe_decoded(body.head, body.coding, limit_bytes)
         if decoded is None:
             return _opaque(body, body.head[:limit_bytes], whole, secrets)
         head, all_of_it = decoded
         whole = all_of_it and body.total_bytes <= len(body.head)
-    kind = body.content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream" or (_may_be_stream(kind) and begins_stream(head)):
+    kind = body.media_type
+    if is_event_stream(kind) or (_may_be_stream(kind) and begins_stream(head)):
         return shown_stream(head, whole, body.total_bytes)
-    if whole and (not kind or "json" in kind or head[:1] in b"{["):
+    if whole and (not kind or b"json" in kind or head[:1] in b"{["):
         try:
             return without_credentials(parsed(head))
         except ValueError:
             pass
-    if not whole and ("json" in kind or kind.startswith("text/")):
+    if not whole and (b"json" in kind or kind.startswith(b"text/")):
         shown = torn_without_credentials(head).decode("utf-8", "replace")
-        return {**_facts(body), "truncated": True, "text": shown if "json" in kind else scrubbed(shown)}
+        return {**_facts(body), "truncated": True, "text": shown if b"json" in kind else scrubbed(shown)}
     return _opaque(body, head, whole, secrets)
 
 
-def _may_be_stream(kind: str) -> bool:
+def _may_be_stream(kind: bytes) -> bool:
     """Whether a body of this type may be an event stream with a wrong label."""
-    return not kind or "json" in kind or kind.startswith("text/")
+    return not kind or b"json" in kind or kind.startswith(b"text/")
 
 
 def parsed(text: bytes) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...exchange.bounded_memo import short_memo
+from ...wire.headers import media_type
 from ..redaction import REDACTED, shown_headers, shown_line
 
 Pairs = Sequence[tuple[bytes, bytes]]
@@ -23,10 +24,10 @@ class Headers(NamedTuple):
 
     shown: dict[str, str]
     """As `redaction.shown_headers` shows it."""
-    content_type: str = ""
-    """The last one, in lower case."""
-    content_encoding: str = ""
-    """All of them, in lower case, with commas between them."""
+    media_type: bytes = b""
+    """The last one, in lower case, without parameters."""
+    coding: bytes = b""
+    """All content codings, in lower case, with commas between them."""
 
 
 @short_memo(
@@ -45,12 +46,12 @@ def read_headers(pairs: Pairs | None) -> Headers:
     shown = dict(map(_shown_line, pairs))
     if len(shown) < len(pairs):
         shown = shown_headers(pairs)  # which joins repeated ones
-    content_type, codings = "", list[str]()
+    kind, codings = b"", list[bytes]()
     for name, value in pairs:
         if name[:8].lower() == b"content-":
-            field, text = name.lower(), value.decode("latin-1").lower()
+            field = name.lower()
             if field == b"content-type":
-                content_type = text
+                kind = media_type(value)
             elif field == b"content-encoding":
-                codings.append(text)
-    return Headers(shown, content_type, ",".join(codings))
+                codings.append(value.lower())
+    return Headers(shown, kind, b",".join(codings))

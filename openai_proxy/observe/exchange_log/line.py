@@ -16,6 +16,7 @@ import orjson
 
 from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange
+from ...wire.body_headers import is_event_stream
 from ..capture import BodyCapture, Capture
 from ..lines.encode import MAX_DEPTH, RawJSON, json_line
 from ..lines.record import bare_path, iso_time, seconds, usage_record
@@ -28,7 +29,6 @@ NO_MODEL = "none"
 """The model of an exchange that has none, as in the name of its file."""
 
 _LARGE_BYTES = 64 * 1024
-_STREAM, _STREAM_WITH = "text/event-stream", "text/event-stream;"
 
 
 def exchange_line(
@@ -61,7 +61,7 @@ def exchange_line(
             "status_code": exchange.status,
             "headers": answered.shown,
             "body": response,
-            "streaming": exchange.streaming or answered.content_type.startswith(_STREAM),
+            "streaming": exchange.streaming or is_event_stream(answered.media_type),
         },
         "id": exchange.id,
         "key": exchange.key,
@@ -165,12 +165,12 @@ def _shown(
     limit_bytes: int,
     hidden: Sequence[str],
 ) -> Any:
-    kind, coding = headers.content_type, headers.content_encoding
+    kind, coding = headers.media_type, headers.coding
     whole = total_bytes == len(head) <= limit_bytes
     if whole and head and not coding:  # nearly every body; `shown_body` would find the same
-        if kind == _STREAM or kind.startswith(_STREAM_WITH):
+        if is_event_stream(kind):
             return shown_stream(head, True, total_bytes)
-        if head[:1] == b"{" and not kind.startswith(_STREAM):
+        if head[:1] == b"{":
             try:
                 return without_credentials(parsed(head))
             except ValueError:

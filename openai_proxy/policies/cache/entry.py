@@ -17,7 +17,7 @@ import orjson
 from attrs import Factory, astuple, field, frozen
 
 from ...exchange.record import HeaderPairs, TokenKinds, Usage
-from ...wire.body_headers import media_type_and_coding
+from ...wire.body_headers import is_event_stream, media_type_and_coding
 from ...wire.codings import maybe_decoded
 from ...wire.headers import get, without
 from ...wire.render import rendered_lines
@@ -122,7 +122,7 @@ def make_entry(
     media_type, coding = media_type_and_coding(headers)
     if _is_unfit(media_type, coding, body, announced is not None):
         return None
-    kept = tuple(chunks) if media_type == b"text/event-stream" else _blocks(body)
+    kept = tuple(chunks) if is_event_stream(media_type) else _blocks(body)
     return CacheEntry(reason, stored_headers(headers), kept, stored_at, usage)
 
 

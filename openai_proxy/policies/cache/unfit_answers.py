@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ...wire.body_headers import EVENT_STREAM, JSON, is_event_stream
 from ...wire.documents import maybe_object
 from ...wire.sse import SSEDecoder, begins_stream
 
@@ -33,18 +34,18 @@ def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:
     """
     if _is_text(media_type):
         if begins_stream(body):
-            media_type = b"text/event-stream"
+            media_type = EVENT_STREAM
         elif body.lstrip()[:1] == b"{":
-            media_type = b"application/json"
-    if media_type == b"text/event-stream":
+            media_type = JSON
+    if is_event_stream(media_type):
         return (b"error" in body and _tells_error(body)) or (not announced and _is_unfinished(body))
-    if media_type == b"application/json":
+    if media_type == JSON:
         return _is_unfit_document(body, announced)
     return media_type == b"text/html"  # a gateway's or a log-in's page
 
 
 def _is_text(media_type: bytes) -> bool:
-    return not media_type or media_type == b"application/json" or media_type.startswith(b"text/")
+    return not media_type or media_type == JSON or media_type.startswith(b"text/")
 
 
 def _is_unfit_document(body: bytes, announced: bool) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from ...exchange.errors import UpstreamError
 from ...exchange.messages import ProxyRequest, ProxyResponse
 from ...net.backoff import maybe_retry_after_s
-from ...wire.body_headers import is_event_stream, media_type_and_coding
+from ...wire.body_headers import JSON, is_event_stream, media_type_and_coding
 from ...wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
 from ..bodies.peeked_body import PeekedBody, peek
 from .health import LONGEST_MODEL, UpstreamHealth
@@ -25,7 +25,6 @@ _MAYBE_REFUSED = frozenset((400, 422))
 _UNKNOWN_MODEL = frozenset(("model_not_found", "DeploymentNotFound", "invalid_model"))
 _LIMITED = frozenset(("429", "rate_limit_exceeded"))
 """Codes of errors behind a 200 that mean what a 429 does."""
-_JSON = b"application/json"
 
 
 class Task:
@@ -201,7 +200,7 @@ class Judge:
                 if task.creates_nothing:
                     response, code = await first_error(response, coding, self._timers)
                     attempt.response = response
-            elif media_type == _JSON and whole is not None and len(whole) <= LIMIT_BYTES:
+            elif media_type == JSON and whole is not None and len(whole) <= LIMIT_BYTES:
                 code = error_of_document(whole, coding)
         if code is None:
             self._answered(attempt, response.status)

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 
 from ...exchange.buffered_bytes import BufferedBytes, Lease
 from ...exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
-from ...wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ...wire.body_headers import EVENT_STREAM, JSON, ask_identity, is_event_stream, media_type_and_coding
 from ...wire.by_beginning import ByBeginning
 from ..bodies.decoded_body import decoded
 from .filters import ThinkDocumentFilter, ThinkStreamFilter
@@ -31,7 +31,7 @@ _STORED = {
     b"POST": frozenset(("chat/completions/{id}", "responses/{id}/cancel")),
 }
 """Endpoints that give answers again, by method."""
-_READ = (b"application/json", b"text/event-stream")
+_READ = (JSON, EVENT_STREAM)
 
 
 class StripThink:
@@ -78,7 +78,7 @@ class StripThink:
         media_type, coding = media_type_and_coding(response.headers)
         if coding:
             return response
-        if media_type == b"text/event-stream":
+        if is_event_stream(media_type):
             stream = StoredStreamFilter(self._rule_of_answer, after, lambda: self._lease(request))
             return response.filtered(stream)
         return response.filtered(ThinkDocumentFilter(self._rule_of_answer, lease=self._lease(request)))
@@ -137,7 +137,7 @@ def _choose(
         return None
     if is_event_stream(media_type, streaming):
         return ThinkStreamFilter(rule, lease=leases())
-    if media_type != b"application/json":
+    if media_type != JSON:
         return None
     if streaming:  # some servers label a stream so
         return ByBeginning(

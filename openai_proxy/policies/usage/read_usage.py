@@ -12,7 +12,7 @@ from typing import Any
 from ...exchange.bounded_memo import BoundedMemo
 from ...exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange, Usage
-from ...wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
+from ...wire.body_headers import EVENT_STREAM, JSON, ask_identity, is_event_stream, media_type_and_coding
 from ...wire.by_beginning import ByBeginning
 from ...wire.codings import maybe_decoded
 from ...wire.documents import maybe_object
@@ -43,9 +43,8 @@ _REPORTING = _ESTIMATED | {
 _INJECTABLE = frozenset(("chat/completions", "completions"))
 _ASKED = rendered_members({"stream_options": b'{"include_usage":true}'})
 
-_SSE, _JSON = b"text/event-stream", b"application/json"
-_READ = (_SSE, _JSON)
-_PLAIN_JSON = ((_JSON, b""), (b"", b""))
+_READ = (EVENT_STREAM, JSON)
+_PLAIN_JSON = ((JSON, b""), (b"", b""))
 """Some servers send no type with their JSON, or an empty one."""
 _REFUSALS = frozenset((400, 422))
 _PEEK_BYTES = 64 * 1024
@@ -183,7 +182,7 @@ class ReadUsage:
         media_type, coding = media
         if not coding or media_type not in _READ:
             return response
-        if (hide and media_type == _SSE) or (outside is not None and outside(request)):
+        if (hide and is_event_stream(media_type)) or (outside is not None and outside(request)):
             return decoded(response)
         return response
 
@@ -279,7 +278,7 @@ def _maybe_error(response: ProxyResponse) -> str | None:
     if arrived is None or len(arrived) > _ERROR_BYTES or not 200 <= response.status < 300:
         return None
     media_type, coding = media_type_and_coding(response.headers)
-    return error_of_document(arrived, coding) if media_type == _JSON else None
+    return error_of_document(arrived, coding) if media_type == JSON else None
 
 
 def _choose(
@@ -288,7 +287,7 @@ def _choose(
     """Return the filter that reads this response, None if it can have no usage."""
     media_type, coding = media
     is_stream = is_event_stream(media_type, reading.exchange.streaming)
-    if not is_stream and media_type not in (_JSON, b""):
+    if not is_stream and media_type not in (JSON, b""):
         return None
     note = _noting(reading.exchange)
     endpoint = reading.exchange.endpoint

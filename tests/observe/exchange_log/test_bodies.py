@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from openai_proxy.observe.exchange_log.bodies import KeptBody, shown_body
 from openai_proxy.observe.lines.encode import json_line
+from openai_proxy.wire.headers import media_type
 
 LIMIT = 10_000
 
 
 def kept(data, content_type="application/json", encoding="", limit=LIMIT):
-    return KeptBody(data[:limit], len(data), hashlib.sha256(data).hexdigest, content_type, encoding)
+    kind, coding = media_type(content_type.encode("utf-8")), encoding.encode("ascii")
+    return KeptBody(data[:limit], len(data), hashlib.sha256(data).hexdigest, kind, coding)
 
 
 def show(*args, **kwargs):
