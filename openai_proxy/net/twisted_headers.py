@@ -19,19 +19,12 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 class WireHeaders(Headers):
-    """Header lines as (name, value) pairs behind the interface of Headers.
+    """Header lines as (name, value) pairs behind the interface of Headers."""
 
-    `credential` names the upstream key that the lines carry: connections are
-    never shared between two credentials. `upgrade` says that the request is
-    a handshake whose answer may be 101.
-    """
+    __slots__ = ("pairs",)
 
-    __slots__ = ("credential", "pairs", "upgrade")
-
-    def __init__(self, pairs: HeaderPairs, credential: bytes = b"", upgrade: bool = False) -> None:
+    def __init__(self, pairs: HeaderPairs) -> None:
         self.pairs = pairs
-        self.credential = credential
-        self.upgrade = upgrade
 
     @classmethod
     def of(cls, headers: Headers | None) -> WireHeaders:
@@ -73,7 +66,7 @@ class WireHeaders(Headers):
         self.pairs = [pair for pair in self.pairs if pair[0].lower() != wanted]
 
     def copy(self) -> Headers:
-        return WireHeaders(list(self.pairs), self.credential, self.upgrade)
+        return WireHeaders(list(self.pairs))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and list(self.getAllRawHeaders()) == list(other.getAllRawHeaders())

@@ -31,6 +31,7 @@ from .connection import UpstreamConnection
 from .connector import Connecting
 from .contract import Connection, Key
 from .idle_pool import IdlePool, pool_key
+from .request_headers import RequestHeaders
 from .tls import ClientTLS
 
 log = logger(__name__)
@@ -81,7 +82,6 @@ class UpstreamAgent:
         self._tls = tls
         self._clock = clock
         self.adopt = adopt
-        self._origins: dict[bytes, Origin] = {}
         self._idle = IdlePool(MOST_IDLE)
         self._busy: set[Connection] = set()
         self._connecting: dict[int, Connecting] = {}
@@ -134,61 +134,40 @@ class UpstreamAgent:
     ) -> Deferred[Any]:
         """Send one request; see UpstreamConnection.send for what the Deferred brings.
 
-        `uri` is absolute; everything behind its authority is sent as it is.
-        Of WireHeaders the lines are sent as they are, framing included; of
-        other Headers the framing follows from `bodyProducer`.
+        `uri` is absolute; everything after its authority is sent as it is.
+        Of RequestHeaders the lines are sent as they are, framing included;
+        of other Headers the framing follows from `bodyProducer`.
         """
-        wire = WireHeaders.of(headers)
-        slash = uri.find(b"/", 8)
-        pairs = wire.pairs if wire is headers else _framed(wire.pairs, bodyProducer)
-        lines = header_lines(pairs)
-        origin = self._origins.get(uri[:slash])
-        if origin is None:
-            origin = self._origins[uri[:slash]] = parse_origin(uri[:slash].decode("ascii"))
-        return self.send(
-            method, origin, uri[slash:], lines, bodyProducer, wire.credential, wire.upgrade, self._clock()
-        )
-
-    def send(
-        self,
-        method: bytes,
-        origin: Origin,
-        target: bytes,
-        lines: bytes,
-        body: Any,
-        credential: bytes,
-        upgrade: bool,
-        started: float,
-        fresh: bool = False,
-        payer: str = "",
-    ) -> Deferred[Any]:
-        """Send one request whose URL is in parts and whose header lines are rendered.
-
-        `lines` end with CRLF each, `body` is bytes, an IBodyProducer or None,
-        `started` is now; `fresh` asks for a connection that nobody has used,
-        `payer` pays for the request, by `credential_id`.
-        What `request` does once it has taken apart what IAgent's callers put
-        together.
-        """
-        head = request_head(method, target, origin.netloc, lines)
-        key = pool_key(origin, credential)
-        if not upgrade and not fresh:
-            if body is None or type(body) is bytes or type(body) is WholeBody:
-                connection = self._idle.take(key)
-            else:
-                connection = self._take_for_upload(key, body, started)
-            if connection is not None:
-                self._busy.add(connection)
-                connection.payer = payer
-                connection.is_last = bool(body) and method in _WITHOUT_BODY
-                return connection.send(head, body, method == b"HEAD", False, started, started)
+        lines = headers if isinstance(headers, RequestHeaders) else _framed(headers, bodyProducer)
+        now = self._clock() if lines.started is None else lines.started
+        slash = uri.find(b"/", len(b"https://"))
+        if slash < 0:
+            uri, slash = uri + b"/", len(uri)
+        origin = lines.origin or parse_origin(uri[:slash].decode("ascii"))
+        head = request_head(method, uri[slash:], origin.netloc, header_lines(lines.pairs))
+        key = pool_key(origin, lines.credential)
+        has_odd_body = method in _WITHOUT_BODY and bodyProducer is not None and bodyProducer.length != 0
+        connection = None
+        if not lines.upgrade and not lines.fresh:
+            connection = self._take(key, bodyProducer, now)
+        if connection is not None:
+            self._busy.add(connection)
+            connection.payer = lines.payer
+            connection.is_last = has_odd_body
+            return connection.send(head, bodyProducer, method == b"HEAD", False, now, now)
 
         def send(connection: Connection) -> Deferred[Any]:
-            connection.payer = payer
-            connection.is_last = bool(body) and method in _WITHOUT_BODY
-            return connection.send(head, body, method == b"HEAD", upgrade, started, self._clock())
+            connection.payer = lines.payer
+            connection.is_last = has_odd_body
+            return connection.send(head, bodyProducer, method == b"HEAD", lines.upgrade, now, self._clock())
 
         return self._connect(origin, key).addCallback(send)
+
+    def _take(self, key: Key, body: IBodyProducer | None, now: float) -> Connection | None:
+        """Return a kept connection for this body, None if a fresh one has to be made."""
+        if body is None or type(body) is WholeBody:
+            return self._idle.take(key)
+        return self._take_for_upload(key, body, now)
 
     def _take_for_upload(self, key: Key, body: Any, now: float) -> Connection | None:
         """Return a kept connection for a body that arrives as it goes up; None for a fresh one.
@@ -289,9 +268,11 @@ class UpstreamAgent:
             self._sweeper.stop()
 
 
-def _framed(pairs: list[tuple[bytes, bytes]], body: IBodyProducer | None) -> list[tuple[bytes, bytes]]:
+def _framed(headers: Headers | None, body: IBodyProducer | None) -> RequestHeaders:
+    """Return the lines of Headers that leave the framing to the agent."""
+    pairs = WireHeaders.of(headers).pairs
     if body is None:
-        return pairs
+        return RequestHeaders(pairs)
     if body.length is UNKNOWN_LENGTH:
-        return [*pairs, (b"Transfer-Encoding", b"chunked")]
-    return [*pairs, (b"Content-Length", b"%d" % body.length)]
+        return RequestHeaders([*pairs, (b"Transfer-Encoding", b"chunked")])
+    return RequestHeaders([*pairs, (b"Content-Length", b"%d" % body.length)])

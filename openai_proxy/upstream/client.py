@@ -25,8 +25,6 @@ class UpstreamClient(HTTPClient):
 
     def __init__(self, agent: Any) -> None:
         super().__init__(agent, data_to_body_producer=as_body_producer)
-        self.send = agent.send
-        """The agent's own `send`: for callers whose lines are rendered already."""
 
     def request(  # type: ignore[override]  # treq's further options are what a proxy must not do
         self, method: bytes | str, url: bytes | str, *, headers: Any = None, data: Any = None

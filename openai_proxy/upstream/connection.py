@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
+from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from ..exchange.bodies import BODY_DONE, WholeBody
@@ -162,9 +163,15 @@ class UpstreamConnection(TwistedProtocol):
     # ---- one request
 
     def send(
-        self, head: bytes, body: Any, is_head: bool, upgrade: bool, started: float, now: float
+        self,
+        head: bytes,
+        body: IBodyProducer | None,
+        is_head: bool,
+        upgrade: bool,
+        started: float,
+        now: float,
     ) -> Deferred[UpstreamResponse]:
-        """Send a rendered head and a body (bytes, an IBodyProducer or None).
+        """Send a rendered head and a body; a WholeBody goes out in one write with the head.
 
         The request as a whole began at `started`: it may have waited for
         this connection. The Deferred fires with the response's head, or
@@ -181,10 +188,8 @@ class UpstreamConnection(TwistedProtocol):
         self.timer.begin(started, not upgrade)
         waiting: DirectDeferred[UpstreamResponse] = DirectDeferred(self._cancelled)
         self._waiting = waiting
-        if type(body) is WholeBody:
-            body = body.data
-        if body is None or type(body) is bytes:
-            data = head + body if body else head
+        if body is None or type(body) is WholeBody:
+            data = head if body is None else head + body.data
             self._write(data)
             if len(data) <= AT_ONCE_BYTES:
                 self.timer.expect_head(now)
@@ -201,7 +206,7 @@ class UpstreamConnection(TwistedProtocol):
         self._waiting = None
         self.abort()
 
-    def _start_upload(self, body: Any) -> None:
+    def _start_upload(self, body: IBodyProducer) -> None:
         self.timer.expect_end()
         self._upload = Upload(body, self.transport)
         self._upload.start(self._upload_done, self._upload_failed)

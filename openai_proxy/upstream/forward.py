@@ -14,11 +14,15 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 from ..exchange.bodies import WholeBody
 from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
+from ..exchange.record import HeaderPairs
 from ..net.origin import ClientCertificate, Origin, base_path, parse_origin
 from ..wire.headers import end_to_end
-from ..wire.render import header_lines
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .client import UpstreamClient
+from .request_headers import RequestHeaders
+
+_UPGRADE = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
+_CHUNKED = ((b"Transfer-Encoding", b"chunked"),)
 
 
 @frozen
@@ -27,12 +31,12 @@ class Destination:
 
     name: str
     origin: Origin
-    path: bytes
-    """Base path, without trailing slash."""
-    azure_path: bytes
+    url: bytes
+    """Base URL, without trailing slash."""
+    azure_url: bytes
     """The same for what is asked for in Azure's form: `/openai` of `/openai/v1`, beside its `/v1`."""
-    via: bytes
-    """The Via line with its CRLF, empty for none."""
+    via: HeaderPairs
+    """The Via line, none for an empty pseudonym."""
     lines: UpstreamLines | None = None
     query: UpstreamQuery | None = None
 
@@ -46,11 +50,11 @@ def destination(
     query: UpstreamQuery | None = None,
 ) -> Destination:
     """Make a Destination of a validated base URL; an empty `pseudonym` leaves Via out."""
-    path = base_path(base_url)
-    azure_path = path[: -len(b"/v1")] if path.endswith(b"/openai/v1") else path
-    via = f"Via: 1.1 {pseudonym}\r\n".encode("ascii") if pseudonym else b""
     origin = parse_origin(base_url).identified_by(certificate)
-    return Destination(name, origin, path, azure_path, via, lines or None, query or None)
+    url = str(origin).encode("ascii") + base_path(base_url)
+    azure_url = url[: -len(b"/v1")] if url.endswith(b"/openai/v1") else url
+    via = [(b"Via", f"1.1 {pseudonym}".encode("ascii"))] if pseudonym else []
+    return Destination(name, origin, url, azure_url, via, lines or None, query or None)
 
 
 class UpstreamForward:
@@ -75,12 +79,13 @@ class UpstreamForward:
         body = request.body
         headers = request.headers if to.lines is None else to.lines.on(request.headers)
         target = request.target if to.query is None else to.query.on(request.target)
-        lines = header_lines(headers) + to.via
+        pairs = [*headers, *to.via]
         if request.upgrade:
-            lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+            pairs += _UPGRADE
         elif type(body) is not bytes and body is not None and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
-            lines += b"Transfer-Encoding: chunked\r\n"
-        response = await self._send(request, to, target, lines, fresh=False)
+            pairs += _CHUNKED
+        url = (to.azure_url if request.azure else to.url) + target
+        response = await self._send(request, to, url, pairs, fresh=False)
         pairs, received = response.pairs, response.body
         headers = pairs if response.code == 101 else end_to_end(pairs)
         if type(received) is not WholeBody:
@@ -88,7 +93,7 @@ class UpstreamForward:
         return ProxyResponse(response.code, response.phrase, headers, received)
 
     async def _send(
-        self, request: ProxyRequest, to: Destination, target: bytes, lines: bytes, fresh: bool
+        self, request: ProxyRequest, to: Destination, url: bytes, pairs: HeaderPairs, fresh: bool
     ) -> Any:
         """Return the response; a kept connection that turns out dead is replaced by a fresh one.
 
@@ -97,19 +102,11 @@ class UpstreamForward:
         exchange, body = request.exchange, request.body
         exchange.attempts += 1
         started = self._clock()
+        headers = RequestHeaders(
+            pairs, request.credential, request.upgrade, exchange.credential_id, to.origin, fresh, started
+        )
         try:
-            return await self._client.send(
-                request.method,
-                to.origin,
-                (to.azure_path if request.azure else to.path) + target,
-                lines,
-                body,
-                request.credential,
-                request.upgrade,
-                started,
-                fresh,
-                exchange.credential_id,
-            )
+            return await self._client.request(request.method, url, headers=headers, data=body)
         except UpstreamError as error:
             exchange.upstream_error_kinds.append((to.name, error.kind))
             if error.sent != "stale" or not _is_still_whole(body):
@@ -117,7 +114,7 @@ class UpstreamForward:
         finally:
             exchange.upstream_s += self._clock() - started
         exchange.retry_reasons.append("stale")
-        return await self._send(request, to, target, lines, fresh=True)
+        return await self._send(request, to, url, pairs, fresh=True)
 
 
 def _is_still_whole(body: Any) -> bool:

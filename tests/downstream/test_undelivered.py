@@ -53,7 +53,7 @@ class Client:
         self.connections = []
         self._coding = coding
 
-    async def send(self, *_):
+    async def request(self, *_, **__):
         connection = UpstreamSide(self._coding)
         self.connections.append(connection)
         connection.body.feed(b"data: 1\n\n")
@@ -169,13 +169,13 @@ def test_others_who_share_a_call_keep_it(how):
     fails = Fails(ZeroDivisionError() if how == "fails" else None)
     edge, client = world([fails, cache()])
     head = Deferred()
-    send = client.send
+    send = client.request
 
-    async def later(*args):
+    async def later(*args, **options):
         await head
-        return await send(*args)
+        return await send(*args, **options)
 
-    client.send = later
+    client.request = later
     first, second = edge.connect(), edge.connect()
     first.send(ASK)
     second.send(ASK)

@@ -6,10 +6,10 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from openai_proxy.net.twisted_headers import WireHeaders
 from openai_proxy.upstream.agent import UpstreamAgent
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.client import UpstreamClient
+from openai_proxy.upstream.request_headers import RequestHeaders
 from openai_proxy.upstream.tls import ClientTLS
 
 BASE = b"http://127.0.0.1:9000/v1"
@@ -65,7 +65,7 @@ class World:
         """Start a request; returns a list that will hold its response or its error."""
         results = []
         self.last = self.client.request(
-            method, BASE + target, headers=WireHeaders(list(pairs), credential), data=data
+            method, BASE + target, headers=RequestHeaders(list(pairs), credential), data=data
         )
         self.last.addCallbacks(results.append, lambda failure: results.append(failure.value))
         return results

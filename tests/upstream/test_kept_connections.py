@@ -6,8 +6,9 @@ import pytest
 from fakes import exchange
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.web.iweb import UNKNOWN_LENGTH
+from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from upstream.agent_world import OK, World, read
+from zope.interface import implementer
 
 from openai_proxy.downstream.body import REPLAY_BYTES, IncomingBody
 from openai_proxy.exchange.errors import UpstreamProtocolError, UpstreamUnreachable
@@ -218,6 +219,7 @@ def test_a_large_upload_is_not_sent_again():
 def test_other_producers_take_a_fresh_connection(length):
     """treq's own bodies say nothing of being produced twice."""
 
+    @implementer(IBodyProducer)
     class Producer:
         def startProducing(self, consumer):
             return Deferred()

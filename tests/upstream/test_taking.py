@@ -6,6 +6,7 @@ from twisted.internet import tcp
 from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.downstream.body import IncomingBody
+from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.errors import UpstreamTimeout
 from openai_proxy.net.origin import parse_origin
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
@@ -35,7 +36,7 @@ def uploaded(data):
     return body
 
 
-BODIES = {"JSON": bytes, "form": uploaded}
+BODIES = {"JSON": WholeBody, "form": uploaded}
 
 
 class World:
