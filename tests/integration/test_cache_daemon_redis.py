@@ -61,7 +61,7 @@ def test_two_daemons_share_forget_and_recover(two, redis):
     shared(get, "models")
     time.sleep(3.1)
     shared(get, "models")
-    assert len(calls) == len(missed) >= 4
+    assert 4 <= len(calls) <= len(missed)  # a miss may share the call of one that is being written
     with Client(redis.port) as client:
         client.send(b"FLUSHALL\r\n")
         assert client.read_until(b"\r\n") == b"+OK\r\n"
