@@ -49,6 +49,7 @@ class ProxyResource(Resource):
         path = request.api_path
         method = request.method
         request.exchange.endpoint = path.endpoint
+        request.exchange.target = path.target
         if method not in path.methods:
             raise MethodNotAllowed(path.methods)
         marks = judge(request) if request.site.web_origins.looks or method == b"OPTIONS" else None

@@ -162,6 +162,7 @@ class DownstreamRequest(WireRequest):
             response = response.evolve(headers=readable(response.headers, self.readable))
         exchange = self.exchange
         exchange.status = response.status
+        exchange.reason = response.reason
         exchange.response_headers = response.headers
         exchange.first_byte_at = self.channel.clock()
         self.started_writing = True

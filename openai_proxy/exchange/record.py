@@ -115,6 +115,10 @@ class Exchange:
     method: str
     path: str
     """The path as the client sent it, without the query."""
+    target: bytes = b""
+    """Path and query below the base URL, as the client sent them; empty before they are known."""
+    reason: bytes = b""
+    """The reason phrase of the response."""
     endpoint: str = ""
     """Bounded name for labels: `chat/completions`, `files/{id}/content`, `other`."""
     key: str | None = None

@@ -8,6 +8,7 @@ has ended.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +26,8 @@ class BodyCapture:
 
     transparent = True
     hashed = True
+    arrivals: Sequence[tuple[float, int]] = ()
+    """When each chunk came, and its bytes; see TimedCapture."""
     total_bytes = 0
     _digest: Any = None
 
@@ -70,17 +73,33 @@ class BodyCapture:
         return self._digest.hexdigest() if self._digest is not None else None
 
 
+class TimedCapture(BodyCapture):
+    """One that also knows when each chunk came, by `clock`."""
+
+    def __init__(self, limit_bytes: int, clock: Callable[[], float]) -> None:
+        super().__init__(limit_bytes)
+        self._clock = clock
+        self.arrivals: list[tuple[float, int]] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """Return `data` as it is."""
+        if data and self.total_bytes <= self.limit_bytes:
+            self.arrivals.append((self._clock(), len(data)))
+        return super().feed(data)
+
+
 class Capture:
     """Both bodies of one exchange.
 
     `response` is the last filter of the response: it sees the bytes that the
     client gets, after every change of ours, as they are on the wire (still
     compressed where they were). `request` sees a body that is streamed up;
-    one that was buffered is `exchange.request_body` and not fed here.
+    one that was buffered is `exchange.request_body` and not fed here. With a
+    `clock` it is known when each chunk of the response came.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
-        self.response = BodyCapture(limit_bytes)
+    def __init__(self, limit_bytes: int, clock: Callable[[], float] | None = None) -> None:
+        self.response = BodyCapture(limit_bytes) if clock is None else TimedCapture(limit_bytes, clock)
 
     @cached_property
     def request(self) -> BodyCapture:

@@ -111,6 +111,8 @@ class ExchangePublisher:
         ]
         self.capture_limit_bytes: int | None = max(limits) if limits else None
         """How much of each body to keep, or None if no observer wants bodies."""
+        timed = any(getattr(each, "needs_arrivals", False) for each in observers)
+        self._capture_clock = clock if timed else None
         self.needs_usage = any(getattr(each, "needs_usage", False) for each in observers)
         """True if streams must be made to report their usage."""
         refusals = [getattr(each, "refusal", None) for each in observers]
@@ -122,7 +124,7 @@ class ExchangePublisher:
         """Return what an exchange keeps its bodies in, or None if nobody wants them."""
         if self.capture_limit_bytes is None:
             return None
-        return Capture(self.capture_limit_bytes)
+        return Capture(self.capture_limit_bytes, self._capture_clock)
 
     def refusal(self) -> str | None:
         """Return why no request may begin now, as an observer says it; None if one may."""

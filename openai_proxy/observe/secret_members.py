@@ -60,6 +60,11 @@ def without_credentials(value: Any) -> Any:
     return top[0]
 
 
+def has_credentials(value: Any) -> bool:
+    """Say whether decoded JSON holds a credential; it is blotted out in place."""
+    return _blot_out([value])[0] > 0
+
+
 def shows_no_credentials(value: dict[str, Any], text: bytes) -> bool:
     """Blot the credentials of `value` out in place; tell whether `text`, which it was decoded from, has none.
 

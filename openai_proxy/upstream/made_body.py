@@ -42,6 +42,8 @@ class MadeBody:
     due then waits for it.
     """
 
+    whole = None
+
     def __init__(
         self,
         steps: Steps,
@@ -155,20 +157,3 @@ class _Never:
 
     def cancel(self) -> None:
         """There is nothing to cancel."""
-
-
-class WholeBody:
-    """A body whose bytes are all there when its head is; many may have it."""
-
-    __slots__ = ("length", "whole")
-
-    def __init__(self, data: bytes) -> None:
-        self.length = len(data)
-        self.whole = data
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Deliver the bytes, then the end, unless the reader leaves in between."""
-        MadeBody(iter([(0.0, self.whole)] if self.whole else []), cast(Any, None)).deliverBody(protocol)
-
-    def discard(self) -> None:
-        """Nothing has to be freed."""

@@ -1208,3 +1208,20 @@ case("upstream.mock.words:pieces_of", text("a"), text(" "), text("a "), text("a"
 case("upstream.mock.words:cut", text("a"), text("\u20ac"), call=lambda f, value: f(value, len(value)))
 case("upstream.mock.words:tokens_in", text("a"), text("\u20ac"))
 case("upstream.mock.words:digest_of", text(b"a"))
+
+# ---- responses as they came
+
+for step in (None, 7):
+    case("observe.capture:TimedCapture", rep(b"a"), call=fed(lambda c: c(1 << 24, lambda: 0.0), step))
+case("observe.secret_members:has_credentials", *LEAKS)
+
+
+def raw_of(function, value):
+    capture = metered("observe.capture").TimedCapture(1 << 24, lambda: 0.0)
+    for at in range(0, len(value), 100):
+        capture.feed(value[at : at + 100])
+    exchange = SimpleNamespace(reason=b"OK", status=200, started=0.0)
+    return function(exchange, capture, "", 1 << 24, ("a secret", "another"))
+
+
+case("observe.exchange_log.raw:raw_response", *STREAMS, *JSONS, rep(b"\xff"), call=raw_of)

@@ -21,7 +21,7 @@ PURE_ROOMS = ("core", "exchange", "wire", "policies", "cost")
 """There a module that says of itself that it is pure reads what strangers wrote, or is exempt by name."""
 READERS = re.compile(
     r"observe\.(lines\.)?(redaction|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
-    r"|observe\.exchange_log\.(bodies|line|known_headers|files|assembly\..+)"
+    r"|observe\.exchange_log\.(bodies|line|raw|known_headers|files|assembly\..+)"
     r"|(web|downstream)\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
 )
 """Further modules that read what strangers wrote."""

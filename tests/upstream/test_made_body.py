@@ -7,7 +7,7 @@ from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.errors import UpstreamTimeout
 from openai_proxy.upstream.answer_timer import NEVER
-from openai_proxy.upstream.made_body import Cut, MadeBody, WholeBody
+from openai_proxy.upstream.made_body import Cut, MadeBody
 
 
 class Reader:
@@ -151,14 +151,3 @@ def test_the_whole_time_is_counted_over_all_chunks():
     for _ in range(10):
         clock.advance(0.5)
     assert (reader.chunks, reader.reason.kind) == ([b"a", b"a"], "timeout_total")
-
-
-@pytest.mark.parametrize("data", [b"", b"abc"])
-def test_a_whole_body_may_be_had_more_than_once(data):
-    """It has no state."""
-    whole = WholeBody(data)
-    for _ in range(2):
-        reader = Reader()
-        whole.deliverBody(reader)
-        assert (b"".join(reader.chunks), type(reader.reason)) == (data, ResponseDone)
-    assert (whole.length, whole.whole) == (len(data), data)

@@ -24,6 +24,7 @@ from ..redaction import REDACTED, credentials, scrubbed
 from ..secret_members import is_laborious, shows_no_credentials, without_credentials, without_texts
 from .bodies import KeptBody, parsed, shown_body, shown_stream
 from .known_headers import Headers, read_headers
+from .raw import raw_response
 
 NO_MODEL = "none"
 """The model of an exchange that has none, as in the name of its file."""
@@ -32,13 +33,19 @@ _LARGE_BYTES = 64 * 1024
 
 
 def exchange_line(
-    exchange: Exchange, limit_bytes: int, *, bodies: bool = True, secrets: Sequence[str] = ()
+    exchange: Exchange,
+    limit_bytes: int,
+    *,
+    bodies: bool = True,
+    raw: bool = False,
+    secrets: Sequence[str] = (),
 ) -> bytes:
     """Return the line of an ended exchange, with its line end.
 
     `bodies=False` leaves both bodies null. `secrets`, and the credentials
     that the client sent, are blotted out of what strangers wrote: path,
-    headers, bodies. What we say ourselves is never touched.
+    headers, bodies. What we say ourselves is never touched. `raw=True` adds
+    what is needed to replay it: the target, and the response as it came.
     """
     asked, answered = read_headers(exchange.request_headers), read_headers(exchange.response_headers)
     hidden = (*secrets, *credentials(exchange.request_headers))
@@ -77,6 +84,13 @@ def exchange_line(
         "upstream": exchange.upstream,
         "endpoint": exchange.endpoint,
     }
+    if raw:
+        record["request"]["target"] = _shown_target(exchange.target)
+        if bodies and isinstance(exchange.capture, Capture):
+            coding = answered.content_encoding
+            record["response"]["raw"] = raw_response(
+                exchange, exchange.capture.response, coding, limit_bytes, hidden
+            )
     line = json_line(record)
     found = [secret for secret in hidden if _stands_in(secret, line)]
     if not found:  # nearly always: told by a search of the bytes
@@ -84,7 +98,9 @@ def exchange_line(
     for part in (record["request"], record["response"]):
         without_texts(part["headers"], found)
         part["body"] = without_texts(part["body"], found)
-    record["request"]["path"] = without_texts(record["request"]["path"], found)
+    for name in ("path", "target"):
+        if name in record["request"]:
+            record["request"][name] = without_texts(record["request"][name], found)
     return json_line(record)
 
 
@@ -121,6 +137,10 @@ def _second(timestamp: int) -> str:
 
 def _shown_path(path: str) -> str:
     return scrubbed(bare_path(path))
+
+
+def _shown_target(target: bytes) -> str:
+    return scrubbed(target.decode("latin-1"))
 
 
 def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden: Sequence[str]) -> Any:

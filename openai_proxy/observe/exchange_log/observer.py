@@ -56,7 +56,7 @@ class ExchangeLog:
 
     `models` and `keys` choose by name, None means all; a model called `none`
     is that of exchanges without one. `sample` is the part of the exchanges,
-    0 to 1, chosen by their id. With `refuses` no request may begin while
+    0 to 1, chosen by their id. With `raw` a line can be replayed. With `refuses` no request may begin while
     its line could not be written: see `_refusal`.
     """
 
@@ -69,6 +69,7 @@ class ExchangeLog:
         body_limit_bytes: int,
         *,
         bodies: bool = True,
+        raw: bool = False,
         sample: float = 1.0,
         models: frozenset[str] | None = None,
         keys: frozenset[str] | None = None,
@@ -78,6 +79,7 @@ class ExchangeLog:
         log: Logger | None = None,
     ) -> None:
         self.needs_bodies = bodies
+        self.needs_arrivals = raw
         self.body_limit_bytes = body_limit_bytes
         self._store = store
         self._refuses = refuses
@@ -111,7 +113,13 @@ class ExchangeLog:
             # Refusals are what a full log makes: they must not fill the disk.
             self.failures.failed(self._store.directory, _FULL, 1)
             return
-        line = exchange_line(exchange, self.body_limit_bytes, bodies=self.needs_bodies, secrets=self._secrets)
+        line = exchange_line(
+            exchange,
+            self.body_limit_bytes,
+            bodies=self.needs_bodies,
+            raw=self.needs_arrivals,
+            secrets=self._secrets,
+        )
         if self._waiting_bytes + len(line) > TOGETHER_BYTES:
             self.flush()
         self._waiting_bytes += len(line)

@@ -12,7 +12,7 @@ from .remote.spooled import SpooledLines
 from .remote.storage import is_secret, parse_remote
 
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_CHOICES = ("bodies", "sample", "models", "keys", "on_full")
+_CHOICES = ("bodies", "raw", "sample", "models", "keys", "on_full")
 _LOCAL = ("max_bytes", "keep_days")
 _SPOOL = ("url", "spool", "spool_bytes")
 
@@ -34,10 +34,15 @@ def build(options: ObserverOptions) -> Observer:
             keep_days=_number(parameters, "keep_days", "days"),
             beyond=refuses,
         )
+    bodies = _boolean("bodies", parameters.get("bodies", "true"))
+    raw = _boolean("raw", parameters.get("raw", "false"))
+    if raw and not bodies:
+        raise ValueError("raw=true needs bodies")
     return ExchangeLog(
         store,
         options.context.body_limit_bytes,
-        bodies=_boolean(parameters.get("bodies", "true")),
+        bodies=bodies,
+        raw=raw,
         sample=_sample(parameters.get("sample", "1")),
         models=_names(parameters.get("models")),
         keys=_names(parameters.get("keys")),
@@ -87,10 +92,10 @@ def _bytes(parameters: Mapping[str, str], context: ObserverContext) -> int:
     return int(text)
 
 
-def _boolean(text: str) -> bool:
+def _boolean(name: str, text: str) -> bool:
     value = _BOOLEANS.get(text.lower())
     if value is None:
-        raise ValueError("bodies is true or false")
+        raise ValueError(f"{name} is true or false")
     return value
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from ...exchange.bodies import WholeBody
 from ...exchange.buffered_bytes import TOO_MUCH_BUFFERED, BufferedBytes, Lease
 from ...exchange.errors import InvalidJSON, Overloaded, RequestTooLarge, UpstreamTimeout
 from ...exchange.messages import ProxyRequest, ProxyResponse, RequestBody, ResponseBody
@@ -21,7 +22,7 @@ from ...wire.codings import maybe_decoded
 from ...wire.mock_url import MockParameters
 from ...wire.request_json import read_request
 from ..answer_timer import NEVER, UpstreamTimeouts
-from ..made_body import Cut, MadeBody, Steps, WholeBody
+from ..made_body import Cut, MadeBody, Steps
 from .answers import Question, answer, takes_body
 from .memory import LARGEST_FILE_BYTES, MIB, MockMemory
 from .reply import Estimate, Pieces, Refusal, Reply
@@ -134,16 +135,18 @@ class MockForward:
     async def _body(self, request: ProxyRequest) -> bytes:
         if request.text is not None:
             return request.text
-        body = request.body
-        if body is not None and type(body) is not bytes:
+        body: object = request.body
+        if isinstance(body, WholeBody):
+            body = body.data
+            if len(body) > LARGEST_BODY_BYTES:
+                raise _too_large()
+        elif body is not None and not isinstance(body, bytes):
             lease = Lease(self._buffered)
             request.exchange.on_end(lease.free)
             try:
                 body = await cast(RequestBody, body).read(LARGEST_BODY_BYTES, lease.take)
             except RequestTooLarge:
-                raise RequestTooLarge(
-                    f"The mock upstream takes uploads of at most {LARGEST_BODY_BYTES} bytes."
-                ) from None
+                raise _too_large() from None
         data = body or b""
         _, coding = media_type_and_coding(request.headers)
         if not coding:
@@ -215,6 +218,10 @@ class MockForward:
             yield NEVER, b""
         for tokens, data in pieces:
             yield self._seconds(tokens), data
+
+
+def _too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"The mock upstream takes uploads of at most {LARGEST_BODY_BYTES} bytes.")
 
 
 def _cut_in_half(data: bytes) -> Iterator[tuple[float, bytes]]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import pytest
 from fakes import exchange, through
@@ -9,7 +10,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone
 
-from openai_proxy.downstream.body import ArrivedBody
+from openai_proxy.downstream.body import IncomingBody
+from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import Overloaded, RequestTooLarge, UpstreamTimeout
 from openai_proxy.exchange.messages import ProxyRequest
@@ -156,20 +158,29 @@ UPLOAD = {
 }
 
 
-def test_an_upload_is_read_as_it_arrives():
+def arriving(data):
+    body = IncomingBody(SimpleNamespace(want_body=lambda: None, release_body=lambda: None), None, None)
+    body.feed(data)
+    body.end()
+    return body
+
+
+@pytest.mark.parametrize("made", [arriving, WholeBody])
+def test_an_upload_is_read_as_it_arrives(made):
     """What it takes of the memory is free when it has ended."""
     world = World()
-    response = world.answer(body=ArrivedBody(FORM % b"x").arriving(), **UPLOAD)
+    response = world.answer(body=made(FORM % b"x"), **UPLOAD)
     assert json.loads(Reader(response).data)["bytes"] == 1
     world.exchange.end(Outcome.COMPLETE, 1.0)
     assert world.buffered.held_bytes == 0
 
 
-def test_an_upload_that_is_too_large_is_refused(monkeypatch):
+@pytest.mark.parametrize("made", [arriving, WholeBody])
+def test_an_upload_that_is_too_large_is_refused(monkeypatch, made):
     """Before it is whole."""
     monkeypatch.setattr(module, "LARGEST_BODY_BYTES", 100)
     with pytest.raises(RequestTooLarge, match="at most 100 bytes"):
-        World().answer(body=ArrivedBody(FORM % bytes(200)).arriving(), **UPLOAD)
+        World().answer(body=made(FORM % bytes(200)), **UPLOAD)
 
 
 # ---- time
