@@ -182,6 +182,65 @@ class Answer(Body):
         self.end()
 
 
+class Source:
+    """The channel's part in a request's body: whether it is held back, how often it was, and 100 Continue."""
+
+    def __init__(self):
+        self.held = False
+        self.holds = 0
+        self.wanted = False
+
+    def hold_body(self):
+        self.held = True
+        self.holds += 1
+
+    def release_body(self):
+        self.held = False
+
+    def want_body(self):
+        self.wanted = True
+
+
+class Sink:
+    """The upstream's part in a request's body: `data` is what was written."""
+
+    def __init__(self):
+        self.data = b""
+
+    def write(self, data):
+        self.data += data
+
+
+class Reader:
+    """What a client receives of a body: `data`, and `end`, the class of the reason why it ended."""
+
+    def __init__(self):
+        self.data = b""
+        self.end = None
+
+    def makeConnection(self, transport):
+        self.transport = transport
+
+    def dataReceived(self, data):
+        assert self.end is None
+        self.data += data
+
+    def connectionLost(self, reason):
+        assert self.end is None
+        self.end = reason.type
+
+
+def read(response):
+    """Return the whole body that a client receives of a ProxyResponse, after its filters."""
+    reader = Reader()
+    response.body.deliverBody(reader)
+    assert reader.end is ResponseDone
+    data = reader.data
+    for each in response.filters:
+        data = each.feed(data) + each.finish()
+    return data
+
+
 def response(body, *headers, status=200, reason=b"OK"):
     """Return a ProxyResponse; its Content-Length follows from the body."""
     length = [] if body.length is None else [(b"Content-Length", b"%d" % body.length)]

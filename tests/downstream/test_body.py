@@ -1,38 +1,12 @@
 """A request's body while it arrives: read whole, produced, or dropped."""
 
 import pytest
+from fakes import Sink, Source
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from openai_proxy.downstream.body import HIGH_WATER_BYTES, IncomingBody
 from openai_proxy.exchange.errors import ClientGone, Overloaded, RequestTimeout, RequestTooLarge
-
-
-class Source:
-    """The channel's part: whether it reads on, and whether it said 100 Continue."""
-
-    def __init__(self):
-        self.held = False
-        self.wanted = False
-
-    def hold_body(self):
-        self.held = True
-
-    def release_body(self):
-        self.held = False
-
-    def want_body(self):
-        self.wanted = True
-
-
-class Sink:
-    """The upstream's part."""
-
-    def __init__(self):
-        self.data = b""
-
-    def write(self, data):
-        self.data += data
 
 
 def incoming(length=None, limit=None):

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+from fakes import Source
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,22 +19,6 @@ CHUNKED = (
 )
 UPGRADING = COUNTED.replace(b"Host: a\r\n", b"Host: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n")
 PIPELINE = GET + COUNTED + CHUNKED + UPGRADING + GET
-
-
-class Source:
-    """What bodies ask of the connection: noted."""
-
-    def __init__(self):
-        self.held = 0
-
-    def hold_body(self):
-        self.held += 1
-
-    def release_body(self):
-        """Nothing was held back."""
-
-    def want_body(self):
-        """Nobody waits for it."""
 
 
 def read(*pieces, **limits):
@@ -169,7 +154,7 @@ def test_nonsense_behind_a_chunked_request_does_not_break_that():
 def test_a_body_that_nobody_reads_yet_is_held_back():
     """A request behind another may not fill the memory."""
     reader = read(COUNTED.replace(b"Length: 5", b"Length: 100000"), b"x" * 70_000)
-    assert reader._source.held
+    assert reader._source.holds
 
 
 def test_many_requests_that_ask_for_another_protocol_in_one_read():

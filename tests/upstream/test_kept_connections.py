@@ -3,7 +3,7 @@
 import resource
 
 import pytest
-from fakes import exchange
+from fakes import Source, exchange
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
@@ -17,16 +17,6 @@ from openai_proxy.upstream.agent import UPLOAD_IDLE_S, most_idle
 from openai_proxy.upstream.forward import UpstreamForward, destination
 
 JSON = b'{"model": "m"}'
-
-
-class Source:
-    """The client's channel: reads on, whatever is said."""
-
-    def hold_body(self): ...
-
-    def release_body(self): ...
-
-    def want_body(self): ...
 
 
 def incoming(length, *parts, complete=True):

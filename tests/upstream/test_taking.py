@@ -1,7 +1,7 @@
 """Requests that an upstream has not taken whole: the time of the answer, and the end of the connection."""
 
 import pytest
-from fakes import SocketPair
+from fakes import SocketPair, Source
 from twisted.internet import tcp
 from twisted.internet.testing import MemoryReactorClock
 
@@ -17,16 +17,6 @@ HEAD = b"POST /v1/x HTTP/1.1\r\nHost: h\r\n\r\n"
 SIZE = 4_000_000
 EARLY = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 429 Too Many Requests\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
-
-
-class Source:
-    """The client's channel: reads on, whatever is said."""
-
-    def hold_body(self): ...
-
-    def release_body(self): ...
-
-    def want_body(self): ...
 
 
 def uploaded(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fakes import Source
 
 from openai_proxy.downstream.request_reader import DownstreamLimits, RequestReader
 from openai_proxy.exchange.errors import MalformedRequest, MethodNotAllowed, URITooLong
@@ -20,16 +21,6 @@ ODD = [
     b'"POST" /v1/files HTTP/1.1', b"PO\x00ST /v1/files HTTP/1.1", b"\x00POST /v1/files HTTP/1.1", b"PRI * HTTP/2.0",
     b"POST /v1/files HTTP/11", b"POST /v1/files HTTP/1.1\x00", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 ]  # fmt: skip
-
-
-class Source:
-    """What bodies ask of the connection: nothing happens."""
-
-    def hold_body(self) -> None: ...
-
-    def release_body(self) -> None: ...
-
-    def want_body(self) -> None: ...
 
 
 def read(*pieces: bytes, **limits: int) -> RequestReader:

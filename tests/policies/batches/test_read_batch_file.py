@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from fakes import JSON, Answer, exchange, response, through
+from fakes import JSON, Answer, Source, exchange, response, through
 from twisted.internet.defer import Deferred, fail
 
 from openai_proxy.cost.batch_inputs import MemoryInputs
@@ -24,12 +24,6 @@ UPLOAD = (
     + b"\r\n--xXx--\r\n"
 )
 MADE = json.dumps({"id": "file-1", "object": "file", "bytes": len(LINE)}).encode()
-
-
-class Source:
-    def hold_body(self): ...
-    def release_body(self): ...
-    def want_body(self): ...
 
 
 class Sink(list):

@@ -1,7 +1,7 @@
 """A form's model is noted; a key with rules names one only."""
 
 import pytest
-from fakes import exchange, through
+from fakes import Sink, Source, exchange, through
 from twisted.internet.defer import Deferred
 
 from openai_proxy.downstream.body import IncomingBody
@@ -18,16 +18,6 @@ END = b"--xXx--\r\n"
 FORM = (b"Content-Type", b"multipart/form-data; boundary=xXx")
 LISTED = BodyRules(callers=frozenset(["alice"]), allow_lists=frozenset(["alice"]))
 PAID = BodyRules(callers=frozenset(["alice"]))
-
-
-class Source:
-    def hold_body(self): ...
-    def release_body(self): ...
-    def want_body(self): ...
-
-
-class Sink:
-    def write(self, data): ...
 
 
 def run(*pieces, rules=LISTED, headers=(FORM,), endpoint="audio/transcriptions", encoded=False):

@@ -5,11 +5,8 @@ import json
 
 import pytest
 from cost.sync_file import SyncFile
-from fakes import exchange, through
+from fakes import Answer, exchange, read, through
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 
 from openai_proxy.cost.object_owners import FileOwners
 from openai_proxy.exchange.errors import NoSuchObject, OwnersUnavailable
@@ -20,43 +17,6 @@ from openai_proxy.wire.request_json import outline
 NAMES = {"alice": "key:alice", "bob": "key:bob"}
 JSON = (b"Content-Type", b"application/json")
 EVENTS = (b"Content-Type", b"text/event-stream")
-
-
-class Body(Protocol):
-    length = whole = None
-
-    def __init__(self, data):
-        self.data, self.discarded = data, False
-
-    def deliverBody(self, protocol):
-        protocol.makeConnection(self)
-        if self.data:
-            protocol.dataReceived(self.data)
-        protocol.connectionLost(Failure(ResponseDone()))
-
-    def discard(self):
-        self.discarded = True
-
-    def pauseProducing(self): ...
-    def resumeProducing(self): ...
-
-
-class Reader(Protocol):
-    def __init__(self):
-        self.data = b""
-
-    def dataReceived(self, data):
-        self.data += data
-
-
-def read(response):
-    """Return what the client gets."""
-    reader = Reader()
-    response.body.deliverBody(reader)
-    data = reader.data
-    for each in response.filters:
-        data = each.feed(data) + each.finish()
-    return data
 
 
 class World:
@@ -77,7 +37,7 @@ class World:
 
         async def forward(request):
             self.asked.append(request)
-            return ProxyResponse(status, b"", list(lines or (JSON,)), Body(answer))
+            return ProxyResponse(status, b"", list(lines or (JSON,)), Answer(answer))
 
         through(self.stage, request, forward).addBoth(results.append)
         (result,) = results
@@ -286,7 +246,7 @@ def test_the_client_waits_until_the_owner_is_on_disk(tmp_path):
     results = []
 
     async def forward(request):
-        return ProxyResponse(200, b"", [JSON], Body(b'{"id":"file-1"}'))
+        return ProxyResponse(200, b"", [JSON], Answer(b'{"id":"file-1"}'))
 
     through(stage, request, forward).addBoth(results.append)
     assert results == []

@@ -4,12 +4,9 @@ import gzip
 import json
 
 import pytest
-from fakes import exchange, through
+from fakes import Answer, exchange, read, through
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.errors import UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
@@ -32,42 +29,8 @@ def list_of(*names):
     return json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode()
 
 
-class Body(Protocol):
-    length = whole = None
-
-    def __init__(self, data):
-        self.data, self.discarded = data, False
-
-    def deliverBody(self, protocol):
-        protocol.makeConnection(self)
-        protocol.dataReceived(self.data)
-        protocol.connectionLost(Failure(ResponseDone()))
-
-    def discard(self):
-        self.discarded = True
-
-    def pauseProducing(self): ...
-    def resumeProducing(self): ...
-
-
-class Reader(Protocol):
-    def __init__(self):
-        self.data = b""
-
-    def dataReceived(self, data):
-        self.data += data
-
-
 def answer(body, *headers, status=200):
-    return ProxyResponse(status, b"", list(headers), Body(body))
-
-
-def read(response):
-    """Return what the client gets."""
-    reader = Reader()
-    response.body.deliverBody(reader)
-    (change,) = response.filters
-    return change.feed(reader.data) + change.finish()
+    return ProxyResponse(status, b"", list(headers), Answer(body))
 
 
 def ask(stage, forward, key="listed"):

@@ -3,6 +3,7 @@
 import gzip
 
 import pytest
+from fakes import read
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -140,14 +141,6 @@ class Collector(Protocol):
 
     def connectionLost(self, reason):
         self.reason = reason
-
-
-def read(response):
-    """Return the whole body of `response`."""
-    collector = Collector()
-    response.body.deliverBody(collector)
-    assert collector.reason.check(ResponseDone)
-    return collector.data
 
 
 GOOD = answer(200, body=b"good")

@@ -6,6 +6,7 @@ import zlib
 
 import brotli
 import pytest
+from fakes import Reader
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -50,21 +51,6 @@ class SilentBody(KnownBody):
         self.discarded = True
 
 
-class Client:
-    def __init__(self):
-        self.data = b""
-        self.done = False
-
-    def makeConnection(self, transport):
-        pass
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason):
-        self.done = reason.check(ResponseDone) is not None
-
-
 class Upstream:
     """Answers each call with the next of its scripted (status, headers, body)."""
 
@@ -98,7 +84,7 @@ def ask(request, upstream, stage=None, end=True):
     stage = stage or ReadUsage(True, lambda: 0.0)
     Deferred.fromCoroutine(stage(request, upstream)).addCallback(results.append)
     (response,) = results
-    client = Client()
+    client = Reader()
     response.body.deliverBody(client)
     data = client.data
     for body_filter in response.filters:
