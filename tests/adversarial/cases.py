@@ -1221,7 +1221,7 @@ def raw_of(function, value):
     for at in range(0, len(value), 100):
         capture.feed(value[at : at + 100])
     exchange = SimpleNamespace(reason=b"OK", status=200, started=0.0)
-    return function(exchange, capture, "", 1 << 24, ("a secret", "another"))
+    return function(exchange, capture, b"", 1 << 24, ("a secret", "another"))
 
 
 case("observe.exchange_log.raw:raw_response", *STREAMS, *JSONS, rep(b"\xff"), call=raw_of)

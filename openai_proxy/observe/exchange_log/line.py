@@ -87,7 +87,7 @@ def exchange_line(
     if raw:
         record["request"]["target"] = _shown_target(exchange.target)
         if bodies and isinstance(exchange.capture, Capture):
-            coding = answered.content_encoding
+            coding = answered.coding
             record["response"]["raw"] = raw_response(
                 exchange, exchange.capture.response, coding, limit_bytes, hidden
             )

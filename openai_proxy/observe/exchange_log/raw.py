@@ -21,7 +21,7 @@ from .bodies import parsed
 
 
 def raw_response(
-    exchange: Exchange, capture: BodyCapture, coding: str, limit_bytes: int, hidden: Sequence[str]
+    exchange: Exchange, capture: BodyCapture, coding: bytes, limit_bytes: int, hidden: Sequence[str]
 ) -> dict[str, Any]:
     """Return status line and chunks of a response, each with the seconds since its request's head.
 
@@ -50,10 +50,10 @@ def _shown(chunk: bytes) -> Any:
         return {"base64": base64.b64encode(chunk).decode("ascii")}
 
 
-def _may_be_shown(data: bytes, coding: str, limit_bytes: int, hidden: Sequence[str]) -> bool:
+def _may_be_shown(data: bytes, coding: bytes, limit_bytes: int, hidden: Sequence[str]) -> bool:
     """Say whether the shown body would have every string of this one: nothing in it was to be blotted out."""
     if coding:
-        decoded = maybe_decoded(data, coding.encode("latin-1"), limit_bytes)
+        decoded = maybe_decoded(data, coding, limit_bytes)
         if decoded is None or not decoded[1]:
             return False
         data = decoded[0]
