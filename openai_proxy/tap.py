@@ -34,6 +34,7 @@ from .settings import (
 
 if TYPE_CHECKING:
     from .daemon.service import ProxyService
+    from .observe.interfaces import Observer
     from .workers.supervisor import Supervisor
 
 _OF_TWISTD = {
@@ -120,6 +121,8 @@ class Options(usage.Options):
     """What is typed before these options."""
     only_changed = False
     """Whether `--check-config` leaves out what is as by default."""
+    watching: Sequence[Observer] = ()
+    """Observers of one process beside those that the settings name."""
 
     optParameters = [
         ["config", None, None, "TOML file [OPENAI_PROXY_CONFIG; default: none]"],
@@ -180,6 +183,9 @@ class Options(usage.Options):
         if self["check-config"]:
             makeService(self)
 
+    def made(self, reactor: Any, service: ProxyService | Supervisor) -> None:
+        """Called once with the service, before anything is opened."""
+
     def load(self) -> Settings:
         """Load the settings, now or again. Raises SettingsError.
 
@@ -230,7 +236,9 @@ def _entry(names: str, text: str, width: int) -> list[str]:
     return [f"  {names}", *wrapped]
 
 
-def _service(reactor: Any, settings: Settings, load: Callable[[], Settings]) -> ProxyService | Supervisor:
+def _service(
+    reactor: Any, settings: Settings, load: Callable[[], Settings], watching: Sequence[Observer]
+) -> ProxyService | Supervisor:
     """Return the daemon, or where it is to be several processes what looks after them."""
     if settings.workers > 1:
         from .workers.supervisor import Supervisor
@@ -238,7 +246,7 @@ def _service(reactor: Any, settings: Settings, load: Callable[[], Settings]) -> 
         return Supervisor(reactor, settings, load)
     from .daemon.service import ProxyService
 
-    return ProxyService(reactor, settings, load)
+    return ProxyService(reactor, settings, load, watching=watching)
 
 
 def makeService(options: Options) -> IService:
@@ -258,7 +266,7 @@ def makeService(options: Options) -> IService:
 
     try:
         settings = load()
-        service = _service(reactor, settings, load)
+        service = _service(reactor, settings, load, options.watching)
     except SettingsError as error:
         _stop(str(error))
     if options["check-config"]:
@@ -271,5 +279,6 @@ def makeService(options: Options) -> IService:
             )
         )
         raise SystemExit(0)
+    options.made(reactor, service)
     daemon: IService = service  # by zope's declarations, which mypy does not see on a union
     return daemon

@@ -11,6 +11,7 @@ class CheckOptions(RunOptions):
     """The options of `run`, of which everything is validated and printed, and nothing run."""
 
     program = "openai-proxy check"
+    more_usage = ""
     optFlags = [["only-changed", None, "print only the settings that differ from their defaults"]]
 
     def postOptions(self) -> None:

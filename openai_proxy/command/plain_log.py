@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
 from zope.interface import implementer
@@ -26,15 +26,19 @@ class PlainLog:
     """Writes events to a file as lines: `2026-11-30T07:35:27.963Z warning: ...`.
 
     `output` defaults to standard error as it is when this is made, for
-    twistd's machinery replaces `sys.stderr` with the log.
+    twistd's machinery replaces `sys.stderr` with the log. What is below the
+    level `least` is left out.
     """
 
-    def __init__(self, output: TextIO | None = None) -> None:
+    def __init__(self, output: TextIO | None = None, least: Any = LogLevel.debug) -> None:
         self._output = output or sys.stderr
+        self._least = least
 
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level")
         if level in _QUIET and (event.get("log_namespace") or "").startswith(_OF_TWISTED):
+            return
+        if level is not None and level < self._least:
             return
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         if not text:

@@ -1,4 +1,4 @@
-"""`openai-proxy run [options]`: the daemon in the foreground.
+"""`openai-proxy run [options] [-- COMMAND]`: the daemon in the foreground, or behind it one program.
 
 twistd's machinery runs inside, with the options that a program in the
 foreground wants: it stays there, has no pidfile and a plain log.
@@ -8,26 +8,51 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from twisted.application.service import ServiceMaker
+from twisted.logger import LogLevel
+from twisted.python import usage
 from twisted.scripts.twistd import ServerOptions, runApp  # type: ignore[attr-defined]  # not in its __all__
 
+from ..daemon.bill import Bill
+from ..daemon.service import ProxyService
 from ..net.listening import StartError
+from ..settings import Settings
 from ..tap import Options
+from ..workers.supervisor import Supervisor
+from .child import NOT_STARTED, Child
 from .plain_log import PlainLog
 from .words import FAILED, complain
 
 _NAME = "openai-proxy"
+_END = "--"
+"""After it comes the command of the program that is to run behind the proxy."""
+EPHEMERAL = "tcp:0:interface=127.0.0.1"
+MOST_CONNECTIONS = 1000
+"""Of one program; so few fit under any system's limit, about which nothing is said then."""
 
 
 class RunOptions(Options):
     """The options of the daemon; twistd's own have no place here."""
 
     program = "openai-proxy run"
+    more_usage = " [-- COMMAND ...]"
+    """What the first line of the help has after the options."""
 
     def getSynopsis(self) -> str:
         """Return the first line of the help."""
-        return f"Usage: {self.program} [options]"
+        return f"Usage: {self.program} [options]{self.more_usage}"
+
+    def parseArgs(self, *words: str) -> None:
+        """Take no words: those of a program stand after `--`."""
+        if words:
+            hint = f"to run a program behind the proxy: openai-proxy run -- {words[0][:40]} ..."
+            raise usage.UsageError(f"unexpected {words[0][:40]!r}; {hint}")
+
+    def log(self) -> PlainLog:
+        """Return what the log goes to."""
+        return PlainLog()
 
     def twistd_option(self, option: str) -> str:
         """Return what to say of an option of twistd."""
@@ -39,7 +64,7 @@ class RunOptions(Options):
 class Foreground(ServerOptions):
     """twistd's own options, as `twistd -n --pidfile= openai-proxy` gives them."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: RunOptions) -> None:
         super().__init__()
         self._options = options
         self.loadedPlugins = {_NAME: ServiceMaker(_NAME, "openai_proxy.tap", "", _NAME)}
@@ -52,10 +77,57 @@ class Foreground(ServerOptions):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the options of the daemon; a mistake in them is one line and exit 1."""
         super().parseOptions(["--nodaemon", "--pidfile=", _NAME, *(options or ())])
-        self["logger"] = PlainLog
+        self["logger"] = self._options.log
 
 
-def run(options: Options, arguments: Sequence[str]) -> int:
+class BehindOptions(RunOptions):
+    """The options of a proxy for one program: a port of its own, one process, and quiet."""
+
+    def __init__(self, child: Child, bill: Bill) -> None:
+        super().__init__()
+        self._child = child
+        self.watching = (bill,)
+
+    def made(self, reactor: Any, service: ProxyService | Supervisor) -> None:
+        """Let the program follow the daemon."""
+        assert isinstance(service, ProxyService)  # of one process, see `load`
+        self._child.follow(reactor, service)
+
+    def load(self) -> Settings:
+        """Load the settings, and change what one program needs otherwise.
+
+        What is printed is the program's: no lines of exchanges unless they
+        are asked for, and of the log only warnings. The bill is kept in
+        this process, which therefore has no workers. Ports are left to the
+        daemon that the same configuration may be running.
+        """
+        self.repeated["port"] = self.repeated["port"] or [EPHEMERAL]
+        settings = super().load()
+        asked_for = settings.observers if settings.origin("observers") else ()
+        level = settings.log_level if self.is_talkative else "warn"
+        limits = settings.limits
+        return settings.model_copy(
+            update={
+                "workers": 1,
+                "observers": ("none", *asked_for),
+                "log_level": level,
+                "limits": limits.model_copy(
+                    update={"connections": min(limits.connections, MOST_CONNECTIONS)}
+                ),
+                "admin": settings.admin.model_copy(update={"port": None}),
+            }
+        )
+
+    @property
+    def is_talkative(self) -> bool:
+        """Whether a level of the log was asked for."""
+        return self["log-level"] is not None
+
+    def log(self) -> PlainLog:
+        return PlainLog(least=LogLevel.debug if self.is_talkative else LogLevel.warn)
+
+
+def run(options: RunOptions, arguments: Sequence[str]) -> int:
     """Run the daemon until it is told to end; return the exit status."""
     stderr = sys.stderr  # twistd's machinery replaces it
     foreground = Foreground(options)
@@ -65,9 +137,27 @@ def run(options: Options, arguments: Sequence[str]) -> int:
     except StartError as error:
         sys.stderr = stderr
         return complain(str(error), FAILED)
+    sys.stderr = stderr
     return 0
+
+
+def behind(command: Sequence[str], arguments: Sequence[str]) -> int:
+    """Run `command` behind a proxy of its own; print the bill, and return its exit status."""
+    child, bill = Child(command), Bill()
+    status = run(BehindOptions(child, bill), arguments)
+    if child.failure is not None:
+        return complain(child.failure, NOT_STARTED)
+    if child.status is None:
+        return status or FAILED  # a signal came before it was started
+    return complain(bill.line(), child.status)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the proxy, or a program behind it."""
+    if _END in arguments:
+        at = list(arguments).index(_END)
+        command = arguments[at + 1 :]
+        if not command:
+            return complain(f"no command after {_END}: openai-proxy run -- python script.py")
+        return behind(command, arguments[:at])
     return run(RunOptions(), arguments)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from attrs import evolve
 
-from ..observe.factories import build_observers
+from ..observe.factories import build_observers, with_console
 from ..observe.interfaces import Observer, ObserverContext
 from ..observe.spec import ObserverSpec
 from ..settings import Settings, client_keys
@@ -36,7 +36,8 @@ def observers_of(
         on_command_line=settings.origin("observers") == "--observer",
     )
     try:
-        return build_observers([*settings.observers, *_storage_specs(settings)], context, running=running)
+        specs = with_console([*settings.observers, *_storage_specs(settings)])
+        return build_observers(specs, context, running=running)
     except ValueError as error:
         raise settings.error("observers", str(error)) from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -24,11 +24,13 @@ from ..net.listening import (
     Renewal,
     StartError,
     announce,
+    describe_port,
     listen,
     one_line,
     read_certificates,
     use_certificates,
 )
+from ..observe.interfaces import Observer
 from ..settings import Settings, SettingsError
 from . import signals
 from .notes import new_notes, start_notes
@@ -59,7 +61,9 @@ class ProxyService(MultiService):
         settings: Settings,
         reload: Callable[[], Settings],
         part: Part | None = None,
+        watching: Sequence[Observer] = (),
     ) -> None:
+        """`watching`: observers beside those that the settings name. Raises SettingsError."""
         super().__init__()
         self._part = part
         self._reactor = reactor
@@ -67,7 +71,7 @@ class ProxyService(MultiService):
         self._listeners: list[Listener] = []
         self._terminating = False
         self._early: list[int] = []
-        self.serving = Serving(reactor, settings, part)
+        self.serving = Serving(reactor, settings, part, watching)
 
     # ---- start
 
@@ -117,6 +121,16 @@ class ProxyService(MultiService):
     def warnings(self) -> tuple[str, ...]:
         """A line for everything in the settings that was probably not meant."""
         return self.serving.exchanger.warnings
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the API listens."""
+        return [describe_port(each.port) for each in self._listeners if each.site is self.serving.site]
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether a signal or somebody else has asked for the end."""
+        return self._terminating
 
     def warn(self, lines: Iterable[str]) -> None:
         """Log `lines` as warnings."""

@@ -77,8 +77,11 @@ class Serving:
     their place, for new exchanges alone.
     """
 
-    def __init__(self, reactor: Any, settings: Settings, part: Part | None) -> None:
-        """Build everything for `settings`, open nothing. Raises SettingsError."""
+    def __init__(
+        self, reactor: Any, settings: Settings, part: Part | None, watching: Sequence[Observer] = ()
+    ) -> None:
+        """Build everything for `settings`, open nothing; `watching` are observers of ours. Raises SettingsError."""
+        self._watching = tuple(watching)
         self._reactor = reactor
         self._alone = part is None
         self._clock = time.monotonic
@@ -146,7 +149,7 @@ class Serving:
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)
         return ExchangePublisher(
-            [*observers, self._around.stores.keeping.usage],
+            [*observers, self._around.stores.keeping.usage, *self._watching],
             self._reactor,
             before_sending=self._sockets.before_sending,
         )

@@ -18,6 +18,7 @@ from .spec import ObserverSpec, parse_spec
 
 NONE = "none"
 ALWAYS_ON = "prometheus"
+CONSOLE = "console"
 
 
 @implementer(IPlugin, IObserverFactory)
@@ -147,6 +148,16 @@ def build_observers(
         if any(map(_shows_all, chosen.values()))
         else [*made, RefusalLogObserver(with_address=context.client_address)]
     )
+
+
+def with_console(specs: Iterable[str | ObserverSpec]) -> list[str | ObserverSpec]:
+    """Return the specs with the console first, unless one of them shows every exchange already.
+
+    So whatever else is recorded, the console stays on; `none` drops it.
+    """
+    given = list(specs)
+    shown = any(_shows_all(parse_spec(each) if isinstance(each, str) else each) for each in given)
+    return given if shown else [CONSOLE, *given]
 
 
 def _shows_all(spec: ObserverSpec) -> bool:

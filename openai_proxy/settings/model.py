@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     access: Access = setting(Access(), "who is believed, and who may look")
     observers: Specs = setting(
         ("console",),
-        "what watches the exchanges: 'name:key=value', repeated; 'none' turns every optional one off",
+        "what watches the exchanges, beside the console: 'name:key=value', repeated; 'none' turns the console and those before it off",
         option="observer",
         repr=False,
     )

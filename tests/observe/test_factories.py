@@ -6,7 +6,7 @@ from twisted.logger import Logger, formatEvent
 
 from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.observe import factories
-from openai_proxy.observe.factories import build_observers
+from openai_proxy.observe.factories import build_observers, with_console
 from openai_proxy.observe.interfaces import IObserverFactory, ObserverContext
 from openai_proxy.observe.lines.console import LineObserver
 from openai_proxy.observe.lines.json_lines import JSONFileObserver
@@ -123,3 +123,20 @@ def test_metrics_go_on_after_a_reload():
     after = build_observers(["console"], context, known, running=before)
     assert after[-1] is before[-1]
     assert type(after[0]) is LineObserver
+
+
+@pytest.mark.parametrize(
+    ("specs", "expected"),
+    [
+        ([], ["console"]),
+        (["exchange-log:dir=logs"], ["console", "exchange-log:dir=logs"]),
+        (["console", "otel"], ["console", "otel"]),
+        (["json:-"], ["json:-"]),
+        (["log", "otel"], ["log", "otel"]),
+        (["json:file=x"], ["console", "json:file=x"]),
+        (["none", "otel"], ["console", "none", "otel"]),
+    ],
+)
+def test_the_console_stays_on_beside_others(specs, expected):
+    """Whoever adds a log of exchanges still sees that something happens; `none` drops what is before it."""
+    assert with_console(specs) == expected

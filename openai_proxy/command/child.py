@@ -1,0 +1,139 @@
+"""A program that runs behind the proxy: `openai-proxy run -- COMMAND`.
+
+It is started when the proxy listens, with `OPENAI_BASE_URL` set; when it
+ends, so does the proxy. Its standard input, output and error are its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..daemon.service import ProxyService
+
+PLACEHOLDER = "set-by-openai-proxy"
+"""The child's OPENAI_API_KEY if the proxy has the real one: SDKs refuse to start without any."""
+NOT_STARTED = 127
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+_OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
+"""A terminal sends these to the child itself too."""
+_WEB_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
+
+def base_url(addresses: Sequence[str]) -> str | None:
+    """Return the API's base URL by the addresses that the proxy listens on; None if no HTTP client reaches them.
+
+    >>> base_url(["unix:/run/p.sock", "http://0.0.0.0:8080"])
+    'http://127.0.0.1:8080/v1'
+    """
+    for address in addresses:
+        if address.startswith("http"):
+            reachable = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+            return f"{reachable}/v1"
+    return None
+
+
+def environment(own: Mapping[str, str], url: str, *, has_key: bool, needs_key: bool) -> dict[str, str]:
+    """Return the child's environment.
+
+    `has_key`: the proxy puts in the upstream's key, which the child does not
+    get to see. `needs_key`: the child must send one of its own.
+    """
+    made = {**own, "OPENAI_BASE_URL": url, "OPENAI_API_BASE": url}
+    if has_key or not (needs_key or own.get("OPENAI_API_KEY")):
+        made["OPENAI_API_KEY"] = PLACEHOLDER
+        made.pop("OPENAI_API_KEY_FILE", None)
+    if any(own.get(name) for name in _WEB_PROXIES):
+        host = urlsplit(url).hostname or ""
+        for name in ("NO_PROXY", "no_proxy"):
+            made[name] = ",".join(filter(None, (own.get(name), host)))
+    return made
+
+
+class Child:
+    """One run of the program.
+
+    States: waiting (until `begin`), running, ended (`status` is its exit
+    status, 128 + the signal that killed it, or 127 if it could not be started).
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = list(command)
+        self.status: int | None = None
+        self.failure: str | None = None
+        """Why it could not be started."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reactor: Any = None
+        self._service: ProxyService
+
+    def follow(self, reactor: Any, service: ProxyService) -> None:
+        """Begin when the daemon serves, and take the signals from it."""
+        self._reactor, self._service = reactor, service
+        # a turn later: what the service does when the reactor runs comes first
+        reactor.callWhenRunning(reactor.callLater, 0, self._begin)
+
+    def _begin(self) -> None:
+        service = self._service
+        if service.is_ending:  # a signal came while it started
+            return
+        url = base_url(service.addresses)
+        if url is None:
+            self._not_started("--port: a program behind the proxy needs a TCP port")
+            return
+        settings = service.serving.exchanger.settings
+        environ = environment(
+            os.environ,
+            url,
+            has_key=service.serving.exchanger.mode != "pass-through",
+            needs_key=settings.auth.required == "true" and settings.upstream.base_url.startswith("https:"),
+        )
+        for number in (*_PASSED_ON, *_OF_TERMINALS):
+            signal.signal(number, self._signalled)
+        try:
+            self._process = subprocess.Popen(self.command, env=environ)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self._not_started(f"{self.command[0]}: {reason}")
+            return
+        threading.Thread(target=self._wait, args=(self._process,), daemon=True).start()
+
+    def _not_started(self, reason: str) -> None:
+        self.failure, self.status = reason, NOT_STARTED
+        self._service.terminate()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the end; in a thread of its own."""
+        code = process.wait()
+        self._reactor.callFromThread(self._ended, code if code >= 0 else 128 - code)
+
+    def _ended(self, status: int) -> None:
+        self.status = status
+        self._service.terminate()
+
+    def _signalled(self, number: int, frame: object) -> None:
+        process = self._process
+        if process is None or self.status is not None:
+            self._reactor.callFromThread(self._service.terminate)
+        elif number in _PASSED_ON or not _at_terminal():
+            with contextlib.suppress(OSError):
+                process.send_signal(number)
+
+
+def _at_terminal() -> bool:
+    """Whether this process group is the foreground of a terminal, whose ^C reaches the child by itself."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
