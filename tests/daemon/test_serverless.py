@@ -92,6 +92,7 @@ base_url = "http://127.0.0.1:9/v1"
 [[upstreams]]
 name = "made"
 base_url = "mock:"
+priority = 1
 [[models]]
 match = "mock-*"
 upstream = "made"
