@@ -38,7 +38,7 @@ DOCUMENT = PACKAGE.parent / "docs" / "explain" / "life-of-a-request.md"
 CONFIGURATIONS = {
     "plain": 'observers = ["none"]',
     "limits and log": """
-        observers = ["exchange-log:dir={directory}/exchanges"]
+        observers = ["none", "exchange-log:dir={directory}/exchanges"]
         [rate_limit]
         requests_per_minute = 1000
         tokens_per_minute = 1000000
@@ -240,7 +240,7 @@ def measured(name: str) -> list[Call]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return [Call(*each) for each in json.loads(done.stdout)]
+    return [Call(*each) for each in json.loads(done.stdout.splitlines()[-1])]
 
 
 def drawing() -> str:
