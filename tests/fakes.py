@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
+from openai_proxy.downstream.contract import DownstreamLimits
 from openai_proxy.downstream.proxy import ProxyResource
-from openai_proxy.downstream.request_reader import DownstreamLimits
 from openai_proxy.downstream.site import ProxySite, Root
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Exchange

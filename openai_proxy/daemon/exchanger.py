@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from ..cost.build import Spending, build_spending
 from ..cost.unpriced import unpriced_models
-from ..downstream.request_reader import DownstreamLimits
+from ..downstream.contract import DownstreamLimits
 from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..net.origin import Origin

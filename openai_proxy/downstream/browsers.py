@@ -6,20 +6,16 @@ answer to a preflight that never goes upstream.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..exchange.bodies import WholeBody
 from ..exchange.messages import ProxyResponse
 from ..exchange.record import HeaderPairs
 from ..net.sockets import listens_on_loopback
 from ..wire.headers import get
 from ..wire.web_origins import PageMarks, page_marks
-
-if TYPE_CHECKING:
-    from .request import DownstreamRequest
+from .contract import ApiRequest
 
 
-def judge(request: DownstreamRequest, *, is_page: bool = False) -> PageMarks | None:
+def judge(request: ApiRequest, *, is_page: bool = False) -> PageMarks | None:
     """Return what a browser says of its page; None if no browser made the request.
 
     Notes on `request` what lets a listed origin read the answer. Raises
@@ -42,9 +38,7 @@ def judge(request: DownstreamRequest, *, is_page: bool = False) -> PageMarks | N
     return marks
 
 
-async def preflight_answer(
-    request: DownstreamRequest, origin: bytes, methods: tuple[bytes, ...]
-) -> ProxyResponse:
+async def preflight_answer(request: ApiRequest, origin: bytes, methods: tuple[bytes, ...]) -> ProxyResponse:
     """Answer a listed origin's preflight."""
     asked = get(request.incoming.pairs, b"access-control-request-headers")
     lines: HeaderPairs = request.site.web_origins.preflight_lines(origin, asked, methods)

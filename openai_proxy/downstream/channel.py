@@ -1,14 +1,14 @@
-"""The downstream HTTP/1.1 connection.
+"""The downstream HTTP/1.1 connection: reading, the order of requests, and back-pressure.
 
-Order of pipelined requests, every timer towards the client, and both
-directions' back-pressure at the client's socket. Bytes become requests in
-`request_reader.py`. Knows nothing of the API: whole heads go to `request.py`.
+Bytes become requests in `request_reader.py`. What the connection waits for,
+and until when, is the table in `client_clocks.py`; `sweep.py` looks at the
+clocks, `closing.py` ends the connection. Knows nothing of the API.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
@@ -18,39 +18,36 @@ from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from ..exchange.client_address import Peer
-from ..exchange.errors import MethodNotAllowed, ProxyError, RequestTimeout, ShuttingDown
-from ..net.sockets import bottom, cut, has_unread, is_gone, untaken_bytes
+from ..exchange.errors import MethodNotAllowed, ProxyError
+from ..net.sockets import untaken_bytes
 from ..wire.request_line import TLS_ON_A_PLAIN_PORT
+from . import closing
 from .client_clocks import (
+    ANSWER,
+    ANSWERED,
+    BEGIN,
     BETWEEN_REQUESTS,
-    BODY,
-    BODY_CHECK_S,
-    CLOSE,
-    GONE,
-    HEAD,
+    BLOCKED,
+    BODY_END,
+    ENDED,
+    FLUSH,
+    IDLE,
     LINGER,
-    LINGER_IDLE_S,
-    NEVER,
-    NEXT,
-    RESPONSE,
+    LOSE,
+    LOST,
+    START,
+    TAKEN,
     TUNNEL,
-    BodyRate,
-    Linger,
-    Waiting,
-    WriteStall,
+    UPGRADE,
+    UPLOAD,
+    ClientClocks,
+    Event,
 )
-from .request_reader import DownstreamLimits, IncomingRequest, RequestReader
-
-if TYPE_CHECKING:
-    from .request import DownstreamRequest
-    from .site import ProxySite
+from .contract import ConnectionSite, CurrentRequest, DownstreamLimits, IncomingRequest
+from .request_reader import RequestReader
 
 READ_AHEAD_BYTES = 16384
 """Bytes of further requests that are kept unread while one is answered."""
-UNREAD_GRACE_S = 1.0
-"""How long an idle connection stays open whose next request the kernel has, unread."""
-DRAIN_GRACE_S = 1.0
-"""What a connection gets in a drain that nobody waits for an answer on."""
 
 
 @implementer(IPushProducer)
@@ -63,29 +60,21 @@ class ProxyChannel(HTTPChannel):
     READ_AHEAD_BYTES, then reading pauses.
     """
 
-    site: ProxySite
+    site: ConnectionSite
     transport: Any  # what it is depends on the endpoint: TCP, TLS, Unix, a wrapper
     refusal: ProxyError | None = None
     """Set for a connection over the limit: the answer to whatever it asks."""
     peer: Peer | None = None
     """Who is at the other end; known from the first request on."""
-    _body_rate: BodyRate | None = None
-    """While a request's body arrives."""
-    _stall: WriteStall | None = None
-    """While something written waits to be taken."""
-    _lingering: Linger | None = None
 
     def __init__(self, limits: DownstreamLimits, pseudonym: bytes, clock: Callable[[], float]) -> None:
         super().__init__()
-        self.limits = limits
         self.clock = clock
-        self.waiting = HEAD
-        self.deadline = NEVER
-        self.stall_check = NEVER
+        self.clocks = ClientClocks(limits, clock())
         self.tunnel: Any = None
         self.relay: Any = None
-        self.current: DownstreamRequest | None = None
-        self._reader = RequestReader(self, limits, pseudonym)
+        self.current: CurrentRequest | None = None
+        self.reader = RequestReader(self, limits, pseudonym)
         self._ahead = b""
         self._starting = False
         self._body_held = self.reading_paused = False
@@ -94,7 +83,7 @@ class ProxyChannel(HTTPChannel):
     @property
     def busy(self) -> bool:
         """Whether somebody would notice if this connection were cut now."""
-        return self.current is not None or self.tunnel is not None or bool(self._reader.queue)
+        return self.current is not None or self.tunnel is not None or bool(self.reader.queue)
 
     # ---- the connection
 
@@ -107,13 +96,12 @@ class ProxyChannel(HTTPChannel):
         self.write = transport.write  # type: ignore[method-assign]
         transport.registerProducer(self, True)
         self.site.opened(self)
-        self._wait(HEAD, self.limits.header_timeout_s)
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
         if reason.type is SSL.Error:
             self.site.wrong_scheme.tell_lost(reason, self.transport.getPeer())
-        self.waiting = GONE
-        self.deadline = self.stall_check = NEVER
+        self.clocks.move(LOSE, self.clock())
+        self.clocks.stop_stall()
         self.site.closed(self)
         self._ahead = b""
         self.relay = None
@@ -124,48 +112,39 @@ class ProxyChannel(HTTPChannel):
         if current is not None:
             current.connectionLost(reason)
         # These hold us or our transport: do not leave the cycles to the collector.
-        self._reader.close()
+        self.reader.close()
         self.write = None  # type: ignore[method-assign,assignment]
-
-    def _wait(self, what: Waiting, seconds: float | None = None) -> None:
-        self.waiting = what
-        self.deadline = NEVER if seconds is None else self.clock() + seconds
 
     # ---- bytes from the client
 
     def dataReceived(self, data: bytes) -> None:
-        waiting = self.waiting
-        if waiting is NEXT or waiting is HEAD:
-            if self._reader.broken is None:
-                self._parse(data)
-        elif self.tunnel is not None:
-            self.tunnel.from_client(data)
-        elif waiting is LINGER:
-            self._discard(len(data))
-        elif waiting is CLOSE or waiting is GONE:
+        state = self.clocks.state
+        if state in ENDED:
             return
-        elif self._answering():
-            self._keep_for_later(data)
+        if state is LINGER:
+            closing.drop(self, len(data))
+        elif state is TUNNEL:
+            if self.tunnel is not None:
+                self.tunnel.from_client(data)
+        elif self.reader.broken is not None:
+            return  # nothing is read any more
+        elif self.reader.receiving is None and (state is ANSWER or state is FLUSH):
+            self._keep_for_later(data)  # nothing further is parsed until the client has taken the answer
         else:
             self._parse(data)
 
-    def _answering(self) -> bool:
-        """True from a whole request to the end of its answer, taken by the client: nothing further is parsed."""
-        reader = self._reader
-        return reader.broken is not None or (self.waiting is RESPONSE and reader.receiving is None)
-
     def _keep_for_later(self, data: bytes) -> None:
-        if self._reader.broken is not None or (self.current is not None and not self.current.keep_alive):
+        if self.current is not None and not self.current.keep_alive:
             return  # nothing behind this request will be answered
         self._ahead += data
         if len(self._ahead) > READ_AHEAD_BYTES:
             self._update_reading()
 
     def _parse(self, data: bytes) -> None:
-        reader = self._reader
-        if self.waiting is NEXT and reader.receiving is None:
-            self._wait(HEAD, self.limits.header_timeout_s)
+        reader = self.reader
         reader.feed(data)
+        if self.clocks.state is IDLE and not reader.queue:
+            self.clocks.move(BEGIN, self.clock())
         if reader.behind_upgrade:
             self._ahead += reader.behind_upgrade  # the tunnel's first bytes, if there will be one
             reader.behind_upgrade = b""
@@ -175,7 +154,7 @@ class ProxyChannel(HTTPChannel):
 
     def _pump(self) -> None:
         """Act on what the reader noted: bodies, the next request, a broken one."""
-        reader = self._reader
+        reader = self.reader
         current = self.current
         if reader.body_parts:
             parts, reader.body_parts = reader.body_parts, []
@@ -183,9 +162,8 @@ class ProxyChannel(HTTPChannel):
                 current.incoming.body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
         if reader.body_ended:
             reader.body_ended = False
-            if self.waiting is BODY:
-                self._wait(RESPONSE)
             if self.current is not None:
+                self.clocks.move(BODY_END, self.clock())
                 self.current.incoming.body.end()
         if reader.broken is not None and self.current is not None:
             incoming = self.current.incoming
@@ -199,9 +177,9 @@ class ProxyChannel(HTTPChannel):
         if self._starting:
             return  # answered at once, inside the loop below: a pipeline must not become a recursion
         self._starting = True
-        reader = self._reader
+        reader = self.reader
         try:
-            while self.current is None and not self.write_blocked and self.waiting in BETWEEN_REQUESTS:
+            while self.current is None and not self.write_blocked and self.clocks.state in BETWEEN_REQUESTS:
                 if reader.queue:
                     self._start(reader.queue.popleft())
                 elif reader.broken is not None:
@@ -212,13 +190,11 @@ class ProxyChannel(HTTPChannel):
             self._starting = False
 
     def _start(self, incoming: IncomingRequest) -> None:
-        reader = self._reader
+        reader = self.reader
         arriving = incoming is reader.receiving
         if arriving:
             reader.active = incoming
-            self._wait_for_body()
-        else:
-            self._wait(RESPONSE)
+        self.clocks.move(UPLOAD if arriving else START, self.clock())
         self.current = request = self.site.make_request(self, incoming)
         refusal = self.refusal or (reader.broken if arriving else None)
         if refusal is not None:
@@ -227,8 +203,8 @@ class ProxyChannel(HTTPChannel):
             request.process()
 
     def _refuse_broken(self, error: ProxyError) -> None:
-        self._wait(RESPONSE)
-        self.current = request = self.site.make_request(self, self._reader.broken_request())
+        self.clocks.move(START, self.clock())
+        self.current = request = self.site.make_request(self, self.reader.broken_request())
         if error.message is TLS_ON_A_PLAIN_PORT:
             self.site.wrong_scheme.tell_tls_on_plain_port(self.transport.getPeer())
         if isinstance(error, MethodNotAllowed):
@@ -240,31 +216,36 @@ class ProxyChannel(HTTPChannel):
         """The current request is answered: go on with the next, or close."""
         current, self.current = self.current, None
         self.relay = None
-        if self.waiting is GONE or current is None:
+        if current is None or self.clocks.state in ENDED:
             return
         if not current.incoming.body.complete:
             # The client still sends what nobody wants: let it read the answer first.
             current.incoming.body.stopProducing()
-            self.linger()
+            closing.linger(self)
         elif not keep_alive:
-            self.close()
+            closing.close(self)
         elif self.write_blocked:
-            self._wait(RESPONSE)  # `resumeProducing` goes on
+            self.clocks.move(BLOCKED, self.clock())  # `resumeProducing` goes on
         else:
-            self._resume_parsing()
+            self._go_on(ANSWERED)
 
-    def _resume_parsing(self) -> None:
-        reader = self._reader
+    def _go_on(self, event: Event) -> None:
+        """The client has its answer: parse what it has sent meanwhile."""
+        reader = self.reader
+        self.clocks.move(event, self.clock())
         if reader.inside_message:
-            self._wait(HEAD, self.limits.header_timeout_s)
-        else:
-            self._wait(NEXT, self.limits.keep_alive_s)
+            self.clocks.move(BEGIN, self.clock())
         if reader.queue or reader.broken is not None:
             self._next()
         elif self._ahead:
             data = self.take_ahead()
             self._update_reading()
             self._parse(data)
+
+    def stop_reading(self, error: ProxyError) -> None:
+        """Read no further request; `error` is the answer to the one that is arriving."""
+        self.reader.broken = error
+        self._pump()
 
     def take_ahead(self) -> bytes:
         """Return, and forget, what was read behind the current request."""
@@ -274,33 +255,12 @@ class ProxyChannel(HTTPChannel):
     def enter_tunnel(self, tunnel: Any) -> bytes:
         """Speak no HTTP any more: bytes go to `tunnel`. Returns those already read."""
         self.tunnel = tunnel
-        self._wait(TUNNEL)
+        self.clocks.move(UPGRADE, self.clock())
         data = self.take_ahead()
         self._update_reading()
         return data
 
-    def close_if_idle(self) -> None:
-        """For the drain: close where no request has begun; what is still taken of an answer goes out.
-
-        Half a head gets a second to become whole, and a refused upload to end: nobody waits for them longer.
-        """
-        if self.current is not None:
-            return
-        begun = self._reader.head_bytes or self._reader.inside_message
-        if self.waiting is LINGER or (begun and self.waiting is HEAD):
-            self.deadline = min(self.deadline, self.clock() + DRAIN_GRACE_S)
-        elif self.waiting in BETWEEN_REQUESTS and has_unread(self.transport):
-            self.deadline = min(self.deadline, self.clock() + DRAIN_GRACE_S)  # it will be told that we stop
-        elif not self._reader.head_bytes and (self.waiting in BETWEEN_REQUESTS or self.waiting is RESPONSE):
-            self.close()
-
-    # ---- the body's clock and back-pressure (BodySource)
-
-    def _wait_for_body(self) -> None:
-        now = self.clock()
-        self._body_rate = BodyRate(self.limits.body_min_bytes_per_s, now)
-        self.waiting = BODY
-        self.deadline = now + BODY_CHECK_S
+    # ---- the body's back-pressure (BodySource)
 
     def hold_body(self) -> None:
         self._body_held = True
@@ -309,8 +269,8 @@ class ProxyChannel(HTTPChannel):
     def release_body(self) -> None:
         if self._body_held:
             self._body_held = False
-            if self._body_rate is not None:
-                self._body_rate.let_go(self.clock())
+            if self.clocks.rate is not None:
+                self.clocks.rate.let_go(self.clock())
             self._update_reading()
 
     def want_body(self) -> None:
@@ -320,9 +280,23 @@ class ProxyChannel(HTTPChannel):
             if not current.incoming.body.received and not current.started_writing:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    @property
+    def holds_client_back(self) -> bool:
+        """Whether the body does not come because we do not read it, or have not said 100 Continue."""
+        if self._body_held or self.current is None:
+            return self._body_held
+        incoming = self.current.incoming
+        return incoming.head.expects_continue and not self.current.continued and not incoming.body.received
+
+    def drop_unread(self) -> None:
+        """Forget what was read and not parsed, and read on."""
+        self._body_held = False
+        self._ahead = b""
+        self._update_reading()
+
     def _update_reading(self) -> None:
         paused = self._body_held or len(self._ahead) > READ_AHEAD_BYTES
-        if paused is not self.reading_paused and self.waiting is not GONE:
+        if paused is not self.reading_paused and self.clocks.state is not LOST:
             self.reading_paused = paused
             if paused:
                 self.transport.pauseProducing()
@@ -333,18 +307,18 @@ class ProxyChannel(HTTPChannel):
 
     def pauseProducing(self) -> None:
         self.write_blocked = True
-        self._start_stall_clock()
+        self.clocks.start_stall(untaken_bytes(self.transport), self.clock())
         if self.relay is not None:
             self.relay.pauseProducing()
 
     def resumeProducing(self) -> None:
         self.write_blocked = False
-        self.stall_check = NEVER
+        self.clocks.stop_stall()
         if self.relay is not None:
             self.relay.resumeProducing()
         elif self.current is None and self.tunnel is None:
-            if self.waiting is RESPONSE:
-                self._resume_parsing()
+            if self.clocks.state is FLUSH:
+                self._go_on(TAKEN)
             else:
                 self._next()
 
@@ -358,128 +332,16 @@ class ProxyChannel(HTTPChannel):
     def unregisterProducer(self) -> None:
         self.relay = None
 
-    def _start_stall_clock(self) -> None:
-        now = self.clock()
-        self._stall = stall = WriteStall(self.limits.write_stall_s, untaken_bytes(self.transport), now)
-        self.stall_check = stall.next_check(now)
-
-    # ---- time
-
-    def sweep(self, now: float) -> None:
-        """Called by the site's sweeper once `deadline` or `stall_check` has passed, or while reading is paused."""
-        # A half-close counts as leaving, as it does while we read; in a tunnel what came before it goes first.
-        if self.reading_paused and is_gone(self.transport, half_close=self.tunnel is None):
-            cut(self.transport)
-            return
-        if self.stall_check <= now:
-            self._check_stall(now)
-        if self.deadline > now:
-            return
-        waiting = self.waiting
-        if waiting is BODY:
-            self._check_body_rate(now)
-        elif waiting is LINGER:
-            cut(self.transport)
-        elif waiting is HEAD and (self._reader.head_bytes or self._reader.inside_message):
-            if has_unread(self.transport):
-                self.deadline = now + UNREAD_GRACE_S  # the rest may be there: it is we who are late
-                return
-            self._reader.broken = ShuttingDown() if self.site.draining else RequestTimeout()
-            self._pump()
-        elif waiting in BETWEEN_REQUESTS:
-            if has_unread(self.transport):
-                self.deadline = now + UNREAD_GRACE_S  # a request has arrived: our close would take it away
-            else:
-                self.close()
-        else:
-            self.deadline = NEVER
-
-    def _check_body_rate(self, now: float) -> None:
-        current, rate = self.current, self._body_rate
-        self.deadline = now + BODY_CHECK_S
-        if current is None or rate is None:
-            return
-        body = current.incoming.body
-        slow = rate.is_too_slow(body.received, self._holds_client_back(current), now, body.kept)
-        # where bytes wait to be read, the process did not run for a while, and the client is not slow
-        if slow and not has_unread(self.transport):
-            self._reader.broken = RequestTimeout()
-            self._wait(RESPONSE)
-            body.fail(self._reader.broken)
-
-    def _holds_client_back(self, current: DownstreamRequest) -> bool:
-        """Whether the body does not come because we do not read it, or have not said 100 Continue."""
-        incoming = current.incoming
-        return self._body_held or (
-            incoming.head.expects_continue and not current.continued and not incoming.body.received
-        )
-
-    def _check_stall(self, now: float) -> None:
-        stall = self._stall
-        if stall is None or stall.is_over(untaken_bytes(self.transport), now):
-            cut(self.transport)
-        else:
-            self.stall_check = stall.next_check(now)
-
-    # ---- the end of the connection
+    # ---- the end
 
     def close(self) -> None:
-        """Close once everything written is taken; abort when it never is."""
-        if self.waiting in (GONE, CLOSE):
-            return
-        self._wait(CLOSE)
-        self._start_stall_clock()
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
-        if self.isSecure():
-            # Twisted waits for the client's close_notify; RFC 8446 §6.1 does not, and pools of clients never send it.
-            below = bottom(self.transport)
-            if below is not None:
-                below.loseConnection()
-
-    def linger(self) -> None:
-        """Half-close, and discard what still comes for a while.
-
-        A close with unread bytes would reset the connection and could take
-        the answer away from a client that is still sending (RFC 9112 §9.6).
-        """
-        if self.waiting is GONE:
-            return
-        now = self.clock()
-        self._lingering = Linger(now)
-        self.waiting = LINGER
-        self.deadline = now + (DRAIN_GRACE_S if self.site.draining else LINGER_IDLE_S)
-        self._start_stall_clock()
-        self._body_held = False
-        self._ahead = b""
-        self._update_reading()
-        self.transport.unregisterProducer()
-        if ITCPTransport.providedBy(self.transport) and not self.isSecure():
-            self.transport.loseWriteConnection()
-
-    def _discard(self, size_bytes: int) -> None:
-        lingering = self._lingering
-        until = lingering.read(size_bytes, self.clock()) if lingering is not None else None
-        if until is None:
-            cut(self.transport)
-        else:
-            self.deadline = until
+        closing.close(self)
 
     def abort_when_flushed(self) -> None:
-        """Break off so that nobody takes it for an end: everything written, then a reset."""
-        if self.waiting is GONE:
-            return
-        if self.waiting is not CLOSE:
-            self._wait(CLOSE)
-            self._start_stall_clock()
-            self.transport.unregisterProducer()
-        if untaken_bytes(self.transport):
-            self.site.call_later(0.01, self.abort_when_flushed)
-        else:
-            cut(self.transport)
+        closing.abort_when_flushed(self)
 
     def loseConnection(self) -> None:
-        self.close()
+        closing.close(self)
 
     def requestDone(self, request: Any) -> None:
         """twisted.web's word for `request_done`, called by ordinary Resources' requests."""

@@ -19,7 +19,7 @@ from ..wire.targets import ApiPath
 from ..wire.web_origins import is_preflight
 from .body import IncomingBody, as_incoming
 from .browsers import judge, preflight_answer
-from .request import DownstreamRequest
+from .contract import ApiRequest
 
 LOOP_VIAS = 5
 """So often may this proxy's own name stand in Via: chains of proxies pass, loops do not."""
@@ -44,7 +44,7 @@ class ProxyResource(Resource):
         self.in_flight_limit = in_flight_limit
         self.in_flight = 0
 
-    def render(self, request: DownstreamRequest) -> int:
+    def render(self, request: ApiRequest) -> int:
         """Start the stages, or raise the ProxyError that refuses the request. The root has set its `api_path`."""
         path = request.api_path
         method = request.method
@@ -65,7 +65,7 @@ class ProxyResource(Resource):
         request.run(forward(asked))
         return NOT_DONE_YET
 
-    def _admit(self, request: DownstreamRequest) -> None:
+    def _admit(self, request: ApiRequest) -> None:
         """Count the request among those in flight, or raise the ProxyError that refuses one more."""
         site = request.site
         if request.incoming.head.vias >= LOOP_VIAS:
@@ -81,7 +81,7 @@ class ProxyResource(Resource):
         self.in_flight += 1
         request.admitted_by = self
 
-    def _ask(self, request: DownstreamRequest, path: ApiPath) -> ProxyRequest:
+    def _ask(self, request: ApiRequest, path: ApiPath) -> ProxyRequest:
         """Return what the stages are asked."""
         exchange = request.exchange
         incoming = request.incoming

@@ -8,7 +8,7 @@ of the response. Imported by web; knows upstream only as a ResponseBody.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
@@ -17,10 +17,11 @@ from zope.interface import implementer
 
 from ..exchange.errors import UpstreamError, UpstreamTimeout
 from ..exchange.messages import ProxyResponse, ResponseBody
-from ..exchange.record import Exchange, Outcome
+from ..exchange.record import Outcome
 from ..logs import logger
 from ..wire.headers import announced_length, without
 from ..wire.render import connection_line, header_lines, response_head
+from .contract import Downstream
 
 log = logger(__name__)
 
@@ -34,31 +35,6 @@ def whole_answer(response: ProxyResponse, body: bytes, http11: bool, keep_alive:
         raise ValueError(f"a response of {len(body)} bytes announces {announced}")
     lines = header_lines(response.headers) + connection_line(http11, keep_alive)
     return response_head(response.status, response.reason, lines) + body
-
-
-class Downstream(Protocol):
-    """What the relay asks of the request that it answers."""
-
-    http11: bool
-    is_head: bool
-    exchange: Exchange
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the connection stays open behind this response."""
-        ...
-
-    def set_last(self) -> None:
-        """The connection ends behind this response, whatever comes in until then."""
-
-    def end_exchange(self, outcome: Outcome) -> None:
-        """The exchange is over; idempotent."""
-
-    def response_complete(self) -> None:
-        """Everything is written."""
-
-    def response_broken(self) -> None:
-        """Break off: what was written goes out, then a reset."""
 
 
 BURST_BYTES = 256 * 1024

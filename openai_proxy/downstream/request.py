@@ -7,7 +7,7 @@ it: a page by `write` and `finish`, the API by `run`.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -23,12 +23,9 @@ from ..wire.render import connection_line, header_lines, response_head
 from ..wire.targets import API_METHODS, PAGE_METHODS, ApiPath, origin_form
 from ..wire.web_origins import readable
 from .browsers import judge
+from .contract import Connection, IncomingRequest
 from .relay import Relay, whole_answer
 from .tunnel import Tunnel
-
-if TYPE_CHECKING:
-    from .channel import ProxyChannel
-    from .request_reader import IncomingRequest
 
 log = logger(__name__)
 
@@ -61,7 +58,7 @@ class DownstreamRequest(WireRequest):
     _last = False
     _gone = False
 
-    def __init__(self, channel: ProxyChannel, incoming: IncomingRequest, exchange: Exchange) -> None:
+    def __init__(self, channel: Connection, incoming: IncomingRequest, exchange: Exchange) -> None:
         super().__init__(channel, incoming.method, incoming.target, incoming.http11, incoming.pairs)
         self.incoming = incoming
         self.exchange = exchange
@@ -86,7 +83,8 @@ class DownstreamRequest(WireRequest):
     def process(self) -> None:
         """Let the resource tree answer; errors of ours become its answer."""
         try:
-            self.locate(self._origin_form())
+            target = self.uri
+            self.locate(target if target[:1] == b"/" else self._origin_form(target))
             self.render(self.site.getResourceFor(self))
         except ProxyError as error:
             self.refuse(error)
@@ -94,11 +92,8 @@ class DownstreamRequest(WireRequest):
             log.failure("defect while taking a request ({id})", id=self.exchange.id)
             self.refuse(InternalError())
 
-    def _origin_form(self) -> bytes:
-        """Return path and query of the target; raises ProxyError if it names another host, or none of our resources."""
-        target = self.incoming.target
-        if target[:1] == b"/":
-            return target
+    def _origin_form(self, target: bytes) -> bytes:
+        """Return path and query of a target; raises ProxyError if it names another host, or none of our resources."""
         if self.method == b"CONNECT":
             raise MethodNotAllowed(API_METHODS)
         return origin_form(target, authorities(self.transport, 443 if self.isSecure() else 80))
@@ -167,7 +162,7 @@ class DownstreamRequest(WireRequest):
         exchange.first_byte_at = self.channel.clock()
         self.started_writing = True
         if response.status == 101:
-            Tunnel(self, response).start()
+            Tunnel(self, self.channel, response).start()
             return
         if not self.is_head:
             whole = response.body.whole

@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any
 
 import httptools
-from attrs import define, evolve, frozen
+from attrs import evolve
 from twisted.python.failure import Failure
 
 from ..exchange.bodies import WholeBody
@@ -28,6 +28,7 @@ from ..wire.headers import RequestHead, scan_request
 from ..wire.request_line import WHOLE_LINE, judge_start
 from ..wire.targets import API_METHODS
 from .body import BodySource, IncomingBody
+from .contract import DownstreamLimits, IncomingRequest
 
 log = logger(__name__)
 
@@ -37,32 +38,6 @@ CHUNK_OVERHEAD_BYTES = 16384
 _END_OF_HEAD = b"\r\n\r\n"
 """llhttp takes no other: a bare line feed ends no line of a head."""
 _EMPTY_LINES = re.compile(rb"[\r\n]+")
-
-
-@frozen
-class DownstreamLimits:
-    """What a client may do; sizes in bytes, times in seconds."""
-
-    target_bytes: int = 16 * 1024
-    header_bytes: int = 64 * 1024
-    header_count: int = 200
-    body_bytes: int | None = None
-    header_timeout_s: float = 15.0
-    body_min_bytes_per_s: float = 50.0
-    keep_alive_s: float = 120.0
-    write_stall_s: float = 60.0
-
-
-@define(eq=False)
-class IncomingRequest:
-    """A request as parsed: its head, and its body as it comes."""
-
-    method: bytes
-    target: bytes
-    http11: bool
-    pairs: list[tuple[bytes, bytes]]
-    head: RequestHead
-    body: IncomingBody | WholeBody
 
 
 class _Refused(Exception):
@@ -125,6 +100,11 @@ class RequestReader:
         """Read behind the head of a chunked message, as far as it is surely of that message: with its body."""
         self._chunks = 0
         self._trailer_bytes = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether part of a message has been read, and not all of it."""
+        return self.inside_message or self.head_bytes > 0
 
     def close(self) -> None:
         """Forget what was read, and whose reader this is: no cycles for the collector."""

@@ -23,10 +23,12 @@ from ..net.sockets import cut
 from ..wire.targets import map_target
 from ..wire.web_origins import WebOrigins
 from .channel import ProxyChannel
+from .closing import close_if_idle
+from .contract import DownstreamLimits, IncomingRequest
 from .peers import may_speak, peer_of
 from .proxy import ProxyResource
 from .request import DownstreamRequest
-from .request_reader import DownstreamLimits, IncomingRequest
+from .sweep import due, sweep
 from .wrong_scheme import WrongScheme
 
 log = logger(__name__)
@@ -220,13 +222,9 @@ class ProxySite(Site):
 
     def _sweep(self) -> None:
         now = self.clock()
-        for channel in [
-            each
-            for each in self.channels
-            if each.deadline <= now or each.stall_check <= now or each.reading_paused
-        ]:
+        for channel in due(self.channels, now):
             try:
-                channel.sweep(now)
+                sweep(channel, now)
             except Exception:  # or nobody would have a clock any more
                 log.failure("defect while sweeping a connection")
                 cut(channel.transport)
@@ -235,7 +233,7 @@ class ProxySite(Site):
         """Answer what runs, take nothing new, close what is idle."""
         self.draining = True
         for channel in list(self.channels):
-            channel.close_if_idle()
+            close_if_idle(channel)
 
     def abort(self) -> None:
         """Cut every connection."""

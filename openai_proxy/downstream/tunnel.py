@@ -6,7 +6,7 @@ file: each side's transport pauses the other's reading.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
@@ -18,12 +18,10 @@ from ..exchange.messages import ProxyResponse
 from ..exchange.record import Outcome
 from ..net.sockets import cut, keep_alive
 from ..wire.render import header_lines, response_head
+from .contract import Connection, Downstream
 
 KEEP_ALIVE_S = 30
 """After that much silence the kernel asks either end whether it is there."""
-
-if TYPE_CHECKING:
-    from .request import DownstreamRequest
 
 
 @implementer(IPushProducer)
@@ -35,13 +33,13 @@ class Tunnel:
     both connections.
     """
 
-    def __init__(self, request: DownstreamRequest, response: ProxyResponse) -> None:
+    def __init__(self, request: Downstream, channel: Connection, response: ProxyResponse) -> None:
         self._request = request
         self._response = response
-        self._channel: Any = request.channel
+        self._channel = channel
         self._upstream: Any = None
         self._ended = False
-        self._clock = request.channel.clock
+        self._clock = channel.clock
         self._active_at = self._clock()
         self._idle_timer: Any = None
 

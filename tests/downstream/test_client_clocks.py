@@ -1,73 +1,325 @@
-"""The clocks towards the client, by numbers."""
+"""A connection's table of states: complete, and the one that connections follow."""
+
+import re
+from collections import Counter
+from itertools import product
 
 import pytest
+from fakes import Body, Downstream, SocketPair, response
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.downstream.client_clocks import (
-    BODY_GRACE_S,
-    LINGER_BYTES,
-    LINGER_IDLE_S,
-    LINGER_TOTAL_S,
-    STALL_CHECK_S,
-    BodyRate,
-    Linger,
-    WriteStall,
+    BODY_CHECK_S,
+    CLOSING,
+    DRAIN_GRACE_S,
+    HEAD,
+    IMPOSSIBLE,
+    LOST,
+    NEVER,
+    TRANSITIONS,
+    UNREAD_GRACE_S,
+    ClientClocks,
+    Event,
+    Impossible,
+    State,
+)
+from openai_proxy.downstream.contract import DownstreamLimits
+from openai_proxy.downstream.pace import LINGER_IDLE_S
+from openai_proxy.exchange.errors import UpstreamUnreachable
+
+LIMITS = DownstreamLimits(header_timeout_s=15, keep_alive_s=120)
+
+DEADLINES = {
+    "_head": 1015,
+    "_idle": 1120,
+    "_new_body": 1000 + BODY_CHECK_S,
+    "_body": 1000 + BODY_CHECK_S,
+    "_new_linger": 1000 + LINGER_IDLE_S,
+    "_linger": 1000 + LINGER_IDLE_S,
+    "_grace": 1000 + UNREAD_GRACE_S,
+    "_soon": 500,
+}
+"""What each clock says at 1000 to a connection whose deadline was 500."""
+
+
+def impossible():
+    """Count how often each pair is said to be impossible."""
+    return Counter(pair for _, states, events in IMPOSSIBLE for pair in product(states, events))
+
+
+def clocks_in(state):
+    """Return clocks in a state, with a body that arrives and one that is dropped."""
+    clocks = ClientClocks(LIMITS, 0)
+    for event in (Event.UPLOAD, Event.EARLY):
+        clocks.move(event, 1000)
+    clocks.state, clocks.deadline = state, 500
+    return clocks
+
+
+def test_every_event_in_every_state_is_in_the_table_or_impossible():
+    """Never both, never neither, and said once."""
+    possible = Counter((state, event) for state, row in TRANSITIONS.items() for event in row)
+    assert possible + impossible() == Counter(product(State, Event))
+
+
+@pytest.mark.parametrize("event", Event, ids=lambda event: event.name)
+@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
+def test_each_event_moves_to_its_state_and_sets_its_clock(state, event):
+    """What is impossible raises, and changes nothing."""
+    clocks = clocks_in(state)
+    after = TRANSITIONS[state].get(event)
+    if after is None:
+        with pytest.raises(Impossible, match=f"{event.name} in {state.name}"):
+            clocks.move(event, 1000)
+        assert (clocks.state, clocks.deadline) == (state, 500)
+    else:
+        clocks.move(event, 1000)
+        assert (clocks.state, clocks.deadline) == (
+            after[0],
+            NEVER if after[1] is None else DEADLINES[after[1].__name__],
+        )
+
+
+def test_a_drain_shortens_a_deadline_that_is_further_away():
+    """And lengthens none."""
+    clocks = ClientClocks(LIMITS, 0)
+    clocks.move(Event.DRAIN, 10)
+    assert clocks.deadline == 10 + DRAIN_GRACE_S
+
+
+def test_a_connection_can_always_end():
+    """From every state that can be reached, and every state can."""
+    reached, left = set(), [HEAD]
+    while left:
+        state = left.pop()
+        if state not in reached:
+            reached.add(state)
+            left += [after for after, _ in TRANSITIONS[state].values()]
+    assert reached == set(State)
+    assert all(TRANSITIONS[state][Event.LOSE][0] is LOST for state in State)
+    closing = set(State) - {CLOSING, LOST}
+    assert all(TRANSITIONS[state][Event.CLOSE][0] is CLOSING for state in closing)
+
+
+GET = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n"
+LAST = b"GET /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+PAGE = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
+UPLOAD = b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"POST /v1/files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+WEBSOCKET = b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+NONSENSE = b"nonsense\r\n\r\n"
+
+REQUESTS = [
+    GET,
+    GET,
+    LAST,
+    PAGE,
+    UPLOAD,
+    CHUNKED,
+    WEBSOCKET,
+    NONSENSE,
+    b"BREW" + GET[3:],
+    UPLOAD + GET,
+    GET + UPLOAD,
+]
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("send"), st.sampled_from(REQUESTS)),
+    st.tuples(st.just("send"), st.sampled_from(REQUESTS), st.integers(1, 90)),
+    st.tuples(st.just("send"), st.sampled_from([UPLOAD, CHUNKED, GET + UPLOAD]), st.integers(1, 6)),
+    st.tuples(st.sampled_from(["rest", "answer", "end"])),
+    st.tuples(st.sampled_from(["rest", "answer", "end"])),
+    st.tuples(st.sampled_from(["cut", "fail", "block", "unblock", "drain", "lose", "read"])),
+    st.tuples(st.just("wait"), st.sampled_from([0.25, 2, 20, 130])),
 )
 
 
-def test_a_body_may_be_slow_for_a_while():
-    """Then its pace in the last ten seconds counts."""
-    rate = BodyRate(100, now=10)
-    assert not rate.is_too_slow(0, held=False, now=10 + BODY_GRACE_S)
-    assert not rate.is_too_slow(600, held=False, now=16)
-    assert rate.is_too_slow(600, held=False, now=16.1)
-    assert not rate.is_too_slow(601 + 60_000, held=False, now=600)
+class Far(Body):
+    """An upstream's body, or its end of a tunnel."""
+
+    def __getattr__(self, name):
+        if re.match("(write|registerProducer|unregisterProducer|loseConnection)$", name):
+            return lambda *arguments: None
+        raise AttributeError(name)
 
 
-def test_what_came_long_ago_makes_up_for_nothing():
-    """60 MiB at once and then nothing held its memory for 14 days by the average."""
-    rate = BodyRate(100, now=0)
-    looks = [rate.is_too_slow(60 << 20, held=False, now=0.5 * look) for look in range(1, 30)]
-    assert looks.index(True) == 20
-    steady = BodyRate(100, now=0)
-    assert not any(steady.is_too_slow(100 * now, held=False, now=now) for now in range(1, 2000))
+class Recorded(ClientClocks):
+    """Clocks that remember what happened."""
+
+    def __init__(self, limits, now):
+        super().__init__(limits, now)
+        self.seen = []
+
+    def move(self, event, now):
+        self.seen.append((self.state, event))
+        super().move(event, now)
 
 
-def test_a_kept_body_has_a_time_in_all():
-    """However steadily it comes; one that streams through has none."""
-    rate = BodyRate(100, now=0)
-    assert not any(rate.is_too_slow(200 * now, held=False, now=now, kept=True) for now in range(1, 601))
-    assert rate.is_too_slow(200 * 601, held=False, now=601, kept=True)
-    assert not rate.is_too_slow(200 * 602, held=False, now=602)
+class Walk:
+    """A connection to which things happen."""
+
+    def __init__(self):
+        self.waiting, self.bodies, self.requests, self.unsent = [], [], [], b""
+        self.world = Downstream(self.forward)
+        self.client = self.world.connect()
+        self.pair = None
+        self.clocks = self.client.channel.clocks = Recorded(LIMITS, 0)
+
+    def do(self, *actions):
+        for name, *arguments in actions:
+            getattr(self, name)(*arguments)
+        return self.clocks.seen
+
+    async def forward(self, request):
+        self.requests.append(request)
+        self.waiting.append((request, Deferred()))
+        return await self.waiting[-1][1]
+
+    def send(self, request, kept=0):
+        """Send a request, but for so many bytes at its end."""
+        data = self.unsent + request
+        end = max(1, len(data) - kept)
+        self.unsent = data[end:]
+        self.client.send(data[:end])
+
+    def rest(self):
+        unsent, self.unsent = self.unsent, b""
+        self.client.send(unsent or b"x")
+
+    def answer(self):
+        if self.waiting:
+            request, head = self.waiting.pop()
+            self.bodies.append(Far())
+            head.callback(response(self.bodies[-1], status=101 if request.upgrade else 200))
+
+    def fail(self):
+        if self.waiting:
+            self.waiting.pop()[1].errback(UpstreamUnreachable())
+
+    def end(self):
+        if self.bodies:
+            body = self.bodies.pop()
+            if body.protocol is not None:
+                body.feed(b"x")
+                body.end()
+
+    def cut(self):
+        if self.bodies:
+            body = self.bodies.pop()
+            if body.protocol is not None:
+                body.cut()
+
+    def block(self):
+        if self.client.transport.producer is not None:
+            self.client.transport.producer.pauseProducing()
+
+    def unblock(self):
+        if self.client.transport.producer is not None:
+            self.client.transport.producer.resumeProducing()
+
+    def read(self):
+        """Somebody takes the upload."""
+        if self.requests and hasattr(self.requests[-1].body, "read"):
+            Deferred.fromCoroutine(self.requests[-1].body.read(100)).addErrback(lambda failure: None)
+
+    def break_upload(self):
+        """What takes the upload breaks the answer off at the next byte."""
+        self.requests[-1].body.startProducing(self)
+
+    def write(self, data):
+        self.cut()
+
+    def unread(self):
+        """The kernel has a byte that nobody has read."""
+        self.pair = SocketPair(tcp.Server, MemoryReactorClock())
+        self.client.channel.transport = self.pair.transport
+        self.pair.peer.sendall(b"x")
+
+    def give_up(self):
+        """A page, or Twisted, wants no more of this connection."""
+        self.client.channel.loseConnection()
+
+    def drain(self):
+        self.world.site.drain()
+
+    def lose(self):
+        self.client.channel.connectionLost()
+
+    def wait(self, seconds):
+        self.world.advance(seconds)
 
 
-def test_time_in_which_a_body_was_held_back_does_not_count():
-    """Neither what a look at it finds held, nor what is let go between two looks."""
-    rate = BodyRate(100, now=0)
-    assert not rate.is_too_slow(0, held=True, now=1000)
-    rate.let_go(now=2000)
-    assert not rate.is_too_slow(0, held=False, now=2000 + BODY_GRACE_S)
-    assert rate.is_too_slow(0, held=False, now=2001 + BODY_GRACE_S)
+HEAD_ = [("send", GET, 9)]
+IDLE_ = [("send", PAGE)]
+BODY_ = [("send", UPLOAD, 2)]
+ANSWER_ = [("send", GET)]
+FLUSH_ = [("send", GET), ("block",), ("answer",), ("end",)]
+LINGER_ = [("send", NONSENSE)]
+CLOSING_ = [("send", LAST), ("answer",), ("end",)]
+TUNNEL_ = [("send", WEBSOCKET), ("answer",)]
+SCENES = {
+    (State.HEAD, Event.START): [*HEAD_, ("rest",)],
+    (State.HEAD, Event.UPLOAD): BODY_,
+    (State.HEAD, Event.UNREAD): [*HEAD_, ("unread",), ("wait", 16)],
+    (State.HEAD, Event.DRAIN): [*HEAD_, ("drain",)],
+    (State.HEAD, Event.CLOSE): [("wait", 16)],
+    (State.HEAD, Event.LOSE): [*HEAD_, ("lose",)],
+    (State.IDLE, Event.BEGIN): [*IDLE_, *HEAD_],
+    (State.IDLE, Event.START): [*IDLE_, ("send", GET)],
+    (State.IDLE, Event.UPLOAD): [*IDLE_, *BODY_],
+    (State.IDLE, Event.UNREAD): [*IDLE_, ("unread",), ("wait", 121)],
+    (State.IDLE, Event.DRAIN): [*IDLE_, ("unread",), ("drain",)],
+    (State.IDLE, Event.CLOSE): [*IDLE_, ("wait", 121)],
+    (State.IDLE, Event.LOSE): [*IDLE_, ("lose",)],
+    (State.BODY, Event.UPLOADING): [*BODY_, ("read",), ("wait", 1)],
+    (State.BODY, Event.BODY_END): [*BODY_, ("rest",)],
+    (State.BODY, Event.BODY_LATE): [*BODY_, ("read",), ("wait", 10)],
+    (State.BODY, Event.EARLY): [*BODY_, ("answer",), ("end",)],
+    (State.BODY, Event.CLOSE): [*BODY_, ("answer",), ("cut",)],
+    (State.BODY, Event.LOSE): [*BODY_, ("lose",)],
+    (State.ANSWER, Event.ANSWERED): [*ANSWER_, ("answer",), ("end",)],
+    (State.ANSWER, Event.BLOCKED): FLUSH_,
+    (State.ANSWER, Event.EARLY): LINGER_,
+    (State.ANSWER, Event.UPGRADE): TUNNEL_,
+    (State.ANSWER, Event.CLOSE): CLOSING_,
+    (State.ANSWER, Event.LOSE): [*ANSWER_, ("lose",)],
+    (State.FLUSH, Event.TAKEN): [*FLUSH_, ("unblock",)],
+    (State.FLUSH, Event.CLOSE): [*FLUSH_, ("drain",)],
+    (State.FLUSH, Event.LOSE): [*FLUSH_, ("lose",)],
+    (State.LINGER, Event.DROPPED): [*LINGER_, ("send", GET)],
+    (State.LINGER, Event.DRAIN): [*LINGER_, ("drain",)],
+    (State.LINGER, Event.CLOSE): [*LINGER_, ("give_up",)],
+    (State.LINGER, Event.LOSE): [*LINGER_, ("lose",)],
+    (State.CLOSING, Event.BODY_END): [("send", UPLOAD, 5), ("answer",), ("break_upload",), ("rest",)],
+    (State.CLOSING, Event.LOSE): [*CLOSING_, ("lose",)],
+    (State.TUNNEL, Event.CLOSE): [*TUNNEL_, ("end",)],
+    (State.TUNNEL, Event.LOSE): [*TUNNEL_, ("lose",)],
+    (State.LOST, Event.LOSE): [("lose",), ("lose",)],
+}
+"""How a connection comes to each transition."""
 
 
-@pytest.mark.parametrize(("limit_s", "look_s"), [(60, STALL_CHECK_S), (1, 0.5)])
-def test_a_stall_is_looked_at_within_its_limit(limit_s, look_s):
-    """Often enough for a limit of less than a second's pace."""
-    assert WriteStall(limit_s, 1, now=0).next_check(7) == 7 + look_s
+@pytest.mark.parametrize("transition", SCENES, ids=lambda pair: f"{pair[0].name}-{pair[1].name}")
+def test_every_transition_is_one_that_connections_make(transition):
+    """None is in the table for nothing."""
+    walk = Walk()
+    try:
+        assert transition in walk.do(*SCENES[transition])
+    finally:
+        if walk.pair is not None:
+            walk.pair.close()
 
 
-def test_a_stall_ends_with_any_byte_that_is_taken():
-    """What counts is that nothing at all moves."""
-    stall = WriteStall(30, 5000, now=0)
-    assert not stall.is_over(5000, now=29.9)
-    assert not stall.is_over(4999, now=30)
-    assert not stall.is_over(4999, now=59.9)
-    assert stall.is_over(4999, now=60)
+def test_there_is_a_scene_for_each():
+    """As many as transitions."""
+    assert set(SCENES) == {(state, event) for state, row in TRANSITIONS.items() for event in row}
 
 
-def test_lingering_goes_on_while_bytes_come_but_not_for_ever():
-    """Bounded in silence, in time and in bytes."""
-    linger = Linger(now=100)
-    assert linger.read(1, now=101) == 101 + LINGER_IDLE_S
-    assert linger.read(1, now=100 + LINGER_TOTAL_S - 1) == 100 + LINGER_TOTAL_S
-    assert linger.read(LINGER_BYTES - 2, now=102) == 102 + LINGER_IDLE_S
-    assert linger.read(1, now=103) is None
+@given(st.lists(ACTIONS, max_size=20))
+def test_no_connection_leaves_the_table(actions):
+    """Whatever clients, upstreams, kernel and operator do, in whatever order."""
+    assert impossible().keys().isdisjoint(Walk().do(*actions))

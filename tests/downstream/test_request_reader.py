@@ -7,7 +7,8 @@ from fakes import Source
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.downstream.request_reader import DownstreamLimits, RequestReader
+from openai_proxy.downstream.contract import DownstreamLimits
+from openai_proxy.downstream.request_reader import RequestReader
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.errors import HeadersTooLarge, MalformedRequest, MethodNotAllowed
 

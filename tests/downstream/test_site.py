@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from openai_proxy.downstream.request_reader import DownstreamLimits
+from openai_proxy.downstream.contract import DownstreamLimits
 from openai_proxy.pages.pages import JSONPage
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: p\r\n\r\n"

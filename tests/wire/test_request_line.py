@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from fakes import Source
 
-from openai_proxy.downstream.request_reader import DownstreamLimits, RequestReader
+from openai_proxy.downstream.contract import DownstreamLimits
+from openai_proxy.downstream.request_reader import RequestReader
 from openai_proxy.exchange.errors import MalformedRequest, MethodNotAllowed, URITooLong
 from openai_proxy.wire.request_line import WHOLE_LINE, judge_start
 

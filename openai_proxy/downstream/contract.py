@@ -1,0 +1,194 @@
+"""What the files of this folder know of each other: values, and what one asks of another.
+
+Connection, request, site, API resource, tunnel, browsers' rules and relay
+meet here. None of them imports another that imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from attrs import define, frozen
+from twisted.python.failure import Failure
+
+from ..exchange.bodies import WholeBody
+from ..exchange.errors import ProxyError
+from ..exchange.messages import ProxyResponse, ResponseBody
+from ..exchange.record import Exchange, HeaderPairs, Outcome
+from ..wire.headers import RequestHead
+from ..wire.targets import ApiPath
+from ..wire.web_origins import WebOrigins
+from .body import IncomingBody
+from .client_clocks import ClientClocks
+
+
+@frozen
+class DownstreamLimits:
+    """What a client may do; sizes in bytes, times in seconds."""
+
+    target_bytes: int = 16 * 1024
+    header_bytes: int = 64 * 1024
+    header_count: int = 200
+    body_bytes: int | None = None
+    header_timeout_s: float = 15.0
+    body_min_bytes_per_s: float = 50.0
+    keep_alive_s: float = 120.0
+    write_stall_s: float = 60.0
+
+
+@define(eq=False)
+class IncomingRequest:
+    """A request as parsed: its head, and its body as it comes."""
+
+    method: bytes
+    target: bytes
+    http11: bool
+    pairs: HeaderPairs
+    head: RequestHead
+    body: IncomingBody | WholeBody
+
+
+class CurrentRequest(Protocol):
+    """What a connection asks of the request that it is answering."""
+
+    incoming: IncomingRequest
+    started_writing: bool
+    continued: bool
+    """Whether 100 Continue was said, or need not be."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether another request may follow on this connection."""
+        ...
+
+    def process(self) -> None:
+        """Answer it."""
+
+    def refuse(self, error: ProxyError) -> None:
+        """Answer with an error; break off if a head has been sent already."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has left."""
+
+
+class Downstream(Protocol):
+    """What a relay or a tunnel asks of the request that it answers."""
+
+    http11: bool
+    is_head: bool
+    exchange: Exchange
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open after this response."""
+        ...
+
+    def set_last(self) -> None:
+        """The connection ends after this response, whatever comes in until then."""
+
+    def end_exchange(self, outcome: Outcome) -> None:
+        """The exchange is over; idempotent."""
+
+    def response_complete(self) -> None:
+        """Everything is written."""
+
+    def response_broken(self) -> None:
+        """Break off: what was written goes out, then a reset."""
+
+
+class ApiRequest(Protocol):
+    """What the API's resource and the rules for browsers ask of a request."""
+
+    method: bytes
+    channel: Any
+    site: Any
+    incoming: IncomingRequest
+    exchange: Exchange
+    api_path: ApiPath
+    admitted_by: Any
+    readable: HeaderPairs | None
+    undelivered: list[ResponseBody] | None
+
+    def run(self, stages: Awaitable[ProxyResponse]) -> None:
+        """Answer with what `stages` returns or raises."""
+
+
+class Connection(Protocol):
+    """What requests, tunnels, the sweeper and the end of a connection ask of it."""
+
+    transport: Any
+    site: Any
+    clock: Callable[[], float]
+    clocks: ClientClocks
+    relay: Any
+    """What the client's transport pauses: a producer, or None."""
+    tunnel: Any
+    """Who takes the client's bytes once no HTTP is spoken any more, or None."""
+    reading_paused: bool
+    reader: Any
+    """Its RequestReader."""
+
+    @property
+    def current(self) -> CurrentRequest | None:
+        """The request that is being answered."""
+        ...
+
+    @property
+    def holds_client_back(self) -> bool:
+        """Whether the body does not come because we do not read it, or have not said 100 Continue."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Write to the client."""
+
+    def isSecure(self) -> bool:
+        """Whether it is encrypted."""
+        ...
+
+    def enter_tunnel(self, tunnel: Any) -> bytes:
+        """Speak no HTTP any more: bytes go to `tunnel`. Returns those already read."""
+        ...
+
+    def request_done(self, keep_alive: bool) -> None:
+        """The current request is answered."""
+
+    def stop_reading(self, error: ProxyError) -> None:
+        """Read no further request; `error` is the answer to the one that is arriving."""
+
+    def drop_unread(self) -> None:
+        """Forget what was read and not parsed, and read on."""
+
+    def close(self) -> None:
+        """Close once everything written is taken."""
+
+    def abort_when_flushed(self) -> None:
+        """Reset the connection once everything written is taken."""
+
+    def hold_body(self) -> None:
+        """Stop reading from the client."""
+
+    def release_body(self) -> None:
+        """Read on."""
+
+
+class ConnectionSite(Protocol):
+    """What a connection asks of its site."""
+
+    draining: bool
+    web_origins: WebOrigins
+    wrong_scheme: Any
+    adopt: Callable[[Any], None]
+
+    def opened(self, channel: Any) -> None:
+        """A connection is made."""
+
+    def closed(self, channel: Any) -> None:
+        """A connection is lost."""
+
+    def make_request(self, channel: Any, incoming: IncomingRequest) -> CurrentRequest:
+        """Make the request, and the record of its exchange."""
+        ...
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call `function` after some time."""
