@@ -60,9 +60,13 @@ class AnswerTimer:
         idle = self._timeouts.idle
         self.deadline = self._total_deadline if idle is None else min(now + idle, self._total_deadline)
 
-    def expect_end(self) -> None:
+    def expect_end(self, now: float) -> None:
         """While a body goes up: only all of it together may take too long."""
         self.deadline = self._total_deadline
+
+    def stop(self, now: float) -> None:
+        """Nothing is waited for."""
+        self.deadline = NEVER
 
     def expect_close(self, now: float) -> None:
         """A tunnel is closed: what is written may still be taken."""

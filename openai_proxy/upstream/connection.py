@@ -13,7 +13,6 @@ from typing import Any
 import httptools
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -25,30 +24,32 @@ from ..exchange.errors import (
     UpstreamError,
     UpstreamProtocolError,
     UpstreamTimeout,
-    UpstreamTLSError,
-    UpstreamUnreachable,
 )
-from ..net.client_tls import explain, is_tls_failure
 from ..net.direct_deferred import DirectDeferred
 from ..net.turns import SHORT_S
-from .answer_timer import NEVER, AnswerTimer, UpstreamTimeouts
-from .body import Taking, Upload
+from .answer_timer import UpstreamTimeouts
 from .contract import ConnectionOwner, Key
+from .losses import end_of_body, lost_before_head
 from .response import UpstreamBody, UpstreamResponse
 from .response_reader import HEAD_BYTES, ResponseReader, too_large
+from .sending import Sending
+from .states import ConnectionState, Event, State
 from .tunnel import SwitchedBody, switched_lines
 
-AT_ONCE_BYTES = 4096
-"""The kernel takes a request up to this size at once: nobody asks how much of it the upstream has."""
 LARGE_READ_BYTES = 4096
 """No smaller piece of a body takes long to decode and filter."""
 
 
+_READING = frozenset((State.SENDING, State.WAITING, State.ANSWERING))
+"""States in which the upstream's bytes are an answer."""
+
+
 @implementer(IHandshakeListener)
 class UpstreamConnection(TwistedProtocol):
-    """States: connecting, idle, busy (`_waiting` or `_body` set), tunnel, closed.
+    """Reads, writes and orders; what may follow what is said in `states`.
 
-    `idle_since` is the agent's, which closes what has been idle for long.
+    `_waiting` is set while a request has no head, `_body` while a body comes
+    that was not whole with its head. `idle_since` is the pool's.
     """
 
     transport: Any  # TCP or TLS
@@ -61,26 +62,19 @@ class UpstreamConnection(TwistedProtocol):
         clock: Callable[[], float],
     ) -> None:
         self.key = key
-        self.ready = False
-        self.closed = False
-        self._aborted = False
         self.requests = 0
         self.payer = ""
         """Who pays for the latest request, by `credential_id`; empty where nobody said."""
         self.is_last = False
         """The request in hand is the last one of this connection."""
-        self.timer = AnswerTimer(timeouts)
+        self.state = ConnectionState(timeouts)
         self.idle_since = 0.0
         self._owner = owner
         self._clock = clock
         self._reader = ResponseReader()
-        self._write: Any = None
+        self._sending = Sending()
         self._waiting: Deferred[UpstreamResponse] | None = None
         self._body: UpstreamBody | None = None
-        self._upload: Upload | None = None
-        self._taking: Taking | None = None
-        """Set for a request that may not be sent whole yet, or was not when it was looked at last."""
-        self._tunnel = False
         self._paused = False
         self._rests = False
 
@@ -103,62 +97,38 @@ class UpstreamConnection(TwistedProtocol):
         self._become_ready()
 
     def _become_ready(self) -> None:
-        self.ready = True
-        self._write = self.transport.write
+        self.state.on(Event.READY, self._clock())
+        self._sending.write = self.transport.write
         if isinstance(self.transport, tcp.Connection) and not self.key[0].tls:
             self.transport.protocol = self  # past the endpoint's wrapper, which passes everything on
         self._owner.connection_ready(self)
 
     def abort(self) -> None:
         """Cut the connection now; nothing more is sent or read."""
-        if not self.closed and not self._aborted and self.transport is not None:
-            self._aborted = True
+        if not self.state.is_ended and self.transport is not None:
+            self.state.on(Event.ABORTED, self._clock())
             self._owner.connection_aborted(self)
-            self._stop_upload()
+            self._sending.stop(is_connected=True)
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = BODY_DONE) -> None:
-        self.closed = True
-        self.timer.deadline = NEVER
-        self._stop_upload()
+        was = self.state.at
+        self.state.on(Event.LOST, self._clock())
+        self._sending.stop(is_connected=False)
         waiting, self._waiting = self._waiting, None
         body, self._body = self._body, None
         self._owner.connection_closed(self, reason)
-        self._write = self._reader.parser = None  # they hold us, and each other: no cycles for the collector
-        if waiting is not None:
-            waiting.errback(Failure(self._reader.error or self._lost_before_head(reason)))
-        elif body is not None:
-            body.end(self._end_of_body(reason))
-
-    def _lost_before_head(self, reason: Failure) -> UpstreamError:
-        host = self.key[0].host
-        if self._reader.head_bytes:
-            return UpstreamProtocolError(
-                f"The upstream {host} closed the connection inside its answer.", kind="truncated"
-            )
-        if self.requests > 1:
-            self._owner.connection_stale(self)
-            message = f"The upstream {host} closed a kept connection as the request was sent."
-            return UpstreamUnreachable(message, kind="reset", sent="stale")
-        if is_tls_failure(
-            reason
-        ):  # an alert of the server, which judges a client in TLS 1.3 after our handshake
-            failure = explain(reason, host)
-            message = f"This proxy could not establish TLS with its upstream {host}: {failure.reason}."
-            return UpstreamTLSError(message, kind="tls", sent="no", may_heal=failure.may_heal)
-        how = "closed" if reason.check(ConnectionDone) else "reset"
-        return UpstreamUnreachable(
-            f"The upstream {host} {how} the connection before it answered.", kind="reset"
-        )
-
-    def _end_of_body(self, reason: Failure) -> Failure:
-        """A body that ends with the connection is whole only at an orderly end."""
         reader = self._reader
-        if reader.error is not None:
-            return Failure(reader.error)
-        if self._tunnel or (reader.head_done and not reader.complete and reader.until_close):
-            return BODY_DONE if reason.check(ConnectionDone) else reason
-        return reason
+        self._sending.write = reader.parser = (
+            None  # they hold us, and each other: no cycles for the collector
+        )
+        if waiting is not None:
+            error = lost_before_head(reader, self.key[0].host, self.requests > 1, reason)
+            if error.sent == "stale":
+                self._owner.connection_stale(self)
+            waiting.errback(Failure(error))
+        elif body is not None:
+            body.end(end_of_body(reader, was in (State.TUNNEL, State.FLUSHING), reason))
 
     # ---- one request
 
@@ -184,35 +154,20 @@ class UpstreamConnection(TwistedProtocol):
             reader.reset()
         reader.is_head = is_head
         reader.upgrade = upgrade
-        self._taking = None
-        self.timer.begin(started, not upgrade)
+        state = self.state
+        state.timer.begin(started, not upgrade)
         waiting: DirectDeferred[UpstreamResponse] = DirectDeferred(self._cancelled)
         self._waiting = waiting
-        if body is None or type(body) is WholeBody:
-            data = head if body is None else head + body.data
-            self._write(data)
-            if len(data) <= AT_ONCE_BYTES:
-                self.timer.expect_head(now)
-            else:
-                self._taking = Taking(self.transport, now)
-                self.timer.expect_end()  # the sweep looks when all of it is sent
+        if self._sending.send(head, body, self.transport, now):
+            state.on(Event.SENT, now)
         else:
-            self._write(head)
-            self._taking = Taking(self.transport, now)
-            self._start_upload(body)
+            state.on(Event.SENDS, now)  # the sweep looks when all of it is sent
+            self._sending.start_upload(self._upload_failed)
         return waiting
 
     def _cancelled(self, _: Any) -> None:
         self._waiting = None
         self.abort()
-
-    def _start_upload(self, body: IBodyProducer) -> None:
-        self.timer.expect_end()
-        self._upload = Upload(body, self.transport)
-        self._upload.start(self._upload_done, self._upload_failed)
-
-    def _upload_done(self) -> None:
-        self._upload = None
 
     def _upload_failed(self, failure: Failure) -> None:
         """The client's side of the upload broke: so does this request."""
@@ -221,21 +176,16 @@ class UpstreamConnection(TwistedProtocol):
         if waiting is not None:
             waiting.errback(failure)
 
-    def _stop_upload(self) -> None:
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            upload.stop(connected=not self.closed)
-
     # ---- bytes from the upstream
 
     def dataReceived(self, data: bytes) -> None:
-        self.timer.was_read = True
-        if self._tunnel:
-            if self._body is not None:
+        state = self.state
+        state.timer.was_read = True
+        if state.at not in _READING:
+            if state.at is State.TUNNEL and self._body is not None:
                 self._body.feed(data)
-            return
-        if self._waiting is None and self._body is None:
-            self.abort()  # nobody asked: whatever this is must not become somebody's answer
+            elif state.at is not State.FLUSHING:
+                self.abort()  # nobody asked: whatever this is must not become somebody's answer
             return
         reader = self._reader
         if not reader.head_done:
@@ -278,7 +228,7 @@ class UpstreamConnection(TwistedProtocol):
         began = clock()
         body.feed(piece)
         worked_s = clock() - began
-        if worked_s > SHORT_S and self._body is body and not (self.closed or self._aborted):
+        if worked_s > SHORT_S and self._body is body and not self.state.is_ended:
             self._rests = True
             if not self._paused:
                 self.transport.pauseProducing()
@@ -287,8 +237,8 @@ class UpstreamConnection(TwistedProtocol):
     def go_on(self) -> None:
         """Read on after a rest."""
         self._rests = False
-        if not self._paused and not self.closed:
-            self.timer.expect_body(self._clock())  # the time we held it back does not count
+        if not self._paused and self.state.at is State.ANSWERING:
+            self.state.on(Event.RESUMED, self._clock())
             self.transport.resumeProducing()
 
     def _dispatch(self) -> None:
@@ -317,7 +267,7 @@ class UpstreamConnection(TwistedProtocol):
         elif self._waiting is not None:
             self._body = body
             waiting, self._waiting = self._waiting, None
-            self.timer.expect_body(self._clock())
+            self.state.on(Event.HEAD, self._clock())
             if parts:
                 reader.parts = []
                 body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -369,13 +319,12 @@ class UpstreamConnection(TwistedProtocol):
         would wait behind them; so is a stranger's: nothing is kept for a key
         that the upstream does not know.
         """
-        self.timer.deadline = NEVER
         reader = self._reader
-        reusable = reader.end() and self._upload is None and not self._aborted
-        if self.is_last or reader.status == 401:
-            reusable = False
-        if reusable and not (self._taking is not None and self._taking.look(self._clock())):
+        reusable = reader.end() and not self.is_last and reader.status != 401 and not self.state.is_ended
+        now = self._clock()
+        if reusable and self._sending.untaken_for_s(now) is None:
             reader.reset()  # an idle connection holds no head
+            self.state.on(Event.FREED, now)
             self._owner.connection_free(self)
         else:
             self.abort()
@@ -387,7 +336,6 @@ class UpstreamConnection(TwistedProtocol):
             # What came before the fault still goes to the client.
             parts, reader.parts = reader.parts, []
             self._body.feed(b"".join(parts))
-        self.timer.deadline = NEVER
         waiting, self._waiting = self._waiting, None
         body, self._body = self._body, None
         self.abort()
@@ -404,9 +352,8 @@ class UpstreamConnection(TwistedProtocol):
             self._fail(reader.error or UpstreamProtocolError(kind="protocol"))
             return
         body = SwitchedBody(self)
-        self._tunnel = True
+        self.state.on(Event.SWITCHED, self._clock())
         self._body = body
-        self.timer.deadline = NEVER
         waiting, self._waiting = self._waiting, None
         if rest:
             body.feed(rest)
@@ -415,46 +362,39 @@ class UpstreamConnection(TwistedProtocol):
     def close_tunnel(self) -> None:
         """Send what is written, then close; the sweeper aborts what is never taken."""
         self._body = None
-        self.timer.expect_close(self._clock())
+        self.state.on(Event.FINISHED, self._clock())
         self.transport.loseConnection()
 
     # ---- flow control and time
 
     def pause_reading(self) -> None:
-        if not self._paused and not self.closed:
+        if not self._paused and self.state.at is not State.CLOSED:
             self._paused = True
             if not self._rests:
                 self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
-        if self._paused and not self.closed:
+        if self._paused and self.state.at is not State.CLOSED:
             self._paused = False
-            if not self._tunnel and self._body is not None:
-                self.timer.expect_body(self._clock())  # the time we held it back does not count
+            if self.state.at is State.ANSWERING:
+                self.state.on(Event.RESUMED, self._clock())
             if not self._rests:
                 self.transport.resumeProducing()
 
     def sweep(self, now: float) -> None:
-        """Called often while busy: notes what was read, and ends what is late."""
-        timer, taking, body = self.timer, self._taking, self._body
-        if taking is not None and self._waiting is not None:
-            untaken = taking.look(now)
-            if untaken and timer.is_stuck(now - taking.taken_at):
+        """Called often while busy: notes what was taken and read, and ends what is late."""
+        state = self.state
+        if state.at is State.SENDING:
+            untaken_for_s = self._sending.untaken_for_s(now)
+            if untaken_for_s is None:
+                state.on(Event.TAKEN, now)
+            elif state.timer.is_stuck(untaken_for_s):
                 self._late("The upstream stopped taking the request's body.", "timeout_upload")
-            elif not untaken and self._upload is None:
-                self._taking = None
-                timer.expect_head(now)
-        timer.note_reads(now, in_body=body is not None and not self._tunnel)
-        if now < timer.deadline:
-            return
-        if timer.is_over(now):
-            self._late("The request took longer than this proxy allows.", "timeout_total")
-        elif self._waiting is not None:
-            self._late("The upstream did not answer in time.", "timeout_first_byte")
-        elif body is None:
-            self.abort()  # a tunnel that never took its last bytes
-        elif timer.is_silent(now, held=self._paused or self._rests):
-            self._late("The upstream fell silent.", "timeout_idle")
+                return
+        state.timer.note_reads(now, in_body=state.at is State.ANSWERING)
+        overdue = state.overdue(now, is_held=self._paused or self._rests)
+        if overdue is not None:
+            self._late(*overdue)
 
     def _late(self, message: str, kind: str) -> None:
         self._fail(UpstreamTimeout(message, kind=kind))

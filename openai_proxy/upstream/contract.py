@@ -51,7 +51,6 @@ class Connection(BodySource, Protocol):
     idle_since: float
     """Set by the pool; monotonic seconds."""
     transport: Any
-    closed: bool
 
     def send(
         self,

@@ -14,6 +14,7 @@ from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.client import UpstreamClient
 from openai_proxy.upstream.connection import UpstreamConnection
 from openai_proxy.upstream.forward import UpstreamForward, destination
+from openai_proxy.upstream.states import Event, State
 from openai_proxy.upstream.tls import ClientTLS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -47,8 +48,8 @@ class Agent(UpstreamAgent):
         connection = UpstreamConnection(self, key, self._timeouts, self._clock)
         wire = Wire(connection)
         connection.transport = wire
-        connection._write = wire.write
-        connection.ready = True
+        connection._sending.write = wire.write
+        connection.state.on(Event.READY, 0.0)
         self._busy.add(connection)
         self.wires.append(wire)
         return succeed(connection)
@@ -85,14 +86,14 @@ class Edges:
         """Answer a request that was sent whole."""
         for wire in self.agent.wires:
             asked = wire.connection
-            if wire.ended is None and asked.busy and asked._upload is None:
+            if wire.ended is None and asked.busy and not asked._sending.is_uploading:
                 asked.dataReceived(OK)
                 return True
         return False
 
     def _forget(self) -> None:
         for wire in self.agent.wires:
-            if not wire.connection.closed:
+            if wire.connection.state.at is not State.CLOSED:
                 wire.connection.connectionLost(Failure(ConnectionDone()))
         self.downstream.published.clear()
 

@@ -35,7 +35,7 @@ def test_a_tunnel_may_take_for_ever():
 def test_an_upload_is_bounded_by_the_total_alone():
     """And by how long the upstream takes none of it."""
     upload = timer(first_byte=1, idle=30, total=500)
-    upload.expect_end()
+    upload.expect_end(100)
     assert upload.deadline == 600
     assert not upload.is_stuck(29.9)
     assert upload.is_stuck(30)

@@ -63,7 +63,7 @@ class World:
     def wait(self, seconds):
         for _ in range(int(seconds * 4)):
             self.reactor.advance(0.25)
-            if not self.connection._aborted:
+            if not self.connection.state.is_ended:
                 self.connection.sweep(self.reactor.seconds())
 
     def take(self, size):
@@ -125,7 +125,7 @@ def test_a_connection_with_unsent_bytes_is_closed(world, kind, answer):
     early.say(answer)
     assert early.results[0].code in (413, 429)
     assert early.freed == []
-    assert early.connection._aborted
+    assert early.connection.state.is_ended
 
 
 @pytest.mark.parametrize("kind", BODIES)
