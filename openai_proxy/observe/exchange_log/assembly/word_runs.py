@@ -1,4 +1,9 @@
-"""Runs of events that differ in their text and a word or two: a time, a number of sequence, padding. Pure."""
+"""Runs of events that differ in their text and a word or two: a time, a number of sequence, padding. Pure.
+
+So are all streams of api.openai.com: chat completions have an `obfuscation`
+in each event, responses a `sequence_number` too. With this their assembly
+takes half of the CPU time at 300 events, four fifths at 40.
+"""
 
 from __future__ import annotations
 

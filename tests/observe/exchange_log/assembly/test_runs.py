@@ -1,11 +1,13 @@
 """Streams shortened for the assembly add up to the very same object."""
 
 import json
+import string
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from taken import Taken
 
 from openai_proxy.observe.exchange_log.assembly.assemble import assemble
 from openai_proxy.observe.exchange_log.assembly.runs import shortened
@@ -173,9 +175,10 @@ OTHERS = [
 ]
 
 
-def run(random):
-    """Events of one shape, as streams send them; often one thing about some or all of them is odd."""
-    odd = random.choice(["", "", "", "shape", "member", "choice", "delta", "text", "word", "other"])
+def run(random, may_be_odd=True):
+    """Events of one shape, as streams send them; mostly one thing about some or all of them is odd, if it may be."""
+    odd = random.choice(["", "shape", "member", "choice", "delta", "text", "text", "word", "word", "other"])
+    odd = odd if may_be_odd else ""
     shape = random.choice(ODD_SHAPES if odd == "shape" else SHAPES)
     for name, usual, strange in (("DELTA", DELTAS, ODD_DELTAS), ("CHOICE", IN_CHOICE, ODD_IN_CHOICE)):
         shape = shape.replace(name, random.choice(strange if odd == name.lower() else usual))
@@ -185,7 +188,7 @@ def run(random):
         places[random.choice(list(places))] = random.choice(ODD_MEMBERS)
     words = random.choice(WORDS if odd == "word" else WORDS[:2])
     usual_texts = random.sample(PLAIN, 3) + ["b"] * 3
-    length = random.randint(1, 20)
+    length = random.randint(8, 20)
     odd_at = random.randrange(length)
     stream = ""
     for at in range(length):
@@ -196,25 +199,32 @@ def run(random):
     return stream
 
 
-@settings(max_examples=400)
-@given(
-    st.lists(st.integers(0, 2**40), min_size=1, max_size=3),
-    st.integers(0, 200),
-    st.sampled_from([False, False, False, True]),
-    st.sampled_from(["", "", "", OTHERS[6], OTHERS[9], "\ufeff", "\n", "data: y\n"]),
-)
-def test_shortened_streams_add_up_to_the_same(seeds, cut, crlf, begin):
+def test_shortened_streams_add_up_to_the_same():
     """No stream, however odd or torn, is put together to anything else than all its events are."""
-    stream = begin
-    for seed in seeds:
-        random = Random(seed)
-        stream += run(random) + random.choice(["", random.choice(OTHERS)])
-    data = stream.encode()
-    data = data[: len(data) - cut] if cut < 40 else data
-    if crlf:
-        data = data.replace(b"\n", b"\r\n")
-    events = taken_apart(data)
-    assert put_together(shortened(events)) == put_together(events)
+    with Taken() as note:
+
+        @settings(max_examples=max(400, settings().max_examples))
+        @given(
+            st.lists(st.integers(0, 2**40), min_size=2, max_size=4),
+            st.integers(0, 200),
+            st.sampled_from([False, False, False, True]),
+            st.sampled_from(["", "", "", OTHERS[6], OTHERS[9], "\ufeff", "\n", "data: y\n"]),
+        )
+        def check(seeds, cut, crlf, begin):
+            stream = begin
+            for number, seed in enumerate(seeds):
+                random = Random(seed)
+                stream += run(random, number > 0) + random.choice(["", random.choice(OTHERS)])
+            data = stream.encode()
+            data = data[: len(data) - cut] if cut < 40 else data
+            if crlf:
+                data = data.replace(b"\n", b"\r\n")
+            events = taken_apart(data)
+            short = shortened(events)
+            note(len(short) < len(events))
+            assert put_together(short) == put_together(events)
+
+        check()
 
 
 @given(st.lists(st.binary(max_size=3), min_size=6, max_size=12))
@@ -234,3 +244,80 @@ def test_numbers_on_two_lines_are_no_number():
     """A value that is no JSON alone is none in a run either."""
     events = [b'{"t":%b,"choices":[{"delta":{"content":"a"}}]}' % number for number in [b"1", b"2\n3"] * 5]
     assert put_together(shortened(events)) == put_together(events)
+
+
+TOKENS = st.lists(
+    st.sampled_from(
+        [" the", " a", "model", ".", r"\n", r" \"so\"", "é", "😀", "{", "}", "data:", "12", " x"]
+    ),
+    min_size=20,
+    max_size=80,
+)
+
+
+def padding(random):
+    """What OpenAI fills an event up with, so that its length does not tell its text."""
+    return "".join(random.choices(string.ascii_letters + string.digits, k=random.randint(1, 16)))
+
+
+def openai_chat(tokens, random, id_="chatcmpl-C1"):
+    """As api.openai.com streams a chat completion."""
+    begin = f'{{"id":"{id_}","object":"chat.completion.chunk","created":1764500000,"model":"gpt-4o-mini",'
+    begin += '"service_tier":"default","system_fingerprint":"fp_1","choices":'
+    choice = '[{"index":0,"delta":%s,"logprobs":null,"finish_reason":%s}],"obfuscation":"%s"}'
+    yield begin + choice % ('{"role":"assistant","content":"","refusal":null}', "null", padding(random))
+    for token in tokens:
+        yield begin + choice % (f'{{"content":"{token}"}}', "null", padding(random))
+    yield begin + choice % ("{}", '"stop"', padding(random))
+    usage = '{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}'
+    yield begin + f'[],"usage":{usage},"obfuscation":"{padding(random)}"}}'
+
+
+def openai_responses(tokens, random):
+    """As api.openai.com streams a response: each event has its number."""
+    begin = '{"type":"response.created","sequence_number":0,"response":{"id":"r","output":[]}}'
+    yield begin
+    for number, token in enumerate(tokens, 4):
+        yield (
+            f'{{"type":"response.output_text.delta","sequence_number":{number},"item_id":"msg_1",'
+            f'"output_index":0,"content_index":0,"delta":"{token}","logprobs":[],'
+            f'"obfuscation":"{padding(random)}"}}'
+        )
+
+
+ODD_EVENTS = [
+    '{"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":"length"}]}',
+    '{"choices":[{"index":1,"delta":{"content":"%s"}}]}',
+    '{"error":{"message":"%s"}}',
+    "%s",
+]
+
+
+def test_streams_of_openai_are_shortened_to_what_they_add_up_to():
+    """Padding and numbers differ from event to event; an event that is otherwise odd stays one."""
+    with Taken() as note:
+
+        @given(st.sampled_from([openai_chat, openai_responses]), TOKENS, st.integers(0, 2**40))
+        def check(made, tokens, seed):
+            random = Random(seed)
+            events = [event.encode() for event in made(tokens, random)]
+            for _ in range(random.choice([0, 0, 1, 2])):
+                at = random.randrange(len(events))
+                how = random.choice(["odd", "word", "cut", "twice", "other"])
+                if how == "odd":
+                    events.insert(at, (random.choice(ODD_EVENTS) % "x").encode())
+                elif how == "word":  # what differs is no word, or belongs elsewhere
+                    events[at] = events[at].replace(
+                        b'"obfuscation":"', b'"obfuscation":"' + random.choice([b"\\", b'","x":"', b" "])
+                    )
+                elif how == "cut":
+                    events[at] = events[at][: random.randrange(len(events[at]))]
+                elif how == "twice":
+                    events.insert(at, events[at])
+                else:
+                    events[at] = events[at].replace(b'_index":0', b'_index":1').replace(b"null", b"0")
+            short = shortened(events)
+            note(2 * len(short) < len(events))
+            assert put_together(short) == put_together(events)
+
+        check()
