@@ -17,6 +17,7 @@ from .words import USAGE, complain, show
 COMMANDS = {
     "run": "run the proxy in the foreground; `run -- COMMAND` runs a program behind it",
     "check": "load and validate the configuration, and print it with secrets masked",
+    "log": "look into an exchange log: one line for each exchange, or a whole conversation",
     "key": "make client keys",
     "reload": "for systemd: reload a daemon, and fail if it refuses the new configuration",
 }

@@ -1225,3 +1225,33 @@ def raw_of(function, value):
 
 
 case("observe.exchange_log.raw:raw_response", *STREAMS, *JSONS, rep(b"\xff"), call=raw_of)
+
+
+# ---- command.conversation: what the exchange log has kept of strangers' bodies
+
+TALKS = [
+    lambda n: {"messages": [{"role": "user", "content": "\x1b"}] * (n // 64)},
+    lambda n: {
+        "messages": [{"content": [{"type": "text", "text": "a"}] * (n // 32), "tool_calls": [{}] * (n // 8)}]
+    },
+    lambda n: {"input": [{"type": "reasoning", "summary": ["a"]}] * (n // 64), "tools": [{}] * (n // 8)},
+    lambda n: {"messages": "a" * n, "instructions": "\u202e" * n},
+    lambda n: {"choices": [{"message": {"content": "a" * (n // 8)}}] * 8, "output": []},
+    lambda n: {"output": [{"type": "message", "content": [{"text": "b"}]}] * (n // 64)},
+    lambda n: {"data": [{"embedding": []}] * (n // 32)},
+    lambda n: {"x" * n: ["y"] * (n // 8)},
+]
+case("command.conversation:asked", *TALKS)
+case("command.conversation:answered", *TALKS)
+case("command.conversation:texts", *TALKS)
+case("command.conversation:printable", text("\x1b"), text("a"), text("\u202e\n"))
+case(
+    "command.conversation:conversation",
+    *TALKS,
+    call=lambda f, v: f({"request": {"body": v}, "response": {"body": v}}),
+)
+case(
+    "command.conversation:head",
+    text("a"),
+    call=lambda f, v: f({"id": v, "request": {"path": v}, "outcome": v}),
+)

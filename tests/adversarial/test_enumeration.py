@@ -22,7 +22,7 @@ PURE_ROOMS = ("core", "exchange", "wire", "policies", "cost")
 READERS = re.compile(
     r"observe\.(lines\.)?(redaction|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
     r"|observe\.exchange_log\.(bodies|line|raw|known_headers|files|assembly\..+)"
-    r"|(web|downstream)\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
+    r"|command\.conversation|(web|downstream)\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
 )
 """Further modules that read what strangers wrote."""
 ELSEWHERE = {

@@ -1,0 +1,106 @@
+"""The files of an exchange log, read line by line, and again as they grow."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from attrs import frozen
+
+_NAME = re.compile(r"(?:.*_)?(\d{8})\.jsonl(?:\.gz)?")
+"""What the exchange log names its files, the day of UTC at the end."""
+
+
+@frozen
+class Line:
+    """One exchange as it was logged."""
+
+    timestamp: str
+    record: dict[str, Any]
+    raw: bytes
+    """With its line end."""
+
+
+class LogFile:
+    """One file. `lines` may be called again for what has been added since.
+
+    `skipped` counts the lines that are no JSON object.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.skipped = 0
+        self._offset = 0
+
+    def lines(self, *, last: bool) -> Iterator[Line]:
+        """Yield the exchanges from where the previous call ended.
+
+        A last line without its end is left for the next call; `last` says
+        that there is none: it is read if it is whole, and else was torn.
+        """
+        if self.path.suffix == ".gz":
+            yield from self._compressed()
+            return
+        try:
+            with self.path.open("rb") as file:
+                if self._offset > file.seek(0, 2):  # it was emptied
+                    self._offset = 0
+                file.seek(self._offset)
+                for raw in file:
+                    if not raw.endswith(b"\n") and not last:
+                        return
+                    self._offset += len(raw)
+                    yield from self._read(raw)
+        except FileNotFoundError:  # removed meanwhile: the log keeps no more days
+            return
+
+    def _compressed(self) -> Iterator[Line]:
+        if self._offset:  # nobody writes on
+            return
+        self._offset = 1
+        try:
+            with cast("IO[bytes]", gzip.open(self.path, "rb")) as file:
+                for raw in file:
+                    yield from self._read(raw)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            self.skipped += 1
+
+    def _read(self, raw: bytes) -> Iterator[Line]:
+        if not raw.strip():
+            return
+        try:
+            record = json.loads(raw)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            self.skipped += 1
+        elif isinstance(record.get("request"), dict):  # other records are no exchanges
+            yield Line(str(record.get("timestamp")), record, raw if raw.endswith(b"\n") else raw + b"\n")
+
+
+class LogDirectory:
+    """The files of a directory; new ones are found by `by_day` again. Raises OSError if it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: dict[str, LogFile] = {}
+
+    def by_day(self, since: str = "") -> Iterator[list[LogFile]]:
+        """Yield the files of each day in turn, from the day `since` (YYYYMMDD) on."""
+        days: dict[str, list[LogFile]] = {}
+        for path in sorted(self._path.iterdir()):
+            found = _NAME.fullmatch(path.name)
+            if found and found[1] >= since:
+                days.setdefault(found[1], []).append(self._files.setdefault(path.name, LogFile(path)))
+        for day in sorted(days):
+            yield days[day]
+
+    @property
+    def skipped(self) -> int:
+        """Lines that are no exchange and no other JSON object, so far."""
+        return sum(each.skipped for each in self._files.values())
