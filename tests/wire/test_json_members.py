@@ -3,10 +3,12 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from taken import Taken
 
 from openai_proxy.wire.json_members import (
+    _quick_edits,
     append_members,
     find_only_member,
     iter_members,
@@ -155,3 +157,38 @@ def test_the_only_member_of_a_name(body, value):
     """A member found by a byte search is the only one of its name, at any depth."""
     span = find_only_member(body, "name")
     assert value == (body[slice(*span)] if span else None)
+
+
+NAMES = ("model", "stream", "s")
+FILLERS = [{"x": 1}, {"x": {"y": 2}}, "text", "a {model} b", ["m", {"z": None}], 1.5, None, "\\", '"', {}, []]
+TWISTS = [  # what a byte search must not be taken in by
+    (b'"x"', b'"model"'),
+    (b'"text"', b'"model"'),
+    (b"{model}", b'\\"model\\"'),
+    (b'"b"', b'"\\u006dodel"'),
+    (b'"model"', b'"mode\\u006c"'),
+    (b'"b"', b'"model"'),
+    (b'"y"', b'"stream"'),
+]
+HARMLESS = [(b":", b" : "), (b"}", b" } "), (b"1.5", b'"}"'), (b"", b"")]
+
+
+def test_edits_by_a_byte_search_are_those_of_a_walk():
+    """Names that come twice, within strings, escaped or in nested objects are left to the walk."""
+    members = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(FILLERS))
+    others = st.dictionaries(st.sampled_from(["a", "b", "messages"]), st.sampled_from(FILLERS))
+    changes = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([b"1", b'"new"', b"{}"]), min_size=1)
+    twists = st.sampled_from([*TWISTS, *HARMLESS * 2])
+    with Taken() as note:
+
+        @settings(max_examples=max(500, settings().max_examples))
+        @given(members, others, changes, twists, styles, st.sampled_from([b"", b" ", b"\n"]))
+        def check(named, rest, changed, twist, style, around):
+            body = around + json.dumps({**named, **rest}, **style).encode() + around
+            if twist[0]:
+                body = body.replace(*twist)
+            document = json.loads(body)
+            note(_quick_edits(body, changed, document) is not None)
+            assert replace_members(body, changed, document) == replace_members(body, changed)
+
+        check()

@@ -1,6 +1,9 @@
 """Header lines are shown from memory as they would be without it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from taken import Taken
 
 from openai_proxy.exchange.bounded_memo import memo_of
 from openai_proxy.observe.exchange_log import known_headers
@@ -71,3 +74,39 @@ def test_lines_with_credentials_are_not_kept():
     ]
     read_headers(pairs)
     assert "canary-in-memory" not in repr(memo_of(known_headers._shown_line))
+
+
+FIELDS = [
+    b"Content-Type",
+    b"x-request-id",
+    b"Vary",
+    b"User-Agent",
+    b"X-Unknown",
+    b"Authorization",
+    b"x-sk-" + b"a1" * 9,
+]
+VALUES = [
+    b"a",
+    b"text/event-stream; x=1",
+    b"sk-abcdefgh12345678",
+    b"0123456789",
+    b"",
+    b"b" * 300,
+    b"\xe9%20a=b",
+    b"token=x",
+]
+
+
+def test_lines_from_memory_are_those_without():
+    """Whatever was met before, in whatever company."""
+    lines = st.lists(st.tuples(st.sampled_from(FIELDS), st.sampled_from(VALUES)), min_size=2, max_size=8)
+    with Taken() as note:
+
+        @given(lines)
+        def check(pairs):
+            memo = memo_of(known_headers._shown_line)
+            note(any(pair in memo for pair in pairs))
+            assert read_headers(pairs).shown == shown_headers(pairs)
+            assert [pair for pair in memo if b"sk-" in pair[0] + pair[1]] == []
+
+        check()
