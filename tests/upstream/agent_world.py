@@ -1,18 +1,23 @@
 """An upstream agent in memory, its clock, and servers by hand."""
 
-from fakes import Transport
+from fakes import Source, Transport, exchange
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
+from openai_proxy.downstream.body import IncomingBody
+from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.upstream.agent import UpstreamAgent
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.client import UpstreamClient
+from openai_proxy.upstream.forward import UpstreamForward, destination
 from openai_proxy.upstream.request_headers import RequestHeaders
 from openai_proxy.upstream.tls import ClientTLS
 
 BASE = b"http://127.0.0.1:9000/v1"
+JSON = b'{"model": "m"}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -88,3 +93,44 @@ def read(response):
     reader = Reader()
     response.deliverBody(reader)
     return reader
+
+
+def incoming(length, *parts, complete=True):
+    """Return a body that arrives as it goes up."""
+    body = IncomingBody(Source(), length, None)
+    for part in parts:
+        body.feed(part)
+    if complete:
+        body.end()
+    return body
+
+
+class Forwarding(World):
+    """The innermost `forward` on the agent."""
+
+    def __init__(self):
+        super().__init__()
+        self.forward = UpstreamForward(
+            self.client, destination("default", "http://127.0.0.1:9000/v1", "p"), {}, self.reactor.seconds
+        )
+
+    def ask(self, body=None, method=b"POST", headers=(), **fields):
+        """Start an exchange: (its record, a list that will hold the response or the error)."""
+        record, results = exchange(), []
+        request = ProxyRequest(method, b"/x", list(headers), body, record, credential=b"key", **fields)
+        running = Deferred.fromCoroutine(self.forward(request))
+        running.addCallbacks(results.append, lambda failure: results.append(failure.value))
+        return record, results
+
+    def keep(self, number=1):
+        """Have some connections kept, the first of them idle for longest."""
+        asked, servers = [], []
+        for _ in range(number):
+            asked.append(self.ask())
+            servers.append(self.accept())
+        for server in servers:
+            self.reactor.advance(0.001)
+            server.take()
+            server.say(OK)
+        assert all(results[0].status == 200 for _, results in asked)
+        return servers

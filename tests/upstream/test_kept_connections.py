@@ -3,62 +3,15 @@
 import resource
 
 import pytest
-from fakes import Source, exchange
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
-from upstream.agent_world import OK, World, read
+from upstream.agent_world import JSON, OK, Forwarding, World, incoming, read
 from zope.interface import implementer
 
-from openai_proxy.downstream.body import REPLAY_BYTES, IncomingBody
+from openai_proxy.downstream.body import REPLAY_BYTES
 from openai_proxy.exchange.errors import UpstreamProtocolError, UpstreamUnreachable
-from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.upstream.agent import UPLOAD_IDLE_S, most_idle
-from openai_proxy.upstream.forward import UpstreamForward, destination
-
-JSON = b'{"model": "m"}'
-
-
-def incoming(length, *parts, complete=True):
-    """Return a body that arrives as it goes up."""
-    body = IncomingBody(Source(), length, None)
-    for part in parts:
-        body.feed(part)
-    if complete:
-        body.end()
-    return body
-
-
-class Forwarding(World):
-    """The innermost `forward` on the agent."""
-
-    def __init__(self):
-        super().__init__()
-        self.forward = UpstreamForward(
-            self.client, destination("default", "http://127.0.0.1:9000/v1", "p"), {}, self.reactor.seconds
-        )
-
-    def ask(self, body=None, method=b"POST"):
-        """Start an exchange: (its record, a list that will hold the response or the error)."""
-        record, results = exchange(), []
-        request = ProxyRequest(method, b"/x", [], body, record, credential=b"key")
-        running = Deferred.fromCoroutine(self.forward(request))
-        running.addCallbacks(results.append, lambda failure: results.append(failure.value))
-        return record, results
-
-    def keep(self, number=1):
-        """Have some connections kept, the first of them idle for longest."""
-        asked, servers = [], []
-        for _ in range(number):
-            asked.append(self.ask())
-            servers.append(self.accept())
-        for server in servers:
-            self.reactor.advance(0.001)
-            server.take()
-            server.say(OK)
-        assert all(results[0].status == 200 for _, results in asked)
-        return servers
-
 
 BODIES = {
     "none": lambda: None,

@@ -153,3 +153,22 @@ def test_a_padded_length_goes_on_as_a_plain_number():
     """With leading zeros some clients would read octal."""
     reader = read(b"HTTP/1.1 200 OK\r\nContent-Length: 0002\r\n\r\nok")
     assert (reader.judge_head(), reader.pairs) == (2, [(b"Content-Length", b"2")])
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(b"Content-Length", b"5"), (b"Transfer-Encoding", b"chunked")],
+        [(b"transfer-encoding", b"chunked"), (b"content-length", b"0")],
+        [(b"Content-Length", b"5"), (b"content-length", b"5")],
+        [(b"Content-Length", b"5"), (b"CONTENT-LENGTH", b"6")],
+        [(b"Content-Length", b"0"), (b"Content-Length", b"0")],
+    ],
+    ids=str,
+)
+def test_two_framings_are_refused_whatever_a_parser_lets_through(pairs):
+    """llhttp refuses most of them before; what its next version takes must not reach a client."""
+    reader = ResponseReader()
+    reader.pairs = list(pairs)
+    with pytest.raises(UpstreamProtocolError):
+        reader.judge_head()
