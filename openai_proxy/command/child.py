@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..daemon.notes import client_base_url
 from ..daemon.service import ProxyService
 
 PLACEHOLDER = "set-by-openai-proxy"
@@ -24,19 +25,6 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 _OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
 """A terminal sends these to the child itself too."""
 _WEB_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-
-
-def base_url(addresses: Sequence[str]) -> str | None:
-    """Return the API's base URL by the addresses that the proxy listens on; None if no HTTP client reaches them.
-
-    >>> base_url(["unix:/run/p.sock", "http://0.0.0.0:8080"])
-    'http://127.0.0.1:8080/v1'
-    """
-    for address in addresses:
-        if address.startswith("http"):
-            reachable = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-            return f"{reachable}/v1"
-    return None
 
 
 def environment(own: Mapping[str, str], url: str, *, has_key: bool, needs_key: bool) -> dict[str, str]:
@@ -82,7 +70,7 @@ class Child:
         service = self._service
         if service.is_ending:  # a signal came while it started
             return
-        url = base_url(service.addresses)
+        url = client_base_url(service.addresses)
         if url is None:
             self._not_started("--port: a program behind the proxy needs a TCP port")
             return

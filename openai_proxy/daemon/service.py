@@ -33,7 +33,7 @@ from ..net.listening import (
 from ..observe.interfaces import Observer
 from ..settings import Settings, SettingsError
 from . import signals
-from .notes import new_notes, start_notes
+from .notes import new_notes, next_step, on_notes, start_notes
 from .reloads import tell_refused, tell_reloaded
 from .serving import Part, Prepared, Serving
 
@@ -89,6 +89,8 @@ class ProxyService(MultiService):
             self._listen(description, self.serving.site)
         if self.serving.admin_site is not None and settings.admin.port is not None:
             self._listen(settings.admin.port, self.serving.admin_site)
+        if self._part is None:
+            self._reactor.callWhenRunning(self._announce_next_step)
         super().privilegedStartService()
 
     def _take_signals(self) -> None:
@@ -114,7 +116,12 @@ class ProxyService(MultiService):
             upstream=exchanger.reachability.url,
         )
         self.warn(exchanger.warnings)
-        for line in start_notes(exchanger.settings):
+        for line in (*on_notes(exchanger.settings), *start_notes(exchanger.settings)):
+            log.info("{line}", line=line)
+
+    def _announce_next_step(self) -> None:
+        line = next_step(self.serving.exchanger.settings, self.addresses)
+        if line is not None:
             log.info("{line}", line=line)
 
     @property

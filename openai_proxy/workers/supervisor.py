@@ -18,12 +18,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from ..daemon import signals
-from ..daemon.notes import new_notes
+from ..daemon.notes import new_notes, next_step
 from ..daemon.service import ProxyService
 from ..daemon.serving import tell_capacity
 from ..logs import logger, set_level
 from ..net.descriptors import raise_limit
-from ..net.listening import StartError, announce, one_line
+from ..net.listening import StartError, announce, describe_port, one_line
 from ..net.shared_ports import hold, open_door
 from ..observe.lines.stdout import StandardOutput
 from ..settings import Settings, SettingsError
@@ -175,6 +175,11 @@ class Supervisor(Service):
             announce(port, risk if position < len(self.settings.ports) else None)
         pids = self._crew.pids
         log.info("{count} workers, processes {pids}", count=len(pids), pids=", ".join(map(str, pids)))
+        line = next_step(
+            self.settings, [describe_port(each) for each in self._ports[: len(self.settings.ports)]]
+        )
+        if line is not None:
+            log.info("{line}", line=line)
 
     # ---- reload
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from openai_proxy.command.child import PLACEHOLDER, base_url, environment
+from openai_proxy.command.child import PLACEHOLDER, environment
+from openai_proxy.daemon.notes import client_base_url
 
 URL = "http://127.0.0.1:8080/v1"
 
@@ -20,7 +21,7 @@ URL = "http://127.0.0.1:8080/v1"
 )
 def test_the_base_url_is_one_that_can_be_reached(addresses, url):
     """Nobody can connect to 0.0.0.0, on some systems."""
-    assert base_url(addresses) == url
+    assert client_base_url(addresses) == url
 
 
 @pytest.mark.parametrize(
