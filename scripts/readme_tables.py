@@ -18,7 +18,7 @@ from openai_proxy.settings.fields import Allowed
 from openai_proxy.settings.schema import model_at, section_of
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-ARRAYS = ("upstreams", "models", "keys", "cache.rules", "cost.prices")
+ARRAYS = ("upstreams", "models", "keys", "cache.rules", "cost.prices", "replay.faults")
 """The arrays of tables that only the TOML file can hold, in the README's order."""
 
 

@@ -11,8 +11,8 @@ from ..policies.authenticate.organization import ACCOUNT_HEADERS
 from ..policies.authenticate.whose_key import is_key_origin
 from ..settings import Settings, mode
 from ..settings.sections import Upstream
+from ..settings.serverless import called_url, calls_a_server
 from ..settings.tables import UpstreamEntry
-from ..settings.urls import is_serverless
 from ..upstream.forward import Destination, destination
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 
@@ -24,17 +24,21 @@ _Pairs = tuple[tuple[str, SecretStr], ...]
 def known_destinations(settings: Settings) -> tuple[Destination | None, dict[str, Destination]]:
     """Return the default upstream as the wire knows it, and all that requests may be routed to, by name.
 
-    Those that are no servers are left out; the default is None if it is none.
+    Those that are no servers are left out, unless a replay asks one for what was
+    not recorded; the default is None if it is none.
     Static lines and parameters of `upstream` may be secrets, so they are, as
     its key and its certificate, for its origin alone.
     """
     upstream = settings.upstream
     own = _certificate(upstream.client_cert, upstream.client_key)
     lines = _lines(settings, upstream.drop_headers, upstream.headers)
-    servers = {e.name: _one_of(settings, e) for e in settings.upstreams if not is_serverless(e.base_url)}
-    if is_serverless(upstream.base_url):
+    servers = {
+        e.name: _one_of(settings, e) for e in settings.upstreams if calls_a_server(settings, e.base_url)
+    }
+    if not calls_a_server(settings, upstream.base_url):
         return None, servers
-    default = destination(DEFAULT, upstream.base_url, upstream.via, own, lines, _query(upstream.query))
+    url = called_url(settings, upstream.base_url)
+    default = destination(DEFAULT, url, upstream.via, own, lines, _query(upstream.query))
     return default, {default.name: default, **servers}
 
 
@@ -48,7 +52,7 @@ def _one_of(settings: Settings, entry: UpstreamEntry) -> Destination:
     drop = upstream.drop_headers if entry.drop_headers is None else entry.drop_headers
     return destination(
         entry.name,
-        entry.base_url,
+        called_url(settings, entry.base_url),
         upstream.via if entry.via is None else entry.via,
         certificate,
         _lines(settings, drop, headers),

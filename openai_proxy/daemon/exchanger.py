@@ -50,7 +50,7 @@ from ..wire.web_origins import WebOrigins
 from .batches import batches
 from .destinations import DEFAULT, fingerprint, known_destinations
 from .observers import configured_models
-from .serverless import risk_of, serverless
+from .serverless import Serverless, risk_of
 from .surroundings import Surroundings
 
 
@@ -68,8 +68,8 @@ class Exchanger:
     refused_keys: RefusedKeys
     origins: Mapping[str, Origin]
     """Where the upstreams are that are servers, by their names."""
-    serverless: tuple[str, ...]
-    """The names of those that are none."""
+    serverless: Serverless
+    """Those that are none."""
     limits: DownstreamLimits
     mode: str
     risk: str | None
@@ -136,11 +136,14 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
     agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt)
     buffered = bodies.buffered_bytes(settings)
-    made = serverless(settings, around, timeouts, buffered)
     default, destinations = known_destinations(settings)
     _load_certificates(tls, destinations)
-    origins = _origins(settings, destinations)
-    probes: dict[str, Callable[[], Deferred[None]]] = dict.fromkeys(made, lambda: succeed(None))
+    servers = _servers(agent, default, destinations, around)
+    made = Serverless(settings, around, timeouts, buffered, servers)
+    origins = {
+        name: origin for name, origin in _origins(settings, destinations).items() if name not in made.forwards
+    }
+    probes: dict[str, Callable[[], Deferred[None]]] = dict.fromkeys(made.forwards, lambda: succeed(None))
     probes |= {name: partial(agent.probe, origin) for name, origin in origins.items()}
     table = places.routing_table(settings)
     health = UpstreamHealth(table.upstreams, around.circuits.changed) if table is not None else None
@@ -153,7 +156,11 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
             clock=around.clock,
         )
     route = places.route(settings, around, table, health, prober)
-    innermost = _innermost(made, agent, default, destinations, around)
+    innermost = (
+        servers
+        if servers is not None and not made.forwards
+        else ForwardByName(made.forwards, servers, DEFAULT)
+    )
     spending = build_spending(settings, around.stores, table, redis_url(settings), buffered)
     anonymous = WithoutCredentials(
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
@@ -170,14 +177,14 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         reachability=_reachability(settings, probes, around),
         refused_keys=RefusedKeys(places.with_configured_keys(settings, table)),
         origins=origins,
-        serverless=tuple(made),
+        serverless=made,
         limits=_downstream_limits(settings),
         mode=mode(settings),
         risk=risk_of(settings),
         redis_url=redis_url(settings),
         spending=spending,
         configured_models=configured_models(settings),
-        warnings=(*warnings(settings), *unpriced_models(settings, spending.pricing)),
+        warnings=(*warnings(settings), *made.warnings, *unpriced_models(settings, spending.pricing)),
     )
 
 
@@ -191,22 +198,18 @@ def _load_certificates(tls: ClientTLS, destinations: Mapping[str, Destination]) 
                 raise SettingsError(f"client_cert: {certificate.file}: {error}") from None
 
 
-def _innermost(
-    made: Mapping[str, Forward],
+def _servers(
     agent: UpstreamAgent,
     default: Destination | None,
     destinations: Mapping[str, Destination],
     around: Surroundings,
-) -> Forward:
-    """Return what sends a request to its upstream: a server, or one of those `made` here."""
+) -> Forward | None:
+    """Return what sends a request to the server that its upstream is; None if none is one."""
     if default is None:  # nothing goes there that has no route
         default = next(iter(destinations.values()), None)
-    servers = None
-    if default is not None:
-        servers = UpstreamForward(UpstreamClient(agent), default, destinations, around.clock)
-        if not made:
-            return servers
-    return ForwardByName(made, servers, DEFAULT)
+    if default is None:
+        return None
+    return UpstreamForward(UpstreamClient(agent), default, destinations, around.clock)
 
 
 def _names(settings: Settings) -> list[str]:

@@ -26,7 +26,7 @@ def observers_of(
     context = evolve(
         daemon,
         body_limit_bytes=settings.limits.exchange_log_body_bytes,
-        secrets=_upstream_keys(settings),
+        secrets=upstream_keys(settings),
         otlp_headers=settings.otel.headers.get_secret_value() if settings.otel.headers else "",
         spool_directory=str(settings.directory / settings.storage.spool_dir),
         spool_bytes=settings.storage.spool_bytes,
@@ -49,7 +49,7 @@ def watch_alike(one: Settings, other: Settings) -> bool:
 
 def _watching(settings: Settings) -> tuple[object, ...]:
     limit_bytes = settings.limits.exchange_log_body_bytes
-    keys = _upstream_keys(settings)
+    keys = upstream_keys(settings)
     return settings.observers, settings.storage, settings.otel, settings.log, limit_bytes, keys
 
 
@@ -67,7 +67,7 @@ def configured_models(settings: Settings) -> frozenset[str]:
     return frozenset(name for name in names if not _GLOB.search(name))
 
 
-def _upstream_keys(settings: Settings) -> tuple[str, ...]:
+def upstream_keys(settings: Settings) -> tuple[str, ...]:
     """Return every upstream key, for the observers to blot out wherever one turns up."""
     keys = [settings.upstream.api_key, *(upstream.api_key for upstream in settings.upstreams)]
     keys += [key.upstream_key for key in client_keys(settings)]

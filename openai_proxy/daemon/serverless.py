@@ -6,34 +6,113 @@ from collections.abc import Iterator
 
 from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward
+from ..observe.redaction import scrubbed
+from ..observe.secret_members import without_credentials
 from ..policies.usage.estimate import prompt_tokens
-from ..settings import Settings, mode
-from ..settings.derived import all_serverless
-from ..settings.urls import is_serverless
+from ..settings import Settings, SettingsError, mode
+from ..settings.derived import all_serverless, base_urls
+from ..settings.serverless import calls_a_server
+from ..settings.urls import REPLAY, is_replay, is_serverless
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.mock.forward import MockForward
+from ..upstream.replay.cassette import Cassette, reader
+from ..upstream.replay.faults import FaultRule
+from ..upstream.replay.forward import ReplayForward, ReplayRules
+from ..wire.fault_kinds import parse_fault
 from ..wire.mock_url import parse_mock
 from .destinations import DEFAULT
+from .observers import upstream_keys
+from .recording import Recorder
 from .surroundings import Surroundings
 
+_MOST_WARNINGS = 20
 
-def serverless(
-    settings: Settings, around: Surroundings, timeouts: UpstreamTimeouts, buffered: BufferedBytes
-) -> dict[str, Forward]:
-    """Return what answers in the place of each upstream that is no server, by the upstreams' names."""
-    return {
-        name: MockForward(
+
+class Serverless:
+    """Makes what answers in the place of each upstream that is no server; `warnings` are what it found."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        around: Surroundings,
+        timeouts: UpstreamTimeouts,
+        buffered: BufferedBytes,
+        servers: Forward | None,
+    ) -> None:
+        """`servers` is what sends a request to the live upstream of a replay. Raises SettingsError."""
+        self._settings = settings
+        self._around = around
+        self._timeouts = timeouts
+        self._buffered = buffered
+        self._servers = servers
+        self._found: list[str] = []
+        self.forwards: dict[str, Forward] = {
+            name: self._replay(name, url) if is_replay(url) else self._mock(name, url)
+            for name, url in _urls(settings)
+        }
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A line for each broken line of a cassette, up to a number."""
+        rest = len(self._found) - _MOST_WARNINGS
+        more = (f"and {rest} more lines of recorded exchanges that are not replayed",) if rest > 0 else ()
+        return (*self._found[:_MOST_WARNINGS], *more)
+
+    @property
+    def recorded(self) -> int | None:
+        """How many recorded answers there are; None where no upstream replays."""
+        counts = [each.recorded for each in self.forwards.values() if isinstance(each, ReplayForward)]
+        return sum(counts) if counts else None
+
+    def _mock(self, name: str, url: str) -> Forward:
+        around = self._around
+        return MockForward(
             name,
             parse_mock(url),
-            timeouts,
+            self._timeouts,
             around.mock_memory,
-            buffered,
+            self._buffered,
             prompt_tokens,
             around.reactor,
             around.clock,
         )
-        for name, url in _urls(settings)
-    }
+
+    def _replay(self, name: str, url: str) -> Forward:
+        settings, around = self._settings, self._around
+        replay = settings.replay
+        directory = settings.directory / url[len(REPLAY) :]
+        ignore = frozenset(replay.ignore)
+        try:
+            if replay.miss == "record":
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            cassette = Cassette(directory, reader(ignore), self._found.append)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SettingsError(f"{url}: cannot read recorded exchanges: {reason}") from None
+        live = self._servers if calls_a_server(settings, url) else None
+        if not len(cassette) and live is None:
+            raise SettingsError(f"{url}: nothing in this directory can be replayed")
+        faults = [
+            FaultRule(parse_fault(each.kind), each.match, each.model, each.rate, each.seed)
+            for each in replay.faults
+        ]
+        record = None
+        if live is not None and replay.miss == "record":
+            limit_bytes = settings.limits.exchange_log_body_bytes
+            record = Recorder(limit_bytes, upstream_keys(settings), around.clock)
+        return ReplayForward(
+            name,
+            cassette,
+            ReplayRules(ignore, replay.repeat, replay.timing, faults),
+            self._timeouts,
+            self._buffered,
+            without_credentials,
+            scrubbed,
+            around.reactor,
+            around.clock,
+            live,
+            record,
+        )
 
 
 def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -47,6 +126,6 @@ def risk_of(settings: Settings) -> str | None:
     """Return what anybody can do who reaches an open port; None if callers must show a key."""
     if mode(settings) == "tenants":
         return None
-    if all_serverless(settings):
+    if all_serverless(settings) and not any(calls_a_server(settings, url) for url in base_urls(settings)):
         return "call the upstream, which asks nobody for a key"
     return "spend the upstream key" if mode(settings) == "inject" else None

@@ -116,6 +116,7 @@ class Status:
                 "upstream": {
                     "url": reachability.url,
                     "reachable": reachable,
+                    **({} if (recorded := exchanger.serverless.recorded) is None else {"recorded": recorded}),
                     "checked_s_ago": round(reachability.checked_s_ago, 3),
                     **({} if reachability.reason is None else {"reason": reachability.reason}),
                 },

@@ -13,7 +13,7 @@ def upstream_report(exchanger: Exchanger, news: CircuitNews) -> UpstreamReport:
     circuits = exchanger.route.open_circuits() if exchanger.route is not None else ()
     return UpstreamReport(
         up={
-            **dict.fromkeys(exchanger.serverless, True),
+            **dict.fromkeys(exchanger.serverless.forwards, True),
             **{name: origin not in unreachable for name, origin in exchanger.origins.items()},
         },
         open=tuple((name, news.label(model)) for name, model in circuits),

@@ -16,10 +16,10 @@ from .fields import Section
 from .header_lines import check_line, file_of
 from .model import Settings
 from .sections import Upstream
+from .serverless import calls_a_server
 from .sources import read_secret_file
 from .tables import UpstreamEntry
 from .tenants import client_keys, entry_digest, inherits_key, mode, needs_no_default_key
-from .urls import is_serverless
 
 AnySection = TypeVar("AnySection", bound=Section)
 _COMMA = re.compile(r"^[^:]*,|,(?:console|json|log|exchange-log|prometheus|otel|none)(?:$|[:,])")
@@ -90,6 +90,7 @@ def check(settings: Settings) -> None:
         _objects,
         _pages,
         _storage,
+        _replay,
         _think,
         _upstreams,
         _models,
@@ -235,6 +236,11 @@ def _storage(settings: Settings) -> None:
             )
 
 
+def _replay(settings: Settings) -> None:
+    if settings.replay.miss != "error" and settings.replay.live_url is None:
+        raise settings.error("replay.miss", "needs replay.live_url, which is asked what was not recorded")
+
+
 def _think(settings: Settings) -> None:
     if settings.think.start_tag == settings.think.end_tag:
         raise settings.error("think.end_tag", "must differ from think.start_tag")
@@ -284,7 +290,7 @@ def _upstream_keys(settings: Settings) -> None:
     if settings.upstream.api_key:
         return
     for index, upstream in enumerate(settings.upstreams):
-        if is_serverless(upstream.base_url):
+        if not calls_a_server(settings, upstream.base_url):
             continue
         if inherits_key(upstream) and mode(settings) != "pass-through":
             raise SettingsError(

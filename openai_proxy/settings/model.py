@@ -18,6 +18,7 @@ from .alerts import Alerts
 from .errors import SettingsError
 from .fields import Allowed, setting
 from .keys import KeyList, KeyMapping
+from .replay import Replay
 from .sections import (
     Access,
     Admin,
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     cache: Cache = setting(Cache(), "the cache")
     cost: Cost = setting(Cost(), "what exchanges cost")
     alerts: Alerts = setting(Alerts(), "budgets near their end")
+    replay: Replay = setting(Replay(), "recorded answers")
     retry: Retry = setting(Retry(), "retries")
     llm_params: Text | None = setting(
         None, "request parameters per model: 'model=A,temperature=0.5;model=B,max_tokens=200'"

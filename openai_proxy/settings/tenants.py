@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from ..wire.keys import key_digest, key_name
 from .model import Settings
+from .serverless import calls_a_server
 from .tables import KeyEntry, KeyLimits, UpstreamEntry
-from .urls import is_serverless
 
 INHERIT = "inherit"
 """In the place of an upstream's `api_key`."""
@@ -75,8 +75,8 @@ def own_key(entry: UpstreamEntry) -> SecretStr | None:
 def needs_no_default_key(settings: Settings) -> bool:
     """Whether every upstream has a key of its own, or is none that a key is sent to."""
     if not settings.upstreams:
-        return is_serverless(settings.upstream.base_url)
-    return all(own_key(entry) or is_serverless(entry.base_url) for entry in settings.upstreams)
+        return not calls_a_server(settings, settings.upstream.base_url)
+    return all(own_key(entry) or not calls_a_server(settings, entry.base_url) for entry in settings.upstreams)
 
 
 def client_keys(settings: Settings) -> tuple[ClientKey, ...]:

@@ -20,7 +20,8 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+"
 _VISIBLE = re.compile(r"[!-~]+")
 _DOTS = re.compile(r"(^|/)(\.|%2e){1,2}(/|$)|//|\\", re.I)
 _NO_STORE = ("off", "none")
-_SERVERLESS = (MOCK,)
+REPLAY = "replay:"
+_SERVERLESS = (MOCK, REPLAY)
 
 
 def check_origin(text: str) -> None:
@@ -95,10 +96,18 @@ def is_serverless(base_url: str) -> bool:
     return base_url.startswith(_SERVERLESS)
 
 
+def is_replay(base_url: str) -> bool:
+    """Whether an upstream gives recorded answers."""
+    return base_url.startswith(REPLAY)
+
+
 def _serverless(value: str) -> str:
     scheme, _, rest = value.partition(":")
     value = f"{scheme.lower()}:{rest}"
-    parse_mock(value)
+    if not is_replay(value):
+        parse_mock(value)
+    elif not rest.strip() or not rest.isprintable():
+        raise ValueError("replay: must name a directory")
     return value
 
 
@@ -132,7 +141,7 @@ BaseURL = Annotated[
     AfterValidator(_base_url),
     Allowed(
         "an http or https URL: host, port from 1 to 65535 if one is given, path;"
-        " no userinfo, query or fragment; or 'mock:'"
+        " no userinfo, query or fragment; 'mock:' or 'replay:DIRECTORY'"
     ),
 ]
 CacheURL = Annotated[

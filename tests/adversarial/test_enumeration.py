@@ -23,6 +23,7 @@ READERS = re.compile(
     r"observe\.(lines\.)?(redaction|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
     r"|observe\.exchange_log\.(bodies|line|raw|known_headers|files|assembly\..+)"
     r"|command\.conversation|(web|downstream)\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
+    r"|upstream\.replay\.(match|recorded)"
 )
 """Further modules that read what strangers wrote."""
 ELSEWHERE = {
@@ -35,6 +36,7 @@ ELSEWHERE = {
     r"observe\.[a-z_.]+": "takes the record of an exchange, through observe.lines.record",
     r"exchange\.(messages|bodies)": "the vocabulary: no behaviour beyond the values, and bytes that pass as they are",
     r"net\..+": "sockets, timers and the operator's Redis; bytes go through wire.proxy_protocol and wire.headers",
+    r"upstream\.replay\..+": "files and timers; lines and requests go through match and recorded",
     r"upstream\.mock\..+": "takes what upstream.mock.answers hands on, whose cases go through all of them",
     r"upstream\..+": "sockets, timers and pools; bytes of answers go through upstream.response_reader",
     r"(web|downstream|pages)\..+": "sockets, timers and pages; bytes of requests go through request_reader, wire.headers and wire.targets",
@@ -84,6 +86,7 @@ EXEMPT = {
     "policies.limits.headers:.*": "counts",
     "net.redis_url:.*": "configuration",
     "wire.mock_url:.*": "configuration",
+    "wire.fault_kinds:.*": "configuration",
     "policies.routing.rules:(failure_reason|may_go_elsewhere|further_attempts|RetryBudget)": "looks one header up, as status_may_be_retried does",
     "policies.routing.table:(RoutingTable|Upstream|choose|first_choice)": "compares a model's name with the configured ones",
     "policies.think.splitter:joined": "joins pieces",

@@ -105,7 +105,7 @@ def test_a_mock_stands_beside_servers(tmp_path):
     assert asked(exchanger) is MissingCredentials
     assert asked(exchanger, KEY) == (200, "made", True)
     assert asked(exchanger, KEY, model="gpt-4o") is None
-    assert (list(exchanger.origins), exchanger.serverless) == (["real"], ("made",))
+    assert (list(exchanger.origins), list(exchanger.serverless.forwards)) == (["real"], ["made"])
     assert exchanger.risk is None
 
 
@@ -166,3 +166,114 @@ def test_several_workers_have_files_of_their_own(tmp_path):
     """Which is said."""
     told = build(tmp_path, OPENAI_API_BASE="mock:", WORKERS="2").warnings
     assert any("each worker has uploaded files" in line for line in told)
+
+
+# ---- replays
+
+
+def record(directory, content="hi"):
+    """Put a line into a directory that answers the chat which `asked` sends."""
+    directory.mkdir(exist_ok=True)
+    body = {"model": "mock-echo", "messages": [{"role": "user", "content": "hi"}]}
+    line = {
+        "timestamp": "2026-01-01",
+        "request": {"method": "POST", "path": "/v1/chat/completions", "headers": {}, "body": body},
+        "response": {"status_code": 200, "headers": {}, "body": {"content": content}},
+        "outcome": "complete",
+    }
+    (directory / "a.jsonl").write_text(json.dumps(line) + "\nno line\n")
+
+
+def test_a_replay_asks_nobody_for_a_key(tmp_path):
+    """It is reachable, says how much it has, and warns of what it cannot read."""
+    record(tmp_path / "c")
+    exchanger = build(tmp_path, OPENAI_API_BASE="replay:c")
+    assert asked(exchanger) == (200, "default", True)
+    assert exchanger.serverless.recorded == 1
+    assert "a.jsonl:2 is no line of an exchange log: not replayed" in exchanger.warnings
+    assert build(tmp_path, OPENAI_API_BASE="mock:").serverless.recorded is None
+    assert exchanger.risk == "call the upstream, which asks nobody for a key"
+
+
+@pytest.mark.parametrize("url", ["replay:none", "replay:empty", "replay:", "replay:a.jsonl"])
+def test_a_directory_without_answers_stops_the_start(tmp_path, url):
+    """In one line."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.jsonl").write_text("")
+    with pytest.raises(SettingsError, match="replay:") as caught:
+        build(tmp_path, OPENAI_API_BASE=url)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_broken_lines_are_few_warnings(tmp_path):
+    """The log of a start stays readable."""
+    record(tmp_path / "c")
+    with (tmp_path / "c" / "a.jsonl").open("a") as file:
+        file.write("no line\n" * 100)
+    told = build(tmp_path, OPENAI_API_BASE="replay:c").warnings
+    assert len([line for line in told if "not replayed" in line]) == 21
+    assert any(line.startswith("and 81 more lines") for line in told)
+
+
+LIVE = {"REPLAY__MISS": "live", "REPLAY__LIVE_URL": "http://127.0.0.1:9/v1"}
+
+
+def test_what_was_not_recorded_goes_live_with_the_key(tmp_path):
+    """Which is for the live upstream, and is put in as for any."""
+    record(tmp_path / "c")
+    exchanger = build(tmp_path, OPENAI_API_BASE="replay:c", OPENAI_API_KEY="sk-up", **LIVE)
+    assert asked(exchanger) == (200, "default", True)
+    assert asked(exchanger, model="other") is None
+    assert exchanger.risk == "spend the upstream key"
+    assert exchanger.origins == {}
+    without = build(tmp_path, OPENAI_API_BASE="replay:c")
+    assert asked(without, model="other")[0] == 404
+
+
+def test_keys_of_clients_need_one_for_the_live_upstream(tmp_path):
+    """As with any server."""
+    record(tmp_path / "c")
+    with pytest.raises(SettingsError, match="api_key"):
+        build(tmp_path, OPENAI_API_BASE="replay:c", CLIENT_API_KEYS="mine", **LIVE)
+    assert asked(build(tmp_path, OPENAI_API_BASE="replay:c", CLIENT_API_KEYS="mine"), KEY) == (
+        200,
+        "default",
+        True,
+    )
+
+
+def test_a_replay_among_several_has_its_own_key(tmp_path):
+    """Routing sends it what is for the live upstream."""
+    record(tmp_path / "c")
+    toml = MIXED.replace('"mock:"', '"replay:c"').replace("mock-*", "*")
+    toml += "[replay]\nmiss = 'live'\nlive_url = 'http://127.0.0.1:9/v1'\n"
+    exchanger = configured(tmp_path, toml)
+    assert asked(exchanger, KEY) == (200, "made", True)
+    assert asked(exchanger, KEY, model="other") is None
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "miss = 'live'",
+        "miss = 'other'",
+        "live_url = 'mock:'",
+        "timing = -1",
+        "timing = 'slow'",
+        "repeat = 'no'",
+        "[[replay.faults]]\nkind = 'status:200'",
+        "[[replay.faults]]\nkind = 'status:429'\nrate = 2",
+        "[[replay.faults]]\nrate = 1",
+    ],
+)
+def test_settings_of_replays_that_are_wrong_stop_the_start(tmp_path, toml):
+    """Each by its name."""
+    record(tmp_path / "c")
+    with pytest.raises(SettingsError, match=r"replay\."):
+        configured(tmp_path, "[replay]\n" + toml, OPENAI_API_BASE="replay:c")
+
+
+@pytest.mark.parametrize(("text", "pace"), [("fast", 0.0), ("REAL", 1.0), ("2.5", 2.5)])
+def test_timing_is_a_word_or_a_factor(tmp_path, text, pace):
+    """In the environment too."""
+    assert load_settings({}, {"REPLAY__TIMING": text}, tmp_path).replay.timing == pace

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from ...net.origin import Origin, parse_origin
 from ...settings import Settings, client_keys, mode
+from ...settings.serverless import called_url, calls_a_server
 from ...settings.tables import UpstreamEntry
 from ...settings.tenants import inherits_key, own_key
-from ...settings.urls import is_serverless
 
 _SHOWN_MODELS = 5
 
@@ -31,21 +31,21 @@ def key_origin(settings: Settings) -> Origin | None:
     the default of `upstream.base_url` where one of them has that origin, else
     the origin of the first of them. None if it is no server.
     """
-    default = _origin(settings.upstream.base_url)
+    default = _origin(settings, settings.upstream.base_url)
     if not settings.upstreams or settings.origin("upstream.base_url") is not None:
         return default
     ordered = sorted(settings.upstreams, key=lambda entry: entry.priority)
-    origins = [origin for entry in ordered if (origin := _origin(entry.base_url)) is not None]
+    origins = [origin for entry in ordered if (origin := _origin(settings, entry.base_url)) is not None]
     return default if default in origins or not origins else origins[0]
 
 
-def _origin(base_url: str) -> Origin | None:
-    return None if is_serverless(base_url) else parse_origin(base_url)
+def _origin(settings: Settings, base_url: str) -> Origin | None:
+    return parse_origin(called_url(settings, base_url)) if calls_a_server(settings, base_url) else None
 
 
 def is_key_origin(settings: Settings, entry: UpstreamEntry) -> bool:
     """Whether one of several upstreams has that origin."""
-    origin = _origin(entry.base_url)
+    origin = _origin(settings, entry.base_url)
     return origin is not None and origin == key_origin(settings)
 
 
@@ -59,7 +59,7 @@ def key_of(settings: Settings, entry: UpstreamEntry) -> bytes | None:
     own = own_key(entry)
     if own is not None:
         return secret_bytes(own)
-    if is_serverless(entry.base_url):
+    if not calls_a_server(settings, entry.base_url):
         return b""
     how = mode(settings)
     default = settings.upstream.api_key
@@ -86,7 +86,11 @@ def keyless_upstreams(settings: Settings) -> Iterator[str]:
     """Return a line for each upstream that gets no key because it has another origin: which requests go there."""
     first = min((entry.priority for entry in settings.upstreams), default=0)
     for entry in settings.upstreams:
-        if entry.api_key is not None or is_serverless(entry.base_url) or is_key_origin(settings, entry):
+        if (
+            entry.api_key is not None
+            or not calls_a_server(settings, entry.base_url)
+            or is_key_origin(settings, entry)
+        ):
             continue
         models = [repr(model.match) for model in settings.models if model.upstream == entry.name]
         named = ", ".join(models[:_SHOWN_MODELS]) + (", ..." if len(models) > _SHOWN_MODELS else "")
@@ -98,6 +102,6 @@ def keyless_upstreams(settings: Settings) -> Iterator[str]:
         )
         yield (
             f"the upstream {entry.name} gets its requests without an API key, because it has no api_key and its"
-            f" origin {parse_origin(entry.base_url)} is not that of upstream.base_url ({key_origin(settings)}):"
+            f" origin {parse_origin(called_url(settings, entry.base_url))} is not that of upstream.base_url ({key_origin(settings)}):"
             f' requests{by_model} {others}. api_key = "inherit" in its entry sends it upstream.api_key.'
         )

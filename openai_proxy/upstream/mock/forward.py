@@ -148,6 +148,8 @@ class MockForward:
             except RequestTooLarge:
                 raise _too_large() from None
         data = body or b""
+        if body is not request.body and request.exchange.capture is not None:
+            request.exchange.capture.request.feed(data)
         _, coding = media_type_and_coding(request.headers)
         if not coding:
             return data

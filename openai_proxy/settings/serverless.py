@@ -1,0 +1,18 @@
+"""Which upstreams are servers, and which are made here."""
+
+from __future__ import annotations
+
+from .model import Settings
+from .urls import is_replay, is_serverless
+
+
+def called_url(settings: Settings, base_url: str) -> str:
+    """Return the URL that requests for an upstream may be sent to: of a replay, where misses go."""
+    if is_replay(base_url) and settings.replay.miss != "error" and settings.replay.live_url is not None:
+        return settings.replay.live_url
+    return base_url
+
+
+def calls_a_server(settings: Settings, base_url: str) -> bool:
+    """Whether requests for this upstream may leave this process."""
+    return not is_serverless(called_url(settings, base_url))

@@ -1,0 +1,168 @@
+"""The files of a directory of recorded exchanges, and where in them each answer is.
+
+Reads files, and nothing else: 40 bytes a line are held in memory. Built when
+a configuration is loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from .match import Asked, asked_of_line
+from .recorded import answer_of_line
+
+LONGEST_LINE_BYTES = 64 * 1024 * 1024
+MOST_COMPARED = 50
+"""Recorded requests that a request is compared with to name the nearest."""
+_ENTRY = struct.Struct(">16s8sIIQ")
+"""Key, route, number of the file, bytes of the line, where it begins."""
+Warn = Callable[[str], None]
+
+
+@frozen
+class Place:
+    """Where a line is."""
+
+    file: int
+    size_bytes: int
+    offset: int
+
+
+class Cassette:
+    """Answers by what they answer; several of one key in the order of their time.
+
+    `read` gives the request of a line in the form that incoming requests are
+    compared in. Raises OSError if the directory cannot be read.
+    """
+
+    def __init__(self, directory: Path, read: Callable[[dict[str, Any]], Asked], warn: Warn) -> None:
+        if not directory.is_dir():
+            raise NotADirectoryError(f"{directory} is no directory")
+        self._files = sorted(directory.glob("*.jsonl"))
+        entries = []
+        for number, file in enumerate(self._files):
+            for line_number, offset, data in _lines(file, warn):
+                found = _entry_of(data, read, f"{file.name}:{line_number}", warn)
+                if found is not None:
+                    time, asked = found
+                    place = (number, len(data), offset)
+                    entries.append((asked.key, time, _ENTRY.pack(asked.key, asked.route, *place)))
+        entries.sort(key=lambda entry: entry[:2])
+        self._index = b"".join(entry for _, _, entry in entries)
+        self._directory = directory
+        self._added: dict[bytes, list[Place]] = {}
+        """What was recorded since, by key."""
+        self._own: int | None = None
+        """The number of the file that it goes to."""
+
+    def __len__(self) -> int:
+        return self._sorted + sum(map(len, self._added.values()))
+
+    @property
+    def _sorted(self) -> int:
+        return len(self._index) // _ENTRY.size
+
+    def append(self, key: bytes, line: bytes) -> None:
+        """Add a line to a file of this process' own, and answer with it from now on. Raises OSError."""
+        if self._own is None:
+            self._own = len(self._files)
+            self._files.append(self._directory / f"recorded-{os.getpid()}.jsonl")
+        descriptor = os.open(self._files[self._own], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            begin = os.fstat(descriptor).st_size
+            if os.write(descriptor, line) < len(line):
+                os.ftruncate(descriptor, begin)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+        self._added.setdefault(key, []).append(Place(self._own, len(line), begin))
+
+    def find(self, key: bytes) -> list[Place]:
+        """Return where the answers to a request are, in the order of their time. O(log n)."""
+        low, high = 0, self._sorted
+        while low < high:
+            middle = (low + high) // 2
+            at = middle * _ENTRY.size
+            if self._index[at : at + 16] < key:
+                low = middle + 1
+            else:
+                high = middle
+        found = []
+        while low < self._sorted:
+            entry = _ENTRY.unpack_from(self._index, low * _ENTRY.size)
+            if entry[0] != key:
+                break
+            found.append(Place(*entry[2:]))
+            low += 1
+        return found + self._added.get(key, [])
+
+    def of_route(self, route: bytes) -> Iterator[Place]:
+        """Yield where some of the requests with this method and path are. O(n)."""
+        count = 0
+        for entry in _ENTRY.iter_unpack(self._index):
+            if entry[1] == route:
+                yield Place(*entry[2:])
+                count += 1
+                if count == MOST_COMPARED:
+                    return
+
+    def load(self, place: Place) -> dict[str, Any]:
+        """Return a line; OSError or ValueError if the file is not what it was."""
+        with self._files[place.file].open("rb") as file:
+            file.seek(place.offset)
+            line = orjson.loads(file.read(place.size_bytes))
+        if not isinstance(line, dict):
+            raise ValueError("the line is no object any more")
+        return line
+
+
+def _lines(file: Path, warn: Warn) -> Iterator[tuple[int, int, bytes]]:
+    """Yield number, beginning and text of each line of a file; a torn last one is left out."""
+    offset = number = 0
+    with file.open("rb") as opened:
+        while data := opened.readline(LONGEST_LINE_BYTES + 1):
+            number += 1
+            begin, offset = offset, offset + len(data)
+            if len(data) > LONGEST_LINE_BYTES:
+                warn(f"{file.name}:{number} is longer than {LONGEST_LINE_BYTES} bytes: not replayed")
+                while data and not data.endswith(b"\n"):
+                    data = opened.readline(1024 * 1024)
+                    offset += len(data)
+            elif data.endswith(b"\n") and data.strip():
+                yield number, begin, data
+
+
+def _entry_of(
+    data: bytes, read: Callable[[dict[str, Any]], Asked], where: str, warn: Warn
+) -> tuple[str, Asked] | None:
+    """Return time and request of a line that can be replayed, None for any other; a broken one is warned of."""
+    try:
+        line = orjson.loads(data)
+        complete = line["outcome"] == "complete"
+        timestamp = str(line.get("timestamp"))
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        warn(f"{where} is no line of an exchange log: not replayed")
+        return None
+    if not complete:
+        return None
+    try:
+        answer_of_line(line)
+        return timestamp, read(line)
+    except ValueError:
+        return None
+    except (KeyError, TypeError, AttributeError):
+        warn(f"{where} is no line of an exchange log: not replayed")
+        return None
+
+
+def reader(ignore: frozenset[str]) -> Callable[[dict[str, Any]], Asked]:
+    """Return what reads the request of a line, without what is ignored."""
+    return lambda line: asked_of_line(line, ignore)
