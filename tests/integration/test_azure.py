@@ -1,5 +1,6 @@
 """Azure's forms of the API: the name of a deployment is the model for every rule."""
 
+import contextlib
 import json
 
 import pytest
@@ -7,11 +8,10 @@ from world.client import ask
 from world.daemon import configured
 from world.requests import post
 from world.scripts import COMPLETION, answer, delta, events, stream
-from world.upstream import Upstream
+from world.world import serving
 
 from openai_proxy.wire.targets import map_target
 
-KEY = "sk-client-0123456789"
 FORMS = (
     "/v1/deployments/{}/chat/completions?api-version=1",
     "/openai/deployments/{}/chat/completions?api-version=1",
@@ -29,24 +29,72 @@ DEAR = {
 }
 
 
-def key(rule):
-    return f'[[keys]]\nname = "alice"\nkey = "{KEY}"\nupstream_key = "sk-up"\n{rule}\n'
+RULES = {
+    "allowed": 'models = ["gpt-4o-mini"]',
+    "budget": "budget_usd = 0.5",
+    "tokens": "limits = {tokens_per_minute = 1000}",
+    "plain": "",
+    "sdk": 'models = ["gpt-4o"]',
+}
+MODELS = """
+[[models]]
+match = "thinker"
+think = "strip"
+params = {temperature = 0.25}
+[[models]]
+match = "house"
+upstream_model = "my gpt"
+"""
+
+
+def key(rule, form=FORMS[0]):
+    """Return the key of a client that has this rule, and asks in this form only: no test spends another's."""
+    return f"sk-client-{rule}-{FORMS.index(form)}-0123456789"
+
+
+def toml():
+    """Return a configuration with every rule for every form."""
+    keys = [
+        f'[[keys]]\nname = "{rule}-{number}"\nkey = "{key(rule, form)}"\nupstream_key = "sk-up"\n{RULES[rule]}\n'
+        for rule in RULES
+        for number, form in enumerate(FORMS)
+    ]
+    return "".join(keys) + MODELS
+
+
+@pytest.fixture(scope="module")
+def _world(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("azure")
+    env = {"RETRY__MAX_RETRIES": "0", "OBSERVERS": "none"}
+    with serving(directory, env=env, **configured(directory, toml())) as world:
+        yield world
 
 
 @pytest.fixture
-def begin(start, tmp_path):
-    """Start a daemon whose upstream answers with a document: `begin(toml, document)`."""
-
-    def started(toml, document=COMPLETION):
-        world = start(env={"RETRY__MAX_RETRIES": "0", "OBSERVERS": "none"}, **configured(tmp_path, toml))
-        world.upstream.script = answer(document=document)
-        return world
-
-    return started
+def world(_world):
+    """Share a daemon with all rules; its upstream answers and has not been asked."""
+    _world.upstream.begin(answer())
+    return _world
 
 
-def chat(world, form, name="gpt-4o", document=BODY):
-    return ask(world.port, post(KEY, document, form.format(name)))
+@pytest.fixture(scope="module")
+def below(tmp_path_factory):
+    """Return the world of a base path, `below("/openai")`, the same for all who ask for it."""
+    worlds = {}
+    with contextlib.ExitStack() as stack:
+
+        def started(base):
+            if base not in worlds:
+                directory = tmp_path_factory.mktemp("azure")
+                worlds[base] = stack.enter_context(serving(directory, base=base))
+            worlds[base].upstream.begin(answer())
+            return worlds[base]
+
+        yield started
+
+
+def chat(world, who, form, name="gpt-4o", document=BODY):
+    return ask(world.port, post(who, document, form.format(name)))
 
 
 def code(got):
@@ -54,49 +102,43 @@ def code(got):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_allow_list_holds(begin, form):
+def test_the_allow_list_holds(world, form):
     """The body may not name an allowed model in the place of one that is not, nor the other way round."""
-    world = begin(key('models = ["gpt-4o-mini"]'))
-    got = chat(world, form)
+    alice = key("allowed", form)
+    got = chat(world, alice, form)
     assert (got.status, code(got), world.upstream.calls) == (403, "model_not_allowed", [])
-    assert chat(world, form, "gpt-4o-mini", {**BODY, "model": "gpt-4o"}).status == 200
+    assert chat(world, alice, form, "gpt-4o-mini", {**BODY, "model": "gpt-4o"}).status == 200
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("rule", "refusal"),
-    [
-        ("budget_usd = 0.5", "insufficient_quota"),
-        ("limits = {tokens_per_minute = 1000}", "rate_limit_exceeded"),
-    ],
+    ("rule", "refusal"), [("budget", "insufficient_quota"), ("tokens", "rate_limit_exceeded")]
 )
-def test_budget_and_token_limit_hold(begin, form, rule, refusal):
+def test_budget_and_token_limit_hold(world, form, rule, refusal):
     """Two million tokens of a deployment are paid for: the next request is refused."""
     pytest.importorskip("genai_prices")
-    world = begin(key(rule), DEAR)
-    assert chat(world, form).status == 200
-    got = chat(world, form)
+    world.upstream.begin(answer(document=DEAR))
+    assert chat(world, key(rule, form), form).status == 200
+    got = chat(world, key(rule, form), form)
     assert (got.status, code(got), len(world.upstream.calls)) == (429, refusal, 1)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_thoughts_go_and_parameters_are_set(begin, form):
+def test_thoughts_go_and_parameters_are_set(world, form):
     """Rules of one model hold for its deployment, whatever the body calls it."""
-    model = '[[models]]\nmatch = "gpt-4o"\nthink = "strip"\nparams = {temperature = 0.25}\n'
-    world = begin(key("") + model, THOUGHT)
-    got = json.loads(chat(world, form).body)
+    world.upstream.begin(answer(document=THOUGHT))
+    got = json.loads(chat(world, key("plain"), form, "thinker").body)
     assert got["choices"][0]["message"]["content"] == "fine"
     assert json.loads(world.upstream.calls[0].body)["temperature"] == 0.25
-    assert json.loads(chat(world, form, "other").body) == THOUGHT
+    assert json.loads(chat(world, key("plain"), form, "other").body) == THOUGHT
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_alias_is_replaced_in_the_path(begin, form):
+def test_an_alias_is_replaced_in_the_path(world, form):
     """What clients call by our name, the upstream knows by its own."""
-    world = begin(key("") + '[[models]]\nmatch = "house"\nupstream_model = "my gpt"\n')
-    assert chat(world, form, "house").status == 200
-    below = map_target(form.format("my%20gpt").encode()).target
-    assert world.upstream.calls[0].target == b"/v1" + below
+    assert chat(world, key("plain"), form, "house").status == 200
+    target = map_target(form.format("my%20gpt").encode()).target
+    assert world.upstream.calls[0].target == b"/v1" + target
     assert json.loads(world.upstream.calls[0].body) == BODY
 
 
@@ -111,24 +153,24 @@ def test_an_alias_is_replaced_in_the_path(begin, form):
         ("/x", FORMS[1], b"/x/deployments/d/chat/completions?api-version=1"),
     ],
 )
-def test_where_it_goes(start, base, target, sent):
+def test_where_it_goes(below, base, target, sent):
     """Deployments stand beside the /v1 of Azure's newer API, not below it."""
-    upstream = Upstream()
-    world = start(upstream=upstream, url=upstream.url.removesuffix("/v1") + base)
-    upstream.script = answer()
-    assert chat(world, target, "d").status == 200
-    assert upstream.calls[0].target == sent
+    world = below(base)
+    assert chat(world, "sk-any", target, "d").status == 200
+    assert world.upstream.calls[0].target == sent
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_azure_client_of_the_sdk(begin, streamed):
+def test_the_azure_client_of_the_sdk(world, streamed):
     """`AzureOpenAI(azure_endpoint=...)` works as it is: its path, its `api-key`, its query."""
     openai = pytest.importorskip("openai", reason="pip install openai")
-    world = begin(key('models = ["gpt-4o"]'))
     if streamed:
         world.upstream.script = stream(*events(delta("fine")))
     client = openai.AzureOpenAI(
-        azure_endpoint=f"http://127.0.0.1:{world.port}", api_key=KEY, api_version="2024-10-21", max_retries=0
+        azure_endpoint=f"http://127.0.0.1:{world.port}",
+        api_key=key("sdk"),
+        api_version="2024-10-21",
+        max_retries=0,
     )
     with client:
         got = client.chat.completions.create(model="gpt-4o", messages=BODY["messages"], stream=streamed)

@@ -28,11 +28,14 @@ class World:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, **options: Any) -> Iterator[World]:
-    """Run a daemon with these options for several tests; neither end may have had a defect when they are over."""
+def serving(directory: Path, base: str = "/v1", **options: Any) -> Iterator[World]:
+    """Run a daemon with these options for several tests; neither end may have had a defect when they are over.
+
+    The upstream's base URL ends in `base`.
+    """
     upstream = Upstream()
     try:
-        daemon = Daemon(directory, upstream.url, **options)
+        daemon = Daemon(directory, upstream.url.removesuffix("/v1") + base, **options)
         yield World(daemon, upstream)
         daemon.stop()
     finally:
