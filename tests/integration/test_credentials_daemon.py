@@ -1,5 +1,6 @@
 """Whose credential reaches which upstream, who pays, and what else goes with a request."""
 
+import contextlib
 import json
 
 import pytest
@@ -9,6 +10,7 @@ from world.requests import post
 from world.scripts import answer, failure
 from world.upstream import Upstream
 from world.waiting import eventually
+from world.world import serving
 
 CLIENT = "sk-client-0123456789"
 DEFAULT = "sk-default-0123456789"
@@ -65,15 +67,45 @@ def two(start, tmp_path, spare):
     return started
 
 
+@pytest.fixture(scope="module")
+def _worlds(tmp_path_factory):
+    """Give the world of a mode and the upstream beside it, the same for all who ask for it."""
+    worlds = {}
+    with contextlib.ExitStack() as stack:
+
+        def started(mode):
+            if mode not in worlds:
+                toml, environ = MODES[mode]
+                main, spare, directory = Upstream(), Upstream(), tmp_path_factory.mktemp("mode")
+                stack.callback(spare.close)
+                env = {"RETRY__MAX_RETRIES": "1", "OBSERVERS": "none", **environ}
+                options = configured(directory, UPSTREAMS.format(main.url, spare.url, "") + toml)
+                worlds[mode] = (
+                    stack.enter_context(serving(directory, upstream=main, env=env, **options)),
+                    spare,
+                )
+            return worlds[mode]
+
+        yield started
+
+
+@pytest.fixture(params=MODES)
+def shared(request, _worlds):
+    """Share a daemon before two origins, in each mode; both answer, and have not been asked."""
+    world, spare = _worlds(request.param)
+    world.upstream.begin(answer())
+    spare.begin(answer())
+    return world, spare
+
+
 def secrets_in(call):
     return [line for line in call.head.split(b"\r\n") if b"sk-" in line]
 
 
 @pytest.mark.parametrize("how", ["mapped", "fail-over"])
-@pytest.mark.parametrize("mode", MODES)
-def test_no_key_leaves_its_origin(two, spare, mode, how):
+def test_no_key_leaves_its_origin(shared, how):
     """Nothing that any header of a client or of the configuration holds reaches an upstream of another origin."""
-    world = two(mode)
+    world, spare = shared
     if how == "fail-over":
         world.upstream.script = failure(b"503 Busy")
     model = "fast" if how == "mapped" else "gpt-4o-mini"
@@ -133,20 +165,21 @@ def test_a_random_credential_opens_no_account(start):
     assert (two.status, json.loads(two.body)["error"]["code"]) == (400, "malformed_request")
 
 
-@pytest.mark.parametrize("header", ["x-goog-api-key", "X-Forwarded-User"])
 @pytest.mark.parametrize("mode", MODES)
-def test_callers_told_apart_share_no_answer(start, tmp_path, mode, header):
+def test_callers_told_apart_share_no_answer(start, tmp_path, mode):
     """In every mode, and also where the header itself never goes upstream."""
     toml, environ = MODES[mode]
-    toml = f'[auth]\ncaller_headers = ["{header}"]\n[cache]\nurl = "memory:"\n' + toml
+    names = ["x-goog-api-key", "X-Forwarded-User"]
+    toml = f'[auth]\ncaller_headers = {json.dumps(names)}\n[cache]\nurl = "memory:"\n' + toml
     world = start(env={"OBSERVERS": "none", **environ}, **configured(tmp_path, toml))
-    world.upstream.script = answer()
-    asked = {"model": "text-embedding-3-small", "input": "x"}
-    for _ in range(3):
-        for who in ("first", "second", None):
-            headers = [f"{header}: {who}"] if who else []
-            assert ask(world.port, post(CLIENT, asked, "/v1/embeddings", headers)).status == 200
-    assert len(world.upstream.calls) == 3
+    for header in names:
+        world.upstream.begin(answer())
+        asked = {"model": "text-embedding-3-small", "input": header}
+        for _ in range(3):
+            for who in ("first", "second", None):
+                headers = [f"{header}: {who}"] if who else []
+                assert ask(world.port, post(CLIENT, asked, "/v1/embeddings", headers)).status == 200
+        assert len(world.upstream.calls) == 3
 
 
 def test_a_local_server_needs_no_key(start, tmp_path):

@@ -28,12 +28,14 @@ class World:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, base: str = "/v1", **options: Any) -> Iterator[World]:
+def serving(
+    directory: Path, base: str = "/v1", upstream: Upstream | None = None, **options: Any
+) -> Iterator[World]:
     """Run a daemon with these options for several tests; neither end may have had a defect when they are over.
 
     The upstream's base URL ends in `base`.
     """
-    upstream = Upstream()
+    upstream = upstream or Upstream()
     try:
         daemon = Daemon(directory, upstream.url.removesuffix("/v1") + base, **options)
         yield World(daemon, upstream)
