@@ -9,7 +9,7 @@ from world.requests import request
 from world.waiting import eventually
 
 FRAMING = (b"content-length", b"transfer-encoding")
-PATIENCE_S = 0.4
+PATIENCE_S = 0.1
 BOUND_S = 30.0
 """The header timeout of the shared daemon is 5 s; a sweep and the slow machine come on top."""
 
