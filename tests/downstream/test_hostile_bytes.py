@@ -142,7 +142,7 @@ def check(data, cuts):
 
 
 CUTS = st.lists(st.integers(0, 400), max_size=4)
-MANY = settings(max_examples=2500, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=1000, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow
