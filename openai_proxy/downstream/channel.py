@@ -326,7 +326,7 @@ class ProxyChannel(HTTPChannel):
         """The transport is lost; connectionLost says so too."""
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """For ordinary Resources: pause and resume `producer` with the socket."""
+        """Pause and resume what writes the answer, or a tunnel, with the client's transport."""
         self.relay = producer
 
     def unregisterProducer(self) -> None:

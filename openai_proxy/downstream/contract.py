@@ -121,8 +121,6 @@ class Connection(Protocol):
     site: Any
     clock: Callable[[], float]
     clocks: ClientClocks
-    relay: Any
-    """What the client's transport pauses: a producer, or None."""
     tunnel: Any
     """Who takes the client's bytes once no HTTP is spoken any more, or None."""
     reading_paused: bool
@@ -158,6 +156,9 @@ class Connection(Protocol):
 
     def drop_unread(self) -> None:
         """Forget what was read and not parsed, and read on."""
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Pause and resume `producer` with the client's transport, until the request is done."""
 
     def close(self) -> None:
         """Close once everything written is taken."""

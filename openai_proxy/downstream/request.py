@@ -182,7 +182,7 @@ class DownstreamRequest(WireRequest):
             self.site.hold_end,
             self.site.next_turn,
         )
-        self.channel.relay = relay
+        self.channel.registerProducer(relay, True)
         relay.start()
 
     def _answer_whole(self, response: ProxyResponse, body: bytes) -> None:

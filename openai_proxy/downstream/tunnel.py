@@ -28,7 +28,7 @@ KEEP_ALIVE_S = 30
 class Tunnel:
     """One tunnel: the client's channel on one side, the upstream's body on the other.
 
-    As `channel.relay` it is paused by the client's transport; as the
+    As the channel's producer it is paused by the client's transport; as the
     upstream transport's producer it is a `_ClientReader`. Ends once, with
     both connections.
     """
@@ -49,7 +49,7 @@ class Tunnel:
         channel = self._channel
         channel.write(response_head(101, response.reason, header_lines(response.headers)))
         early = channel.enter_tunnel(self)
-        channel.relay = self
+        channel.registerProducer(self, True)
         response.body.deliverBody(self)  # type: ignore[arg-type]  # quacks as IProtocol
         keep_alive(channel.transport, KEEP_ALIVE_S)
         if early and not self._ended:
