@@ -1,6 +1,7 @@
 """The drawing and the house agree: imports point one way."""
 
 import ast
+import functools
 import re
 import sys
 from pathlib import Path
@@ -44,11 +45,17 @@ MOVING = {}
 """Modules that are still to move, and the room they move to."""
 
 
+@functools.cache
+def tree_of(path):
+    """Return the parsed module: every test here looks at every one."""
+    return ast.parse(path.read_text("utf-8"))
+
+
 def modules():
     """Yield (path, dotted parts below the package, imports) of every module."""
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        yield path, parts, list(imports(ast.parse(path.read_text("utf-8")), parts))
+        yield path, parts, list(imports(tree_of(path), parts))
 
 
 def imports(tree, parts):
@@ -115,7 +122,7 @@ def test_imports_point_downward():
 
 def is_pure(path):
     """Whether a module says of itself that it is pure: no clock's owner, socket, file or reactor."""
-    return bool(re.search(r"\b[Pp]ure\b", ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""))
+    return bool(re.search(r"\b[Pp]ure\b", ast.get_docstring(tree_of(path)) or ""))
 
 
 def test_pure_modules_are_pure():
@@ -156,7 +163,7 @@ def test_reactor_is_imported_in_make_service_alone():
     """Whoever needs the reactor is given it."""
     places = []
     for path, parts, _ in modules():
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = tree_of(path)
         for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)] + [tree]:
             body = ast.walk(function) if isinstance(function, ast.FunctionDef) else ast.iter_child_nodes(tree)
             places += [(parts, getattr(function, "name", None)) for node in body if is_reactor_import(node)]
@@ -178,7 +185,7 @@ def test_loggers_obey_the_level():
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path, _, _ in modules()
         if path.name not in makers
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Logger"
     ]
     assert wrong == []
@@ -238,7 +245,7 @@ def test_no_module_has_state_of_its_own():
     found = [
         f"{path.relative_to(ROOT)}: {name}"
         for path, _, _ in modules()
-        for name in mutated_names(ast.parse(path.read_text("utf-8")))
+        for name in mutated_names(tree_of(path))
     ]
     assert found == ["logs.py: _predicate"]  # the level of the log: a process has one log
 
@@ -251,7 +258,7 @@ def test_no_module_holds_a_memo():
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path, _, _ in modules()
-        for node in ast.parse(path.read_text("utf-8")).body
+        for node in tree_of(path).body
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
         for call in ast.walk(node.value)
         if isinstance(call, ast.Call) and getattr(call.func, "id", None) in MEMOS
