@@ -29,6 +29,7 @@ from ..net.direct_deferred import DirectDeferred
 from ..net.turns import SHORT_S
 from .answer_timer import UpstreamTimeouts
 from .contract import ConnectionOwner, Key
+from .flow import ReadFlow
 from .losses import end_of_body, lost_before_head
 from .response import UpstreamBody, UpstreamResponse
 from .response_reader import HEAD_BYTES, ResponseReader, too_large
@@ -75,12 +76,7 @@ class UpstreamConnection(TwistedProtocol):
         self._sending = Sending()
         self._waiting: Deferred[UpstreamResponse] | None = None
         self._body: UpstreamBody | None = None
-        self._paused = False
-        self._rests = False
-
-    @property
-    def busy(self) -> bool:
-        return self._waiting is not None or self._body is not None
+        self._flow = ReadFlow(self.state, clock)
 
     # ---- the connection
 
@@ -119,9 +115,8 @@ class UpstreamConnection(TwistedProtocol):
         body, self._body = self._body, None
         self._owner.connection_closed(self, reason)
         reader = self._reader
-        self._sending.write = reader.parser = (
-            None  # they hold us, and each other: no cycles for the collector
-        )
+        # They hold us, and each other: no cycles for the collector.
+        self._sending.write = reader.parser = None
         if waiting is not None:
             error = lost_before_head(reader, self.key[0].host, self.requests > 1, reason)
             if error.sent == "stale":
@@ -206,10 +201,8 @@ class UpstreamConnection(TwistedProtocol):
         body = self._body
         if body is not None and not reader.complete and reader.error is None:
             # One more piece of a stream: all that `_dispatch` would do, a call less.
-            parts = reader.parts
-            if parts:
-                reader.parts = []
-                piece = parts[0] if len(parts) == 1 else b"".join(parts)
+            piece = reader.take_body()
+            if piece:
                 if len(piece) < LARGE_READ_BYTES:
                     body.feed(piece)
                 else:
@@ -229,17 +222,12 @@ class UpstreamConnection(TwistedProtocol):
         body.feed(piece)
         worked_s = clock() - began
         if worked_s > SHORT_S and self._body is body and not self.state.is_ended:
-            self._rests = True
-            if not self._paused:
-                self.transport.pauseProducing()
+            self._flow.rest(self.transport)
             self._owner.rest(self, worked_s)
 
     def go_on(self) -> None:
         """Read on after a rest."""
-        self._rests = False
-        if not self._paused and self.state.at is State.ANSWERING:
-            self.state.on(Event.RESUMED, self._clock())
-            self.transport.resumeProducing()
+        self._flow.end_rest(self.transport)
 
     def _dispatch(self) -> None:
         """Pass on what this read brought: an error, the head, body bytes, the end."""
@@ -261,39 +249,31 @@ class UpstreamConnection(TwistedProtocol):
                 self._end_whole(length)
                 return
             body = UpstreamBody(self, length)
-        parts = reader.parts
         if reader.complete:
             self._end_body(body)
         elif self._waiting is not None:
             self._body = body
             waiting, self._waiting = self._waiting, None
             self.state.on(Event.HEAD, self._clock())
-            if parts:
-                reader.parts = []
-                body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+            if piece := reader.take_body():
+                body.feed(piece)
             waiting.callback(UpstreamResponse(reader.status, reader.reason, reader.pairs, body))
             if error is not None:
                 self._fail(error)  # inside the body that came in the same read
             elif not body.taken and self._body is body:
                 self.pause_reading()
-        elif parts:
-            reader.parts = []
-            body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+        elif piece := reader.take_body():
+            body.feed(piece)
 
     def _end_body(self, body: UpstreamBody) -> None:
         """The message is whole: free the connection first, then tell."""
         reader = self._reader
-        parts, reader.parts = reader.parts, []
         waiting, self._waiting = self._waiting, None
         self._body = None
-        if parts:
-            body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
-        if self._paused:
-            self._paused = False
-            self.transport.resumeProducing()
-        response = UpstreamResponse(
-            reader.status, reader.reason, reader.pairs, body
-        )  # a free reader is reset
+        if piece := reader.take_body():
+            body.feed(piece)
+        self._flow.end_body(self.transport)
+        response = UpstreamResponse(reader.status, reader.reason, reader.pairs, body)
         self._release()
         body.end(BODY_DONE)
         if waiting is not None:
@@ -302,7 +282,7 @@ class UpstreamConnection(TwistedProtocol):
     def _end_whole(self, length: int) -> None:
         """The message is whole, and nobody has seen its head yet: nearly every answer that is no stream."""
         reader = self._reader
-        body = reader.parts[0] if len(reader.parts) == 1 else b"".join(reader.parts)
+        body = reader.take_body()
         if len(body) != length:
             self._fail(UpstreamProtocolError(kind="protocol"))
             return
@@ -332,10 +312,8 @@ class UpstreamConnection(TwistedProtocol):
     def _fail(self, error: UpstreamError) -> None:
         reader = self._reader
         reader.error = error
-        if self._body is not None and reader.parts:
-            # What came before the fault still goes to the client.
-            parts, reader.parts = reader.parts, []
-            self._body.feed(b"".join(parts))
+        if self._body is not None and (piece := reader.take_body()):
+            self._body.feed(piece)  # what came before the fault still goes to the client
         waiting, self._waiting = self._waiting, None
         body, self._body = self._body, None
         self.abort()
@@ -368,18 +346,10 @@ class UpstreamConnection(TwistedProtocol):
     # ---- flow control and time
 
     def pause_reading(self) -> None:
-        if not self._paused and self.state.at is not State.CLOSED:
-            self._paused = True
-            if not self._rests:
-                self.transport.pauseProducing()
+        self._flow.pause(self.transport)
 
     def resume_reading(self) -> None:
-        if self._paused and self.state.at is not State.CLOSED:
-            self._paused = False
-            if self.state.at is State.ANSWERING:
-                self.state.on(Event.RESUMED, self._clock())
-            if not self._rests:
-                self.transport.resumeProducing()
+        self._flow.resume(self.transport)
 
     def sweep(self, now: float) -> None:
         """Called often while busy: notes what was taken and read, and ends what is late."""
@@ -392,7 +362,7 @@ class UpstreamConnection(TwistedProtocol):
                 self._late("The upstream stopped taking the request's body.", "timeout_upload")
                 return
         state.timer.note_reads(now, in_body=state.at is State.ANSWERING)
-        overdue = state.overdue(now, is_held=self._paused or self._rests)
+        overdue = state.overdue(now, is_held=self._flow.is_held)
         if overdue is not None:
             self._late(*overdue)
 

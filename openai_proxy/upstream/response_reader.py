@@ -75,6 +75,14 @@ class ResponseReader:
         self.parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
         return self.parser
 
+    def take_body(self) -> bytes:
+        """Return what has come of the body and was not taken yet; often nothing."""
+        parts = self.parts
+        if not parts:
+            return b""
+        self.parts = []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
     def end(self) -> bool:
         """The answer is over; says whether the connection may bring another one."""
         if self.bodiless:

@@ -86,7 +86,11 @@ class Edges:
         """Answer a request that was sent whole."""
         for wire in self.agent.wires:
             asked = wire.connection
-            if wire.ended is None and asked.busy and not asked._sending.is_uploading:
+            if (
+                wire.ended is None
+                and asked.state.at in (State.SENDING, State.WAITING, State.ANSWERING)
+                and not asked._sending.is_uploading
+            ):
                 asked.dataReceived(OK)
                 return True
         return False
