@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taken import Taken
 
 from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.observe.capture import Capture
@@ -154,3 +155,41 @@ def test_a_body_of_very_many_members_is_shown_by_its_beginning(unit, ordinary):
     assert (shown["bytes"], shown["truncated"]) == (len(body), True)
     assert shown["text"].startswith('{"m0":')
     assert 0 < shown["text"].count('"') <= 2 * MOST_TORN_STRINGS
+
+
+VALUES = st.sampled_from(
+    [
+        "hi",
+        1,
+        1.5,
+        None,
+        True,
+        "a\nb",
+        "é",
+        "sk-abcdefgh12345678",
+        "my key is Zz8-of-alice",
+        {"api_key": "x" * 9},
+        ["Zz8-of-alice"],
+    ]
+)
+MEMBERS = st.dictionaries(
+    st.sampled_from(["model", "input", "metadata", "token", "user"]), VALUES, max_size=3
+)
+
+
+def test_a_body_that_is_copied_says_what_a_decoded_one_says():
+    """The caller's key and other credentials are hidden in both, however the JSON is written."""
+    headers = [(b"Authorization", b"Bearer Zz8-of-alice"), (b"Content-Type", b"application/json")]
+    with Taken() as note:
+
+        @given(MEMBERS, st.booleans(), st.sampled_from([None, 1]))
+        def check(members, is_ascii, indent):
+            body = json.dumps(members, ensure_ascii=is_ascii, indent=indent).encode()
+            copied, decoded = (
+                line_of(headers, body, ordinary=each)["request"]["body"] for each in (True, False)
+            )
+            note(copied == members)
+            assert copied == decoded
+            assert "Zz8" not in str(copied)
+
+        check()

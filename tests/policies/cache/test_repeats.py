@@ -1,9 +1,13 @@
 """A repeated request is answered as it was by the cache, and by nothing else."""
 
 import json
+from hashlib import sha256
 
 import pytest
 from fakes import Body, through
+from hypothesis import given
+from hypothesis import strategies as st
+from taken import Taken
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
@@ -13,6 +17,7 @@ from openai_proxy.policies.cache.hits import answer_with
 from openai_proxy.policies.cache.known_requests import Answered
 from openai_proxy.policies.cache.memory import MemoryStore
 from openai_proxy.policies.cache.repeats import AnswerRepeats
+from openai_proxy.policies.cache.rules import parse_cache_control
 
 KEY = b"k" * 32
 BODY = b'{"model":"m","input":"x"}'
@@ -177,3 +182,81 @@ def test_what_was_never_answered_is_not_looked_at():
     for _ in range(3):
         world.ask()
     assert world.passed == 3
+
+
+OTHER_BODY = b'{"model":"n","input":"x"}'
+ASKED = st.fixed_dictionaries(
+    {},
+    optional={
+        "tenant": st.sampled_from(["t", "t", "u"]),
+        "credential": st.sampled_from([b"sk", b"sk", b"sk-2"]),
+        "body": st.sampled_from([BODY, BODY, BODY, OTHER_BODY, None]),
+        "target": st.sampled_from([b"/embeddings", b"/embeddings", b"/embeddings?x"]),
+        "lines": st.sampled_from([b"", b"", b"Accept-Encoding: gzip\r\n", b"Cache-Control: max-age=1\r\n"]),
+    },
+)
+
+
+class Cache(World):
+    """The stage before a cache that names entries by all that a request says; `long` without the stage.
+
+    Answers of odd versions are changed by a stage between the two.
+    """
+
+    def __init__(self, long):
+        super().__init__()
+        self.version = 0
+        self.keys = set()
+        self.answered.note(OTHER_BODY)
+        if long:
+            self.stage = lambda request, forward: forward(request)
+
+    async def forward(self, request):
+        self.passed += 1
+        exchange = request.exchange
+        exchange.model, exchange.streaming = "m", False
+        says = (request.headers, request.body, request.target, request.credential, exchange.credential_id)
+        key = sha256(repr(says).encode()).digest()
+        now = exchange.timestamp + self.clock.seconds() - exchange.started
+        entry, most_s = self.store.peek(key), parse_cache_control(request.headers).max_age_s
+        if entry is None or (most_s is not None and entry.age_s(now) > most_s):
+            self.store_anew(key)
+            return ProxyResponse(200, b"OK", [(b"x-cache", b"miss")], Body())
+        hit = answer_with(entry, key, exchange, now)
+        return hit.evolve(reason=b"Changed") if self.version % 2 else hit
+
+    def store_anew(self, key):
+        body = b"%d %b" % (self.version, key)
+        entry = CacheEntry(b"OK", JSON_LINES, (body,), 1000.0 + self.clock.seconds(), Usage(3, 4))
+        through(self.store.put, key, entry, 60.0)
+        self.keys.add(key)
+
+    def replace_all(self):
+        """Give every entry its next version."""
+        self.version += 1
+        for key in self.keys:
+            self.store_anew(key)
+
+
+def test_repeats_are_answered_as_the_long_way_answers():
+    """Whatever was asked before, by whomever, while entries are replaced and time passes."""
+    with Taken() as note:
+
+        @given(st.lists(st.tuples(ASKED, st.sampled_from([0, 0, 0, 1, 40, "new"])), min_size=2, max_size=8))
+        def check(steps):
+            short, long = Cache(False), Cache(True)
+            for asked, then in [*steps, *steps, *steps]:
+                answers = []
+                for world in (short, long):
+                    exchange, response = world.ask(**asked)
+                    record = {**told(exchange), "request_body": None, "request_bytes": 0, "id": ""}
+                    whole = getattr(response.body, "whole", None)
+                    answers.append((record, response.status, response.reason, response.headers, whole))
+                    if then == "new":
+                        world.replace_all()
+                    else:
+                        world.clock.advance(then)
+                assert answers[0] == answers[1]
+            note(short.passed < long.passed)
+
+        check()

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from taken import Taken
 
 from openai_proxy.exchange.record import TokenKinds, Usage
 from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
@@ -161,3 +162,37 @@ def test_the_usage_of_a_document_is_its_own(before, has_usage, usage, after, sep
 def test_what_has_no_usage_has_none(data):
     """Whatever it is."""
     assert usage_of_document(data) is None
+
+
+COUNTS = st.fixed_dictionaries({"prompt_tokens": st.integers(0, 9), "completion_tokens": st.integers(0, 9)})
+DETAILED = COUNTS.map(lambda each: {**each, "prompt_tokens_details": {"cached_tokens": 1}})
+BESIDE = st.sampled_from(
+    [
+        {"system_fingerprint": "fp"},
+        {"x": {"usage": {"prompt_tokens": 77}}},
+        {"x": [{"usage": {"prompt_tokens": 77}}]},
+        {"s": 'a "usage":{"prompt_tokens":77}'},
+        {"s": "}"},
+        {"s": "]"},
+        {"s": {}},
+        {},
+    ]
+)
+
+LAST = st.sampled_from([{}, {"service_tier": "default"}, {"system_fingerprint": "fp"}]) | BESIDE
+
+
+def test_usage_at_the_end_is_that_of_the_whole_document():
+    """Read from its bytes alone, with whatever stands before and after it, in strings and other objects too."""
+    with Taken() as note:
+
+        @given(BESIDE, COUNTS | DETAILED | COUNTS | DETAILED | st.none(), LAST, st.sampled_from(["", "\n"]))
+        def check(before, usage, after, around):
+            document = {"choices": [{"message": {"content": "hi"}}], **before, "usage": usage}
+            document |= {f"z{name}": value for name, value in after.items()}
+            body = (around + json.dumps(document, separators=(",", ":")) + around).encode()
+            end = body[body.rfind(b'"usage":') :]
+            note(usage is not None and end.count(b"}") <= end.count(b"{") + 1 and b"]" not in end)
+            assert usage_of_document(body) == maybe_usage(usage)
+
+        check()
