@@ -54,6 +54,11 @@ def check_command(twistd, cwd):
     """The command is found, has its help, and accepts its defaults."""
     assert "openai-proxy [options]" in run(twistd, "openai-proxy", "--help", cwd=cwd)
     assert run(twistd, "-n", "openai-proxy", "--check-config", cwd=cwd).startswith("mode: pass-through\n")
+    command = twistd.with_name("openai-proxy")
+    assert run(command, "check", cwd=cwd).startswith("mode: pass-through\n")
+    version = run(command, "--version", cwd=cwd)
+    assert version.startswith("openai-proxy ")
+    assert run(twistd.with_name("python"), "-m", "openai_proxy", "--version", cwd=cwd) == version
 
 
 def test_wheel_has_every_module_and_the_plugin(built):

@@ -185,3 +185,10 @@ def test_the_distribution_says_what_it_is():
     assert {"description", "long_description", "license", "keywords", "classifiers"} <= set(metadata)
     assert "Typing :: Typed" in metadata["classifiers"]
     assert parser["options.entry_points"]["console_scripts"].strip().startswith("openai-proxy = ")
+
+
+def test_every_package_is_listed():
+    """A folder that setup.cfg does not name is in the checkout and not in the wheel."""
+    listed = set(re.findall(r"(?m)^    (openai_proxy[\w.]*)$", (ROOT / "setup.cfg").read_text("utf-8")))
+    folders = {path.parent for path in (ROOT / "openai_proxy").rglob("__init__.py")}
+    assert {".".join(folder.relative_to(ROOT).parts) for folder in folders} == listed
