@@ -18,6 +18,8 @@ COMMANDS = {
     "run": "run the proxy in the foreground; `run -- COMMAND` runs a program behind it",
     "check": "load and validate the configuration, and print it with secrets masked",
     "log": "look into an exchange log: one line for each exchange, or a whole conversation",
+    "replay": "run with recorded answers in place of an upstream: `replay DIR`",
+    "cassette": "look into recorded exchanges: `cassette check DIR`",
     "key": "make client keys",
     "reload": "for systemd: reload a daemon, and fail if it refuses the new configuration",
 }

@@ -1327,3 +1327,18 @@ case(
         }
     ),
 )
+
+
+def reported(report, value):
+    made = report()
+    made.take(value, "a:1")
+    made.lines()
+
+
+case(
+    "upstream.replay.report:CassetteReport",
+    *(lambda size, make=make: make(size).encode() for make in KEYS),
+    rep(b"bearer ab1", b'{"a":"', b'"}'),
+    rep(b'"a":1,', b"{", b'"b":1}'),
+    call=reported,
+)

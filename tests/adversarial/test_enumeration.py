@@ -23,7 +23,7 @@ READERS = re.compile(
     r"observe\.(lines\.)?(redaction|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
     r"|observe\.exchange_log\.(bodies|line|raw|known_headers|files|assembly\..+)"
     r"|command\.conversation|(web|downstream)\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
-    r"|upstream\.replay\.(match|recorded)"
+    r"|upstream\.replay\.(match|recorded|report)"
 )
 """Further modules that read what strangers wrote."""
 ELSEWHERE = {

@@ -49,7 +49,7 @@ class Cassette:
         self._files = sorted(directory.glob("*.jsonl"))
         entries = []
         for number, file in enumerate(self._files):
-            for line_number, offset, data in _lines(file, warn):
+            for line_number, offset, data in lines_of(file, warn):
                 found = _entry_of(data, read, f"{file.name}:{line_number}", warn)
                 if found is not None:
                     time, asked = found
@@ -124,7 +124,7 @@ class Cassette:
         return line
 
 
-def _lines(file: Path, warn: Warn) -> Iterator[tuple[int, int, bytes]]:
+def lines_of(file: Path, warn: Warn) -> Iterator[tuple[int, int, bytes]]:
     """Yield number, beginning and text of each line of a file; a torn last one is left out."""
     offset = number = 0
     with file.open("rb") as opened:
