@@ -39,7 +39,7 @@ IMPURE = {"socket", "asyncio", "threading", "subprocess", "logging", "selectors"
 
 LEVEL = {room: level for level, room in enumerate(LAYERS)}
 
-BUILDERS = {"build.py", "whose_key.py"}
+BUILDERS = {"build.py", "upstream_keys.py"}
 
 MOVING = {}
 """Modules that are still to move, and the room they move to."""

@@ -41,15 +41,15 @@ class Account:
 
 
 @frozen
-class Standing:
+class Balance:
     """Money that is gone, and money set aside for running requests."""
 
     spent_usd: float = 0.0
     held_usd: float = 0.0
 
-    def plus(self, other: Standing) -> Standing:
+    def plus(self, other: Balance) -> Balance:
         """Return the sums."""
-        return Standing(self.spent_usd + other.spent_usd, self.held_usd + other.held_usd)
+        return Balance(self.spent_usd + other.spent_usd, self.held_usd + other.held_usd)
 
 
 @frozen
@@ -88,7 +88,7 @@ class Ledger(Protocol):
         """Set the money aside, or return None if the account has it no more. Never fails."""
         ...
 
-    async def standing(self, account: Account) -> Standing:
+    async def balance(self, account: Account) -> Balance:
         """Return what all processes together have spent and set aside. Never fails."""
         ...
 
@@ -128,26 +128,26 @@ def day_name(timestamp: float) -> str:
     return period_name("day", timestamp)
 
 
-def admit(standing: Standing, need: Need) -> float | None:
+def admit(balance: Balance, need: Need) -> float | None:
     """Return what to set aside for a request, or None to refuse it.
 
     A request that may cost more than the whole budget is let in where
     nothing is spent or reserved yet, and reserves all of it: else it could
     never run.
     """
-    taken = standing.spent_usd + standing.held_usd
+    taken = balance.spent_usd + balance.held_usd
     if taken >= need.limit_usd:
         return None
     wanted = min(need.usd, need.limit_usd)
     return wanted if taken + wanted <= need.limit_usd * (1 + _ROUNDING) else None
 
 
-def admit_in_turn(standing: Standing, needs: Iterable[Need]) -> list[float | None]:
+def admit_in_turn(balance: Balance, needs: Iterable[Need]) -> list[float | None]:
     """Judge several requests of one account, each after those before it."""
     grants: list[float | None] = []
     for need in needs:
-        granted = admit(standing, need)
+        granted = admit(balance, need)
         grants.append(granted)
         if granted:
-            standing = standing.plus(Standing(0.0, granted))
+            balance = balance.plus(Balance(0.0, granted))
     return grants

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from .budget import Account, Budget, Standing
+from .budget import Account, Balance, Budget
 from .budget_words import period_end
 
 
@@ -60,13 +60,13 @@ class BudgetAlert:
 
 
 def due(
-    account: Account, standing: Standing, budgets: Mapping[str, Budget], parts: Sequence[float]
+    account: Account, balance: Balance, budgets: Mapping[str, Budget], parts: Sequence[float]
 ) -> list[BudgetAlert]:
     """Return the alerts whose part of the limit is spent; what is set aside does not count."""
     budget = budgets.get(account.key)
     if budget is None or budget.limit_usd <= 0.0:
         return []
-    spent = standing.spent_usd
+    spent = balance.spent_usd
     return [
         BudgetAlert(part, account, budget.limit_usd, spent)
         for part in parts

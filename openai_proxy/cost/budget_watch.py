@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from ..exchange.bounded_memo import BoundedMemo
 from ..logs import logger
-from .budget import Account, Budget, Standing
+from .budget import Account, Balance, Budget
 from .budget_alerts import BudgetAlert, due
 from .ledger import SharedLedger
 from .webhook import Deliveries, Webhook
@@ -34,7 +34,7 @@ class AlertRules:
 class BudgetWatch:
     """Told by the ledger how each account stands; one for each configuration.
 
-    Each alert is given once for each key and period: the ledger's keeper
+    Each alert is given once for each key and period: the ledger's store
     remembers it for all processes that share it.
     """
 
@@ -62,16 +62,16 @@ class BudgetWatch:
         now = self._wall_clock()
         return [budget.account(key, now) for key, budget in self._budgets.items()]
 
-    def _look(self, account: Account, standing: Standing) -> None:
-        for alert in due(account, standing, self._budgets, self._rules.at):
+    def _look(self, account: Account, balance: Balance) -> None:
+        for alert in due(account, balance, self._budgets, self._rules.at):
             if alert.id not in self._told:
-                self._told.remember(alert.id, None, 0)  # the keeper knows what is forgotten here
+                self._told.remember(alert.id, None, 0)  # the store knows what is forgotten here
                 self._ledger.is_first(account, alert.id).addCallbacks(
                     self._tell, self._tell_anyway, (alert,), {}, (alert,), {}
                 )
 
     def _tell_anyway(self, _: Failure, alert: BudgetAlert) -> None:
-        """The keeper is away: an alert too many is better than none."""
+        """The store is away: an alert too many is better than none."""
         self._tell(True, alert)
 
     def _tell(self, is_first: bool, alert: BudgetAlert) -> None:
@@ -83,11 +83,11 @@ class BudgetWatch:
             document = {"text": alert.sentence} if self._rules.format == "slack" else alert.document(now)
             self._deliveries.deliver(self._rules.webhook, alert.id, orjson.dumps(document))
 
-    def standings(self) -> list[tuple[str, Budget, Standing]]:
+    def balances(self) -> list[tuple[str, Budget, Balance]]:
         """Return key, budget and what is known now of each account; asks nobody."""
         known = []
         for account in self._accounts():
-            standing = self._ledger.known(account)
-            if standing is not None:
-                known.append((account.key, self._budgets[account.key], standing))
+            balance = self._ledger.known(account)
+            if balance is not None:
+                known.append((account.key, self._budgets[account.key], balance))
         return known

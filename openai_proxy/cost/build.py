@@ -16,7 +16,7 @@ from ..exchange.buffered_bytes import BufferedBytes
 from ..logs import logger
 from ..observe.lines.record import shown
 from ..observe.metrics.budgets import BudgetReading
-from ..observe.places import check_file
+from ..observe.paths import check_file
 from ..policies.routing.table import RoutingTable
 from ..settings import PriceEntry, Settings, client_keys
 from ..settings.derived import state_path
@@ -37,7 +37,7 @@ log = logger("openai_proxy.cost")
 EXTRA = "pip install 'twisted-openai-proxy[cost]'"
 
 
-class Places(Protocol):
+class SpendingStores(Protocol):
     """Where things are kept; `stores` is it."""
 
     def state_file(self, path: Path) -> StateFile: ...
@@ -65,19 +65,19 @@ class Spending:
     watch: BudgetWatch | None = None
     """Watches the budgets; `begin` when this configuration is in force."""
 
-    def standings(self) -> list[BudgetReading]:
+    def balances(self) -> list[BudgetReading]:
         """Return how each budget stands, as far as it is known now."""
         if self.watch is None:
             return []
         return [
-            BudgetReading(key, budget.limit_usd, standing.spent_usd, standing.held_usd)
-            for key, budget, standing in self.watch.standings()
+            BudgetReading(key, budget.limit_usd, balance.spent_usd, balance.held_usd)
+            for key, budget, balance in self.watch.balances()
         ]
 
 
 def build_spending(
     settings: Settings,
-    places: Places,
+    places: SpendingStores,
     table: RoutingTable | None,
     redis_url: str | None,
     buffered: BufferedBytes,

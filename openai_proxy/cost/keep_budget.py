@@ -60,8 +60,8 @@ class KeepBudget:
         reservation = await self._ledger.reserve(account, need)
         if reservation is None:
             exchange.rate_limited = "budget"
-            standing = await self._ledger.standing(account)
-            raise BudgetSpent(budget_words(account, need, standing), headers=((b"x-should-retry", b"false"),))
+            balance = await self._ledger.balance(account)
+            raise BudgetSpent(budget_words(account, need, balance), headers=((b"x-should-retry", b"false"),))
         # a stage outside may ask once more: that is one exchange still
         exchange.reserved_usd = reservation.usd
 

@@ -1,8 +1,8 @@
-"""The ledger of one process over a keeper that other processes share.
+"""The ledger of one process over a store that other processes share.
 
-A keeper (`file_keeper`, `redis_keeper`, `MemoryKeeper`) holds what each
+A store (`file_budgets`, `redis_budgets`, `MemoryBudgets`) holds what each
 process spent and reserved; while it fails, this process decides by itself
-with what it last saw, and writes its sums when the keeper works again.
+with what it last saw, and writes its sums when the store works again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from ..logs import logger
-from .budget import Account, Need, PendingCall, Reservation, Standing, admit_in_turn, period_name
+from .budget import Account, Balance, Need, PendingCall, Reservation, admit_in_turn, period_name
 
 PENDING_S = 40 * 86400.0
 """So long money stays set aside for a call whose usage nobody asks for: longer than any period lasts."""
@@ -32,14 +32,14 @@ SAVE_WITHIN_S = 0.05
 
 _DAY_S = 86400.0
 
-Judgement = tuple[list["float | None"], Standing]
+Judgement = tuple[list["float | None"], Balance]
 """What each need was granted, and how the other processes stand."""
 
 
-class Keeper(Protocol):
-    """Holds the standing of every process in every account."""
+class BudgetStore(Protocol):
+    """Holds the balance of every process in every account."""
 
-    def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
+    def judge(self, account: Account, own: Balance, needs: Sequence[Need]) -> Deferred[Judgement]:
         """Write how this process stands, judge `needs` in turn, add what they were granted: as one step.
 
         May fail with anything; what was written before counts no more
@@ -64,16 +64,16 @@ class Keeper(Protocol):
         ...
 
 
-class MemoryKeeper:
-    """A keeper for one process, which forgets at its end."""
+class MemoryBudgets:
+    """A store for one process, which forgets at its end."""
 
     def __init__(self) -> None:
         self._pending: dict[str, PendingCall] = {}
         self._told: set[str] = set()
 
-    def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
+    def judge(self, account: Account, own: Balance, needs: Sequence[Need]) -> Deferred[Judgement]:
         held_usd = sum(call.usd for call in self._pending.values() if call.account == account)
-        others = Standing(0.0, held_usd)
+        others = Balance(0.0, held_usd)
         return succeed((admit_in_turn(own.plus(others), needs), others))
 
     def hold(self, call: PendingCall) -> Deferred[Any]:
@@ -96,22 +96,22 @@ class MemoryKeeper:
 class _Book:
     """One account as this process knows it; owned by its ledger.
 
-    `busy`: the keeper is judging, and only one call of an account is ever
+    `busy`: the store is judging, and only one call of an account is ever
     under way, so that what it writes is never older than what is there.
-    `unsaved`: the keeper does not know how we stand.
+    `unsaved`: the store does not know how we stand.
     """
 
     spent_usd: float = 0.0
     held_usd: float = 0.0
     running: int = 0
-    others: Standing = field(factory=Standing)
+    others: Balance = field(factory=Balance)
     waiting: list[tuple[Need, Deferred[float | None]]] = field(factory=list)
     busy: bool = False
     unsaved: bool = False
 
     @property
-    def own(self) -> Standing:
-        return Standing(self.spent_usd, self.held_usd)
+    def own(self) -> Balance:
+        return Balance(self.spent_usd, self.held_usd)
 
 
 class SharedLedger:
@@ -124,9 +124,9 @@ class SharedLedger:
     _log = logger(__name__)
 
     def __init__(
-        self, keeper: Keeper, timers: IReactorTime, wall_clock: Callable[[], float] = time.time
+        self, store: BudgetStore, timers: IReactorTime, wall_clock: Callable[[], float] = time.time
     ) -> None:
-        self._keeper = keeper
+        self._store = store
         self._timers = timers
         self._wall_clock = wall_clock
         self._books: dict[Account, _Book] = {}
@@ -136,11 +136,11 @@ class SharedLedger:
         self._renewal.clock = timers
         self._saving: IDelayedCall | None = None
         self._idle: Deferred[None] | None = None
-        self._watcher: Callable[[Account, Standing], None] | None = None
+        self._watcher: Callable[[Account, Balance], None] | None = None
         self._watched: Callable[[], Iterable[Account]] = tuple
 
     def watch(
-        self, watcher: Callable[[Account, Standing], None], accounts: Callable[[], Iterable[Account]]
+        self, watcher: Callable[[Account, Balance], None], accounts: Callable[[], Iterable[Account]]
     ) -> None:
         """Tell `watcher` whenever it becomes known how an account stands.
 
@@ -151,10 +151,10 @@ class SharedLedger:
             self._look()
 
     def is_first(self, account: Account, name: str) -> Deferred[bool]:
-        """Remember `name`; fires with True the first time that any process says it. Fails as the keeper does."""
-        return self._keeper.is_first(account, name)
+        """Remember `name`; fires with True the first time that any process says it. Fails as the store does."""
+        return self._store.is_first(account, name)
 
-    def known(self, account: Account) -> Standing | None:
+    def known(self, account: Account) -> Balance | None:
         """Return how all processes together stood when this one last looked; None if it never did."""
         book = self._books.get(account)
         return None if book is None else book.own.plus(book.others)
@@ -182,8 +182,8 @@ class SharedLedger:
             self._free(self._books[reservation.account], reservation.usd)
             self._save_soon()
 
-        # Where the keeper fails, this process goes on holding the money for as long as it runs.
-        self._keeper.hold(call).addCallbacks(kept, self._not_kept)
+        # Where the store fails, this process goes on holding the money for as long as it runs.
+        self._store.hold(call).addCallbacks(kept, self._not_kept)
 
     def _not_kept(self, failure: Failure) -> None:
         self._log.warn(
@@ -192,10 +192,10 @@ class SharedLedger:
 
     async def find_pending(self, name: str) -> PendingCall | None:
         try:
-            return await self._keeper.find(name)
+            return await self._store.find(name)
         except CancelledError:  # the client left: nothing may be sent for it
             raise
-        except Exception:  # what the keeper stands on has told the log
+        except Exception:  # what the store stands on has told the log
             return None
 
     def settle_pending(self, call: PendingCall, cost_usd: float) -> None:
@@ -221,12 +221,12 @@ class SharedLedger:
                 self.charge(account, cost_usd)
             return was_there
 
-        # Where the keeper fails, the money stays set aside, and the next request for the call tries again.
-        return self._keeper.take(call, cost_usd).addCallbacks(taken, lambda _: False)
+        # Where the store fails, the money stays set aside, and the next request for the call tries again.
+        return self._store.take(call, cost_usd).addCallbacks(taken, lambda _: False)
 
-    async def standing(self, account: Account) -> Standing:
+    async def balance(self, account: Account) -> Balance:
         """Return how all processes together stand."""
-        await self._ask(account, Need(0.0, 0.0))  # which is refused, and brings the others' standing
+        await self._ask(account, Need(0.0, 0.0))  # which is refused, and brings the others' balance
         book = self._books[account]
         return book.own.plus(book.others)
 
@@ -250,7 +250,7 @@ class SharedLedger:
         book.unsaved = True
 
     def _pump(self, account: Account, book: _Book) -> None:
-        """Let the keeper judge what waits, unless it is at it."""
+        """Let the store judge what waits, unless it is at it."""
         if book.waiting:  # a client that left meanwhile must not take what those after it need
             book.waiting = [each for each in book.waiting if not each[1].called]
         if book.busy or not (book.waiting or book.unsaved):
@@ -274,11 +274,11 @@ class SharedLedger:
             self._tell_idle()
 
         def by_myself(_: Failure) -> None:
-            # what the keeper stands on, file or Redis, has told the log what is wrong with it
+            # what the store stands on, file or Redis, has told the log what is wrong with it
             book.unsaved = True
             judged((admit_in_turn(book.own.plus(book.others), needs), book.others), failed=True)
 
-        judging = self._keeper.judge(account, own, needs)
+        judging = self._store.judge(account, own, needs)
         judging.addCallbacks(judged, by_myself)
         judging.addErrback(lambda failure: self._log.failure("a budget was not judged", failure))
 
@@ -337,7 +337,7 @@ class SharedLedger:
             self._pump(account, book)
 
     def _remember(self, account: Account, spent_usd: float) -> None:
-        """Keep the sum of a period that is over: the keeper has it as this process's own, and takes what we say."""
+        """Keep the sum of a period that is over: the store has it as this process's own, and takes what we say."""
         if spent_usd > 0.0:
             if len(self._past) >= MOST_PAST:
                 del self._past[next(iter(self._past))]

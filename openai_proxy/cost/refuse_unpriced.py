@@ -69,8 +69,8 @@ class RefuseUnpriced:
     ) -> ProxyResponse:
         exchange = request.exchange
         assert self._ledger is not None  # the caller has looked
-        standing = await self._ledger.standing(budget.account(exchange.credential_id, exchange.timestamp))
-        if standing.spent_usd > 0.0:
+        balance = await self._ledger.balance(budget.account(exchange.credential_id, exchange.timestamp))
+        if balance.spent_usd > 0.0:
             raise NotMeasured(_message(model, "has a budget that has spent something"), param="model")
         return await forward(request)
 

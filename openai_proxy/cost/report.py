@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from ..observe.redaction import scrubbed
-from .budget import Account, Budget, Standing
+from .budget import Account, Balance, Budget
 from .totals import COUNTED, Place, Row, Totals
 
 _COLUMNS = ("day", "key", "model")
@@ -19,16 +19,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @frozen
-class BudgetStanding:
+class BudgetBalance:
     """How one key's budget stands in its current period."""
 
     budget: Budget
     account: Account
-    standing: Standing
+    balance: Balance
 
 
 def usage_document(
-    rows: Sequence[Row], budgets: Sequence[BudgetStanding], since: str | None
+    rows: Sequence[Row], budgets: Sequence[BudgetBalance], since: str | None
 ) -> dict[str, Any]:
     """Return the totals: of all, by key, by model, by day, and of each combination.
 
@@ -94,8 +94,8 @@ def _shown(totals: Totals) -> Mapping[str, Any]:
     return {**values, "cost_usd": round(totals.cost_usd, 9)}
 
 
-def _budget(each: BudgetStanding) -> dict[str, Any]:
-    spent_usd, held_usd = each.standing.spent_usd, each.standing.held_usd
+def _budget(each: BudgetBalance) -> dict[str, Any]:
+    spent_usd, held_usd = each.balance.spent_usd, each.balance.held_usd
     return {
         "key": each.account.key,
         "period": each.account.period,

@@ -43,7 +43,7 @@ class Webhook:
 
 
 class Deliveries:
-    """Posts documents; owned by `keeping`, stopped with it.
+    """Posts documents; owned by `stores.CostStores`, stopped with it.
 
     `post` is treq's, or what a test has in its place.
     """

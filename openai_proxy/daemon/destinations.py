@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from ..net.origin import ClientCertificate
 from ..policies.authenticate.organization import ACCOUNT_HEADERS
-from ..policies.authenticate.whose_key import is_key_origin
+from ..policies.authenticate.upstream_keys import is_key_origin
 from ..settings import Settings, mode
 from ..settings.sections import Upstream
 from ..settings.serverless import called_url, calls_a_server

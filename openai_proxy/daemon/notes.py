@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..observe.spec import parse_spec
-from ..policies.authenticate.whose_key import keyless_upstreams
+from ..policies.authenticate.upstream_keys import keyless_upstreams
 from ..policies.fences.build import defaulted_keys, fenced_keys, shared_objects
 from ..settings import Settings, client_keys, mode
 from ..settings.derived import all_serverless, state_path

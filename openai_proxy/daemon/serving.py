@@ -92,7 +92,7 @@ class Serving:
         stores = Stores(reactor, self._clock, part.buckets if part else None)
         self._around = Surroundings(reactor, self._clock, stores, self._sockets.adopt)
         self._daemon = self._describe()
-        stores.keeping.usage.configured_models = self._daemon.configured_models
+        stores.costs.usage.configured_models = self._daemon.configured_models
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
         self._api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, self.exchanger.preflight)
@@ -122,7 +122,7 @@ class Serving:
             upstreams=lambda: upstream_urls(self.exchanger.settings),
             configured_models=lambda: self.exchanger.configured_models,
             upstream_report=lambda: upstream_report(self.exchanger, self._around.circuits),
-            budgets=lambda: self.exchanger.spending.standings(),
+            budgets=lambda: self.exchanger.spending.balances(),
             state=self._state,
         )
 
@@ -149,7 +149,7 @@ class Serving:
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)
         return ExchangePublisher(
-            [*observers, self._around.stores.keeping.usage, *self._watching],
+            [*observers, self._around.stores.costs.usage, *self._watching],
             self._reactor,
             before_sending=self._sockets.before_sending,
         )
@@ -236,7 +236,7 @@ class Serving:
 
     def _keep_books(self, spending: Spending) -> None:
         """Keep totals and watch budgets as this configuration says, from now on."""
-        self._around.stores.keeping.usage.keep_in(spending.state_file)
+        self._around.stores.costs.usage.keep_in(spending.state_file)
         if spending.watch is not None:
             spending.watch.begin()
 

@@ -59,7 +59,7 @@ class Status:
         root.putChild(b"health", health)
         if metrics:
             root.putChild(b"metrics", MetricsPage(self.metrics, pages.check))
-            report = UsageReport(self.stores.keeping.usage, lambda: self.exchanger().spending)
+            report = UsageReport(self.stores.costs.usage, lambda: self.exchanger().spending)
             admin = AdminPages()
             admin.putChild(b"usage", AdminPage(gate, partial(self._usage, report)))
             root.putChild(b"admin", admin)

@@ -14,11 +14,11 @@ from weakref import WeakValueDictionary
 from twisted.internet.defer import Deferred, DeferredList
 
 from ..cost.batch_inputs import BatchInputs, FileInputs, MemoryInputs, RedisInputs
-from ..cost.keeping import Keeping
 from ..cost.ledger import SharedLedger
 from ..cost.object_owners import FileOwners, RedisOwners
 from ..cost.pending_calls import FileCalls, MemoryCalls
 from ..cost.state_file import StateFile
+from ..cost.stores import CostStores
 from ..cost.webhook import Deliveries
 from ..net.redis_client import RedisClient
 from ..net.redis_url import parse_redis_url
@@ -49,7 +49,7 @@ class Stores:
         """By size, as long as a configuration uses them: a reload with another size gives the memory back."""
         self._inputs = MemoryInputs()
         self._started = False
-        self.keeping = Keeping(reactor)
+        self.costs = CostStores(reactor)
         """Money and totals."""
 
     def limit_store(self, url: str | None) -> LimitStore:
@@ -79,32 +79,32 @@ class Stores:
 
     def state_file(self, path: Path) -> StateFile:
         """Return the file of money and totals; OSError if this runs already and it cannot be opened."""
-        return self.keeping.file(path)
+        return self.costs.file(path)
 
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger:
         """Return the ledger of budgets: in Redis, else in a file, else in memory."""
-        return self.keeping.ledger(path, redis_url, self._client)
+        return self.costs.ledger(path, redis_url, self._client)
 
     def pending_calls(self, path: Path | None) -> FileCalls | MemoryCalls:
         """Return where background calls are kept until their usage is read: in a file, else in memory."""
-        return self.keeping.pending_calls(path)
+        return self.costs.pending_calls(path)
 
     def object_owners(self, path: Path | None, redis_url: str | None) -> FileOwners | RedisOwners | None:
         """Return where it is kept whose objects are: in Redis, else in a file; None without either."""
         if redis_url is not None:
             return RedisOwners(self._client(redis_url))
-        return None if path is None else FileOwners(self.keeping.file(path), time.time)
+        return None if path is None else FileOwners(self.costs.file(path), time.time)
 
     def batch_inputs(self, path: Path | None, redis_url: str | None) -> BatchInputs:
         """Return where it is kept what batches' input files ask for: in Redis, else in a file, else in memory."""
         if redis_url is not None:
             return RedisInputs(self._client(redis_url))
-        return self._inputs if path is None else FileInputs(self.keeping.file(path), time.time)
+        return self._inputs if path is None else FileInputs(self.costs.file(path), time.time)
 
     @property
     def deliveries(self) -> Deliveries:
         """What brings alerts to their URL."""
-        return self.keeping.deliveries
+        return self.costs.deliveries
 
     def _client(self, url: str) -> RedisClient:
         client = self._clients.get(url)
@@ -131,7 +131,7 @@ class Stores:
 
     def start(self) -> None:
         """Open the file of money and totals (OSError if it cannot be); begin connecting, which nothing waits for."""
-        self.keeping.start()
+        self.costs.start()
         self._started = True
         for part in (*self._clients.values(), *self._users()):
             part.start()
@@ -139,7 +139,7 @@ class Stores:
     def stop(self) -> Deferred[Any]:
         """Write what is not written yet, then close every connection."""
         self._started = False
-        return self.keeping.stop().addCallback(lambda _: self._disconnect())
+        return self.costs.stop().addCallback(lambda _: self._disconnect())
 
     def _disconnect(self) -> Deferred[Any]:
         for user in self._users():

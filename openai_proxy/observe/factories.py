@@ -45,7 +45,7 @@ def _console(options: ObserverOptions) -> Observer:
 def _json(options: ObserverOptions) -> Observer:
     from .lines.console import LineObserver
     from .lines.json_lines import JSONFileObserver, json_text, json_text_without_address
-    from .places import check_file
+    from .paths import check_file
 
     path = options.parameters("file").get("file")
     if path is not None and not options.spec.args:

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from ..cost.budget import day_name
 from ..cost.build import Spending
-from ..cost.report import BudgetStanding, usage_csv, usage_document
+from ..cost.report import BudgetBalance, usage_csv, usage_document
 from ..cost.state_file import StateFileClosed
 from ..cost.totals import UsageTotals
 from ..exchange.errors import Unavailable
@@ -69,13 +69,13 @@ class UsageReport:
         since = None if self._totals.kept else self._since
         return "application/json", orjson.dumps(usage_document(rows, await self._budgets(), since)) + b"\n"
 
-    async def _budgets(self) -> list[BudgetStanding]:
+    async def _budgets(self) -> list[BudgetBalance]:
         spending, now = self._spending(), self._wall_clock()
         found = []
         if spending.ledger is not None:
             for key, budget in spending.budgets.items():
                 account = budget.account(key, now)
-                found.append(BudgetStanding(budget, account, await spending.ledger.standing(account)))
+                found.append(BudgetBalance(budget, account, await spending.ledger.balance(account)))
         return found
 
 

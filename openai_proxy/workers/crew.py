@@ -23,7 +23,7 @@ from .metrics import WholeMetrics
 from .process import CLEAN, Launcher, WorkerProcess
 from .reload import change_over
 from .restarts import Restarts
-from .shared_limits import Desk
+from .shared_limits import LimitServer
 from .worker_log import write
 
 log = logger("openai_proxy")
@@ -115,7 +115,7 @@ class Crew:
     def _spawn(self, number: int) -> None:
         """Start a process; OSError if the system has none to give."""
         process = WorkerProcess(number, self._launcher.output, self._process_ended)
-        desk = Desk(self._limits)
+        limit_server = LimitServer(self._limits)
         link = Link(
             told={
                 say.READY: lambda _: self._process_ready(process),
@@ -123,11 +123,11 @@ class Crew:
                 say.FAILED: lambda line: setattr(process, "failure", line),
                 say.LOG: lambda line: write(line, number),
                 say.COUNTS: partial(self._metrics.report, process),
-                say.FINISH: desk.finish,
-                say.SETTLE: desk.settle,
+                say.FINISH: limit_server.finish,
+                say.SETTLE: limit_server.settle,
             },
-            asked={say.SCRAPE: self._metrics.page, say.ADMIT: desk.admit},
-            lost=partial(_lost, desk, process),
+            asked={say.SCRAPE: self._metrics.page, say.ADMIT: limit_server.admit},
+            lost=partial(_lost, limit_server, process),
         )
         sockets = self._sockets()
         process.start(self._launcher, link, sockets)
@@ -234,9 +234,9 @@ class Crew:
         self._ended.callback(None)
 
 
-def _lost(desk: Desk, process: WorkerProcess) -> None:
+def _lost(limit_server: LimitServer, process: WorkerProcess) -> None:
     """A worker's link is closed."""
-    desk.close()
+    limit_server.close()
     process.link_lost()
 
 

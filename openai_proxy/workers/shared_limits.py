@@ -53,7 +53,7 @@ class SupervisedStore:
         self._link.tell_at_once(SETTLE, (admission, model_tokens))
 
 
-class Desk:
+class LimitServer:
     """The supervisor's side for one worker: its requests at the one store.
 
     Knows what the worker holds, so that one that dies gives its slots back;

@@ -7,10 +7,10 @@ from cost.sync_file import SyncFile
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.cost.budget import Account, Budget, Need, Standing
+from openai_proxy.cost.budget import Account, Balance, Budget, Need
 from openai_proxy.cost.budget_watch import AlertRules, BudgetWatch
-from openai_proxy.cost.file_keeper import FileKeeper
-from openai_proxy.cost.ledger import RENEW_S, MemoryKeeper, SharedLedger
+from openai_proxy.cost.file_budgets import FileBudgets
+from openai_proxy.cost.ledger import RENEW_S, MemoryBudgets, SharedLedger
 from openai_proxy.cost.webhook import Webhook
 
 NOON = 1_795_262_400.0
@@ -33,10 +33,10 @@ class Posts:
 
 
 class World:
-    def __init__(self, keeper, form="json", at=(0.8, 1.0)):
+    def __init__(self, store, form="json", at=(0.8, 1.0)):
         self.clock = Clock()
         self.posts = Posts()
-        self.ledger = SharedLedger(keeper, self.clock, lambda: NOON)
+        self.ledger = SharedLedger(store, self.clock, lambda: NOON)
         rules = AlertRules(at, HOOK, form)
         self.watch = BudgetWatch(self.ledger, {"alice": Budget(10.0)}, rules, self.posts, lambda: NOON)
         self.watch.begin()
@@ -48,7 +48,7 @@ class World:
 
 def test_each_part_is_told_once():
     """A log line and a post each, not one for every request after it."""
-    world = World(MemoryKeeper())
+    world = World(MemoryBudgets())
     for usd, parts in ((7.9, []), (0.1, [0.8]), (1.0, [0.8]), (1.0, [0.8, 1.0]), (5.0, [0.8, 1.0])):
         world.spend(usd)
         assert world.posts.parts == parts
@@ -57,9 +57,9 @@ def test_each_part_is_told_once():
 def test_one_alert_for_all_processes_and_after_a_restart(tmp_path):
     """Those that share the file tell it once; so does one that reads it anew."""
     files = [SyncFile(tmp_path / "state.sqlite3") for _ in range(3)]
-    keepers = [FileKeeper(file, lambda: NOON) for file in files]
-    for keeper in keepers:
-        keeper.start()
+    keepers = [FileBudgets(file, lambda: NOON) for file in files]
+    for store in keepers:
+        store.start()
     here, there = World(keepers[0]), World(keepers[1])
     here.spend(9.0)
     there.spend(0.1)
@@ -72,9 +72,9 @@ def test_one_alert_for_all_processes_and_after_a_restart(tmp_path):
 
 def test_a_keeper_that_fails_does_not_silence_the_alert():
     """One too many is better than none."""
-    keeper = MemoryKeeper()
-    keeper.is_first = lambda account, name: _failed()
-    world = World(keeper)
+    store = MemoryBudgets()
+    store.is_first = lambda account, name: _failed()
+    world = World(store)
     world.spend(9.0)
     assert world.posts.parts == [0.8]
 
@@ -87,7 +87,7 @@ def _failed():
 
 def test_slack_gets_a_text():
     """Its incoming webhooks take nothing else."""
-    world = World(MemoryKeeper(), form="slack")
+    world = World(MemoryBudgets(), form="slack")
     world.spend(9.0)
     ((webhook, name, document),) = world.posts.posted
     assert (webhook, name, list(document)) == (HOOK, "alice/2026-11/0.8", ["text"])
@@ -97,19 +97,19 @@ def test_slack_gets_a_text():
 def test_standings_are_known_from_the_start_on(tmp_path):
     """The metrics show what was spent before a restart without any request; a renewal looks again."""
     file, other = SyncFile(tmp_path / "state.sqlite3"), SyncFile(tmp_path / "state.sqlite3")
-    before = FileKeeper(other, lambda: NOON)
+    before = FileBudgets(other, lambda: NOON)
     before.start()
-    before.judge(ACCOUNT, Standing(4.0, 0.0), [])
-    keeper = FileKeeper(file, lambda: NOON)
-    keeper.start()
-    world = World(keeper)
-    assert world.watch.standings() == []
+    before.judge(ACCOUNT, Balance(4.0, 0.0), [])
+    store = FileBudgets(file, lambda: NOON)
+    store.start()
+    world = World(store)
+    assert world.watch.balances() == []
     world.ledger.start()
-    ((key, budget, standing),) = world.watch.standings()
-    assert (key, budget.limit_usd, standing) == ("alice", 10.0, Standing(4.0, 0.0))
-    before.judge(ACCOUNT, Standing(5.0, 0.0), [Need(1.0, 10.0)])
+    ((key, budget, balance),) = world.watch.balances()
+    assert (key, budget.limit_usd, balance) == ("alice", 10.0, Balance(4.0, 0.0))
+    before.judge(ACCOUNT, Balance(5.0, 0.0), [Need(1.0, 10.0)])
     world.clock.advance(RENEW_S)
-    assert world.watch.standings()[0][2] == Standing(5.0, 1.0)
+    assert world.watch.balances()[0][2] == Balance(5.0, 1.0)
     world.ledger.stop()
     file.close()
     other.close()
@@ -118,6 +118,6 @@ def test_standings_are_known_from_the_start_on(tmp_path):
 @pytest.mark.parametrize("at", [(), (0.5,)])
 def test_parts_are_those_of_the_configuration(at):
     """None at all, too."""
-    world = World(MemoryKeeper(), at=at)
+    world = World(MemoryBudgets(), at=at)
     world.spend(10.0)
     assert world.posts.parts == list(at)

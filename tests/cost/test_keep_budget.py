@@ -6,9 +6,9 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.budget import Account, Balance, Budget
 from openai_proxy.cost.keep_budget import KeepBudget, charged_usd
-from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.exchange.errors import BudgetSpent
@@ -24,7 +24,7 @@ class World:
 
     def __init__(self, **budgets):
         pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
-        self.ledger = SharedLedger(MemoryKeeper(), Clock())
+        self.ledger = SharedLedger(MemoryBudgets(), Clock())
         self.stage = KeepBudget(
             self.ledger,
             {key: Budget(limit_usd, "day") for key, limit_usd in budgets.items()},
@@ -65,9 +65,9 @@ class World:
         exchange.end(Outcome.COMPLETE, 1.0)
         return None
 
-    def standing(self, period="2026-11-21", key="alice"):
+    def balance(self, period="2026-11-21", key="alice"):
         found = []
-        Deferred.fromCoroutine(self.ledger.standing(Account(key, period))).addCallback(found.append)
+        Deferred.fromCoroutine(self.ledger.balance(Account(key, period))).addCallback(found.append)
         return found[0]
 
 
@@ -80,7 +80,7 @@ def test_a_spent_budget_refuses_and_tells_not_to_retry():
     assert isinstance(error, BudgetSpent)
     assert (error.status, error.type, error.code) == (429, "insufficient_quota", "insufficient_quota")
     assert error.headers == ((b"x-should-retry", b"false"),)
-    assert world.standing().spent_usd == 18.0
+    assert world.balance().spent_usd == 18.0
 
 
 def test_other_keys_do_not_notice():
@@ -98,7 +98,7 @@ def test_parallel_requests_reserve_what_they_ask_for_at_most():
     asked = [world.ask(max_tokens=1) for _ in range(50)]
     assert len(world.forwarded) == 10
     assert sum(1 for _, ends in asked if ends) == 40
-    assert world.standing().held_usd == 10.0
+    assert world.balance().held_usd == 10.0
 
 
 def test_what_was_not_used_is_free_again():
@@ -113,7 +113,7 @@ def test_a_model_without_a_price_is_let_in_until_the_budget_is_spent():
     """Nobody knows what to reserve, nor to charge."""
     world = World(alice=10.0)
     assert world.serve(500, model="unknown") is None
-    assert world.standing().spent_usd == 0.0
+    assert world.balance().spent_usd == 0.0
     world.serve(10)
     assert isinstance(world.serve(1, model="unknown"), BudgetSpent)
 
@@ -137,7 +137,7 @@ def test_an_exchange_that_is_asked_twice_is_charged_once():
     world.forwarded[0].callback("response")
     exchange.status, exchange.usage = 200, Usage(0, 2)
     exchange.end(Outcome.COMPLETE, 1.0)
-    assert (world.standing().spent_usd, world.standing().held_usd) == (2.0, 0.0)
+    assert (world.balance().spent_usd, world.balance().held_usd) == (2.0, 0.0)
 
 
 def test_a_request_over_midnight_is_charged_to_the_day_it_began():
@@ -148,8 +148,8 @@ def test_a_request_over_midnight_is_charged_to_the_day_it_began():
     world.forwarded[0].callback("response")
     exchange.status, exchange.usage = 200, Usage(0, 7)
     exchange.end(Outcome.COMPLETE, 1.0)
-    assert world.standing("2026-11-21").spent_usd == 7.0
-    assert world.standing("2026-11-22").spent_usd == 3.0
+    assert world.balance("2026-11-21").spent_usd == 7.0
+    assert world.balance("2026-11-22").spent_usd == 3.0
 
 
 def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
@@ -159,7 +159,7 @@ def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
     world.running.cancel()
     exchange.end(Outcome.CLIENT_GONE, 1.0)
     assert ends[0].check(CancelledError)
-    assert (world.standing().spent_usd, world.standing().held_usd) == (4.0, 0.0)
+    assert (world.balance().spent_usd, world.balance().held_usd) == (4.0, 0.0)
 
 
 def test_a_call_that_outlives_its_client_is_settled_when_it_ends():
@@ -167,9 +167,9 @@ def test_a_call_that_outlives_its_client_is_settled_when_it_ends():
     world = World(alice=10.0)
     exchange, _ = world.ask(max_tokens=4)
     exchange.end(Outcome.CLIENT_GONE, 1.0)
-    assert world.standing().held_usd == 4.0
+    assert world.balance().held_usd == 4.0
     world.forwarded[0].callback("response")
-    assert (world.standing().spent_usd, world.standing().held_usd) == (4.0, 0.0)
+    assert (world.balance().spent_usd, world.balance().held_usd) == (4.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_pictures_are_not_reserved_by_their_bytes():
     content = [{"type": "image_url", "image_url": {"url": "data:" + "A" * 100_000}}]
     document = {"model": "m", "messages": [{"role": "user", "content": content}]}
     world.ask(body=json.dumps(document).encode(), document=document)
-    assert world.standing().held_usd < 1.0
+    assert world.balance().held_usd < 1.0
 
 
 def left_to(world, heirs_key):
@@ -224,11 +224,11 @@ def test_a_shared_call_is_charged_to_whoever_is_left(key, alice_usd, bob_usd):
     """What was reserved stays reserved until that one's exchange ends."""
     world = World(alice=10.0, bob=10.0)
     heir = left_to(world, key)
-    assert world.standing() == Standing(0.0, 5.0)
+    assert world.balance() == Balance(0.0, 5.0)
     heir.usage = Usage(0, 3)
     heir.end(Outcome.COMPLETE, 2.0)
-    assert world.standing() == Standing(alice_usd, 0.0)
-    assert world.standing(key="bob").spent_usd == bob_usd
+    assert world.balance() == Balance(alice_usd, 0.0)
+    assert world.balance(key="bob").spent_usd == bob_usd
 
 
 def test_an_heir_without_a_budget_frees_what_was_reserved():
@@ -237,5 +237,5 @@ def test_an_heir_without_a_budget_frees_what_was_reserved():
     heir = left_to(world, "carl")
     heir.usage = Usage(0, 3)
     heir.end(Outcome.COMPLETE, 2.0)
-    assert world.standing() == Standing(0.0, 0.0)
+    assert world.balance() == Balance(0.0, 0.0)
     assert heir.cost_usd == 3.0

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 
-from openai_proxy.cost.budget import Account, Need, PendingCall, Standing, admit_in_turn
-from openai_proxy.cost.ledger import RENEW_S, SAVE_WITHIN_S, MemoryKeeper, SharedLedger
+from openai_proxy.cost.budget import Account, Balance, Need, PendingCall, admit_in_turn
+from openai_proxy.cost.ledger import RENEW_S, SAVE_WITHIN_S, MemoryBudgets, SharedLedger
 
 DAY = Account("alice", "1970-01-01")
 
 
-class Keeper:
-    """Standings of several processes; each answer waits in `late` where that is a list."""
+class BudgetStore:
+    """Balances of several processes; each answer waits in `late` where that is a list."""
 
     def __init__(self):
         self.kept = {}
@@ -32,12 +32,12 @@ class Keeper:
             if self.fails:
                 answer.errback(OSError("no"))
                 return
-            others = Standing()
-            for (account, process), standing in self.kept.items():
+            others = Balance()
+            for (account, process), balance in self.kept.items():
                 if account == place[0] and process != place[1]:
-                    others = others.plus(standing)
+                    others = others.plus(balance)
             grants = admit_in_turn(own.plus(others), needs)
-            self.kept[place] = own.plus(Standing(0.0, sum(each or 0.0 for each in grants)))
+            self.kept[place] = own.plus(Balance(0.0, sum(each or 0.0 for each in grants)))
             answer.callback((grants, others))
 
         if self.late is None:
@@ -55,12 +55,12 @@ class Keeper:
 class World:
     def __init__(self, processes=1):
         self.clock = Clock()
-        self.keeper = Keeper()
+        self.store = BudgetStore()
         self.ledgers = []
         for process in range(processes):
-            keeper = MemoryKeeper()
-            keeper.judge = self.keeper.of(process)
-            self.ledgers.append(SharedLedger(keeper, self.clock, self.clock.seconds))
+            store = MemoryBudgets()
+            store.judge = self.store.of(process)
+            self.ledgers.append(SharedLedger(store, self.clock, self.clock.seconds))
 
     @property
     def ledger(self):
@@ -79,7 +79,7 @@ class World:
         self.clock.advance(SAVE_WITHIN_S)
 
     def spent_usd(self):
-        return sum(standing.spent_usd for standing in self.keeper.kept.values())
+        return sum(balance.spent_usd for balance in self.store.kept.values())
 
 
 def test_reservations_hold_until_they_are_settled():
@@ -97,12 +97,12 @@ def test_reservations_hold_until_they_are_settled():
 def test_a_burst_is_judged_in_one_step_behind_the_one_under_way():
     """Fifty requests at once cost two calls, and get what ten can pay for."""
     world = World()
-    world.keeper.late = []
+    world.store.late = []
     asked = [world.ask(1.0)[0] for _ in range(50)]
-    assert world.keeper.calls == 1
-    world.keeper.answer()
-    world.keeper.answer()
-    assert world.keeper.calls == 2
+    assert world.store.calls == 1
+    world.store.answer()
+    world.store.answer()
+    assert world.store.calls == 2
     assert [ends[0] is not None for ends in asked].count(True) == 10
 
 
@@ -120,35 +120,35 @@ def test_two_processes_share_one_budget():
 def test_a_client_that_leaves_while_it_waits_leaves_nothing_reserved():
     """The answer comes for nobody: its money is free again."""
     world = World()
-    world.keeper.late = []
+    world.store.late = []
     ends, asked = world.ask(10.0)
     asked.cancel()
     assert ends[0].check(CancelledError)
-    world.keeper.answer()
-    world.keeper.answer()
-    world.keeper.late = None
+    world.store.answer()
+    world.store.answer()
+    world.store.late = None
     assert world.ask(10.0)[0].usd == 10.0
 
 
 def test_a_client_that_leaves_before_it_is_judged_takes_nothing_from_those_after_it():
     """It waits behind another's judgement; the money goes to the one who is still there."""
     world = World()
-    world.keeper.late = []
+    world.store.late = []
     first, _ = world.ask(1.0)
     gone, asked = world.ask(9.0)
     there, _ = world.ask(9.0)
     asked.cancel()
-    world.keeper.answer()
-    world.keeper.answer()
+    world.store.answer()
+    world.store.answer()
     assert gone[0].check(CancelledError)
     assert [each[0] and each[0].usd for each in (first, there)] == [1.0, 9.0]
 
 
 def test_a_client_that_leaves_while_its_background_call_is_looked_up_is_not_served():
     """Else the upstream would be asked for nobody."""
-    keeper = MemoryKeeper()
-    keeper.find = lambda name: Deferred()
-    ledger = SharedLedger(keeper, Clock())
+    store = MemoryBudgets()
+    store.find = lambda name: Deferred()
+    ledger = SharedLedger(store, Clock())
     looking = Deferred.fromCoroutine(ledger.find_pending("resp_1"))
     ends = []
     looking.addBoth(ends.append)
@@ -161,12 +161,12 @@ def test_while_the_keeper_fails_the_process_decides_by_itself_and_writes_it_late
     world = World(2)
     world.settle(world.ask(2.0, process=1)[0], 2.0, process=1)
     world.settle(world.ask(1.0)[0], 1.0)
-    world.keeper.fails = True
+    world.store.fails = True
     (alone,) = world.ask(6.0)
     assert world.ask(2.0) == [None]
     world.settle(alone, 5.0)
     assert world.spent_usd() == 3.0
-    world.keeper.fails = False
+    world.store.fails = False
     world.ledger.start()
     world.clock.advance(RENEW_S)
     assert world.spent_usd() == 8.0
@@ -177,19 +177,19 @@ def test_what_was_spent_while_the_keeper_failed_counts():
     """A request that turned out dear in the meantime leaves nothing for the one that waited."""
     world = World()
     (dear,) = world.ask(1.0)
-    world.keeper.late, world.keeper.fails = [], True
+    world.store.late, world.store.fails = [], True
     ends, _ = world.ask(1.0)
     world.ledger.settle(dear, 10.0)
-    world.keeper.answer()
+    world.store.answer()
     assert ends == [None]
 
 
 def test_a_failing_keeper_is_not_asked_again_at_once():
     """What cannot be written waits for the next request or renewal."""
     world = World()
-    world.keeper.fails = True
+    world.store.fails = True
     world.settle(world.ask(1.0)[0], 1.0)
-    assert world.keeper.calls == 2
+    assert world.store.calls == 2
 
 
 def test_leases_of_what_runs_are_renewed_and_past_periods_forgotten():
@@ -197,9 +197,9 @@ def test_leases_of_what_runs_are_renewed_and_past_periods_forgotten():
     world = World()
     world.ledger.start()
     (running,) = world.ask(5.0)
-    calls = world.keeper.calls
+    calls = world.store.calls
     world.clock.advance(RENEW_S)
-    assert world.keeper.calls == calls + 1
+    assert world.store.calls == calls + 1
     world.settle(running, 1.0)
     world.clock.advance(2 * 86400.0)
     world.clock.advance(RENEW_S)
@@ -223,12 +223,12 @@ def test_stop_waits_for_what_is_being_written():
     """The last request's cost is kept."""
     world = World()
     (last,) = world.ask(1.0)
-    world.keeper.late = []
+    world.store.late = []
     world.ledger.settle(last, 0.5)
     stopped = []
     world.ledger.stop().addCallback(stopped.append)
     assert not stopped
-    world.keeper.answer()
+    world.store.answer()
     assert stopped == [None]
     assert world.spent_usd() == 0.5
     assert world.clock.getDelayedCalls() == []
@@ -239,7 +239,7 @@ def test_a_busy_account_is_written_once_for_each_request():
     world = World()
     for _ in range(10):
         world.ledger.settle(world.ask(0.5)[0], 0.5)
-    assert world.keeper.calls == 10
+    assert world.store.calls == 10
     world.clock.advance(SAVE_WITHIN_S)
     assert world.spent_usd() == 5.0
 
@@ -250,8 +250,8 @@ def test_standing_tells_what_all_processes_spent_and_hold():
     world.settle(world.ask(2.0, process=1)[0], 2.0, process=1)
     world.ask(3.0)
     told = []
-    Deferred.fromCoroutine(world.ledger.standing(DAY)).addCallback(told.append)
-    assert told == [Standing(2.0, 3.0)]
+    Deferred.fromCoroutine(world.ledger.balance(DAY)).addCallback(told.append)
+    assert told == [Balance(2.0, 3.0)]
 
 
 STEPS = st.lists(
@@ -269,7 +269,7 @@ STEPS = st.lists(
 def test_no_schedule_spends_more_than_the_budget(steps):
     """Where nothing costs more than its reservation, the sum stays within the limit, in any order."""
     world = World(3)
-    world.keeper.late = []
+    world.store.late = []
     asked, under_way, running, cost_usd = [], [], [], 0.0
 
     def collect():
@@ -293,27 +293,27 @@ def test_no_schedule_spends_more_than_the_budget(steps):
             under_way.pop(which % len(under_way)).cancel()
         elif step == "answer":
             world.clock.advance(SAVE_WITHIN_S)
-            world.keeper.answer()
+            world.store.answer()
         collect()
         held = sum(reservation.usd for _, reservation in running)
         assert cost_usd + held <= 10.0 * (1 + 1e-6)
     for _ in range(len(steps) + 3):
-        world.keeper.answer()
+        world.store.answer()
         collect()
     for process, reservation in running:
         world.ledgers[process].settle(reservation, 0.0)
     for _ in range(3):
         world.clock.advance(SAVE_WITHIN_S)
-        world.keeper.answer()
+        world.store.answer()
     assert world.spent_usd() == pytest.approx(cost_usd)
-    assert sum(standing.held_usd for standing in world.keeper.kept.values()) == pytest.approx(0.0)
+    assert sum(balance.held_usd for balance in world.store.kept.values()) == pytest.approx(0.0)
 
 
 def test_a_clock_set_forward_and_back_loses_nothing_that_was_spent():
     """A period that seemed to be over is the present one again: its money is still spent."""
     now = [1_795_262_400.0]  # 2026-11-21
     clock = Clock()
-    ledger = SharedLedger(MemoryKeeper(), clock, lambda: now[0])
+    ledger = SharedLedger(MemoryBudgets(), clock, lambda: now[0])
     ledger.start()
     account = Account("alice", "2026-11")
     ledger.charge(account, 7.0)
@@ -323,16 +323,16 @@ def test_a_clock_set_forward_and_back_loses_nothing_that_was_spent():
     assert account not in ledger._books
     now[0] -= 60 * 86400
     found = []
-    Deferred.fromCoroutine(ledger.standing(account)).addCallback(found.append)
+    Deferred.fromCoroutine(ledger.balance(account)).addCallback(found.append)
     Deferred.fromCoroutine(ledger.reserve(account, Need(4.0, 10.0))).addCallback(found.append)
-    assert found == [Standing(7.0, 0.0), None]
+    assert found == [Balance(7.0, 0.0), None]
     ledger.stop()
 
 
 def test_the_sums_of_past_periods_are_bounded(monkeypatch):
     """However many keys and days there are."""
     monkeypatch.setattr("openai_proxy.cost.ledger.MOST_PAST", 3)
-    ledger = SharedLedger(MemoryKeeper(), Clock())
+    ledger = SharedLedger(MemoryBudgets(), Clock())
     for day in range(9):
         ledger._remember(Account("alice", str(day)), 1.0)
     assert list(ledger._past) == [Account("alice", str(day)) for day in (6, 7, 8)]
@@ -340,37 +340,37 @@ def test_the_sums_of_past_periods_are_bounded(monkeypatch):
 
 def test_a_call_is_taken_once_and_told_to_whoever_took_it():
     """Who asks later, or for a call that no budget pays for, charges nothing."""
-    ledger = SharedLedger(MemoryKeeper(), Clock())
+    ledger = SharedLedger(MemoryBudgets(), Clock())
     held = now(ledger.reserve(DAY, Need(4.0, 10.0)))
     ledger.keep(held, "batch_1")
     call = now(ledger.find_pending("batch_1"))
     assert [now(ledger.take_pending(call, 3.0)) for _ in range(2)] == [True, False]
-    assert now(ledger.standing(DAY)) == Standing(3.0, 0.0)
+    assert now(ledger.balance(DAY)) == Balance(3.0, 0.0)
     assert now(ledger.take_pending(PendingCall("batch_2"), 3.0)) is False
 
 
 def test_a_client_that_leaves_while_a_call_is_taken_changes_nothing():
-    """The keeper has taken it: it must be charged."""
-    keeper = MemoryKeeper()
-    ledger = SharedLedger(keeper, Clock())
+    """The store has taken it: it must be charged."""
+    store = MemoryBudgets()
+    ledger = SharedLedger(store, Clock())
     ledger.keep(now(ledger.reserve(DAY, Need(4.0, 10.0))), "batch_1")
     call = now(ledger.find_pending("batch_1"))
     late = Deferred()
-    keeper.take = lambda call, cost_usd: late
+    store.take = lambda call, cost_usd: late
     taking = Deferred.fromCoroutine(ledger.take_pending(call, 3.0))
     taking.addErrback(lambda failure: failure.trap(CancelledError))
     taking.cancel()
     late.callback(True)
-    assert now(ledger.standing(DAY)).spent_usd == 3.0
+    assert now(ledger.balance(DAY)).spent_usd == 3.0
 
 
 def test_a_keeper_that_fails_takes_nothing():
     """The money stays set aside for who asks next."""
-    keeper = MemoryKeeper()
-    keeper.take = lambda call, cost_usd: fail(OSError("no"))
-    ledger = SharedLedger(keeper, Clock())
+    store = MemoryBudgets()
+    store.take = lambda call, cost_usd: fail(OSError("no"))
+    ledger = SharedLedger(store, Clock())
     assert now(ledger.take_pending(PendingCall("batch_1", DAY, 1.0), 3.0)) is False
-    assert now(ledger.standing(DAY)) == Standing()
+    assert now(ledger.balance(DAY)) == Balance()
 
 
 def now(coroutine):

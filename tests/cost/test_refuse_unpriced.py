@@ -5,7 +5,7 @@ from fakes import through
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import Account, Budget
-from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
 from openai_proxy.exchange.errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
@@ -30,7 +30,7 @@ def asked(stage, key="alice", model="house", method=b"POST"):
 
 @pytest.fixture
 def ledger():
-    return SharedLedger(MemoryKeeper(), Clock())
+    return SharedLedger(MemoryBudgets(), Clock())
 
 
 def refuse(ledger=None, refusing=("alice",), allowing=(), others=False, **budgets):

@@ -3,8 +3,8 @@
 import csv
 import io
 
-from openai_proxy.cost.budget import Account, Budget, Standing
-from openai_proxy.cost.report import BudgetStanding, usage_csv, usage_document
+from openai_proxy.cost.budget import Account, Balance, Budget
+from openai_proxy.cost.report import BudgetBalance, usage_csv, usage_document
 from openai_proxy.cost.totals import Totals
 
 ROWS = [
@@ -31,8 +31,8 @@ def test_the_document_has_the_totals_by_each_name():
 def test_budgets_show_what_is_left():
     """Reserved money is not left; debt leaves nothing."""
     budgets = [
-        BudgetStanding(Budget(2.0, "day"), Account("alice", "2026-11-21"), Standing(0.5, 0.25)),
-        BudgetStanding(Budget(1.0), Account("bob", "2026-11"), Standing(1.5, 0.0)),
+        BudgetBalance(Budget(2.0, "day"), Account("alice", "2026-11-21"), Balance(0.5, 0.25)),
+        BudgetBalance(Budget(1.0), Account("bob", "2026-11"), Balance(1.5, 0.0)),
     ]
     first, second = usage_document([], budgets, None)["budgets"]
     assert first == {

@@ -9,9 +9,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.batch_inputs import MemoryInputs
-from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.budget import Account, Balance, Budget
 from openai_proxy.cost.keep_budget import KeepBudget
-from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
 from openai_proxy.cost.pending_calls import MemoryCalls
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
@@ -36,7 +36,7 @@ class World:
         self.pricing = Pricing(
             [OwnPrice("m", Price(0.0, 1_000_000.0)), OwnPrice("dear", Price(0.0, 2_000_000.0))]
         )
-        self.keeper = MemoryKeeper()
+        self.store = MemoryBudgets()
         self.inputs = MemoryInputs()
         self.calls = MemoryCalls()
         self.inputs.keep("file-1", "key:alice", KNOWN)
@@ -44,7 +44,7 @@ class World:
         self.restart()
 
     def restart(self):
-        pricing, ledger = self.pricing, SharedLedger(self.keeper, Clock())
+        pricing, ledger = self.pricing, SharedLedger(self.store, Clock())
         self.ledger = ledger
         kept_in = ledger if self.budgets else None
         self.settle = SettleBatches(pricing.batch_cost_usd, self.calls, kept_in, self.inputs)
@@ -75,9 +75,9 @@ class World:
         return self.ask(say, "POST", "batches", known=KNOWN, **how)
 
     @property
-    def standing(self):
+    def balance(self):
         found = []
-        through(self.ledger.standing, ACCOUNT).addCallback(found.append)
+        through(self.ledger.balance, ACCOUNT).addCallback(found.append)
         return found[0]
 
 
@@ -87,30 +87,30 @@ def test_half_the_price_stays_reserved_until_the_end_is_shown():
     begun = world.begin()
     assert (begun.model, begun.cost_usd, begun.usage) == ("m", None, None)
     world.ask({**BEGUN, "status": "finalizing"})
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
     asked = [world.ask(DONE) for _ in range(3)]
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)
     assert [exchange.cost_usd for exchange in asked] == [3.0, None, None]
     assert (asked[0].model, asked[0].usage.output_tokens, asked[0].service_tier) == ("m", 6, "batch")
 
 
 def test_a_restart_forgets_nothing():
-    """The money is set aside in the keeper, not in the process."""
+    """The money is set aside in the store, not in the process."""
     world = World()
     world.begin()
     world.restart()
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
     assert world.ask(DONE).cost_usd == 3.0
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)
 
 
 def test_an_answer_that_is_final_at_once_is_settled_when_somebody_asks():
     """Some servers run a batch before they answer."""
     world = World()
     world.begin(DONE)
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
     world.ask(DONE)
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)
 
 
 OTHER = {**DONE, "id": "batch_2", "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}}
@@ -130,7 +130,7 @@ def test_the_end_is_seen_in_every_answer(how):
     world = World()
     world.begin()
     assert world.ask(**how).cost_usd == 3.0
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)
 
 
 def test_a_list_settles_all_that_are_over():
@@ -140,7 +140,7 @@ def test_a_list_settles_all_that_are_over():
     world.begin({**BEGUN, "id": "batch_2"})
     asked = world.ask({"data": [DONE, OTHER]}, endpoint="batches")
     assert (asked.cost_usd, asked.usage.input_tokens, asked.usage.output_tokens) == (4.0, 3, 8)
-    assert world.standing == Standing(4.0, 0.0)
+    assert world.balance == Balance(4.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_an_end_without_usage_charges_what_was_done_of_it(end, spent_usd):
     world = World()
     world.begin()
     assert world.ask({**BEGUN, **end}).cost_usd == spent_usd
-    assert world.standing == Standing(spent_usd, 0.0)
+    assert world.balance == Balance(spent_usd, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_the_price_is_that_of_the_models_asked_for(uses, model, spent_usd):
     world.begin()
     world.inputs.keep("file-1", "key:alice", BatchInput(uses))
     told = world.ask({**DONE, "model": model})
-    assert world.standing == Standing(spent_usd, 0.0)
+    assert world.balance == Balance(spent_usd, 0.0)
     assert told.cost_usd == (spent_usd or None)
     assert told.usage.output_tokens == 6
 
@@ -199,7 +199,7 @@ def test_other_answers_settle_nothing(say):
     world = World()
     world.begin()
     assert world.ask(say).cost_usd is None
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
 
 
 def test_an_error_settles_nothing():
@@ -207,7 +207,7 @@ def test_an_error_settles_nothing():
     world = World()
     world.begin()
     world.ask(DONE, status=500)
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_batch_without_a_name_is_not_waited_for(how, spent_usd):
     """An error frees the money; an answer that names none is charged what was set aside."""
     world = World()
     world.begin(**how)
-    assert world.standing == Standing(spent_usd, 0.0)
+    assert world.balance == Balance(spent_usd, 0.0)
 
 
 def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
@@ -242,7 +242,7 @@ def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
     asked.addErrback(lambda failure: failure.trap(CancelledError))
     asked.cancel()
     exchange.end(Outcome.CLIENT_GONE, 1.0)
-    assert world.standing == Standing(5.0, 0.0)
+    assert world.balance == Balance(5.0, 0.0)
 
 
 def test_without_a_budget_the_cost_is_told_once():

@@ -9,10 +9,10 @@ from fakes import through
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.budget import Account, Balance, Budget
 from openai_proxy.cost.keep_budget import KeepBudget
 from openai_proxy.cost.later_usage import KeptCall
-from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
 from openai_proxy.cost.pending_calls import MOST_CALLS, FileCalls, MemoryCalls
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
@@ -33,14 +33,14 @@ class World:
 
     def __init__(self, budget_usd=10.0, calls=None, buffered_bytes=100_000_000):
         self.pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
-        self.keeper = MemoryKeeper()
+        self.store = MemoryBudgets()
         self.calls = MemoryCalls() if calls is None else calls
         self.buffered = BufferedBytes(buffered_bytes)
         self.budgets = {} if budget_usd is None else {"alice": Budget(budget_usd, "month")}
         self.restart()
 
     def restart(self):
-        self.ledger = SharedLedger(self.keeper, Clock())
+        self.ledger = SharedLedger(self.store, Clock())
         self.later = SettleLater(self.pricing.settle, self.calls, self.ledger, self.buffered)
         self.keep = KeepBudget(self.ledger, self.budgets, self.pricing.cost_usd, self.pricing.settle)
 
@@ -73,9 +73,9 @@ class World:
         return self.ask(say, "POST", "responses", b"/responses", document=document, **how)
 
     @property
-    def standing(self):
+    def balance(self):
         found = []
-        Deferred.fromCoroutine(self.ledger.standing(ACCOUNT)).addCallback(found.append)
+        Deferred.fromCoroutine(self.ledger.balance(ACCOUNT)).addCallback(found.append)
         return found[0]
 
 
@@ -85,21 +85,21 @@ def test_the_reservation_stays_until_the_usage_is_read_once():
     begun = world.begin()
     assert (begun.usage, begun.cost_usd) == (None, None)
     world.ask({**QUEUED, "status": "in_progress"})
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
     asked = [world.ask(DONE) for _ in range(3)]
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)
     assert [exchange.cost_usd for exchange in asked] == [3.0, None, None]
     assert (asked[0].model, asked[0].usage.output_tokens) == ("m", 3)
 
 
 def test_a_restart_forgets_nothing():
-    """The money is set aside in the keeper, not in the process."""
+    """The money is set aside in the store, not in the process."""
     world = World()
     world.begin()
     world.restart()
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
     assert world.ask(DONE).cost_usd == 3.0
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)
 
 
 def stream(*events):
@@ -125,7 +125,7 @@ def test_the_usage_is_read_in_every_form(how):
     world = World()
     world.begin()
     assert world.ask(**how).cost_usd == 3.0
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)
 
 
 @pytest.mark.parametrize(("status", "spent_usd"), [("failed", 0.0), ("cancelled", 5.0)])
@@ -134,7 +134,7 @@ def test_an_end_without_usage_charges_what_is_known(status, spent_usd):
     world = World()
     world.begin()
     world.ask({**QUEUED, "status": status})
-    assert world.standing == Standing(spent_usd, 0.0)
+    assert world.balance == Balance(spent_usd, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_a_client_that_leaves_is_paid_for_later(how):
     """The upstream goes on: whoever asks next reads the usage."""
     world = World()
     world.begin(**how)
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
     world.ask(DONE)
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)
 
 
 @pytest.mark.parametrize("how", [{"status": 400, "say": {"error": {}}}, {"say": b"nonsense"}])
@@ -159,7 +159,7 @@ def test_a_call_that_never_began_is_not_waited_for(how):
     """An error frees the money; an answer without a name is charged what was set aside."""
     world = World()
     world.begin(**how)
-    assert world.standing.held_usd == 0.0
+    assert world.balance.held_usd == 0.0
 
 
 def test_without_a_budget_the_cost_is_told_once():
@@ -172,7 +172,7 @@ def test_without_a_budget_the_cost_is_told_once():
 def test_answers_about_other_responses_cost_nothing():
     """Reading a stored response makes no tokens."""
     world = World()
-    assert (world.ask(DONE).cost_usd, world.standing) == (None, Standing())
+    assert (world.ask(DONE).cost_usd, world.balance) == (None, Balance())
 
 
 def test_names_that_strangers_make_up_are_bounded():
@@ -209,7 +209,7 @@ def test_a_restart_loses_no_usage(file, budget_usd):
     first = World(budget_usd, FileCalls(file, lambda: NOON))
     first.begin()
     second = World(budget_usd, FileCalls(file, lambda: NOON))
-    second.keeper = first.keeper
+    second.store = first.store
     second.restart()
     assert second.ask(DONE).cost_usd == 3.0
     assert [world.ask(DONE).cost_usd for world in (first, second)] == [None, None]
@@ -250,7 +250,7 @@ def test_answers_are_read_as_far_as_there_is_room():
     world.begin()
     long = {**DONE, "output": "x" * 2000}
     assert world.ask(long).cost_usd is None
-    assert world.standing == Standing(0.0, 5.0)
+    assert world.balance == Balance(0.0, 5.0)
     world.buffered.limit_bytes = 10_000
     assert world.ask(long).cost_usd == 3.0
-    assert world.standing == Standing(3.0, 0.0)
+    assert world.balance == Balance(3.0, 0.0)

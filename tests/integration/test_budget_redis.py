@@ -8,9 +8,9 @@ from twisted.internet.task import Clock
 from world.services import PATIENT_S
 from world.waiting import until
 
-from openai_proxy.cost.budget import Account, Need, PendingCall, Standing
+from openai_proxy.cost.budget import Account, Balance, Need, PendingCall
 from openai_proxy.cost.ledger import RENEW_S, SharedLedger
-from openai_proxy.cost.redis_keeper import RedisKeeper
+from openai_proxy.cost.redis_budgets import RedisBudgets
 from openai_proxy.net.redis_client import RedisClient
 from openai_proxy.net.redis_url import parse_redis_url
 
@@ -22,7 +22,7 @@ class Machine:
 
     def __init__(self, redis, deadline_s=PATIENT_S, timers=reactor):
         self.client = RedisClient(reactor, parse_redis_url(redis.url), deadline_s=deadline_s)
-        self.keeper = RedisKeeper(self.client)
+        self.keeper = RedisBudgets(self.client)
         self.ledger = SharedLedger(self.keeper, timers)
 
     async def start(self):
@@ -58,8 +58,8 @@ async def test_fifty_requests_at_two_machines_keep_one_budget(machines):
 async def test_what_one_spent_the_other_can_not_and_a_restart_neither(machines, redis):
     """Money is kept where all machines see it, whoever ends."""
     machines[0].ledger.settle(await machines[0].reserve(4.0), 7.0)
-    await machines[0].ledger.standing(DAY)
-    assert await machines[1].ledger.standing(DAY) == Standing(7.0, 0.0)
+    await machines[0].ledger.balance(DAY)
+    assert await machines[1].ledger.balance(DAY) == Balance(7.0, 0.0)
     assert await machines[1].reserve(4.0) is None
     restarted = Machine(redis)
     await restarted.start()
@@ -74,7 +74,7 @@ async def test_without_redis_each_machine_keeps_the_budget_as_it_knew_it(machine
     """Nothing is refused for Redis's sake, and what was spent meanwhile is told when it is back."""
     machine = machines[0]
     machine.ledger.settle(await machine.reserve(4.0), 4.0)
-    await machine.ledger.standing(DAY)
+    await machine.ledger.balance(DAY)
     redis.kill()
     await until(lambda: not machine.client.connected)
     alone = await machine.reserve(5.0)
@@ -83,8 +83,8 @@ async def test_without_redis_each_machine_keeps_the_budget_as_it_knew_it(machine
     machine.ledger.settle(alone, 5.0)
     redis.start()
     await until(lambda: all(each.client.connected for each in machines))
-    await machine.ledger.standing(DAY)
-    assert await machines[1].ledger.standing(DAY) == Standing(9.0, 0.0)
+    await machine.ledger.balance(DAY)
+    assert await machines[1].ledger.balance(DAY) == Balance(9.0, 0.0)
 
 
 @pytest_twisted.ensureDeferred
@@ -94,16 +94,16 @@ async def test_a_pending_call_is_held_for_all_machines_and_charged_once(machines
     reservation = await here.reserve(4.0)
     here.ledger.keep(reservation, "resp_1")
     await until(lambda: not here.ledger._books[DAY].running)
-    await here.ledger.standing(DAY)  # writes that nothing else is held
-    assert await there.ledger.standing(DAY) == Standing(0.0, 4.0)
+    await here.ledger.balance(DAY)  # writes that nothing else is held
+    assert await there.ledger.balance(DAY) == Balance(0.0, 4.0)
     call = await there.ledger.find_pending("resp_1")
     assert call == PendingCall("resp_1", DAY, 4.0)
     there.ledger.settle_pending(call, 2.5)
     here.ledger.settle_pending(call, 2.5)
     books = [machine.ledger._books[DAY] for machine in machines]
     await until(lambda: sum(book.spent_usd for book in books) > 0.0)
-    standings = [await machine.ledger.standing(DAY) for machine in (here, there, here)]
-    assert standings[1:] == [Standing(2.5, 0.0)] * 2
+    standings = [await machine.ledger.balance(DAY) for machine in (here, there, here)]
+    assert standings[1:] == [Balance(2.5, 0.0)] * 2
     assert await there.ledger.find_pending("resp_1") is None
 
 
@@ -129,7 +129,7 @@ async def test_a_client_that_leaves_while_redis_is_frozen_leaves_nothing_reserve
     await until(lambda: not frozen.ledger._books[DAY].busy)
     clock.advance(RENEW_S)
     await until(lambda: not frozen.ledger._books[DAY].busy)
-    assert await machines[0].ledger.standing(DAY) == Standing(0.0, 0.0)
+    assert await machines[0].ledger.balance(DAY) == Balance(0.0, 0.0)
     assert (await machines[1].reserve(10.0)).usd == 10.0
     await frozen.ledger.stop()
     await frozen.client.stop()

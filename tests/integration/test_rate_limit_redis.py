@@ -49,9 +49,9 @@ async def test_fifty_requests_at_two_machines_keep_one_bucket(stores):
     assert {a.kept_in for a in admissions} == {"redis"}
     assert sum(a.admitted for a in admissions) == 4
     refused = next(a for a in admissions if not a.admitted)
-    assert refused.standing.model_tokens < 10
+    assert refused.levels.model_tokens < 10
     last = await stores[0].admit("k", limits, 0, "last")
-    assert 995 <= last.standing.requests < 1000
+    assert 995 <= last.levels.requests < 1000
 
 
 @pytest_twisted.ensureDeferred
@@ -63,10 +63,10 @@ async def test_settled_use_and_freed_slots_are_seen_by_the_other(stores):
     assert not (await stores[1].admit("k", limits, 1, "two")).admitted
     stores[0].finish(first, 150)
     deadline = time.monotonic() + PATIENCE_S
-    while (refused := await stores[1].admit("k", limits, 1, "two")).standing.running:
+    while (refused := await stores[1].admit("k", limits, 1, "two")).levels.running:
         assert time.monotonic() < deadline
     assert not refused.admitted
-    assert -50 <= refused.standing.model_tokens < -10  # and a hundred come in a minute
+    assert -50 <= refused.levels.model_tokens < -10  # and a hundred come in a minute
 
 
 @pytest_twisted.ensureDeferred
@@ -77,10 +77,10 @@ async def test_where_nobody_may_run_a_look_tells_how_things_stand_and_charges_no
     assert first.admitted
     for number in range(3):
         look = await stores[1].admit("k", Limits(5, 100, 0), 0, f"look{number}")
-        assert (look.admitted, look.kept_in, look.standing.running) == (False, "redis", 1)
+        assert (look.admitted, look.kept_in, look.levels.running) == (False, "redis", 1)
     last = await stores[0].admit("k", limits, 0, "two")
-    assert last.standing.requests == pytest.approx(4, abs=0.9)
-    assert last.standing.model_tokens >= 90
+    assert last.levels.requests == pytest.approx(4, abs=0.9)
+    assert last.levels.model_tokens >= 90
 
 
 @pytest_twisted.ensureDeferred

@@ -17,7 +17,7 @@ from twisted.logger import globalLogPublisher
 from world.waiting import PATIENCE_S
 
 from openai_proxy.cost.budget import Account, Need
-from openai_proxy.cost.file_keeper import FileKeeper
+from openai_proxy.cost.file_budgets import FileBudgets
 from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.state_file import StateFile, StateFileClosed
 
@@ -60,7 +60,7 @@ def rows(path):
 @pytest_twisted.ensureDeferred
 async def test_fifty_parallel_requests_keep_one_budget(file):
     """Reserved, settled and written off the reactor's thread."""
-    keeper = FileKeeper(file)
+    keeper = FileBudgets(file)
     keeper.start()
     ledger = SharedLedger(keeper, reactor)
     granted = [each for each in await gatherResults(reserve(ledger, 1.0) for _ in range(50)) if each]
@@ -74,11 +74,11 @@ async def test_fifty_parallel_requests_keep_one_budget(file):
 @pytest_twisted.ensureDeferred
 async def test_a_locked_file_holds_no_request_and_loses_no_money(file, told):
     """Somebody's shell holds it: told once, decided alone, written afterwards."""
-    keeper = FileKeeper(file)
+    keeper = FileBudgets(file)
     keeper.start()
     ledger = SharedLedger(keeper, reactor)
     ledger.settle(await reserve(ledger, 1.0), 1.0)
-    await ledger.standing(DAY)
+    await ledger.balance(DAY)
     shell = sqlite3.connect(file.path, isolation_level=None)
     shell.execute("BEGIN IMMEDIATE")
     first = await reserve(ledger, 6.0)
@@ -111,22 +111,22 @@ PROCESS = textwrap.dedent("""
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     from cost.sync_file import SyncFile
-    from openai_proxy.cost.budget import Account, Need, Standing
-    from openai_proxy.cost.file_keeper import FileKeeper
+    from openai_proxy.cost.budget import Account, Balance, Need
+    from openai_proxy.cost.file_budgets import FileBudgets
 
     file = SyncFile(Path(sys.argv[1]), 30.0)
-    keeper = FileKeeper(file)
+    keeper = FileBudgets(file)
     keeper.start()
     spent, granted, errors = 0.0, 0, []
     for _ in range(200):
         answers = []
         account = Account("alice", "2026-11-21")
-        judged = keeper.judge(account, Standing(spent, 0.0), [Need(0.25, 50.0)])
+        judged = keeper.judge(account, Balance(spent, 0.0), [Need(0.25, 50.0)])
         judged.addCallbacks(answers.append, lambda failure: errors.append(str(failure.value)))
         if answers and answers[0][0][0]:
             granted += 1
             spent += 0.25
-    keeper.judge(account, Standing(spent, 0.0), [])
+    keeper.judge(account, Balance(spent, 0.0), [])
     print(json.dumps([granted, errors]))
     file.close()
 """)

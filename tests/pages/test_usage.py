@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import Budget
 from openai_proxy.cost.build import Spending
-from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
 from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.pages.admin import BadArgument
@@ -25,7 +25,7 @@ def report():
         exchange.usage, exchange.cost_usd = Usage(1, 1), 0.5
         exchange.end(Outcome.COMPLETE, 1.0)
         totals({"exchange": exchange})
-    spending = Spending(budgets={"alice": Budget(5.0)}, ledger=SharedLedger(MemoryKeeper(), Clock()))
+    spending = Spending(budgets={"alice": Budget(5.0)}, ledger=SharedLedger(MemoryBudgets(), Clock()))
     return UsageReport(totals, lambda: spending, lambda: NOON)
 
 

@@ -2,11 +2,10 @@
 
 import pytest
 
-from openai_proxy.cost.budget import Account, Need, Standing
+from openai_proxy.cost.budget import Account, Balance, Need
 from openai_proxy.cost.budget_words import budget_words, dollars, period_end
 from openai_proxy.exchange.errors import InvalidJSON
-from openai_proxy.policies.limits.rules import Limits, Refusal
-from openai_proxy.policies.limits.rules import Standing as Levels
+from openai_proxy.policies.limits.rules import Levels, Limits, Refusal
 from openai_proxy.policies.limits.words import limit_words
 from openai_proxy.policies.refusal_words import expiry_words, model_words, seconds
 from openai_proxy.wire.request_json import read_request
@@ -56,11 +55,11 @@ def test_limits_have_numbers(kind, words):
 
 def test_a_budget_has_numbers():
     """What the request may cost, what is left, and until when."""
-    text = budget_words(Account("a", "2026-11"), Need(0.02, 20.0), Standing(19.98, 0.0055))
+    text = budget_words(Account("a", "2026-11"), Need(0.02, 20.0), Balance(19.98, 0.0055))
     assert text.endswith(
         "this request may cost $0.02, of $20.00 for 2026-11 $0.0145 are left; it starts anew at 2026-12-01T00:00Z."
     )
-    assert "$0.00 are left" in budget_words(Account("a", "2026-11-30"), Need(1, 2), Standing(3))
+    assert "$0.00 are left" in budget_words(Account("a", "2026-11-30"), Need(1, 2), Balance(3))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from openai_proxy.exchange.errors import ShuttingDown
 from openai_proxy.policies.limits.embedded import EmbeddedStore
 from openai_proxy.policies.limits.rules import Limits
 from openai_proxy.workers.link import Link
-from openai_proxy.workers.shared_limits import Desk, SupervisedStore
+from openai_proxy.workers.shared_limits import LimitServer, SupervisedStore
 
 ONE_AT_ONCE = Limits(concurrent_requests=1)
 
@@ -19,12 +19,14 @@ class World:
     def __init__(self):
         self.now = 0.0
         self.store = EmbeddedStore(lambda: self.now)
-        self.desks, self.links, self.workers = [], [], []
+        self.limit_servers, self.links, self.workers = [], [], []
         for _ in range(2):
-            desk = Desk(self.store)
-            ears = {"finish": desk.finish, "settle": desk.settle}
-            here, there = linked(Link(ears, {"admit": desk.admit}, desk.close), Link({}, {}, lambda: None))
-            self.desks.append(desk)
+            limit_server = LimitServer(self.store)
+            ears = {"finish": limit_server.finish, "settle": limit_server.settle}
+            here, there = linked(
+                Link(ears, {"admit": limit_server.admit}, limit_server.close), Link({}, {}, lambda: None)
+            )
+            self.limit_servers.append(limit_server)
             self.links.append((here, there))
             self.workers.append(SupervisedStore(there))
 
@@ -59,7 +61,7 @@ def test_model_tokens_are_settled(world):
     limits = Limits(model_tokens_per_minute=100)
     first, second = world.workers
     first.finish(admit(first, limits, 50.0, slot="a"), 90.0)
-    assert admit(second, limits, 20.0, slot="b").standing.model_tokens == 10.0
+    assert admit(second, limits, 20.0, slot="b").levels.model_tokens == 10.0
 
 
 def test_a_dead_worker_gives_its_slots_back(world):
@@ -70,7 +72,7 @@ def test_a_dead_worker_gives_its_slots_back(world):
     lose(*world.links[0])
     again = admit(second, limits, 30.0, slot="b")
     assert again.admitted
-    assert again.standing.model_tokens == 40.0
+    assert again.levels.model_tokens == 40.0
 
 
 def test_a_client_that_leaves_while_it_is_asked_leaves_no_slot(world):

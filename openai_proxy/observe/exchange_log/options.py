@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..interfaces import Observer, ObserverContext, ObserverOptions
-from ..places import check_directory
+from ..paths import check_directory
 from .files import LogDirectory
 from .observer import ExchangeLog, LineStore
 from .remote.spooled import SpooledLines

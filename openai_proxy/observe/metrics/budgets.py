@@ -28,11 +28,11 @@ class BudgetReading:
 class BudgetMetrics(Collector):
     """Shows `openai_proxy_budget_{limit,spent,reserved}_usd` by `key`, for each key that has a budget.
 
-    `standings` returns what is known, asked for at each scrape.
+    `balances` returns what is known, asked for at each scrape.
     """
 
-    def __init__(self, standings: Callable[[], Iterable[BudgetReading]]) -> None:
-        self._standings = standings
+    def __init__(self, balances: Callable[[], Iterable[BudgetReading]]) -> None:
+        self._balances = balances
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Name the metrics, as the registry asks when the daemon that has the budgets is still being built."""
@@ -40,11 +40,11 @@ class BudgetMetrics(Collector):
             yield GaugeMetricFamily(f"openai_proxy_budget_{what}_usd", help, labels=["key"])
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        standings = list(self._standings())
-        if not standings:
+        balances = list(self._balances())
+        if not balances:
             return
         for what, help in _HELP.items():
             family = GaugeMetricFamily(f"openai_proxy_budget_{what}_usd", help, labels=["key"])
-            for standing in standings:
-                family.add_metric([standing.key], getattr(standing, f"{what}_usd"))
+            for balance in balances:
+                family.add_metric([balance.key], getattr(balance, f"{what}_usd"))
             yield family

@@ -14,7 +14,7 @@ from .keyring import ClientKey, Keyring
 from .organization import Account
 from .pass_through import PassThrough
 from .tenants import Tenants
-from .whose_key import secret_bytes
+from .upstream_keys import secret_bytes
 
 _PLACE = b"each-upstream-has-its-own"
 """Stands where a client's key stood until the routing puts in the key of an upstream; never sent."""

@@ -7,7 +7,7 @@ from math import inf
 
 from attrs import define
 
-from .rules import Limits, Standing, maybe_refusal
+from .rules import Levels, Limits, maybe_refusal
 from .store import Admission
 from .token_bucket import TokenBucket
 
@@ -33,9 +33,9 @@ class _KeyState:
         """Whether it may be long until this is idle: the last refill left the level below zero."""
         return self.model_tokens is not None and self.model_tokens.level < 0
 
-    def standing(self, now: float) -> Standing:
+    def levels(self, now: float) -> Levels:
         requests, model_tokens = self.requests, self.model_tokens
-        return Standing(
+        return Levels(
             inf if requests is None else requests.refill(now),
             inf if model_tokens is None else model_tokens.refill(now),
             self.running,
@@ -84,13 +84,13 @@ class EmbeddedStore:
         now = self._clock()
         state = self._state(key, limits)
         reserved = limits.reservation(model_tokens)
-        standing = state.standing(now)
-        admitted = maybe_refusal(limits, standing, reserved) is None
+        levels = state.levels(now)
+        admitted = maybe_refusal(limits, levels, reserved) is None
         if admitted:
             state.charge(reserved)
         if len(self._states) > 1 or not state.running:
             self._tidy(now)
-        return Admission(key, limits, admitted, standing, reserved, slot)
+        return Admission(key, limits, admitted, levels, reserved, slot)
 
     def finish(self, admission: Admission, model_tokens: float) -> None:
         state = self._states.get(admission.key)

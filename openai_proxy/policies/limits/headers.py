@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from ...exchange.record import HeaderPairs
-from .rules import CONCURRENCY_RETRY_S, Limits, Refusal, Standing
+from .rules import CONCURRENCY_RETRY_S, Levels, Limits, Refusal
 
 
 def format_duration(seconds: float) -> bytes:
@@ -40,7 +40,7 @@ def _bucket_headers(name: bytes, limit: int, level: float) -> HeaderPairs:
     ]
 
 
-def refusal_headers(limits: Limits, standing: Standing, refusal: Refusal) -> HeaderPairs:
+def refusal_headers(limits: Limits, levels: Levels, refusal: Refusal) -> HeaderPairs:
     """Return the header lines of a 429; `x-ratelimit-*` of the limits that are on.
 
     The reset is when the bucket is full again. Where requests at once are
@@ -48,9 +48,9 @@ def refusal_headers(limits: Limits, standing: Standing, refusal: Refusal) -> Hea
     """
     headers = retry_after_headers(refusal.wait_s)
     if limits.requests_per_minute is not None:
-        headers += _bucket_headers(b"requests", limits.requests_per_minute, standing.requests)
+        headers += _bucket_headers(b"requests", limits.requests_per_minute, levels.requests)
     elif limits.concurrent_requests is not None:
-        remaining = max(0, limits.concurrent_requests - standing.running)
+        remaining = max(0, limits.concurrent_requests - levels.running)
         reset_s = CONCURRENCY_RETRY_S if refusal.kind == "concurrent" else 0.0
         headers += [
             (b"x-ratelimit-limit-requests", b"%d" % limits.concurrent_requests),
@@ -58,5 +58,5 @@ def refusal_headers(limits: Limits, standing: Standing, refusal: Refusal) -> Hea
             (b"x-ratelimit-reset-requests", format_duration(reset_s)),
         ]
     if limits.model_tokens_per_minute is not None:
-        headers += _bucket_headers(b"tokens", limits.model_tokens_per_minute, standing.model_tokens)
+        headers += _bucket_headers(b"tokens", limits.model_tokens_per_minute, levels.model_tokens)
     return headers

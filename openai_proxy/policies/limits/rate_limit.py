@@ -118,7 +118,7 @@ class RateLimit:
             nobody = evolve(limits, concurrent_requests=0)
             look = await self._store.admit(exchange.credential_id, nobody, 0.0, exchange.id)
             least = limits.reservation(1.0 if request.required else 0.0)
-            refusal = maybe_refusal(limits, look.standing, least)
+            refusal = maybe_refusal(limits, look.levels, least)
             if refusal is not None:
                 raise _refused(exchange, limits, look, refusal, least)
         return await forward(request)
@@ -135,7 +135,7 @@ class RateLimit:
                 if wait_until is not None:
                     exchange.queued_s = self._clock() - (wait_until - self._max_wait_s)
                 return admission
-            refusal = maybe_refusal(limits, admission.standing, admission.reserved)
+            refusal = maybe_refusal(limits, admission.levels, admission.reserved)
             assert refusal is not None
             if self._max_wait_s:
                 now = self._clock()
@@ -155,8 +155,8 @@ def _refused(
 ) -> RateLimited:
     exchange.rate_limited = refusal.kind
     return _ERRORS[refusal.kind](
-        limit_words(limits, look.standing, refusal, reserved),
-        headers=tuple(refusal_headers(limits, look.standing, refusal)),
+        limit_words(limits, look.levels, refusal, reserved),
+        headers=tuple(refusal_headers(limits, look.levels, refusal)),
     )
 
 

@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 
 from ...logs import logger
 from ...net.redis_client import RedisClient
-from .rules import Limits, Standing
+from .rules import Levels, Limits
 from .script import SCRIPT
 from .store import Admission, BucketStore
 
@@ -76,7 +76,7 @@ class RedisStore:
                 *self._arguments("admit", key, limits, reserved, slot), late=comes_late
             )
             admitted, requests, left, running = reply
-            standing = Standing(float(requests), float(left), int(running))
+            levels = Levels(float(requests), float(left), int(running))
         except CancelledError:
             self._free_slot(key, limits, slot)
             raise
@@ -86,7 +86,7 @@ class RedisStore:
             return await self._embedded.admit(key, limits, model_tokens, slot)
         if admitted and limits.concurrent_requests is not None:
             self._held.setdefault(key, set()).add(slot)
-        return Admission(key, limits, bool(admitted), standing, reserved, slot, KEPT_IN_REDIS)
+        return Admission(key, limits, bool(admitted), levels, reserved, slot, KEPT_IN_REDIS)
 
     def finish(self, admission: Admission, model_tokens: float) -> None:
         if admission.kept_in != KEPT_IN_REDIS:

@@ -43,7 +43,7 @@ class Limits:
         return model_tokens if model_tokens < most else float(most)
 
 
-class Standing(NamedTuple):
+class Levels(NamedTuple):
     """Levels of a key's buckets and its running requests; a limit that is off has `inf`."""
 
     requests: float = inf
@@ -63,21 +63,17 @@ class Refusal:
     wait_s: float
 
 
-def maybe_refusal(limits: Limits, standing: Standing, reserved: float) -> Refusal | None:
+def maybe_refusal(limits: Limits, levels: Levels, reserved: float) -> Refusal | None:
     """Judge a request that reserves `reserved` model tokens; None admits it."""
     kind, wait_s = None, 0.0
-    if limits.requests_per_minute is not None and standing.requests + TOLERANCE < 1.0:
+    if limits.requests_per_minute is not None and levels.requests + TOLERANCE < 1.0:
         kind = "requests"
-        wait_s = (1.0 - standing.requests) * 60.0 / limits.requests_per_minute
-    if (
-        limits.model_tokens_per_minute is not None
-        and reserved
-        and standing.model_tokens + TOLERANCE < reserved
-    ):
+        wait_s = (1.0 - levels.requests) * 60.0 / limits.requests_per_minute
+    if limits.model_tokens_per_minute is not None and reserved and levels.model_tokens + TOLERANCE < reserved:
         kind = kind or "tokens"
-        missing = reserved - standing.model_tokens
+        missing = reserved - levels.model_tokens
         wait_s = max(wait_s, missing * 60.0 / limits.model_tokens_per_minute)
-    if limits.concurrent_requests is not None and standing.running >= limits.concurrent_requests:
+    if limits.concurrent_requests is not None and levels.running >= limits.concurrent_requests:
         kind = kind or "concurrent"
         wait_s = wait_s or CONCURRENCY_RETRY_S
     return Refusal(kind, wait_s) if kind else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from .rules import Limits, Standing
+from .rules import Levels, Limits
 
 
 class Admission(NamedTuple):
@@ -17,7 +17,7 @@ class Admission(NamedTuple):
     key: str
     limits: Limits
     admitted: bool
-    standing: Standing
+    levels: Levels
     reserved: float
     slot: str
     kept_in: str = "embedded"

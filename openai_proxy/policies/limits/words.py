@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..refusal_words import seconds
-from .rules import Limits, Refusal, Standing
+from .rules import Levels, Limits, Refusal
 
 
-def limit_words(limits: Limits, levels: Standing, refusal: Refusal, reserved: float) -> str:
+def limit_words(limits: Limits, levels: Levels, refusal: Refusal, reserved: float) -> str:
     """Say which limit of a key is reached, and when there is room again."""
     if refusal.kind == "requests":
         what = f"{limits.requests_per_minute} requests a minute are used up; the next one in"

@@ -1,4 +1,4 @@
-"""Where requests go: upstreams, and how one is chosen. Their keys are in `whose_key`."""
+"""Where requests go: upstreams, and how one is chosen. Their keys are in `upstream_keys`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 from ...exchange.messages import Stage
 from ...settings import Settings, mode
-from ..authenticate.whose_key import kept_keys, key_of
+from ..authenticate.upstream_keys import kept_keys, key_of
 from ..parts import Parts
 from .health import UpstreamHealth
 from .prober import Prober

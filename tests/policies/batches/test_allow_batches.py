@@ -8,9 +8,9 @@ from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.batch_inputs import MemoryInputs
-from openai_proxy.cost.budget import Account, Budget, Standing
+from openai_proxy.cost.budget import Account, Balance, Budget
 from openai_proxy.cost.keep_budget import KeepBudget
-from openai_proxy.cost.ledger import MemoryKeeper, SharedLedger
+from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
@@ -47,7 +47,7 @@ class World:
         self.inputs.keep("file-1", "key:alice", KNOWN)
         self.inputs.keep("file-2", "key:bob", KNOWN)
         pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
-        self.ledger = SharedLedger(MemoryKeeper(), Clock())
+        self.ledger = SharedLedger(MemoryBudgets(), Clock())
         budgets = {"alice": Budget(10.0, "month")}
         keys = Keyring([ClientKey("alice", b"x" * 32, b"up", models)])
         self.stages = [
@@ -78,9 +78,9 @@ class World:
         return results[0] if isinstance(results[0], ProxyRequest) else results[0].value
 
     @property
-    def standing(self):
+    def balance(self):
         found = []
-        through(self.ledger.standing, Account("alice", "2026-11")).addCallback(found.append)
+        through(self.ledger.balance, Account("alice", "2026-11")).addCallback(found.append)
         return found[0]
 
 
@@ -92,7 +92,7 @@ def test_a_known_file_runs_and_half_its_price_is_reserved():
     """Of the most that its lines ask for."""
     world = World()
     assert world.create().batch_input == KNOWN
-    assert world.standing == Standing(0.0, 2.0)
+    assert world.balance == Balance(0.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_other_files_are_refused(body, fields, kind):
     assert (error.status, error.param) == (403, "input_file_id")
     assert "upload" in error.message
     assert "file-" not in error.message
-    assert world.standing == Standing()
+    assert world.balance == Balance()
 
 
 def test_a_file_that_could_not_be_read_is_refused_with_the_reason():
@@ -186,10 +186,10 @@ def test_a_key_that_may_do_what_is_not_measured_runs_any_file():
     """Known ones are reserved all the same."""
     world = World(measures=False)
     assert world.create(input_file_id="file-3").batch_input is None
-    assert world.standing == Standing(0.0, 0.0)
+    assert world.balance == Balance(0.0, 0.0)
     world.inputs.keep("file-1", "key:alice", BatchInput(KNOWN.uses, unmeasured="line 2 has tools"))
     world.create()
-    assert world.standing == Standing(0.0, 2.0)
+    assert world.balance == Balance(0.0, 2.0)
 
 
 def test_a_model_without_a_price_is_refused_once_something_is_spent():

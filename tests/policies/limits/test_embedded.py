@@ -36,7 +36,7 @@ def test_a_request_refused_by_one_limit_costs_nothing_in_the_others(clock):
     store.finish(first, 0)
     last = admit(store, limits, 100)
     assert last.admitted
-    assert last.standing.requests == 9
+    assert last.levels.requests == 9
 
 
 def test_use_beyond_the_reservation_is_debt(clock):
@@ -46,7 +46,7 @@ def test_use_beyond_the_reservation_is_debt(clock):
     store.finish(admit(store, limits, 10), 90)
     refused = admit(store, limits, 1)
     assert not refused.admitted
-    assert refused.standing.model_tokens == -30
+    assert refused.levels.model_tokens == -30
     clock.advance(31)
     assert admit(store, limits, 1).admitted
 
@@ -122,7 +122,7 @@ def test_a_request_from_before_a_reload_keeps_the_new_limits(clock):
     store.finish(stream, 50)
     refused = admit(store, new)
     assert not refused.admitted
-    assert (refused.standing.requests, refused.standing.model_tokens) == (0, 50)
+    assert (refused.levels.requests, refused.levels.model_tokens) == (0, 50)
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 200), st.booleans()), max_size=60))

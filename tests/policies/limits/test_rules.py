@@ -3,26 +3,26 @@
 import pytest
 
 from openai_proxy.policies.limits.headers import format_duration, refusal_headers, retry_after_headers
-from openai_proxy.policies.limits.rules import Limits, Refusal, Standing, maybe_refusal
+from openai_proxy.policies.limits.rules import Levels, Limits, Refusal, maybe_refusal
 from openai_proxy.policies.usage.estimate import reserved_model_tokens
 
 ALL = Limits(60, 600, 2)
 
 
 @pytest.mark.parametrize(
-    ("standing", "reserved", "expected"),
+    ("levels", "reserved", "expected"),
     [
-        (Standing(1.0, 10.0, 1), 10.0, None),
-        (Standing(0.5, 10.0, 1), 10.0, Refusal("requests", 0.5)),
-        (Standing(1.0, 5.0, 1), 10.0, Refusal("tokens", 0.5)),
-        (Standing(1.0, 10.0, 2), 10.0, Refusal("concurrent", 1.0)),
-        (Standing(0.5, -10.0, 2), 10.0, Refusal("requests", 2.0)),
-        (Standing(1.0, -10.0, 0), 0.0, None),
+        (Levels(1.0, 10.0, 1), 10.0, None),
+        (Levels(0.5, 10.0, 1), 10.0, Refusal("requests", 0.5)),
+        (Levels(1.0, 5.0, 1), 10.0, Refusal("tokens", 0.5)),
+        (Levels(1.0, 10.0, 2), 10.0, Refusal("concurrent", 1.0)),
+        (Levels(0.5, -10.0, 2), 10.0, Refusal("requests", 2.0)),
+        (Levels(1.0, -10.0, 0), 0.0, None),
     ],
 )
-def test_a_request_is_judged_by_every_limit(standing, reserved, expected):
+def test_a_request_is_judged_by_every_limit(levels, reserved, expected):
     """The first limit that refuses names the error; the wait is long enough for all."""
-    assert expected == maybe_refusal(ALL, standing, reserved)
+    assert expected == maybe_refusal(ALL, levels, reserved)
 
 
 def test_limits_that_are_all_off_are_false():
@@ -66,7 +66,7 @@ def test_retry_after_is_rounded_up(wait_s, seconds, ms):
 
 def test_a_refusal_tells_all_limits():
     """Both buckets are described, whichever refused."""
-    headers = dict(refusal_headers(ALL, Standing(0.0, -60.0, 0), Refusal("requests", 1.0)))
+    headers = dict(refusal_headers(ALL, Levels(0.0, -60.0, 0), Refusal("requests", 1.0)))
     assert headers[b"x-ratelimit-limit-requests"] == b"60"
     assert headers[b"x-ratelimit-remaining-requests"] == b"0"
     assert headers[b"x-ratelimit-reset-requests"] == b"1m0s"

@@ -13,16 +13,16 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from ..net.redis_client import RedisClient
-from .file_keeper import FileKeeper
-from .ledger import MemoryKeeper, SharedLedger
+from .file_budgets import FileBudgets
+from .ledger import MemoryBudgets, SharedLedger
 from .pending_calls import FileCalls, MemoryCalls
-from .redis_keeper import RedisKeeper
+from .redis_budgets import RedisBudgets
 from .state_file import StateFile
 from .totals import UsageTotals
 from .webhook import Deliveries
 
 
-class Keeping:
+class CostStores:
     """Makes each file and each ledger once for each place it is kept in.
 
     Between `start` and `stop` what is made is started as well.
@@ -37,7 +37,7 @@ class Keeping:
         self._files: dict[Path, StateFile] = {}
         self._ledgers: dict[str, SharedLedger] = {}
         self._calls: dict[Path | None, FileCalls | MemoryCalls] = {}
-        self._owners: list[FileKeeper | RedisKeeper] = []
+        self._owners: list[FileBudgets | RedisBudgets] = []
         self._started = False
 
     def file(self, path: Path) -> StateFile:
@@ -57,16 +57,16 @@ class Keeping:
         place = redis_url or str(path or "")
         ledger = self._ledgers.get(place)
         if ledger is None:
-            keeper: MemoryKeeper | FileKeeper | RedisKeeper = MemoryKeeper()
+            store: MemoryBudgets | FileBudgets | RedisBudgets = MemoryBudgets()
             if redis_url is not None:
-                keeper = RedisKeeper(client(redis_url))
+                store = RedisBudgets(client(redis_url))
             elif path is not None:
-                keeper = FileKeeper(self.file(path), self._wall_clock)
-            ledger = self._ledgers[place] = SharedLedger(keeper, self._reactor, self._wall_clock)
-            if not isinstance(keeper, MemoryKeeper):
-                self._owners.append(keeper)
+                store = FileBudgets(self.file(path), self._wall_clock)
+            ledger = self._ledgers[place] = SharedLedger(store, self._reactor, self._wall_clock)
+            if not isinstance(store, MemoryBudgets):
+                self._owners.append(store)
                 if self._started:
-                    keeper.start()
+                    store.start()
             if self._started:
                 ledger.start()
         return ledger

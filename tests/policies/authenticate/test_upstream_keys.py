@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.policies.authenticate.whose_key import kept_keys, key_of, keyless_upstreams
+from openai_proxy.policies.authenticate.upstream_keys import kept_keys, key_of, keyless_upstreams
 from openai_proxy.settings import SettingsError, load_settings, mode
 
 TENANT = "[[keys]]\nname = 'alice'\nkey = 'sk-alice'\n"

@@ -6,8 +6,8 @@ import stat
 import pytest
 from cost.sync_file import SyncFile
 
-from openai_proxy.cost.budget import Account, Need, PendingCall, Standing
-from openai_proxy.cost.file_keeper import KEPT_S, FileKeeper
+from openai_proxy.cost.budget import Account, Balance, Need, PendingCall
+from openai_proxy.cost.file_budgets import KEPT_S, FileBudgets
 from openai_proxy.cost.ledger import LEASE_S
 from openai_proxy.cost.state_file import do_together, open_database
 
@@ -28,84 +28,84 @@ class World:
         self.now = 1000.0
         self.files = []
 
-    def keeper(self):
-        """Return the keeper of another process."""
+    def store(self):
+        """Return the store of another process."""
         self.files.append(SyncFile(self.path))
-        keeper = FileKeeper(self.files[-1], lambda: self.now)
-        keeper.start()
-        return keeper
+        store = FileBudgets(self.files[-1], lambda: self.now)
+        store.start()
+        return store
 
 
-NOTHING = Standing()
+NOTHING = Balance()
 
 
-def judged(keeper, own=NOTHING, *wanted, account=DAY, limit_usd=10.0):
+def judged(store, own=NOTHING, *wanted, account=DAY, limit_usd=10.0):
     results = []
-    keeper.judge(account, own, [Need(usd, limit_usd) for usd in wanted]).addCallback(results.append)
+    store.judge(account, own, [Need(usd, limit_usd) for usd in wanted]).addCallback(results.append)
     return results[0]
 
 
 def test_processes_see_what_others_spent_and_hold(world):
     """Two daemons over one file share one budget."""
-    here, there = world.keeper(), world.keeper()
-    assert judged(here, Standing(2.0, 0.0), 3.0) == ([3.0], Standing())
-    assert judged(there, Standing(), 6.0, 5.0) == ([None, 5.0], Standing(2.0, 3.0))
-    assert judged(here, Standing(2.0, 3.0), 0.5) == ([None], Standing(0.0, 5.0))
+    here, there = world.store(), world.store()
+    assert judged(here, Balance(2.0, 0.0), 3.0) == ([3.0], Balance())
+    assert judged(there, Balance(), 6.0, 5.0) == ([None, 5.0], Balance(2.0, 3.0))
+    assert judged(here, Balance(2.0, 3.0), 0.5) == ([None], Balance(0.0, 5.0))
 
 
 def test_accounts_know_nothing_of_each_other(world):
     """Another key, and the next day, begin at nothing."""
-    keeper = world.keeper()
-    judged(keeper, Standing(9.0, 0.0))
-    other = world.keeper()
-    assert judged(other, Standing(), 9.0, account=Account("bob", DAY.period))[0] == [9.0]
-    assert judged(other, Standing(), 9.0, account=Account("alice", "2026-11-22"))[0] == [9.0]
+    store = world.store()
+    judged(store, Balance(9.0, 0.0))
+    other = world.store()
+    assert judged(other, Balance(), 9.0, account=Account("bob", DAY.period))[0] == [9.0]
+    assert judged(other, Balance(), 9.0, account=Account("alice", "2026-11-22"))[0] == [9.0]
 
 
 def test_writing_the_same_again_changes_nothing(world):
     """A lost answer does no harm: sums are written, not differences."""
-    keeper = world.keeper()
+    store = world.store()
     for _ in range(3):
-        judged(keeper, Standing(4.0, 1.0))
-    assert judged(world.keeper())[1] == Standing(4.0, 1.0)
+        judged(store, Balance(4.0, 1.0))
+    assert judged(world.store())[1] == Balance(4.0, 1.0)
 
 
 def test_a_restart_keeps_what_was_spent_and_frees_in_time_what_was_held(world):
     """A process that was killed leaves its reservations for a lease's length."""
-    judged(world.keeper(), Standing(4.0, 0.0), 3.0)
-    restarted = world.keeper()
-    assert judged(restarted)[1] == Standing(4.0, 3.0)
+    judged(world.store(), Balance(4.0, 0.0), 3.0)
+    restarted = world.store()
+    assert judged(restarted)[1] == Balance(4.0, 3.0)
     world.now += LEASE_S
-    assert judged(restarted)[1] == Standing(4.0, 0.0)
+    assert judged(restarted)[1] == Balance(4.0, 0.0)
 
 
 def test_what_is_set_free_before_anything_is_spent_is_free_for_all(world):
     """A request that cost nothing, or a call that is kept, went on to fill the others' budget for a minute."""
-    here, there = world.keeper(), world.keeper()
-    judged(here, Standing(), 4.0)
-    assert judged(there)[1] == Standing(0.0, 4.0)
-    judged(here, Standing())
-    assert judged(there)[1] == Standing()
+    here, there = world.store(), world.store()
+    judged(here, Balance(), 4.0)
+    assert judged(there)[1] == Balance(0.0, 4.0)
+    judged(here, Balance())
+    assert judged(there)[1] == Balance()
 
 
 def test_looking_alone_writes_nothing(world):
     """Only money makes a row."""
-    keeper = world.keeper()
-    judged(keeper, Standing(), 0.0)
+    store = world.store()
+    judged(store, Balance(), 0.0)
     assert world.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
 
 
 def test_old_accounts_are_dropped_at_start(world):
     """The file does not grow for ever."""
-    judged(world.keeper(), Standing(1.0, 0.0))
+    judged(world.store(), Balance(1.0, 0.0))
     world.now += KEPT_S + LEASE_S + 1
-    world.keeper()
+    world.store()
     assert world.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
 
 
 def test_the_file_is_its_owners_alone(world):
     """Who spent how much is nobody else's business."""
-    world.keeper()
+    world.store()
     assert stat.S_IMODE(world.path.stat().st_mode) == 0o600
 
 
@@ -136,7 +136,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
 
 def test_work_that_fails_takes_nothing_with_it(world):
     """Others of the same transaction are done again without it."""
-    world.keeper()
+    world.store()
     connection = world.files[0].connection
 
     def write(key):
@@ -159,13 +159,13 @@ def taken(deferred):
 def test_a_pending_call_holds_its_money_over_restarts_and_is_charged_once(world):
     """Whichever process is asked first charges it; the row is gone in the same step."""
     call = PendingCall("resp_1", DAY, 4.0)
-    here = world.keeper()
+    here = world.store()
     taken(here.hold(call))
-    there, after = world.keeper(), world.keeper()
-    assert judged(there) == ([], Standing(0.0, 4.0))
+    there, after = world.store(), world.store()
+    assert judged(there) == ([], Balance(0.0, 4.0))
     assert taken(after.find("resp_1")) == call
     assert taken(after.find("resp_2")) is None
     assert (taken(there.take(call, 2.5)), taken(after.take(call, 2.5))) == (True, False)
     assert taken(after.find("resp_1")) is None
-    assert judged(after) == ([], Standing(2.5, 0.0))
-    assert judged(there, Standing(2.5, 0.0)) == ([], Standing(0.0, 0.0))
+    assert judged(after) == ([], Balance(2.5, 0.0))
+    assert judged(there, Balance(2.5, 0.0)) == ([], Balance(0.0, 0.0))

@@ -10,7 +10,7 @@ import orjson
 from twisted.internet.defer import Deferred
 
 from ..net.redis_client import RedisClient
-from .budget import Account, Need, PendingCall, Standing
+from .budget import Account, Balance, Need, PendingCall
 from .ledger import LEASE_S, PENDING_S, Judgement
 
 SCRIPT = rb"""
@@ -78,8 +78,8 @@ _KEPT_S = 40 * 86400
 """Longer than any period lasts."""
 
 
-class RedisKeeper:
-    """A `Keeper`: one hash for each account, three fields in it for each process.
+class RedisBudgets:
+    """A `BudgetStore`: one hash for each account, three fields in it for each process.
 
     The client is started and stopped by whoever made it.
     """
@@ -93,7 +93,7 @@ class RedisKeeper:
         """Take a name, after the fork: each run of a process is an owner of its own."""
         self._owner = secrets.token_hex(8)
 
-    def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
+    def judge(self, account: Account, own: Balance, needs: Sequence[Need]) -> Deferred[Judgement]:
         amounts = [repr(float(amount)) for need in needs for amount in (need.usd, need.limit_usd)]
         asked: Deferred[Any] = self._client.call(
             "EVAL",
@@ -153,6 +153,6 @@ def _pending(name: str, found: bytes | None) -> PendingCall | None:
 
 def _judgement(reply: list[bytes]) -> Judgement:
     spent_usd, held_usd, *grants = reply
-    return [float(granted) if granted else None for granted in grants], Standing(
+    return [float(granted) if granted else None for granted in grants], Balance(
         float(spent_usd), float(held_usd)
     )

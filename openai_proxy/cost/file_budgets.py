@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from .budget import Account, Need, PendingCall, Standing, admit_in_turn
+from .budget import Account, Balance, Need, PendingCall, admit_in_turn
 from .ledger import LEASE_S, PENDING_S, Judgement
 from .state_file import StateFile
 
@@ -44,8 +44,8 @@ ON CONFLICT (key, period, owner) DO UPDATE SET spent_usd = spent_usd + :cost_usd
 _FORGET = "DELETE FROM spending WHERE held_until < ?"
 
 
-class FileKeeper:
-    """A `Keeper`: one row for each account and process, the process's own sums in it.
+class FileBudgets:
+    """A `BudgetStore`: one row for each account and process, the process's own sums in it.
 
     Reading the others' and writing ours is one transaction that no other
     process can come between. `wall_clock` gives seconds since the epoch.
@@ -64,15 +64,15 @@ class FileKeeper:
             lambda _: None
         )
 
-    def judge(self, account: Account, own: Standing, needs: Sequence[Need]) -> Deferred[Judgement]:
+    def judge(self, account: Account, own: Balance, needs: Sequence[Need]) -> Deferred[Judgement]:
         return self._file.run(lambda connection: self._judge(connection, account, own, needs))
 
     def _judge(
-        self, connection: sqlite3.Connection, account: Account, own: Standing, needs: Sequence[Need]
+        self, connection: sqlite3.Connection, account: Account, own: Balance, needs: Sequence[Need]
     ) -> Judgement:
         now = self._wall_clock()
         place = {"key": account.key, "period": account.period, "owner": self._owner}
-        others = Standing(*connection.execute(_OTHERS, {**place, "now": now}).fetchone())
+        others = Balance(*connection.execute(_OTHERS, {**place, "now": now}).fetchone())
         grants = admit_in_turn(own.plus(others), needs)
         held_usd = own.held_usd + sum(granted or 0.0 for granted in grants)
         if own.spent_usd or own.held_usd or held_usd:
