@@ -17,7 +17,7 @@ from .entry import CacheEntry, make_entry
 from .hits import answer_with, at_once
 from .key import cache_key, chosen_headers, models_family
 from .known_requests import Answered, KnownRequests
-from .landing import Role
+from .participants import Role
 from .rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
 from .single_flight import SingleFlight
 from .store import CacheStore
@@ -224,14 +224,14 @@ class Cache:
             if entry is not None and (family is None or deletions == self._deletions):
                 await self._store.put(key, entry, ttl_s, family)
 
-        landing = await self._flights.ride(flight, request, forward, keep, fresh)
-        response = landing.response
+        result = await self._flights.ride(flight, request, forward, keep, fresh)
+        response = result.response
         if response is None:
             response = await forward(request)
         else:
             request.undelivered.append(response.body)
         headers = response.headers
-        if landing.role is Role.FOLLOWER:
+        if result.role is Role.FOLLOWER:
             exchange.cache_result = "shared"
             if response.status == 200:
                 exchange.cached = True

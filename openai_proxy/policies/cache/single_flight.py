@@ -18,7 +18,7 @@ from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseB
 from ...exchange.record import Exchange, Outcome
 from ...logs import logger
 from .bodies import SharedBody
-from .landing import Landing, Rider, Role
+from .participants import Participant, Role, SharedResult
 from .recording import Recording
 from .rules import Verdict
 
@@ -29,12 +29,12 @@ Keep: TypeAlias = Callable[[ProxyRequest, ProxyResponse, list[bytes]], Awaitable
 class Flight:
     """One upstream call and who rides on it.
 
-    States: calling (no head yet; riders wait), sharing (a head is there,
-    riders read one recording), closed (nobody can join any more; who has a
+    States: calling (no head yet; participants wait), sharing (a head is there,
+    participants read one recording), closed (nobody can join any more; who has a
     body still reads it).
 
     A failed call (an exception, or a response that is FAILED) is its
-    leader's; the rider who has waited longest then makes the next call. If
+    leader's; the participant who has waited longest then makes the next call. If
     that fails too the failure is everybody's, so that nobody waits for more
     than two.
 
@@ -56,42 +56,44 @@ class Flight:
         self._keep = keep
         self._on_closed = on_closed
         self._closed = False
-        self._waiting: list[Rider] = []
-        self._leader: Rider | None = None
+        self._waiting: list[Participant] = []
+        self._leader: Participant | None = None
         self._payer: Exchange | None = None
-        self._aboard: list[Exchange] = []
+        self._exchanges: list[Exchange] = []
         self._call: Deferred[ProxyResponse] | None = None
         self._calls = 0
         self._response: ProxyResponse | None = None
         self._recording: Recording | None = None
 
-    def join(self, request: ProxyRequest, forward: Forward) -> Deferred[Landing]:
-        """Ride along; the first rider's request is the one that is sent.
+    def join(self, request: ProxyRequest, forward: Forward) -> Deferred[SharedResult]:
+        """Ride along; the first participant's request is the one that is sent.
 
         The Deferred fires when a head is there, with the failure of the
-        rider's own call, or with one that is everybody's. Cancel it when the
+        participant's own call, or with one that is everybody's. Cancel it when the
         client leaves.
         """
-        self._aboard.append(request.exchange)
+        self._exchanges.append(request.exchange)
         request.exchange.on_end(self._pass_on)
         if self._recording is not None and self._response is not None:
-            return succeed(self._seat(self._response, self._recording, Role.FOLLOWER))
-        rider = Rider(request, forward, Deferred(self._leave))
-        self._waiting.append(rider)
+            return succeed(self._reading_from(self._response, self._recording, Role.FOLLOWER))
+        participant = Participant(request, forward, Deferred(self._leave))
+        self._waiting.append(participant)
         if self._leader is None:
             self._launch()
-        return rider.landed
+        return participant.result
 
     # ---- calling
 
     def _launch(self) -> None:
-        rider = self._leader = self._waiting[0]
-        self._payer = rider.request.exchange
+        participant = self._leader = self._waiting[0]
+        self._payer = participant.request.exchange
         self._calls += 1
-        received: list[ResponseBody] = []  # not the rider's own list: its client may leave before the others
+        received: list[
+            ResponseBody
+        ] = []  # not the participant's own list: its client may leave before the others
 
         async def call() -> ProxyResponse:
-            return await rider.forward(rider.request.evolve(undelivered=received))
+            return await participant.forward(participant.request.evolve(undelivered=received))
 
         def nothing_came(failure: Failure) -> Failure:
             discard_all(received)
@@ -106,14 +108,14 @@ class Flight:
 
     def _pass_on(self, ended: Exchange) -> None:
         """If the one who pays has left, the first of the others pays."""
-        self._aboard = [exchange for exchange in self._aboard if exchange is not ended]
-        if ended is self._payer and ended.outcome is Outcome.CLIENT_GONE and self._aboard:
-            self._payer = self._aboard[0]
+        self._exchanges = [exchange for exchange in self._exchanges if exchange is not ended]
+        if ended is self._payer and ended.outcome is Outcome.CLIENT_GONE and self._exchanges:
+            self._payer = self._exchanges[0]
             ended.leave_to(self._payer)
 
-    def _leave(self, landed: Deferred[Landing]) -> None:
-        """A rider's client is gone: go on for the others, cancel the call when there are none."""
-        self._waiting = [rider for rider in self._waiting if rider.landed is not landed]
+    def _leave(self, result: Deferred[SharedResult]) -> None:
+        """A participant's client is gone: go on for the others, cancel the call when there are none."""
+        self._waiting = [participant for participant in self._waiting if participant.result is not result]
         if not self._waiting and self._recording is None:
             self._close()
             call, self._call = self._call, None
@@ -133,22 +135,22 @@ class Flight:
         if self._calls <= 1 and self._leader in self._waiting:
             leader = self._waiting.pop(0)
             self._launch_or_close()
-            leader.land(failure)
+            leader.resolve(failure)
         elif self._calls <= 1:
             self._launch()
         else:
             self._close()
-            riders, self._waiting = self._waiting, []
-            for rider in riders:
-                rider.land(failure)
+            participants, self._waiting = self._waiting, []
+            for participant in participants:
+                participant.resolve(failure)
 
     def _went_wrong(self, failure: Failure) -> None:
         """A defect: nobody may be left waiting."""
         self._log.failure("a shared call went wrong", failure)
         self._close()
-        riders, self._waiting = self._waiting, []
-        for rider in riders:
-            rider.land(Failure(InternalError()))
+        participants, self._waiting = self._waiting, []
+        for participant in participants:
+            participant.resolve(Failure(InternalError()))
 
     def _hand_to_leader_alone(self) -> bool:
         return self._calls == 1 and self._leader in self._waiting
@@ -180,17 +182,19 @@ class Flight:
         leader = self._leader
         self._close()
         self._payer = None  # each pays for its own
-        riders, self._waiting = self._waiting, []
-        if leader not in riders:
+        participants, self._waiting = self._waiting, []
+        if leader not in participants:
             response.body.discard()
-        for rider in riders:
-            rider.land(Landing(Role.LEADER, response) if rider is leader else Landing(Role.ALONE))
+        for participant in participants:
+            participant.resolve(
+                SharedResult(Role.LEADER, response) if participant is leader else SharedResult(Role.ALONE)
+            )
 
     def _pass_failure_on(self, response: ProxyResponse) -> None:
         if self._hand_to_leader_alone():
             leader = self._waiting.pop(0)
             self._launch_or_close()
-            leader.land(Landing(Role.LEADER, response))
+            leader.resolve(SharedResult(Role.LEADER, response))
         else:
             response.body.discard()
             self._launch()
@@ -199,20 +203,22 @@ class Flight:
         recording = Recording(response.body, self._limit_bytes, self._close, self._ended)
         self._response = response
         self._recording = recording
-        riders, self._waiting = self._waiting, []
-        seats = [self._seat(response, recording, self._role(rider)) for rider in riders]
+        participants, self._waiting = self._waiting, []
+        results = [
+            self._reading_from(response, recording, self._role(participant)) for participant in participants
+        ]
         if verdict is not Verdict.STORE or not recording.kept:
             self._close()
-        for rider, seat in zip(riders, seats, strict=True):
-            rider.land(seat)
+        for participant, result in zip(participants, results, strict=True):
+            participant.resolve(result)
 
-    def _role(self, rider: Rider) -> Role:
-        return Role.LEADER if rider.request.exchange is self._payer else Role.FOLLOWER
+    def _role(self, participant: Participant) -> Role:
+        return Role.LEADER if participant.request.exchange is self._payer else Role.FOLLOWER
 
     @staticmethod
-    def _seat(response: ProxyResponse, recording: Recording, role: Role) -> Landing:
+    def _reading_from(response: ProxyResponse, recording: Recording, role: Role) -> SharedResult:
         body: SharedBody = recording.read()
-        return Landing(role, response.evolve(body=body))
+        return SharedResult(role, response.evolve(body=body))
 
     # ---- the end
 
@@ -253,7 +259,7 @@ class SingleFlight:
 
     def ride(
         self, key: bytes, request: ProxyRequest, forward: Forward, keep: Keep, fresh: bool = False
-    ) -> Deferred[Landing]:
+    ) -> Deferred[SharedResult]:
         """Join the flight of `key`, or start one; `fresh` always starts one, which others may join."""
         flight = None if fresh else self._flights.get(key)
         if flight is None:

@@ -12,7 +12,7 @@ from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 
 class Role(Enum):
-    """How a rider came to its response."""
+    """How a participant came to its response."""
 
     LEADER = "leader"
     """By its own request."""
@@ -23,24 +23,24 @@ class Role(Enum):
 
 
 @frozen(eq=False)
-class Landing:
-    """What a rider gets; `response` is None if the role is ALONE."""
+class SharedResult:
+    """What a participant gets; `response` is None if the role is ALONE."""
 
     role: Role
     response: ProxyResponse | None = None
 
 
 @define(eq=False)
-class Rider:
+class Participant:
     """One client's request, and what fires when there is a response for it."""
 
     request: ProxyRequest
     forward: Forward
-    landed: Deferred[Landing]
+    result: Deferred[SharedResult]
 
-    def land(self, landing: Landing | Failure) -> None:
+    def resolve(self, result: SharedResult | Failure) -> None:
         """Hand over, unless the client left while others were served."""
-        if not self.landed.called:
-            self.landed.callback(landing)  # a Failure goes to the errback
-        elif isinstance(landing, Landing) and landing.response is not None:
-            landing.response.body.discard()
+        if not self.result.called:
+            self.result.callback(result)  # a Failure goes to the errback
+        elif isinstance(result, SharedResult) and result.response is not None:
+            result.response.body.discard()
