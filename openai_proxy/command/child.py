@@ -57,6 +57,8 @@ class Child:
         self.failure: str | None = None
         """Why it could not be started."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+        """Signals that came while it was being started."""
         self._reactor: Any = None
         self._service: ProxyService
 
@@ -89,6 +91,9 @@ class Child:
             reason = error.strerror if isinstance(error, OSError) else error
             self._not_started(f"{self.command[0]}: {reason}")
             return
+        early, self._early = self._early, []
+        for number in early:
+            self._signalled(number, None)
         threading.Thread(target=self._wait, args=(self._process,), daemon=True).start()
 
     def _not_started(self, reason: str) -> None:
@@ -106,8 +111,10 @@ class Child:
 
     def _signalled(self, number: int, frame: object) -> None:
         process = self._process
-        if process is None or self.status is not None:
+        if self.status is not None:
             self._reactor.callFromThread(self._service.terminate)
+        elif process is None:  # it runs before Popen has returned
+            self._early.append(number)
         elif number in _PASSED_ON or not _at_terminal():
             with contextlib.suppress(OSError):
                 process.send_signal(number)
