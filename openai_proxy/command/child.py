@@ -92,8 +92,8 @@ class Child:
             self._not_started(f"{self.command[0]}: {reason}")
             return
         early, self._early = self._early, []
-        for number in early:
-            self._signalled(number, None)
+        for missed in early:
+            self._signalled(missed, None)
         threading.Thread(target=self._wait, args=(self._process,), daemon=True).start()
 
     def _not_started(self, reason: str) -> None:
