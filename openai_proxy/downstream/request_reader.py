@@ -266,8 +266,9 @@ class RequestReader:
         if self._in_trailers:
             self._drop_trailer(name, value)
             return
-        self._pairs.append((name, value))
-        if len(self._pairs) > self._limits.header_count:
+        pairs = self._pairs
+        pairs.append((name, value))
+        if len(pairs) > self._limits.header_count:
             self.broken = HeadersTooLarge.above(self._limits.header_count, "lines", "limits.header_count")
             raise _Refused
 

@@ -257,7 +257,7 @@ class UpstreamConnection(TwistedProtocol):
             self.state.on(Event.HEAD, self._clock())
             if piece := reader.take_body():
                 body.feed(piece)
-            waiting.callback(UpstreamResponse(reader.status, reader.reason, reader.pairs, body))
+            waiting.callback(UpstreamResponse(reader.status, reader.reason, reader.passing, body))
             if error is not None:
                 self._fail(error)  # inside the body that came in the same read
             elif not body.taken and self._body is body:
@@ -273,7 +273,7 @@ class UpstreamConnection(TwistedProtocol):
         if piece := reader.take_body():
             body.feed(piece)
         self._flow.end_body(self.transport)
-        response = UpstreamResponse(reader.status, reader.reason, reader.pairs, body)
+        response = UpstreamResponse(reader.status, reader.reason, reader.passing, body)
         self._release()
         body.end(BODY_DONE)
         if waiting is not None:
@@ -286,7 +286,7 @@ class UpstreamConnection(TwistedProtocol):
         if len(body) != length:
             self._fail(UpstreamProtocolError(kind="protocol"))
             return
-        response = UpstreamResponse(reader.status, reader.reason, reader.pairs, WholeBody(body))
+        response = UpstreamResponse(reader.status, reader.reason, reader.passing, WholeBody(body))
         waiting, self._waiting = self._waiting, None
         self._release()
         if waiting is not None:

@@ -16,7 +16,6 @@ from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..exchange.record import HeaderPairs
 from ..net.origin import ClientCertificate, Origin, base_path, parse_origin
-from ..wire.headers import end_to_end
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .client import UpstreamClient
 from .request_headers import RequestHeaders
@@ -86,11 +85,10 @@ class UpstreamForward:
             pairs += _CHUNKED
         url = (to.azure_url if request.azure else to.url) + target
         response = await self._send(request, to, url, pairs, fresh=False)
-        pairs, received = response.pairs, response.body
-        headers = pairs if response.code == 101 else end_to_end(pairs)
+        received = response.body
         if type(received) is not WholeBody:
             request.undelivered.append(received)
-        return ProxyResponse(response.code, response.phrase, headers, received)
+        return ProxyResponse(response.code, response.phrase, response.pairs, received)
 
     async def _send(
         self, request: ProxyRequest, to: Destination, url: bytes, pairs: HeaderPairs, fresh: bool

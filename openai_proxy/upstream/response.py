@@ -35,7 +35,7 @@ _NOBODY = _Nobody()
 
 @implementer(IResponse)
 class UpstreamResponse:
-    """One response: `pairs` are its header lines as they came, `body` is to be delivered or discarded once."""
+    """One response: `pairs` are its lines but the hop-by-hop ones (of a 101: all), `body` is to be delivered or discarded once."""
 
     version = (b"HTTP", 1, 1)
     request: Any = None

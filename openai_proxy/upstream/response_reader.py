@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 
 from ..exchange.errors import UpstreamError, UpstreamProtocolError
-from ..wire.headers import has_controls, is_length
+from ..wire.headers import end_to_end, has_controls, is_length
 
 HEAD_BYTES = 192 * 1024
 """All heads of one answer together, interim ones included."""
@@ -25,6 +25,7 @@ CHUNK_LINE_BYTES = 20
 """The size of a chunk and its line ends take no more, and may come in a read of their own."""
 
 _BODY_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_DECIDING = _BODY_FRAMING | {b"connection"}
 
 
 def too_large() -> UpstreamProtocolError:
@@ -56,6 +57,8 @@ class ResponseReader:
         self.status = 0
         self.reason = b""
         self.pairs: list[tuple[bytes, bytes]] = []
+        self.passing: list[tuple[bytes, bytes]] = []
+        """The lines of the head without the hop-by-hop ones, once it has been judged."""
         self.parts: list[bytes] = []
         self.head_bytes = 0
         """Read until the head was whole; 0 where nothing has been read."""
@@ -90,26 +93,29 @@ class ResponseReader:
         return self.keep_alive and not self.surplus
 
     def judge_head(self) -> int | None:
-        """Check what llhttp leaves open; return the body's length where the head announces one.
+        """Check what llhttp leaves open, and find what passes; return the body's length where the head announces one.
 
         Raises UpstreamProtocolError.
         """
+        pairs = self.pairs
+        names = [name.lower() for name, _ in pairs]
         length: int | None = None
         codings = 0
         closing = False
-        for at, (name, value) in enumerate(self.pairs):
-            lowered = name.lower()
+        for at in [at for at, name in enumerate(names) if name in _DECIDING]:
+            lowered = names[at]
+            name, value = pairs[at]
             if lowered == b"content-length":
                 if length is not None or not is_length(value.strip(b" \t")):
                     raise UpstreamProtocolError(kind="protocol")
                 length = int(value)
-                self.pairs[at] = name, b"%d" % length  # with leading zeros some clients would read octal
+                pairs[at] = name, b"%d" % length  # with leading zeros some clients would read octal
             elif lowered == b"transfer-encoding":
                 codings += 1
                 # as llhttp has it: with a tab behind it this is no chunked, but a body until the end
                 if codings > 1 or value.rstrip(b" ").lower() != b"chunked":
                     raise UpstreamProtocolError(kind="protocol")
-            elif lowered == b"connection" and b"close" in value.lower():
+            elif b"close" in value.lower():
                 closing = True
         if (length is not None and codings) or has_controls(self.reason):
             raise UpstreamProtocolError(kind="protocol")
@@ -117,6 +123,7 @@ class ResponseReader:
             length = 0
             self.keep_alive = self.keep_alive and not closing
         self.until_close = length is None and not codings
+        self.passing = pairs if self.status == 101 else end_to_end(pairs, names)
         return length
 
     def note_bodiless_read(self, size: int) -> None:
@@ -144,8 +151,9 @@ class ResponseReader:
         if self.head_done:
             self._drop_trailer(name, value)
             return
-        self.pairs.append((name, value))
-        if len(self.pairs) > HEADER_COUNT:
+        pairs = self.pairs
+        pairs.append((name, value))
+        if len(pairs) > HEADER_COUNT:
             self.error = too_large()
 
     def _drop_trailer(self, name: bytes, value: bytes) -> None:

@@ -46,7 +46,9 @@ _ZERO = 0x30
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 
 _CLOSE = frozenset((b"close",))
-_NOT_NOMINATED = HOP_BY_HOP | _NEVER_NOMINATED | {b"close", b""}
+_STOPS_HERE = HOP_BY_HOP | {b"host"}
+_ALWAYS_JUDGED = HOP_BY_HOP | _NEVER_NOMINATED
+_NOT_NOMINATED = _ALWAYS_JUDGED | {b"close", b""}
 
 
 @short_memo(256)
@@ -121,8 +123,9 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     characters. Raises MalformedRequest for what llhttp leaves open: Host,
     repeated or contradicting framing, transfer codings other than chunked.
     """
-    forward: HeaderPairs = []
-    keep = forward.append
+    names = [name.lower() for name, _ in pairs]
+    forward = pairs.copy()
+    gone: list[int] = []
     host: bytes | None = None
     length: int | None = None
     codings = 0
@@ -130,22 +133,23 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     expects = encoded = False
     upgrade = content_type = b""
     tokens: frozenset[bytes] = frozenset()
-    for pair in pairs:
-        name = pair[0].lower()
+    for at in [at for at, name in enumerate(names) if name in NOTABLE or b"_" in name]:
+        name = names[at]
         if name not in NOTABLE:
-            if b"_" not in name or _passes_with_underscores(name):
-                keep(pair)
+            if not _passes_with_underscores(name):
+                gone.append(at)
             continue
-        value = pair[1].strip(b" \t")
+        if name in _STOPS_HERE:
+            gone.append(at)
+        value = pairs[at][1].strip(b" \t")
         if name == b"content-length":
             if length is not None or not is_length(value):
                 raise MalformedRequest("Invalid or repeated Content-Length.")
             length = int(value)
-            # Leading zeros make it octal for some servers.
-            keep(pair if value[0] != _ZERO or length == 0 == len(value) - 1 else (pair[0], b"%d" % length))
+            if value[0] == _ZERO and len(value) > 1:  # leading zeros make it octal for some servers
+                forward[at] = pairs[at][0], b"%d" % length
         elif name == b"content-type":
             content_type = media_type(value)
-            keep(pair)
         elif name == b"host":
             if host is not None or not is_host(value):
                 raise MalformedRequest("Invalid or repeated Host.")
@@ -160,15 +164,14 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
                 raise MalformedRequest("The only transfer coding understood is a single chunked.")
         elif name == b"via":
             vias += sum(1 for hop in value.split(b",") if hop.split()[1:2] == [pseudonym])
-            keep(pair)
         elif name == b"expect":
             # An expectation that is not understood, or not of this version, may be ignored (RFC 9110 §10.1.1).
             if http11 and value.lower() == b"100-continue" and not expects:
                 expects = True
-                keep(pair)
+            else:
+                gone.append(at)
         elif name == b"content-encoding":
             encoded = encoded or value.lower() not in (b"", b"identity")
-            keep(pair)
         elif name == b"upgrade":
             # a list, of which one protocol concerns us (RFC 9110 §7.8)
             upgrade = b"websocket" if b"websocket" in _tokens(value) else upgrade or value.lower()
@@ -176,9 +179,10 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
         raise MalformedRequest("A Host header is required.")
     if codings and length is not None:
         raise MalformedRequest("Content-Length and Transfer-Encoding exclude each other.")
-    if tokens:
-        nominated = tokens - _NOT_NOMINATED
-        forward = forward if not nominated else [pair for pair in forward if pair[0].lower() not in nominated]
+    for at in reversed(gone):
+        del forward[at]
+    if tokens and (nominated := tokens - _NOT_NOMINATED):
+        forward = [pair for pair in forward if pair[0].lower() not in nominated]
     return RequestHead(
         forward=forward,
         host=host,
@@ -195,20 +199,21 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     )
 
 
-def end_to_end(pairs: HeaderPairs) -> HeaderPairs:
-    """Return a response's lines without the hop-by-hop ones, order and case kept."""
-    nominated: frozenset[bytes] | None = None
-    found = False
-    for name, value in pairs:
-        lowered = name.lower()
-        if lowered in HOP_BY_HOP:
-            found = True
-            if lowered == b"connection":
-                nominated = (nominated or frozenset()) | _tokens(value)
-    if not found:
+def end_to_end(pairs: HeaderPairs, names: list[bytes] | None = None) -> HeaderPairs:
+    """Return a response's lines without the hop-by-hop ones, order and case kept.
+
+    `names` are the lines' names in lower case, if the caller has them.
+    """
+    if names is None:
+        names = [name.lower() for name, _ in pairs]
+    if HOP_BY_HOP.isdisjoint(names):
         return pairs
-    dropped = HOP_BY_HOP | nominated - _NEVER_NOMINATED if nominated else HOP_BY_HOP
-    return [pair for pair in pairs if pair[0].lower() not in dropped]
+    dropped = HOP_BY_HOP
+    if b"connection" in names:
+        for name, (_, value) in zip(names, pairs, strict=True):
+            if name == b"connection" and (nominated := _tokens(value) - _ALWAYS_JUDGED):
+                dropped |= nominated
+    return [pair for name, pair in zip(names, pairs, strict=True) if name not in dropped]
 
 
 def has_controls(text: bytes) -> bool:

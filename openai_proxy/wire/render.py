@@ -39,7 +39,7 @@ def header_lines(pairs: HeaderPairs) -> bytes:
     """Return the lines as they go on the wire, each with its CRLF."""
     if type(pairs) is RenderedLines:
         return pairs.raw
-    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+    return b"\r\n".join(map(b": ".join, pairs)) + b"\r\n" if pairs else b""
 
 
 def connection_line(http11: bool, keep_alive: bool) -> bytes:

@@ -186,9 +186,18 @@ def _read(body: bytes) -> RequestJSON:
         raise InvalidJSON(f"{_NO_OBJECT}: it is {_KINDS.get(type(document), 'a number')}.")
     if len(document) > MOST_MEMBERS:
         raise TooManyMembers
-    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_deep(document):
+    if _opened(body) > DEEPEST and _is_deep(document):
         raise NestedTooDeep
     return RequestJSON(text, document, ordinary)
+
+
+def _opened(body: bytes) -> int:
+    """Return how many lists and objects a body may open. O(n).
+
+    `replace` looks for a byte as memchr does, a block at a time; `count` looks
+    at each byte, and takes longer for a prompt than decoding it does.
+    """
+    return 2 * len(body) - len(body.replace(b"[", b"")) - len(body.replace(b"{", b""))
 
 
 def parse_int(digits: str) -> int | float:
