@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import LoopingCall
-from twisted.web.resource import Resource
+from twisted.web.resource import Resource, getChildForRequest
 from twisted.web.server import Site
 
 from ..exchange.client_address import Peer, TrustedProxies
@@ -185,6 +185,12 @@ class ProxySite(Site):
         """No access log here: observers see the exchange."""
 
     # ---- requests
+
+    def getResourceFor(self, request: Any) -> Any:
+        """Walk down the tree. As twisted.web does, without its copy of what is no site below another."""
+        request.site = self
+        request.sitepath = []
+        return getChildForRequest(self.resource, request)
 
     def make_request(self, channel: ProxyChannel, incoming: IncomingRequest) -> DownstreamRequest:
         """Make the request and the record of its exchange."""

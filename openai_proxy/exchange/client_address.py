@@ -136,6 +136,12 @@ class Peer:
     proxies: TrustedProxies = field(repr=False)
     is_proxy: bool
     """It is one of `proxies`: what it says of its client counts."""
+    text: str | None = field(init=False, eq=False, repr=False)
+    """`address` as it is shown."""
+
+    @text.default
+    def _text(self) -> str | None:
+        return None if self.address is None else str(self.address)
 
     def client_address(self, headers: HeaderPairs) -> str | None:
         """Return the address of the client of a request with these headers; None if nobody knows it.
@@ -143,16 +149,16 @@ class Peer:
         The last address in `X-Forwarded-For` that is not itself one of the
         trusted proxies: what stands before it, its sender may have invented.
         """
-        address = self.address
+        text = self.text
         if self.is_proxy:
             for hop in _hops_backwards(headers):
                 known = parse_address(hop)
                 if known is None:
                     break  # nobody knows who that was, or who came before
-                address = known
+                text = str(known)
                 if known not in self.proxies:
                     break
-        return None if address is None else str(address)
+        return text
 
 
 def _hops_backwards(headers: HeaderPairs) -> list[str]:

@@ -84,35 +84,29 @@ class UpstreamForward:
         elif type(body) is not bytes and body is not None and body.length is UNKNOWN_LENGTH:  # type: ignore[union-attr]
             pairs += _CHUNKED
         url = (to.azure_url if request.azure else to.url) + target
-        response = await self._send(request, to, url, pairs, fresh=False)
+        fresh = False
+        response = None
+        while response is None:
+            exchange.attempts += 1
+            started = self._clock()
+            lines = RequestHeaders(
+                pairs, request.credential, request.upgrade, exchange.credential_id, to.origin, fresh, started
+            )
+            try:
+                response = await self._client.request(request.method, url, headers=lines, data=body)
+            except UpstreamError as error:
+                exchange.upstream_error_kinds.append((to.name, error.kind))
+                if error.sent != "stale" or not _is_still_whole(body):
+                    raise
+                # No fault of an upstream, which never saw the request: once more, on a connection of its own.
+                exchange.retry_reasons.append("stale")
+                fresh = True
+            finally:
+                exchange.upstream_s += self._clock() - started
         received = response.body
         if type(received) is not WholeBody:
             request.undelivered.append(received)
         return ProxyResponse(response.code, response.phrase, response.pairs, received)
-
-    async def _send(
-        self, request: ProxyRequest, to: Destination, url: bytes, pairs: HeaderPairs, fresh: bool
-    ) -> Any:
-        """Return the response; a kept connection that turns out dead is replaced by a fresh one.
-
-        That is no fault of an upstream, which never saw the request.
-        """
-        exchange, body = request.exchange, request.body
-        exchange.attempts += 1
-        started = self._clock()
-        headers = RequestHeaders(
-            pairs, request.credential, request.upgrade, exchange.credential_id, to.origin, fresh, started
-        )
-        try:
-            return await self._client.request(request.method, url, headers=headers, data=body)
-        except UpstreamError as error:
-            exchange.upstream_error_kinds.append((to.name, error.kind))
-            if error.sent != "stale" or not _is_still_whole(body):
-                raise
-        finally:
-            exchange.upstream_s += self._clock() - started
-        exchange.retry_reasons.append("stale")
-        return await self._send(request, to, url, pairs, fresh=True)
 
 
 def _is_still_whole(body: Any) -> bool:

@@ -9,6 +9,7 @@ from .render import RenderedLines
 
 EVENT_STREAM, JSON = b"text/event-stream", b"application/json"
 """Media types of the API's answers."""
+_TYPE_LENGTH, _CODING_LENGTH = len(b"content-type"), len(b"content-encoding")
 
 
 def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
@@ -21,10 +22,10 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
         return headers.media
     kind, codings = b"", list[bytes]()
     for name, value in headers:
-        lowered = name.lower()
-        if lowered == b"content-type":
+        length = len(name)  # of most lines enough to know that they are neither
+        if length == _TYPE_LENGTH and name.lower() == b"content-type":
             kind = media_type(value)
-        elif lowered == b"content-encoding":
+        elif length == _CODING_LENGTH and name.lower() == b"content-encoding":
             codings.append(value.strip().lower())
     return kind, b", ".join(codings_of(b",".join(codings))) if codings else b""
 

@@ -231,8 +231,9 @@ def announced_length(pairs: HeaderPairs) -> int | None:
 
 def get(pairs: HeaderPairs, name: bytes) -> bytes | None:
     """Return the first value of `name` (given in lower case), stripped, or None."""
+    length = len(name)
     for key, value in pairs:
-        if key.lower() == name:
+        if len(key) == length and key.lower() == name:
             return value.strip(b" \t")
     return None
 

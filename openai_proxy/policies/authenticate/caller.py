@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from hashlib import sha256
 
-from attrs import frozen
+from attrs import define
 
 from ...exchange.errors import MalformedRequest
 from ...exchange.record import HeaderPairs
@@ -20,9 +20,9 @@ from .credentials import CREDENTIAL_HEADERS, bearer_token, subprotocol_keys
 SUBPROTOCOL = b"sec-websocket-protocol"
 
 
-@frozen
+@define
 class Caller:
-    """One caller as a request shows it."""
+    """One caller as a request shows it. Never mutated (not frozen: that takes twice the time to make)."""
 
     credential: bytes
     """All credentials, and the further headers that tell callers apart."""
