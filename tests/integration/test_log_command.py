@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 from world.waiting import PATIENCE_S
@@ -35,6 +36,8 @@ def test_follow_goes_on_with_new_lines_and_new_files(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a shell lets what it starts in the background ignore ^C, and that is inherited
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         watchdog = threading.Timer(PATIENCE_S, process.kill)
         watchdog.start()
