@@ -1,6 +1,6 @@
 """From Settings to what puts prices on exchanges and keeps budgets.
 
-Called by the composition root, once for each configuration. Opens nothing.
+Called by `daemon/exchanger.py`, once for each configuration. Opens nothing.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Takes an undelivered body, writes head and bytes to the client's socket with
 back-pressure, and ends the exchange once: before the client can see the end
-of the response. Imported by web; knows upstream only as a ResponseBody.
+of the response. Knows the upstream only as a ResponseBody.
 """
 
 from __future__ import annotations

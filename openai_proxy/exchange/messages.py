@@ -1,7 +1,7 @@
 """The vocabulary of the onion: requests, responses, stages, body filters.
 
-No behaviour beyond the values themselves. Imported by stages, web,
-upstream, relay and service; imports core alone.
+No behaviour beyond the values themselves. Imported by the policies and by
+both edges; imports only the ground.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The public interface for third parties: a package that puts an object
 providing `IObserverFactory` into `twisted.plugins` adds an observer.
-Imported by every observer; imports only the spec parser and core.
+Imported by every observer; imports only the spec parser and the metrics.
 """
 
 from __future__ import annotations

@@ -17,18 +17,18 @@ from adversarial.cases import CASES
 import openai_proxy
 from openai_proxy.exchange.bounded_memo import memo_of
 
-PURE_ROOMS = ("core", "exchange", "wire", "policies", "cost")
+PURE_ROOMS = ("exchange", "wire", "policies", "cost")
 """There a module that says of itself that it is pure reads what strangers wrote, or is exempt by name."""
 READERS = re.compile(
     r"observe\.(lines\.)?(redaction|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
     r"|observe\.exchange_log\.(bodies|line|raw|known_headers|files|assembly\..+)"
-    r"|command\.conversation|(web|downstream)\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
+    r"|command\.conversation|downstream\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
     r"|upstream\.replay\.(match|recorded|report)"
 )
 """Further modules that read what strangers wrote."""
 ELSEWHERE = {
     r"[a-z_]+": "packages: their modules are named below; logs, tap and the command read nothing of strangers",
-    r"(cache|limits|routing|stages|policies)\..+": "decides by what the pure modules have read; passes bodies on",
+    r"policies\..+": "decides by what the pure modules have read; passes bodies on",
     r"cost\..+": "counts tokens that policies.usage has read; the state file and Redis are the operator's",
     r"(composition|daemon|settings|command)(\..+)?": "reads the operator's configuration",
     r"observe\.exchange_log(\..+)?": "files, spool and stores: takes lines that exchange_log.line has made",
@@ -39,12 +39,8 @@ ELSEWHERE = {
     r"upstream\.replay\..+": "files and timers; lines and requests go through match and recorded",
     r"upstream\.mock\..+": "takes what upstream.mock.answers hands on, whose cases go through all of them",
     r"upstream\..+": "sockets, timers and pools; bytes of answers go through upstream.response_reader",
-    r"(web|downstream|pages)\..+": "sockets, timers and pages; bytes of requests go through request_reader, wire.headers and wire.targets",
+    r"(downstream|pages)\..+": "sockets, timers and pages; bytes of requests go through request_reader, wire.headers and wire.targets",
     r"workers\..+": "speaks with our own processes",
-    r"(certificate_dates|changed_json|client_tls|decoded_body|descriptors|direct_deferred|draining|eager_transports"
-    r"|endpoints|host_names|listening|logs|messages|once_in_a_while|peeked_body|prompt_estimate|proxy_protocol"
-    r"|relay|reload_command|reloads|service|serving|signals|socket_group|sockets|status"
-    r"|steady_clock|stores|turns|unsupported|wire_headers)": "still to move",
 }
 
 EXEMPT = {

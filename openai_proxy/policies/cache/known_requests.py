@@ -1,7 +1,7 @@
 """What is known of requests by their very bytes.
 
 Naming a request canonically costs several times what a look-up does, and
-most hits are byte for byte what was asked before. Imported by the stages.
+most hits are byte for byte what was asked before.
 """
 
 from __future__ import annotations
