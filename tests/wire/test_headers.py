@@ -41,6 +41,12 @@ def test_nominated_lines_are_dropped():
     assert end_to_end([*pairs, (b"X-Stays", b"3")]) == [(b"X-Stays", b"3")]
 
 
+def test_an_answer_loses_a_field_that_is_named_as_the_option_close_is():
+    """`Connection: close` nominates a field of that name, as it does any other."""
+    pairs = [(b"Connection", b"close"), (b"Close", b"x"), (b"Date", b"d")]
+    assert end_to_end(pairs) == [(b"Date", b"d")]
+
+
 @pytest.mark.parametrize("name", [b"Content-Length", b"Authorization", b"api-key", b"Via"])
 def test_framing_and_credentials_can_not_be_nominated_away(name):
     """A Connection header is no way to smuggle or to lose a key."""
