@@ -44,6 +44,9 @@ class MemoryCalls:
     def forget(self, name: str) -> None:
         self._calls.pop(name, None)
 
+    def take(self, name: str) -> Deferred[bool]:
+        return succeed(self._calls.pop(name, None) is not None)
+
 
 class FileCalls:
     """In the table `calls` of the state file, for all processes that use it and over restarts.
@@ -83,3 +86,14 @@ class FileCalls:
         self._file.run(
             lambda connection: connection.execute("DELETE FROM calls WHERE name = ?", (name,))
         ).addErrback(lambda _: None)
+
+    def take(self, name: str) -> Deferred[bool]:
+        """Forget a call; fires with whether this process is the one that did, of all that share the file."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            return connection.execute("DELETE FROM calls WHERE name = ?", (name,)).rowcount > 0
+
+        def taken(done: bool | Failure) -> Any:
+            return True if done is True else self._unwritten.take(name)
+
+        return self._file.run(work).addBoth(taken)

@@ -45,6 +45,8 @@ class Calls(Protocol):
 
     def forget(self, name: str) -> None: ...
 
+    def take(self, name: str) -> Awaitable[bool]: ...
+
 
 class SettleBatches:
     """Notes batches that begin, and charges each once.
@@ -121,10 +123,12 @@ class SettleBatches:
             assert self._ledger is not None  # it has found the call
             if not await self._ledger.take_pending(call, cost_usd or 0.0):
                 return
+            self._calls.forget(state.id)
+        elif not await self._calls.take(state.id):
+            return
         if len(self._settled) >= _MOST_SETTLED:
             del self._settled[next(iter(self._settled))]
         self._settled[state.id] = None
-        self._calls.forget(state.id)
         # behind the budgets, for which a request to cancel a batch is one of its own
         exchange.on_end(lambda ended: _tell(ended, state, models, cost_usd))
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from twisted.internet.defer import CancelledError
+
 from ..exchange.buffered_bytes import BufferedBytes, Lease
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange
+from ..policies.bodies.peeked_body import peek
 from ..wire.body_headers import media_type_and_coding
 from ..wire.codings import maybe_decoded
 from .budget import Ledger, PendingCall
@@ -36,6 +39,10 @@ class Calls(Protocol):
     def find(self, name: str) -> Awaitable[KeptCall | None]: ...
 
     def forget(self, name: str) -> None: ...
+
+    def take(self, name: str) -> Awaitable[bool]:
+        """Forget a call; True for the one process that did."""
+        ...
 
 
 class _Watch:
@@ -70,10 +77,15 @@ class _Watch:
         body = b"".join(self._parts)
         self._parts.clear()
         self._lease.free()
-        if not self._coding:
-            return maybe_state(body)
-        decoded = maybe_decoded(body, self._coding, self._limit_bytes)
-        return None if decoded is None else maybe_state(decoded[0])
+        return _state_of(body, self._coding, self._limit_bytes)
+
+
+def _state_of(body: bytes, coding: bytes, limit_bytes: int) -> ResponseState | None:
+    """Return what an answer says of a response; None if it says nothing, or cannot be decoded."""
+    if not coding:
+        return maybe_state(body)
+    decoded = maybe_decoded(body, coding, limit_bytes)
+    return None if decoded is None else maybe_state(decoded[0])
 
 
 class SettleLater:
@@ -152,9 +164,44 @@ class SettleLater:
         response = await forward(request)
         if call is None or not 200 <= response.status < 300:
             return response
+        if media_type_and_coding(response.headers)[0] != b"text/event-stream":
+            return await self._ask_document(request.exchange, response, call, kept)
+        # what it says last is read as it passes: it cannot be held back
         watch = self._watch(response, LATER_BYTES)
-        request.exchange.on_end(lambda ended: self._told(ended, call, kept, watch))
+        request.exchange.on_end(lambda ended: self._streamed(ended, call, kept, watch))
         return response.filtered(watch)
+
+    async def _ask_document(
+        self, exchange: Exchange, response: ProxyResponse, call: PendingCall, kept: KeptCall | None
+    ) -> ProxyResponse:
+        """Read the whole answer, and let one process of all count it, before the client sees any of it."""
+        lease = Lease(self._buffered)
+        exchange.on_end(lease.free)
+        full: list[bytes] = []
+        """Has something if there was no room for all of it: then nothing is read."""
+
+        def no_room(data: bytes) -> bool:
+            if not lease.take(len(data)):
+                full.append(b"")
+            return bool(full)
+
+        response, body = await peek(response, LATER_BYTES, no_room)
+        state = None if full else _state_of(body, media_type_and_coding(response.headers)[1], LATER_BYTES)
+        if state is None or not state.is_final or call.name in self._settled:
+            return response
+        if kept is not None and not await self._take(call.name, kept, response):
+            return response
+        self._remember(call.name)
+        exchange.on_end(lambda ended: self._settle(ended, call, kept, state))
+        return response
+
+    async def _take(self, name: str, kept: KeptCall, response: ProxyResponse) -> bool:
+        try:
+            return await self._calls.take(name)
+        except CancelledError:  # the client has left: whoever asks next counts it
+            self._calls.keep(name, kept)
+            response.body.discard()
+            raise
 
     async def _find(self, name: str) -> tuple[KeptCall | None, PendingCall | None]:
         """Return what is known of the call `name`; None for the second if there is nothing to settle."""
@@ -168,14 +215,23 @@ class SettleLater:
             call = PendingCall(name)
         return kept, call
 
-    def _told(self, exchange: Exchange, call: PendingCall, kept: KeptCall | None, watch: _Watch) -> None:
+    def _streamed(self, exchange: Exchange, call: PendingCall, kept: KeptCall | None, watch: _Watch) -> None:
+        """A stream about the call has ended."""
         state = watch.state()
         if state is None or not state.is_final or call.name in self._settled:
             return
+        self._remember(call.name)
+        self._calls.forget(call.name)
+        self._settle(exchange, call, kept, state)
+
+    def _remember(self, name: str) -> None:
         if len(self._settled) >= _MOST_SETTLED:
             del self._settled[next(iter(self._settled))]
-        self._settled[call.name] = None
-        self._calls.forget(call.name)
+        self._settled[name] = None
+
+    def _settle(
+        self, exchange: Exchange, call: PendingCall, kept: KeptCall | None, state: ResponseState
+    ) -> None:
         exchange.model = (kept.model if kept is not None else None) or state.model
         exchange.service_tier = state.service_tier
         exchange.usage = state.usage

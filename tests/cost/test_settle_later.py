@@ -5,7 +5,7 @@ import json
 
 import pytest
 from cost.sync_file import SyncFile
-from fakes import through
+from fakes import Reader, through
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -17,6 +17,7 @@ from openai_proxy.cost.pending_calls import MOST_CALLS, FileCalls, MemoryCalls
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.settle_later import SettleLater
+from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Outcome
@@ -54,7 +55,7 @@ class World:
         headers = [(b"Content-Type", how.get("kind", b"application/json")), *how.get("headers", ())]
 
         async def forward(request):
-            return ProxyResponse(how.get("status", 200), b"OK", headers, None)
+            return ProxyResponse(how.get("status", 200), b"OK", headers, WholeBody(data))
 
         async def keep(request):
             return await self.keep(request, forward)
@@ -63,6 +64,9 @@ class World:
         through(self.later, request, keep).addCallback(results.append)
         for each in results[0].filters:
             assert b"".join(each.feed(bytes([byte])) for byte in data) + each.finish() == data
+        reader = Reader()
+        results[0].body.deliverBody(reader)
+        assert reader.data == data
         exchange.status = how.get("status", 200)
         exchange.end(how.get("outcome", Outcome.COMPLETE), 1.0)
         assert self.buffered.held_bytes == 0
@@ -213,6 +217,23 @@ def test_a_restart_loses_no_usage(file, budget_usd):
     second.restart()
     assert second.ask(DONE).cost_usd == 3.0
     assert [world.ask(DONE).cost_usd for world in (first, second)] == [None, None]
+
+
+def test_two_processes_that_see_the_end_at_once_count_it_once(file):
+    """Both have found the call; one of them forgets it first, and only that one counts."""
+    first, second = (World(None, FileCalls(file, lambda: NOON)) for _ in range(2))
+    first.begin()
+    told = []
+    found = second.calls.find
+
+    def find_then_lose(name):
+        call = found(name)
+        told.append(first.ask(DONE))  # between the other's look and its answer
+        return call
+
+    second.calls.find = find_then_lose
+    told.append(second.ask(DONE))
+    assert [exchange.cost_usd for exchange in told] == [3.0, None]
 
 
 def test_a_restart_keeps_the_name_that_the_price_goes_by(file):
