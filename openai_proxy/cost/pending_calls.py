@@ -44,8 +44,11 @@ class MemoryCalls:
     def forget(self, name: str) -> None:
         self._calls.pop(name, None)
 
+    def pop(self, name: str) -> KeptCall | None:
+        return self._calls.pop(name, None)
+
     def take(self, name: str) -> Deferred[bool]:
-        return succeed(self._calls.pop(name, None) is not None)
+        return succeed(self.pop(name) is not None)
 
 
 class FileCalls:
@@ -88,12 +91,23 @@ class FileCalls:
         ).addErrback(lambda _: None)
 
     def take(self, name: str) -> Deferred[bool]:
-        """Forget a call; fires with whether this process is the one that did, of all that share the file."""
+        """Forget a call; fires with whether this process is the one that did, of all that share the file.
 
-        def work(connection: sqlite3.Connection) -> bool:
-            return connection.execute("DELETE FROM calls WHERE name = ?", (name,)).rowcount > 0
+        If it is cancelled, the call is kept for whoever asks next.
+        """
+        waiting: Deferred[bool] = Deferred()
 
-        def taken(done: bool | Failure) -> Any:
-            return True if done is True else self._unwritten.take(name)
+        def work(connection: sqlite3.Connection) -> KeptCall | None:
+            row = connection.execute("SELECT model, has_budget FROM calls WHERE name = ?", (name,)).fetchone()
+            gone = connection.execute("DELETE FROM calls WHERE name = ?", (name,)).rowcount > 0
+            return KeptCall(row[0], bool(row[1])) if gone and row is not None else None
 
-        return self._file.run(work).addBoth(taken)
+        def taken(done: KeptCall | Failure | None) -> None:
+            call = done if isinstance(done, KeptCall) else self._unwritten.pop(name)
+            if not waiting.called:
+                waiting.callback(call is not None)
+            elif call is not None:
+                self.keep(name, call)
+
+        self._file.run(work).addBoth(taken)
+        return waiting

@@ -41,7 +41,7 @@ class Calls(Protocol):
     def forget(self, name: str) -> None: ...
 
     def take(self, name: str) -> Awaitable[bool]:
-        """Forget a call; True for the one process that did."""
+        """Forget a call; True for the one process that did. If it is cancelled, the call stays."""
         ...
 
 
@@ -189,17 +189,16 @@ class SettleLater:
         state = None if full else _state_of(body, media_type_and_coding(response.headers)[1], LATER_BYTES)
         if state is None or not state.is_final or call.name in self._settled:
             return response
-        if kept is not None and not await self._take(call.name, kept, response):
+        if kept is not None and not await self._take(call.name, response):
             return response
         self._remember(call.name)
         exchange.on_end(lambda ended: self._settle(ended, call, kept, state))
         return response
 
-    async def _take(self, name: str, kept: KeptCall, response: ProxyResponse) -> bool:
+    async def _take(self, name: str, response: ProxyResponse) -> bool:
         try:
             return await self._calls.take(name)
         except CancelledError:  # the client has left: whoever asks next counts it
-            self._calls.keep(name, kept)
             response.body.discard()
             raise
 

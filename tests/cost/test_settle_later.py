@@ -6,7 +6,7 @@ import json
 import pytest
 from cost.sync_file import SyncFile
 from fakes import Reader, through
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import Account, Balance, Budget
@@ -234,6 +234,22 @@ def test_two_processes_that_see_the_end_at_once_count_it_once(file):
     second.calls.find = find_then_lose
     told.append(second.ask(DONE))
     assert [exchange.cost_usd for exchange in told] == [3.0, None]
+
+
+def test_a_client_that_leaves_while_its_answer_is_counted_loses_no_usage(file):
+    """The row was gone and nobody had counted it."""
+    calls = FileCalls(file, lambda: NOON)
+    calls.keep("resp_1", KeptCall("m", False))
+    run, held = file.run, Deferred()
+    file.run = lambda work: held.addCallback(lambda _: run(work))
+    taking = calls.take("resp_1")
+    taking.addErrback(lambda failure: failure.trap(CancelledError))
+    taking.cancel()
+    file.run = run
+    held.callback(None)
+    assert calls.find("resp_1").result == KeptCall("m", False)
+    assert calls.take("resp_1").result is True
+    assert calls.take("resp_1").result is False
 
 
 def test_a_restart_keeps_the_name_that_the_price_goes_by(file):
