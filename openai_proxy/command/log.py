@@ -163,7 +163,7 @@ def _look(options: Namespace) -> int:
         count += _write(_merged(directory, since, last=False), matches, render)
     if directory.skipped:
         lines = f"{directory.skipped} line{'s' if directory.skipped > 1 else ''}"
-        complain(f"{lines} skipped that cannot be read (torn or broken)")
+        complain(f"skipped {lines} that cannot be read (torn or broken)")
     if options.id is not None and not count:
         return complain(f"no exchange {options.id[:80]} in {options.dir}")
     return 0

@@ -54,7 +54,7 @@ def ids(lines):
     return [next(word for word in line.split() if word.startswith("proxy-")) for line in lines]
 
 
-SKIPPED = "openai-proxy: 2 lines skipped that cannot be read (torn or broken)\n"
+SKIPPED = "openai-proxy: skipped 2 lines that cannot be read (torn or broken)\n"
 
 
 def test_one_line_an_exchange_in_order(logs, capfd):
@@ -121,7 +121,7 @@ def test_a_damaged_archive_is_counted(tmp_path, capfd):
     """What can be read of it is."""
     (tmp_path / "m_20261130.jsonl.gz").write_bytes(gzip.compress(record(1) * 2)[:-9])
     _, _, error = log(capfd, tmp_path)
-    assert error == "openai-proxy: 1 line skipped that cannot be read (torn or broken)\n"
+    assert error == "openai-proxy: skipped 1 line that cannot be read (torn or broken)\n"
 
 
 def test_no_directory_is_one_line(tmp_path, capfd):

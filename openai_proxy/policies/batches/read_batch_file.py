@@ -98,5 +98,5 @@ class ReadBatchFile:
             response.body.discard()
             raise
         except Exception as error:
-            log.warn("it could not be kept what a batch's input file asks for: {reason}", reason=str(error))
+            log.warn("what a batch's input file asks for could not be stored: {reason}", reason=str(error))
         return response

@@ -190,7 +190,7 @@ class OwnObjects:
 
     def _not_kept(self, error: object) -> None:
         reason = getattr(error, "value", error)
-        log.warn("it could not be kept whose a stored object is: {reason}", reason=str(reason))
+        log.warn("the owner of a stored object could not be stored: {reason}", reason=str(reason))
 
 
 def _is_whole(response: ProxyResponse) -> bool:
