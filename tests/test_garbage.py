@@ -121,7 +121,8 @@ def test_an_ended_exchange_leaves_nothing_to_the_collector(exchange, settings, t
     daemon = Daemon(tmp_path, settings)
     for _ in range(3):
         exchange(daemon)  # what is made once is made
-    for _ in range(5):  # what another test left with a finalizer goes only after that has run, in a later round
+    # what another test left with a finalizer goes only after that has run, in a later round
+    for _ in range(5):
         if not gc.collect():
             break
     gc.disable()
