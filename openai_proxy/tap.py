@@ -6,7 +6,6 @@ options is done by settings and service.
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import sys
@@ -20,6 +19,7 @@ from twisted.python import usage
 
 from . import __version__
 from .daemon.notes import full_notes
+from .net.standard_output import show
 from .net.steady_clock import use_steady_clock
 from .settings import (
     Row,
@@ -83,19 +83,6 @@ def _stop(line: str) -> NoReturn:
     raise SystemExit(1)
 
 
-def _show(text: str) -> None:
-    """Print `text`; a reader that has seen enough of it, such as `head`, is no mistake of anybody's.
-
-    What the locale's encoding does not have is escaped.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-
-
 def _help(row: Row) -> str:
     return f"{row.meaning} [{', '.join(row.environment)}; default: {row.default}]"
 
@@ -155,7 +142,7 @@ class Options(usage.Options):
 
     def opt_help(self) -> NoReturn:
         """Print the help and exit."""
-        _show(str(self))
+        show(str(self))
         raise SystemExit(0)
 
     def opt_version(self) -> NoReturn:
@@ -270,7 +257,7 @@ def makeService(options: Options) -> IService:
     except SettingsError as error:
         _stop(str(error))
     if options["check-config"]:
-        _show(
+        show(
             "\n".join(
                 [
                     describe(settings, service.warnings, only_changed=options.only_changed),

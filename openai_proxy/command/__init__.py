@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from .. import __version__
-from .words import USAGE, complain, show
+from ..net.standard_output import show
+from .words import USAGE, complain
 
 COMMANDS = {
     "run": "run the proxy in the foreground; `run -- COMMAND` runs a program behind it",

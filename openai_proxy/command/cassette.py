@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..net.standard_output import show
 from ..upstream.replay.cassette import lines_of
 from ..upstream.replay.report import CassetteReport
-from .words import FAILED, Parser, complain, show
+from .words import FAILED, Parser, complain
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..net.descriptors import raise_limit
+from ..net.standard_output import reader_left
 from ..observe.lines.record import iso_time, shown
 from .conversation import conversation, texts
 from .log_files import Line, LogDirectory
-from .words import Parser, complain, reader_left
+from .words import Parser, complain
 
 LOOK_EVERY_S = 0.3
 _AGE = re.compile(r"(\d+)([smhd])")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..net.standard_output import show
 from . import run
-from .words import USAGE, complain, show
+from .words import USAGE, complain
 
 _HELP = """\
 Usage: openai-proxy replay DIR [options]
