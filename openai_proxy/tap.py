@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -108,6 +108,8 @@ class Options(usage.Options):
     """What is typed before these options."""
     only_changed = False
     """Whether `--check-config` leaves out what is as by default."""
+    environment: Mapping[str, str] = os.environ
+    """The variables that settings may come from."""
     watching: Sequence[Observer] = ()
     """Observers of one process beside those that the settings name."""
 
@@ -184,7 +186,7 @@ class Options(usage.Options):
         given: dict[str, Any] = {"config": self["config"], "env_file": self["env-file"]}
         for name, row in _ROWS.items():
             given[row.toml] = self.repeated.get(name) or self.get(name)
-        return load_settings(given, os.environ, self.directory)
+        return load_settings(given, self.environment, self.directory)
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the help: each option, then every setting without one."""

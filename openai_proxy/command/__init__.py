@@ -17,6 +17,7 @@ from .words import USAGE, complain
 
 COMMANDS = {
     "run": "run the proxy in the foreground; `run -- COMMAND` runs a program behind it",
+    "demo": "look at the proxy with a mock upstream: no key, no network",
     "check": "load and validate the configuration, and print it with secrets masked",
     "log": "look into an exchange log: one line for each exchange, or a whole conversation",
     "replay": "run with recorded answers in place of an upstream: `replay DIR`",

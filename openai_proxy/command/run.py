@@ -30,7 +30,7 @@ _END = "--"
 """After it comes the command of the program that is to run behind the proxy."""
 EPHEMERAL = "tcp:0:interface=127.0.0.1"
 MOST_CONNECTIONS = 1000
-"""Of one program; so few fit under any system's limit, about which nothing is said then."""
+"""Of one user; so few fit under any system's limit, about which nothing is said then."""
 
 
 class RunOptions(Options):
@@ -80,42 +80,17 @@ class Foreground(ServerOptions):
         self["logger"] = self._options.log
 
 
-class BehindOptions(RunOptions):
-    """The options of a proxy for one program: a port of its own, one process, and quiet."""
-
-    def __init__(self, child: Child, bill: Bill) -> None:
-        super().__init__()
-        self._child = child
-        self.watching = (bill,)
-
-    def made(self, reactor: Any, service: ProxyService | Supervisor) -> None:
-        """Let the program follow the daemon."""
-        assert isinstance(service, ProxyService)  # of one process, see `load`
-        self._child.follow(reactor, service)
+class QuietOptions(RunOptions):
+    """The options of a proxy that is one process, and whose log has only warnings unless a level is asked for."""
 
     def load(self) -> Settings:
-        """Load the settings, and change what one program needs otherwise.
-
-        What is printed is the program's: no lines of exchanges unless they
-        are asked for, and of the log only warnings. The bill is kept in
-        this process, which therefore has no workers. Ports are left to the
-        daemon that the same configuration may be running.
-        """
-        self.repeated["port"] = self.repeated["port"] or [EPHEMERAL]
+        """Load the settings, and change what one process of one user needs otherwise."""
         settings = super().load()
-        asked_for = settings.observers if settings.origin("observers") else ()
         level = settings.log_level if self.is_talkative else "warn"
         limits = settings.limits
+        fewer = {"connections": min(limits.connections, MOST_CONNECTIONS)}
         return settings.model_copy(
-            update={
-                "workers": 1,
-                "observers": ("none", *asked_for),
-                "log_level": level,
-                "limits": limits.model_copy(
-                    update={"connections": min(limits.connections, MOST_CONNECTIONS)}
-                ),
-                "admin": settings.admin.model_copy(update={"port": None}),
-            }
+            update={"workers": 1, "log_level": level, "limits": limits.model_copy(update=fewer)}
         )
 
     @property
@@ -125,6 +100,38 @@ class BehindOptions(RunOptions):
 
     def log(self) -> PlainLog:
         return PlainLog(least=LogLevel.debug if self.is_talkative else LogLevel.warn)
+
+
+class BehindOptions(QuietOptions):
+    """The options of a proxy for one program: a port of its own, and nothing printed but warnings."""
+
+    def __init__(self, child: Child, bill: Bill) -> None:
+        super().__init__()
+        self._child = child
+        self.watching = (bill,)
+
+    def made(self, reactor: Any, service: ProxyService | Supervisor) -> None:
+        """Let the program follow the daemon."""
+        assert isinstance(service, ProxyService)  # of one process, see `QuietOptions`
+        self._child.follow(reactor, service)
+
+    def load(self) -> Settings:
+        """Load the settings, and change what one program needs otherwise.
+
+        What is printed is the program's: no lines of exchanges unless they
+        are asked for. The bill is kept in this process, which therefore has
+        no workers. Ports are left to the daemon that the same configuration
+        may be running.
+        """
+        self.repeated["port"] = self.repeated["port"] or [EPHEMERAL]
+        settings = super().load()
+        asked_for = settings.observers if settings.origin("observers") else ()
+        return settings.model_copy(
+            update={
+                "observers": ("none", *asked_for),
+                "admin": settings.admin.model_copy(update={"port": None}),
+            }
+        )
 
 
 def run(options: RunOptions, arguments: Sequence[str]) -> int:
