@@ -200,7 +200,11 @@ class Options(usage.Options):
                 names = ", ".join(row.environment) + (" (or ..._FILE)" if row.secret else "")
                 parts += _entry(names, f"{row.meaning} [{row.toml}; default: {row.default}]", width)
         tables = ", ".join(f"[[{row.toml}]]" for row in settings_reference() if not row.environment)
-        parts += ["", *textwrap.wrap(f"Only in the TOML file: {tables}; see the README.", width), ""]
+        parts += [
+            "",
+            *textwrap.wrap(f"Only in the TOML file: {tables}; see docs/reference/settings.md.", width),
+            "",
+        ]
         return "\n".join(parts)
 
     def _option_lines(self) -> list[tuple[str, str]]:

@@ -8,7 +8,9 @@ from typing import NoReturn
 
 from twisted.python import usage
 
-WINDOWS = "openai-proxy does not run on Windows itself: run it in WSL or in Docker (see the README)"
+WINDOWS = (
+    "openai-proxy does not run on Windows itself: run it in WSL or in Docker (see docs/how-to/recipes.md)"
+)
 
 
 class Options(usage.Options):

@@ -1,7 +1,7 @@
 """Every error this proxy makes itself, each cause named once.
 
-Status, type and code are those of the public table of errors (README,
-*Errors*). Raised anywhere, rendered by the web edge alone. Pure.
+Status, type and code are those of the public table of errors
+(docs/reference/errors.md). Raised anywhere, rendered by the web edge alone. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be configured, as a table: for `--help` and the README."""
+"""What can be configured, as a table: for `--help` and docs/reference/settings.md."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class ClientKey:
 
 
 def mode(settings: Settings) -> Mode:
-    """Return who may call: see the README's *Keys*."""
+    """Return who may call: see docs/reference/keys.md."""
     if settings.client_api_keys or settings.api_key_mapping or settings.keys:
         return "tenants"
     if settings.upstream.api_key or any(map(own_key, settings.upstreams)):

@@ -167,7 +167,7 @@ def seconds(value: float | None) -> float | None:
 
 
 def metadata(exchange: Exchange, *, with_address: bool = True) -> dict[str, Any]:
-    """Return the JSON object of the `json` observer; README, *Observers*, lists the keys."""
+    """Return the JSON object of the `json` observer; docs/reference/observers.md lists the keys."""
     theirs = upstream_id(exchange)
     return {
         "timestamp": iso_time(exchange.timestamp),

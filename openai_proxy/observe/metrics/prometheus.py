@@ -88,7 +88,7 @@ class _Kept:
 
 
 class PrometheusObserver:
-    """Feeds the metrics that README, *Metrics*, lists; `render` gives the page.
+    """Feeds the metrics that docs/reference/metrics.md lists; `render` gives the page.
 
     `openai_proxy_overhead_seconds` is the time from the end of the request's
     head to the response's head, less the time spent waiting for the

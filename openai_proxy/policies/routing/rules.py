@@ -1,6 +1,6 @@
 """Which failures and answers may be tried again, and how many at all.
 
-The rules of the README's *Retries*. Pure: times are arguments.
+The rules of docs/explain/retries.md. Pure: times are arguments.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Write the tables of settings into README.md, from the code.
+"""Write the tables of docs/reference/settings.md from the code.
 
-    .venv/bin/python scripts/readme_tables.py
+    .venv/bin/python scripts/reference_tables.py
 
-tests/test_readme.py fails where that would change something.
+tests/docs/test_reference.py fails where that would change something.
 """
 
 from __future__ import annotations
@@ -17,36 +17,45 @@ from openai_proxy.settings import settings_reference
 from openai_proxy.settings.fields import Allowed
 from openai_proxy.settings.schema import model_at, section_of
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
+GENERAL = "general"
+"""The table of the settings that are in no table of the TOML file."""
 ARRAYS = ("upstreams", "models", "keys", "cache.rules", "cost.prices", "replay.faults")
-"""The arrays of tables that only the TOML file can hold, in the README's order."""
+"""The arrays of tables, which only the TOML file can hold."""
 
 
-def rewritten(readme: str) -> str:
-    """Return the README with every table between its markers made anew; ValueError where a marker is missing."""
-    tables = {"settings": settings_table()} | {name: array_table(name) for name in ARRAYS}
+def rewritten(page: str) -> str:
+    """Return the page with every table between its markers made anew; ValueError if a marker is missing."""
+    tables = settings_tables() | {name: array_table(name) for name in ARRAYS}
     for name, table in tables.items():
         pattern = rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- /table -->)"
-        readme, count = re.subn(
-            pattern, lambda found, new=table: found[1] + new + found[2], readme, flags=re.S
-        )
+        page, count = re.subn(pattern, lambda found, new=table: found[1] + new + found[2], page, flags=re.S)
         if count != 1:
-            raise ValueError(f"README.md must have one '<!-- table: {name} -->' with its end, not {count}")
-    return readme
+            raise ValueError(
+                f"docs/reference/settings.md must have one '<!-- table: {name} -->' with its end, not {count}"
+            )
+    return page
 
 
-def settings_table() -> str:
-    """Return every setting that can be given in the environment."""
-    rows = []
+def settings_tables() -> dict[str, str]:
+    """Return a table for each table of the TOML file, and one of the settings that are in none."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
     for row in settings_reference():
-        if not row.environment:
+        if row.toml in ARRAYS:
             continue
+        section, _, name = row.toml.partition(".")
         names = [*row.environment, *([f"--{row.option}"] if row.option else [])]
         secret = "; secret" if row.secret else ""
-        rows.append(
-            (_code(row.toml), " ".join(map(_code, names)), _default(row.default), row.meaning + secret)
+        groups.setdefault(section if name else GENERAL, []).append(
+            (
+                _code(row.toml),
+                " ".join(map(_code, names)) or "only TOML",
+                _default(row.default),
+                row.meaning + secret,
+            )
         )
-    return _table(("TOML", "environment, option", "default", "meaning"), rows)
+    head = ("TOML", "environment, option", "default", "meaning")
+    return {name: _table(head, rows) for name, rows in groups.items()}
 
 
 def array_table(path: str) -> str:
@@ -96,4 +105,4 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
