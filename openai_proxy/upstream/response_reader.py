@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 
 from ..exchange.errors import UpstreamError, UpstreamProtocolError
-from ..wire.headers import end_to_end, has_controls, is_length
+from ..wire.headers import has_controls, scan_response
 
 HEAD_BYTES = 192 * 1024
 """All heads of one answer together, interim ones included."""
@@ -25,7 +25,6 @@ CHUNK_LINE_BYTES = 20
 """The size of a chunk and its line ends take no more, and may come in a read of their own."""
 
 _BODY_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
-_DECIDING = _BODY_FRAMING | {b"connection"}
 
 
 def too_large() -> UpstreamProtocolError:
@@ -97,33 +96,15 @@ class ResponseReader:
 
         Raises UpstreamProtocolError.
         """
-        pairs = self.pairs
-        names = [name.lower() for name, _ in pairs]
-        length: int | None = None
-        codings = 0
-        closing = False
-        for at in [at for at, name in enumerate(names) if name in _DECIDING]:
-            lowered = names[at]
-            name, value = pairs[at]
-            if lowered == b"content-length":
-                if length is not None or not is_length(value.strip(b" \t")):
-                    raise UpstreamProtocolError(kind="protocol")
-                length = int(value)
-                pairs[at] = name, b"%d" % length  # with leading zeros some clients would read octal
-            elif lowered == b"transfer-encoding":
-                codings += 1
-                # as llhttp has it: with a tab behind it this is no chunked, but a body until the end
-                if codings > 1 or value.rstrip(b" ").lower() != b"chunked":
-                    raise UpstreamProtocolError(kind="protocol")
-            elif b"close" in value.lower():
-                closing = True
-        if (length is not None and codings) or has_controls(self.reason):
+        head = scan_response(self.pairs)
+        if has_controls(self.reason):
             raise UpstreamProtocolError(kind="protocol")
+        length = head.content_length
         if self.bodiless:
             length = 0
-            self.keep_alive = self.keep_alive and not closing
-        self.until_close = length is None and not codings
-        self.passing = pairs if self.status == 101 else end_to_end(pairs, names)
+            self.keep_alive = self.keep_alive and not head.closing
+        self.until_close = length is None and not head.chunked
+        self.passing = self.pairs if self.status == 101 else head.forward
         return length
 
     def note_bodiless_read(self, size: int) -> None:

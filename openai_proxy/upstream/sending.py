@@ -11,8 +11,8 @@ from twisted.web.iweb import IBodyProducer
 from ..exchange.bodies import WholeBody
 from .body import Taking, Upload
 
-AT_ONCE_BYTES = 4096
-"""The kernel takes a request up to this size at once: nobody asks how much of it the upstream has."""
+AT_ONCE_BYTES = 14_000
+"""A request up to this size leaves at once, in TCP's first window (RFC 6928): nobody asks how much of it the upstream has."""
 
 
 class Sending:

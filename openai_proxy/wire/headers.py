@@ -11,7 +11,7 @@ import re
 from attrs import define
 
 from ..exchange.bounded_memo import short_memo
-from ..exchange.errors import MalformedRequest
+from ..exchange.errors import MalformedRequest, UpstreamProtocolError
 from ..exchange.record import HeaderPairs
 
 HOP_BY_HOP = frozenset(
@@ -42,11 +42,13 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 _NOT_IN_UNDERSCORES = NOTABLE | {b"authorization", b"api-key", b"x-api-key", b"proxy-authorization"}
 _ZERO = 0x30
+_FEW = 8
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 
 _CLOSE = frozenset((b"close",))
 _STOPS_HERE = HOP_BY_HOP | {b"host"}
+_DECIDES_IN_RESPONSES = HOP_BY_HOP | {b"content-length"}
 _ALWAYS_JUDGED = HOP_BY_HOP | _NEVER_NOMINATED
 _NOT_NOMINATED = _ALWAYS_JUDGED | {b"close", b""}
 
@@ -116,6 +118,16 @@ def _passes_with_underscores(name: bytes) -> bool:
     return dashed not in _NOT_IN_UNDERSCORES
 
 
+def _delete(pairs: HeaderPairs, gone: list[int]) -> None:
+    """Take the lines out that stand at `gone`, in ascending order: nearly always one or two."""
+    if len(gone) > _FEW:
+        dropped = set(gone)
+        pairs[:] = [pair for at, pair in enumerate(pairs) if at not in dropped]
+    else:
+        for at in reversed(gone):
+            del pairs[at]
+
+
 def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestHead:
     """Read a request's header lines; O(number of lines).
 
@@ -132,7 +144,7 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     vias = 0
     expects = encoded = False
     upgrade = content_type = b""
-    tokens: frozenset[bytes] = frozenset()
+    tokens: set[bytes] = set()
     for at in [at for at, name in enumerate(names) if name in NOTABLE or b"_" in name]:
         name = names[at]
         if name not in NOTABLE:
@@ -155,9 +167,9 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
                 raise MalformedRequest("Invalid or repeated Host.")
             host = value
         elif name == b"connection":
-            tokens |= _tokens(value)
+            tokens.update(_tokens(value))
         elif name == b"proxy-connection":
-            tokens |= _tokens(value) & _CLOSE
+            tokens.update(_tokens(value) & _CLOSE)
         elif name == b"transfer-encoding":
             codings += 1
             if codings > 1 or value.lower() != b"chunked" or not http11:
@@ -179,8 +191,7 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
         raise MalformedRequest("A Host header is required.")
     if codings and length is not None:
         raise MalformedRequest("Content-Length and Transfer-Encoding exclude each other.")
-    for at in reversed(gone):
-        del forward[at]
+    _delete(forward, gone)
     if tokens and (nominated := tokens - _NOT_NOMINATED):
         forward = [pair for pair in forward if pair[0].lower() not in nominated]
     return RequestHead(
@@ -199,21 +210,56 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     )
 
 
-def end_to_end(pairs: HeaderPairs, names: list[bytes] | None = None) -> HeaderPairs:
-    """Return a response's lines without the hop-by-hop ones, order and case kept.
+@define(eq=False)
+class ResponseHead:
+    """What a response's header section says, in one pass over it. Never mutated."""
 
-    `names` are the lines' names in lower case, if the caller has them.
+    forward: HeaderPairs
+    """The lines without the hop-by-hop ones, order and case kept."""
+    content_length: int | None
+    chunked: bool
+    closing: bool
+    """A Connection line says close."""
+
+
+def scan_response(pairs: HeaderPairs) -> ResponseHead:
+    """Read a response's header lines, which have passed llhttp; O(number of lines).
+
+    Raises UpstreamProtocolError for framing that two readers could
+    understand differently. A Content-Length goes on without leading zeros:
+    some clients would read octal.
     """
-    if names is None:
-        names = [name.lower() for name, _ in pairs]
-    if HOP_BY_HOP.isdisjoint(names):
-        return pairs
-    dropped = HOP_BY_HOP
-    if b"connection" in names:
-        for name, (_, value) in zip(names, pairs, strict=True):
-            if name == b"connection" and (nominated := _tokens(value) - _ALWAYS_JUDGED):
-                dropped |= nominated
-    return [pair for name, pair in zip(names, pairs, strict=True) if name not in dropped]
+    names = [name.lower() for name, _ in pairs]
+    forward = pairs.copy()
+    gone: list[int] = []
+    length: int | None = None
+    codings = 0
+    closing = False
+    nominated: set[bytes] = set()
+    for at in [at for at, name in enumerate(names) if name in _DECIDES_IN_RESPONSES]:
+        name, value = names[at], pairs[at][1]
+        if name == b"content-length":
+            if length is not None or not is_length(value.strip(b" \t")):
+                raise UpstreamProtocolError(kind="protocol")
+            length = int(value)
+            forward[at] = pairs[at][0], b"%d" % length
+            continue
+        gone.append(at)
+        if name == b"transfer-encoding":
+            codings += 1
+            # as llhttp has it: with a tab behind it this is no chunked, but a body until the end
+            if codings > 1 or value.rstrip(b" ").lower() != b"chunked":
+                raise UpstreamProtocolError(kind="protocol")
+        elif name == b"connection":
+            nominated.update(_tokens(value))
+            closing = closing or b"close" in value.lower()
+    if length is not None and codings:
+        raise UpstreamProtocolError(kind="protocol")
+    _delete(forward, gone)
+    nominated -= _ALWAYS_JUDGED
+    if not nominated.isdisjoint(names):
+        forward = [pair for pair in forward if pair[0].lower() not in nominated]
+    return ResponseHead(forward, length, bool(codings), closing)
 
 
 def has_controls(text: bytes) -> bool:

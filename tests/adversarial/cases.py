@@ -683,7 +683,7 @@ case(
     *HEADERS,
     call=lambda c, v: c(b"authorization", b"k").on(v),
 )
-case("wire.headers:end_to_end", *HEADERS)
+case("wire.headers:scan_response", *HEADERS)
 case("wire.headers:scan_request", *HEADERS, call=lambda f, v: f(v, True, b"openai-proxy"))
 case("wire.headers:announced_length", *HEADERS)
 case("wire.headers:get", *HEADERS, call=lambda f, v: f(v, b"zz"))

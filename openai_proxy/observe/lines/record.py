@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import fields
 
+from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange, TokenKinds, Usage
 from ...wire.headers import get
 from ..redaction import scrubbed
@@ -21,8 +22,13 @@ MAX_FIELD = 200
 
 def iso_time(timestamp: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
-    moment = datetime.fromtimestamp(timestamp, timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    milliseconds = int(timestamp * 1000)
+    return f"{_iso_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@short_memo(4, size=int.bit_length)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def bare_path(path: str) -> str:
@@ -97,6 +103,7 @@ def text_line(exchange: Exchange, *, with_address: bool = True) -> str:
     """Return the line of the console, without its line end; `LEGEND` says what its parts are."""
     usage = exchange.usage
     outcome = exchange.outcome.value if exchange.outcome else "-"
+    first_byte_s = exchange.first_byte_s
     parts = [
         iso_time(exchange.timestamp),
         shown(exchange.caller),
@@ -105,7 +112,7 @@ def text_line(exchange: Exchange, *, with_address: bool = True) -> str:
         shown(exchange.model),
         "-" if exchange.status is None else str(exchange.status),
         f"{exchange.duration_s:.3f}s",
-        "first=-" if exchange.first_byte_s is None else f"first={exchange.first_byte_s:.3f}s",
+        "first=-" if first_byte_s is None else f"first={first_byte_s:.3f}s",
         "tokens=-" if usage is None else f"tokens={_tokens(usage)}",
         "cost=-" if exchange.cost_usd is None else f"cost=${exchange.cost_usd:.6f}",
         outcome,
