@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from attrs import frozen
 from twisted.application.service import IService
 from twisted.python import usage
 
@@ -62,6 +63,7 @@ _LONG_OF_TWISTD = (
 )
 """Options of twistd itself, short and long: they stand before the name of the plugin."""
 _SHORT = {"port": "p", "observer": "o", "workers": "w"}
+_REPEATED = {"port": "ENDPOINT", "observer": "SPEC"}
 _VALUES = {
     "config": "FILE",
     "env-file": "FILE",
@@ -70,6 +72,7 @@ _VALUES = {
     "log-level": "LEVEL",
     "drain-timeout": "SECONDS",
 }
+_LEVELS = ("debug", "info", "warn", "error", "critical")
 _ROWS = {row.option: row for row in settings_reference() if row.option}
 _INTRO = """\
 A transparent proxy for the OpenAI API. Every setting can be given on the
@@ -87,9 +90,23 @@ def _help(row: Row) -> str:
     return f"{row.meaning} [{', '.join(row.environment)}; default: {row.default}]"
 
 
-def _names(name: str) -> str:
+@frozen
+class OptionRow:
+    """One option of a command as its reader sees it."""
+
+    names: tuple[str, ...]
+    """With their dashes, the short one first."""
+    value: str | None
+    """What its value is called; None if it has none."""
+    meaning: str
+    choices: tuple[str, ...] = ()
+    """The values there are; empty for any."""
+
+
+def _row(name: str, value: str | None, meaning: str) -> OptionRow:
     short = _SHORT.get(name)
-    return (f"-{short}, " if short else "") + f"--{name}"
+    names = (*([f"-{short}"] if short else []), f"--{name}")
+    return OptionRow(names, value, meaning, _LEVELS if name == "log-level" else ())
 
 
 def _option_of_twistd(options: Sequence[str]) -> str | None:
@@ -127,7 +144,7 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()
-        self.repeated: dict[str, list[str]] = {"port": [], "observer": []}
+        self.repeated: dict[str, list[str]] = {name: [] for name in _REPEATED}
         self.directory = Path.cwd()
 
     def opt_port(self, value: str) -> None:
@@ -192,13 +209,15 @@ class Options(usage.Options):
         """Return the help: each option, then every setting without one."""
         width = max(60, min(width or shutil.get_terminal_size().columns, 110))
         parts = ["", _INTRO, "", "Options:"]
-        for names, text in self._option_lines():
-            parts += _entry(names, text, width)
+        for row in self.rows():
+            value = f"={row.value}" if row.value else ""
+            parts += _entry(", ".join(row.names) + value, row.meaning, width)
         parts += ["", "Settings without an option (environment variable, TOML name, default):"]
-        for row in settings_reference():
-            if row.environment and not row.option:
-                names = ", ".join(row.environment) + (" (or ..._FILE)" if row.secret else "")
-                parts += _entry(names, f"{row.meaning} [{row.toml}; default: {row.default}]", width)
+        for setting in settings_reference():
+            if setting.environment and not setting.option:
+                names = ", ".join(setting.environment) + (" (or ..._FILE)" if setting.secret else "")
+                text = f"{setting.meaning} [{setting.toml}; default: {setting.default}]"
+                parts += _entry(names, text, width)
         tables = ", ".join(f"[[{row.toml}]]" for row in settings_reference() if not row.environment)
         parts += [
             "",
@@ -207,15 +226,13 @@ class Options(usage.Options):
         ]
         return "\n".join(parts)
 
-    def _option_lines(self) -> list[tuple[str, str]]:
-        lines = [(_names("port") + "=ENDPOINT", _help(_ROWS["port"]))]
-        lines.append((_names("observer") + "=SPEC", _help(_ROWS["observer"])))
-        lines += [
-            (f"{_names(str(name))}={_VALUES[str(name)]}", str(text))
-            for name, _, _, text in self.optParameters
-        ]
-        lines += [(_names(str(name)), str(text)) for name, _, text in self.optFlags]
-        return [*lines, ("--version", "print the version and exit"), ("--help", "print this and exit")]
+    def rows(self) -> list[OptionRow]:
+        """Return what options there are, for the help and whatever else is made of it."""
+        found = [_row(name, value, _help(_ROWS[name])) for name, value in _REPEATED.items()]
+        found += [_row(str(name), _VALUES[str(name)], str(text)) for name, _, _, text in self.optParameters]
+        found += [_row(str(name), None, str(text)) for name, _, text in self.optFlags]
+        found.append(_row("version", None, "print the version and exit"))
+        return [*found, _row("help", None, "print this and exit")]
 
     def getSynopsis(self) -> str:
         """Return the first line of the help."""

@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "run with recorded answers in place of an upstream: `replay DIR`",
     "cassette": "look into recorded exchanges: `cassette check DIR`",
     "key": "make client keys",
+    "completion": "print what completes this command in a shell, or its man page",
     "reload": "for systemd: reload a daemon, and fail if it refuses the new configuration",
 }
 """Each name is a module of this folder."""

@@ -11,13 +11,18 @@ from ..upstream.replay.report import CassetteReport
 from .words import FAILED, Parser, complain
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the report; return 1 if nothing can be replayed or something looks like a key."""
-    parser = Parser(prog="openai-proxy cassette", description="Look into recorded exchanges.")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="check")
+def parser() -> Parser:
+    """Return the parser of this sub-command."""
+    made = Parser(prog="openai-proxy cassette", description="Look into recorded exchanges.")
+    actions = made.add_subparsers(dest="action", required=True, metavar="check")
     check = actions.add_parser("check", help="count what can be replayed, and look for keys")
     check.add_argument("directory", metavar="DIR", help="where exchange-log:dir=DIR:raw=true has written")
-    directory = Path(parser.parse_args(arguments).directory)
+    return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the report; return 1 if nothing can be replayed or something looks like a key."""
+    directory = Path(parser().parse_args(arguments).directory)
     if not directory.is_dir():
         return complain(f"{directory} is no directory")
     report, skipped = CassetteReport(), list[str]()

@@ -21,6 +21,11 @@ class CheckOptions(RunOptions):
         super().postOptions()
 
 
+def parser() -> CheckOptions:
+    """Return what reads the options of this sub-command."""
+    return CheckOptions()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the configuration; return 0, or 1 with one line on stderr if it cannot work."""
     CheckOptions().parseOptions(arguments)

@@ -75,6 +75,11 @@ def free_port(preferred: int) -> str:
     return f"tcp:{preferred}:interface=127.0.0.1"
 
 
+def parser() -> DemoOptions:
+    """Return what reads the options of this sub-command."""
+    return DemoOptions()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run until a signal ends it; return the exit status."""
     return run(DemoOptions(), arguments)

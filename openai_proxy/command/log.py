@@ -35,7 +35,9 @@ def parser() -> Parser:
         description="Look into an exchange log: one line for each exchange (time, status, key, model,"
         " tokens, cost, duration, path, id), or a whole conversation.",
     )
-    made.add_argument("--dir", type=Path, default=Path("logs"), help="the log's directory (default: logs)")
+    made.add_argument(
+        "--dir", type=Path, default=Path("logs"), metavar="DIR", help="the log's directory (default: logs)"
+    )
     made.add_argument("--key", metavar="NAME", help="only exchanges of this key")
     made.add_argument("--model", metavar="GLOB", help="only models like this, such as 'gpt-4o*'")
     made.add_argument(

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 
 from ..net.standard_output import show
 from . import run
+from .grammar import Operand
 from .words import USAGE, complain
 
+OPERANDS = (Operand("DIR", "the directory of recorded exchanges"),)
 _HELP = """\
 Usage: openai-proxy replay DIR [options]
 
 Answer with what `-o exchange-log:dir=DIR:raw=true` has recorded. The options
 are those of `openai-proxy run`, which this is with --upstream replay:DIR."""
+
+
+def parser() -> run.RunOptions:
+    """Return what reads the options of this sub-command, which stand after DIR."""
+    return run.RunOptions()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,12 +22,14 @@ from ..settings import Settings
 from ..tap import Options
 from ..workers.supervisor import Supervisor
 from .child import NOT_STARTED, Child
+from .grammar import Operand
 from .plain_log import PlainLog
 from .words import FAILED, complain
 
 _NAME = "openai-proxy"
 _END = "--"
 """After it comes the command of the program that is to run behind the proxy."""
+OPERANDS = (Operand("[-- COMMAND ...]", "a program to run behind a proxy of its own"),)
 EPHEMERAL = "tcp:0:interface=127.0.0.1"
 MOST_CONNECTIONS = 1000
 """Of one user; so few fit under any system's limit, about which nothing is said then."""
@@ -157,6 +159,11 @@ def behind(command: Sequence[str], arguments: Sequence[str]) -> int:
     if child.status is None:
         return status or FAILED  # a signal came before it was started
     return complain(bill.line(), child.status)
+
+
+def parser() -> RunOptions:
+    """Return what reads the options of this sub-command."""
+    return RunOptions()
 
 
 def main(arguments: Sequence[str]) -> int:
