@@ -12,8 +12,8 @@ from typing import IO, Any, cast
 
 from attrs import frozen
 
-_NAME = re.compile(r"(?:.*_)?(\d{8})\.jsonl(?:\.gz)?")
-"""What the exchange log names its files, the day of UTC at the end."""
+_NAME = re.compile(r"((?:.*_)?(\d{8})\.jsonl)(?:\.\d+|-\d+)?(?:\.gz)?")
+"""What the exchange log names its files, the day of UTC at the end; rotated and compressed ones too."""
 
 
 @frozen
@@ -88,17 +88,34 @@ class LogDirectory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files: dict[str, LogFile] = {}
+        self._files: dict[tuple[str, int], LogFile] = {}
+        """By the name that the log gave them and the inode: a file that is renamed is not read again."""
+        self._is_known = False
 
     def by_day(self, since: str = "") -> Iterator[list[LogFile]]:
         """Yield the files of each day in turn, from the day `since` (YYYYMMDD) on."""
         days: dict[str, list[LogFile]] = {}
         for path in sorted(self._path.iterdir()):
             found = _NAME.fullmatch(path.name)
-            if found and found[1] >= since:
-                days.setdefault(found[1], []).append(self._files.setdefault(path.name, LogFile(path)))
+            file = self._file(path, found[1]) if found and found[2] >= since else None
+            if found and file:
+                days.setdefault(found[2], []).append(file)
+        self._is_known = True
         for day in sorted(days):
             yield days[day]
+
+    def _file(self, path: Path, name: str) -> LogFile | None:
+        try:
+            key = name, path.stat().st_ino
+        except FileNotFoundError:  # removed meanwhile
+            return None
+        file = self._files.get(key)
+        if file is None:
+            if self._is_known and path.suffix == ".gz":  # what it has was read before it was compressed
+                return None
+            file = self._files[key] = LogFile(path)
+        file.path = path
+        return file
 
     @property
     def skipped(self) -> int:

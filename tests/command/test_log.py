@@ -6,6 +6,7 @@ import json
 import pytest
 
 from openai_proxy.command.log import main
+from openai_proxy.command.log_files import LogDirectory
 
 
 def record(number, **fields):
@@ -142,3 +143,39 @@ def test_wrong_usage_is_one_line_and_exit_2(arguments, capsys):
         main(arguments)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_rotated_files_are_read_in_their_order(tmp_path, capfd):
+    """As logrotate leaves them."""
+    (tmp_path / "m_20261130.jsonl").write_bytes(record(3))
+    (tmp_path / "m_20261130.jsonl.1").write_bytes(record(2))
+    (tmp_path / "m_20261130.jsonl.2.gz").write_bytes(gzip.compress(record(1)))
+    (tmp_path / "m_20261130.jsonl-20261130.gz").write_bytes(gzip.compress(record(0)))
+    (tmp_path / "m_20261130.jsonl.bak").write_bytes(record(4))
+    assert ids(log(capfd, tmp_path)[1]) == ["proxy-0", "proxy-1", "proxy-2", "proxy-3"]
+
+
+def test_what_is_rotated_or_compressed_meanwhile_is_not_told_again(tmp_path):
+    """A follower sees each line once, whatever becomes of its file."""
+    file = tmp_path / "m_20261130.jsonl"
+    file.write_bytes(record(1))
+    directory = LogDirectory(tmp_path)
+
+    def news():
+        return [
+            line.record["id"]
+            for files in directory.by_day()
+            for each in files
+            for line in each.lines(last=False)
+        ]
+
+    assert news() == ["proxy-1"]
+    file.rename(tmp_path / "m_20261130.jsonl.1")
+    file.write_bytes(record(2))
+    assert news() == ["proxy-2"]
+    with (tmp_path / "m_20261130.jsonl.1").open("ab") as late:
+        late.write(record(3))
+    assert news() == ["proxy-3"]
+    (tmp_path / "m_20261130.jsonl.1").unlink()
+    (tmp_path / "m_20261130.jsonl.1.gz").write_bytes(gzip.compress(record(1) + record(3)))
+    assert news() == []

@@ -10,7 +10,8 @@ import os
 import re
 from datetime import datetime, timedelta, timezone
 
-DAY = re.compile(r".+_(\d{8})\.jsonl")
+DAY = re.compile(r".+_(\d{8})\.jsonl(?:\.\d+|-\d+)?(?:\.gz|\.xz|\.zst|\.bz2)?")
+"""The log's own names, also as logrotate or a compressor changes them: `a_20261130.jsonl.1`, `a_20261130.jsonl.gz`."""
 _MEASURE_EVERY_S = 10.0
 _MEASURE_FULL_EVERY_S = 1.0
 

@@ -105,6 +105,15 @@ def test_old_files_are_removed_and_others_stay(tmp_path):
     for name in names:
         (tmp_path / name).write_text("{}\n")
     assert remove_old(str(tmp_path), 10, 1700000000.0) == ["a_m_20231104.jsonl"]
+    rotated = [
+        f"a_m_20231103.jsonl{end}" for end in (".gz", ".1", ".2.gz", "-20231104", "-20231104.gz", ".zst")
+    ]
+    others = ["a_m_20231103.jsonl.bak", "a_m_20231103.gz", "a_m_20231105.jsonl.1.gz"]
+    for name in (*rotated, *others):
+        (tmp_path / name).write_text("{}\n")
+    assert sorted(remove_old(str(tmp_path), 10, 1700000000.0)) == sorted(rotated)
+    for name in others:
+        (tmp_path / name).unlink()
     now = [1700000000.0]
     clock = Clock()
     store = LogDirectory(str(tmp_path), clock=clock.seconds, keep_days=2, wall_clock=lambda: now[0])
@@ -115,6 +124,28 @@ def test_old_files_are_removed_and_others_stay(tmp_path):
     store.append("m_20231116.jsonl", b"{}\n")
     assert sorted(os.listdir(tmp_path)) == ["m_20231116.jsonl", "notes_20200101.txt", "x.jsonl"]
     store.stop()
+
+
+def test_several_workers_remove_the_same_files(tmp_path):
+    """Each begins its day by itself; one that finds a file gone goes on with the others."""
+    stores = [
+        LogDirectory(str(tmp_path), clock=Clock().seconds, keep_days=1, wall_clock=lambda: now[0])
+        for _ in range(2)
+    ]
+    now = [1700000000.0]
+    for store in stores:
+        store.start()
+    stores[0].append("m_20231114.jsonl", b"{}\n")
+    now[0] = 1700006399.0  # a second before midnight in UTC
+    for store in stores:
+        store._remove_old()
+    assert os.listdir(tmp_path) == ["m_20231114.jsonl"]
+    now[0] += 1
+    for store in stores:
+        store._remove_old()
+    assert os.listdir(tmp_path) == []
+    for store in stores:
+        store.stop()
 
 
 @pytest.mark.parametrize(
