@@ -5,6 +5,7 @@ Source: HAProxy's `proxy-protocol.txt`, sections 2.1 and 2.2.
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 
@@ -18,7 +19,8 @@ V2_BYTES = 16 + 4096
 """The longest header of version 2 that is taken: addresses take up to 216 bytes, the rest is its sender's choice."""
 
 _V1_START = b"PROXY "
-_PORTS = frozenset(map(str, range(65536)))
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}")
+_HIGHEST_PORT = 65535
 _FAMILIES: dict[int, tuple[type[IPv4Address] | type[IPv6Address], int]] = {
     1: (IPv4Address, 4),
     2: (IPv6Address, 16),
@@ -77,7 +79,7 @@ def _version_1(data: bytes) -> ProxyHeader | None:
 
 
 def _endpoint(kind: type[Address], host: str, port: str) -> tuple[Address, int]:
-    if port not in _PORTS:
+    if _PORT.fullmatch(port) is None or int(port) > _HIGHEST_PORT:
         raise BadHeader("a port is a number from 0 to 65535")
     try:
         address = ip_address(host)
