@@ -1,5 +1,7 @@
 """The distribution: what is built, and whether it works where only it is installed."""
 
+import email
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import openai_proxy
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,7 +82,14 @@ def test_sdist_has_what_a_packager_needs(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"openai_proxy.tac", ".env.example", "LICENSE", "setup.cfg", "pyproject.toml"} <= names
+    assert {
+        "openai_proxy.tac",
+        "deploy/share/man/man1/openai-proxy.1",
+        ".env.example",
+        "LICENSE",
+        "setup.cfg",
+        "pyproject.toml",
+    } <= names
     assert {
         "CHANGELOG.md",
         "CONTRIBUTING.md",
@@ -92,10 +103,70 @@ def test_sdist_has_what_a_packager_needs(built):
     assert "twisted/plugins/openai_proxy_plugin.py" in names
 
 
-def test_wheel_runs_in_an_empty_environment(built, tmp_path):
-    """Nothing but the wheel and what it asks for is needed to start."""
+def test_what_is_built_passes_the_checks_of_the_index(source, built):
+    """The description renders, no metadata is missing, no stray file is in the wheel."""
+    run(sys.executable, "-m", "twine", "check", "--strict", *built.iterdir(), cwd=built)
+    run(sys.executable, "-m", "check_wheel_contents", *built.glob("*.whl"), cwd=source)
+
+
+def test_the_wheel_says_what_it_is(built):
+    """As an index shows it; the version is the package's."""
     (wheel,) = built.glob("*.whl")
-    check_command(fresh_environment(tmp_path / "venv", wheel, cwd=tmp_path), tmp_path)
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [each for each in archive.namelist() if each.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+        (page,) = [each for each in archive.namelist() if each.endswith("/share/man/man1/openai-proxy.1")]
+        assert archive.read(page) == (ROOT / "deploy/share/man/man1/openai-proxy.1").read_bytes()
+    assert (metadata["Name"], metadata["Version"]) == ("twisted-openai-proxy", openai_proxy.__version__)
+    assert "Typing :: Typed" in metadata.get_all("Classifier")
+    assert metadata["Description-Content-Type"] == "text/markdown"
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """An environment with the wheel and what it asks for, and nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    (wheel,) = built.glob("*.whl")
+    return fresh_environment(folder / "venv", wheel, cwd=folder)
+
+
+def test_wheel_runs_in_an_empty_environment(installed, tmp_path):
+    """Nothing but the wheel and what it asks for is needed to start."""
+    check_command(installed, tmp_path)
+
+
+HEAVY = {
+    "adlfs",
+    "fsspec",
+    "azure-core",
+    "azure-storage-blob",
+    "opentelemetry-sdk",
+    "genai-prices",
+    "textual",
+}
+"""What only an extra brings."""
+
+
+def test_the_core_is_light(installed, tmp_path):
+    """No cloud's SDK, no telemetry, no terminal library comes with the proxy; each has its extra."""
+    listed = json.loads(
+        run(installed.with_name("python"), "-m", "pip", "list", "--format=json", cwd=tmp_path)
+    )
+    names = {each["name"].lower() for each in listed}
+    assert "twisted-openai-proxy" in names
+    assert names & HEAVY == set()
+    assert len(names) < 50, sorted(names)
+
+
+def test_the_example_installs_beside_it(installed, source, tmp_path):
+    """An observer of one's own asks for the distribution by its name, and is found."""
+    python = installed.with_name("python")
+    example = source / "examples" / "openai-proxy-slow-requests"
+    run(python, "-m", "pip", "install", "-q", example, cwd=tmp_path)
+    checked = run(
+        installed.with_name("openai-proxy"), "check", "-o", "slow:file=slow.txt:over_s=10", cwd=tmp_path
+    )
+    assert "slow:file=slow.txt:over_s=10" in checked
 
 
 def test_editable_install_finds_the_plugin(source, tmp_path):
