@@ -26,6 +26,7 @@ from ..observe.interfaces import Observer, ObserverContext
 from ..observe.metrics.daemon_state import DaemonState
 from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
+from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
 from ..settings import Settings
 from .draining import Drain
@@ -55,6 +56,8 @@ class Part:
     """(reactor, endpoint string, factory) to port, on an inherited socket."""
     buckets: BucketStore
     """The embedded limits that all workers share."""
+    memory: Callable[[int], CacheStore]
+    """Makes the embedded cache of so many bytes, which all workers share."""
     metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
     """Content type and body of the metrics page of all workers, by `Accept`."""
     started_at: float
@@ -89,7 +92,7 @@ class Serving:
         self._reload_worked, self._loaded_at = True, time.time()
         self._certificates = ends_of(settings.ports)
         self._sockets = SocketGroup(reactor)
-        stores = Stores(reactor, self._clock, part.buckets if part else None)
+        stores = Stores(reactor, self._clock, part.buckets if part else None, part.memory if part else None)
         self._around = Surroundings(reactor, self._clock, stores, self._sockets.adopt)
         self._daemon = self._describe()
         stores.costs.usage.configured_models = self._daemon.configured_models

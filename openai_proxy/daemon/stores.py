@@ -33,19 +33,25 @@ from ..policies.limits.store import BucketStore, LimitStore
 class Stores:
     """Makes each store once for each place it is kept in.
 
-    `buckets` are the limits of this machine; they are kept in this process
-    without them.
+    `buckets` are the limits of this machine, `memory` makes the embedded
+    cache of so many bytes; both are kept in this process without them.
     Between `start` and `stop` what is made is started as well.
     """
 
-    def __init__(self, reactor: Any, clock: Callable[[], float], buckets: BucketStore | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        clock: Callable[[], float],
+        buckets: BucketStore | None = None,
+        memory: Callable[[int], CacheStore] | None = None,
+    ) -> None:
         self._reactor = reactor
-        self._clock = clock
         self._buckets = EmbeddedStore(clock) if buckets is None else buckets
         self._clients: dict[str, RedisClient] = {}
         self._limits: dict[str, RedisLimitStore] = {}
         self._caches: dict[str, RedisCacheStore] = {}
-        self._memories: WeakValueDictionary[int, MemoryStore] = WeakValueDictionary()
+        self._make_memory = memory or (lambda max_bytes: MemoryStore(max_bytes, clock))
+        self._memories: WeakValueDictionary[int, CacheStore] = WeakValueDictionary()
         """By size, as long as a configuration uses them: a reload with another size gives the memory back."""
         self._inputs = MemoryInputs()
         self._started = False
@@ -68,7 +74,7 @@ class Stores:
         if url == "memory:":
             memory = self._memories.get(max_bytes)
             if memory is None:
-                memory = self._memories[max_bytes] = MemoryStore(max_bytes, self._clock)
+                memory = self._memories[max_bytes] = self._make_memory(max_bytes)
             return memory
         store = self._caches.get(url)
         if store is None:

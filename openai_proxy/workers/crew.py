@@ -23,6 +23,7 @@ from .metrics import WholeMetrics
 from .process import CLEAN, Launcher, WorkerProcess
 from .reload import change_over
 from .restarts import Restarts
+from .shared_cache import CacheServer, Shelf
 from .shared_limits import LimitServer
 from .worker_log import write
 
@@ -62,6 +63,9 @@ class Crew:
         self._restarts = {number: Restarts() for number in range(1, settings().workers + 1)}
         self._timers: dict[int, Any] = {}
         self._limits = EmbeddedStore(clock)
+        self._shelf = Shelf(
+            lambda: _cache_bytes(settings()), clock, lambda family: self.tell_all(say.CACHE_FORGET, family)
+        )
         self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
         self._kept = False
         self._ended: Deferred[None] | None = None
@@ -77,10 +81,10 @@ class Crew:
         """The process of each worker, also of one that has ended and has no successor yet."""
         return [each.pid for each in self._processes.values()]
 
-    def tell_all(self, name: str) -> None:
-        """Send a message without a value to every worker."""
+    def tell_all(self, name: str, value: Any = None) -> None:
+        """Send a message to every worker."""
         for each in self._processes.values():
-            each.link.tell(name)
+            each.link.tell(name, value)
 
     def note_reload(self, worked: bool) -> None:
         """Show in the metrics whether the last reload worked."""
@@ -115,7 +119,7 @@ class Crew:
     def _spawn(self, number: int) -> None:
         """Start a process; OSError if the system has none to give."""
         process = WorkerProcess(number, self._launcher.output, self._process_ended)
-        limit_server = LimitServer(self._limits)
+        limit_server, cache_server = LimitServer(self._limits), CacheServer(self._shelf)
         link = Link(
             told={
                 say.READY: lambda _: self._process_ready(process),
@@ -125,9 +129,16 @@ class Crew:
                 say.COUNTS: partial(self._metrics.report, process),
                 say.FINISH: limit_server.finish,
                 say.SETTLE: limit_server.settle,
+                say.CACHE_PUT: cache_server.put,
+                say.CACHE_RELEASE: cache_server.release,
+                say.CACHE_FORGET: cache_server.forget,
             },
-            asked={say.SCRAPE: self._metrics.page, say.ADMIT: limit_server.admit},
-            lost=partial(_lost, limit_server, process),
+            asked={
+                say.SCRAPE: self._metrics.page,
+                say.ADMIT: limit_server.admit,
+                say.CACHE_GET: cache_server.get,
+            },
+            lost=partial(_lost, [limit_server.close, cache_server.close], process),
         )
         sockets = self._sockets()
         process.start(self._launcher, link, sockets)
@@ -186,6 +197,7 @@ class Crew:
 
     def commit(self, prepared: Sequence[WorkerProcess]) -> Deferred[Any]:
         """Change all workers over to the settings for which these have `prepared`; see `change_over`."""
+        self._shelf.fit()
         return change_over(self._reactor, self._processes.values(), prepared)
 
     # ---- the end
@@ -234,10 +246,17 @@ class Crew:
         self._ended.callback(None)
 
 
-def _lost(limit_server: LimitServer, process: WorkerProcess) -> None:
+def _lost(close: Sequence[Callable[[], None]], process: WorkerProcess) -> None:
     """A worker's link is closed."""
-    limit_server.close()
+    for each in close:
+        each()
     process.link_lost()
+
+
+def _cache_bytes(settings: Settings) -> int:
+    """Return the bound of the embedded cache, 0 if there is none."""
+    url = settings.cache.url
+    return settings.cache.max_bytes if url is not None and url.get_secret_value() == "memory:" else 0
 
 
 def _tell_end(process: WorkerProcess, delay_s: float) -> None:

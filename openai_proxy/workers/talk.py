@@ -47,11 +47,20 @@ FINISH = "finish"
 SETTLE = "settle"
 """(admission, model tokens), of a request that was admitted elsewhere."""
 
+CACHE_PUT = "cache-put"
+"""(key, `Found`): an answer that was stored."""
+CACHE_RELEASE = "cache-release"
+"""A key: the call that was claimed for it has ended."""
+CACHE_FORGET = "cache-forget"
+"""A family of answers that nobody shall get any more; told by the supervisor to the workers as well."""
+
 # a worker asks
 SCRAPE = "scrape"
 """An Accept header; answered with content type and body of the page of all workers."""
 ADMIT = "admit"
 """(key, limits, model tokens, slot); answered with an Admission."""
+CACHE_GET = "cache-get"
+"""(key, whether to wait for another worker's call); answered with `Found`, `Claimed` or None."""
 
 
 @frozen
@@ -65,6 +74,20 @@ class Start:
     """Descriptors of the listening sockets: one for each of `settings.ports`, then that of `admin.port`."""
     started_at: float
     """When the supervisor started, in monotonic seconds."""
+
+
+@frozen
+class Found:
+    """An answer of the embedded cache, as `entry.dump_entry` writes it."""
+
+    data: bytes = field(repr=False)
+    ttl_s: float
+    family: bytes | None
+
+
+@frozen
+class Claimed:
+    """There is no answer, and the worker that asks is the one that shall ask the upstream."""
 
 
 @frozen

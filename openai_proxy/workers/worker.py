@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 from typing import Any
+from weakref import WeakSet
 
 from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred
@@ -27,6 +28,7 @@ from ..settings import Settings, SettingsError
 from . import talk as say
 from .counts import Counts
 from .link import Link, LinkFactory
+from .shared_cache import SharedCache
 from .shared_limits import SupervisedStore
 from .shares import divided
 from .worker_log import LogSender
@@ -71,6 +73,8 @@ class Worker:
         self._closed: Deferred[None] | None = None
         self._ending = False
         self._sender: LogSender | None = None
+        self._caches: WeakSet[SharedCache] = WeakSet()
+        """Those that a configuration uses."""
         self.link = Link(
             told={
                 say.START: self._start,
@@ -79,6 +83,7 @@ class Worker:
                 say.DRAIN: lambda _: self._drain(),
                 say.ABORT: lambda _: self._abort(),
                 say.REOPEN: lambda _: self._reopen(),
+                say.CACHE_FORGET: self._forget_copies,
             },
             asked={
                 say.PREPARE: self._prepare,
@@ -129,6 +134,7 @@ class Worker:
             listen=listen,
             started_at=start.started_at,
             buckets=SupervisedStore(self.link),
+            memory=self._make_cache,
             metrics=self._counts.page,
         )
         try:
@@ -160,6 +166,15 @@ class Worker:
     def _publisher(self) -> ExchangePublisher:
         assert self._service is not None  # nobody counts before it is started
         return self._service.serving.publisher
+
+    def _make_cache(self, max_bytes: int) -> SharedCache:
+        cache = SharedCache(self.link, max_bytes, self._workers, self._reactor.seconds)
+        self._caches.add(cache)
+        return cache
+
+    def _forget_copies(self, family: bytes) -> None:
+        for cache in self._caches:
+            cache.forget_copies(family)
 
     def _own(self, settings: Settings) -> Settings:
         return divided(settings, self._number, self._workers)

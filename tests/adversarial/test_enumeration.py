@@ -100,6 +100,7 @@ EXEMPT = {
     "upstream.response_reader:too_large": "an error",
     "policies.batches.input:(BatchInput|ModelUse)": "counts of what BatchLines has read",
     "policies.batches.input:(dump_input|load_input)": "our own bytes, of what BatchLines has read",
+    "policies.cache.entry_table:EntryTable": "a dict by key; O(1) an entry",
     "policies.batches.state:(BatchState|per_request)": "counts",
 }
 """By regular expressions over `module:name`."""

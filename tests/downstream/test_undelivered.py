@@ -202,7 +202,7 @@ def test_a_defect_while_a_shared_response_is_judged_keeps_nobody_waiting():
     flights = SingleFlight(1000, judge)
 
     async def ride(request, forward):
-        landing = await flights.ride(b"key", request, forward, None)
+        landing = await flights.ride(b"key", request, forward, None, lambda: None)
         return landing.response
 
     edge, client = world([ride])

@@ -3,13 +3,14 @@
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from world.client import Client, accepts, ask
 from world.daemon import TWISTD, alive
 from world.pages import metrics, total
-from world.requests import chat, request
+from world.requests import chat, embed, request
 from world.scripts import HELD_END, HeldStream
 from world.waiting import PATIENCE_S, eventually
 from world.workers import all_gone, clients_of_each, worker_of, workers
@@ -280,4 +281,34 @@ def test_slot_of_a_killed_worker_is_free_again(crew, streams):
         return other.response().status == 200
 
     assert eventually(admitted)
+    close_all(each)
+
+
+def test_one_cache_for_all_workers(crew):
+    """One asks the upstream for what all of them are asked at the same time, and afterwards nobody does."""
+    world = crew(env={"CACHE__URL": "memory:"})
+    answer = threading.Event()
+
+    def script(call):
+        call.read_body()
+        assert answer.wait(PATIENCE_S)
+        call.reply_json({"object": "list"})
+
+    world.upstream.script = script
+    each = clients_of_each(world.daemon, world.port)
+    first, second = each.values()
+    first.send(embed("x"))
+    assert eventually(lambda: len(world.upstream.calls) == 1)
+    second.send(embed("x"))
+    second.sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):  # it waits for the other's
+        second.sock.recv(1)
+    second.sock.settimeout(PATIENCE_S)
+    answer.set()
+    assert len(world.upstream.calls) == 1
+    assert [client.response().header(b"x-cache") for client in (first, second)] == [b"miss", b"hit"]
+    for client in (first, second):
+        client.send(embed("x"))
+        assert client.response().header(b"x-cache") == b"hit"
+    assert len(world.upstream.calls) == 1
     close_all(each)

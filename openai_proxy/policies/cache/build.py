@@ -9,7 +9,7 @@ from ..parts import Parts
 from ..routing.table import RoutingTable
 from .cache import Cache
 from .known_requests import Answered
-from .memory import MemoryStore
+from .redis import RedisStore
 from .repeats import AnswerRepeats
 from .rules import CacheRule, CacheRules, TimesToLive, default_rules
 from .store import CacheStore
@@ -26,7 +26,11 @@ def repeats(settings: Settings, parts: Parts, answered: Answered) -> Stage | Non
     """Return the stage that answers repeats from memory, None without an embedded cache."""
     store = _store(settings, parts)
     # What Redis holds is not known without asking it: nothing could be answered at once.
-    return AnswerRepeats(store, parts.clock, answered) if isinstance(store, MemoryStore) else None
+    return (
+        None
+        if store is None or isinstance(store, RedisStore)
+        else AnswerRepeats(store, parts.clock, answered)
+    )
 
 
 def cache(

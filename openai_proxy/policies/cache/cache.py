@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -111,7 +112,9 @@ class Cache:
         exchange = request.exchange
         key = place[0]
         if not wishes.no_cache:
-            entry = await self._store.get(key)
+            # A stream is not waited for: its beginning would come as late as its end.
+            join = not (exchange.streaming or wishes.only_if_cached)
+            entry = await self._store.get(key, join)
             if entry is not None:
                 now = self._now(exchange)
                 if _is_welcome(entry, now, wishes):
@@ -224,7 +227,8 @@ class Cache:
             if entry is not None and (family is None or deletions == self._deletions):
                 await self._store.put(key, entry, ttl_s, family)
 
-        result = await self._flights.ride(flight, request, forward, keep, fresh)
+        ended = partial(self._store.release, key)
+        result = await self._flights.ride(flight, request, forward, keep, ended, fresh)
         response = result.response
         if response is None:
             response = await forward(request)

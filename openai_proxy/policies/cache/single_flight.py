@@ -258,12 +258,26 @@ class SingleFlight:
         self._flights: dict[bytes, Flight] = {}
 
     def ride(
-        self, key: bytes, request: ProxyRequest, forward: Forward, keep: Keep, fresh: bool = False
+        self,
+        key: bytes,
+        request: ProxyRequest,
+        forward: Forward,
+        keep: Keep,
+        ended: Callable[[], None],
+        fresh: bool = False,
     ) -> Deferred[SharedResult]:
-        """Join the flight of `key`, or start one; `fresh` always starts one, which others may join."""
+        """Join the flight of `key`, or start one; `fresh` always starts one, which others may join.
+
+        `ended` is called when nobody can join any more the one that was started.
+        """
         flight = None if fresh else self._flights.get(key)
         if flight is None:
-            flight = Flight(self._limit_bytes, self._judge, keep, lambda: self._forget(key, flight))
+
+            def closed() -> None:
+                self._forget(key, flight)
+                ended()
+
+            flight = Flight(self._limit_bytes, self._judge, keep, closed)
             self._flights[key] = flight
         return flight.join(request, forward)
 

@@ -144,7 +144,10 @@ class SlowStore:
     def peek(self, key):
         """Nothing is known without asking."""
 
-    async def get(self, key):
+    def release(self, key):
+        """Nobody else asks."""
+
+    async def get(self, key, join=False):
         self.gets.append(Deferred())
         return await self.gets[-1]
 

@@ -1,0 +1,207 @@
+"""The embedded cache of several workers: kept by the supervisor, with copies of what each answered of late.
+
+A worker asks the supervisor only for what it has no copy of, and of several
+workers that have the same question one asks the upstream.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ..policies.cache.entry import BadEntry, CacheEntry, dump_entry, load_entry
+from ..policies.cache.entry_table import EntryTable
+from ..policies.cache.memory import MemoryStore
+from .link import Link, LinkLost
+from .talk import CACHE_FORGET, CACHE_GET, CACHE_PUT, CACHE_RELEASE, Claimed, Found
+
+_OVERHEAD_BYTES = 400
+"""What an entry takes beside its bytes and its key."""
+_UNCOMPRESSED = sys.maxsize
+
+Answer: TypeAlias = "Found | Claimed | None"
+
+
+def shared_bytes(max_bytes: int) -> int:
+    """Return what of `cache.max_bytes` the supervisor has; the workers' copies divide the rest."""
+    return max_bytes // 2
+
+
+class SharedCache:
+    """A worker's `CacheStore`: a `MemoryStore` of copies in front of the supervisor's table."""
+
+    def __init__(self, link: Link, max_bytes: int, workers: int, clock: Callable[[], float]) -> None:
+        self._link = link
+        self._copies = MemoryStore((max_bytes - shared_bytes(max_bytes)) // workers, clock)
+        self.entry_bytes = shared_bytes(max_bytes) // 8
+        self.peek = self._copies.peek
+
+    async def get(self, key: bytes, join: bool = False) -> CacheEntry | None:
+        """Return the entry of `key`, here or at the supervisor's; nothing where the supervisor has gone."""
+        copy = self.peek(key)
+        if copy is not None:
+            return copy
+        try:
+            found = await self._ask(key, join)
+        except LinkLost:
+            return None
+        if not isinstance(found, Found):
+            return None
+        try:
+            entry = load_entry(key, found.data, 2 * self.entry_bytes)
+        except BadEntry:
+            return None
+        self._copies.keep(key, entry, found.ttl_s, found.family)
+        return entry
+
+    def _ask(self, key: bytes, join: bool) -> Deferred[Answer]:
+        """Fire with the supervisor's answer. Whoever has left when it comes gives back what it claims."""
+        waiting: Deferred[Answer] = Deferred()
+
+        def answered(found: Answer) -> None:
+            if not waiting.called:
+                waiting.callback(found)
+            elif isinstance(found, Claimed):
+                self.release(key)
+
+        def failed(failure: Failure) -> None:
+            if not waiting.called:
+                waiting.errback(failure)
+
+        self._link.ask(CACHE_GET, (key, join)).addCallbacks(answered, failed)
+        return waiting
+
+    def release(self, key: bytes) -> None:
+        """The call that this worker claimed has ended: whoever waits for it goes on."""
+        self._link.tell_at_once(CACHE_RELEASE, key)
+
+    async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:
+        """Keep a copy, and give the supervisor one before the client sees the end of its answer."""
+        if entry.size_bytes > self.entry_bytes:
+            return
+        self._copies.keep(key, entry, ttl_s, family)
+        data = dump_entry(key, entry, _UNCOMPRESSED)
+        self._link.tell_at_once(CACHE_PUT, (key, Found(data, ttl_s, family)))
+
+    async def forget(self, family: bytes) -> None:
+        """Drop every entry of `family`, here and at the others."""
+        self._copies.drop_family(family)
+        self._link.tell_at_once(CACHE_FORGET, family)
+
+    def forget_copies(self, family: bytes) -> None:
+        """Another worker has forgotten `family`."""
+        self._copies.drop_family(family)
+
+
+@frozen(eq=False)
+class _Packed:
+    """An entry as the supervisor keeps it."""
+
+    data: bytes = field(repr=False)
+    family: bytes | None
+    expires: float
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data) + _OVERHEAD_BYTES
+
+
+@define(eq=False)
+class _Call:
+    """One worker asks the upstream; the others' questions wait for what it stores."""
+
+    worker: CacheServer
+    waiting: list[Deferred[Answer]]
+
+
+class Shelf:
+    """The supervisor's table, and who asks the upstream for what.
+
+    `max_bytes` gives the bound as the settings in force have it, 0 without
+    an embedded cache. `forgotten` is called with each family that is dropped.
+    """
+
+    def __init__(
+        self, max_bytes: Callable[[], int], clock: Callable[[], float], forgotten: Callable[[bytes], object]
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self.forgotten = forgotten
+        self._table: EntryTable[_Packed] = EntryTable(0, clock)
+        self.calls: dict[bytes, _Call] = {}
+
+    def find(self, key: bytes) -> Found | None:
+        packed = self._table.peek(key)
+        if packed is None:
+            return None
+        return Found(packed.data, packed.expires - self._clock(), packed.family)
+
+    def keep(self, key: bytes, found: Found) -> None:
+        packed = _Packed(found.data, found.family, self._clock() + found.ttl_s)
+        self.fit()
+        self._table.keep(key, packed, found.ttl_s, found.family)
+
+    def fit(self) -> None:
+        """Keep the bound of the settings in force."""
+        self._table.shrink(shared_bytes(self._max_bytes()))
+
+    def drop_family(self, family: bytes) -> None:
+        self._table.drop_family(family)
+        self.forgotten(family)
+
+
+class CacheServer:
+    """The supervisor's side for one worker.
+
+    Knows which calls the worker has claimed, so that nobody waits for one
+    that dies.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def get(self, question: tuple[bytes, bool]) -> Answer | Deferred[Answer]:
+        """Answer with what is kept; with `join`, with a claim, or with what the worker that has one will store."""
+        key, join = question
+        found = self._shelf.find(key)
+        if found is not None or not join:
+            return found
+        call = self._shelf.calls.get(key)
+        if call is None:
+            self._shelf.calls[key] = _Call(self, [])
+            return Claimed()
+        if call.worker is self:
+            return None  # it shares its own calls itself
+        waiting: Deferred[Answer] = Deferred()
+        call.waiting.append(waiting)
+        return waiting
+
+    def put(self, told: tuple[bytes, Found]) -> None:
+        key, found = told
+        self._shelf.keep(key, found)
+        self._end(key, found)
+
+    def release(self, key: bytes) -> None:
+        self._end(key, None)
+
+    def _end(self, key: bytes, found: Found | None) -> None:
+        """A claimed call has ended; without an answer to share everybody asks for one of their own."""
+        call = self._shelf.calls.get(key)
+        if call is None or call.worker is not self:
+            return
+        del self._shelf.calls[key]
+        for waiting in call.waiting:
+            waiting.callback(found)
+
+    def forget(self, family: bytes) -> None:
+        self._shelf.drop_family(family)
+
+    def close(self) -> None:
+        """The worker has ended: so have its calls."""
+        for key in [key for key, call in self._shelf.calls.items() if call.worker is self]:
+            self._end(key, None)

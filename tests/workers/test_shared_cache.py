@@ -1,0 +1,191 @@
+"""The embedded cache that the supervisor keeps for its workers."""
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from workers.links import linked, lose
+
+from openai_proxy.policies.cache.entry import CacheEntry
+from openai_proxy.workers.link import Link
+from openai_proxy.workers.shared_cache import CacheServer, SharedCache, Shelf
+
+MAX_BYTES = 400_000
+
+
+class Workers:
+    """A supervisor with two workers; `settings` is the bound that it was configured with."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.max_bytes = MAX_BYTES
+        self.shelf = Shelf(lambda: self.max_bytes, lambda: self.now, self._tell_all)
+        self.links, self.caches = [], []
+        for _ in range(2):
+            server = CacheServer(self.shelf)
+            told = {
+                "cache-put": server.put,
+                "cache-release": server.release,
+                "cache-forget": server.forget,
+            }
+            here = Link(told, {"cache-get": server.get}, server.close)
+            there = Link({"cache-forget": self._forget(len(self.caches))}, {}, lambda: None)
+            self.links.append(linked(here, there))
+            self.caches.append(SharedCache(there, MAX_BYTES, 2, lambda: self.now))
+
+    def _forget(self, number):
+        return lambda family: self.caches[number].forget_copies(family)
+
+    def _tell_all(self, family):
+        for here, _ in self.links:
+            here.tell("cache-forget", family)
+
+
+@pytest.fixture
+def workers():
+    return Workers()
+
+
+def entry(size=10):
+    return CacheEntry(b"OK", [(b"Content-Type", b"application/json")], (b"x" * size,), 5.0)
+
+
+def put(cache, key, value, ttl_s=10.0, family=None):
+    done = []
+    Deferred.fromCoroutine(cache.put(key, value, ttl_s, family)).addCallback(done.append)
+    assert done == [None]
+
+
+def ask(cache, key, join=False):
+    """Return what a `get` brings as it comes: a list that is empty while it waits."""
+    found = []
+    Deferred.fromCoroutine(cache.get(key, join)).addCallback(found.append)
+    return found
+
+
+def body(found):
+    return [None if each is None else b"".join(each.chunks) for each in found]
+
+
+def test_what_one_worker_stored_answers_the_other(workers):
+    """Byte for byte, and for as long as it had left."""
+    first, second = workers.caches
+    put(first, b"k", entry(), ttl_s=10.0)
+    workers.now = 4.0
+    (found,) = ask(second, b"k")
+    assert (found.chunks, found.headers, found.stored_at) == (entry().chunks, entry().headers, 5.0)
+    workers.now = 9.9
+    assert second.peek(b"k") is not None
+    workers.now = 10.0
+    assert (second.peek(b"k"), ask(second, b"k"), ask(first, b"k")) == (None, [None], [None])
+
+
+def test_a_copy_is_answered_without_asking(workers):
+    """A repeated hit costs no round trip."""
+    first, second = workers.caches
+    put(first, b"k", entry())
+    copy = ask(second, b"k")[0]
+    lose(*workers.links[1])
+    assert ask(second, b"k") == [copy]
+
+
+def test_one_of_two_workers_asks_the_upstream(workers):
+    """The other waits for what it stores."""
+    first, second = workers.caches
+    assert ask(first, b"k", join=True) == [None]
+    waits = ask(second, b"k", join=True)
+    assert waits == []
+    put(first, b"k", entry())
+    assert body(waits) == [b"x" * 10]
+
+
+def test_a_worker_does_not_wait_for_itself(workers):
+    """It shares its own calls itself."""
+    first, _ = workers.caches
+    assert (ask(first, b"k", join=True), ask(first, b"k", join=True)) == ([None], [None])
+
+
+def test_without_an_answer_to_share_everybody_asks(workers):
+    """Nobody waits one after the other for calls that bring nothing."""
+    first, second = workers.caches
+    ask(first, b"k", join=True)
+    waits = [ask(second, b"k", join=True), ask(second, b"k", join=True)]
+    first.release(b"k")
+    assert waits == [[None], [None]]
+    assert ask(second, b"k", join=True) == [None]
+    assert ask(first, b"k", join=True) == []
+
+
+def test_a_stream_waits_for_nobody(workers):
+    """Its beginning would come as late as its end."""
+    first, second = workers.caches
+    ask(first, b"k", join=True)
+    assert ask(second, b"k") == [None]
+
+
+def test_nobody_waits_for_a_worker_that_died(workers):
+    """Its calls end with it."""
+    first, second = workers.caches
+    ask(first, b"k", join=True)
+    waits = ask(second, b"k", join=True)
+    lose(*workers.links[0])
+    assert waits == [None]
+
+
+def test_a_client_that_left_gives_its_claim_back(workers):
+    """The supervisor's answer may come when nobody waits for it any more."""
+    first, second = workers.caches
+    here, _ = workers.links[0]
+    here.transport.held = True
+    asking = Deferred.fromCoroutine(first.get(b"k", join=True))
+    asking.addErrback(lambda failure: failure.trap(CancelledError))
+    asking.cancel()
+    here.transport.held = False
+    here.transport.deliver()
+    assert workers.shelf.calls == {}
+    assert ask(second, b"k", join=True) == [None]
+
+
+def test_a_family_is_forgotten_everywhere(workers):
+    """Also the copies that others have."""
+    first, second = workers.caches
+    put(first, b"k", entry(), family=b"f")
+    put(first, b"other", entry())
+    ask(second, b"k")
+    Deferred.fromCoroutine(second.forget(b"f"))
+    assert [ask(each, b"k") for each in workers.caches] == [[None], [None]]
+    assert body(ask(second, b"other")) == [b"x" * 10]
+
+
+def test_all_together_keep_the_bound(workers):
+    """Half of it is the supervisor's, the workers' copies divide the rest."""
+    first, second = workers.caches
+    for number in range(100):
+        put(first, b"%d" % number, entry(10_000))
+        ask(second, b"%d" % number)
+    sizes = [each._copies.size_bytes for each in workers.caches]
+    assert 0 < max(sizes) <= MAX_BYTES // 4
+    assert 0 < workers.shelf._table.size_bytes <= MAX_BYTES // 2
+    workers.max_bytes = 100_000
+    workers.shelf.fit()
+    assert workers.shelf._table.size_bytes <= 50_000
+    workers.max_bytes = 0
+    workers.shelf.fit()
+    assert workers.shelf._table.size_bytes == 0
+
+
+def test_an_answer_above_an_eighth_is_not_kept(workers):
+    """As in one process, of what the supervisor has."""
+    first, second = workers.caches
+    put(first, b"k", entry(MAX_BYTES // 16 + 1))
+    assert ask(second, b"k") == [None]
+
+
+def test_without_its_supervisor_a_worker_has_its_copies(workers):
+    """No question fails."""
+    first, _ = workers.caches
+    put(first, b"k", entry())
+    lose(*workers.links[0])
+    assert body(ask(first, b"k")) == [b"x" * 10]
+    assert ask(first, b"none", join=True) == [None]
+    first.release(b"none")
+    put(first, b"later", entry())
+    assert body(ask(first, b"later")) == [b"x" * 10]
