@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..net.standard_output import show
-from ..upstream.replay.cassette import lines_of
+from ..upstream.replay.files import lines_of_file, recorded_files
 from ..upstream.replay.report import CassetteReport
 from .words import FAILED, Parser, complain
 
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str]) -> int:
         return complain(f"{directory} is no directory")
     report, skipped = CassetteReport(), list[str]()
     try:
-        for file in sorted(directory.glob("*.jsonl")):
-            for number, _, data in lines_of(file, skipped.append):
+        for file in recorded_files(directory):
+            for number, _, data in lines_of_file(file, skipped.append):
                 report.take(data, f"{file.name}:{number}")
     except OSError as error:
         return complain(f"cannot read {error.filename}: {error.strerror}")

@@ -12,14 +12,14 @@ from ..policies.usage.estimate import prompt_tokens
 from ..settings import Settings, SettingsError, mode
 from ..settings.derived import all_serverless, base_urls
 from ..settings.serverless import calls_a_server
-from ..settings.urls import REPLAY, is_replay, is_serverless
+from ..settings.urls import is_replay, is_serverless
 from ..upstream.answer_timer import UpstreamTimeouts
 from ..upstream.mock.forward import MockForward
-from ..upstream.replay.cassette import Cassette, reader
 from ..upstream.replay.faults import FaultRule
 from ..upstream.replay.forward import ReplayForward, ReplayRules
 from ..wire.fault_kinds import parse_fault
 from ..wire.mock_url import parse_mock
+from .cassettes import wanted
 from .destinations import DEFAULT
 from .observers import upstream_keys
 from .recording import Recorder
@@ -80,15 +80,13 @@ class Serverless:
     def _replay(self, name: str, url: str) -> Forward:
         settings, around = self._settings, self._around
         replay = settings.replay
-        directory = settings.directory / url[len(REPLAY) :]
-        ignore = frozenset(replay.ignore)
-        try:
-            if replay.miss == "record":
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cassette = Cassette(directory, reader(ignore), self._found.append)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise SettingsError(f"{url}: cannot read recorded exchanges: {reason}") from None
+        what = wanted(settings, url)
+        found = around.cassettes.take(what)
+        cassette, error = found.cassette, found.error
+        self._found += found.warnings
+        if cassette is None:
+            reason = (error.strerror or str(error)) if error else "unknown"
+            raise SettingsError(f"{url}: cannot read recorded exchanges: {reason}")
         live = self._servers if calls_a_server(settings, url) else None
         if not len(cassette) and live is None:
             raise SettingsError(f"{url}: nothing in this directory can be replayed")
@@ -103,7 +101,7 @@ class Serverless:
         return ReplayForward(
             name,
             cassette,
-            ReplayRules(ignore, replay.repeat, replay.timing, faults),
+            ReplayRules(what.ignore, replay.repeat, replay.timing, faults),
             self._timeouts,
             self._buffered,
             without_credentials,

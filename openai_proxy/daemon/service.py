@@ -33,6 +33,7 @@ from ..net.listening import (
 from ..observe.interfaces import Observer
 from ..settings import Settings, SettingsError
 from . import signals
+from .cassettes import Cassettes
 from .notes import new_notes, next_step, on_notes, start_notes
 from .reloads import tell_refused, tell_reloaded
 from .serving import Part, Prepared, Serving
@@ -62,8 +63,12 @@ class ProxyService(MultiService):
         reload: Callable[[], Settings],
         part: Part | None = None,
         watching: Sequence[Observer] = (),
+        cassettes: Cassettes | None = None,
     ) -> None:
-        """`watching`: observers beside those that the settings name. Raises SettingsError."""
+        """`watching`: observers beside those that the settings name; `cassettes` may hold what was read for them.
+
+        Raises SettingsError.
+        """
         super().__init__()
         self._part = part
         self._reactor = reactor
@@ -71,7 +76,9 @@ class ProxyService(MultiService):
         self._listeners: list[Listener] = []
         self._terminating = False
         self._early: list[int] = []
-        self.serving = Serving(reactor, settings, part, watching)
+        self._reading = self._again = False
+        """Whether a reload waits for recorded exchanges, and whether another one was asked for meanwhile."""
+        self.serving = Serving(reactor, settings, part, watching, cassettes)
 
     # ---- start
 
@@ -164,14 +171,46 @@ class ProxyService(MultiService):
     # ---- reload
 
     def reload(self) -> None:
-        """Load the configuration again; a broken one is reported and the old one stays."""
+        """Load the configuration again; a broken one is reported and the old one stays.
+
+        Recorded exchanges are read before it is used; a signal that comes meanwhile is remembered.
+        """
         if self.serving.draining:
             return
+        if self._reading:
+            self._again = True
+            return
         try:
-            prepared = self.prepare(kept(self.serving.exchanger.settings, self._load()))
+            settings = kept(self.serving.exchanger.settings, self._load())
+        except SettingsError as error:
+            self._refuse(str(error))
+            return
+        reading = self.serving.cassettes.read_ahead(settings)
+        if reading is None:
+            self._use(settings)
+        else:
+            self._reading = True
+            reading.addCallback(lambda _: self._have_read(settings))
+            reading.addErrback(lambda failure: log.failure("the reload failed", failure))
+
+    def _have_read(self, settings: Settings) -> None:
+        self._reading = False
+        again, self._again = self._again, False
+        if again:
+            self.reload()
+        elif not self.serving.draining:
+            self._use(settings)
+
+    def _refuse(self, reason: str) -> None:
+        tell_refused(reason)
+        self.serving.note_reload(worked=False)
+
+    def _use(self, settings: Settings) -> None:
+        """Use new settings if everything can be built for them."""
+        try:
+            prepared = self.prepare(settings)
         except (SettingsError, StartError) as error:
-            tell_refused(str(error))
-            self.serving.note_reload(worked=False)
+            self._refuse(str(error))
             return
         except OSError as error:
             tell_refused(str(error), "an observer cannot start")

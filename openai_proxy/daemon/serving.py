@@ -29,6 +29,7 @@ from ..observe.publisher import ExchangePublisher
 from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
 from ..settings import Settings
+from .cassettes import Cassettes
 from .draining import Drain
 from .exchanger import Exchanger, build_exchanger
 from .observers import observers_of, upstream_urls, watch_alike
@@ -81,9 +82,17 @@ class Serving:
     """
 
     def __init__(
-        self, reactor: Any, settings: Settings, part: Part | None, watching: Sequence[Observer] = ()
+        self,
+        reactor: Any,
+        settings: Settings,
+        part: Part | None,
+        watching: Sequence[Observer] = (),
+        cassettes: Cassettes | None = None,
     ) -> None:
-        """Build everything for `settings`, open nothing; `watching` are observers of ours. Raises SettingsError."""
+        """Build everything for `settings`, open nothing; `watching` are observers of ours. Raises SettingsError.
+
+        `cassettes` may hold what was read for these settings.
+        """
         self._watching = tuple(watching)
         self._reactor = reactor
         self._alone = part is None
@@ -93,7 +102,10 @@ class Serving:
         self._certificates = ends_of(settings.ports)
         self._sockets = SocketGroup(reactor)
         stores = Stores(reactor, self._clock, part.buckets if part else None, part.memory if part else None)
-        self._around = Surroundings(reactor, self._clock, stores, self._sockets.adopt)
+        self.cassettes = cassettes or Cassettes(reactor)
+        self._around = Surroundings(
+            reactor, self._clock, stores, self._sockets.adopt, cassettes=self.cassettes
+        )
         self._daemon = self._describe()
         stores.costs.usage.configured_models = self._daemon.configured_models
         self.publisher = self._build_publisher(settings)

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from ..observe.metrics.circuits import CircuitNews
 from ..upstream.mock.memory import MockMemory
+from .cassettes import Cassettes
 from .stores import Stores
 
 Clock = Callable[[], float]
@@ -28,3 +29,9 @@ class Surroundings:
     """Told of each circuit that opens or closes."""
     mock_memory: MockMemory = field(factory=MockMemory)
     """What clients have uploaded to the mock upstream."""
+    cassettes: Cassettes = field()
+    """Recorded exchanges that were read for a reload."""
+
+    @cassettes.default
+    def _none_read(self) -> Cassettes:
+        return Cassettes(self.reactor)

@@ -40,9 +40,12 @@ class Reloading:
         check: Callable[[Settings], ProxyService],
         commit: Callable[[Settings, list[WorkerProcess]], Deferred[Any]],
         ended: Callable[[bool], None] = lambda worked: None,
+        read_ahead: Callable[[Settings], Deferred[None] | None] = lambda settings: None,
     ) -> None:
         self._ended = ended
         """Told whether each reload worked."""
+        self._read_ahead = read_ahead
+        """Begins to read what `check` would wait for."""
         self._reactor = reactor
         self._load = load
         self._check = check
@@ -69,6 +72,9 @@ class Reloading:
     async def _reload(self, current: Settings, workers: list[WorkerProcess]) -> None:
         try:
             settings = kept(current, self._load())
+            reading = self._read_ahead(settings)
+            if reading is not None:
+                await reading
             checked = self._check(settings)
         except SettingsError as error:
             tell_refused(str(error))

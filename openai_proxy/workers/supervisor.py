@@ -18,6 +18,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from ..daemon import signals
+from ..daemon.cassettes import Cassettes
 from ..daemon.notes import new_notes, next_step
 from ..daemon.service import ProxyService
 from ..daemon.serving import tell_capacity
@@ -54,6 +55,7 @@ class Supervisor(Service):
         self._reactor = reactor
         self._clock = time.monotonic
         self.settings = settings
+        self._cassettes = Cassettes(reactor)
         self._checked = self._check(settings)
         launcher = launcher or Launcher(
             reactor,
@@ -76,6 +78,7 @@ class Supervisor(Service):
             self._check,
             self._commit,
             self._crew.note_reload,
+            self._cassettes.read_ahead,
         )
         self._terminating = False
         self._stopping = False
@@ -84,7 +87,7 @@ class Supervisor(Service):
     def _check(self, settings: Settings) -> ProxyService:
         """Build for `settings` what a worker would; raises SettingsError. Opens nothing."""
         check_shares(settings)
-        return ProxyService(self._reactor, settings, lambda: settings)
+        return ProxyService(self._reactor, settings, lambda: settings, cassettes=self._cassettes)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakSet
 
 from twisted.application.reactors import installReactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.logger import globalLogBeginner
 
 from ..daemon.service import PreparedService, ProxyService
@@ -70,6 +70,8 @@ class Worker:
         self._service: ProxyService | None = None
         self._ports: list[Any] = []
         self._prepared: PreparedService | None = None
+        self._preparing = 0
+        """The number of reloads that have begun or were dropped."""
         self._closed: Deferred[None] | None = None
         self._ending = False
         self._sender: LogSender | None = None
@@ -181,12 +183,21 @@ class Worker:
 
     # ---- reload
 
-    def _prepare(self, settings: Settings) -> None:
-        """Build everything for new settings; raises what stands against it."""
+    def _prepare(self, settings: Settings) -> Deferred[None]:
+        """Fire when everything is built for new settings, or fail with what stands against it."""
         self._discard(None)
         assert self._service is not None
+        settings, preparing = self._own(settings), self._preparing
+        reading = self._service.serving.cassettes.read_ahead(settings)
+        if reading is None:
+            return execute(self._build, settings, preparing)
+        return reading.addCallback(lambda _: self._build(settings, preparing))
+
+    def _build(self, settings: Settings, preparing: int) -> None:
+        if preparing != self._preparing or self._service is None:
+            raise SettingsError("another reload began")  # who asked for this one waits no more
         try:
-            self._prepared = self._service.prepare(self._own(settings))
+            self._prepared = self._service.prepare(settings)
         except OSError as error:
             raise StartError(f"an observer cannot start: {error}") from error
 
@@ -196,6 +207,7 @@ class Worker:
             self._service.commit(prepared)
 
     def _discard(self, _: Any) -> None:
+        self._preparing += 1
         prepared, self._prepared = self._prepared, None
         if prepared is not None and self._service is not None:
             self._service.discard(prepared)

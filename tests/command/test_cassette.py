@@ -1,5 +1,6 @@
 """`openai-proxy cassette check`, and how `replay` tells mistakes."""
 
+import gzip
 import json
 
 import pytest
@@ -77,3 +78,15 @@ def test_replay_wants_a_directory(capsys, arguments):
     assert main(arguments) == 2
     assert "takes a directory first" in capsys.readouterr().err
     assert main(["replay", "--help"]) == 0
+
+
+def test_compressed_files_are_looked_into(tmp_path, capsys):
+    """A torn one as far as it goes."""
+    whole = gzip.compress(f"{json.dumps(line())}\n{json.dumps(line('sk-0123456789abcdef'))}\n".encode())
+    (tmp_path / "a.jsonl.gz").write_bytes(whole)
+    (tmp_path / "b.jsonl.gz").write_bytes(whole[:20])
+    assert main(["cassette", "check", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("2 answers can be replayed\n")
+    assert "1 hold what looks like a key: a.jsonl.gz:2\n" in out
+    assert out.endswith("b.jsonl.gz is torn: what follows is not replayed\n")

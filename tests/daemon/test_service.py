@@ -1,8 +1,11 @@
 """The daemon's service, its reloads above all, without a socket."""
 
+import json
 import os
+import queue
 import signal
 import sys
+import threading
 
 import pytest
 from twisted.internet.testing import MemoryReactorClock
@@ -164,3 +167,72 @@ def test_signal_to_end_while_the_daemon_starts_ends_it_in_order(starting, number
     assert not reactor.hasStopped
     run(reactor)
     assert reactor.hasStopped
+
+
+class ThreadedReactor(MemoryReactorClock):
+    """What threads hand over waits until the test takes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.handed_over = queue.Queue()
+
+    def callFromThread(self, function, *arguments):
+        self.handed_over.put((threading.current_thread(), function, arguments))
+
+    def turn(self):
+        thread, function, arguments = self.handed_over.get(timeout=30)
+        assert thread is not threading.main_thread()
+        function(*arguments)
+
+
+def recorded(directory, count):
+    directory.mkdir(exist_ok=True)
+    line = {
+        "timestamp": "2026-01-01",
+        "request": {"method": "POST", "path": "/v1/embeddings", "headers": {}},
+        "response": {"status_code": 200, "headers": {}, "body": {}},
+        "outcome": "complete",
+    }
+    made = [{**line, "request": {**line["request"], "body": {"input": str(n)}}} for n in range(count)]
+    (directory / "a.jsonl").write_text("".join(json.dumps(each) + "\n" for each in made))
+
+
+def test_a_reload_reads_recorded_exchanges_in_a_thread(tmp_path):
+    """What runs goes on meanwhile, with what was there before; a second signal is not lost."""
+    reactor = ThreadedReactor()
+    configuration = Configuration(tmp_path, OPENAI_API_BASE="replay:cassettes")
+    recorded(tmp_path / "cassettes", 1)
+    service = ProxyService(reactor, configuration.load(), configuration.load)
+
+    def found():
+        return service.serving.exchanger.serverless.recorded
+
+    recorded(tmp_path / "cassettes", 2)
+    service.reload()
+    assert found() == 1
+    reactor.turn()
+    assert found() == 2
+    service.reload()
+    recorded(tmp_path / "cassettes", 3)
+    service.reload()
+    reactor.turn()
+    assert found() == 2  # the first one is not used any more
+    reactor.turn()
+    assert found() == 3
+    assert reactor.handed_over.empty()
+
+
+def test_a_reload_whose_recorded_exchanges_are_gone_is_refused(tmp_path, told):
+    """The old ones stay, and the next reload works again."""
+    reactor = ThreadedReactor()
+    configuration = Configuration(tmp_path, OPENAI_API_BASE="replay:cassettes")
+    recorded(tmp_path / "cassettes", 1)
+    service = ProxyService(reactor, configuration.load(), configuration.load)
+    configuration.environ = {"OPENAI_API_BASE": "replay:gone"}
+    service.reload()
+    reactor.turn()
+    assert "cannot read recorded exchanges" in told[-1] or told[-1].startswith("reload refused")
+    assert service.serving.exchanger.serverless.recorded == 1
+    configuration.environ = {"OPENAI_API_BASE": "mock:"}
+    service.reload()
+    assert service.serving.exchanger.serverless.recorded is None

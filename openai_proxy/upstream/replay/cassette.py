@@ -1,7 +1,7 @@
 """The files of a directory of recorded exchanges, and where in them each answer is.
 
 Reads files, and nothing else: 40 bytes a line are held in memory. Built when
-a configuration is loaded.
+a configuration is loaded, which may be in a thread.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import orjson
 from attrs import frozen
 
+from .files import MOST_UNPACKED_BYTES, Warn, is_packed, lines_of, recorded_files, unpacked
 from .match import Asked, asked_of_line
 from .recorded import answer_of_line
 
-LONGEST_LINE_BYTES = 64 * 1024 * 1024
 MOST_COMPARED = 50
 """Recorded requests that a request is compared with to name the nearest."""
 _ENTRY = struct.Struct(">16s8sIIQ")
 """Key, route, number of the file, bytes of the line, where it begins."""
-Warn = Callable[[str], None]
 
 
 @frozen
@@ -44,17 +45,28 @@ class Cassette:
     """
 
     def __init__(self, directory: Path, read: Callable[[dict[str, Any]], Asked], warn: Warn) -> None:
-        if not directory.is_dir():
-            raise NotADirectoryError(f"{directory} is no directory")
-        self._files = sorted(directory.glob("*.jsonl"))
+        self._files = recorded_files(directory)
+        self._unpacked: dict[int, int] = {}
+        """The descriptors of compressed files as they are unpacked, by number."""
+        opened = ExitStack()
+        finalize(self, opened.close)
         entries = []
-        for number, file in enumerate(self._files):
-            for line_number, offset, data in lines_of(file, warn):
-                found = _entry_of(data, read, f"{file.name}:{line_number}", warn)
-                if found is not None:
-                    time, asked = found
-                    place = (number, len(data), offset)
-                    entries.append((asked.key, time, _ENTRY.pack(asked.key, asked.route, *place)))
+        left = MOST_UNPACKED_BYTES
+        for number, path in enumerate(self._files):
+            with ExitStack() as meanwhile:
+                if is_packed(path):
+                    file = opened.enter_context(unpacked(path, left, warn))
+                    self._unpacked[number] = file.fileno()
+                    left -= file.tell()
+                    file.seek(0)
+                else:
+                    file = meanwhile.enter_context(path.open("rb"))
+                for line_number, offset, data in lines_of(file, path.name, warn):
+                    found = _entry_of(data, read, f"{path.name}:{line_number}", warn)
+                    if found is not None:
+                        time, asked = found
+                        place = (number, len(data), offset)
+                        entries.append((asked.key, time, _ENTRY.pack(asked.key, asked.route, *place)))
         entries.sort(key=lambda entry: entry[:2])
         self._index = b"".join(entry for _, _, entry in entries)
         self._directory = directory
@@ -116,28 +128,16 @@ class Cassette:
 
     def load(self, place: Place) -> dict[str, Any]:
         """Return a line; OSError or ValueError if the file is not what it was."""
-        with self._files[place.file].open("rb") as file:
-            file.seek(place.offset)
-            line = orjson.loads(file.read(place.size_bytes))
+        descriptor = self._unpacked.get(place.file)
+        if descriptor is None:
+            with self._files[place.file].open("rb") as file:
+                file.seek(place.offset)
+                line = orjson.loads(file.read(place.size_bytes))
+        else:
+            line = orjson.loads(os.pread(descriptor, place.size_bytes, place.offset))
         if not isinstance(line, dict):
             raise ValueError("the line is no object any more")
         return line
-
-
-def lines_of(file: Path, warn: Warn) -> Iterator[tuple[int, int, bytes]]:
-    """Yield number, beginning and text of each line of a file; a torn last one is left out."""
-    offset = number = 0
-    with file.open("rb") as opened:
-        while data := opened.readline(LONGEST_LINE_BYTES + 1):
-            number += 1
-            begin, offset = offset, offset + len(data)
-            if len(data) > LONGEST_LINE_BYTES:
-                warn(f"{file.name}:{number} is longer than {LONGEST_LINE_BYTES} bytes: not replayed")
-                while data and not data.endswith(b"\n"):
-                    data = opened.readline(1024 * 1024)
-                    offset += len(data)
-            elif data.endswith(b"\n") and data.strip():
-                yield number, begin, data
 
 
 def _entry_of(

@@ -1,0 +1,95 @@
+"""Recorded exchanges, read away from the reactor's thread before a reload asks for them.
+
+A start reads them at once: nobody is served yet. A reload must not: a large
+directory takes seconds, in which nothing else would run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+
+from ..settings import Settings
+from ..settings.derived import base_urls
+from ..settings.urls import REPLAY, is_replay
+from ..upstream.replay.cassette import Cassette, reader
+
+
+@frozen
+class Wanted:
+    """Which recorded exchanges, and how they are read."""
+
+    directory: Path
+    ignore: frozenset[str]
+    makes: bool
+    """Whether the directory is made if it is not there."""
+
+
+@frozen(eq=False)
+class Read:
+    """What became of reading them."""
+
+    cassette: Cassette | None = None
+    warnings: list[str] = field(factory=list)
+    error: OSError | None = None
+    """Why there is none."""
+
+
+def wanted(settings: Settings, url: str) -> Wanted:
+    """Return what an upstream's URL `replay:DIR` asks for."""
+    replay = settings.replay
+    return Wanted(settings.directory / url[len(REPLAY) :], frozenset(replay.ignore), replay.miss == "record")
+
+
+def read(what: Wanted) -> Read:
+    """Read them; may be called in any thread."""
+    warnings: list[str] = []
+    try:
+        if what.makes:
+            what.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Read(Cassette(what.directory, reader(what.ignore), warnings.append), warnings)
+    except OSError as error:
+        return Read(None, warnings, error)
+
+
+class Cassettes:
+    """What was read ahead, for one process. Each is taken once."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._ahead: dict[Wanted, Read] = {}
+
+    def read_ahead(self, settings: Settings) -> Deferred[None] | None:
+        """Read in a thread what `settings` will ask for, and fire; None if that is nothing."""
+        self._ahead = {}
+        asked = list(dict.fromkeys(_of(settings)))
+        if not asked:
+            return None
+        done: Deferred[None] = Deferred()
+
+        def read_all() -> None:
+            try:
+                found = {each: read(each) for each in asked}
+            except Exception:  # whoever takes it meets it again
+                found = {}
+            self._reactor.callFromThread(keep, found)
+
+        def keep(found: dict[Wanted, Read]) -> None:
+            self._ahead = found
+            done.callback(None)
+
+        threading.Thread(target=read_all, name="recorded exchanges", daemon=True).start()
+        return done
+
+    def take(self, what: Wanted) -> Read:
+        """Return what was read ahead, or read it now."""
+        return self._ahead.pop(what, None) or read(what)
+
+
+def _of(settings: Settings) -> Iterator[Wanted]:
+    return (wanted(settings, url) for url in base_urls(settings) if is_replay(url))
