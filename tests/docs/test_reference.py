@@ -5,13 +5,18 @@ import runpy
 import sys
 from pathlib import Path
 
+import orjson
 import pytest
 from twisted.internet.task import Clock
 
 import openai_proxy.daemon.service  # noqa: F401  # defines every error
 from openai_proxy.exchange.errors import ProxyError
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.observe.exchange_log.line import exchange_line
+from openai_proxy.observe.exchange_log.options import _CHOICES, _LOCAL, _SPOOL
 from openai_proxy.observe.factories import NONE, known_factories
 from openai_proxy.observe.interfaces import ObserverContext
+from openai_proxy.observe.lines.record import metadata
 from openai_proxy.observe.metrics.budgets import BudgetReading
 from openai_proxy.observe.metrics.daemon_state import DaemonState
 from openai_proxy.observe.metrics.prometheus import PrometheusObserver
@@ -91,15 +96,58 @@ def test_the_table_of_metrics_has_every_metric_and_no_other():
     assert set(re.findall(r"^\| `(openai_proxy_\w+)`", page("metrics"), re.MULTILINE)) == kept
 
 
+def test_the_metrics_that_pages_name_exist():
+    """A query copied from a page finds something."""
+    table = set(re.findall(r"^\| `(openai_proxy_\w+)`", page("metrics"), re.MULTILINE))
+    known = table | {"openai_proxy_workers", "openai_proxy_worker_restarts_total", "openai_proxy_plugin"}
+    named = {
+        re.sub("_(bucket|sum|count)$", "", name)
+        for text in PAGES.values()
+        for name in re.findall(r"\b(openai_proxy_[a-z_]+)(?=[`{\[ ()])", text)
+    }
+    assert len(named) > 20
+    assert named - known == set()
+
+
+@pytest.mark.parametrize(
+    "bound", re.findall(r"(?m)^\| .*? \| ([\d,]+)( \w+)?.*? \| `([\w.]+)`.*\|$", page("endpoints"))
+)
+def test_the_bounds_of_requests_are_the_defaults(bound):
+    """The short table says what the settings say."""
+    number, unit, setting = bound
+    factor = {" KiB": 1 << 10, " MiB": 1 << 20}.get(unit, 1)
+    defaults = {row.toml: row.default for row in settings_reference()}
+    assert str(int(number.replace(",", "")) * factor) == defaults[setting]
+
+
 def test_the_table_of_observers_has_every_built_in_one():
     """Each name that --observer takes is explained."""
-    table = page("observers")
+    table = page("observers").partition("\n## ")[0]
     built_in = {
         name
         for name, factory in known_factories().items()
         if type(factory).__module__.startswith("openai_proxy.")
     }
     assert set(re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE)) == built_in | {NONE}
+
+
+def test_the_keys_of_json_and_of_the_exchange_log_are_in_the_reference_in_their_order():
+    """Whoever parses the lines finds every key."""
+    exchange = Exchange(method="POST", path="/v1/chat/completions", started=0.0, timestamp=0.0)
+    for title, record in [
+        ("## The object of `json`", metadata(exchange)),
+        ("## The exchange log", orjson.loads(exchange_line(exchange, 0))),
+    ]:
+        table = page("observers").partition(f"\n{title}\n")[2].partition("\n\n```")[0].partition("\n## ")[0]
+        names = re.findall(r"(?m)^\| ((?:`\w+`(?:, )?)+) \|", table)
+        assert re.findall(r"\w+", " ".join(names)) == list(record)
+
+
+def test_every_option_of_the_exchange_log_is_in_the_reference():
+    """One that is not listed is found by nobody."""
+    table = page("observers").partition("| option | meaning |")[2]
+    rows = re.findall(r"(?m)^\| (.*?) \|", table)
+    assert set(re.findall(r"`(\w+)=", " ".join(rows))) == {"dir", *_CHOICES, *_LOCAL, *_SPOOL}
 
 
 @pytest.mark.parametrize(
