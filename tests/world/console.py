@@ -31,7 +31,7 @@ LISTENS = "listening on "
 _MARK = "--end-of-command--"
 _FENCE = re.compile(r"^( *)(`{3,})(\w*)\s*$")
 _COMMENT = re.compile(r"^\s*<!-- (.*?) -->\s*$")
-_FILE_NAME = re.compile(r"^# ((?:[\w.-]+/)*[\w-]*\.[\w.]+)(?:[:;,].*)?$")
+_FILE_NAME = re.compile(r"^(?:#|//) ((?:[\w.-]+/)*[\w-]*\.[\w.]+)(?:[:;,].*)?$")
 
 
 @frozen
