@@ -149,6 +149,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     health = UpstreamHealth(table.upstreams, around.circuits.changed) if table is not None else None
     prober = None
     if health is not None:
+        around.share_health(health)
         prober = Prober(
             health,
             lambda upstream: probes[upstream.name](),

@@ -28,6 +28,7 @@ from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
 from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
+from ..policies.routing.health import UpstreamHealth
 from ..settings import Settings
 from .cassettes import Cassettes
 from .draining import Drain
@@ -59,6 +60,8 @@ class Part:
     """The embedded limits that all workers share."""
     memory: Callable[[int], CacheStore]
     """Makes the embedded cache of so many bytes, which all workers share."""
+    share_health: Callable[[UpstreamHealth], object]
+    """Connects what is known of the upstreams with what the other workers know."""
     metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
     """Content type and body of the metrics page of all workers, by `Accept`."""
     started_at: float
@@ -104,7 +107,12 @@ class Serving:
         stores = Stores(reactor, self._clock, part.buckets if part else None, part.memory if part else None)
         self.cassettes = cassettes or Cassettes(reactor)
         self._around = Surroundings(
-            reactor, self._clock, stores, self._sockets.adopt, cassettes=self.cassettes
+            reactor,
+            self._clock,
+            stores,
+            self._sockets.adopt,
+            share_health=part.share_health if part else lambda health: None,
+            cassettes=self.cassettes,
         )
         self._daemon = self._describe()
         stores.costs.usage.configured_models = self._daemon.configured_models

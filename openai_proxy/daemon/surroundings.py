@@ -8,6 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ..observe.metrics.circuits import CircuitNews
+from ..policies.routing.health import UpstreamHealth
 from ..upstream.mock.memory import MockMemory
 from .cassettes import Cassettes
 from .stores import Stores
@@ -27,6 +28,8 @@ class Surroundings:
     """Given each connected transport; see `socket_group`."""
     circuits: CircuitNews = field(factory=CircuitNews)
     """Told of each circuit that opens or closes."""
+    share_health: Callable[[UpstreamHealth], object] = lambda health: None
+    """Lets the other processes of the daemon know what this one finds out of the upstreams, and the other way."""
     mock_memory: MockMemory = field(factory=MockMemory)
     """What clients have uploaded to the mock upstream."""
     cassettes: Cassettes = field()

@@ -86,6 +86,12 @@ class Crew:
         for each in self._processes.values():
             each.link.tell(name, value)
 
+    def _tell_others(self, process: WorkerProcess, news: Any) -> None:
+        """Tell every other worker what one has found out of an upstream."""
+        for each in self._processes.values():
+            if each is not process:
+                each.link.tell(say.HEALTH, news)
+
     def note_reload(self, worked: bool) -> None:
         """Show in the metrics whether the last reload worked."""
         self._metrics.reload_worked.set(float(worked))
@@ -129,6 +135,7 @@ class Crew:
                 say.COUNTS: partial(self._metrics.report, process),
                 say.FINISH: limit_server.finish,
                 say.SETTLE: limit_server.settle,
+                say.HEALTH: partial(self._tell_others, process),
                 say.CACHE_PUT: cache_server.put,
                 say.CACHE_RELEASE: cache_server.release,
                 say.CACHE_FORGET: cache_server.forget,

@@ -53,6 +53,8 @@ CACHE_RELEASE = "cache-release"
 """A key: the call that was claimed for it has ended."""
 CACHE_FORGET = "cache-forget"
 """A family of answers that nobody shall get any more; told by the supervisor to the workers as well."""
+HEALTH = "health"
+"""`routing.health.News`: what it has found out of an upstream; the supervisor tells the other workers."""
 
 # a worker asks
 SCRAPE = "scrape"

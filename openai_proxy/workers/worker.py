@@ -29,6 +29,7 @@ from . import talk as say
 from .counts import Counts
 from .link import Link, LinkFactory
 from .shared_cache import SharedCache
+from .shared_health import SharedHealth
 from .shared_limits import SupervisedStore
 from .shares import divided
 from .worker_log import LogSender
@@ -86,6 +87,7 @@ class Worker:
                 say.ABORT: lambda _: self._abort(),
                 say.REOPEN: lambda _: self._reopen(),
                 say.CACHE_FORGET: self._forget_copies,
+                say.HEALTH: lambda news: self._health.hear(news),
             },
             asked={
                 say.PREPARE: self._prepare,
@@ -94,6 +96,7 @@ class Worker:
             },
             lost=self._alone,
         )
+        self._health = SharedHealth(self.link, reactor.seconds)
         self._counts = Counts(self.link, reactor, self._publisher)
 
     def begin(self, link_fd: int) -> None:
@@ -137,6 +140,7 @@ class Worker:
             started_at=start.started_at,
             buckets=SupervisedStore(self.link),
             memory=self._make_cache,
+            share_health=self._health.join,
             metrics=self._counts.page,
         )
         try:

@@ -10,10 +10,11 @@ import pytest
 from world.client import Client, accepts, ask
 from world.daemon import TWISTD, alive
 from world.pages import metrics, total
-from world.requests import chat, embed, request
-from world.scripts import HELD_END, HeldStream
+from world.requests import KEY, chat, embed, post, request
+from world.scripts import HELD_END, HeldStream, answer, failure
 from world.waiting import PATIENCE_S, eventually
 from world.workers import all_gone, clients_of_each, worker_of, workers
+from world.world import before_two
 
 REQUESTS = "openai_proxy_requests_total"
 
@@ -311,4 +312,20 @@ def test_one_cache_for_all_workers(crew):
         client.send(embed("x"))
         assert client.response().header(b"x-cache") == b"hit"
     assert len(world.upstream.calls) == 1
+    close_all(each)
+
+
+def test_a_key_that_rests_is_used_by_no_worker(start, second, tmp_path):
+    """What an upstream said to one of them, all have heard."""
+    second.script = answer()
+    world = before_two(start, second, tmp_path, env={"WORKERS": "2"})
+    each = clients_of_each(world.daemon, world.port)
+    first, other = each.values()
+    world.upstream.script = failure(b"429 X", "slow_down", retry_after="30")
+    first.send(post(KEY))
+    assert first.response().status == 200
+    world.upstream.begin(answer())
+    other.send(post(KEY))
+    assert other.response().status == 200
+    assert world.upstream.calls == []
     close_all(each)

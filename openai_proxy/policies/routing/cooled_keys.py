@@ -33,8 +33,11 @@ class CooledKeys:
         if self._without_quota and entry in self._without_quota:
             self._until[entry] = now + QUOTA_OUT_S
 
-    def limit(self, entry: Entry, spent: bool, asked_s: float | None, now: float) -> None:
-        """Note a 429: whether the quota is `spent`, else the wait it asks for, None if it does not say."""
+    def limit(self, entry: Entry, spent: bool, asked_s: float | None, now: float) -> float | None:
+        """Note a 429: whether the quota is `spent`, else the wait it asks for, None if it does not say.
+
+        Returns until when the key rests, None if that is no longer than before.
+        """
         if spent:
             self._without_quota.add(entry)
             seconds = QUOTA_OUT_S
@@ -42,15 +45,29 @@ class CooledKeys:
             seconds = min(asked_s, LONGEST_COOLING_S)
         else:
             seconds = self._guess(entry, now)
-        if seconds:
-            self._forget(now - LONGEST_COOLING_S)
-            self._until[entry] = max(self._until.get(entry, 0.0), now + seconds)
+        until = now + seconds
+        if not seconds or until <= self._until.get(entry, 0.0):
+            return None
+        self._forget(now - LONGEST_COOLING_S)
+        self._until[entry] = until
+        return until
 
-    def answer(self, entry: Entry) -> None:
-        """Note an answer that is no 429."""
+    def hear(self, entry: Entry, spent: bool, until: float | None) -> None:
+        """Take over what another process has noted: until when the key rests, None if it has a quota again."""
+        if until is None:
+            self.answer(entry)
+            return
+        if spent:
+            self._without_quota.add(entry)
+        self._until[entry] = max(self._until.get(entry, 0.0), until)
+
+    def answer(self, entry: Entry) -> bool:
+        """Note an answer that is no 429; True if that brings a key back that had no quota."""
         if self._without_quota and entry in self._without_quota:
             self._without_quota.remove(entry)
             self._until.pop(entry, None)
+            return True
+        return False
 
     def count(self, upstream: str, now: float) -> int:
         """Return the number of keys that `upstream` does not take now."""

@@ -6,7 +6,7 @@ Pure: times are arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
@@ -37,9 +37,26 @@ class Change:
     opened: bool
     reason: str
     """What the last failure was, or what closed it."""
+    is_of_connections: bool = False
+    """Of the whole upstream's two circuits it is the one for connections."""
 
 
-def _nobody(change: Change) -> None:
+@frozen
+class KeyNews:
+    """A key that an upstream has told to wait, or that it takes again."""
+
+    upstream: str
+    key: bytes = field(repr=False)
+    spent: bool
+    """It has no quota left."""
+    until: float | None
+    """Monotonic seconds; None: it is taken again."""
+
+
+News: TypeAlias = "Change | KeyNews"
+
+
+def _nobody(news: News) -> None:
     """Nobody wants to know."""
 
 
@@ -85,7 +102,8 @@ class UpstreamHealth:
     time-out. `model` is any short name for what is asked for. Told of
     requests by the routing stage, of probes by whoever makes them; `changed`
     learns of each circuit that opens or closes. At most `MOST_MODELS`
-    models are remembered.
+    models are remembered. Other processes of the daemon learn by `tell`
+    what this one finds out; what they found out comes by `hear`.
     """
 
     def __init__(self, upstreams: Iterable[Upstream], changed: Callable[[Change], None] = _nobody) -> None:
@@ -93,7 +111,12 @@ class UpstreamHealth:
         self._models: dict[tuple[str, str], CircuitBreaker] = {}
         self._lacking: BoundedMemo[tuple[str, str], float] = BoundedMemo(MOST_MODELS)
         self._keys = CooledKeys()
-        self._changed = changed
+        self._noted = changed
+        self.tell: Callable[[News], object] = _nobody
+
+    def _changed(self, change: Change) -> None:
+        self._noted(change)
+        self.tell(change)
 
     # ---- asked before a request
 
@@ -147,7 +170,8 @@ class UpstreamHealth:
         if error.sent == "no":
             state.suspected = True
             if state.connecting.fail(now, began, error.kind):
-                self._changed(Change(upstream.name, None, True, f"it takes no connections ({error.message})"))
+                reason = _no_connections(error.message)
+                self._changed(Change(upstream.name, None, True, reason, is_of_connections=True))
             return True
         self._connected(upstream.name, state, began, now)
         self._model_failed(upstream, model, error.kind, began, now)
@@ -169,14 +193,17 @@ class UpstreamHealth:
     ) -> None:
         """Note a 429: whether the quota is `spent`, else the wait it asks for (None if it does not say)."""
         self._alive(upstream.name, began, now)
-        self._keys.limit((upstream.name, key), spent, asked_s, now)
+        until = self._keys.limit((upstream.name, key), spent, asked_s, now)
+        if until is not None:
+            self.tell(KeyNews(upstream.name, key, spent, until))
 
     def answered(
         self, upstream: Upstream, model: str, key: bytes, status: int, began: float, now: float
     ) -> None:
         """Note any other answer, of a status below 500."""
         self._alive(upstream.name, began, now)
-        self._keys.answer((upstream.name, key))
+        if self._keys.answer((upstream.name, key)):
+            self.tell(KeyNews(upstream.name, key, spent=False, until=None))
         breaker = self._models.get((upstream.name, model))
         if breaker is None:
             if status >= 300:
@@ -217,7 +244,28 @@ class UpstreamHealth:
         state.reached = False
         if state.connecting.closed:
             state.connecting.open(now, "connect")
-            self._changed(Change(upstream.name, None, True, _no_connections(reason)))
+            self._changed(Change(upstream.name, None, True, _no_connections(reason), is_of_connections=True))
+
+    # ---- told by other processes
+
+    def hear(self, news: News, now: float) -> None:
+        """Take over what another process has found out. What opened there is tried here as if it had opened here."""
+        state = self._states.get(news.upstream)
+        if state is None:  # it has other settings still, or already
+            return
+        if isinstance(news, KeyNews):
+            self._keys.hear((news.upstream, news.key), news.spent, news.until)
+            return
+        if news.model is not None:
+            breaker = self._breaker(news.upstream, news.model)
+        else:
+            breaker = state.connecting if news.is_of_connections else state.answering
+        if not news.opened:
+            breaker.close()
+        elif breaker.closed:
+            breaker.open(now, news.reason)
+        if news.is_of_connections and not news.opened:
+            state.reached, state.suspected = True, False
 
     # ---- told to others
 
@@ -256,7 +304,7 @@ class UpstreamHealth:
         if state.connecting.closed:
             state.reached, state.suspected = True, False
         if closes:
-            self._changed(Change(name, None, False, "it takes connections again"))
+            self._changed(Change(name, None, False, "it takes connections again", is_of_connections=True))
 
     def _answered(self, name: str, state: _State, began: float, now: float) -> None:
         if state.answering.succeed(now, began):
