@@ -29,6 +29,8 @@ class Cut(Exception):
 class Timers(Protocol):
     """As much of a reactor as this takes."""
 
+    def seconds(self) -> float: ...
+
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object) -> Any: ...
 
 
@@ -39,7 +41,8 @@ class MadeBody:
     States: undelivered, delivering (flowing or paused), over. A delay longer
     than `idle_s`, and the end of `total_s`, break it off as they do the
     answer of a server. A delay runs on while the reader is paused; what is
-    due then waits for it.
+    due then waits for it. Delays count from when the step before was due, not
+    from when it came: what comes late does not make all that follows late.
     """
 
     whole = None
@@ -51,7 +54,10 @@ class MadeBody:
         length: int | None = None,
         idle_s: float | None = None,
         total_s: float | None = None,
+        began_at: float | None = None,
     ) -> None:
+        """`began_at`: when the first delay began, by the clock of `timers`; default: now."""
+        self._due_at = timers.seconds() if began_at is None else began_at
         self.length = length
         self._steps = steps
         self._timers = timers
@@ -126,7 +132,12 @@ class MadeBody:
                     max(patience_s, 0.0), self._late, patience_s < self._idle_s
                 )
             elif delay_s < NEVER:
-                self._timer = self._timers.callLater(delay_s, self._arrived, data)
+                self._due_at += delay_s
+                left_s = self._due_at - self._timers.seconds()
+                if left_s > 0:
+                    self._timer = self._timers.callLater(left_s, self._arrived, data)
+                else:
+                    self._due = data
             else:
                 self._timer = _Never()
 

@@ -151,3 +151,37 @@ def test_the_whole_time_is_counted_over_all_chunks():
     for _ in range(10):
         clock.advance(0.5)
     assert (reader.chunks, reader.reason.kind) == ([b"a", b"a"], "timeout_total")
+
+
+class LateClock(Clock):
+    """Whose calls come 30 ms late, as those of a busy reactor do."""
+
+    def callLater(self, delay, *call):
+        return super().callLater(delay + 0.03, *call)
+
+
+def test_lateness_does_not_add_up():
+    """A stream of a hundred events that each came a little late would end seconds after the recorded one."""
+    clock = LateClock()
+    made = MadeBody(iter([(0.05, b"%d" % number) for number in range(100)]), clock)
+    reader = Reader()
+    made.deliverBody(reader)
+    while reader.reason is None:
+        clock.advance(0.01)
+    assert b"".join(reader.chunks) == b"".join(b"%d" % number for number in range(100))
+    assert 5.0 <= clock.seconds() < 5.1
+
+
+def test_a_body_may_have_begun_before_it_is_delivered():
+    """What its head was late by is made good."""
+    clock = Clock()
+    clock.advance(1.2)
+    made = MadeBody(iter([(0.5, b"a"), (0.5, b"b")]), clock, began_at=1.0)
+    reader = Reader()
+    made.deliverBody(reader)
+    clock.advance(0.29)
+    assert reader.chunks == []
+    clock.advance(0.02)
+    assert reader.chunks == [b"a"]
+    clock.advance(0.5)
+    assert reader.chunks == [b"a", b"b"]

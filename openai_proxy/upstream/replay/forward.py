@@ -235,6 +235,7 @@ class ReplayForward:
         pace = self._rules.pace
         if fault is not None and fault.name == "slow":
             pace = (pace or 1.0) * fault.value
+        began_at = self._timers.seconds() + answer.head_s * pace
         await self._wait(answer.head_s * pace)
         steps: Steps = _paced(answer, pace)
         plain = pace == 0 and not answer.is_stream
@@ -253,7 +254,7 @@ class ReplayForward:
             total = self._timeouts.total
             left_s = None if total is None else max(0.0, started + total - self._clock())
             length = None if answer.is_stream else answer.size_bytes
-            body = MadeBody(steps, self._timers, length, self._timeouts.idle, left_s)
+            body = MadeBody(steps, self._timers, length, self._timeouts.idle, left_s, began_at)
         request.undelivered.append(body)
         return ProxyResponse(answer.status, answer.reason, answer.headers, body)
 
