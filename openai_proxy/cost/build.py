@@ -81,10 +81,12 @@ def build_spending(
     table: RoutingTable | None,
     redis_url: str | None,
     buffered: BufferedBytes,
+    pricing: Pricing | None = None,
 ) -> Spending:
     """Build what `settings` ask for; raises SettingsError for what cannot work.
 
-    `buffered` counts what is held of bodies.
+    `buffered` counts what is held of bodies. `pricing` is there already if
+    only client keys have changed.
     """
     budgets = {
         key.name: Budget(key.budget_usd, key.budget_period)
@@ -93,7 +95,8 @@ def build_spending(
     }
     has_list = settings.cost.provider is not None  # it may be named `none`
     asked_for = bool(budgets or settings.cost.prices or has_list or settings.admin.token)
-    pricing = _pricing(settings, table, warns=asked_for)
+    if pricing is None:
+        pricing = _pricing(settings, table, warns=asked_for or settings.key_store.url is not None)
     if budgets and pricing is None:
         raise settings.error("keys.budget_usd", f"a budget needs prices: {EXTRA}, or [[cost.prices]]")
     path = state_path(settings, bool(budgets))
@@ -159,6 +162,13 @@ def _warn(model: str) -> None:
         " [[cost.prices]] can name them",
         model=shown(model),
     )
+
+
+def has_prices(settings: Settings) -> bool:
+    """Whether any price can be known under `settings`: without one no budget can hold."""
+    provider = settings.cost.provider
+    listed = provider is None or provider.lower() not in ("none", "off")
+    return bool(settings.cost.prices) or (listed and importlib.util.find_spec("genai_prices") is not None)
 
 
 def _pricing(settings: Settings, table: RoutingTable | None, warns: bool) -> Pricing | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThreadPool
@@ -68,10 +68,13 @@ class StateFileClosed(Exception):
     """The file is not open, or not any more."""
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(
+    path: Path, schema: str = _SCHEMA, synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+) -> sqlite3.Connection:
     """Open the file, made where it is missing (mode 600); OSError, in one line, if that cannot be.
 
-    The connection may be used by one thread after the other.
+    With `NORMAL` a process that dies loses nothing that was committed; a
+    machine may lose the last moments. With `FULL` neither does. The connection may be used by one thread after the other.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -81,14 +84,14 @@ def open_database(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise OSError(f"{path}: {error}") from error
     try:
-        _prepare(connection)
+        _prepare(connection, schema, synchronous)
     except (sqlite3.Error, ValueError) as error:
         connection.close()
         raise OSError(f"{path}: {error}") from error
     return connection
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def _prepare(connection: sqlite3.Connection, schema: str, synchronous: str) -> None:
     end = time.monotonic() + OPEN_WITHIN_S
     while True:
         try:
@@ -99,13 +102,12 @@ def _prepare(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > end:
                 raise
             time.sleep(0.02)
-    # a process that dies loses nothing that was committed; a machine may lose the last moments
-    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise ValueError(f"is of a newer version of this program (format {version})")
-    for statement in _SCHEMA.split(";"):
+    for statement in schema.split(";"):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
@@ -121,10 +123,21 @@ class StateFile:
     Deferred fails each time.
     """
 
-    def __init__(self, path: Path, reactor: Any, log: Logger | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reactor: Any,
+        log: Logger | None = None,
+        *,
+        opens: Callable[[Path], sqlite3.Connection] = open_database,
+        meanwhile: str = "budgets and totals are kept in memory, requests go on",
+    ) -> None:
+        """`meanwhile` tells the log what happens while the file fails."""
         self.path = path
         self._reactor = reactor
         self._log = log or logger("openai_proxy.cost")
+        self._open = opens
+        self._meanwhile = meanwhile
         self._connection: sqlite3.Connection | None = None
         self._thread: ThreadPool | None = None
         self._waiting: list[tuple[Work[Any], Deferred[Any]]] = []
@@ -136,7 +149,7 @@ class StateFile:
     def start(self) -> None:
         """Open the file; OSError if it cannot be. Waits for other processes that open it too."""
         if self._connection is None:
-            self._connection = open_database(self.path)
+            self._connection = self._open(self.path)
             self._thread = thread = ThreadPool(1, 1, "state-file")
             # whatever ends the process without `stop`, a start that fails later above all, must not wait for it
             thread.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # a class there
@@ -153,6 +166,16 @@ class StateFile:
         done: Deferred[T] = Deferred()
         self._waiting.append((work, done))
         self._next()
+        return done
+
+    def run_now(self, work: Work[T]) -> T:
+        """Do `work(connection)` in this thread and wait for it; only before the reactor runs. Raises what it raises."""
+        if self._connection is None or self._busy:
+            raise StateFileClosed
+        (result,) = do_together(self._connection, [work])
+        if isinstance(result, Failure):
+            result.raiseException()
+        done: T = result
         return done
 
     def _next(self) -> None:
@@ -196,9 +219,10 @@ class StateFile:
             self._log.info("{path} is written again", path=str(self.path))
         else:
             self._log.error(
-                "cannot use {path}: {reason}; budgets and totals are kept in memory, requests go on",
+                "cannot use {path}: {reason}; {meanwhile}",
                 path=str(self.path),
                 reason=str(failure.value),
+                meanwhile=self._meanwhile,
             )
 
     def stop(self) -> Deferred[Any]:

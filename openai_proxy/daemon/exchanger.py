@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from types import MethodType
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, succeed
 
 from ..cost.build import Spending, build_spending
@@ -35,6 +35,7 @@ from ..policies.routing.prober import Prober
 from ..policies.routing.route import Route
 from ..policies.routing.table import RoutingTable
 from ..policies.think import build as think
+from ..policies.think.strip_think import StripThink
 from ..policies.usage.note_errors import NoteErrors
 from ..policies.usage.read_usage import ReadUsage
 from ..settings import Settings, SettingsError, mode, warnings
@@ -52,6 +53,25 @@ from .destinations import DEFAULT, fingerprint, known_destinations
 from .observers import configured_models
 from .serverless import Serverless, risk_of
 from .surroundings import Surroundings
+
+
+@frozen(eq=False)
+class KeptStages:
+    """Those stages, and what the others are made from, that stay as they are when only client keys change.
+
+    They remember what must not be forgotten for that: the state of
+    upstreams, calls that several requests share, how much was retried.
+    """
+
+    innermost: Forward
+    table: RoutingTable | None
+    route: Route | None
+    buffered: BufferedBytes
+    repeats: Stage | None
+    override: Stage | None
+    strip_think: StripThink | None
+    cache: Stage | None
+    retry: Stage | None
 
 
 @frozen(eq=False)
@@ -84,6 +104,8 @@ class Exchanger:
     """Prices, budgets and where they are kept."""
     configured_models: frozenset[str]
     """The models that the configuration names."""
+    kept: KeptStages
+    """What stays when only client keys change."""
     warnings: tuple[str, ...]
     """A line for everything in the settings that was probably not meant."""
 
@@ -163,10 +185,11 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         else ForwardByName(made.forwards, servers, DEFAULT)
     )
     spending = build_spending(settings, around.stores, table, redis_url(settings), buffered)
+    kept = _kept_stages(settings, around, table, route, buffered, innermost)
     anonymous = WithoutCredentials(
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
     )
-    stages = _stages(settings, around, needs_usage, table, route, spending, buffered, innermost)
+    stages = _stages(settings, around, needs_usage, spending, kept)
     return Exchanger(
         settings=settings,
         forward=compose(stages, innermost),
@@ -185,7 +208,46 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         redis_url=redis_url(settings),
         spending=spending,
         configured_models=configured_models(settings),
+        kept=kept,
         warnings=(*warnings(settings), *made.warnings, *unpriced_models(settings, spending.pricing)),
+    )
+
+
+def with_other_keys(
+    exchanger: Exchanger, settings: Settings, around: Surroundings, needs_usage: bool
+) -> Exchanger:
+    """Return the same for settings that differ in nothing but the stored client keys.
+
+    It has the same connections and the same knowledge of the upstreams; only
+    one of the two may be stopped. Raises SettingsError as `build_exchanger`.
+    """
+    kept = exchanger.kept
+    spending = build_spending(
+        settings, around.stores, kept.table, redis_url(settings), kept.buffered, exchanger.spending.pricing
+    )
+    stages = _stages(settings, around, needs_usage, spending, kept)
+    return evolve(exchanger, settings=settings, forward=compose(stages, kept.innermost), spending=spending)
+
+
+def _kept_stages(
+    settings: Settings,
+    around: Surroundings,
+    table: RoutingTable | None,
+    route: Route | None,
+    buffered: BufferedBytes,
+    innermost: Forward,
+) -> KeptStages:
+    answered = Answered()
+    return KeptStages(
+        innermost=innermost,
+        table=table,
+        route=route,
+        buffered=buffered,
+        repeats=cache.repeats(settings, around, answered),
+        override=params.override(settings),
+        strip_think=think.strip_think(settings, buffered),
+        cache=cache.cache(settings, around, answered, table, fingerprint(settings)),
+        retry=places.retry(settings, around),
     )
 
 
@@ -232,26 +294,17 @@ def _reachability(
 
 
 def _stages(
-    settings: Settings,
-    around: Surroundings,
-    needs_usage: bool,
-    table: RoutingTable | None,
-    route: Route | None,
-    spending: Spending,
-    buffered: BufferedBytes,
-    innermost: Forward,
+    settings: Settings, around: Surroundings, needs_usage: bool, spending: Spending, kept: KeptStages
 ) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
     keyring = callers.make_keyring(settings)
     rate_limit = limits.rate_limit(settings, around)
-    strip_think = think.strip_think(settings, buffered)
+    strip_think, repeats, buffered = kept.strip_think, kept.repeats, kept.buffered
     body_rules = bodies.body_rules(settings, spending.budgets)
-    answered = Answered()
     of_batches = batches(settings, around.stores, spending, buffered)
-    repeats = cache.repeats(settings, around, answered)
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
-        callers.authenticate(settings, keyring),
+        callers.authenticate(settings, keyring, around.knows_all_keys),
         # Before a body is read, and before the limits: a refusal counts against none.
         fences.allow_endpoints(settings),
         fences.refuse_unseen(settings),
@@ -278,7 +331,7 @@ def _stages(
         # Behind what counts requests, if something does.
         repeats if rate_limit is not None else None,
         # Before the cache: its key is what the upstream would see.
-        params.override(settings),
+        kept.override,
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
         strip_think,
         # Outside what reads usage, which takes content codings off if somebody must read.
@@ -291,9 +344,9 @@ def _stages(
             spending.pricing.is_priced if spending.pricing is not None else None,
         ),
         # Outside the cache, which holds what the upstream lists.
-        _list_models(keyring, table, route, innermost),
+        _list_models(keyring, kept.table, kept.route, kept.innermost),
         # Outside retries: a hit never retries.
-        cache.cache(settings, around, answered, table, fingerprint(settings)),
+        kept.cache,
         # Behind the cache, whose hits cost nothing; before anything is set aside.
         spending.refuse_unpriced,
         # Behind all that may refuse an upload: it reads along.
@@ -304,9 +357,9 @@ def _stages(
         # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.
         spending.keep_budget,
         # The same request, once more.
-        places.retry(settings, around),
+        kept.retry,
         # Innermost: every attempt may go elsewhere.
-        route,
+        kept.route,
     ]
     return [stage for stage in stages if stage is not None]
 

@@ -269,8 +269,12 @@ def kept(old: Settings, new: Settings) -> Settings:
         log.warn("reload: ports cannot change while running; the old ones stay")
     if new.workers != old.workers:
         log.warn("reload: the number of workers cannot change while running; the old one stays")
+    if new.key_store != old.key_store:
+        log.warn("reload: key_store.url cannot change while running; the old one stays")
     admin = new.admin.model_copy(update={"port": old.admin.port})
-    return new.model_copy(update={"ports": old.ports, "admin": admin, "workers": old.workers})
+    return new.model_copy(
+        update={"ports": old.ports, "admin": admin, "workers": old.workers, "key_store": old.key_store}
+    )
 
 
 def _settle_garbage_collector() -> None:

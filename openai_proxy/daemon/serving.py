@@ -22,6 +22,7 @@ from ..net.certificate_dates import ends_of
 from ..net.descriptors import Capacity, capacity, open_now, usable
 from ..net.listening import StartError
 from ..net.socket_group import SocketGroup
+from ..net.sockets import cut
 from ..observe.interfaces import Observer, ObserverContext
 from ..observe.metrics.daemon_state import DaemonState
 from ..observe.metrics.scrapes import Scrapes
@@ -32,7 +33,8 @@ from ..policies.routing.health import UpstreamHealth
 from ..settings import Settings
 from .cassettes import Cassettes
 from .draining import Drain
-from .exchanger import Exchanger, build_exchanger
+from .exchanger import Exchanger, build_exchanger, with_other_keys
+from .key_store.opened import StoredKeys
 from .observers import observers_of, upstream_urls, watch_alike
 from .status import Status
 from .stores import Stores
@@ -64,6 +66,8 @@ class Part:
     """Connects what is known of the upstreams with what the other workers know."""
     metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
     """Content type and body of the metrics page of all workers, by `Accept`."""
+    keys_changed: Callable[[str | None], Deferred[None]]
+    """Lets the other workers look at the key store, and cut the exchanges of a key; fires when they have."""
     started_at: float
     """When the daemon started, in monotonic seconds."""
 
@@ -106,6 +110,8 @@ class Serving:
         self._sockets = SocketGroup(reactor)
         stores = Stores(reactor, self._clock, part.buckets if part else None, part.memory if part else None)
         self.cassettes = cassettes or Cassettes(reactor)
+        self._others = None if part is None else part.keys_changed
+        self._keys = StoredKeys(reactor, settings, self._keys_changed, self._others)
         self._around = Surroundings(
             reactor,
             self._clock,
@@ -113,6 +119,7 @@ class Serving:
             self._sockets.adopt,
             share_health=part.share_health if part else lambda health: None,
             cassettes=self.cassettes,
+            knows_all_keys=self._keys.knows_all,
         )
         self._daemon = self._describe()
         stores.costs.usage.configured_models = self._daemon.configured_models
@@ -171,8 +178,9 @@ class Serving:
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)
+        uses = [] if self._keys.known is None else [self._keys.note_use]
         return ExchangePublisher(
-            [*observers, self._around.stores.costs.usage, *self._watching],
+            [*observers, self._around.stores.costs.usage, *uses, *self._watching],
             self._reactor,
             before_sending=self._sockets.before_sending,
         )
@@ -185,6 +193,8 @@ class Serving:
             draining=lambda: self._drain.begun,
             uptime_s=lambda: self._clock() - self._started_at,
             scrapes=Scrapes(self._clock),
+            known_keys=self._keys.known,
+            cut=self._cut_everywhere,
             whole_metrics=part.metrics if part else None,
         )
 
@@ -275,16 +285,55 @@ class Serving:
             self._around.stores.start()
         except OSError as error:
             raise StartError(f"cost.state_file: {error}") from error
+        try:
+            self._keys.start()
+        except OSError as error:
+            raise StartError(f"key_store.url: {error}") from error
         self._keep_books(self.exchanger.spending)
         self._in_use = open_now()
         self._fit(self.exchanger.settings)
         self._tell_capacity()
         self.exchanger.start()
+        if self._alone:
+            self._keys.tell_if_empty(self.exchanger.settings)
+
+    # ---- stored keys
+
+    def _keys_changed(self) -> None:
+        """Other stored keys hold than before: let new exchanges go by them."""
+        if self.draining:
+            return
+        settings = self._keys.laid_over(self.exchanger.settings)
+        self.exchanger = with_other_keys(self.exchanger, settings, self._around, self.publisher.needs_usage)
+        self._keep_books(self.exchanger.spending)
+        self._api.forward = self.exchanger.forward
+
+    def look_at_keys(self, name: str | None) -> Deferred[None]:
+        """Read the key store now, and then cut what runs of the key `name`; fires when that is done."""
+
+        def cut_then(result: Any) -> Any:
+            if name is not None:
+                self._cut(name)
+            return result
+
+        return self._keys.look().addBoth(cut_then)
+
+    def _cut(self, name: str) -> None:
+        """Abort the running exchanges of a client key: their clients see a reset."""
+        for channel in list(self.site.channels):
+            if channel.runs_for(name):
+                cut(channel.transport)
+
+    def _cut_everywhere(self, name: str) -> None:
+        self._cut(name)
+        if self._others is not None:
+            self._others(name).addErrback(lambda _: None)  # the supervisor is gone, and so are they soon
 
     # ---- reload
 
     def prepare(self, settings: Settings) -> Prepared:
         """Build everything for new settings; nothing changes yet. Raises SettingsError and OSError."""
+        settings = self._keys.laid_over(settings)
         publisher = self._reloaded_publisher(settings)
         exchanger = build_exchanger(settings, self._around, publisher.needs_usage)
         if publisher is not self.publisher:
@@ -300,6 +349,8 @@ class Serving:
         prepared.exchanger.start()
         self._swap(prepared.exchanger, prepared.publisher)
         old.stop()
+        if self._keys.known is not None:  # they may have changed since this was prepared
+            self._keys_changed()
         if prepared.publisher is not old_publisher:
             _stop_observers(old_publisher)
 
@@ -355,7 +406,9 @@ class Serving:
         if self.admin_site is not None:
             self.admin_site.abort()
             self.admin_site.stop()
-        return DeferredList([self.publisher.stop(), self._around.stores.stop()], consumeErrors=True)
+        return DeferredList(
+            [self.publisher.stop(), self._around.stores.stop(), self._keys.stop()], consumeErrors=True
+        )
 
 
 def tell_capacity(fits: Capacity, wanted: int, processes: int = 1) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import orjson
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from .. import __version__
+from ..cost.budget import day_name
 from ..downstream.site import Root
 from ..exchange.errors import UnknownURL
 from ..observe.metrics.prometheus import PrometheusObserver, find_metrics
@@ -20,9 +22,14 @@ from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
 from ..pages.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
 from ..pages.home import HomePage, StylePage
+from ..pages.keys import KeyPages
 from ..pages.pages import HealthPage, JSONPage, MetricsPage
 from ..pages.usage import UsageReport
+from ..settings import Settings
 from .exchanger import Exchanger
+from .key_store.admin import Change, KeyAdmin
+from .key_store.known_keys import KnownKeys
+from .key_store.spent import SpentByKey
 from .stores import Stores
 
 Health = tuple[bool, dict[str, Any]]
@@ -38,6 +45,10 @@ class Status:
     draining: Callable[[], bool]
     uptime_s: Callable[[], float]
     scrapes: Scrapes
+    known_keys: KnownKeys | None = None
+    """Those of the key store; None without one."""
+    cut: Callable[[str], object] = lambda name: None
+    """Aborts the running exchanges of a client key."""
     whole_metrics: Callable[[bytes], Deferred[tuple[str, bytes]]] | None = None
     """The metrics page of several workers together."""
 
@@ -62,7 +73,25 @@ class Status:
             report = UsageReport(self.stores.costs.usage, lambda: self.exchanger().spending)
             admin = AdminPages()
             admin.putChild(b"usage", AdminPage(gate, partial(self._usage, report)))
+            admin.putChild(b"keys", self._key_pages(gate).root())
             root.putChild(b"admin", admin)
+
+    def _key_pages(self, gate: Gate) -> KeyPages:
+        spent = SpentByKey(self.stores.costs.usage, lambda: self.exchanger().spending)
+        keys = KeyAdmin(self.known_keys, self._settings, spent.of, self._changed)
+        return KeyPages(gate, keys, self.cut)
+
+    def _settings(self) -> Settings:
+        return self.exchanger().settings
+
+    def _changed(self, change: Change) -> None:
+        """Write a change beside the exchange log, where there is one."""
+        line = orjson.dumps(change.document()) + b"\n"
+        name = f"admin_{day_name(change.timestamp).replace('-', '')}.jsonl"
+        for observer in self.publisher().observers:
+            append = getattr(observer, "append", None)
+            if append is not None:
+                append(name, line)
 
     def _usage(self, report: UsageReport, arguments: Arguments) -> Deferred[Answer]:
         self.publisher().flush()

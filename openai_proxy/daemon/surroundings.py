@@ -30,6 +30,8 @@ class Surroundings:
     """Told of each circuit that opens or closes."""
     share_health: Callable[[UpstreamHealth], object] = lambda health: None
     """Lets the other processes of the daemon know what this one finds out of the upstreams, and the other way."""
+    knows_all_keys: Callable[[], bool] = lambda: True
+    """Whether every stored client key is known; see `key_store.known_keys`."""
     mock_memory: MockMemory = field(factory=MockMemory)
     """What clients have uploaded to the mock upstream."""
     cassettes: Cassettes = field()

@@ -85,6 +85,10 @@ class ProxyChannel(HTTPChannel):
         """Whether somebody would notice if this connection were cut now."""
         return self.current is not None or self.tunnel is not None or bool(self.reader.queue)
 
+    def runs_for(self, key: str) -> bool:
+        """Whether an exchange of the client key of that name is under way."""
+        return self.current is not None and self.current.exchange.key == key
+
     # ---- the connection
 
     def connectionMade(self) -> None:

@@ -53,6 +53,7 @@ class CurrentRequest(Protocol):
     """What a connection asks of the request that it is answering."""
 
     incoming: IncomingRequest
+    exchange: Exchange
     started_writing: bool
     continued: bool
     """Whether 100 Continue was said, or need not be."""

@@ -98,12 +98,15 @@ class DownstreamRequest(WireRequest):
             raise MethodNotAllowed(API_METHODS)
         return origin_form(target, authorities(self.transport, 443 if self.isSecure() else 80))
 
-    def check_page(self) -> None:
-        """Before a page of our own answers: raise the ProxyError that refuses the request, whatever page it is."""
+    def check_page(self, methods: tuple[bytes, ...] = PAGE_METHODS) -> None:
+        """Before a page of our own answers: raise the ProxyError that refuses the request, whatever page it is.
+
+        `methods` are those that the page, or one below it, takes.
+        """
         if self.site.web_origins.looks:
             judge(self, is_page=True)
-        if self.method not in PAGE_METHODS:
-            raise MethodNotAllowed(PAGE_METHODS)
+        if self.method not in methods:
+            raise MethodNotAllowed(methods)
         for name, value in self.readable or ():
             self.responseHeaders.setRawHeaders(name, [value])
         if not self.keep_alive:

@@ -20,7 +20,7 @@ from ..exchange.errors import Overloaded
 from ..exchange.record import Exchange, Outcome
 from ..logs import logger
 from ..net.sockets import cut
-from ..wire.targets import map_target
+from ..wire.targets import PAGE_METHODS, map_target
 from ..wire.web_origins import WebOrigins
 from .channel import ProxyChannel
 from .closing import close_if_idle
@@ -57,7 +57,7 @@ class Root(Resource):
         page: Resource | None = self.children.get(path)
         if page is None or (path == b"" and request.postpath):
             return self.getChild(path, request)
-        request.check_page()
+        request.check_page(getattr(page, "below", PAGE_METHODS))
         return page
 
     def getChild(self, path: bytes, request: Any) -> Resource:

@@ -108,6 +108,12 @@ class ExpiredKey(ProxyError):
     default_message = "This API key has expired."
 
 
+class KeyBlocked(ProxyError):
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "key_blocked"
+    default_message = "This API key is blocked at openai-proxy; ask whoever runs it."
+
+
 class ModelNotAllowed(ProxyError):
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "model_not_allowed"
@@ -346,6 +352,52 @@ class ProxyLoop(ProxyError):
     default_message = "This request has passed this proxy too often: the upstream leads back here."
 
 
+# ---- who runs this changes client keys
+
+
+class InvalidValue(ProxyError):
+    """`param` names the argument or member."""
+
+    status, reason = 400, b"Bad Request"
+    type, code = "invalid_request_error", "invalid_value"
+
+
+class UnsupportedMediaType(ProxyError):
+    status, reason = 415, b"Unsupported Media Type"
+    type, code = "invalid_request_error", "unsupported_media_type"
+    default_message = "This page takes JSON: Content-Type: application/json, without a Content-Encoding."
+
+
+class KeyNotFound(ProxyError):
+    status, reason = 404, b"Not Found"
+    type, code = "invalid_request_error", "key_not_found"
+    default_message = "openai-proxy has no client key of that name."
+
+
+class KeyExists(ProxyError):
+    status, reason = 409, b"Conflict"
+    type, code = "invalid_request_error", "key_exists"
+
+
+class KeyInConfig(ProxyError):
+    status, reason = 409, b"Conflict"
+    type, code = "invalid_request_error", "key_in_config"
+    default_message = "This key stands in the configuration of openai-proxy, and is changed there."
+
+
+class TooManyKeys(ProxyError):
+    status, reason = 409, b"Conflict"
+    type, code = "invalid_request_error", "too_many_keys"
+
+
+class NoKeyStore(ProxyError):
+    status, reason = 409, b"Conflict"
+    type, code = "invalid_request_error", "no_key_store"
+    default_message = (
+        "Keys cannot be changed while openai-proxy runs: key_store.url (KEY_STORE__URL) is not set."
+    )
+
+
 # ---- we cannot serve now
 
 
@@ -370,6 +422,11 @@ class ShuttingDown(Unavailable):
 class OwnersUnavailable(Unavailable):
     code = "objects_unavailable"
     default_message = "openai-proxy cannot look up now whose this stored object is."
+
+
+class KeyStoreUnavailable(Unavailable):
+    code = "key_store_unavailable"
+    default_message = "openai-proxy cannot reach its key store now; the keys it knows go on working."
 
 
 class NoUpstreamAvailable(Unavailable):

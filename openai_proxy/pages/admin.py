@@ -14,6 +14,8 @@ from twisted.internet.defer import Deferred
 from ..downstream.peers import is_passed_on
 from ..exchange.client_address import is_forwarded
 from ..exchange.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
+from ..wire.targets import API_METHODS
+from ..wire.web_origins import normal_origin
 from .pages import Page, Rendered, write_later, write_page
 
 _OF_BROWSERS = (b"accept-language", b"origin", b"referer", b"sec-fetch-site")
@@ -28,6 +30,25 @@ class NotLocal(ProxyError):
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "not_local"
     default_message = "Without admin.token, this page answers only on loopback connections."
+
+
+class TokenRequired(ProxyError):
+    """A change needs more than to come from this machine."""
+
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "token_required"
+    default_message = (
+        "Changes need an admin.token (ADMIN__TOKEN), shown as Authorization: Bearer TOKEN, or an admin.port on a"
+        " Unix socket."
+    )
+
+
+class ForeignOrigin(ProxyError):
+    """A page of the web may reach loopback, and a browser may add credentials by itself."""
+
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "foreign_origin"
+    default_message = "This page takes no requests of web pages from another origin."
 
 
 class BadArgument(ProxyError):
@@ -56,6 +77,16 @@ class Gate:
         elif not self.is_local(request):
             raise NotLocal
 
+    def changes_by(self, request: Any) -> str:
+        """Return by what a request may change something: `token` or `socket`; raises the ProxyError that refuses it."""
+        check_origin(request)
+        if self.token() is not None:
+            self.check_token(request)
+            return "token"
+        if isinstance(request.channel.transport.getPeer(), UNIXAddress) and self.is_local(request):
+            return "socket"
+        raise TokenRequired
+
     def check_token(self, request: Any) -> None:
         """Raise the ProxyError that refuses a request which does not show the token."""
         token = self.token() or b""
@@ -80,6 +111,17 @@ class Gate:
         # a page of a stranger, whose name was pointed at this machine, read by a browser on it
         browser = any(request.requestHeaders.hasHeader(name) for name in _OF_BROWSERS)
         return not browser or _names_this_machine(request.getHeader(b"host") or b"")
+
+
+def check_origin(request: Any) -> None:
+    """Raise ForeignOrigin for a request that a page of another origin makes."""
+    origin = request.getHeader(b"origin")
+    if origin is None:
+        return
+    scheme = b"https" if request.isSecure() else b"http"
+    own = normal_origin(b"%b://%b" % (scheme, request.getHeader(b"host") or b""))
+    if own is None or normal_origin(origin.strip()) != own:
+        raise ForeignOrigin
 
 
 @frozen
@@ -131,6 +173,9 @@ def _names_this_machine(host: bytes) -> bool:
 
 class AdminPages(Page):
     """`/admin` itself: there is nothing, but below it."""
+
+    below = API_METHODS
+    """What the pages below it take; each says which of them."""
 
     def render_GET(self, request: Any) -> int:
         raise UnknownURL

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from ..exchange.errors import InternalError, ProxyError, UnknownURL
+from ..exchange.errors import InternalError, MethodNotAllowed, ProxyError, UnknownURL
 from ..logs import logger
 from ..wire.targets import PAGE_METHODS
 
@@ -81,6 +81,14 @@ def _everybody(request: Any) -> bool:
 class Page(Resource):
     """A page without pages below it, but for the empty name behind a slash."""
 
+    methods: tuple[bytes, ...] = PAGE_METHODS
+    """Those that it takes."""
+
+    def render(self, request: Any) -> Any:
+        if request.method not in self.methods:
+            raise MethodNotAllowed(self.methods)
+        return super().render(request)
+
     def getChild(self, path: bytes, request: Any) -> Resource:
         if path == b"" and not request.postpath:
             return self
@@ -88,7 +96,7 @@ class Page(Resource):
 
     def render_OPTIONS(self, request: Any) -> bytes:
         """Answer a balancer's check: HAProxy's `option httpchk` asks so."""
-        request.setHeader(b"Allow", b", ".join(PAGE_METHODS))
+        request.setHeader(b"Allow", b", ".join(self.methods))
         return b""
 
 

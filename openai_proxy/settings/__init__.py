@@ -13,7 +13,7 @@ from .load import load_settings
 from .model import Settings
 from .reference import Row, settings_reference
 from .tables import CacheRule, KeyEntry, KeyLimits, ModelEntry, PriceEntry, ThinkEntry, UpstreamEntry
-from .tenants import ClientKey, Mode, client_keys, mode
+from .tenants import ClientKey, Mode, client_key, client_keys, configured_keys, mode, with_stored_keys
 from .warnings import warnings
 
 __all__ = [
@@ -30,11 +30,14 @@ __all__ = [
     "ThinkEntry",
     "UpstreamEntry",
     "check_endpoints",
+    "client_key",
     "client_keys",
+    "configured_keys",
     "describe",
     "has_dotenv",
     "load_settings",
     "mode",
     "settings_reference",
     "warnings",
+    "with_stored_keys",
 ]

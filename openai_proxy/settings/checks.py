@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from .derived import key_store_path
 from .errors import SettingsError, mask_spec, shown
 from .fields import Section
 from .header_lines import check_line, file_of
@@ -95,6 +97,7 @@ def check(settings: Settings) -> None:
         _upstreams,
         _models,
         _keys,
+        _key_store,
         _upstream_keys,
     ):
         step(settings)
@@ -193,7 +196,12 @@ def _origin(base_url: str) -> tuple[str, str | None, int | None]:
 
 
 def _redis(settings: Settings) -> None:
-    for path, url in (("cache.url", settings.cache.url), ("rate_limit.url", settings.rate_limit.url)):
+    urls = (
+        ("cache.url", settings.cache.url),
+        ("rate_limit.url", settings.rate_limit.url),
+        ("key_store.url", settings.key_store.url),
+    )
+    for path, url in urls:
         if url and url.get_secret_value().startswith("redis") and find_spec("hiredis") is None:
             raise settings.error(path, "Redis needs the extra: pip install 'twisted-openai-proxy[redis]'")
 
@@ -286,6 +294,22 @@ def _keys(settings: Settings) -> None:
         digests[entry_digest(entry)] = entry.name
 
 
+def _key_store(settings: Settings) -> None:
+    """Refuse a file that cannot be made: a key that cannot be kept must not be given out."""
+    path = key_store_path(settings)
+    if path is None:
+        return
+    parent = path.parent
+    if path.is_dir():
+        raise settings.error("key_store.url", f"{path} is a directory, not a file")
+    if not parent.is_dir():
+        raise settings.error("key_store.url", f"there is no directory {parent}")
+    # SQLite writes files of its own beside the database
+    for each in (parent, path):
+        if each.exists() and not os.access(each, os.W_OK):
+            raise settings.error("key_store.url", f"{each} cannot be written")
+
+
 def _upstream_keys(settings: Settings) -> None:
     if settings.upstream.api_key:
         return
@@ -299,6 +323,11 @@ def _upstream_keys(settings: Settings) -> None:
             )
     if needs_no_default_key(settings):
         return
+    if settings.key_store.url is not None:
+        raise SettingsError(
+            "upstream.api_key (OPENAI_API_KEY): keys of key_store.url have no upstream key of their own, and"
+            " this one is not set"
+        )
     for key in client_keys(settings):
         if key.upstream_key is None:
             raise SettingsError(

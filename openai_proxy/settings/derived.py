@@ -7,7 +7,7 @@ from pathlib import Path
 from ..wire.endpoint_rules import EndpointRules
 from .model import Settings
 from .tenants import client_keys
-from .urls import is_serverless
+from .urls import is_serverless, sqlite_path
 
 DEFAULT_FILE = "openai-proxy.sqlite3"
 """The state file's name, in the working directory."""
@@ -31,17 +31,27 @@ def redis_url(settings: Settings) -> str | None:
     return text if text is not None and text.startswith("redis") else None
 
 
+def key_store_path(settings: Settings) -> Path | None:
+    """Return the SQLite file of keys made at run time; None without one."""
+    url = settings.key_store.url
+    path = None if url is None else sqlite_path(url.get_secret_value())
+    return None if path is None else settings.directory / Path(path).expanduser()
+
+
 def state_path(settings: Settings, has_budgets: bool) -> Path | None:
     """Return where money, totals and owners are kept; None in memory.
 
     Where the setting says so; without it, a file in the working directory
-    for whoever has budgets, owners of objects, an admin token or keys with
+    for whoever has budgets, a key store, owners of objects, an admin token or keys with
     models that may run batches: nobody else finds one.
     """
     text = settings.cost.state_file
     if text is None:
         enforces = settings.objects.owners == "enforce"
-        wanted = has_budgets or enforces or settings.admin.token is not None or _reads_batches(settings)
+        stores = settings.key_store.url is not None  # a key with a budget may be made at any time
+        wanted = (
+            has_budgets or stores or enforces or settings.admin.token is not None or _reads_batches(settings)
+        )
         return settings.directory / DEFAULT_FILE if wanted else None
     return None if text.lower() in ("none", "off") else settings.directory / text
 

@@ -9,7 +9,7 @@ from them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,6 +26,7 @@ from .sections import (
     Cache,
     Cors,
     Cost,
+    KeyStore,
     Limits,
     Log,
     Metrics,
@@ -111,6 +112,7 @@ class Settings(BaseSettings):
     storage: Storage = setting(Storage(), "where exchanges are logged")
     otel: Otel = setting(Otel(), "OpenTelemetry")
     admin: Admin = setting(Admin(), "the operator's side")
+    key_store: KeyStore = setting(KeyStore(), "client keys made at run time")
     workers: Workers = setting(1, "processes that share the listening sockets", option="workers")
     drain_timeout_s: SecondsOrZero = setting(
         30.0, "how long running requests may finish after SIGTERM", option="drain-timeout"
@@ -123,6 +125,10 @@ class Settings(BaseSettings):
     _directory: Path = PrivateAttr(default_factory=Path.cwd)
     _unknown: tuple[str, ...] = PrivateAttr(default=())
     _exposed: tuple[str, ...] = PrivateAttr(default=())
+    _stored_keys: tuple[Any, ...] = PrivateAttr(default=())
+    """Client keys of the key store (`tenants.ClientKey`)."""
+    _client_keys: tuple[tuple[Any, ...], tuple[Any, ...]] | None = PrivateAttr(default=None)
+    """What `tenants.client_keys` found, after what it was found from."""
 
     @classmethod
     def settings_customise_sources(

@@ -13,7 +13,7 @@ from .fields import Allowed, Section, setting
 from .header_lines import HeaderGlobs, HeaderNames, StaticHeaders, StaticQuery
 from .origins import Origins
 from .tables import CacheRule, PriceEntry, ThinkMode, ThinkWhere, Unpriced
-from .urls import BaseURL, CacheURL, RedisURL
+from .urls import BaseURL, CacheURL, KeyStoreURL, RedisURL
 from .values import (
     Addresses,
     Count,
@@ -380,6 +380,19 @@ class Admin(Section):
         default_text="with the API",
     )
     token: Key | None = setting(None, "Bearer token of /admin; loopback only without one", secret=True)
+
+
+class KeyStore(Section):
+    """Client keys that are made while the proxy runs."""
+
+    url: KeyStoreURL = setting(
+        None,
+        "where client keys made at run time are kept: 'sqlite:PATH', or a Redis that machines share; only client"
+        " keys are admitted then, also while there is none yet",
+        secret=True,
+        url=True,
+        default_text="none",
+    )
 
 
 class Log(Section):

@@ -98,6 +98,9 @@ AccountName = Annotated[
     Field(pattern=r"^[!-~]{1,200}$"),
     Allowed("the ID of an organization or project: visible ASCII characters without spaces"),
 ]
+Note = Annotated[
+    str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,500}$"), Allowed("text of 1 to 500 characters, on one line")
+]
 Parameters = Annotated[dict[str, Any], Allowed("a table of request parameters")]
 
 
@@ -253,6 +256,7 @@ class KeyEntry(Section):
         "whose it is: with `objects.scope = 'group'` its keys share their stored objects",
         toml_only=True,
     )
+    note: Note | None = setting(None, "whatever its operator wants to remember of it", toml_only=True)
     owns_all: Flag = setting(
         False, "for an administrator: whether it sees the stored objects of all keys", toml_only=True
     )

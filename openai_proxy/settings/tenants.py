@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -47,15 +48,23 @@ class ClientKey:
     """Whether it sees the stored objects of all keys."""
     expires: datetime | None = None
     """Aware."""
+    note: str | None = None
+    """What its operator wrote about it."""
     organization: str | None = None
     project: str | None = None
     allow_organization: bool = False
     """Whether its client may choose organization and project."""
+    former: tuple[tuple[bytes, float], ...] = field(default=(), repr=False)
+    """Digests of secrets that were replaced, and when each stops working, in seconds since the epoch."""
+    refused: str | None = None
+    """Why none of its requests is admitted; None if they are."""
+    is_stored: bool = False
+    """It was made at run time, and stands in the key store."""
 
 
 def mode(settings: Settings) -> Mode:
     """Return who may call: see docs/reference/keys.md."""
-    if settings.client_api_keys or settings.api_key_mapping or settings.keys:
+    if settings.client_api_keys or settings.api_key_mapping or settings.keys or settings.key_store.url:
         return "tenants"
     if settings.upstream.api_key or any(map(own_key, settings.upstreams)):
         return "inject"
@@ -80,13 +89,43 @@ def needs_no_default_key(settings: Settings) -> bool:
 
 
 def client_keys(settings: Settings) -> tuple[ClientKey, ...]:
-    """Return every client key once; a `[[keys]]` entry goes before a bare key, and inherits its mapping."""
+    """Return every client key once, those of the configuration first.
+
+    A `[[keys]]` entry goes before a bare key, and inherits its mapping. A
+    stored key is left out if the configuration has its name or its secret.
+    Found once for each configuration: a rebuild asks a dozen times.
+    """
+    sources = (settings.keys, settings.client_api_keys, settings.api_key_mapping, settings._stored_keys)
+    found = settings._client_keys
+    if found is None or any(was is not now for was, now in zip(found[0], sources, strict=True)):
+        found = settings._client_keys = (sources, _all_keys(settings))
+    return found[1]
+
+
+def _all_keys(settings: Settings) -> tuple[ClientKey, ...]:
+    known = {key.sha256: key for key in configured_keys(settings)}
+    names = {key.name for key in known.values()}
+    for key in settings._stored_keys:
+        if key.name not in names:
+            known.setdefault(key.sha256, key)
+    return tuple(known.values())
+
+
+def configured_keys(settings: Settings) -> tuple[ClientKey, ...]:
+    """Return the client keys of the configuration alone."""
     mapped = {_digest(client): upstream for client, upstream in settings.api_key_mapping}
-    known = {found.sha256: found for found in (_from_entry(entry, mapped) for entry in settings.keys)}
+    known = {found.sha256: found for found in (client_key(entry, mapped) for entry in settings.keys)}
     for key in (*settings.client_api_keys, *(client for client, _ in settings.api_key_mapping)):
         digest = _digest(key)
         known.setdefault(digest, ClientKey(key_name(digest), digest, mapped.get(digest)))
     return tuple(known.values())
+
+
+def with_stored_keys(settings: Settings, keys: tuple[ClientKey, ...]) -> Settings:
+    """Return the settings with `keys` as those of the key store, in place of what they held."""
+    changed = settings.model_copy()
+    changed._stored_keys = keys
+    return changed
 
 
 def entry_digest(entry: KeyEntry) -> bytes:
@@ -100,7 +139,8 @@ def _digest(key: SecretStr) -> bytes:
     return key_digest(key.get_secret_value().encode())
 
 
-def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:
+def client_key(entry: KeyEntry, mapped: Mapping[bytes, SecretStr]) -> ClientKey:
+    """Return the key of an entry; `mapped` has the upstream keys by the digests of client keys."""
     digest = entry_digest(entry)
     return ClientKey(
         name=entry.name,
@@ -117,6 +157,7 @@ def _from_entry(entry: KeyEntry, mapped: dict[bytes, SecretStr]) -> ClientKey:
         owns_all=entry.owns_all,
         budget_unmeasured=entry.budget_unmeasured,
         expires=entry.expires,
+        note=entry.note,
         organization=entry.organization,
         project=entry.project,
         allow_organization=entry.allow_organization,

@@ -132,10 +132,39 @@ def _redis(value: SecretStr | None) -> SecretStr | None:
     return None if value is None else _store_url(value, embedded=False)
 
 
+def sqlite_path(url: str) -> str | None:
+    """Return the path of `sqlite:PATH` or `sqlite:///PATH`; None for another URL.
+
+    >>> sqlite_path("sqlite:keys.sqlite3"), sqlite_path("sqlite:///var/keys.sqlite3"), sqlite_path("redis://h")
+    ('keys.sqlite3', '/var/keys.sqlite3', None)
+    """
+    scheme, _, path = url.partition(":")
+    if scheme.lower() != "sqlite":
+        return None
+    return path[2:] if path.startswith("///") else path
+
+
+def _key_store(value: SecretStr | None) -> SecretStr | None:
+    if value is None:
+        return None
+    path = sqlite_path(value.get_secret_value().strip())
+    if path is None:
+        return _store_url(value, embedded=False)
+    if not path.strip() or not path.isprintable() or path.startswith("//"):
+        raise ValueError("sqlite: must name a file")
+    return SecretStr(f"sqlite:{path}")
+
+
 def _off(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() in _NO_STORE else value
 
 
+KeyStoreURL = Annotated[
+    SecretStr | None,
+    BeforeValidator(_off),
+    AfterValidator(_key_store),
+    Allowed("'sqlite:PATH', 'redis://host:port/db', 'rediss://host:port/db' or 'none'"),
+]
 BaseURL = Annotated[
     str,
     AfterValidator(_base_url),

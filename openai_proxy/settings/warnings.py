@@ -74,7 +74,12 @@ def plain_http(settings: Settings) -> Iterator[str]:
 
 def plain_redis(settings: Settings) -> Iterator[str]:
     """The same for Redis."""
-    for path, url in (("cache.url", settings.cache.url), ("rate_limit.url", settings.rate_limit.url)):
+    urls = (
+        ("cache.url", settings.cache.url),
+        ("rate_limit.url", settings.rate_limit.url),
+        ("key_store.url", settings.key_store.url),
+    )
+    for path, url in urls:
         host = plain_public_host(url.get_secret_value(), "redis") if url is not None else None
         if host is not None:
             yield (

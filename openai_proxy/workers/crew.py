@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from ..daemon.observers import configured_models
 from ..logs import logger
@@ -31,6 +31,8 @@ log = logger("openai_proxy")
 
 START_S = 60.0
 """How long workers may take to start."""
+KEYS_S = 1.0
+"""How long is waited for workers to read the key store; they do so by themselves as often."""
 KILL_AFTER_S = 8.0
 """How much longer than the drain an ending worker may take: 2 s to cut clients off, 3.5 s to ship logs, and some."""
 
@@ -144,6 +146,7 @@ class Crew:
                 say.SCRAPE: self._metrics.page,
                 say.ADMIT: limit_server.admit,
                 say.CACHE_GET: cache_server.get,
+                say.KEYS_CHANGED: partial(self._spread_keys, process),
             },
             lost=partial(_lost, [limit_server.close, cache_server.close], process),
         )
@@ -158,6 +161,13 @@ class Crew:
         self._ready_at[process] = self._clock()
         if self._kept:
             log.info("worker {number} is ready, process {pid}", number=process.number, pid=process.pid)
+
+    def _spread_keys(self, by: WorkerProcess, cut: str | None) -> Deferred[Any]:
+        """Let all workers but `by` look at the key store; fires when they have, or after KEYS_S."""
+        others = [each for each in self.ready if each is not by]
+        asked = [each.link.ask(say.KEYS, cut).addTimeout(KEYS_S, self._reactor) for each in others]
+        # what a worker cannot read it tells the log itself, and looks again soon
+        return DeferredList(asked, consumeErrors=True).addCallback(lambda _: None)
 
     # ---- one ended
 

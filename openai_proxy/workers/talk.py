@@ -28,6 +28,8 @@ REOPEN = "reopen"
 # the supervisor asks
 PREPARE = "prepare"
 """Settings: build everything for them; answered, or refused, before anything changes."""
+KEYS = "keys"
+"""The name of a client key whose exchanges are to be cut, or None: look at the key store now; answered then."""
 COLLECT = "collect"
 """The worker's metrics as they are now: a `Snapshot`."""
 
@@ -59,6 +61,8 @@ HEALTH = "health"
 # a worker asks
 SCRAPE = "scrape"
 """An Accept header; answered with content type and body of the page of all workers."""
+KEYS_CHANGED = "keys changed"
+"""As `KEYS`, for all other workers; answered when they have looked."""
 ADMIT = "admit"
 """(key, limits, model tokens, slot); answered with an Admission."""
 CACHE_GET = "cache-get"

@@ -92,6 +92,7 @@ class Worker:
             asked={
                 say.PREPARE: self._prepare,
                 say.COMMIT: self._commit,
+                say.KEYS: self._look_at_keys,
                 say.COLLECT: lambda _: self._counts.collect(),
             },
             lost=self._alone,
@@ -142,6 +143,7 @@ class Worker:
             memory=self._make_cache,
             share_health=self._health.join,
             metrics=self._counts.page,
+            keys_changed=lambda cut: self.link.ask(say.KEYS_CHANGED, cut),
         )
         try:
             service = ProxyService(self._reactor, self._own(start.settings), _no_reload, part)
@@ -184,6 +186,11 @@ class Worker:
 
     def _own(self, settings: Settings) -> Settings:
         return divided(settings, self._number, self._workers)
+
+    def _look_at_keys(self, cut: str | None) -> Deferred[None]:
+        """Another worker has changed the stored keys."""
+        assert self._service is not None  # only ready workers are asked
+        return self._service.serving.look_at_keys(cut)
 
     # ---- reload
 

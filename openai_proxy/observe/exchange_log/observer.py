@@ -139,6 +139,13 @@ class ExchangeLog:
                 self._failed_at = None
                 self.failures.worked()
 
+    def append(self, name: str, line: bytes) -> None:
+        """Write a line that is no exchange to the file `name`, at once; what fails is told to the log."""
+        try:
+            self._store.append(name, line)
+        except OSError as error:
+            self.failures.failed(self._store.directory, error, 1)
+
     def _refusal(self) -> str | None:
         """Return why no request may begin now, for its client; None if one may."""
         if self._store.full:

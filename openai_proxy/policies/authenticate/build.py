@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...exchange.errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ...exchange.messages import Stage
 from ...settings import Settings, client_keys, mode
@@ -20,12 +22,17 @@ _PLACE = b"each-upstream-has-its-own"
 """Stands where a client's key stood until the routing puts in the key of an upstream; never sent."""
 
 
-def authenticate(settings: Settings, keyring: Keyring | None) -> Stage:
-    """Return the stage of the mode: tenants where there is a `keyring`, pass-through or inject."""
+def authenticate(
+    settings: Settings, keyring: Keyring | None, is_complete: Callable[[], bool] = lambda: True
+) -> Stage:
+    """Return the stage of the mode: tenants where there is a `keyring`, pass-through or inject.
+
+    `is_complete` tells whether all keys of a key store are known.
+    """
     auth_header = settings.upstream.auth_header.lower().encode("ascii")
     found = Callers(caller_headers(settings), auth_header)
     if keyring is not None:
-        return Tenants(keyring, auth_header, found)
+        return Tenants(keyring, auth_header, found, is_complete)
     if mode(settings) == "pass-through":
         return PassThrough(found, _refusal(settings))
     # With several upstreams each may have its own key, put in by the routing.
@@ -59,7 +66,7 @@ def web_origins(settings: Settings) -> WebOrigins:
 
 
 def make_keyring(settings: Settings) -> Keyring | None:
-    """Return the known client keys, None if there are none.
+    """Return the known client keys, None if there are none and none can be made.
 
     Raises SettingsError for one in whose place no key could go upstream.
     """
@@ -79,9 +86,11 @@ def make_keyring(settings: Settings) -> Keyring | None:
                 account=Account(
                     _ascii(key.organization), _ascii(key.project), own_allowed=key.allow_organization
                 ),
+                former=key.former,
+                refused=key.refused,
             )
         )
-    return Keyring(entries) if entries else None
+    return Keyring(entries) if entries or settings.key_store.url else None
 
 
 def _ascii(text: str | None) -> bytes | None:

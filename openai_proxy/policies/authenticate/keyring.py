@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from attrs import field, frozen
 
 from ...exchange.client_address import Network
-from ...exchange.errors import ExpiredKey, InvalidKey
+from ...exchange.errors import ExpiredKey, InvalidKey, KeyBlocked
 from ..refusal_words import expiry_words
 from .organization import Account
 
@@ -35,6 +35,10 @@ class ClientKey:
     """Where its clients may be; empty for anywhere."""
     account: Account = field(factory=Account)
     """Organization and project that its requests are booked to."""
+    former: tuple[tuple[bytes, float], ...] = field(default=(), repr=False)
+    """Digests of secrets that were replaced, and when each stops working, in seconds since the epoch."""
+    refused: str | None = None
+    """Why none of its requests is admitted; None if they are."""
 
     def allows(self, model: str) -> bool:
         """Tell whether the allow-list has `model`."""
@@ -59,6 +63,9 @@ class Keyring:
                 raise ValueError(f"two keys are named {entry.name!r}")
             self._by_digest[entry.digest] = entry
             self._by_name[entry.name] = entry
+        self._former: dict[bytes, tuple[ClientKey, float]] = {
+            digest: (entry, until) for entry in self._by_name.values() for digest, until in entry.former
+        }
 
     @property
     def restricts_models(self) -> bool:
@@ -75,18 +82,23 @@ class Keyring:
         """Return the entry of the key with this `digest` at `wall_time` (seconds since the epoch).
 
         Raises InvalidKey for any key not listed, ExpiredKey from the second
-        its expiry names on.
+        its expiry names on, KeyBlocked for one that is refused.
         """
         entry = self._by_digest.get(digest)
         if entry is None:
-            raise InvalidKey
+            entry, until = self._former.get(digest, (None, 0.0))
+            if entry is None or wall_time >= until:
+                raise InvalidKey
+        if entry.refused is not None:
+            raise KeyBlocked(entry.refused)
         if entry.expires_at is not None and wall_time >= entry.expires_at:
             raise ExpiredKey(expiry_words(entry.expires_at))
         return entry
 
     def owner(self, digest: bytes) -> str:
         """Return the name of a key that is in the ring, expired or not; KeyError for others."""
-        return self._by_digest[digest].name
+        entry = self._by_digest.get(digest)
+        return self._former[digest][0].name if entry is None else entry.name
 
     def named(self, name: str) -> ClientKey | None:
         """Return the entry of that name, None if there is none."""

@@ -5,23 +5,33 @@ One of the three ways to authenticate; see `pass_through` and `inject`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
-from ...exchange.errors import ExpiredKey, InvalidKey, MissingCredentials
+from ...exchange.errors import ExpiredKey, InvalidKey, KeyBlocked, KeyStoreUnavailable, MissingCredentials
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...wire.keys import key_name
 from .caller import Callers
 from .credentials import CredentialSwap, find_client_digest, find_credential
 from .keyring import Keyring
 
+_NOT_READ = "openai-proxy does not know this API key, and could not read its key store yet; try again."
+
 
 class Tenants:
-    """Refuse unknown and expired keys; no client key goes further than here."""
+    """Refuse unknown and expired keys; no client key goes further than here.
+
+    `is_complete` tells whether the keyring has all keys that there are.
+    """
 
     def __init__(
-        self, keyring: Keyring, auth_header: bytes = b"authorization", callers: Callers | None = None
+        self,
+        keyring: Keyring,
+        auth_header: bytes = b"authorization",
+        callers: Callers | None = None,
+        is_complete: Callable[[], bool] = lambda: True,
     ) -> None:
         self._keyring = keyring
+        self._is_complete = is_complete
         self._callers = callers or Callers()
         self._swaps = {
             entry.name: CredentialSwap(auth_header, entry.upstream_key, then=entry.account.on)
@@ -36,11 +46,13 @@ class Tenants:
             raise InvalidKey if find_credential(headers) else MissingCredentials
         try:
             entry = self._keyring.find(digest, exchange.timestamp)
-        except ExpiredKey:
+        except (ExpiredKey, KeyBlocked):
             exchange.key = self._keyring.owner(digest)  # for the operator: who still calls with it
             raise
         except InvalidKey:
             exchange.unknown_key = key_name(digest)
+            if not self._is_complete():  # it may stand in a store that was never read yet
+                raise KeyStoreUnavailable(_NOT_READ) from None
             raise
         name = exchange.key = exchange.credential_id = entry.name
         request.caller = self._callers.further(headers)

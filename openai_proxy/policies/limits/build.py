@@ -48,5 +48,5 @@ def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
 
 def counts_model_tokens(settings: Settings) -> bool:
     """Whether any limit is on model tokens, so that usage must be known."""
-    own = [key.limits.tokens_per_minute for key in settings.keys]
+    own = [key.limits.tokens_per_minute for key in client_keys(settings)]
     return any(limit is not None for limit in (settings.rate_limit.tokens_per_minute, *own))

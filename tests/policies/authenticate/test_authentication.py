@@ -3,7 +3,13 @@
 import pytest
 from fakes import through
 
-from openai_proxy.exchange.errors import ExpiredKey, InvalidKey, MissingCredentials
+from openai_proxy.exchange.errors import (
+    ExpiredKey,
+    InvalidKey,
+    KeyBlocked,
+    KeyStoreUnavailable,
+    MissingCredentials,
+)
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.authenticate.inject import Inject
@@ -83,6 +89,23 @@ def test_tenants_refuse_strangers(headers, error):
     assert request is None
     assert type(failure) is error
     assert exchange.key is None
+
+
+def test_a_key_that_may_stand_in_a_store_is_not_called_wrong():
+    """Before the store was read: 401 would make its user throw it away."""
+    complete = []
+    tenants = Tenants(Keyring([]), is_complete=lambda: bool(complete))
+    show = [(b"authorization", b"Bearer sk-a")]
+    assert type(run(tenants, show)[1]) is KeyStoreUnavailable
+    complete.append(True)
+    assert type(run(tenants, show)[1]) is InvalidKey
+
+
+def test_a_blocked_key_is_refused_by_its_name():
+    """Its operator sees in the log who still calls with it."""
+    entry = ClientKey("alice", key_digest(b"sk-a"), b"sk-up", refused="no")
+    request, failure, exchange = run(Tenants(Keyring([entry])), [(b"authorization", b"Bearer sk-a")])
+    assert (request, type(failure), exchange.key) == (None, KeyBlocked, "alice")
 
 
 def test_expired_key_is_refused_by_its_name():

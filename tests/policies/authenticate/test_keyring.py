@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.exchange.errors import ExpiredKey, InvalidKey
+from openai_proxy.exchange.errors import ExpiredKey, InvalidKey, KeyBlocked
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.wire.keys import key_digest, key_name
 
@@ -75,3 +75,23 @@ def test_no_repr_shows_a_key():
 def test_a_key_without_a_name_is_named_by_its_digest():
     """`key-` and eight hex digits name a key in logs."""
     assert key_name(key_digest(b"abc")) == "key-ba7816bf"
+
+
+def test_a_replaced_secret_works_through_its_grace():
+    """Whoever rotates a key has time to carry the new one to its users."""
+    keyring = Keyring([entry(b"sk-new", former=((key_digest(b"sk-old"), 100.0),))])
+    assert keyring.find(key_digest(b"sk-old"), 99.9).name == "alice"
+    assert keyring.find(key_digest(b"sk-new"), 100.0).name == "alice"
+    with pytest.raises(InvalidKey):
+        keyring.find(key_digest(b"sk-old"), 100.0)
+    assert len(keyring) == 1
+
+
+def test_a_refused_key_says_why():
+    """Whichever of its secrets is shown, and expired or not."""
+    blocked = entry(b"sk-new", former=((key_digest(b"sk-old"), 100.0),), refused="blocked", expires_at=1.0)
+    keyring = Keyring([blocked])
+    for secret in (b"sk-new", b"sk-old"):
+        with pytest.raises(KeyBlocked, match="blocked"):
+            keyring.find(key_digest(secret), 50.0)
+        assert keyring.owner(key_digest(secret)) == "alice"

@@ -1,0 +1,210 @@
+"""The stored keys as this process knows them, and the way in which they change.
+
+Looks at the store several times a second, so that what another process
+changed is in force here within a second. While the store is away, the keys
+that were known last stay valid and nothing can be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from ...exchange.errors import KeyStoreUnavailable, ProxyError, TooManyKeys
+from ...logs import logger
+from ...settings.stored_keys.record import KeyRecord, parse_record
+from .store import MOST_KEYS, RecordStore, Snapshot, StoreFull
+
+POLL_S = 0.4
+WRITE_USES_EVERY_S = 20.0
+_MOST_TRIES = 10
+"""A change that others come between so often is given up."""
+
+Work = Callable[["KeyRecord | None"], "KeyRecord | None"]
+"""From the present record to the next; None is no record. Raises a ProxyError to refuse."""
+
+
+class KnownKeys:
+    """The keys of one store.
+
+    States: built, watching (`start`), stopped (`stop`). `changed` is called
+    whenever other keys are known than before.
+    """
+
+    _log = logger("openai_proxy.keys")
+
+    def __init__(self, store: RecordStore, timers: IReactorTime) -> None:
+        self._store = store
+        self.changed: Callable[[], None] = lambda: None
+        self.spread: Callable[[], Awaitable[object]] | None = None
+        """Lets the other processes of this machine look at once; they look by themselves soon."""
+        self.records: Mapping[str, KeyRecord] = {}
+        self.is_complete = False
+        """Whether the store was ever read: before, a key that is not known may yet be there."""
+        self._raw: Mapping[str, bytes] = {}
+        self._revision: str | None = None
+        self._failing = False
+        self._uses: dict[str, int] = {}
+        self._unwritten: dict[str, int] = {}
+        self._waiting: list[Deferred[None]] = []
+        """For the next reading of the store, each."""
+        self._busy = False
+        self._watch = self._loop(timers, self._look)
+        self._writing = self._loop(timers, self._write_uses)
+
+    @staticmethod
+    def _loop(timers: IReactorTime, function: Callable[[], Any]) -> LoopingCall:
+        loop = LoopingCall(function)
+        loop.clock = timers
+        return loop
+
+    # ---- life
+
+    def start(self) -> None:
+        """Begin to look at the store. Idempotent."""
+        for loop, every_s in ((self._watch, POLL_S), (self._writing, WRITE_USES_EVERY_S)):
+            if not loop.running:
+                loop.start(every_s, now=loop is self._watch).addErrback(
+                    lambda failure: self._log.failure("the key store is no longer looked at", failure)
+                )
+
+    def stop(self) -> Deferred[Any]:
+        """Look no more; fires when the last uses are written, and never fails."""
+        for loop in (self._watch, self._writing):
+            if loop.running:
+                loop.stop()
+        return self._write_uses()
+
+    # ---- reading
+
+    def take(self, snapshot: Snapshot | None) -> None:
+        """Know what the store has; None if nothing has changed."""
+        if self._failing:
+            self._failing = False
+            self._log.info("the key store can be read again")
+        if snapshot is None:
+            return
+        before, records = self._raw, {}
+        for name, data in snapshot.records.items():
+            if before.get(name) == data and name in self.records:
+                records[name] = self.records[name]
+                continue
+            try:
+                records[name] = parse_record(name, data)
+            except ValueError as error:
+                # fail closed: the key is not admitted
+                self._log.error(
+                    "the stored key {name} {reason}: it is not admitted", name=repr(name), reason=str(error)
+                )
+        self._raw, self._revision, self.records = snapshot.records, snapshot.revision, records
+        first, self.is_complete = not self.is_complete, True
+        if first or before != snapshot.records:
+            self.changed()
+
+    def refresh(self) -> Deferred[None]:
+        """Read the store, not before now; fails as the store does."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        if not self._busy:
+            self._read()
+        return waiting
+
+    def _read(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._busy = True
+        self._store.read(self._revision).addBoth(self._was_read, waiting)
+
+    def _was_read(self, result: Snapshot | Failure | None, waiting: list[Deferred[None]]) -> None:
+        self._busy = False
+        failure: Failure | None = None
+        if isinstance(result, Failure):
+            failure = result
+            self._failed(result)
+        else:
+            try:
+                self.take(result)
+            except Exception:
+                failure = Failure()
+        for each in waiting:
+            if each.called:  # whoever waited has left
+                continue
+            if failure is None:
+                each.callback(None)
+            else:
+                each.errback(failure)
+        if self._waiting and not self._busy:
+            self._read()
+
+    def _look(self) -> None:
+        if not self._busy:
+            self.refresh().addErrback(self._not_read)
+
+    def _not_read(self, failure: Failure) -> None:
+        if not self._failing:  # no failure of the store
+            self._log.failure("defect while keys were put in force", failure)
+
+    def _failed(self, failure: Failure) -> None:
+        if not self._failing:
+            self._failing = True
+            self._log.error(
+                "cannot read the key store ({reason}): the keys that are known stay valid",
+                reason=str(failure.value) or type(failure.value).__name__,
+            )
+
+    # ---- changing
+
+    async def change(self, name: str, work: Work) -> KeyRecord | None:
+        """Change the key `name` as `work` says; return its new record when it is in force here.
+
+        Raises what `work` raises, TooManyKeys, and KeyStoreUnavailable while the store is away.
+        """
+        try:
+            for _ in range(_MOST_TRIES):
+                await self.refresh()
+                old = self._raw.get(name)
+                new = work(self.records.get(name))
+                if await self._store.put(name, old, None if new is None else new.dump()):
+                    await self.refresh()
+                    if self.spread is not None:
+                        await self.spread()
+                    return new
+        except (ProxyError, CancelledError):
+            raise
+        except StoreFull:
+            raise TooManyKeys(f"The key store holds {MOST_KEYS} keys, which is the most it takes.") from None
+        except Exception as error:
+            raise KeyStoreUnavailable from error
+        raise KeyStoreUnavailable("Others are changing this key all the time; try again.")
+
+    # ---- uses
+
+    def note_use(self, name: str, timestamp: float) -> None:
+        """Remember that a key was used. Costs a look into a dict."""
+        minute = int(timestamp // 60)
+        if self._uses.get(name) != minute:
+            self._uses[name] = self._unwritten[name] = minute
+
+    def _write_uses(self) -> Deferred[Any]:
+        uses, self._unwritten = self._unwritten, {}
+        if not uses:
+            return succeed(None)
+
+        def take_back(_: Failure) -> None:
+            self._unwritten = {**uses, **self._unwritten}
+
+        return self._store.note_uses(uses).addErrback(take_back)
+
+    async def uses(self) -> Mapping[str, int]:
+        """Return when each key was last used, in minutes since the epoch; what this process knows where the store is away."""
+        try:
+            found = await self._store.uses()
+        except CancelledError:
+            raise
+        except Exception:
+            return dict(self._uses)
+        return {name: max(found.get(name, 0), self._uses.get(name, 0)) for name in {**found, **self._uses}}

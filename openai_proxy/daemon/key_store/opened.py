@@ -1,0 +1,120 @@
+"""The key store of one process: opened and closed with it, its keys laid over the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import LogEvent
+
+from ...cost.build import has_prices
+from ...cost.state_file import StateFile
+from ...exchange.record import Exchange
+from ...logs import logger
+from ...net.redis_client import RedisClient
+from ...net.redis_url import parse_redis_url
+from ...settings import Settings, client_keys, with_stored_keys
+from ...settings.derived import key_store_path
+from ...settings.stored_keys.in_force import KeysInForce
+from .file_keys import FileKeys, open_keys
+from .known_keys import KnownKeys
+from .redis_keys import RedisKeys
+
+log = logger("openai_proxy.keys")
+
+REDIS_DEADLINE_S = 1.0
+"""No request waits for the key store; who changes a key may."""
+
+
+class StoredKeys:
+    """What a process has of `key_store.url`; nothing without one.
+
+    `changed` is called whenever other keys hold than before.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        changed: Callable[[], None],
+        others: Callable[[None], Deferred[None]] | None = None,
+    ) -> None:
+        """`others` lets the other processes of this daemon look at the store."""
+        self._in_force = KeysInForce()
+        self._told: list[str] = []
+        self._file: StateFile | None = None
+        self._client: RedisClient | None = None
+        self._file_keys: FileKeys | None = None
+        self.known: KnownKeys | None = None
+        """None without a store."""
+        url, path = settings.key_store.url, key_store_path(settings)
+        if path is not None:
+            self._file = StateFile(
+                path, reactor, log, opens=open_keys, meanwhile="the keys that are known stay valid"
+            )
+            self._file_keys = FileKeys(self._file)
+            self.known = KnownKeys(self._file_keys, reactor)
+        elif url is not None:
+            address = parse_redis_url(url.get_secret_value())
+            self._client = RedisClient(reactor, address, deadline_s=REDIS_DEADLINE_S)
+            self.known = KnownKeys(RedisKeys(self._client), reactor)
+        if self.known is not None:
+            self.known.changed = changed
+            if others is not None:
+                self.known.spread = lambda: others(None)
+
+    def laid_over(self, settings: Settings) -> Settings:
+        """Return the settings with the stored keys beside their own."""
+        if self.known is None:
+            return settings
+        keys, lines = self._in_force.keys(settings, self.known.records, has_prices(settings))
+        for line in lines:
+            if line not in self._told:
+                log.warn("{line}", line=line)
+        self._told = lines
+        return with_stored_keys(settings, keys)
+
+    def knows_all(self) -> bool:
+        """Whether all keys that there are are known."""
+        return self.known is None or self.known.is_complete
+
+    def note_use(self, event: LogEvent) -> None:
+        """Observe an exchange: remember that its key was used, unless that was refused."""
+        exchange: Exchange = event["exchange"]
+        if self.known is not None and exchange.key is not None and exchange.status not in (401, 403):
+            self.known.note_use(exchange.key, exchange.timestamp)
+
+    def start(self) -> None:
+        """Open the store; OSError if a file cannot be opened or read."""
+        if self.known is None:
+            return
+        if self._file is not None and self._file_keys is not None:
+            self._file.start()
+            try:
+                self.known.take(self._file_keys.read_now())
+            except Exception as error:
+                raise OSError(f"{self._file.path}: {error}") from error
+        if self._client is not None:
+            self._client.start()
+        self.known.start()
+
+    def look(self) -> Deferred[None]:
+        """Read the store now; fails as it does."""
+        return succeed(None) if self.known is None else self.known.refresh()
+
+    def tell_if_empty(self, settings: Settings) -> None:
+        """Say in the log that nobody can call yet."""
+        if self.known is not None and self.known.is_complete and not client_keys(settings):
+            log.info("no client key yet: `openai-proxy key new NAME --url URL` makes one")
+
+    def stop(self) -> Deferred[Any]:
+        """Write when keys were used, and close the store; never fails."""
+        if self.known is None:
+            return succeed(None)
+        return self.known.stop().addBoth(lambda _: self._close())
+
+    def _close(self) -> Deferred[Any]:
+        if self._file is not None:
+            return self._file.stop()
+        return self._client.stop() if self._client is not None else succeed(None)

@@ -1,0 +1,80 @@
+"""From records to client keys: what of the store holds under a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from attrs import evolve
+
+from ...exchange.errors import KeyBlocked, ProxyError
+from ..model import Settings
+from ..tables import KeyEntry
+from ..tenants import ClientKey, client_key, configured_keys
+from .members import key_entry_of
+from .record import KeyRecord
+
+BLOCKED = KeyBlocked.default_message
+_MISFIT = (
+    "openai-proxy does not admit this API key, for it does not fit its configuration; ask whoever runs it."
+)
+
+
+def misfit(entry: KeyEntry, has_prices: bool) -> tuple[str, str] | None:
+    """Return a member that cannot hold under a configuration, and why; None if all can."""
+    if entry.budget_usd is not None and not has_prices:
+        return "budget_usd", "a budget needs prices: the extra [cost], or [[cost.prices]]"
+    return None
+
+
+class KeysInForce:
+    """Makes client keys of records, each once for as long as its record stays the same."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, tuple[KeyRecord, KeyEntry]] = {}
+
+    def keys(
+        self, settings: Settings, records: Mapping[str, KeyRecord], has_prices: bool
+    ) -> tuple[tuple[ClientKey, ...], list[str]]:
+        """Return the client keys that `records` are, and a line for each that has no effect, and why.
+
+        `has_prices`: the configuration knows prices, so that budgets can hold.
+        """
+        self._entries = {name: self._entries[name] for name in self._entries if name in records}
+        keys, lines = [], list(_shadowed(settings, records))
+        for record in records.values():
+            try:
+                entry = self._entry(record)
+            except ProxyError as error:  # written by another version: fail closed
+                lines.append(
+                    f"the stored key {record.name!r} cannot be read, and is not admitted: {error.message}"
+                )
+                continue
+            reason = misfit(entry, has_prices)
+            if reason is not None:
+                lines.append(f"the stored key {record.name!r} is not admitted: {reason[0]}: {reason[1]}")
+            keys.append(_client_key(record, entry, reason is not None))
+        return tuple(keys), lines
+
+    def _entry(self, record: KeyRecord) -> KeyEntry:
+        found = self._entries.get(record.name)
+        if found is None or found[0] is not record:
+            found = self._entries[record.name] = (record, key_entry_of(record.name, record.members))
+        return found[1]
+
+
+def _client_key(record: KeyRecord, entry: KeyEntry, is_misfit: bool) -> ClientKey:
+    newest, *former = record.secrets
+    key = evolve(
+        client_key(entry, {}),
+        sha256=bytes.fromhex(newest.sha256),
+        former=tuple((bytes.fromhex(each.sha256), each.until or 0.0) for each in former),
+        refused=BLOCKED if record.blocked else _MISFIT if is_misfit else None,
+        is_stored=True,
+    )
+    return evolve(key, budget_usd=None) if is_misfit else key
+
+
+def _shadowed(settings: Settings, records: Mapping[str, KeyRecord]) -> Iterator[str]:
+    for key in configured_keys(settings):
+        if key.name in records:
+            yield f"the stored key {key.name!r} has no effect: the configuration has a key of that name"

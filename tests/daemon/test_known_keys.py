@@ -1,0 +1,172 @@
+"""The stored keys that a process knows: looked at, changed, kept when the store is away."""
+
+import pytest
+from daemon.memory_keys import MemoryKeys
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.daemon.key_store.known_keys import POLL_S, WRITE_USES_EVERY_S, KnownKeys
+from openai_proxy.daemon.key_store.store import StoreFull
+from openai_proxy.exchange.errors import KeyExists, KeyStoreUnavailable, TooManyKeys
+from openai_proxy.settings.stored_keys import changes
+
+
+class Process:
+    """One process over a store."""
+
+    def __init__(self, store, clock):
+        self.known = KnownKeys(store, clock)
+        self.seen = []
+        self.known.changed = lambda: self.seen.append(sorted(self.known.records))
+        self.known.start()
+
+    def change(self, name, work):
+        """Return what the change brings, or raise."""
+        results = []
+        Deferred.fromCoroutine(self.known.change(name, work)).addBoth(results.append)
+        (result,) = results
+        if hasattr(result, "raiseException"):
+            result.raiseException()
+        return result
+
+    def make(self, name):
+        record, _ = changes.made({"name": name}, "sk-proxy-" + name, 0.0)
+        return self.change(name, lambda old: changes.only_if_new(old, record))
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store():
+    return MemoryKeys()
+
+
+def test_a_change_holds_here_at_once_and_elsewhere_soon(store, clock):
+    """Within half a second, without a message between the processes."""
+    one, two = Process(store, clock), Process(store, clock)
+    one.make("alice")
+    assert sorted(one.known.records) == ["alice"]
+    assert two.known.records == {}
+    clock.advance(POLL_S)
+    assert sorted(two.known.records) == ["alice"]
+    assert two.seen == [[], ["alice"]]
+    two.change("alice", lambda old: None)
+    assert two.known.records == {}
+    clock.advance(POLL_S)
+    assert one.seen == [[], ["alice"], []]
+
+
+def test_nothing_is_told_while_nothing_changes(store, clock):
+    """Rebuilding costs."""
+    one = Process(store, clock)
+    clock.pump([POLL_S] * 5)
+    assert one.seen == [[]]
+    assert store.reads == 6
+
+
+def test_a_key_made_by_another_process_meanwhile_is_there(store, clock):
+    """Two who make the same name: one of them is told."""
+    one, two = Process(store, clock), Process(store, clock)
+    one.make("alice")
+    with pytest.raises(KeyExists):
+        two.make("alice")
+
+
+def test_a_change_is_tried_again_if_another_came_between(store, clock):
+    """Neither of two changes gets lost."""
+    one = Process(store, clock)
+    one.make("alice")
+    puts = []
+
+    def put(name, old, new, really=store.put):
+        puts.append(name)
+        if len(puts) == 1:  # another process is faster
+            other = one.known.records["alice"].rotated("ab" * 32, 0, 1.0)
+            really(name, old, other.dump())
+        return really(name, old, new)
+
+    store.put = put
+    record = one.change("alice", lambda old: changes.patched(old, {"note": "n"}, 2.0)[0])
+    assert record.secrets[0].sha256 == "ab" * 32
+    assert record.members == {"note": "n"}
+    assert len(puts) == 2
+
+
+def test_the_known_keys_stay_while_the_store_is_away(store, clock):
+    """Nobody is locked out by a lost store; nothing can be changed."""
+    one = Process(store, clock)
+    one.make("alice")
+    store.away = True
+    clock.pump([POLL_S] * 3)
+    assert sorted(one.known.records) == ["alice"]
+    with pytest.raises(KeyStoreUnavailable):
+        one.make("bob")
+    store.away = False
+    one.make("bob")
+    assert sorted(one.known.records) == ["alice", "bob"]
+
+
+def test_a_store_that_was_never_read_is_not_complete(store, clock):
+    """An unknown key may yet be there."""
+    store.away = True
+    one = Process(store, clock)
+    assert not one.known.is_complete
+    store.away = False
+    clock.advance(POLL_S)
+    assert one.known.is_complete
+
+
+def test_a_damaged_record_admits_nobody_and_harms_no_other(store, clock):
+    """Fail closed."""
+    one = Process(store, clock)
+    one.make("alice")
+    store.records["bob"], store.revision = b"rubbish", 99
+    clock.advance(POLL_S)
+    assert sorted(one.known.records) == ["alice"]
+
+
+def test_a_full_store_says_so(store, clock):
+    """There is a bound."""
+
+    def put(name, old, new):
+        raise StoreFull
+
+    store.put = put
+    with pytest.raises(TooManyKeys):
+        Process(store, clock).make("alice")
+
+
+def test_others_are_told_before_the_change_is_confirmed(store, clock):
+    """So a revoked key is refused by every worker once the answer is there."""
+    one, told = Process(store, clock), []
+    waits = Deferred()
+    one.known.spread = lambda: told.append(sorted(one.known.records)) or waits
+    results = []
+    record, _ = changes.made({"name": "alice"}, "sk-proxy-a", 0.0)
+    Deferred.fromCoroutine(one.known.change("alice", lambda old: record)).addBoth(results.append)
+    assert told == [["alice"]]
+    assert results == []
+    waits.callback(None)
+    assert results == [record]
+
+
+def test_uses_are_written_now_and_then(store, clock):
+    """To the minute; taken back where the store fails; read together with what is not written yet."""
+    one = Process(store, clock)
+    for timestamp in (0.0, 59.0, 61.0):
+        one.known.note_use("alice", timestamp)
+    assert store.minutes == {}
+    store.away = True
+    clock.advance(WRITE_USES_EVERY_S)
+    store.away = False
+    clock.advance(WRITE_USES_EVERY_S)
+    assert store.minutes == {"alice": 1}
+    one.known.note_use("bob", 600.0)
+    found = []
+    Deferred.fromCoroutine(one.known.uses()).addCallback(found.append)
+    assert found == [{"alice": 1, "bob": 10}]
+    one.known.stop()
+    assert store.minutes == {"alice": 1, "bob": 10}
