@@ -3,6 +3,7 @@
 import re
 import runpy
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 import orjson
@@ -118,6 +119,19 @@ def test_the_bounds_of_requests_are_the_defaults(bound):
     factor = {" KiB": 1 << 10, " MiB": 1 << 20}.get(unit, 1)
     defaults = {row.toml: row.default for row in settings_reference()}
     assert str(int(number.replace(",", "")) * factor) == defaults[setting]
+
+
+def test_the_extras_are_those_that_there_are():
+    """What a feature needs is installed by the name that the page gives."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = {
+        name: re.findall(r"(?m)^([\w-]+)>", value)
+        for name, value in setup["options.extras_require"].items()
+        if name not in ("all", "docs", "test", "dev")
+    }
+    rows = re.findall(r"(?m)^\| `(\w+)` \| .*? \| (.*) \|$", PAGES["docs/install.md"])
+    assert {name: re.findall(r"`([\w-]+)`", packages) for name, packages in rows} == extras
 
 
 def test_the_table_of_observers_has_every_built_in_one():

@@ -41,7 +41,7 @@ def headings(text):
 
 def words_with_capitals(heading):
     """Return the words with a capital that neither begin the heading, or what follows a colon, nor are names."""
-    clauses = [re.findall(r"[\w'-]+", clause) for clause in heading.lstrip("# ").split(": ")]
+    clauses = [re.findall(r"[\w'-]+", clause) for clause in heading.lstrip("# 0123456789.").split(": ")]
     inner = [word.removesuffix("'s") for clause in clauses for word in clause[1:]]
     return [word for word in inner if word[0].isupper() and not word.isupper() and word not in NAMES]
 
