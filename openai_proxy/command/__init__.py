@@ -22,7 +22,7 @@ COMMANDS = {
     "log": "look into an exchange log: one line for each exchange, or a whole conversation",
     "replay": "run with recorded answers in place of an upstream: `replay DIR`",
     "cassette": "look into recorded exchanges: `cassette check DIR`",
-    "key": "make client keys",
+    "key": "make client keys; list and change those of a running proxy",
     "completion": "print what completes this command in a shell, or its man page",
     "reload": "for systemd: reload a daemon, and fail if it refuses the new configuration",
 }

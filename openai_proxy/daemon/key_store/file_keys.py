@@ -42,6 +42,11 @@ def read_keys(connection: sqlite3.Connection, known: str | None = None) -> Snaps
     return Snapshot(revision, dict(connection.execute("SELECT name, record FROM keys")))
 
 
+def read_uses(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return when each key was last used, in minutes since the epoch."""
+    return dict(connection.execute("SELECT name, minute FROM key_uses"))
+
+
 def put_key(connection: sqlite3.Connection, name: str, old: bytes | None, new: bytes | None) -> bool:
     """Put a record in the place of another; see `RecordStore.put`. Within a transaction."""
     row = connection.execute("SELECT record FROM keys WHERE name = ?", (name,)).fetchone()
@@ -82,6 +87,4 @@ class FileKeys:
         return self._file.run(lambda connection: connection.executemany(_USED, rows).rowcount)
 
     def uses(self) -> Deferred[dict[str, int]]:
-        return self._file.run(
-            lambda connection: dict(connection.execute("SELECT name, minute FROM key_uses"))
-        )
+        return self._file.run(read_uses)

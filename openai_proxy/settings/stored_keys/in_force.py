@@ -74,6 +74,11 @@ def _client_key(record: KeyRecord, entry: KeyEntry, is_misfit: bool) -> ClientKe
     return evolve(key, budget_usd=None) if is_misfit else key
 
 
+def client_key_of(record: KeyRecord) -> ClientKey:
+    """Return the client key that a record is, whatever the configuration says; a ProxyError if it cannot be read."""
+    return _client_key(record, key_entry_of(record.name, record.members), is_misfit=False)
+
+
 def _shadowed(settings: Settings, records: Mapping[str, KeyRecord]) -> Iterator[str]:
     for key in configured_keys(settings):
         if key.name in records:
