@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.python.failure import Failure
@@ -20,6 +19,7 @@ from zope.interface import implementer
 from ..exchange.client_address import Peer
 from ..exchange.errors import MethodNotAllowed, ProxyError
 from ..net.sockets import untaken_bytes
+from ..net.tls import is_tls_failure
 from ..wire.request_line import TLS_ON_A_PLAIN_PORT
 from . import closing
 from .client_clocks import (
@@ -102,7 +102,7 @@ class ProxyChannel(HTTPChannel):
         self.site.opened(self)
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
-        if reason.type is SSL.Error:
+        if is_tls_failure(reason):
             self.site.wrong_scheme.tell_lost(reason, self.transport.getPeer())
         self.clocks.move(LOSE, self.clock())
         self.clocks.stop_stall()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import ITCPTransport
 
-from ..net.sockets import bottom, cut, has_unread, untaken_bytes
+from ..net.sockets import cut, has_unread, untaken_bytes
 from .client_clocks import (
     BETWEEN_REQUESTS,
     CLOSE,
@@ -27,13 +27,7 @@ def close(connection: Connection) -> None:
     if connection.clocks.state in ENDED:
         return
     _say_nothing_more(connection, CLOSE)
-    transport = connection.transport
-    transport.loseConnection()
-    if connection.isSecure():
-        # Twisted waits for the client's close_notify; RFC 8446 §6.1 does not, and pools of clients never send it.
-        below = bottom(transport)
-        if below is not None:
-            below.loseConnection()
+    connection.transport.loseConnection()
 
 
 def linger(connection: Connection) -> None:

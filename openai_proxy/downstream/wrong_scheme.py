@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from OpenSSL import SSL
 from twisted.python.failure import Failure
 
 from ..logs import logger
 from ..net.once_in_a_while import OnceInAWhile
+from ..net.tls import openssl_words
 
 log = logger(__name__)
 
@@ -36,8 +36,7 @@ class WrongScheme:
 
     def tell_lost(self, reason: Failure, peer: Any) -> None:
         """A connection over TLS is lost for `reason`: say so if a plain request had arrived."""
-        error = reason.value
-        if not isinstance(error, SSL.Error) or not _is_plain_request(error):
+        if openssl_words(reason.value) not in _PLAIN_REQUEST:
             return
         count = self._plain.count()
         if count:
@@ -47,12 +46,6 @@ class WrongScheme:
                 count=count,
                 peer=_address(peer),
             )
-
-
-def _is_plain_request(error: SSL.Error) -> bool:
-    """Whether OpenSSL's error queue, (library, function, reason) each, says so."""
-    queue = error.args[0] if error.args else ()
-    return isinstance(queue, list) and any(entry[-1] in _PLAIN_REQUEST for entry in queue)
 
 
 def _address(peer: Any) -> str:

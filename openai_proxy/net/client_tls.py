@@ -1,35 +1,45 @@
 """TLS towards a server: always verified, and why it failed, in words.
 
-For the upstream edge and the client of Redis. Server names are used as they
-stand (`host_names`), so that `llm_server` can be verified too.
+For the upstream edge and the client of Redis. OpenSSL verifies the chain,
+`service_identity` the name. Server names are used as they stand
+(`host_names`), so that `llm_server` can be verified too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from attrs import frozen
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from OpenSSL import SSL
-from OpenSSL.crypto import X509
+from cryptography import x509
 from service_identity import VerificationError
+from service_identity.cryptography import extract_patterns
 from service_identity.exceptions import CertificateError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from service_identity.pyopenssl import extract_patterns
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from ..logs import logger
 from .host_names import is_address
+from .tls import is_tls_failure, openssl_words
 
 log = logger(__name__)
 
 _NAMES_SHOWN = 5
 _SHOWN_CHARACTERS = 200
+_DER = 2
+"""The form in which `_ssl.Certificate.public_bytes` gives the certificate's bytes."""
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where distributions keep the certificates that they trust; a Python built elsewhere looks in none of them."""
 
 
 @frozen
@@ -40,66 +50,111 @@ class TLSFailure:
     may_heal: bool = False
 
 
+class CertificateRefused(ssl.SSLError):
+    """The chain is trusted, but the certificate is not that of the host."""
+
+
 def client_context(
-    trust: Any, certificate: str | None = None, key: str | None = None, *, extra: Iterable[X509] = ()
-) -> SSL.Context:
-    """Return the context for connections that trust `trust` (an IOpenSSLTrustRoot) and the certificates `extra`.
+    certificate: str | None = None,
+    key: str | None = None,
+    *,
+    trusted: bytes = b"",
+    trusts_system: bool = True,
+    protocols: Sequence[str] = (),
+) -> ssl.SSLContext:
+    """Return the context for connections that trust the system's store and the certificates `trusted` (DER, joined).
 
     `certificate` is the PEM file of a client certificate with its chain,
-    `key` that of its key. Raises SSL.Error, OSError, ValueError or TypeError
-    where they do not serve; a key with a passphrase does not.
+    `key` that of its key. Raises ssl.SSLError, OSError or ValueError where
+    they do not serve; a key with a passphrase does not. `protocols` are
+    offered by ALPN.
     """
-    context = CertificateOptions(trustRoot=trust).getContext()
-    store = context.get_cert_store()
-    assert store is not None  # each context has its own
-    for trusted in extra:
-        store.add_cert(trusted)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # service_identity does that: `VerifyingClient.check`
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    if trusts_system:
+        _trust_system(context)
+    if trusted:
+        context.load_verify_locations(cadata=trusted)
     if certificate is not None:
-        context.use_certificate_chain_file(certificate)
-        # Not by use_privatekey_file: it asks the terminal for a passphrase.
-        private_key = load_pem_private_key(Path(key or certificate).read_bytes(), None)
-        context.use_privatekey(private_key)  # type: ignore[arg-type]  # it says which kinds it takes
-        context.check_privatekey()
+        # The empty passphrase keeps OpenSSL from asking the terminal for one.
+        context.load_cert_chain(certificate, key or certificate, password=lambda: "")
     return context
 
 
-@implementer(IOpenSSLClientConnectionCreator)
-class VerifyingClient:
-    """Makes the TLS side of one connection to `host`; `refusal` says why its certificate was not accepted."""
+def _trust_system(context: ssl.SSLContext) -> None:
+    """Trust what the system does: OpenSSL's own places, SSL_CERT_FILE and SSL_CERT_DIR, else a distribution's bundle."""
+    context.load_default_certs()
+    paths = ssl.get_default_verify_paths()
+    if paths.openssl_cafile_env in os.environ or paths.openssl_capath_env in os.environ:
+        return
+    if paths.cafile is None and not (paths.capath and any(Path(paths.capath).glob("*.0"))):
+        for bundle in _BUNDLES:
+            if Path(bundle).is_file():
+                context.load_verify_locations(bundle)
+                return
 
-    def __init__(self, context: SSL.Context, host: str, protocols: Sequence[bytes] = ()) -> None:
+
+class VerifyingClient:
+    """Our side of one connection to `host` (a `tls.Side`); `refusal` says why its certificate was not accepted.
+
+    `session` is resumed if the server still knows it; `keep` is given the
+    session that a later connection may resume, and whether it was resumed.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        host: str,
+        session: ssl.SSLSession | None = None,
+        keep: Callable[[ssl.SSLSession, bool], None] | None = None,
+    ) -> None:
         self.refusal: str | None = None
         self._context = context
         self._host = host.removesuffix(".")
         self._is_address = is_address(host)
-        self._protocols = list(protocols)
+        self._session = session
+        self._keep = keep
 
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        if not self._is_address:  # RFC 6066 §3: names only
-            connection.set_tlsext_host_name(self._host.encode("ascii"))
-        if self._protocols:
-            connection.set_alpn_protos(self._protocols)
-        connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._accepts)
-        return connection
+    def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        name = None if self._is_address else self._host  # RFC 6066 §3: names only
+        return self._context.wrap_bio(incoming, outgoing, server_hostname=name, session=self._session)
 
-    def _accepts(self, _: SSL.Connection, certificate: X509, error: int, depth: int, ok: int) -> bool:
-        """Judge one certificate of the chain; OpenSSL asks, and would swallow whatever is raised."""
+    def check(self, tls: ssl.SSLObject) -> None:
+        """OpenSSL has verified the chain; raise CertificateRefused if the certificate is not that of the host."""
         try:
-            if not ok:
-                self.refusal = self.refusal or _why_not_trusted(certificate, error, depth)
-            elif depth == 0:
-                self.refusal = self._why_not_named(certificate)
+            certificate = tls.getpeercert(True)
+            refusal = "it showed no certificate" if certificate is None else self._why_not_named(certificate)
         except Exception:
             log.failure("defect while verifying a certificate")
-            self.refusal = "its certificate cannot be verified"
-        return self.refusal is None
+            refusal = "its certificate cannot be verified"
+        if refusal is not None:
+            self.refusal = refusal
+            raise CertificateRefused(ssl.SSL_ERROR_SSL, refusal)
 
-    def _why_not_named(self, certificate: X509) -> str | None:
+    def failed(self, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
+        if self.refusal is None and isinstance(error, ssl.SSLCertVerificationError):
+            try:
+                self.refusal = _why_not_trusted(_chain_of(tls), error.verify_code)
+            except Exception:
+                log.failure("defect while verifying a certificate")
+                self.refusal = "its certificate cannot be verified"
+
+    def arrived(self, tls: ssl.SSLObject) -> None:
+        if self._keep is not None:
+            session = tls.session
+            if session is not None and (session.has_ticket or (session.id and tls.version() != "TLSv1.3")):
+                self._keep(session, bool(tls.session_reused))
+
+    def _why_not_named(self, encoded: bytes) -> str | None:
         """Return why the certificate is not that of the host, None if it is."""
         wanted = IPAddress_ID(self._host) if self._is_address else DNS_ID(self._host)
         try:
-            patterns = extract_patterns(certificate)
+            patterns = extract_patterns(x509.load_der_x509_certificate(encoded))
         except CertificateError:
             patterns = []
         if not patterns:
@@ -109,6 +164,20 @@ class VerifyingClient:
         except VerificationError:
             return f"its certificate is for {_listed(patterns)}, not for {self._host}"
         return None
+
+
+def _chain_of(tls: ssl.SSLObject) -> list[x509.Certificate]:
+    """Return the certificates that a server sent, its own first; empty where Python does not tell them.
+
+    Python has a public way since 3.13 only.
+    """
+    chain = getattr(tls, "get_unverified_chain", None)
+    if chain is not None:
+        encoded = chain()
+    else:
+        private = getattr(getattr(tls, "_sslobj", None), "get_unverified_chain", None)
+        encoded = [each.public_bytes(_DER) for each in (private() or ())] if private is not None else []
+    return [x509.load_der_x509_certificate(each) for each in encoded]
 
 
 def _listed(patterns: Sequence[Any]) -> str:
@@ -124,27 +193,37 @@ def _text(pattern: object) -> str:
     return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 
-_UNKNOWN_ISSUER = frozenset((2, 20, 21, 27))
-_SELF_SIGNED = frozenset((18, 19))
+_LEAF_UNVERIFIED = 21
+_UNKNOWN_ISSUER = frozenset((2, 20, _LEAF_UNVERIFIED, 27))
+_SELF_SIGNED_LEAF = 18
+_SELF_SIGNED = frozenset((_SELF_SIGNED_LEAF, 19))
 _EXPIRED, _NOT_YET_VALID, _REVOKED = 10, 9, 23
 
 
-def _why_not_trusted(certificate: X509, error: int, depth: int) -> str:
-    """Put X509_V_ERR_* (openssl-verification-options(1)) into words."""
-    whose = "its certificate" if depth == 0 else "a certificate of its chain"
+def _why_not_trusted(chain: Sequence[x509.Certificate], error: int) -> str:
+    """Put X509_V_ERR_* (openssl-verification-options(1)) of a chain into words."""
+    now = datetime.now(timezone.utc)
     if error in _SELF_SIGNED:
-        return f"{whose} is self-signed by an unknown authority"
+        return f"{_whose(0 if error == _SELF_SIGNED_LEAF else 1)} is self-signed by an unknown authority"
     if error in _UNKNOWN_ISSUER:
-        return f"{whose} comes from an unknown authority"
+        return f"{_whose(0 if error == _LEAF_UNVERIFIED else len(chain) - 1)} comes from an unknown authority"
     if error == _EXPIRED:
-        until = certificate.to_cryptography().not_valid_after_utc
-        return f"{whose} expired on {until:%Y-%m-%d}"
+        for depth, each in enumerate(chain):
+            if each.not_valid_after_utc < now:
+                return f"{_whose(depth)} expired on {each.not_valid_after_utc:%Y-%m-%d}"
+        return f"{_whose(0)} or one of its chain has expired"
     if error == _NOT_YET_VALID:
-        begin = certificate.to_cryptography().not_valid_before_utc
-        return f"{whose} is not valid before {begin:%Y-%m-%d}"
+        for depth, each in enumerate(chain):
+            if each.not_valid_before_utc > now:
+                return f"{_whose(depth)} is not valid before {each.not_valid_before_utc:%Y-%m-%d}"
+        return f"{_whose(0)} or one of its chain is not valid yet"
     if error == _REVOKED:
-        return f"{whose} was revoked"
-    return f"{whose} cannot be verified (OpenSSL's error {error})"
+        return f"{_whose(0)} or one of its chain was revoked"
+    return f"{_whose(0)} cannot be verified (OpenSSL's error {error})"
+
+
+def _whose(depth: int) -> str:
+    return "its certificate" if depth <= 0 else "a certificate of its chain"
 
 
 _WORDS = (
@@ -192,22 +271,8 @@ def explain(failure: Failure, host: str, refusal: str | None = None) -> TLSFailu
         return TLSFailure(refusal)
     if not is_tls_failure(failure):
         return TLSFailure("it closed the connection in the TLS handshake", may_heal=True)
-    reasons = _openssl_reasons(failure.value)
-    joined = "; ".join(reasons)
-    for marks, words, may_heal in _WORDS:
-        if any(mark in joined for mark in marks):
-            return TLSFailure(words.format(openssl=reasons[-1], host=host), may_heal)
-    return TLSFailure(f"TLS protocol error: {reasons[-1]}" if reasons else "TLS protocol error")
-
-
-def _openssl_reasons(error: BaseException | None) -> list[str]:
-    """Return OpenSSL's words for an SSL.Error: its queue of (library, function, reason)."""
-    queue = error.args[0] if error is not None and error.args else ()
-    if not isinstance(queue, list | tuple):
-        return []
-    return [_text(entry[-1]) for entry in queue if isinstance(entry, tuple) and entry and entry[-1]]
-
-
-def is_tls_failure(failure: Failure) -> bool:
-    """True for OpenSSL's errors."""
-    return isinstance(failure.value, SSL.Error)
+    words = _text(openssl_words(failure.value))
+    for marks, meaning, may_heal in _WORDS:
+        if any(mark in words for mark in marks):
+            return TLSFailure(meaning.format(openssl=words, host=host), may_heal)
+    return TLSFailure(f"TLS protocol error: {words}" if words else "TLS protocol error")

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
-from OpenSSL.SSL import Error as OpenSSLError
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from .proxy_protocol import with_proxy_protocol
+from .tls_endpoints import has_certificates, tls_endpoint
 
 MOST = 0x7FFFFFFF
 """As a backlog it means the system's maximum: every kernel cuts it to that (`net.core.somaxconn`)."""
 _TWISTEDS = 50
 _BACKLOG = re.compile(r"(?:^|[^\\])(?:\\\\)*:backlog=")
-_KIND = re.compile(r"(?:haproxy:)*([^:]*)", re.I)
 _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument ('[^']*')")
 
 
@@ -53,13 +52,6 @@ class EndpointReactor:
     def listenTCP(self, port: int, factory: Any, backlog: int = _TWISTEDS, interface: str = "") -> Any:
         return self._reactor.listenTCP(port, self._ours(factory), self._backlog(backlog), interface)
 
-    def listenSSL(
-        self, port: int, factory: Any, contextFactory: Any, backlog: int = _TWISTEDS, interface: str = ""
-    ) -> Any:
-        return self._reactor.listenSSL(
-            port, self._ours(factory), contextFactory, self._backlog(backlog), interface
-        )
-
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = _TWISTEDS, mode: int = 0o666, wantPID: int = 0
     ) -> Any:
@@ -77,19 +69,17 @@ def endpoint(reactor: Any, description: str, factory: Any) -> Any:
     """Return the endpoint of a string for `factory`, which says who may speak the PROXY protocol to it.
 
     Raises whatever the string's parser raises: they are anybody's plugins.
+    Those of TLS are our own, with Twisted's syntax: their files are read here.
     """
-    return serverFromString(EndpointReactor(reactor, description, _may_speak(factory)), description)
+    ours = EndpointReactor(reactor, description, _may_speak(factory))
+    if has_certificates(description):
+        return tls_endpoint(ours, description, _may_speak(factory))
+    return serverFromString(ours, description)
 
 
 def _may_speak(factory: Any) -> Callable[[Any], bool]:
     allowed: Callable[[Any], bool] | None = getattr(factory, "may_speak_proxy_protocol", None)
     return allowed or (lambda address: True)
-
-
-def has_certificates(description: str) -> bool:
-    """Whether an endpoint string names files of TLS: `ssl:` and `tls:`, also behind `haproxy:`."""
-    found = _KIND.match(description)
-    return found is not None and found[1].lower() in ("ssl", "tls")
 
 
 class _NoPort:
@@ -109,12 +99,6 @@ class _CollectingReactor:
 
     def listenTCP(self, port: int, factory: Any, backlog: int = _TWISTEDS, interface: str = "") -> Any:
         self.factory = factory
-        return _NoPort()
-
-    def listenSSL(
-        self, port: int, factory: Any, contextFactory: Any, backlog: int = _TWISTEDS, interface: str = ""
-    ) -> Any:
-        self.factory = TLSMemoryBIOFactory(contextFactory, False, factory)
         return _NoPort()
 
 
@@ -144,7 +128,7 @@ def check_certificates(reactor: Any, description: str) -> None:
 
 def why_unusable(error: BaseException) -> str:
     """Return in one line why an endpoint string cannot be used, from what its parser raised."""
-    if isinstance(error, OpenSSLError):
+    if isinstance(error, ssl.SSLError):
         return "its key or certificate cannot be read"
     if isinstance(error, OSError):
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")

@@ -12,7 +12,9 @@ from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
 from ..logs import logger
-from .endpoints import endpoint, has_certificates, made_anew, why_unusable
+from .endpoints import endpoint, made_anew, why_unusable
+from .tls import TLSFactory
+from .tls_endpoints import has_certificates
 
 log = logger("openai_proxy")
 
@@ -153,6 +155,6 @@ def is_open_to_network(port: Any) -> bool:
 
 def _is_tls(port: Any) -> bool:
     factory = getattr(port, "factory", None)
-    while factory is not None and type(factory).__name__ != "TLSMemoryBIOFactory":
+    while factory is not None and not isinstance(factory, TLSFactory):
         factory = getattr(factory, "wrappedFactory", None)
     return factory is not None

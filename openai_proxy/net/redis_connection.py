@@ -6,21 +6,21 @@ hiredis reads and writes RESP2. `redis_client` decides when to connect.
 from __future__ import annotations
 
 import re
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
 from twisted.python.failure import Failure
 
-from .client_tls import VerifyingClient, client_context, is_tls_failure
+from .client_tls import VerifyingClient, client_context
 from .host_names import ascii_host, host_endpoint
 from .redis_url import RedisAddress
+from .tls import TLSClientEndpoint, is_tls_failure
 
 CONNECT_TIMEOUT_S = 2
 NOT_RESP = "it does not speak RESP"
@@ -206,8 +206,9 @@ def redis_endpoint(reactor: Any, address: RedisAddress, ca_pem: bytes | None = N
     plain = host_endpoint(reactor, host, address.port, CONNECT_TIMEOUT_S)
     if not address.tls:
         return plain
-    trust = trustRootFromCertificates([Certificate.loadPEM(ca_pem)]) if ca_pem else platformTrust()
-    return wrapClientTLS(VerifyingClient(client_context(trust), host), plain)
+    trusted = ssl.PEM_cert_to_DER_cert(ca_pem.decode("ascii")) if ca_pem else b""
+    context = client_context(trusted=trusted, trusts_system=not ca_pem)
+    return TLSClientEndpoint(plain, lambda: VerifyingClient(context, host), reactor.callLater)
 
 
 async def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> RedisConnection:

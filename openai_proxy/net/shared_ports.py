@@ -16,7 +16,6 @@ from typing import Any
 from twisted.internet import tcp, unix
 from twisted.internet.protocol import Factory
 from twisted.plugins.twisted_core import systemdEndpointParser
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from .listening import StartError, listen
 
@@ -92,11 +91,6 @@ class _HoldingReactor:
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         return _started(HeldTCPPort(port, factory, backlog, interface, self._reactor))
 
-    def listenSSL(
-        self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
-    ) -> Any:
-        return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)
-
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
     ) -> Any:
@@ -144,9 +138,6 @@ class _AdoptingReactor:
 
     def listenUNIX(self, address: Any, factory: Any, *args: Any, **kwargs: Any) -> Any:
         return self._port(factory)
-
-    def listenSSL(self, port: Any, factory: Any, contextFactory: Any, *args: Any, **kwargs: Any) -> Any:
-        return self._port(TLSMemoryBIOFactory(contextFactory, False, factory))
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         return self._port(factory)

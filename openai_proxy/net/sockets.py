@@ -21,7 +21,6 @@ except ImportError:  # what they tell is a refinement: the proxy runs without it
     fcntl = termios = None  # type: ignore[assignment]
 
 from twisted.internet import tcp
-from twisted.protocols.tls import BufferingTLSTransport
 
 from .eager_transports import EagerTransport
 
@@ -174,16 +173,5 @@ def is_quiet(transport: Any) -> bool:
 
 
 def cut(transport: Any) -> None:
-    """Reset the connection at once: nothing that was not sent goes out any more.
-
-    Over TLS not even close_notify, which Twisted writes first and an
-    eager transport would send: it says that what came before it is whole.
-    """
-    below = transport.transport if type(transport) is BufferingTLSTransport else None
-    if isinstance(below, tcp.Connection):
-        below.write = _forget
+    """Reset the connection at once: nothing that was not sent goes out any more, over TLS no close_notify either."""
     transport.abortConnection()
-
-
-def _forget(data: bytes) -> None:
-    """Take the place of a transport's `write` once nothing may be sent."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.internet.endpoints import serverFromString
 
-from ..net.endpoints import check_certificates, has_certificates, why_unusable
+from ..net.endpoints import check_certificates, why_unusable
+from ..net.tls_endpoints import has_certificates
 from .endpoint_hints import meant_endpoint
 from .errors import shown
 from .model import Settings

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, NoRouteError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -20,6 +19,7 @@ from ..logs import logger
 from ..net.client_tls import VerifyingClient, explain
 from ..net.host_names import host_endpoint
 from ..net.origin import Origin
+from ..net.tls import TLSClientEndpoint
 from .tls import ClientTLS
 
 log = logger(__name__)
@@ -57,8 +57,8 @@ class Connecting:
         origin = self._origin
         endpoint = host_endpoint(reactor, origin.host, origin.port, self._timeout_s + 1)
         if origin.tls:
-            self._verifying = tls.connecting_to(origin)
-            endpoint = wrapClientTLS(self._verifying, endpoint)
+            verifying = self._verifying = tls.connecting_to(origin)
+            endpoint = TLSClientEndpoint(endpoint, lambda: verifying, reactor.callLater)
         return endpoint.connect(factory)
 
     def _build(self, make_connection: Callable[[Connecting], Any]) -> Any:

@@ -7,7 +7,8 @@ from twisted.python.failure import Failure
 
 from ..exchange.bodies import BODY_DONE
 from ..exchange.errors import UpstreamError, UpstreamProtocolError, UpstreamTLSError, UpstreamUnreachable
-from ..net.client_tls import explain, is_tls_failure
+from ..net.client_tls import explain
+from ..net.tls import is_tls_failure
 from .response_reader import ResponseReader
 
 

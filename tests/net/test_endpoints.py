@@ -4,15 +4,11 @@ import pytest
 import trustme
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from openai_proxy.net.endpoints import MOST, endpoint, has_certificates, made_anew, why_unusable
+from openai_proxy.net.endpoints import MOST, endpoint, made_anew, why_unusable
 from openai_proxy.net.proxy_protocol import ProxyProtocolFactory
-
-# Twisted asks pyOpenSSL for a certificate's names.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:X509.*deprecated:DeprecationWarning", "ignore:.*PKey.*:DeprecationWarning"
-)
+from openai_proxy.net.tls import TLSFactory
+from openai_proxy.net.tls_endpoints import has_certificates
 
 
 def factory():
@@ -32,8 +28,8 @@ def pair(tmp_path):
 def backlog_of(description):
     reactor = MemoryReactorClock()
     endpoint(reactor, description, factory()).listen(factory())
-    (listening,) = reactor.tcpServers + reactor.sslServers + reactor.unixServers
-    return listening[3] if reactor.sslServers else listening[2]
+    (listening,) = reactor.tcpServers + reactor.unixServers
+    return listening[2]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +81,7 @@ def test_strings_with_certificates(description, expected):
 def test_certificates_are_read_when_the_factory_is_made_anew(pair):
     """No port is opened; a broken pair raises, in words."""
     reactor, description = MemoryReactorClock(), f"ssl:8443:privateKey={pair}/k.pem:certKey={pair}/c.pem"
-    assert isinstance(made_anew(reactor, description, factory()), TLSMemoryBIOFactory)
+    assert isinstance(made_anew(reactor, description, factory()), TLSFactory)
     proxied = made_anew(reactor, f"haproxy:{description}", factory())
     assert type(proxied.wrappedFactory) is ProxyProtocolFactory
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(str(pair / "k.pem"))
@@ -96,4 +92,4 @@ def test_certificates_are_read_when_the_factory_is_made_anew(pair):
     with pytest.raises(Exception) as caught:
         made_anew(reactor, description, factory())
     assert why_unusable(caught.value) == f"No such file or directory: {pair}/k.pem"
-    assert reactor.sslServers == reactor.tcpServers == []
+    assert reactor.tcpServers == []

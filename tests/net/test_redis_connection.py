@@ -1,11 +1,11 @@
 """One connection to Redis over a transport in memory: replies in order, deadlines, and an end for what is no RESP."""
 
+import ssl
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -252,7 +252,7 @@ def test_a_connection_that_owes_a_reply_for_a_second_is_aborted(world):
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"), [(ConnectionDone(), "it hung up"), (SSL.Error([("", "", "x")]), "TLS failed")]
+    ("reason", "words"), [(ConnectionDone(), "it hung up"), (ssl.SSLError(1, "[SSL] x"), "TLS failed")]
 )
 def test_a_lost_connection_fails_its_calls_and_says_why(world, reason, words):
     """Each of those that wait for its end is called, also one that comes afterwards."""

@@ -12,22 +12,18 @@ from pathlib import Path
 
 import pytest
 from fakes import SocketPair, Transport
-from OpenSSL import SSL
 from twisted.internet import tcp, unix
 from twisted.internet.base import DelayedCall, ReactorBase
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugins.twisted_core import systemdEndpointParser
 from twisted.protocols.haproxy import _wrapper as haproxy_wrapper
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.logfile import LogFile
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 from twisted.web.server import Site as TwistedSite
-from zope.interface import implementer
 
 import openai_proxy
 from openai_proxy.daemon.signals import twistd_log_file
@@ -98,27 +94,6 @@ def test_a_transport_can_become_a_subclass(pair):
     become_eager(pair.transport)
     assert type(pair.transport) is not kind
     assert isinstance(pair.transport, kind)
-
-
-@implementer(IOpenSSLServerConnectionCreator)
-class ServerTLS:
-    """Makes the server's side of TLS, without a certificate."""
-
-    def serverConnectionForTLS(self, protocol):
-        return SSL.Connection(SSL.Context(SSL.TLS_SERVER_METHOD), None)
-
-
-def test_the_transport_below_tls_is_its_transport():
-    """`transport` leads to the socket; `wrappedFactory` of the factory is the one without TLS."""
-    inner = Factory.forProtocol(Protocol)
-    factory = TLSMemoryBIOFactory(ServerTLS(), False, inner, clock=MemoryReactorClock())
-    assert factory.wrappedFactory is inner
-    tls, below = factory.buildProtocol(None), Transport()
-    tls.makeConnection(below)
-    assert type(tls) is BufferingTLSTransport
-    assert tls.transport is below
-    tls.abortConnection()
-    assert below.ended == "aborted"
 
 
 # ---- ports: net/listening.py, net/shared_ports.py

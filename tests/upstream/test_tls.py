@@ -2,18 +2,20 @@
 
 import datetime
 import ssl
+from contextlib import suppress
 
 import pytest
 import trustme
 from fakes import Transport
 from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet.protocol import Factory, Protocol
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from openai_proxy.net.client_tls import explain
+from openai_proxy.net.client_tls import VerifyingClient, explain
 from openai_proxy.net.origin import ClientCertificate, parse_origin
+from openai_proxy.net.tls import TLSTransport
 from openai_proxy.upstream.tls import ClientTLS, load_certificates
 
 
@@ -66,9 +68,7 @@ class Handshake:
 
     def talk(self, received, sent):
         client = self.client = Client()
-        factory = Factory()
-        factory.buildProtocol = lambda address: client
-        wrapped = TLSMemoryBIOFactory(self.creator, True, factory).buildProtocol(None)
+        wrapped = TLSTransport(client, self.creator, Clock().callLater)
         transport = Transport()
         wrapped.makeConnection(transport)
         failed = False
@@ -296,9 +296,7 @@ def test_what_is_no_handshake_is_said(said, reason, may_heal):
     """Alerts (RFC 8446 §6.2), other protocols, silence."""
     creator = ClientTLS().connecting_to(parse_origin("https://localhost"))
     client = Client()
-    factory = Factory()
-    factory.buildProtocol = lambda address: client
-    wrapped = TLSMemoryBIOFactory(creator, True, factory).buildProtocol(None)
+    wrapped = TLSTransport(client, creator, Clock().callLater)
     wrapped.makeConnection(Transport())
     if said:
         wrapped.dataReceived(said)
@@ -318,12 +316,91 @@ def test_a_context_is_made_once_for_each_identity(ca_file, authority, tmp_path):
         tls.load(ClientCertificate(str(ca_file), str(ca_file)))
 
 
+class Resuming:
+    """A client of ours that connects to one server again and again; `resumed` says how each connection went."""
+
+    def __init__(self, authority, ca_file, version):
+        self.now = 0.0
+        self.tls = ClientTLS(ca_file, lambda: self.now)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = self.context.maximum_version = version
+        authority.issue_cert("localhost", "other.example").configure_cert(self.context)
+
+    def connect(self, host="localhost", identity=None):
+        """Make a connection, have a byte answered; return whether its session was resumed."""
+        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = self.context.wrap_bio(received, sent, server_side=True)
+        client, transport = Client(), Transport()
+        origin = parse_origin(f"https://{host}").identified_by(identity)
+        wrapped = TLSTransport(client, self.tls.connecting_to(origin), Clock().callLater)
+        wrapped.makeConnection(transport)
+        for _ in range(4):
+            received.write(transport.take())
+            with suppress(ssl.SSLWantReadError):
+                server.do_handshake()
+                if client.verified:
+                    server.write(b"x")
+            if data := sent.read():
+                wrapped.dataReceived(data)
+        assert client.verified
+        assert client.lost is None
+        return server.session_reused
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_a_session_is_resumed(authority, ca_file, tmp_path, version):
+    """A new connection to a server that knows us costs neither side a signature; each origin has its own session."""
+    world = Resuming(authority, ca_file, version)
+    ours = tmp_path / "both.pem"
+    authority.issue_cert("proxy.example").private_key_and_cert_chain_pem.write_to_path(str(ours))
+    identity = ClientCertificate(str(ours))
+    assert [world.connect() for _ in range(3)] == [False, True, True]
+    assert [world.connect("other.example") for _ in range(2)] == [False, True]
+    assert [world.connect(identity=identity) for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_a_server_is_verified_anew_each_hour(authority, ca_file, version):
+    """However often its session was resumed meanwhile: a resumed one does not look at the chain."""
+    world = Resuming(authority, ca_file, version)
+    found = []
+    for minutes in (0, 25, 50, 75, 100, 125):
+        world.now = minutes * 60.0
+        found.append(world.connect())
+    assert found == [False, True, True, False, True, True]
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_the_name_is_verified_in_a_resumed_session_too(authority, ca_file, version, monkeypatch):
+    """Before a byte of the request is sent."""
+    world = Resuming(authority, ca_file, version)
+    world.connect()
+    seen = []
+    verify = VerifyingClient.check
+    monkeypatch.setattr(VerifyingClient, "check", lambda self, tls: [seen.append(tls), verify(self, tls)])
+    assert world.connect()
+    assert [tls.session_reused for tls in seen] == [True]
+
+
+def test_a_stranger_is_not_shown_our_certificate(authority, ca_file, tmp_path):
+    """TLS 1.3: a server with a trusted certificate of another name learns neither who we are nor that we stayed."""
+    both = tmp_path / "both.pem"
+    authority.issue_cert("proxy.example").private_key_and_cert_chain_pem.write_to_path(str(both))
+    configure, identity = wants_certificate(authority, TLS13), ClientCertificate(str(both))
+    done = Handshake(
+        ClientTLS(ca_file), "localhost", authority.issue_cert("other.example"), configure, identity
+    )
+    assert not done.client.verified
+    with pytest.raises(ValueError, match="handshake not done"):
+        done.server.getpeercert()
+
+
 def test_all_certificates_of_a_file_are_read(authority, tmp_path):
     """A file may hold a chain, with words between."""
     path = tmp_path / "all.pem"
     pems = [ca.cert_pem.bytes() for ca in (authority, trustme.CA())]
     path.write_bytes(b"# first\n" + pems[0] + b"\n# second\n" + pems[1])
-    assert len({certificate.get_serial_number() for certificate in load_certificates(path)}) == 2
+    assert len(set(load_certificates(path))) == 2
 
 
 @pytest.mark.parametrize("text", [b"", b"no certificate\n"])

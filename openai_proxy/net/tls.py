@@ -1,0 +1,396 @@
+"""TLS as a transport: the standard library's `ssl` over memory, above any stream transport.
+
+`TLSTransport` is the protocol of the transport that has the socket, and the
+transport of the protocol that speaks through it. Whom a connection trusts,
+and which certificate it shows, is its `Side`: `client_tls` and `server_tls`
+make them. Used by both edges and the client of Redis.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IPushProducer,
+    ISSLTransport,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+RECORD_BYTES = 16384
+"""A record holds at most this much (RFC 8446 §5.1): a read of so many bytes takes all that one brings."""
+_FRAMED = re.compile(r"^(?:\[[^\]]*\] )?(.*?)(?: \(_ssl\.c:\d+\))?$", re.S)
+
+
+class Side(Protocol):
+    """One end of one TLS connection: how it begins, and what is demanded of the peer."""
+
+    def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        """Return the TLS state of a connection that reads and writes there."""
+        ...
+
+    def check(self, tls: ssl.SSLObject) -> None:
+        """The handshake is complete, and its last flight is not sent yet: raise ssl.SSLError to refuse the peer."""
+        ...
+
+    def failed(self, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
+        """The handshake failed."""
+
+    def arrived(self, tls: ssl.SSLObject) -> None:
+        """The first bytes of the peer were read; in TLS 1.3 its session tickets come before them."""
+
+
+class _State(Enum):
+    HANDSHAKE = auto()
+    OPEN = auto()
+    HALF_CLOSED = auto()
+    ENDED = auto()
+
+
+@implementer(ISSLTransport, IPushProducer)
+class TLSTransport(TwistedProtocol):
+    """One TLS connection, of a client or of a server.
+
+    States:
+
+    - handshake: what is written waits. Ends in open, or in ended if it fails
+      or the peer is refused.
+    - open: both sides may send.
+    - half-closed: our close_notify is sent (`loseWriteConnection`). What the
+      peer sends is still delivered, what is written is dropped.
+    - ended: nothing is delivered or sent any more. The peer's close_notify
+      came, TLS failed, or `loseConnection` or `abortConnection` was called.
+      The protocol is told when the transport below is lost.
+
+    The protocol's end is a ConnectionDone if the peer said close_notify or we
+    closed, the ssl.SSLError if TLS failed, and otherwise a ConnectionLost,
+    also if TCP ended in order: whatever came may have been cut short
+    (RFC 8446 §6.1).
+
+    While it is paused nothing is delivered, and the transport below does not
+    read. What it had already read waits encrypted, and is delivered in a turn
+    of its own after `resumeProducing`, before more is read. The records of one
+    read are delivered together.
+    """
+
+    transport: Any
+    """The one below."""
+
+    def __init__(self, protocol: Any, side: Side, call_later: Callable[..., Any]) -> None:
+        self.protocol = protocol
+        """The one that speaks through this."""
+        self._side = side
+        self._call_later = call_later
+        self._state = _State.HANDSHAKE
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = side.begin(self._incoming, self._outgoing)
+        self._waiting: list[bytes] = []
+        """Written before the handshake was complete."""
+        self._closes = False
+        """`loseConnection` was called while something waits for the handshake."""
+        self._is_paused = False
+        self._has_arrived = False
+        self._end: Failure | None = None
+        """Why nothing more is read, once that is known; told when what came before it is delivered."""
+        self._has_producer = False
+
+    # ---- the transport below
+
+    def connectionMade(self) -> None:
+        self.protocol.makeConnection(self)
+        if self._state is _State.HANDSHAKE:
+            self._shake_hands()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._incoming.write(data)
+        if self._state is _State.HANDSHAKE:
+            self._shake_hands()
+        if not self._is_paused:
+            self._deliver()
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        if self._incoming.pending:  # it came before the end
+            self._is_paused = False
+            self._deliver()
+        if self._end is not None:
+            reason = self._end
+        elif self._state is not _State.ENDED and reason.check(ConnectionDone):
+            reason = Failure(ConnectionLost())
+        self._state = _State.ENDED
+        self.protocol.connectionLost(reason)
+
+    # ---- the handshake
+
+    def _shake_hands(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return
+        except ssl.SSLError as error:
+            self._side.failed(self._tls, error)
+            self._fail(error)
+            return
+        try:
+            self._side.check(self._tls)
+        except ssl.SSLError as error:
+            self._outgoing.read()  # the last flight, perhaps with our own certificate, is not for a stranger
+            self._fail(error)
+            return
+        self._state = _State.OPEN
+        self._flush()
+        if isinstance(self.transport, tcp.Connection):
+            self.transport.protocol = self  # past an endpoint's wrapper, which passes everything on
+        waiting, self._waiting = self._waiting, []
+        self.write(b"".join(waiting))
+        if self._closes:
+            self.loseConnection()
+        elif self._state is _State.OPEN and IHandshakeListener.providedBy(self.protocol):
+            self.protocol.handshakeCompleted()
+
+    # ---- reading
+
+    def _deliver(self) -> None:
+        """Deliver what whole records hold, and then the end if it has come."""
+        if self._state is _State.OPEN or self._state is _State.HALF_CLOSED:
+            data = self._read()
+            if self._outgoing.pending:
+                self._flush()  # the answer to a key update
+            if data:
+                if not self._has_arrived:
+                    self._has_arrived = True
+                    self._side.arrived(self._tls)
+                self.protocol.dataReceived(data)
+            if self._end is not None and not self._is_paused:
+                self._finish()
+
+    def _read(self) -> bytes:
+        """Return what is decrypted of all that has come; an end or an error after it is noted in `_end`."""
+        read, incoming = self._tls.read, self._incoming
+        parts: list[bytes] = []
+        try:
+            while True:
+                data = read(RECORD_BYTES)
+                if not data:
+                    self._end = Failure(ConnectionDone())
+                    break
+                if not incoming.pending:
+                    if not parts:
+                        return data  # nearly always
+                    parts.append(data)
+                    break
+                parts.append(data)
+        except ssl.SSLWantReadError:
+            pass  # a part of a record, or none for us
+        except ssl.SSLZeroReturnError:
+            self._end = Failure(ConnectionDone())
+        except ssl.SSLError as error:
+            self._end = Failure(error)
+        return b"".join(parts)
+
+    def pauseProducing(self) -> None:
+        self._is_paused = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if not self._is_paused:
+            return
+        self._is_paused = False
+        if self._end is not None or self._incoming.pending:
+            # In a turn of its own: whoever resumes a transport does not expect data before that returns.
+            self._call_later(0, self._deliver_held)
+        else:
+            self.transport.resumeProducing()
+
+    def _deliver_held(self) -> None:
+        """Deliver what came while it was paused, then read on."""
+        if self._is_paused or self._state is _State.ENDED:
+            return
+        if self._end is not None:
+            self._finish()
+            return
+        self._deliver()
+        if not self._is_paused and not self.disconnecting:
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    # ---- writing
+
+    def write(self, data: bytes) -> None:
+        if self._state is not _State.OPEN or not data:
+            if self._state is _State.HANDSHAKE:
+                self._waiting.append(data)
+            return
+        try:
+            self._tls.write(data)  # all of it: memory takes as many records as it makes
+        except ssl.SSLError as error:
+            self._fail(error)
+            return
+        self.transport.write(self._outgoing.read())
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Pause and resume `producer` with the buffer below: what is written is encrypted at once."""
+        if self._state is _State.ENDED:
+            producer.stopProducing()
+            return
+        self._has_producer = True
+        self.transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        if self._has_producer:
+            self._has_producer = False
+            self.transport.unregisterProducer()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self.transport.write(self._outgoing.read())
+
+    # ---- the end
+
+    def _finish(self) -> None:
+        """Nothing more comes: answer the peer's close_notify, and close."""
+        if self._end is not None and self._end.check(ConnectionDone):
+            self._say_goodbye()
+        self._close()
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        """TLS cannot go on: send the alert that says so, and close. The protocol is told `error`."""
+        self._end = Failure(error)
+        self._close()
+
+    def loseConnection(self) -> None:
+        """Send what is written and our close_notify, then close; the peer's is not waited for (RFC 8446 §6.1)."""
+        if self._state is _State.HANDSHAKE and self._waiting:
+            self._closes = True
+        elif self._state is _State.HANDSHAKE:
+            self.abortConnection()
+        elif self._state is not _State.ENDED:
+            self._say_goodbye()
+            self._close()
+
+    def loseWriteConnection(self) -> None:
+        """Say that no more comes from us, and read on; does nothing before the handshake is complete."""
+        if self._state is _State.OPEN:
+            self._say_goodbye()
+            self._state = _State.HALF_CLOSED
+
+    def abortConnection(self) -> None:
+        """Cut the connection: no close_notify, which would say that what came before it is whole."""
+        self._state = _State.ENDED
+        self._waiting.clear()
+        self.transport.abortConnection()
+
+    def _say_goodbye(self) -> None:
+        """Send close_notify, once."""
+        if self._state is _State.OPEN:
+            held = self._incoming.read()  # or it would look for the peer's among what is not delivered yet
+            try:
+                self._tls.unwrap()
+            except ssl.SSLError:
+                pass  # the peer's has not come yet
+            if held:
+                self._incoming.write(held)
+            self._flush()
+
+    def _close(self) -> None:
+        """Close once everything that was sent is taken."""
+        self._state = _State.ENDED
+        self._flush()
+        self.unregisterProducer()  # a paused one would hold the connection open
+        self.transport.loseConnection()
+
+    @property
+    def disconnecting(self) -> bool:
+        return self._state is _State.ENDED
+
+    # ---- asked of the connection
+
+    def getPeer(self) -> Any:
+        return self.transport.getPeer()
+
+    def getHost(self) -> Any:
+        return self.transport.getHost()
+
+    def getPeerCertificate(self) -> bytes | None:
+        """Return the peer's certificate as DER, None where it showed none."""
+        return self._tls.getpeercert(True)
+
+    def getTcpNoDelay(self) -> bool:
+        return bool(self.transport.getTcpNoDelay())
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.transport.setTcpNoDelay(enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        return bool(self.transport.getTcpKeepAlive())
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.transport.setTcpKeepAlive(enabled)
+
+
+class TLSFactory(Factory):
+    """Puts TLS below each protocol that `wrapped` makes; `side` is called for each connection."""
+
+    noisy = False
+
+    def __init__(self, wrapped: Any, side: Callable[[], Side], call_later: Callable[..., Any]) -> None:
+        self.wrappedFactory = wrapped
+        self._side = side
+        self._call_later = call_later
+
+    def logPrefix(self) -> str:
+        return "openai-proxy"
+
+    def doStart(self) -> None:
+        self.wrappedFactory.doStart()
+
+    def doStop(self) -> None:
+        self.wrappedFactory.doStop()
+
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = self.wrappedFactory.buildProtocol(addr)
+        return None if protocol is None else TLSTransport(protocol, self._side(), self._call_later)
+
+
+@implementer(IStreamClientEndpoint)
+class TLSClientEndpoint:
+    """Connects through `below`, with TLS; `side` is called for each connection."""
+
+    def __init__(
+        self, below: IStreamClientEndpoint, side: Callable[[], Side], call_later: Callable[..., Any]
+    ) -> None:
+        self._below = below
+        self._side = side
+        self._call_later = call_later
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        return self._below.connect(TLSFactory(protocolFactory, self._side, self._call_later))
+
+
+def is_tls_failure(failure: Failure) -> bool:
+    """True for an error of TLS."""
+    return isinstance(failure.value, ssl.SSLError)
+
+
+def openssl_words(error: object) -> str:
+    """Return what OpenSSL says of an ssl.SSLError, in lower case: `http request`; empty for anything else."""
+    if not isinstance(error, ssl.SSLError) or len(error.args) < 2:
+        return ""
+    found = _FRAMED.match(str(error.args[1]))
+    return found[1].lower() if found else ""

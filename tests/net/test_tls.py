@@ -1,0 +1,454 @@
+"""Our TLS transport against a second implementation, pyOpenSSL, at the other end; all in memory.
+
+Whatever way the bytes are cut and in whatever order either side writes,
+pauses, resumes and says that it has said all, each gets what the other sent.
+"""
+
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import trustme
+from fakes import Transport
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from openai_proxy.net.client_tls import VerifyingClient, client_context
+from openai_proxy.net.server_tls import ServerSide, pair_context
+from openai_proxy.net.tls import TLSFactory, TLSTransport, is_tls_failure, openssl_words
+
+VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+
+
+@implementer(IHandshakeListener)
+class Ours(Protocol):
+    """The protocol above our transport."""
+
+    def __init__(self):
+        self.received, self.reads, self.lost, self.verified = b"", 0, [], 0
+        self.on_data = lambda: None
+
+    def handshakeCompleted(self):
+        self.verified += 1
+
+    def dataReceived(self, data):
+        assert not self.lost
+        self.received += data
+        self.reads += 1
+        self.on_data()
+
+    def connectionLost(self, reason):
+        self.lost.append(reason.value)
+
+
+class Files:
+    """An authority, a certificate of it with its key, and contexts of both sides."""
+
+    def __init__(self, directory):
+        self.authority = trustme.CA()
+        issued = self.authority.issue_cert("localhost")
+        self.certificate, self.key, self.ca = (str(directory / name) for name in ("c.pem", "k.pem", "ca.pem"))
+        issued.cert_chain_pems[0].write_to_path(self.certificate)
+        issued.private_key_pem.write_to_path(self.key)
+        self.authority.cert_pem.write_to_path(self.ca)
+        self.trusted = ssl.PEM_cert_to_DER_cert(self.authority.cert_pem.bytes().decode())
+        self.server = pair_context(self.certificate, self.key)
+        self.client = client_context(trusted=self.trusted, trusts_system=False)
+        self.theirs = {
+            (we_serve, version): self.context(we_serve, VERSIONS[version])
+            for we_serve in (True, False)
+            for version in VERSIONS
+        }
+
+    def context(self, we_serve, version):
+        """Return the other end's."""
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD if we_serve else SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(version)
+        context.set_max_proto_version(version)
+        if not we_serve:
+            context.use_certificate_file(self.certificate)
+            context.use_privatekey_file(self.key)
+        return context
+
+
+with TemporaryDirectory() as folder:
+    FILES = Files(Path(folder))
+
+
+class World:
+    """Our transport, a server or a client, and pyOpenSSL's connection at the other end."""
+
+    def __init__(self, files, we_serve=True, version="1.3"):
+        self.clock, self.ours, self.below = Clock(), Ours(), Transport()
+        side = ServerSide(files.server) if we_serve else VerifyingClient(files.client, "localhost")
+        self.theirs = SSL.Connection(files.theirs[we_serve, version], None)
+        if we_serve:
+            self.theirs.set_connect_state()
+        else:
+            self.theirs.set_accept_state()
+        self.transport = TLSTransport(self.ours, side, self.clock.callLater)
+        self.transport.makeConnection(self.below)
+        self.received, self.their_end = b"", None
+        self.to_us = b""
+        """Written by the other end, and not with us yet."""
+
+    def shake_hands(self):
+        for _ in range(4):
+            try:
+                self.theirs.do_handshake()
+            except SSL.WantReadError:
+                pass
+            self.take_theirs()
+            self.arrive(len(self.to_us))
+            self.pump_ours()
+        assert self.ours.verified
+        return self
+
+    def take_theirs(self):
+        """Collect what the other end's TLS wants to send."""
+        try:
+            while True:
+                self.to_us += self.theirs.bio_read(1 << 16)
+        except SSL.WantReadError:
+            pass
+
+    def arrive(self, size):
+        """Let so many bytes arrive at our end, unless it does not read."""
+        data, self.to_us = self.to_us[:size], self.to_us[size:]
+        if data:
+            self.transport.dataReceived(data)
+
+    def pump_ours(self):
+        """Let what we sent arrive at the other end."""
+        data = self.below.take()
+        if data:
+            self.theirs.bio_write(data)
+        try:
+            while self.their_end is None:
+                self.received += self.theirs.recv(1 << 16)
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.their_end = "close_notify"
+        self.take_theirs()
+
+    def they_write(self, data):
+        while data:
+            data = data[self.theirs.send(data[: 1 << 14]) :]
+        self.take_theirs()
+
+    def they_say_goodbye(self):
+        try:
+            self.theirs.shutdown()
+        except SSL.Error:
+            pass  # ours has not come
+        self.take_theirs()
+
+    def settle(self):
+        """Let everything arrive, with our end reading."""
+        self.transport.resumeProducing()
+        for _ in range(5):
+            self.clock.advance(0)
+            self.take_theirs()
+            self.arrive(len(self.to_us))
+            self.pump_ours()
+
+
+SIDES = pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we connect"])
+OF_VERSIONS = pytest.mark.parametrize("version", VERSIONS)
+
+LETTERS = bytes(number % 251 for number in range(40000))
+SIZES = st.one_of(st.integers(0, 40), st.sampled_from([16383, 16384, 16385, 40000]))
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("we write"), SIZES),
+        st.tuples(st.just("they write"), SIZES),
+        st.tuples(st.just("arrive"), st.one_of(st.integers(1, 60), st.sampled_from([16000, 1 << 17]))),
+        st.tuples(st.just("late"), SIZES),
+        st.tuples(st.sampled_from(["pause", "resume", "turn", "pump", "pause inside"]), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.booleans(),
+    st.sampled_from(list(VERSIONS)),
+    STEPS,
+    st.sampled_from(["reading", "paused", "pausing"]),
+    st.sampled_from(["they", "we", "half", "cut"]),
+)
+def test_each_side_gets_what_the_other_sent(we_serve, version, steps, last, ends):
+    """Records of any size in any pieces, pauses at any moment; nothing is delivered in a pause."""
+    world = World(FILES, we_serve, version).shake_hands()
+    transport, ours = world.transport, world.ours
+    sent_by_us = sent_by_them = b""
+    paused = False
+
+    def forbid():
+        raise AssertionError("delivered in a pause")
+
+    def pause():
+        nonlocal paused
+        transport.pauseProducing()
+        paused, ours.on_data = True, forbid
+
+    def resume():
+        nonlocal paused
+        paused, ours.on_data = False, lambda: None
+        transport.resumeProducing()
+
+    for what, size in steps:
+        if what == "we write":
+            transport.write(LETTERS[:size])
+            sent_by_us += LETTERS[:size]
+        elif what == "they write":
+            world.they_write(LETTERS[:size])
+            sent_by_them += LETTERS[:size]
+        elif what == "arrive" and world.below.producerState == "producing":
+            world.arrive(size)
+        elif what == "late":
+            world.they_write(LETTERS[:size])
+            sent_by_them += LETTERS[:size]
+            world.arrive(len(world.to_us))  # read before a pause, perhaps, and worked on after it
+        elif what == "pause":
+            pause()
+        elif what == "resume":
+            resume()
+        elif what == "turn":
+            world.clock.advance(0)
+        elif what == "pump":
+            world.pump_ours()
+        elif what == "pause inside" and not paused:
+            ours.on_data = pause
+    assert sent_by_them.startswith(ours.received)
+    if last == "paused":
+        pause()
+    elif last == "pausing" and not paused:
+        ours.on_data = pause
+    if last != "reading":
+        world.they_write(b"the last words")
+        sent_by_them += b"the last words"
+    if ends == "they":
+        world.they_say_goodbye()
+    world.arrive(len(world.to_us))
+    if ends == "we":
+        world.transport.loseConnection()
+    elif ends == "half":
+        world.transport.loseWriteConnection()
+        world.transport.write(b"dropped")
+        world.they_write(b"after ours")
+        sent_by_them += b"after ours"
+    received = ours.received
+    assert (world.below.ended is None) == (ends == "half" or ends == "cut" or (ends == "they" and paused))
+    resume()
+    if ends != "cut":
+        world.settle()
+    transport.connectionLost(Failure(ConnectionDone()))
+    world.pump_ours()
+    assert world.received == sent_by_us
+    assert ours.received == (received if ends == "we" else sent_by_them)
+    assert world.their_end == (None if ends == "cut" else "close_notify")
+    assert world.below.ended == ("closed" if ends in ("they", "we") else None)
+    assert [type(each) for each in ours.lost] == [
+        ConnectionDone if ends in ("they", "we") else ConnectionLost
+    ]
+    world.clock.advance(1)
+    assert ours.received == (received if ends == "we" else sent_by_them)
+
+
+SIDES = pytest.mark.parametrize("we_serve", [True, False], ids=["we serve", "we connect"])
+
+
+@SIDES
+def test_what_waited_in_a_pause_comes_in_a_turn_of_its_own(we_serve):
+    """Whoever resumes a transport is not called back before that returns; nor after a second pause."""
+    world = World(FILES, we_serve).shake_hands()
+    world.transport.pauseProducing()
+    world.they_write(b"held")
+    world.arrive(1000)
+    world.transport.resumeProducing()
+    assert world.ours.received == b""
+    assert world.below.producerState == "paused"
+    world.transport.pauseProducing()
+    world.clock.advance(0)
+    assert world.ours.received == b""
+    world.transport.resumeProducing()
+    world.clock.advance(0)
+    assert world.ours.received == b"held"
+    assert world.below.producerState == "producing"
+
+
+@SIDES
+def test_the_records_of_one_read_come_together(we_serve):
+    """Ten events of a stream in one read are one call for whoever passes them on."""
+    world = World(FILES, we_serve).shake_hands()
+    for _ in range(10):
+        world.they_write(b"event")
+    world.arrive(len(world.to_us))
+    assert (world.ours.received, world.ours.reads) == (b"event" * 10, 1)
+
+
+def test_a_request_right_behind_the_handshake_is_read():
+    """A client's last flight and its first request may come in one read."""
+    world = World(FILES)
+    for _ in range(2):
+        with suppress(SSL.WantReadError):
+            world.theirs.do_handshake()
+            world.they_write(b"GET /")
+        world.take_theirs()
+        world.arrive(len(world.to_us))
+        world.theirs.bio_write(world.below.take())
+    assert world.ours.verified == 1
+    assert world.ours.received == b"GET /"
+
+
+@SIDES
+def test_what_is_written_before_the_handshake_goes_first(we_serve):
+    """So does a close: it comes when that is sent."""
+    world = World(FILES, we_serve)
+    world.transport.write(b"AUTH x\r\n")
+    world.transport.writeSequence([b"PI", b"NG\r\n"])
+    world.transport.loseConnection()
+    assert world.below.ended is None
+    with pytest.raises(AssertionError):
+        world.shake_hands()  # it ends at once
+    world.pump_ours()
+    assert (world.received, world.their_end) == (b"AUTH x\r\nPING\r\n", "close_notify")
+    assert world.below.ended == "closed"
+
+
+@SIDES
+def test_a_close_before_the_handshake_is_a_cut(we_serve):
+    """There is nothing that could be said."""
+    world = World(FILES, we_serve)
+    world.transport.loseConnection()
+    assert world.below.ended == "aborted"
+    world.transport.write(b"x")
+    world.transport.connectionLost(Failure(ConnectionAborted()))
+    assert [type(each) for each in world.ours.lost] == [ConnectionAborted]
+
+
+@SIDES
+def test_a_cut_says_no_close_notify(we_serve):
+    """It would say that what was sent is whole (RFC 8446 §6.1); nothing is delivered any more."""
+    world = World(FILES, we_serve).shake_hands()
+    world.transport.write(b"a part")
+    world.they_write(b"x")
+    world.ours.on_data = world.transport.abortConnection
+    world.arrive(1000)
+    world.they_write(b"y")
+    world.arrive(1000)
+    world.transport.write(b"more")
+    world.pump_ours()
+    assert (world.received, world.their_end, world.ours.received) == (b"a part", None, b"x")
+    assert world.below.ended == "aborted"
+
+
+@SIDES
+def test_a_record_that_was_tampered_with_ends_the_connection(we_serve):
+    """What came before it is delivered; the protocol is told that TLS failed, the peer by an alert."""
+    world = World(FILES, we_serve).shake_hands()
+    world.they_write(b"whole")
+    whole = len(world.to_us)
+    world.they_write(b"tampered with")
+    world.to_us = world.to_us[:-1] + bytes([world.to_us[-1] ^ 1])
+    world.arrive(len(world.to_us))
+    assert whole
+    assert world.ours.received == b"whole"
+    assert world.below.ended == "closed"
+    with pytest.raises(SSL.Error, match="bad record mac"):
+        world.pump_ours()
+    world.transport.connectionLost(Failure(ConnectionDone()))
+    (error,) = world.ours.lost
+    assert is_tls_failure(Failure(error))
+    assert "decryption failed or bad record mac" in openssl_words(error)
+
+
+def test_plain_http_at_a_port_of_tls():
+    """The words by which the log names it."""
+    world = World(FILES)
+    world.transport.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+    world.transport.connectionLost(Failure(ConnectionDone()))
+    assert [openssl_words(each) for each in world.ours.lost] == ["http request"]
+    assert world.below.ended == "closed"
+
+
+@SIDES
+def test_a_renegotiation_is_refused(we_serve):
+    """TLS 1.2 had it: it let a client cost a server a handshake with a few bytes (CVE-2011-1473)."""
+    world = World(FILES, we_serve, "1.2").shake_hands()
+    assert world.theirs.renegotiate()
+    with suppress(SSL.WantReadError):
+        world.theirs.do_handshake()
+    world.take_theirs()
+    world.arrive(len(world.to_us))
+    world.theirs.bio_write(world.below.take())
+    with pytest.raises(SSL.Error, match="no renegotiation"):
+        world.theirs.recv(1)
+    assert world.ours.verified == 1
+
+
+def test_a_producer_is_paused_by_the_buffer_below_and_forgotten_at_the_end():
+    """A paused one would keep the connection open for ever."""
+    world = World(FILES).shake_hands()
+    producer = object()
+    world.transport.registerProducer(producer, True)
+    assert world.below.producer is producer
+    world.transport.loseConnection()
+    assert world.below.producer is None
+    assert world.transport.disconnecting
+    stopped = []
+
+    class Late:
+        def stopProducing(self):
+            stopped.append(True)
+
+    world.transport.registerProducer(Late(), True)
+    assert stopped == [True]
+
+
+def test_it_is_a_transport_of_tls():
+    """By that a channel knows that its client's connection is secure; the rest is asked of the one below."""
+    world = World(FILES).shake_hands()
+    assert ISSLTransport.providedBy(world.transport)
+    assert world.transport.getPeer() == world.below.getPeer()
+    assert world.transport.getHost() == world.below.getHost()
+    assert world.transport.getPeerCertificate() is None
+    assert World(FILES, we_serve=False).shake_hands().transport.getPeerCertificate()
+
+
+def test_a_factory_that_refuses_a_connection():
+    """No TLS is begun for it."""
+
+    class Refusing(Factory):
+        def buildProtocol(self, addr):
+            return None
+
+    assert TLSFactory(Refusing(), None, None).buildProtocol(None) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ssl.SSLError(1, "[SSL: HTTP_REQUEST] http request (_ssl.c:1006)"), "http request"),
+        (ssl.SSLError(1, "[SSL] Something new (_ssl.c:1)"), "something new"),
+        (ssl.SSLError(1, "unknown error"), "unknown error"),
+        (ssl.SSLError(), ""),
+        (OSError(1, "x"), ""),
+        (None, ""),
+    ],
+)
+def test_words_of_openssl(error, words):
+    """Whatever Python puts around them."""
+    assert openssl_words(error) == words
