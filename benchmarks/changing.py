@@ -1,13 +1,16 @@
 """Measure the CPU that a daemon takes for an exchange whose heads change, as real ones do.
 
-    python benchmarks/changing.py TWISTD [TWISTD ...] [--rounds N] [--requests N] [--identical] [--features]
+    python benchmarks/changing.py TWISTD [TWISTD ...] [--rounds N] [--requests N] [--tls] [--events N]
+                                  [--identical] [--features]
 
 Each TWISTD is the twistd of an environment with a version of the proxy in it;
 rounds alternate between them, and the table has medians and ratios to the
 first. An answer has OpenAI's 22 header lines, of which nine change; a request
 has what the Python SDK sends, a `traceparent` of its own and a length of its
 own. `--identical` sends and answers the same every time; `--features` turns
-on keys, limits, metrics and the exchange log. Rates mean nothing here: the
+on keys, limits, metrics and the exchange log; `--tls` puts the upstream behind TLS, as every
+user's is; with `--events N` an answer is a stream of N events, each in a write of its own, and
+the figure is that of an event. Rates mean nothing here: the
 client and the upstream are Python too. What counts is the daemon's own CPU.
 """
 
@@ -19,6 +22,7 @@ import hashlib
 import json
 import os
 import random
+import ssl
 import statistics
 import subprocess
 import tempfile
@@ -88,7 +92,42 @@ def answer(number: int, identical: bool) -> bytes:
     return head.encode() + body
 
 
-async def _serve(identical: bool) -> asyncio.Server:
+def event(number: int) -> bytes:
+    """Return one event of a stream as OpenAI sends it: of a length of its own, with `obfuscation`."""
+    delta = {"content": "token "[: 1 + number % 6]}
+    data = json.dumps(
+        {
+            "id": "chatcmpl-AAAAAAAAAAAAAAAAAAAAAAAA",
+            "object": "chat.completion.chunk",
+            "created": 1_790_000_000,
+            "model": "gpt-4o-mini-2024-07-18",
+            "service_tier": "default",
+            "system_fingerprint": "fp_0123456789",
+            "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}],
+            "usage": None,
+            "obfuscation": _hex(8 + number % 8),
+        },
+        separators=(",", ":"),
+    ).encode()
+    return b"data: " + data + b"\n\n"
+
+
+async def _stream(writer: asyncio.StreamWriter, number: int, events: int) -> None:
+    head = answer(number, False).partition(b"\r\n\r\n")[0]
+    lines = [
+        line for line in head.split(b"\r\n") if not line.startswith((b"Content-Length", b"Content-Type"))
+    ]
+    lines += [b"Content-Type: text/event-stream; charset=utf-8", b"Transfer-Encoding: chunked"]
+    writer.write(b"\r\n".join(lines) + b"\r\n\r\n")
+    for each in range(events):
+        data = event(each)
+        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+        await writer.drain()
+        await asyncio.sleep(0)
+    writer.write(b"0\r\n\r\n")
+
+
+async def _serve(identical: bool, events: int, secure: ssl.SSLContext | None) -> asyncio.Server:
     count = iter(range(1 << 30))
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -97,21 +136,28 @@ async def _serve(identical: bool) -> asyncio.Server:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
                 await reader.readexactly(length)
-                writer.write(answer(next(count), identical))
+                if events:
+                    await _stream(writer, next(count), events)
+                else:
+                    writer.write(answer(next(count), identical))
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             writer.close()  # also at the end, when the loop stops
 
-    return await asyncio.start_server(talk, "127.0.0.1", 0)
+    return await asyncio.start_server(talk, "127.0.0.1", 0, ssl=secure)
 
 
 async def _ask(port: int, messages: list[bytes]) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
     for message in messages:
         writer.write(message)
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200"):
             raise SystemExit(f"the daemon answered {head[:200]!r}")
-        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        if length:
+            await reader.readexactly(int(length))
+        else:
+            await reader.readuntil(b"\r\n0\r\n\r\n")
     writer.close()
 
 
@@ -121,15 +167,17 @@ def _cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def daemon(twistd: str, upstream: int, features: bool) -> Iterator[tuple[int, int]]:
+def daemon(twistd: str, upstream: str, features: bool, ca_file: str | None) -> Iterator[tuple[int, int]]:
     """Run a daemon; yields its process id and its port."""
     with tempfile.TemporaryDirectory() as folder:
         command = [twistd, "-n", "--pidfile=", "openai-proxy", "--port", "tcp:0:interface=127.0.0.1"]
         environment = {
             **os.environ,
             "OPENAI_BASE_URL": "",
-            "UPSTREAM__BASE_URL": f"http://127.0.0.1:{upstream}/v1",
+            "UPSTREAM__BASE_URL": f"{upstream}/v1",
         }
+        if ca_file:
+            environment["UPSTREAM__CA_FILE"] = ca_file
         if features:
             digest = hashlib.sha256(KEY.encode()).hexdigest()
             Path(folder, "c.toml").write_text(
@@ -151,26 +199,41 @@ def daemon(twistd: str, upstream: int, features: bool) -> Iterator[tuple[int, in
             process.wait()
 
 
-async def _measure(options: argparse.Namespace) -> dict[str, list[float]]:
-    server = await _serve(options.identical)
-    upstream = server.sockets[0].getsockname()[1]
+def _secured(folder: str) -> tuple[ssl.SSLContext, str]:
+    """Return the upstream's context, and the file of the authority that its certificate is of."""
+    import trustme
+
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    ca_file = str(Path(folder, "ca.pem"))
+    authority.cert_pem.write_to_path(ca_file)
+    return context, ca_file
+
+
+async def _measure(options: argparse.Namespace, folder: str) -> dict[str, list[float]]:
+    secure, ca_file = _secured(folder) if options.tls else (None, None)
+    server = await _serve(options.identical, options.events, secure)
+    port = server.sockets[0].getsockname()[1]
+    upstream = f"https://localhost:{port}" if secure else f"http://127.0.0.1:{port}"
     found: dict[str, list[float]] = {twistd: [] for twistd in options.twistd}
     share = options.requests // CONNECTIONS
     for _ in range(options.rounds):
         for twistd in options.twistd:
-            with daemon(twistd, upstream, options.features) as (pid, port):
+            with daemon(twistd, upstream, options.features, ca_file) as (pid, port):
                 messages = [request(number, options.identical) for number in range(share * CONNECTIONS)]
                 await _ask(port, messages[:200])
                 before = _cpu_s(pid)
                 parts = [messages[at::CONNECTIONS] for at in range(CONNECTIONS)]
                 await asyncio.gather(*(_ask(port, part) for part in parts))
-                found[twistd].append((_cpu_s(pid) - before) / len(messages) * 1e6)
+                units = len(messages) * (options.events or 1)
+                found[twistd].append((_cpu_s(pid) - before) / units * 1e6)
     server.close()
     return found
 
 
 def main() -> None:
-    """Print the median of CPU microseconds per exchange of each daemon, and its ratio to the first."""
+    """Print the median of CPU microseconds per exchange, or event, of each daemon, and its ratio to the first."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -179,13 +242,18 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=8000)
     parser.add_argument("--identical", action="store_true")
     parser.add_argument("--features", action="store_true")
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--events", type=int, default=0)
     options = parser.parse_args()
     started = time.monotonic()
-    found = asyncio.run(_measure(options))
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(_measure(options, folder))
     first = statistics.median(found[options.twistd[0]])
     for twistd, values in found.items():
         middle = statistics.median(values)
-        print(f"{middle:7.1f} µs an exchange, {first / middle:5.2f} times the first's  {twistd}")
+        print(
+            f"{middle:7.1f} µs an {'event' if options.events else 'exchange'}, {first / middle:5.2f} times the first's  {twistd}"
+        )
     print(f"{options.rounds} rounds of {options.requests} exchanges in {time.monotonic() - started:.0f} s")
 
 
