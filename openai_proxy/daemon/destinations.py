@@ -77,6 +77,9 @@ def _lines(settings: Settings, drop: tuple[str, ...], fixed: _Pairs) -> Upstream
     # of a tenant, what its key says of organization and project takes precedence
     yielding = ACCOUNT_HEADERS if mode(settings) == "tenants" else frozenset()
     pairs = [(name.encode("ascii"), value.encode("ascii")) for name, value in _clear(fixed)]
+    routing = settings.routing
+    if routing.session_header is not None and routing.session_header_private:
+        drop = (*drop, routing.session_header)
     return UpstreamLines(drop, pairs, yielding, settings.upstream.auth_header.lower().encode("ascii"))
 
 

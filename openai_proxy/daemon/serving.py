@@ -6,7 +6,7 @@ Knows no port, signal or process: those are `service`'s, which owns this.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -30,6 +30,7 @@ from ..observe.publisher import ExchangePublisher
 from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
 from ..policies.routing.health import UpstreamHealth
+from ..policies.routing.known_state import SharedState
 from ..settings import Settings
 from .cassettes import Cassettes
 from .draining import Drain
@@ -64,6 +65,10 @@ class Part:
     """Makes the embedded cache of so many bytes, which all workers share."""
     share_health: Callable[[UpstreamHealth], object]
     """Connects what is known of the upstreams with what the other workers know."""
+    state: SharedState
+    """What the other workers know of where state lives."""
+    upstream_counts: Callable[[], Deferred[Mapping[str, int]]]
+    """The requests that all workers together have in flight, by upstream."""
     metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
     """Content type and body of the metrics page of all workers, by `Accept`."""
     keys_changed: Callable[[str | None], Deferred[None]]
@@ -108,7 +113,13 @@ class Serving:
         self._reload_worked, self._loaded_at = True, time.time()
         self._certificates = ends_of(settings.ports)
         self._sockets = SocketGroup(reactor)
-        stores = Stores(reactor, self._clock, part.buckets if part else None, part.memory if part else None)
+        stores = Stores(
+            reactor,
+            self._clock,
+            part.buckets if part else None,
+            part.memory if part else None,
+            part.state if part else None,
+        )
         self.cassettes = cassettes or Cassettes(reactor)
         self._others = None if part is None else part.keys_changed
         self._keys = StoredKeys(reactor, settings, self._keys_changed, self._others)
@@ -196,6 +207,7 @@ class Serving:
             known_keys=self._keys.known,
             cut=self._cut_everywhere,
             whole_metrics=part.metrics if part else None,
+            whole_counts=part.upstream_counts if part else None,
         )
 
     def _make_site(self, root: Root) -> ProxySite:

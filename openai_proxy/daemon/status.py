@@ -5,13 +5,13 @@ Documents only; `pages.pages` renders them, `Serving` knows the facts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import orjson
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from .. import __version__
 from ..cost.budget import day_name
@@ -51,6 +51,8 @@ class Status:
     """Aborts the running exchanges of a client key."""
     whole_metrics: Callable[[bytes], Deferred[tuple[str, bytes]]] | None = None
     """The metrics page of several workers together."""
+    whole_counts: Callable[[], Deferred[Mapping[str, int]]] | None = None
+    """The requests in flight at each upstream, of several workers together."""
 
     def put_pages(self, root: Root, *, metrics: bool, own_port: bool = False) -> None:
         """Hang information and health, and /metrics and /admin where they belong to this root.
@@ -136,7 +138,13 @@ class Status:
         """Fire with whether an upstream can be reached (asked at most every 10 s), and the document of `GET /health`."""
         reachability = self.exchanger().reachability
 
-        def describe(reachable: bool) -> Health:
+        def describe(reachable: bool) -> Deferred[Health]:
+            route = self.exchanger().route
+            if route is None or self.whole_counts is None:
+                return succeed(document(reachable, {}))
+            return self.whole_counts().addCallback(lambda counts: document(reachable, counts))
+
+        def document(reachable: bool, counts: Mapping[str, int]) -> Health:
             exchanger = self.exchanger()
             connected = self.stores.redis_connected(exchanger.redis_url)
             route = exchanger.route
@@ -150,7 +158,8 @@ class Status:
                     **({} if reachability.reason is None else {"reason": reachability.reason}),
                 },
                 **({} if connected is None else {"redis_connected": connected}),
-                **({} if route is None else {"upstreams": route.describe()}),
+                **({} if route is None else {"upstreams": route.describe(counts)}),
+                **({} if route is None or route.known_state is None else {"known_state": route.known_state}),
                 "version": __version__,
                 "uptime_s": round(self.uptime_s(), 3),
             }

@@ -28,6 +28,8 @@ from ..policies.cache.store import CacheStore
 from ..policies.limits.embedded import EmbeddedStore
 from ..policies.limits.redis import RedisStore as RedisLimitStore
 from ..policies.limits.store import BucketStore, LimitStore
+from ..policies.routing.known_state import KnownState, SharedState, StateMemory
+from ..policies.routing.redis_state import RedisState
 
 
 class Stores:
@@ -35,6 +37,7 @@ class Stores:
 
     `buckets` are the limits of this machine, `memory` makes the embedded
     cache of so many bytes; both are kept in this process without them.
+    `shared_state` is asked where state lives that this process does not know.
     Between `start` and `stop` what is made is started as well.
     """
 
@@ -44,9 +47,12 @@ class Stores:
         clock: Callable[[], float],
         buckets: BucketStore | None = None,
         memory: Callable[[int], CacheStore] | None = None,
+        shared_state: SharedState | None = None,
     ) -> None:
         self._reactor = reactor
         self._buckets = EmbeddedStore(clock) if buckets is None else buckets
+        self._state = StateMemory(clock)
+        self._shared_state = [] if shared_state is None else [shared_state]
         self._clients: dict[str, RedisClient] = {}
         self._limits: dict[str, RedisLimitStore] = {}
         self._caches: dict[str, RedisCacheStore] = {}
@@ -82,6 +88,12 @@ class Stores:
             if self._started:
                 store.start()
         return store
+
+    def known_state(self, entries: int, ttl_s: float, url: str | None) -> KnownState:
+        """Return what is known of where state lives, here, on this machine, and in the Redis at `url`."""
+        self._state.resize(entries, ttl_s)
+        shared = [*self._shared_state, *([] if url is None else [RedisState(self._client(url))])]
+        return KnownState(self._state, shared)
 
     def state_file(self, path: Path) -> StateFile:
         """Return the file of money and totals; OSError if this runs already and it cannot be opened."""

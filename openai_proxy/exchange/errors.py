@@ -174,6 +174,16 @@ class NoSuchObject(ProxyError):
         super().__init__(message, param="id")
 
 
+class StateElsewhere(ProxyError):
+    """What the request refers to lives at an upstream that cannot serve it; `param` names the reference."""
+
+    status, reason = 400, b"Bad Request"
+    type, code = "invalid_request_error", "state_elsewhere"
+    default_message = (
+        "openai-proxy cannot send this request anywhere: what it refers to lives at different upstreams."
+    )
+
+
 class UnknownURL(ProxyError):
     status, reason = 404, b"Not Found"
     type, code = "invalid_request_error", "unknown_url"

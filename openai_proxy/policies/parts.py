@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from .cache.store import CacheStore
 from .limits.store import LimitStore
+from .routing.known_state import KnownState
 
 
 class PolicyStores(Protocol):
@@ -15,6 +16,8 @@ class PolicyStores(Protocol):
     def limit_store(self, url: str | None) -> LimitStore: ...
 
     def cache_store(self, url: str, max_bytes: int) -> CacheStore: ...
+
+    def known_state(self, entries: int, ttl_s: float, url: str | None) -> KnownState: ...
 
 
 class Parts(Protocol):

@@ -34,6 +34,7 @@ from .sections import (
     Otel,
     RateLimit,
     Retry,
+    Routing,
     Storage,
     Think,
     Timeouts,
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     alerts: Alerts = setting(Alerts(), "budgets near their end")
     replay: Replay = setting(Replay(), "recorded answers")
     retry: Retry = setting(Retry(), "retries")
+    routing: Routing = setting(Routing(), "one of several upstreams")
     llm_params: Text | None = setting(
         None, "request parameters per model: 'model=A,temperature=0.5;model=B,max_tokens=200'"
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from .fields import Allowed, Section, setting
 from .header_lines import HeaderGlobs, HeaderNames, StaticHeaders, StaticQuery
@@ -58,6 +58,15 @@ Required = Annotated[
 ]
 
 OnOff = Annotated[bool, BeforeValidator(_on_off), Allowed("'on' or 'off'")]
+
+Stick = Annotated[
+    Literal["state", "cache", "off"],
+    BeforeValidator(_truth_word),
+    Allowed("'state', 'cache' or 'off'"),
+]
+BalanceBy = Annotated[Literal["weight", "least_busy"], LowerCase, Allowed("'weight' or 'least_busy'")]
+SessionHeader = Annotated[HeaderName, Off, Allowed("the name of a header, such as 'x-session-id', or 'none'")]
+Entries = Annotated[Count, Field(le=10_000_000), Allowed("a whole number from 1 to 10000000")]
 
 StorageType = Annotated[
     Literal["local", "azure"] | None, Off, LowerCase, Allowed("'local', 'azure' or 'none'")
@@ -184,6 +193,25 @@ class Cache(Section):
     ttl_s: CacheTtl = setting(CacheTtl(), "times to live")
     shared: Flag = setting(False, "share answers between client keys of the same upstream key")
     rules: tuple[CacheRule, ...] = setting((), "what else is cached", toml_only=True)
+
+
+class Routing(Section):
+    """How one of several upstreams is chosen."""
+
+    stick: Stick = setting(
+        "state",
+        "what keeps a request at an upstream: state (what it refers to lives there), cache (its session's prompt"
+        " cache is there too) or off",
+    )
+    balance: BalanceBy = setting(
+        "weight", "what spreads the others: weight, or least_busy (the less busy one of two drawn by weight)"
+    )
+    session_header: SessionHeader | None = setting(
+        None, 'request header that names a session, as `x-session-id`, for `routing.stick = "cache"`'
+    )
+    session_header_private: Flag = setting(False, "whether that header stays here and does not go upstream")
+    state_entries: Entries = setting(100_000, "names of state that each process remembers, those used last")
+    state_ttl_s: TimeToLive = setting(2_592_000.0, "how long they are remembered", default_text="30 days")
 
 
 class Retry(Section):

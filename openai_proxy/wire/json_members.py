@@ -88,21 +88,44 @@ def iter_members(body: bytes, start: int = 0) -> Iterator[tuple[str, Span]]:
 
     Duplicates are yielded each. Raises ValueError if it is no object.
     """
+    at = _first_member(body, start)
+    while at is not None:
+        name, first = _member_at(body, at)
+        end = value_end(body, first)
+        yield name, (first, end)
+        at = _after_value(body, end, b"}")
+
+
+def iter_starts(body: bytes, start: int = 0) -> Iterator[tuple[str, int]]:
+    """Yield each member of the object at `start`: decoded key, and where its value begins.
+
+    As `iter_members`, but what follows is not looked at before the next one
+    is asked for: the value may be cut off.
+    """
+    at = _first_member(body, start)
+    while at is not None:
+        name, first = _member_at(body, at)
+        yield name, first
+        at = _after_value(body, value_end(body, first), b"}")
+
+
+def _first_member(body: bytes, start: int) -> int | None:
+    """Return where the first member of the object at `start` begins, None if it has none."""
     if body[start : start + 1] != b"{":
         raise ValueError("not an object")
-    at: int | None = _skip_space(body, start + 1)
-    if body[at : at + 1] == b"}":  # type: ignore[operator]  # not None yet
-        return
-    while at is not None:
-        if body[at : at + 1] != b'"':
-            raise ValueError("a key is missing")
-        key_end = string_end(body, at)
-        colon = _colon.match(body, key_end)
-        if colon is None:
-            raise ValueError("a colon is missing")
-        end = value_end(body, colon.end())
-        yield _decode_key(body[at:key_end]), (colon.end(), end)
-        at = _after_value(body, end, b"}")
+    at = _skip_space(body, start + 1)
+    return None if body[at : at + 1] == b"}" else at
+
+
+def _member_at(body: bytes, at: int) -> tuple[str, int]:
+    """Return the key of the member that begins at `at`, and where its value begins."""
+    if body[at : at + 1] != b'"':
+        raise ValueError("a key is missing")
+    key_end = string_end(body, at)
+    colon = _colon.match(body, key_end)
+    if colon is None:
+        raise ValueError("a colon is missing")
+    return _decode_key(body[at:key_end]), colon.end()
 
 
 def _decode_key(raw: bytes) -> str:

@@ -25,6 +25,7 @@ from .reload import change_over
 from .restarts import Restarts
 from .shared_cache import CacheServer, Shelf
 from .shared_limits import LimitServer
+from .shared_state import StateServer, counts_of
 from .worker_log import write
 
 log = logger("openai_proxy")
@@ -68,6 +69,8 @@ class Crew:
         self._shelf = Shelf(
             lambda: _cache_bytes(settings()), clock, lambda family: self.tell_all(say.CACHE_FORGET, family)
         )
+        self._state = StateServer(reactor)
+        self._resize_state()
         self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
         self._kept = False
         self._ended: Deferred[None] | None = None
@@ -141,11 +144,14 @@ class Crew:
                 say.CACHE_PUT: cache_server.put,
                 say.CACHE_RELEASE: cache_server.release,
                 say.CACHE_FORGET: cache_server.forget,
+                say.KEEP_STATE: self._state.keep,
             },
             asked={
                 say.SCRAPE: self._metrics.page,
                 say.ADMIT: limit_server.admit,
                 say.CACHE_GET: cache_server.get,
+                say.FIND_STATE: self._state.find,
+                say.COUNT: lambda _: counts_of(self._reactor, lambda: self.ready),
                 say.KEYS_CHANGED: partial(self._spread_keys, process),
             },
             lost=partial(_lost, [limit_server.close, cache_server.close], process),
@@ -215,7 +221,12 @@ class Crew:
     def commit(self, prepared: Sequence[WorkerProcess]) -> Deferred[Any]:
         """Change all workers over to the settings for which these have `prepared`; see `change_over`."""
         self._shelf.fit()
+        self._resize_state()
         return change_over(self._reactor, self._processes.values(), prepared)
+
+    def _resize_state(self) -> None:
+        routing = self._settings().routing
+        self._state.resize(routing.state_entries, routing.state_ttl_s)
 
     # ---- the end
 

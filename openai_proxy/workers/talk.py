@@ -32,6 +32,8 @@ KEYS = "keys"
 """The name of a client key whose exchanges are to be cut, or None: look at the key store now; answered then."""
 COLLECT = "collect"
 """The worker's metrics as they are now: a `Snapshot`."""
+IN_FLIGHT = "in_flight"
+"""The requests that the worker has at each upstream, by name."""
 
 # a worker tells
 READY = "ready"
@@ -57,8 +59,14 @@ CACHE_FORGET = "cache-forget"
 """A family of answers that nobody shall get any more; told by the supervisor to the workers as well."""
 HEALTH = "health"
 """`routing.health.News`: what it has found out of an upstream; the supervisor tells the other workers."""
+KEEP_STATE = "keep_state"
+"""(names, home, seconds): where state lives that an answer has made; see `policies.routing.known_state`."""
 
 # a worker asks
+FIND_STATE = "find_state"
+"""Names; answered with the homes of those that are known."""
+COUNT = "count"
+"""Answered with the requests that all workers have at each upstream, by name."""
 SCRAPE = "scrape"
 """An Accept header; answered with content type and body of the page of all workers."""
 KEYS_CHANGED = "keys changed"

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -31,6 +32,7 @@ from .link import Link, LinkFactory
 from .shared_cache import SharedCache
 from .shared_health import SharedHealth
 from .shared_limits import SupervisedStore
+from .shared_state import SupervisedState, asked_counts
 from .shares import divided
 from .worker_log import LogSender
 
@@ -94,6 +96,7 @@ class Worker:
                 say.COMMIT: self._commit,
                 say.KEYS: self._look_at_keys,
                 say.COLLECT: lambda _: self._counts.collect(),
+                say.IN_FLIGHT: lambda _: self._in_flight(),
             },
             lost=self._alone,
         )
@@ -142,6 +145,8 @@ class Worker:
             buckets=SupervisedStore(self.link),
             memory=self._make_cache,
             share_health=self._health.join,
+            state=SupervisedState(self.link),
+            upstream_counts=partial(asked_counts, self.link, say.COUNT),
             metrics=self._counts.page,
             keys_changed=lambda cut: self.link.ask(say.KEYS_CHANGED, cut),
         )
@@ -170,6 +175,10 @@ class Worker:
         self.link.tell(say.FAILED, line)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._close)
         self._reactor.stop()
+
+    def _in_flight(self) -> dict[str, int]:
+        route = self._service.serving.exchanger.route if self._service is not None else None
+        return {} if route is None else dict(route.in_flight)
 
     def _publisher(self) -> ExchangePublisher:
         assert self._service is not None  # nobody counts before it is started

@@ -1083,6 +1083,24 @@ case("policies.fences.named_models:top_level_models", *NAMING)
 case("policies.fences.named_models:top_level_values", *NAMING, call=lambda f, body: f(body, "input_file_id"))
 case("policies.fences.object_ids:ids_in_body", *NAMING)
 case("policies.fences.object_ids:ids_made", *NAMING)
+case("policies.fences.object_ids:references_in_body", *NAMING)
+case("policies.fences.object_ids:id_begun", *NAMING)
+case("wire.json_members:iter_starts", *NAMING)
+case("policies.routing.state_names:names_in", *NAMING, rep(b'"encrypted_content":"', b"{"))
+case("policies.routing.state_names:encrypted_in", *NAMING, rep(b'"encrypted_content":"', b"{"))
+case("policies.routing.state_names:digest", rep(b"a"))
+case("policies.routing.session_text:beginning", *NAMING, rep(b'{"role":"system"},', b'{"messages":['))
+case(
+    "policies.routing.session_text:inner_text",
+    *NAMING,
+    call=lambda f, body: f(body, "metadata", "session_id"),
+)
+case(
+    "policies.routing.missing_state:says_missing",
+    *NAMING,
+    rep(b"no such ", b'{"error":{"message":"', b'"}}'),
+    call=lambda f, body: f(404, body, []),
+)
 case(
     "policies.fences.object_ids:id_in_path",
     rep(b"/", b"/files"),

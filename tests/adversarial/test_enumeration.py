@@ -84,7 +84,7 @@ EXEMPT = {
     "wire.mock_url:.*": "configuration",
     "wire.fault_kinds:.*": "configuration",
     "policies.routing.rules:(failure_reason|may_go_elsewhere|further_attempts|RetryBudget)": "looks one header up, as status_may_be_retried does",
-    "policies.routing.table:(RoutingTable|Upstream|choose|first_choice)": "compares a model's name with the configured ones",
+    "policies.routing.table:(RoutingTable|Upstream|best_of|by_weight|first_choice)": "compares a model's name with the configured ones",
     "policies.think.splitter:joined": "joins pieces",
     "policies.think.log_probabilities:TokenLists": "names members and joins tokens",
     "policies.think.rewrite:(choice_chunk|text_delta|encode_event|encode_item|reasoning_item|reasoning_id|lists_json|with_thoughts)": "renders one event or item of a few members",

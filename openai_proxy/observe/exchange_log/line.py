@@ -84,6 +84,8 @@ def exchange_line(
         "upstream": exchange.upstream,
         "endpoint": exchange.endpoint,
     }
+    if exchange.route_reason is not None:
+        record["route_reason"] = exchange.route_reason
     if raw:
         record["request"]["target"] = _shown_target(exchange.target)
         if bodies and isinstance(exchange.capture, Capture):

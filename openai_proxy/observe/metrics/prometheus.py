@@ -139,6 +139,9 @@ class PrometheusObserver:
         self._limited = counter("rate_limited", "Requests refused by a limit.", "kind")
         self._errors = counter("upstream_errors", "Failed upstream attempts.", "upstream", "kind")
         self._retries = counter("upstream_retries", "Further attempts, by reason.", "reason")
+        self._choices = counter(
+            "upstream_choices", "Choices among several upstreams, by reason.", "upstream", "reason"
+        )
         self._disconnects = counter(
             "client_disconnects", "Exchanges whose client left before their end."
         ).of()
@@ -190,6 +193,9 @@ class PrometheusObserver:
         cost_usd = exchange.cost_usd
         if cost_usd is not None and cost_usd >= 0:
             kept.count_cost(cost_usd)
+        if exchange.route_reason is not None:
+            for labels in exchange.route_choices:
+                self._choices.of(*labels).value += 1
         if exchange.cache_result is not None:
             self._cache.of(self._endpoints.of(exchange), exchange.cache_result).value += 1
         if exchange.status != 200 or exchange.attempts != 1 or exchange.outcome is not _COMPLETE:

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ...wire.json_members import iter_members
+import orjson
+
+from ...wire.json_members import iter_members, iter_starts, value_end
 from ...wire.request_json import parse_int
 
 RESPONSES_KEPT_S = 32 * 86400
@@ -55,6 +57,10 @@ _OF_TYPE = ("item_reference", "file_id")
 _MAY_NAME = re.compile(
     rb'"(?:' + _NAMES.pattern.encode() + rb'|item_reference)"|\\u|[^\x00-\x7f]', re.IGNORECASE
 )
+_MADE = frozenset(
+    ("id", "thread_id", "output_file_id", "error_file_id", "result_files", "output", "response", "item")
+)
+"""Members of an answer in which the upstream itself writes ids."""
 _WORDS = frozenset(("auto", "none"))
 """Strings that stand in the place of an id."""
 
@@ -93,9 +99,14 @@ def id_in_path(target: bytes, endpoint: str) -> str | None:
 
 def ids_in_body(text: bytes) -> list[str]:
     """Return the ids of stored objects that the JSON object `text` uses, in any spelling of their members. O(n)."""
+    return list(references_in_body(text))
+
+
+def references_in_body(text: bytes) -> dict[str, str]:
+    """Return the ids that `ids_in_body` finds, each with the member that names it (the last one does). O(n)."""
     if _MAY_NAME.search(text) is None:
-        return []
-    found: dict[str, None] = {}
+        return {}
+    found: dict[str, str] = {}
     waiting: list[Any] = [_decode(text.decode("utf-8", "surrogatepass"))]
     while waiting:
         value = waiting.pop()
@@ -107,12 +118,12 @@ def ids_in_body(text: bytes) -> list[str]:
         for name, inner in value:
             folded = name.casefold()
             if _NAMES.fullmatch(folded):
-                found.update(dict.fromkeys(_ids(inner)))
+                found.update(dict.fromkeys(_ids(inner), name))
             elif by_type and folded == "id" and isinstance(inner, str):
-                found[inner] = None
+                found[inner] = name
             if isinstance(inner, list):
                 waiting.append(inner)
-    return list(found)
+    return found
 
 
 def _ids(value: Any) -> Iterator[str]:
@@ -130,22 +141,12 @@ def ids_made(text: bytes) -> list[str]:
 
     Only members that the upstream writes itself, never ones that it echoes.
     """
-    found: dict[str, Any] = {}
     try:
-        for name, (first, end) in iter_members(text, len(text) - len(text.lstrip())):
-            if name in (
-                "id",
-                "thread_id",
-                "output_file_id",
-                "error_file_id",
-                "result_files",
-                "output",
-                "response",
-                "item",
-            ):
-                found[name] = json.loads(text[first:end])
-    except (ValueError, RecursionError):
-        pass  # what came before the cut counts
+        found = orjson.loads(text)
+    except ValueError:
+        found = _whole_members(text)
+    if not isinstance(found, dict):
+        return []
     ids: list[Any] = [found.get(name) for name in ("id", "thread_id", "output_file_id", "error_file_id")]
     ids += found["result_files"] if isinstance(found.get("result_files"), list) else []
     for inner in (found.get("response"), found.get("item")):
@@ -155,7 +156,45 @@ def ids_made(text: bytes) -> list[str]:
     if isinstance(output, list):
         items = [item for item in output[:_MOST_ITEMS] if isinstance(item, dict)]
         ids += [item.get(name) for item in items for name in ("id", "container_id")]
-    return [each for each in dict.fromkeys(ids[: 2 * _MOST_ITEMS + 8]) if _is_id(each)]
+    return list(dict.fromkeys(filter(_is_id, ids[: 2 * _MOST_ITEMS + 8])))
+
+
+def _whole_members(text: bytes) -> dict[str, Any]:
+    """Return the members that `ids_made` looks at, as far as they came before the cut."""
+    found: dict[str, Any] = {}
+    try:
+        for name, (first, end) in iter_members(text, len(text) - len(text.lstrip())):
+            if name in _MADE:
+                found[name] = json.loads(text[first:end])
+    except (ValueError, RecursionError):
+        pass
+    return found
+
+
+def id_begun(text: bytes) -> str | None:
+    """Return the id of the object that an answer is, or that an event is about; `text` may be cut off anywhere.
+
+    Only a member that the upstream writes itself, as for `ids_made`. It
+    stands near the beginning, so that this costs little. None if it has not
+    come yet.
+    """
+    start = len(text) - len(text.lstrip())
+    try:
+        for name, at in iter_starts(text, start):
+            if name == "id":
+                return _id_at(text, at)
+            if name == "response":
+                return next(
+                    (_id_at(text, inner) for key, inner in iter_starts(text, at) if key == "id"), None
+                )
+    except (ValueError, RecursionError):
+        pass
+    return None
+
+
+def _id_at(text: bytes, at: int) -> str | None:
+    value = json.loads(text[at : value_end(text, at)])
+    return value if _is_id(value) else None
 
 
 def _is_id(value: object) -> bool:

@@ -12,6 +12,7 @@ from ...wire.body_headers import JSON, is_event_stream, media_type_and_coding
 from ...wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
 from ..bodies.peeked_body import PeekedBody, peek
 from .health import LONGEST_MODEL, UpstreamHealth
+from .missing_state import says_missing
 from .quota_error import NO_QUOTA, PEEK_BYTES, error_code
 from .repeatable import creates_nothing, is_kept
 from .rules import may_go_elsewhere, says_no_retry, status_may_be_retried
@@ -30,12 +31,23 @@ _LIMITED = frozenset(("429", "rate_limit_exceeded"))
 class Task:
     """One request as all its attempts share it."""
 
-    __slots__ = ("candidates", "model", "names_model", "replayable", "request")
+    __slots__ = ("candidates", "model", "names_model", "replayable", "request", "searches", "session")
 
-    def __init__(self, request: ProxyRequest, candidates: tuple[Upstream, ...], names_model: bool) -> None:
+    def __init__(
+        self,
+        request: ProxyRequest,
+        candidates: tuple[Upstream, ...],
+        names_model: bool,
+        searches: bool = False,
+        session: int | None = None,
+    ) -> None:
         self.request = request
         self.candidates = candidates
         self.names_model = names_model
+        self.searches = searches
+        """It refers to state of which nobody knows where it lives."""
+        self.session = session
+        """What its upstream goes by, if the sessions are told apart."""
         exchange = request.exchange
         model = request.model or exchange.model or "/" + exchange.endpoint.partition("/")[0]
         self.model: str = model if len(model) <= LONGEST_MODEL else model[:LONGEST_MODEL]
@@ -113,13 +125,6 @@ class Attempt:
             if not cast(PeekedBody, self.response.body).ended:
                 return False
         return body.rewind()
-
-    def result(self) -> ProxyResponse:
-        """Return the response, or raise the error."""
-        if self.response is None:
-            assert self.error is not None
-            raise self.error
-        return self.response
 
     def discard(self) -> None:
         """Free the connection that it holds."""
@@ -222,19 +227,23 @@ class Judge:
             self._fail(attempt, str(status))
             attempt.may_move = self._may_move(attempt, response, status)
         elif attempt.in_place and status in _REFUSED_HERE:
-            self._refused(attempt, str(status))
+            # one that does not know the state may know the model
+            self._refused(attempt, str(status), lacks_model=not (status == 404 and attempt.task.searches))
         elif attempt.in_place and status in _MAYBE_REFUSED:
             attempt.response, beginning = await peek(response, PEEK_BYTES)
             code = error_code(beginning, response.headers)
             if code in _UNKNOWN_MODEL:
                 self._refused(attempt, code)
+            elif attempt.task.searches and says_missing(status, beginning, response.headers):
+                self._refused(attempt, code, lacks_model=False)
 
-    def _refused(self, attempt: Attempt, reason: str) -> None:
+    def _refused(self, attempt: Attempt, reason: str, lacks_model: bool = True) -> None:
         task = attempt.task
         self._fail(attempt, reason)
         attempt.no_substitute = True
         attempt.may_move = task.replayable and not task.request.upgrade
-        self._health.unknown_model(attempt.upstream, task.model, self._clock())
+        if lacks_model:
+            self._health.unknown_model(attempt.upstream, task.model, self._clock())
 
     def _answered(self, attempt: Attempt, status: int) -> None:
         task = attempt.task

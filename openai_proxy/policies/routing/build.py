@@ -6,8 +6,10 @@ import time
 
 from ...exchange.messages import Stage
 from ...settings import Settings, mode
+from ...settings.derived import redis_url
 from ..authenticate.upstream_keys import kept_keys, key_of
 from ..parts import Parts
+from .affinity import Affinity
 from .health import UpstreamHealth
 from .prober import Prober
 from .retry import Retry
@@ -63,6 +65,12 @@ def route(
     """Return the stage that chooses an upstream, None if there is one that serves all models as named."""
     if table is None or health is None or prober is None:
         return None
+    routing = settings.routing
+    affinity = None
+    several = len(table.upstreams) > 1
+    if several and routing.stick != "off":
+        known = parts.stores.known_state(routing.state_entries, routing.state_ttl_s, redis_url(settings))
+        affinity = Affinity(table, known)
     return Route(
         table,
         health,
@@ -70,6 +78,10 @@ def route(
         clock=parts.clock,
         wall_clock=time.time,
         timers=parts.reactor,
+        affinity=affinity,
+        sessions=several and routing.stick == "cache",
+        session_header=routing.session_header.encode("ascii") if routing.session_header else None,
+        least_busy=routing.balance == "least_busy",
     )
 
 

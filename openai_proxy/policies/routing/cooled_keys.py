@@ -28,6 +28,10 @@ class CooledKeys:
         """Tell whether the upstream takes requests with this key, as far as it said."""
         return not self._until or self._until.get(entry, 0.0) <= now
 
+    def until(self, entry: Entry) -> float:
+        """Return when it takes requests with this key again, as far as it said."""
+        return self._until.get(entry, 0.0)
+
     def begin(self, entry: Entry, now: float) -> None:
         """Note that a request goes: with a key that had no quota it is that key's trial."""
         if self._without_quota and entry in self._without_quota:

@@ -145,6 +145,17 @@ class UpstreamHealth:
         """Tell whether `upstream` said a moment ago that it does not know `model`."""
         return self._lacking.get((upstream.name, model), 0.0) > now
 
+    def usable_in_s(self, upstream: Upstream, model: str, key: bytes, now: float) -> float:
+        """Return how long it may take until `upstream` is usable again; 0.0 if nobody can say."""
+        state = self._states[upstream.name]
+        until = [each.open_until for each in state.breakers]
+        breaker = self._models.get((upstream.name, model))
+        if breaker is not None:
+            until.append(breaker.open_until)
+        until.append(self._lacking.get((upstream.name, model), 0.0))
+        until.append(self._keys.until((upstream.name, key)))
+        return max(0.0, max(until) - now)
+
     # ---- told of requests
 
     def begin(self, upstream: Upstream, model: str, key: bytes, now: float) -> None:

@@ -6,23 +6,31 @@ Innermost: the stages outside see one answer or one failure.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as TwistedTimeout
 
-from ...exchange.errors import NoUpstreamAvailable, UpstreamError
+from ...exchange.errors import NoUpstreamAvailable, StateElsewhere, UpstreamError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange
 from ...logs import logger
 from ..authenticate.credentials import CredentialSwap
 from ..bodies.decoded_body import decoded
 from ..bodies.peeked_body import peek
+from .affinity import Affinity, Located
 from .attempt import Attempt, Judge, Task
+from .balance import Balance
+from .choosing import Choosing
 from .health import UpstreamHealth
+from .in_flight import Passage
+from .missing_state import PEEK_BYTES, STATUSES, says_missing
 from .model_names import with_looked_up_model, with_model, with_path_model
-from .table import RoutingTable, Upstream, choose, first_choice, model_in_path
+from .references import Reference, makes_state, references_of
+from .sessions import session_of
+from .table import ModelRoute, RoutingTable, Upstream, model_in_path
 
 log = logger(__name__)
 
@@ -34,8 +42,10 @@ LIST_PATIENCE_S = 5.0
 class Route:
     """Choose by model, priority, weight and health; fail over before the first byte.
 
-    Requests that name a model are spread by weight; all others (files,
-    stored answers) stay with the first usable upstream, which knows them.
+    Requests that name a model are spread by weight, by load or by session; all
+    others (files, stored answers) stay with the first usable upstream. What
+    refers to state goes to the upstream where that lives, as far as `affinity`
+    knows; what nobody knows is searched.
     What another attempt might mend goes to another upstream at once, for
     every client and once for each upstream of an exchange; further attempts
     are the retry stage's. An open circuit only says where else to go first:
@@ -53,11 +63,19 @@ class Route:
         wall_clock: Callable[[], float],
         timers: Any,
         draw: Callable[[], float] = random.random,
+        affinity: Affinity | None = None,
+        sessions: bool = False,
+        session_header: bytes | None = None,
+        least_busy: bool = False,
     ) -> None:
         self._table = table
         self._clock = clock
-        self._draw = draw
         self._timers = timers
+        self._affinity = affinity
+        self._sessions = sessions
+        self._session_header = session_header
+        self._in_flight = {upstream.name: 0 for upstream in table.upstreams}
+        self._choosing = Choosing(health, Balance(self._in_flight, draw, least_busy), clock)
         self._health = health
         self._judge = Judge(health, probe, clock, wall_clock, timers)
         self._swaps = {
@@ -68,31 +86,86 @@ class Route:
             if upstream.key is not None
         }
 
-    def describe(self) -> list[dict[str, Any]]:
-        """Return the state of every upstream, for `/health`."""
-        return self._health.describe(self._clock())
+    def describe(self, whole_counts: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
+        """Return the state of every upstream, for `/health`.
+
+        `in_flight` is how many requests are there: of all workers if that is given, else of this process.
+        """
+        counts = {**self._in_flight, **(whole_counts or {})}
+        return [{**each, "in_flight": counts[each["name"]]} for each in self._health.describe(self._clock())]
+
+    @property
+    def in_flight(self) -> Mapping[str, int]:
+        """How many requests this process has at each upstream."""
+        return self._in_flight
+
+    @property
+    def known_state(self) -> int | None:
+        """How many names of state this process knows; None if it does not go by state."""
+        return None if self._affinity is None else len(self._affinity)
 
     def open_circuits(self) -> Iterator[tuple[str, str | None]]:
         """Yield upstream and model (None: the whole upstream) of each circuit that is not closed."""
         return self._health.open_circuits()
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
-        task = self._task(request)
-        exchange = request.exchange
+        affinity = self._affinity
+        references = references_of(request) if affinity is not None else ()
+        passage = Passage(self._in_flight)
+        request.exchange.on_end(passage.end)
+        try:
+            if affinity is not None and references:
+                attempt = await self._by_state(request, references, affinity, forward, passage)
+            else:
+                attempt = await self._spread(self._task(request), forward, passage)
+            response = attempt.response
+            if response is None:
+                raise attempt.error  # type: ignore[misc]  # it has either
+        except BaseException:
+            passage.leave()
+            raise
+        if response.status >= 300:
+            passage.leave()
+        elif affinity is not None and makes_state(request):
+            return affinity.watch(request, response, attempt.upstream)
+        return response
+
+    async def _by_state(
+        self,
+        request: ProxyRequest,
+        references: Sequence[Reference],
+        affinity: Affinity,
+        forward: Forward,
+        passage: Passage,
+    ) -> Attempt:
+        """Ask the upstream where it lives what the request refers to; search that if nobody knows."""
+        located = await affinity.locate(references, request.credential)
+        if located is not None:
+            return await self._ask_home(self._task_at(request, located), forward, passage)
+        attempt = await self._search(self._task(request, searches=True), forward, passage)
+        if attempt.response is not None and attempt.response.status < 300:
+            affinity.learn([name for name, _ in references], attempt.upstream, request.credential)
+        return attempt
+
+    async def _spread(self, task: Task, forward: Forward, passage: Passage) -> Attempt:
+        """Ask the best upstream; if that fails, others, each once."""
+        exchange = task.request.exchange
         failed: Collection[str] = exchange.failed_upstreams if exchange.attempts else ()
-        upstream = self._choose(task, failed)
+        upstream, reason = self._choosing.first(task, failed)
         held: Attempt | None = None
         try:
             while True:
-                attempt = await self._ask(task, upstream, forward, held)
+                attempt = await self._ask(task, upstream, forward, passage, reason, held)
                 if attempt.is_final:
-                    return attempt.response  # type: ignore[return-value]  # a final one has one
+                    return attempt
                 held = attempt.better_of(held)
                 failed = exchange.failed_upstreams
-                following = self._choose_another(task, failed, attempt) if attempt.may_move else None
+                following = (
+                    self._choosing.another(task, failed, attempt.no_substitute) if attempt.may_move else None
+                )
                 if following is None or not await attempt.may_send_again():
                     passed, held = held, None
-                    return passed.result()
+                    return passed
                 log.debug(
                     "{id}: upstream {name} failed ({reason}); asking {other}",
                     id=exchange.id,
@@ -101,19 +174,85 @@ class Route:
                     other=following.name,
                 )
                 exchange.retry_reasons.append("failover")
-                upstream = following
+                upstream, reason = following, "failover"
         finally:
             if held is not None:
                 held.discard()
 
-    async def _ask(self, task: Task, upstream: Upstream, forward: Forward, held: Attempt | None) -> Attempt:
+    async def _ask_home(self, task: Task, forward: Forward, passage: Passage) -> Attempt:
+        """Ask the upstream where the state of a request lives, and no other: it would not know it."""
+        home = task.candidates[0]
+        if not self._choosing.usable(task, home):
+            raise self._away(task, home)
+        attempt = await self._ask(task, home, forward, passage, "state")
+        if attempt.error is not None and attempt.error.sent == "no" and not self._choosing.usable(task, home):
+            raise self._away(task, home) from attempt.error
+        return attempt
+
+    def _away(self, task: Task, home: Upstream) -> NoUpstreamAvailable:
+        now = self._clock()
+        wait_s = self._health.usable_in_s(home, task.model, task.key_for(home), now)
+        return NoUpstreamAvailable(
+            f"The conversation lives at {home.name!r}, which is not available.",
+            retry_after_s=max(1, ceil(wait_s)),
+        )
+
+    async def _search(self, task: Task, forward: Forward, passage: Passage) -> Attempt:
+        """Ask as if there was no state; if that upstream does not have it, all others, each once.
+
+        They did nothing for the request, so nothing is paid twice. If none has
+        it, what the first one answered passes on.
+        """
+        first = await self._spread(task, forward, passage)
+        exchange = task.request.exchange
+        if not task.replayable or task.request.upgrade or not await self._is_missing(first):
+            return first
+        asked = {first.upstream.name, *exchange.failed_upstreams}
+        try:
+            for upstream in task.candidates:
+                if upstream.name in asked or not self._choosing.usable(task, upstream):
+                    continue
+                if not await first.may_send_again():
+                    break
+                attempt = await self._ask(task, upstream, forward, passage, "search")
+                if attempt.response is not None and attempt.response.status < 400:
+                    found, first = first, attempt
+                    found.discard()
+                    break
+                attempt.discard()
+        except BaseException:
+            first.discard()
+            raise
+        return first
+
+    async def _is_missing(self, attempt: Attempt) -> bool:
+        """Whether an answer says that its upstream does not have the state."""
+        response = attempt.response
+        if response is None or response.status not in STATUSES:
+            return False
+        attempt.response, beginning = await peek(response, PEEK_BYTES)
+        if response.status == 404 and "{id}" in attempt.task.request.endpoint:
+            return True
+        return says_missing(response.status, beginning, response.headers)
+
+    async def _ask(
+        self,
+        task: Task,
+        upstream: Upstream,
+        forward: Forward,
+        passage: Passage,
+        reason: str,
+        held: Attempt | None = None,
+    ) -> Attempt:
         """Make one attempt and judge it; `held` is what passes if it does no better."""
         key = task.key_for(upstream)
         began = self._clock()
-        in_place = upstream.priority != task.candidates[0].priority or (
-            held is not None and not held.no_substitute
+        in_place = reason not in ("state", "search") and (
+            upstream.priority != task.candidates[0].priority or (held is not None and not held.no_substitute)
         )
         self._health.begin(upstream, task.model, key, began)
+        passage.move(upstream.name)
+        task.request.exchange.route_choices.append((upstream.name, reason))
         attempt = Attempt(task, upstream, key, began, in_place)
         try:
             response = await forward(self._addressed(task.request, upstream))
@@ -131,17 +270,34 @@ class Route:
             addressed.credential = upstream.key
         return addressed
 
-    def _task(self, request: ProxyRequest) -> Task:
+    def _task(self, request: ProxyRequest, searches: bool = False) -> Task:
         model = request.model
         names_model = model is not None
+        session = None
         if model is not None:
+            if self._sessions:
+                session = session_of(request, self._session_header)
             route = self._table.find(model)
-            request = (with_model if request.path_model is None else with_path_model)(request, route)
+            request = _named_upstream(request, route)
         else:
             named = model_in_path(request.target)
             route = self._table.find(named) if named is not None else None
             request = with_looked_up_model(request, route)
-        return Task(request, self._table.candidates(route), names_model)
+        return Task(request, self._table.candidates(route), names_model, searches, session)
+
+    def _task_at(self, request: ProxyRequest, located: Located) -> Task:
+        """Return the task of a request whose state lives at an upstream, whatever the models' entries say first."""
+        model, upstream = request.model, located.upstream
+        if model is not None:
+            may_serve, route = self._table.find_at(model, upstream.name)
+            if not may_serve:
+                raise StateElsewhere(
+                    f"openai-proxy cannot send this request anywhere: what `{located.param}` refers to lives at"
+                    f" {upstream.name!r}, which does not serve the model.",
+                    param=located.param,
+                )
+            request = _named_upstream(request, route)
+        return Task(request, (upstream,), model is not None)
 
     # ---- the list of models, which is of all upstreams
 
@@ -156,7 +312,7 @@ class Route:
         others = [
             upstream
             for upstream in self._table.upstreams
-            if upstream.name != exchange.upstream and self._usable(task, upstream)
+            if upstream.name != exchange.upstream and self._choosing.usable(task, upstream)
         ]
         # Each has a record of its own: what an upstream is asked writes into it.
         records = [
@@ -195,59 +351,7 @@ class Route:
         response.body.discard()
         return body if response.status == 200 else b""
 
-    # ---- choosing
 
-    def _choose(self, task: Task, failed: Collection[str]) -> Upstream:
-        """Return where to go first: of those that failed least often in this exchange, the best.
-
-        One that does not know the model failed less often only because it
-        was no substitute: those that know it take turns without it.
-        """
-        candidates = task.candidates
-        if not failed:  # nearly always, and nearly always the first is well
-            first = first_choice(candidates, task.names_model)
-            if first is not None and self._usable(task, first):
-                return first
-        else:
-            times = [*failed]
-            candidates = tuple(each for each in candidates if self._known(task, each)) or candidates
-            least = min(times.count(upstream.name) for upstream in candidates)
-            candidates = tuple(each for each in candidates if times.count(each.name) == least)
-        for suits in (self._usable, self._promising, self._known, lambda task, upstream: True):
-            chosen = self._choose_where(task, candidates, suits)
-            if chosen is not None:
-                return chosen
-        raise NoUpstreamAvailable
-
-    def _choose_another(self, task: Task, failed: Collection[str], attempt: Attempt) -> Upstream | None:
-        """Return an upstream that has not been asked yet and may do better, None if there is none.
-
-        After one that was no substitute, those that it was asked in place of
-        are asked whatever state they are in.
-        """
-        candidates = tuple(each for each in task.candidates if each.name not in failed)
-        if not candidates:
-            return None
-        for suits in (self._usable, self._promising, *((self._known,) if attempt.no_substitute else ())):
-            chosen = self._choose_where(task, candidates, suits)
-            if chosen is not None:
-                return chosen
-        return None
-
-    def _choose_where(
-        self, task: Task, candidates: tuple[Upstream, ...], suits: Callable[[Task, Upstream], bool]
-    ) -> Upstream | None:
-        draw = self._draw() if task.names_model else None
-        return choose(candidates, lambda upstream: suits(task, upstream), draw)
-
-    def _usable(self, task: Task, upstream: Upstream) -> bool:
-        return self._health.usable(upstream, task.model, task.key_for(upstream), self._clock())
-
-    def _promising(self, task: Task, upstream: Upstream) -> bool:
-        """Its circuit is open, but nothing says that it cannot answer."""
-        key_rested = self._health.key_rested(upstream, task.key_for(upstream), self._clock())
-        return key_rested and self._health.reached(upstream) and self._known(task, upstream)
-
-    def _known(self, task: Task, upstream: Upstream) -> bool:
-        """It has not said that it does not know the model."""
-        return not self._health.lacks(upstream, task.model, self._clock())
+def _named_upstream(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
+    """Return the request under the name that its model has upstream."""
+    return (with_model if request.path_model is None else with_path_model)(request, route)

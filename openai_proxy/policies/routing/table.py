@@ -93,6 +93,18 @@ class RoutingTable:
             return exact
         return next((entry for entry in self._globs if fnmatchcase(model, entry.match)), None)
 
+    def find_at(self, model: str, upstream: str) -> tuple[bool, ModelRoute | None]:
+        """Return whether an upstream may serve `model`, and the entry that says as what (None: as it is named)."""
+        found = self.find(model)
+        if found is None or found.upstream in (None, upstream):
+            return True, found
+        for entry in self._globs:
+            if entry.upstream in (None, upstream) and (
+                entry.match == model or fnmatchcase(model, entry.match)
+            ):
+                return True, entry
+        return False, None
+
     def served_as(self, model: str) -> bytes:
         """Return what the entry of `model` makes of it, for who remembers answers: where it is served, as what.
 
@@ -111,23 +123,23 @@ class RoutingTable:
         return self._alone[route.upstream]
 
 
-def choose(
-    candidates: Sequence[Upstream], usable: Callable[[Upstream], bool], draw: float | None
-) -> Upstream | None:
-    """Return one of the best `usable` candidates, None if none is.
-
-    `candidates` are ordered by priority. `draw` in [0, 1) picks by weight
-    among those of the best priority; None takes the first of them always.
-    """
+def best_of(candidates: Sequence[Upstream], usable: Callable[[Upstream], bool]) -> list[Upstream]:
+    """Return the `usable` candidates of the best priority that has any; they are ordered by priority."""
     best: list[Upstream] = []
     for upstream in candidates:
         if best and upstream.priority != best[0].priority:
             break
         if usable(upstream):
             best.append(upstream)
-    if not best or draw is None:
-        return best[0] if best else None
-    point = draw * sum(upstream.weight for upstream in best)
+    return best
+
+
+def by_weight(best: Sequence[Upstream], draw: float) -> Upstream:
+    """Return one of `best` by weight; `draw` is in [0, 1)."""
+    point = 0.0
+    for upstream in best:
+        point += upstream.weight
+    point *= draw
     for upstream in best:
         point -= upstream.weight
         if point < 0.0:
@@ -136,7 +148,7 @@ def choose(
 
 
 def first_choice(candidates: Sequence[Upstream], spread: bool) -> Upstream | None:
-    """Return what `choose` takes whatever the draw, should it be usable; None if that depends.
+    """Return what is chosen in any case, should it be usable; None if that depends.
 
     The first candidate: of requests that are not `spread`, and where none shares its priority.
     """

@@ -3,8 +3,18 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from openai_proxy.policies.fences.object_ids import id_in_path, ids_in_body, ids_made, makes_objects, no_such
+from openai_proxy.policies.fences.object_ids import (
+    id_begun,
+    id_in_path,
+    ids_in_body,
+    ids_made,
+    makes_objects,
+    no_such,
+    references_in_body,
+)
 from openai_proxy.wire.targets import map_target
 
 
@@ -112,3 +122,44 @@ def test_it_is_said_in_openais_words():
     """The kind by the id, else by the endpoint."""
     assert no_such("file-1", "batches") == "No such File object: file-1"
     assert no_such("x", "vector_stores/{id}") == "No such Vector store object: x"
+
+
+def test_a_reference_is_told_with_its_member():
+    """The error can name it."""
+    body = b'{"previous_response_id":"resp_1","tools":[{"vector_store_ids":["vs_1"]}],"input":[{"type":"item_reference","id":"rs_1"}]}'
+    assert references_in_body(body) == {
+        "resp_1": "previous_response_id",
+        "vs_1": "vector_store_ids",
+        "rs_1": "id",
+    }
+
+
+@given(
+    st.recursive(
+        st.none() | st.text(max_size=5) | st.integers(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["id", "response", "item", "output", "container_id", "result_files", "x"]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_ids_are_the_same_by_the_quick_way_and_by_the_slow_one(value):
+    """A document that is whole is decoded at once; one that is cut is walked: so is a whole one that orjson refuses."""
+    text = json.dumps(value).encode()
+    slowly = text[:-1] + b',"odd":NaN}' if text.startswith(b"{") and text != b"{}" else text
+    assert ids_made(text) == ids_made(slowly)
+
+
+def test_the_id_is_found_before_the_rest_has_come():
+    """However much of the answer is missing; never one that is only echoed."""
+    event = b'{"type":"response.created","sequence_number":0,"response":{"object":"response","id":"resp_1","tools":['
+    assert id_begun(event) == "resp_1"
+    assert id_begun(event[:-20]) is None
+    assert id_begun(b'{"metadata":{"id":"resp_echoed"},"id":"resp_1"') == "resp_1"
+    assert id_begun(b'{"id":5}') is None
+    assert id_begun(b"[1]") is None

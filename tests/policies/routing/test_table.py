@@ -8,7 +8,8 @@ from openai_proxy.policies.routing.table import (
     ModelRoute,
     RoutingTable,
     Upstream,
-    choose,
+    best_of,
+    by_weight,
     first_choice,
     model_in_path,
     with_model_in_path,
@@ -86,7 +87,8 @@ def test_a_table_that_makes_no_sense_is_refused(upstreams, models):
 )
 def test_priority_comes_before_weight(usable, draw, expected):
     """The best priority that can serve does, its members by weight."""
-    chosen = choose((A, B, C), lambda upstream: upstream.name in usable, draw)
+    best = best_of((A, B, C), lambda upstream: upstream.name in usable)
+    chosen = (best[0] if draw is None else by_weight(best, draw)) if best else None
     assert expected == (chosen.name if chosen else None)
 
 
@@ -145,6 +147,7 @@ def test_the_first_choice_is_what_any_draw_would_choose(priorities, draw, spread
     candidates = table.candidates(None)
     first = first_choice(candidates, spread)
     if first is not None:
-        assert first is choose(candidates, lambda _: True, draw if spread else None)
+        best = best_of(candidates, lambda _: True)
+        assert first is (by_weight(best, draw) if spread else best[0])
     else:
         assert [u.priority for u in candidates].count(candidates[0].priority) > 1

@@ -1,0 +1,92 @@
+"""Which upstream a conversation lives at: looked up for requests, learnt from answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from attrs import frozen
+
+from ...exchange.errors import StateElsewhere
+from ...exchange.messages import ProxyRequest, ProxyResponse
+from .answer_watch import watched
+from .known_state import Home, KnownState
+from .references import Reference
+from .state_names import Digest
+from .table import RoutingTable, Upstream
+
+
+@frozen
+class Located:
+    """Where the state of a request lives."""
+
+    upstream: Upstream
+    param: str
+    """The member of the request that names it."""
+
+
+class Affinity:
+    """Knows homes: an upstream by name and URL, and the key that was used there.
+
+    One of these that changes makes its state unknown, which costs a search
+    and sends nobody astray.
+    """
+
+    def __init__(self, table: RoutingTable, known: KnownState) -> None:
+        self._known = known
+        self._places = {each.name: _place(each) for each in table.upstreams}
+        self._upstreams = {self._places[each.name]: each for each in table.upstreams}
+
+    def __len__(self) -> int:
+        """Return how many names are known in this process."""
+        return len(self._known)
+
+    async def locate(self, references: Sequence[Reference], credential: bytes) -> Located | None:
+        """Return where the state lives that a request refers to; None if nobody knows.
+
+        `credential` is what authentication chose. Raises StateElsewhere if
+        it lives at two upstreams.
+        """
+        homes = await self._known.find([name for name, _ in references])
+        if not homes:
+            return None
+        located: Located | None = None
+        for name, param in references:
+            home = homes.get(name)
+            upstream = self._upstream_of(home, credential) if home is not None else None
+            if upstream is None:
+                continue
+            if located is None:
+                located = Located(upstream, param)
+            elif located.upstream is not upstream:
+                raise StateElsewhere(
+                    f"openai-proxy cannot send this request anywhere: what `{located.param}` refers to lives at"
+                    f" {located.upstream.name!r}, what `{param}` refers to at {upstream.name!r}.",
+                    param=param,
+                )
+        return located
+
+    def learn(self, names: Sequence[Digest], upstream: Upstream, credential: bytes) -> None:
+        """Note that state lives at `upstream`."""
+        if names:
+            self._known.keep(names, self._home(upstream, credential))
+
+    def watch(self, request: ProxyRequest, response: ProxyResponse, upstream: Upstream) -> ProxyResponse:
+        """Return a 2xx answer, still to be delivered, from which it will be learnt what state it made."""
+        credential = request.credential
+        return watched(
+            response, request.exchange.streaming, lambda names: self.learn(names, upstream, credential)
+        )
+
+    def _upstream_of(self, home: Home, credential: bytes) -> Upstream | None:
+        """Return the upstream of a home, None unless it is listed and would get the same key."""
+        upstream = self._upstreams.get(home >> 32)
+        return upstream if upstream is not None and self._home(upstream, credential) == home else None
+
+    def _home(self, upstream: Upstream, credential: bytes) -> Home:
+        key = sha256(upstream.key_for(credential)).digest()[:4]
+        return (self._places[upstream.name] << 32) | int.from_bytes(key, "big")
+
+
+def _place(upstream: Upstream) -> int:
+    return int.from_bytes(sha256(f"{upstream.name}\0{upstream.base_url}".encode()).digest()[:4], "big")

@@ -1,0 +1,78 @@
+"""Where a request goes first, and where next: by what health says, then by balance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ...exchange.errors import NoUpstreamAvailable
+from .attempt import Task
+from .balance import Balance
+from .health import UpstreamHealth
+from .table import Upstream, best_of, first_choice
+
+
+class Choosing:
+    """Returns upstreams, and in one word the reason. `clock` gives monotonic seconds."""
+
+    def __init__(self, health: UpstreamHealth, balance: Balance, clock: Callable[[], float]) -> None:
+        self._health = health
+        self._balance = balance
+        self._clock = clock
+
+    def first(self, task: Task, failed: Collection[str]) -> tuple[Upstream, str]:
+        """Return where to go first: of those that failed least often in this exchange, the best.
+
+        One that does not know the model failed less often only because it
+        was no substitute: those that know it take turns without it.
+        """
+        candidates = task.candidates
+        if not failed:  # nearly always, and nearly always the first is well
+            first = first_choice(candidates, task.names_model)
+            if first is not None and self.usable(task, first):
+                return first, "only"
+        else:
+            times = [*failed]
+            candidates = tuple(each for each in candidates if self._known(task, each)) or candidates
+            least = min(times.count(upstream.name) for upstream in candidates)
+            candidates = tuple(each for each in candidates if times.count(each.name) == least)
+        for suits in (self.usable, self._promising, self._known, lambda task, upstream: True):
+            chosen = self._choose_where(task, candidates, suits)
+            if chosen is not None:
+                return chosen
+        raise NoUpstreamAvailable
+
+    def another(self, task: Task, failed: Collection[str], after_no_substitute: bool) -> Upstream | None:
+        """Return an upstream that has not been asked yet and may do better, None if there is none.
+
+        After one that was no substitute, those that it was asked in place of
+        are asked whatever state they are in.
+        """
+        candidates = tuple(each for each in task.candidates if each.name not in failed)
+        if not candidates:
+            return None
+        for suits in (self.usable, self._promising, *((self._known,) if after_no_substitute else ())):
+            chosen = self._choose_where(task, candidates, suits)
+            if chosen is not None:
+                return chosen[0]
+        return None
+
+    def usable(self, task: Task, upstream: Upstream) -> bool:
+        """Tell whether a request should go there now."""
+        return self._health.usable(upstream, task.model, task.key_for(upstream), self._clock())
+
+    def _choose_where(
+        self, task: Task, candidates: tuple[Upstream, ...], suits: Callable[[Task, Upstream], bool]
+    ) -> tuple[Upstream, str] | None:
+        best = best_of(candidates, lambda upstream: suits(task, upstream))
+        if not best:
+            return None
+        return self._balance.pick(best, task.session) if task.names_model else (best[0], "only")
+
+    def _promising(self, task: Task, upstream: Upstream) -> bool:
+        """Its circuit is open, but nothing says that it cannot answer."""
+        key_rested = self._health.key_rested(upstream, task.key_for(upstream), self._clock())
+        return key_rested and self._health.reached(upstream) and self._known(task, upstream)
+
+    def _known(self, task: Task, upstream: Upstream) -> bool:
+        """It has not said that it does not know the model."""
+        return not self._health.lacks(upstream, task.model, self._clock())

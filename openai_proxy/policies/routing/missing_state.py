@@ -1,0 +1,59 @@
+"""Whether an answer says that its upstream does not have what the request refers to. Pure."""
+
+from __future__ import annotations
+
+import orjson
+
+from ...exchange.record import HeaderPairs
+from ...wire.body_headers import media_type_and_coding
+from ...wire.codings import maybe_decoded
+
+PEEK_BYTES = 64 * 1024
+STATUSES = (400, 404)
+"""OpenAI says it with either."""
+_CODES = frozenset(
+    ("previous_response_not_found", "invalid_encrypted_content", "conversation_not_found", "item_not_found")
+)
+_ABSENT = ("not found", "not be found", "does not exist", "could not be verified")
+_KINDS = (
+    "with id",
+    "response",
+    "conversation",
+    "container",
+    "file",
+    "item",
+    "vector store",
+    "batch",
+    "encrypted",
+)
+_LONGEST_MESSAGE = 1000
+
+
+def says_missing(status: int, body: bytes, headers: HeaderPairs) -> bool:
+    """Tell whether an error that begins with `body` is about state that is not there, and nothing else.
+
+    By `error.code`, else by the words of `error.message`; never about a model.
+    """
+    if status not in STATUSES:
+        return False
+    _, coding = media_type_and_coding(headers)
+    if coding:
+        decoded = maybe_decoded(body, coding, PEEK_BYTES)
+        body = b"" if decoded is None else decoded[0]
+    try:
+        error = orjson.loads(body)["error"]
+        code, message = error.get("code"), error.get("message")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    if code in _CODES:
+        return True
+    if isinstance(code, str) and "model" in code:
+        return False
+    return isinstance(message, str) and _means_missing(message[:_LONGEST_MESSAGE].lower())
+
+
+def _means_missing(message: str) -> bool:
+    if message.startswith("no such "):
+        return True
+    is_absent = any(map(message.__contains__, _ABSENT)) and not message.startswith("the model")
+    return is_absent and any(map(message.__contains__, _KINDS))

@@ -1,0 +1,91 @@
+"""Which upstream a session belongs to, so that its prompt cache is used.
+
+By rendezvous hashing: every upstream gets a score for the session, and the
+highest one serves. An upstream that goes takes only its own sessions along,
+and they come back with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from math import log
+
+from ...exchange.messages import ProxyRequest
+from ...wire.headers import get
+from .session_text import LONGEST_KEY, beginning, inner_text
+from .table import Upstream
+
+_BITS = 64
+_MASK = (1 << _BITS) - 1
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""The multipliers of splitmix64."""
+_SCALE = float(1 << _BITS)
+
+
+def session_of(request: ProxyRequest, header: bytes | None) -> int:
+    """Return what stands for the session of a request that names a model: 8 bytes of a SHA-256.
+
+    Of the client key, the model, and the first of: `prompt_cache_key`, the
+    header, `conversation`, `metadata.session_id`, the instructions with the
+    first message of the user.
+    """
+    name = _named(request, header) or (b"" if request.document is None else beginning(request.json))
+    whose = f"{request.exchange.credential_id}\0{request.model}\0".encode("utf-8", "replace")
+    return int.from_bytes(sha256(whose + name).digest()[:8], "big")
+
+
+def _named(request: ProxyRequest, header: bytes | None) -> bytes | None:
+    """Return the name that the client gives the session."""
+    document = request.document
+    key = document.get("prompt_cache_key") if document is not None else None
+    if isinstance(key, str) and key:
+        return key.encode("utf-8", "replace")
+    if header is not None:
+        value = get(request.headers, header)
+        if value:
+            return value[:LONGEST_KEY]
+    if document is None:
+        return None
+    conversation = document.get("conversation")
+    if isinstance(conversation, str) and conversation:
+        return conversation.encode("utf-8", "replace")
+    for outer, inner in (("conversation", "id"), ("metadata", "session_id")):
+        if document.get(outer):
+            named = inner_text(request.json, outer, inner)
+            if named is not None:
+                return named
+    return None
+
+
+def seed_of(name: str) -> int:
+    """Return what stands for an upstream in `score`."""
+    return int.from_bytes(sha256(name.encode("utf-8")).digest()[:8], "big")
+
+
+def score(session: int, seed: int, weight: float) -> float:
+    """Return how much an upstream is wanted for a session: -weight / ln(h), h in (0, 1) by both.
+
+    The shares are as the weights. "Weighted Distributed Hash Tables",
+    Schindelhauer and Schomaker, 2005.
+    """
+    mixed = session ^ seed
+    mixed = ((mixed ^ (mixed >> 30)) * _FIRST) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * _SECOND) & _MASK
+    mixed ^= mixed >> 31
+    return -weight / log((mixed + 0.5) / _SCALE) if mixed < _MASK - 2048 else float("inf")
+
+
+def first_of(session: int, upstreams: Sequence[Upstream], seeds: dict[str, int]) -> Upstream:
+    """Return the upstream that the session belongs to."""
+    best, highest = upstreams[0], -1.0
+    for each in upstreams:
+        scored = score(session, seeds[each.name], each.weight)
+        if scored > highest:
+            best, highest = each, scored
+    return best
+
+
+def ranked(session: int, upstreams: Sequence[Upstream], seeds: dict[str, int]) -> list[Upstream]:
+    """Return the upstreams, the one that the session belongs to first."""
+    return sorted(upstreams, key=lambda each: -score(session, seeds[each.name], each.weight))

@@ -1,0 +1,85 @@
+"""What the workers of a machine know of where state lives: kept by the supervisor, so that it outlives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from ..policies.routing.known_state import Home, StateMemory
+from ..policies.routing.state_names import Digest
+from .link import Link
+from .process import WorkerProcess
+from .talk import FIND_STATE, IN_FLIGHT, KEEP_STATE
+
+COUNT_S = 1.0
+"""How long a worker may take to say how many requests it has; then it is left out."""
+
+
+class SupervisedState:
+    """A worker's `SharedState`: the supervisor knows."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def find(self, names: Sequence[Digest]) -> Deferred[dict[Digest, Home]]:
+        """Return the homes of those that some worker has learnt; fails if the supervisor is gone."""
+        return self._link.ask(FIND_STATE, list(names))
+
+    def keep(self, names: Sequence[Digest], home: Home, ttl_s: float) -> None:
+        # at once: the client may see the name now, and ask another worker next
+        self._link.tell_at_once(KEEP_STATE, (list(names), home, ttl_s))
+
+
+class StateServer:
+    """The supervisor's side for all workers."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._memory = StateMemory(reactor.seconds)
+
+    def resize(self, entries: int, ttl_s: float) -> None:
+        """Keep so many names, each for so long, from now on."""
+        self._memory.resize(entries, ttl_s)
+
+    def keep(self, told: tuple[list[Digest], Home, float]) -> None:
+        names, home, _ = told
+        self._memory.keep(names, home)
+
+    def find(self, names: list[Digest]) -> dict[Digest, Home] | Deferred[dict[Digest, Home]]:
+        """Return what is known; what is not is looked up once more in the next turn.
+
+        What another worker told before the client could ask is in this
+        process's sockets by then, though perhaps not read yet.
+        """
+        found = self._memory.find(names)
+        if len(found) == len(names):
+            return found
+        return deferLater(self._reactor, 0.0, self._memory.find, names)
+
+
+def counts_of(reactor: Any, ready: Callable[[], Sequence[WorkerProcess]]) -> Deferred[Mapping[str, int]]:
+    """Fire with the requests that all workers together have at each upstream."""
+    asked = [each.link.ask(IN_FLIGHT).addTimeout(COUNT_S, reactor) for each in ready()]
+    answers: Deferred[Any] = DeferredList(asked, consumeErrors=True)
+
+    def add_up(results: list[tuple[bool, Any]]) -> Mapping[str, int]:
+        total: dict[str, int] = {}
+        for told, counts in results:
+            for name, count in (counts if told else {}).items():
+                total[name] = total.get(name, 0) + count
+        return total
+
+    return answers.addCallback(add_up)
+
+
+def asked_counts(link: Link, name: str) -> Deferred[Mapping[str, int]]:
+    """Fire with what the supervisor adds up; with nothing if it is gone."""
+
+    def alone(failure: Failure) -> Deferred[Mapping[str, int]]:
+        return succeed({})
+
+    return link.ask(name).addErrback(alone)
