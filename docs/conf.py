@@ -21,6 +21,8 @@ exclude_patterns = ["README.md"]
 myst_heading_anchors = 4
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = "openai-proxy"
 html_copy_source = False
 html_show_sourcelink = False
