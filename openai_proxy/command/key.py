@@ -19,11 +19,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ..daemon.key_store.key_file import KeyFile, KeyFileAway, KeyFileRefused
 from ..net.standard_output import show
 from ..settings.key_entry import key_entry
 from ..settings.stored_keys.changes import new_secret
 from .admin_client import DEFAULT_URL, TOKEN_VARIABLE, URL_VARIABLE, NotReachable, Refused, admin_client
-from .key_source import KeyFile, KeySource, RunningProxy
+from .key_source import KeySource, RunningProxy
 from .key_words import lines, members, printable, seconds, table
 from .words import Parser, complain
 
@@ -110,9 +111,9 @@ def main(arguments: Sequence[str]) -> int:
         return _at(options)
     except ValueError as error:
         parser().error(str(error))
-    except Refused as refused:
+    except (Refused, KeyFileRefused) as refused:
         return complain(printable(refused))
-    except (NotReachable, OSError) as error:
+    except (NotReachable, KeyFileAway, OSError) as error:
         return complain(printable(error), NOT_REACHABLE)
 
 

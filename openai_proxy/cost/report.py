@@ -48,6 +48,13 @@ def usage_document(
     }
 
 
+def usage_row(place: Place, totals: Totals) -> dict[str, Any]:
+    """Return one row as a key's owner is shown it: without the key, which is the owner's."""
+    names = ("requests", "input_tokens", "output_tokens", "cached_tokens", "cost_usd")
+    shown = _shown(totals)
+    return {"day": place[0], "model": _name(place[2]), **{name: shown[name] for name in names}}
+
+
 def usage_csv(rows: Sequence[Row]) -> str:
     """Return one line for each day, key and model, after a line with their names."""
     text = io.StringIO()

@@ -83,7 +83,7 @@ _ADD = (
 )
 _READ = (
     f"SELECT day, key, model, {_NAMES} FROM usage"  # noqa: S608  # names of our own
-    " WHERE day >= ? AND day <= ? ORDER BY day, key, model"
+    " WHERE day >= ? AND day <= ? AND (key = ? OR ? IS NULL) ORDER BY day, key, model"
 )
 
 
@@ -200,16 +200,21 @@ class UsageTotals:
 
         return self._file.run(_write(rows.items())).addErrback(take_back)
 
-    def read(self, first_day: str, last_day: str) -> Deferred[list[Row]]:
-        """Return the rows of these days, both included, by day, key and model. Fails as the file does."""
+    def read(self, first_day: str, last_day: str, key: str | None = None) -> Deferred[list[Row]]:
+        """Return the rows of these days, both included, by day, key and model; only those of `key` if given.
+
+        Fails as the file does.
+        """
         if self._file is None:
             rows = [row for row in self._rows.items() if first_day <= row[0][0] <= last_day]
+            if key is not None:
+                rows = [row for row in rows if row[0][1] == key]
             return succeed(sorted(rows, key=lambda row: row[0]))
         self._flush()  # done before what is asked for next
 
         def work(connection: sqlite3.Connection) -> list[Row]:
-            found = connection.execute(_READ, (first_day, last_day))
-            return [((day, key, model), Totals(*counts)) for day, key, model, *counts in found]
+            found = connection.execute(_READ, (first_day, last_day, key, key))
+            return [((day, whose, model), Totals(*counts)) for day, whose, model, *counts in found]
 
         return self._file.run(work)
 

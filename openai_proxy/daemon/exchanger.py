@@ -106,6 +106,8 @@ class Exchanger:
     """The models that the configuration names."""
     kept: KeptStages
     """What stays when only client keys change."""
+    keyring: Keyring | None
+    """The client keys; None in another mode than tenants."""
     warnings: tuple[str, ...]
     """A line for everything in the settings that was probably not meant."""
 
@@ -189,7 +191,8 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     anonymous = WithoutCredentials(
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
     )
-    stages = _stages(settings, around, needs_usage, spending, kept)
+    keyring = callers.make_keyring(settings)
+    stages = _stages(settings, around, needs_usage, spending, kept, keyring)
     return Exchanger(
         settings=settings,
         forward=compose(stages, innermost),
@@ -209,6 +212,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         spending=spending,
         configured_models=configured_models(settings),
         kept=kept,
+        keyring=keyring,
         warnings=(*warnings(settings), *made.warnings, *unpriced_models(settings, spending.pricing)),
     )
 
@@ -225,8 +229,15 @@ def with_other_keys(
     spending = build_spending(
         settings, around.stores, kept.table, redis_url(settings), kept.buffered, exchanger.spending.pricing
     )
-    stages = _stages(settings, around, needs_usage, spending, kept)
-    return evolve(exchanger, settings=settings, forward=compose(stages, kept.innermost), spending=spending)
+    keyring = callers.make_keyring(settings)
+    stages = _stages(settings, around, needs_usage, spending, kept, keyring)
+    return evolve(
+        exchanger,
+        settings=settings,
+        forward=compose(stages, kept.innermost),
+        spending=spending,
+        keyring=keyring,
+    )
 
 
 def _kept_stages(
@@ -294,10 +305,14 @@ def _reachability(
 
 
 def _stages(
-    settings: Settings, around: Surroundings, needs_usage: bool, spending: Spending, kept: KeptStages
+    settings: Settings,
+    around: Surroundings,
+    needs_usage: bool,
+    spending: Spending,
+    kept: KeptStages,
+    keyring: Keyring | None,
 ) -> list[Stage]:
     """Return the onion, outermost first, with the reason for each place."""
-    keyring = callers.make_keyring(settings)
     rate_limit = limits.rate_limit(settings, around)
     strip_think, repeats, buffered = kept.strip_think, kept.repeats, kept.buffered
     body_rules = bodies.body_rules(settings, spending.budgets)

@@ -23,12 +23,15 @@ from ..observe.publisher import ExchangePublisher
 from ..pages.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
 from ..pages.home import HomePage, StylePage
 from ..pages.keys import KeyPages
+from ..pages.owner import OwnerPage
 from ..pages.pages import HealthPage, JSONPage, MetricsPage
 from ..pages.usage import UsageReport
 from ..settings import Settings
+from ..settings.derived import redis_url
 from .exchanger import Exchanger
 from .key_store.admin import Change, KeyAdmin
 from .key_store.known_keys import KnownKeys
+from .key_store.owner import KeyReport
 from .key_store.spent import SpentByKey
 from .stores import Stores
 
@@ -69,6 +72,8 @@ class Status:
             b"", HomePage(self.information, pages.allows, public, self.health, partial(self._linked, metrics))
         )
         root.putChild(b"style.css", StylePage())
+        if not own_port:  # whoever holds a key reaches the API
+            root.putChild(b"key", OwnerPage(self._key_report(), lambda: self.exchanger().keyring is not None))
         root.putChild(b"health", health)
         if metrics:
             root.putChild(b"metrics", MetricsPage(self.metrics, pages.check))
@@ -82,6 +87,16 @@ class Status:
         spent = SpentByKey(self.stores.costs.usage, lambda: self.exchanger().spending)
         keys = KeyAdmin(self.known_keys, self._settings, spent.of, self._changed)
         return KeyPages(gate, keys, self.cut)
+
+    def _key_report(self) -> KeyReport:
+        return KeyReport(
+            self._settings,
+            lambda: self.exchanger().keyring,
+            lambda: self.exchanger().spending,
+            self.stores.costs.usage,
+            lambda: self.stores.limit_store(redis_url(self._settings())),
+            self.stores.limit_store(None),
+        )
 
     def _settings(self) -> Settings:
         return self.exchanger().settings
