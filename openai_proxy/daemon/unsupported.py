@@ -9,7 +9,7 @@ from typing import NoReturn
 from twisted.python import usage
 
 WINDOWS = (
-    "openai-proxy does not run on Windows itself: run it in WSL or in Docker (see docs/how-to/recipes.md)"
+    "openai-proxy does not run on Windows itself: run it in WSL or in Docker (see docs/how-to/docker.md)"
 )
 
 
