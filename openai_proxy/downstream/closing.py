@@ -41,7 +41,7 @@ def linger(connection: Connection) -> None:
         connection.clocks.move(DRAIN, connection.clock())
     connection.drop_unread()
     transport = connection.transport
-    if ITCPTransport.providedBy(transport) and not connection.isSecure():
+    if ITCPTransport.providedBy(transport):
         transport.loseWriteConnection()
 
 

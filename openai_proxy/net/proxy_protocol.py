@@ -36,40 +36,65 @@ class UnknownAddress:
 UNKNOWN = UnknownAddress()
 
 
+_TLS_HANDSHAKE = b"\x16"
+"""How a TLS connection begins, and no PROXY protocol's header does."""
+
+
 class ProxiedConnection(ProtocolWrapper):
-    """States: waiting for the header (`header` is None), passing on, refused (`is_refused`)."""
+    """States: waiting for the header, passing on (`header` is None if it comes inside TLS), refused (`is_refused`).
+
+    Balancers send the header before the TLS handshake that they pass on, so
+    at a port of TLS there is one of these below TLS. There is another above
+    it, for a header that comes inside; it takes the one that came before.
+    """
 
     header: ProxyHeader | None = None
     is_refused = False
+    _passes_on = False
+    _before: ProxiedConnection | None = None
+    """The one below TLS."""
 
     def __init__(self, factory: Any, wrapped: Any) -> None:
         super().__init__(factory, wrapped)
         self._arrived = bytearray()
 
     def makeConnection(self, transport: Any) -> None:
+        self._before = proxied(transport)
         super().makeConnection(transport)
         factory: ProxyProtocolFactory = self.factory
-        if not factory.may_speak(transport.getPeer()):
+        if self._before is None and not factory.may_speak(transport.getPeer()):
             factory.tell_refusal(transport.getPeer())
             self._refuse()
 
     def dataReceived(self, data: bytes) -> None:
-        if self.header is not None:
+        if not self._passes_on:
+            if self.is_refused:
+                return
+            data = self._behind_header(data)
+        if data:
             self.wrappedProtocol.dataReceived(data)
-            return
-        if self.is_refused:
-            return
+
+    def _behind_header(self, data: bytes) -> bytes:
+        """Return what follows the header, once it is complete."""
+        if self._before is not None and self._before.header is not None:
+            self.header = self._before.header
+            self._passes_on = True
+            return data
+        factory: ProxyProtocolFactory = self.factory
+        if factory.is_below_tls and not self._arrived and data.startswith(_TLS_HANDSHAKE):
+            self._passes_on = True
+            return data
         self._arrived += data
         try:
             self.header = maybe_header(self._arrived)
         except BadHeader as error:
             log.debug("a connection without a PROXY protocol header is closed: {error}", error=error)
             self._refuse()
-            return
-        if self.header is not None:
-            rest, self._arrived = bytes(self._arrived[self.header.length :]), bytearray()
-            if rest:
-                self.wrappedProtocol.dataReceived(rest)
+        if self.header is None:
+            return b""
+        rest, self._arrived = bytes(self._arrived[self.header.length :]), bytearray()
+        self._passes_on = True
+        return rest
 
     def _refuse(self) -> None:
         self.is_refused = True
@@ -78,6 +103,8 @@ class ProxiedConnection(ProtocolWrapper):
 
     def getPeer(self) -> Any:
         """Return the client's address; UNKNOWN before the header, and where it names none."""
+        if self._passes_on and self.header is None and self.transport is not None:
+            return self.transport.getPeer()
         return UNKNOWN if self.header is None else _address(self.header.source) or UNKNOWN
 
     def getHost(self) -> Any:
@@ -89,6 +116,8 @@ class ProxiedConnection(ProtocolWrapper):
     @property
     def balancer(self) -> Any:
         """The address of the peer that spoke the header."""
+        if self._before is not None and self._before.header is not None:
+            return self._before.balancer
         assert self.transport is not None
         return self.transport.getPeer()
 
@@ -101,13 +130,17 @@ def _address(named: tuple[Address, int] | None) -> Any:
 
 
 class ProxyProtocolFactory(WrappingFactory):
-    """Makes a ProxiedConnection for each; `may_speak(address)` says whose header is believed."""
+    """Makes a ProxiedConnection for each; `may_speak(address)` says whose header is believed.
+
+    `is_below_tls`: what follows the header is TLS, which may also come without it.
+    """
 
     protocol = ProxiedConnection
     noisy = False
 
-    def __init__(self, wrapped: Any, may_speak: Callable[[Any], bool]) -> None:
+    def __init__(self, wrapped: Any, may_speak: Callable[[Any], bool], *, is_below_tls: bool = False) -> None:
         super().__init__(wrapped)
+        self.is_below_tls = is_below_tls
         self.may_speak = may_speak
         self._telling = OnceInAWhile()
 

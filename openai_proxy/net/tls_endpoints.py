@@ -29,7 +29,7 @@ def has_certificates(description: str) -> bool:
 
 
 class _TLSEndpoint:
-    """Listens at `below` with TLS, and `headers` times with the PROXY protocol's header inside it."""
+    """Listens at `below` with TLS; with `headers` the PROXY protocol's header comes before TLS, or inside it."""
 
     def __init__(
         self,
@@ -46,10 +46,14 @@ class _TLSEndpoint:
         self._may_speak = may_speak
 
     def listen(self, factory: Any) -> Any:
+        """Listen; the header inside TLS is asked for as often as the string says `haproxy:`."""
         for _ in range(self._headers):
             factory = ProxyProtocolFactory(factory, self._may_speak)
         context = self._context
-        return self._below.listen(TLSFactory(factory, lambda: ServerSide(context), self._reactor.callLater))
+        factory = TLSFactory(factory, lambda: ServerSide(context), self._reactor.callLater)
+        if self._headers:
+            factory = ProxyProtocolFactory(factory, self._may_speak, is_below_tls=True)
+        return self._below.listen(factory)
 
 
 def tls_endpoint(reactor: Any, description: str, may_speak: Callable[[Any], bool]) -> _TLSEndpoint:

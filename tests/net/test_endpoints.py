@@ -83,7 +83,8 @@ def test_certificates_are_read_when_the_factory_is_made_anew(pair):
     reactor, description = MemoryReactorClock(), f"ssl:8443:privateKey={pair}/k.pem:certKey={pair}/c.pem"
     assert isinstance(made_anew(reactor, description, factory()), TLSFactory)
     proxied = made_anew(reactor, f"haproxy:{description}", factory())
-    assert type(proxied.wrappedFactory) is ProxyProtocolFactory
+    assert type(proxied) is type(proxied.wrappedFactory.wrappedFactory) is ProxyProtocolFactory
+    assert type(proxied.wrappedFactory) is TLSFactory
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(str(pair / "k.pem"))
     with pytest.raises(Exception) as caught:
         made_anew(reactor, description, factory())
