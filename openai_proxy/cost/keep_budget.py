@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from ..exchange.errors import BudgetSpent
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange, Outcome, Usage
+from ..exchange.record import ABANDONED, Exchange, Outcome, Usage
 from ..policies.batches.input import BatchInput
 from ..policies.batches.input import Price as BatchPrice
 from ..policies.usage.estimate import requested_output_tokens
@@ -128,5 +128,5 @@ def charged_usd(exchange: Exchange, reserved_usd: float) -> float:
         return 0.0
     if exchange.status is not None and (exchange.error_code is None or exchange.is_error_in_stream):
         return reserved_usd if exchange.status < 400 else 0.0
-    unanswered = exchange.outcome in (Outcome.CLIENT_GONE, Outcome.TIMEOUT)
+    unanswered = exchange.outcome in ABANDONED or exchange.outcome is Outcome.TIMEOUT
     return reserved_usd if unanswered and exchange.attempts else 0.0

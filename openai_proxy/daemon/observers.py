@@ -50,7 +50,15 @@ def watch_alike(one: Settings, other: Settings) -> bool:
 def _watching(settings: Settings) -> tuple[object, ...]:
     limit_bytes = settings.limits.exchange_log_body_bytes
     keys = upstream_keys(settings)
-    return settings.observers, settings.storage, settings.otel, settings.log, limit_bytes, keys
+    return (
+        settings.observers,
+        settings.storage,
+        settings.otel,
+        settings.log,
+        settings.live,
+        limit_bytes,
+        keys,
+    )
 
 
 def upstream_urls(settings: Settings) -> dict[str, str]:

@@ -36,6 +36,7 @@ from .cassettes import Cassettes
 from .draining import Drain
 from .exchanger import Exchanger, build_exchanger, with_other_keys
 from .key_store.opened import StoredKeys
+from .live import Live, MakeView
 from .observers import observers_of, upstream_urls, watch_alike
 from .status import Status
 from .stores import Stores
@@ -75,6 +76,10 @@ class Part:
     """Lets the other workers look at the key store, and cut the exchanges of a key; fires when they have."""
     started_at: float
     """When the daemon started, in monotonic seconds."""
+    number: int
+    """Of this worker; the first is 1."""
+    live: MakeView
+    """Makes the live view of all workers from the table of this one."""
 
 
 @frozen(eq=False)
@@ -134,6 +139,15 @@ class Serving:
         )
         self._daemon = self._describe()
         stores.costs.usage.configured_models = self._daemon.configured_models
+        self.live = Live(
+            reactor,
+            lambda: self._api.running,
+            lambda: self.publisher,
+            stores.costs.usage,
+            self._daemon,
+            part.live if part else None,
+        )
+        self.live.configure(settings)
         self.publisher = self._build_publisher(settings)
         self.exchanger = build_exchanger(settings, self._around, self.publisher.needs_usage)
         self._api = ProxyResource(self.exchanger.forward, settings.limits.in_flight, self.exchanger.preflight)
@@ -141,6 +155,7 @@ class Serving:
         root = Root(self._api)
         self._status.put_pages(root, metrics=settings.admin.port is None)
         self.site = self._make_site(root)
+        self.site.worker = part.number if part else 0
         self.site.adopt = self._sockets.adopt
         self.admin_site = None if settings.admin.port is None else self._make_admin_site()
         self._in_use = 0
@@ -191,7 +206,14 @@ class Serving:
         observers = observers_of(settings, self._daemon, running)
         uses = [] if self._keys.known is None else [self._keys.note_use]
         return ExchangePublisher(
-            [*observers, self._around.stores.costs.usage, *uses, *self._watching],
+            [
+                *observers,
+                self._around.stores.costs.usage,
+                *uses,
+                *self._watching,
+                # last: it takes from what has ended what the others needed
+                *self.live.observers(settings),
+            ],
             self._reactor,
             before_sending=self._sockets.before_sending,
         )
@@ -206,6 +228,7 @@ class Serving:
             scrapes=Scrapes(self._clock),
             known_keys=self._keys.known,
             cut=self._cut_everywhere,
+            live=lambda: self.live.view,
             whole_metrics=part.metrics if part else None,
             whole_counts=part.upstream_counts if part else None,
         )
@@ -306,6 +329,7 @@ class Serving:
         self._fit(self.exchanger.settings)
         self._tell_capacity()
         self.exchanger.start()
+        self.live.start()
         if self._alone:
             self._keys.tell_if_empty(self.exchanger.settings)
 
@@ -383,6 +407,7 @@ class Serving:
         self.exchanger = exchanger
         self._keep_books(exchanger.spending)
         self.publisher = publisher
+        self.live.configure(settings)
         self._api.forward = exchanger.forward
         self._api.preflight = exchanger.preflight
         self._api.in_flight_limit = settings.limits.in_flight
@@ -406,6 +431,7 @@ class Serving:
 
     def drain(self) -> Deferred[None]:
         """Take nothing new; fire when all has ended, or was aborted after `drain_timeout_s`. Once."""
+        self.live.stop()
         return self._drain.begin(self.exchanger.settings.drain_timeout_s)
 
     def abort(self) -> None:

@@ -17,12 +17,14 @@ from .. import __version__
 from ..cost.budget import day_name
 from ..downstream.site import Root
 from ..exchange.errors import UnknownURL
+from ..observe.live.view import LiveView
 from ..observe.metrics.prometheus import PrometheusObserver, find_metrics
 from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
 from ..pages.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
 from ..pages.home import HomePage, StylePage
 from ..pages.keys import KeyPages
+from ..pages.live import ExchangesPage, LivePage
 from ..pages.owner import OwnerPage
 from ..pages.pages import HealthPage, JSONPage, MetricsPage
 from ..pages.usage import UsageReport
@@ -48,6 +50,8 @@ class Status:
     draining: Callable[[], bool]
     uptime_s: Callable[[], float]
     scrapes: Scrapes
+    live: Callable[[], LiveView | None]
+    """The live view; None where it is turned off."""
     known_keys: KnownKeys | None = None
     """Those of the key store; None without one."""
     cut: Callable[[str], object] = lambda name: None
@@ -81,6 +85,8 @@ class Status:
             admin = AdminPages()
             admin.putChild(b"usage", AdminPage(gate, partial(self._usage, report)))
             admin.putChild(b"keys", self._key_pages(gate).root())
+            admin.putChild(b"exchanges", ExchangesPage(gate, self.live))
+            admin.putChild(b"live", LivePage(gate, self.live))
             root.putChild(b"admin", admin)
 
     def _key_pages(self, gate: Gate) -> KeyPages:

@@ -114,6 +114,9 @@ class ApiRequest(Protocol):
     def run(self, stages: Awaitable[ProxyResponse]) -> None:
         """Answer with what `stages` returns or raises."""
 
+    def cancel(self, error: ProxyError) -> None:
+        """Stop it for the operator; `error` is the answer if none has begun."""
+
 
 class Connection(Protocol):
     """What requests, tunnels, the sweeper and the end of a connection ask of it."""

@@ -14,6 +14,7 @@ from twisted.web.server import NOT_DONE_YET
 from ..exchange.bodies import WholeBody
 from ..exchange.errors import MethodNotAllowed, Overloaded, ProxyLoop, ShuttingDown, UnknownURL
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.record import Exchange
 from ..wire.request_json import begins_like_object
 from ..wire.targets import ApiPath
 from ..wire.web_origins import is_preflight
@@ -42,7 +43,12 @@ class ProxyResource(Resource):
         self.forward = forward
         self.preflight = preflight or forward
         self.in_flight_limit = in_flight_limit
-        self.in_flight = 0
+        self.running: dict[Exchange, ApiRequest] = {}
+        """The admitted requests whose exchanges have not ended."""
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.running)
 
     def render(self, request: ApiRequest) -> int:
         """Start the stages, or raise the ProxyError that refuses the request. The root has set its `api_path`."""
@@ -78,7 +84,7 @@ class ProxyResource(Resource):
             )
         if site.refusal is not None and (reason := site.refusal()) is not None:
             raise Overloaded(reason)
-        self.in_flight += 1
+        self.running[request.exchange] = request
         request.admitted_by = self
 
     def _ask(self, request: ApiRequest, path: ApiPath) -> ProxyRequest:
@@ -116,9 +122,9 @@ class ProxyResource(Resource):
             sniffed=sniffed,
         )
 
-    def left(self) -> None:
+    def left(self, request: ApiRequest) -> None:
         """An admitted request's exchange has ended."""
-        self.in_flight -= 1
+        del self.running[request.exchange]
 
 
 class NoAPI(ProxyResource):

@@ -246,10 +246,19 @@ class Relay:
         SDKs leave at `data: [DONE]`, a moment before the body ends: that is
         an exchange they had whole.
         """
+        had_all = self._last[-16:].rstrip().endswith(b"[DONE]")
+        self._stop(Outcome.COMPLETE if had_all else Outcome.CLIENT_GONE)
+
+    def cancel(self) -> None:
+        """The operator stops it: the upstream at once, then the client by a reset."""
+        if not self._ended:
+            self._stop(Outcome.CANCELLED)
+            self._downstream.response_broken()
+
+    def _stop(self, outcome: Outcome) -> None:
         if not self._ended:
             body = self._body
             self._over()
             if body is not None:
                 body.discard()
-            had_all = self._last[-16:].rstrip().endswith(b"[DONE]")
-            self._downstream.end_exchange(Outcome.COMPLETE if had_all else Outcome.CLIENT_GONE)
+            self._downstream.end_exchange(outcome)

@@ -11,13 +11,14 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
+from twisted.web.resource import Resource
 
 from ..exchange.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError, UpstreamError
 from ..exchange.messages import ProxyResponse, ResponseBody, discard_all
 from ..exchange.record import Exchange, HeaderPairs, Outcome
 from ..logs import logger
 from ..net.direct_deferred import DirectDeferred
-from ..net.sockets import authorities
+from ..net.sockets import authorities, cut
 from ..net.twisted_request import WireRequest
 from ..wire.render import connection_line, header_lines, response_head
 from ..wire.targets import API_METHODS, PAGE_METHODS, ApiPath, origin_form
@@ -28,6 +29,9 @@ from .relay import Relay, whole_answer
 from .tunnel import Tunnel
 
 log = logger(__name__)
+
+CUT_AFTER_S = 0.5
+"""How long the client of a cancelled exchange has to take what was written to it."""
 
 _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
 
@@ -55,6 +59,9 @@ class DownstreamRequest(WireRequest):
     """What the stages received and have not given back yet; discarded if the exchange ends meanwhile."""
     _stages: Any = None
     _relay: Relay | None = None
+    _tunnel: Tunnel | None = None
+    _cancelled: ProxyError | None = None
+    """What the operator who stopped it has its client told."""
     _last = False
     _gone = False
 
@@ -98,13 +105,19 @@ class DownstreamRequest(WireRequest):
             raise MethodNotAllowed(API_METHODS)
         return origin_form(target, authorities(self.transport, 443 if self.isSecure() else 80))
 
-    def check_page(self, methods: tuple[bytes, ...] = PAGE_METHODS) -> None:
-        """Before a page of our own answers: raise the ProxyError that refuses the request, whatever page it is.
+    def check_page(self, page: Resource) -> None:
+        """Before a page of our own answers: raise the ProxyError that refuses the request.
 
-        `methods` are those that the page, or one below it, takes.
+        `page` is the first of its path. Some have rules of their own: which
+        methods there are on or below it (`below`), and which web origins may
+        ask (`check_origin`).
         """
-        if self.site.web_origins.looks:
+        check_origin = getattr(page, "check_origin", None)
+        if check_origin is not None:
+            check_origin(self)
+        elif self.site.web_origins.looks:
             judge(self, is_page=True)
+        methods = getattr(page, "below", PAGE_METHODS)
         if self.method not in methods:
             raise MethodNotAllowed(methods)
         for name, value in self.readable or ():
@@ -165,7 +178,8 @@ class DownstreamRequest(WireRequest):
         exchange.first_byte_at = self.channel.clock()
         self.started_writing = True
         if response.status == 101:
-            Tunnel(self, self.channel, response).start()
+            self._tunnel = Tunnel(self, self.channel, response)
+            self._tunnel.start()
             return
         if not self.is_head:
             whole = response.body.whole
@@ -205,7 +219,7 @@ class DownstreamRequest(WireRequest):
 
     def _fail(self, failure: Failure) -> None:
         self.running = None
-        error = failure.value
+        error = self._cancelled or failure.value
         if isinstance(error, ProxyError):
             self.refuse(error)
         elif isinstance(error, CancelledError | ClientGone):
@@ -220,6 +234,24 @@ class DownstreamRequest(WireRequest):
         self.refuse(InternalError())
 
     # ---- the ways out
+
+    def cancel(self, error: ProxyError) -> None:
+        """Stop it for the operator: the upstream now; the client has `error`, or what began to come breaks off."""
+        if self.exchange.outcome is not None:
+            return
+        relay, tunnel, running = self._relay, self._tunnel, self.running
+        if relay is not None or tunnel is not None:
+            transport = self.channel.transport
+            (relay or tunnel).cancel()  # type: ignore[union-attr]  # one of them is there
+            # a client that does not read what was written is not waited for
+            self.site.call_later(CUT_AFTER_S, lambda: cut(transport))
+            return
+        self._cancelled, self.running = error, None
+        if running is not None:
+            running.cancel()  # the stages raise, and `_fail` refuses, unless they have something to wait for
+        if self.exchange.outcome is None:
+            self.refuse(error)
+        self._gone = True
 
     def refuse(self, error: ProxyError) -> None:
         """Answer with an error of our own; break off where a head went out already."""
@@ -265,7 +297,7 @@ class DownstreamRequest(WireRequest):
         """End the record, once, and hand it to the observers."""
         admitted_by, self.admitted_by = self.admitted_by, None
         if admitted_by is not None:
-            admitted_by.left()
+            admitted_by.left(self)
         if self.undelivered:
             discard_all(self.undelivered)
         self.site.end_exchange(self.exchange, outcome)

@@ -20,7 +20,7 @@ from ..exchange.errors import Overloaded
 from ..exchange.record import Exchange, Outcome
 from ..logs import logger
 from ..net.sockets import cut
-from ..wire.targets import PAGE_METHODS, map_target
+from ..wire.targets import map_target
 from ..wire.web_origins import WebOrigins
 from .channel import ProxyChannel
 from .closing import close_if_idle
@@ -57,7 +57,7 @@ class Root(Resource):
         page: Resource | None = self.children.get(path)
         if page is None or (path == b"" and request.postpath):
             return self.getChild(path, request)
-        request.check_page(getattr(page, "below", PAGE_METHODS))
+        request.check_page(page)
         return page
 
     def getChild(self, path: bytes, request: Any) -> Resource:
@@ -105,6 +105,8 @@ class ProxySite(Site):
         """Who may say for whom a request comes: `access.proxies`."""
         self.websocket_idle_s: float | None = None
         """How long a tunnel may be silent; None: as long as it likes."""
+        self.worker = 0
+        """Which of several workers this is; 0 if there is one process."""
         self.adopt = adopt
         """Given each client's transport once it is connected: may serve its socket."""
         self.channels: set[ProxyChannel] = set()
@@ -201,6 +203,8 @@ class ProxySite(Site):
             path=incoming.target.partition(b"?")[0].decode("latin-1"),
         )
         exchange.request_headers = incoming.pairs
+        if self.worker:
+            exchange.worker = self.worker
         peer = channel.peer
         if peer is None:
             peer = channel.peer = self._peer_of(channel)

@@ -18,10 +18,13 @@ from ..exchange.messages import ProxyResponse
 from ..exchange.record import Outcome
 from ..net.sockets import cut, keep_alive
 from ..wire.render import header_lines, response_head
+from ..wire.websocket_frames import POLICY_VIOLATION, FrameEnds, close_frame
 from .contract import Connection, Downstream
 
 KEEP_ALIVE_S = 30
 """After that much silence the kernel asks either end whether it is there."""
+FRAME_S = 0.3
+"""How long the frame that was coming when the operator cancelled may take to come whole."""
 
 
 @implementer(IPushProducer)
@@ -38,6 +41,8 @@ class Tunnel:
         self._response = response
         self._channel = channel
         self._upstream: Any = None
+        self._frames = FrameEnds()
+        self._cancelled = False
         self._ended = False
         self._clock = channel.clock
         self._active_at = self._clock()
@@ -67,17 +72,48 @@ class Tunnel:
         if left_s > 0:
             self._idle_timer = self._channel.site.reactor.callLater(left_s, self._watch_idleness)
             return
-        self._end(Outcome.TIMEOUT)
-        self._response.body.discard()
-        channel = self._channel
-        channel.tunnel = None
-        cut(channel.transport)
+        self._over(Outcome.TIMEOUT)
+        cut(self._channel.transport)
 
     def _end(self, outcome: Outcome) -> None:
         self._ended = True
         if self._idle_timer is not None and self._idle_timer.active():
             self._idle_timer.cancel()
         self._request.end_exchange(outcome)
+
+    # ---- the operator stops it
+
+    def cancel(self) -> None:
+        """Let the frame that is coming come to its end, say 1008 to the client, and cut both connections."""
+        if self._ended or self._cancelled:
+            return
+        self._cancelled = True
+        if self._frames.at_end:
+            self._say_cancelled()
+        else:
+            self._channel.site.call_later(FRAME_S, self._cut_short)
+
+    def _end_frame(self, data: bytes) -> None:
+        end = self._frames.feed_one(data)
+        self._channel.write(data[:end])
+        if self._frames.at_end:
+            self._say_cancelled()
+
+    def _cut_short(self) -> None:
+        if not self._ended:
+            self._over(Outcome.CANCELLED)
+            self._channel.abort_when_flushed()
+
+    def _say_cancelled(self) -> None:
+        self._over(Outcome.CANCELLED)
+        self._channel.write(close_frame(POLICY_VIOLATION, b"cancelled by the operator of openai-proxy"))
+        self._channel.close()
+
+    def _over(self, outcome: Outcome) -> None:
+        """End it from our side: the upstream's connection is cut, the client's is the caller's to end."""
+        self._end(outcome)
+        self._response.body.discard()
+        self._channel.tunnel = None
 
     # ---- from the upstream (IProtocol)
 
@@ -89,7 +125,11 @@ class Tunnel:
         transport.registerProducer(_ClientReader(self._channel), True)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._cancelled:
+            self._end_frame(data)
+            return
         self._active_at = self._clock()
+        self._frames.feed(data)
         self._request.exchange.response_bytes += len(data)
         self._channel.write(data)
 

@@ -163,6 +163,18 @@ class OriginNotAllowed(ProxyError):
     )
 
 
+class CancelledByOperator(ProxyError):
+    """Whoever runs the proxy stopped the exchange. With a status that no client repeats."""
+
+    status, reason = 403, b"Forbidden"
+    type, code = "invalid_request_error", "cancelled_by_operator"
+    outcome = Outcome.CANCELLED
+    default_message = "Whoever runs this proxy (openai-proxy) has cancelled this request."
+
+    def __init__(self) -> None:
+        super().__init__(headers=((b"x-should-retry", b"false"),))
+
+
 class NoSuchObject(ProxyError):
     """A stored object that is not there, or is another key's: the same for both, as OpenAI says it."""
 

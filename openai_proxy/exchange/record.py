@@ -41,6 +41,14 @@ class Outcome(str, Enum):
     """Refused by this proxy: the request or its credentials were wrong."""
     LIMIT = "limit"
     """Refused by this proxy: a limit of the key or of the proxy was reached."""
+    CANCELLED = "cancelled"
+    """Stopped by the operator: paid for as one whose client left."""
+    WORKER_LOST = "worker_lost"
+    """The process that ran it ended without a word; only the live view knows of it."""
+
+
+ABANDONED = frozenset((Outcome.CLIENT_GONE, Outcome.CANCELLED))
+"""Nobody waited for the end: what the upstream was asked for is paid all the same."""
 
 
 @frozen
@@ -152,6 +160,8 @@ class Exchange:
     """`requests`, `tokens`, `concurrent` or `budget`, where such a limit refused the request."""
     queued_s: float = 0.0
     """Seconds that the request waited here for its turn, instead of being refused."""
+    is_queued = False
+    """It waits now."""
     usage: Usage | None = None
     answered_model: str | None = None
     """The model that the answer names, where it was looked for: the one asked for has no price, or none was named."""
@@ -192,11 +202,15 @@ class Exchange:
     is_error_in_stream: bool = False
     """The upstream told an error after it had begun to answer; see `note_later_error`."""
 
+    output_events: Callable[[], int] | None = None
+    """Tells how many events with text of the model have passed, where somebody reads the stream; while it runs."""
     complete_usage: Callable[[Exchange], None] | None = None
     """Called when the exchange ends, before all others: estimates what nobody reported."""
 
     _client_address: str | None = _UNKNOWN
     _id: str | None = None
+    worker: int = 0
+    """Which of several workers has it: the first three digits of the id. 0 if there is one process."""
     _on_end: tuple[Callable[[Exchange], None], ...] = ()
 
     def __init__(self, started: float, timestamp: float, method: str, path: str, **fields: Any) -> None:
@@ -211,7 +225,16 @@ class Exchange:
     def id(self) -> str:
         """`proxy-` and 16 hex digits; the `x-request-id` of our own errors."""
         if self._id is None:
-            self._id = f"proxy-{_random_bits(64):016x}"
+            self._id = (
+                f"proxy-{_random_bits(64):016x}"
+                if not self.worker
+                else f"proxy-{self.worker:03x}{_random_bits(52):013x}"
+            )
+        return self._id
+
+    @property
+    def known_id(self) -> str | None:
+        """The id if somebody has asked for it; None before."""
         return self._id
 
     @property
@@ -284,6 +307,11 @@ class Exchange:
         self.error_code = code
         self.upstream_failure = f"The upstream told an error after it had begun to answer: {code}."
         self.upstream_error_kinds.append((self.upstream or "none", "error_in_stream"))
+
+    def let_go(self) -> None:
+        """Forget, after the end, what only observers needed: bodies, headers, who else was concerned."""
+        self.request_body = self.request_headers = self.response_headers = None
+        self.capture = self.heir = self.output_events = None
 
     def end(self, outcome: Outcome, now: float) -> bool:
         """End the exchange; True the first time, False (and no effect) after."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -15,7 +16,7 @@ from ..downstream.peers import is_passed_on
 from ..exchange.client_address import is_forwarded
 from ..exchange.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
 from ..wire.targets import API_METHODS
-from ..wire.web_origins import normal_origin
+from ..wire.web_origins import normal_origin, page_marks
 from .pages import Page, Rendered, write_later, write_page
 
 _OF_BROWSERS = (b"accept-language", b"origin", b"referer", b"sec-fetch-site")
@@ -44,11 +45,11 @@ class TokenRequired(ProxyError):
 
 
 class ForeignOrigin(ProxyError):
-    """A page of the web may reach loopback, and a browser may add credentials by itself."""
+    """A page of the web that is not ours may reach loopback, and a browser may add credentials by itself."""
 
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "foreign_origin"
-    default_message = "This page takes no requests of web pages from another origin."
+    default_message = "openai-proxy answers the operator's pages to no page of another web origin."
 
 
 class BadArgument(ProxyError):
@@ -56,11 +57,32 @@ class BadArgument(ProxyError):
     type, code = "invalid_request_error", "invalid_value"
 
 
+_ASK = ((b"www-authenticate", b'Basic realm="openai-proxy", charset="UTF-8"'),)
+"""Lets a browser ask for the token."""
+
+
+def shown_token(authorization: bytes) -> bytes:
+    """Return the token of an Authorization header: Bearer's, or Basic's password; empty if it has none.
+
+    >>> shown_token(b"Bearer abc"), shown_token(b"Basic YTpiYw=="), shown_token(b"Basic ?")
+    (b'abc', b'bc', b'')
+    """
+    scheme, _, rest = authorization.strip().partition(b" ")
+    if scheme.lower() == b"bearer":
+        return rest.strip()
+    if scheme.lower() != b"basic":
+        return b""
+    try:
+        return b64decode(rest.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
+
 @frozen
 class Gate:
     """Who may see the operator's pages.
 
-    With a token: who shows it, as Bearer. Without one: who connects from
+    With a token: who shows it, as Bearer or as the password of Basic. Without one: who connects from
     this machine, no proxy having forwarded it: never by a `haproxy:` port,
     whose client may be anybody. A Unix socket counts as near
     where `unix_is_local`.
@@ -79,7 +101,7 @@ class Gate:
 
     def changes_by(self, request: Any) -> str:
         """Return by what a request may change something: `token` or `socket`; raises the ProxyError that refuses it."""
-        check_origin(request)
+        refuse_foreign_origin(request)
         if self.token() is not None:
             self.check_token(request)
             return "token"
@@ -90,11 +112,14 @@ class Gate:
     def check_token(self, request: Any) -> None:
         """Raise the ProxyError that refuses a request which does not show the token."""
         token = self.token() or b""
-        scheme, _, shown = (request.getHeader(b"authorization") or b"").strip().partition(b" ")
-        if scheme.lower() != b"bearer" or not shown.strip():
-            raise MissingCredentials("This page needs the admin token: Authorization: Bearer TOKEN.")
-        if not token or not compare_digest(shown.strip(), token):
-            raise InvalidKey("Incorrect admin token provided.")
+        shown = shown_token(request.getHeader(b"authorization") or b"")
+        if not shown:
+            raise MissingCredentials(
+                "This page needs the admin token: Authorization: Bearer TOKEN, or as the password of Basic.",
+                headers=_ASK,
+            )
+        if not token or not compare_digest(shown, token):
+            raise InvalidKey("Incorrect admin token provided.", headers=_ASK)
 
     def is_local(self, request: Any) -> bool:
         """Whether a program of this machine asks, without anything in between."""
@@ -111,17 +136,6 @@ class Gate:
         # a page of a stranger, whose name was pointed at this machine, read by a browser on it
         browser = any(request.requestHeaders.hasHeader(name) for name in _OF_BROWSERS)
         return not browser or _names_this_machine(request.getHeader(b"host") or b"")
-
-
-def check_origin(request: Any) -> None:
-    """Raise ForeignOrigin for a request that a page of another origin makes."""
-    origin = request.getHeader(b"origin")
-    if origin is None:
-        return
-    scheme = b"https" if request.isSecure() else b"http"
-    own = normal_origin(b"%b://%b" % (scheme, request.getHeader(b"host") or b""))
-    if own is None or normal_origin(origin.strip()) != own:
-        raise ForeignOrigin
 
 
 @frozen
@@ -171,11 +185,34 @@ def _names_this_machine(host: bytes) -> bool:
     return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
 
 
+def refuse_foreign_origin(request: Any) -> None:
+    """Raise ForeignOrigin for what a browser sends on behalf of a page that is not of this very host.
+
+    The origin may have https where the request has not, if a proxy in front
+    says so, at which TLS ends. Programs that are no browsers send no such header.
+    """
+    marks = page_marks(request.pairs)
+    if marks is None:
+        return
+    if marks.origin is None:
+        if marks.site == b"cross-site" and not marks.navigates:
+            raise ForeignOrigin
+        return
+    host = request.getHeader(b"host") or b""
+    own = {normal_origin((b"https://" if request.isSecure() else b"http://") + host)}
+    if (request.getHeader(b"x-forwarded-proto") or b"").strip().lower() == b"https":
+        own.add(normal_origin(b"https://" + host))
+    shown = normal_origin(marks.origin)
+    if shown is None or shown not in own:
+        raise ForeignOrigin
+
+
 class AdminPages(Page):
     """`/admin` itself: there is nothing, but below it."""
 
     below = API_METHODS
     """What the pages below it take; each says which of them."""
+    check_origin = staticmethod(refuse_foreign_origin)
 
     def render_GET(self, request: Any) -> int:
         raise UnknownURL

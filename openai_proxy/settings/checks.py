@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from .derived import key_store_path
+from .endpoint_hints import is_loopback_endpoint
 from .errors import SettingsError, mask_spec, shown
 from .fields import Section
 from .header_lines import check_line, file_of
@@ -91,6 +92,7 @@ def check(settings: Settings) -> None:
         _cors,
         _objects,
         _pages,
+        _capture,
         _storage,
         _replay,
         _think,
@@ -209,6 +211,19 @@ def _redis(settings: Settings) -> None:
 def _pages(settings: Settings) -> None:
     if settings.access.pages == "token" and settings.admin.token is None:
         raise settings.error("access.pages", "'token' needs an admin.token (ADMIN__TOKEN)")
+
+
+def _capture(settings: Settings) -> None:
+    """Refuse to keep whole conversations where a slip would show them to a network."""
+    if not settings.live.capture_bytes or settings.admin.token is not None:
+        return
+    for port in settings.ports:
+        if not is_loopback_endpoint(port):
+            raise settings.error(
+                "live.capture_bytes",
+                f"keeps whole conversations, and {shown(port)} listens beyond this machine: needs an admin.token"
+                " (ADMIN__TOKEN)",
+            )
 
 
 def _objects(settings: Settings) -> None:

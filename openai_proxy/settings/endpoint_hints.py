@@ -11,6 +11,21 @@ _ALL = ("", "*", "0.0.0.0", "tcp")
 _ALL_V6 = "::"
 
 
+_LOCAL = re.compile(
+    r"unix:.*|(?:tcp6?|ssl|tls):(?:.*:)?interface=(?:127(?:\.[0-9]{1,3}){3}|localhost|(?:\\:){2}1|(?:\\:){2}ffff\\:127(?:\.[0-9]{1,3}){3})(?::.*)?",
+    re.IGNORECASE,
+)
+
+
+def is_loopback_endpoint(text: str) -> bool:
+    """Whether a server endpoint string surely opens nothing to a network.
+
+    >>> is_loopback_endpoint("tcp:8080:interface=127.0.0.1"), is_loopback_endpoint("tcp:8080")
+    (True, False)
+    """
+    return _LOCAL.fullmatch(text.strip()) is not None
+
+
 def meant_endpoint(text: str) -> str | None:
     """Return the endpoint string for an address such as `127.0.0.1:8080`, None for what is no address.
 

@@ -28,6 +28,7 @@ from .sections import (
     Cost,
     KeyStore,
     Limits,
+    Live,
     Log,
     Metrics,
     Objects,
@@ -109,6 +110,7 @@ class Settings(BaseSettings):
         canonical_first=True,
         option="log-level",
     )
+    live: Live = setting(Live(), "what runs now")
     log: Log = setting(Log(), "lines about exchanges")
     metrics: Metrics = setting(Metrics(), "what the metrics tell apart")
     storage: Storage = setting(Storage(), "where exchanges are logged")

@@ -16,6 +16,7 @@ from .tables import CacheRule, PriceEntry, ThinkMode, ThinkWhere, Unpriced
 from .urls import BaseURL, CacheURL, KeyStoreURL, RedisURL
 from .values import (
     Addresses,
+    BytesOrZero,
     Count,
     Endpoint,
     EndpointNames,
@@ -24,6 +25,7 @@ from .values import (
     Key,
     Line,
     LowerCase,
+    NaturalCount,
     Off,
     OptionalCount,
     OptionalSeconds,
@@ -404,10 +406,29 @@ class Admin(Section):
 
     port: Endpoint | None = setting(
         None,
-        "endpoint string of a port for only /metrics and /admin",
+        "endpoint string of a port for only /metrics, /admin and /dashboard",
         default_text="with the API",
     )
-    token: Key | None = setting(None, "Bearer token of /admin; loopback only without one", secret=True)
+    token: Key | None = setting(
+        None,
+        "token of /admin and /dashboard, as Bearer or the password of Basic; loopback only without one",
+        secret=True,
+    )
+
+
+class Live(Section):
+    """The live view: what runs, and what has just ended."""
+
+    history: NaturalCount = setting(
+        200,
+        "exchanges that have ended and are kept in memory, their metadata alone; 0 turns the live view and its"
+        " pages off",
+    )
+    capture_bytes: BytesOrZero = setting(
+        0,
+        "whole exchanges kept in memory for the live view, redacted as in the exchange log: together at most this,"
+        " in each process; 0 keeps none",
+    )
 
 
 class KeyStore(Section):

@@ -26,6 +26,7 @@ from .restarts import Restarts
 from .shared_cache import CacheServer, Shelf
 from .shared_limits import LimitServer
 from .shared_state import StateServer, counts_of
+from .whole_live import WholeLive
 from .worker_log import write
 
 log = logger("openai_proxy")
@@ -72,6 +73,9 @@ class Crew:
         self._state = StateServer(reactor)
         self._resize_state()
         self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
+        self._live = WholeLive(
+            reactor, lambda: self.ready, self._metrics.figures, lambda: settings().live.history
+        )
         self._kept = False
         self._ended: Deferred[None] | None = None
         self._kill_timer: Any = None
@@ -126,6 +130,7 @@ class Crew:
     def keep(self) -> None:
         """From now on, start another worker if one ends."""
         self._kept = True
+        self._live.start()
 
     def _spawn(self, number: int) -> None:
         """Start a process; OSError if the system has none to give."""
@@ -138,6 +143,8 @@ class Crew:
                 say.FAILED: lambda line: setattr(process, "failure", line),
                 say.LOG: lambda line: write(line, number),
                 say.COUNTS: partial(self._metrics.report, process),
+                say.LIVE: partial(self._live.changed, process),
+                say.WATCH: partial(self._live.watch, process),
                 say.FINISH: limit_server.finish,
                 say.SETTLE: limit_server.settle,
                 say.HEALTH: partial(self._tell_others, process),
@@ -153,6 +160,10 @@ class Crew:
                 say.FIND_STATE: self._state.find,
                 say.COUNT: lambda _: counts_of(self._reactor, lambda: self.ready),
                 say.KEYS_CHANGED: partial(self._spread_keys, process),
+                say.LIVE_LIST: self._live.listing,
+                say.LIVE_ONE: self._live.one,
+                say.LIVE_CANCEL: self._live.cancel,
+                say.LIVE_SNAPSHOT: self._live.snapshot,
             },
             lost=partial(_lost, [limit_server.close, cache_server.close], process),
         )
@@ -165,6 +176,7 @@ class Crew:
     def _process_ready(self, process: WorkerProcess) -> None:
         process.is_ready = True
         self._ready_at[process] = self._clock()
+        self._live.is_ready(process)
         if self._kept:
             log.info("worker {number} is ready, process {pid}", number=process.number, pid=process.pid)
 
@@ -179,6 +191,7 @@ class Crew:
 
     def _process_ended(self, process: WorkerProcess) -> None:
         self._metrics.end(process)
+        self._live.lost(process)
         ready_at = self._ready_at.pop(process, None)
         if self._ended is not None:
             self._maybe_ended()
@@ -233,6 +246,7 @@ class Crew:
     def end(self, drain_timeout_s: float) -> Deferred[None]:
         """Let the workers drain, and kill those that take too long; fires when all have ended. Once."""
         self._ended = Deferred()
+        self._live.stop()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

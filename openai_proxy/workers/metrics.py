@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
+from ..observe.live.figures import Figures, figures_of
 from ..observe.metrics.scrapes import Scrapes, form_of
 from .process import WorkerProcess
 from .talk import COLLECT
@@ -54,6 +55,10 @@ class WholeMetrics:
     def report(self, worker: WorkerProcess, counts: Snapshot) -> None:
         """Take what a worker counts by now."""
         self._totals.report(worker, counts)
+
+    def figures(self) -> Figures:
+        """Return the few sums that the live view draws, of what the workers have reported."""
+        return figures_of(self._totals.collect())
 
     def end(self, worker: WorkerProcess) -> None:
         """Keep the counters of a worker that has ended."""

@@ -29,6 +29,7 @@ from ..settings import Settings, SettingsError
 from . import talk as say
 from .counts import Counts
 from .link import Link, LinkFactory
+from .live import SharedView
 from .shared_cache import SharedCache
 from .shared_health import SharedHealth
 from .shared_limits import SupervisedStore
@@ -82,6 +83,9 @@ class Worker:
         """Those that a configuration uses."""
         self.link = Link(
             told={
+                say.LIVE_WATCHED: lambda watched: self._live.set_watched(watched),
+                say.LIVE_NEWS: lambda changes: self._live.news(changes),
+                say.LIVE_STATS: lambda stats: self._live.stats(stats),
                 say.START: self._start,
                 say.ACCEPT: lambda _: self._accept(),
                 say.DISCARD: self._discard,
@@ -92,6 +96,9 @@ class Worker:
                 say.HEALTH: lambda news: self._health.hear(news),
             },
             asked={
+                say.LIVE_RUNNING: lambda wanted: self._live.running(wanted),
+                say.LIVE_OWN: lambda id: self._live.own(id),
+                say.LIVE_STOP: lambda id: self._live.stop_own(id),
                 say.PREPARE: self._prepare,
                 say.COMMIT: self._commit,
                 say.KEYS: self._look_at_keys,
@@ -102,6 +109,7 @@ class Worker:
         )
         self._health = SharedHealth(self.link, reactor.seconds)
         self._counts = Counts(self.link, reactor, self._publisher)
+        self._live = SharedView(self.link, reactor)
 
     def begin(self, link_fd: int) -> None:
         """Open the link and take the signals; the reactor runs."""
@@ -149,6 +157,8 @@ class Worker:
             upstream_counts=partial(asked_counts, self.link, say.COUNT),
             metrics=self._counts.page,
             keys_changed=lambda cut: self.link.ask(say.KEYS_CHANGED, cut),
+            number=self._number,
+            live=self._live.make,
         )
         try:
             service = ProxyService(self._reactor, self._own(start.settings), _no_reload, part)
@@ -265,6 +275,7 @@ class Worker:
         assert self._service is not None
         self._ending = True
         ended = self._service.stopService()
+        ended.addBoth(lambda _: self._live.finish())
         return ended.addBoth(lambda _: self._counts.finish()).addBoth(lambda _: self._close())
 
     def _close(self) -> Deferred[None] | None:

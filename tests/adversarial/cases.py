@@ -1347,6 +1347,22 @@ case(
 )
 
 
+case(
+    "wire.websocket_frames:FrameEnds",
+    text(b"\x81\x00"),
+    text(b"\x81\xff\x00"),
+    text(b"\x81\x7e\x00\x00"),
+    rep(b"a", b"\x81\x7f" + b"\xff" * 8),
+    call=fed(lambda made: made()),
+)
+case(
+    "wire.websocket_frames:FrameEnds",
+    text(b"\x81\x00"),
+    rep(b"a", b"\x81\x7f" + b"\xff" * 8),
+    call=fed(lambda made: made(), 1),
+)
+
+
 def reported(report, value):
     made = report()
     made.take(value, "a:1")

@@ -102,6 +102,7 @@ EXEMPT = {
     "policies.batches.input:(dump_input|load_input)": "our own bytes, of what BatchLines has read",
     "policies.cache.entry_table:EntryTable": "a dict by key; O(1) an entry",
     "policies.batches.state:(BatchState|per_request)": "counts",
+    "wire.websocket_frames:close_frame": "words of our own",
 }
 """By regular expressions over `module:name`."""
 

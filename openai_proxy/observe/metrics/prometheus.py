@@ -112,7 +112,7 @@ class PrometheusObserver:
         self._endpoints = EndpointLabels()
         self._key_labels = context.key_labels
         self._keys = BoundedLabels(MOST_KEYS)
-        tallies = Tallies()
+        tallies = self.tallies = Tallies()
         self._make_counters(tallies)
         self._make_histograms(tallies)
         registry.register(tallies)

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from ...exchange.errors import BudgetSpent, InternalError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody, discard_all
-from ...exchange.record import Exchange, Outcome
+from ...exchange.record import ABANDONED, Exchange
 from ...logs import logger
 from .bodies import SharedBody
 from .participants import Participant, Role, SharedResult
@@ -109,7 +109,7 @@ class Flight:
     def _pass_on(self, ended: Exchange) -> None:
         """If the one who pays has left, the first of the others pays."""
         self._exchanges = [exchange for exchange in self._exchanges if exchange is not ended]
-        if ended is self._payer and ended.outcome is Outcome.CLIENT_GONE and self._exchanges:
+        if ended is self._payer and ended.outcome in ABANDONED and self._exchanges:
             self._payer = self._exchanges[0]
             ended.leave_to(self._payer)
 

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from ...exchange.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ...exchange.record import Exchange, Outcome
+from ...exchange.record import ABANDONED, Exchange, Outcome
 from ...wire.headers import get
 from ..usage.estimate import reserved_model_tokens
 from ..usage.prompt_estimate import estimated_prompt
@@ -144,7 +144,9 @@ class RateLimit:
                 exchange.queued_s = now - (wait_until - self._max_wait_s)
                 wait_s = POLL_S if refusal.kind == "concurrent" else refusal.wait_s
                 if now + wait_s <= wait_until:
+                    exchange.is_queued = True
                     await deferLater(self._timers, wait_s)  # type: ignore[arg-type]  # only callLater is used
+                    exchange.is_queued = False
                     admission = None
                     continue
             raise _refused(exchange, limits, admission, refusal, admission.reserved)
@@ -173,6 +175,8 @@ def used_model_tokens(exchange: Exchange, reserved: float) -> float:
     if exchange.usage is not None:
         return float(exchange.usage.total_tokens)
     if exchange.status is None or exchange.status >= 400:
-        unseen = exchange.outcome is not Outcome.CLIENT_GONE or not exchange.attempts
-        return 0.0 if exchange.status is not None or unseen else reserved
+        refused = exchange.outcome is Outcome.CANCELLED and exchange.error_code is not None
+        unanswered = exchange.status is None or refused
+        abandoned = exchange.outcome in ABANDONED and exchange.attempts
+        return reserved if unanswered and abandoned else 0.0
     return reserved if exchange.model is not None else 0.0

@@ -47,6 +47,8 @@ class UsageMeter:
         self._text = TextMeter(deltas)
         self._unread: list[bytes] = []
         self._unread_bytes = 0
+        self._events = self._looked_at = 0
+        """Events with text, in what was read and in so many of the pieces that were not."""
         self._plain = not coding
         self._decoder: Decoder | None = maybe_decoder(coding) if coding else None
         self._left = _DECODE_LIMIT_BYTES
@@ -60,7 +62,7 @@ class UsageMeter:
             self._unread.append(data)
             self._unread_bytes += len(data)
             if self._unread_bytes > _UNREAD_BYTES:
-                self._read_waiting()
+                self._read_on()
         elif self._blind_bytes is not None:
             self._blind_bytes += len(data)
         elif self._left > 0:
@@ -75,13 +77,28 @@ class UsageMeter:
             self._scanner = UsageScanner(self._deepest)
             self._unread = [behind]
             self._unread_bytes = len(behind)
+            self._looked_at = 0
             self._note(read)
 
     def _read(self, data: bytes) -> None:
         self._unread.append(data)
         self._unread_bytes += len(data)
         if self._unread_bytes > _UNREAD_BYTES:
-            self._read_waiting()
+            self._read_on()
+
+    def output_events(self) -> int:
+        """Return how many events with text of the model have passed: exactly if it is asked often, else about so many.
+
+        Costs a look at what has come since the last time, at most 64 KiB.
+        """
+        for data in self._unread[self._looked_at :]:
+            self._events += self._text.events(data)
+        self._looked_at = len(self._unread)
+        return self._events
+
+    def _read_on(self) -> None:
+        self._events += sum(data.count(b"data:") for data in self._unread[self._looked_at :])
+        self._read_waiting()
 
     def _note(self, usage: Usage) -> None:
         self._found = True
@@ -98,7 +115,7 @@ class UsageMeter:
 
     def _read_waiting(self) -> None:
         unread, self._unread = self._unread, []
-        self._unread_bytes = 0
+        self._unread_bytes = self._looked_at = 0
         if unread:
             data = b"".join(unread)
             if self._labels is not None:

@@ -159,6 +159,8 @@ class ReadUsage:
         body_filter = _choose(reading, response, media, asking is not request, self._wants_model(request))
         if reading.meter is not None:
             exchange.complete_usage = reading.settle
+            if type(reading.meter) is UsageMeter:
+                exchange.output_events = reading.meter.output_events
         return response if body_filter is None else response.filtered(body_filter)
 
     def _wants_model(self, request: ProxyRequest) -> bool:

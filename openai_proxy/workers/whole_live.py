@@ -1,0 +1,178 @@
+"""The table of the exchanges of all workers, kept by the supervisor.
+
+Workers tell it what they run and what has ended; what one that dies ran has
+ended as lost. A worker that somebody asks asks here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+
+from ..observe.live.figures import Figures
+from ..observe.live.pulse import POINT_S, Pulse
+from ..observe.live.rows import ENDED, RUNNING, Row, Wanted, as_lost
+from ..observe.live.table import Changes
+from ..observe.live.view import STATS_S, Listing
+from . import talk as say
+from .process import WorkerProcess
+
+ASK_S = 2.0
+"""How long a worker may take to tell; then its last report stands."""
+
+
+class WholeLive:
+    """Owned by the crew. `ready` gives the workers that can be asked, `history` how many that ended are kept."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        ready: Callable[[], Sequence[WorkerProcess]],
+        figures: Callable[[], Figures],
+        history: Callable[[], int],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._reactor = reactor
+        self._ready = ready
+        self._figures = figures
+        self._history = history
+        self._wall_clock = wall_clock
+        self._running: dict[WorkerProcess, dict[str, Row]] = {}
+        self._ended: deque[Row] = deque()
+        self._watching: set[WorkerProcess] = set()
+        self._pulse = Pulse()
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """Begin to look at the figures."""
+        self._look()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = self._reactor.callLater(STATS_S if self._watching else POINT_S, self._look)
+        if self._history():
+            self._pulse.sample(
+                self._reactor.seconds(), self._wall_clock(), self._figures(), self._in_flight()
+            )
+        for each in self._watching:
+            each.link.tell(say.LIVE_STATS, self._stats())
+
+    def _in_flight(self) -> int:
+        return sum(map(len, self._running.values()))
+
+    def _stats(self) -> dict[str, Any]:
+        return {**self._pulse.stats(), "in_flight": self._in_flight()}
+
+    # ---- what workers tell
+
+    def changed(self, worker: WorkerProcess, changes: Changes) -> None:
+        """A worker tells what happened there."""
+        running = self._running.setdefault(worker, {})
+        for row in (*changes.started, *changes.progress):
+            running[row["id"]] = row
+        for row in changes.ended:
+            running.pop(row["id"], None)
+            self._keep(row)
+        for id in changes.gone:
+            running.pop(id, None)
+        self._pass_on(changes)
+
+    def _keep(self, row: Row) -> None:
+        self._ended.append(row)
+        while len(self._ended) > self._history():
+            self._ended.popleft()
+
+    def _pass_on(self, changes: Changes) -> None:
+        for each in self._watching:
+            each.link.tell(say.LIVE_NEWS, changes)
+
+    def watch(self, worker: WorkerProcess, wanted: bool) -> None:
+        """Somebody reads at a worker, or nobody does any more."""
+        before = bool(self._watching)
+        if wanted:
+            self._watching.add(worker)
+        else:
+            self._watching.discard(worker)
+        if bool(self._watching) is not before:
+            for each in self._ready():
+                each.link.tell(say.LIVE_WATCHED, bool(self._watching))
+            if self._watching and self._timer is not None:
+                self._timer.reset(STATS_S)
+
+    def is_ready(self, worker: WorkerProcess) -> None:
+        """A worker has started."""
+        if self._watching:
+            worker.link.tell(say.LIVE_WATCHED, True)
+
+    def lost(self, worker: WorkerProcess) -> None:
+        """A worker has ended: what it still ran has, too."""
+        lost = [as_lost(row) for row in self._running.pop(worker, {}).values()]
+        for row in lost:
+            self._keep(row)
+        self.watch(worker, False)
+        if lost:
+            self._pass_on(Changes(ended=lost))
+
+    # ---- what workers ask
+
+    def listing(self, wanted: Wanted) -> Deferred[Listing]:
+        """Fire with what runs and has ended, in all workers."""
+        asked = Wanted(RUNNING, wanted.key, wanted.model, wanted.endpoint, wanted.limit)
+        answers = self._ask_all(say.LIVE_RUNNING, asked)
+        return answers.addCallback(lambda told: self._listing(wanted, told))
+
+    def _listing(self, wanted: Wanted, told: list[tuple[list[Row], int]]) -> Listing:
+        rows: list[Row] = []
+        if wanted.state != ENDED:
+            rows += sorted((row for found, _ in told for row in found), key=lambda row: row["age_s"])
+        if wanted.state != RUNNING:
+            rows += [row for row in reversed(self._ended) if wanted.has(row)]
+        return Listing(rows[: wanted.limit], sum(count for _, count in told))
+
+    def _ask_all(self, name: str, value: Any) -> Deferred[list[Any]]:
+        asked = [each.link.ask(name, value).addTimeout(ASK_S, self._reactor) for each in self._ready()]
+        answers: Deferred[Any] = DeferredList(asked, consumeErrors=True)
+        return answers.addCallback(lambda results: [result for worked, result in results if worked])
+
+    def one(self, id: str) -> Deferred[Row | None]:
+        """Fire with all that is known of one exchange."""
+        worker = self._whose(id)
+        asked = succeed(None) if worker is None else worker.link.ask(say.LIVE_OWN, id)
+        asked.addTimeout(ASK_S, self._reactor).addErrback(lambda _: None)
+        return asked.addCallback(
+            lambda found: found or next((row for row in self._ended if row["id"] == id), None)
+        )
+
+    def cancel(self, id: str) -> Deferred[bool]:
+        """Fire with whether such an exchange ran."""
+        worker = self._whose(id)
+        if worker is None:
+            return succeed(False)
+        return worker.link.ask(say.LIVE_STOP, id)
+
+    def _whose(self, id: str) -> WorkerProcess | None:
+        """Return the worker whose number the id carries."""
+        digits = id.removeprefix("proxy-")[:3]
+        return next((each for each in self._ready() if f"{each.number:03x}" == digits), None)
+
+    def snapshot(self, _: Any) -> Deferred[dict[str, Any]]:
+        """Fire with all rows, the stats and the points of the last hour."""
+
+        def whole(listing: Listing) -> dict[str, Any]:
+            stats = {**self._stats(), "in_flight": listing.in_flight}
+            return {
+                "exchanges": listing.rows,
+                "in_flight": listing.in_flight,
+                "stats": stats,
+                "points": self._pulse.points,
+            }
+
+        return self.listing(Wanted(limit=1000)).addCallback(whole)

@@ -1,0 +1,178 @@
+"""The table of what runs and what has ended."""
+
+from fakes import exchange
+from twisted.internet.task import Clock
+
+from openai_proxy.exchange.record import Outcome, Usage
+from openai_proxy.observe.live.observer import LiveObserver
+from openai_proxy.observe.live.rows import Wanted, state
+from openai_proxy.observe.live.table import LiveTable
+
+
+class Request:
+    def __init__(self):
+        self.errors = []
+
+    def cancel(self, error):
+        self.errors.append(error)
+
+
+class World:
+    """A table, and the edge that runs exchanges."""
+
+    def __init__(self, history=3, **kept):
+        self.clock = Clock()
+        self.running = {}
+        self.table = LiveTable(lambda: self.running, lambda: self.observer.flush(), self.clock.seconds)
+        self.table.keep_at_most(history, **kept)
+        self.observer = LiveObserver(self.table, *([kept["line"], 100] if "line" in kept else []))
+
+    def begin(self, **fields):
+        made = exchange(endpoint="chat/completions", **fields)
+        made.started = self.clock.seconds()
+        self.running[made] = Request()
+        return made
+
+    def end(self, made, outcome=Outcome.COMPLETE):
+        del self.running[made]
+        made.end(outcome, self.clock.seconds())
+        self.observer({"exchange": made})
+
+    def ids(self, **wanted):
+        return [row["id"] for row in self.table.rows(Wanted(**wanted))]
+
+
+def test_rows_say_what_runs_and_what_has_ended():
+    """The latest first; what has ended keeps how long it took."""
+    world = World()
+    first = world.begin(key="alice", model="m")
+    world.clock.advance(1)
+    second = world.begin()
+    world.clock.advance(1)
+    world.end(first)
+    world.clock.advance(1)
+    rows = world.table.rows(Wanted())
+    assert [(row["id"], row["state"], row["age_s"], row["outcome"]) for row in rows] == [
+        (second.id, "waiting", 2.0, None),
+        (first.id, "ended", 2.0, "complete"),
+    ]
+    assert world.table.in_flight == 1
+
+
+def test_only_the_last_are_kept_and_nothing_heavy_of_them():
+    """Bodies and headers go once the other observers have seen them."""
+    world = World(history=2)
+    made = [world.begin(request_body=b"x", request_headers=[(b"a", b"b")]) for _ in range(4)]
+    for each in made:
+        world.end(each)
+    assert world.ids() == [made[3].id, made[2].id]
+    assert made[3].request_body is made[3].request_headers is made[3].capture is None
+
+
+def test_filters():
+    """By state, key, model and endpoint; the limit counts what is found."""
+    world = World()
+    alice, bob = world.begin(key="alice", model="m"), world.begin(key="bob", model="m")
+    world.end(bob)
+    assert world.ids(state="running") == [alice.id]
+    assert world.ids(state="ended") == [bob.id]
+    assert world.ids(key="bob") == [bob.id]
+    assert world.ids(model="m", limit=1) == [alice.id]
+    assert world.ids(model="other") == world.ids(endpoint="embeddings") == []
+
+
+def test_states():
+    """From the limiter's queue to the end."""
+    made = exchange()
+    made.is_queued = True
+    assert state(made) == "queued"
+    made.is_queued = False
+    assert state(made) == "waiting"
+    made.first_byte_at, made.status = 1.0, 200
+    assert state(made) == "streaming"
+    made.status = 101
+    assert state(made) == "tunnel"
+    made.end(Outcome.COMPLETE, 2.0)
+    assert state(made) == "ended"
+
+
+def test_tokens_are_the_events_so_far_then_the_usage():
+    """Estimated while it runs."""
+    world = World()
+    made = world.begin()
+    made.output_events = lambda: 7
+    [row] = world.table.rows(Wanted())
+    assert (row["output_tokens"], row["estimated"]) == (7, True)
+    made.usage = Usage(3, 9)
+    world.end(made)
+    [row] = world.table.rows(Wanted())
+    assert (row["output_tokens"], row["estimated"], row["input_tokens"]) == (9, False, 3)
+
+
+def test_cancel_reaches_what_runs_alone():
+    """An id that has ended, or that nobody has been told, runs nowhere."""
+    world = World()
+    running, ended = world.begin(), world.begin()
+    world.end(ended)
+    assert not world.table.cancel(ended.id)
+    assert not world.table.cancel("proxy-0")
+    assert world.table.cancel(running.id)
+    assert world.table.cancel(running.id)
+    assert [error.code for error in world.running[running].errors] == ["cancelled_by_operator"] * 2
+
+
+def test_changes_are_told_once():
+    """What began, went on and ended since the last time, also in between two looks."""
+    world = World(history=2)
+    old = world.begin()
+    world.table.forget_told()
+    assert [row["id"] for row in world.table.changes(progress=True).started] == [old.id]
+    assert not world.table.changes(progress=True)
+    old.response_bytes = 5
+    assert [row["bytes_out"] for row in world.table.changes(progress=True).progress] == [5]
+    old.response_bytes = 6
+    assert not world.table.changes(progress=False)
+    quick = world.begin()
+    world.end(quick)
+    world.end(old)
+    changes = world.table.changes(progress=True)
+    assert [(row["id"], row["state"], row["status"]) for row in changes.started] == [
+        (quick.id, "waiting", None)
+    ]
+    assert [row["id"] for row in changes.ended] == [quick.id, old.id]
+    assert changes.gone == []
+    assert changes.in_flight == 0
+
+
+def test_changes_name_those_that_ended_and_are_not_kept():
+    """Whoever keeps their rows must drop them."""
+    world = World(history=1)
+    first, second = world.begin(), world.begin()
+    world.table.changes(progress=False)
+    world.end(first)
+    world.end(second)
+    changes = world.table.changes(progress=False)
+    assert [row["id"] for row in changes.ended] == [second.id]
+    assert changes.gone == [first.id]
+
+
+def test_whole_exchanges_are_kept_up_to_their_bytes():
+    """The oldest makes room; one that is too large is not kept."""
+    lines = {}
+    world = World(history=10, capture_bytes=100, line=lambda each: lines[each])
+
+    def end(size):
+        made = world.begin(capture=object())
+        text = '{"request": {"body": "%s"}, "response": null}' % ("x" * size)
+        lines[made] = text.encode()
+        world.end(made)
+        return made.id
+
+    first, second = end(10), end(0)
+    assert world.table.one(first)["request"] == {"body": "x" * 10}
+    third, fourth = end(20), end(200)
+    assert "request" not in world.table.one(first)
+    assert "request" not in world.table.one(fourth)
+    assert world.table.one(third)["request"] == {"body": "x" * 20}
+    assert world.table.one("proxy-0") is None
+    assert second
