@@ -92,11 +92,11 @@ def test_a_decision_says_context_figures_and_consequences(page):
 
 
 def test_the_index_has_every_decision():
-    """By its title, and between ten and twenty of them."""
+    """By its title, and no more of them than somebody reads."""
     index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
     listed = {(name, title) for title, name in re.findall(r"\[(.+)\]\((.+)\)", index)}
     assert listed == {(page.name, page.read_text("utf-8").partition("\n")[0][2:]) for page in PAGES}
-    assert 10 <= len(PAGES) <= 20
+    assert 10 <= len(PAGES) <= 30
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.stem)
