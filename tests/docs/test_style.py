@@ -87,6 +87,25 @@ def test_lines_and_paragraphs_have_an_end(page):
         assert paragraph <= 7, f"{page}, line {number}: a paragraph or item of more than 7 lines"
 
 
+def anchors(text):
+    """Return the names that GitHub gives to the headings of a page."""
+    titles = [
+        re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", line.lstrip("#").strip())
+        for _, line in prose(text)
+        if line.startswith("#")
+    ]
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "README.md", "CONTRIBUTING.md"])
+def test_links_to_a_heading_find_it(page):
+    """On GitHub; on the site Sphinx looks for them, by names that are not always the same."""
+    path = ROOT / page
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", path.read_text(encoding="utf-8"))
+    targets = [((path.parent / name) if name else path, anchor) for name, anchor in links]
+    assert [each for each in targets if each[1] not in anchors(each[0].read_text(encoding="utf-8"))] == []
+
+
 @pytest.mark.parametrize(
     ("heading", "found"),
     [
