@@ -20,7 +20,7 @@ from openai_proxy.settings.schema import model_at, section_of
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "settings.md"
 GENERAL = "general"
 """The table of the settings that are in no table of the TOML file."""
-ARRAYS = ("upstreams", "models", "keys", "cache.rules", "cost.prices", "replay.faults")
+ARRAYS = ("upstreams", "models", "keys", "groups", "cache.rules", "cost.prices", "replay.faults")
 """The arrays of tables, which only the TOML file can hold."""
 
 

@@ -8,7 +8,7 @@ again, and lost or doubled writes change nothing. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Literal, Protocol
 
@@ -38,6 +38,25 @@ class Account:
 
     key: str
     period: str
+
+
+GROUP = "\x1fgroup:"
+"""Begins the `key` of a group's account: no key has such a name, for it has a control character."""
+
+
+def group_name(account_key: str) -> str | None:
+    """Return the name of the group that an account belongs to; None for one of a key."""
+    return account_key[len(GROUP) :] if account_key.startswith(GROUP) else None
+
+
+def owner_words(account_key: str) -> str:
+    """Name in a sentence who has an account.
+
+    >>> owner_words("alice"), owner_words(GROUP + "team")
+    ("'alice'", "the group 'team'")
+    """
+    group = group_name(account_key)
+    return repr(account_key) if group is None else f"the group {group!r}"
 
 
 @frozen
@@ -100,8 +119,11 @@ class Ledger(Protocol):
         """Charge what a request cost for which this account had set nothing aside. Never fails."""
         ...
 
-    def keep(self, reservation: Reservation, name: str) -> None:
-        """Keep the money set aside for the call `name` until `settle_pending`, over restarts. Never fails."""
+    def keep(self, reservations: Sequence[Reservation], name: str) -> None:
+        """Keep the money set aside for the call `name` until `settle_pending`, over restarts. Never fails.
+
+        The first of several accounts is the one that `find_pending` names; all are charged.
+        """
         ...
 
     async def find_pending(self, name: str) -> PendingCall | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from .budget import Account, Balance, Budget
+from .budget import Account, Balance, Budget, group_name, owner_words
 from .budget_words import period_end
 
 
@@ -24,13 +24,15 @@ class BudgetAlert:
     @property
     def id(self) -> str:
         """The same for every process that notices it."""
-        return f"{self.account.key}/{self.account.period}/{self.at:g}"
+        group = group_name(self.account.key)
+        name = self.account.key if group is None else f"group:{group}"
+        return f"{name}/{self.account.period}/{self.at:g}"
 
     @property
     def sentence(self) -> str:
         """What people read, in logs and chats."""
         return (
-            f"The budget of {self.account.key!r} for {self.account.period} is {self._percent} spent:"
+            f"The budget of {owner_words(self.account.key)} for {self.account.period} is {self._percent} spent:"
             f" ${self.spent_usd:.4f} of ${self.limit_usd:.2f}."
             f" It starts anew at {period_end(self.account.period)}."
         )
@@ -41,13 +43,15 @@ class BudgetAlert:
 
     def document(self, now: float) -> dict[str, Any]:
         """Return what programs read: an event as OpenAI's webhooks send them."""
+        group = group_name(self.account.key)
         return {
             "object": "event",
             "id": f"evt_{self.id}",
             "type": "budget.reached",
             "created_at": int(now),
             "data": {
-                "key": self.account.key,
+                "key": self.account.key if group is None else None,
+                **({} if group is None else {"group": group}),
                 "period": self.account.period,
                 "at": self.at,
                 "budget_usd": self.limit_usd,

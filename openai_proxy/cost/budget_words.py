@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from .budget import Account, Balance, Need
+from .budget import Account, Balance, Need, owner_words
 
 
 def dollars(value: float) -> str:
@@ -22,7 +22,7 @@ def budget_words(account: Account, need: Need, balance: Balance) -> str:
     """Say what a request may cost, what is left of the budget, and when it starts anew."""
     left_usd = max(0.0, need.limit_usd - balance.spent_usd - balance.held_usd)
     return (
-        f"The budget of this API key at openai-proxy is used up: this request may cost {dollars(need.usd)}, of"
+        f"The budget of {owner_words(account.key)} at openai-proxy is used up: this request may cost {dollars(need.usd)}, of"
         f" {dollars(need.limit_usd)} for {account.period} {dollars(left_usd)} are left; it starts anew at"
         f" {period_end(account.period)}."
     )

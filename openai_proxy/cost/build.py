@@ -18,12 +18,12 @@ from ..observe.lines.record import shown
 from ..observe.metrics.budgets import BudgetReading
 from ..observe.paths import check_file
 from ..policies.routing.table import RoutingTable
-from ..settings import PriceEntry, Settings, client_keys
+from ..settings import GroupEntry, PriceEntry, Settings, client_keys
 from ..settings.derived import state_path
 from ..settings.tenants import ClientKey
-from .budget import Budget
+from .budget import GROUP, Budget, group_name
 from .budget_watch import AlertRules, BudgetWatch
-from .keep_budget import KeepBudget
+from .keep_budget import Groups, KeepBudget
 from .ledger import SharedLedger
 from .prices import KindPrices, OwnPrice, Price
 from .pricing import LookUp, Pricing
@@ -61,16 +61,36 @@ class Spending:
     state_file: StateFile | None = None
     needs_usage: bool = False
     budgets: Mapping[str, Budget] = field(factory=dict)
+    """Of keys, by their names."""
+    groups: Mapping[str, Groups] = field(factory=dict)
+    """By the names of keys: the accounts of the groups that they belong to and that have budgets."""
+    group_budgets: Mapping[str, Budget] = field(factory=dict)
+    """Of groups, by the keys of their accounts."""
     ledger: SharedLedger | None = None
     watch: BudgetWatch | None = None
     """Watches the budgets; `begin` when this configuration is in force."""
+
+    @property
+    def payers(self) -> frozenset[str]:
+        """The names of all keys whose requests a budget pays for."""
+        return frozenset((*self.budgets, *self.groups))
+
+    def accounts(self) -> dict[str, Budget]:
+        """Return every budget by the key of its account: those of keys, then those of groups."""
+        return {**self.budgets, **self.group_budgets}
 
     def balances(self) -> list[BudgetReading]:
         """Return how each budget stands, as far as it is known now."""
         if self.watch is None:
             return []
         return [
-            BudgetReading(key, budget.limit_usd, balance.spent_usd, balance.held_usd)
+            BudgetReading(
+                group_name(key) or key,
+                budget.limit_usd,
+                balance.spent_usd,
+                balance.held_usd,
+                is_group=group_name(key) is not None,
+            )
             for key, budget, balance in self.watch.balances()
         ]
 
@@ -93,30 +113,65 @@ def build_spending(
         for key in client_keys(settings)
         if key.budget_usd is not None
     }
+    groups = _groups(settings)
+    of_groups = {GROUP + group.name: budget for group in settings.groups if (budget := _group_budget(group))}
+    has_budgets = bool(budgets or of_groups)
     has_list = settings.cost.provider is not None  # it may be named `none`
-    asked_for = bool(budgets or settings.cost.prices or has_list or settings.admin.token)
+    asked_for = bool(has_budgets or settings.cost.prices or has_list or settings.admin.token)
     if pricing is None:
         pricing = _pricing(settings, table, warns=asked_for or settings.key_store.url is not None)
-    if budgets and pricing is None:
-        raise settings.error("keys.budget_usd", f"a budget needs prices: {EXTRA}, or [[cost.prices]]")
-    path = state_path(settings, bool(budgets))
+    if has_budgets and pricing is None:
+        raise settings.error(
+            "keys.budget_usd" if budgets else "groups.budget_usd",
+            f"a budget needs prices: {EXTRA}, or [[cost.prices]]",
+        )
+    path = state_path(settings, bool(budgets or groups))
     try:
         state_file = places.state_file(_writable(path)) if path is not None else None
     except (OSError, ValueError) as error:
         raise settings.error("cost.state_file", str(error)) from None
     ledger = keep_budget = watch = None
-    if budgets and pricing is not None:
+    if has_budgets and pricing is not None:
         ledger = places.ledger(path, redis_url)
-        watch = BudgetWatch(ledger, budgets, _alert_rules(settings), places.deliveries)
-        keep_budget = KeepBudget(ledger, budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd)
+        ledger.has_groups = ledger.has_groups or bool(groups)
+        watch = BudgetWatch(ledger, {**budgets, **of_groups}, _alert_rules(settings), places.deliveries)
+        keep_budget = KeepBudget(
+            ledger, budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd, groups
+        )
     asked_for = asked_for and (pricing is not None or bool(settings.admin.token))
     settle_later = None
     if pricing is not None:
         settle_later = SettleLater(pricing.settle, places.pending_calls(path), ledger, buffered)
-    refuse_unpriced = _refuse_unpriced(settings, pricing, budgets, ledger) if pricing is not None else None
-    return Spending(
-        pricing, refuse_unpriced, keep_budget, settle_later, state_file, asked_for, budgets, ledger, watch
+    refuse_unpriced = (
+        _refuse_unpriced(settings, pricing, budgets, ledger, groups) if pricing is not None else None
     )
+    return Spending(
+        pricing,
+        refuse_unpriced,
+        keep_budget,
+        settle_later,
+        state_file,
+        asked_for,
+        budgets,
+        groups,
+        of_groups,
+        ledger,
+        watch,
+    )
+
+
+def _group_budget(group: GroupEntry) -> Budget | None:
+    return None if group.budget_usd is None else Budget(group.budget_usd, group.budget_period)
+
+
+def _groups(settings: Settings) -> dict[str, Groups]:
+    """Return by the names of keys the accounts of their groups that have budgets, the nearest group first."""
+    found = {
+        key.name: [(GROUP + group.name, budget) for group in key.groups if (budget := _group_budget(group))]
+        for key in client_keys(settings)
+        if key.groups
+    }
+    return {name: accounts for name, accounts in found.items() if accounts}
 
 
 def _alert_rules(settings: Settings) -> AlertRules:
@@ -131,7 +186,11 @@ def _alert_rules(settings: Settings) -> AlertRules:
 
 
 def _refuse_unpriced(
-    settings: Settings, pricing: Pricing, budgets: Mapping[str, Budget], ledger: SharedLedger | None
+    settings: Settings,
+    pricing: Pricing,
+    budgets: Mapping[str, Budget],
+    ledger: SharedLedger | None,
+    groups: Mapping[str, Groups],
 ) -> RefuseUnpriced | None:
     """Return the stage that refuses models without a price; None if it would refuse nobody."""
     everywhere = settings.cost.unpriced
@@ -140,12 +199,14 @@ def _refuse_unpriced(
     allowing = frozenset(wanted) - refusing
     if not refusing and everywhere != "refuse":
         return None
-    return RefuseUnpriced(pricing.may_be_priced, refusing, allowing, everywhere == "refuse", budgets, ledger)
+    return RefuseUnpriced(
+        pricing.may_be_priced, refusing, allowing, everywhere == "refuse", budgets, ledger, groups
+    )
 
 
 def _unpriced_of_budget(key: ClientKey, everywhere: str | None) -> str:
     """Return what becomes of models without a price for a key that does not say it itself."""
-    if key.budget_usd is None:
+    if not key.has_budget:
         return everywhere or "allow"
     return "allow" if key.budget_unmeasured == "allow" else everywhere or "refuse"
 

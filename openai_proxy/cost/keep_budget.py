@@ -6,7 +6,7 @@ before the retries. What the money is kept in is the ledger's affair.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ..exchange.errors import BudgetSpent
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
@@ -15,17 +15,31 @@ from ..policies.batches.input import BatchInput
 from ..policies.batches.input import Price as BatchPrice
 from ..policies.usage.estimate import requested_output_tokens
 from ..policies.usage.prompt_estimate import estimated_prompt
-from .budget import Budget, Ledger, Need
+from .budget import Budget, Ledger, Need, Reservation
 from .budget_words import budget_words
 
 Price = Callable[[str, "str | None", Usage, float], "float | None"]
 """Takes model, upstream (None: the probable one), usage and time; None if no price is known."""
 
 
+Groups = Sequence[tuple[str, Budget]]
+"""Accounts of groups (`GROUP` and the name) and their budgets, the nearest group first."""
+Charged = dict[str, list[tuple[str, Budget]]]
+
+
+def charged_accounts(budgets: Mapping[str, Budget], groups: Mapping[str, Groups]) -> Charged:
+    """Return by `credential_id` the accounts that its requests are charged to, and their budgets."""
+    charged: Charged = {key: [(key, budget)] for key, budget in budgets.items()}
+    for key, its in groups.items():
+        charged[key] = [*charged.get(key, []), *its]
+    return charged
+
+
 class KeepBudget:
     """Reserve what each request of a key with a budget may cost; settle when its exchange ends.
 
-    `budgets` are by `credential_id`. `settle_cost` sets the cost of an
+    `budgets` are by `credential_id`, and so are the `groups` above it that
+    have budgets: each of them must have room. `settle_cost` sets the cost of an
     exchange that has ended. Only what may cost is looked at: POST and
     WebSockets. A request whose price nobody knows reserves nothing, a batch
     what its lines may cost by `batch_price`.
@@ -38,58 +52,77 @@ class KeepBudget:
         price: Price,
         settle_cost: Callable[[Exchange], None],
         batch_price: BatchPrice | None = None,
+        groups: Mapping[str, Groups] | None = None,
     ) -> None:
         self._ledger = ledger
-        self._budgets = dict(budgets)
+        self._budgets = charged_accounts(budgets, groups or {})
         self._price = price
         self._settle_cost = settle_cost
         self._batch_price = batch_price
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         exchange = request.exchange
-        budget = self._budgets.get(exchange.credential_id)
-        if budget is None or exchange.reserved_usd is not None or not _may_cost(request):
+        charged = self._budgets.get(exchange.credential_id)
+        if charged is None or exchange.reserved_usd is not None or not _may_cost(request):
             return forward(request)
-        return self._keep(budget, request, forward)
+        return self._keep(charged, request, forward)
 
-    async def _keep(self, budget: Budget, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+    async def _keep(
+        self, charged: Sequence[tuple[str, Budget]], request: ProxyRequest, forward: Forward
+    ) -> ProxyResponse:
         exchange = request.exchange
-        need = Need(self._estimate_usd(request), budget.limit_usd)
-        # settled in the period that it was reserved in, though the exchange may end in the next
-        account = budget.account(exchange.credential_id, exchange.timestamp)
-        reservation = await self._ledger.reserve(account, need)
-        if reservation is None:
-            exchange.rate_limited = "budget"
-            balance = await self._ledger.balance(account)
-            raise BudgetSpent(budget_words(account, need, balance), headers=((b"x-should-retry", b"false"),))
+        payer = exchange.credential_id
+        reservations = await self._reserve(charged, request)
         # a stage outside may ask once more: that is one exchange still
-        exchange.reserved_usd = reservation.usd
+        reserved_usd = exchange.reserved_usd = max(each.usd for each in reservations)
 
         def finish(ended: Exchange) -> None:
             if ended.heir is not None:
                 ended.heir.on_end(finish)
                 return
             if ended.pending_call is not None:
-                self._ledger.keep(reservation, ended.pending_call)
+                self._ledger.keep(reservations, ended.pending_call)
                 return
             self._settle_cost(ended)
-            cost_usd = charged_usd(ended, reservation.usd)
+            cost_usd = charged_usd(ended, reserved_usd)
             if cost_usd > 0.0:
                 ended.cost_usd = cost_usd  # the logs and metrics say what the budget says
-            if ended.credential_id == account.key:
-                self._ledger.settle(reservation, cost_usd)
-                return
-            self._ledger.settle(reservation, 0.0)
-            heirs_budget = self._budgets.get(ended.credential_id)
-            if heirs_budget is not None:
-                heirs_account = heirs_budget.account(ended.credential_id, ended.timestamp)
-                self._ledger.charge(heirs_account, cost_usd)
+            is_payer = ended.credential_id == payer
+            for reservation in reservations:
+                self._ledger.settle(reservation, cost_usd if is_payer else 0.0)
+            if not is_payer:
+                for key, budget in self._budgets.get(ended.credential_id, ()):
+                    self._ledger.charge(budget.account(key, ended.timestamp), cost_usd)
 
         try:
             return await forward(request)
         finally:
             # registered behind the stages that complete the usage when the exchange ends
             exchange.on_end(finish)
+
+    async def _reserve(
+        self, charged: Sequence[tuple[str, Budget]], request: ProxyRequest
+    ) -> list[Reservation]:
+        """Set money aside in each account, or free what was and raise BudgetSpent: it names the one that had none."""
+        exchange, usd = request.exchange, self._estimate_usd(request)
+        reservations: list[Reservation] = []
+        try:
+            for key, budget in charged:
+                need = Need(usd, budget.limit_usd)
+                # settled in the period that it was reserved in, though the exchange may end in the next
+                account = budget.account(key, exchange.timestamp)
+                reservation = await self._ledger.reserve(account, need)
+                if reservation is None:
+                    exchange.rate_limited = "budget"
+                    balance = await self._ledger.balance(account)
+                    words = budget_words(account, need, balance)
+                    raise BudgetSpent(words, headers=((b"x-should-retry", b"false"),))
+                reservations.append(reservation)
+        except BaseException:  # a client that left, too
+            for each in reservations:
+                self._ledger.settle(each, 0.0)
+            raise
+        return reservations
 
     def _estimate_usd(self, request: ProxyRequest) -> float:
         batch: BatchInput | None = request.batch_input

@@ -30,6 +30,9 @@ MOST_PAST = 100_000
 SAVE_WITHIN_S = 0.05
 """What requests cost is written with the next one's reservation, else so soon: a busy daemon writes half as often."""
 
+MOST_ACCOUNTS = 10
+"""A call is charged to so many at most: its key, and the groups above."""
+
 _DAY_S = 86400.0
 
 Judgement = tuple[list["float | None"], Balance]
@@ -129,6 +132,8 @@ class SharedLedger:
         self._store = store
         self._timers = timers
         self._wall_clock = wall_clock
+        self.has_groups = False
+        """Whether calls may be charged to groups as well; once set it stays, for calls go on over a reload."""
         self._books: dict[Account, _Book] = {}
         self._past: dict[Account, float] = {}
         """What was spent in periods that are over: the wall clock may be set back into one."""
@@ -175,7 +180,11 @@ class SharedLedger:
         book.unsaved = True
         self._save_soon()
 
-    def keep(self, reservation: Reservation, name: str) -> None:
+    def keep(self, reservations: Sequence[Reservation], name: str) -> None:
+        for position, reservation in enumerate(reservations):
+            self._keep(reservation, _further(name, position))
+
+    def _keep(self, reservation: Reservation, name: str) -> None:
         call = PendingCall(name, reservation.account, reservation.usd)
 
         def kept(_: Any) -> None:
@@ -199,7 +208,22 @@ class SharedLedger:
             return None
 
     def settle_pending(self, call: PendingCall, cost_usd: float) -> None:
-        self._take(call, cost_usd)
+        self._take(call, cost_usd).addCallback(self._settle_groups, call, cost_usd)
+
+    def _settle_groups(self, was_there: bool, call: PendingCall, cost_usd: float) -> bool:
+        """Charge the accounts of groups, too, if this was the process that charged the first one."""
+        if was_there and self.has_groups:
+            Deferred.fromCoroutine(self._take_further(call.name, cost_usd)).addErrback(
+                lambda failure: self._log.failure("a group's budget was not charged", failure)
+            )
+        return was_there
+
+    async def _take_further(self, name: str, cost_usd: float) -> None:
+        for position in range(1, MOST_ACCOUNTS):
+            call = await self.find_pending(_further(name, position))
+            if call is None:
+                return
+            await self._take(call, cost_usd)
 
     async def take_pending(self, call: PendingCall, cost_usd: float) -> bool:
         told: Deferred[bool] = Deferred()
@@ -208,7 +232,7 @@ class SharedLedger:
             if not told.called:  # else the client that waited has left
                 told.callback(was_there)
 
-        self._take(call, cost_usd).addCallback(tell)
+        self._take(call, cost_usd).addCallback(self._settle_groups, call, cost_usd).addCallback(tell)
         return await told
 
     def _take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
@@ -362,3 +386,8 @@ class SharedLedger:
         if idle is not None and not any(book.busy for book in self._books.values()):
             self._idle = None
             idle.callback(None)
+
+
+def _further(name: str, position: int) -> str:
+    """Return under what name the money of a call's further accounts is set aside."""
+    return name if position == 0 else f"{name}\x1f{position}"

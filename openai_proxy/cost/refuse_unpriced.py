@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from ..exchange.errors import NotMeasured
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from .budget import Budget, Ledger
+from .keep_budget import Groups, charged_accounts
 
 _SETTING = "whoever runs it can give the model a price in [[cost.prices]], or set `unpriced` to 'allow'."
 
@@ -20,7 +21,7 @@ class RefuseUnpriced:
 
     `refusing` are the keys that the rule holds for, by `credential_id`;
     `refuses_others` says whether it holds for all that are not in `allowing`.
-    A key of `budgets` is refused only once its budget has spent something.
+    A key of `budgets`, or with `groups` that have some, is refused only once its budget has spent something.
     `is_priced` takes a model and the time.
     """
 
@@ -32,12 +33,13 @@ class RefuseUnpriced:
         refuses_others: bool,
         budgets: Mapping[str, Budget],
         ledger: Ledger | None,
+        groups: Mapping[str, Groups] | None = None,
     ) -> None:
         self._is_priced = is_priced
         self._refusing = refusing
         self._allowing = allowing
         self._refuses_others = refuses_others
-        self._budgets = dict(budgets)
+        self._budgets = charged_accounts(budgets, groups or {})
         self._ledger = ledger
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
@@ -47,10 +49,10 @@ class RefuseUnpriced:
         model = self._unpriced(request)
         if model is None:
             return forward(request)
-        budget = self._budgets.get(exchange.credential_id)
-        if budget is None or self._ledger is None:
+        charged = self._budgets.get(exchange.credential_id)
+        if charged is None or self._ledger is None:
             raise NotMeasured(_message(model, "must cost what can be counted"), param="model")
-        return self._if_nothing_is_spent(budget, model, request, forward)
+        return self._if_nothing_is_spent(charged, model, request, forward)
 
     def _unpriced(self, request: ProxyRequest) -> str | None:
         """Return a model of the request that has no price, None if there is none."""
@@ -65,13 +67,14 @@ class RefuseUnpriced:
         return key in self._refusing or (self._refuses_others and key not in self._allowing)
 
     async def _if_nothing_is_spent(
-        self, budget: Budget, model: str, request: ProxyRequest, forward: Forward
+        self, charged: Groups, model: str, request: ProxyRequest, forward: Forward
     ) -> ProxyResponse:
         exchange = request.exchange
         assert self._ledger is not None  # the caller has looked
-        balance = await self._ledger.balance(budget.account(exchange.credential_id, exchange.timestamp))
-        if balance.spent_usd > 0.0:
-            raise NotMeasured(_message(model, "has a budget that has spent something"), param="model")
+        for key, budget in charged:
+            balance = await self._ledger.balance(budget.account(key, exchange.timestamp))
+            if balance.spent_usd > 0.0:
+                raise NotMeasured(_message(model, "has a budget that has spent something"), param="model")
         return await forward(request)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from ..observe.redaction import scrubbed
-from .budget import Account, Balance, Budget
+from .budget import Account, Balance, Budget, group_name
 from .totals import COUNTED, Place, Row, Totals
 
 _COLUMNS = ("day", "key", "model")
@@ -102,9 +102,10 @@ def _shown(totals: Totals) -> Mapping[str, Any]:
 
 
 def _budget(each: BudgetBalance) -> dict[str, Any]:
+    group = group_name(each.account.key)
     spent_usd, held_usd = each.balance.spent_usd, each.balance.held_usd
     return {
-        "key": each.account.key,
+        **({"key": each.account.key} if group is None else {"group": group}),
         "period": each.account.period,
         "budget_usd": each.budget.limit_usd,
         "spent_usd": round(spent_usd, 9),

@@ -38,7 +38,7 @@ class Batches:
 def batches(settings: Settings, stores: BatchStores, spending: Spending, buffered: BufferedBytes) -> Batches:
     """Return the stages; raises SettingsError if the state file cannot be opened."""
     rules = batch_rules(settings)
-    path = state_path(settings, bool(spending.budgets))
+    path = state_path(settings, bool(spending.payers))
     pricing = spending.pricing
     inputs = settle = None
     try:
@@ -60,7 +60,7 @@ def batch_rules(settings: Settings) -> dict[str, BatchRule]:
     rules = {}
     fences = fences_of(settings)
     for key in client_keys(settings):
-        if key.models is None and key.budget_usd is None:
+        if key.models is None and not key.has_budget:
             continue
         if fences[key.name].lets("POST", "batches"):
             rules[key.name] = BatchRule(
@@ -68,6 +68,6 @@ def batch_rules(settings: Settings) -> dict[str, BatchRule]:
                 rule="a list of models" if key.models is not None else "a budget",
                 fence=fences[key.name],
                 lists_models=key.models is not None,
-                measures=key.budget_usd is not None and key.budget_unmeasured == "refuse",
+                measures=key.has_budget and key.budget_unmeasured == "refuse",
             )
     return rules

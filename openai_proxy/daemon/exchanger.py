@@ -315,7 +315,7 @@ def _stages(
     """Return the onion, outermost first, with the reason for each place."""
     rate_limit = limits.rate_limit(settings, around)
     strip_think, repeats, buffered = kept.strip_think, kept.repeats, kept.buffered
-    body_rules = bodies.body_rules(settings, spending.budgets)
+    body_rules = bodies.body_rules(settings, spending.payers)
     of_batches = batches(settings, around.stores, spending, buffered)
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
@@ -328,7 +328,7 @@ def _stages(
         # In front of all that decides by the request alone, which a repeated one is spared.
         repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
-        bodies.read_body(settings, around, body_rules, spending.budgets, buffered),
+        bodies.read_body(settings, around, body_rules, spending.payers, buffered),
         # Behind it: a form streams through, and is only looked at.
         ReadForm(body_rules.callers, body_rules.allow_lists),
         # Before all that goes by the models of a batch.

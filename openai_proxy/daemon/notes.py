@@ -63,7 +63,7 @@ def on_notes(settings: Settings) -> Iterator[str]:
         yield f"limits of each key: {', '.join(each)}"
     for log in _exchange_logs(settings):
         yield f"exchange log: {log}"
-    has_budgets = any(key.budget_usd is not None for key in client_keys(settings))
+    has_budgets = any(key.has_budget for key in client_keys(settings))
     state = state_path(settings, has_budgets)
     if state is not None:
         yield f"state file: {state}"

@@ -73,7 +73,7 @@ class UsageReport:
         spending, now = self._spending(), self._wall_clock()
         found = []
         if spending.ledger is not None:
-            for key, budget in spending.budgets.items():
+            for key, budget in spending.accounts().items():
                 account = budget.account(key, now)
                 found.append(BudgetBalance(budget, account, await spending.ledger.balance(account)))
         return found

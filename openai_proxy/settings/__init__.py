@@ -12,13 +12,23 @@ from .errors import SettingsError
 from .load import load_settings
 from .model import Settings
 from .reference import Row, settings_reference
-from .tables import CacheRule, KeyEntry, KeyLimits, ModelEntry, PriceEntry, ThinkEntry, UpstreamEntry
+from .tables import (
+    CacheRule,
+    GroupEntry,
+    KeyEntry,
+    KeyLimits,
+    ModelEntry,
+    PriceEntry,
+    ThinkEntry,
+    UpstreamEntry,
+)
 from .tenants import ClientKey, Mode, client_key, client_keys, configured_keys, mode, with_stored_keys
 from .warnings import warnings
 
 __all__ = [
     "CacheRule",
     "ClientKey",
+    "GroupEntry",
     "KeyEntry",
     "KeyLimits",
     "Mode",

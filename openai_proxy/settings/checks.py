@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +24,7 @@ from .sections import Upstream
 from .serverless import calls_a_server
 from .sources import read_secret_file
 from .tables import UpstreamEntry
-from .tenants import client_keys, entry_digest, inherits_key, mode, needs_no_default_key
+from .tenants import client_keys, entry_digest, group_chain, inherits_key, mode, needs_no_default_key
 
 AnySection = TypeVar("AnySection", bound=Section)
 _COMMA = re.compile(r"^[^:]*,|,(?:console|json|log|exchange-log|prometheus|otel|none)(?:$|[:,])")
@@ -99,6 +101,7 @@ def check(settings: Settings) -> None:
         _upstreams,
         _models,
         _keys,
+        _groups,
         _key_store,
         _upstream_keys,
     ):
@@ -307,6 +310,39 @@ def _keys(settings: Settings) -> None:
             raise SettingsError(f"{label}: {entry.name!r} has the same key as {twin!r}")
         names.add(entry.name)
         digests[entry_digest(entry)] = entry.name
+
+
+MOST_ANCESTORS = 8
+"""So many groups may hold one key, its own included: each is asked before a request goes on."""
+
+
+def _groups(settings: Settings) -> None:
+    names = [group.name for group in settings.groups]
+    for index, group in enumerate(settings.groups):
+        path = f"groups[{index}]"
+        if group.name in names[:index]:
+            raise SettingsError(f"{path}.name: {group.name!r} is taken by another group")
+        if group.parent is not None and group.parent not in names:
+            raise SettingsError(
+                f"{path}.parent: {group.parent!r} is no name of [[groups]]{_near(group.parent, names)}"
+            )
+        chain = list(group_chain(settings, group.name))
+        if chain[-1].parent is not None:
+            raise SettingsError(f"{path}.parent: {group.name!r} is a part of itself")
+        if len(chain) > MOST_ANCESTORS:
+            raise SettingsError(f"{path}.parent: groups may be {MOST_ANCESTORS} deep, not {len(chain)}")
+    if not names:
+        return  # then a group is only a name under which keys share their objects
+    for index, key in enumerate(settings.keys):
+        if key.group is not None and key.group not in names:
+            raise SettingsError(
+                f"keys[{index}].group: {key.group!r} is no name of [[groups]]{_near(key.group, names)}"
+            )
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name, names, 1, cutoff=0.0)
+    return f"; the nearest is {near[0]!r}" if near else ""
 
 
 def _key_store(settings: Settings) -> None:

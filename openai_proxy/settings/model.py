@@ -42,7 +42,7 @@ from .sections import (
     Upstream,
     WebSocket,
 )
-from .tables import KeyEntry, ModelEntry, UpstreamEntry
+from .tables import GroupEntry, KeyEntry, ModelEntry, UpstreamEntry
 from .values import Endpoint, LogLevel, OneOrMore, SecondsOrZero, Text, Words, Workers
 
 Level = Annotated[
@@ -124,6 +124,7 @@ class Settings(BaseSettings):
     upstreams: tuple[UpstreamEntry, ...] = setting((), "several upstreams", toml_only=True)
     models: tuple[ModelEntry, ...] = setting((), "models and their upstreams", toml_only=True)
     keys: tuple[KeyEntry, ...] = setting((), "client keys with their own rules", toml_only=True)
+    groups: tuple[GroupEntry, ...] = setting((), "what several keys share", toml_only=True)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _directory: Path = PrivateAttr(default_factory=Path.cwd)

@@ -253,7 +253,8 @@ class KeyEntry(Section):
     expires: Moment | None = setting(None, "when it stops working", toml_only=True)
     group: Name | None = setting(
         None,
-        "whose it is: with `objects.scope = 'group'` its keys share their stored objects",
+        "the group that it belongs to: one of `[[groups]]`, whose limits and budget hold as well; with"
+        " `objects.scope = 'group'` its keys share their stored objects",
         toml_only=True,
     )
     note: Note | None = setting(None, "whatever its operator wants to remember of it", toml_only=True)
@@ -268,6 +269,28 @@ class KeyEntry(Section):
     )
     allow_organization: Flag = setting(
         False, "whether the client's own OpenAI-Organization and OpenAI-Project go upstream", toml_only=True
+    )
+
+
+class GroupLimits(Section):
+    """Limits of all keys of a group together; what is absent is off."""
+
+    requests_per_minute: OptionalCount = setting(None, "requests a minute", toml_only=True)
+    tokens_per_minute: OptionalCount = setting(None, "model tokens a minute", toml_only=True)
+    concurrent_requests: OptionalCount = setting(None, "requests at once", toml_only=True)
+
+
+class GroupEntry(Section):
+    """What several keys share: limits and a budget that all of them together have."""
+
+    name: Name = setting(..., "the name that `group` of a key, or `parent` of a group, says", toml_only=True)
+    parent: Name | None = setting(
+        None, "the group that it is a part of: its limits and budget hold as well", toml_only=True
+    )
+    limits: GroupLimits = setting(GroupLimits(), "limits of all its keys together", toml_only=True)
+    budget_usd: OptionalDollars = setting(None, "what all its keys may cost in a period", toml_only=True)
+    budget_period: Annotated[Literal["day", "month"], LowerCase, Allowed("'day' or 'month'")] = setting(
+        "month", "the period of `budget_usd`, in UTC", toml_only=True
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from pydantic import SecretStr
 
 from ..wire.keys import key_digest, key_name
 from .model import Settings
 from .serverless import calls_a_server
-from .tables import KeyEntry, KeyLimits, UpstreamEntry
+from .tables import GroupEntry, KeyEntry, KeyLimits, UpstreamEntry
 
 INHERIT = "inherit"
 """In the place of an upstream's `api_key`."""
@@ -60,6 +60,13 @@ class ClientKey:
     """Why none of its requests is admitted; None if they are."""
     is_stored: bool = False
     """It was made at run time, and stands in the key store."""
+    groups: tuple[GroupEntry, ...] = ()
+    """Its group, the group that is a part of, and so on."""
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether its requests are paid from a budget: its own, or that of a group."""
+        return self.budget_usd is not None or any(group.budget_usd is not None for group in self.groups)
 
 
 def mode(settings: Settings) -> Mode:
@@ -95,7 +102,13 @@ def client_keys(settings: Settings) -> tuple[ClientKey, ...]:
     stored key is left out if the configuration has its name or its secret.
     Found once for each configuration: a rebuild asks a dozen times.
     """
-    sources = (settings.keys, settings.client_api_keys, settings.api_key_mapping, settings._stored_keys)
+    sources = (
+        settings.keys,
+        settings.client_api_keys,
+        settings.api_key_mapping,
+        settings.groups,
+        settings._stored_keys,
+    )
     found = settings._client_keys
     if found is None or any(was is not now for was, now in zip(found[0], sources, strict=True)):
         found = settings._client_keys = (sources, _all_keys(settings))
@@ -108,7 +121,21 @@ def _all_keys(settings: Settings) -> tuple[ClientKey, ...]:
     for key in settings._stored_keys:
         if key.name not in names:
             known.setdefault(key.sha256, key)
-    return tuple(known.values())
+    if not settings.groups:
+        return tuple(known.values())
+    chains = {group.name: tuple(group_chain(settings, group.name)) for group in settings.groups}
+    return tuple(evolve(key, groups=chains.get(key.group or "", ())) for key in known.values())
+
+
+def group_chain(settings: Settings, name: str | None) -> Iterator[GroupEntry]:
+    """Yield the group of that name, the one that it is a part of, and so on; nothing for a name that is none."""
+    groups = {group.name: group for group in settings.groups}
+    for _ in range(len(groups)):  # a circle is refused elsewhere, and ends here
+        group = groups.get(name or "")
+        if group is None:
+            return
+        yield group
+        name = group.parent
 
 
 def configured_keys(settings: Settings) -> tuple[ClientKey, ...]:

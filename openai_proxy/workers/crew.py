@@ -146,6 +146,7 @@ class Crew:
                 say.LIVE: partial(self._live.changed, process),
                 say.WATCH: partial(self._live.watch, process),
                 say.FINISH: limit_server.finish,
+                say.CANCEL: limit_server.cancel,
                 say.SETTLE: limit_server.settle,
                 say.HEALTH: partial(self._tell_others, process),
                 say.CACHE_PUT: cache_server.put,

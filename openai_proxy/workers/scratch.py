@@ -33,7 +33,7 @@ class Scratch:
         SettingsError if no directory can be made. Not before twistd has
         shed its privileges.
         """
-        has_budgets = any(key.budget_usd is not None for key in client_keys(settings))
+        has_budgets = any(key.has_budget for key in client_keys(settings))
         if state_path(settings, has_budgets) is not None:
             return settings
         try:

@@ -16,7 +16,7 @@ from ..policies.limits.embedded import EmbeddedStore
 from ..policies.limits.rules import Limits
 from ..policies.limits.store import Admission
 from .link import Link, LinkLost
-from .talk import ADMIT, FINISH, SETTLE
+from .talk import ADMIT, CANCEL, FINISH, SETTLE
 
 
 class SupervisedStore:
@@ -47,6 +47,9 @@ class SupervisedStore:
     def finish(self, admission: Admission, model_tokens: float) -> None:
         # at once: the client may see the end now, and ask another worker next
         self._link.tell_at_once(FINISH, (admission, model_tokens))
+
+    def cancel(self, admission: Admission) -> None:
+        self._link.tell_at_once(CANCEL, admission)
 
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest."""
@@ -79,6 +82,10 @@ class LimitServer:
         admission, model_tokens = told
         if self._held.pop((admission.key, admission.slot), None) is not None:
             self._store.finish(admission, model_tokens)
+
+    def cancel(self, admission: Admission) -> None:
+        if self._held.pop((admission.key, admission.slot), None) is not None:
+            self._store.cancel(admission)
 
     def settle(self, told: tuple[Admission, float]) -> None:
         self._store.settle(*told)

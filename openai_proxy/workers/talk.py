@@ -60,6 +60,8 @@ COUNTS = "counts"
 """A `Snapshot` without being asked, so that little is lost when it is killed."""
 FINISH = "finish"
 """(admission, model tokens): see `limits.store`."""
+CANCEL = "cancel"
+"""An admission that is taken back."""
 SETTLE = "settle"
 """(admission, model tokens), of a request that was admitted elsewhere."""
 

@@ -24,7 +24,11 @@ Snapshot = list[tuple[str, str, str, Samples]]
 _COUNTING = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
 _SHARED = frozenset(
     (
-        *(f"openai_proxy_budget_{what}_usd" for what in ("limit", "spent", "reserved")),
+        *(
+            f"openai_proxy_{of}budget_{what}_usd"
+            for of in ("", "group_")
+            for what in ("limit", "spent", "reserved")
+        ),
         "openai_proxy_config_last_reload_success_timestamp_seconds",
     )
 )

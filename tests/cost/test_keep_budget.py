@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.cost.budget import Account, Balance, Budget
+from openai_proxy.cost.budget import GROUP, Account, Balance, Budget
 from openai_proxy.cost.keep_budget import KeepBudget, charged_usd
 from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
 from openai_proxy.cost.prices import OwnPrice, Price
@@ -22,7 +22,7 @@ MIDNIGHT = 1_795_305_600.0
 class World:
     """A stage over an upstream that answers when told; model `m` costs a dollar for each output token."""
 
-    def __init__(self, **budgets):
+    def __init__(self, groups=None, **budgets):
         pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])
         self.ledger = SharedLedger(MemoryBudgets(), Clock())
         self.stage = KeepBudget(
@@ -30,6 +30,7 @@ class World:
             {key: Budget(limit_usd, "day") for key, limit_usd in budgets.items()},
             pricing.cost_usd,
             pricing.settle,
+            groups=groups,
         )
         self.forwarded = []
 
@@ -239,3 +240,69 @@ def test_an_heir_without_a_budget_frees_what_was_reserved():
     heir.end(Outcome.COMPLETE, 2.0)
     assert world.balance() == Balance(0.0, 0.0)
     assert heir.cost_usd == 3.0
+
+
+TEAM, ALL = GROUP + "team", GROUP + "all"
+
+
+def grouped():
+    """Alice has 8 dollars a day of her own, Bob none; their team has 10, and all together 100 a month."""
+    above = [(TEAM, Budget(10.0, "day")), (ALL, Budget(100.0, "month"))]
+    return World({"alice": above, "bob": above}, alice=8.0)
+
+
+def test_a_group_pays_for_all_of_its_keys():
+    """What one key spends the others lack, in each group above."""
+    world = grouped()
+    assert world.serve(4) is None
+    assert world.serve(5, key="bob") is None
+    assert [world.balance(key=key).spent_usd for key in ("alice", TEAM)] == [4.0, 9.0]
+    assert world.balance("2026-11", ALL).spent_usd == 9.0
+    assert world.balance(key="bob").spent_usd == 0.0
+
+
+def test_a_group_without_room_refuses_and_is_named():
+    """Nothing stays set aside for a request that did not run."""
+    world = grouped()
+    world.serve(9, key="bob")
+    error = world.serve(max_tokens=3)
+    assert "The budget of the group 'team' at openai-proxy is used up" in error.message
+    assert "of $10.00 for 2026-11-21 $1.00 are left" in error.message
+    assert world.balance() == Balance(0.0, 0.0)
+    assert world.balance("2026-11", ALL) == Balance(9.0, 0.0)
+
+
+def test_the_own_budget_of_a_key_is_asked_first():
+    """Its holder learns of it rather than of the group."""
+    world = grouped()
+    world.serve(8)
+    assert "The budget of 'alice'" in world.serve(max_tokens=1).message
+
+
+def test_a_client_that_leaves_while_a_group_is_asked_frees_what_was_set_aside():
+    """The store answers when it likes."""
+    world = grouped()
+    reserve, waits = world.ledger.reserve, Deferred()
+
+    async def slow(account, need):
+        if account.key == ALL:
+            await waits
+        return await reserve(account, need)
+
+    world.ledger.reserve = slow
+    _, ends = world.ask(max_tokens=2)
+    assert world.balance().held_usd == 2.0
+    world.running.cancel()
+    assert ends[0].check(CancelledError)
+    assert [world.balance(key=key) for key in ("alice", TEAM)] == [Balance(0.0, 0.0)] * 2
+
+
+def test_a_call_that_goes_on_is_kept_for_every_account():
+    """A batch is paid by the key and its groups when it ends."""
+    world = grouped()
+    exchange, _ = world.ask(max_tokens=2)
+    world.forwarded[-1].callback("response")
+    exchange.status, exchange.pending_call = 200, "batch_1"
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert [world.balance(key=key).held_usd for key in ("alice", TEAM)] == [2.0, 2.0]
+    assert world.balance("2026-11", ALL).held_usd == 2.0

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 
-from openai_proxy.cost.budget import Account, Balance, Need, PendingCall, admit_in_turn
+from openai_proxy.cost.budget import GROUP, Account, Balance, Need, PendingCall, admit_in_turn
 from openai_proxy.cost.ledger import RENEW_S, SAVE_WITHIN_S, MemoryBudgets, SharedLedger
 
 DAY = Account("alice", "1970-01-01")
@@ -342,7 +342,7 @@ def test_a_call_is_taken_once_and_told_to_whoever_took_it():
     """Who asks later, or for a call that no budget pays for, charges nothing."""
     ledger = SharedLedger(MemoryBudgets(), Clock())
     held = now(ledger.reserve(DAY, Need(4.0, 10.0)))
-    ledger.keep(held, "batch_1")
+    ledger.keep([held], "batch_1")
     call = now(ledger.find_pending("batch_1"))
     assert [now(ledger.take_pending(call, 3.0)) for _ in range(2)] == [True, False]
     assert now(ledger.balance(DAY)) == Balance(3.0, 0.0)
@@ -353,7 +353,7 @@ def test_a_client_that_leaves_while_a_call_is_taken_changes_nothing():
     """The store has taken it: it must be charged."""
     store = MemoryBudgets()
     ledger = SharedLedger(store, Clock())
-    ledger.keep(now(ledger.reserve(DAY, Need(4.0, 10.0))), "batch_1")
+    ledger.keep([now(ledger.reserve(DAY, Need(4.0, 10.0)))], "batch_1")
     call = now(ledger.find_pending("batch_1"))
     late = Deferred()
     store.take = lambda call, cost_usd: late
@@ -378,3 +378,16 @@ def now(coroutine):
     given = []
     Deferred.fromCoroutine(coroutine).addCallback(given.append)
     return given[0]
+
+
+def test_a_call_is_charged_to_every_account_once():
+    """A key, its group and the group above."""
+    accounts = [DAY, Account(GROUP + "team", DAY.period), Account(GROUP + "all", "1970-01")]
+    ledger = SharedLedger(MemoryBudgets(), Clock())
+    ledger.has_groups = True
+    ledger.keep([now(ledger.reserve(account, Need(4.0, 10.0))) for account in accounts], "batch_1")
+    assert [now(ledger.balance(account)) for account in accounts] == [Balance(0.0, 4.0)] * 3
+    call = now(ledger.find_pending("batch_1"))
+    assert call.account == DAY
+    assert [now(ledger.take_pending(call, 3.0)) for _ in range(2)] == [True, False]
+    assert [now(ledger.balance(account)) for account in accounts] == [Balance(3.0, 0.0)] * 3

@@ -89,7 +89,7 @@ def test_the_table_of_metrics_has_every_metric_and_no_other():
     context = ObserverContext(
         Clock(),
         store_failures=lambda: stores,
-        budgets=lambda: [BudgetReading("alice", 1.0, 0.0, 0.0)],
+        budgets=lambda: [BudgetReading("alice", 1.0, 0.0, 0.0), BudgetReading("team", 1.0, 0.0, 0.0, True)],
         state=lambda: DaemonState(redis_up=True, spool_bytes=0, certificates={"ssl:8443": 0.0}),
     )
     _, rendered = PrometheusObserver(context).render()

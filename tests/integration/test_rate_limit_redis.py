@@ -55,6 +55,20 @@ async def test_fifty_requests_at_two_machines_keep_one_bucket(stores):
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_admission_that_is_taken_back_leaves_nothing(stores):
+    """As if the request had never come: its group had no room."""
+    limits = Limits(10, 1000, 2)
+    before = await stores[0].admit("k", Limits(10, 1000, 0), 0, "look")
+    admission = await stores[0].admit("k", limits, 300, "s1")
+    assert admission.admitted
+    stores[0].cancel(admission)
+    after = await stores[0].admit("k", Limits(10, 1000, 0), 0, "look")
+    assert after.levels.running == before.levels.running == 0
+    assert after.levels.requests == pytest.approx(10, abs=0.1)
+    assert after.levels.model_tokens == pytest.approx(1000, abs=10)
+
+
+@pytest_twisted.ensureDeferred
 async def test_settled_use_and_freed_slots_are_seen_by_the_other(stores):
     """Debt made at one daemon is refused at the other; a freed slot is free there too."""
     limits = Limits(None, 100, 1)

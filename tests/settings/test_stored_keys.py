@@ -179,6 +179,20 @@ def test_a_stored_key_that_fits_no_more_is_not_admitted(settings):
     assert (keys["bob"].refused, keys["bob"].budget_usd, lines) == (None, 5.0, [])
 
 
+def test_a_stored_key_whose_group_has_gone_is_not_admitted(tmp_path):
+    """Its limits and its budget would be gone as well."""
+    (tmp_path / "c.toml").write_text('[[groups]]\nname = "team"\n[key_store]\nurl = "sqlite:k.sqlite3"\n')
+    environ = {"OPENAI_API_KEY": "sk-upstream", "OPENAI_PROXY_CONFIG": "c.toml"}
+    settings = load_settings({}, environ, tmp_path)
+    keys, lines = laid_over(
+        settings, *(evolve(record(f"sk-{name}", group=name), name=name) for name in ("team", "gone"))
+    )
+    assert keys["team"].refused is None
+    assert [group.name for group in keys["team"].groups] == ["team"]
+    assert keys["gone"].refused is not None
+    assert lines == ["the stored key 'gone' is not admitted: group: 'gone' is no name of [[groups]]"]
+
+
 def test_a_stored_key_of_another_version_is_not_admitted(settings):
     """Members that nobody here knows may restrict it."""
     bob = evolve(record(), name="bob", members={"colours": ["red"]})

@@ -163,7 +163,7 @@ class KeyAdmin:
         return self._known
 
     def _check(self, entry: KeyEntry) -> None:
-        wrong = misfit(entry, has_prices(self._settings()))
+        wrong = misfit(self._settings(), entry, has_prices(self._settings()))
         if wrong is not None:
             raise InvalidValue(f"{wrong[0]} cannot hold here: {wrong[1]}.", param=wrong[0])
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import evolve
 
-from ...cost.budget import Budget, day_name
+from ...cost.budget import Account, Balance, Budget, day_name, group_name
 from ...cost.budget_words import period_end
 from ...cost.build import Spending
 from ...cost.report import usage_row
@@ -120,12 +120,15 @@ class KeyReport:
 
     async def _budgets(self, name: str, now: float) -> list[dict[str, Any]]:
         spending = self._spending()
-        budget = spending.budgets.get(name)
-        if budget is None or spending.ledger is None:
+        if spending.ledger is None:
             return []
-        account = budget.account(name, now)
-        balance = await spending.ledger.balance(account)
-        return [_budget("key", name, budget, account.period, balance.spent_usd, balance.held_usd)]
+        own = spending.budgets.get(name)
+        found = []
+        for key, budget in (*([] if own is None else [(name, own)]), *spending.groups.get(name, ())):
+            account = budget.account(key, now)
+            balance = await spending.ledger.balance(account)
+            found.append(_budget(account, budget, balance))
+        return found
 
     async def _usage(self, name: str, now: float, days: int) -> Sequence[dict[str, Any]]:
         first = day_name(now - (days - 1) * 86400)
@@ -158,16 +161,16 @@ def _slots(limit: int | None, running: int) -> dict[str, Any] | None:
     return {"limit": limit, "remaining": max(0, limit - running), "reset_s": None}
 
 
-def _budget(
-    of: str, name: str, budget: Budget, period: str, spent_usd: float, held_usd: float
-) -> dict[str, Any]:
+def _budget(account: Account, budget: Budget, balance: Balance) -> dict[str, Any]:
+    group = group_name(account.key)
+    spent_usd, held_usd = balance.spent_usd, balance.held_usd
     return {
-        "of": of,
-        "name": name,
-        "period": period,
+        "of": "key" if group is None else "group",
+        "name": account.key if group is None else group,
+        "period": account.period,
         "budget_usd": budget.limit_usd,
         "spent_usd": round(spent_usd, 9),
         "reserved_usd": round(held_usd, 9),
         "remaining_usd": round(max(0.0, budget.limit_usd - spent_usd - held_usd), 9),
-        "resets_at": period_end(period),
+        "resets_at": period_end(account.period),
     }

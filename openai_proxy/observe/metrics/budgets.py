@@ -1,4 +1,4 @@
-"""Metrics of the budgets: the limit, what is spent and what is set aside, by key."""
+"""Metrics of the budgets: the limit, what is spent and what is set aside, by key and by group."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ _HELP = {
     "reserved": "What of a budget is set aside for requests that run.",
 }
 
+_GROUP_HELP = {
+    "limit": "The budget of a group of client keys for its current period.",
+    "spent": "What of a group's budget is spent in its current period.",
+    "reserved": "What of a group's budget is set aside for requests that run.",
+}
+
 
 @frozen
 class BudgetReading:
@@ -23,10 +29,12 @@ class BudgetReading:
     limit_usd: float
     spent_usd: float
     reserved_usd: float
+    is_group: bool = False
+    """`key` is the name of a group of keys."""
 
 
 class BudgetMetrics(Collector):
-    """Shows `openai_proxy_budget_{limit,spent,reserved}_usd` by `key`, for each key that has a budget.
+    """Shows `openai_proxy_budget_{limit,spent,reserved}_usd` by `key`, `openai_proxy_group_budget_...` by `group`.
 
     `balances` returns what is known, asked for at each scrape.
     """
@@ -36,15 +44,21 @@ class BudgetMetrics(Collector):
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Name the metrics, as the registry asks when the daemon that has the budgets is still being built."""
-        for what, help in _HELP.items():
-            yield GaugeMetricFamily(f"openai_proxy_budget_{what}_usd", help, labels=["key"])
+        for is_group in (False, True):
+            yield from _families([], is_group)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         balances = list(self._balances())
-        if not balances:
-            return
-        for what, help in _HELP.items():
-            family = GaugeMetricFamily(f"openai_proxy_budget_{what}_usd", help, labels=["key"])
-            for balance in balances:
-                family.add_metric([balance.key], getattr(balance, f"{what}_usd"))
-            yield family
+        for is_group in (False, True):
+            of_kind = [each for each in balances if each.is_group == is_group]
+            if of_kind:
+                yield from _families(of_kind, is_group)
+
+
+def _families(balances: Iterable[BudgetReading], is_group: bool) -> Iterator[GaugeMetricFamily]:
+    prefix, label, helps = ("group_", "group", _GROUP_HELP) if is_group else ("", "key", _HELP)
+    for what, help in helps.items():
+        family = GaugeMetricFamily(f"openai_proxy_{prefix}budget_{what}_usd", help, labels=[label])
+        for balance in balances:
+            family.add_metric([balance.key], getattr(balance, f"{what}_usd"))
+        yield family

@@ -8,17 +8,17 @@ from ...exchange.buffered_bytes import BufferedBytes
 from ...net.memory import default_limit_bytes
 from ...net.turns import Turns
 from ...settings import Settings, client_keys
-from ..limits.build import counts_model_tokens, limits_by_key
+from ..limits.build import counts_model_tokens, token_limited
 from ..parts import Parts
 from .read_body import BodyRules, ReadBody
 
 
 def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
     """Return whose bodies must be read; `budgets` has the names of the keys with one."""
-    counted = {name: limits.model_tokens_per_minute for name, limits in limits_by_key(settings).items()}
+    counted = token_limited(settings)
     keys = {key.name: key.models is not None for key in client_keys(settings)}
     changes_models = bool(settings.models or settings.llm_params)
-    bound = {name for name, limit in counted.items() if limit is not None or name in budgets or keys[name]}
+    bound = {name for name, limited in counted.items() if limited or name in budgets or keys[name]}
     return BodyRules(
         everybody=changes_models or settings.rate_limit.tokens_per_minute is not None,
         callers=frozenset(bound),

@@ -8,7 +8,7 @@ from ...exchange.client_address import parse_network
 from ...settings import Settings, client_keys, mode
 from ...settings.tenants import ClientKey
 from ...wire.endpoint_rules import ALL, METERED, EndpointRules, Fence
-from ..limits.build import limits_by_key
+from ..limits.build import token_limited
 from .allow_endpoints import AllowEndpoints
 from .own_objects import ObjectOwners, OwnObjects
 from .refuse_unmeasured import RefuseUnmeasured
@@ -51,19 +51,19 @@ def fences_of(settings: Settings) -> dict[str, Fence]:
 
 def default_endpoints(key: ClientKey) -> tuple[str, ...]:
     """Return what a key without `endpoints` may call: only what can be measured if something is measured."""
-    return (METERED,) if key.models is not None or key.budget_usd is not None else (ALL,)
+    return (METERED,) if key.models is not None or key.has_budget else (ALL,)
 
 
 def refuse_unseen(settings: Settings) -> RefuseUnseen | None:
     """Return the stage that refuses what no rule of a key could see; None if it would refuse nothing."""
-    limited = limits_by_key(settings)
+    limited = token_limited(settings)
     rules = {}
     for key in client_keys(settings):
         if key.models is not None:
             rules[key.name] = "a list of models"
-        elif key.budget_usd is not None and key.budget_unmeasured == "refuse":
+        elif key.has_budget and key.budget_unmeasured == "refuse":
             rules[key.name] = "a budget"
-        elif limited[key.name].model_tokens_per_minute is not None:
+        elif limited[key.name]:
             rules[key.name] = _TOKENS
     everybodys = _TOKENS if settings.rate_limit.tokens_per_minute is not None else None
     websockets = settings.websocket.responses
@@ -77,9 +77,7 @@ def refuse_unseen(settings: Settings) -> RefuseUnseen | None:
 def refuse_unmeasured(settings: Settings) -> RefuseUnmeasured | None:
     """Return the stage that refuses what a budget cannot measure; None if no key has such a budget."""
     keys = frozenset(
-        key.name
-        for key in client_keys(settings)
-        if key.budget_usd is not None and key.budget_unmeasured == "refuse"
+        key.name for key in client_keys(settings) if key.has_budget and key.budget_unmeasured == "refuse"
     )
     return RefuseUnmeasured(keys) if keys else None
 

@@ -9,7 +9,7 @@ from ..override.build import model_params
 from ..parts import Parts
 from ..usage.estimate import TokenEstimate
 from .rate_limit import RateLimit
-from .rules import Limits
+from .rules import GroupScope, Limits
 
 
 def _own_limits(own: KeyLimits, settings: Settings) -> Limits:
@@ -27,17 +27,44 @@ def limits_by_key(settings: Settings) -> dict[str, Limits]:
     return {key.name: _own_limits(key.limits, settings) for key in client_keys(settings)}
 
 
+def _group_limits(settings: Settings) -> dict[str, tuple[GroupScope, ...]]:
+    """Return the groups with limits that each client key belongs to, by its name; the nearest first."""
+    scopes = {}
+    for group in settings.groups:
+        its = group.limits
+        limits = Limits(its.requests_per_minute, its.tokens_per_minute, its.concurrent_requests)
+        if limits:
+            scopes[group.name] = GroupScope(group.name, limits)
+    found = {
+        key.name: tuple(scopes[group.name] for group in key.groups if group.name in scopes)
+        for key in client_keys(settings)
+    }
+    return {name: groups for name, groups in found.items() if groups}
+
+
+def token_limited(settings: Settings) -> dict[str, bool]:
+    """Return for each client key whether a limit of model tokens holds for it: its own, or that of a group."""
+    grouped = _group_limits(settings)
+    return {
+        name: limits.model_tokens_per_minute is not None
+        or any(scope.limits.model_tokens_per_minute is not None for scope in grouped.get(name, ()))
+        for name, limits in limits_by_key(settings).items()
+    }
+
+
 def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
     """Return the stage of the limits, None if nobody has any."""
     rate_limit = settings.rate_limit
     everybody = _own_limits(KeyLimits(), settings)
     own = limits_by_key(settings)
-    if not everybody and not any(own.values()):
+    groups = _group_limits(settings)
+    if not everybody and not any(own.values()) and not groups:
         return None
     return RateLimit(
         parts.stores.limit_store(redis_url(settings)),
         everybody,
         own,
+        groups=groups,
         timers=parts.reactor,
         clock=parts.clock,
         max_wait_s=rate_limit.max_wait_s,
@@ -48,5 +75,4 @@ def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
 
 def counts_model_tokens(settings: Settings) -> bool:
     """Whether any limit is on model tokens, so that usage must be known."""
-    own = [key.limits.tokens_per_minute for key in client_keys(settings)]
-    return any(limit is not None for limit in (settings.rate_limit.tokens_per_minute, *own))
+    return settings.rate_limit.tokens_per_minute is not None or any(token_limited(settings).values())

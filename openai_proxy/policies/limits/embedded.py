@@ -107,6 +107,12 @@ class EmbeddedStore:
         ):
             state.model_tokens.settle(difference, self._clock())
 
+    def cancel(self, admission: Admission) -> None:
+        self.finish(admission, 0.0)
+        state = self._states.get(admission.key)
+        if state is not None and state.requests is not None:
+            state.requests.settle(-1.0, self._clock())
+
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest."""
         difference = model_tokens - admission.reserved

@@ -6,10 +6,10 @@ admitted requests.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 
 from ...exchange.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
@@ -19,7 +19,7 @@ from ...wire.headers import get
 from ..usage.estimate import reserved_model_tokens
 from ..usage.prompt_estimate import estimated_prompt
 from .headers import refusal_headers
-from .rules import Limits, Refusal, maybe_refusal
+from .rules import GroupScope, Limits, Refusal, maybe_refusal
 from .store import Admission, LimitStore
 from .words import limit_words
 
@@ -43,7 +43,8 @@ class RateLimit:
     """Charge each request to its key before it goes on; settle when its exchange ends.
 
     `limits` are everybody's, `own` those of single keys by `credential_id`,
-    already laid over everybody's. `max_wait_s` (default 0) is how long a
+    already laid over everybody's, `groups` the groups that they belong to,
+    each of which must have room as well. `max_wait_s` (default 0) is how long a
     request may wait instead of being refused; `clock` gives monotonic seconds.
     `estimate` tells from method, body, document, model and the estimate of the prompt what to reserve.
     """
@@ -54,6 +55,7 @@ class RateLimit:
         limits: Limits,
         own: Mapping[str, Limits],
         *,
+        groups: Mapping[str, Sequence[GroupScope]] | None = None,
         timers: Timers,
         clock: Callable[[], float],
         max_wait_s: float = 0.0,
@@ -67,6 +69,7 @@ class RateLimit:
         # None instead of limits that are all off: asked once here, not of each request
         self._limits = limits or None
         self._own = {key: its or None for key, its in own.items()}
+        self._groups = dict(groups or {})
         self._timers = timers
         self._clock = clock
         self._max_wait_s = max_wait_s
@@ -75,14 +78,12 @@ class RateLimit:
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
         limits = self._own.get(exchange.credential_id, self._limits)
+        groups = self._groups.get(exchange.credential_id)
+        if groups is not None:
+            return await self._through_groups(request, forward, limits, groups)
         if limits is None:
             return await forward(request)
-        cost = 0
-        if limits.model_tokens_per_minute is not None:
-            prompt = estimated_prompt(request) if isinstance(request.body, bytes) else None
-            cost = self._estimate(
-                request.method, request.body, request.document, request.model, prompt, exchange.endpoint
-            )
+        cost = self._cost(request) if limits.model_tokens_per_minute is not None else 0
         decide = self._decide
         admission = decide(exchange.credential_id, limits, cost) if decide is not None else None
         if admission is None or not admission.admitted:
@@ -97,6 +98,46 @@ class RateLimit:
             # registered after the inner stages had their turn: what they do at the end,
             # completing the usage above all, comes before this reads it
             exchange.on_end(finish)
+
+    def _cost(self, request: ProxyRequest) -> int:
+        """Return what model tokens to reserve."""
+        prompt = estimated_prompt(request) if isinstance(request.body, bytes) else None
+        return self._estimate(
+            request.method, request.body, request.document, request.model, prompt, request.exchange.endpoint
+        )
+
+    async def _through_groups(
+        self, request: ProxyRequest, forward: Forward, limits: Limits | None, groups: Sequence[GroupScope]
+    ) -> ProxyResponse:
+        """Charge the key and each of its groups, or none of them."""
+        exchange = request.exchange
+        scopes = _scopes(exchange, limits, groups)
+        counts = any(each.limits.model_tokens_per_minute is not None for each in scopes)
+        admissions = await self._admit_everywhere(exchange, scopes, self._cost(request) if counts else 0)
+
+        def finish(ended: Exchange) -> None:
+            for admission in admissions:
+                self._store.finish(admission, used_model_tokens(ended, admission.reserved))
+
+        try:
+            return await forward(request)
+        finally:
+            exchange.on_end(finish)
+
+    async def _admit_everywhere(
+        self, exchange: Exchange, scopes: Sequence[_Scope], cost: int
+    ) -> list[Admission]:
+        """Return an admission of each scope, or take back those that there are and raise."""
+        taken: list[Admission] = []
+        try:
+            for scope in scopes:
+                admission = await self._admit(exchange, scope.limits, cost, None, scope)
+                taken.append(admission)
+        except BaseException:  # a client that left, too
+            for admission in taken:
+                self._store.cancel(admission)
+            raise
+        return taken
 
     def look_ahead(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         """Refuse what would be refused before its body is asked for; charge nothing.
@@ -113,24 +154,34 @@ class RateLimit:
     async def _look_ahead(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
         limits = self._own.get(exchange.credential_id, self._limits)
-        if limits is not None:
+        for scope in _scopes(exchange, limits, self._groups.get(exchange.credential_id, ())):
+            limits = scope.limits
             # No running request at all is a limit that admits nobody, so this only tells how things stand.
             nobody = evolve(limits, concurrent_requests=0)
-            look = await self._store.admit(exchange.credential_id, nobody, 0.0, exchange.id)
+            look = await self._store.admit(scope.key, nobody, 0.0, exchange.id)
             least = limits.reservation(1.0 if request.required else 0.0)
             refusal = maybe_refusal(limits, look.levels, least)
             if refusal is not None:
-                raise _refused(exchange, limits, look, refusal, least)
+                raise _refused(exchange, limits, look, refusal, least, scope.group)
         return await forward(request)
 
     async def _admit(
-        self, exchange: Exchange, limits: Limits, cost: int, admission: Admission | None
+        self,
+        exchange: Exchange,
+        limits: Limits,
+        cost: int,
+        admission: Admission | None,
+        scope: _Scope | None = None,
     ) -> Admission:
-        """Return an admission, or raise; `admission` is what the store said at once, if it did."""
+        """Return an admission, or raise; `admission` is what the store said at once, if it did.
+
+        `scope` is what is charged; the key itself without one.
+        """
+        key, group = (exchange.credential_id, None) if scope is None else (scope.key, scope.group)
         wait_until: float | None = None
         while True:
             if admission is None:
-                admission = await self._store.admit(exchange.credential_id, limits, cost, exchange.id)
+                admission = await self._store.admit(key, limits, cost, exchange.id)
             if admission.admitted:
                 if wait_until is not None:
                     exchange.queued_s = self._clock() - (wait_until - self._max_wait_s)
@@ -149,15 +200,34 @@ class RateLimit:
                     exchange.is_queued = False
                     admission = None
                     continue
-            raise _refused(exchange, limits, admission, refusal, admission.reserved)
+            raise _refused(exchange, limits, admission, refusal, admission.reserved, group)
+
+
+@frozen
+class _Scope:
+    """What is charged for a request: its key (`group` is None), or a group."""
+
+    key: str
+    limits: Limits
+    group: str | None = None
+
+
+def _scopes(exchange: Exchange, limits: Limits | None, groups: Sequence[GroupScope]) -> list[_Scope]:
+    own = [] if limits is None else [_Scope(exchange.credential_id, limits)]
+    return own + [_Scope(group.key, group.limits, group.name) for group in groups]
 
 
 def _refused(
-    exchange: Exchange, limits: Limits, look: Admission, refusal: Refusal, reserved: float
+    exchange: Exchange,
+    limits: Limits,
+    look: Admission,
+    refusal: Refusal,
+    reserved: float,
+    group: str | None = None,
 ) -> RateLimited:
     exchange.rate_limited = refusal.kind
     return _ERRORS[refusal.kind](
-        limit_words(limits, look.levels, refusal, reserved),
+        limit_words(limits, look.levels, refusal, reserved, group),
         headers=tuple(refusal_headers(limits, look.levels, refusal)),
     )
 

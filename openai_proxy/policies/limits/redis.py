@@ -92,11 +92,7 @@ class RedisStore:
         if admission.kept_in != KEPT_IN_REDIS:
             self._embedded.finish(admission, model_tokens)
             return
-        slots = self._held.get(admission.key)
-        if slots is not None:
-            slots.discard(admission.slot)
-            if not slots:
-                del self._held[admission.key]
+        self._forget_slot(admission)
         difference = model_tokens - admission.reserved
         limits = admission.limits
         if limits.concurrent_requests is None and not difference:
@@ -107,6 +103,24 @@ class RedisStore:
             return
         # what is lost with Redis is forgotten there too: a lease ends by itself
         self._client.post(*self._finishing(admission.key, limits, difference, admission.slot))
+
+    def cancel(self, admission: Admission) -> None:
+        if admission.kept_in != KEPT_IN_REDIS:
+            self._embedded.cancel(admission)
+            return
+        self._forget_slot(admission)
+        if admission.limits:
+            # sent while a reply is overdue too: what it undoes was admitted
+            arguments = ("cancel", admission.key, admission.limits, admission.reserved, admission.slot)
+            self._client.post(*self._arguments(*arguments))
+
+    def _forget_slot(self, admission: Admission) -> None:
+        """Renew the lease of a slot no longer."""
+        slots = self._held.get(admission.key)
+        if slots is not None:
+            slots.discard(admission.slot)
+            if not slots:
+                del self._held[admission.key]
 
     def _free_slot(self, key: str, limits: Limits, slot: str) -> None:
         """Free a slot that Redis may have given, or may be about to give.

@@ -43,6 +43,23 @@ class Limits:
         return model_tokens if model_tokens < most else float(most)
 
 
+GROUP = "\x1fgroup:"
+"""Begins what a store calls a group: no key has such a name, for it has a control character."""
+
+
+@frozen
+class GroupScope:
+    """A group of keys that share limits."""
+
+    name: str
+    limits: Limits
+
+    @property
+    def key(self) -> str:
+        """What a store of limits calls it."""
+        return GROUP + self.name
+
+
 class Levels(NamedTuple):
     """Levels of a key's buckets and its running requests; a limit that is off has `inf`."""
 

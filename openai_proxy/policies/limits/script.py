@@ -39,6 +39,11 @@ local function write(requests, model_tokens)
   redis.call('HSET', KEYS[1], unpack(fields))
   redis.call('EXPIRE', KEYS[1], math.ceil(math.min(empty_s, 86400)) + 60)
 end
+if operation == 'cancel' then
+  if most >= 0 then redis.call('ZREM', KEYS[2], slot) end
+  if rpm >= 0 or tpm >= 0 then write(math.min(rpm, requests + 1), math.min(tpm, model_tokens + cost)) end
+  return {}
+end
 if operation == 'finish' then
   if most >= 0 then redis.call('ZREM', KEYS[2], slot) end
   if cost ~= 0 and tpm >= 0 then write(requests, math.min(tpm, model_tokens - cost)) end
@@ -59,5 +64,5 @@ if admitted then
 end
 return {admitted and 1 or 0, string.format('%.17g', requests), string.format('%.17g', model_tokens), running}
 """
-"""ARGV: `admit` or `finish`, the three limits (-1 is off), cost (of `finish`: the
-difference to charge), slot, lease in seconds; or `renew`, lease, slots."""
+"""ARGV: `admit`, `finish` or `cancel`, the three limits (-1 is off), cost (of `finish`: the
+difference to charge; of `cancel`: what was reserved), slot, lease in seconds; or `renew`, lease, slots."""

@@ -34,6 +34,10 @@ class LimitStore(Protocol):
         """Free the slot of an admitted request and settle its reservation. Never fails; call once."""
         ...
 
+    def cancel(self, admission: Admission) -> None:
+        """Take an admission back: as if the request had never come. Never fails; in place of `finish`."""
+        ...
+
 
 class BucketStore(LimitStore, Protocol):
     """The limits of one machine: what a shared store falls back on."""

@@ -9,7 +9,7 @@ from attrs import evolve
 from ...exchange.errors import KeyBlocked, ProxyError
 from ..model import Settings
 from ..tables import KeyEntry
-from ..tenants import ClientKey, client_key, configured_keys
+from ..tenants import ClientKey, client_key, configured_keys, group_chain
 from .members import key_entry_of
 from .record import KeyRecord
 
@@ -19,8 +19,10 @@ _MISFIT = (
 )
 
 
-def misfit(entry: KeyEntry, has_prices: bool) -> tuple[str, str] | None:
+def misfit(settings: Settings, entry: KeyEntry, has_prices: bool) -> tuple[str, str] | None:
     """Return a member that cannot hold under a configuration, and why; None if all can."""
+    if settings.groups and entry.group is not None and not list(group_chain(settings, entry.group)):
+        return "group", f"{entry.group!r} is no name of [[groups]]"
     if entry.budget_usd is not None and not has_prices:
         return "budget_usd", "a budget needs prices: the extra [cost], or [[cost.prices]]"
     return None
@@ -49,7 +51,7 @@ class KeysInForce:
                     f"the stored key {record.name!r} cannot be read, and is not admitted: {error.message}"
                 )
                 continue
-            reason = misfit(entry, has_prices)
+            reason = misfit(settings, entry, has_prices)
             if reason is not None:
                 lines.append(f"the stored key {record.name!r} is not admitted: {reason[0]}: {reason[1]}")
             keys.append(_client_key(record, entry, reason is not None))

@@ -9,7 +9,7 @@ from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.policies.limits.embedded import EmbeddedStore
 from openai_proxy.policies.limits.rate_limit import RateLimit, used_model_tokens
-from openai_proxy.policies.limits.rules import Limits
+from openai_proxy.policies.limits.rules import GROUP, GroupScope, Limits
 
 
 class World:
@@ -260,3 +260,68 @@ def test_what_an_exchange_cost(fields, expected):
     for name, value in fields.items():
         setattr(exchange, name, value)
     assert expected == used_model_tokens(exchange, 10.0)
+
+
+def grouped(team, everybody=None, **options):
+    """Two keys of one team."""
+    everybody = Limits(5) if everybody is None else everybody
+    scopes = [GroupScope("team", team)]
+    return World(everybody, groups={"a": scopes, "b": scopes}, **options)
+
+
+def test_a_group_shares_its_limits_and_is_named():
+    """A refused request is charged to nobody."""
+    world = grouped(Limits(3))
+    assert [world.serve(key=key) for key in "aab"] == [None] * 3
+    error = world.serve(key="b")
+    assert type(error) is RequestLimitReached
+    assert "for the group 'team': 3 requests a minute are used up" in error.message
+    assert (b"x-ratelimit-limit-requests", b"3") in error.headers
+    look = world.store.decide("b", Limits(5, None, 0), 0.0)
+    assert look.levels.requests == pytest.approx(4.0)
+    assert world.serve(key="c") is None
+    world.clock.advance(20)
+    assert world.serve(key="b") is None
+
+
+def test_the_own_limit_of_a_key_is_asked_first():
+    """Then the group keeps what it has."""
+    world = grouped(Limits(10), Limits(1))
+    assert world.serve(key="a") is None
+    assert "group" not in world.serve(key="a").message
+    assert world.store.decide(GROUP + "team", Limits(10, None, 0), 0.0).levels.requests == pytest.approx(9.0)
+
+
+def test_a_group_counts_what_runs_and_what_was_used():
+    """Slots and model tokens are settled in the key and in the group."""
+    team = Limits(None, 1000, 2)
+    world = grouped(team, Limits(None, 800))
+    document = {"model": "m", "max_tokens": 100}
+    running = [world.ask(key=key, document=document)[0] for key in "ab"]
+    assert type(world.serve(key="a", document=document)) is ConcurrencyLimitReached
+    for exchange, answer in zip(running, world.forwarded, strict=True):
+        answer.callback("response")
+        exchange.status, exchange.usage = 200, Usage(100, 100)
+        exchange.end(Outcome.COMPLETE, 1.0)
+    look = world.store.decide(GROUP + "team", Limits(None, 1000, 0), 0.0)
+    assert (look.levels.model_tokens, look.levels.running) == (600.0, 0)
+    assert world.store.decide("a", Limits(None, 800, 0), 0.0).levels.model_tokens == 600.0
+
+
+def test_a_key_without_limits_of_its_own_is_limited_by_its_group():
+    """None for everybody, some for the team."""
+    world = grouped(Limits(1), Limits())
+    assert world.serve(key="a") is None
+    assert type(world.serve(key="b")) is RequestLimitReached
+    assert world.serve(key="c") is None
+
+
+def test_a_client_that_leaves_while_it_waits_for_its_group_frees_the_key():
+    """What was taken in the key comes back."""
+    world = grouped(Limits(None, None, 1), Limits(5, None, 2), max_wait_s=10.0)
+    world.ask(key="b")
+    _, waiting = world.ask(key="a")
+    assert world.store.decide("a", Limits(5, None, 0), 0.0).levels == (4.0, float("inf"), 1)
+    waiting.addErrback(lambda failure: None)
+    waiting.cancel()
+    assert world.store.decide("a", Limits(5, None, 0), 0.0).levels == (5.0, float("inf"), 0)
