@@ -102,8 +102,8 @@ def _trust_system(context: ssl.SSLContext) -> None:
 class VerifyingClient:
     """Our side of one connection to `host` (a `tls.Side`); `refusal` says why its certificate was not accepted.
 
-    `session` is resumed if the server still knows it; `keep` is given the
-    session that a later connection may resume, and whether it was resumed.
+    `session` is resumed if the server still knows it; else `keep` is given
+    the one that later connections may resume.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class VerifyingClient:
         context: ssl.SSLContext,
         host: str,
         session: ssl.SSLSession | None = None,
-        keep: Callable[[ssl.SSLSession, bool], None] | None = None,
+        keep: Callable[[ssl.SSLSession], None] | None = None,
     ) -> None:
         self.refusal: str | None = None
         self._context = context
@@ -145,10 +145,10 @@ class VerifyingClient:
                 self.refusal = "its certificate cannot be verified"
 
     def arrived(self, tls: ssl.SSLObject) -> None:
-        if self._keep is not None:
-            session = tls.session
+        if self._keep is not None and not tls.session_reused:
+            session = tls.session  # a copy, which takes as long as ten requests
             if session is not None and (session.has_ticket or (session.id and tls.version() != "TLSv1.3")):
-                self._keep(session, bool(tls.session_reused))
+                self._keep(session)
 
     def _why_not_named(self, encoded: bytes) -> str | None:
         """Return why the certificate is not that of the host, None if it is."""

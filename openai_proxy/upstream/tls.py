@@ -38,7 +38,7 @@ class ClientTLS:
     """Makes the TLS side of connections.
 
     Keeps a context for each client certificate, which is costly to make, and
-    for each origin the session of its latest connection. `clock` gives
+    for each origin the session of its latest full handshake. `clock` gives
     monotonic seconds.
     """
 
@@ -47,7 +47,7 @@ class ClientTLS:
         self._clock = clock
         self._contexts: dict[ClientCertificate | None, ssl.SSLContext] = {}
         self._sessions: BoundedMemo[Origin, tuple[ssl.SSLSession, float]] = BoundedMemo(MOST_SESSIONS)
-        """With the moment of the full handshake that each goes back to."""
+        """With the moment of that handshake."""
 
     def load(self, certificate: ClientCertificate | None) -> None:
         """Read a client certificate now, before anybody needs it; raises ValueError if it does not serve."""
@@ -61,11 +61,11 @@ class ClientTLS:
         session, verified_at = self._sessions.get(origin, (None, 0.0))
         if session is not None and self._clock() - verified_at >= RESUMED_FOR_S:
             session = None
-        keep = partial(self._keep, origin, verified_at)
+        keep = partial(self._keep, origin)
         return VerifyingClient(self._context(origin.certificate), origin.host, session, keep)
 
-    def _keep(self, origin: Origin, verified_at: float, session: ssl.SSLSession, was_resumed: bool) -> None:
-        self._sessions.remember(origin, (session, verified_at if was_resumed else self._clock()), 0)
+    def _keep(self, origin: Origin, session: ssl.SSLSession) -> None:
+        self._sessions.remember(origin, (session, self._clock()), 0)
 
     def _context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
         context = self._contexts.get(certificate)
