@@ -16,6 +16,8 @@ from .sse import SSEBlock, SSEDecoder
 LIMIT_BYTES = 64 * 1024
 """So much of a stream is looked at."""
 _STEP_BYTES = 16 * 1024
+_PIECE_BYTES = 1024
+"""Two or three events decide: a read that holds half of a short stream is not taken apart."""
 UNNAMED = "upstream_error"
 """The code of an error that has none."""
 _LONGEST_CODE = 64
@@ -48,7 +50,10 @@ class FirstEvents:
             return
         decoder = self._decoder
         if decoder is None:
-            self._read(data)
+            for at in range(0, len(data), _PIECE_BYTES):
+                self._read(data[at : at + _PIECE_BYTES])
+                if self.decided:
+                    break
             return
         try:
             decoder.put(data)
