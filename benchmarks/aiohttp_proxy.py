@@ -4,7 +4,9 @@ What the benchmarks compare with: one shared session without a limit of
 connections, no decompression, no cookies, no access log, bodies relayed as they
 come, the length kept where the upstream gave one. It checks and records nothing.
 
-    python aiohttp_proxy.py PORT UPSTREAM_ORIGIN [CA.pem CERT.pem KEY.pem]
+    python aiohttp_proxy.py PORT UPSTREAM_ORIGIN [CA.pem]
+
+uvloop is its event loop.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import asyncio
 import ssl
 import sys
 
+import uvloop
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, web
 from yarl import URL
 
@@ -65,13 +68,9 @@ class Relay:
             return response
 
 
-async def serve(port: int, origin: str, tls_files: list[str]) -> None:
-    """Listen on 127.0.0.1 until the process is ended."""
-    server_tls = client_tls = None
-    if tls_files:
-        client_tls = ssl.create_default_context(cafile=tls_files[0])
-        server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        server_tls.load_cert_chain(tls_files[1], tls_files[2])
+async def serve(port: int, origin: str, ca_file: str | None = None) -> None:
+    """Listen on 127.0.0.1 until the process is ended; `ca_file` is who an upstream with TLS is verified by."""
+    client_tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
     session = ClientSession(
         connector=TCPConnector(limit=0, ssl=client_tls or True, keepalive_timeout=75),
         auto_decompress=False,
@@ -81,9 +80,9 @@ async def serve(port: int, origin: str, tls_files: list[str]) -> None:
     )
     runner = web.ServerRunner(web.Server(Relay(session, origin), access_log=None))
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=server_tls, backlog=4096).start()
+    await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))
+    uvloop.run(serve(int(sys.argv[1]), *sys.argv[2:4]))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
-PROXIES = ("openai-proxy", "aiohttp", "nginx")
+PROXIES = ("openai-proxy", "aiohttp", "nginx", "caddy")
 
 NGINX_CONF = """
 daemon off; master_process off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/nginx-error.log warn;
@@ -28,7 +28,7 @@ http {{
     proxy_temp_path {work}/nginx-tmp; client_body_temp_path {work}/nginx-tmp;
     upstream api {{ server 127.0.0.1:{upstream_port}; keepalive 2048; keepalive_requests 1000000000; }}
     server {{
-        listen 127.0.0.1:{port}{listen_options} backlog=4096; {tls}
+        listen 127.0.0.1:{port} backlog=4096; {tls}
         location / {{
             proxy_pass {scheme}://api; proxy_http_version 1.1; proxy_set_header Connection "";
             proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 600;
@@ -37,8 +37,26 @@ http {{
 }}
 """
 NGINX_TLS = """
-        ssl_certificate {cert}; ssl_certificate_key {key};
         proxy_ssl_trusted_certificate {ca}; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;
+"""
+
+CADDY_CONF = """
+{{
+    admin off
+    auto_https off
+}}
+http://127.0.0.1:{port} {{
+    reverse_proxy {origin} {{
+        flush_interval -1
+        transport http {{
+            versions 1.1
+            compression off
+            keepalive_idle_conns 4096
+            keepalive_idle_conns_per_host 4096
+            {tls}
+        }}
+    }}
+}}
 """
 
 
@@ -81,6 +99,7 @@ class Running:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
+        """End the process."""
         self.process.terminate()
         try:
             self.process.wait(5)
@@ -112,8 +131,10 @@ FEATURES = {
 """What the daemon is measured with beside its bare self: TOML, with the upstream's URL for `base_url`."""
 
 
-def start_feature(label: str, upstream: Running, work: Path, twistd: str) -> Running:
-    """Start the daemon with one of FEATURES."""
+def start_feature(
+    label: str, upstream: Running, work: Path, twistd: str, certificates: Certificates
+) -> Running:
+    """Start the daemon with one of FEATURES before an upstream that speaks TLS."""
     port = free_port()
     base_url = f"{upstream.origin}/v1"
     directory = work / "features"
@@ -124,6 +145,7 @@ def start_feature(label: str, upstream: Running, work: Path, twistd: str) -> Run
         key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
     }
     env["OPENAI_API_BASE"] = base_url
+    env["UPSTREAM__CA_FILE"] = certificates.ca
     argv = [twistd, "-n", "--pidfile=", "openai-proxy", "--port", f"tcp:{port}:interface=127.0.0.1"]
     if "observers" not in FEATURES[label]:
         env["OBSERVERS"] = "none"
@@ -175,7 +197,11 @@ def start_upstream(work: Path, certificates: Certificates | None) -> Running:
 def start_proxy(
     name: str, upstream: Running, work: Path, twistd: str, certificates: Certificates | None
 ) -> Running:
-    """Start the proxy called `name` (one of PROXIES) before `upstream`; `work`/tmp is its TMPDIR."""
+    """Start the proxy called `name` (one of PROXIES) before `upstream`; `work`/tmp is its TMPDIR.
+
+    With `certificates` the upstream speaks TLS, and is verified. Each has the backlog and the
+    descriptors of its own recommended production set-up.
+    """
     port = free_port()
     tmp = work / "tmp"
     tmp.mkdir(exist_ok=True)
@@ -183,21 +209,23 @@ def start_proxy(
     env = {key: value for key, value in os.environ.items() if key in keep} | {"TMPDIR": str(tmp)}
     if name == "openai-proxy":
         env["OPENAI_API_BASE"] = f"{upstream.origin}/v1"
-        endpoint = f"tcp:{port}:interface=127.0.0.1"
         if certificates:
             env["UPSTREAM__CA_FILE"] = certificates.ca
-            endpoint = (
-                f"ssl:{port}:privateKey={certificates.key}:certKey={certificates.cert}:interface=127.0.0.1"
-            )
         # No line for each request, as with the others; /metrics counts all the same.
+        endpoint = f"tcp:{port}:interface=127.0.0.1"
         argv = [twistd, "-n", "--pidfile=", "openai-proxy", "--port", endpoint, "--observer", "none"]
     elif name == "aiohttp":
         argv = [sys.executable, str(HERE / "aiohttp_proxy.py"), str(port), upstream.origin]
         if certificates:
-            argv += [certificates.ca, certificates.cert, certificates.key]
+            argv.append(certificates.ca)
+    elif name == "caddy":
+        conf = work / "Caddyfile"
+        tls = f"tls_trusted_ca_certs {certificates.ca}" if certificates else ""
+        conf.write_text(CADDY_CONF.format(port=port, origin=upstream.origin, tls=tls))
+        env["HOME"] = str(work)
+        argv = [shutil.which("caddy") or "caddy", "run", "--adapter", "caddyfile", "--config", str(conf)]
     else:
         (work / "nginx-tmp").mkdir(exist_ok=True)
-        files = certificates.__dict__ if certificates else {}
         conf = work / f"nginx{'-tls' if certificates else ''}.conf"
         conf.write_text(
             NGINX_CONF.format(
@@ -205,9 +233,8 @@ def start_proxy(
                 port=port,
                 upstream_port=upstream.port,
                 scheme=upstream.scheme,
-                listen_options=" ssl" if certificates else "",
-                tls=NGINX_TLS.format(**files) if certificates else "",
+                tls=NGINX_TLS.format(ca=certificates.ca) if certificates else "",
             )
         )
         argv = [shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(conf), "-p", str(work)]
-    return start(name, argv, port, work, tls=bool(certificates), core=PROXY_CORE, env=env)
+    return start(name, argv, port, work, tls=False, core=PROXY_CORE, env=env)

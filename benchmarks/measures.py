@@ -18,10 +18,46 @@ CONNECTIONS = 64
 EVENTS_PER_STREAM = 100
 PATH = "/v1/chat/completions"
 WRK_SCRIPT = """
-wrk.method = "POST"
-wrk.body = '{"model":"m","stream":STREAM,"messages":[{"role":"user","content":"' .. string.rep("x", 545) .. '"}]}'
-wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer sk-benchmark"
+-- Requests as the SDKs for Python and for Node send them, in turn: each has a `traceparent` and a length of its own, from
+-- 200 bytes to 20 KB, and one in 250 holds an image of 400 KB. They are written out here, for wrk.format is slow.
+local bodies, image, count, seed = {}, nil, 0, SEED
+local function body(size, part)
+    local text = string.rep("x", size - 120)
+    return '{"messages":[{"role":"user","content":' .. string.format(part, text) .. '}],"model":"gpt-4o-mini","stream":STREAM}'
+end
+local function message(kind, data)
+    local lines
+    if kind == 0 then
+        lines = "Accept-Encoding: gzip, deflate\\r\\nConnection: keep-alive\\r\\nAccept: application/json\\r\\n" ..
+            "Content-Type: application/json\\r\\nUser-Agent: OpenAI/Python 2.8.1\\r\\nX-Stainless-Lang: python\\r\\n" ..
+            "X-Stainless-Package-Version: 2.8.1\\r\\nX-Stainless-OS: Linux\\r\\nX-Stainless-Arch: x64\\r\\n" ..
+            "X-Stainless-Runtime: CPython\\r\\nX-Stainless-Runtime-Version: 3.12.1\\r\\nAuthorization: Bearer sk-benchmark\\r\\n" ..
+            "X-Stainless-Async: false\\r\\nx-stainless-retry-count: 0\\r\\nx-stainless-read-timeout: 600\\r\\n"
+    else
+        lines = "accept: application/json\\r\\ncontent-type: application/json\\r\\nuser-agent: OpenAI/JS 6.9.1\\r\\n" ..
+            "x-stainless-retry-count: 0\\r\\nx-stainless-lang: js\\r\\nx-stainless-package-version: 6.9.1\\r\\nx-stainless-os: Linux\\r\\n" ..
+            "x-stainless-arch: x64\\r\\nx-stainless-runtime: node\\r\\nx-stainless-runtime-version: v22.11.0\\r\\n" ..
+            "authorization: Bearer sk-benchmark\\r\\naccept-language: *\\r\\nsec-fetch-mode: cors\\r\\naccept-encoding: gzip, deflate\\r\\n"
+    end
+    return {"POST PATH HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n" .. lines .. "traceparent: 00-",
+        "-01\\r\\nContent-Length: " .. #data .. "\\r\\n\\r\\n" .. data}
+end
+function init(args)
+    for i = 1, 100 do
+        bodies[i] = message(i % 2, body(200 * i, '"%s"'))
+    end
+    image = message(0, body(400000, '[{"type":"image_url","image_url":{"url":"data:image/png;base64,%s"}}]'))
+end
+local function bits()
+    seed = (seed * 16807) % 2147483647
+    return seed
+end
+function request()
+    count = count + 1
+    local parts = count % 250 == 0 and image or bodies[(count * 37) % 100 + 1]
+    local trace = string.format("%08x%08x%08x%08x-%08x%08x", bits(), bits(), bits(), bits(), bits(), bits())
+    return parts[1] .. trace .. parts[2]
+end
 """
 MIB = 1 << 20
 CALM, TRIES = 0.1, 4
@@ -29,13 +65,15 @@ CALM, TRIES = 0.1, 4
 
 @dataclass(frozen=True)
 class Throughput:
-    """One load: requests a second, and the server's CPU microseconds for one.
+    """One load: the server's CPU microseconds for a request, requests a second, and how long one took.
 
-    The second hardly depends on what else the machine does, the first does.
+    The first hardly depends on what else the machine does, the others do.
     """
 
-    per_s: float
     cpu_us: float
+    per_s: float
+    p50_ms: float
+    p99_ms: float
 
 
 def throughput(server: Running, work: Path, seconds: float, query: str = "") -> Throughput:
@@ -61,9 +99,15 @@ def _ticks() -> tuple[int, int]:
 
 def _load(server: Running, work: Path, seconds: float, query: str) -> Throughput:
     script = work / "post.lua"
-    script.write_text(WRK_SCRIPT.replace("STREAM", "true" if "flat" in query else "false"))
+    streamed = "true" if query.startswith(("?flat", "?split")) else "false"
+    script.write_text(
+        WRK_SCRIPT.replace("STREAM", streamed)
+        .replace("PATH", PATH + query)
+        .replace("SEED", str(time.time_ns() % 10**9 + 1))
+    )
     url = server.origin + PATH + query
-    argv = [*on_core(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", str(script), url]
+    options = [f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", str(script)]
+    argv = [*on_core(LOAD_CORE), "wrk", "-t1", *options, url]
     cpu_s = server.cpu_s()
     out = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     cpu_s = server.cpu_s() - cpu_s
@@ -71,7 +115,16 @@ def _load(server: Running, work: Path, seconds: float, query: str) -> Throughput
         raise RuntimeError(f"{server.name}: {out}")
     count = int(re.search(r"(\d+) requests in", out)[1])
     per_s = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
-    return Throughput(per_s, cpu_s / max(count, 1) * 1e6)
+    p50_ms, p99_ms = (_milliseconds(out, share) for share in ("50%", "99%"))
+    return Throughput(cpu_s / max(count, 1) * 1e6, per_s, p50_ms, p99_ms)
+
+
+def _milliseconds(out: str, share: str) -> float:
+    """Return a percentile of wrk's latencies."""
+    found = re.search(rf"^\s+{share}\s+([\d.]+)(us|ms|s)\s*$", out, re.M)
+    if found is None:
+        raise RuntimeError(f"no request was answered in time: {out}")
+    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
 
 
 def paced(server: Running, work: Path, streams: int, seconds: float) -> dict[str, float]:

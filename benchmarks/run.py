@@ -1,14 +1,22 @@
-"""Measure the daemon beside an aiohttp proxy, nginx and no proxy at all.
+"""Measure the daemon beside an aiohttp proxy, nginx, Caddy and no proxy at all, with traffic as it is.
 
-    python3 benchmarks/run.py [--quick] [--only PART ...] [--output FILE]
+    python3 benchmarks/run.py [--quick] [--only PART ...] [--output FILE] [--write]
 
 One command: it compiles the upstream and the stream client (gcc, OpenSSL's
-headers), makes an environment of its own for this checkout and aiohttp, and
-takes wrk and nginx from the system, or from apt-get where it may. PYTHON makes
-the environment, by default the system's own python3: distributions build it
-with profiles, version managers mostly without. TWISTD names another daemon to
-measure. Rounds alternate between the contestants; the table has medians.
-Loopback only. About ten minutes; --quick about five.
+headers), makes an environment of its own for this checkout and aiohttp with
+uvloop, and takes wrk, nginx and caddy from the system, or from apt-get where it
+may. PYTHON makes the environment, by default the system's own python3:
+distributions build it with profiles, version managers mostly without. TWISTD
+names another daemon to measure. Loopback only.
+
+The upstream speaks TLS in the first table, as every user's does. Answers have
+OpenAI's 22 header lines, of which nine change every time; requests are those of
+the SDKs, each with a `traceparent` and a length of its own; events have lengths
+of their own. Rounds alternate between the contestants, and tables have medians:
+CPU time first, for it hardly depends on what else the machine does.
+
+`--write` puts tables and plots into docs/explain/performance.md. It takes about
+20 minutes, with --quick about 12.
 """
 
 from __future__ import annotations
@@ -24,21 +32,33 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
+from charts import bars
 from contestants import FEATURES, PROXIES, Certificates, Running, start_feature, start_proxy, start_upstream
 from measures import EVENTS_PER_STREAM, MIB, Throughput, kib_per_idle_stream, paced, throughput, transfer
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("requests", "streaming", "paced", "idle", "tls", "transfers", "features")
+PARTS = ("tls", "features", "plain", "transfers", "idle", "paced")
+LOADS = {
+    "request": (1, ""),
+    "event, one a write": (EVENTS_PER_STREAM, "?flat=1"),
+    "event, ten a write": (EVENTS_PER_STREAM, "?flat=10"),
+    "event, in writes of 700 bytes": (EVENTS_PER_STREAM, "?split=700"),
+}
+"""What is asked for: how many units an answer has, and the query that the upstream understands."""
+OURS = "openai-proxy"
+PAGE = HERE.parent / "docs" / "explain" / "performance.md"
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 WORK = Path(os.environ.get("BENCHMARK_DIR") or Path(tempfile.gettempdir()) / "openai-proxy-benchmarks")
 
 
 def install() -> str:
     """Make what is missing; return the twistd to run. The rest of the program runs in that environment."""
     WORK.mkdir(parents=True, exist_ok=True)
-    needed = {"gcc": "gcc libc6-dev", "wrk": "wrk", "nginx": "nginx-light"}
+    needed = {"gcc": "gcc libc6-dev", "wrk": "wrk", "nginx": "nginx-light", "caddy": "caddy"}
     path = os.environ["PATH"] + ":/usr/sbin"
     packages = [package for tool, package in needed.items() if not shutil.which(tool, path=path)]
     if not Path("/usr/include/openssl/ssl.h").exists():
@@ -57,7 +77,7 @@ def install() -> str:
     if not (venv / "complete").exists():
         subprocess.run([base, "-m", "venv", "--clear", venv], check=True)
         pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "aiohttp>=3.13", "trustme", "-e", f"{HERE.parent}[all]"], check=True)
+        subprocess.run([*pip, "aiohttp>=3.13", "uvloop", "trustme", "-e", f"{HERE.parent}[all]"], check=True)
         (venv / "complete").touch()
     if Path(sys.prefix).resolve() != venv.resolve():
         os.execve(python, [str(python), *sys.argv], {**os.environ, "PYTHON": base})
@@ -86,7 +106,7 @@ def machine_line() -> str:
         platform.machine(),
     )
     versions = []
-    for argv in (["nginx", "-v"], ["wrk", "-v"]):
+    for argv in (["nginx", "-v"], ["caddy", "version"], ["wrk", "-v"]):
         done = subprocess.run(
             argv, capture_output=True, text=True, env={"PATH": os.environ["PATH"] + ":/usr/sbin"}
         )
@@ -98,7 +118,8 @@ def machine_line() -> str:
     return (
         f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, "
         f"Python {platform.python_version()} of {sys.base_prefix}, "
-        f"aiohttp {aiohttp.__version__}, {versions[0]}, {versions[1]}; the proxy on one core, load and upstream on another."
+        f"aiohttp {aiohttp.__version__} with uvloop, {versions[0]}, Caddy {versions[1].split()[0]}, {versions[2]}; "
+        "the proxy on one core, load and upstream on another."
     )
 
 
@@ -128,9 +149,9 @@ def ratio(ours: float, other: float) -> str:
 class Benchmarks:
     """Runs the parts against one set of started servers."""
 
-    def __init__(self, report: Report, twistd: str, quick: bool) -> None:
+    def __init__(self, report: Report, twistd: str, quick: bool, rounds: int | None = None) -> None:
         self.report, self.twistd, self.quick = report, twistd, quick
-        self.rounds, self.seconds = (7, 1.0) if quick else (15, 1.0)
+        self.rounds, self.seconds = rounds or (5 if quick else 9), 2.0
         self.servers: dict[str, Running] = {}
 
     def start(self, certificates: Certificates | None = None) -> None:
@@ -153,34 +174,39 @@ class Benchmarks:
             for name, server in self.servers.items():
                 got[name].append(measure(server))
         return {
-            name: Throughput(
-                statistics.median(one.per_s for one in runs), statistics.median(one.cpu_us for one in runs)
-            )
+            name: Throughput(*(statistics.median(column) for column in zip(*map(astuple, runs), strict=True)))
             for name, runs in got.items()
         }
 
-    def throughput(self, parts: list[str], kind: str) -> dict[str, dict[str, Throughput]]:
-        """Measure and report requests/s and chunks/s of all contestants."""
-        loads = {}
-        if "requests" in parts:
-            loads["requests/s"] = (1, "")
-        if "streaming" in parts:
-            loads["chunks/s, one event a write"] = (EVENTS_PER_STREAM, "?flat=1")
-            loads["chunks/s, ten events a write"] = (EVENTS_PER_STREAM, "?flat=10")
+    def throughput(self, kind: str) -> dict[str, dict[str, float]]:
+        """Measure every load and report it; CPU microseconds of a request or event, by load and contestant."""
         for server in self.servers.values():
             throughput(server, WORK, 1)
-        result = {}
-        self.report.table([kind, *self.servers, "ours / aiohttp", "ours / nginx"])
-        for label, (units, query) in loads.items():
-            got = self.alternate(partial(throughput, work=WORK, seconds=self.seconds, query=query))
-            rates = {name: units * one.per_s for name, one in got.items()}
-            costs = {name: one.cpu_us / units for name, one in got.items()}
-            for name, values, digits in ((label, rates, 0), ("CPU µs each", costs, 2)):
-                ours = values["openai-proxy"]
-                cells = [f"{value:,.{digits}f}" for value in values.values()]
-                self.report.row(name, *cells, ratio(ours, values["aiohttp"]), ratio(ours, values["nginx"]))
-            result[label] = got
-        return result
+        got = {
+            label: self.alternate(partial(throughput, work=WORK, seconds=self.seconds, query=query))
+            for label, (_, query) in LOADS.items()
+        }
+        costs = {
+            label: {name: each.cpu_us / LOADS[label][0] for name, each in found.items() if name != "direct"}
+            for label, found in got.items()
+        }
+        others = [name for name in PROXIES if name != OURS]
+        self.report.table([f"{kind}: CPU µs for each", *PROXIES, *(f"{name} / ours" for name in others)])
+        for label, found in costs.items():
+            cells = [
+                f"{found[name]:,.2f}" if LOADS[label][0] > 1 else f"{found[name]:,.0f}" for name in PROXIES
+            ]
+            self.report.row(label, *cells, *(ratio(found[name], found[OURS]) for name in others))
+        self.report.table([f"{kind}: rates on one core, 64 connections", *self.servers])
+        for label, found in got.items():
+            self.report.row(
+                f"{label}: a second", *(f"{LOADS[label][0] * each.per_s:,.0f}" for each in found.values())
+            )
+        requests = got["request"].values()
+        self.report.row(
+            "request: median, p99", *(f"{each.p50_ms:.1f}, {each.p99_ms:.1f} ms" for each in requests)
+        )
+        return costs
 
     def paced(self) -> None:
         keys = ("event_us_p50", "event_us_p99", "first_byte_us_p50", "first_byte_us_p99")
@@ -225,83 +251,95 @@ class Benchmarks:
                         how, name, f"{grown:.1f} MiB", f"{speed:,.0f}", ", ".join(sorted(files)) or "none"
                     )
 
-    def features(self) -> None:
-        """What each feature leaves of the bare daemon's throughput."""
-        upstream = start_upstream(WORK, None)
+    def features(self, certificates: Certificates) -> None:
+        """What each feature costs, with the upstream behind TLS."""
+        upstream = start_upstream(WORK, certificates)
         try:
             for label in FEATURES:
-                self.servers[label] = start_feature(label, upstream, WORK, self.twistd)
-            rows = [
-                (
-                    what,
-                    units,
-                    self.alternate(partial(throughput, work=WORK, seconds=self.seconds, query=query)),
-                )
-                for what, units, query in (
-                    ("requests", 1, ""),
-                    ("chunks, one event a write", EVENTS_PER_STREAM, "?flat=1"),
-                )
-            ]
+                server = start_feature(label, upstream, WORK, self.twistd, certificates)
+                self.servers[label] = server
+                throughput(server, WORK, 1)
+            rows = {
+                label: self.alternate(partial(throughput, work=WORK, seconds=self.seconds, query=query))
+                for label, (_, query) in list(LOADS.items())[:2]
+            }
         finally:
             self.stop()
             upstream.stop()
             shutil.rmtree(WORK / "features", ignore_errors=True)  # gigabytes of exchange log
-        self.report.table(["part of the bare daemon's throughput", *FEATURES, "by CPU time"])
-        for what, units, got in rows:
-            rates = [one.per_s * units for one in got.values()]
-            costs = [one.cpu_us for one in got.values()]
-            cells = [f"{rates[0]:,.0f}/s", *(f"{rate / rates[0]:.2f}" for rate in rates[1:])]
-            self.report.row(what, *cells, ", ".join(f"{costs[0] / cost:.2f}" for cost in costs[1:]))
+        self.report.table(["upstream over TLS, with features: CPU µs for each", *FEATURES])
+        for label, found in rows.items():
+            units = LOADS[label][0]
+            self.report.row(
+                label, *(f"{each.cpu_us / units:,.{2 if units > 1 else 0}f}" for each in found.values())
+            )
 
-    def tls(self, parts: list[str], plain: dict[str, dict[str, Throughput]]) -> None:
-        """The throughput again with TLS on both sides, and the part that TLS takes."""
-        import trustme
 
-        authority = trustme.CA()
-        leaf = authority.issue_cert("localhost", "127.0.0.1")
-        files = Certificates(*(str(WORK / f"{name}.pem") for name in ("ca", "cert", "key")))
-        authority.cert_pem.write_to_path(files.ca)
-        leaf.private_key_pem.write_to_path(files.key)
-        Path(files.cert).write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-        try:
-            self.start(files)
-            secured = self.throughput(parts, "TLS both sides")
-        finally:
-            self.stop()
-        self.report.table(["part of the proxy's CPU time that TLS takes", *PROXIES])
-        for label, got in secured.items():
-            shares = [1 - plain[label][name].cpu_us / got[name].cpu_us for name in PROXIES]
-            self.report.row(label.replace("/s", ""), *(f"{share:.0%}" for share in shares))
+def certificates_of_localhost() -> Certificates:
+    """Make a throw-away authority and a certificate."""
+    import trustme
+
+    authority = trustme.CA()
+    leaf = authority.issue_cert("localhost", "127.0.0.1")
+    files = Certificates(*(str(WORK / f"{name}.pem") for name in ("ca", "cert", "key")))
+    authority.cert_pem.write_to_path(files.ca)
+    leaf.private_key_pem.write_to_path(files.key)
+    Path(files.cert).write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+    return files
+
+
+def write_page(report: Report, costs: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Put the tables and the plots of a run into the documentation."""
+    plots = []
+    for kind, found in costs.items():
+        for title, labels in (("a request", ["request"]), ("an event", list(LOADS)[1:3])):
+            words = f"CPU microseconds for {title}, {kind}"
+            file = f"performance-{title.split()[1]}-{kind.split()[-1].lower()}.svg"
+            PAGE.with_name(file).write_text(bars(words, {label: found[label] for label in labels}))
+            plots.append(f"![{words}]({file})")
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text("\n".join([before + BEGIN, *plots, "", *report.lines, "", END]) + after)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller transfers: five minutes")
+    parser.add_argument("--rounds", type=int, help="rounds for each load; by default 9, with --quick 5")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts only")
     parser.add_argument("--output", type=Path, help="write the tables there too")
+    parser.add_argument("--write", action="store_true", help="write tables and plots into the documentation")
     options = parser.parse_args()
     twistd = install()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     report = Report()
     report.add(machine_line())
-    benchmarks = Benchmarks(report, twistd, options.quick)
-    parts = [part for part in ("requests", "streaming") if part in options.only]
-    try:
-        benchmarks.start()
-        # memory first: a server that has just been under load has room to spare, and would look thriftier than it is
-        for part in ("transfers", "idle", "paced"):
+    benchmarks = Benchmarks(report, twistd, options.quick, options.rounds)
+    certificates = certificates_of_localhost()
+    costs = {}
+    for part, kind in (("tls", "upstream over TLS"), ("plain", "plain upstream")):
+        try:
             if part in options.only:
-                getattr(benchmarks, part)()
-        plain = benchmarks.throughput(parts, "plain") if parts else {}
-    finally:
-        benchmarks.stop()
-    if "tls" in options.only and plain:
-        benchmarks.tls(parts, plain)
+                benchmarks.start(certificates if part == "tls" else None)
+                costs[kind] = benchmarks.throughput(kind)
+        finally:
+            benchmarks.stop()
     if "features" in options.only:
-        benchmarks.features()
+        benchmarks.features(certificates)
+    # Each with fresh servers: one that has just been under load has room to spare, and would look thriftier than it is.
+    for part in ("transfers", "idle", "paced"):
+        if part in options.only:
+            try:
+                benchmarks.start()
+                getattr(benchmarks, part)()
+            finally:
+                benchmarks.stop()
     if options.output:
         options.output.write_text("\n".join(report.lines) + "\n")
+    if options.write:
+        write_page(report, costs)
 
 
 if __name__ == "__main__":

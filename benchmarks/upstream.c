@@ -1,15 +1,18 @@
-/* The upstream of the benchmarks: one thread, epoll, precomputed answers, so that it is never what is measured.
+/* The upstream of the benchmarks: one thread, epoll, as little work as possible, so that it is never what is measured.
  *
  *   upstream PORT [CERT.pem KEY.pem]        listens on 127.0.0.1; with a certificate it speaks TLS
  *
  * The query string says what to answer, whatever the path (a proxy under test passes both on untouched):
- *   (none)          600 bytes of JSON with Content-Length
+ *   (none)          a chat completion of 800 bytes with Content-Length
  *   ?flat=K         100 events of a chat and `[DONE]`, each an HTTP chunk, K chunks a write, as fast as they go;
  *                   where the body has `"include_usage":true`, the usage before the `[DONE]`, as OpenAI has it
+ *   ?split=N        the same in writes of N bytes, which end inside events
  *   ?paced=N        N events, one each 50 ms, each with the nanosecond of its sending ("t":CLOCK_MONOTONIC)
  *   ?idle           head and one event, then nothing until the client leaves
  *   ?download=N     N bytes with Content-Length
  *   ?stall=S        reads 1 MiB of the request's body, then nothing for S seconds, then the rest; then the JSON
+ * The head of either has OpenAI's 22 lines, nine of which change with every answer; events have lengths of their own and
+ * `obfuscation`, as OpenAI's have.
  * A request's body (Content-Length or chunked) is read and dropped before the answer.
  * HTTP/1.1 only, no pipelining, bodies unlooked-at: enough for the benchmarks and for nothing else.
  */
@@ -28,8 +31,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { JSON_BYTES = 600, EVENTS = 100, EVENT_BYTES = 160, HEAD_MAX = 16384, READ_BYTES = 1 << 18, MAX_FD = 16384 };
+enum { EVENTS = 100, STREAMS = 64, EVENT_BYTES = 160, HEAD_MAX = 16384, READ_BYTES = 1 << 18, MAX_FD = 16384 };
 static const long long PACE_NS = 50000000LL, STALL_AFTER = 1 << 20;
+
+typedef struct {
+    char bytes[64 * 1024];
+    int len, count, ends[EVENTS + 4]; /* ends: where each HTTP chunk ends; the last one is followed by the end mark */
+} flat;
 
 typedef struct conn {
     int fd, head_len, chunked, with_usage, timed_at; /* head_len: -1 while a body is read; timed_at: place in `timed`, -1 when in none */
@@ -37,23 +45,26 @@ typedef struct conn {
     char head[HEAD_MAX], query[64];
     long long body_left, body_read, due_ns, download_left;
     const char *out; /* what is being written, out_left bytes; out_step at most in one write, 0: all */
-    long long out_left, out_step;
-    int events_left, stalled;
+    long long out_left;
+    flat *stream; /* what follows, from stream_at on: stream_step chunks a write, or where split stream_step bytes */
+    int stream_at, stream_step, split, events_left, stalled;
     uint32_t interest;
-    char event[EVENT_BYTES + 16], tail[5]; /* tail: the last bytes of a chunked body */
+    char event[EVENT_BYTES + 16], made[4096], tail[5]; /* made: the head of an answer, and the body of one in JSON; tail: the last bytes of a chunked body */
 } conn;
 
 static int epfd, timer_fd;
 static SSL_CTX *tls;
 static conn *timed[MAX_FD];
 static int timed_count;
-typedef struct {
-    char bytes[64 * 1024];
-    long long len;
-} flat;
-static flat flat_plain, flat_with_usage;
-static char json_answer[JSON_BYTES + 256], stream_head[256], zeros[READ_BYTES], scratch[READ_BYTES];
-static long long json_len, stream_head_len, flat_chunk_len;
+static flat flat_plain[STREAMS], flat_with_usage[STREAMS];
+static char stream_head[256], zeros[READ_BYTES], scratch[READ_BYTES];
+static long long stream_head_len;
+static unsigned long long answers, bits = 88172645463325252ULL;
+
+static unsigned long long random_bits(void) {
+    bits ^= bits << 13, bits ^= bits >> 7, bits ^= bits << 17;
+    return bits;
+}
 
 static long long now_ns(void) {
     struct timespec t;
@@ -70,39 +81,70 @@ static int write_event(char *to, long long stamp) {
     return sprintf(to, "%x\r\n%.*s\r\n", EVENT_BYTES, EVENT_BYTES, data);
 }
 
-static void add_chunk(flat *to, const char *data) { to->len += sprintf(to->bytes + to->len, "%zx\r\n%s\r\n", strlen(data), data); }
+static void add_chunk(flat *to, const char *data) {
+    to->len += sprintf(to->bytes + to->len, "%zx\r\n%s\r\n", strlen(data), data);
+    to->ends[to->count++] = to->len;
+}
 
-/* 100 events as servers write them, each the same size, and what ends them. */
+/* 100 events as OpenAI writes them, and what ends them. */
 static void precompute_flat(flat *to, int with_usage) {
-    char event[EVENT_BYTES + 1];
-    const char *end = "\"},\"finish_reason\":null}]}\n\n";
-    int used = sprintf(event, "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":"
-                              "[{\"index\":0,\"delta\":{\"content\":\"");
-    memset(event + used, 'x', EVENT_BYTES - used);
-    strcpy(event + EVENT_BYTES - strlen(end), end);
-    memcpy(to->bytes, stream_head, to->len = stream_head_len);
-    for (int i = 0; i < EVENTS; i++) add_chunk(to, event);
-    flat_chunk_len = (to->len - stream_head_len) / EVENTS;
-    if (with_usage)
-        add_chunk(to, "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[],"
-                      "\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":100,\"total_tokens\":109}}\n\n");
+    static const char words[] = " the quick brown foxes jumped over all of the lazy dogs, and nobody minded";
+    char data[1024], common[256];
+    sprintf(common, "data: {\"id\":\"chatcmpl-%016llx\",\"object\":\"chat.completion.chunk\",\"created\":1764500000,"
+                    "\"model\":\"gpt-4o-mini-2024-07-18\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_560af6e559\",\"choices\":", random_bits());
+    const char *usage = with_usage ? ",\"usage\":null" : "";
+    for (int i = 0; i < EVENTS; i++) {
+        char delta[96];
+        int length = 2 + random_bits() % 9;
+        if (!i) strcpy(delta, "\"role\":\"assistant\",\"content\":\"\",\"refusal\":null");
+        else if (i == EVENTS - 1) delta[0] = 0;
+        else sprintf(delta, "\"content\":\"%.*s\"", length, words + random_bits() % (sizeof words - 1 - length));
+        sprintf(data, "%s[{\"index\":0,\"delta\":{%s},\"logprobs\":null,\"finish_reason\":%s}]%s,\"obfuscation\":\"%.*s\"}\n\n", common, delta,
+                i == EVENTS - 1 ? "\"stop\"" : "null", usage, 2 + length % 11, "aB3dE5gH7jK9m");
+        add_chunk(to, data);
+    }
+    if (with_usage) {
+        sprintf(data, "%s[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":98,\"total_tokens\":107,\"prompt_tokens_details\":{\"cached_tokens\":0,"
+                      "\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,\"accepted_prediction_tokens\":0,"
+                      "\"rejected_prediction_tokens\":0}},\"obfuscation\":\"aB3d\"}\n\n", common);
+        add_chunk(to, data);
+    }
     add_chunk(to, "data: [DONE]\n\n");
     to->len += sprintf(to->bytes + to->len, "0\r\n\r\n");
+    to->ends[to->count - 1] = to->len;
 }
 
 static void precompute(void) {
-    char body[JSON_BYTES + 1];
-    int used = sprintf(body, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":"
-                             "[{\"index\":0,\"finish_reason\":\"stop\",\"message\":{\"role\":\"assistant\",\"content\":\"");
-    const char *end = "\"}}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":9,\"total_tokens\":18}}";
-    memset(body + used, 'x', JSON_BYTES - used);
-    memcpy(body + JSON_BYTES - strlen(end), end, strlen(end));
-    json_len = sprintf(json_answer, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-                                    "x-request-id: req_1\r\n\r\n%.*s", JSON_BYTES, JSON_BYTES, body);
     stream_head_len = sprintf(stream_head, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
                                            "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
-    precompute_flat(&flat_plain, 0);
-    precompute_flat(&flat_with_usage, 1);
+    for (int i = 0; i < STREAMS; i++) precompute_flat(&flat_plain[i], 0), precompute_flat(&flat_with_usage[i], 1);
+}
+
+/* The head of an answer with what OpenAI sends; nine of its lines are like no other answer's. */
+static int write_head(char *to, const char *kind, const char *framing) {
+    unsigned long long n = answers++;
+    return sprintf(to, "HTTP/1.1 200 OK\r\nDate: Mon, 30 Nov 2026 12:%02llu:%02llu GMT\r\nContent-Type: %s\r\n%s\r\nConnection: keep-alive\r\n"
+                       "access-control-expose-headers: X-Request-ID\r\nopenai-organization: org-x\r\nopenai-processing-ms: %llu\r\n"
+                       "openai-project: proj_x\r\nopenai-version: 2020-10-01\r\nx-envoy-upstream-service-time: %llu\r\n"
+                       "x-ratelimit-limit-requests: 10000\r\nx-ratelimit-limit-tokens: 200000\r\nx-ratelimit-remaining-requests: %llu\r\n"
+                       "x-ratelimit-remaining-tokens: %llu\r\nx-ratelimit-reset-requests: 8.64s\r\nx-ratelimit-reset-tokens: %llums\r\n"
+                       "x-request-id: req_%016llx%016llx\r\nCF-Cache-Status: DYNAMIC\r\nSet-Cookie: __cf_bm=%016llx%016llx%016llx; path=/; HttpOnly\r\n"
+                       "X-Content-Type-Options: nosniff\r\nServer: cloudflare\r\nCF-RAY: %016llx-FRA\r\nalt-svc: h3=\":443\"; ma=86400\r\n\r\n",
+                   n / 60 % 60, n % 60, kind, framing, 300 + random_bits() % 500, 310 + random_bits() % 500, 9999 - n % 1000, 199000 - n % 9000,
+                   n % 60, random_bits(), random_bits(), random_bits(), random_bits(), random_bits(), random_bits());
+}
+
+static int write_json(char *to) {
+    char body[1200], framing[64];
+    int size = sprintf(body, "{\n  \"id\": \"chatcmpl-%016llx\",\n  \"object\": \"chat.completion\",\n  \"created\": 1764500000,\n  \"model\": \"gpt-4o-mini-2024-07-18\",\n"
+        "  \"choices\": [\n    {\n      \"index\": 0,\n      \"message\": {\n        \"role\": \"assistant\",\n        \"content\": \"Hello! How can I help you today?%.*s\",\n"
+        "        \"refusal\": null,\n        \"annotations\": []\n      },\n      \"logprobs\": null,\n      \"finish_reason\": \"stop\"\n    }\n  ],\n"
+        "  \"usage\": {\n    \"prompt_tokens\": 9,\n    \"completion_tokens\": 9,\n    \"total_tokens\": 18,\n    \"prompt_tokens_details\": {\n      \"cached_tokens\": 0\n    }\n  },\n"
+        "  \"service_tier\": \"default\",\n  \"system_fingerprint\": \"fp_560af6e559\"\n}\n", random_bits(), (int)(random_bits() % 40), "........................................");
+    sprintf(framing, "Content-Length: %d", size);
+    int head = write_head(to, "application/json", framing);
+    memcpy(to + head, body, size);
+    return head + size;
 }
 
 static void arm_timer(void) {
@@ -162,9 +204,22 @@ static int flush_out(conn *c) { /* -1: dropped */
             c->out_left = c->download_left < READ_BYTES ? c->download_left : READ_BYTES;
             c->download_left -= c->out_left;
         }
+        if (!c->out_left && c->stream) {
+            flat *all = c->stream;
+            int end;
+            if (c->split) {
+                end = c->stream_at + c->stream_step < all->len ? c->stream_at + c->stream_step : all->len;
+                c->out = all->bytes + c->stream_at, c->out_left = end - c->stream_at, c->stream_at = end;
+                if (end == all->len) c->stream = NULL;
+            } else {
+                int start = c->stream_at ? all->ends[c->stream_at - 1] : 0;
+                end = c->stream_at + c->stream_step < all->count ? c->stream_at + c->stream_step : all->count;
+                c->out = all->bytes + start, c->out_left = all->ends[end - 1] - start, c->stream_at = end;
+                if (end == all->count) c->stream = NULL;
+            }
+        }
         if (!c->out_left) break;
-        long long size = c->out_step && c->out_step < c->out_left ? c->out_step : c->out_left;
-        long long n = move(c, 1, (void *)c->out, size);
+        long long n = move(c, 1, (void *)c->out, c->out_left);
         if (n < 0) return drop(c), -1;
         if (!n) return watch(c, EPOLLOUT | EPOLLRDHUP), 0;
         c->out += n;
@@ -174,26 +229,28 @@ static int flush_out(conn *c) { /* -1: dropped */
     return 0;
 }
 
-static int answer_with(conn *c, const char *out, long long size, long long step) {
-    c->out = out, c->out_left = size, c->out_step = step;
+static int answer_with(conn *c, const char *out, long long size) {
+    c->out = out, c->out_left = size;
     return flush_out(c);
 }
 
 static int send_event(conn *c) {
     int used = write_event(c->event, now_ns());
     if (!--c->events_left) used += sprintf(c->event + used, "0\r\n\r\n");
-    return answer_with(c, c->event, used, 0);
+    return answer_with(c, c->event, used);
 }
 
 static int answer(conn *c) {
     char *q = c->query;
     c->body_read = 0;
-    if (!strncmp(q, "flat=", 5)) {
-        flat *all = c->with_usage ? &flat_with_usage : &flat_plain;
-        return answer_with(c, all->bytes, all->len, atoi(q + 5) * flat_chunk_len);
+    if (!strncmp(q, "flat=", 5) || !strncmp(q, "split=", 6)) {
+        c->split = *q == 's';
+        c->stream = &(c->with_usage ? flat_with_usage : flat_plain)[answers % STREAMS];
+        c->stream_at = 0, c->stream_step = atoi(strchr(q, '=') + 1);
+        return answer_with(c, c->made, write_head(c->made, "text/event-stream; charset=utf-8", "Transfer-Encoding: chunked"));
     }
     if (!strncmp(q, "paced=", 6) || !strncmp(q, "idle", 4)) {
-        if (answer_with(c, stream_head, stream_head_len, 0)) return -1;
+        if (answer_with(c, stream_head, stream_head_len)) return -1;
         c->events_left = *q == 'p' ? atoi(q + 6) : 1 << 30;
         if (send_event(c)) return -1;
         if (*q == 'p' && c->events_left) time_at(c, now_ns() + PACE_NS);
@@ -202,15 +259,15 @@ static int answer(conn *c) {
     if (!strncmp(q, "download=", 9)) {
         c->download_left = atoll(q + 9);
         return answer_with(c, c->event, sprintf(c->event, "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
-                           "Content-Length: %lld\r\n\r\n", c->download_left), 0);
+                           "Content-Length: %lld\r\n\r\n", c->download_left));
     }
-    return answer_with(c, json_answer, json_len, 0);
+    return answer_with(c, c->made, write_json(c->made));
 }
 
 /* Drop body bytes; whether the body is complete. A chunked body is taken to end in "0\r\n\r\n" at the end of a read. */
 static int body_done(conn *c, const char *data, long long n) {
     c->body_read += n;
-    if (!strncmp(c->query, "flat=", 5) && memmem(data, n, "\"include_usage\":true", 20)) c->with_usage = 1;
+    if (strchr("fs", c->query[0]) && memmem(data, n, "\"include_usage\":true", 20)) c->with_usage = 1;
     if (c->chunked) {
         int kept = n < 5 ? 5 - n : 0;
         memmove(c->tail, c->tail + 5 - kept, kept);
