@@ -1,15 +1,19 @@
 """What the pages tell people to type works, and prints what they show."""
 
+import re
 from pathlib import Path
 
 import pytest
 from world.console import PORTS, TYPED, Block, Session, blocks, commands, differs, free_ports
+from world.fronts import require
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
     page.relative_to(ROOT).as_posix(): blocks(page.read_text(encoding="utf-8"))
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 }
+PROGRAMS = ("curl", "jq", "openssl", "redis-server", "nginx", "caddy")
+"""What pages may type beside what comes with every system; where one is missing, its pages are skipped, and fail in CI."""
 MOCK = Block("sh", 0, "openai-proxy --upstream mock: --port tcp:8080:interface=127.0.0.1", ("daemon",))
 
 
@@ -32,6 +36,10 @@ def shared(tmp_path_factory):
 @pytest.mark.parametrize("page", [name for name, found in PAGES.items() if any(map(run, found))])
 def test_what_a_page_says_to_type_works(page, tmp_path, request):
     """Each block runs after the one above it, in one shell, and prints what the page shows below it."""
+    typed = "\n".join(block.text for block in PAGES[page] if run(block))
+    for program in PROGRAMS:
+        if re.search(rf"\b{program}\b", typed):
+            require(program)
     ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
     starts = any(name.startswith("daemon") for block in PAGES[page] for name in block.marks)
     if not starts and any("8080" in block.text for block in PAGES[page] if run(block)):

@@ -25,8 +25,8 @@ TYPED = ("console", "sh", "bash", "python")
 """The languages of blocks that are run, or say why not."""
 PORTS = ("8080", "8081", "8443", "9090")
 """What pages call the ports of their daemons; each page has free ones in their place."""
-COMMAND_S = 30.0
-DAEMON_S = 60.0
+COMMAND_S = 60.0
+DAEMON_S = 120.0
 LISTENS = "listening on "
 _MARK = "--end-of-command--"
 _FENCE = re.compile(r"^( *)(`{3,})(\w*)\s*$")
