@@ -13,25 +13,34 @@
 #   docker build --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:... -t openai-proxy .
 ARG PYTHON_IMAGE=python:3.13-slim
 
-FROM ${PYTHON_IMAGE} AS build
+FROM ${PYTHON_IMAGE} AS dependencies
 WORKDIR /src
 COPY constraints.txt constraints-build.txt ./
-# The environment that goes into the image has neither pip nor setuptools; both stay in this stage.
+# The environment that goes into the image has neither pip nor setuptools; both stay in these stages.
 RUN python -m venv --without-pip /opt/openai-proxy \
     && pip --python /opt/openai-proxy/bin/python install --no-cache-dir --require-hashes -r constraints.txt \
     && pip install --no-cache-dir --require-hashes -r constraints-build.txt
+
+FROM dependencies AS build
 COPY . .
-# The last command writes Twisted's plugin cache, which a user who may not write there would miss at every start.
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+# What is installed from here on is the proxy's own, and goes into a layer of its own: a new version of the proxy moves
+# some hundred kilobytes, not the packages that it depends on. twistd writes Twisted's plugin cache, which a user who may
+# not write there would miss at every start.
+RUN touch /before \
+    && pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && pip --python /opt/openai-proxy/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl \
-    && cd / && /opt/openai-proxy/bin/twistd --help >/dev/null
+    && cd / && /opt/openai-proxy/bin/twistd --help >/dev/null \
+    && find opt/openai-proxy -cnewer /before ! -type d ! -path '*/__pycache__/*' -print0 >/files \
+    && find opt/openai-proxy -cnewer /before -path '*/openai_proxy/*__pycache__/*' -print0 >>/files \
+    && mkdir /own && tar --null --no-recursion -cf - -T /files | tar -xf - -C /own
 
 FROM ${PYTHON_IMAGE}
 # Whoever gets into the container finds nothing to install programs with.
 RUN useradd --system --uid 10001 --user-group --create-home --home-dir /var/lib/openai-proxy openai-proxy \
     && { python -m pip uninstall -y --quiet pip setuptools wheel || true; } \
     && rm -rf /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* /root/.cache
-COPY --from=build /opt/openai-proxy /opt/openai-proxy
+COPY --from=dependencies /opt/openai-proxy /opt/openai-proxy
+COPY --from=build /own/ /
 COPY LICENSE THIRD-PARTY.md /usr/share/doc/openai-proxy/
 USER 10001:10001
 # .env is looked for here, and relative paths start here.

@@ -115,6 +115,15 @@ def test_the_image_is_made_of_the_constraints():
     assert "pip install" not in last
 
 
+def test_dependencies_have_a_layer_of_their_own_in_the_image():
+    """A new version of the proxy moves its own files only."""
+    _, dependencies, build, last = read("Dockerfile").split("\nFROM ")
+    assert "COPY . ." not in dependencies
+    assert "COPY . ." in build
+    copied = re.findall(r"^COPY --from=(\w+) (\S+)", last, re.MULTILINE)
+    assert copied == [("dependencies", "/opt/openai-proxy"), ("build", "/own/")]
+
+
 @pytest.mark.parametrize("name", ["README.md", "Dockerfile", "deploy/compose.yaml"])
 def test_recipes_publish_on_this_machine_alone(name):
     """A port that Docker publishes goes past the firewall to the whole network."""
