@@ -15,6 +15,7 @@ from ..cost.unpriced import unpriced_models
 from ..downstream.contract import DownstreamLimits
 from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
+from ..net.dns_cache import DNSCache
 from ..net.origin import Origin
 from ..observe.refused_keys import RefusedKeys
 from ..policies.authenticate import build as callers
@@ -158,7 +159,8 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         total=settings.timeout_s.total,
     )
     tls = ClientTLS(Path(upstream.ca_file) if upstream.ca_file else None)
-    agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt)
+    names = DNSCache(upstream.dns_ttl_s, around.clock)
+    agent = UpstreamAgent(around.reactor, timeouts, tls, around.clock, around.adopt, names=names)
     buffered = bodies.buffered_bytes(settings)
     default, destinations = known_destinations(settings)
     _load_certificates(tls, destinations)

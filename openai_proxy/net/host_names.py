@@ -20,6 +20,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from .dns_cache import DNSCache
+
 ATTEMPT_DELAY_S = 0.05
 """Between two addresses of a name (RFC 8305): `localhost` is often ::1 first and only IPv4 listens."""
 _LABEL_BYTES = 63
@@ -56,11 +58,13 @@ def _ascii_label(label: str) -> str:
         return label.encode("idna").decode("ascii")
 
 
-def host_endpoint(reactor: Any, host: str, port: int, timeout_s: float) -> IStreamClientEndpoint:
+def host_endpoint(
+    reactor: Any, host: str, port: int, timeout_s: float, names: DNSCache | None = None
+) -> IStreamClientEndpoint:
     """Return where to connect for an address or for a name that `ascii_host` gave.
 
-    An address needs no look-up, which takes a thread and a millisecond. Of
-    a name's addresses the fastest is taken.
+    An address needs no look-up, which takes a thread and a millisecond; nor
+    does a name that `names` knows. Of a name's addresses the fastest is taken.
     """
     if isIPAddress(host):
         return TCP4ClientEndpoint(reactor, host, port, timeout_s)
@@ -68,7 +72,7 @@ def host_endpoint(reactor: Any, host: str, port: int, timeout_s: float) -> IStre
         return TCP6ClientEndpoint(reactor, host, port, timeout_s)
     # HostnameEndpoint would check its name by IDNA 2008, so it gets another one, and the resolver the right one.
     return HostnameEndpoint(
-        _Resolving(reactor, host), _UNUSED, port, timeout=timeout_s, attemptDelay=ATTEMPT_DELAY_S
+        _Resolving(reactor, host, names), _UNUSED, port, timeout=timeout_s, attemptDelay=ATTEMPT_DELAY_S
     )
 
 
@@ -76,27 +80,32 @@ def host_endpoint(reactor: Any, host: str, port: int, timeout_s: float) -> IStre
 class _OneName:
     """Looks up one name, whatever it is asked."""
 
-    def __init__(self, resolver: IHostnameResolver, host: str) -> None:
+    def __init__(self, resolver: IHostnameResolver, host: str, names: DNSCache | None) -> None:
         self._resolver = resolver
         self._host = host
+        self._names = names
 
     def resolveHostName(
-        self, resolutionReceiver: Any, hostName: str, *arguments: Any, **options: Any
+        self, resolutionReceiver: Any, hostName: str, portNumber: int = 0, *arguments: Any, **options: Any
     ) -> IHostResolution:
-        return self._resolver.resolveHostName(resolutionReceiver, self._host, *arguments, **options)
+        resolver, host = self._resolver, self._host
+        if self._names is None:
+            return resolver.resolveHostName(resolutionReceiver, host, portNumber, *arguments, **options)
+        return self._names.resolve(resolver, resolutionReceiver, host, portNumber, *arguments, **options)
 
 
 @implementer(IReactorPluggableNameResolver)
 class _Resolving:
     """The reactor, but that it looks up one name only."""
 
-    def __init__(self, reactor: Any, host: str) -> None:
+    def __init__(self, reactor: Any, host: str, names: DNSCache | None) -> None:
         self._reactor = reactor
         self._host = host
+        self._names = names
 
     @property
     def nameResolver(self) -> IHostnameResolver:
-        return _OneName(self._reactor.nameResolver, self._host)
+        return _OneName(self._reactor.nameResolver, self._host, self._names)
 
     def __getattr__(self, name: str) -> Any:
         """Timers and connections: the reactor's own."""

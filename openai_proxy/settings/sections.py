@@ -124,6 +124,11 @@ class Upstream(Section):
         "request headers kept from the upstream: names or globs such as 'cf-*', separated by commas;"
         " credentials and what frames the message always stay",
     )
+    dns_ttl_s: SecondsOrZero = setting(
+        30.0,
+        "how long an upstream's host name is not looked up again for a new connection, unless none can be made;"
+        " 0 looks it up each time",
+    )
     via: Pseudonym = setting(
         "openai-proxy",
         "this proxy's name in the Via header; empty (in TOML only) leaves the header out,"

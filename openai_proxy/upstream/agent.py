@@ -21,6 +21,7 @@ from zope.interface import implementer
 from ..exchange.bodies import WholeBody
 from ..exchange.errors import UpstreamError
 from ..logs import logger
+from ..net.dns_cache import DNSCache
 from ..net.origin import Origin, parse_origin
 from ..net.sockets import is_quiet
 from ..net.turns import Rests
@@ -74,12 +75,14 @@ class UpstreamAgent:
         clock: Callable[[], float],
         adopt: Callable[[Any], None] = lambda transport: None,
         work_clock: Callable[[], float] = time.thread_time,
+        names: DNSCache | None = None,
     ) -> None:
         self._rests = Rests(reactor)
         self.work_clock = work_clock
         self._reactor = reactor
         self._timeouts = timeouts
         self._tls = tls
+        self._names = names
         self._clock = clock
         self.adopt = adopt
         self._idle = IdlePool(MOST_IDLE)
@@ -205,7 +208,9 @@ class UpstreamAgent:
             self._connecting[id(connection)] = connecting
             return connection
 
-        connecting = Connecting(self._reactor, origin, self._tls, self._timeouts.connect, make).done
+        connecting = Connecting(
+            self._reactor, origin, self._tls, self._timeouts.connect, make, self._names
+        ).done
         return connecting.addCallbacks(self._reached, self._missed, (origin,), errbackArgs=(origin,))
 
     def _reached(self, connection: Connection, origin: Origin) -> Connection:

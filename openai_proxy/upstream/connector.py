@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from ..exchange.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from ..logs import logger
 from ..net.client_tls import VerifyingClient, explain
+from ..net.dns_cache import DNSCache
 from ..net.host_names import host_endpoint
 from ..net.origin import Origin
 from ..net.tls import TLSClientEndpoint
@@ -39,9 +40,11 @@ class Connecting:
         tls: ClientTLS,
         timeout_s: float,
         make_connection: Callable[[Connecting], Any],
+        names: DNSCache | None = None,
     ) -> None:
         self.done: Deferred[Any] = Deferred(self._cancelled)
         self._origin = origin
+        self._names = names
         self._timeout_s = timeout_s
         self._connection: Any = None
         self._verifying: VerifyingClient | None = None
@@ -55,7 +58,7 @@ class Connecting:
 
     def _connect(self, reactor: Any, tls: ClientTLS, factory: Any) -> Deferred[Any]:
         origin = self._origin
-        endpoint = host_endpoint(reactor, origin.host, origin.port, self._timeout_s + 1)
+        endpoint = host_endpoint(reactor, origin.host, origin.port, self._timeout_s + 1, self._names)
         if origin.tls:
             verifying = self._verifying = tls.connecting_to(origin)
             endpoint = TLSClientEndpoint(endpoint, lambda: verifying, reactor.callLater)
@@ -76,6 +79,9 @@ class Connecting:
     def ready(self, connection: Any) -> None:
         """The connection may be used."""
         if self._end():
+            if self._names is not None:
+                origin, peer = self._origin, connection.transport.getPeer()
+                self._names.connected(origin.host, origin.port, getattr(peer, "host", ""))
             self.done.callback(connection)
         else:
             connection.abort()
@@ -84,6 +90,7 @@ class Connecting:
         """The connection was lost before it was ready: with TLS, its handshake failed."""
         if not self._end():
             return
+        self._forget_name()
         if self._verifying is None:
             self.done.errback(Failure(self._unreachable("the connection was lost at once")))
             return
@@ -111,6 +118,7 @@ class Connecting:
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) or not self._end():
             return
+        self._forget_name()
         system = failure.getErrorMessage()
         if failure.check(DNSLookupError):
             error = self._unreachable("the host name is unknown", "dns", system)
@@ -126,6 +134,7 @@ class Connecting:
 
     def _late(self) -> None:
         if self._end():
+            self._forget_name()
             self._give_up()
             error: UpstreamError = UpstreamTimeout(
                 f"Connecting to the upstream {self._origin.host} took longer than"
@@ -139,6 +148,11 @@ class Connecting:
     def _cancelled(self, _: Any) -> None:
         self._end()
         self._give_up()
+
+    def _forget_name(self) -> None:
+        """Whoever connects next asks where the host is by now."""
+        if self._names is not None:
+            self._names.forget(self._origin.host, self._origin.port)
 
     def _give_up(self) -> None:
         if self._connection is not None and self._connection.transport is not None:

@@ -11,7 +11,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from openai_proxy.exchange.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from openai_proxy.net.dns_cache import DNSCache
 from openai_proxy.net.host_names import ATTEMPT_DELAY_S
 from openai_proxy.net.origin import parse_origin
 from openai_proxy.upstream.connector import Connecting
@@ -50,13 +51,15 @@ class Nowhere:
 class World:
     """One attempt; `made` is its connection, `result` what became of it."""
 
-    def __init__(self, url="http://127.0.0.1:9000", resolver=None):
+    def __init__(self, url="http://127.0.0.1:9000", resolver=None, names=None):
         self.reactor = MemoryReactorClock()
         if resolver is not None:
             self.reactor.nameResolver = resolver
         self.made = None
         self.results = []
-        self.connecting = Connecting(self.reactor, parse_origin(url), ClientTLS(), TIMEOUT_S, self.make)
+        self.connecting = Connecting(
+            self.reactor, parse_origin(url), ClientTLS(), TIMEOUT_S, self.make, names
+        )
         self.connecting.done.addCallbacks(
             self.results.append, lambda failure: self.results.append(failure.value)
         )
@@ -247,3 +250,26 @@ def test_a_connection_that_is_ready_too_late_is_cut():
     assert world.made.aborted
     assert transport.ended == "aborted"
     world.settle()
+
+
+@pytest.mark.parametrize("how", ["refused", "lost", "late"])
+def test_a_known_name_is_used_until_it_serves_nobody(how):
+    """`upstream.dns_ttl_s`: the next connection does not wait for the resolver; one that fails makes it asked again."""
+    names, resolver = DNSCache(30, lambda: 0.0), Resolver()
+    for _ in range(2):
+        world = World("http://a.example:9000", resolver, names)
+        world.accept()
+        world.connecting.ready(world.made)
+        assert world.result is world.made
+    assert resolver.asked == ["a.example"]
+    world = World("http://a.example:9000", resolver, names)
+    if how == "refused":
+        world.refuse(ConnectionRefusedError())
+    elif how == "lost":
+        world.accept()
+        world.made.connectionLost(Failure(ConnectionLost()))
+    else:
+        world.reactor.advance(TIMEOUT_S)
+    assert isinstance(world.result, UpstreamError)
+    World("http://a.example:9000", resolver, names).connecting.done.cancel()
+    assert resolver.asked == ["a.example", "a.example"]

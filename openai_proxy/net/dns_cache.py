@@ -1,0 +1,102 @@
+"""Addresses that host names were resolved to of late, so that a new connection need not ask for them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import define, frozen
+from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
+from zope.interface import implementer
+
+from ..exchange.bounded_memo import BoundedMemo
+
+MOST_NAMES = 256
+
+
+@frozen
+class _Entry:
+    addresses: tuple[Any, ...]
+    until: float
+
+
+class DNSCache:
+    """Names for `ttl_s` seconds each; 0 keeps none. `clock` gives monotonic seconds.
+
+    The address that a connection was made to comes first from then on, so
+    that one that nobody answers at is waited for once (RFC 8305 §4). A name
+    of which no address answers is asked for again.
+    """
+
+    def __init__(self, ttl_s: float, clock: Callable[[], float]) -> None:
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._entries: BoundedMemo[tuple[str, int], _Entry] = BoundedMemo(MOST_NAMES)
+
+    def resolve(
+        self,
+        resolver: IHostnameResolver,
+        receiver: IResolutionReceiver,
+        host: str,
+        port: int,
+        *arguments: Any,
+        **options: Any,
+    ) -> IHostResolution:
+        """Tell `receiver` the addresses of a name, at once if they are known; as IHostnameResolver."""
+        entry = self._entries.get((host, port))
+        if entry is None or self._clock() >= entry.until:
+            asking = _Asking(receiver, lambda addresses: self._keep(host, port, addresses))
+            return resolver.resolveHostName(asking, host, port, *arguments, **options)
+        known = _Known(host)
+        receiver.resolutionBegan(known)
+        for address in entry.addresses:
+            receiver.addressResolved(address)
+        receiver.resolutionComplete()
+        return known
+
+    def connected(self, host: str, port: int, address: str) -> None:
+        """A connection was made to this address of a name."""
+        entry = self._entries.get((host, port))
+        if entry is not None and entry.addresses[0].host != address:
+            ordered = tuple(sorted(entry.addresses, key=lambda each: bool(each.host != address)))
+            self._entries.remember((host, port), _Entry(ordered, entry.until), 0)
+
+    def forget(self, host: str, port: int) -> None:
+        """No address of a name served."""
+        self._entries.pop((host, port), None)
+
+    def _keep(self, host: str, port: int, addresses: tuple[Any, ...]) -> None:
+        if addresses and self._ttl_s > 0:
+            self._entries.remember((host, port), _Entry(addresses, self._clock() + self._ttl_s), 0)
+
+
+@implementer(IHostResolution)
+@define(eq=False)
+class _Known:
+    """A resolution that was over before it began."""
+
+    name: str
+
+    def cancel(self) -> None:
+        """There is nothing to stop."""
+
+
+@implementer(IResolutionReceiver)
+class _Asking:
+    """Passes on what a resolver tells, and keeps it once it is complete."""
+
+    def __init__(self, receiver: IResolutionReceiver, keep: Callable[[tuple[Any, ...]], None]) -> None:
+        self._receiver = receiver
+        self._keep = keep
+        self._addresses: list[Any] = []
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        self._receiver.resolutionBegan(resolutionInProgress)
+
+    def addressResolved(self, address: IAddress) -> None:
+        self._addresses.append(address)
+        self._receiver.addressResolved(address)
+
+    def resolutionComplete(self) -> None:
+        self._keep(tuple(self._addresses))
+        self._receiver.resolutionComplete()
