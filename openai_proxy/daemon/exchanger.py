@@ -29,6 +29,7 @@ from ..policies.fences import build as fences
 from ..policies.fences.allow_models import AllowModels
 from ..policies.limits import build as limits
 from ..policies.override import build as params
+from ..policies.rejoin import build as rejoin
 from ..policies.routing import build as places
 from ..policies.routing.health import UpstreamHealth
 from ..policies.routing.list_models import Elsewhere, ListModels
@@ -362,6 +363,8 @@ def _stages(
         ),
         # Outside the cache, which holds what the upstream lists.
         _list_models(keyring, kept.table, kept.route, kept.innermost),
+        # Inside what changes an answer for its client, as the cache: those who join have stages of their own.
+        rejoin.rejoin(settings, around),
         # Outside retries: a hit never retries.
         kept.cache,
         # Behind the cache, whose hits cost nothing; before anything is set aside.

@@ -246,8 +246,7 @@ class Relay:
         SDKs leave at `data: [DONE]`, a moment before the body ends: that is
         an exchange they had whole.
         """
-        had_all = self._last[-16:].rstrip().endswith(b"[DONE]")
-        self._stop(Outcome.COMPLETE if had_all else Outcome.CLIENT_GONE)
+        self._stop(Outcome.COMPLETE if self.had_all else Outcome.CLIENT_GONE)
 
     def cancel(self) -> None:
         """The operator stops it: the upstream at once, then the client by a reset."""
@@ -262,3 +261,21 @@ class Relay:
             if body is not None:
                 body.discard()
             self._downstream.end_exchange(outcome)
+
+    @property
+    def had_all(self) -> bool:
+        """Whether the client has the last event of a stream."""
+        return self._last[-16:].rstrip().endswith(b"[DONE]")
+
+    def go_on_alone(self, limit_bytes: int, stop: Callable[[], None]) -> None:
+        """The client has left: read on all the same, up to `limit_bytes`; then `stop` is called."""
+        left = limit_bytes
+
+        def count(data: bytes) -> None:
+            nonlocal left
+            left -= len(data)
+            if left < 0:
+                stop()
+
+        self._write = count
+        self.resumeProducing()

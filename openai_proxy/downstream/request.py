@@ -36,6 +36,10 @@ CUT_AFTER_S = 0.5
 _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
 
 
+def _nowhere(data: bytes) -> None:
+    """The client of a call that goes on alone."""
+
+
 class DownstreamRequest(WireRequest):
     """One request and its answer.
 
@@ -64,6 +68,7 @@ class DownstreamRequest(WireRequest):
     """What the operator who stopped it has its client told."""
     _last = False
     _gone = False
+    _alone_bytes = 0
 
     def __init__(self, channel: Connection, incoming: IncomingRequest, exchange: Exchange) -> None:
         super().__init__(channel, incoming.method, incoming.target, incoming.http11, incoming.pairs)
@@ -75,7 +80,8 @@ class DownstreamRequest(WireRequest):
     def keep_alive(self) -> bool:
         """Whether another request may follow on this connection."""
         return (
-            self.incoming.head.keep_alive
+            not self._gone
+            and self.incoming.head.keep_alive
             and not self._last
             and self.incoming.body.complete  # else it lingers, and closes
             and not self.site.draining
@@ -166,7 +172,7 @@ class DownstreamRequest(WireRequest):
 
     def _respond(self, response: ProxyResponse) -> None:
         if self._gone:
-            response.body.discard()
+            self._respond_to_nobody(response)
             return
         self.undelivered = None
         if self.readable:
@@ -200,6 +206,23 @@ class DownstreamRequest(WireRequest):
             self.site.next_turn,
         )
         self.channel.registerProducer(relay, True)
+        relay.start()
+
+    def _respond_to_nobody(self, response: ProxyResponse) -> None:
+        """Read the answer of a call that goes on alone; else there is no use for it."""
+        exchange = self.exchange
+        if not exchange.is_alone or response.status == 101:
+            response.body.discard()
+            return
+        self.undelivered = None
+        exchange.status = response.status
+        exchange.reason = response.reason
+        exchange.response_headers = response.headers
+        if exchange.capture is not None:
+            response = response.filtered(exchange.capture.response_filter(response.headers))
+        site = self.site
+        relay = self._relay = Relay(self, response, _nowhere, site.clock, False, site.next_turn)
+        relay.go_on_alone(self._alone_bytes, self._stop_alone)
         relay.start()
 
     def _answer_whole(self, response: ProxyResponse, body: bytes) -> None:
@@ -241,8 +264,11 @@ class DownstreamRequest(WireRequest):
             return
         relay, tunnel, running = self._relay, self._tunnel, self.running
         if relay is not None or tunnel is not None:
-            transport = self.channel.transport
+            channel = self.channel
             (relay or tunnel).cancel()  # type: ignore[union-attr]  # one of them is there
+            if channel is None:
+                return  # its client has left before
+            transport = channel.transport
             # a client that does not read what was written is not waited for
             self.site.call_later(CUT_AFTER_S, lambda: cut(transport))
             return
@@ -259,7 +285,7 @@ class DownstreamRequest(WireRequest):
         if isinstance(error, UpstreamError):
             exchange.upstream_failure = error.told
         if self._gone:
-            self.end_exchange(Outcome.CLIENT_GONE)
+            self.end_exchange(error.outcome if exchange.is_alone else Outcome.CLIENT_GONE)
             return
         if self.started_writing:
             self.end_exchange(error.outcome)
@@ -316,9 +342,33 @@ class DownstreamRequest(WireRequest):
             channel.abort_when_flushed()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client left: whatever works for it stops now."""
+        """The client left: whatever works for it stops now, unless it goes on alone."""
         self._gone = True
         self.incoming.body.fail(ClientGone())
+        if not self._goes_on_alone():
+            self._stop_all()
+        super().connectionLost(reason)
+
+    def _goes_on_alone(self) -> bool:
+        """Let the upstream call go on without its client, if that is wanted and it still runs."""
+        exchange, relay = self.exchange, self._relay
+        finish = exchange.finish_alone
+        if finish is None or exchange.outcome is not None:
+            return False
+        if self.running is None if relay is None else relay.had_all:
+            return False
+        exchange.is_alone = True
+        self._alone_bytes = finish(self._stop_alone)
+        if relay is not None:
+            relay.go_on_alone(self._alone_bytes, self._stop_alone)
+        return True
+
+    def _stop_alone(self) -> None:
+        """It has gone on long enough."""
+        self.exchange.is_alone = False
+        self._stop_all()
+
+    def _stop_all(self) -> None:
         relay, self._relay = self._relay, None
         running, self.running = self.running, None
         if relay is not None:
@@ -327,4 +377,3 @@ class DownstreamRequest(WireRequest):
             running.cancel()
         if self._stages is not None:
             self.end_exchange(Outcome.CLIENT_GONE)
-        super().connectionLost(reason)

@@ -39,6 +39,10 @@ class Outcome(str, Enum):
     TIMEOUT = "timeout"
     REJECTED = "rejected"
     """Refused by this proxy: the request or its credentials were wrong."""
+    REJOINED = "rejoined"
+    """The whole response went to the client, by the call of an exchange whose client had left."""
+    FINISHED_ALONE = "finished_alone"
+    """The client left, and the whole response came without it."""
     LIMIT = "limit"
     """Refused by this proxy: a limit of the key or of the proxy was reached."""
     CANCELLED = "cancelled"
@@ -49,6 +53,9 @@ class Outcome(str, Enum):
 
 ABANDONED = frozenset((Outcome.CLIENT_GONE, Outcome.CANCELLED))
 """Nobody waited for the end: what the upstream was asked for is paid all the same."""
+
+
+_COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
 
 
 @frozen
@@ -195,6 +202,12 @@ class Exchange:
     """The name of the call that goes on and whose usage a later answer will say."""
     heir: Exchange | None = None
     """Whose exchange pays for the shared upstream call that this one left; None if it pays itself."""
+    finish_alone: Callable[[Callable[[], None]], int] | None = None
+    """If the upstream call goes on when the client leaves: takes what stops it, returns the bytes that may still come."""
+    is_alone: bool = False
+    """The client has left, and the call goes on."""
+    rejoined: bool = False
+    """The answer is that of another exchange's call, which pays for it."""
     refused_keys: tuple[str, ...] = ()
     """Names of the upstreams of several that answered 401."""
     is_error_behind_200: bool = False
@@ -317,6 +330,8 @@ class Exchange:
         """End the exchange; True the first time, False (and no effect) after."""
         if self.outcome is not None:
             return False
+        if outcome is _COMPLETE and (self.is_alone or self.rejoined):
+            outcome = Outcome.FINISHED_ALONE if self.is_alone else Outcome.REJOINED
         if self.is_error_in_stream:
             outcome = Outcome.UPSTREAM_ERROR
         if self.is_error_behind_200:

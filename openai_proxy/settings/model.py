@@ -20,6 +20,7 @@ from .fields import Allowed, setting
 from .keys import KeyList, KeyMapping
 from .replay import Replay
 from .sections import (
+    MIB,
     Access,
     Admin,
     Auth,
@@ -42,8 +43,8 @@ from .sections import (
     Upstream,
     WebSocket,
 )
-from .tables import GroupEntry, KeyEntry, ModelEntry, UpstreamEntry
-from .values import Endpoint, LogLevel, OneOrMore, SecondsOrZero, Text, Words, Workers
+from .tables import GroupEntry, KeyEntry, ModelEntry, OnDisconnect, UpstreamEntry
+from .values import Count, Endpoint, LogLevel, OneOrMore, Seconds, SecondsOrZero, Text, Words, Workers
 
 Level = Annotated[
     Literal["debug", "info", "warn", "error", "critical"],
@@ -88,6 +89,15 @@ class Settings(BaseSettings):
     replay: Replay = setting(Replay(), "recorded answers")
     retry: Retry = setting(Retry(), "retries")
     routing: Routing = setting(Routing(), "one of several upstreams")
+    on_disconnect: OnDisconnect = setting(
+        "cancel",
+        "what becomes of an upstream call whose client leaves: cancel, or finish (it goes on, and the client's retry"
+        " joins it)",
+    )
+    rejoin_s: Seconds = setting(60.0, "how long such a call goes on, and its answer waits for a retry")
+    rejoin_bytes: Count = setting(
+        8 * MIB, "most that is recorded of an answer; a larger one cannot be joined"
+    )
     llm_params: Text | None = setting(
         None, "request parameters per model: 'model=A,temperature=0.5;model=B,max_tokens=200'"
     )

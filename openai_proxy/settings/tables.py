@@ -149,6 +149,7 @@ class UpstreamEntry(Section):
     via: Pseudonym | None = setting(None, "as `upstream.via`, in place of it", toml_only=True)
 
 
+OnDisconnect = Annotated[Literal["cancel", "finish"], LowerCase, Allowed("'cancel' or 'finish'")]
 Unpriced = Annotated[Literal["allow", "refuse"] | None, Off, LowerCase, Allowed("'allow' or 'refuse'")]
 
 
@@ -185,6 +186,7 @@ class ModelEntry(Section):
         toml_only=True,
         default_text="those that have the parameter",
     )
+    on_disconnect: OnDisconnect | None = setting(None, "as `on_disconnect`, for this model", toml_only=True)
     think: Annotated[ThinkEntry | None, BeforeValidator(_think)] = setting(
         None, "think removal for this model; a mode alone may stand as text", toml_only=True
     )
@@ -249,6 +251,9 @@ class KeyEntry(Section):
             " a price once anything is spent)",
             toml_only=True,
         )
+    )
+    on_disconnect: OnDisconnect | None = setting(
+        None, "as `on_disconnect`, for this key; it counts before the model's", toml_only=True
     )
     expires: Moment | None = setting(None, "when it stops working", toml_only=True)
     group: Name | None = setting(

@@ -43,6 +43,8 @@ class ClientKey:
     """What becomes of requests for models without a price; None as for all keys."""
     budget_unmeasured: Literal["allow", "refuse"] = "refuse"
     """What becomes of requests whose cost cannot be measured, if it has a budget."""
+    on_disconnect: Literal["cancel", "finish"] | None = None
+    """What becomes of a call whose client leaves; None as for the model, or for all."""
     group: str | None = None
     owns_all: bool = False
     """Whether it sees the stored objects of all keys."""
@@ -183,6 +185,7 @@ def client_key(entry: KeyEntry, mapped: Mapping[bytes, SecretStr]) -> ClientKey:
         group=entry.group,
         owns_all=entry.owns_all,
         budget_unmeasured=entry.budget_unmeasured,
+        on_disconnect=entry.on_disconnect,
         expires=entry.expires,
         note=entry.note,
         organization=entry.organization,

@@ -50,11 +50,14 @@ def _server(url: str) -> tuple[Attributes, str]:
     return address, conventions.provider_of(host)
 
 
+_WHOLE = (Outcome.COMPLETE, Outcome.REJOINED, Outcome.FINISHED_ALONE)
+
+
 def error_type(exchange: Exchange) -> str | None:
     """Return `error.type`: our error's code, the upstream's status, or how it broke off; None if it did not."""
     if exchange.error_code is not None:
         return exchange.error_code
-    if exchange.outcome is not None and exchange.outcome is not Outcome.COMPLETE:
+    if exchange.outcome is not None and exchange.outcome not in _WHOLE:
         return str(exchange.outcome.value)
     if exchange.status is not None and exchange.status >= 400:
         return str(exchange.status)

@@ -1,0 +1,106 @@
+"""One upstream call that may outlive its client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from ...exchange.messages import ProxyRequest, ProxyResponse
+from ...exchange.record import Exchange, Outcome
+
+
+class Timers(Protocol):
+    """The part of IReactorTime that waiting needs."""
+
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> Any: ...
+
+
+class Call:
+    """What is kept of a call beside its recording: whether its client is there, and who has joined.
+
+    States: with its client (nothing is waited for), alone (its client left:
+    it has `rejoin_s` seconds, which begin anew when one who joined leaves),
+    held (it has ended whole, and waits as long for who joins), over.
+    """
+
+    def __init__(
+        self, rejoin_s: float, rejoin_bytes: int, timers: Timers, held: Callable[[Call], None]
+    ) -> None:
+        self._rejoin_s = rejoin_s
+        self._rejoin_bytes = rejoin_bytes
+        self._timers = timers
+        self._tell_held = held
+        self._timer: Any = None
+        self._stop: Callable[[], None] | None = None
+        self._is_alone = False
+        self._joined = 0
+        self._held: Deferred[None] | None = None
+        self.size_bytes = 0
+        """What is held of its answer."""
+
+    # ---- its client
+
+    def client_left(self, stop: Callable[[], None]) -> int:
+        """Go on without the client until `stop` is called; return the bytes that may still come."""
+        self._is_alone = True
+        self._stop = stop
+        self._wait()
+        return self._rejoin_bytes
+
+    def ended(self, exchange: Exchange) -> None:
+        """The exchange that made the call has ended."""
+        exchange.finish_alone = None
+        self._stop = None
+
+    # ---- who joins
+
+    def join(self) -> None:
+        """Another exchange is answered by this call, until it has `left`."""
+        self._joined += 1
+
+    def left(self, exchange: Exchange) -> None:
+        """One that had joined has ended."""
+        self._joined -= 1
+        if exchange.outcome is Outcome.REJOINED:
+            self.let_go()
+        elif not self._joined and self._is_alone:
+            self._wait()
+
+    # ---- its answer
+
+    async def keep(self, request: ProxyRequest, response: ProxyResponse, chunks: list[bytes]) -> None:
+        """The answer is whole: hold it while a retry may come for it."""
+        if self._is_alone and (self._timer is not None or self._joined):
+            self.size_bytes = sum(map(len, chunks))
+            held = self._held = Deferred()
+            self._tell_held(self)
+            await held
+
+    def let_go(self) -> None:
+        """Hold the answer no longer; idempotent."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._cancel()
+            held.callback(None)
+
+    # ---- time
+
+    def _wait(self) -> None:
+        self._cancel()
+        self._timer = self._timers.callLater(self._rejoin_s, self._expire)
+
+    def _cancel(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._joined:
+            return
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
+        self.let_go()

@@ -1,0 +1,93 @@
+"""The real `openai` SDK with a time-out shorter than the answer: its own retry gets the answer of the first call.
+
+REJOIN_CALLS sets how many calls are made.
+"""
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+
+import openai
+from world.client import Client
+from world.load import at_once
+from world.pages import metrics, samples, total
+from world.requests import post
+from world.scripts import COMPLETION
+from world.waiting import eventually
+
+CALLS = int(os.environ.get("REJOIN_CALLS", "16"))
+AT_ONCE = 16
+KEY = "sk-client-0123456789"
+FINISH = {"ON_DISCONNECT": "finish", "OBSERVERS": "json:file=exchanges.jsonl"}
+
+
+def outcomes(daemon):
+    lines = (daemon.directory / "exchanges.jsonl").read_text().splitlines()
+    return Counter(json.loads(line)["outcome"] for line in lines)
+
+
+def test_the_sdks_retry_gets_the_answer_of_its_first_call(start):
+    """One upstream call for each call of a program; bytes whole, tokens counted once."""
+    world = start(env=FINISH)
+    asked, lock = Counter(), threading.Lock()
+
+    def answer(call):
+        text = json.loads(call.read_body())["messages"][0]["content"]
+        with lock:
+            asked[text] += 1
+        time.sleep(0.6)
+        message = {"role": "assistant", "content": f"answer to {text}"}
+        call.reply_json({**COMPLETION, "choices": [{**COMPLETION["choices"][0], "message": message}]})
+
+    world.upstream.script = answer
+
+    def program(number):
+        with openai.OpenAI(
+            api_key=KEY, base_url=f"http://127.0.0.1:{world.port}/v1", timeout=0.4, max_retries=4
+        ) as client:
+            said = []
+            for each in range(number, CALLS, AT_ONCE):
+                messages = [{"role": "user", "content": f"question {each}"}]
+                answered = client.chat.completions.create(model="gpt-4o-mini", messages=messages)
+                said.append((each, answered.choices[0].message.content))
+            return said
+
+    said = [each for some in at_once(AT_ONCE, program, 600.0) for each in some]
+    assert sorted(said) == [(each, f"answer to question {each}") for each in range(CALLS)]
+    assert len(asked) == CALLS
+    assert sum(asked.values()) <= 1.02 * CALLS
+    assert eventually(lambda: outcomes(world.daemon) == {"finished_alone": CALLS, "rejoined": CALLS})
+    page = samples(world.port)
+    assert page['openai_proxy_tokens_total{kind="output",model="gpt-4o-mini"}'] == 5 * sum(asked.values())
+    assert page["openai_proxy_in_flight_requests"] == 0
+
+
+def test_a_stream_goes_on_for_a_client_that_comes_back(start):
+    """What it has had already, then the live rest; with the default, the call ends with its client."""
+    document = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    more = threading.Event()
+
+    def script(call):
+        call.read_body()
+        call.start_stream()
+        call.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"one"}}]}\n\n')
+        assert more.wait(20)
+        call.chunk(b"data: [DONE]\n\n")
+        call.end_stream()
+
+    world = start(env={**FINISH, "REJOIN_S": "20"})
+    world.upstream.script = script
+    with Client(world.port) as client:
+        client.send(post(KEY, document))
+        client.read_until(b"one")
+    with Client(world.port) as client:
+        client.send(post(KEY, document, headers=["x-stainless-retry-count: 1"]))
+        client.read_until(b"one")
+        more.set()
+        assert client.read_until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert len(world.upstream.calls) == 1
+    assert eventually(lambda: sum(outcomes(world.daemon).values()) == 2)
+    assert outcomes(world.daemon) == {"finished_alone": 1, "rejoined": 1}
+    assert total(metrics(world.port), "openai_proxy_client_disconnects_total") == 0

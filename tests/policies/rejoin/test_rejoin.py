@@ -1,0 +1,218 @@
+"""Calls that go on when their client has left, and retries that join them."""
+
+from fakes import Body, exchange
+from policies.routing.conversations import Reader
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.record import Outcome
+from openai_proxy.policies.rejoin import rejoin as module
+from openai_proxy.policies.rejoin.rejoin import Rejoin
+
+RETRY = (b"x-stainless-retry-count", b"1")
+FIRST = (b"x-stainless-retry-count", b"0")
+
+
+class Client:
+    """One exchange through the stage; `leave` is what the edge does when its client leaves."""
+
+    def __init__(self, world, *headers, body=b'{"model":"m"}', key="alice"):
+        self.world, self.exchange, self.stopped = world, exchange(), False
+        self.exchange.credential_id = key
+        request = ProxyRequest(b"POST", b"/responses", [*headers], body, self.exchange, credential=b"sk")
+        self.response = self.error = self.reader = None
+        self.waiting = Deferred.fromCoroutine(world.stage(request, world.forward))
+        self.waiting.addCallbacks(self._came, self._failed)
+
+    def _came(self, response):
+        self.response, self.reader = response, Reader()
+        client = self
+
+        def over(reason):
+            client.exchange.end(Outcome.COMPLETE, 1.0)
+
+        self.reader.connectionLost = over
+        response.body.deliverBody(self.reader)
+
+    def _failed(self, failure):
+        self.error = failure.value
+
+    def leave(self):
+        """Return whether the call goes on."""
+        finish = self.exchange.finish_alone
+        if finish is None:
+            self._stop()
+            return False
+        self.exchange.is_alone = True
+        assert finish(self._stop) == self.world.limit_bytes
+        return True
+
+    def _stop(self):
+        self.stopped, self.exchange.is_alone = True, False
+        if self.response is not None:
+            self.response.body.discard()
+        else:
+            self.waiting.cancel()
+        self.exchange.end(Outcome.CLIENT_GONE, 1.0)
+
+    @property
+    def outcome(self):
+        return self.exchange.outcome and self.exchange.outcome.value
+
+
+class World:
+    def __init__(self, limit_bytes=1000):
+        self.clock, self.limit_bytes = Clock(), limit_bytes
+        self.stage = Rejoin(lambda request: True, 60.0, limit_bytes, self.clock)
+        self.calls = []
+
+    async def forward(self, request):
+        request.exchange.attempts += 1
+        call = Deferred()
+        self.calls.append(call)
+        return await call
+
+    def answer(self, call=-1, status=200):
+        body = Body()
+        self.calls[call].callback(ProxyResponse(status, b"OK", [], body))
+        return body
+
+
+def test_a_retry_gets_what_came_and_what_comes():
+    """One upstream call: the first exchange pays, the second costs nothing."""
+    world = World()
+    first = Client(world, FIRST)
+    body = world.answer()
+    body.feed(b"one ")
+    assert first.leave()
+    retry = Client(world, RETRY)
+    assert retry.reader.data == b"one "
+    body.feed(b"two")
+    body.end()
+    assert (retry.reader.data, len(world.calls)) == (b"one two", 1)
+    assert (first.outcome, retry.outcome) == ("finished_alone", "rejoined")
+    assert (first.exchange.cached, retry.exchange.cached, retry.exchange.cost_usd) == (False, True, 0.0)
+
+
+def test_a_retry_waits_for_the_head():
+    """The client left before anything came, as at a time-out of an answer that is no stream."""
+    world = World()
+    first = Client(world, FIRST)
+    assert first.leave()
+    retry = Client(world, RETRY)
+    assert (retry.response, len(world.calls)) == (None, 1)
+    end_of(world, b"whole")
+    assert (retry.reader.data, retry.outcome, first.outcome) == (b"whole", "rejoined", "finished_alone")
+
+
+def end_of(world, data):
+    body = world.answer()
+    body.feed(data)
+    body.end()
+
+
+def test_an_answer_that_ended_waits_for_a_retry():
+    """For 60 s after its client left, and until a retry had it whole."""
+    for wait_s, joined in ((59.0, True), (61.0, False)):
+        world = World()
+        first = Client(world, FIRST)
+        assert first.leave()
+        end_of(world, b"whole")
+        assert first.outcome == "finished_alone"
+        world.clock.advance(wait_s)
+        retry = Client(world, RETRY)
+        assert (retry.outcome == "rejoined", len(world.calls)) == (joined, 1 if joined else 2)
+        assert Client(world, RETRY).response is None
+        world.clock.advance(61.0)
+        assert not world.clock.getDelayedCalls()
+
+
+def test_who_announces_no_retry_asks_anew():
+    """The same request twice is two requests; so is that of another key, with another body or another Idempotency-Key."""
+    world = World()
+    assert Client(world, FIRST).leave()
+    for client in (
+        Client(world),
+        Client(world, RETRY, key="bob"),
+        Client(world, RETRY, body=b'{"model":"n"}'),
+        Client(world, RETRY, (b"Idempotency-Key", b"other")),
+    ):
+        assert client.response is None
+    assert len(world.calls) == 5
+
+
+def test_the_same_idempotency_key_joins():
+    """Without a word of a retry."""
+    world = World()
+    key = (b"Idempotency-Key", b"k")
+    assert Client(world, key).leave()
+    retry = Client(world, key)
+    end_of(world, b"whole")
+    assert (retry.outcome, len(world.calls)) == ("rejoined", 1)
+
+
+def test_a_call_that_takes_too_long_is_cut():
+    """60 s after its client left; one that somebody reads goes on, and has 60 s anew when he leaves."""
+    world = World()
+    first = Client(world, FIRST)
+    body = world.answer()
+    assert first.leave()
+    world.clock.advance(59.0)
+    retry = Client(world, RETRY)
+    world.clock.advance(59.0)
+    assert not first.stopped
+    assert not retry.leave()
+    world.clock.advance(59.0)
+    assert not first.stopped
+    world.clock.advance(2.0)
+    assert (first.stopped, first.outcome, body.discards) == (True, "client_gone", 1)
+    assert Client(world, RETRY).response is None
+    assert len(world.calls) == 2
+
+
+def test_a_large_answer_cannot_be_joined():
+    """It passes, and a retry asks anew."""
+    world = World(limit_bytes=10)
+    first = Client(world, FIRST)
+    body = world.answer()
+    body.feed(b"x" * 11)
+    Client(world, RETRY)
+    assert len(world.calls) == 2
+    body.end()
+    assert (first.outcome, len(first.reader.data)) == ("complete", 11)
+
+
+def test_an_error_is_not_joined():
+    """It is the answer of the first; the retry makes a call of its own, and pays for it."""
+    world = World()
+    first = Client(world, FIRST)
+    assert first.leave()
+    retry = Client(world, RETRY)
+    world.answer(status=500)
+    assert (first.response.status, len(world.calls)) == (500, 2)
+    end_of(world, b"whole")
+    assert (retry.reader.data, retry.outcome, retry.exchange.cached) == (b"whole", "complete", False)
+
+
+def test_what_is_held_is_bounded(monkeypatch):
+    """The oldest answers go."""
+    monkeypatch.setattr(module, "HELD_BYTES", 10)
+    world = World()
+    for body in (b"[1]", b"[2]", b"[3]"):
+        assert Client(world, FIRST, body=body).leave()
+        end_of(world, b"four")
+    assert len(world.calls) == 3
+    assert Client(world, RETRY, body=b"[1]").response is None
+    assert Client(world, RETRY, body=b"[3]").outcome == "rejoined"
+
+
+def test_an_answer_that_was_had_is_gone():
+    """A client that has it whole keeps nothing waiting."""
+    world = World()
+    client = Client(world, FIRST)
+    end_of(world, b"whole")
+    assert client.outcome == "complete"
+    assert not world.clock.getDelayedCalls()
+    Client(world, RETRY)
+    assert len(world.calls) == 2
