@@ -13,7 +13,6 @@ from ..cost.budget import day_name
 from ..cost.totals import UsageTotals
 from ..exchange.record import Exchange
 from ..observe.exchange_log.line import exchange_line
-from ..observe.interfaces import ObserverContext
 from ..observe.live.figures import Figures, figures_of
 from ..observe.live.observer import LiveObserver
 from ..observe.live.table import Line, LiveTable, Stoppable
@@ -35,12 +34,12 @@ class Live:
         running: Callable[[], Mapping[Exchange, Stoppable]],
         publisher: Callable[[], ExchangePublisher],
         usage: UsageTotals,
-        daemon: ObserverContext,
+        upstreams: Callable[[], list[dict[str, Any]]],
         shared: MakeView | None,
     ) -> None:
         self._publisher = publisher
         self._usage = usage
-        self._daemon = daemon
+        self._upstreams = upstreams
         self._history = 0
         self.table = LiveTable(running, lambda: self._publisher().flush(), time.monotonic)
         self._view: LiveView = (
@@ -88,15 +87,7 @@ class Live:
     def _more(self, stats: Stats) -> Deferred[Stats]:
         """Add what this process knows: what was spent today, how the upstreams are."""
         today = day_name(time.time())
-        report = self._daemon.upstream_report()
-        upstreams = [
-            {
-                "name": name,
-                "up": up,
-                "open": [model for upstream, model in report.open if upstream == name],
-            }
-            for name, up in report.up.items()
-        ]
+        upstreams = self._upstreams()
 
         def whole(cost_usd: float | None) -> Stats:
             return {**stats, "cost_today_usd": cost_usd, "upstreams": upstreams}

@@ -41,7 +41,7 @@ from .observers import observers_of, upstream_urls, watch_alike
 from .status import Status
 from .stores import Stores
 from .surroundings import Surroundings
-from .upstream_report import upstream_report
+from .upstream_report import upstream_report, upstreams_shown
 
 log = logger("openai_proxy")
 
@@ -144,7 +144,7 @@ class Serving:
             lambda: self._api.running,
             lambda: self.publisher,
             stores.costs.usage,
-            self._daemon,
+            lambda: upstreams_shown(self.exchanger, self._around.circuits),
             part.live if part else None,
         )
         self.live.configure(settings)

@@ -22,13 +22,14 @@ from ..observe.metrics.prometheus import PrometheusObserver, find_metrics
 from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
 from ..pages.admin import AdminPage, AdminPages, Answer, Arguments, Gate, PagesGate
+from ..pages.dashboard.page import DashboardPage
 from ..pages.home import HomePage, StylePage
 from ..pages.keys import KeyPages
 from ..pages.live import ExchangesPage, LivePage
 from ..pages.owner import OwnerPage
 from ..pages.pages import HealthPage, JSONPage, MetricsPage
 from ..pages.usage import UsageReport
-from ..settings import Settings
+from ..settings import Settings, describe
 from ..settings.derived import redis_url
 from .exchanger import Exchanger
 from .key_store.admin import Change, KeyAdmin
@@ -87,6 +88,8 @@ class Status:
             admin.putChild(b"keys", self._key_pages(gate).root())
             admin.putChild(b"exchanges", ExchangesPage(gate, self.live))
             admin.putChild(b"live", LivePage(gate, self.live))
+            admin.putChild(b"config", AdminPage(gate, self._configuration))
+            root.putChild(b"dashboard", DashboardPage(gate, self.live))
             root.putChild(b"admin", admin)
 
     def _key_pages(self, gate: Gate) -> KeyPages:
@@ -116,6 +119,12 @@ class Status:
             if append is not None:
                 append(name, line)
 
+    def _configuration(self, arguments: Arguments) -> Deferred[Answer]:
+        """Return the configuration in force as text, secrets masked."""
+        exchanger = self.exchanger()
+        document = {"text": describe(exchanger.settings, exchanger.warnings)}
+        return succeed(("application/json", orjson.dumps(document) + b"\n"))
+
     def _usage(self, report: UsageReport, arguments: Arguments) -> Deferred[Answer]:
         self.publisher().flush()
         return report.answer(arguments)
@@ -123,7 +132,13 @@ class Status:
     def _linked(self, metrics: bool) -> list[str]:
         """Return the names of the pages that the page at `/` links to."""
         counted = metrics and find_metrics(self.publisher().observers) is not None
-        return ["health", *(["metrics"] if counted else []), *(["usage"] if metrics else [])]
+        seen = metrics and self.live() is not None
+        return [
+            "health",
+            *(["metrics"] if counted else []),
+            *(["usage"] if metrics else []),
+            *(["dashboard"] if seen else []),
+        ]
 
     def _admin_token(self) -> bytes | None:
         token = self.exchanger().settings.admin.token

@@ -1,8 +1,10 @@
-"""How the upstreams of a configuration are, for the metrics."""
+"""How the upstreams of a configuration are, for the metrics and the live view."""
 
 from __future__ import annotations
 
-from ..observe.metrics.circuits import CircuitNews, UpstreamReport
+from typing import Any
+
+from ..observe.metrics.circuits import ALL, CircuitNews, UpstreamReport
 from .exchanger import Exchanger
 
 
@@ -19,3 +21,29 @@ def upstream_report(exchanger: Exchanger, news: CircuitNews) -> UpstreamReport:
         open=tuple((name, news.label(model)) for name, model in circuits),
         changes=news.counts,
     )
+
+
+def upstreams_shown(exchanger: Exchanger, news: CircuitNews) -> list[dict[str, Any]]:
+    """Return each upstream with whether it can be reached, its open circuits, and why what failed last did."""
+    report = upstream_report(exchanger, news)
+    route, reachability = exchanger.route, exchanger.reachability
+    running = {} if route is None else route.in_flight
+    alone = len(report.up) == 1
+    return [
+        {
+            "name": name,
+            "up": up,
+            "in_flight": running.get(name),
+            "circuits": [
+                {
+                    "model": None if model == ALL else model,
+                    "state": "open",
+                    "reason": news.reasons.get((name, model)),
+                }
+                for upstream, model in report.open
+                if upstream == name
+            ],
+            "reason": news.reasons.get((name, ALL), reachability.reason if alone else None),
+        }
+        for name, up in report.up.items()
+    ]

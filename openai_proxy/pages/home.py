@@ -69,6 +69,7 @@ _LINKS = {
     "health": ("/health", "health: can the upstream be reached?"),
     "metrics": ("/metrics", "metrics for Prometheus"),
     "usage": ("/admin/usage", "usage and cost by key, model and day"),
+    "dashboard": ("/dashboard", "dashboard: what runs now, what it costs, and how to stop it"),
 }
 _host = re.compile(rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _html = re.compile(
@@ -125,7 +126,7 @@ def render_home(
 ) -> Rendered:
     """Return the page; without `health` it shows no more than anybody may know.
 
-    `pages` are the names of the pages that exist here, of `health`, `metrics` and `usage`.
+    `pages` are the names of the pages that exist here, of `health`, `metrics`, `usage` and `dashboard`.
     """
     links = "\n".join(f'<li><a href="{_LINKS[name][0]}">{_LINKS[name][1]}</a></li>' for name in pages)
     key = _KEYS.get(str(information.get("mode")), "a key") if health is not None else "a key"

@@ -9,9 +9,10 @@ from typing import Any
 from world.client import Client, ask
 
 
-def get_json(port: int, path: str) -> Any:
-    """Return the document of a page of the proxy's own."""
-    return json.loads(ask(port, f"GET {path} HTTP/1.1\r\nHost: proxy\r\n\r\n".encode()).body)
+def get_json(port: int, path: str, token: str | None = None) -> Any:
+    """Return the document of a page of the proxy's own; `token` is the admin token."""
+    shown = "" if token is None else f"Authorization: Bearer {token}\r\n"
+    return json.loads(ask(port, f"GET {path} HTTP/1.1\r\nHost: proxy\r\n{shown}\r\n".encode()).body)
 
 
 def metrics(port: int) -> str:

@@ -41,6 +41,8 @@ class CircuitNews:
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str, str], int] = {}
+        self.reasons: dict[tuple[str, str], str] = {}
+        """Why the circuit of an upstream and model (or ALL) opened last."""
         self._models = BoundedLabels()
 
     def changed(self, change: Change) -> None:
@@ -49,6 +51,7 @@ class CircuitNews:
         self.counts[key] = self.counts.get(key, 0) + 1
         whose = change.upstream if change.model is None else f"{change.upstream}, model {shown(change.model)}"
         if change.opened:
+            self.reasons[key[:2]] = change.reason
             log.warn(
                 "upstream {whose}: the circuit opened: {reason}; other upstreams are asked first",
                 whose=whose,
