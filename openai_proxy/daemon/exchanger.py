@@ -49,6 +49,7 @@ from ..upstream.forward import Destination, UpstreamForward
 from ..upstream.forward_by_name import ForwardByName
 from ..upstream.reachability import Reachability
 from ..upstream.tls import ClientTLS
+from ..upstream.warm import WarmConnections
 from ..wire.web_origins import WebOrigins
 from .batches import batches
 from .destinations import DEFAULT, fingerprint, known_destinations
@@ -170,6 +171,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     origins = {
         name: origin for name, origin in _origins(settings, destinations).items() if name not in made.forwards
     }
+    agent.warm = WarmConnections(upstream.warm_connections, dict.fromkeys(origins.values()))
     probes: dict[str, Callable[[], Deferred[None]]] = dict.fromkeys(made.forwards, lambda: succeed(None))
     probes |= {name: partial(agent.probe, origin) for name, origin in origins.items()}
     table = places.routing_table(settings)

@@ -20,6 +20,7 @@ from .values import (
     Count,
     Endpoint,
     EndpointNames,
+    FewConnections,
     Flag,
     HeaderName,
     Key,
@@ -128,6 +129,11 @@ class Upstream(Section):
         30.0,
         "how long an upstream's host name is not looked up again for a new connection, unless none can be made;"
         " 0 looks it up each time",
+    )
+    warm_connections: FewConnections = setting(
+        0,
+        "connections that each worker keeps open to each upstream beyond those in use, so that a request need not"
+        " wait for one to be made",
     )
     via: Pseudonym = setting(
         "openai-proxy",

@@ -174,6 +174,7 @@ OptionalCount = Annotated[
 NaturalCount = Annotated[_Whole, Field(ge=0, le=1_000_000), Allowed("a whole number from 0 to 1000000")]
 BytesOrZero = Annotated[_Whole, Field(ge=0, le=MAX_COUNT), Allowed("a whole number, 0 or more")]
 Retries = Annotated[_Whole, Field(ge=0, le=100), Allowed("a whole number from 0 to 100")]
+FewConnections = Annotated[_Whole, Field(ge=0, le=100), Allowed("a whole number from 0 to 100")]
 Workers = Annotated[_Whole, Field(ge=1, le=1024), Allowed("a whole number from 1 to 1024")]
 Seconds = Annotated[_PositiveSeconds, Allowed(f"a number of seconds above 0, at most {MAX_SECONDS}")]
 OptionalSeconds = Annotated[

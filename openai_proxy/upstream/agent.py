@@ -34,6 +34,7 @@ from .contract import Connection, Key
 from .idle_pool import IdlePool, pool_key
 from .request_headers import RequestHeaders
 from .tls import ClientTLS
+from .warm import WarmConnections
 
 log = logger(__name__)
 
@@ -91,6 +92,8 @@ class UpstreamAgent:
         self.unreachable: set[Origin] = set()
         """Origins to which the latest connection could not be made."""
         self._stopped = False
+        self.warm = WarmConnections()
+        """Those that no request has had yet; replaced before `start`."""
         self.max_open: int | None = None
         """Connections that descriptors suffice for; beyond, the one that has idled longest makes room."""
         self._sweeper = LoopingCall(self._sweep)
@@ -98,7 +101,7 @@ class UpstreamAgent:
 
     @property
     def open_connections(self) -> int:
-        return len(self._idle) + len(self._busy)
+        return len(self._idle) + len(self._busy) + len(self.warm)
 
     def start(self) -> None:
         self._idle.limit = most_idle()
@@ -113,7 +116,7 @@ class UpstreamAgent:
         connection: it gets one, and its deadlines.
         """
         self._stopped = True
-        for connection in self._idle.clear():
+        for connection in (*self._idle.clear(), *self.warm.clear()):
             connection.abort()
         if not self._busy and self._sweeper.running:
             self._sweeper.stop()
@@ -151,13 +154,13 @@ class UpstreamAgent:
         key = pool_key(origin, lines.credential)
         has_odd_body = method in _WITHOUT_BODY and bodyProducer is not None and bodyProducer.length != 0
         connection = None
-        if not lines.upgrade and not lines.fresh:
-            connection = self._take(key, bodyProducer, now)
+        if not lines.fresh:
+            connection = self._take(key, bodyProducer, now, lines.upgrade)
         if connection is not None:
             self._busy.add(connection)
             connection.payer = lines.payer
             connection.is_last = has_odd_body
-            return connection.send(head, bodyProducer, method == b"HEAD", False, now, now)
+            return connection.send(head, bodyProducer, method == b"HEAD", lines.upgrade, now, now)
 
         def send(connection: Connection) -> Deferred[Any]:
             connection.payer = lines.payer
@@ -166,11 +169,17 @@ class UpstreamAgent:
 
         return self._connect(origin, key).addCallback(send)
 
-    def _take(self, key: Key, body: IBodyProducer | None, now: float) -> Connection | None:
-        """Return a kept connection for this body, None if a fresh one has to be made."""
-        if body is None or type(body) is WholeBody:
-            return self._idle.take(key)
-        return self._take_for_upload(key, body, now)
+    def _take(self, key: Key, body: IBodyProducer | None, now: float, upgrade: bool) -> Connection | None:
+        """Return a kept connection for this body, or a warm one; None if a fresh one has to be made."""
+        if body is not None and type(body) is not WholeBody:
+            return self._take_for_upload(key, body, now)
+        connection = None if upgrade else self._idle.take(key)
+        if connection is None:
+            connection = self.warm.take(key[0])
+            if connection is not None:
+                connection.key = key
+                connection.was_warm = True
+        return connection
 
     def _take_for_upload(self, key: Key, body: Any, now: float) -> Connection | None:
         """Return a kept connection for a body that arrives as it goes up; None for a fresh one.
@@ -213,6 +222,21 @@ class UpstreamAgent:
         ).done
         return connecting.addCallbacks(self._reached, self._missed, (origin,), errbackArgs=(origin,))
 
+    def _connect_warm(self, origin: Origin) -> Deferred[Connection]:
+        """Make a connection for whoever asks next."""
+
+        def rest(connection: Connection) -> Connection:
+            self._busy.discard(connection)
+            return connection
+
+        return self._connect(origin, (origin, b"")).addCallback(rest)
+
+    def _room(self) -> int:
+        """Return how many more connections descriptors suffice for."""
+        if self.max_open is None:
+            return MOST_IDLE
+        return max(0, self.max_open - self.open_connections - len(self._connecting))
+
     def _reached(self, connection: Connection, origin: Origin) -> Connection:
         self.unreachable.discard(origin)
         return connection
@@ -248,10 +272,12 @@ class UpstreamAgent:
 
     def connection_aborted(self, connection: Connection) -> None:
         self._idle.remove(connection)
+        self.warm.remove(connection)
 
     def connection_closed(self, connection: Connection, reason: Failure) -> None:
         self._busy.discard(connection)
         self._idle.remove(connection)
+        self.warm.remove(connection)
         connecting = self._connecting.pop(id(connection), None)
         if connecting is not None:
             connecting.lost(reason)
@@ -268,6 +294,10 @@ class UpstreamAgent:
                 connection.abort()
         for connection in self._idle.older_than(now - IDLE_S):
             connection.abort()
+        for connection in self.warm.older_than(now - IDLE_S):
+            connection.abort()
+        if not self._stopped:
+            self.warm.refill(self._room(), self._connect_warm, self._clock)
         self._idle.forget_empty()
         if self._stopped and not self._busy:
             self._sweeper.stop()

@@ -68,6 +68,8 @@ class UpstreamConnection(TwistedProtocol):
         """Who pays for the latest request, by `credential_id`; empty where nobody said."""
         self.is_last = False
         """The request in hand is the last one of this connection."""
+        self.was_warm = False
+        """It waited for its first request, and may have died meanwhile."""
         self.state = ConnectionState(timeouts)
         self.idle_since = 0.0
         self._owner = owner
@@ -118,7 +120,7 @@ class UpstreamConnection(TwistedProtocol):
         # They hold us, and each other: no cycles for the collector.
         self._sending.write = reader.parser = None
         if waiting is not None:
-            error = lost_before_head(reader, self.key[0].host, self.requests > 1, reason)
+            error = lost_before_head(reader, self.key[0].host, self.requests > 1 or self.was_warm, reason)
             if error.sent == "stale":
                 self._owner.connection_stale(self)
             waiting.errback(Failure(error))

@@ -48,6 +48,8 @@ class Connection(BodySource, Protocol):
     """Who pays for the latest request, by `credential_id`; empty where nobody said."""
     is_last: bool
     """The request in hand is the last one of this connection."""
+    was_warm: bool
+    """It waited for its first request."""
     idle_since: float
     """Set by the pool; monotonic seconds."""
     transport: Any
