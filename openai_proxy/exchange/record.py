@@ -322,9 +322,12 @@ class Exchange:
         self.upstream_error_kinds.append((self.upstream or "none", "error_in_stream"))
 
     def let_go(self) -> None:
-        """Forget, after the end, what only observers needed: bodies, headers, who else was concerned."""
+        """Forget, after the end, what only observers needed: bodies and headers.
+
+        Not who pays for a shared call: that may end later still.
+        """
         self.request_body = self.request_headers = self.response_headers = None
-        self.capture = self.heir = self.output_events = None
+        self.capture = self.output_events = None
 
     def end(self, outcome: Outcome, now: float) -> bool:
         """End the exchange; True the first time, False (and no effect) after."""

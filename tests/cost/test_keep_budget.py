@@ -232,6 +232,21 @@ def test_a_shared_call_is_charged_to_whoever_is_left(key, alice_usd, bob_usd):
     assert world.balance(key="bob").spent_usd == bob_usd
 
 
+def test_a_shared_call_that_outlives_its_leaders_record_is_charged_to_whoever_is_left():
+    """The observers are done with the one who left long before the upstream answers."""
+    world = World(alice=10.0, bob=10.0)
+    exchange, _ = world.ask(max_tokens=5)
+    heir = Exchange(0.0, MIDNIGHT - 60, "POST", "/v1/x", credential_id="bob", model="m", status=200)
+    exchange.on_end(lambda ended: ended.leave_to(heir))
+    exchange.end(Outcome.CLIENT_GONE, 1.0)
+    exchange.let_go()
+    world.forwarded[-1].callback("response")
+    heir.usage = Usage(0, 3)
+    heir.end(Outcome.COMPLETE, 2.0)
+    assert world.balance() == Balance(0.0, 0.0)
+    assert world.balance(key="bob").spent_usd == 3.0
+
+
 def test_an_heir_without_a_budget_frees_what_was_reserved():
     """Nobody's budget pays for it."""
     world = World(alice=10.0)
