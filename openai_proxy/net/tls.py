@@ -128,7 +128,8 @@ class TLSTransport(TwistedProtocol):
         elif self._state is not _State.ENDED and reason.check(ConnectionDone):
             reason = Failure(ConnectionLost())
         self._state = _State.ENDED
-        self.protocol.connectionLost(reason)
+        protocol, self.protocol = self.protocol, None  # it holds us: no cycle for the collector
+        protocol.connectionLost(reason)
 
     # ---- the handshake
 
