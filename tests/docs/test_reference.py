@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 import openai_proxy.daemon.service  # noqa: F401  # defines every error
 from openai_proxy.exchange.errors import ProxyError
-from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.observe.exchange_log.line import exchange_line
 from openai_proxy.observe.exchange_log.options import _CHOICES, _LOCAL, _SPOOL
 from openai_proxy.observe.factories import NONE, known_factories
@@ -155,6 +155,12 @@ def test_the_keys_of_json_and_of_the_exchange_log_are_in_the_reference_in_their_
         table = page("observers").partition(f"\n{title}\n")[2].partition("\n\n```")[0].partition("\n## ")[0]
         names = re.findall(r"(?m)^\| ((?:`\w+`(?:, )?)+) \|", table)
         assert re.findall(r"\w+", " ".join(names)) == list(record)
+
+
+def test_the_table_of_outcomes_has_every_outcome():
+    """A word in the log that is not on the page is a riddle."""
+    table = page("observers").partition("\n## Outcomes\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"(?m)^\| `(\w+)` \|", table)) == sorted(each.value for each in Outcome)
 
 
 def test_every_option_of_the_exchange_log_is_in_the_reference():
