@@ -11,6 +11,7 @@ from attrs import frozen
 
 from ..observe.redaction import scrubbed
 from .budget import Account, Balance, Budget, group_name
+from .tag_totals import TagRow
 from .totals import COUNTED, Place, Row, Totals
 
 _COLUMNS = ("day", "key", "model")
@@ -28,7 +29,10 @@ class BudgetBalance:
 
 
 def usage_document(
-    rows: Sequence[Row], budgets: Sequence[BudgetBalance], since: str | None
+    rows: Sequence[Row],
+    budgets: Sequence[BudgetBalance],
+    since: str | None,
+    tags: Sequence[TagRow] = (),
 ) -> dict[str, Any]:
     """Return the totals: of all, by key, by model, by day, and of each combination.
 
@@ -43,6 +47,7 @@ def usage_document(
         "by_key": _grouped(rows, 1),
         "by_model": _grouped(rows, 2),
         "by_day": _grouped(rows, 0),
+        **({"by_tag": _by_tag(tags)} if tags else {}),
         "data": [{**_named(place), **_shown(totals)} for place, totals in rows],
         "budgets": [_budget(each) for each in budgets],
     }
@@ -86,6 +91,17 @@ def _grouped(rows: Sequence[Row], column: int) -> list[dict[str, Any]]:
         groups.setdefault(place[column], Totals()).add(totals)
     name = _COLUMNS[column]
     return [{name: _name(value), **_shown(totals)} for value, totals in sorted(groups.items())]
+
+
+def _by_tag(rows: Sequence[TagRow]) -> list[dict[str, Any]]:
+    """Return the sums over the days; a request with two tags is in two of them."""
+    groups: dict[tuple[str, str], Totals] = {}
+    for (_, tag, value), totals in rows:
+        groups.setdefault((tag, value), Totals()).add(totals)
+    return [
+        {"tag": tag, "value": scrubbed(value), **_shown(totals)}
+        for (tag, value), totals in sorted(groups.items())
+    ]
 
 
 def _named(place: Place) -> dict[str, str | None]:

@@ -49,6 +49,14 @@ CREATE TABLE IF NOT EXISTS usage (
     cost_usd REAL NOT NULL,
     PRIMARY KEY (day, key, model)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tag_usage (
+    day TEXT NOT NULL, tag TEXT NOT NULL, value TEXT NOT NULL,
+    requests INTEGER NOT NULL, cached_requests INTEGER NOT NULL, unpriced_requests INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    PRIMARY KEY (day, tag, value)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     id TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL
 ) WITHOUT ROWID;

@@ -18,6 +18,7 @@ from .ledger import MemoryBudgets, SharedLedger
 from .pending_calls import FileCalls, MemoryCalls
 from .redis_budgets import RedisBudgets
 from .state_file import StateFile
+from .tag_totals import TagTotals
 from .totals import UsageTotals
 from .webhook import Deliveries
 
@@ -32,6 +33,7 @@ class CostStores:
         self._reactor = reactor
         self._wall_clock = wall_clock
         self.usage = UsageTotals(reactor)
+        self.tag_usage = TagTotals(reactor)
         self.deliveries = Deliveries(reactor, wall_clock)
         """Of alerts."""
         self._files: dict[Path, StateFile] = {}
@@ -90,7 +92,7 @@ class CostStores:
         self._started = False
         written = [ledger.stop() for ledger in self._ledgers.values()]
         done: Deferred[Any] = DeferredList(
-            [*written, self.usage.stop(), self.deliveries.stop()], consumeErrors=True
+            [*written, self.usage.stop(), self.tag_usage.stop(), self.deliveries.stop()], consumeErrors=True
         )
         return done.addCallback(
             lambda _: DeferredList([file.stop() for file in self._files.values()], consumeErrors=True)

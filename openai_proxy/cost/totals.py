@@ -29,7 +29,8 @@ MOST_ROWS = 10_000
 OTHER = "other"
 _MOST_NEAR = 4096
 _DAY_S = 86400
-_REFUSED = frozenset((Outcome.REJECTED, Outcome.LIMIT))
+REFUSED = frozenset((Outcome.REJECTED, Outcome.LIMIT))
+"""Exchanges that ended so used nothing."""
 
 Place = tuple[str, str, str]
 """Day, key and model; empty if there is none."""
@@ -133,7 +134,7 @@ class UsageTotals:
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]
-        if exchange.outcome in _REFUSED or not exchange.endpoint:
+        if exchange.outcome in REFUSED or not exchange.endpoint:
             return
         if not self._day_begins <= exchange.timestamp < self._day_ends:
             self._begin_day(exchange.timestamp)

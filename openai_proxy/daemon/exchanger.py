@@ -36,6 +36,8 @@ from ..policies.routing.list_models import Elsewhere, ListModels
 from ..policies.routing.prober import Prober
 from ..policies.routing.route import Route
 from ..policies.routing.table import RoutingTable
+from ..policies.tags import build as tags
+from ..policies.tags.rules import KnownValues
 from ..policies.think import build as think
 from ..policies.think.strip_think import StripThink
 from ..policies.usage.note_errors import NoteErrors
@@ -75,6 +77,7 @@ class KeptStages:
     strip_think: StripThink | None
     cache: Stage | None
     retry: Stage | None
+    tag_values: KnownValues
 
 
 @frozen(eq=False)
@@ -264,6 +267,7 @@ def _kept_stages(
         strip_think=think.strip_think(settings, buffered),
         cache=cache.cache(settings, around, answered, table, fingerprint(settings)),
         retry=places.retry(settings, around),
+        tag_values=KnownValues(),
     )
 
 
@@ -325,6 +329,8 @@ def _stages(
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
         callers.authenticate(settings, keyring, around.knows_all_keys),
+        # At once, so that what is refused has its tags in the logs; before the cache, for no upstream sees these headers.
+        tags.tag_requests(settings, kept.tag_values),
         # Before a body is read, and before the limits: a refusal counts against none.
         fences.allow_endpoints(settings),
         fences.refuse_unseen(settings),
@@ -334,6 +340,8 @@ def _stages(
         repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
         bodies.read_body(settings, around, body_rules, spending.payers, buffered),
+        # As soon as there is a body.
+        tags.name_end_user(settings),
         # Behind it: a form streams through, and is only looked at.
         ReadForm(body_rules.callers, body_rules.allow_lists),
         # Before all that goes by the models of a batch.

@@ -204,11 +204,13 @@ class Serving:
 
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)
+        costs = self._around.stores.costs
         uses = [] if self._keys.known is None else [self._keys.note_use]
         return ExchangePublisher(
             [
                 *observers,
-                self._around.stores.costs.usage,
+                costs.usage,
+                costs.tag_usage,
                 *uses,
                 *self._watching,
                 # last: it takes from what has ended what the others needed
@@ -305,6 +307,7 @@ class Serving:
     def _keep_books(self, spending: Spending) -> None:
         """Keep totals and watch budgets as this configuration says, from now on."""
         self._around.stores.costs.usage.keep_in(spending.state_file)
+        self._around.stores.costs.tag_usage.keep_in(spending.state_file)
         if spending.watch is not None:
             spending.watch.begin()
 

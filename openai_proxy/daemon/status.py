@@ -82,7 +82,9 @@ class Status:
         root.putChild(b"health", health)
         if metrics:
             root.putChild(b"metrics", MetricsPage(self.metrics, pages.check))
-            report = UsageReport(self.stores.costs.usage, lambda: self.exchanger().spending)
+            report = UsageReport(
+                self.stores.costs.usage, lambda: self.exchanger().spending, tags=self.stores.costs.tag_usage
+            )
             admin = AdminPages()
             admin.putChild(b"usage", AdminPage(gate, partial(self._usage, report)))
             admin.putChild(b"keys", self._key_pages(gate).root())

@@ -208,6 +208,10 @@ class Exchange:
     """The client has left, and the call goes on."""
     rejoined: bool = False
     """The answer is that of another exchange's call, which pays for it."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Names and values of tags: who within the key it is for."""
+    end_user: str | None = None
+    """Whom the body says that it is for, by name or as a hash, where that is noted."""
     refused_keys: tuple[str, ...] = ()
     """Names of the upstreams of several that answered 401."""
     is_error_behind_200: bool = False

@@ -15,6 +15,7 @@ from ..cost.budget import day_name
 from ..cost.build import Spending
 from ..cost.report import BudgetBalance, usage_csv, usage_document
 from ..cost.state_file import StateFileClosed
+from ..cost.tag_totals import TagTotals
 from ..cost.totals import UsageTotals
 from ..exchange.errors import Unavailable
 from .admin import Answer, Arguments, BadArgument
@@ -42,8 +43,10 @@ class UsageReport:
         totals: UsageTotals,
         spending: Callable[[], Spending],
         wall_clock: Callable[[], float] = time.time,
+        tags: TagTotals | None = None,
     ) -> None:
         self._totals = totals
+        self._tags = tags
         self._spending = spending
         self._wall_clock = wall_clock
         self._since = day_name(wall_clock())
@@ -62,12 +65,15 @@ class UsageReport:
     async def _answer(self, wanted: str, days: list[str]) -> Answer:
         try:
             rows = await self._totals.read(*days)
+            tags = [] if self._tags is None else await self._tags.read(*days)
         except (sqlite3.Error, StateFileClosed) as error:
             raise TotalsUnavailable from error
         if wanted == "csv":
             return "text/csv; charset=utf-8", usage_csv(rows).encode()
         since = None if self._totals.kept else self._since
-        return "application/json", orjson.dumps(usage_document(rows, await self._budgets(), since)) + b"\n"
+        return "application/json", orjson.dumps(
+            usage_document(rows, await self._budgets(), since, tags)
+        ) + b"\n"
 
     async def _budgets(self) -> list[BudgetBalance]:
         spending, now = self._spending(), self._wall_clock()

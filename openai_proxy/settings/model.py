@@ -44,7 +44,19 @@ from .sections import (
     WebSocket,
 )
 from .tables import GroupEntry, KeyEntry, ModelEntry, OnDisconnect, UpstreamEntry
-from .values import Count, Endpoint, LogLevel, OneOrMore, Seconds, SecondsOrZero, Text, Words, Workers
+from .tags import TagHeaders
+from .values import (
+    Count,
+    Endpoint,
+    LogLevel,
+    LowerCase,
+    OneOrMore,
+    Seconds,
+    SecondsOrZero,
+    Text,
+    Words,
+    Workers,
+)
 
 Level = Annotated[
     Literal["debug", "info", "warn", "error", "critical"],
@@ -126,6 +138,22 @@ class Settings(BaseSettings):
     storage: Storage = setting(Storage(), "where exchanges are logged")
     otel: Otel = setting(Otel(), "OpenTelemetry")
     admin: Admin = setting(Admin(), "the operator's side")
+    tags: TagHeaders = setting(
+        (),
+        "headers that say who within a key a request is for, such as team = 'x-team' (as a variable:"
+        " team=x-team,project=x-project); at most 200 values of each are told apart",
+        default_text="none",
+    )
+    tag_headers: Annotated[Literal["remove", "pass"], LowerCase, Allowed("'remove' or 'pass'")] = setting(
+        "remove", "whether the headers of `tags` go to the upstream: 'remove' or 'pass'"
+    )
+    end_user: Annotated[Literal["off", "plain", "hash"], LowerCase, Allowed("'off', 'plain' or 'hash'")] = (
+        setting(
+            "off",
+            "whether logs and the usage report name the end user, which is `safety_identifier` or `user` of the body:"
+            " 'off', 'plain' or 'hash' (as `user-` and 16 hex digits)",
+        )
+    )
     key_store: KeyStore = setting(KeyStore(), "client keys made at run time")
     workers: Workers = setting(1, "processes that share the listening sockets", option="workers")
     drain_timeout_s: SecondsOrZero = setting(

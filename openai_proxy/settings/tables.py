@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from .fields import Allowed, Section, setting
 from .header_lines import HeaderGlobs, StaticHeaders, StaticQuery
+from .tags import TagValues
 from .urls import BaseURL
 from .values import (
     Dollars,
@@ -261,6 +262,9 @@ class KeyEntry(Section):
         "the group that it belongs to: one of `[[groups]]`, whose limits and budget hold as well; with"
         " `objects.scope = 'group'` its keys share their stored objects",
         toml_only=True,
+    )
+    tags: TagValues = setting(
+        (), "tags that its requests have whatever their headers say, as `tags`", toml_only=True
     )
     note: Note | None = setting(None, "whatever its operator wants to remember of it", toml_only=True)
     owns_all: Flag = setting(

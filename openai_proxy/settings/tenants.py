@@ -50,6 +50,8 @@ class ClientKey:
     """Whether it sees the stored objects of all keys."""
     expires: datetime | None = None
     """Aware."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Names and values of tags that its requests have."""
     note: str | None = None
     """What its operator wrote about it."""
     organization: str | None = None
@@ -187,6 +189,7 @@ def client_key(entry: KeyEntry, mapped: Mapping[bytes, SecretStr]) -> ClientKey:
         budget_unmeasured=entry.budget_unmeasured,
         on_disconnect=entry.on_disconnect,
         expires=entry.expires,
+        tags=entry.tags,
         note=entry.note,
         organization=entry.organization,
         project=entry.project,

@@ -54,6 +54,8 @@ EXEMPT = {
     "daemon.reload_outcome:.*": "the operator's directory",
     "policies.fences.named_models:(runs_model|makes_session)": "compares an endpoint's name, made by wire.targets",
     "policies.fences.object_ids:(collection_of|makes_objects)": "compares an endpoint's name, made by wire.targets",
+    "observe.lines.record:who": "tags and end users that policies.tags.rules has cut",
+    "policies.tags.rules:.*": "cuts to some hundred characters first; one digest; a bounded table",
     "policies.refusal_words:(seconds|expiry_words)": "numbers and configured names",
     "policies.limits.words:.*": "numbers and configured names",
     "cost.budget_words:.*": "numbers and configured names",

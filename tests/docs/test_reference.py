@@ -148,6 +148,7 @@ def test_the_table_of_observers_has_every_built_in_one():
 def test_the_keys_of_json_and_of_the_exchange_log_are_in_the_reference_in_their_order():
     """Whoever parses the lines finds every key."""
     exchange = Exchange(method="POST", path="/v1/chat/completions", started=0.0, timestamp=0.0)
+    exchange.tags, exchange.end_user = (("team", "red"),), "bob"
     for title, record in [
         ("## The object of `json`", metadata(exchange)),
         ("## The exchange log", orjson.loads(exchange_line(exchange, 0))),

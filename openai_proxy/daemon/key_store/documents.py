@@ -67,6 +67,7 @@ def key_document(
         "budget_period": key.budget_period if key.budget_usd is not None else None,
         "expires": None if key.expires is None else moment(key.expires.timestamp()),
         "group": key.group,
+        "tags": dict(key.tags) or None,
         "note": key.note,
         "made": None if record is None else moment(record.made),
         "changed": None if record is None else moment(record.changed),

@@ -19,7 +19,7 @@ from ...exchange.record import Exchange
 from ...wire.body_headers import is_event_stream
 from ..capture import BodyCapture, Capture
 from ..lines.encode import MAX_DEPTH, RawJSON, json_line
-from ..lines.record import bare_path, iso_time, seconds, usage_record
+from ..lines.record import bare_path, iso_time, seconds, usage_record, who
 from ..redaction import REDACTED, credentials, scrubbed
 from ..secret_members import is_laborious, shows_no_credentials, without_credentials, without_texts
 from .bodies import KeptBody, parsed, shown_body, shown_stream
@@ -84,6 +84,8 @@ def exchange_line(
         "upstream": exchange.upstream,
         "endpoint": exchange.endpoint,
     }
+    if exchange.tags or exchange.end_user is not None:
+        record.update(who(exchange))
     if exchange.route_reason is not None:
         record["route_reason"] = exchange.route_reason
     if raw:

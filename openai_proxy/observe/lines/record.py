@@ -173,6 +173,16 @@ def seconds(value: float | None) -> float | None:
     return None if value is None else round(value * 1e6) / 1e6
 
 
+def who(exchange: Exchange) -> dict[str, Any]:
+    """Return tags and end user as JSON; nothing where there are none."""
+    found: dict[str, Any] = {}
+    if exchange.tags:
+        found["tags"] = dict(exchange.tags)
+    if exchange.end_user is not None:
+        found["end_user"] = exchange.end_user
+    return found
+
+
 def metadata(exchange: Exchange, *, with_address: bool = True) -> dict[str, Any]:
     """Return the JSON object of the `json` observer; docs/reference/observers.md lists the keys."""
     theirs = upstream_id(exchange)
@@ -200,5 +210,6 @@ def metadata(exchange: Exchange, *, with_address: bool = True) -> dict[str, Any]
         "response_bytes": exchange.response_bytes,
         "queued_s": seconds(exchange.queued_s),
         "upstream_request_id": None if theirs is None else scrubbed(theirs[:MAX_FIELD]),
+        **who(exchange),
         **({"client_address": exchange.client_address} if with_address else {}),
     }

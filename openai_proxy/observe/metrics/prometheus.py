@@ -142,6 +142,10 @@ class PrometheusObserver:
         self._choices = counter(
             "upstream_choices", "Choices among several upstreams, by reason.", "upstream", "reason"
         )
+        self._tag_requests = counter("tag_requests", "Exchanges that ended, by tag.", "tag", "value")
+        self._tag_costs = counter(
+            "tag_cost_usd", "Cost of the exchanges in US dollars, by tag.", "tag", "value"
+        )
         self._disconnects = counter(
             "client_disconnects", "Exchanges whose client left before their end."
         ).of()
@@ -196,6 +200,10 @@ class PrometheusObserver:
         if exchange.route_reason is not None:
             for labels in exchange.route_choices:
                 self._choices.of(*labels).value += 1
+        for tag in exchange.tags:
+            self._tag_requests.of(*tag).value += 1
+            if cost_usd is not None and cost_usd > 0:
+                self._tag_costs.of(*tag).value += cost_usd
         if exchange.cache_result is not None:
             self._cache.of(self._endpoints.of(exchange), exchange.cache_result).value += 1
         if exchange.status != 200 or exchange.attempts != 1 or exchange.outcome is not _COMPLETE:

@@ -1,0 +1,1 @@
+"""Who within a key a request is for: tags from headers, and the end user that the body names."""

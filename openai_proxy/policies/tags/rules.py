@@ -1,0 +1,59 @@
+"""What a tag's value may look like, how many there may be, and how end users are named. Pure."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from ...wire.key_like import KEY_LIKE
+
+MOST_VALUES = 200
+"""Of each tag; the rest is `other`."""
+LONGEST_VALUE = 100
+LONGEST_USER = 200
+OTHER = "other"
+END_USER = "end_user"
+"""What an end user is called in place of a tag; no tag has this name."""
+
+
+def tag_value(value: bytes) -> str | None:
+    """Return a header's value as a tag: short, printable, and no key; None for none.
+
+    >>> tag_value(b" red "), tag_value(b""), tag_value(b"sk-proxy-abcdefgh")
+    ('red', None, '[redacted]')
+    """
+    text = value[: 4 * LONGEST_VALUE].decode("utf-8", "replace").strip()[:LONGEST_VALUE]
+    return _printable(KEY_LIKE.sub("[redacted]", text)) or None
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def end_user_name(user: object, hashed: bool) -> str | None:
+    """Return what an end user is called in logs and reports; None if a body names none.
+
+    Hashed it is `user-` and 16 hex digits: the same for the same user, so
+    that use can be counted without a name. It hides nobody from who can guess it.
+    """
+    if not isinstance(user, str) or not user:
+        return None
+    if hashed:
+        return "user-" + sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return _printable(KEY_LIKE.sub("[redacted]", user[:LONGEST_USER]))
+
+
+class KnownValues:
+    """The values of each tag that were seen first; others are `other`."""
+
+    def __init__(self, most: int = MOST_VALUES) -> None:
+        self._most = most
+        self._values: dict[str, set[str]] = {}
+
+    def of(self, tag: str, value: str) -> str:
+        """Return the value, or `other` if there are too many of them."""
+        known = self._values.setdefault(tag, set())
+        if value not in known:
+            if len(known) >= self._most:
+                return OTHER
+            known.add(value)
+        return value
