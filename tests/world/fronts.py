@@ -157,5 +157,9 @@ class Caddy(Front):
         own = f"{{\n\tadmin off\n\tauto_https disable_redirects\n\tstorage file_system {directory}/storage\n}}\n"
         (directory / "Caddyfile").write_text(own + recipe)
 
+    def stop(self) -> None:
+        """End it at once: it would wait for the connections that it keeps."""
+        self.kill()
+
     def _command(self) -> list[str]:
         return [self._path, "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
