@@ -16,13 +16,13 @@ from ..cost.build import Spending
 from ..downstream.proxy import NoAPI, ProxyResource
 from ..downstream.site import ProxySite, Root
 from ..exchange.client_address import TrustedProxies
+from ..exchange.errors import CancelledByOperator
 from ..exchange.record import Exchange
 from ..logs import logger, set_level
 from ..net.certificate_dates import ends_of
 from ..net.descriptors import Capacity, capacity, open_now, usable
 from ..net.listening import StartError
 from ..net.socket_group import SocketGroup
-from ..net.sockets import cut
 from ..observe.interfaces import Observer, ObserverContext
 from ..observe.metrics.daemon_state import DaemonState
 from ..observe.metrics.scrapes import Scrapes
@@ -358,10 +358,9 @@ class Serving:
         return self._keys.look().addBoth(cut_then)
 
     def _cut(self, name: str) -> None:
-        """Abort the running exchanges of a client key: their clients see a reset."""
+        """Stop the running exchanges of a client key, as an operator's cancel does."""
         for channel in list(self.site.channels):
-            if channel.runs_for(name):
-                cut(channel.transport)
+            channel.cancel_for(name, CancelledByOperator())
 
     def _cut_everywhere(self, name: str) -> None:
         self._cut(name)

@@ -85,9 +85,11 @@ class ProxyChannel(HTTPChannel):
         """Whether somebody would notice if this connection were cut now."""
         return self.current is not None or self.tunnel is not None or bool(self.reader.queue)
 
-    def runs_for(self, key: str) -> bool:
-        """Whether an exchange of the client key of that name is under way."""
-        return self.current is not None and self.current.exchange.key == key
+    def cancel_for(self, key: str, error: ProxyError) -> None:
+        """Stop the exchange that is under way if it is one of the client key of that name."""
+        current = self.current
+        if current is not None and current.exchange.key == key:
+            current.cancel(error)
 
     # ---- the connection
 

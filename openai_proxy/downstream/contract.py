@@ -69,6 +69,9 @@ class CurrentRequest(Protocol):
     def refuse(self, error: ProxyError) -> None:
         """Answer with an error; break off if a head has been sent already."""
 
+    def cancel(self, error: ProxyError) -> None:
+        """Stop it for the operator; `error` is the answer if none has begun."""
+
     def connectionLost(self, reason: Failure) -> None:
         """The client has left."""
 
