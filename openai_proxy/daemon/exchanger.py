@@ -423,4 +423,6 @@ def _downstream_limits(settings: Settings) -> DownstreamLimits:
         body_min_bytes_per_s=limits.body_min_bytes_per_s,
         keep_alive_s=limits.keep_alive_s,
         write_stall_s=limits.write_stall_s,
+        keepalive_s=settings.keepalive_s,
+        keepalive_before_head=settings.keepalive_before_head,
     )

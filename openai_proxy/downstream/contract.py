@@ -35,6 +35,10 @@ class DownstreamLimits:
     body_min_bytes_per_s: float = 50.0
     keep_alive_s: float = 120.0
     write_stall_s: float = 60.0
+    keepalive_s: float | None = None
+    """After how long a silence a stream gets a comment; None for never."""
+    keepalive_before_head: bool = False
+    """Whether it gets one before its head has come, too."""
 
 
 @define(eq=False)

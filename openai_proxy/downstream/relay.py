@@ -21,6 +21,7 @@ from ..exchange.record import Outcome
 from ..logs import logger
 from ..wire.headers import announced_length, without
 from ..wire.render import connection_line, header_lines, response_head
+from .comments import Comments
 from .contract import Downstream
 
 log = logger(__name__)
@@ -60,6 +61,7 @@ class Relay:
         clock: Callable[[], float],
         hold_end: bool = False,
         later: Callable[[Callable[[], None]], object] | None = None,
+        head_sent: bool = False,
     ) -> None:
         self._downstream = downstream
         self._exchange = downstream.exchange
@@ -72,6 +74,8 @@ class Relay:
         self._burst_bytes = 0
         self._rests = self._is_paused = False
         self._head = b""
+        self._head_sent = head_sent
+        self._comments: Comments | None = None
         self._chunked = False
         self._ended = False
         self._remaining: int | None = None
@@ -85,6 +89,8 @@ class Relay:
         response, self._response = self._response, None
         assert response is not None
         self._head = self._render_head(response)
+        if self._head_sent:
+            self._head = b""
         response.body.deliverBody(self)  # type: ignore[arg-type]  # quacks as IProtocol, without its cost
         if self._head and not self._ended:
             head, self._head = self._head, b""
@@ -99,6 +105,7 @@ class Relay:
             self._filters = ()
         elif (
             length is not None
+            and not self._head_sent
             and all(f.transparent for f in self._filters)
             and announced_length(headers) == length
         ):
@@ -115,6 +122,13 @@ class Relay:
             downstream.set_last()
         lines = header_lines(headers) + framing + connection_line(downstream.http11, keep_alive)
         return response_head(response.status, response.reason, lines)
+
+    def keep_alive(self, every_s: float, call_later: Callable[[float, Callable[[], None]], Any]) -> None:
+        """Write a comment after each silence of `every_s` seconds; only of a stream of events that has started."""
+        if self._chunked and not self._ended:
+            self._comments = Comments(
+                every_s, self._clock, call_later, self._write, lambda: not (self._is_paused or self._head)
+            )
 
     # ---- the body, as IProtocol
 
@@ -136,6 +150,8 @@ class Relay:
         if not data:
             return
         self._exchange.response_bytes += len(data)
+        if self._comments is not None:
+            self._comments.passed(data)
         if self._chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         elif self._remaining is not None:
@@ -197,6 +213,9 @@ class Relay:
         """Nothing passes any more: let go of the body, which holds on to this, so that both are freed at once."""
         self._ended = True
         self._body = self._producer = None
+        if self._comments is not None:
+            self._comments.stop()
+            self._comments = None
 
     def _finish_filters(self) -> bytes:
         """Run every filter's rest through the filters behind it."""
@@ -278,4 +297,7 @@ class Relay:
                 stop()
 
         self._write = count
+        if self._comments is not None:
+            self._comments.stop()
+            self._comments = None
         self.resumeProducing()

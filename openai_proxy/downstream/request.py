@@ -13,17 +13,27 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
-from ..exchange.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError, UpstreamError
+from ..exchange.errors import (
+    ClientGone,
+    InternalError,
+    MethodNotAllowed,
+    ProxyError,
+    UpstreamError,
+    UpstreamProtocolError,
+)
 from ..exchange.messages import ProxyResponse, ResponseBody, discard_all
 from ..exchange.record import Exchange, HeaderPairs, Outcome
 from ..logs import logger
 from ..net.direct_deferred import DirectDeferred
 from ..net.sockets import authorities, cut
 from ..net.twisted_request import WireRequest
+from ..wire.body_headers import EVENT_STREAM, media_type_and_coding
+from ..wire.documents import as_one_line
 from ..wire.render import connection_line, header_lines, response_head
 from ..wire.targets import API_METHODS, PAGE_METHODS, ApiPath, origin_form
 from ..wire.web_origins import readable
 from .browsers import judge
+from .comments import CHUNK
 from .contract import Connection, IncomingRequest
 from .relay import Relay, whole_answer
 from .tunnel import Tunnel
@@ -38,6 +48,12 @@ _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a ca
 
 def _nowhere(data: bytes) -> None:
     """The client of a call that goes on alone."""
+
+
+def _is_plain_stream(response: ProxyResponse) -> bool:
+    """Whether an answer is a stream of events that anybody can read."""
+    kind, coding = media_type_and_coding(response.headers)
+    return response.status == 200 and kind == EVENT_STREAM and not coding
 
 
 class DownstreamRequest(WireRequest):
@@ -69,6 +85,10 @@ class DownstreamRequest(WireRequest):
     _last = False
     _gone = False
     _alone_bytes = 0
+    _head_sent = False
+    """A stream was begun before the upstream answered."""
+    _waits: Any = None
+    """What begins it."""
 
     def __init__(self, channel: Connection, incoming: IncomingRequest, exchange: Exchange) -> None:
         super().__init__(channel, incoming.method, incoming.target, incoming.http11, incoming.pairs)
@@ -141,6 +161,8 @@ class DownstreamRequest(WireRequest):
         """
         self._stages = stages
         self._advance()
+        if self.site.limits.keepalive_before_head:
+            self._wait_for_head()
 
     def _advance(self, result: Any = None) -> None:
         """Run the stages until they wait again, or end.
@@ -178,16 +200,20 @@ class DownstreamRequest(WireRequest):
         if self.readable:
             response = response.evolve(headers=readable(response.headers, self.readable))
         exchange = self.exchange
+        self._stop_waiting()
+        if self._head_sent and not _is_plain_stream(response):
+            self._break_promise(response)
+            return
         exchange.status = response.status
         exchange.reason = response.reason
         exchange.response_headers = response.headers
-        exchange.first_byte_at = self.channel.clock()
+        exchange.first_byte_at = exchange.first_byte_at or self.channel.clock()
         self.started_writing = True
         if response.status == 101:
             self._tunnel = Tunnel(self, self.channel, response)
             self._tunnel.start()
             return
-        if not self.is_head:
+        if not self.is_head and not self._head_sent:
             whole = response.body.whole
             if whole is not None and (
                 not response.filters or all(each.transparent for each in response.filters)
@@ -204,9 +230,58 @@ class DownstreamRequest(WireRequest):
             self.channel.clock,
             self.site.hold_end,
             self.site.next_turn,
+            self._head_sent,
         )
         self.channel.registerProducer(relay, True)
         relay.start()
+        every_s = self.site.limits.keepalive_s
+        if every_s is not None and _is_plain_stream(response):
+            relay.keep_alive(every_s, self.site.call_later)
+
+    # ---- before the head
+
+    def _keep_waiting(self) -> None:
+        """The upstream says nothing yet: begin the stream that the client has asked for, with a comment."""
+        self._waits = None
+        if self.running is None or self._gone or self.channel is None:
+            return
+        if self.exchange.streaming and self.http11 and self.method == b"POST":
+            if not self._head_sent:
+                self._head_sent = self.started_writing = True
+                self.exchange.status = 200
+                self.exchange.first_byte_at = self.channel.clock()
+                lines = [(b"Content-Type", b"text/event-stream"), *(self.readable or ())]
+                framing = b"Transfer-Encoding: chunked\r\n" + connection_line(self.http11, self.keep_alive)
+                self.channel.write(response_head(200, b"OK", header_lines(lines) + framing))
+            if not self.channel.write_blocked:
+                self.channel.write(CHUNK)
+        self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
+        limits = self.site.limits
+        if limits.keepalive_s is not None and limits.keepalive_before_head and self.running is not None:
+            self._waits = self.site.call_later(limits.keepalive_s, self._keep_waiting)
+
+    def _stop_waiting(self) -> None:
+        waits, self._waits = self._waits, None
+        if waits is not None:
+            waits.cancel()
+
+    def _break_promise(self, response: ProxyResponse) -> None:
+        """A stream was begun, and the answer is none: tell its error as an event, then break off."""
+        told = as_one_line(response.body.whole)
+        response.body.discard()
+        exchange = self.exchange
+        exchange.note_error(str(response.status))
+        self.end_exchange(Outcome.UPSTREAM_ERROR)
+        self._tell(told or UpstreamProtocolError(f"The upstream answered {response.status}.").body())
+        self.response_broken()
+
+    def _tell(self, error: bytes) -> None:
+        """Write an error as an event."""
+        event = b"data: %b\n\n" % error
+        if self.channel is not None:
+            self.channel.write(b"%x\r\n%b\r\n" % (len(event), event))
 
     def _respond_to_nobody(self, response: ProxyResponse) -> None:
         """Read the answer of a call that goes on alone; else there is no use for it."""
@@ -288,6 +363,10 @@ class DownstreamRequest(WireRequest):
             self.end_exchange(error.outcome if exchange.is_alone else Outcome.CLIENT_GONE)
             return
         if self.started_writing:
+            if self._head_sent and self._relay is None:
+                exchange.error_code = error.code
+                self.end_exchange(error.outcome)
+                self._tell(error.body())
             self.end_exchange(error.outcome)
             self.response_broken()
             return
@@ -321,6 +400,7 @@ class DownstreamRequest(WireRequest):
 
     def end_exchange(self, outcome: Outcome) -> None:
         """End the record, once, and hand it to the observers."""
+        self._stop_waiting()
         admitted_by, self.admitted_by = self.admitted_by, None
         if admitted_by is not None:
             admitted_by.left(self)

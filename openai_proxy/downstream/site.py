@@ -227,8 +227,8 @@ class ProxySite(Site):
         """Call a function after whatever else is waiting in the reactor."""
         self.reactor.callLater(0, function)
 
-    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        self.reactor.callLater(seconds, function)
+    def call_later(self, seconds: float, function: Callable[[], None]) -> Any:
+        return self.reactor.callLater(seconds, function)
 
     def _sweep(self) -> None:
         now = self.clock()

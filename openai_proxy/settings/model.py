@@ -48,9 +48,11 @@ from .tags import TagHeaders
 from .values import (
     Count,
     Endpoint,
+    Flag,
     LogLevel,
     LowerCase,
     OneOrMore,
+    OptionalSeconds,
     Seconds,
     SecondsOrZero,
     Text,
@@ -109,6 +111,16 @@ class Settings(BaseSettings):
     rejoin_s: Seconds = setting(60.0, "how long such a call goes on, and its answer waits for a retry")
     rejoin_bytes: Count = setting(
         8 * MIB, "most that is recorded of an answer; a larger one cannot be joined"
+    )
+    keepalive_s: OptionalSeconds = setting(
+        None,
+        "after how long a silence a stream of events gets a comment, which keeps balancers from cutting it",
+        default_text="none",
+    )
+    keepalive_before_head: Flag = setting(
+        False,
+        "whether it gets one before the upstream has answered, too: it begins with 200 then, and a failure is an"
+        " event",
     )
     llm_params: Text | None = setting(
         None, "request parameters per model: 'model=A,temperature=0.5;model=B,max_tokens=200'"

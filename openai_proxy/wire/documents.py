@@ -116,3 +116,16 @@ def require(document: dict[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
         if name not in document:
             raise MissingParameter(name)
+
+
+def as_one_line(body: bytes | None, limit_bytes: int = 64 * 1024) -> bytes | None:
+    """Return an error of the API as JSON in one line; None if `body` is none, or too long."""
+    if body is None or len(body) > limit_bytes:
+        return None
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("error"), dict):
+        return None
+    return body.strip().replace(b"\r", b" ").replace(b"\n", b" ")

@@ -1,0 +1,70 @@
+"""Comments in silent streams, as the real `openai` SDK and a bare client see them."""
+
+import threading
+
+import openai
+import pytest
+from world.client import Client
+from world.requests import post
+from world.scripts import delta, events
+
+KEY = "sk-client-0123456789"
+HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+COMMENT = b"d\r\n: keep-alive\n\r\n"
+
+
+def sdk(port):
+    return openai.OpenAI(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_retries=0)
+
+
+def test_silence_before_and_within_a_stream(start):
+    """The client sees comments, then the events as they are; a failure after the head is an event and a reset."""
+    world = start(env={"KEEPALIVE_S": "0.15", "KEEPALIVE_BEFORE_HEAD": "true"})
+    head, rest = threading.Event(), threading.Event()
+    said = events(delta("one", index=0), delta("two", index=0))
+
+    def script(call):
+        call.read_body()
+        assert head.wait(20)
+        call.start_stream()
+        call.chunk(said[0])
+        assert rest.wait(20)
+        for each in said[1:]:
+            call.chunk(each)
+        call.end_stream()
+
+    world.upstream.script = script
+    with Client(world.port) as client:
+        client.send(post(KEY, HELLO))
+        began = client.read_until(COMMENT)
+        assert began.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        head.set()
+        client.read_until(said[0])
+        client.read_until(COMMENT)
+        rest.set()
+        assert (
+            client.read_until(b"0\r\n\r\n").replace(COMMENT, b"").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        )
+    with sdk(world.port) as client:
+        assert (
+            "".join(each.choices[0].delta.content or "" for each in client.chat.completions.create(**HELLO))
+            == "onetwo"
+        )
+    head.clear()
+
+    def failing(call):
+        call.read_body()
+        assert head.wait(20)
+        call.reply_json(
+            {"error": {"message": "no room", "type": "t", "param": None, "code": "c"}}, b"503 Busy"
+        )
+
+    world.upstream.script = failing
+    with sdk(world.port) as client, pytest.raises(openai.APIError, match="no room"):
+        threading.Timer(0.5, head.set).start()
+        list(client.chat.completions.create(**HELLO))
+    with Client(world.port) as client:
+        head.clear()
+        client.send(post(KEY, {**HELLO, "stream": False}))
+        threading.Timer(0.5, head.set).start()
+        assert client.response().status == 503
