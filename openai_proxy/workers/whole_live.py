@@ -81,8 +81,6 @@ class WholeLive:
         for row in changes.ended:
             running.pop(row["id"], None)
             self._keep(row)
-        for id in changes.gone:
-            running.pop(id, None)
         self._pass_on(changes)
 
     def _keep(self, row: Row) -> None:

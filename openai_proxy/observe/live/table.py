@@ -36,12 +36,10 @@ class Changes:
     started: list[Row] = field(factory=list)
     progress: list[Row] = field(factory=list)
     ended: list[Row] = field(factory=list)
-    gone: list[str] = field(factory=list)
-    """Ids of those that ended and are not among `ended`: more did than are kept."""
     in_flight: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.started or self.progress or self.ended or self.gone)
+        return bool(self.started or self.progress or self.ended)
 
 
 class LiveTable:
@@ -163,7 +161,11 @@ class LiveTable:
         self._told_count = self._ended_count
 
     def changes(self, *, progress: bool) -> Changes:
-        """Return what happened since the last call; without `progress` not how far the running ones are."""
+        """Return what happened since the last call; without `progress` not how far the running ones are.
+
+        Every one that was told to run is told to have ended. Of those that both
+        began and ended meanwhile, only as many as are kept are told at all.
+        """
         self._settle()
         now = self._clock()
         running, told = self._running(), self._told
@@ -179,12 +181,11 @@ class LiveTable:
             now_told[each] = mark
             if progress and told.get(each, mark) != mark:
                 changed.append(row(each, now))
-        ended = []
+        ended = [row(each, now) for each in told.keys() - running.keys() - set(just_ended)]
         for each in just_ended:
             made = row(each, now)
             if each not in told:
                 started.append(as_started(made))
             ended.append(made)
-        gone = [each.id for each in told.keys() - running.keys() - set(just_ended)]
         self._told = now_told
-        return Changes(started, changed, ended, gone, len(running))
+        return Changes(started, changed, ended, len(running))

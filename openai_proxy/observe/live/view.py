@@ -111,6 +111,7 @@ class LocalView:
         elif self._tick is not None:
             self._tick.cancel()
             self._tick = None
+            self._table.forget_told()  # what it holds would outlive its end
 
     def _tell(self) -> None:
         self._tick = self._reactor.callLater(CHANGES_S, self._tell)
