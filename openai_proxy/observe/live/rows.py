@@ -71,7 +71,7 @@ def row(exchange: Exchange, now: float) -> Row:
         "id": exchange.id,
         "state": state(exchange),
         "key": exchange.caller,
-        "tags": {},
+        "tags": dict(exchange.tags),
         "method": exchange.method,
         "endpoint": exchange.endpoint,
         "model": None if model is None else scrubbed(model[:MAX_FIELD]),
@@ -98,6 +98,7 @@ def details(exchange: Exchange, now: float) -> Row:
     first, ended = exchange.first_byte_at, exchange.ended_at
     return {
         **row(exchange, now),
+        "end_user": exchange.end_user,
         "path": scrubbed(bare_path(exchange.path)),
         "timeline": {
             "queued_s": seconds(exchange.queued_s),

@@ -83,10 +83,12 @@ function button(text, label, act) {
 
 const tokens = (row) => `${row.estimated ? "~" : ""}${shown(row.output_tokens)}`;
 
+const who = (row) => [row.key ?? "-", ...Object.entries(row.tags ?? {}).map(([name, value]) => `${name}=${value}`)].join(" ");
+
 const showRunning = table("running", [
   ["Age", (row) => seconds(row.age_s + (performance.now() - row.at) / 1000), "number"],
   ["State", (row) => row.state],
-  ["Key", (row) => row.key, "text"],
+  ["Key", who, "text"],
   ["Model", (row) => row.model, "text"],
   ["Endpoint", (row) => row.endpoint, "text"],
   ["Upstream", (row) => row.upstream, "text"],
@@ -100,7 +102,7 @@ const showRunning = table("running", [
 const showLast = table("last", [
   ["Began", (row) => clock(row.started)],
   ["Outcome", (row) => (row.outcome === "complete" ? shown(row.status) : `${row.outcome} ${row.status ?? ""}`)],
-  ["Key", (row) => row.key, "text"],
+  ["Key", who, "text"],
   ["Model", (row) => row.model, "text"],
   ["Endpoint", (row) => row.endpoint, "text"],
   ["Upstream", (row) => row.upstream, "text"],
@@ -114,6 +116,7 @@ const showLast = table("last", [
 
 async function cancel(row) {
   if (!window.confirm(`Cancel ${row.model ?? row.endpoint} of ${row.key ?? "nobody"}?`)) return;
+  if (rows.get(row.id)?.state === "ended") return problem("It had ended already.");
   await attempt(() => ask(`/admin/exchanges/${encodeURIComponent(row.id)}`, { method: "DELETE" }));
 }
 
@@ -134,7 +137,7 @@ async function show(id) {
     at += width;
   }
   $("timeline").replaceChildren(drawing, make("p", {}, `${words}; waited for the upstream ${seconds(line.upstream_s)}; attempts ${one.attempts}`));
-  const facts = ["id", "state", "outcome", "status", "error_code", "key", "model", "upstream", "started", "input_tokens", "output_tokens", "bytes_out", "request_bytes", "cost_usd", "cache_result", "upstream_failure"];
+  const facts = ["id", "state", "outcome", "status", "error_code", "key", "end_user", "model", "upstream", "started", "input_tokens", "output_tokens", "bytes_out", "request_bytes", "cost_usd", "cache_result", "upstream_failure"];
   const listed = facts.filter((name) => one[name] !== null && one[name] !== undefined).flatMap((name) => [make("dt", {}, name), make("dd", {}, String(one[name]))]);
   for (const name of ["retry_reasons", "failed_upstreams"]) if (one[name].length) listed.push(make("dt", {}, name), make("dd", {}, one[name].join(", ")));
   $("facts").replaceChildren(...listed);
@@ -365,7 +368,7 @@ function draw() {
   }
   if (section === "ended" && changed) {
     const wanted = $("filter").elements;
-    showLast(all.filter((row) => row.state === "ended" && has(row.key, wanted.key.value) && has(row.model, wanted.model.value) && has(row.endpoint, wanted.endpoint.value) && has(`${row.outcome} ${row.status}`, wanted.outcome.value)).reverse(), (row) => row.id);
+    showLast(all.filter((row) => row.state === "ended" && has(who(row), wanted.key.value) && has(row.model, wanted.model.value) && has(row.endpoint, wanted.endpoint.value) && has(`${row.outcome} ${row.status}`, wanted.outcome.value)).reverse(), (row) => row.id);
   }
   if (section === "upstreams") showUpstreams(stats.upstreams ?? [], (row) => row.name);
   changed = false;

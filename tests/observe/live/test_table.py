@@ -45,7 +45,7 @@ class World:
 def test_rows_say_what_runs_and_what_has_ended():
     """The latest first; what has ended keeps how long it took."""
     world = World()
-    first = world.begin(key="alice", model="m")
+    first = world.begin(key="alice", model="m", tags=(("team", "blue"),))
     world.clock.advance(1)
     second = world.begin()
     world.clock.advance(1)
@@ -57,6 +57,7 @@ def test_rows_say_what_runs_and_what_has_ended():
         (first.id, "ended", 2.0, "complete"),
     ]
     assert world.table.in_flight == 1
+    assert rows[1]["tags"] == {"team": "blue"}
 
 
 def test_only_the_last_are_kept_and_nothing_heavy_of_them():
