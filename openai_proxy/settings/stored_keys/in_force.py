@@ -33,6 +33,7 @@ class KeysInForce:
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[KeyRecord, KeyEntry]] = {}
+        self._keys: dict[str, tuple[KeyRecord, bool, ClientKey]] = {}
 
     def keys(
         self, settings: Settings, records: Mapping[str, KeyRecord], has_prices: bool
@@ -41,7 +42,9 @@ class KeysInForce:
 
         `has_prices`: the configuration knows prices, so that budgets can hold.
         """
-        self._entries = {name: self._entries[name] for name in self._entries if name in records}
+        for made in (self._entries, self._keys):
+            for name in made.keys() - records.keys():
+                del made[name]
         keys, lines = [], list(_shadowed(settings, records))
         for record in records.values():
             try:
@@ -54,8 +57,15 @@ class KeysInForce:
             reason = misfit(settings, entry, has_prices)
             if reason is not None:
                 lines.append(f"the stored key {record.name!r} is not admitted: {reason[0]}: {reason[1]}")
-            keys.append(_client_key(record, entry, reason is not None))
+            keys.append(self._key(record, entry, reason is not None))
         return tuple(keys), lines
+
+    def _key(self, record: KeyRecord, entry: KeyEntry, is_misfit: bool) -> ClientKey:
+        found = self._keys.get(record.name)
+        if found is None or found[0] is not record or found[1] != is_misfit:
+            found = (record, is_misfit, _client_key(record, entry, is_misfit))
+            self._keys[record.name] = found
+        return found[2]
 
     def _entry(self, record: KeyRecord) -> KeyEntry:
         found = self._entries.get(record.name)

@@ -1,0 +1,108 @@
+"""Client keys made at run time: in a real Redis, and over the workers of a real daemon."""
+
+import json
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+from world.client import ask
+from world.daemon import configured
+from world.requests import post
+from world.services import PATIENT_S
+from world.waiting import until
+from world.workers import clients_of_each
+
+from openai_proxy.daemon.key_store.known_keys import KnownKeys
+from openai_proxy.daemon.key_store.redis_keys import RedisKeys
+from openai_proxy.exchange.errors import KeyExists, KeyStoreUnavailable
+from openai_proxy.net.redis_client import RedisClient
+from openai_proxy.net.redis_url import parse_redis_url
+from openai_proxy.settings.stored_keys import changes
+
+CONFIG = """
+[admin]
+token = "the-admin-token"
+[key_store]
+url = "sqlite:keys.sqlite3"
+"""
+
+
+@pytest_twisted.async_yield_fixture
+async def machines(redis):
+    """Two processes over one Redis."""
+    clients = [RedisClient(reactor, parse_redis_url(redis.url), deadline_s=PATIENT_S) for _ in range(2)]
+    machines = [KnownKeys(RedisKeys(client), reactor) for client in clients]
+    for client, known in zip(clients, machines, strict=True):
+        client.start()
+        known.start()
+    await until(lambda: all(known.is_complete for known in machines))
+    yield machines
+    for client, known in zip(clients, machines, strict=True):
+        await known.stop()
+        await client.stop()
+
+
+def make(known, name):
+    record, _ = changes.made({"name": name, "note": "ü"}, "sk-proxy-" + name, 0.0)
+    return known.change(name, lambda old: changes.only_if_new(old, record))
+
+
+@pytest_twisted.ensureDeferred
+async def test_two_machines_share_their_keys(machines, redis):
+    """Made here, known there; made twice, refused; revoked there, gone here; away, kept."""
+    one, two = machines
+    made = await make(one, "a/b ü")
+    await until(lambda: two.records == {"a/b ü": made})
+    with pytest.raises(KeyExists):
+        await make(two, "a/b ü")
+    one.note_use("a/b ü", 600.0)
+    await one._write_uses()
+    assert await two.uses() == {"a/b ü": 10}
+    await two.change("a/b ü", lambda old: None)
+    await until(lambda: one.records == {})
+    assert await two.uses() == {}
+    await make(one, "bob")
+    redis.kill()
+    with pytest.raises(KeyStoreUnavailable):
+        await make(one, "carol")
+    assert sorted(one.records) == ["bob"]
+
+
+def change(port, method, path, document=None):
+    body = b"" if document is None else json.dumps(document).encode()
+    head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer the-admin-token\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer = ask(port, head.encode() + body)
+    return answer.status, json.loads(answer.body) if answer.body else None
+
+
+def statuses(clients, key):
+    """Return what each worker answers to a key, by one connection to each."""
+    found = []
+    for client in clients.values():
+        client.send(post(key))
+        found.append(client.response().status)
+    return found
+
+
+def test_a_key_holds_in_every_worker_when_its_change_is_answered(start, tmp_path):
+    """Made, blocked, replaced and revoked; no file of the daemon has a secret."""
+    options = configured(tmp_path, CONFIG)["options"]
+    world = start(options=["--workers", "2", *options], env={"OPENAI_API_KEY": "sk-upstream"})
+    clients = clients_of_each(world.daemon, world.port)
+    status, key = change(world.port, "POST", "/admin/keys", {"name": "alice"})
+    assert status == 201
+    assert statuses(clients, key["key"]) == [200, 200]
+    assert change(world.port, "PATCH", "/admin/keys/alice", {"blocked": True})[0] == 200
+    assert statuses(clients, key["key"]) == [403, 403]
+    assert change(world.port, "PATCH", "/admin/keys/alice", {"blocked": None})[0] == 200
+    _, second = change(world.port, "POST", "/admin/keys/alice/rotate")
+    assert statuses(clients, key["key"]) == [401, 401]
+    assert statuses(clients, second["key"]) == [200, 200]
+    assert change(world.port, "DELETE", "/admin/keys/alice") == (204, None)
+    assert statuses(clients, second["key"]) == [401, 401]
+    for client in clients.values():
+        client.close()
+    secrets = [each["key"].encode() for each in (key, second)]
+    for file in world.daemon.directory.iterdir():
+        assert not any(secret in file.read_bytes() for secret in secrets), file
