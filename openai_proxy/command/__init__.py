@@ -23,6 +23,9 @@ COMMANDS = {
     "replay": "run with recorded answers in place of an upstream: `replay DIR`",
     "cassette": "look into recorded exchanges: `cassette check DIR`",
     "key": "make client keys; list and change those of a running proxy",
+    "top": "show what runs in a proxy now, and cancel it",
+    "cancel": "cancel exchanges that run: `cancel ID ...`",
+    "usage": "show what a client key has used and has left, or what all have",
     "completion": "print what completes this command in a shell, or its man page",
     "reload": "for systemd: reload a daemon, and fail if it refuses the new configuration",
 }

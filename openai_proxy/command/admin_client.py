@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from attrs import field, frozen
 DEFAULT_URL = "http://127.0.0.1:8080"
 URL_VARIABLE = "OPENAI_PROXY_URL"
 TOKEN_VARIABLE = "OPENAI_PROXY_ADMIN_TOKEN"  # the variable's name
-TIMEOUT_S = 15.0
+TIMEOUT_S = 20.0
 _MOST_BYTES = 64 * 1024 * 1024
 
 
@@ -27,9 +27,15 @@ class NotReachable(Exception):
 class Refused(Exception):
     """It answered with an error; the message is one line, `code` what programs go by."""
 
-    def __init__(self, message: str, code: str | None = None) -> None:
+    def __init__(self, message: str, code: str | None = None, status: int = 0) -> None:
         super().__init__(message)
         self.code = code
+        self.status = status
+
+    @property
+    def is_not_allowed(self) -> bool:
+        """Whether somebody else may: the token is missing or wrong, or this is another machine."""
+        return self.status in (401, 403)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -53,24 +59,47 @@ class AdminClient:
 
     def ask(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON that it answers, None for nothing; raises NotReachable and Refused."""
-        headers = {"Accept": "application/json"}
+        headers = self._headers("application/json")
         body = None
         if document is not None:
             headers["Content-Type"] = "application/json"
             body = json.dumps(document).encode()
-        if self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token}"
         connection, base = self._connection()
         try:
             connection.request(method, base + path, body, headers)
             answer = connection.getresponse()
             data = answer.read(_MOST_BYTES)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise NotReachable(f"{self.socket_path or self.url} does not answer: {reason}") from error
+            raise self._no_answer(error) from error
         finally:
             connection.close()
         return _read(answer.status, data)
+
+    def read_along(self, path: str) -> Iterator[bytes]:
+        """Yield the bytes of an event stream as they come, until its end; raises NotReachable and Refused.
+
+        No more than TIMEOUT_S may pass without any: the proxy sends a comment sooner.
+        """
+        connection, base = self._connection()
+        try:
+            connection.request("GET", base + path, headers=self._headers("text/event-stream"))
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                _read(answer.status, answer.read(_MOST_BYTES))
+            while data := answer.read1(65536):
+                yield data
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._no_answer(error) from error
+        finally:
+            connection.close()
+
+    def _headers(self, accept: str) -> dict[str, str]:
+        token = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        return {"Accept": accept, **token}
+
+    def _no_answer(self, error: Exception) -> NotReachable:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return NotReachable(f"{self.socket_path or self.url} does not answer: {reason}")
 
     def _connection(self) -> tuple[http.client.HTTPConnection, str]:
         if self.socket_path is not None:
@@ -95,9 +124,9 @@ def _read(status: int, data: bytes) -> Any:
         return document
     error = document.get("error") if isinstance(document, dict) else None
     if not isinstance(error, dict):
-        raise Refused(f"it answered {status}")
+        raise Refused(f"it answered {status}", None, status)
     param = f" ({error['param']})" if error.get("param") else ""
-    raise Refused(f"{error.get('message')}{param}", error.get("code"))
+    raise Refused(f"{error.get('message')}{param}", error.get("code"), status)
 
 
 def check_url(url: str) -> str:

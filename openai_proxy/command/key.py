@@ -25,7 +25,8 @@ from ..settings.key_entry import key_entry
 from ..settings.stored_keys.changes import new_secret
 from .admin_client import DEFAULT_URL, TOKEN_VARIABLE, URL_VARIABLE, NotReachable, Refused, admin_client
 from .key_source import KeySource, RunningProxy
-from .key_words import lines, members, printable, seconds, table
+from .key_words import lines, members, seconds, table
+from .terminal import printable
 from .words import Parser, complain
 
 NOT_REACHABLE = 3

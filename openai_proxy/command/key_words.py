@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .terminal import aligned, printable
+
 _BUDGET = re.compile(r"(\$?)([0-9]+(?:\.[0-9]+)?)(?:/(day|month))?")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)?")
 _UNITS = {None: 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -68,22 +70,10 @@ def _limit(text: str) -> int | str | None:
     return int(text)
 
 
-def printable(value: object) -> str:
-    r"""Return a text without what a terminal would obey.
-
-    >>> print(printable("a\x1b[2J"))
-    a\x1b[2J
-    """
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(value))
-
-
 def table(keys: Sequence[Mapping[str, Any]]) -> str:
     """Return one line for each key, below a line of headings."""
     rows = [_COLUMNS, *(_row(key) for key in keys)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(aligned(rows))
 
 
 def _row(key: Mapping[str, Any]) -> tuple[str, ...]:

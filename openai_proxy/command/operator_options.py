@@ -1,0 +1,44 @@
+"""What the commands of an operator share: where the proxy is, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from .admin_client import (
+    DEFAULT_URL,
+    TOKEN_VARIABLE,
+    URL_VARIABLE,
+    AdminClient,
+    NotReachable,
+    Refused,
+    admin_client,
+)
+from .terminal import printable
+from .words import FAILED, Parser, complain
+
+NOT_REACHABLE = 3
+NOT_ALLOWED = 4
+
+
+def add_place(to: argparse.ArgumentParser) -> None:
+    """Add the options that say where the proxy is."""
+    place = to.add_mutually_exclusive_group()
+    place.add_argument(
+        "--url",
+        metavar="URL",
+        help=f"the proxy (default: {URL_VARIABLE}, else {DEFAULT_URL}); its admin token is in {TOKEN_VARIABLE}",
+    )
+    place.add_argument("--socket", metavar="PATH", help="the Unix socket of its admin.port")
+
+
+def at_proxy(parser: Parser, options: argparse.Namespace, act: Callable[[AdminClient], int]) -> int:
+    """Do something at the proxy that the options name; return its exit status, or that of what went wrong."""
+    try:
+        return act(admin_client(options.url, options.socket))
+    except ValueError as error:
+        parser.error(str(error))
+    except Refused as refused:
+        return complain(printable(refused), NOT_ALLOWED if refused.is_not_allowed else FAILED)
+    except (NotReachable, OSError) as error:
+        return complain(printable(error), NOT_REACHABLE)
