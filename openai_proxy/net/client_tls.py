@@ -124,6 +124,9 @@ class VerifyingClient:
         name = None if self._is_address else self._host  # RFC 6066 §3: names only
         return self._context.wrap_bio(incoming, outgoing, server_hostname=name, session=self._session)
 
+    def shake_hands(self, tls: ssl.SSLObject) -> None:
+        tls.do_handshake()
+
     def check(self, tls: ssl.SSLObject) -> None:
         """OpenSSL has verified the chain; raise CertificateRefused if the certificate is not that of the host."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,17 @@ class ServerSide:
     def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         return self._context.wrap_bio(incoming, outgoing, server_side=True)
 
+    def shake_hands(self, tls: ssl.SSLObject) -> None:
+        """Go on with the handshake, without a traceback in the log for a name of SNI that is not ASCII.
+
+        Python refuses such a client by itself, and tells it as a defect that nobody can catch.
+        """
+        told, sys.unraisablehook = sys.unraisablehook, _without_bad_names
+        try:
+            tls.do_handshake()
+        finally:
+            sys.unraisablehook = told
+
     def check(self, tls: ssl.SSLObject) -> None:
         """Clients are not asked for a certificate."""
 
@@ -39,6 +51,12 @@ class ServerSide:
 
     def arrived(self, tls: ssl.SSLObject) -> None:
         """Sessions are the client's to keep."""
+
+
+def _without_bad_names(unraisable: sys.UnraisableHookArgs) -> None:
+    """Tell what nobody can catch, unless a client's SNI is the cause; a `sys.unraisablehook`."""
+    if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+        sys.__unraisablehook__(unraisable)
 
 
 def pair_context(

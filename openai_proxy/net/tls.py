@@ -40,6 +40,10 @@ class Side(Protocol):
         """Return the TLS state of a connection that reads and writes there."""
         ...
 
+    def shake_hands(self, tls: ssl.SSLObject) -> None:
+        """Go on with the handshake; as `SSLObject.do_handshake`."""
+        ...
+
     def check(self, tls: ssl.SSLObject) -> None:
         """The handshake is complete, and its last flight is not sent yet: raise ssl.SSLError to refuse the peer."""
         ...
@@ -135,7 +139,7 @@ class TLSTransport(TwistedProtocol):
 
     def _shake_hands(self) -> None:
         try:
-            self._tls.do_handshake()
+            self._side.shake_hands(self._tls)
         except ssl.SSLWantReadError:
             self._flush()
             return

@@ -1,11 +1,13 @@
 """The certificates that a port shows: one pair, or a directory by the names that clients ask for."""
 
 import ssl
+import sys
 
 import pytest
 import trustme
+from OpenSSL import SSL
 
-from openai_proxy.net.server_tls import MISMATCH, directory_context, pair_context
+from openai_proxy.net.server_tls import MISMATCH, ServerSide, directory_context, pair_context
 
 
 class Shown:
@@ -205,3 +207,23 @@ def test_a_chain_that_goes_round_ends(tmp_path, authority):
     issued = authority.issue_cert("localhost")
     write(tmp_path / "all.pem", issued.private_key_pem, *issued.cert_chain_pems, authority.cert_pem)
     assert Shown(directory_context(str(tmp_path)), authority).certificate == der(issued)
+
+
+def test_a_name_that_is_none_is_refused_quietly(tmp_path, authority, capsys):
+    """Strangers choose it, and each would have written a traceback into the log."""
+    issued = authority.issue_cert("localhost")
+    write(tmp_path / "a.pem", issued.private_key_pem, *issued.cert_chain_pems)
+    side = ServerSide(directory_context(str(tmp_path)))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = side.begin(incoming, outgoing)
+    client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+    client.set_connect_state()
+    client.set_tlsext_host_name(b"\xff\xfe.test")
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    incoming.write(client.bio_read(1 << 16))
+    told = sys.unraisablehook
+    with pytest.raises(ssl.SSLError, match="callback failed"):
+        side.shake_hands(tls)
+    assert sys.unraisablehook is told
+    assert capsys.readouterr().err == ""

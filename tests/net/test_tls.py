@@ -375,6 +375,20 @@ def test_a_record_that_was_tampered_with_ends_the_connection(we_serve):
     assert "decryption failed or bad record mac" in openssl_words(error)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.booleans(), st.booleans(), st.lists(st.binary(max_size=40), max_size=5))
+def test_whatever_comes_nothing_is_raised(we_serve, is_open, pieces):
+    """In the handshake and after it: the protocol's connection is lost at most."""
+    world = World(FILES, we_serve)
+    if is_open:
+        world.shake_hands()
+    for piece in pieces:
+        world.transport.dataReceived(piece)
+    world.transport.connectionLost(Failure(ConnectionDone()))
+    assert len(world.ours.lost) == 1
+    assert world.ours.received == b""
+
+
 def test_plain_http_at_a_port_of_tls():
     """The words by which the log names it."""
     world = World(FILES)
