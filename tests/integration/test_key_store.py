@@ -5,6 +5,7 @@ import json
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from world.browser import Browser
 from world.client import ask
 from world.daemon import configured
 from world.requests import post
@@ -106,3 +107,34 @@ def test_a_key_holds_in_every_worker_when_its_change_is_answered(start, tmp_path
     secrets = [each["key"].encode() for each in (key, second)]
     for file in world.daemon.directory.iterdir():
         assert not any(secret in file.read_bytes() for secret in secrets), file
+
+
+@pytest.fixture
+def browser(tmp_path):
+    browser = Browser(tmp_path)
+    yield browser
+    browser.close()
+
+
+def test_the_page_of_who_holds_a_key(start, tmp_path, browser):
+    """The key is typed into it, goes in a header, and stands in no URL; a name that looks like HTML is text."""
+    name = "<img src=x onerror=alert(1)>"
+    world = start(**configured(tmp_path, CONFIG), env={"OPENAI_API_KEY": "sk-upstream"})
+    _, key = change(world.port, "POST", "/admin/keys", {"name": name, "limits": {"requests_per_minute": 60}})
+    ask(world.port, post(key["key"]))
+    browser.open(f"http://127.0.0.1:{world.port}/key")
+    browser.run('document.getElementById("key").value = "sk-proxy-wrong"')
+    browser.run('document.querySelector("button").click()')
+    browser.until('document.getElementById("told").textContent.includes("Incorrect API key")')
+    browser.run(f'document.getElementById("key").value = "{key["key"]}"')
+    browser.run('document.querySelector("button").click()')
+    browser.until('!document.getElementById("found").hidden')
+    assert browser.run('document.getElementById("name").textContent') == name
+    assert browser.run('document.querySelectorAll("img").length') == 0
+    assert "requests a minute" in browser.run('document.getElementById("limits").textContent')
+    assert "gpt-4o-mini" in browser.run('document.getElementById("usage").textContent')
+    urls = [url for url in browser.asked if not url.startswith("data:")]
+    assert all(url.startswith(f"http://127.0.0.1:{world.port}/") for url in urls)
+    assert not [url for url in urls if "sk-proxy" in url]
+    # the browser itself tells the console of a 401
+    assert [each for each in browser.complaints if "401" not in each] == []
