@@ -84,10 +84,10 @@ function fill(id, rows, empty) {
   if (!rows.length) rows = [[empty]];
   for (const row of rows) {
     const line = body.insertRow();
-    for (const value of row) {
+    for (const [at, value] of row.entries()) {
       const cell = line.insertCell();
       cell.textContent = String(value);
-      if (/^[$]?[0-9]/.test(cell.textContent) && row.indexOf(value) > 1) cell.className = "number";
+      if (at > 0 && /^[$]?[0-9][0-9.,\\s]*$/.test(cell.textContent)) cell.className = "number";
     }
   }
 }
