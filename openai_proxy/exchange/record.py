@@ -180,6 +180,8 @@ class Exchange:
     """What the budget of its key has set aside for it; None if nobody asked."""
     request_bytes: int = 0
     response_bytes: int = 0
+    connect_s: float = 0.0
+    """Seconds spent making connections to the upstream, a part of `upstream_s`; most exchanges find one."""
     upstream_s: float = 0.0
     """Seconds spent waiting for the upstream's head; the rest is overhead."""
     response_first_body_at: float | None = None

@@ -165,7 +165,9 @@ class UpstreamAgent:
         def send(connection: Connection) -> Deferred[Any]:
             connection.payer = lines.payer
             connection.is_last = has_odd_body
-            return connection.send(head, bodyProducer, method == b"HEAD", lines.upgrade, now, self._clock())
+            connected = self._clock()
+            lines.connect_s = connected - now
+            return connection.send(head, bodyProducer, method == b"HEAD", lines.upgrade, now, connected)
 
         return self._connect(origin, key).addCallback(send)
 

@@ -103,6 +103,8 @@ class UpstreamForward:
                 fresh = True
             finally:
                 exchange.upstream_s += self._clock() - started
+                if lines.connect_s:
+                    exchange.connect_s += lines.connect_s
         received = response.body
         if type(received) is not WholeBody:
             request.undelivered.append(received)

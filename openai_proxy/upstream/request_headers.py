@@ -22,13 +22,14 @@ class RequestHeaders(WireHeaders):
     `credential_id`. `origin` is the URL's, with the client certificate if
     there is one; None has the URL parsed. `fresh` asks for a connection that
     nobody has used. `started` is when the request began, in monotonic
-    seconds; None is now.
+    seconds; None is now. `connect_s` is the agent's to set: how long it took
+    to make a connection for them.
 
     As a mapping they have no framing: an agent that asks for it, as
     twisted.web's does, makes that of the body.
     """
 
-    __slots__ = ("credential", "fresh", "origin", "payer", "started", "upgrade")
+    __slots__ = ("connect_s", "credential", "fresh", "origin", "payer", "started", "upgrade")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class RequestHeaders(WireHeaders):
         self.origin = origin
         self.fresh = fresh
         self.started = started
+        self.connect_s = 0.0
 
     def getAllRawHeaders(self) -> Iterator[tuple[bytes, Sequence[bytes]]]:
         return (line for line in super().getAllRawHeaders() if line[0].lower() not in _FRAMING)

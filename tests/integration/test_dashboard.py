@@ -72,7 +72,7 @@ def test_the_page_shows_what_runs_and_stops_it(world, browser):
     with Client(port) as client:
         client.send(post("sk-hostile", {"model": "slow", "messages": []}))
         browser.until(f"{cells('#running')}.length === 1")
-        [[_, state, key, model, *_]] = browser.run(cells("#running"))
+        [[_, _, state, key, model, *_]] = browser.run(cells("#running"))
         assert (state, key, model) == ("waiting", HOSTILE, "slow")
         browser.run("document.querySelector('#running button').focus()")
         browser.press_enter()

@@ -93,7 +93,7 @@ def resident(browser: Browser) -> int:
 def cancel_one(world: World, browser: Browser) -> float | None:
     """Cancel the youngest exchange that the page shows; return how long its end took, None if there was none."""
     browser.run("location.hash = '#now'")
-    script = "document.querySelector('#running tbody tr:last-child td:nth-child(10) button')"
+    script = "document.querySelector('#running tbody tr:last-child td:first-child button')"
     if not browser.run(f"!!{script}"):
         return None
     label = browser.run(f"{script}.getAttribute('aria-label')")

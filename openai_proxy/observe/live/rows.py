@@ -102,6 +102,7 @@ def details(exchange: Exchange, now: float) -> Row:
         "path": scrubbed(bare_path(exchange.path)),
         "timeline": {
             "queued_s": seconds(exchange.queued_s),
+            "connect_s": seconds(exchange.connect_s),
             "upstream_s": seconds(exchange.upstream_s),
             "first_byte_s": seconds(exchange.first_byte_s),
             "streaming_s": None if first is None else seconds((now if ended is None else ended) - first),

@@ -86,6 +86,7 @@ const tokens = (row) => `${row.estimated ? "~" : ""}${shown(row.output_tokens)}`
 const who = (row) => [row.key ?? "-", ...Object.entries(row.tags ?? {}).map(([name, value]) => `${name}=${value}`)].join(" ");
 
 const showRunning = table("running", [
+  ["Stop", (row) => button("Cancel", `Cancel ${row.model ?? row.endpoint} of ${row.key ?? "nobody"}, ${row.id}`, () => cancel(row))],
   ["Age", (row) => seconds(row.age_s + (performance.now() - row.at) / 1000), "number"],
   ["State", (row) => row.state],
   ["Key", who, "text"],
@@ -95,7 +96,6 @@ const showRunning = table("running", [
   ["Tokens", tokens, "number"],
   ["Bytes", (row) => row.bytes_out, "number"],
   ["Attempts", (row) => row.attempts, "number"],
-  ["Stop", (row) => button("Cancel", `Cancel ${row.model ?? row.endpoint} of ${row.key ?? "nobody"}, ${row.id}`, () => cancel(row))],
   ["Details", (row) => button("Show", `Show ${row.id}`, () => show(row.id))],
 ], "nothing-runs");
 
@@ -127,7 +127,7 @@ async function show(id) {
   if (!one) return;
   $("one-title").textContent = `${one.method} ${one.path}`;
   const line = one.timeline, total = Math.max(one.age_s, 0.000001), first = line.first_byte_s ?? one.age_s;
-  const parts = [["queued", line.queued_s, "waited here"], ["waiting", Math.max(first - line.queued_s, 0), "until the first byte"], ["streaming", line.streaming_s ?? 0, "streaming"]];
+  const parts = [["queued", line.queued_s, "waited here"], ["connecting", line.connect_s, "connecting"], ["waiting", Math.max(first - line.queued_s - line.connect_s, 0), "until the first byte"], ["streaming", line.streaming_s ?? 0, "streaming"]];
   const words = parts.map(([, value, text]) => `${text} ${seconds(value)}`).join(", ");
   const drawing = make("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": `Timeline: ${words}` });
   let at = 0;
@@ -184,8 +184,8 @@ const plots = [
   plot("Requests per second", [(point) => point.requests_per_s], (now) => shown(now.requests_per_s ?? 0)),
   plot("In flight", [(point) => point.in_flight], (now) => shown(now.in_flight ?? 0)),
   plot("Tokens per second", [(point) => point.tokens_per_s], (now) => shown(now.tokens_per_s ?? 0)),
-  plot("Cost today (line: per 10 s)", [(point) => point.cost_usd], (now) => usd(now.cost_today_usd ?? 0)),
-  plot("Errors (now: last minute)", [(point) => errorsOf(point.errors)], (now) => Object.entries(now.errors ?? {}).map(([kind, number]) => `${kind} ${number}`).join(", ") || "none"),
+  plot("Cost today", [(point) => point.cost_usd], (now) => usd(now.cost_today_usd ?? 0)),
+  plot("Errors, last minute", [(point) => errorsOf(point.errors)], (now) => Object.entries(now.errors ?? {}).map(([kind, number]) => `${kind} ${number}`).join(", ") || "none"),
   plot("Duration p50, p99", [(point) => point.duration_p99_s, (point) => point.duration_p50_s], (now) => `${seconds(now.duration_p50_s)}, ${seconds(now.duration_p99_s)}`),
   plot("First byte p50, p99", [(point) => point.first_byte_p99_s, (point) => point.first_byte_p50_s], (now) => `${seconds(now.first_byte_p50_s)}, ${seconds(now.first_byte_p99_s)}`),
 ];
@@ -406,6 +406,7 @@ function read() {
   });
 }
 
+$("page").hidden = false;
 $("zone").textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 choose();
 read();
