@@ -27,6 +27,10 @@ from openai_proxy.pages.pages import JSONPage
 
 DONE = Failure(ResponseDone())
 JSON = (b"Content-Type", b"application/json")
+UPGRADE = (
+    b"GET /v1/realtime HTTP/1.1\r\nHost: p\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 def exchange(**fields):
@@ -180,6 +184,32 @@ class Answer(Body):
         super().deliverBody(protocol)
         self.feed(self.data)
         self.end()
+
+
+class Far(Body):
+    """The upstream's side of a tunnel: a body that can also be written to."""
+
+    def __init__(self):
+        super().__init__()
+        self.written = []
+        self.producer = None
+        self.closed = False
+
+    def write(self, data):
+        self.written.append(data)
+
+    def registerProducer(self, producer, streaming):
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self):
+        self.producer = None
+
+    def loseConnection(self):
+        self.closed = True
+
+    def end(self, error):
+        self.protocol.connectionLost(Failure(error))
 
 
 class Source:

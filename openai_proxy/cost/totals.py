@@ -64,7 +64,8 @@ class Totals:
             return
         if exchange.cost_usd is not None:
             self.cost_usd += exchange.cost_usd
-        elif usage is not None or exchange.status == 101:  # nobody reads what a tunnel used
+        elif usage is not None or (exchange.status == 101 and exchange.inspection is None):
+            # of a tunnel nobody reads what it used; of a WebSocket that is read, each turn says it
             self.unpriced_requests += 1
         if usage is not None:
             self.input_tokens += usage.input_tokens

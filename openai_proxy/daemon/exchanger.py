@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from ..cost.build import Spending, build_spending
 from ..cost.unpriced import unpriced_models
-from ..downstream.contract import DownstreamLimits
+from ..downstream.contract import DownstreamLimits, TurnRules
+from ..exchange.bodies import WholeBody
 from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..net.dns_cache import DNSCache
@@ -97,6 +98,8 @@ class Exchanger:
     serverless: Serverless
     """Those that are none."""
     limits: DownstreamLimits
+    turns: TurnRules
+    """How the turns of WebSockets are judged."""
     mode: str
     risk: str | None
     """What anybody can do who reaches a port."""
@@ -200,7 +203,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         [upstream.auth_header.lower().encode("ascii"), *callers.caller_headers(settings)]
     )
     keyring = callers.make_keyring(settings)
-    stages = _stages(settings, around, needs_usage, spending, kept, keyring)
+    stages, turns = _stages(settings, around, needs_usage, spending, kept, keyring)
     return Exchanger(
         settings=settings,
         forward=compose(stages, innermost),
@@ -214,6 +217,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         origins=origins,
         serverless=made,
         limits=_downstream_limits(settings),
+        turns=turns,
         mode=mode(settings),
         risk=risk_of(settings),
         redis_url=redis_url(settings),
@@ -238,11 +242,12 @@ def with_other_keys(
         settings, around.stores, kept.table, redis_url(settings), kept.buffered, exchanger.spending.pricing
     )
     keyring = callers.make_keyring(settings)
-    stages = _stages(settings, around, needs_usage, spending, kept, keyring)
+    stages, turns = _stages(settings, around, needs_usage, spending, kept, keyring)
     return evolve(
         exchanger,
         settings=settings,
         forward=compose(stages, kept.innermost),
+        turns=turns,
         spending=spending,
         keyring=keyring,
     )
@@ -320,40 +325,56 @@ def _stages(
     spending: Spending,
     kept: KeptStages,
     keyring: Keyring | None,
-) -> list[Stage]:
-    """Return the onion, outermost first, with the reason for each place."""
+) -> tuple[list[Stage], TurnRules]:
+    """Return the onion, outermost first, with the reason for each place; and what of it judges turns of WebSockets."""
     rate_limit = limits.rate_limit(settings, around)
     strip_think, repeats, buffered = kept.strip_think, kept.repeats, kept.buffered
     body_rules = bodies.body_rules(settings, spending.payers)
     of_batches = batches(settings, around.stores, spending, buffered)
+    counts = needs_usage or spending.needs_usage
+    authenticate = callers.authenticate(settings, keyring, around.knows_all_keys)
+    tag_requests, name_end_user = tags.tag_requests(settings, kept.tag_values), tags.name_end_user(settings)
+    allow_endpoints = fences.allow_endpoints(settings)
+    read_body = bodies.read_body(settings, around, body_rules, spending.payers, buffered)
+    allow_models = AllowModels(keyring) if keyring is not None and keyring.restricts_models else None
+    refuse_unmeasured = fences.refuse_unmeasured(settings)
+    own_objects = fences.own_objects(
+        settings, lambda: around.stores.object_owners(state_path(settings, False), redis_url(settings))
+    )
+    note_errors = NoteErrors()
+    read_usage = ReadUsage(
+        counts or limits.counts_model_tokens(settings),
+        around.clock,
+        strip_think.reads if strip_think is not None else None,
+        spending.pricing.is_priced if spending.pricing is not None else None,
+    )
     stages: list[Stage | None] = [
         # First: nobody unknown makes us read, count or call anything.
-        callers.authenticate(settings, keyring, around.knows_all_keys),
+        authenticate,
         # At once, so that what is refused has its tags in the logs; before the cache, for no upstream sees these headers.
-        tags.tag_requests(settings, kept.tag_values),
+        tag_requests,
         # Before a body is read, and before the limits: a refusal counts against none.
-        fences.allow_endpoints(settings),
+        allow_endpoints,
         fences.refuse_unseen(settings),
+        # Before what goes by the handshake of a WebSocket whose turns count instead.
+        fences.read_websockets(settings, counts),
         # Before a body is asked for with 100 Continue that would be refused.
         rate_limit.look_ahead if rate_limit is not None else None,
         # In front of all that decides by the request alone, which a repeated one is spared.
         repeats if rate_limit is None else None,
         # Before everything that looks at the body; behind it a request is known to be valid.
-        bodies.read_body(settings, around, body_rules, spending.payers, buffered),
+        read_body,
         # As soon as there is a body.
-        tags.name_end_user(settings),
+        name_end_user,
         # Behind it: a form streams through, and is only looked at.
         ReadForm(body_rules.callers, body_rules.allow_lists),
         # Before all that goes by the models of a batch.
         of_batches.allow,
         # Before the limits: a refusal counts against none.
-        AllowModels(keyring) if keyring is not None and keyring.restricts_models else None,
-        fences.refuse_unmeasured(settings),
+        allow_models,
+        refuse_unmeasured,
         # Outside the cache, which knows nobody; what it gives was somebody's first.
-        fences.own_objects(
-            settings,
-            lambda: around.stores.object_owners(state_path(settings, False), redis_url(settings)),
-        ),
+        own_objects,
         # Outside all that costs anything.
         rate_limit,
         # Behind what counts requests, if something does.
@@ -363,14 +384,9 @@ def _stages(
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
         strip_think,
         # Outside what reads usage, which takes content codings off if somebody must read.
-        NoteErrors(),
+        note_errors,
         # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
-        ReadUsage(
-            needs_usage or spending.needs_usage or limits.counts_model_tokens(settings),
-            around.clock,
-            strip_think.reads if strip_think is not None else None,
-            spending.pricing.is_priced if spending.pricing is not None else None,
-        ),
+        read_usage,
         # Outside the cache, which holds what the upstream lists.
         _list_models(keyring, kept.table, kept.route, kept.innermost),
         # Inside what changes an answer for its client, as the cache: those who join have stages of their own.
@@ -391,7 +407,61 @@ def _stages(
         # Innermost: every attempt may go elsewhere.
         kept.route,
     ]
+    # The same for a turn of a WebSocket, in the same order: what is left out changes a request, repeats
+    # it or chooses where it goes. It may go where its connection leads, or nowhere.
+    of_turns: list[Stage | None] = [
+        authenticate,
+        tag_requests,
+        allow_endpoints,
+        read_body,
+        name_end_user,
+        allow_models,
+        refuse_unmeasured,
+        # Before the limits, as all that refuses what can never be admitted.
+        places.refuse_elsewhere(settings, kept.table),
+        own_objects,
+        rate_limit,
+        note_errors,
+        read_usage,
+        spending.refuse_unpriced,
+        spending.settle_later,
+        spending.keep_budget,
+    ]
+    # Of one that the server begins: it is counted and paid, and runs whatever is said of it.
+    begun_above: list[Stage | None] = [
+        authenticate,
+        tag_requests,
+        read_body,
+        rate_limit.count if rate_limit is not None else None,
+        note_errors,
+        read_usage,
+        spending.keep_budget,
+    ]
+    turns = TurnRules(
+        forward=compose(_present(of_turns), _send_turn),
+        begun_above=compose(_present(begun_above), _send_turn),
+        models=compose(_present([authenticate, read_body, allow_models]), _answer_nothing),
+        quota=compose(_present([authenticate, read_body, spending.keep_budget]), _answer_nothing),
+        buffered=buffered,
+        message_bytes=settings.websocket.message_bytes,
+        session_s=settings.websocket.session_s,
+    )
+    return _present(stages), turns
+
+
+def _present(stages: Sequence[Stage | None]) -> list[Stage]:
     return [stage for stage in stages if stage is not None]
+
+
+def _send_turn(request: ProxyRequest) -> Awaitable[ProxyResponse]:
+    """Send a turn of a WebSocket on its connection: what is behind the stages of a turn."""
+    sent: Awaitable[ProxyResponse] = request.turn.send()
+    return sent
+
+
+async def _answer_nothing(request: ProxyRequest) -> ProxyResponse:
+    """Stand behind stages that are only asked whether they would refuse."""
+    return ProxyResponse(200, b"OK", [], WholeBody(b""))
 
 
 def _list_models(

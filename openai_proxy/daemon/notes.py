@@ -24,6 +24,7 @@ def full_notes(settings: Settings) -> Iterator[str]:
     yield from keyless_upstreams(settings)
     yield from fenced_keys(settings)
     yield from shared_objects(settings)
+    yield from unchanged_websockets(settings)
 
 
 def start_notes(settings: Settings) -> Iterator[str]:
@@ -35,6 +36,19 @@ def start_notes(settings: Settings) -> Iterator[str]:
         count = f"{len(names)} key{'s' if len(names) > 1 else ''}"
         yield f"{count} without `endpoints` may call @metered only ({named}); --check-config says what that is"
     yield from shared_objects(settings)
+    yield from unchanged_websockets(settings)
+
+
+def unchanged_websockets(settings: Settings) -> Iterator[str]:
+    """Return a line where parameters or thoughts are changed, but not in what goes through a WebSocket."""
+    changing = ["llm_params"] if settings.llm_params is not None else []
+    if settings.think.mode != "keep":
+        changing.append("think.mode")
+    if changing and settings.websocket.responses:
+        yield (
+            f"{' and '.join(changing)} change nothing in WebSockets of /responses; with websocket.responses = off"
+            " clients send the same by HTTP"
+        )
 
 
 def new_notes(old: Settings, new: Settings) -> list[str]:

@@ -173,6 +173,7 @@ class Serving:
             open_connections={
                 "downstream": lambda: len(self.site.channels),
                 "upstream": lambda: self.exchanger.agent.open_connections,
+                "websocket": lambda: self.site.websockets,
             },
             store_failures=self._around.stores.failures,
             upstreams=lambda: upstream_urls(self.exchanger.settings),
@@ -247,6 +248,7 @@ class Serving:
             settings.limits.connections,
         )
         site.web_origins = self.exchanger.web_origins
+        site.turns = self.exchanger.turns
         return site
 
     def _make_admin_site(self) -> ProxySite:
@@ -346,6 +348,8 @@ class Serving:
         self.exchanger = with_other_keys(self.exchanger, settings, self._around, self.publisher.needs_usage)
         self._keep_books(self.exchanger.spending)
         self._api.forward = self.exchanger.forward
+        for site in self._sites:
+            site.turns = self.exchanger.turns
 
     def look_at_keys(self, name: str | None) -> Deferred[None]:
         """Read the key store now, and then cut what runs of the key `name`; fires when that is done."""
@@ -416,6 +420,7 @@ class Serving:
         for site in self._sites:
             site.limits = exchanger.limits
             site.web_origins = exchanger.web_origins
+            site.turns = exchanger.turns
             site.pseudonym = settings.upstream.via.encode("ascii")
             _set_up(site, settings)
         self._fit(settings)

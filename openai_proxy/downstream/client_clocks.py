@@ -179,6 +179,7 @@ TRANSITIONS: dict[State, dict[Event, tuple[State, Clock | None]]] = {
         LOSE: (LOST, None),
     },
     TUNNEL: {
+        EARLY: (LINGER, _new_linger),  # we have said that we close it
         CLOSE: (CLOSING, None),
         LOSE: (LOST, None),
     },
@@ -197,7 +198,7 @@ IMPOSSIBLE: tuple[tuple[str, tuple[State, ...], tuple[Event, ...]], ...] = (
     ("no request is current", (HEAD, IDLE, FLUSH, LINGER, LOST), (*_OF_A_BODY, *_OF_AN_ANSWER)),
     ("the request is not whole", (BODY,), (ANSWERED, BLOCKED, UPGRADE)),
     ("its body is not read any more", (ANSWER,), _OF_A_BODY),
-    ("no HTTP is spoken any more", (TUNNEL,), (*_OF_A_BODY, *_OF_AN_ANSWER)),
+    ("no HTTP is spoken any more", (TUNNEL,), (*_OF_A_BODY, ANSWERED, BLOCKED, UPGRADE)),
     ("the end is decided", (CLOSING,), (UPLOADING, BODY_LATE, *_OF_AN_ANSWER)),
     ("the end is decided, and closing.py looks first", ENDED, (CLOSE,)),
     (

@@ -13,8 +13,9 @@ from attrs import define, frozen
 from twisted.python.failure import Failure
 
 from ..exchange.bodies import WholeBody
+from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.errors import ProxyError
-from ..exchange.messages import ProxyResponse, ResponseBody
+from ..exchange.messages import Forward, ProxyResponse, ResponseBody
 from ..exchange.record import Exchange, HeaderPairs, Outcome
 from ..wire.headers import RequestHead
 from ..wire.targets import ApiPath
@@ -53,6 +54,23 @@ class IncomingRequest:
     body: IncomingBody | WholeBody
 
 
+@frozen(eq=False)
+class TurnRules:
+    """How the turns of WebSockets are judged and bounded; replaced whole at a reload."""
+
+    forward: Forward
+    """The stages of a turn; behind them is its connection."""
+    begun_above: Forward
+    """Those of a turn that the server begins by itself: they count it."""
+    models: Forward
+    """Says whether a session may have the models that a message names."""
+    quota: Forward
+    """Says whether there is money left."""
+    buffered: BufferedBytes
+    message_bytes: int
+    session_s: float | None = None
+
+
 class CurrentRequest(Protocol):
     """What a connection asks of the request that it is answering."""
 
@@ -86,6 +104,7 @@ class Downstream(Protocol):
     http11: bool
     is_head: bool
     exchange: Exchange
+    incoming: IncomingRequest
 
     @property
     def keep_alive(self) -> bool:

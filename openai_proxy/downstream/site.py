@@ -24,7 +24,7 @@ from ..wire.targets import map_target
 from ..wire.web_origins import WebOrigins
 from .channel import ProxyChannel
 from .closing import close_if_idle
-from .contract import DownstreamLimits, IncomingRequest
+from .contract import DownstreamLimits, IncomingRequest, TurnRules
 from .peers import may_speak, peer_of
 from .proxy import ProxyResource
 from .request import DownstreamRequest
@@ -107,6 +107,8 @@ class ProxySite(Site):
         """How long a tunnel may be silent; None: as long as it likes."""
         self.worker = 0
         """Which of several workers this is; 0 if there is one process."""
+        self.turns: TurnRules | None = None
+        """How the turns of WebSockets are judged; None where none are read."""
         self.adopt = adopt
         """Given each client's transport once it is connected: may serve its socket."""
         self.channels: set[ProxyChannel] = set()
@@ -243,7 +245,15 @@ class ProxySite(Site):
         """Answer what runs, take nothing new, close what is idle."""
         self.draining = True
         for channel in list(self.channels):
-            close_if_idle(channel)
+            if channel.tunnel is not None:
+                channel.tunnel.drain()
+            else:
+                close_if_idle(channel)
+
+    @property
+    def websockets(self) -> int:
+        """How many of the connections are WebSockets."""
+        return sum(1 for channel in self.channels if channel.tunnel is not None)
 
     def abort(self) -> None:
         """Cut every connection."""

@@ -1,7 +1,8 @@
 """A WebSocket's bytes, both ways, once the upstream has said 101.
 
-Nothing is parsed here. Back-pressure for both directions stands in this
-file: each side's transport pauses the other's reading.
+Nothing is parsed here; where turns are read, a conversation stands between
+the two ends. Back-pressure for both directions stands in this file: each
+side's transport pauses the other's reading.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
+from ..exchange.buffered_bytes import Lease
 from ..exchange.messages import ProxyResponse
 from ..exchange.record import Outcome
 from ..net.sockets import cut, keep_alive
 from ..wire.render import header_lines, response_head
 from ..wire.websocket_frames import POLICY_VIOLATION, FrameEnds, close_frame
+from .closing import linger
 from .contract import Connection, Downstream
+from .conversation import Conversation
 
+_FULL = "full"
+"""Why one end is not read: the other one's transport holds enough."""
 KEEP_ALIVE_S = 30
 """After that much silence the kernel asks either end whether it is there."""
 FRAME_S = 0.3
@@ -33,7 +39,7 @@ class Tunnel:
 
     As the channel's producer it is paused by the client's transport; as the
     upstream transport's producer it is a `_ClientReader`. Ends once, with
-    both connections.
+    both connections. `conversation` reads along where the exchange says so.
     """
 
     def __init__(self, request: Downstream, channel: Connection, response: ProxyResponse) -> None:
@@ -44,9 +50,17 @@ class Tunnel:
         self._frames = FrameEnds()
         self._cancelled = False
         self._ended = False
+        self._client_held: set[str] = set()
+        self._upstream_held: set[str] = set()
+        self._untaken: list[Lease] = []
+        """Of what was written to the upstream and waits there."""
         self._clock = channel.clock
         self._active_at = self._clock()
         self._idle_timer: Any = None
+        exchange = request.exchange
+        self.conversation: Conversation | None = None
+        if exchange.inspection is not None:
+            self.conversation = Conversation(self, exchange, request.incoming.head.forward, channel.site)
 
     def start(self) -> None:
         """Relay the 101 and join the two connections."""
@@ -60,6 +74,8 @@ class Tunnel:
         if early and not self._ended:
             self.from_client(early)
         self._watch_idleness()
+        if channel.site.draining:
+            self.drain()
 
     # ---- silence
 
@@ -79,6 +95,7 @@ class Tunnel:
         self._ended = True
         if self._idle_timer is not None and self._idle_timer.active():
             self._idle_timer.cancel()
+        self._free_untaken()
         self._request.end_exchange(outcome)
 
     # ---- the operator stops it
@@ -88,7 +105,10 @@ class Tunnel:
         if self._ended or self._cancelled:
             return
         self._cancelled = True
-        if self._frames.at_end:
+        if self.conversation is not None:
+            self.conversation.cancel()
+            self._channel.site.call_later(FRAME_S, self._cut_short)
+        elif self._frames.at_end:
             self._say_cancelled()
         else:
             self._channel.site.call_later(FRAME_S, self._cut_short)
@@ -111,6 +131,8 @@ class Tunnel:
 
     def _over(self, outcome: Outcome) -> None:
         """End it from our side: the upstream's connection is cut, the client's is the caller's to end."""
+        if self.conversation is not None:
+            self.conversation.lost(outcome)
         self._end(outcome)
         self._response.body.discard()
         self._channel.tunnel = None
@@ -122,9 +144,16 @@ class Tunnel:
         watch = getattr(transport, "keep_alive", None)
         if watch is not None:
             watch(KEEP_ALIVE_S)
-        transport.registerProducer(_ClientReader(self._channel), True)
+        transport.registerProducer(_ClientReader(self), True)
 
     def dataReceived(self, data: bytes) -> None:
+        conversation = self.conversation
+        if conversation is not None:
+            if not self._ended:
+                self._active_at = self._clock()
+                self._request.exchange.response_bytes += len(data)
+                conversation.from_upstream(data)
+            return
         if self._cancelled:
             self._end_frame(data)
             return
@@ -136,6 +165,8 @@ class Tunnel:
     def connectionLost(self, reason: Failure) -> None:
         if self._ended:
             return
+        if self.conversation is not None:
+            self.conversation.lost(Outcome.UPSTREAM_TRUNCATED)
         channel = self._channel
         channel.tunnel = None
         if reason.check(ConnectionDone, ResponseDone):
@@ -150,12 +181,17 @@ class Tunnel:
     def from_client(self, data: bytes) -> None:
         self._active_at = self._clock()
         self._request.exchange.request_bytes += len(data)
-        self._upstream.write(data)
+        if self.conversation is None:
+            self._upstream.write(data)
+        else:
+            self.conversation.from_client(data)
 
     def downstream_lost(self, reason: Failure) -> None:
         """The client's connection is lost: what it sent still goes up, then the upstream's ends too."""
         if self._ended:
             return
+        if self.conversation is not None:
+            self.conversation.lost(Outcome.CLIENT_GONE)
         clean = reason.check(ConnectionDone) is not None
         self._end(Outcome.COMPLETE if clean else Outcome.CLIENT_GONE)
         upstream = self._upstream
@@ -167,15 +203,85 @@ class Tunnel:
         else:
             self._response.body.discard()
 
-    # ---- the client's transport is full, or free again
+    # ---- what a conversation asks of both ends
 
-    def pauseProducing(self) -> None:
+    def to_upstream(self, data: bytes, lease: Lease | None = None) -> None:
+        """Write to the upstream; `lease` is freed once it has taken what was written."""
+        if self._upstream is not None and not self._ended:
+            self._upstream.write(data)
+        if lease is not None:
+            if _FULL in self._client_held:
+                self._untaken.append(lease)
+            else:
+                lease.free()
+
+    def to_client(self, data: bytes) -> None:
+        """Write to the client."""
+        if not self._ended:
+            self._channel.write(data)
+
+    def finish(self, outcome: Outcome, *, broken: bool = False) -> None:
+        """End both connections; `broken`: so that the client takes it for no end."""
+        if self._ended:
+            return
+        self._end(outcome)
+        upstream, channel = self._upstream, self._channel
+        if upstream is None:
+            self._response.body.discard()
+        else:
+            upstream.unregisterProducer()
+            upstream.loseConnection()
+        channel.tunnel = None
+        if broken:
+            channel.abort_when_flushed()
+        else:
+            linger(channel)
+
+    def drain(self) -> None:
+        """The daemon stops: end between two turns, where they are read."""
+        if self.conversation is not None:
+            self.conversation.go_away()
+
+    # ---- reasons for reading from one of them no more
+
+    def hold_client(self, reason: str) -> None:
+        """Stop reading from the client, until every reason is gone."""
+        self._client_held.add(reason)
+        self._channel.hold_body()
+
+    def let_client(self, reason: str) -> None:
+        """That reason is gone."""
+        if reason in self._client_held:
+            self._client_held.discard(reason)
+            if reason == _FULL:
+                self._free_untaken()
+            if not self._client_held:
+                self._channel.release_body()
+
+    def hold_upstream(self, reason: str) -> None:
+        """Stop reading from the upstream, until every reason is gone."""
+        self._upstream_held.add(reason)
         if self._upstream is not None and not self._ended:
             self._upstream.pauseProducing()
 
-    def resumeProducing(self) -> None:
-        if self._upstream is not None and not self._ended:
+    def let_upstream(self, reason: str) -> None:
+        """That reason is gone."""
+        self._upstream_held.discard(reason)
+        if self._upstream is not None and not self._ended and not self._upstream_held:
             self._upstream.resumeProducing()
+
+    def _free_untaken(self) -> None:
+        untaken, self._untaken = self._untaken, []
+        for lease in untaken:
+            lease.free()
+
+    # ---- the client's transport is full, or free again
+
+    def pauseProducing(self) -> None:
+        self.hold_upstream(_FULL)
+
+    def resumeProducing(self) -> None:
+        self.let_upstream(_FULL)
 
     def stopProducing(self) -> None:
         """The client's transport is lost; downstream_lost says so too."""
@@ -185,14 +291,14 @@ class Tunnel:
 class _ClientReader:
     """Pauses reading from the client while the upstream's transport is full."""
 
-    def __init__(self, channel: Any) -> None:
-        self._channel = channel
+    def __init__(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
 
     def pauseProducing(self) -> None:
-        self._channel.hold_body()
+        self._tunnel.hold_client(_FULL)
 
     def resumeProducing(self) -> None:
-        self._channel.release_body()
+        self._tunnel.let_client(_FULL)
 
     def stopProducing(self) -> None:
         """The upstream's transport is lost; the tunnel hears of it as a body that ends."""

@@ -27,15 +27,15 @@ class BufferedBytes:
 class Lease:
     """The share of one request; free it exactly when its body is let go of. Freeing twice frees once."""
 
-    __slots__ = ("_of", "_size_bytes")
+    __slots__ = ("_size_bytes", "of")
 
     def __init__(self, of: BufferedBytes) -> None:
-        self._of = of
+        self.of = of
         self._size_bytes = 0
 
     def take(self, size_bytes: int) -> bool:
         """Hold so many bytes more; False, and nothing held, where that is above the limit."""
-        of = self._of
+        of = self.of
         if of.held_bytes + size_bytes > of.limit_bytes:
             return False
         of.held_bytes += size_bytes
@@ -48,5 +48,5 @@ class Lease:
 
     def free(self, _ended: object = None) -> None:
         """Hold nothing any more. Takes an ended exchange, to be given to `on_end`."""
-        self._of.held_bytes -= self._size_bytes
+        self.of.held_bytes -= self._size_bytes
         self._size_bytes = 0

@@ -146,6 +146,19 @@ class WebSocketNotAllowed(ProxyError):
     )
 
 
+class WebSocketNotRead(WebSocketNotAllowed):
+    """The same where nobody may read what goes through it: there is no other way to open it."""
+
+    status, reason = 403, b"Forbidden"
+
+
+class ModelElsewhere(ProxyError):
+    """A turn for a model that another upstream serves than the one that its WebSocket leads to."""
+
+    status, reason = 400, b"Bad Request"
+    type, code = "invalid_request_error", "model_elsewhere"
+
+
 class NotMeasured(ProxyError):
     """What the request would cost is more than the key's budget can measure; `param` names why."""
 

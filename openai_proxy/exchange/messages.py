@@ -134,6 +134,8 @@ class ProxyRequest:
     """The name that rules about endpoints go by; see `wire.targets.ApiPath.named`."""
     sniffed: bool = False
     """The type of the body does not say whether it is JSON: its first bytes do."""
+    turn: Any = None
+    """The turn of a WebSocket that this asks for (`downstream.turn.Turn`); None for HTTP."""
     batch_input: Any = None
     """What the input file of a batch asks for (`policies.batches.input.BatchInput`), where that has to be known."""
     undelivered: list[ResponseBody] = Factory(list)
@@ -184,6 +186,7 @@ class ProxyRequest:
             self.prompt_estimate,
             self.endpoint,
             self.sniffed,
+            self.turn,
             self.batch_input,
             self.undelivered,
         )

@@ -100,6 +100,16 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
+@frozen
+class Inspection:
+    """That the turns of a WebSocket are read, and how."""
+
+    is_strict: bool = False
+    """A rule needs what it says: nothing passes that cannot be read."""
+    name: str = ""
+    """The endpoint, as rules know it."""
+
+
 class _OwnList:
     """A list made when it is first asked for: most exchanges never fill it."""
 
@@ -197,6 +207,13 @@ class Exchange:
     """The other end of the client's connection."""
     capture: Any = None
     """What an observer that keeps bodies attached; see `observe`."""
+
+    inspection: Inspection | None = None
+    """Of a WebSocket whose turns are exchanges of their own; None for one that nobody reads, and for all else."""
+    connection: str | None = None
+    """The id of the exchange that opened the WebSocket that this is a turn of; None for all else."""
+    turn: int | None = None
+    """Which turn of it this is: 1, 2, ...; None for all else."""
 
     goes_on: bool = False
     """The upstream goes on working when it has answered (a background response): nothing is estimated."""

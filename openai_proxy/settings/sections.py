@@ -60,6 +60,7 @@ Required = Annotated[
     Literal["true", "false", "auto"], BeforeValidator(_truth_or_word), Allowed("true, false or 'auto'")
 ]
 
+WhatIsRead = Annotated[Literal["auto", "always", "never"], LowerCase, Allowed("'auto', 'always' or 'never'")]
 OnOff = Annotated[bool, BeforeValidator(_on_off), Allowed("'on' or 'off'")]
 
 Stick = Annotated[
@@ -337,14 +338,28 @@ class Objects(Section):
 
 
 class WebSocket(Section):
-    """WebSocket tunnels."""
+    """WebSockets."""
 
     responses: OnOff = setting(
         True,
         "whether WebSockets of /responses are opened: on or off (then clients that can go on over HTTP do, where"
-        " the exchange log, prices and parameters see each turn); never for a key with models, a budget or a limit"
-        " of model tokens",
+        " parameters and the removal of thoughts hold too)",
         default_text="on",
+    )
+    inspect: WhatIsRead = setting(
+        "auto",
+        "which WebSockets of /responses, /realtime and /live have their turns read, so that each is an exchange of"
+        " its own: auto (where a list of models, a limit, a budget, prices, an exchange log or OpenTelemetry needs"
+        " it), always (so that all end between two turns when the daemon stops, too), or never (then a key with"
+        " models, a budget or a limit of model tokens gets 403)",
+    )
+    message_bytes: Count = setting(
+        64 * MIB, "largest message of a WebSocket whose turns are read; beyond it is closed with 1009"
+    )
+    session_s: OptionalSeconds = setting(
+        None,
+        "how long a WebSocket whose turns are read may last; then it is closed with 1012 as soon as no turn is open",
+        default_text="none",
     )
     idle_s: OptionalSeconds = setting(
         None, "how long a tunnel may pass no byte in either direction before it is cut", default_text="none"

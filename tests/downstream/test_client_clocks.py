@@ -30,6 +30,7 @@ from openai_proxy.downstream.client_clocks import (
 from openai_proxy.downstream.contract import DownstreamLimits
 from openai_proxy.downstream.pace import LINGER_IDLE_S
 from openai_proxy.exchange.errors import UpstreamUnreachable
+from openai_proxy.exchange.record import Outcome
 
 LIMITS = DownstreamLimits(header_timeout_s=15, keep_alive_s=120)
 
@@ -243,6 +244,10 @@ class Walk:
         """A page, or Twisted, wants no more of this connection."""
         self.client.channel.loseConnection()
 
+    def farewell(self):
+        """What reads a WebSocket's turns says that it closes it."""
+        self.client.channel.tunnel.finish(Outcome.COMPLETE)
+
     def drain(self):
         self.world.site.drain()
 
@@ -296,6 +301,7 @@ SCENES = {
     (State.LINGER, Event.LOSE): [*LINGER_, ("lose",)],
     (State.CLOSING, Event.BODY_END): [("send", UPLOAD, 5), ("answer",), ("break_upload",), ("rest",)],
     (State.CLOSING, Event.LOSE): [*CLOSING_, ("lose",)],
+    (State.TUNNEL, Event.EARLY): [*TUNNEL_, ("farewell",)],
     (State.TUNNEL, Event.CLOSE): [*TUNNEL_, ("end",)],
     (State.TUNNEL, Event.LOSE): [*TUNNEL_, ("lose",)],
     (State.LOST, Event.LOSE): [("lose",), ("lose",)],

@@ -1,41 +1,10 @@
 """A WebSocket between its two ends, in memory."""
 
 import pytest
-from fakes import Body, Downstream, response
+from fakes import UPGRADE, Downstream, Far, response
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.python.failure import Failure
 
-UPGRADE = (
-    b"GET /v1/realtime HTTP/1.1\r\nHost: p\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 HEAD = b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-
-
-class Far(Body):
-    """The upstream's side of a tunnel: a body that can also be written to."""
-
-    def __init__(self):
-        super().__init__()
-        self.written = []
-        self.producer = None
-        self.closed = False
-
-    def write(self, data):
-        self.written.append(data)
-
-    def registerProducer(self, producer, streaming):
-        assert streaming
-        self.producer = producer
-
-    def unregisterProducer(self):
-        self.producer = None
-
-    def loseConnection(self):
-        self.closed = True
-
-    def end(self, error):
-        self.protocol.connectionLost(Failure(error))
 
 
 class World:

@@ -88,6 +88,8 @@ def exchange_line(
         record.update(who(exchange))
     if exchange.route_reason is not None:
         record["route_reason"] = exchange.route_reason
+    if exchange.connection is not None:
+        record["connection"], record["turn"] = exchange.connection, exchange.turn
     if raw:
         record["request"]["target"] = _shown_target(exchange.target)
         if bodies and isinstance(exchange.capture, Capture):

@@ -73,7 +73,8 @@ def _escaped(character: str) -> str:
 
 LEGEND = (
     "time, caller, method, path, model, status, duration, first= (time to the first byte), tokens= (input/output;"
-    " ~ estimated), cost=, outcome, then if there is one: attempts=, cached, waited= (in this proxy's own queue),"
+    " ~ estimated), cost=, outcome, then if there is one: attempts=, cached, turn= and connection= (of a WebSocket),"
+    " waited= (in this proxy's own queue),"
     " code= (of an error of this proxy's own), reason= (why the upstream failed), client= (its address),"
     " upstream_id= (the upstream's x-request-id), id= (the exchange's, as in x-request-id of our own errors)"
 )
@@ -121,6 +122,8 @@ def text_line(exchange: Exchange, *, with_address: bool = True) -> str:
         parts.append(f"attempts={exchange.attempts}")
     if exchange.cached:
         parts.append("cached")
+    if exchange.connection is not None:
+        parts.append(f"turn={exchange.turn or '-'} connection={exchange.connection}")
     if exchange.queued_s > 0.0:
         parts.append(f"waited={exchange.queued_s:.3f}s")
     if exchange.error_code is not None:
@@ -158,6 +161,13 @@ def usage_record(usage: Usage | None) -> dict[str, Any] | None:
         "estimated": usage.estimated,
         **_kinds_record(usage.kinds),
     }
+
+
+def _turn_record(exchange: Exchange) -> dict[str, Any]:
+    """Return which turn of which WebSocket an exchange is; nearly always it is none."""
+    if exchange.connection is None:
+        return {}
+    return {"connection": exchange.connection, "turn": exchange.turn}
 
 
 def _kinds_record(kinds: TokenKinds | None) -> dict[str, Any]:
@@ -211,5 +221,6 @@ def metadata(exchange: Exchange, *, with_address: bool = True) -> dict[str, Any]
         "queued_s": seconds(exchange.queued_s),
         "upstream_request_id": None if theirs is None else scrubbed(theirs[:MAX_FIELD]),
         **who(exchange),
+        **_turn_record(exchange),
         **({"client_address": exchange.client_address} if with_address else {}),
     }

@@ -136,6 +136,9 @@ class PrometheusObserver:
         self._tokens = counter("tokens", "Model tokens, by kind.", "model", "kind", *key)
         self._cost = counter("cost_usd", "Cost of the exchanges in US dollars.", "model", *key)
         self._cache = counter("cache_requests", "Look-ups in the cache.", "endpoint", "result")
+        self._turns = counter(
+            "websocket_turns", "Turns of WebSockets that ended.", "endpoint", "model", "outcome"
+        )
         self._limited = counter("rate_limited", "Requests refused by a limit.", "kind")
         self._errors = counter("upstream_errors", "Failed upstream attempts.", "upstream", "kind")
         self._retries = counter("upstream_retries", "Further attempts, by reason.", "reason")
@@ -206,6 +209,9 @@ class PrometheusObserver:
                 self._tag_costs.of(*tag).value += cost_usd
         if exchange.cache_result is not None:
             self._cache.of(self._endpoints.of(exchange), exchange.cache_result).value += 1
+        if exchange.turn is not None:
+            outcome = exchange.outcome or _COMPLETE
+            self._turns.of(self._endpoints.of(exchange), kept.model, outcome.value).value += 1
         if exchange.status != 200 or exchange.attempts != 1 or exchange.outcome is not _COMPLETE:
             self._count_trouble(exchange)
 
@@ -246,6 +252,9 @@ class PrometheusObserver:
             for kind in _TOKEN_KINDS:
                 self._tokens.move((model, kind, *key), (OTHER, kind, *key))
             self._cost.move((model, *key), (OTHER, *key))
+        for labels in self._turns:
+            if labels[1] == model:
+                self._turns.move(labels, (labels[0], OTHER, labels[2]))
         self._kept = {kind: kept for kind, kept in self._kept.items() if kept.model != model}
 
     def _count_trouble(self, exchange: Exchange) -> None:

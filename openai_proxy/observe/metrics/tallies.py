@@ -40,6 +40,9 @@ class TallyFamily:
     def __contains__(self, labels: tuple[str, ...]) -> bool:
         return labels in self._tallies
 
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        return iter([*self._tallies])
+
     def of(self, *labels: str) -> Tally:
         """Return the counter with these label values."""
         tally = self._tallies.get(labels)

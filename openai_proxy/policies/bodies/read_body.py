@@ -211,7 +211,7 @@ class ReadBody:
             raise UnreadableBody("The JSON body of your request names more than one model.", param="model")
         exchange.request_is_ordinary = read.ordinary and not request.encoded
         exchange.model = request.model
-        exchange.streaming = request.document.get("stream") is True
+        exchange.streaming = request.document.get("stream") is True or request.turn is not None
         if self._estimates:
             request.prompt_estimate = prompt_tokens(read.text, document)
 

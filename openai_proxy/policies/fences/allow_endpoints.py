@@ -46,10 +46,12 @@ class AllowEndpoints:
 
     def _lets(self, fence: Fence, request: ProxyRequest) -> bool:
         """Ask the fence; what it said of the few names that are often called is remembered."""
-        asked = (id(fence), request.method, request.endpoint, request.upgrade)
+        # a turn of a WebSocket may be asked for where the WebSocket may be opened
+        method, websocket = (request.method, request.upgrade) if request.turn is None else (b"GET", True)
+        asked = (id(fence), method, request.endpoint, websocket)
         known = self._known.get(asked)
         if known is None:
-            known = fence.lets(request.method.decode("ascii"), request.endpoint, request.upgrade)
+            known = fence.lets(method.decode("ascii"), request.endpoint, websocket)
             if (
                 len(self._known) < 1024 and request.exchange.endpoint != "other"
             ):  # those are the API's own words

@@ -26,7 +26,7 @@ class AllowModels:
     whatever `model` in the body says, as it does there. A POST that runs a model must name one:
     a stored prompt or an assistant may name any. So may a body in which a model cannot be read
     (a multipart form without a `model` at its beginning, audio, JSON in an unknown coding), and a
-    WebSocket whose query names none. A batch names those of its input file's lines. Requests that run no model, as listing them, have none to name.
+    WebSocket whose query names none, unless its turns are read, which name theirs. A batch names those of its input file's lines. Requests that run no model, as listing them, have none to name.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -62,7 +62,7 @@ def named_models(request: ProxyRequest) -> list[object] | None:
     plain = unquote_to_bytes(path)
     if plain.startswith(_MODELS):
         asked.append(plain[len(_MODELS) :].decode("utf-8", "replace"))
-    if request.upgrade and not asked and request.path_model is None:
+    if request.upgrade and not asked and request.path_model is None and request.exchange.inspection is None:
         return None
     needs_one = runs_model(request.method, request.endpoint)
     named: list[object] = []

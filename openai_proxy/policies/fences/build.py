@@ -8,9 +8,10 @@ from ...exchange.client_address import parse_network
 from ...settings import Settings, client_keys, mode
 from ...settings.tenants import ClientKey
 from ...wire.endpoint_rules import ALL, METERED, EndpointRules, Fence
-from ..limits.build import token_limited
+from ..limits.build import limited_keys, token_limited
 from .allow_endpoints import AllowEndpoints
 from .own_objects import ObjectOwners, OwnObjects
+from .read_websockets import ReadWebSockets
 from .refuse_unmeasured import RefuseUnmeasured
 from .refuse_unseen import RefuseUnseen
 
@@ -56,6 +57,14 @@ def default_endpoints(key: ClientKey) -> tuple[str, ...]:
 
 def refuse_unseen(settings: Settings) -> RefuseUnseen | None:
     """Return the stage that refuses what no rule of a key could see; None if it would refuse nothing."""
+    rules, everybodys, free = _strict_rules(settings)
+    if not rules and everybodys is None:
+        return None
+    return RefuseUnseen(rules, everybodys, free)
+
+
+def _strict_rules(settings: Settings) -> tuple[dict[str, str], str | None, frozenset[str]]:
+    """Return whose traffic must be seen, in words of their rule, that of everybody, and who is free of that one."""
     limited = token_limited(settings)
     rules = {}
     for key in client_keys(settings):
@@ -66,12 +75,38 @@ def refuse_unseen(settings: Settings) -> RefuseUnseen | None:
         elif limited[key.name]:
             rules[key.name] = _TOKENS
     everybodys = _TOKENS if settings.rate_limit.tokens_per_minute is not None else None
-    websockets = settings.websocket.responses
-    enforces = settings.objects.owners == "enforce"
-    owning = {key.name: _OBJECTS for key in client_keys(settings) if enforces and not key.owns_all}
-    if not rules and not owning and everybodys is None and websockets:
+    return rules, everybodys, frozenset(limited).difference(rules)
+
+
+def read_websockets(settings: Settings, needs_usage: bool) -> ReadWebSockets | None:
+    """Return the stage that says which WebSockets have their turns read; None if it would do nothing.
+
+    `needs_usage`: somebody counts what everything costs.
+    """
+    rules, everybodys, free = _strict_rules(settings)
+    if settings.objects.owners == "enforce":
+        owning = {key.name: _OBJECTS for key in client_keys(settings) if not key.owns_all}
+        rules = {**owning, **rules}
+    everybody = settings.rate_limit
+    counts = everybody.requests_per_minute is not None or everybody.concurrent_requests is not None
+    limited = limited_keys(settings) | {key.name for key in client_keys(settings) if key.has_budget}
+    websocket = settings.websocket
+    reads_all = needs_usage or (counts and not client_keys(settings))
+    if (
+        not (rules or limited or everybodys or reads_all)
+        and websocket.inspect != "always"
+        and websocket.responses
+    ):
         return None
-    return RefuseUnseen(rules, everybodys, frozenset(limited).difference(rules), websockets, owning)
+    return ReadWebSockets(
+        rules,
+        everybodys,
+        free - frozenset(rules),
+        inspect=websocket.inspect,
+        limited=limited,
+        reads_all=reads_all,
+        opens_responses=websocket.responses,
+    )
 
 
 def refuse_unmeasured(settings: Settings) -> RefuseUnmeasured | None:

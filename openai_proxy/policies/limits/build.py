@@ -52,6 +52,12 @@ def token_limited(settings: Settings) -> dict[str, bool]:
     }
 
 
+def limited_keys(settings: Settings) -> frozenset[str]:
+    """Return the names of the client keys that any limit holds for: their own, or that of a group."""
+    own = {name for name, limits in limits_by_key(settings).items() if limits}
+    return frozenset(own.union(_group_limits(settings)))
+
+
 def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
     """Return the stage of the limits, None if nobody has any."""
     rate_limit = settings.rate_limit

@@ -78,6 +78,8 @@ class RateLimit:
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
         limits = self._own.get(exchange.credential_id, self._limits)
+        if exchange.inspection is not None:  # each turn of that WebSocket is counted
+            return await forward(request)
         groups = self._groups.get(exchange.credential_id)
         if groups is not None:
             return await self._through_groups(request, forward, limits, groups)
@@ -138,6 +140,25 @@ class RateLimit:
                 self._store.cancel(admission)
             raise
         return taken
+
+    async def count(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
+        """Charge what cannot be refused any more: a turn that the server of a WebSocket begins by itself."""
+        exchange = request.exchange
+        limits = self._own.get(exchange.credential_id, self._limits)
+        admissions = [
+            await self._store.admit(scope.key, scope.limits, 0, exchange.id)
+            for scope in _scopes(exchange, limits, self._groups.get(exchange.credential_id, ()))
+        ]
+
+        def finish(ended: Exchange) -> None:
+            for admission in admissions:
+                used = used_model_tokens(ended, admission.reserved)
+                (self._store.finish if admission.admitted else self._store.settle)(admission, used)
+
+        try:
+            return await forward(request)
+        finally:
+            exchange.on_end(finish)
 
     def look_ahead(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         """Refuse what would be refused before its body is asked for; charge nothing.

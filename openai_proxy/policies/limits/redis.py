@@ -122,6 +122,14 @@ class RedisStore:
             if not slots:
                 del self._held[admission.key]
 
+    def settle(self, admission: Admission, model_tokens: float) -> None:
+        """Charge what was used beyond the reservation, or give back the rest."""
+        difference = model_tokens - admission.reserved
+        if admission.kept_in != KEPT_IN_REDIS or not self._client.connected:
+            self._embedded.settle(admission, model_tokens)
+        elif difference:
+            self._client.post(*self._finishing(admission.key, admission.limits, difference, ""))
+
     def _free_slot(self, key: str, limits: Limits, slot: str) -> None:
         """Free a slot that Redis may have given, or may be about to give.
 

@@ -38,10 +38,10 @@ class LimitStore(Protocol):
         """Take an admission back: as if the request had never come. Never fails; in place of `finish`."""
         ...
 
-
-class BucketStore(LimitStore, Protocol):
-    """The limits of one machine: what a shared store falls back on."""
-
     def settle(self, admission: Admission, model_tokens: float) -> None:
         """Charge what was used beyond the reservation, or give back the rest. Never fails."""
         ...
+
+
+class BucketStore(LimitStore, Protocol):
+    """The limits of one machine: what a shared store falls back on."""

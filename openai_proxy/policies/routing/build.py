@@ -15,6 +15,7 @@ from .prober import Prober
 from .retry import Retry
 from .route import Route
 from .table import ModelRoute, RoutingTable, Upstream
+from .turn_elsewhere import RefuseElsewhere
 
 
 def routing_table(settings: Settings) -> RoutingTable | None:
@@ -45,6 +46,13 @@ def routing_table(settings: Settings) -> RoutingTable | None:
     return RoutingTable(
         upstreams, [ModelRoute(m.match, m.upstream, m.upstream_model) for m in settings.models]
     )
+
+
+def refuse_elsewhere(settings: Settings, table: RoutingTable | None) -> RefuseElsewhere | None:
+    """Return the stage that keeps a WebSocket's turns from models of other upstreams; None if there are none."""
+    if table is None or all(model.upstream is None for model in settings.models):
+        return None
+    return RefuseElsewhere(table)
 
 
 def with_configured_keys(settings: Settings, table: RoutingTable | None) -> list[str]:

@@ -27,7 +27,9 @@ from .filters import HideUsage, ReadUsageWhole, WatchUsage
 from .meter import UsageMeter
 from .objects import usage_of_document
 
-_ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings"))
+_ESTIMATED = frozenset(("chat/completions", "completions", "responses", "embeddings", "realtime"))
+_OF_RESPONSES = frozenset(("responses", "realtime"))
+"""Whose events have the usage, and each text once more, inside a response."""
 _REPORTING = _ESTIMATED | {
     "audio/speech",
     "audio/transcriptions",
@@ -300,7 +302,7 @@ def _choose(
             reading.meter = whole
         return whole
     labels = AnswerLabels(is_stream, wants_model, note)
-    meter = UsageMeter(reading.found, coding, is_stream and endpoint == "responses", labels)
+    meter = UsageMeter(reading.found, coding, is_stream and endpoint in _OF_RESPONSES, labels)
     if endpoint in _ESTIMATED:
         reading.meter = meter
     if not hide or coding:

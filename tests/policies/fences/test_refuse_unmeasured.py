@@ -5,7 +5,7 @@ import json
 import pytest
 from fakes import exchange, through
 
-from openai_proxy.exchange.errors import NotMeasured, WebSocketNotAllowed
+from openai_proxy.exchange.errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.fences.refuse_unmeasured import RefuseUnmeasured
 from openai_proxy.policies.fences.refuse_unseen import RefuseUnseen
@@ -84,28 +84,7 @@ def test_what_a_budget_cannot_measure(body, param):
     assert error_of(stage, key="bob", body=body) is None
 
 
-RULES = RefuseUnseen({"alice": "a budget"}, None, frozenset(), websockets=True)
-
-
-def test_a_websocket_of_responses_is_refused_where_a_rule_would_have_to_read_it():
-    """Its frames name any model; the WebSocket of realtime names its own in the query."""
-    error = error_of(RULES, method=b"GET", upgrade=True, endpoint="responses")
-    assert isinstance(error, WebSocketNotAllowed)
-    assert error.status == 426
-    assert "a budget" in error.message
-    assert "WebSocket" in error.message
-    assert error_of(RULES, method=b"GET", upgrade=True, endpoint="realtime") is None
-    assert error_of(RULES, method=b"GET", endpoint="responses/{id}") is None
-    assert error_of(RULES, key="bob", method=b"GET", upgrade=True, endpoint="responses") is None
-
-
-def test_websockets_of_responses_can_be_turned_off():
-    """For everybody, in the same words that make clients go on over HTTP."""
-    stage = RefuseUnseen({}, None, frozenset(), websockets=False)
-    error = error_of(stage, key="bob", method=b"GET", upgrade=True, endpoint="responses")
-    assert isinstance(error, WebSocketNotAllowed)
-    assert "websocket.responses" in error.message
-    assert error_of(stage, key="bob", method=b"POST", endpoint="responses") is None
+RULES = RefuseUnseen({"alice": "a budget"}, None, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -135,6 +114,6 @@ def test_no_ephemeral_keys_for_keys_with_rules(endpoint, refused):
 
 def test_a_limit_of_tokens_for_everybody_counts_but_for_those_who_have_none():
     """`rate_limit.tokens_per_minute` is a rule of all but the keys whose own limit is none."""
-    stage = RefuseUnseen({}, "a limit of model tokens", frozenset(["free"]), websockets=True)
-    assert error_of(stage, key="cred-1", method=b"GET", upgrade=True, endpoint="responses")
-    assert error_of(stage, key="free", method=b"GET", upgrade=True, endpoint="responses") is None
+    stage = RefuseUnseen({}, "a limit of model tokens", frozenset(["free"]))
+    assert error_of(stage, key="cred-1", endpoint="realtime/sessions")
+    assert error_of(stage, key="free", endpoint="realtime/sessions") is None

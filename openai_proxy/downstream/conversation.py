@@ -1,0 +1,487 @@
+"""A WebSocket whose turns are read: each is an exchange of its own, judged before it goes up.
+
+Between the two ends of a tunnel. What a client sends is held until its
+message is whole, and passes on as it came; what the upstream sends is only
+read along.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..exchange.buffered_bytes import TOO_MUCH_BUFFERED, Lease
+from ..exchange.errors import InvalidJSON, Overloaded, ProxyError, ShuttingDown
+from ..exchange.messages import ProxyRequest
+from ..exchange.record import Exchange, HeaderPairs, Inspection, Outcome
+from ..wire.websocket_events import (
+    BEGUN,
+    ERROR,
+    NOTHING_ASKED,
+    SESSIONS,
+    ServerEvent,
+    may_matter,
+    maybe_server_event,
+    parameters,
+    read_client_event,
+    refusal,
+    stream_id_of,
+)
+from ..wire.websocket_messages import (
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    POLICY_VIOLATION,
+    SERVICE_RESTART,
+    TRY_AGAIN_LATER,
+    UNSUPPORTED_DATA,
+    BrokenFrames,
+    ClientMessages,
+    ServerMessages,
+    Whole,
+    close_frame,
+    text_frame,
+)
+from .contract import TurnRules
+from .lanes import Judged, Lanes, Message
+from .open_turns import OpenTurns
+from .turn import Question, Turn
+
+MOST_REFUSALS = 100
+"""So many turns may be refused in a row; whoever goes on is not listening."""
+BURST_MESSAGES = 500
+"""So many of a client's messages and frames pass before others have their turn."""
+QUEUED_BYTES = 1024 * 1024
+"""Above this the client is not read, until turns that wait have been judged."""
+
+
+_OLD = "This WebSocket has been open for as long as openai-proxy lets one be (websocket.session_s): open another."
+
+
+class Ends(Protocol):
+    """The two connections, as a conversation asks them; see `tunnel.Tunnel`."""
+
+    def to_upstream(self, data: bytes, lease: Lease | None = None) -> None:
+        """Write to the upstream; `lease` is freed once it has been taken."""
+
+    def to_client(self, data: bytes) -> None:
+        """Write to the client."""
+
+    def hold_client(self, reason: str) -> None:
+        """Stop reading from the client, until every reason is gone."""
+
+    def let_client(self, reason: str) -> None:
+        """That reason is gone."""
+
+    def hold_upstream(self, reason: str) -> None:
+        """Stop reading from the upstream."""
+
+    def let_upstream(self, reason: str) -> None:
+        """That reason is gone."""
+
+    def finish(self, outcome: Outcome, *, broken: bool = False) -> None:
+        """End both connections; `broken`: so that the client takes it for no end."""
+
+
+class Conversation:
+    """The turns of one WebSocket.
+
+    `handshake` is the exchange that opened it, `headers` what its client
+    sent with it, `site` gives clock, reactor, rules and the end of exchanges.
+    States: open, closing (a close frame of ours waits for a place), closed.
+    """
+
+    def __init__(self, ends: Ends, handshake: Exchange, headers: HeaderPairs, site: Any) -> None:
+        inspection = handshake.inspection or Inspection()
+        self._ends = ends
+        self._handshake = handshake
+        self._headers = headers
+        self._named = inspection.name
+        self._site = site
+        self.clock: Callable[[], float] = site.clock
+        self.upstream = handshake.upstream
+        rules: TurnRules = site.turns
+        self._client_lease = Lease(rules.buffered)
+        self._server_lease = Lease(rules.buffered)
+        self._messages = ClientMessages(rules.message_bytes, self._hold)
+        self._events = ServerMessages(rules.message_bytes, self._server_lease.take, self._server_lease.free)
+        self._is_strict = inspection.is_strict
+        self._model = handshake.model
+        self._endpoint = "responses" if inspection.name.partition("/")[0] == "responses" else "realtime"
+        self._lanes = Lanes(self._begin, self._pass)
+        self._open: OpenTurns[Turn] = OpenTurns(errors_name_events=self._endpoint == "realtime")
+        self._number = 0
+        self._refusals = 0
+        self._injected: list[bytes] = []
+        """Messages of ours that wait until one of the upstream's is whole."""
+        self._held_down: list[bytes] = []
+        """What came from the upstream while the stages had not let an answer pass."""
+        self._closing: tuple[int, str, Outcome] | None = None
+        self._closed = False
+        self._is_left = False
+        """The client has said that it closes the connection."""
+        self._is_torn = False
+        """What the upstream sends cannot be told apart any more."""
+        self._is_reading = False
+        """What the upstream sends is being read, and is not with the client yet."""
+        self._going = False
+        self._timer: Any = None
+        self._resting = False
+        if rules.session_s is not None:
+            self._timer = site.reactor.callLater(rules.session_s, self.go_away)
+
+    # ---- from the client
+
+    def from_client(self, data: bytes) -> None:
+        if not self._closed:
+            self._messages.feed(data)
+            if not self._resting:
+                self._read_on()
+
+    def _read_on(self) -> None:
+        self._resting = False
+        for _ in range(BURST_MESSAGES):
+            if self._closed:
+                return
+            try:
+                whole = self._messages.next()
+            except BrokenFrames as error:
+                self._break(error.code, str(error))
+                return
+            if whole is None:
+                self._ends.let_client("burst")
+                return
+            self._take(whole)
+        self._resting = True
+        self._ends.hold_client("burst")
+        self._site.next_turn(self._read_on)
+
+    def _hold(self, size_bytes: int) -> bool:
+        """Take room for what is held of the message that is arriving."""
+        return self._client_lease.take(size_bytes)
+
+    def _take(self, whole: Whole) -> None:
+        if whole.is_control:
+            self._is_left = self._is_left or whole.is_close
+            self._ends.to_upstream(whole.raw)
+            return
+        lease, self._client_lease = self._client_lease, Lease(self._client_lease.of)
+        if not whole.is_text and self._is_strict:
+            lease.free()
+            self._break(UNSUPPORTED_DATA, "binary messages cannot be read for this API key")
+            return
+        event = lane = None
+        matters = whole.is_text and may_matter(whole.data)
+        if matters or (whole.is_text and self._lanes):
+            try:
+                event = read_client_event(whole.data)
+                lane = stream_id_of(event)
+            except InvalidJSON as error:
+                if matters and self._is_strict:
+                    lease.free()
+                    self._make_turn(b"").refuse(error)
+                    return
+        if event is not None and not event.begins_turn and not (event.session_model and self._is_strict):
+            event = None
+        self._lanes.put(lane, Message(whole.raw, event, lease))
+        if self._lanes.held_bytes > QUEUED_BYTES:
+            self._ends.hold_client("queue")
+
+    def _pass(self, raw: bytes, lease: Lease) -> None:
+        """A message that is no turn goes up."""
+        if self._closed:
+            lease.free()
+        else:
+            self._ends.to_upstream(raw, lease)
+
+    def _begin(self, message: Message) -> Judged:
+        """Let the stages judge a turn, or the model that a session is to have."""
+        event, raw, lease = message.event, message.raw, message.lease
+        params = parameters(event, self._model)
+        lease.free()  # the stages hold what they read
+        if not lease.take(len(raw)):
+            turn = self._make_turn(params, sent_stream_id=event.stream_id)
+            turn.refuse(Overloaded(TOO_MUCH_BUFFERED))
+            return turn
+        if not event.begins_turn:
+            return self._ask_for_model(params, message)
+        turn = self._make_turn(
+            params,
+            raw,
+            lease=lease,
+            stream_id=stream_id_of(event),
+            sent_stream_id=event.stream_id,
+            event_id=event.event_id,
+        )
+        error = self._unready()
+        if error is not None:
+            turn.refuse(error)
+        else:
+            turn.run(self._site.turns.forward)
+        return turn
+
+    def _ask_for_model(self, params: bytes, message: Message) -> Judged:
+        """Let a `session.update` pass if its client may use the models that it names."""
+
+        def answered(question: Question, error: ProxyError | None) -> None:
+            if error is None:
+                self._pass(message.raw, message.lease)
+            else:
+                message.lease.free()
+                turn = self._make_turn(params, sent_stream_id=message.event.stream_id)
+                turn.exchange.turn = None  # it asks for none
+                turn.refuse(error)
+            self._lanes.go_on(question)
+
+        question = Question(self._make_request(params), self.clock, answered)
+        question.run(self._site.turns.models)
+        return question
+
+    def _unready(self) -> ProxyError | None:
+        """Return why no turn may begin now; None if it may."""
+        site = self._site
+        if site.draining:
+            return ShuttingDown()
+        if self._going:
+            return ShuttingDown(_OLD)
+        reason = site.refusal() if site.refusal is not None else None
+        api = site.root.api
+        if reason is None and api.in_flight_limit is not None and api.in_flight >= api.in_flight_limit:
+            reason = f"openai-proxy has {api.in_flight} requests in flight, which is its limit (limits.in_flight); try again."
+        return None if reason is None else Overloaded(reason)
+
+    def _make_request(self, params: bytes) -> ProxyRequest:
+        handshake = self._handshake
+        exchange = Exchange(self.clock(), time.time(), "WS", handshake.path)
+        exchange.target = handshake.target
+        exchange.endpoint = self._endpoint
+        exchange.request_headers = handshake.request_headers
+        exchange.peer = handshake.peer
+        exchange.connection = handshake.id
+        exchange.key, exchange.credential_id = handshake.key, handshake.credential_id
+        exchange.streaming = True
+        return ProxyRequest(
+            b"POST", handshake.target, self._headers, params, exchange, buffered=True, endpoint=self._named
+        )
+
+    def _make_turn(self, params: bytes, raw: bytes = b"", **names: Any) -> Turn:
+        request = self._make_request(params)
+        self._number += 1
+        exchange = request.exchange
+        exchange.turn = self._number
+        if self._site.worker:
+            exchange.worker = self._site.worker
+        if self._site.capture is not None:
+            exchange.capture = self._site.capture()
+        turn = Turn(self, request, raw, **names)
+        self._site.root.api.running[exchange] = turn
+        return turn
+
+    # ---- what turns tell (TurnOwner)
+
+    def send(self, turn: Turn) -> None:
+        """Admitted: its message goes up."""
+        self._refusals = 0
+        self._model = turn.exchange.model or self._model
+        if not turn.begun_above:
+            self._open.add(turn)
+            lease, turn.lease = turn.lease, None
+            self._ends.to_upstream(turn.raw, lease)
+
+    def refusing(self, turn: Turn, error: ProxyError) -> None:
+        """Its message is dropped; the client is told. What the server has begun can only be cut off."""
+        if self._closed:
+            return
+        if turn.begun_above:
+            self._close_soon(POLICY_VIOLATION, error.code or "refused", Outcome.LIMIT)
+            return
+        headers = {"x-request-id": turn.exchange.id}
+        headers |= {name.decode("ascii").lower(): value.decode("ascii") for name, value in error.headers}
+        event = refusal(error.body(), error.status, headers, turn.sent_stream_id)
+        self._inject(text_frame(event))
+        self._refusals += 1
+        if self._refusals > MOST_REFUSALS:
+            self._break(POLICY_VIOLATION, f"{MOST_REFUSALS} turns in a row were refused", Outcome.LIMIT)
+
+    def decided(self, turn: Turn) -> None:
+        """What waits behind it may go on."""
+        self._lanes.go_on(turn)
+        if self._lanes.held_bytes <= QUEUED_BYTES:
+            self._ends.let_client("queue")
+        self._close_if_idle()
+
+    def delivered(self, turn: Turn) -> None:
+        """The stages have let its answer pass."""
+        if self._held_down and not self._holds_client:
+            held, self._held_down = self._held_down, []
+            self._write_down(b"".join(held), [])
+            self._ends.let_upstream("stages")
+
+    def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Its exchange is over."""
+        self._site.root.api.running.pop(exchange, None)
+        self._site.end_exchange(exchange, outcome)
+
+    def ended(self, turn: Turn) -> None:
+        """Nothing more of it comes."""
+        self._open.remove(turn)
+        if turn.begun_above and turn.is_sent and not self._closed:
+            self._ask_for_quota()
+        self._close_if_idle()
+
+    # ---- from the upstream
+
+    def from_upstream(self, data: bytes) -> None:
+        if self._closed:
+            return
+        self._is_reading = True
+        try:
+            ends = self._events.read(data)
+            for _, text in ends:
+                event = None if text is None else maybe_server_event(text)
+                if event is not None and text is not None:
+                    self._hear(event, text)
+        except BrokenFrames as error:
+            self._is_torn = True
+            self._lose_turns(Outcome.UPSTREAM_TRUNCATED)
+            self._break(INTERNAL_ERROR, f"the upstream sent no WebSocket: {error}", Outcome.UPSTREAM_ERROR)
+            return
+        finally:
+            self._is_reading = False
+        if self._holds_client:
+            self._held_down.append(data)
+            self._ends.hold_upstream("stages")
+        else:
+            self._write_down(data, [end for end, _ in ends])
+
+    def _hear(self, event: ServerEvent, text: bytes) -> None:
+        """Note what an event says of the turns."""
+        if event.kind in SESSIONS and event.model is not None:
+            self._model = event.model
+        turn = self._open.find(event)
+        if turn is None and event.kind == BEGUN:
+            turn = self._begun_above(event)
+        if turn is not None:
+            turn.take(event, text)
+            if event.ends_turn or event.kind == ERROR:
+                turn.end()
+
+    @property
+    def _holds_client(self) -> bool:
+        return any(turn.holds_client for turn in self._open)
+
+    def _begun_above(self, event: ServerEvent) -> Turn | None:
+        """The server begins a turn by itself: it is accounted, and can be refused only for want of money."""
+        params = parameters(NOTHING_ASKED, self._model)
+        turn = self._make_turn(params, stream_id=event.stream_id, begun_above=True)
+        turn.response_id = event.response_id
+        self._open.add(turn)
+        turn.run(self._site.turns.begun_above)
+        return None if turn.is_ended else turn
+
+    def _ask_for_quota(self) -> None:
+        """Close the connection if what the server did by itself has used up the budget."""
+
+        def answered(_: Question, error: ProxyError | None) -> None:
+            if error is not None:
+                self._close_soon(POLICY_VIOLATION, error.code or "refused", Outcome.LIMIT)
+
+        params = parameters(NOTHING_ASKED, self._model)
+        Question(self._make_request(params), self.clock, answered).run(self._site.turns.quota)
+
+    # ---- to the client
+
+    def _inject(self, frame: bytes) -> None:
+        """Send a message of ours as soon as none of the upstream's is half-way."""
+        if self._held_down or not self._events.is_between_messages:
+            self._injected.append(frame)
+        else:
+            self._ends.to_client(frame)
+
+    def _write_down(self, data: bytes, ends: list[int]) -> None:
+        """Pass on what the upstream sent, and put in what waits for a place between two messages."""
+        if self._injected and ends:
+            at = ends[0]
+            data = b"".join([data[:at], *self._injected, data[at:]])
+            self._injected.clear()
+        self._ends.to_client(data)
+        if self._injected and self._events.is_between_messages:
+            self._ends.to_client(b"".join(self._injected))
+            self._injected.clear()
+        self._close_if_idle()
+        self._close_if_it_can_be_told()
+
+    # ---- the end
+
+    def go_away(self) -> None:
+        """Begin no turn any more, and close once none is open: the daemon stops, or the session is old."""
+        self._going = True
+        self._close_if_idle()
+
+    def cancel(self) -> None:
+        """The operator stops it: close as soon as the frame is whole that the upstream sends."""
+        self._closing = None
+        self._close_soon(POLICY_VIOLATION, "cancelled by the operator of openai-proxy", Outcome.CANCELLED)
+
+    def _close_if_idle(self) -> None:
+        going = self._going or self._site.draining
+        if going and not self._open and not self._lanes and self._closing is None and not self._closed:
+            self._close_soon(SERVICE_RESTART, "openai-proxy goes away: connect again", Outcome.COMPLETE)
+
+    def _close_soon(self, code: int, reason: str, outcome: Outcome) -> None:
+        """Close once what the upstream has said until now is with the client; begin no turn any more."""
+        if self._closing is None:
+            self._going = True
+            self._closing = code, reason, outcome
+            if not self._is_reading:
+                self._close_if_it_can_be_told()
+
+    def _close_if_it_can_be_told(self) -> None:
+        closing = None if self._closed or self._held_down else self._closing
+        if closing is not None and self._events.is_between_frames:
+            self._close(*closing)
+
+    def _break(self, code: int, reason: str, outcome: Outcome = Outcome.REJECTED) -> None:
+        """Close now."""
+        if not self._closed:
+            if code == TRY_AGAIN_LATER:
+                outcome = Outcome.LIMIT
+            self._close(code, reason, outcome)
+
+    def _close(self, code: int, reason: str, outcome: Outcome) -> None:
+        self._closed = True
+        told = self._events.is_between_frames and not self._held_down and not self._is_torn
+        if told:
+            frames = self._injected if self._events.is_between_messages else []
+            self._ends.to_client(b"".join([*frames, close_frame(code, reason)]))
+        if not self._is_left:
+            self._ends.to_upstream(close_frame(GOING_AWAY, "", masked=True))
+        self._lose_turns(outcome if outcome is Outcome.CANCELLED else Outcome.CLIENT_GONE)
+        self._let_go()
+        self._ends.finish(outcome, broken=not told)
+
+    def _lose_turns(self, outcome: Outcome) -> None:
+        turns = [*self._lanes.judged, *self._open]
+        self._lanes.clear()  # or what waits behind a turn would go on
+        for turn in turns:
+            turn.lose(outcome)
+
+    def lost(self, outcome: Outcome) -> None:
+        """One of the connections is gone; after the client's own farewell it is the client who left."""
+        if self._is_left:
+            outcome = Outcome.CLIENT_GONE
+        if not self._closed:
+            self._closed = True
+            if self._held_down:
+                self._ends.to_client(b"".join(self._held_down))
+            self._lose_turns(outcome)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold nothing any more."""
+        self._client_lease.free()
+        self._server_lease.free()
+        self._injected.clear()
+        self._held_down.clear()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
