@@ -273,8 +273,8 @@ def test_a_reload_keeps_what_was_used_and_lets_streams_run(start, tmp_path):
 
 
 def test_a_websocket_holds_a_slot_until_it_ends(start):
-    """A tunnel counts as one running request of its key, however it ends."""
-    world = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1"})
+    """A tunnel whose turns nobody reads counts as one running request of its key, however it ends."""
+    world = start(env={**BASE, "RATE_LIMIT__CONCURRENT_REQUESTS": "1", "WEBSOCKET__INSPECT": "never"})
 
     def tunnel(call):
         call.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
