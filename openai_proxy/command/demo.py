@@ -23,6 +23,7 @@ In another terminal:
 
 In a browser:
   {page}
+  {page}dashboard
 
 For your programs:
   export OPENAI_BASE_URL={base_url} OPENAI_API_KEY=anything

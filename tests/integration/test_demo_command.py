@@ -68,6 +68,9 @@ def test_what_it_prints_works(tmp_path):
         page = urllib.request.Request(after(lines, "In a browser:"), headers={"accept": "text/html"})
         with urllib.request.urlopen(page, timeout=PATIENCE_S) as answer:
             assert b"<h1>openai-proxy</h1>" in answer.read()
+        dashboard = lines[lines.index("In a browser:\n") + 2].strip()
+        with urllib.request.urlopen(dashboard, timeout=PATIENCE_S) as answer:
+            assert answer.headers["Content-Type"].startswith("text/html")
         assert " POST /v1/chat/completions mock-text 200 " in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=PATIENCE_S)
