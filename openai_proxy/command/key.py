@@ -23,13 +23,13 @@ from ..daemon.key_store.key_file import KeyFile, KeyFileAway, KeyFileRefused
 from ..net.standard_output import show
 from ..settings.key_entry import key_entry
 from ..settings.stored_keys.changes import new_secret
-from .admin_client import DEFAULT_URL, TOKEN_VARIABLE, URL_VARIABLE, NotReachable, Refused, admin_client
+from .admin_client import URL_VARIABLE, NotReachable, Refused, admin_client
 from .key_source import KeySource, RunningProxy
 from .key_words import lines, members, seconds, table
+from .operator_options import NOT_REACHABLE, add_place
 from .terminal import printable
 from .words import Parser, complain
 
-NOT_REACHABLE = 3
 _ONCE = "The key, shown this once; give it to its user:"
 
 
@@ -73,14 +73,9 @@ def parser() -> Parser:
 
 
 def _add_place(to: argparse.ArgumentParser) -> None:
-    place = to.add_mutually_exclusive_group()
-    place.add_argument(
-        "--url",
-        metavar="URL",
-        help=f"the proxy (default: {URL_VARIABLE}, else {DEFAULT_URL}); its admin token is in {TOKEN_VARIABLE}",
+    add_place(to).add_argument(
+        "--file", metavar="FILE", help="the file of its key_store.url, also while it is away"
     )
-    place.add_argument("--socket", metavar="PATH", help="the Unix socket of its admin.port")
-    place.add_argument("--file", metavar="FILE", help="the file of its key_store.url, also while it is away")
     to.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -21,8 +21,8 @@ NOT_REACHABLE = 3
 NOT_ALLOWED = 4
 
 
-def add_place(to: argparse.ArgumentParser) -> None:
-    """Add the options that say where the proxy is."""
+def add_place(to: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Add the options that say where the proxy is; return their group, in which only one may be given."""
     place = to.add_mutually_exclusive_group()
     place.add_argument(
         "--url",
@@ -30,6 +30,7 @@ def add_place(to: argparse.ArgumentParser) -> None:
         help=f"the proxy (default: {URL_VARIABLE}, else {DEFAULT_URL}); its admin token is in {TOKEN_VARIABLE}",
     )
     place.add_argument("--socket", metavar="PATH", help="the Unix socket of its admin.port")
+    return place
 
 
 def at_proxy(parser: Parser, options: argparse.Namespace, act: Callable[[AdminClient], int]) -> int:
