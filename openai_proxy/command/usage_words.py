@@ -43,13 +43,19 @@ def of_key(key: Document) -> list[str]:
 def of_all(usage: Document) -> list[str]:
     """Return what `GET /admin/usage` told, as lines."""
     lines = _table(usage.get("data") or (), ("day", "key", "model"))
-    budgets = [_budget({**budget, "of": budget.get("key")}) for budget in usage.get("budgets") or ()]
+    budgets = [_budget({**budget, "of": _owner(budget)}) for budget in usage.get("budgets") or ()]
     since = (
         [f"counted since {printable(usage['since'])}, when this proxy was started"]
         if usage.get("since")
         else []
     )
     return [*lines, *([""] if budgets or since else []), *budgets, *since]
+
+
+def _owner(budget: Document) -> str | None:
+    """Return whose a budget is: a key's, or a group's."""
+    group = budget.get("group")
+    return budget.get("key") if group is None else f"the group {group}"
 
 
 def _limit(name: str, limit: Document) -> str:

@@ -17,6 +17,7 @@ from ..downstream.proxy import NoAPI, ProxyResource
 from ..downstream.site import ProxySite, Root
 from ..exchange.client_address import TrustedProxies
 from ..exchange.errors import CancelledByOperator
+from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange
 from ..logs import logger, set_level
 from ..net.certificate_dates import ends_of
@@ -334,11 +335,19 @@ class Serving:
         self._fit(self.exchanger.settings)
         self._tell_capacity()
         self.exchanger.start()
+        if self._keys.is_unread:
+            self._api.forward = self._after_first_look
         self.live.start()
         if self._alone:
             self._keys.tell_if_empty(self.exchanger.settings)
 
     # ---- stored keys
+
+    async def _after_first_look(self, request: ProxyRequest) -> ProxyResponse:
+        """Let the first requests wait until the key store was asked once, or no stored key would be known."""
+        await self._keys.first_look()
+        self._api.forward = self.exchanger.forward
+        return await self.exchanger.forward(request)
 
     def _keys_changed(self) -> None:
         """Other stored keys hold than before: let new exchanges go by them."""

@@ -107,6 +107,7 @@ class Status:
             self.stores.costs.usage,
             lambda: self.stores.limit_store(redis_url(self._settings())),
             self.stores.limit_store(None),
+            knows_all=lambda: self.known_keys is None or self.known_keys.is_complete,
         )
 
     def _settings(self) -> Settings:

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.daemon.key_store.known_keys import POLL_S, WRITE_USES_EVERY_S, KnownKeys
-from openai_proxy.daemon.key_store.store import StoreFull
+from openai_proxy.daemon.key_store.store import Snapshot, StoreFull
 from openai_proxy.exchange.errors import KeyExists, KeyStoreUnavailable, TooManyKeys
 from openai_proxy.settings.stored_keys import changes
 
@@ -170,3 +170,21 @@ def test_uses_are_written_now_and_then(store, clock):
     assert found == [{"alice": 1, "bob": 10}]
     one.known.stop()
     assert store.minutes == {"alice": 1, "bob": 10}
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_the_first_look_ends_whatever_comes_of_it(store, clock, away):
+    """Requests that wait for it must not wait for a store that is away."""
+    looked, waits = [], Deferred()
+    store.read = lambda known: waits
+    one = Process(store, clock)
+    one.known.first_look().addCallback(looked.append)
+    left = one.known.first_look()
+    left.addErrback(lambda failure: None)
+    left.cancel()
+    assert (looked, one.known.has_looked) == ([], False)
+    if away:
+        waits.errback(OSError("away"))
+    else:
+        waits.callback(Snapshot("1", {}))
+    assert (looked, one.known.has_looked, one.known.is_complete) == ([None], True, not away)

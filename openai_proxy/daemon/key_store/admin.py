@@ -8,9 +8,17 @@ from datetime import datetime, timezone
 from typing import Any
 
 from attrs import field, frozen
+from twisted.internet.defer import CancelledError
 
 from ...cost.build import has_prices
-from ...exchange.errors import InvalidValue, KeyExists, KeyInConfig, KeyNotFound, NoKeyStore
+from ...exchange.errors import (
+    InvalidValue,
+    KeyExists,
+    KeyInConfig,
+    KeyNotFound,
+    KeyStoreUnavailable,
+    NoKeyStore,
+)
 from ...logs import logger
 from ...settings import ClientKey, KeyEntry, Settings, client_keys, configured_keys
 from ...settings.stored_keys.changes import (
@@ -84,16 +92,31 @@ class KeyAdmin:
 
     async def listed(self, group: str | None) -> dict[str, Any]:
         """Return the document of all keys, or of those of a group."""
+        await self._look()
         keys = [key for key in client_keys(self._settings()) if group is None or key.group == group]
         return {"object": "list", "data": await self._documents(keys)}
 
     async def one(self, name: str) -> dict[str, Any]:
         """Return the document of a key; KeyNotFound for none."""
+        await self._look()
         keys = [key for key in client_keys(self._settings()) if key.name == name]
         if not keys:
             raise KeyNotFound
         (document,) = await self._documents(keys)
         return document
+
+    async def _look(self) -> None:
+        """Show what the store has now; what was known last while it is away, unless nothing ever was."""
+        known = self._known
+        if known is None:
+            return
+        try:
+            await known.refresh()
+        except CancelledError:
+            raise
+        except Exception as error:  # the log has been told
+            if not known.is_complete:
+                raise KeyStoreUnavailable from error
 
     async def _documents(self, keys: Sequence[ClientKey]) -> list[dict[str, Any]]:
         known = self._known

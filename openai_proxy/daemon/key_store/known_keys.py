@@ -46,6 +46,9 @@ class KnownKeys:
         self.records: Mapping[str, KeyRecord] = {}
         self.is_complete = False
         """Whether the store was ever read: before, a key that is not known may yet be there."""
+        self.has_looked = False
+        """Whether it was ever asked, and answered or failed."""
+        self._first_look: list[Deferred[None]] = []
         self._raw: Mapping[str, bytes] = {}
         self._revision: str | None = None
         self._failing = False
@@ -106,6 +109,12 @@ class KnownKeys:
         if first or before != snapshot.records:
             self.changed()
 
+    def first_look(self) -> Deferred[None]:
+        """Fire when the store has been asked for the first time, whatever came of it."""
+        looked: Deferred[None] = Deferred()
+        self._first_look.append(looked)
+        return looked
+
     def refresh(self) -> Deferred[None]:
         """Read the store, not before now; fails as the store does."""
         waiting: Deferred[None] = Deferred()
@@ -130,6 +139,11 @@ class KnownKeys:
                 self.take(result)
             except Exception:
                 failure = Failure()
+        self.has_looked = True
+        first, self._first_look = self._first_look, []
+        for each in first:
+            if not each.called:  # else its client has left
+                each.callback(None)
         for each in waiting:
             if each.called:  # whoever waited has left
                 continue

@@ -79,6 +79,15 @@ class StoredKeys:
         """Whether all keys that there are are known."""
         return self.known is None or self.known.is_complete
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether there is a store that was not asked yet."""
+        return self.known is not None and not (self.known.is_complete or self.known.has_looked)
+
+    def first_look(self) -> Deferred[None]:
+        """Fire when the store has been asked once, at the latest after REDIS_DEADLINE_S."""
+        return self.known.first_look() if self.known is not None and self.is_unread else succeed(None)
+
     def note_use(self, event: LogEvent) -> None:
         """Observe an exchange: remember that its key was used, unless that was refused."""
         exchange: Exchange = event["exchange"]

@@ -20,7 +20,13 @@ from ...cost.report import usage_row
 from ...cost.state_file import StateFileClosed
 from ...cost.totals import UsageTotals
 from ...exchange.client_address import parse_address, parse_network
-from ...exchange.errors import AddressNotAllowed, InvalidKey, MissingCredentials, RequestLimitReached
+from ...exchange.errors import (
+    AddressNotAllowed,
+    InvalidKey,
+    KeyStoreUnavailable,
+    MissingCredentials,
+    RequestLimitReached,
+)
 from ...exchange.record import HeaderPairs
 from ...policies.authenticate.credentials import find_client_digest, find_credential
 from ...policies.authenticate.keyring import Keyring
@@ -41,7 +47,7 @@ class KeyReport:
     """Answers the holders of keys.
 
     What holds under the present configuration is asked for anew each time.
-    `levels` is the store of the keys' limits, `buckets` of those of this page.
+    `knows_all` tells whether all stored keys are known. `levels` is the store of the keys' limits, `buckets` of those of this page.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class KeyReport:
         levels: Callable[[], LimitStore],
         buckets: LimitStore,
         wall_clock: Callable[[], float] = time.time,
+        knows_all: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         self._keyring = keyring
@@ -61,6 +68,7 @@ class KeyReport:
         self._levels = levels
         self._buckets = buckets
         self._wall_clock = wall_clock
+        self._knows_all = knows_all
 
     async def answer(self, headers: HeaderPairs, client_address: str | None, days: int) -> dict[str, Any]:
         """Return the document for the key that `headers` show; raises the ProxyError that refuses it."""
@@ -89,7 +97,12 @@ class KeyReport:
         digest = find_client_digest(headers)
         if digest is None or keyring is None:
             raise InvalidKey if find_credential(headers) else MissingCredentials
-        return keyring.find(digest, self._wall_clock()).name
+        try:
+            return keyring.find(digest, self._wall_clock()).name
+        except InvalidKey:
+            if not self._knows_all():  # it may stand in a store that was never read yet
+                raise KeyStoreUnavailable from None
+            raise
 
     async def _count(self, name: str) -> None:
         """Charge the page's own bucket; raises RequestLimitReached if it is empty."""

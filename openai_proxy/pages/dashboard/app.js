@@ -205,14 +205,15 @@ const showByKey = table("by-key", money("Key", "key"));
 const showByModel = table("by-model", money("Model", "model"));
 const showByDay = table("by-day", money("Day", "day"));
 
+const budgetOf = (row) => row.group === undefined ? row.key : `group ${row.group}`;
 function bar(row) {
   const made = make("meter", { min: 0, max: 1, low: 0.8, high: 0.95, optimum: 0 });
-  made.update = (now) => { made.value = now.budget_usd ? (now.spent_usd + now.reserved_usd) / now.budget_usd : 1; made.setAttribute("aria-label", `${Math.round(made.value * 100)} % of the budget of ${now.key} is spent or set aside`); };
+  made.update = (now) => { made.value = now.budget_usd ? (now.spent_usd + now.reserved_usd) / now.budget_usd : 1; made.setAttribute("aria-label", `${Math.round(made.value * 100)} % of the budget of ${budgetOf(now)} is spent or set aside`); };
   made.update(row);
   return made;
 }
 const showBudgets = table("budgets", [
-  ["Key", (row) => row.key, "text"],
+  ["Key", budgetOf, "text"],
   ["Period", (row) => row.period],
   ["Used", (row) => bar(row)],
   ["Spent", (row) => usd(row.spent_usd), "number"],
@@ -232,7 +233,7 @@ async function loadSpending() {
   showByKey(dear(usage.by_key), (row) => String(row.key));
   showByModel(dear(usage.by_model), (row) => String(row.model));
   showByDay([...usage.by_day].reverse(), (row) => row.day);
-  showBudgets(usage.budgets, (row) => `${row.key} ${row.period}`);
+  showBudgets(usage.budgets, (row) => `${budgetOf(row)} ${row.period}`);
   const top = Math.max(...usage.by_day.map((row) => row.cost_usd), 0.000001), width = 100 / Math.max(days, 1);
   const drawing = make("svg", { viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": `Cost by day, at most ${usd(top)}; the table below has the numbers` });
   for (const row of usage.by_day) {

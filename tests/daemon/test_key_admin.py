@@ -1,0 +1,135 @@
+"""What an operator sees of keys and does to them, over a store in memory."""
+
+import pytest
+from daemon.memory_keys import MemoryKeys
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from openai_proxy.daemon.key_store.admin import KeyAdmin
+from openai_proxy.daemon.key_store.documents import Spent
+from openai_proxy.daemon.key_store.known_keys import KnownKeys
+from openai_proxy.exchange.errors import (
+    InvalidValue,
+    KeyExists,
+    KeyInConfig,
+    KeyNotFound,
+    KeyStoreUnavailable,
+    NoKeyStore,
+)
+from openai_proxy.settings import load_settings, with_stored_keys
+from openai_proxy.settings.stored_keys.in_force import KeysInForce
+
+NOW = 1_800_000_000.0
+
+
+class World:
+    """One daemon's part of it."""
+
+    def __init__(self, directory, store, has_store=True):
+        (directory / "c.toml").write_text(
+            '[cost]\nprovider = "none"\n[[keys]]\nname = "config"\nkey = "sk-configured"\n'
+        )
+        self.settings = load_settings(
+            {}, {"OPENAI_API_KEY": "sk-up", "OPENAI_PROXY_CONFIG": "c.toml"}, directory
+        )
+        self.known, self.changes = KnownKeys(store, Clock()) if has_store else None, []
+        self.in_force = KeysInForce()
+        self.admin = KeyAdmin(self.known, self.now_in_force, self.spent, self.changes.append, lambda: NOW)
+
+    def now_in_force(self):
+        records = {} if self.known is None else self.known.records
+        return with_stored_keys(self.settings, self.in_force.keys(self.settings, records, False)[0])
+
+    async def spent(self, keys):
+        return {"config": Spent("2027-01", 1.5)}
+
+    def do(self, coroutine):
+        """Return what it brings, or raise."""
+        results = []
+        Deferred.fromCoroutine(coroutine).addBoth(results.append)
+        (result,) = results
+        if hasattr(result, "raiseException"):
+            result.raiseException()
+        return result
+
+
+@pytest.fixture
+def store():
+    return MemoryKeys()
+
+
+@pytest.fixture
+def world(tmp_path, store):
+    return World(tmp_path, store)
+
+
+def test_the_life_of_a_key(world):
+    """Each change is told with what was set, and never with a secret."""
+    made = world.do(world.admin.make({"name": "alice", "note": "n"}, "token"))
+    assert (made["state"], made["source"], made["made"]) == ("active", "store", "2027-01-15T08:00:00Z")
+    changed = world.do(world.admin.change("alice", {"blocked": True, "note": None}, "socket"))
+    assert (changed["state"], changed["note"]) == ("blocked", None)
+    rotated = world.do(world.admin.rotate("alice", {"grace_s": 60}, "token"))
+    assert rotated["former_secret_until"] == "2027-01-15T08:01:00Z"
+    assert rotated["key"] != made["key"]
+    assert world.do(world.admin.revoke("alice", "token")) is None
+    with pytest.raises(KeyNotFound):
+        world.do(world.admin.one("alice"))
+    told = [change.document() for change in world.changes]
+    assert [(each["action"], each["key"], each["by"]) for each in told] == [
+        ("made", "alice", "token"),
+        ("changed", "alice", "socket"),
+        ("rotated", "alice", "token"),
+        ("revoked", "alice", "token"),
+    ]
+    assert told[0]["details"] == {"note": "n"}
+    assert "sk-proxy-" not in str(told)
+
+
+def test_the_list_has_all_keys_and_no_secret(world):
+    """Those of the configuration too, with what they have spent."""
+    world.do(world.admin.make({"name": "alice", "group": "team"}, "token"))
+    listed = world.do(world.admin.listed(None))["data"]
+    assert [(each["name"], each["source"], each["spent_usd"]) for each in listed] == [
+        ("config", "config", 1.5),
+        ("alice", "store", None),
+    ]
+    assert "sk-" not in str(listed)
+    assert [each["name"] for each in world.do(world.admin.listed("team"))["data"]] == ["alice"]
+
+
+def test_what_cannot_be_changed(world, tmp_path, store):
+    """And nothing is told of it."""
+    for error, refused in [
+        (KeyExists, world.admin.make({"name": "config"}, "token")),
+        (KeyInConfig, world.admin.change("config", {"blocked": True}, "token")),
+        (KeyInConfig, world.admin.rotate("config", {}, "token")),
+        (KeyInConfig, world.admin.revoke("config", "token")),
+        (KeyNotFound, world.admin.change("bob", {"blocked": True}, "token")),
+        (KeyNotFound, world.admin.revoke("bob", "token")),
+        (InvalidValue, world.admin.make({"name": "bob", "budget_usd": 5}, "token")),
+        (NoKeyStore, World(tmp_path, store, has_store=False).admin.make({"name": "bob"}, "token")),
+    ]:
+        with pytest.raises(error):
+            world.do(refused)
+    assert world.changes == []
+    assert store.records == {}
+
+
+def test_a_page_shows_what_the_store_has_now(world, tmp_path, store):
+    """Also what another machine has just changed; what was known last while the store is away."""
+    other = World(tmp_path, store)
+    other.do(other.admin.make({"name": "alice"}, "token"))
+    assert world.do(world.admin.one("alice"))["name"] == "alice"
+    store.away = True
+    assert world.do(world.admin.one("alice"))["name"] == "alice"
+    with pytest.raises(KeyStoreUnavailable):
+        world.do(world.admin.make({"name": "bob"}, "token"))
+
+
+def test_a_store_that_was_never_read_is_no_empty_one(world, store):
+    """A list without its keys would be believed."""
+    store.away = True
+    for asked in (world.admin.listed(None), world.admin.one("alice")):
+        with pytest.raises(KeyStoreUnavailable):
+            world.do(asked)
