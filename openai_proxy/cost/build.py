@@ -6,6 +6,7 @@ Called by `daemon/exchanger.py`, once for each configuration. Opens nothing.
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,7 @@ from ..settings.derived import state_path
 from ..settings.tenants import ClientKey
 from .budget import GROUP, Budget, group_name
 from .budget_watch import AlertRules, BudgetWatch
+from .cut_budget import CutBudget
 from .keep_budget import Groups, KeepBudget
 from .ledger import SharedLedger
 from .prices import KindPrices, OwnPrice, Price
@@ -57,6 +59,7 @@ class Spending:
     pricing: Pricing | None = None
     refuse_unpriced: RefuseUnpriced | None = None
     keep_budget: KeepBudget | None = None
+    cut_budget: CutBudget | None = None
     settle_later: SettleLater | None = None
     state_file: StateFile | None = None
     needs_usage: bool = False
@@ -130,7 +133,7 @@ def build_spending(
         state_file = places.state_file(_writable(path)) if path is not None else None
     except (OSError, ValueError) as error:
         raise settings.error("cost.state_file", str(error)) from None
-    ledger = keep_budget = watch = None
+    ledger = keep_budget = cut_budget = watch = None
     if has_budgets and pricing is not None:
         ledger = places.ledger(path, redis_url)
         ledger.has_groups = ledger.has_groups or bool(groups)
@@ -138,6 +141,8 @@ def build_spending(
         keep_budget = KeepBudget(
             ledger, budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd, groups
         )
+        if settings.budget_cut:
+            cut_budget = CutBudget(ledger, budgets, groups, pricing.cost_usd, time.monotonic)
     asked_for = asked_for and (pricing is not None or bool(settings.admin.token))
     settle_later = None
     if pricing is not None:
@@ -149,6 +154,7 @@ def build_spending(
         pricing,
         refuse_unpriced,
         keep_budget,
+        cut_budget,
         settle_later,
         state_file,
         asked_for,

@@ -389,6 +389,8 @@ def _stages(
         read_usage,
         # Outside the cache, which holds what the upstream lists.
         _list_models(keyring, kept.table, kept.route, kept.innermost),
+        # Outside all that shares answers: it ends what one client reads.
+        spending.cut_budget,
         # Inside what changes an answer for its client, as the cache: those who join have stages of their own.
         rejoin.rejoin(settings, around),
         # Outside retries: a hit never retries.

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from ..exchange.errors import UpstreamError, UpstreamTimeout
+from ..exchange.errors import ProxyError, UpstreamError, UpstreamTimeout
 from ..exchange.messages import ProxyResponse, ResponseBody
 from ..exchange.record import Outcome
 from ..logs import logger
@@ -175,6 +175,12 @@ class Relay:
             self._finish()
         else:
             error, upstream = reason.value, self._exchange.upstream
+            if isinstance(error, ProxyError) and not isinstance(
+                error, UpstreamError
+            ):  # we ended it ourselves
+                self._exchange.error_code = error.code
+                self._break(error.outcome)
+                return
             late = isinstance(error, UpstreamTimeout)
             if upstream is not None:  # else it is another exchange's call, and counted there
                 kind = error.kind if isinstance(error, UpstreamError) else "truncated"

@@ -122,6 +122,9 @@ class Settings(BaseSettings):
         "whether it gets one before the upstream has answered, too: it begins with 200 then, and a failure is an"
         " event",
     )
+    budget_cut: Flag = setting(
+        False, "whether a stream ends as soon as it has cost what the budget of its key had left"
+    )
     llm_params: Text | None = setting(
         None, "request parameters per model: 'model=A,temperature=0.5;model=B,max_tokens=200'"
     )

@@ -341,3 +341,29 @@ def test_a_background_response_of_a_key_without_a_budget_is_counted_once_over_a_
 
     assert eventually(lambda: row()[0] == 7)
     assert row() == [7, 3, 3.0]
+
+
+def test_a_stream_is_cut_when_it_has_cost_what_was_left(start, tmp_path):
+    """The SDK's kind of error as an event, then a reset; what was used is charged, and the upstream is stopped."""
+    world = start(**settings(tmp_path, budget(10), BUDGET_CUT="true"))
+    gone = []
+
+    def endless(call):
+        call.read_body()
+        call.start_stream()
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                call.chunk(events(delta("wordword"), done=False)[0])
+                if call.seconds_until_gone(0.02) is not None:
+                    break
+        gone.append(True)
+
+    world.upstream.script = endless
+    with Client(world.port) as client:
+        client.send(asking(max_tokens=1, stream=True))
+        said = client.read_until(b"insufficient_quota")
+        assert said.count(b"wordword") in (5, 6)
+    assert eventually(lambda: gone)
+    world.upstream.script = using(1)
+    refused = ask(world.port, asking(max_tokens=1))
+    assert (refused.status, json.loads(refused.body)["error"]["code"]) == (429, "insufficient_quota")
