@@ -1,6 +1,5 @@
 """WebSockets through the daemon, with a client and a server that are not ours."""
 
-import contextlib
 import threading
 import time
 
@@ -9,52 +8,12 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
 from websockets.sync.client import connect
-from websockets.sync.server import serve
 from world.client import Client
 from world.requests import KEY
 from world.waiting import PATIENCE_S, eventually
+from world.websocket_server import WebSocketServer
 
 REALTIME = "/v1/realtime?model=gpt-realtime"
-
-
-class WebSocketServer:
-    """A real WebSocket server that echoes; keeps the handshakes it saw."""
-
-    def __init__(self):
-        self.handshakes = []
-        self.handler = self.echo
-        self.closed = []
-        self.answer = None
-        self._server = serve(
-            self.serve,
-            "127.0.0.1",
-            0,
-            process_request=self.look,
-            select_subprotocol=lambda _, offered: "realtime" if "realtime" in offered else None,
-            compression=None,
-            max_size=None,
-        )
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.socket.getsockname()[1]}/v1"
-
-    def look(self, connection, request):
-        self.handshakes.append(request)
-        return self.answer
-
-    def serve(self, connection):
-        with contextlib.suppress(ConnectionClosed):
-            self.handler(connection)
-        self.closed.append((time.monotonic(), connection.protocol.close_code))
-
-    @staticmethod
-    def echo(connection):
-        for message in connection:
-            connection.send(message)
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join(PATIENCE_S)
 
 
 @pytest.fixture

@@ -1,0 +1,131 @@
+"""Turns of a WebSocket through a real daemon: budget, logs, metrics, and the end of the daemon."""
+
+import json
+import signal
+import threading
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from world.daemon import configured
+from world.pages import metrics, total
+from world.waiting import PATIENCE_S
+from world.websocket_server import WebSocketServer, open_websocket
+
+CONFIG = """
+[[cost.prices]]
+match = "m"
+input_usd_per_million = 0
+output_usd_per_million = 1000000   # a dollar for each token
+[[keys]]
+name = "alice"
+key = "alice-key"
+models = ["m"]
+budget_usd = 8
+[[keys]]
+name = "bob"
+key = "bob-key"
+"""
+
+
+def answering(release=None):
+    """Return a handler whose turns use five output tokens each; each waits for `release`."""
+
+    def handle(connection):
+        for number, message in enumerate(connection):
+            lane = {"stream_id": json.loads(message).get("stream_id")}
+            response = {"id": f"resp_{number}", "object": "response", "model": "m"}
+            connection.send(json.dumps({"type": "response.created", "response": response, **lane}))
+            if release is not None:
+                release.wait(PATIENCE_S)
+            usage = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
+            done = {**response, "status": "completed", "output": [], "usage": usage}
+            connection.send(json.dumps({"type": "response.completed", "response": done, **lane}))
+
+    return handle
+
+
+@pytest.fixture
+def server():
+    """Run a server whose turns are answered."""
+    server = WebSocketServer()
+    server.handler = answering()
+    yield server
+    server.close()
+
+
+def turn(socket, **fields):
+    """Ask for a response; return the events up to its end."""
+    socket.send(json.dumps({"type": "response.create", "model": "m", "input": "hi", **fields}))
+    events = []
+    while not events or events[-1]["type"] not in ("response.completed", "error"):
+        events.append(json.loads(socket.recv(PATIENCE_S)))
+    return events
+
+
+def test_turns_are_judged_logged_and_counted_one_by_one(start, server, tmp_path):
+    """A budget stops the next turn; the connection stays, and what is no rule's business passes."""
+    daemon = start(
+        url=server.url,
+        directory=tmp_path,
+        **configured(tmp_path, CONFIG),
+        env={"OPENAI_API_KEY": "sk-up", "OBSERVERS": "exchange-log:dir=logs"},
+    ).daemon
+    with open_websocket(daemon, key="alice-key", path="/v1/responses") as socket:
+        assert socket.response.headers.get("Sec-WebSocket-Extensions") is None
+        assert turn(socket, model="dear")[0]["error"]["code"] == "model_not_allowed"
+        assert [event["type"] for event in turn(socket)] == ["response.created", "response.completed"]
+        assert len(turn(socket, stream_id="a")) == 2
+        [refused] = turn(socket, stream_id="a")
+        assert (refused["status"], refused["error"]["code"]) == (429, "insufficient_quota")
+        assert refused["stream_id"] == "a"
+    with open_websocket(daemon, key="bob-key", path="/v1/responses") as socket:
+        assert len(turn(socket)) == 2
+    files = (tmp_path / "logs").glob("*.jsonl")
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    turns = sorted(
+        (line["key"], line["turn"], line["outcome"], line["cost_usd"])
+        for line in lines
+        if line["request"]["method"] == "WS"
+    )
+    assert turns == [
+        ("alice", 1, "rejected", None),
+        ("alice", 2, "complete", 5.0),
+        ("alice", 3, "complete", 5.0),
+        ("alice", 4, "limit", None),
+        ("bob", 1, "complete", 5.0),
+    ]
+    [answered] = [line for line in lines if line["key"] == "bob" and line["request"]["method"] == "WS"]
+    assert answered["response"]["body"]["status"] == "completed"
+    assert answered["request"]["body"]["input"] == "hi"
+    assert answered["connection"] in {line["id"] for line in lines}
+    assert total(metrics(daemon.port), "openai_proxy_websocket_turns_total") == 5
+
+
+def test_a_daemon_that_stops_waits_for_the_end_of_a_turn(start, server, tmp_path):
+    """Then it closes with 1012, so that SDKs connect again; no new turn begins."""
+    release = threading.Event()
+    server.handler = answering(release)
+    daemon = start(
+        url=server.url,
+        directory=tmp_path,
+        **configured(tmp_path, CONFIG),
+        env={"OPENAI_API_KEY": "sk-up", "WEBSOCKET__INSPECT": "always"},
+    ).daemon
+    with (
+        open_websocket(daemon, key="bob-key", path="/v1/responses") as idle,
+        open_websocket(daemon, key="bob-key", path="/v1/responses") as busy,
+    ):
+        busy.send(json.dumps({"type": "response.create", "model": "m"}))
+        assert json.loads(busy.recv(PATIENCE_S))["type"] == "response.created"
+        daemon.signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            idle.recv(PATIENCE_S)
+        assert closed.value.rcvd.code == 1012
+        [refused] = turn(busy)
+        assert (refused["status"], refused["error"]["code"]) == (503, "shutting_down")
+        release.set()
+        assert json.loads(busy.recv(PATIENCE_S))["type"] == "response.completed"
+        with pytest.raises(ConnectionClosed) as closed:
+            busy.recv(PATIENCE_S)
+        assert closed.value.rcvd.code == 1012
+    assert daemon.wait_until_gone()
