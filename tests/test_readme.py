@@ -1,5 +1,6 @@
 """The README is short, and its commands are what the gate and newcomers run."""
 
+import configparser
 import re
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def test_the_image_is_made_of_what_the_build_context_has():
     kept = {line[1:] for line in ignore if line.startswith("!")}
     assert {"openai_proxy", "twisted", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"} <= kept
     assert all((ROOT / name).exists() for name in kept)
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    wanted = [name for names in config["options.data_files"].values() for name in names.split()]
+    wanted += config["metadata"]["license_files"].split()
+    assert [
+        name for name in wanted if not any(name.startswith(f"{each}/") or name == each for each in kept)
+    ] == []
 
 
 def test_the_changelog_says_nothing_twice():
