@@ -3,6 +3,7 @@
 import configparser
 import re
 import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,13 @@ def test_the_version_stands_in_one_place():
         if path != ROOT / "openai_proxy/__init__.py" and f'"{version}"' in path.read_text("utf-8")
     ]
     assert wrong == []
+
+
+def test_no_index_is_named():
+    """Where packages come from and go to is the choice of whoever installs or publishes."""
+    hosts = r"(py[p]i\.org|python[h]osted|npm[j]s\.|[g]hcr\.io|[q]uay\.io|docker[.]io)"
+    found = subprocess.run(["git", "grep", "-nIE", hosts], cwd=ROOT, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (1, ""), found.stdout + found.stderr
 
 
 # ---- scripts/release.py

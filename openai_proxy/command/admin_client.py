@@ -7,7 +7,8 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,14 +76,24 @@ class AdminClient:
             connection.close()
         return _read(answer.status, data)
 
-    def read_along(self, path: str) -> Iterator[bytes]:
+    def read_along(
+        self, path: str, opened: Callable[[Callable[[], None]], object] = lambda cut: None
+    ) -> Iterator[bytes]:
         """Yield the bytes of an event stream as they come, until its end; raises NotReachable and Refused.
 
-        No more than TIMEOUT_S may pass without any: the proxy sends a comment sooner.
+        No more than TIMEOUT_S may pass without any: the proxy sends a comment sooner. `opened` is given what cuts the
+        connection, from any thread.
         """
         connection, base = self._connection()
+
+        def cut() -> None:
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
         try:
             connection.request("GET", base + path, headers=self._headers("text/event-stream"))
+            connected = connection.sock
+            opened(cut)
             answer = connection.getresponse()
             if answer.status >= 400:
                 _read(answer.status, answer.read(_MOST_BYTES))

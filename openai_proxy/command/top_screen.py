@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Event
 from typing import Any, ClassVar
 
@@ -69,6 +70,7 @@ class TopScreen(App[None]):
         self._trouble = ""
         self._said = ""
         self._left = Event()
+        self._cut: Callable[[], None] = lambda: None
 
     def compose(self) -> ComposeResult:
         yield Static(id="head")
@@ -87,13 +89,19 @@ class TopScreen(App[None]):
 
     def on_unmount(self) -> None:
         self._left.set()
+        self._cut()  # or the end would wait for the thread, and that for a proxy that says nothing
 
     # ---- what the thread does
+
+    def _opened(self, cut: Callable[[], None]) -> None:
+        self._cut = cut
+        if self._left.is_set():
+            cut()
 
     def _read(self) -> None:
         while not self._left.is_set():
             try:
-                for data in self._client.read_along("/admin/live"):
+                for data in self._client.read_along("/admin/live", self._opened):
                     if self._left.is_set():
                         return
                     self.call_from_thread(self._take, data)

@@ -104,3 +104,16 @@ def test_a_proxy_that_goes_is_said_and_asked_again(proxy):
         await pilot.press("q")
 
     drive(AdminClient(proxy.url), act)
+
+
+def test_it_leaves_at_once_though_the_proxy_says_nothing_more(proxy):
+    """Nobody waits for a machine that hangs."""
+
+    async def act(app, pilot):
+        await until(pilot, lambda: len(ids(app)) == 3)
+        await pilot.press("q")
+
+    began = time.monotonic()
+    drive(AdminClient(proxy.url), act)
+    assert not proxy.closing.is_set()
+    assert time.monotonic() - began < 15  # the next event would come after 30 s
