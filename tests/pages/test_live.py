@@ -259,3 +259,29 @@ def test_events_are_read_along():
     assert b"event: stats\n" in reader.transport.take()
     reader.lose()
     assert len(world.view.feed) == 0
+
+
+def test_readers_are_few():
+    """Each costs something at every event; asking for the head alone makes no reader."""
+    world = World()
+    assert world.open("/admin/live", method="HEAD").transport.take().startswith(b"HTTP/1.1 200 OK\r\n")
+    readers = [world.open("/admin/live") for _ in range(20)]
+    status, document = world.ask("/admin/live")
+    assert (status, document["error"]["code"]) == (503, "overloaded")
+    readers[0].lose()
+    assert world.open("/admin/live").transport.take().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_reader_that_does_not_read_is_not_written_to():
+    """It gets a snapshot when it reads again."""
+    world = World()
+    reader = world.open("/admin/live")
+    reader.transport.take()
+    reader.channel.pauseProducing()
+    for _ in range(3):
+        client, _ = world.begin()
+        client.lose()
+    world.edge.advance(1)
+    assert reader.transport.take() == b""
+    reader.channel.resumeProducing()
+    assert reader.transport.take().count(b"event: ended\n") == 3
