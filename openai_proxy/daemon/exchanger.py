@@ -341,6 +341,8 @@ def _stages(
     own_objects = fences.own_objects(
         settings, lambda: around.stores.object_owners(state_path(settings, False), redis_url(settings))
     )
+    refuse_elsewhere = places.refuse_elsewhere(settings, kept.table, kept.route)
+    learn_state = refuse_elsewhere.learn if refuse_elsewhere is not None else None
     note_errors = NoteErrors()
     read_usage = ReadUsage(
         counts or limits.counts_model_tokens(settings),
@@ -420,7 +422,7 @@ def _stages(
         allow_models,
         refuse_unmeasured,
         # Before the limits, as all that refuses what can never be admitted.
-        places.refuse_elsewhere(settings, kept.table),
+        refuse_elsewhere,
         own_objects,
         rate_limit,
         note_errors,
@@ -428,6 +430,8 @@ def _stages(
         spending.refuse_unpriced,
         spending.settle_later,
         spending.keep_budget,
+        # Innermost, as for requests: where it was answered is where its state lives.
+        learn_state,
     ]
     # Of one that the server begins: it is counted and paid, and runs whatever is said of it.
     begun_above: list[Stage | None] = [
@@ -438,6 +442,7 @@ def _stages(
         note_errors,
         read_usage,
         spending.keep_budget,
+        learn_state,
     ]
     turns = TurnRules(
         forward=compose(_present(of_turns), _send_turn),

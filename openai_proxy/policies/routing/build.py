@@ -48,11 +48,14 @@ def routing_table(settings: Settings) -> RoutingTable | None:
     )
 
 
-def refuse_elsewhere(settings: Settings, table: RoutingTable | None) -> RefuseElsewhere | None:
-    """Return the stage that keeps a WebSocket's turns from models of other upstreams; None if there are none."""
-    if table is None or all(model.upstream is None for model in settings.models):
+def refuse_elsewhere(
+    settings: Settings, table: RoutingTable | None, route: Route | None
+) -> RefuseElsewhere | None:
+    """Return the stage that keeps a WebSocket's turns at its upstream; None if they can belong to no other."""
+    affinity = None if route is None else route.affinity
+    if table is None or (affinity is None and all(model.upstream is None for model in settings.models)):
         return None
-    return RefuseElsewhere(table)
+    return RefuseElsewhere(table, affinity)
 
 
 def with_configured_keys(settings: Settings, table: RoutingTable | None) -> list[str]:

@@ -71,7 +71,8 @@ class Route:
         self._table = table
         self._clock = clock
         self._timers = timers
-        self._affinity = affinity
+        self.affinity = self._affinity = affinity
+        """Knows where conversations live; None if nobody goes by that."""
         self._sessions = sessions
         self._session_header = session_header
         self._in_flight = {upstream.name: 0 for upstream in table.upstreams}
