@@ -76,7 +76,7 @@ def row(exchange: Exchange, now: float) -> Row:
         "endpoint": exchange.endpoint,
         "model": None if model is None else scrubbed(model[:MAX_FIELD]),
         "upstream": exchange.upstream,
-        "transport": "websocket" if exchange.status == 101 else "http",
+        "transport": "websocket" if exchange.status == 101 or exchange.method == "WS" else "http",
         "age_s": seconds((now if ended_at is None else ended_at) - exchange.started),
         "first_byte_s": seconds(exchange.first_byte_s),
         "output_tokens": output_tokens,
@@ -100,6 +100,8 @@ def details(exchange: Exchange, now: float) -> Row:
         **row(exchange, now),
         "end_user": exchange.end_user,
         "path": scrubbed(bare_path(exchange.path)),
+        "connection": exchange.connection,
+        "turn": exchange.turn,
         "timeline": {
             "queued_s": seconds(exchange.queued_s),
             "connect_s": seconds(exchange.connect_s),
@@ -118,7 +120,6 @@ def details(exchange: Exchange, now: float) -> Row:
 
 _BEFORE: Row = {
     "state": "waiting",
-    "transport": "http",
     "age_s": 0.0,
     "first_byte_s": None,
     "output_tokens": 0,

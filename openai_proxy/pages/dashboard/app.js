@@ -137,7 +137,7 @@ async function show(id) {
     at += width;
   }
   $("timeline").replaceChildren(drawing, make("p", {}, `${words}; waited for the upstream ${seconds(line.upstream_s)}; attempts ${one.attempts}`));
-  const facts = ["id", "state", "outcome", "status", "error_code", "key", "end_user", "model", "upstream", "started", "input_tokens", "output_tokens", "bytes_out", "request_bytes", "cost_usd", "cache_result", "upstream_failure"];
+  const facts = ["id", "connection", "turn", "state", "outcome", "status", "error_code", "key", "end_user", "model", "upstream", "started", "input_tokens", "output_tokens", "bytes_out", "request_bytes", "cost_usd", "cache_result", "upstream_failure"];
   const listed = facts.filter((name) => one[name] !== null && one[name] !== undefined).flatMap((name) => [make("dt", {}, name), make("dd", {}, String(one[name]))]);
   for (const name of ["retry_reasons", "failed_upstreams"]) if (one[name].length) listed.push(make("dt", {}, name), make("dd", {}, one[name].join(", ")));
   $("facts").replaceChildren(...listed);
