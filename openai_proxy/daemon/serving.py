@@ -30,6 +30,7 @@ from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
 from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
+from ..policies.rejoin.elsewhere import OtherCalls
 from ..policies.routing.health import UpstreamHealth
 from ..policies.routing.known_state import SharedState
 from ..settings import Settings
@@ -67,6 +68,8 @@ class Part:
     """Makes the embedded cache of so many bytes, which all workers share."""
     share_health: Callable[[UpstreamHealth], object]
     """Connects what is known of the upstreams with what the other workers know."""
+    calls: OtherCalls
+    """Calls without their clients that the other workers go on with."""
     state: SharedState
     """What the other workers know of where state lives."""
     upstream_counts: Callable[[], Deferred[Mapping[str, int]]]
@@ -134,6 +137,7 @@ class Serving:
             self._clock,
             stores,
             self._sockets.adopt,
+            calls=part.calls if part else None,
             share_health=part.share_health if part else lambda health: None,
             cassettes=self.cassettes,
             knows_all_keys=self._keys.knows_all,

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from .cache.store import CacheStore
 from .limits.store import LimitStore
+from .rejoin.elsewhere import OtherCalls
 from .routing.known_state import KnownState
 
 
@@ -29,6 +30,11 @@ class Parts(Protocol):
     @property
     def clock(self) -> Callable[[], float]:
         """Monotonic seconds."""
+        ...
+
+    @property
+    def calls(self) -> OtherCalls | None:
+        """Calls without their clients that other processes go on with; None if there are none."""
         ...
 
     @property

@@ -24,6 +24,7 @@ from .process import CLEAN, Launcher, WorkerProcess
 from .reload import change_over
 from .restarts import Restarts
 from .shared_cache import CacheServer, Shelf
+from .shared_calls import CallServer
 from .shared_limits import LimitServer
 from .shared_state import StateServer, counts_of
 from .whole_live import WholeLive
@@ -70,6 +71,7 @@ class Crew:
         self._shelf = Shelf(
             lambda: _cache_bytes(settings()), clock, lambda family: self.tell_all(say.CACHE_FORGET, family)
         )
+        self._calls = CallServer()
         self._state = StateServer(reactor)
         self._resize_state()
         self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
@@ -153,12 +155,15 @@ class Crew:
                 say.CACHE_RELEASE: cache_server.release,
                 say.CACHE_FORGET: cache_server.forget,
                 say.KEEP_STATE: self._state.keep,
+                say.CALL_OFFERED: partial(self._calls.offer, process),
+                say.CALL_CLOSED: partial(self._calls.close, process),
             },
             asked={
                 say.SCRAPE: self._metrics.page,
                 say.ADMIT: limit_server.admit,
                 say.CACHE_GET: cache_server.get,
                 say.FIND_STATE: self._state.find,
+                say.CALL_FIND: partial(self._calls.find, process),
                 say.COUNT: lambda _: counts_of(self._reactor, lambda: self.ready),
                 say.KEYS_CHANGED: partial(self._spread_keys, process),
                 say.LIVE_LIST: self._live.listing,
@@ -166,7 +171,9 @@ class Crew:
                 say.LIVE_CANCEL: self._live.cancel,
                 say.LIVE_SNAPSHOT: self._live.snapshot,
             },
-            lost=partial(_lost, [limit_server.close, cache_server.close], process),
+            lost=partial(
+                _lost, [limit_server.close, cache_server.close, partial(self._calls.forget, process)], process
+            ),
         )
         sockets = self._sockets()
         process.start(self._launcher, link, sockets)

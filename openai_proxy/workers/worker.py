@@ -31,6 +31,7 @@ from .counts import Counts
 from .link import Link, LinkFactory
 from .live import SharedView
 from .shared_cache import SharedCache
+from .shared_calls import SupervisedCalls
 from .shared_health import SharedHealth
 from .shared_limits import SupervisedStore
 from .shared_state import SupervisedState, asked_counts
@@ -103,11 +104,13 @@ class Worker:
                 say.COMMIT: self._commit,
                 say.KEYS: self._look_at_keys,
                 say.COLLECT: lambda _: self._counts.collect(),
+                say.CALL_READ: lambda key: Deferred.fromCoroutine(self._calls.read(key)),
                 say.IN_FLIGHT: lambda _: self._in_flight(),
             },
             lost=self._alone,
         )
         self._health = SharedHealth(self.link, reactor.seconds)
+        self._calls = SupervisedCalls(self.link)
         self._counts = Counts(self.link, reactor, self._publisher)
         self._live = SharedView(self.link, reactor)
 
@@ -153,6 +156,7 @@ class Worker:
             buckets=SupervisedStore(self.link),
             memory=self._make_cache,
             share_health=self._health.join,
+            calls=self._calls,
             state=SupervisedState(self.link),
             upstream_counts=partial(asked_counts, self.link, say.COUNT),
             metrics=self._counts.page,

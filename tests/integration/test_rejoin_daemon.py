@@ -16,6 +16,7 @@ from world.pages import metrics, samples, total
 from world.requests import post
 from world.scripts import COMPLETION
 from world.waiting import eventually
+from world.workers import clients_of_each
 
 CALLS = int(os.environ.get("REJOIN_CALLS", "16"))
 AT_ONCE = 16
@@ -62,6 +63,32 @@ def test_the_sdks_retry_gets_the_answer_of_its_first_call(start):
     page = samples(world.port)
     assert page['openai_proxy_tokens_total{kind="output",model="gpt-4o-mini"}'] == 5 * sum(asked.values())
     assert page["openai_proxy_in_flight_requests"] == 0
+
+
+def test_a_retry_that_reaches_another_worker_joins(start):
+    """The workers of a machine know of each other's calls."""
+    world = start(env={**FINISH, "WORKERS": "2"})
+    more = threading.Event()
+
+    def script(call):
+        call.read_body()
+        assert more.wait(20)
+        call.reply_json(COMPLETION)
+
+    world.upstream.script = script
+    document = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+    first, second = clients_of_each(world.daemon, world.port).values()
+    first.send(post(KEY, document))
+    assert eventually(lambda: len(world.upstream.calls) == 1)
+    first.close()
+    time.sleep(0.3)
+    second.send(post(KEY, document, headers=["x-stainless-retry-count: 1"]))
+    time.sleep(0.3)
+    more.set()
+    assert second.response().status == 200
+    assert len(world.upstream.calls) == 1
+    assert eventually(lambda: outcomes(world.daemon) == {"finished_alone": 1, "rejoined": 1})
+    second.close()
 
 
 def test_a_stream_goes_on_for_a_client_that_comes_back(start):

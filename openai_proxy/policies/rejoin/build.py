@@ -51,4 +51,4 @@ def rejoin(settings: Settings, parts: Parts) -> Rejoin | None:
     )
     if finishes.never:
         return None
-    return Rejoin(finishes, settings.rejoin_s, settings.rejoin_bytes, parts.reactor)
+    return Rejoin(finishes, settings.rejoin_s, settings.rejoin_bytes, parts.reactor, parts.calls)

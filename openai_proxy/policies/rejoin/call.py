@@ -26,15 +26,22 @@ class Call:
     """
 
     def __init__(
-        self, rejoin_s: float, rejoin_bytes: int, timers: Timers, held: Callable[[Call], None]
+        self,
+        rejoin_s: float,
+        rejoin_bytes: int,
+        timers: Timers,
+        held: Callable[[Call], None],
+        alone: Callable[[], object],
     ) -> None:
         self._rejoin_s = rejoin_s
         self._rejoin_bytes = rejoin_bytes
         self._timers = timers
         self._tell_held = held
+        self._tell_alone = alone
         self._timer: Any = None
         self._stop: Callable[[], None] | None = None
-        self._is_alone = False
+        self.is_alone = False
+        """Its client has left."""
         self._joined = 0
         self._held: Deferred[None] | None = None
         self.size_bytes = 0
@@ -44,9 +51,10 @@ class Call:
 
     def client_left(self, stop: Callable[[], None]) -> int:
         """Go on without the client until `stop` is called; return the bytes that may still come."""
-        self._is_alone = True
+        self.is_alone = True
         self._stop = stop
         self._wait()
+        self._tell_alone()
         return self._rejoin_bytes
 
     def ended(self, exchange: Exchange) -> None:
@@ -65,14 +73,14 @@ class Call:
         self._joined -= 1
         if exchange.outcome is Outcome.REJOINED:
             self.let_go()
-        elif not self._joined and self._is_alone:
+        elif not self._joined and self.is_alone:
             self._wait()
 
     # ---- its answer
 
     async def keep(self, request: ProxyRequest, response: ProxyResponse, chunks: list[bytes]) -> None:
         """The answer is whole: hold it while a retry may come for it."""
-        if self._is_alone and (self._timer is not None or self._joined):
+        if self.is_alone and (self._timer is not None or self._joined):
             self.size_bytes = sum(map(len, chunks))
             held = self._held = Deferred()
             self._tell_held(self)

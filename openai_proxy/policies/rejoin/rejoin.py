@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from ...exchange.bodies import WholeBody
+from ...exchange.errors import InternalError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ...wire.headers import get
+from ...exchange.record import Exchange, Outcome
+from ...wire.headers import announced_length, get
 from ..cache.key import cache_key
 from ..cache.participants import Role
 from ..cache.rules import Verdict
 from ..cache.single_flight import SingleFlight
 from .call import Call, Timers
+from .elsewhere import OtherCalls, WholeAnswer, whole_of
 
 HELD_BYTES = 256 * 1024 * 1024
 """What answers that wait for a retry may take together; beyond, the oldest go."""
@@ -32,12 +36,20 @@ class Rejoin:
     """Record the calls of requests that `finishes`, for `rejoin_s` and up to `rejoin_bytes` after their clients left.
 
     Stands like the cache: outside what costs, inside what changes an answer
-    for its client.
+    for its client. `others` are the other processes of the daemon.
     """
 
     def __init__(
-        self, finishes: Callable[[ProxyRequest], bool], rejoin_s: float, rejoin_bytes: int, timers: Timers
+        self,
+        finishes: Callable[[ProxyRequest], bool],
+        rejoin_s: float,
+        rejoin_bytes: int,
+        timers: Timers,
+        others: OtherCalls | None = None,
     ) -> None:
+        self._others = others
+        if others is not None:
+            others.join(self)
         self._finishes = finishes
         self._rejoin_s = rejoin_s
         self._rejoin_bytes = rejoin_bytes
@@ -67,12 +79,19 @@ class Rejoin:
             body=body,
         )
         is_repeated = idempotency_key is not None or _is_retry(request)
+        if is_repeated and self._others is not None and key not in self._calls:
+            found = await self._others.find(key)
+            if found is not None:
+                _note_joined(exchange)
+                return _response(found)
         call = self._calls.get(key) if is_repeated else None
         if call is not None:
             call.join()
             exchange.on_end(call.left)
         else:
-            call = self._calls[key] = Call(self._rejoin_s, self._rejoin_bytes, self._timers, self._hold)
+            call = self._calls[key] = Call(
+                self._rejoin_s, self._rejoin_bytes, self._timers, self._hold, lambda: self._offer(key)
+            )
             exchange.finish_alone = call.client_left
             exchange.on_end(call.ended)
         own = call
@@ -84,18 +103,49 @@ class Rejoin:
             exchange.finish_alone = None
             return await forward(request)
         if result.role is Role.FOLLOWER:
-            exchange.rejoined = exchange.cached = True
-            exchange.cost_usd = 0.0
+            _note_joined(exchange)
         elif _judge(response) is not Verdict.STORE:
             exchange.finish_alone = None
         request.undelivered.append(response.body)
         return response
+
+    async def serve(self, key: bytes) -> WholeAnswer | None:
+        """Return the answer of a call to another process, once it is whole; None if it cannot be joined.
+
+        The call waits on for a retry as long as for one that has left: the
+        other process may have lost its client meanwhile.
+        """
+        call = self._calls.get(key)
+        if call is None:
+            return None
+        exchange = Exchange(0.0, 0.0, "POST", "")  # nobody is told of it
+        call.join()
+        exchange.on_end(call.left)
+        try:
+            request = ProxyRequest(b"POST", b"/", [], b"", exchange)
+            result = await self._flights.ride(key, request, _nowhere, call.keep, _nothing)
+            response = result.response
+            if response is None or result.role is not Role.FOLLOWER:
+                return None
+            body = await whole_of(response.body)
+        except Exception:
+            return None  # the other process asks for itself, and sees what is wrong
+        finally:
+            exchange.end(Outcome.CLIENT_GONE, 0.0)
+        return None if body is None else WholeAnswer(response.status, response.reason, response.headers, body)
+
+    def _offer(self, key: bytes) -> None:
+        """The client of a call has left."""
+        if self._others is not None:
+            self._others.offer(key)
 
     def _closed(self, key: bytes, call: Call) -> None:
         """Nobody can join a call any more."""
         self._held.pop(call, None)
         if self._calls.get(key) is call:
             del self._calls[key]
+            if self._others is not None and call.is_alone:
+                self._others.withdraw(key)
 
     def _hold(self, call: Call) -> None:
         """Bound what is held."""
@@ -105,6 +155,24 @@ class Rejoin:
             oldest = next(iter(held))
             held.pop(oldest)
             oldest.let_go()
+
+
+def _note_joined(exchange: Exchange) -> None:
+    exchange.rejoined = exchange.cached = True
+    exchange.cost_usd = 0.0
+
+
+def _response(found: WholeAnswer) -> ProxyResponse:
+    is_announced = announced_length(found.headers) is not None
+    return ProxyResponse(found.status, found.reason, found.headers, WholeBody(found.body, is_announced))
+
+
+async def _nowhere(request: ProxyRequest) -> ProxyResponse:
+    raise InternalError("Another process asks for itself.")
+
+
+def _nothing() -> None:
+    """The call's own flight tells when it is closed."""
 
 
 def _is_retry(request: ProxyRequest) -> bool:

@@ -2,7 +2,7 @@
 
 from fakes import Body, exchange
 from policies.routing.conversations import Reader
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
@@ -62,9 +62,9 @@ class Client:
 
 
 class World:
-    def __init__(self, limit_bytes=1000):
-        self.clock, self.limit_bytes = Clock(), limit_bytes
-        self.stage = Rejoin(lambda request: True, 60.0, limit_bytes, self.clock)
+    def __init__(self, limit_bytes=1000, others=None):
+        self.clock, self.limit_bytes, self.others = Clock(), limit_bytes, others
+        self.stage = Rejoin(lambda request: True, 60.0, limit_bytes, self.clock, others)
         self.calls = []
 
     async def forward(self, request):
@@ -216,3 +216,71 @@ def test_an_answer_that_was_had_is_gone():
     assert not world.clock.getDelayedCalls()
     Client(world, RETRY)
     assert len(world.calls) == 2
+
+
+class Others:
+    """Two processes, joined by hand."""
+
+    def __init__(self):
+        self.offered, self.stages, self.found = [], [], None
+
+    def offer(self, key):
+        self.offered.append(key)
+
+    def withdraw(self, key):
+        self.offered.remove(key)
+
+    def find(self, key):
+        if self.found is None or key not in self.found.offered:
+            return succeed(None)
+        return Deferred.fromCoroutine(self.found.stages[0].serve(key))
+
+    def join(self, stage):
+        self.stages.append(stage)
+
+
+def two():
+    """Return two worlds: the retry of the first one's request comes to the second."""
+    first, second = World(others=Others()), World(others=Others())
+    second.others.found = first.others
+    return first, second
+
+
+def test_a_retry_that_reaches_another_process_gets_the_answer_whole():
+    """Once it has come; the other process makes no call, and nothing is paid there."""
+    first, second = two()
+    left = Client(first, FIRST)
+    assert left.leave()
+    retry = Client(second, RETRY)
+    assert (retry.response, second.calls) == (None, [])
+    end_of(first, b"whole")
+    assert (retry.reader.data, retry.outcome, retry.exchange.cost_usd) == (b"whole", "rejoined", 0.0)
+    assert left.outcome == "finished_alone"
+    assert Client(second, RETRY).outcome == "rejoined"
+    first.clock.advance(61.0)
+    assert first.others.offered == []
+    assert Client(second, RETRY).response is None
+    assert len(second.calls) == 1
+
+
+def test_a_call_that_fails_is_made_anew_by_the_other_process():
+    """It sees for itself what is wrong."""
+    first, second = two()
+    assert Client(first, FIRST).leave()
+    retry = Client(second, RETRY)
+    first.answer(status=500)
+    assert len(second.calls) == 1
+    end_of(second, b"whole")
+    assert (retry.reader.data, retry.outcome, retry.exchange.cached) == (b"whole", "complete", False)
+    assert first.others.offered == []
+
+
+def test_a_body_that_breaks_off_is_no_answer_for_another_process():
+    """The retry asks for itself."""
+    first, second = two()
+    assert Client(first, FIRST).leave()
+    Client(second, RETRY)
+    body = first.answer()
+    body.feed(b"half")
+    body.cut()
+    assert len(second.calls) == 1
