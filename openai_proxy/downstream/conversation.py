@@ -31,6 +31,7 @@ from ..wire.websocket_events import (
 from ..wire.websocket_messages import (
     GOING_AWAY,
     INTERNAL_ERROR,
+    PART,
     POLICY_VIOLATION,
     SERVICE_RESTART,
     TRY_AGAIN_LATER,
@@ -151,6 +152,8 @@ class Conversation:
             if whole is None:
                 self._ends.let_client("burst")
                 return
+            if whole is PART:
+                break
             self._take(whole)
         self._resting = True
         self._ends.hold_client("burst")

@@ -118,6 +118,11 @@ class Whole(NamedTuple):
         return self.opcode == Opcode.CLOSE
 
 
+PART = Whole(b"", -1, b"")
+"""In the place of a message that is not whole after BURST_PIECES: there is more to read, after others had their turn."""
+BURST_PIECES = 2000
+
+
 class ClientMessages:
     """What a client sends: each message once it is whole, control frames at once, also between fragments.
 
@@ -143,8 +148,11 @@ class ClientMessages:
         self._reader.feed(data)
 
     def next(self) -> Whole | None:
-        """Return what is whole next, None if more must come. Raises BrokenFrames."""
-        while (piece := self._reader.next()) is not None:
+        """Return what is whole next, None if more must come, PART if it takes long. Raises BrokenFrames."""
+        for _ in range(BURST_PIECES):
+            piece = self._reader.next()
+            if piece is None:
+                return None
             size = piece.end - self._unread_from
             raw = self._unread[:size]
             del self._unread[:size]
@@ -156,7 +164,7 @@ class ClientMessages:
                 whole = Whole(bytes(self._raw), piece.opcode, bytes(self._text))
                 self._raw, self._text, self._size = bytearray(), bytearray(), 0
                 return whole
-        return None
+        return PART
 
     def _keep(self, piece: Piece, raw: bytearray) -> None:
         self._size += len(piece.payload)

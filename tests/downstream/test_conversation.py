@@ -569,6 +569,20 @@ def test_a_burst_of_tiny_frames_lets_others_have_their_turn():
     assert world.client.transport.producerState == "producing"
 
 
+def test_a_message_in_tiny_fragments_lets_others_have_their_turn():
+    """It is read on in later turns of the reactor, and passes whole."""
+    world = World()
+    text = json.dumps({"type": "response.create", "model": "m", "input": "x" * 5000}).encode()
+    pieces = [bytes([letter]) for letter in text]
+    last = len(pieces) - 1
+    frames = [sent(each, fin=n == last, opcode=0 if n else 1) for n, each in enumerate(pieces)]
+    world.send(*frames)
+    assert (world.up, world.client.transport.producerState) == (b"", "paused")
+    world.downstream.clock.pump([0, 0, 0])
+    assert world.up == b"".join(frames)
+    assert world.client.transport.producerState == "producing"
+
+
 def test_a_clean_end():
     """Close frames pass as they come; the record is complete."""
     world = World()

@@ -10,6 +10,7 @@ from websockets.frames import Frame, Opcode
 from wsproto.frame_protocol import FrameProtocol
 
 from openai_proxy.wire.websocket_messages import (
+    PART,
     BrokenFrames,
     ClientMessages,
     ServerMessages,
@@ -36,7 +37,7 @@ def read(messages, data, cuts=()):
     for piece in split(data, cuts):
         messages.feed(piece)
         while (whole := messages.next()) is not None:
-            found.append(whole)
+            found += [] if whole is PART else [whole]
     return found
 
 
