@@ -111,9 +111,11 @@ def test_a_stream_comes_in_its_own_time(replaying, recorded):
     took = {}
     for timing in ("fast", "real", "0.3"):
         world = replaying(REPLAY__TIMING=timing)
-        began = time.monotonic()
-        assert raw(world.port, chat(STREAM)) == recorded[1]["stream"]
-        took[timing] = time.monotonic() - began
+        took[timing] = 60.0
+        for _ in range(3):  # a busy machine makes any of them late, not all
+            began = time.monotonic()
+            assert raw(world.port, chat(STREAM)) == recorded[1]["stream"]
+            took[timing] = min(took[timing], time.monotonic() - began)
     assert took["real"] > 0.4
     assert took["fast"] < took["real"]
     assert 0.1 < took["0.3"] < took["real"]
