@@ -154,7 +154,8 @@ class WholeLive:
         worker = self._whose(id)
         if worker is None:
             return succeed(False)
-        return worker.link.ask(say.LIVE_STOP, id)
+        asked = worker.link.ask(say.LIVE_STOP, id).addTimeout(ASK_S, self._reactor)
+        return asked.addErrback(lambda _: False)  # it has gone, and its exchanges with it
 
     def _whose(self, id: str) -> WorkerProcess | None:
         """Return the worker whose number the id carries."""

@@ -1,0 +1,140 @@
+"""The table of all workers, as the supervisor keeps it."""
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+
+from openai_proxy.observe.live.figures import Figures
+from openai_proxy.observe.live.rows import Wanted
+from openai_proxy.observe.live.table import Changes
+from openai_proxy.workers import talk as say
+from openai_proxy.workers.link import LinkLost
+from openai_proxy.workers.whole_live import WholeLive
+
+
+def row(id, state="waiting", age_s=1.0, **fields):
+    made = {
+        "id": id,
+        "state": state,
+        "age_s": age_s,
+        "outcome": None,
+        "key": None,
+        "model": None,
+        "endpoint": "",
+    }
+    return {**made, **fields}
+
+
+class Worker:
+    """A worker whose answers are given, by the name of the question; keeps what it is told."""
+
+    def __init__(self, number):
+        self.number = number
+        self.link = self
+        self.told = []
+        self.answers = {}
+
+    def tell(self, name, value=None):
+        self.told.append((name, value))
+
+    def ask(self, name, value=None):
+        answer = self.answers[name]
+        return answer if isinstance(answer, Deferred) else succeed(answer)
+
+
+class World:
+    def __init__(self, history=3):
+        self.clock = Clock()
+        self.workers = [Worker(1), Worker(2)]
+        self.whole = WholeLive(self.clock, lambda: self.workers, Figures, lambda: history, lambda: 0.0)
+
+    def listed(self, **wanted):
+        found = []
+        self.whole.listing(Wanted(**wanted)).addCallback(found.append)
+        return found[0]
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_what_all_run_is_listed_the_youngest_first(world):
+    """And what has ended in any of them, the latest first, as many as are kept."""
+    first, second = world.workers
+    first.answers[say.LIVE_RUNNING] = [row("a", age_s=3.0)], 1
+    second.answers[say.LIVE_RUNNING] = [row("b", age_s=1.0)], 7
+    for id in "wxyz":
+        world.whole.changed(first, Changes(ended=[row(id, "ended")]))
+    listing = world.listed()
+    assert [each["id"] for each in listing.rows] == ["b", "a", "z", "y", "x"]
+    assert listing.in_flight == 8
+    assert [each["id"] for each in world.listed(limit=1).rows] == ["b"]
+    assert [each["id"] for each in world.listed(state="ended").rows] == ["z", "y", "x"]
+
+
+def test_a_worker_that_does_not_answer_holds_nobody_up(world):
+    """The others' rows come without its own."""
+    first, second = world.workers
+    first.answers[say.LIVE_RUNNING] = [row("a")], 1
+    second.answers[say.LIVE_RUNNING] = Deferred()
+    found = []
+    world.whole.listing(Wanted()).addCallback(found.append)
+    world.clock.advance(2)
+    assert [each["id"] for each in found[0].rows] == ["a"]
+
+
+def test_what_a_dead_worker_ran_has_ended_as_lost(world):
+    """Those who read along are told."""
+    first, second = world.workers
+    world.whole.watch(second, True)
+    world.whole.changed(first, Changes(started=[row("a"), row("b")]))
+    world.whole.changed(first, Changes(ended=[row("b", "ended", outcome="complete")]))
+    second.told.clear()
+    world.whole.lost(first)
+    [(name, changes)] = second.told
+    assert name == say.LIVE_NEWS
+    assert [(each["id"], each["state"], each["outcome"]) for each in changes.ended] == [
+        ("a", "ended", "worker_lost")
+    ]
+    world.workers.remove(first)
+    second.answers[say.LIVE_RUNNING] = [], 0
+    assert [(each["id"], each["outcome"]) for each in world.listed().rows] == [
+        ("a", "worker_lost"),
+        ("b", "complete"),
+    ]
+
+
+def test_a_cancel_goes_to_the_worker_whose_number_the_id_carries(world):
+    """None has it, or has it no longer: it does not run."""
+    first, second = world.workers
+    second.answers[say.LIVE_STOP] = True
+    first.answers[say.LIVE_STOP] = fail(LinkLost())
+    found = []
+    for id in ("proxy-0020123456789abc", "proxy-0010123456789abc", "proxy-0990123456789abc", "x"):
+        world.whole.cancel(id).addCallback(found.append)
+    assert found == [True, False, False, False]
+
+
+def test_workers_tell_more_while_somebody_reads(world):
+    """All of them, also one that starts meanwhile; until the last reader has left or died."""
+    first, second = world.workers
+    world.whole.watch(first, True)
+    assert first.told == second.told == [(say.LIVE_WATCHED, True)]
+    third = Worker(3)
+    world.whole.is_ready(third)
+    assert third.told == [(say.LIVE_WATCHED, True)]
+    world.whole.lost(first)
+    assert second.told[-1] == (say.LIVE_WATCHED, False)
+
+
+def test_stats_come_each_second_to_those_who_read(world):
+    """And to nobody else."""
+    first, second = world.workers
+    world.whole.start()
+    world.whole.watch(first, True)
+    world.clock.pump([1.0] * 3)
+    assert [name for name, _ in first.told].count(say.LIVE_STATS) == 3
+    assert say.LIVE_STATS not in [name for name, _ in second.told]
+    world.whole.stop()
+    assert world.clock.getDelayedCalls() == []
