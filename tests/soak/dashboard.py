@@ -199,6 +199,7 @@ def main() -> None:
         finally:
             stop.set()
             browser.close()
+            world.daemon.stop()
 
 
 if __name__ == "__main__":
