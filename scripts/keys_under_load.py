@@ -385,6 +385,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     rng = random.Random(options.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or the daemons would outlive this
     directory = Path(tempfile.mkdtemp(prefix="keys-under-load-"))
     redis, redis_port, file = None, free_port(), None
     daemons = []
