@@ -30,7 +30,7 @@ from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
 from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
-from ..policies.rejoin.elsewhere import OtherCalls
+from ..policies.rejoin.elsewhere import LocalCalls, OtherCalls
 from ..policies.routing.health import UpstreamHealth
 from ..policies.routing.known_state import SharedState
 from ..settings import Settings
@@ -137,7 +137,7 @@ class Serving:
             self._clock,
             stores,
             self._sockets.adopt,
-            calls=part.calls if part else None,
+            calls=part.calls if part else LocalCalls(),
             share_health=part.share_health if part else lambda health: None,
             cassettes=self.cassettes,
             knows_all_keys=self._keys.knows_all,

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 
 from ..observe.metrics.circuits import CircuitNews
-from ..policies.rejoin.elsewhere import OtherCalls
+from ..policies.rejoin.elsewhere import LocalCalls, OtherCalls
 from ..policies.routing.health import UpstreamHealth
 from ..upstream.mock.memory import MockMemory
 from .cassettes import Cassettes
@@ -31,8 +31,8 @@ class Surroundings:
     """Told of each circuit that opens or closes."""
     share_health: Callable[[UpstreamHealth], object] = lambda health: None
     """Lets the other processes of the daemon know what this one finds out of the upstreams, and the other way."""
-    calls: OtherCalls | None = None
-    """Calls without their clients that the other processes go on with."""
+    calls: OtherCalls = field(factory=LocalCalls)
+    """Calls without their clients that other processes, or replaced configurations, go on with."""
     knows_all_keys: Callable[[], bool] = lambda: True
     """Whether every stored client key is known; see `key_store.known_keys`."""
     mock_memory: MockMemory = field(factory=MockMemory)

@@ -33,8 +33,8 @@ class Parts(Protocol):
         ...
 
     @property
-    def calls(self) -> OtherCalls | None:
-        """Calls without their clients that other processes go on with; None if there are none."""
+    def calls(self) -> OtherCalls:
+        """Calls without their clients that other processes, or replaced configurations, go on with."""
         ...
 
     @property

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from weakref import WeakSet
-
 from twisted.internet.defer import Deferred, succeed
 
-from ..policies.rejoin.elsewhere import Serves, WholeAnswer
+from ..policies.rejoin.elsewhere import LocalCalls, WholeAnswer
 from .link import Link
 from .process import WorkerProcess
 from .talk import CALL_CLOSED, CALL_FIND, CALL_OFFERED, CALL_READ
@@ -17,8 +15,9 @@ class SupervisedCalls:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._stages: WeakSet[Serves] = WeakSet()
-        """Those of all configurations that have calls still."""
+        self._own = LocalCalls()
+        self.join = self._own.join
+        self.read = self._own.read
 
     def offer(self, key: bytes) -> None:
         # at once: the retry may come to another worker next
@@ -28,18 +27,10 @@ class SupervisedCalls:
         self._link.tell(CALL_CLOSED, key)
 
     def find(self, key: bytes) -> Deferred[WholeAnswer | None]:
+        return self._own.find(key).addCallback(lambda found: found or self._ask(key))
+
+    def _ask(self, key: bytes) -> Deferred[WholeAnswer | None]:
         return self._link.ask(CALL_FIND, key).addErrback(lambda failure: None)
-
-    def join(self, stage: Serves) -> None:
-        self._stages.add(stage)
-
-    async def read(self, key: bytes) -> WholeAnswer | None:
-        """Answer another worker, by the supervisor."""
-        for stage in list(self._stages):
-            found = await stage.serve(key)
-            if found is not None:
-                return found
-        return None
 
 
 class CallServer:

@@ -1,8 +1,9 @@
-"""Calls that another process of the daemon goes on with."""
+"""Calls that another process of the daemon, or a configuration that was replaced, goes on with."""
 
 from __future__ import annotations
 
 from typing import Protocol
+from weakref import WeakSet
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -51,6 +52,34 @@ class OtherCalls(Protocol):
     def join(self, stage: Serves) -> None:
         """Let the others ask `stage`, as long as it exists."""
         ...
+
+
+class LocalCalls:
+    """The `OtherCalls` of a process that is alone: those of configurations that a reload has replaced."""
+
+    def __init__(self) -> None:
+        self._stages: WeakSet[Serves] = WeakSet()
+
+    def offer(self, key: bytes) -> None:
+        """Nobody else asks."""
+
+    withdraw = offer
+
+    def find(self, key: bytes) -> Deferred[WholeAnswer | None]:
+        """Fire with the answer of another configuration's call."""
+        return Deferred.fromCoroutine(self.read(key))
+
+    def join(self, stage: Serves) -> None:
+        """Let the others ask `stage`, as long as it exists: as long as one of its calls can be joined."""
+        self._stages.add(stage)
+
+    async def read(self, key: bytes) -> WholeAnswer | None:
+        """Return the answer of a call of this process once it is whole; None if there is none."""
+        for stage in list(self._stages):
+            found = await stage.serve(key)
+            if found is not None:
+                return found
+        return None
 
 
 def whole_of(body: ResponseBody) -> Deferred[bytes | None]:

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Outcome
 from openai_proxy.policies.rejoin import rejoin as module
+from openai_proxy.policies.rejoin.elsewhere import LocalCalls
 from openai_proxy.policies.rejoin.rejoin import Rejoin
 
 RETRY = (b"x-stainless-retry-count", b"1")
@@ -284,3 +285,14 @@ def test_a_body_that_breaks_off_is_no_answer_for_another_process():
     body.feed(b"half")
     body.cut()
     assert len(second.calls) == 1
+
+
+def test_a_retry_after_a_reload_gets_the_answer():
+    """The stage of the old configuration lives as long as a call of it can be joined."""
+    calls = LocalCalls()
+    old = World(others=calls)
+    assert Client(old, FIRST).leave()
+    new = World(others=calls)
+    retry = Client(new, RETRY)
+    end_of(old, b"whole")
+    assert (retry.reader.data, retry.outcome, new.calls) == (b"whole", "rejoined", [])
