@@ -92,7 +92,7 @@ async def test_a_pending_call_is_held_for_all_machines_and_charged_once(machines
     """A background response may be asked for at any machine, and after any restart."""
     here, there = machines
     reservation = await here.reserve(4.0)
-    here.ledger.keep(reservation, "resp_1")
+    here.ledger.keep([reservation], "resp_1")
     await until(lambda: not here.ledger._books[DAY].running)
     await here.ledger.balance(DAY)  # writes that nothing else is held
     assert await there.ledger.balance(DAY) == Balance(0.0, 4.0)
