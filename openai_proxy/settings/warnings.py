@@ -168,6 +168,16 @@ def think_that_is_kept(settings: Settings) -> Iterator[str]:
                 )
 
 
+def workers_with_memory(settings: Settings) -> Iterator[str]:
+    """Of the bound that was set only half is for different answers."""
+    url = settings.cache.url
+    if settings.workers > 1 and url is not None and url.get_secret_value() == "memory:":
+        yield (
+            f"{name(settings, 'cache.url')} is 'memory:' while workers is {settings.workers}: half of"
+            " cache.max_bytes is for the workers' copies of the same answers; Redis holds each answer once"
+        )
+
+
 def workers_with_mock(settings: Settings) -> Iterator[str]:
     """A file that one worker was given is not known to the others."""
     if settings.workers > 1 and any(url.startswith("mock:") for url in base_urls(settings)):
@@ -226,6 +236,7 @@ CHECKS: tuple[Check, ...] = (
     max_bytes_of_redis,
     wait_without_limits,
     think_that_is_kept,
+    workers_with_memory,
     workers_with_mock,
     ports_twice,
     storage_without_type,
