@@ -124,6 +124,7 @@ def test_the_clients_variable_is_not_read(tmp_path, given):
             '[[models]]\nmatch = "r1"\nthink = { implicit_start = true }\n',
             "models[0].think.implicit_start r1",
         ),
+        ({"WORKERS": "2", "CACHE__URL": "memory:"}, None, "cache.url memory: workers"),
         ({"PORT": "8080", "ADMIN__PORT": "tcp:8080:interface=127.0.0.1"}, None, "admin.port tcp:8080"),
         ({"PORTS": "tcp:8080 ssl:8080:interface=0.0.0.0"}, None, "ports 8080"),
         ({"LOCAL_LOG_DIR": "logs"}, None, "storage.local_log_dir STORAGE_TYPE"),
