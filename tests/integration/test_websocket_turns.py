@@ -6,6 +6,8 @@ import threading
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from world.client import Client
 from world.daemon import configured
 from world.pages import metrics, total
 from world.waiting import PATIENCE_S
@@ -129,3 +131,80 @@ def test_a_daemon_that_stops_waits_for_the_end_of_a_turn(start, server, tmp_path
             busy.recv(PATIENCE_S)
         assert closed.value.rcvd.code == 1012
     assert daemon.wait_until_gone()
+
+
+def _frames(text, masked, size=50):
+    """Return a text message in frames of `size` bytes, and a ping: between a server's, before a client's.
+
+    A client's message is held until it is whole, so its pings overtake it.
+    """
+    data = text.encode()
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    frames = [
+        Frame(Opcode.TEXT if not number else Opcode.CONT, piece, number == len(pieces) - 1).serialize(
+            mask=masked
+        )
+        for number, piece in enumerate(pieces)
+    ]
+    ping = Frame(Opcode.PING, b"?").serialize(mask=masked)
+    return b"".join([ping, *frames] if masked else [frames[0], ping, *frames[1:]])
+
+
+def _asked(number):
+    document = {"type": "response.create", "model": "m", "stream_id": f"s{number}", "input": "ä" * 400}
+    return _frames(json.dumps(document, ensure_ascii=False), masked=True)
+
+
+def _answered(number):
+    response = {"id": f"resp_{number}", "object": "response", "model": "m", "output": []}
+    usage = {"input_tokens": 7, "output_tokens": 1, "total_tokens": 8}
+    events = [
+        {"type": "response.created", "response": response},
+        {"type": "response.output_text.delta", "delta": "é" * 300},
+        {"type": "response.completed", "response": {**response, "status": "completed", "usage": usage}},
+    ]
+    return b"".join(
+        _frames(json.dumps({**event, "stream_id": f"s{number}"}, ensure_ascii=False), masked=False)
+        for event in events
+    )
+
+
+@pytest.mark.parametrize(
+    ("inspect", "key"), [("auto", "alice-key"), ("always", "bob-key"), ("never", "bob-key")]
+)
+def test_the_bytes_are_those_of_a_direct_connection(start, tmp_path, inspect, key):
+    """Masks, fragments and pings included, in both directions and whoever reads along."""
+    turns = range(5)
+    received = b""
+
+    def script(call):
+        nonlocal received
+        call.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )
+        for number in turns:
+            expected = sum(map(len, sent[: number + 1]))
+            while len(received) < expected:
+                received += call.receive()
+            call.send(_answered(number))
+        call.seconds_until_gone()
+        call.closed = True
+
+    sent = [_asked(number) for number in turns]
+    world = start(
+        **configured(tmp_path, CONFIG), env={"OPENAI_API_KEY": "sk-up", "WEBSOCKET__INSPECT": inspect}
+    )
+    world.upstream.script = script
+    with Client(world.port) as client:
+        client.send(
+            b"GET /v1/responses HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer %b\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            % key.encode()
+        )
+        assert client.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 101")
+        for number in turns:
+            client.send(sent[number])
+            answer = _answered(number)
+            assert client.read_until(answer[-200:]) == answer
+    assert received == b"".join(sent)

@@ -75,7 +75,7 @@ def _held(daemon: Daemon) -> Held:
     return Held(
         daemon.resident_bytes(),
         daemon.open_files(),
-        total(page, "openai_proxy_requests_in_flight"),
+        total(page, "openai_proxy_in_flight_requests"),
         total(page, "openai_proxy_open_connections"),
     )
 
