@@ -105,7 +105,7 @@ FIXED = {
     "client keys with a label of their own (`metrics.keys`)": "observe.metrics.prometheus:MOST_KEYS",
     "series of requests; the rest are counted by class of status": "observe.metrics.prometheus:MOST_SERIES",
     "length of a label": "observe.metrics.labels:LONGEST_LABEL",
-    "rows of usage totals without a state file": "cost.totals:MOST_ROWS",
+    "rows of usage totals without a state file": "cost.day_rows:MOST_ROWS",
     "share of the time that goes into making `/metrics`": "observe.metrics.scrapes:SHARE",
     "exchanges that wait for the OpenTelemetry collector": "observe.otel.exporting:QUEUE_LIMIT",
     "alerts that wait for their webhook": "cost.webhook:MOST_WAITING",

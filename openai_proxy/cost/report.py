@@ -11,8 +11,7 @@ from attrs import frozen
 
 from ..observe.redaction import scrubbed
 from .budget import Account, Balance, Budget, group_name
-from .tag_totals import TagRow
-from .totals import COUNTED, Place, Row, Totals
+from .day_rows import COUNTED, Place, Row, Totals
 
 _COLUMNS = ("day", "key", "model")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -32,7 +31,7 @@ def usage_document(
     rows: Sequence[Row],
     budgets: Sequence[BudgetBalance],
     since: str | None,
-    tags: Sequence[TagRow] = (),
+    tags: Sequence[Row] = (),
 ) -> dict[str, Any]:
     """Return the totals: of all, by key, by model, by day, and of each combination.
 
@@ -93,7 +92,7 @@ def _grouped(rows: Sequence[Row], column: int) -> list[dict[str, Any]]:
     return [{name: _name(value), **_shown(totals)} for value, totals in sorted(groups.items())]
 
 
-def _by_tag(rows: Sequence[TagRow]) -> list[dict[str, Any]]:
+def _by_tag(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the sums over the days; a request with two tags is in two of them."""
     groups: dict[tuple[str, str], Totals] = {}
     for (_, tag, value), totals in rows:

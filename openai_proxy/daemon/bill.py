@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.logger import LogEvent
 
-from ..cost.totals import Totals
+from ..cost.day_rows import Totals
 from ..exchange.record import Exchange, Outcome
 
 _REFUSED = (Outcome.REJECTED, Outcome.LIMIT)

@@ -4,8 +4,8 @@ import csv
 import io
 
 from openai_proxy.cost.budget import Account, Balance, Budget
+from openai_proxy.cost.day_rows import Totals
 from openai_proxy.cost.report import BudgetBalance, usage_csv, usage_document
-from openai_proxy.cost.totals import Totals
 
 ROWS = [
     (("2026-11-21", "alice", "gpt-4o"), Totals(2, 0, 0, 10, 5, 0, 0, 0.75)),

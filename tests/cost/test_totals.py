@@ -4,8 +4,9 @@ import pytest
 from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
-from openai_proxy.cost import totals as module
-from openai_proxy.cost.totals import WRITE_AFTER_S, Totals, UsageTotals
+from openai_proxy.cost import day_rows as module
+from openai_proxy.cost.day_rows import WRITE_AFTER_S, Totals
+from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 
 NOON = 1_795_262_400.0
