@@ -167,14 +167,22 @@ def on_core(core: str) -> list[str]:
 
 
 def start(
-    name: str, argv: list[str], port: int, work: Path, *, tls: bool, core: str, env: dict[str, str]
+    name: str,
+    argv: list[str],
+    port: int,
+    work: Path,
+    *,
+    tls: bool,
+    core: str,
+    env: dict[str, str],
+    within_s: float = 20,
 ) -> Running:
     """Start a server and wait until its port answers; its output goes to `work`/NAME.log."""
     log = work / f"{name.replace(' ', '-')}{'-tls' if tls else ''}.log"
     process = subprocess.Popen(
         [*on_core(core), *argv], stdout=log.open("ab"), stderr=subprocess.STDOUT, cwd=work, env=env
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), 0.2).close()

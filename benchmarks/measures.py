@@ -39,7 +39,7 @@ local function message(kind, data)
             "x-stainless-arch: x64\\r\\nx-stainless-runtime: node\\r\\nx-stainless-runtime-version: v22.11.0\\r\\n" ..
             "authorization: Bearer sk-benchmark\\r\\naccept-language: *\\r\\nsec-fetch-mode: cors\\r\\naccept-encoding: gzip, deflate\\r\\n"
     end
-    return {"POST PATH HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n" .. lines .. "traceparent: 00-",
+    return {"POST PATH HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n" .. lines .. "LINEStraceparent: 00-",
         "-01\\r\\nContent-Length: " .. #data .. "\\r\\n\\r\\n" .. data}
 end
 function init(args)
@@ -76,8 +76,10 @@ class Throughput:
     p99_ms: float
 
 
-def throughput(server: Running, work: Path, seconds: float, query: str = "") -> Throughput:
+def throughput(server: Running, work: Path, seconds: float, query: str = "", lines: str = "") -> Throughput:
     """Load `server` with wrk over 64 connections; raises when anything but 200 came back.
+
+    `lines` are added to the head of every request, each with its line end.
 
     Measured again, up to TRIES times, while a hypervisor gives more than
     CALM of the processors' time to others; the calmest counts.
@@ -85,7 +87,7 @@ def throughput(server: Running, work: Path, seconds: float, query: str = "") -> 
     tries: list[tuple[float, Throughput]] = []
     while not tries or (tries[-1][0] > CALM and len(tries) < TRIES):
         before = _ticks()
-        one = _load(server, work, seconds, query)
+        one = _load(server, work, seconds, query, lines)
         taken, total = (after - ago for after, ago in zip(_ticks(), before, strict=True))
         tries.append((taken / total, one))
     return min(tries, key=lambda each: each[0])[1]
@@ -97,16 +99,17 @@ def _ticks() -> tuple[int, int]:
     return fields[7], sum(fields)
 
 
-def _load(server: Running, work: Path, seconds: float, query: str) -> Throughput:
+def _load(server: Running, work: Path, seconds: float, query: str, lines: str) -> Throughput:
     script = work / "post.lua"
     streamed = "true" if query.startswith(("?flat", "?split")) else "false"
     script.write_text(
         WRK_SCRIPT.replace("STREAM", streamed)
+        .replace("LINES", lines.replace("\r\n", "\\r\\n"))
         .replace("PATH", PATH + query)
         .replace("SEED", str(time.time_ns() % 10**9 + 1))
     )
     url = server.origin + PATH + query
-    options = [f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", str(script)]
+    options = [f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "--timeout", "30s", "-s", str(script)]
     argv = [*on_core(LOAD_CORE), "wrk", "-t1", *options, url]
     cpu_s = server.cpu_s()
     out = subprocess.run(argv, check=True, capture_output=True, text=True).stdout

@@ -1,6 +1,6 @@
 """Measure the daemon beside an aiohttp proxy, nginx, Caddy and no proxy at all, with traffic as it is.
 
-    python3 benchmarks/run.py [--quick] [--only PART ...] [--output FILE] [--write]
+    python3 benchmarks/run.py [--quick] [--all] [--only PART ...] [--output FILE] [--write]
 
 One command: it compiles the upstream and the stream client (gcc, OpenSSL's
 headers), makes an environment of its own for this checkout and aiohttp with
@@ -14,6 +14,8 @@ OpenAI's 22 header lines, of which nine change every time; requests are those of
 the SDKs, each with a `traceparent` and a length of its own; events have lengths
 of their own. Rounds alternate between the contestants, and tables have medians:
 CPU time first, for it hardly depends on what else the machine does.
+
+`--all` adds LiteLLM and Portkey (npm), a gigabyte to install.
 
 `--write` puts tables and plots into docs/explain/performance.md. It takes about
 20 minutes, with --quick about 12.
@@ -36,12 +38,15 @@ from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
+import gateways
 from charts import bars
 from contestants import FEATURES, PROXIES, Certificates, Running, start_feature, start_proxy, start_upstream
 from measures import EVENTS_PER_STREAM, MIB, Throughput, kib_per_idle_stream, paced, throughput, transfer
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("tls", "features", "plain", "transfers", "idle", "paced")
+GATEWAYS = "gateways"
+"""The part that --all adds."""
 LOADS = {
     "request": (1, ""),
     "event, one a write": (EVENTS_PER_STREAM, "?flat=1"),
@@ -274,6 +279,32 @@ class Benchmarks:
                 label, *(f"{each.cpu_us / units:,.{2 if units > 1 else 0}f}" for each in found.values())
             )
 
+    def gateways(self, certificates: Certificates, versions: dict[str, str]) -> None:
+        """What a request through a gateway in wide use costs, with the upstream behind TLS."""
+        upstream = start_upstream(WORK, certificates)
+        try:
+            self.servers[OURS] = start_proxy(OURS, upstream, WORK, self.twistd, certificates)
+            for name in gateways.GATEWAYS:
+                self.servers[name] = gateways.start_gateway(name, upstream, WORK, certificates)
+
+            def measure(server: Running) -> Throughput:
+                lines = gateways.head_lines(server.name, upstream)
+                return throughput(server, WORK, 3 * self.seconds, lines=lines)  # LiteLLM answers 25 a second
+
+            for server in self.servers.values():
+                measure(server)
+            found = self.alternate(measure)
+        finally:
+            self.stop()
+            upstream.stop()
+        named = [f"{name} {versions.get(name, '')}".strip() for name in found]
+        self.report.table(["gateways, upstream over TLS", *named])
+        self.report.row("request: CPU µs", *(f"{each.cpu_us:,.0f}" for each in found.values()))
+        self.report.row("ours = 1", *(ratio(each.cpu_us, found[OURS].cpu_us) for each in found.values()))
+        self.report.row(
+            "request: median, p99", *(f"{each.p50_ms:.1f}, {each.p99_ms:.1f} ms" for each in found.values())
+        )
+
 
 def certificates_of_localhost() -> Certificates:
     """Make a throw-away authority and a certificate."""
@@ -306,8 +337,11 @@ def write_page(report: Report, costs: dict[str, dict[str, dict[str, float]]]) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller transfers: five minutes")
+    parser.add_argument(
+        "--all", action="store_true", help="LiteLLM and Portkey too, which are installed first"
+    )
     parser.add_argument("--rounds", type=int, help="rounds for each load; by default 9, with --quick 5")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts only")
+    parser.add_argument("--only", nargs="+", choices=[*PARTS, GATEWAYS], default=list(PARTS))
     parser.add_argument("--output", type=Path, help="write the tables there too")
     parser.add_argument("--write", action="store_true", help="write tables and plots into the documentation")
     options = parser.parse_args()
@@ -328,6 +362,9 @@ def main() -> None:
             benchmarks.stop()
     if "features" in options.only:
         benchmarks.features(certificates)
+    if options.all or GATEWAYS in options.only:
+        python = os.environ.get("PYTHON") or system_python()
+        benchmarks.gateways(certificates, gateways.install(WORK, python))
     # Each with fresh servers: one that has just been under load has room to spare, and would look thriftier than it is.
     for part in ("transfers", "idle", "paced"):
         if part in options.only:
