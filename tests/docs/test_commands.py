@@ -106,6 +106,7 @@ def test_blocks_are_found_wherever_they_stand():
         (["a ... c"], ["a b c"], True),
         (["took 0.25s at 2026-11-30T01:02:03.004Z"], ["took 3s at 2027-01-01T01:02:03Z"], True),
         (["id=proxy-124b46df8a1a2a6b 127.0.0.1 200"], ["id=proxy-024b46df8a1a2a6b 127.0.0.1 200"], True),
+        (["alice_gpt-5_20261130.jsonl"], ["alice_gpt-5_20270101.jsonl"], True),
         (["200 of 3"], ["201 of 3"], False),
     ],
 )

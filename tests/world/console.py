@@ -133,7 +133,7 @@ _CHANGING = [
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?", "TIME"),
         (r"\b\d{4}-\d\d-\d\d\b", "DAY"),
         (r'"\d{4}-\d\d"', '"MONTH"'),
-        (r"\b(_)\d{8}(\.jsonl)\b", r"\1DAY\2"),
+        (r"(_)\d{8}(\.jsonl)\b", r"\1DAY\2"),
         (r"sk-proxy-[\w-]{20,}", "KEY"),
         (r"\b[0-9a-f]{64}\b", "SHA-256"),
         (r"\b(proxy|req|resp|chatcmpl|cmpl|file|msg|call|embd|modr|batch)([-_])\w{6,}", r"\1\2ID"),
