@@ -69,7 +69,12 @@ def _moment(value: Any) -> Any:
         value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
         raise ValueError("not a time")
-    return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    value = value if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    try:
+        value.astimezone(timezone.utc)  # as it is shown
+    except OverflowError:
+        raise ValueError("not a time of the years 1 to 9999 in UTC") from None
+    return value
 
 
 def _list(value: Any) -> Any:

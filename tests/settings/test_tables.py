@@ -25,8 +25,18 @@ def test_expiry_is_read_as_utc_unless_it_says_otherwise(value, expected):
     assert KeyEntry(name="al", key="sk-al", expires=value).expires.timestamp() == expected
 
 
-@pytest.mark.parametrize("value", ["", "never", "2020-13-01", 60])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "never",
+        "2020-13-01",
+        60,
+        "9999-12-31T23:59:59-12:00",
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+    ],
+)
 def test_a_bad_expiry_is_refused(value):
-    """A date that is none stops the start."""
+    """A date that is none stops the start, and so does one that cannot be shown in UTC: every list of keys failed."""
     with pytest.raises(ValidationError):
         KeyEntry(name="al", key="sk-al", expires=value)
