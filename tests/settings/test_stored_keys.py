@@ -80,6 +80,16 @@ def test_a_wrong_member_is_named_and_its_value_is_not_repeated(document, param):
     assert "1234" not in caught.value.message
 
 
+def test_a_document_that_is_nested_deep_is_refused_like_any_other():
+    """1,000 levels, which a JSON reader takes, ended in a defect that was told as a lost store."""
+    deep: dict = {}
+    for _ in range(2000):
+        deep = {"a": deep}
+    with pytest.raises(InvalidValue) as caught:
+        changes.patched(record(), {"limits": deep}, 0.0)
+    assert caught.value.param == "limits.a"
+
+
 def test_null_is_as_if_a_member_were_not_there():
     """Forms of dashboards send everything."""
     made = record(models=None, limits={"requests_per_minute": None, "tokens_per_minute": 5}, budget_usd=None)

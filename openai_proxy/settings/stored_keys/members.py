@@ -19,6 +19,8 @@ from ..tables import KeyEntry
 
 _NOT_HERE = frozenset(("name", "key", "key_sha256", "upstream_key"))
 _ANY_DIGEST = "0" * 64
+_DEEPEST = 3
+"""A client chooses how deep its JSON is nested, and a table of a key has no tables in it."""
 _SECRET = (
     "upstream_key cannot be set here, for it would travel in clear: put it into [[keys]] of the TOML file."
 )
@@ -63,15 +65,18 @@ def _bad(error: ValidationError) -> InvalidValue:
     return InvalidValue(f"{'.'.join(path)} must be {words}.", param=".".join(path))
 
 
-def merged(members: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `members` with `changes` put in: null removes, tables are merged (RFC 7396)."""
+def merged(members: Mapping[str, Any], changes: Mapping[str, Any], depth: int = _DEEPEST) -> dict[str, Any]:
+    """Return `members` with `changes` put in: null removes, tables are merged (RFC 7396).
+
+    Tables nested deeper than `depth` are put in as they are: no member has such a table, so they are refused later.
+    """
     result = dict(members)
     for name, value in changes.items():
         if value is None:
             result.pop(name, None)
-        elif isinstance(value, Mapping):
+        elif isinstance(value, Mapping) and depth > 0:
             before = result.get(name)
-            inner = merged(before if isinstance(before, Mapping) else {}, value)
+            inner = merged(before if isinstance(before, Mapping) else {}, value, depth - 1)
             if inner:
                 result[name] = inner
             else:
