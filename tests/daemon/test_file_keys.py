@@ -57,3 +57,14 @@ def test_there_is_a_bound(path, monkeypatch):
         assert put(connection, "alice", b"1", b"2")
     finally:
         connection.close()
+
+
+def test_a_new_key_was_never_used(path):
+    """An exchange that ends after its key was deleted leaves a row under the name."""
+    connection = file_keys.open_keys(path)
+    try:
+        done(connection, lambda each: each.execute("INSERT INTO key_uses VALUES ('alice', 10)").rowcount)
+        assert put(connection, "alice", None, b"1")
+        assert done(connection, file_keys.read_uses) == {}
+    finally:
+        connection.close()

@@ -2,7 +2,7 @@
 
 import pytest
 from daemon.memory_keys import MemoryKeys
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from openai_proxy.daemon.key_store.known_keys import POLL_S, WRITE_USES_EVERY_S, KnownKeys
@@ -130,11 +130,7 @@ def test_a_damaged_record_admits_nobody_and_harms_no_other(store, clock):
 
 def test_a_full_store_says_so(store, clock):
     """There is a bound."""
-
-    def put(name, old, new):
-        raise StoreFull
-
-    store.put = put
+    store.put = lambda name, old, new: fail(StoreFull())
     with pytest.raises(TooManyKeys):
         Process(store, clock).make("alice")
 
@@ -188,3 +184,52 @@ def test_the_first_look_ends_whatever_comes_of_it(store, clock, away):
     else:
         waits.callback(Snapshot("1", {}))
     assert (looked, one.known.has_looked, one.known.is_complete) == ([None], True, not away)
+
+
+def test_a_change_that_the_store_has_taken_is_made(store, clock):
+    """The store may be lost right after it, and the other workers out of reach: it was told as not made."""
+    one = Process(store, clock)
+    really = store.put
+
+    def put(name, old, new):
+        done = really(name, old, new)
+        store.away = True
+        return done
+
+    store.put, one.known.spread = put, lambda: fail(OSError("no supervisor"))
+    assert one.make("alice").name == "alice"
+    assert sorted(one.known.records) == ["alice"]
+    assert one.seen[-1] == ["alice"]
+    store.away, store.put = False, really
+    clock.advance(POLL_S)
+    assert sorted(one.known.records) == ["alice"]
+    one.change("alice", lambda old: None)
+    assert one.known.records == {}
+
+
+def test_a_record_of_a_newer_version_is_not_overwritten(store, clock):
+    """A key of that name may be in use at the machines that have the newer version."""
+    one = Process(store, clock)
+    store.records["bob"], store.revision = b'{"format": 99}', 99
+    for work in (lambda: one.make("bob"), lambda: one.change("bob", lambda old: None)):
+        with pytest.raises(KeyStoreUnavailable, match="'bob' cannot be read by this version"):
+            work()
+    assert store.records == {"bob": b'{"format": 99}'}
+
+
+def test_a_defect_in_a_change_is_not_told_as_a_lost_store(store, clock):
+    """Whoever reads the error would look for the wrong thing."""
+    with pytest.raises(ZeroDivisionError):
+        Process(store, clock).change("alice", lambda old: 1 / 0)
+
+
+def test_the_use_of_a_deleted_key_is_forgotten(store, clock):
+    """Another key may be made under its name."""
+    one = Process(store, clock)
+    one.make("alice")
+    one.known.note_use("alice", 600.0)
+    one.change("alice", lambda old: None)
+    clock.advance(WRITE_USES_EVERY_S)
+    found = []
+    Deferred.fromCoroutine(one.known.uses()).addCallback(found.append)
+    assert (store.minutes, found) == ({}, [{}])

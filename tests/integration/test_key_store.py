@@ -62,7 +62,10 @@ async def test_two_machines_share_their_keys(machines, redis):
     await two.change("a/b ü", lambda old: None)
     await until(lambda: one.records == {})
     assert await two.uses() == {}
+    two.note_use("bob", 600.0)  # an exchange that ends after its key was deleted
+    await two._write_uses()
     await make(one, "bob")
+    assert await one.uses() == {}
     redis.kill()
     with pytest.raises(KeyStoreUnavailable):
         await make(one, "carol")

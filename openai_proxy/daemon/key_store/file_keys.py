@@ -52,9 +52,11 @@ def put_key(connection: sqlite3.Connection, name: str, old: bytes | None, new: b
     row = connection.execute("SELECT record FROM keys WHERE name = ?", (name,)).fetchone()
     if (None if row is None else row[0]) != old:
         return False
+    if old is None or new is None:
+        # also before it is made: an exchange that ended after its key was deleted may have left one
+        connection.execute("DELETE FROM key_uses WHERE name = ?", (name,))
     if new is None:
         connection.execute("DELETE FROM keys WHERE name = ?", (name,))
-        connection.execute("DELETE FROM key_uses WHERE name = ?", (name,))
     else:
         (count,) = connection.execute("SELECT count(*) FROM keys").fetchone()
         if old is None and count >= MOST_KEYS:

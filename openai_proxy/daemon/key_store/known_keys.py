@@ -8,14 +8,14 @@ that were known last stay valid and nothing can be changed.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from ...exchange.errors import KeyStoreUnavailable, ProxyError, TooManyKeys
+from ...exchange.errors import KeyStoreUnavailable, TooManyKeys
 from ...logs import logger
 from ...settings.stored_keys.record import KeyRecord, parse_record
 from .store import MOST_KEYS, RecordStore, Snapshot, StoreFull
@@ -25,8 +25,21 @@ WRITE_USES_EVERY_S = 20.0
 _MOST_TRIES = 10
 """A change that others come between so often is given up."""
 
+T = TypeVar("T")
 Work = Callable[["KeyRecord | None"], "KeyRecord | None"]
 """From the present record to the next; None is no record. Raises a ProxyError to refuse."""
+
+
+async def _of_store(asked: Deferred[T]) -> T:
+    """Return what the store brings; its failures become TooManyKeys and KeyStoreUnavailable."""
+    try:
+        return await asked
+    except CancelledError:
+        raise
+    except StoreFull:
+        raise TooManyKeys(f"The key store holds {MOST_KEYS} keys, which is the most it takes.") from None
+    except Exception as error:
+        raise KeyStoreUnavailable from error
 
 
 class KnownKeys:
@@ -90,10 +103,13 @@ class KnownKeys:
         if self._failing:
             self._failing = False
             self._log.info("the key store can be read again")
-        if snapshot is None:
-            return
+        if snapshot is not None:
+            self._hold(snapshot.records, snapshot.revision)
+
+    def _hold(self, raw: Mapping[str, bytes], revision: str | None) -> None:
+        """Know these records; without a revision the next look reads everything."""
         before, records = self._raw, {}
-        for name, data in snapshot.records.items():
+        for name, data in raw.items():
             if before.get(name) == data and name in self.records:
                 records[name] = self.records[name]
                 continue
@@ -104,9 +120,12 @@ class KnownKeys:
                 self._log.error(
                     "the stored key {name} {reason}: it is not admitted", name=repr(name), reason=str(error)
                 )
-        self._raw, self._revision, self.records = snapshot.records, snapshot.revision, records
+        for name in before.keys() - raw.keys():
+            for uses in (self._uses, self._unwritten):
+                uses.pop(name, None)
+        self._raw, self._revision, self.records = raw, revision, records
         first, self.is_complete = not self.is_complete, True
-        if first or before != snapshot.records:
+        if first or before != raw:
             self.changed()
 
     def first_look(self) -> Deferred[None]:
@@ -175,25 +194,40 @@ class KnownKeys:
     async def change(self, name: str, work: Work) -> KeyRecord | None:
         """Change the key `name` as `work` says; return its new record when it is in force here.
 
-        Raises what `work` raises, TooManyKeys, and KeyStoreUnavailable while the store is away.
+        Raises what `work` raises, TooManyKeys, and KeyStoreUnavailable while the store is away. Once the store has
+        taken a change, the change is made: nothing that happens to the store or to other processes after it raises.
         """
-        try:
-            for _ in range(_MOST_TRIES):
-                await self.refresh()
-                old = self._raw.get(name)
-                new = work(self.records.get(name))
-                if await self._store.put(name, old, None if new is None else new.dump()):
-                    await self.refresh()
-                    if self.spread is not None:
-                        await self.spread()
-                    return new
-        except (ProxyError, CancelledError):
-            raise
-        except StoreFull:
-            raise TooManyKeys(f"The key store holds {MOST_KEYS} keys, which is the most it takes.") from None
-        except Exception as error:
-            raise KeyStoreUnavailable from error
+        for _ in range(_MOST_TRIES):
+            await _of_store(self.refresh())
+            old, record = self._raw.get(name), self.records.get(name)
+            if old is not None and record is None:
+                raise KeyStoreUnavailable(
+                    f"The stored key {name!r} cannot be read by this version of openai-proxy: nothing was changed."
+                )
+            new = work(record)
+            data = None if new is None else new.dump()
+            if await _of_store(self._store.put(name, old, data)):
+                await self._put_in_force(name, data)
+                return new
         raise KeyStoreUnavailable("Others are changing this key all the time; try again.")
+
+    async def _put_in_force(self, name: str, data: bytes | None) -> None:
+        """Let a change that the store has taken hold here and, if they can be reached, in the other processes."""
+        try:
+            await self.refresh()
+        except CancelledError:
+            raise
+        except Exception:  # the log has been told
+            raw = {**self._raw, name: data}
+            self._hold({each: kept for each, kept in raw.items() if kept is not None}, None)
+        if self.spread is None:
+            return
+        try:
+            await self.spread()
+        except CancelledError:
+            raise
+        except Exception as error:
+            self._log.debug("other workers look at the keys by themselves ({reason})", reason=str(error))
 
     # ---- uses
 

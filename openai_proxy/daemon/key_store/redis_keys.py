@@ -22,11 +22,12 @@ PUT = rb"""
 local now = redis.call('HGET', KEYS[2], ARGV[1])
 local old, new = ARGV[2], ARGV[3]
 if (now or '') ~= old then return 0 end
+if old == '' and new ~= '' and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) then return -1 end
+-- also before it is made: an exchange that ended after its key was deleted may have left one
+if old == '' or new == '' then redis.call('HDEL', KEYS[3], ARGV[1]) end
 if new == '' then
   redis.call('HDEL', KEYS[2], ARGV[1])
-  redis.call('HDEL', KEYS[3], ARGV[1])
 else
-  if old == '' and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[5]) then return -1 end
   redis.call('HSET', KEYS[2], ARGV[1], new)
 end
 redis.call('SET', KEYS[1], ARGV[4])
