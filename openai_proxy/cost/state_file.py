@@ -211,7 +211,8 @@ class StateFile:
         wrote = changes != self._changes
         for result, done in zip(results, waiting, strict=True):
             if isinstance(result, Failure):
-                self._tell(result)
+                if result.check(sqlite3.Error, OSError):  # else the work refused something: the file is well
+                    self._tell(result)
             elif wrote:  # reading works on a full disk too
                 self._tell(None)
             if not done.called:

@@ -99,6 +99,20 @@ async def test_a_locked_file_holds_no_request_and_loses_no_money(file, told):
 
 
 @pytest_twisted.ensureDeferred
+async def test_work_that_refuses_something_is_no_failing_file(file, told):
+    """A full key store was told as a file that cannot be used, without a reason."""
+
+    def refuse(connection):
+        raise LookupError
+
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            await file.run(refuse)
+    assert await file.run(lambda connection: connection.execute("PRAGMA busy_timeout").fetchone()) == (1000,)
+    assert told == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_work_after_the_end_fails_and_stopping_twice_does_not(tmp_path):
     """A request that ends late finds a closed file."""
     file = StateFile(tmp_path / "state.sqlite3", reactor)
