@@ -14,6 +14,8 @@ from .day_rows import OTHER, DayRows, DayTable
 from .totals import REFUSED
 
 END_USER = "end_user"
+MOST_USERS = 10_000
+"""End users of a day that a process tells apart, those that came first; the rest is `other`."""
 
 
 class TagTotals(DayRows):
@@ -26,6 +28,8 @@ class TagTotals(DayRows):
         super().__init__(
             timers, DayTable("tag_usage", "tag", "value"), lambda place: (place[0], place[1], OTHER)
         )
+        self._users: dict[str, set[str]] = {}
+        """By day, of the two latest: clients choose the names, and a file keeps every row."""
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]
@@ -36,5 +40,17 @@ class TagTotals(DayRows):
         for tag, value in tags:
             self.row((day, tag, value)).count(exchange)
         if user is not None:
-            self.row((day, END_USER, user)).count(exchange)
+            self.row((day, END_USER, self._told_apart(day, user))).count(exchange)
         self.write_soon()
+
+    def _told_apart(self, day: str, user: str) -> str:
+        users = self._users.get(day)
+        if users is None:
+            users = self._users[day] = set()
+            if len(self._users) > 2:
+                del self._users[min(self._users)]
+        if user not in users:
+            if len(users) >= MOST_USERS:
+                return OTHER
+            users.add(user)
+        return user

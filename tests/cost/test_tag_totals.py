@@ -3,6 +3,7 @@
 from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
+from openai_proxy.cost import tag_totals
 from openai_proxy.cost.report import usage_document
 from openai_proxy.cost.tag_totals import TagTotals
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
@@ -60,6 +61,25 @@ def test_they_are_kept_in_the_file(tmp_path):
         again.stop()
         assert rows(again) == {("team", "red"): (3, 1.5)}
         clock.advance(1.0)
+    finally:
+        file.close()
+
+
+def test_the_names_of_end_users_are_bounded_in_the_file_too(tmp_path, monkeypatch):
+    """A client chooses them: what was bounded in memory filled the disk, one second after the other."""
+    monkeypatch.setattr(tag_totals, "MOST_USERS", 2)
+    file, clock = SyncFile(tmp_path / "s.sqlite3"), Clock()
+    try:
+        totals = TagTotals(clock)
+        totals.keep_in(file)
+        for user in ("ann", "bob", "carl", "dora", "ann"):
+            totals(ended((), user))
+            clock.advance(1.0)
+        assert rows(totals) == {
+            ("end_user", "ann"): (2, 1.0),
+            ("end_user", "bob"): (1, 0.5),
+            ("end_user", "other"): (2, 1.0),
+        }
     finally:
         file.close()
 
