@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from ..settings.values import check_key
+
 DEFAULT_URL = "http://127.0.0.1:8080"
 URL_VARIABLE = "OPENAI_PROXY_URL"
 TOKEN_VARIABLE = "OPENAI_PROXY_ADMIN_TOKEN"  # the variable's name
@@ -149,15 +151,25 @@ def check_url(url: str) -> str:
     return url
 
 
+def check_secret(secret: str, variable: str) -> None:
+    """Raise ValueError if a header cannot hold `secret`: `http.client` would repeat it in its own error."""
+    try:
+        check_key(secret)
+    except ValueError as error:
+        raise ValueError(f"{variable}: {error}") from None
+
+
 def admin_client(url: str | None, socket_path: str | None) -> AdminClient:
     """Return the client for what the command line names, else for OPENAI_PROXY_URL; the token is in the environment.
 
-    Raises ValueError for a URL that is none, OSError for a file of the token that cannot be read.
+    Raises ValueError for a URL or a token that is none, OSError for a file of the token that cannot be read.
     """
     token = os.environ.get(TOKEN_VARIABLE)
     file = os.environ.get(f"{TOKEN_VARIABLE}_FILE")
     if not token and file:
         with open(file, encoding="utf-8") as opened:
             token = opened.read().strip()
+    if token:
+        check_secret(token, TOKEN_VARIABLE)
     url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
     return AdminClient(check_url(url), socket_path, token or None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from ..net.standard_output import show
-from .admin_client import AdminClient, Refused
+from .admin_client import AdminClient, Refused, check_secret
 from .operator_options import add_place, at_proxy
 from .usage_words import of_all, of_key
 from .words import Parser
@@ -51,6 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     key = os.environ.get(KEY_VARIABLE)
     if not key:
         made.error(f"set {KEY_VARIABLE} to your key for this proxy, or ask with --all")
+    try:
+        check_secret(key, KEY_VARIABLE)
+    except ValueError as error:
+        made.error(str(error))
     options.url = options.url or (None if options.socket else os.environ.get(BASE_VARIABLE))
     return at_proxy(
         made, options, lambda client: _show_own(AdminClient(client.url, client.socket_path, key), options)

@@ -189,3 +189,14 @@ def test_the_usage_of_all(capsys, proxy):
     )
     assert run(capsys, "usage", "--all")[1] == "nothing was used\n"
     assert proxy.asked[0][:2] == ("GET", "/admin/usage?format=json&from=2026-11-01&to=2026-11-30")
+
+
+@pytest.mark.parametrize("arguments", [("top", "--once"), ("key", "list"), ("usage", "--all"), ("usage",)])
+def test_a_secret_that_no_header_can_hold_is_not_repeated(capsys, proxy, monkeypatch, arguments):
+    """Two lines pasted into a variable: the HTTP library's error had the token in it."""
+    variable = "OPENAI_API_KEY" if arguments == ("usage",) else "OPENAI_PROXY_ADMIN_TOKEN"
+    monkeypatch.setenv(variable, "top-secret\nsecond line")
+    status, out, err = run(capsys, *arguments)
+    assert (status, out, proxy.asked) == (2, "", [])
+    assert f"{variable}: a key is visible ASCII characters" in err
+    assert "secret" not in err
