@@ -145,10 +145,7 @@ class RateLimit:
         """Charge what cannot be refused any more: a turn that the server of a WebSocket begins by itself."""
         exchange = request.exchange
         limits = self._own.get(exchange.credential_id, self._limits)
-        admissions = [
-            await self._store.admit(scope.key, scope.limits, 0, exchange.id)
-            for scope in _scopes(exchange, limits, self._groups.get(exchange.credential_id, ()))
-        ]
+        admissions: list[Admission] = []
 
         def finish(ended: Exchange) -> None:
             for admission in admissions:
@@ -156,6 +153,8 @@ class RateLimit:
                 (self._store.finish if admission.admitted else self._store.settle)(admission, used)
 
         try:
+            for scope in _scopes(exchange, limits, self._groups.get(exchange.credential_id, ())):
+                admissions.append(await self._store.admit(scope.key, scope.limits, 0, exchange.id))  # noqa: PERF401  # one by one: a cancel between two must find the first
             return await forward(request)
         finally:
             exchange.on_end(finish)

@@ -325,3 +325,24 @@ def test_a_client_that_leaves_while_it_waits_for_its_group_frees_the_key():
     waiting.addErrback(lambda failure: None)
     waiting.cancel()
     assert world.store.decide("a", Limits(5, None, 0), 0.0).levels == (5.0, float("inf"), 0)
+
+
+def test_a_turn_that_ends_while_its_group_is_asked_frees_what_the_key_has():
+    """The store is Redis, which takes a while; the slot would have been renewed for ever."""
+    world = grouped(Limits(None, None, 2), Limits(None, None, 2))
+    decide, asked = world.store.decide, []
+
+    async def admit(key, limits, cost, id):
+        asked.append(key)
+        return decide(key, limits, cost) if len(asked) == 1 else await Deferred()
+
+    world.store.admit = admit
+    exchange = Exchange(started=0.0, timestamp=0.0, method="WS", path="/v1/x", credential_id="a")
+    request = ProxyRequest(method=b"POST", target=b"/x", headers=[], body=b"{}", exchange=exchange)
+    turn = Deferred.fromCoroutine(world.stage.count(request, None))
+    assert decide("a", Limits(None, None, 0), 0.0).levels.running == 1
+    turn.addErrback(lambda failure: None)
+    turn.cancel()
+    exchange.end(Outcome.CLIENT_GONE, 1.0)
+    assert asked == ["a", GROUP + "team"]
+    assert decide("a", Limits(None, None, 0), 0.0).levels.running == 0
