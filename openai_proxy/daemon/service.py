@@ -32,6 +32,7 @@ from ..net.listening import (
 )
 from ..observe.interfaces import Observer
 from ..settings import Settings, SettingsError
+from ..settings.checks import check
 from . import signals
 from .cassettes import Cassettes
 from .notes import new_notes, next_step, on_notes, start_notes
@@ -264,7 +265,10 @@ class ProxyService(MultiService):
 
 
 def kept(old: Settings, new: Settings) -> Settings:
-    """Return the new settings with what cannot change while the daemon runs as it was; tell what that is."""
+    """Return the new settings with what cannot change while the daemon runs as it was; tell what that is.
+
+    Raises SettingsError if the rest does not fit to what stays: both were checked with what they came with.
+    """
     if (new.ports, new.admin.port) != (old.ports, old.admin.port):
         log.warn("reload: ports cannot change while running; the old ones stay")
     if new.workers != old.workers:
@@ -272,9 +276,11 @@ def kept(old: Settings, new: Settings) -> Settings:
     if new.key_store != old.key_store:
         log.warn("reload: key_store.url cannot change while running; the old one stays")
     admin = new.admin.model_copy(update={"port": old.admin.port})
-    return new.model_copy(
+    settings = new.model_copy(
         update={"ports": old.ports, "admin": admin, "workers": old.workers, "key_store": old.key_store}
     )
+    check(settings)
+    return settings
 
 
 def _settle_garbage_collector() -> None:

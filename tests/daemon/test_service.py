@@ -79,6 +79,34 @@ def test_reload_tells_what_it_can_not_change(service, configuration, told, chang
     assert line.startswith(f"reload: {what} cannot change while running; the old one")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        (
+            {"KEY_STORE__URL": "sqlite:keys.sqlite3", "OPENAI_API_KEY": "sk-up"},
+            {},
+            "keys of key_store.url have no upstream key",
+        ),
+        (
+            {"PORTS": "tcp:1"},
+            {"PORTS": "tcp:1:interface=127.0.0.1", "LIVE__CAPTURE_BYTES": "1000"},
+            "live.capture_bytes (from LIVE__CAPTURE_BYTES): keeps whole conversations",
+        ),
+    ],
+)
+def test_a_reload_is_checked_with_what_cannot_change(tmp_path, monkeypatch, told, before, after, why):
+    """The new file fits to itself, and not to the ports and the key store that stay."""
+    configuration = Configuration(tmp_path, **before)
+    service = ProxyService(MemoryReactorClock(), configuration.load(), configuration.load)
+    refused = []
+    monkeypatch.setattr("openai_proxy.daemon.service.tell_refused", refused.append)
+    old, configuration.environ = service.serving.exchanger, after
+    service.reload()
+    assert service.serving.exchanger is old
+    (line,) = refused
+    assert why in line
+
+
 def test_what_keys_may_call_is_a_short_line_at_the_start_and_news_at_a_reload(configuration, tmp_path):
     """An operator reads it once: the same line after each `systemctl reload` hides what has changed."""
     key = '[[keys]]\nname = "{0}"\nkey = "{0}-key"\nupstream_key = "sk-{0}"\nmodels = ["m"]\n'
