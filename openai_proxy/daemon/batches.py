@@ -59,10 +59,11 @@ def batch_rules(settings: Settings) -> dict[str, BatchRule]:
     """Return what holds for the batches of each key that may run some and has models or a budget."""
     rules = {}
     fences = fences_of(settings)
+    lets = {fence: fence.lets("POST", "batches") for fence in set(fences.values())}  # many keys, few fences
     for key in client_keys(settings):
         if key.models is None and not key.has_budget:
             continue
-        if fences[key.name].lets("POST", "batches"):
+        if lets[fences[key.name]]:
             rules[key.name] = BatchRule(
                 owner=owner_of(settings, key),
                 rule="a list of models" if key.models is not None else "a budget",

@@ -187,6 +187,8 @@ class Settings(BaseSettings):
     """Client keys of the key store (`tenants.ClientKey`)."""
     _client_keys: tuple[tuple[Any, ...], tuple[Any, ...]] | None = PrivateAttr(default=None)
     """What `tenants.client_keys` found, after what it was found from."""
+    _found: dict[str, tuple[tuple[Any, ...], Any]] = PrivateAttr(default_factory=dict)
+    """What `tenants.found_once` found, after what it was found from."""
 
     @classmethod
     def settings_customise_sources(

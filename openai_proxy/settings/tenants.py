@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 from pydantic import SecretStr
@@ -16,6 +16,8 @@ from .tables import GroupEntry, KeyEntry, KeyLimits, UpstreamEntry
 
 INHERIT = "inherit"
 """In the place of an upstream's `api_key`."""
+
+T = TypeVar("T")
 
 Mode: TypeAlias = Literal["pass-through", "inject", "tenants"]
 
@@ -119,6 +121,20 @@ def client_keys(settings: Settings) -> tuple[ClientKey, ...]:
     return found[1]
 
 
+def found_once(settings: Settings, name: str, find: Callable[[], T]) -> T:
+    """Return what `find` finds in the client keys and the limits of everybody; once for each of their changes.
+
+    With 10,000 keys each search takes the reactor some 50 ms, and a change of one key searches again. Nobody may change what is
+    returned.
+    """
+    sources = (client_keys(settings), settings.rate_limit, settings.groups)
+    kept = settings._found.get(name)
+    if kept is None or any(was is not now for was, now in zip(kept[0], sources, strict=True)):
+        kept = settings._found[name] = (sources, find())
+    found: T = kept[1]
+    return found
+
+
 def _all_keys(settings: Settings) -> tuple[ClientKey, ...]:
     known = {key.sha256: key for key in configured_keys(settings)}
     names = {key.name for key in known.values()}
@@ -156,6 +172,7 @@ def with_stored_keys(settings: Settings, keys: tuple[ClientKey, ...]) -> Setting
     """Return the settings with `keys` as those of the key store, in place of what they held."""
     changed = settings.model_copy()
     changed._stored_keys = keys
+    changed._found = {}
     return changed
 
 

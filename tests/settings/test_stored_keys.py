@@ -11,6 +11,7 @@ from openai_proxy.settings.stored_keys import changes
 from openai_proxy.settings.stored_keys.in_force import KeysInForce
 from openai_proxy.settings.stored_keys.members import merged
 from openai_proxy.settings.stored_keys.record import parse_record
+from openai_proxy.settings.tenants import found_once
 
 SECRET = "sk-proxy-first"
 
@@ -236,3 +237,22 @@ def test_a_store_needs_a_key_for_the_upstream(tmp_path):
 def test_json_of_a_record_is_json():
     """Other programs may look into a store."""
     assert json.loads(record(note="ü").dump())["members"] == {"note": "ü"}
+
+
+def test_what_is_found_in_all_keys_is_found_once_for_each_change_of_them(tmp_path):
+    """Ten thousand keys are searched for a dozen stages, and again when one key changes."""
+    settings = load_settings({}, {"OPENAI_API_KEY": "sk-up", "CLIENT_API_KEYS": "a"}, tmp_path)
+    searches = []
+
+    def find(of):
+        def search():
+            searches.append(sorted(key.name for key in client_keys(of)))
+            return len(searches)
+
+        return found_once(of, "count", search)
+
+    assert [find(settings), find(settings), find(settings.model_copy())] == [1, 1, 1]
+    (key,), _ = KeysInForce().keys(settings, {"alice": record()}, False)
+    changed = with_stored_keys(settings, (key,))
+    assert [find(changed), find(settings), find(changed)] == [2, 1, 2]
+    assert ["alice" in each for each in searches] == [False, True]

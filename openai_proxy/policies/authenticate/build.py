@@ -70,11 +70,11 @@ def make_keyring(settings: Settings) -> Keyring | None:
 
     Raises SettingsError for one in whose place no key could go upstream.
     """
-    default = settings.upstream.api_key
+    default, needs_one = settings.upstream.api_key, not needs_no_default_key(settings)
     entries = []
     for key in client_keys(settings):
         upstream_key = key.upstream_key or default
-        if upstream_key is None and not needs_no_default_key(settings):
+        if upstream_key is None and needs_one:
             raise settings.error("client_api_keys", f"{key.name} has no upstream key")
         entries.append(
             ClientKey(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...settings import Settings, client_keys
 from ...settings.derived import redis_url
 from ...settings.tables import KeyLimits
+from ...settings.tenants import found_once
 from ..override.build import model_params
 from ..parts import Parts
 from ..usage.estimate import TokenEstimate
@@ -12,7 +13,7 @@ from .rate_limit import RateLimit
 from .rules import GroupScope, Limits
 
 
-def _own_limits(own: KeyLimits, settings: Settings) -> Limits:
+def own_limits(own: KeyLimits, settings: Settings) -> Limits:
     """Return a key's limits: its own where the configuration names them, also as `none`, else everybody's."""
 
     def limit(name: str) -> int | None:
@@ -24,11 +25,19 @@ def _own_limits(own: KeyLimits, settings: Settings) -> Limits:
 
 def limits_by_key(settings: Settings) -> dict[str, Limits]:
     """Return what holds for each client key, by its name."""
-    return {key.name: _own_limits(key.limits, settings) for key in client_keys(settings)}
+    return found_once(settings, "limits", lambda: _limits_by_key(settings))
+
+
+def _limits_by_key(settings: Settings) -> dict[str, Limits]:
+    return {key.name: own_limits(key.limits, settings) for key in client_keys(settings)}
 
 
 def _group_limits(settings: Settings) -> dict[str, tuple[GroupScope, ...]]:
     """Return the groups with limits that each client key belongs to, by its name; the nearest first."""
+    return found_once(settings, "group limits", lambda: _find_group_limits(settings))
+
+
+def _find_group_limits(settings: Settings) -> dict[str, tuple[GroupScope, ...]]:
     scopes = {}
     for group in settings.groups:
         its = group.limits
@@ -44,6 +53,10 @@ def _group_limits(settings: Settings) -> dict[str, tuple[GroupScope, ...]]:
 
 def token_limited(settings: Settings) -> dict[str, bool]:
     """Return for each client key whether a limit of model tokens holds for it: its own, or that of a group."""
+    return found_once(settings, "token limits", lambda: _find_token_limited(settings))
+
+
+def _find_token_limited(settings: Settings) -> dict[str, bool]:
     grouped = _group_limits(settings)
     return {
         name: limits.model_tokens_per_minute is not None
@@ -61,7 +74,7 @@ def limited_keys(settings: Settings) -> frozenset[str]:
 def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
     """Return the stage of the limits, None if nobody has any."""
     rate_limit = settings.rate_limit
-    everybody = _own_limits(KeyLimits(), settings)
+    everybody = own_limits(KeyLimits(), settings)
     own = limits_by_key(settings)
     groups = _group_limits(settings)
     if not everybody and not any(own.values()) and not groups:
