@@ -107,6 +107,12 @@ def test_the_page_shows_what_runs_and_stops_it(world, browser):
     )
     browser.until(f"{cells('#key-table')}.length === 2")
     secret = browser.run("document.getElementById('secret').textContent.split(': ').pop()")
+    for hours in ("24h", "", "-1"):  # no numbers of hours: the secret must not be cut off at once
+        browser.run(
+            f"window.prompt = () => '{hours}',"
+            "[...document.querySelectorAll('#key-table span:not([hidden]) button')][1].click()"
+        )
+        browser.until(f"document.getElementById('problem').textContent.startsWith(`'{hours}' is no number`)")
     world.upstream.script = answer()
     with Client(port) as client:
         client.send(post(secret))

@@ -269,7 +269,10 @@ function keyButtons(key) {
   const block = button("", "", () => change(key.name, () => ask(path(key.name), send("PATCH", { blocked: block.textContent === "Block" }))));
   const rotate = button("Rotate", `Give ${key.name} a new secret`, () => change(key.name, () => {
     const grace = window.prompt(`For how many hours shall the present secret of ${key.name} still work?`, "24");
-    return grace === null ? null : ask(`${path(key.name)}/rotate`, send("POST", { grace_s: Math.round(Number(grace) * 3600) }));
+    if (grace === null) return null;
+    const hours = grace.trim() === "" ? NaN : Number(grace);
+    if (!(hours >= 0)) throw new Error(`'${grace}' is no number of hours: nothing was changed.`); // null would mean 0
+    return ask(`${path(key.name)}/rotate`, send("POST", { grace_s: Math.round(hours * 3600) }));
   }));
   const revoke = button("Revoke", `Revoke ${key.name}`, () => change(key.name, () => (window.confirm(`Revoke ${key.name}? Its requests get 401 at once.`) ? ask(path(key.name), { method: "DELETE" }) : null)));
   const made = make("span", {}, block, " ", rotate, " ", revoke);
