@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.task import deferLater
 
 from ..cost.build import Spending
 from ..downstream.proxy import NoAPI, ProxyResource
@@ -234,6 +235,7 @@ class Serving:
             draining=lambda: self._drain.begun,
             uptime_s=lambda: self._clock() - self._started_at,
             scrapes=Scrapes(self._clock),
+            pause=lambda: deferLater(self._reactor, 0.0, lambda: None),
             known_keys=self._keys.known,
             cut=self._cut_everywhere,
             live=lambda: self.live.view,

@@ -35,6 +35,7 @@ from .exchanger import Exchanger
 from .key_store.admin import Change, KeyAdmin
 from .key_store.known_keys import KnownKeys
 from .key_store.owner import KeyReport
+from .key_store.slices import Pause
 from .key_store.spent import SpentByKey
 from .stores import Stores
 
@@ -51,6 +52,8 @@ class Status:
     draining: Callable[[], bool]
     uptime_s: Callable[[], float]
     scrapes: Scrapes
+    pause: Pause
+    """Lets others work between two parts of a long piece of work."""
     live: Callable[[], LiveView | None]
     """The live view; None where it is turned off."""
     known_keys: KnownKeys | None = None
@@ -95,8 +98,8 @@ class Status:
             root.putChild(b"admin", admin)
 
     def _key_pages(self, gate: Gate) -> KeyPages:
-        spent = SpentByKey(self.stores.costs.usage, lambda: self.exchanger().spending)
-        keys = KeyAdmin(self.known_keys, self._settings, spent.of, self._changed)
+        spent = SpentByKey(self.stores.costs.usage, lambda: self.exchanger().spending, self.pause)
+        keys = KeyAdmin(self.known_keys, self._settings, spent.of, self._changed, self.pause)
         return KeyPages(gate, keys, self.cut)
 
     def _key_report(self) -> KeyReport:

@@ -1,13 +1,15 @@
 """What an operator sees of keys and does to them, over a store in memory."""
 
 import pytest
+from attrs import evolve
 from daemon.memory_keys import MemoryKeys
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from openai_proxy.daemon.key_store.admin import KeyAdmin
 from openai_proxy.daemon.key_store.documents import Spent
 from openai_proxy.daemon.key_store.known_keys import KnownKeys
+from openai_proxy.daemon.key_store.slices import AT_ONCE
 from openai_proxy.exchange.errors import (
     InvalidValue,
     KeyExists,
@@ -17,7 +19,9 @@ from openai_proxy.exchange.errors import (
     NoKeyStore,
 )
 from openai_proxy.settings import load_settings, with_stored_keys
+from openai_proxy.settings.stored_keys.changes import made, sha256_of
 from openai_proxy.settings.stored_keys.in_force import KeysInForce
+from openai_proxy.settings.stored_keys.record import StoredSecret
 
 NOW = 1_800_000_000.0
 
@@ -34,7 +38,14 @@ class World:
         )
         self.known, self.changes = KnownKeys(store, Clock()) if has_store else None, []
         self.in_force = KeysInForce()
-        self.admin = KeyAdmin(self.known, self.now_in_force, self.spent, self.changes.append, lambda: NOW)
+        self.pauses = 0
+        self.admin = KeyAdmin(
+            self.known, self.now_in_force, self.spent, self.changes.append, self.pause, lambda: NOW
+        )
+
+    def pause(self):
+        self.pauses += 1
+        return succeed(None)
 
     def now_in_force(self):
         records = {} if self.known is None else self.known.records
@@ -133,3 +144,15 @@ def test_a_store_that_was_never_read_is_no_empty_one(world, store):
     for asked in (world.admin.listed(None), world.admin.one("alice")):
         with pytest.raises(KeyStoreUnavailable):
             world.do(asked)
+
+
+def test_requests_go_on_while_many_keys_are_listed(world, store):
+    """Ten thousand keys in one turn of the reactor held all clients for most of a second."""
+    record, _ = made({"name": "x"}, "sk-proxy-x", 0.0)
+    for number in range(2 * AT_ONCE):
+        digest = sha256_of(f"sk-proxy-{number}")
+        store.records[f"key{number}"] = evolve(record, secrets=(StoredSecret(digest),)).dump()
+    store.revision += 1
+    listed = world.do(world.admin.listed(None))["data"]
+    assert (len(listed), world.pauses) == (2 * AT_ONCE + 1, 2)
+    assert listed[-1]["name"] == f"key{2 * AT_ONCE - 1}"

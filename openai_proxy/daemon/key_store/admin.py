@@ -34,6 +34,7 @@ from ...settings.stored_keys.in_force import misfit
 from ...settings.stored_keys.record import KeyRecord
 from .documents import Spent, key_document
 from .known_keys import KnownKeys, Work
+from .slices import Pause, slices
 
 log = logger("openai_proxy.keys")
 
@@ -71,7 +72,7 @@ class KeyAdmin:
     `known` is None without a store: then nothing can be changed. `settings`
     are those in force now, `spent` returns what keys have spent. `told` gets
     each change that was made. A document that has a secret has it as `key`,
-    which nothing keeps.
+    which nothing keeps. `pause` lets others work between two slices of many keys.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class KeyAdmin:
         settings: Callable[[], Settings],
         spent: Callable[[Sequence[ClientKey]], Awaitable[Mapping[str, Spent]]],
         told: Callable[[Change], None],
+        pause: Pause,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._known = known
         self._settings = settings
         self._spent = spent
         self._told = told
+        self._pause = pause
         self._wall_clock = wall_clock
 
     # ---- shown
@@ -123,16 +126,21 @@ class KeyAdmin:
         uses: Mapping[str, int] = {} if known is None else await known.uses()
         records: Mapping[str, KeyRecord] = {} if known is None else known.records
         spent, now = await self._spent(keys), self._wall_clock()
-        return [
-            key_document(
-                key,
-                records.get(key.name) if key.is_stored else None,
-                uses.get(key.name),
-                spent.get(key.name),
-                now,
-            )
-            for key in keys
-        ]
+        documents: list[dict[str, Any]] = []
+        for some in slices(keys):
+            if documents:
+                await self._pause()
+            documents += [
+                key_document(
+                    key,
+                    records.get(key.name) if key.is_stored else None,
+                    uses.get(key.name),
+                    spent.get(key.name),
+                    now,
+                )
+                for key in some
+            ]
+        return documents
 
     # ---- changed
 

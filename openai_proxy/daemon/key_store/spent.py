@@ -14,19 +14,25 @@ from ...cost.state_file import StateFileClosed
 from ...cost.totals import UsageTotals
 from ...settings import ClientKey
 from .documents import Spent
+from .slices import Pause, slices
 
 
 class SpentByKey:
-    """Asks the ledger and the totals; `spending` gives what holds under the present configuration."""
+    """Asks the ledger and the totals; `spending` gives what holds under the present configuration.
+
+    `pause` lets others work between two slices of many keys.
+    """
 
     def __init__(
         self,
         totals: UsageTotals,
         spending: Callable[[], Spending],
+        pause: Pause,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._totals = totals
         self._spending = spending
+        self._pause = pause
         self._wall_clock = wall_clock
 
     async def of(self, keys: Sequence[ClientKey]) -> Mapping[str, Spent]:
@@ -42,10 +48,12 @@ class SpentByKey:
                 for key in keys
                 if key.name in spending.budgets
             ]
-            asked = [Deferred.fromCoroutine(spending.ledger.balance(account)) for account in accounts]
-            balances = await gatherResults(asked, consumeErrors=True)
-            for account, balance in zip(accounts, balances, strict=True):
-                found[account.key] = Spent(account.period, balance.spent_usd)
+            for some in slices(accounts):
+                asked = [Deferred.fromCoroutine(spending.ledger.balance(account)) for account in some]
+                balances = await gatherResults(asked, consumeErrors=True)
+                for account, balance in zip(some, balances, strict=True):
+                    found[account.key] = Spent(account.period, balance.spent_usd)
+                await self._pause()
         return found
 
     async def _this_month(self, names: Sequence[str], now: float) -> dict[str, Spent]:
