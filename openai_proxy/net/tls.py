@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -30,6 +31,8 @@ from zope.interface import implementer
 
 RECORD_BYTES = 16384
 """A record holds at most this much (RFC 8446 §5.1): a read of so many bytes takes all that one brings."""
+PIECE_BYTES = RECORD_BYTES
+"""Longer data go through OpenSSL in pieces: a memory BIO never gives back what it once grew to."""
 _FRAMED = re.compile(r"^(?:\[[^\]]*\] )?(.*?)(?: \(_ssl\.c:\d+\))?$", re.S)
 
 
@@ -117,6 +120,9 @@ class TLSTransport(TwistedProtocol):
             self._shake_hands()
 
     def dataReceived(self, data: bytes) -> None:
+        if self._state is not _State.HANDSHAKE and not self._is_paused and len(data) > PIECE_BYTES:
+            self._deliver(data)
+            return
         self._incoming.write(data)
         if self._state is _State.HANDSHAKE:
             self._shake_hands()
@@ -166,16 +172,17 @@ class TLSTransport(TwistedProtocol):
 
     # ---- reading
 
-    def _deliver(self) -> None:
-        """Deliver what whole records hold, and then the end if it has come."""
+    def _deliver(self, encrypted: bytes = b"") -> None:
+        """Deliver what whole records hold, and then the end if it has come; `encrypted` came behind what is held."""
         if self._state is _State.OPEN or self._state is _State.HALF_CLOSED:
-            data = self._read()
+            data = self._read_long(encrypted) if encrypted else self._read()
             if self._outgoing.pending:
                 self._flush()  # the answer to a key update
             if data:
                 if not self._has_arrived:
                     self._has_arrived = True
                     self._side.arrived(self._tls)
+                    self._free_write_buffer()
                 self.protocol.dataReceived(data)
             if self._end is not None and not self._is_paused:
                 self._finish()
@@ -203,6 +210,25 @@ class TLSTransport(TwistedProtocol):
         except ssl.SSLError as error:
             self._end = Failure(error)
         return b"".join(parts)
+
+    def _read_long(self, encrypted: bytes) -> bytes:
+        """Return what `_read` would if all of `encrypted` had been put into `_incoming`."""
+        view = memoryview(encrypted)
+        parts: list[bytes] = []
+        for at in range(0, len(encrypted), PIECE_BYTES):
+            self._incoming.write(view[at : at + PIECE_BYTES])
+            if self._end is None:
+                parts.append(self._read())
+        return b"".join(parts)
+
+    def _free_write_buffer(self) -> None:
+        """Have OpenSSL free the 16 KiB that it takes for an answer when session tickets come, and keeps until a write.
+
+        A stream may be silent for long after its first bytes. Nothing is sent.
+        """
+        if self._state is _State.OPEN:
+            with suppress(ssl.SSLError):
+                self._tls.write(b"")
 
     def pauseProducing(self) -> None:
         self._is_paused = True
@@ -239,12 +265,27 @@ class TLSTransport(TwistedProtocol):
             if self._state is _State.HANDSHAKE:
                 self._waiting.append(data)
             return
+        if len(data) > PIECE_BYTES:
+            self._write_long(data)
+            return
         try:
             self._tls.write(data)  # all of it: memory takes as many records as it makes
         except ssl.SSLError as error:
             self._fail(error)
             return
         self.transport.write(self._outgoing.read())
+
+    def _write_long(self, data: bytes) -> None:
+        view = memoryview(data)
+        for at in range(0, len(data), PIECE_BYTES):
+            try:
+                self._tls.write(view[at : at + PIECE_BYTES])
+            except ssl.SSLError as error:
+                self._fail(error)
+                return
+            self.transport.write(self._outgoing.read())
+            if self._state is not _State.OPEN:
+                return  # a write that fails may end it
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
