@@ -187,7 +187,7 @@ class ProxyChannel(HTTPChannel):
         try:
             while self.current is None and not self.write_blocked and self.clocks.state in BETWEEN_REQUESTS:
                 if reader.queue:
-                    self._start(reader.queue.popleft())
+                    self._start(reader.queue.pop(0))
                 elif reader.broken is not None:
                     self._refuse_broken(reader.broken)
                 else:

@@ -7,7 +7,6 @@ from them, and when, is the channel's affair.
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import Any
 
 import httptools
@@ -61,7 +60,9 @@ class RequestReader:
     """
 
     def __init__(self, source: BodySource, limits: DownstreamLimits, pseudonym: bytes) -> None:
-        self.queue: deque[IncomingRequest] = deque()
+        self.queue: list[
+            IncomingRequest
+        ] = []  # a deque takes 800 bytes, and a connection has one request at a time
         self.receiving: IncomingRequest | None = None
         self.active: IncomingRequest | None = None
         self.broken: ProxyError | None = None

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp, unix
+from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
     _Base = tcp.Connection
@@ -23,38 +24,52 @@ PUT_OFF_BYTES = 64 * 1024
 """What is put off within a batch is sent before its end once it is more: only then can Twisted pause the producer."""
 
 
+class PutOff:
+    """What was written to one transport in this batch."""
+
+    __slots__ = ("parts", "size_bytes")
+
+    def __init__(self, data: bytes) -> None:
+        self.parts = [data]
+        self.size_bytes = len(data)
+
+
 class EagerTransport(_Base):
-    """States: with nothing put off, or in its group's list with the writes of this batch (`_put_off`)."""
+    """States: with nothing put off, or in its group's `unsent` with the writes of this batch.
+
+    Nothing is kept in the transport itself: one more attribute would more
+    than double the size of its `__dict__`, for as long as it is open.
+    """
 
     reactor: Any
     """The SocketGroup that serves it."""
-    _put_off: list[bytes] | None = None
-    _put_off_size = 0
 
     def write(self, data: bytes) -> None:
-        if self._put_off is not None:
-            self._put_off.append(data)
-            self._put_off_size += len(data)
-            if self._put_off_size > PUT_OFF_BYTES:
-                self._send_at_once()
-            return
-        self._put_off = [data]
-        self._put_off_size = len(data)
         group = self.reactor
-        if group.serving:
-            group.unsent.append(self)
+        put_off = group.unsent.get(self)
+        if put_off is not None:
+            put_off.parts.append(data)
+            put_off.size_bytes += len(data)
+            if put_off.size_bytes > PUT_OFF_BYTES:
+                self._send_at_once()
+        elif group.serving:
+            group.unsent[self] = PutOff(data)
         else:
-            self.send_put_off()
+            self._send(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
 
     def send_put_off(self) -> None:
         """Send what was put off, in order."""
-        waiting, self._put_off = self._put_off, None
-        if waiting is None or self._aborting:
+        put_off = self.reactor.unsent.pop(self, None)
+        if put_off is not None:
+            parts = put_off.parts
+            self._send(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def _send(self, data: bytes) -> None:
+        if self._aborting:
             return
-        data = waiting[0] if len(waiting) == 1 else b"".join(waiting)
         if self.dataBuffer or self._tempDataBuffer or self.disconnecting or not self.connected:
             super().write(data)
             return
@@ -68,11 +83,12 @@ class EagerTransport(_Base):
 
     def put_off_bytes(self) -> int:
         """Return how many bytes are put off."""
-        return sum(map(len, self._put_off or ()))
+        put_off = self.reactor.unsent.get(self)
+        return 0 if put_off is None else put_off.size_bytes
 
     def _send_at_once(self) -> None:
         """Send what was put off, in the middle of a batch."""
-        if self._put_off is not None:
+        if self in self.reactor.unsent:
             self.reactor.begin_sending()
             self.send_put_off()
 
@@ -90,7 +106,23 @@ class EagerServer(EagerTransport, tcp.Server):
 
 
 class EagerClient(EagerTransport, tcp.Client):
-    """A connection that was made."""
+    """A connection that was made; nobody connects it anew.
+
+    Twisted's would hold on to its connector for as long as it is open, and
+    so to everything that the attempt to connect was made of.
+    """
+
+    connector: Any
+
+
+class _Connected:
+    """In place of a connector whose work is done."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The protocol is told by its transport."""
+
+
+_CONNECTED = _Connected()
 
 
 class EagerUnixServer(EagerTransport, unix.Server):
@@ -109,3 +141,5 @@ def become_eager(transport: tcp.Connection) -> None:
     kind = _EAGER.get(type(transport))
     if kind is not None:
         transport.__class__ = kind
+        if isinstance(transport, EagerClient):
+            transport.connector = _CONNECTED

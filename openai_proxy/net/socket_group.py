@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..logs import logger
-from .eager_transports import EagerClient, EagerTransport, become_eager
+from .eager_transports import EagerClient, EagerTransport, PutOff, become_eager
 from .sockets import bottom
 
 log = logger(__name__)
@@ -49,8 +49,8 @@ class SocketGroup:
         self._epoll: Any = None
         self._members: dict[int, Any] = {}
         self._masks: dict[int, int] = {}
-        self.unsent: list[EagerTransport] = []
-        """Those that let what is written to them wait for the end of this batch."""
+        self.unsent: dict[EagerTransport, PutOff] = {}
+        """What was written to them waits for the end of this batch; in the order of their first writes."""
         self.serving = False
         """A batch is being served: what is written waits for its end."""
         self._before_sending: list[Callable[[], None]] = []
@@ -218,8 +218,7 @@ class SocketGroup:
                     log.failure("defect before sending")
 
     def _send_put_off(self) -> None:
-        unsent, self.unsent = self.unsent, []
-        for member in unsent:
+        for member in tuple(self.unsent):
             try:
                 member.send_put_off()
             except Exception as error:

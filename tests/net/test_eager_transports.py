@@ -1,11 +1,14 @@
 """What is written goes at once, or at the end of a batch; in order either way. Pairs of sockets, no network."""
 
+import weakref
 from contextlib import contextmanager
 
 import pytest
 from fakes import SocketPair
 from twisted.internet import tcp, unix
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 
 from openai_proxy.net.eager_transports import EagerServer, become_eager
 from openai_proxy.net.sockets import untaken_bytes
@@ -17,7 +20,7 @@ class Group(MemoryReactorClock):
     def __init__(self):
         super().__init__()
         self.serving = False
-        self.unsent = []
+        self.unsent = {}
         self.begin_sending = lambda: None
 
     @contextmanager
@@ -26,9 +29,8 @@ class Group(MemoryReactorClock):
         self.serving = True
         yield
         self.serving = False
-        for member in self.unsent:
+        for member in tuple(self.unsent):
             member.send_put_off()
-        self.unsent = []
 
 
 @pytest.fixture(params=[tcp.Server, unix.Server])
@@ -62,7 +64,7 @@ def test_in_a_batch_writes_wait_for_its_end(pair):
     with pair.reactor.batch():
         pair.transport.write(b"one")
         pair.transport.writeSequence((b"t", b"wo"))
-        assert pair.reactor.unsent == [pair.transport]
+        assert list(pair.reactor.unsent) == [pair.transport]
         assert pair.arrived() == b""
         assert untaken_bytes(pair.transport) == 6
     assert pair.arrived() == b"onetwo"
@@ -183,3 +185,17 @@ def test_only_once():
     transport = EagerServer.__new__(EagerServer)
     become_eager(transport)
     assert type(transport) is EagerServer
+
+
+class Connector:
+    """Of Twisted's, with all that an attempt to connect is made of."""
+
+
+def test_a_connection_that_was_made_holds_nothing_of_the_attempt():
+    """1.9 KiB for each open stream: connector, factories, endpoint, Deferreds, the timer. Its loss is told as before."""
+    client = tcp.Client.__new__(tcp.Client)
+    client.connector = Connector()
+    attempt = weakref.ref(client.connector)
+    become_eager(client)
+    assert attempt() is None
+    client.connector.connectionLost(Failure(ConnectionDone()))
