@@ -1,12 +1,12 @@
 // What the openai npm SDK does over WebSockets. Run by agents_run.py: node agent_lanes.mjs lanes|realtime|web,
-// base URL in AGENT_BASE, key in AGENT_KEY, the SDK's folder in OPENAI_NODE. Prints one JSON object.
+// base URL in AGENT_BASE, key in AGENT_KEY, turns of each lane in AGENT_TURNS, the SDK's folder in OPENAI_NODE. Prints one JSON object.
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
 const at = (path) => pathToFileURL(`${process.env.OPENAI_NODE}/${path}`);
 const { default: OpenAI } = await import(at("index.mjs"));
 const api = new OpenAI({ baseURL: process.env.AGENT_BASE, apiKey: process.env.AGENT_KEY, maxRetries: 0 });
-const LANES = 8, TURNS = Number(process.env.AGENT_TURNS ?? 3);
+const LANES = 8, TURNS = Number(process.env.AGENT_TURNS);
 const told = { turns: 0, errors: [], texts: [], closed: null };
 
 async function lanes() {

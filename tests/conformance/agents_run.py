@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agent_clients as clients
 import trustme
-from agent_clients import LANES, TURNS, Seen
-from agent_upstream import ANSWER, INPUT_TOKENS, OUTPUT_TOKENS, SAID, AgentUpstream
-from taps import Tap, frames
+from world.agent_upstream import ANSWER, INPUT_TOKENS, OUTPUT_TOKENS, SAID, AgentUpstream
 from world.daemon import Daemon
 from world.pages import metrics, total
+from world.sdk_sessions import LANES, Seen, realtime, responses_in_lanes
+from world.taps import Tap, frames
 from world.upstream import Upstream
 from world.waiting import eventually
 
@@ -77,27 +77,21 @@ OVER_HTTP = {
 """Where the proxy refuses Codex' WebSocket (426, 403), so that it goes on over HTTP."""
 
 
-def _over_tls(scene: Scene, **more: str) -> Seen:
-    """Run openai-node's Realtime, which always asks for TLS: straight to the daemon's TLS port."""
-    base, ca = f"https://localhost:{scene.tls_port}/v1", str(scene.directory / "ca.pem")
-    return clients.node("realtime", base, OWN_KEY, MODULES / "openai", NODE_EXTRA_CA_CERTS=ca, **more)
-
-
-CLIENTS: dict[str, Callable[..., Seen]] = {
-    "codex": lambda scene, **_: clients.codex("codex", scene.base, OWN_KEY, MODULES / ".bin" / "codex"),
-    "codex-custom": lambda scene, **_: clients.codex(
-        "codex-custom", scene.base, OWN_KEY, MODULES / ".bin" / "codex"
+TURNS, MORE_TURNS = 3, 6
+"""Of each lane, and of a session of Realtime; and more than a budget allows."""
+CODEX_PROGRAM, SDK = MODULES / ".bin" / "codex", MODULES / "openai"
+CLIENTS: dict[str, Callable[[Scene, int], Seen]] = {
+    "codex": lambda scene, _: clients.codex("codex", scene.base, OWN_KEY, CODEX_PROGRAM),
+    "codex-custom": lambda scene, _: clients.codex("codex-custom", scene.base, OWN_KEY, CODEX_PROGRAM),
+    "codex-http": lambda scene, _: clients.codex("codex-http", scene.base, OWN_KEY, CODEX_PROGRAM),
+    "python-lanes": lambda scene, turns: responses_in_lanes(scene.base, OWN_KEY, turns),
+    "python-realtime": lambda scene, turns: realtime(scene.base, OWN_KEY, turns),
+    "node-lanes": lambda scene, turns: clients.node("lanes", scene.base, OWN_KEY, turns, SDK),
+    "node-web": lambda scene, turns: clients.node("web", scene.base, OWN_KEY, turns, SDK),
+    # always asks for TLS: straight to the daemon's own
+    "node-realtime": lambda scene, turns: clients.node(
+        "realtime", scene.tls_base, OWN_KEY, turns, SDK, NODE_EXTRA_CA_CERTS=str(scene.directory / "ca.pem")
     ),
-    "codex-http": lambda scene, **_: clients.codex(
-        "codex-http", scene.base, OWN_KEY, MODULES / ".bin" / "codex"
-    ),
-    "python-lanes": lambda scene, **more: clients.python("lanes", scene.base, OWN_KEY, **more),
-    "python-realtime": lambda scene, **more: clients.python("realtime", scene.base, OWN_KEY, **more),
-    "node-lanes": lambda scene, **more: clients.node(
-        "lanes", scene.base, OWN_KEY, MODULES / "openai", **more
-    ),
-    "node-web": lambda scene, **more: clients.node("web", scene.base, OWN_KEY, MODULES / "openai", **more),
-    "node-realtime": _over_tls,
 }
 
 
@@ -127,9 +121,9 @@ class Scene:
         self.before = Tap(self.daemon.port)
 
     @property
-    def tls_port(self) -> int:
+    def tls_base(self) -> str:
         [port] = [each.rpartition(":")[2] for each in self.daemon.listening if each.startswith("https:")]
-        return int(port)
+        return f"https://localhost:{port}/v1"
 
     @property
     def base(self) -> str:
@@ -212,7 +206,7 @@ def over_budget(scene: Scene, name: str) -> Iterator[str]:
     if name.startswith("codex"):
         seen = clients.codex(name, scene.base, OWN_KEY, MODULES / ".bin" / "codex", runs=3)
     else:
-        seen = CLIENTS[name](scene, AGENT_TURNS="6")
+        seen = CLIENTS[name](scene, MORE_TURNS)
     print("    the client shows:", (seen.errors or ["nothing"])[0][:300])
     calls = [asked for _, asked in scene.model.turns if asked.get("generate") is not False]
     allowed = 10 if name.endswith("lanes") else 3
@@ -276,7 +270,7 @@ def main(names: list[str]) -> int:
                     if mode == "budget":
                         found = [*over_budget(scene, name)]
                     else:
-                        found = [*wrong(scene, name, mode, CLIENTS[name](scene))]
+                        found = [*wrong(scene, name, mode, CLIENTS[name](scene, TURNS))]
                 finally:
                     scene.close()
             faults += len(found)

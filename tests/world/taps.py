@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import threading
+from collections.abc import Callable
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked")
@@ -48,7 +49,9 @@ class Tap:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
 
     @property
     def websockets(self) -> dict[bytes, tuple[bytes, bytes]]:
@@ -61,18 +64,35 @@ class Tap:
         return sorted(pair for each in self.passed if not each.is_websocket for pair in each.exchanges)
 
     def close(self) -> None:
-        self._listener.close()
+        """Stop listening, and end all connections."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for sock in (self._listener, *self._sockets):
+            sock.close()
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 server = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets.append(server)
                 passed = Passed()
                 self.passed.append(passed)
                 for source, sink, kept in ((client, server, passed.up), (server, client, passed.down)):
                     source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    threading.Thread(target=self._copy, args=(source, sink, kept), daemon=True).start()
+                    self._start(self._copy, source, sink, kept)
 
     @staticmethod
     def _copy(source: socket.socket, sink: socket.socket, kept: bytearray) -> None:

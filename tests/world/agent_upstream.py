@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidState
 from websockets.frames import Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+
 from world.upstream import Call, PeerGone
 
 INPUT_TOKENS, OUTPUT_TOKENS = 100, 20
