@@ -125,7 +125,7 @@ def _has_prices_for(listed: Any, usage: Usage) -> bool:
         return True
     if used.cache_write_tokens and getattr(listed, "cache_write_mtok", None) is None:
         return False
-    return not (used.input_audio_tokens or used.output_audio_tokens or used.audio_seconds)
+    return not (used.audio_input_tokens or used.audio_output_tokens or used.audio_seconds)
 
 
 def _plain_price(listed: Any) -> Price | None:

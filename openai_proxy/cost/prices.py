@@ -124,12 +124,12 @@ def split(usage: Usage, used: TokenKinds) -> Parts:
     Cached tokens whose kind nobody said are text as far as there is text,
     then sound, then images. No piece is below 0, whatever an upstream says.
     """
-    audio = min(used.input_audio_tokens, usage.input_tokens)
-    image = min(used.input_image_tokens, usage.input_tokens - audio)
+    audio = min(used.audio_input_tokens, usage.input_tokens)
+    image = min(used.image_input_tokens, usage.input_tokens - audio)
     text = usage.input_tokens - audio - image
     cached = min(usage.cached_tokens, usage.input_tokens)
-    audio_cached = min(used.cached_audio_tokens, audio, cached)
-    image_cached = min(used.cached_image_tokens, image, cached - audio_cached)
+    audio_cached = min(used.audio_cached_tokens, audio, cached)
+    image_cached = min(used.image_cached_tokens, image, cached - audio_cached)
     unsaid = cached - audio_cached - image_cached
     text_cached = min(unsaid, text)
     unsaid -= text_cached
@@ -137,8 +137,8 @@ def split(usage: Usage, used: TokenKinds) -> Parts:
     audio_cached += more_audio
     image_cached += min(unsaid - more_audio, image - image_cached)
     written = min(used.cache_write_tokens, text - text_cached)
-    audio_out = min(used.output_audio_tokens, usage.output_tokens)
-    image_out = min(used.output_image_tokens, usage.output_tokens - audio_out)
+    audio_out = min(used.audio_output_tokens, usage.output_tokens)
+    image_out = min(used.image_output_tokens, usage.output_tokens - audio_out)
     return Parts(
         text_in=text - text_cached - written,
         text_cached=text_cached,

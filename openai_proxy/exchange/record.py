@@ -69,12 +69,12 @@ class TokenKinds:
 
     cache_write_tokens: int = 0
     """Input that the upstream wrote into its prompt cache."""
-    input_audio_tokens: int = 0
-    output_audio_tokens: int = 0
-    cached_audio_tokens: int = 0
-    input_image_tokens: int = 0
-    output_image_tokens: int = 0
-    cached_image_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    audio_cached_tokens: int = 0
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
+    image_cached_tokens: int = 0
     audio_seconds: float = 0.0
 
 

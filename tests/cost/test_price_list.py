@@ -105,7 +105,7 @@ HAND_COMPUTED = [
     ("text-embedding-3-large", Usage(1000), 1000 * 0.13 / M),
     (
         "gpt-audio",
-        Usage(1100, 600, kinds=TokenKinds(input_audio_tokens=1000, output_audio_tokens=500)),
+        Usage(1100, 600, kinds=TokenKinds(audio_input_tokens=1000, audio_output_tokens=500)),
         (100 * 2.5 + 1000 * 32 + 100 * 10 + 500 * 64) / M,
     ),
     (
@@ -113,13 +113,13 @@ HAND_COMPUTED = [
         Usage(1100, 600, 500, kinds=TokenKinds(0, 1000, 500, 400)),
         (100 * 0.4 + 600 * 32 + 400 * 0.4 + 100 * 16 + 500 * 64) / M,
     ),
-    ("gpt-image-1", Usage(50, 4160, kinds=TokenKinds(output_image_tokens=4160)), (50 * 5 + 4160 * 40) / M),
+    ("gpt-image-1", Usage(50, 4160, kinds=TokenKinds(image_output_tokens=4160)), (50 * 5 + 4160 * 40) / M),
     (
         "gpt-image-1.5",
-        Usage(1050, 4160, kinds=TokenKinds(input_image_tokens=1000, output_image_tokens=4160)),
+        Usage(1050, 4160, kinds=TokenKinds(image_input_tokens=1000, image_output_tokens=4160)),
         (50 * 5 + 1000 * 8 + 4160 * 32) / M,
     ),
-    ("gpt-4o", Usage(1000, 10, kinds=TokenKinds(input_image_tokens=900)), (1000 * 2.5 + 10 * 10) / M),
+    ("gpt-4o", Usage(1000, 10, kinds=TokenKinds(image_input_tokens=900)), (1000 * 2.5 + 10 * 10) / M),
     (
         "gpt-6-sol",
         Usage(20000, 100, 8000, kinds=TokenKinds(cache_write_tokens=11000)),
@@ -127,7 +127,7 @@ HAND_COMPUTED = [
     ),
     ("whisper-1", Usage(kinds=TokenKinds(audio_seconds=9.0)), 0.36 * 9 / 3600),
     # what the list has no price for
-    ("gpt-4o-audio-preview", Usage(1100, 600, kinds=TokenKinds(input_audio_tokens=1000)), None),
+    ("gpt-4o-audio-preview", Usage(1100, 600, kinds=TokenKinds(audio_input_tokens=1000)), None),
     ("gpt-4o", Usage(1100, 600, kinds=TokenKinds(cache_write_tokens=1000)), None),
     ("gpt-4o", Usage(kinds=TokenKinds(audio_seconds=9.0)), None),
 ]
@@ -140,12 +140,13 @@ def test_each_kind_of_token_costs_what_the_list_says_of_it(model, usage, cost_us
     assert found == (None if cost_usd is None else pytest.approx(cost_usd, rel=1e-9))
 
 
+# the price's name in the list, what the list calls the tokens, what we call them
 ALL_KINDS = (
-    ("input_audio_mtok", "input_audio_tokens", "input_tokens"),
-    ("output_audio_mtok", "output_audio_tokens", "output_tokens"),
-    ("input_image_mtok", "input_image_tokens", "input_tokens"),
-    ("output_image_mtok", "output_image_tokens", "output_tokens"),
-    ("cache_write_mtok", "cache_write_tokens", "input_tokens"),
+    ("input_audio_mtok", "input_audio_tokens", "audio_input_tokens"),
+    ("output_audio_mtok", "output_audio_tokens", "audio_output_tokens"),
+    ("input_image_mtok", "input_image_tokens", "image_input_tokens"),
+    ("output_image_mtok", "output_image_tokens", "image_output_tokens"),
+    ("cache_write_mtok", "cache_write_tokens", "cache_write_tokens"),
 )
 
 
@@ -160,18 +161,18 @@ def _models_with(price):
     ]
 
 
-@pytest.mark.parametrize(("price", "kind", "whole"), ALL_KINDS)
-def test_kinds_cost_what_the_librarys_own_arithmetic_says(price, kind, whole):
+@pytest.mark.parametrize(("price", "theirs", "ours"), ALL_KINDS)
+def test_kinds_cost_what_the_librarys_own_arithmetic_says(price, theirs, ours):
     """Every model of every provider's list that has a price for the kind, up to forty."""
     compared = 0
     for provider, model in _models_with(price)[:40]:
         listed = look_up(provider, model, NOW)
         if listed is None:
             continue
-        counts = {"input_tokens": 900, "output_tokens": 700, kind: 600}
-        theirs = calc_price(ListUsage(**counts), model, provider_id=provider, genai_request_timestamp=MOMENT)
-        ours = listed.cost_usd(Usage(900, 700, kinds=TokenKinds(**{kind: 600})), NOW)
-        assert ours == pytest.approx(float(theirs.total_price), rel=1e-9), (provider, model, whole)
+        counts = {"input_tokens": 900, "output_tokens": 700, theirs: 600}
+        wanted = calc_price(ListUsage(**counts), model, provider_id=provider, genai_request_timestamp=MOMENT)
+        cost = listed.cost_usd(Usage(900, 700, kinds=TokenKinds(**{ours: 600})), NOW)
+        assert cost == pytest.approx(float(wanted.total_price), rel=1e-9), (provider, model, ours)
         compared += 1
     assert compared >= 2
 

@@ -360,7 +360,7 @@ def test_a_turn_that_the_server_begins_is_accounted():
     world.far.feed(answer)
     assert world.turns == [("gpt-realtime", 200, "complete", 12)]
     kinds = world.downstream.published[0].usage.kinds
-    assert (kinds.input_audio_tokens, kinds.output_audio_tokens) == (4, 3)
+    assert (kinds.audio_input_tokens, kinds.audio_output_tokens) == (4, 3)
     assert world.up == b""
     assert len(world.quota.asked) == 1
 

@@ -90,18 +90,18 @@ def _maybe_kinds(read: Any, written: Any, drawn: int) -> TokenKinds | None:
         return (
             None
             if "image_tokens" not in read or written or not drawn
-            else TokenKinds(output_image_tokens=drawn)
+            else TokenKinds(image_output_tokens=drawn)
         )
     cached = read.get("cached_tokens_details")
     images = _detail(written, "image_tokens") if written or "image_tokens" not in read else drawn
     return TokenKinds(
         cache_write_tokens=_detail(read, "cache_write_tokens"),
-        input_audio_tokens=_detail(read, "audio_tokens"),
-        output_audio_tokens=_detail(written, "audio_tokens"),
-        cached_audio_tokens=_detail(cached, "audio_tokens"),
-        input_image_tokens=_detail(read, "image_tokens"),
-        output_image_tokens=images,
-        cached_image_tokens=_detail(cached, "image_tokens"),
+        audio_input_tokens=_detail(read, "audio_tokens"),
+        audio_output_tokens=_detail(written, "audio_tokens"),
+        audio_cached_tokens=_detail(cached, "audio_tokens"),
+        image_input_tokens=_detail(read, "image_tokens"),
+        image_output_tokens=images,
+        image_cached_tokens=_detail(cached, "image_tokens"),
     )
 
 

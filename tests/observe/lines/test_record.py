@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.exchange.client_address import Peer, TrustedProxies, parse_address
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.record import Exchange, Outcome, TokenKinds, Usage
 from openai_proxy.observe.lines.encode import json_line
 from openai_proxy.observe.lines.record import bare_path, metadata, shown, text_line
 
@@ -130,6 +130,16 @@ def test_our_own_request_id_is_not_the_upstreams():
 def test_strangers_values_are_escaped(value, expected):
     """Nobody forges a line or colours the terminal."""
     assert shown(value) == expected
+
+
+def test_sound_is_counted_apart():
+    """Under the names of the specification of WebSocket turns; what was not used is left out."""
+    kinds = TokenKinds(audio_input_tokens=60, audio_output_tokens=15)
+    usage = metadata(ended(usage=Usage(100, 20, kinds=kinds)))["usage"]
+    assert {name: count for name, count in usage.items() if name.startswith(("audio", "image"))} == {
+        "audio_input_tokens": 60,
+        "audio_output_tokens": 15,
+    }
 
 
 @given(st.text(alphabet=st.characters()))

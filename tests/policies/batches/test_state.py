@@ -106,5 +106,5 @@ def test_usage_is_split_without_losing_a_token():
     each, rest = per_request(Usage(10, 5, 4, 2), 3)
     assert (each, rest) == (Usage(3, 1, 1, 0), Usage(1, 2, 1, 2))
     assert per_request(Usage(10, 5), 1) == (Usage(10, 5), Usage())
-    pictures = Usage(10, 5, kinds=TokenKinds(output_image_tokens=5))
+    pictures = Usage(10, 5, kinds=TokenKinds(image_output_tokens=5))
     assert per_request(pictures, 3) == (pictures, Usage())

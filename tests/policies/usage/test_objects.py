@@ -63,7 +63,7 @@ from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
                 "prompt_tokens_details": {"audio_tokens": 1000, "cached_tokens": 0},
                 "completion_tokens_details": {"audio_tokens": 500},
             },
-            Usage(1100, 600, kinds=TokenKinds(input_audio_tokens=1000, output_audio_tokens=500)),
+            Usage(1100, 600, kinds=TokenKinds(audio_input_tokens=1000, audio_output_tokens=500)),
         ),
         (
             {
@@ -79,7 +79,7 @@ from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
                 "output_tokens": 4160,
                 "input_tokens_details": {"text_tokens": 50, "image_tokens": 0},
             },
-            Usage(50, 4160, kinds=TokenKinds(output_image_tokens=4160)),
+            Usage(50, 4160, kinds=TokenKinds(image_output_tokens=4160)),
         ),
         (
             {
@@ -88,7 +88,7 @@ from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
                 "input_tokens_details": {"text_tokens": 50, "image_tokens": 1000},
                 "output_tokens_details": {"text_tokens": 10, "image_tokens": 4160},
             },
-            Usage(1050, 4170, kinds=TokenKinds(input_image_tokens=1000, output_image_tokens=4160)),
+            Usage(1050, 4170, kinds=TokenKinds(image_input_tokens=1000, image_output_tokens=4160)),
         ),
         (
             {
@@ -106,12 +106,12 @@ from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
                 200,
                 30,
                 120,
-                kinds=TokenKinds(input_audio_tokens=150, output_audio_tokens=20, cached_audio_tokens=100),
+                kinds=TokenKinds(audio_input_tokens=150, audio_output_tokens=20, audio_cached_tokens=100),
             ),
         ),
         (
             {"prompt_tokens": 50, "completion_tokens": 7, "prompt_tokens_details": {"image_tokens": 40}},
-            Usage(50, 7, kinds=TokenKinds(input_image_tokens=40)),
+            Usage(50, 7, kinds=TokenKinds(image_input_tokens=40)),
         ),
         (
             {"prompt_tokens": 5, "completion_tokens": 7, "prompt_tokens_details": {"image_tokens": 0}},
