@@ -121,8 +121,6 @@ class Conversation:
         self._closed = False
         self._is_left = False
         """The client has said that it closes the connection."""
-        self._is_torn = False
-        """What the upstream sends cannot be told apart any more."""
         self._is_reading = False
         """What the upstream sends is being read, and is not with the client yet."""
         self._going = False
@@ -203,7 +201,7 @@ class Conversation:
         params = parameters(event, self._model)
         lease.free()  # the stages hold what they read
         if not lease.take(len(raw)):
-            turn = self._make_turn(params, sent_stream_id=event.stream_id)
+            turn = self._make_turn(params, sent_stream_id=event.stream_id, event_id=event.event_id)
             turn.refuse(Overloaded(TOO_MUCH_BUFFERED))
             return turn
         if not event.begins_turn:
@@ -231,7 +229,8 @@ class Conversation:
                 self._pass(message.raw, message.lease)
             else:
                 message.lease.free()
-                turn = self._make_turn(params, sent_stream_id=message.event.stream_id)
+                sent = message.event
+                turn = self._make_turn(params, sent_stream_id=sent.stream_id, event_id=sent.event_id)
                 turn.exchange.turn = None  # it asks for none
                 turn.refuse(error)
             self._lanes.go_on(question)
@@ -300,7 +299,7 @@ class Conversation:
             return
         headers = {"x-request-id": turn.exchange.id}
         headers |= {name.decode("ascii").lower(): value.decode("ascii") for name, value in error.headers}
-        event = refusal(error.body(), error.status, headers, turn.sent_stream_id)
+        event = refusal(error.body(), error.status, headers, turn.sent_stream_id, turn.event_id)
         self._inject(text_frame(event))
         self._refusals += 1
         if self._refusals > MOST_REFUSALS:
@@ -344,18 +343,23 @@ class Conversation:
                 event = None if text is None else maybe_server_event(text)
                 if event is not None and text is not None:
                     self._hear(event, text)
-        except BrokenFrames as error:
-            self._is_torn = True
-            self._lose_turns(Outcome.UPSTREAM_TRUNCATED)
-            self._break(INTERNAL_ERROR, f"the upstream sent no WebSocket: {error}", Outcome.UPSTREAM_ERROR)
-            return
         finally:
             self._is_reading = False
+        if self._events.broken is not None:
+            self._end_broken(data[: max(0, self._events.whole_bytes)], self._events.broken)
+            return
         if self._holds_client:
             self._held_down.append(data)
             self._ends.hold_upstream("stages")
         else:
             self._write_down(data, [end for end, _ in ends])
+
+    def _end_broken(self, data: bytes, error: BrokenFrames) -> None:
+        """The upstream speaks no WebSocket any more: pass on what came whole before, and close."""
+        held, self._held_down = self._held_down, []
+        self._ends.to_client(b"".join([*held, data]))
+        self._lose_turns(Outcome.UPSTREAM_TRUNCATED)
+        self._break(INTERNAL_ERROR, f"the upstream sent no WebSocket: {error}", Outcome.UPSTREAM_ERROR)
 
     def _hear(self, event: ServerEvent, text: bytes) -> None:
         """Note what an event says of the turns."""
@@ -453,7 +457,7 @@ class Conversation:
 
     def _close(self, code: int, reason: str, outcome: Outcome) -> None:
         self._closed = True
-        told = self._events.is_between_frames and not self._held_down and not self._is_torn
+        told = self._events.is_between_frames and not self._held_down
         if told:
             frames = self._injected if self._events.is_between_messages else []
             self._ends.to_client(b"".join([*frames, close_frame(code, reason)]))

@@ -160,13 +160,17 @@ def is_sound(text: bytes) -> bool:
     return b"audio.delta" in beginning or b'"type":"response.audio.delta"' in beginning
 
 
-def refusal(body: bytes, status: int, headers: dict[str, str], stream_id: bytes | None) -> bytes:
-    """Return the event by which a turn is refused: `body` is the error as an HTTP answer has it."""
-    event = b'{"type":"error","status":%d,%b,"headers":%b' % (
-        status,
-        body[1:-1],
-        orjson.dumps(headers),
-    )
+def refusal(
+    body: bytes, status: int, headers: dict[str, str], stream_id: bytes | None, event_id: str | None = None
+) -> bytes:
+    """Return the event by which a turn is refused: `body` is the error as an HTTP answer has it.
+
+    `event_id` is that of the client's message, which Realtime's errors name.
+    """
+    members = body[1:-1]
+    if event_id is not None:
+        members = members[:-1] + b',"event_id":' + _encoded(event_id) + b"}"
+    event = b'{"type":"error","status":%d,%b,"headers":%b' % (status, members, orjson.dumps(headers))
     if stream_id is not None and len(stream_id) <= _MOST_REFUSALS_SHOWN:
         event += b',"stream_id":' + stream_id
     return event + b"}"

@@ -81,6 +81,11 @@ class FrameReader:
         return Piece(frame.opcode, payload, frame.frame_finished, frame.message_finished, end)
 
     @property
+    def is_inside_frame(self) -> bool:
+        """Whether the last piece was a part of a frame of which more must follow."""
+        return self._inside_frame
+
+    @property
     def is_inside_message(self) -> bool:
         """Whether more frames of the same message must follow the last piece."""
         return self._kind is not None
@@ -188,6 +193,11 @@ class ServerMessages:
     for, is not read.
     """
 
+    broken: BrokenFrames | None = None
+    """Why what follows the last whole frame is no WebSocket; then nothing more can be read."""
+    whole_bytes = 0
+    """Then: so much of the data that was read last comes before it. Below 0 if an earlier read had a part of it."""
+
     def __init__(
         self,
         message_bytes: int,
@@ -201,17 +211,29 @@ class ServerMessages:
         self._text = bytearray()
         self._skips = False
         self._passed = 0
+        self._whole = 0
 
     def read(self, data: bytes) -> list[tuple[int, bytes | None]]:
         """Return where in `data` each message ends, with its text; control frames between messages too.
 
-        None stands for a text that was not read and for what is no text.
-        Raises BrokenFrames.
+        None stands for a text that was not read and for what is no text. See
+        `broken` afterwards.
         """
-        reader = self._reader
-        reader.feed(data)
+        self._reader.feed(data)
         ends: list[tuple[int, bytes | None]] = []
+        try:
+            self._read(ends)
+        except BrokenFrames as error:
+            self.broken = error
+            self.whole_bytes = self._whole - self._passed
+            self._forget()
+        self._passed += len(data)
+        return ends
+
+    def _read(self, ends: list[tuple[int, bytes | None]]) -> None:
+        reader = self._reader
         while (piece := reader.next()) is not None:
+            self._whole = piece.end
             if piece.opcode == Opcode.TEXT:
                 self._keep(piece.payload)
             if piece.ends_message:
@@ -221,8 +243,6 @@ class ServerMessages:
                     self._forget()
                 if not reader.is_inside_message:
                     ends.append((piece.end - self._passed, text))
-        self._passed += len(data)
-        return ends
 
     def _keep(self, payload: bytes) -> None:
         if self._skips:
@@ -240,12 +260,14 @@ class ServerMessages:
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether a message of ours could stand behind what was read."""
-        return self._reader.is_between_messages
+        """Whether a message of ours could stand behind what was read, without what is broken."""
+        return self.is_between_frames and not self._reader.is_inside_message
 
     @property
     def is_between_frames(self) -> bool:
         """Whether a control frame of ours could stand there."""
+        if self.broken is not None:
+            return self.whole_bytes >= 0 and not self._reader.is_inside_frame
         return self._reader.is_between_frames
 
 

@@ -524,14 +524,12 @@ def test_a_session_may_last_so_long():
 
 
 def test_an_upstream_that_speaks_no_websocket():
-    """Is told to nobody as an end: the client's connection breaks off."""
+    """Is told as what it is: none of it passes, and the code is no good end."""
     world = World()
     world.send(create())
     world.far.feed(b"\xff\xff\xff\xff")
     assert world.turns[0][2] == "upstream_truncated"
-    assert world.client.transport.take() == b""
-    world.downstream.advance(1)
-    assert world.client.ended == "aborted"
+    assert world.down == [1011]
 
 
 def test_both_ends_hold_each_other_back():
@@ -594,3 +592,46 @@ def test_a_clean_end():
     world.far.end(ConnectionDone())
     world.client.lose()
     assert world.downstream.outcomes == ["complete"]
+
+
+@pytest.mark.parametrize("cut", [None, 0])
+def test_an_upstream_that_breaks_its_frames_is_told_with_a_code(cut):
+    """What came whole before passes and counts; then the client learns why: 1011, not a connection that is just gone."""
+    world = World()
+    world.send(create(), create())
+    good, bad = told(created(), completed(), created("r2")), Frame(Opcode.TEXT, b"{}").serialize(mask=True)
+    data = good + bad
+    for piece in (data,) if cut is None else (good, bad):
+        world.far.feed(piece)
+    assert world.down == [created(), completed(), created("r2"), 1011]
+    assert world.turns == [("m", 200, "complete", 12), ("m", 200, "upstream_truncated", 4)]
+    world.client.lose()
+    assert world.downstream.published[-1].outcome.value == "upstream_error"
+    assert world.buffered.held_bytes == 0
+
+
+def test_where_a_broken_frame_is_with_the_client_nothing_is_said_inside_it():
+    """The connection is cut: a close frame there would be a part of that frame."""
+    world = World()
+    world.send(create())
+    long = Frame(Opcode.TEXT, b"\xff" * 300).serialize(mask=False)
+    world.far.feed(told(created()) + long[:2])
+    world.far.feed(long[2:])
+    assert world.client.transport.take() == told(created()) + long[:2]
+    world.downstream.advance(1)
+    assert world.client.ended == "aborted"
+    assert [outcome for _, _, outcome, _ in world.turns] == ["upstream_truncated"]
+
+
+def test_a_refusal_names_the_clients_event():
+    """As Realtime's errors do, so that its client knows which of several messages it is about."""
+    world = World("realtime")
+    world.judge.errors = [BudgetSpent()]
+    world.send(create(event_id="event_7"))
+    [refused] = world.down
+    assert refused["error"]["event_id"] == "event_7"
+    assert refused["error"]["code"] == "insufficient_quota"
+    world.models.errors = [ModelNotAllowed()]
+    world.send(sent({"type": "session.update", "event_id": "event_8", "session": {"model": "x"}}))
+    [refused] = world.down
+    assert refused["error"]["event_id"] == "event_8"

@@ -181,8 +181,31 @@ def test_a_servers_long_message_is_not_read():
 def test_a_server_that_speaks_no_websocket_is_told_apart():
     """Masked frames and nonsense."""
     for data in (frame(1, b"x", masked=True), b"HTTP/1.1 200 OK\r\n"):
-        with pytest.raises(BrokenFrames):
-            ServerMessages(LIMIT).read(data)
+        server = ServerMessages(LIMIT)
+        assert server.read(data) == []
+        assert server.broken is not None
+        assert (server.whole_bytes, server.is_between_messages) == (0, True)
+
+
+@pytest.mark.parametrize("cut", range(60))
+def test_what_precedes_a_break_is_read(cut):
+    """However the bytes are cut: the messages, and whether the break is at the end of a frame."""
+    good = (
+        frame(1, b"one", masked=False)
+        + frame(1, b"two ", masked=False, fin=False)
+        + frame(9, b"?", masked=False)
+    )
+    data, server = good + frame(0, b"no", masked=True), ServerMessages(LIMIT)
+    texts, passed = [], 0
+    for piece in split(data, [cut]):
+        if server.broken is None:
+            texts += [text for _, text in server.read(piece)]
+            passed += len(piece) if server.broken is None else max(0, server.whole_bytes)
+    assert texts == [b"one"]
+    assert server.broken is not None
+    assert not server.is_between_messages
+    assert server.is_between_frames == (passed == len(good))
+    assert passed >= len(good)
 
 
 def read_all(masked, data, cuts):
@@ -194,6 +217,8 @@ def read_all(masked, data, cuts):
             server = ServerMessages(50)
             for piece in split(data, cuts):
                 server.read(piece)
+                if server.broken is not None:
+                    raise server.broken
     except BrokenFrames as broken:
         return broken.code
     return None
