@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from .budget import Account, Balance, Need, PendingCall, admit_in_turn
-from .ledger import LEASE_S, PENDING_S, Judgement
+from .budget_store import LEASE_S, PENDING_S, Judgement
 from .state_file import StateFile
 
 KEPT_S = 400 * 86400.0

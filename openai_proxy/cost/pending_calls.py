@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from .budget_store import PENDING_S
 from .later_usage import KeptCall
-from .ledger import PENDING_S
 from .state_file import StateFile
 
 MOST_CALLS = 10_000

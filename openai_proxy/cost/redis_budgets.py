@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from ..net.redis_client import RedisClient
 from .budget import Account, Balance, Need, PendingCall
-from .ledger import LEASE_S, PENDING_S, Judgement
+from .budget_store import LEASE_S, PENDING_S, Judgement
 
 SCRIPT = rb"""
 local time = redis.call('TIME')

@@ -13,8 +13,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from ..net.redis_client import RedisClient
+from .budget_store import MemoryBudgets
 from .file_budgets import FileBudgets
-from .ledger import MemoryBudgets, SharedLedger
+from .ledger import SharedLedger
 from .pending_calls import FileCalls, MemoryCalls
 from .redis_budgets import RedisBudgets
 from .state_file import StateFile

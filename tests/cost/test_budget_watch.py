@@ -8,9 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import Account, Balance, Budget, Need
+from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.budget_watch import AlertRules, BudgetWatch
 from openai_proxy.cost.file_budgets import FileBudgets
-from openai_proxy.cost.ledger import RENEW_S, MemoryBudgets, SharedLedger
+from openai_proxy.cost.ledger import RENEW_S, SharedLedger
 from openai_proxy.cost.webhook import Webhook
 
 NOON = 1_795_262_400.0

@@ -9,9 +9,10 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import GROUP, Account, Budget, Need
+from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.cut_budget import CutBudget
 from openai_proxy.cost.keep_budget import KeepBudget
-from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
+from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.exchange.errors import BudgetSpent

@@ -7,8 +7,8 @@ import pytest
 from cost.sync_file import SyncFile
 
 from openai_proxy.cost.budget import Account, Balance, Need, PendingCall
+from openai_proxy.cost.budget_store import LEASE_S
 from openai_proxy.cost.file_budgets import KEPT_S, FileBudgets
-from openai_proxy.cost.ledger import LEASE_S
 from openai_proxy.cost.state_file import do_together, open_database
 
 DAY = Account("alice", "2026-11-21")

@@ -7,8 +7,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import GROUP, Account, Balance, Budget
+from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.keep_budget import KeepBudget, charged_usd
-from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
+from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.exchange.errors import BudgetSpent

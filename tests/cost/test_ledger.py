@@ -7,7 +7,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import GROUP, Account, Balance, Need, PendingCall, admit_in_turn
-from openai_proxy.cost.ledger import RENEW_S, SAVE_WITHIN_S, MemoryBudgets, SharedLedger
+from openai_proxy.cost.budget_store import MemoryBudgets
+from openai_proxy.cost.ledger import RENEW_S, SAVE_WITHIN_S, SharedLedger
 
 DAY = Account("alice", "1970-01-01")
 

@@ -5,7 +5,8 @@ from fakes import through
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import Account, Budget
-from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
+from openai_proxy.cost.budget_store import MemoryBudgets
+from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
 from openai_proxy.exchange.errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest

@@ -7,8 +7,9 @@ from cost.sync_file import SyncFile
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import Budget
+from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.build import Spending
-from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
+from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 from openai_proxy.pages.admin import BadArgument

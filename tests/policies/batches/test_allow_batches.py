@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 
 from openai_proxy.cost.batch_inputs import MemoryInputs
 from openai_proxy.cost.budget import Account, Balance, Budget
+from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.keep_budget import KeepBudget
-from openai_proxy.cost.ledger import MemoryBudgets, SharedLedger
+from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
