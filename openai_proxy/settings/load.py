@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .checks import check, read_secret_lines, resolve_paths
+from .checks import check
 from .dotenv_file import expanded_in_vain, has_dotenv, read_dotenv
 from .errors import SettingsError
 from .explain import explain
 from .exposed_files import exposed_files
+from .files import read_secret_lines, resolve_paths
 from .model import Settings
 from .schema import leaves
 from .sources import Layer, from_options, from_toml, from_variables
