@@ -14,38 +14,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .access_sections import Access, Auth, Cors, Objects
 from .alerts import Alerts
 from .errors import SettingsError
 from .fields import Allowed, setting
 from .keys import KeyList, KeyMapping
+from .operator_sections import Admin, Cost, KeyStore, Live, Log, Metrics, Otel, Storage
 from .replay import Replay
-from .sections import (
-    MIB,
-    Access,
-    Admin,
-    Auth,
-    Cache,
-    Cors,
-    Cost,
-    KeyStore,
-    Limits,
-    Live,
-    Log,
-    Metrics,
-    Objects,
-    Otel,
-    RateLimit,
-    Retry,
-    Routing,
-    Storage,
-    Think,
-    Timeouts,
-    Upstream,
-    WebSocket,
-)
+from .sections import Cache, Limits, RateLimit, Retry, Routing, Think, Timeouts, Upstream, WebSocket
 from .tables import GroupEntry, KeyEntry, ModelEntry, OnDisconnect, UpstreamEntry
 from .tags import TagHeaders
 from .values import (
+    MIB,
     Count,
     Endpoint,
     Flag,

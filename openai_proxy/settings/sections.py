@@ -1,32 +1,28 @@
 """The single tables of the settings: `[upstream]`, `[cache]`, `[limits]`.
 
-Values only; `model` puts them together. Arrays of tables are in `tables`.
+Values only; `model` puts them together. Those about access and for operators are in
+`access_sections` and `operator_sections`, arrays of tables in `tables`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from .fields import Allowed, Section, setting
-from .header_lines import HeaderGlobs, HeaderNames, StaticHeaders, StaticQuery
-from .origins import Origins
-from .tables import CacheRule, PriceEntry, ThinkMode, ThinkWhere, Unpriced
-from .urls import BaseURL, CacheURL, KeyStoreURL, RedisURL
+from .header_lines import HeaderGlobs, StaticHeaders, StaticQuery
+from .table_values import ThinkMode, ThinkWhere
+from .tables import CacheRule
+from .urls import BaseURL, CacheURL, RedisURL
 from .values import (
-    Addresses,
-    BytesOrZero,
+    MIB,
     Count,
-    Endpoint,
-    EndpointNames,
     FewConnections,
     Flag,
     HeaderName,
     Key,
-    Line,
     LowerCase,
-    NaturalCount,
     Off,
     OptionalCount,
     OptionalSeconds,
@@ -36,50 +32,21 @@ from .values import (
     SecondsOrZero,
     Text,
     TimeToLive,
+    on_off,
+    truth_word,
 )
 
-MIB = 1024 * 1024
-
-
-def _truth_or_word(value: Any) -> Any:
-    """Return the words of truth values, `true` and `false`; leave any other word as it is."""
-    text = str(value).strip().lower() if isinstance(value, bool | str) else value
-    words = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
-    return words.get(text, text)
-
-
-def _on_off(value: Any) -> Any:
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-def _truth_word(value: Any) -> Any:
-    return "off" if value is False else _on_off(value)
-
-
-Required = Annotated[
-    Literal["true", "false", "auto"], BeforeValidator(_truth_or_word), Allowed("true, false or 'auto'")
-]
-
 WhatIsRead = Annotated[Literal["auto", "always", "never"], LowerCase, Allowed("'auto', 'always' or 'never'")]
-OnOff = Annotated[bool, BeforeValidator(_on_off), Allowed("'on' or 'off'")]
+OnOff = Annotated[bool, BeforeValidator(on_off), Allowed("'on' or 'off'")]
 
 Stick = Annotated[
     Literal["state", "cache", "off"],
-    BeforeValidator(_truth_word),
+    BeforeValidator(truth_word),
     Allowed("'state', 'cache' or 'off'"),
 ]
 BalanceBy = Annotated[Literal["weight", "least_busy"], LowerCase, Allowed("'weight' or 'least_busy'")]
 SessionHeader = Annotated[HeaderName, Off, Allowed("the name of a header, such as 'x-session-id', or 'none'")]
 Entries = Annotated[Count, Field(le=10_000_000), Allowed("a whole number from 1 to 10000000")]
-
-StorageType = Annotated[
-    Literal["local", "azure"] | None, Off, LowerCase, Allowed("'local', 'azure' or 'none'")
-]
-
-
-PagesRule = Annotated[
-    Literal["auto", "loopback", "token", "open"], LowerCase, Allowed("'auto', 'loopback', 'token' or 'open'")
-]
 
 
 class Upstream(Section):
@@ -140,31 +107,6 @@ class Upstream(Section):
         "openai-proxy",
         "this proxy's name in the Via header; empty (in TOML only) leaves the header out,"
         " and then loops are not recognised",
-    )
-
-
-class Auth(Section):
-    """What is asked of callers."""
-
-    required: Required = setting(
-        "true",
-        "pass-through mode: whether a request needs credentials: true, false, or auto"
-        " (unless every upstream is plain http)",
-    )
-    caller_headers: HeaderNames = setting(
-        (),
-        "further headers that tell callers apart, such as X-Forwarded-User, separated by commas:"
-        " callers with different values share no cached answer and, unless a client key is known, no limit",
-    )
-
-
-class Cors(Section):
-    """Pages of the web that may call."""
-
-    origins: Origins = setting(
-        (),
-        "web origins whose pages may call, separated by commas; '*' for all, but not in inject mode",
-        default_text="none",
     )
 
 
@@ -296,47 +238,6 @@ class Limits(Section):
     exchange_log_body_bytes: Count = setting(MIB, "largest body kept by the exchange log")
 
 
-class Access(Section):
-    """Who is believed, and who may look."""
-
-    pages: PagesRule = setting(
-        "auto",
-        "who may read /metrics and the details of / and /health on a port of the API: 'auto' (all; with an "
-        "admin.token, loopback or the token), 'loopback', 'token' or 'open'",
-    )
-    proxies: Addresses = setting(
-        (),
-        "proxies in front, by address or CIDR range ('unix:' for Unix sockets), separated by commas: their "
-        "X-Forwarded-For counts, and no other peer may use the PROXY protocol at a haproxy: port",
-        default_text="none: no X-Forwarded-For counts, and every peer may use the PROXY protocol",
-    )
-    endpoints: EndpointNames | None = setting(
-        None,
-        "the endpoints that anybody may call, separated by commas: names or globs such as 'chat/completions',"
-        " with or without a method before them ('GET files/*'), and the sets @all, @metered and @read",
-        default_text="all; with a key of the proxy's own, administration (organization/*, projects/*, vaults/*,"
-        " webhook_endpoints/*) only if it is written out",
-    )
-
-
-class Objects(Section):
-    """Whose stored objects are."""
-
-    owners: Annotated[
-        Literal["off", "enforce"], BeforeValidator(_truth_word), Allowed("'off' or 'enforce'")
-    ] = setting(
-        "off",
-        "whether each client key sees only its own stored objects (files, batches, responses, vector stores and"
-        " the like): 'off' or 'enforce'; the owners are kept in the Redis of the limits or in cost.state_file",
-    )
-    scope: Annotated[Literal["key", "group"], LowerCase, Allowed("'key' or 'group'")] = setting(
-        "key", "whether the keys of one `group` share their objects: 'key' or 'group'"
-    )
-    unknown: Annotated[Literal["refuse", "allow"], LowerCase, Allowed("'refuse' or 'allow'")] = setting(
-        "refuse", "what becomes of objects older than `owners`, whose owner nobody knows: 'refuse' or 'allow'"
-    )
-
-
 class WebSocket(Section):
     """WebSockets."""
 
@@ -363,123 +264,4 @@ class WebSocket(Section):
     )
     idle_s: OptionalSeconds = setting(
         None, "how long a tunnel may pass no byte in either direction before it is cut", default_text="none"
-    )
-
-
-class Storage(Section):
-    """Short form of an exchange-log observer."""
-
-    type: StorageType = setting(
-        None,
-        "where whole exchanges are logged: 'local' or 'azure'",
-        env=("STORAGE_TYPE",),
-        default_text="off",
-    )
-    local_log_dir: Text | None = setting(None, "directory of the log, type local", env=("LOCAL_LOG_DIR",))
-    azure_account_name: Text | None = setting(
-        None, "storage account, type azure", env=("AZURE_STORAGE_ACCOUNT_NAME",)
-    )
-    azure_account_key: Key | None = setting(
-        None, "its key", env=("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_KEY"), secret=True
-    )
-    azure_container: Text | None = setting(
-        None, "its container", env=("AZURE_STORAGE_CONTAINER", "AZURE_STORAGE_ACCOUNT_CONTAINER")
-    )
-    azure_connection_string: Line | None = setting(
-        None, "instead of name and key", env=("AZURE_STORAGE_CONNECTION_STRING",), secret=True
-    )
-    spool_dir: Text = setting("exchange-log-spool", "directory where lines for a remote store wait")
-    spool_bytes: Count = setting(
-        1024 * MIB, "most that may wait there; beyond, lines are lost and requests go on"
-    )
-
-
-class Otel(Section):
-    """What the `otel` observer needs beside its spec."""
-
-    headers: Line | None = setting(
-        None,
-        "headers for the OTLP collector: 'name=value,name=value'",
-        env=("OTEL_EXPORTER_OTLP_HEADERS",),
-        secret=True,
-    )
-
-
-class Cost(Section):
-    """What exchanges cost, and where money and totals are kept."""
-
-    provider: Text | None = setting(
-        None,
-        "whose public price list holds (a name of genai-prices, such as 'azure'); 'none' for no list",
-        default_text="by the upstream's host, else 'openai'",
-    )
-    state_file: Text | None = setting(
-        None,
-        "SQLite file of budgets, usage totals, owners of objects and what batches ask for; 'none' keeps them in memory",
-        default_text="openai-proxy.sqlite3 with budgets, admin.token, objects.owners or keys with models that may run"
-        " batches, else none",
-    )
-    unpriced: Unpriced = setting(
-        None,
-        "models whose price is not known: 'allow', or 'refuse' (for a key with a budget, once anything is spent)",
-        default_text="'refuse' for keys with a budget, else 'allow'",
-    )
-    prices: tuple[PriceEntry, ...] = setting((), "prices that go before the list's", toml_only=True)
-
-
-class Admin(Section):
-    """The operator's side."""
-
-    port: Endpoint | None = setting(
-        None,
-        "endpoint string of a port for only /metrics, /admin and /dashboard",
-        default_text="with the API",
-    )
-    token: Key | None = setting(
-        None,
-        "token of /admin and /dashboard, as Bearer or the password of Basic; loopback only without one",
-        secret=True,
-    )
-
-
-class Live(Section):
-    """The live view: what runs, and what has just ended."""
-
-    history: NaturalCount = setting(
-        200,
-        "exchanges that have ended and are kept in memory, their metadata alone; 0 turns the live view and its"
-        " pages off",
-    )
-    capture_bytes: BytesOrZero = setting(
-        0,
-        "whole exchanges kept in memory for the live view, redacted as in the exchange log: together at most this,"
-        " in each process; 0 keeps none",
-    )
-
-
-class KeyStore(Section):
-    """Client keys that are made while the proxy runs."""
-
-    url: KeyStoreURL = setting(
-        None,
-        "where client keys made at run time are kept: 'sqlite:PATH', or a Redis that machines share; only client"
-        " keys are admitted then, also while there is none yet",
-        secret=True,
-        url=True,
-        default_text="none",
-    )
-
-
-class Log(Section):
-    """What lines of the `console`, `json` and `log` observers hold."""
-
-    client_address: Flag = setting(True, "whether the lines name the address of the client")
-
-
-class Metrics(Section):
-    """What the metrics tell apart."""
-
-    keys: Flag = setting(
-        False,
-        "whether requests, tokens and cost have the label `key`: the client key's name; needs a restart",
     )

@@ -15,6 +15,7 @@ from ..exchange.client_address import TrustedProxies, parse_network
 from ..wire.endpoint_rules import parse_rules
 from .fields import Allowed
 
+MIB: Final = 1024 * 1024
 MAX_SECONDS: Final = 2_000_000
 """About 23 days: longer timers do not fit into a poll of the operating system."""
 MAX_TTL_S: Final = 315_360_000
@@ -56,6 +57,16 @@ def _off(value: Any) -> Any:
 
 def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def on_off(value: Any) -> Any:
+    """Return a word in lower case; anything else as it is."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def truth_word(value: Any) -> Any:
+    """Return `off` for false, a word in lower case, anything else as it is."""
+    return "off" if value is False else on_off(value)
 
 
 def _level(value: Any) -> Any:
