@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, succeed
 from .budget import Account, Balance, Need, PendingCall, admit_in_turn
 
 PENDING_S = 40 * 86400.0
-"""So long money stays set aside for a call whose usage nobody asks for: longer than any period lasts."""
+"""How long money stays set aside for a call whose usage nobody asks for: longer than any period lasts."""
 LEASE_S = 60.0
-"""What a process that died had reserved is free again after so long."""
+"""After this time, what a process that died had reserved is free again."""
 
 Judgement = tuple[list["float | None"], Balance]
 """What each need was granted, and how the other processes stand."""

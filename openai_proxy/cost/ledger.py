@@ -28,7 +28,7 @@ SAVE_WITHIN_S = 0.05
 """What requests cost is written with the next one's reservation, else so soon: a busy daemon writes half as often."""
 
 MOST_ACCOUNTS = 10
-"""A call is charged to so many at most: its key, and the groups above."""
+"""The most accounts that one call is charged to: its key, and the groups above."""
 
 _DAY_S = 86400.0
 

@@ -15,7 +15,7 @@ from .later_usage import KeptCall
 from .state_file import StateFile
 
 MOST_CALLS = 10_000
-"""So many are kept; the oldest are forgotten."""
+"""The most calls that are kept; the oldest are forgotten."""
 
 _KEEP = "INSERT OR REPLACE INTO calls (name, model, has_budget, until) VALUES (?, ?, ?, ?)"
 _FIND = "SELECT model, has_budget FROM calls WHERE name = ? AND until > ?"

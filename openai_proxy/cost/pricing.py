@@ -15,9 +15,9 @@ from ..policies.usage.answer_labels import STANDARD_TIERS
 from .prices import OwnPrice, Price, find_price
 
 KEPT_S = 60.0
-"""So long a price holds before the list is asked again: some change by the hour."""
+"""How long a price holds before the list is asked again: some change by the hour."""
 _MOST_MODELS = 1000
-"""Model names come from clients: so many are remembered, then forgotten."""
+"""The most model names that are remembered: clients choose them."""
 _LONGEST_MODEL = 256
 """Longer names are not remembered: strangers choose them."""
 _MOST_WARNINGS = 200
@@ -53,7 +53,7 @@ class _Known:
 
 
 class Pricing:
-    """Prices by model and upstream; the configuration's own go before the lists'.
+    """Prices by model and upstream; the configuration's own take precedence over the lists'.
 
     `warn` is called once for each model that used what has no price.
     `providers` names the list for each upstream. Own prices match the

@@ -23,7 +23,7 @@ from .budget import Ledger, PendingCall
 from .later_usage import KeptCall
 
 ANSWER_BYTES = 1024 * 1024
-"""So much is read of an answer; of a longer one nothing is settled. A list of 100 batches has a tenth of it."""
+"""The most that is read of an answer; a longer one settles nothing. A list of 100 batches has a tenth of it."""
 _MOST_SETTLED = 10_000
 """Settled batches that are remembered, so that lists of them are looked through quickly."""
 BATCH_TIER = "batch"

@@ -22,9 +22,9 @@ from .budget import Ledger, PendingCall
 from .later_usage import KeptCall, ResponseState, maybe_state
 
 BEGINNING_BYTES = 1024 * 1024
-"""So much is kept of the answer that begins a background response: it says its name early."""
+"""The most that is kept of the answer that begins a background response: its name comes early."""
 LATER_BYTES = 16 * 1024 * 1024
-"""So much is kept of an answer about one, which holds all that the model wrote; of a longer one nothing is read."""
+"""The most that is kept of an answer about one, which holds all that the model wrote; a longer one is not read."""
 _MOST_SETTLED = 10_000
 """Settled calls that are remembered, for answers about them that were under way at the same time."""
 _LONGEST_NAME = 256

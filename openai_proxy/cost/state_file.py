@@ -30,9 +30,9 @@ Work = Callable[[sqlite3.Connection], T]
 VERSION = 1
 OPEN_WITHIN_S = 5.0
 BUSY_S = 1.0
-"""So long work waits for other processes, each of which needs a millisecond; then it fails."""
+"""How long work waits for other processes, each of which needs a millisecond, before it fails."""
 BUSY_WHILE_FAILING_S = 0.05
-"""So long it waits when it has failed before: whoever holds the file keeps it."""
+"""How long it waits if it has failed before: the process that holds the file keeps it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spending (

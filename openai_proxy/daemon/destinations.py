@@ -27,7 +27,7 @@ def known_destinations(settings: Settings) -> tuple[Destination | None, dict[str
     Those that are no servers are left out, unless a replay asks one for what was
     not recorded; the default is None if it is none.
     Static lines and parameters of `upstream` may be secrets, so they are, as
-    its key and its certificate, for its origin alone.
+    its key and its certificate, only for its origin.
     """
     upstream = settings.upstream
     own = _certificate(upstream.client_cert, upstream.client_key)

@@ -66,7 +66,7 @@ class Part:
     buckets: BucketStore
     """The embedded limits that all workers share."""
     memory: Callable[[int], CacheStore]
-    """Makes the embedded cache of so many bytes, which all workers share."""
+    """Makes the embedded cache, which all workers share, from the number of its bytes."""
     share_health: Callable[[UpstreamHealth], object]
     """Connects what is known of the upstreams with what the other workers know."""
     calls: OtherCalls
@@ -100,7 +100,7 @@ class Serving:
 
     States: built, serving (`start`), draining (`drain`), closed (`close`).
     `exchanger` and `publisher` are those in use; `commit` puts others in
-    their place, for new exchanges alone.
+    their place, only for new exchanges.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class Serving:
         return site
 
     def _make_admin_site(self) -> ProxySite:
-        """Return the site of `admin.port`: pages alone, the API is not there."""
+        """Return the site of `admin.port`: only pages, not the API."""
         root = Root(NoAPI())
         self._status.put_pages(root, metrics=True, own_port=True)
         return self._make_site(root)

@@ -36,7 +36,7 @@ class Stores:
     """Makes each store once for each place it is kept in.
 
     `buckets` are the limits of this machine, `memory` makes the embedded
-    cache of so many bytes; both are kept in this process without them.
+    cache from the number of its bytes; both are kept in this process without them.
     `shared_state` is asked where state lives that this process does not know.
     Between `start` and `stop` what is made is started as well.
     """

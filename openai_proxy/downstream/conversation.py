@@ -49,9 +49,9 @@ from .open_turns import OpenTurns
 from .turn import Question, Turn
 
 MOST_REFUSALS = 100
-"""So many turns may be refused in a row; whoever goes on is not listening."""
+"""The most turns that are refused in a row; a client that goes on is not listening."""
 BURST_MESSAGES = 500
-"""So many of a client's messages and frames pass before others have their turn."""
+"""The most of a client's messages and frames that pass before others have their turn."""
 QUEUED_BYTES = 1024 * 1024
 """Above this the client is not read, until turns that wait have been judged."""
 
@@ -378,7 +378,7 @@ class Conversation:
         return any(turn.holds_client for turn in self._open)
 
     def _begun_above(self, event: ServerEvent) -> Turn | None:
-        """The server begins a turn by itself: it is accounted, and can be refused only for want of money."""
+        """The server begins a turn by itself: it is accounted, and can be refused only if the budget is spent."""
         params = parameters(NOTHING_ASKED, self._model)
         turn = self._make_turn(params, stream_id=event.stream_id, begun_above=True)
         turn.response_id = event.response_id

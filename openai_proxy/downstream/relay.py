@@ -39,7 +39,7 @@ def whole_answer(response: ProxyResponse, body: bytes, http11: bool, keep_alive:
 
 
 BURST_BYTES = 256 * 1024
-"""So much of one body passes before others have their turn."""
+"""The most of one body that passes before others have their turn."""
 
 
 @implementer(IPushProducer)

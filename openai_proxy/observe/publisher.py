@@ -23,7 +23,7 @@ from .interfaces import Observer
 NAMESPACE = "openai_proxy.exchange"
 REPORT_EVERY_S = 60.0
 STOP_WITHIN_S = 10.0
-"""So long the end of the daemon waits for an observer; ours take less than half."""
+"""How long the end of the daemon waits for an observer; ours take less than half."""
 
 _LEVEL = LogLevel.info
 _FORMAT = "exchange {exchange.id} ended: {exchange.outcome.value}"

@@ -143,7 +143,7 @@ class PagesGate:
     """Who may read `/metrics` and the details of `/` and `/health`, as `access.pages` says.
 
     `auto`: all, unless there is an admin token; then who shows it, and
-    programs of this machine. `loopback`: those alone. `token`: who shows it.
+    programs of this machine. `loopback`: only those. `token`: who shows it.
     `open`: all.
     """
 

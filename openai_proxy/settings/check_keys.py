@@ -39,7 +39,7 @@ def keys(settings: Settings) -> None:
 
 
 MOST_ANCESTORS = 8
-"""So many groups may hold one key, its own included: each is asked before a request goes on."""
+"""The most groups that one key may belong to, its own included: each is asked before a request goes on."""
 
 
 def groups(settings: Settings) -> None:

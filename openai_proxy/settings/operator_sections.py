@@ -87,7 +87,9 @@ class Cost(Section):
         "models whose price is not known: 'allow', or 'refuse' (for a key with a budget, once anything is spent)",
         default_text="'refuse' for keys with a budget, else 'allow'",
     )
-    prices: tuple[PriceEntry, ...] = setting((), "prices that go before the list's", toml_only=True)
+    prices: tuple[PriceEntry, ...] = setting(
+        (), "prices that take precedence over the list's", toml_only=True
+    )
 
 
 class Admin(Section):
@@ -110,7 +112,7 @@ class Live(Section):
 
     history: NaturalCount = setting(
         200,
-        "exchanges that have ended and are kept in memory, their metadata alone; 0 turns the live view and its"
+        "exchanges that have ended and are kept in memory, only their metadata; 0 turns the live view and its"
         " pages off",
     )
     capture_bytes: BytesOrZero = setting(

@@ -104,7 +104,7 @@ def needs_no_default_key(settings: Settings) -> bool:
 def client_keys(settings: Settings) -> tuple[ClientKey, ...]:
     """Return every client key once, those of the configuration first.
 
-    A `[[keys]]` entry goes before a bare key, and inherits its mapping. A
+    A `[[keys]]` entry takes precedence over a bare key, and inherits its mapping. A
     stored key is left out if the configuration has its name or its secret.
     Found once for each configuration: a rebuild asks a dozen times.
     """
@@ -159,7 +159,7 @@ def group_chain(settings: Settings, name: str | None) -> Iterator[GroupEntry]:
 
 
 def configured_keys(settings: Settings) -> tuple[ClientKey, ...]:
-    """Return the client keys of the configuration alone."""
+    """Return only the client keys of the configuration."""
     mapped = {_digest(client): upstream for client, upstream in settings.api_key_mapping}
     known = {found.sha256: found for found in (client_key(entry, mapped) for entry in settings.keys)}
     for key in (*settings.client_api_keys, *(client for client, _ in settings.api_key_mapping)):

@@ -14,7 +14,7 @@ from .documents import maybe_object
 from .sse import SSEBlock, SSEDecoder
 
 LIMIT_BYTES = 64 * 1024
-"""So much of a stream is looked at."""
+"""The most of a stream that is looked at."""
 _STEP_BYTES = 16 * 1024
 _PIECE_BYTES = 1024
 """Two or three events decide: a read that holds half of a short stream is not taken apart."""

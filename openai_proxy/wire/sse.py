@@ -14,7 +14,7 @@ from attrs import frozen
 from ..exchange.buffered_bytes import Lease
 
 UNCOUNTED_BYTES = 64 * 1024
-"""So much of a block is held without asking whether there is room: about a read."""
+"""The most of a block that is held without asking whether there is room: about a read."""
 
 _BOM = b"\xef\xbb\xbf"
 _line_end = re.compile(rb"\r\n|\n|\r")

@@ -18,6 +18,14 @@ NAMES = set(
         """,
     )
 )
+PACKAGE = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "openai_proxy").rglob("*.py"))
+}
+HABITS = (
+    r"\bcan not\b|\bfor want of\b|\bgo(es)? before (what|a|the)\b|\"\"\"(So|At most so) (many|much|long)\b"
+)
+"""Each with plain words in its place: cannot, because there is no, takes precedence over, the most that."""
 PATRONISING = r"\b(simply|just|easy|easily|easier|obviously|trivial|trivially|of course|clearly|basically)\b"
 
 
@@ -73,6 +81,16 @@ def test_nobody_is_told_that_it_is_easy(page):
         if re.search(PATRONISING, re.sub(r"`[^`]*`", "", line), re.I)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", *PAGES, *PACKAGE]
+)
+def test_words_are_plain(name):
+    """As an engineer would say it aloud; a subject line of the history is quoted as it is."""
+    text = PACKAGE.get(name) or (ROOT / name).read_text(encoding="utf-8")
+    lines = re.sub(r"`[0-9a-f]{7}` .*", "", text).splitlines()
+    assert [line for line in lines if re.search(HABITS, line)] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

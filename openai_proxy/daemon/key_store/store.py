@@ -9,7 +9,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
 MOST_KEYS = 10_000
-"""So many are kept."""
+"""The most keys that a store holds."""
 
 
 @frozen

@@ -20,7 +20,7 @@ class WriteFailures:
         self._failing = False
 
     def failed(self, path: str, error: OSError, lines: int) -> None:
-        """So many `lines` were to be appended."""
+        """Note that this number of `lines` could not be appended."""
         self.lost_lines += error.lines if isinstance(error, LinesLost) else lines
         if not self._failing:
             self._failing = True

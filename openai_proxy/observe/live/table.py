@@ -69,7 +69,7 @@ class LiveTable:
     # ---- what has ended
 
     def keep_at_most(self, history: int, capture_bytes: int = 0, line: Line | None = None) -> None:
-        """Keep so many of those that end, and so much of whole ones, from now on; `line` shows one that runs."""
+        """Keep at most `history` of those that end, and `capture_bytes` of whole ones; `line` shows one that runs."""
         self._line = line
         self._ended = deque(self._ended, maxlen=history)
         self._capture_bytes = capture_bytes

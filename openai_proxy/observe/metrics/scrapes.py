@@ -19,7 +19,7 @@ Page: TypeAlias = tuple[str, bytes]
 SHARE = 0.05
 """The part of the time that may go into pages, in the long run."""
 BURST_S = 0.1
-"""So much time may go into pages in a row after a rest: dozens of small pages."""
+"""The most time for pages in a row after a rest: dozens of small pages."""
 _LONGEST_S = 0.5
 """A page counts for this much at most: one that waited for a worker was no work of ours."""
 _FORMS_KEPT = 8

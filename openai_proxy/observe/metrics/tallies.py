@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 from prometheus_client.utils import floatToGoString
 
 FOLD_AT = 512
-"""So many values of a histogram wait to be counted together: 4 times as quick as one by one."""
+"""The number of values of a histogram that are counted together: 4 times as quick as one by one."""
 
 
 class Tally:
@@ -81,7 +81,7 @@ class TallyHistogram:
 
     @property
     def waiting(self) -> int:
-        """So many values are not in the buckets yet."""
+        """Return the number of values that are not in the buckets yet."""
         return len(self._observed)
 
     def fold(self) -> None:

@@ -19,9 +19,9 @@ from .observation import Observation
 QUEUE_LIMIT = 4096
 """Observations of 1 to 2 KiB that wait while the collector is slow; then new ones are dropped."""
 BATCH = 128
-"""At most so many in one request to the collector."""
+"""The most in one request to the collector."""
 SEND_AT = 32
-"""So many are sent at once, fewer within SEND_EVERY_S: little bursts, for they take turns with the reactor."""
+"""This many are sent at once, fewer within SEND_EVERY_S: small bursts, because they take turns with the reactor."""
 SEND_EVERY_S = 1.0
 
 

@@ -32,7 +32,7 @@ _KNOWN_BYTES = 4 * 1024 * 1024
 
 
 class NotCached(ProxyError):
-    """The client wants an answer from the cache alone, and there is none (RFC 9111 §5.2.1.7)."""
+    """The client wants an answer only from the cache, and there is none (RFC 9111 §5.2.1.7)."""
 
     status, reason = 504, b"Gateway Timeout"
     type, code = "invalid_request_error", "not_cached"

@@ -34,7 +34,7 @@ _ENTRY_BYTES = 1200
 _CHUNK_BYTES = 48
 _HEADER_BYTES = 130
 _LOOK_LIMIT_BYTES = 32 * 1024 * 1024
-"""So much of a compressed answer is decoded to look for errors in it."""
+"""The most of a compressed answer that is decoded to look for errors in it."""
 BLOCK_BYTES = 64 * 1024
 """Size of the chunks that a body without boundaries of its own is kept in."""
 

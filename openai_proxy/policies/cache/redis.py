@@ -19,7 +19,7 @@ PREFIX = b"openai-proxy:cache:1:"
 """What every key in Redis begins with; the number is the version of key and value."""
 
 _FORGET_AT_ONCE = 500
-"""So many names go into one command."""
+"""The most names in one command."""
 
 _T = TypeVar("_T")
 

@@ -32,7 +32,7 @@ from .object_ids import (
 log = logger(__name__)
 
 ANSWER_BYTES = 1024 * 1024
-"""So much of an answer is looked at for ids."""
+"""The most of an answer that is searched for ids."""
 LIST_BYTES = 8 * 1024 * 1024
 _EMPTY = b'{"object":"list","data":[]}'
 ITEM_BYTES = 64 * 1024

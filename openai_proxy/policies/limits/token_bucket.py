@@ -1,4 +1,4 @@
-"""A token bucket: so many at once, so many a second on average. Pure."""
+"""A token bucket: a most at once, and a most per second on average. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TokenBucket:
 
     Owned by whoever limits; times are monotonic seconds and may repeat, an
     earlier one counts as the latest seen. The level falls below zero (debt)
-    through `settle` alone.
+    only through `settle`.
     """
 
     capacity: float
@@ -43,7 +43,7 @@ class TokenBucket:
         return self.refill(now) + TOLERANCE >= cost
 
     def take(self, cost: float, now: float) -> bool:
-        """Take `cost` tokens where there are so many; True when taken."""
+        """Take `cost` tokens if there are as many; True if they were taken."""
         if not self.has(cost, now):
             return False
         self.level -= cost

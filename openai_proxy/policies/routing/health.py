@@ -22,7 +22,7 @@ LONGEST_MODEL = 256
 LACKING_S = 60.0
 """How long an upstream that does not know a model is no substitute for one that does."""
 SEVERAL = 2
-"""So many models that fail within `SEVERAL_S` speak for the whole upstream."""
+"""If this number of models fails within `SEVERAL_S`, the whole upstream counts as failing."""
 SEVERAL_S = 10.0
 _NEUTRAL = frozenset((401, 403, 408, 409, 429))
 """Statuses that say nothing about a model."""

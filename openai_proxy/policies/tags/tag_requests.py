@@ -14,7 +14,7 @@ class TagRequests:
     """Note who within a key a request is for.
 
     `headers` are the names of tags by their headers, in lower case. `own`
-    are fixed tags of keys, by `credential_id`: they go before what a client
+    are fixed tags of keys, by `credential_id`: they take precedence over what a client
     says. `removes`: the headers go no further than here.
     """
 

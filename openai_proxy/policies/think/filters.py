@@ -111,7 +111,7 @@ class ThinkStreamFilter:
         return extra + (with_data(block.raw, splice(data, edits)) if edits else block.raw)
 
     def _chunk(self, data: bytes, chunk: dict[str, Any]) -> tuple[bytes, Members, str]:
-        """Return events that go before a chunk, its new members, and the name of one that it has."""
+        """Return the events to send ahead of a chunk, its new members, and the name of one that it has."""
         extra, members, present = list[bytes](), Members(), ""
         choices = [_Choice.of(*each) for each in enumerate(_list_of(chunk)) if isinstance(each[1], dict)]
         located = LocatedTokens(data, [choice.lists for choice in choices])

@@ -16,7 +16,7 @@ from ...wire.documents import maybe_object
 STANDARD_TIERS = frozenset((None, "", "default", "auto", "standard", "on_demand"))
 """What an answer calls the service tier whose prices the lists give (OpenAI, OpenRouter, Groq)."""
 HELD_BYTES = 256 * 1024
-"""So much of an event or document is kept until it is whole."""
+"""The most of an event or document that is kept until it is whole."""
 UNREAD_TIER = "(not read)"
 """In place of a tier that stands in a longer one: it has no price."""
 _LONGEST = 256

@@ -16,7 +16,7 @@ from ...wire.sse import SSEBlock, SSEDecoder
 EVENT_LIMIT_BYTES = 64 * 1024
 """A longer event is judged by its beginning."""
 _DECODE_LIMIT_BYTES = 64 * 1024 * 1024
-"""So much of a compressed stream is looked at."""
+"""The most of a compressed stream that is looked at."""
 _STEP_BYTES = 64 * 1024
 _failed = re.compile(rb'"type"[ \t]{0,20}:[ \t]{0,20}"(?:error|response\.failed)"')
 _code = re.compile(

@@ -34,7 +34,7 @@ PCM_BYTES_PER_S = 48_000
 MOST_TOKENS = 10_000_000
 
 _HEAD_CHARACTERS = 128 * 1024
-"""So much of an image is decoded: a JPEG may have its size behind 64 KiB of EXIF data."""
+"""The most of an image that is decoded: a JPEG may have its size after 64 KiB of EXIF data."""
 _PAGE = re.compile(rb"/Type\s{0,8}/Page(?![a-zA-Z])")
 _BASE64 = ";base64,"
 

@@ -18,7 +18,7 @@ from .text_meter import TextMeter
 
 _DECODE_STEP_BYTES = 64 * 1024
 _DECODE_LIMIT_BYTES = 64 * 1024 * 1024
-"""So much of a compressed body is looked at."""
+"""The most of a compressed body that is looked at."""
 _UNREAD_BYTES = 64 * 1024
 
 

@@ -54,7 +54,7 @@ _WHOLE_BYTES = 32 * 1024
 _ERROR_BYTES = 16 * 1024
 """A longer answer is no error."""
 _KEPT_MODELS = 1000
-"""Model names come from clients: so many are remembered, then forgotten."""
+"""The most model names that are remembered: clients choose them."""
 FORGET_AFTER_S = 600.0
 """After so long an upstream that refused `stream_options` is tried again."""
 

@@ -16,7 +16,7 @@ from .word_runs import SHORTEST_RUN, Join, join_first, likeness_with_words
 _LONGEST_RUN = 256
 _TRIES = 8
 _EVENTS_FOR_A_TRY = 32
-"""So many joined events pay for another try: no stream costs much more than without all this."""
+"""The number of joined events that pay for another try: no stream costs much more than without all this."""
 
 
 def shortened(events: list[bytes]) -> list[bytes]:

@@ -35,7 +35,7 @@ class Mark:
 
 
 class Batch:
-    """A sealed file of the spool. Used by the shipping thread alone."""
+    """A sealed file of the spool. Used only by the shipping thread."""
 
     def __init__(self, directory: str, name: str, id: str, size: int, mark: Mark | None = None) -> None:
         self.directory = directory
