@@ -44,6 +44,8 @@ url = "memory:"
 [rate_limit]
 requests_per_minute = 1000000
 concurrent_requests = 500
+[websocket]
+inspect = "never"   # what goes through them here is no WebSocket, so that any change would show
 """
 THREADS = 4
 """Clients of each way to the daemon."""
