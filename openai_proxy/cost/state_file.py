@@ -34,7 +34,13 @@ BUSY_S = 1.0
 BUSY_WHILE_FAILING_S = 0.05
 """How long it waits if it has failed before: the process that holds the file keeps it."""
 
-_SCHEMA = """
+_COUNTED = """
+    requests INTEGER NOT NULL, cached_requests INTEGER NOT NULL, unpriced_requests INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
+    cost_usd REAL NOT NULL
+"""
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS spending (
     key TEXT NOT NULL, period TEXT NOT NULL, owner TEXT NOT NULL,
     spent_usd REAL NOT NULL, held_usd REAL NOT NULL, held_until REAL NOT NULL,
@@ -43,18 +49,12 @@ CREATE TABLE IF NOT EXISTS spending (
 CREATE INDEX IF NOT EXISTS spending_owner ON spending (owner);
 CREATE TABLE IF NOT EXISTS usage (
     day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
-    requests INTEGER NOT NULL, cached_requests INTEGER NOT NULL, unpriced_requests INTEGER NOT NULL,
-    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
-    cost_usd REAL NOT NULL,
+    {_COUNTED},
     PRIMARY KEY (day, key, model)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tag_usage (
     day TEXT NOT NULL, tag TEXT NOT NULL, value TEXT NOT NULL,
-    requests INTEGER NOT NULL, cached_requests INTEGER NOT NULL, unpriced_requests INTEGER NOT NULL,
-    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL, reasoning_tokens INTEGER NOT NULL,
-    cost_usd REAL NOT NULL,
+    {_COUNTED},
     PRIMARY KEY (day, tag, value)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
