@@ -52,11 +52,6 @@ class ForeignOrigin(ProxyError):
     default_message = "openai-proxy answers the operator's pages to no page of another web origin."
 
 
-class BadArgument(ProxyError):
-    status, reason = 400, b"Bad Request"
-    type, code = "invalid_request_error", "invalid_value"
-
-
 _ASK = ((b"www-authenticate", b'Basic realm="openai-proxy", charset="UTF-8"'),)
 """Lets a browser ask for the token."""
 

@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from ..exchange.errors import ProxyError, UnknownURL
+from ..exchange.errors import InvalidValue, ProxyError, UnknownURL
 from ..observe.live.rows import ENDED, MOST_ROWS, RUNNING, Row, Wanted
 from ..observe.live.view import Listing, LiveView
-from .admin import BadArgument, Gate
+from .admin import Gate
 from .pages import Page, Rendered, write_later, write_page
 
 View = Callable[[], "LiveView | None"]
@@ -70,7 +70,7 @@ class ExchangesPage(LivePages):
 
 
 def wanted_of(arguments: dict[bytes, bytes]) -> Wanted:
-    """Return what a query asks for; raises BadArgument for what cannot be. Other names say nothing.
+    """Return what a query asks for; raises InvalidValue for what cannot be. Other names say nothing.
 
     >>> wanted_of({b"state": b"running", b"limit": b"5"}).limit
     5
@@ -78,10 +78,10 @@ def wanted_of(arguments: dict[bytes, bytes]) -> Wanted:
     texts = {name.decode("latin-1"): value.decode("utf-8", "replace") for name, value in arguments.items()}
     state = texts.get("state")
     if state not in (None, RUNNING, ENDED):
-        raise BadArgument("state must be running or ended.", param="state")
+        raise InvalidValue("state must be running or ended.", param="state")
     limit = texts.get("limit", "200")
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and 1 <= int(limit) <= MOST_ROWS):
-        raise BadArgument(f"limit must be a whole number from 1 to {MOST_ROWS}.", param="limit")
+        raise InvalidValue(f"limit must be a whole number from 1 to {MOST_ROWS}.", param="limit")
     return Wanted(state, texts.get("key"), texts.get("model"), texts.get("endpoint"), int(limit))
 
 

@@ -17,8 +17,8 @@ from ..cost.report import BudgetBalance, usage_csv, usage_document
 from ..cost.state_file import StateFileClosed
 from ..cost.tag_totals import TagTotals
 from ..cost.totals import UsageTotals
-from ..exchange.errors import Unavailable
-from .admin import Answer, Arguments, BadArgument
+from ..exchange.errors import InvalidValue, Unavailable
+from .admin import Answer, Arguments
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FORMATS = ("json", "csv")
@@ -54,11 +54,11 @@ class UsageReport:
     def answer(self, arguments: Arguments) -> Deferred[Answer]:
         """Return the document that the query asks for: `format`, `from` and `to` (UTC days, included).
 
-        Raises BadArgument for what cannot be; fails with TotalsUnavailable where the file does.
+        Raises InvalidValue for what cannot be; fails with TotalsUnavailable where the file does.
         """
         wanted = arguments.get("format") or _format_of(arguments.get("accept", ""))
         if wanted not in _FORMATS:
-            raise BadArgument("format must be json or csv.", param="format")
+            raise InvalidValue("format must be json or csv.", param="format")
         days = [_day(arguments, "from", "0000-01-01"), _day(arguments, "to", "9999-12-31")]
         return Deferred.fromCoroutine(self._answer(wanted, days))
 
@@ -94,7 +94,7 @@ def _day(arguments: Arguments, name: str, default: str) -> str:
     if day is None:
         return default
     if not (_DAY.fullmatch(day) and _is_date(day)):
-        raise BadArgument(f"{name} must be a day such as 2026-11-21.", param=name)
+        raise InvalidValue(f"{name} must be a day such as 2026-11-21.", param=name)
     return day
 
 

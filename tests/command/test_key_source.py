@@ -5,8 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-
-from openai_proxy.command.key import main
+from world.command import run
 
 
 @pytest.fixture
@@ -14,20 +13,11 @@ def file(tmp_path):
     return str(tmp_path / "keys.sqlite3")
 
 
-def run(capsys, *arguments):
-    """Return status, standard output and standard error."""
-    try:
-        status = main(arguments)
-    except SystemExit as stopped:
-        status = stopped.code
-    shown = capsys.readouterr()
-    return status, shown.out, shown.err
-
-
 def test_the_life_of_a_key_in_a_file(capsys, file):
     """Made, listed, changed, blocked, rotated, revoked; the secret is shown when it is new, and never again."""
     status, secret, told = run(
         capsys,
+        "key",
         "new",
         "alice",
         "--file",
@@ -41,25 +31,28 @@ def test_the_life_of_a_key_in_a_file(capsys, file):
     )
     assert (status, told) == (0, "The key, shown this once; give it to its user:\n")
     assert secret.startswith("sk-proxy-")
-    status, listed, _ = run(capsys, "list", "--file", file)
+    status, listed, _ = run(capsys, "key", "list", "--file", file)
     assert listed.splitlines()[1].split() == ["alice", "active", "store", "-", "20/month", "-", "never"]
     _, shown, _ = run(
-        capsys, "set", "alice", "--file", file, "--models", "none", "--requests-per-minute", "5"
+        capsys, "key", "set", "alice", "--file", file, "--models", "none", "--requests-per-minute", "5"
     )
     assert "models" not in shown
     assert "requests_per_minute 5" in shown
-    _, shown, _ = run(capsys, "block", "alice", "--file", file, "--json")
+    _, shown, _ = run(capsys, "key", "block", "alice", "--file", file, "--json")
     assert json.loads(shown)["state"] == "blocked"
-    _, shown, _ = run(capsys, "unblock", "alice", "--file", file, "--json")
+    _, shown, _ = run(capsys, "key", "unblock", "alice", "--file", file, "--json")
     assert json.loads(shown)["state"] == "active"
-    status, second, _ = run(capsys, "rotate", "alice", "--file", file, "--grace", "24h")
+    status, second, _ = run(capsys, "key", "rotate", "alice", "--file", file, "--grace", "24h")
     assert second.startswith("sk-proxy-")
     assert second != secret
-    _, shown, _ = run(capsys, "show", "alice", "--file", file)
+    _, shown, _ = run(capsys, "key", "show", "alice", "--file", file)
     assert "former_secret_until" in shown
     assert "sk-proxy-" not in shown
-    assert run(capsys, "revoke", "alice", "--file", file)[:2] == (0, "")
-    assert json.loads(run(capsys, "list", "--file", file, "--json")[1]) == {"object": "list", "data": []}
+    assert run(capsys, "key", "revoke", "alice", "--file", file)[:2] == (0, "")
+    assert json.loads(run(capsys, "key", "list", "--file", file, "--json")[1]) == {
+        "object": "list",
+        "data": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,8 +72,8 @@ def test_the_life_of_a_key_in_a_file(capsys, file):
 )
 def test_what_is_refused_is_one_line(capsys, file, arguments, status, words):
     """1 is for what the store refuses, 2 for the command line."""
-    run(capsys, "new", "alice", "--file", file)
-    refused, out, told = run(capsys, *arguments, "--file", file)
+    run(capsys, "key", "new", "alice", "--file", file)
+    refused, out, told = run(capsys, "key", *arguments, "--file", file)
     assert (refused, out) == (status, "")
     assert words in told
     assert told.count("\n") == 1
@@ -88,11 +81,11 @@ def test_what_is_refused_is_one_line(capsys, file, arguments, status, words):
 
 def test_nothing_there_is_3(capsys, tmp_path):
     """A script can tell a wrong key from a proxy that is away."""
-    assert run(capsys, "list", "--file", str(tmp_path / "no"))[0] == 3
-    assert run(capsys, "list", "--url", "http://127.0.0.1:1")[0] == 3
-    assert run(capsys, "list", "--socket", str(tmp_path / "s"))[0] == 3
-    assert run(capsys, "list", "--url", "ftp://h")[0] == 2
-    assert run(capsys, "new", "a", "--models", "b")[0] == 2
+    assert run(capsys, "key", "list", "--file", str(tmp_path / "no"))[0] == 3
+    assert run(capsys, "key", "list", "--url", "http://127.0.0.1:1")[0] == 3
+    assert run(capsys, "key", "list", "--socket", str(tmp_path / "s"))[0] == 3
+    assert run(capsys, "key", "list", "--url", "ftp://h")[0] == 2
+    assert run(capsys, "key", "new", "a", "--models", "b")[0] == 2
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -133,11 +126,11 @@ def test_a_running_proxy_is_asked(capsys, proxy, monkeypatch):
     monkeypatch.setenv("OPENAI_PROXY_ADMIN_TOKEN", "secret")
     key = {"name": "a/b", "state": "active", "key": "sk-proxy-x"}
     proxy.answers = [(201, key), (200, {"data": [key]}), (200, key), (200, key), (204, None)]
-    assert run(capsys, "new", "a/b", "--budget", "2/day")[1] == "sk-proxy-x\n"
-    assert run(capsys, "list", "--group", "x y")[0] == 0
-    assert "sk-proxy" not in run(capsys, "block", "a/b")[1]
-    assert run(capsys, "rotate", "a/b")[1] == "sk-proxy-x\n"
-    assert run(capsys, "revoke", "a/b", "--cut")[0] == 0
+    assert run(capsys, "key", "new", "a/b", "--budget", "2/day")[1] == "sk-proxy-x\n"
+    assert run(capsys, "key", "list", "--group", "x y")[0] == 0
+    assert "sk-proxy" not in run(capsys, "key", "block", "a/b")[1]
+    assert run(capsys, "key", "rotate", "a/b")[1] == "sk-proxy-x\n"
+    assert run(capsys, "key", "revoke", "a/b", "--cut")[0] == 0
     token = "Bearer secret"
     assert proxy.asked == [
         ("POST", "/admin/keys", token, {"name": "a/b", "budget_usd": 2.0, "budget_period": "day"}),
@@ -155,5 +148,5 @@ def test_a_refusal_says_what_the_proxy_says(capsys, proxy):
         (409, {"error": {"message": "taken\x1b[2J", "param": "name", "code": "key_exists"}}),
         (500, None),
     ]
-    assert run(capsys, "new", "a", "--url", url) == (1, "", "openai-proxy: taken\\x1b[2J (name)\n")
-    assert run(capsys, "show", "a", "--url", url) == (1, "", "openai-proxy: it answered 500\n")
+    assert run(capsys, "key", "new", "a", "--url", url) == (1, "", "openai-proxy: taken\\x1b[2J (name)\n")
+    assert run(capsys, "key", "show", "a", "--url", url) == (1, "", "openai-proxy: it answered 500\n")

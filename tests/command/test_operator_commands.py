@@ -3,9 +3,8 @@
 import json
 
 import pytest
+from world.command import run
 from world.scripted_proxy import ended, row, scripted_proxy
-
-from openai_proxy.command import main
 
 EXCHANGES = {"exchanges": [ended("proxy-2"), row("proxy-1", model="a\x1b[2J")], "in_flight": 1}
 NOT_FOUND = {"error": {"message": "No exchange", "code": "exchange_not_found", "param": None}}
@@ -57,16 +56,6 @@ def proxy(monkeypatch):
         monkeypatch.setenv("OPENAI_PROXY_URL", server.url)
         monkeypatch.setenv("OPENAI_PROXY_ADMIN_TOKEN", "secret")
         yield server
-
-
-def run(capsys, *arguments):
-    """Return status, standard output and standard error."""
-    try:
-        status = main(arguments)
-    except SystemExit as stopped:
-        status = stopped.code
-    shown = capsys.readouterr()
-    return status, shown.out, shown.err
 
 
 def test_top_prints_lines_where_there_is_no_terminal(capsys, proxy):

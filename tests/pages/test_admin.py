@@ -7,7 +7,8 @@ from fakes import Downstream
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 
-from openai_proxy.pages.admin import AdminPage, AdminPages, BadArgument, Gate
+from openai_proxy.exchange.errors import InvalidValue
+from openai_proxy.pages.admin import AdminPage, AdminPages, Gate
 
 LOCAL = IPv4Address("TCP", "127.0.0.1", 5000)
 
@@ -151,5 +152,5 @@ def test_an_answer_may_take_its_time_and_its_client_may_leave():
 
 def test_failures_are_answered_in_openais_shape():
     """A bad argument found late is a 400."""
-    status, body = World(answer=fail(BadArgument("No.", param="from"))).get()
+    status, body = World(answer=fail(InvalidValue("No.", param="from"))).get()
     assert (status, code(body), json.loads(body)["error"]["param"]) == (400, "invalid_value", "from")

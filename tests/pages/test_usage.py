@@ -11,8 +11,8 @@ from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.build import Spending
 from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.totals import UsageTotals
+from openai_proxy.exchange.errors import InvalidValue
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
-from openai_proxy.pages.admin import BadArgument
 from openai_proxy.pages.usage import TotalsUnavailable, UsageReport
 
 NOON = 1_795_262_400.0
@@ -92,6 +92,6 @@ def test_a_file_that_can_not_be_read_is_503(report, tmp_path):
 )
 def test_what_can_not_be_is_refused(report, arguments):
     """The error names the argument."""
-    with pytest.raises(BadArgument) as refused:
+    with pytest.raises(InvalidValue) as refused:
         report.answer(arguments)
     assert refused.value.param == next(iter(arguments))
