@@ -50,8 +50,8 @@ CONFIGURATIONS = {
 GROUND = ("exchange", "wire")
 """The lowest rooms: records and pure functions, which every room calls and which call nobody."""
 _COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
-PASSES_ON = ("daemon/exchanger.py", "run")
-"""The closure by which a stage of the list calls the next one."""
+PASSES_ON = ("daemon/chains.py", "forward")
+"""What chooses the chain of stages for a request."""
 
 BODY = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}'
 ANSWER = (
@@ -91,7 +91,7 @@ def stays_of(calls: Iterable[Call]) -> list[Stay]:
 
 
 def stations_of(calls: Iterable[Call]) -> list[Stay]:
-    """Return the stays without the ground and without the list's closure: what a reader has to follow."""
+    """Return the stays without the ground and without what chooses the chain: what a reader has to follow."""
     return stays_of(call for call in calls if call.room not in GROUND and call[:2] != PASSES_ON)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange, Usage
 from ..policies.batches.input import BatchInput, Price
 from ..policies.batches.state import BatchState, states_in
@@ -27,6 +27,7 @@ ANSWER_BYTES = 1024 * 1024
 _MOST_SETTLED = 10_000
 """Settled batches that are remembered, so that lists of them are looked through quickly."""
 BATCH_TIER = "batch"
+_BEGINNING = (b"POST", "batches")
 _ASKING = ((b"GET", "batches"), (b"GET", "batches/{id}"), (b"POST", "batches/{id}/cancel"))
 
 
@@ -64,9 +65,12 @@ class SettleBatches:
         self._inputs = inputs
         self._settled: dict[str, None] = {}
 
+    def concerns(self, kind: Kind) -> bool:
+        return (kind.method, kind.named) in (*_ASKING, _BEGINNING)
+
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         asked = (request.method, request.endpoint)
-        if asked == (b"POST", "batches"):
+        if asked == _BEGINNING:
             return self._begin(request, forward)
         return self._ask(request, forward) if asked in _ASKING else forward(request)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from twisted.internet.defer import CancelledError
 
 from ..exchange.buffered_bytes import BufferedBytes, Lease
-from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange
 from ..policies.bodies.peeked_body import peek
 from ..wire.body_headers import media_type_and_coding
@@ -110,6 +110,9 @@ class SettleLater:
         self._ledger = ledger
         self._buffered = buffered
         self._settled: dict[str, None] = {}
+
+    def concerns(self, kind: Kind) -> bool:
+        return kind.endpoint.startswith("responses")
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         endpoint = request.exchange.endpoint

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MethodType
 
 from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred, succeed
@@ -55,6 +54,7 @@ from ..upstream.tls import ClientTLS
 from ..upstream.warm import WarmConnections
 from ..wire.web_origins import WebOrigins
 from .batches import batches
+from .chains import by_kind, compose
 from .destinations import DEFAULT, fingerprint, known_destinations
 from .observers import configured_models
 from .serverless import Serverless, risk_of
@@ -136,24 +136,6 @@ class Exchanger:
         self.agent.abort()
 
 
-def compose(stages: Sequence[Stage], innermost: Forward) -> Forward:
-    """Wrap `innermost` into `stages`, the first being the outermost."""
-    forward = innermost
-    for stage in reversed(stages):
-        forward = _inside(stage, forward)
-    return forward
-
-
-def _inside(stage: Stage, forward: Forward) -> Forward:
-    # a third of what calling a functools.partial of an object takes
-    call = stage if isinstance(stage, MethodType) else stage.__call__
-
-    def run(request: ProxyRequest) -> Awaitable[ProxyResponse]:
-        return call(request, forward)
-
-    return run
-
-
 def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool) -> Exchanger:
     """Build the parts for `settings`; raises SettingsError for what cannot be built.
 
@@ -206,7 +188,7 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
     stages, turns = _stages(settings, around, needs_usage, spending, kept, keyring)
     return Exchanger(
         settings=settings,
-        forward=compose(stages, innermost),
+        forward=by_kind(stages, innermost),
         preflight=compose([*([route] if route is not None else []), anonymous], innermost),
         web_origins=callers.web_origins(settings),
         route=route,
@@ -246,7 +228,7 @@ def with_other_keys(
     return evolve(
         exchanger,
         settings=settings,
-        forward=compose(stages, kept.innermost),
+        forward=by_kind(stages, kept.innermost),
         turns=turns,
         spending=spending,
         keyring=keyring,

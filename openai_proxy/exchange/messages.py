@@ -7,7 +7,7 @@ both edges; imports only the ground.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from attrs import Factory, define
 from twisted.internet.interfaces import IProtocol
@@ -240,6 +240,18 @@ class BodyFilter(Protocol):
         ...
 
 
+class Kind(NamedTuple):
+    """What of a request is known from its head, and stays as it is on its way through the stages."""
+
+    method: bytes
+    endpoint: str
+    """`Exchange.endpoint`"""
+    named: str
+    """`ProxyRequest.endpoint`"""
+    upgrade: bool
+    buffered: bool
+
+
 Forward: TypeAlias = Callable[[ProxyRequest], Awaitable[ProxyResponse]]
 
 
@@ -251,6 +263,9 @@ class Stage(Protocol):
     response that it does not return it must discard, unless it raises: then
     `request.undelivered` is discarded. State that must be freed however the
     exchange ends is freed by `request.exchange.on_end`.
+
+    It may have a method `concerns(kind: Kind) -> bool`. False says that it
+    passes every request of that kind on as it is: it is left out of their way.
     """
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]: ...

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from openai_proxy.daemon.exchanger import build_exchanger, compose
+from openai_proxy.daemon.chains import compose
+from openai_proxy.daemon.exchanger import build_exchanger
 from openai_proxy.daemon.stores import Stores
 from openai_proxy.daemon.surroundings import Surroundings
 from openai_proxy.exchange.errors import InvalidKey, MissingCredentials

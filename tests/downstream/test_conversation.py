@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from websockets.frames import Frame, Opcode
 from wsproto.frame_protocol import FrameProtocol
 
-from openai_proxy.daemon.exchanger import compose
+from openai_proxy.daemon.chains import compose
 from openai_proxy.downstream.contract import TurnRules
 from openai_proxy.downstream.conversation import MOST_REFUSALS
 from openai_proxy.exchange.bodies import WholeBody

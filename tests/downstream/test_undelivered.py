@@ -12,7 +12,7 @@ from fakes import Downstream
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.daemon.exchanger import compose
+from openai_proxy.daemon.chains import compose
 from openai_proxy.exchange.bodies import BODY_DONE
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.policies.bodies.decoded_body import decoded

@@ -14,7 +14,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 
 from ...exchange.errors import EndpointNotAllowed, ModelNotAllowed, NotMeasured, OwnersUnavailable
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ...logs import logger
 from ...wire.endpoint_rules import METERED, EndpointRules, Fence
 from ..fences.named_models import top_level_values
@@ -73,6 +73,9 @@ class AllowBatches:
     def __init__(self, rules: Mapping[str, BatchRule], inputs: FindsInputs) -> None:
         self._rules = dict(rules)
         self._inputs = inputs
+
+    def concerns(self, kind: Kind) -> bool:
+        return kind.method == b"POST" and kind.named == "batches"
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         rule = self._rules.get(request.exchange.credential_id)

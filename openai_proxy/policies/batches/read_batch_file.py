@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from ...exchange.buffered_bytes import TOO_MUCH_BUFFERED, BufferedBytes, Lease
 from ...exchange.errors import Overloaded
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
+from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse, RequestBody
 from ...logs import logger
 from ...wire.body_headers import media_type_and_coding
 from ...wire.codings import maybe_decoded
@@ -47,6 +47,9 @@ class ReadBatchFile:
         self._owners = dict(owners)
         self._inputs = inputs
         self._buffered = buffered
+
+    def concerns(self, kind: Kind) -> bool:
+        return kind.method == b"POST" and kind.named == "files"
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         owner = self._owners.get(request.exchange.credential_id)

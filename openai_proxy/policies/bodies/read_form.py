@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from typing import cast
 
 from ...exchange.errors import ModelNotAllowed, UnreadableBody
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
+from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse, RequestBody
 from ...wire.form_model import FormModel, boundary_of
 from ..fences.named_models import runs_model
 
@@ -29,6 +29,15 @@ class ReadForm:
     def __init__(self, bound: frozenset[str], allow_lists: frozenset[str]) -> None:
         self._bound = bound
         self._allow_lists = allow_lists
+
+    def concerns(self, kind: Kind) -> bool:
+        return (
+            kind.method == b"POST"
+            and not kind.buffered
+            and (
+                kind.named.startswith(_MODEL_FORMS) or (bool(self._bound) and runs_model(b"POST", kind.named))
+            )
+        )
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if request.method != b"POST" or request.body is None or type(request.body) is bytes:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Literal
 
 from ...exchange.errors import WebSocketNotAllowed, WebSocketNotRead
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ...exchange.record import Inspection
 from ...wire.headers import without
 
@@ -52,6 +52,9 @@ class ReadWebSockets:
         """Keys with limits that count turns, which may pass unread."""
         self._reads_all = reads_all or inspect == "always"
         self._opens_responses = opens_responses
+
+    def concerns(self, kind: Kind) -> bool:
+        return kind.upgrade and kind.named.partition("/")[0] in ENDPOINTS
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if not request.upgrade or request.endpoint.partition("/")[0] not in ENDPOINTS:

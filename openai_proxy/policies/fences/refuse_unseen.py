@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 
 from ...exchange.errors import NotMeasured
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from .named_models import makes_session
 
 
@@ -23,6 +23,9 @@ class RefuseUnseen:
         self._rules = dict(rules)
         self._everybodys = everybodys
         self._free = free
+
+    def concerns(self, kind: Kind) -> bool:
+        return not kind.upgrade and makes_session(kind.method, kind.named)
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if (

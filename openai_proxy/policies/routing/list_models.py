@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ...wire.body_headers import ask_identity, media_type_and_coding
 from ...wire.model_list import changed_list
 from ..authenticate.keyring import Keyring
@@ -54,6 +54,9 @@ class ListModels:
         self._aliases = tuple(aliases)
         self._keyring = keyring
         self._elsewhere = elsewhere
+
+    def concerns(self, kind: Kind) -> bool:
+        return kind.method == b"GET" and kind.named == "models"
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         if request.method != b"GET" or request.endpoint != "models":

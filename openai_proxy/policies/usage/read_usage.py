@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...exchange.bounded_memo import BoundedMemo
-from ...exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import BodyFilter, Forward, Kind, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange, Usage
 from ...wire.body_headers import EVENT_STREAM, JSON, ask_identity, is_event_stream, media_type_and_coding
 from ...wire.by_beginning import ByBeginning
@@ -125,6 +125,9 @@ class ReadUsage:
         self._refused_until: dict[str, float] = {}
         self._last_upstream: BoundedMemo[str, str] = BoundedMemo(_KEPT_MODELS)
         """By model, as routing goes by it: which upstream is going to be asked."""
+
+    def concerns(self, kind: Kind) -> bool:
+        return kind.method == b"POST" and not kind.upgrade and kind.endpoint in _REPORTING
 
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
