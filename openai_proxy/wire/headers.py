@@ -50,6 +50,7 @@ _CLOSE = frozenset((b"close",))
 _STOPS_HERE = HOP_BY_HOP | {b"host"}
 _DECIDES_IN_RESPONSES = HOP_BY_HOP | {b"content-length"}
 _ALWAYS_JUDGED = HOP_BY_HOP | _NEVER_NOMINATED
+_NAMES_KEPT = 1024
 _NOT_NOMINATED = _ALWAYS_JUDGED | {b"close", b""}
 
 
@@ -105,6 +106,21 @@ class RequestHead:
         return self.chunked or bool(self.content_length)
 
 
+# Senders change the values of their lines, and seldom the names: a look-up for each line, and no copy in lower case.
+@short_memo(_NAMES_KEPT)
+def _decides_in_request(name: bytes) -> bytes | None:
+    """Return a name in lower case if a request's line of that name must be looked at; None if it only passes."""
+    lower = name.lower()
+    return lower if lower in NOTABLE or b"_" in lower else None
+
+
+@short_memo(_NAMES_KEPT)
+def _decides_in_response(name: bytes) -> bytes | None:
+    """Return a name in lower case if a response's line of that name must be looked at; None if it only passes."""
+    lower = name.lower()
+    return lower if lower in _DECIDES_IN_RESPONSES else None
+
+
 def _passes_with_underscores(name: bytes) -> bool:
     """Whether a line whose name has underscores may go on; raises MalformedRequest for framing.
 
@@ -135,7 +151,6 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     characters. Raises MalformedRequest for what llhttp leaves open: Host,
     repeated or contradicting framing, transfer codings other than chunked.
     """
-    names = [name.lower() for name, _ in pairs]
     forward = pairs.copy()
     gone: list[int] = []
     host: bytes | None = None
@@ -145,8 +160,8 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     expects = encoded = False
     upgrade = content_type = b""
     tokens: set[bytes] = set()
-    for at in [at for at, name in enumerate(names) if name in NOTABLE or b"_" in name]:
-        name = names[at]
+    decides = _decides_in_request
+    for at, name in [(at, name) for at, pair in enumerate(pairs) if (name := decides(pair[0])) is not None]:
         if name not in NOTABLE:
             if not _passes_with_underscores(name):
                 gone.append(at)
@@ -229,15 +244,15 @@ def scan_response(pairs: HeaderPairs) -> ResponseHead:
     understand differently. A Content-Length goes on without leading zeros:
     some clients would read octal.
     """
-    names = [name.lower() for name, _ in pairs]
     forward = pairs.copy()
     gone: list[int] = []
     length: int | None = None
     codings = 0
     closing = False
     nominated: set[bytes] = set()
-    for at in [at for at, name in enumerate(names) if name in _DECIDES_IN_RESPONSES]:
-        name, value = names[at], pairs[at][1]
+    decides = _decides_in_response
+    for at, name in [(at, name) for at, pair in enumerate(pairs) if (name := decides(pair[0])) is not None]:
+        value = pairs[at][1]
         if name == b"content-length":
             if length is not None or not is_length(value.strip(b" \t")):
                 raise UpstreamProtocolError(kind="protocol")
@@ -256,8 +271,7 @@ def scan_response(pairs: HeaderPairs) -> ResponseHead:
     if length is not None and codings:
         raise UpstreamProtocolError(kind="protocol")
     _delete(forward, gone)
-    nominated -= _ALWAYS_JUDGED
-    if not nominated.isdisjoint(names):
+    if nominated and (nominated := nominated - _ALWAYS_JUDGED):
         forward = [pair for pair in forward if pair[0].lower() not in nominated]
     return ResponseHead(forward, length, bool(codings), closing)
 

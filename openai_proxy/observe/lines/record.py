@@ -5,6 +5,7 @@ No header and no body ever passes through here. Pure.
 
 from __future__ import annotations
 
+import operator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,11 +14,12 @@ from attrs import fields
 from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange, TokenKinds, Usage
 from ...wire.headers import get
-from ..redaction import scrubbed
+from ..redaction import scrubbed, scrubbed_once
 
 _KINDS = tuple(field.name for field in fields(TokenKinds))
 MAX_FIELD = 200
 """Characters of a stranger's value that are shown."""
+_WORDS_KEPT = 1024
 
 
 def iso_time(timestamp: float) -> str:
@@ -51,14 +53,21 @@ def shown(value: str | None) -> str:
     `-` for None and for the empty string; backslash escapes for what does
     not print (line ends, ANSI, surrogates) and for blanks.
     """
-    if not value:
-        return "-"
-    cut = scrubbed(value[:1000])[:MAX_FIELD]
+    return _word(value) if value else "-"
+
+
+def _word_seen_once(value: str) -> str:
+    """Return what `shown` does of a value that is not empty; for one that does not come again."""
+    cut = scrubbed_once(value[:1000])[:MAX_FIELD]
     if not (cut.isascii() and cut.isprintable()) or " " in cut or "\\" in cut:
         cut = "".join(map(_escaped, cut))
     if len(value) > MAX_FIELD or len(cut) > 2 * MAX_FIELD:
         cut = cut[:MAX_FIELD] + "..."
     return cut
+
+
+# Callers, paths and models come again and again. No value is kept in which something looked like a key.
+_word = short_memo(_WORDS_KEPT, keeps=operator.eq)(_word_seen_once)
 
 
 def _escaped(character: str) -> str:
@@ -103,40 +112,35 @@ def upstream_id(exchange: Exchange) -> str | None:
 def text_line(exchange: Exchange, *, with_address: bool = True) -> str:
     """Return the line of the console, without its line end; `LEGEND` says what its parts are."""
     usage = exchange.usage
-    outcome = exchange.outcome.value if exchange.outcome else "-"
-    first_byte_s = exchange.first_byte_s
-    parts = [
-        iso_time(exchange.timestamp),
-        shown(exchange.caller),
-        shown(exchange.method),
-        shown(bare_path(exchange.path)),
-        shown(exchange.model),
-        "-" if exchange.status is None else str(exchange.status),
-        f"{exchange.duration_s:.3f}s",
-        "first=-" if first_byte_s is None else f"first={first_byte_s:.3f}s",
-        "tokens=-" if usage is None else f"tokens={_tokens(usage)}",
-        "cost=-" if exchange.cost_usd is None else f"cost=${exchange.cost_usd:.6f}",
-        outcome,
-    ]
+    first_byte_at = exchange.first_byte_at
+    line = (
+        f"{iso_time(exchange.timestamp)} {shown(exchange.caller)} {shown(exchange.method)}"
+        f" {shown(bare_path(exchange.path))} {shown(exchange.model)}"
+        f" {'-' if exchange.status is None else exchange.status} {exchange.duration_s:.3f}s first="
+    )
+    line += "-" if first_byte_at is None else f"{first_byte_at - exchange.started:.3f}s"
+    line += " tokens=-" if usage is None else f" tokens={_tokens(usage)}"
+    line += " cost=-" if exchange.cost_usd is None else f" cost=${exchange.cost_usd:.6f}"
+    line += f" {exchange.outcome.value if exchange.outcome else '-'}"
     if exchange.attempts > 1:
-        parts.append(f"attempts={exchange.attempts}")
+        line += f" attempts={exchange.attempts}"
     if exchange.cached:
-        parts.append("cached")
+        line += " cached"
     if exchange.connection is not None:
-        parts.append(f"turn={exchange.turn or '-'} connection={exchange.connection}")
+        line += f" turn={exchange.turn or '-'} connection={exchange.connection}"
     if exchange.queued_s > 0.0:
-        parts.append(f"waited={exchange.queued_s:.3f}s")
+        line += f" waited={exchange.queued_s:.3f}s"
     if exchange.error_code is not None:
-        parts.append(f"code={shown(code(exchange))}")
+        line += f" code={shown(code(exchange))}"
     if exchange.upstream_failure is not None:
-        parts.append(f'reason="{_sentence(exchange.upstream_failure)}"')
-    if with_address and exchange.client_address is not None:
-        parts.append(f"client={shown(exchange.client_address)}")
+        line += f' reason="{_sentence(exchange.upstream_failure)}"'
+    address = exchange.client_address if with_address else None
+    if address is not None:
+        line += f" client={shown(address)}"
     theirs = upstream_id(exchange)
     if theirs is not None:
-        parts.append(f"upstream_id={shown(theirs)}")
-    parts.append(f"id={exchange.id}")
-    return " ".join(parts)
+        line += f" upstream_id={_word_seen_once(theirs) if theirs else '-'}"
+    return f"{line} id={exchange.id}"
 
 
 def _sentence(text: str) -> str:
