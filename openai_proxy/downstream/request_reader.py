@@ -200,8 +200,8 @@ class RequestReader:
             if self.broken is None:
                 self.broken = self._diagnose(error, data)
         else:
-            if self.receiving is None and self.broken is None and self._head_is_too_large():
-                self.broken = self._header_too_large()
+            if self.receiving is None and self.broken is None:
+                self._check_head()
         if self.receiving is not None and self.receiving.head.chunked:
             self._look_beside_body(self.receiving)
         if self._unsplit is not None:
@@ -227,6 +227,16 @@ class RequestReader:
                 self._target = line[2]
                 return MethodNotAllowed(API_METHODS)
         return MalformedRequest()
+
+    def _check_head(self) -> None:
+        """Refuse a head that is too large before it is whole."""
+        if len(self._pairs) > self._limits.header_count:
+            self.broken = self._too_many_lines()
+        elif self._head_is_too_large():
+            self.broken = self._header_too_large()
+
+    def _too_many_lines(self) -> HeadersTooLarge:
+        return HeadersTooLarge.above(self._limits.header_count, "lines", "limits.header_count")
 
     def _header_too_large(self) -> HeadersTooLarge:
         return HeadersTooLarge.above(self._limits.header_bytes, "bytes", "limits.header_bytes")
@@ -267,17 +277,16 @@ class RequestReader:
         if self._in_trailers:
             self._drop_trailer(name, value)
             return
-        pairs = self._pairs
-        pairs.append((name, value))
-        if len(pairs) > self._limits.header_count:
-            self.broken = HeadersTooLarge.above(self._limits.header_count, "lines", "limits.header_count")
-            raise _Refused
+        self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._replaying:
             self._replaying = False
             return
         pairs, limits = self._pairs, self._limits
+        if len(pairs) > limits.header_count:
+            self.broken = self._too_many_lines()
+            raise _Refused
         version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
             self.broken = MalformedRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")

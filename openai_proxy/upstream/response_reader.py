@@ -132,10 +132,7 @@ class ResponseReader:
         if self.head_done:
             self._drop_trailer(name, value)
             return
-        pairs = self.pairs
-        pairs.append((name, value))
-        if len(pairs) > HEADER_COUNT:
-            self.error = too_large()
+        self.pairs.append((name, value))
 
     def _drop_trailer(self, name: bytes, value: bytes) -> None:
         """Trailers go nowhere (RFC 9110 §6.5.1); nor does the head of a surplus response."""
@@ -146,6 +143,9 @@ class ResponseReader:
 
     def on_headers_complete(self) -> None:
         if self.complete or self.error is not None:
+            return
+        if len(self.pairs) > HEADER_COUNT:
+            self.error = too_large()
             return
         status = self.parser.get_status_code()
         if status < 200:

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import sha256
+from typing import TypeAlias
 
 from attrs import define
 
+from ...exchange.bounded_memo import Learned
 from ...exchange.errors import MalformedRequest
 from ...exchange.record import HeaderPairs
 from .credentials import CREDENTIAL_HEADERS, bearer_token, subprotocol_keys
 
 SUBPROTOCOL = b"sec-websocket-protocol"
+_NAMES_KEPT = 1024
+_Shown: TypeAlias = list[tuple[bytes, bytes, bytes]]
+"""Of each credential its header's name in lower case, its value, and the value without the word Bearer."""
 
 
 @define
@@ -41,7 +46,14 @@ class Callers:
 
     def __init__(self, further: Iterable[bytes] = (), auth_header: bytes = b"authorization") -> None:
         self._further = frozenset(name.lower() for name in further)
-        self._shown = CREDENTIAL_HEADERS | self._further | {auth_header, SUBPROTOCOL}
+        shown = CREDENTIAL_HEADERS | self._further | {auth_header, SUBPROTOCOL}
+
+        def telling(name: bytes) -> bytes | None:
+            lower = name.lower()
+            return lower if lower in shown else None
+
+        self._names: Learned[bytes, bytes | None] = Learned(telling, _NAMES_KEPT)
+        """A header's name in lower case if it tells callers apart, else None. Names come again, values do not."""
         first = () if auth_header == b"authorization" else (auth_header,)
         self._paying = tuple(dict.fromkeys((*first, b"authorization", b"api-key", SUBPROTOCOL)))
 
@@ -55,10 +67,11 @@ class Callers:
         if not shown:
             return None
         if len(shown) == 1 and shown[0][0] == self._paying[0]:  # nearly always
-            return Caller(shown[0][1], credential_id(shown[0][1]))
+            _, credential, bare = shown[0]
+            return Caller(credential, _id_of(bare))
         paying = self._paying_credential(shown)
-        further = _joined([pair for pair in shown if pair[0] in self._further])
-        if further or len({bearer_token(value) or value for _, value in shown}) > 1:
+        further = _joined([each for each in shown if each[0] in self._further])
+        if further or len({bare for _, _, bare in shown}) > 1:
             credential = _joined(shown)
         else:
             credential = shown[0][1] if paying is None else paying
@@ -72,32 +85,31 @@ class Callers:
         """Return what the further headers say, empty if there are none: for where keys of ours go upstream."""
         if not self._further:
             return b""
-        return _joined([pair for pair in self._all_shown(headers) if pair[0] in self._further])
+        return _joined([each for each in self._all_shown(headers) if each[0] in self._further])
 
-    def _all_shown(self, headers: HeaderPairs) -> HeaderPairs:
-        """Return every credential that is not empty, in order: its header's name in lower case, its value."""
-        found: HeaderPairs = []
-        for name, value in headers:
-            lower = name.lower()
-            if lower not in self._shown:
-                continue
+    def _all_shown(self, headers: HeaderPairs) -> _Shown:
+        """Return every credential that is not empty, in order."""
+        found: _Shown = []
+        names = self._names
+        for lower, value in [(lower, value) for name, value in headers if (lower := names[name]) is not None]:
             for credential in subprotocol_keys(value) if lower == SUBPROTOCOL else (value.strip(b" \t"),):
-                if credential and bearer_token(credential) != b"":
-                    found.append((lower, credential))
+                token = bearer_token(credential)
+                if credential and token != b"":
+                    found.append((lower, credential, token or credential))
         return found
 
-    def _paying_credential(self, shown: HeaderPairs) -> bytes | None:
+    def _paying_credential(self, shown: _Shown) -> bytes | None:
         for paying in self._paying:
-            values = [value for name, value in shown if name == paying]
-            if len({bearer_token(value) or value for value in values}) > 1:
+            found = [each for each in shown if each[0] == paying]
+            if len({bare for _, _, bare in found}) > 1:
                 raise MalformedRequest("Several different credentials of one kind: send one.")
-            if values:
-                return values[0]
+            if found:
+                return found[0][1]
         return None
 
 
-def _joined(shown: HeaderPairs) -> bytes:
-    return b"\n".join([b"%b: %b" % pair for pair in sorted(shown)])
+def _joined(shown: _Shown) -> bytes:
+    return b"\n".join([b"%b: %b" % each[:2] for each in sorted(shown)])
 
 
 def credential_id(credential: bytes) -> str:
@@ -107,4 +119,8 @@ def credential_id(credential: bytes) -> str:
     `bearer`, `api-key`), so that no spelling opens a second bucket. Not
     remembered: a memo would hold clear keys after their connections.
     """
-    return "cred-" + sha256(bearer_token(credential) or credential).hexdigest()
+    return _id_of(bearer_token(credential) or credential)
+
+
+def _id_of(bare: bytes) -> str:
+    return "cred-" + sha256(bare).hexdigest()
