@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from ..exchange.record import HeaderPairs
-from .codings import codings_of
-from .headers import media_type
-from .render import RenderedLines
+from .headers import ReadLines, media_type, one_coding
 
 EVENT_STREAM, JSON = b"text/event-stream", b"application/json"
 """Media types of the API's answers."""
@@ -18,7 +16,7 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
     Several codings, in one line or in several, are one list (RFC 9110 §8.4),
     as `codings.maybe_decoder` takes it.
     """
-    if type(headers) is RenderedLines:
+    if isinstance(headers, ReadLines):
         return headers.media
     kind, codings = b"", list[bytes]()
     for name, value in headers:
@@ -26,8 +24,8 @@ def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
         if length == _TYPE_LENGTH and name.lower() == b"content-type":
             kind = media_type(value)
         elif length == _CODING_LENGTH and name.lower() == b"content-encoding":
-            codings.append(value.strip().lower())
-    return kind, b", ".join(codings_of(b",".join(codings))) if codings else b""
+            codings.append(value.strip())
+    return kind, one_coding(codings)
 
 
 def is_event_stream(kind: bytes, streaming: bool = False) -> bool:

@@ -13,6 +13,7 @@ from attrs import define
 from ..exchange.bounded_memo import short_memo
 from ..exchange.errors import MalformedRequest, UpstreamProtocolError
 from ..exchange.record import HeaderPairs
+from .codings import codings_of
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
@@ -48,7 +49,7 @@ _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 
 _CLOSE = frozenset((b"close",))
 _STOPS_HERE = HOP_BY_HOP | {b"host"}
-_DECIDES_IN_RESPONSES = HOP_BY_HOP | {b"content-length"}
+_READ_IN_RESPONSES = HOP_BY_HOP | {b"content-length", b"content-type", b"content-encoding", b"x-request-id"}
 _ALWAYS_JUDGED = HOP_BY_HOP | _NEVER_NOMINATED
 _NAMES_KEPT = 1024
 _NOT_NOMINATED = _ALWAYS_JUDGED | {b"close", b""}
@@ -115,10 +116,10 @@ def _decides_in_request(name: bytes) -> bytes | None:
 
 
 @short_memo(_NAMES_KEPT)
-def _decides_in_response(name: bytes) -> bytes | None:
+def _read_in_response(name: bytes) -> bytes | None:
     """Return a name in lower case if a response's line of that name must be looked at; None if it only passes."""
     lower = name.lower()
-    return lower if lower in _DECIDES_IN_RESPONSES else None
+    return lower if lower in _READ_IN_RESPONSES else None
 
 
 def _passes_with_underscores(name: bytes) -> bool:
@@ -225,6 +226,24 @@ def scan_request(pairs: HeaderPairs, http11: bool, pseudonym: bytes) -> RequestH
     )
 
 
+class ReadLines(list[tuple[bytes, bytes]]):
+    """A response's header pairs that carry what somebody has read in them already.
+
+    `media` are media type and content coding, as `body_headers` reads them,
+    `request_id` the first `x-request-id`, as `get` does. Whoever changes
+    headers makes a new list, which has neither.
+    """
+
+    __slots__ = ("media", "request_id")
+    media: tuple[bytes, bytes]
+    request_id: bytes | None
+
+
+def one_coding(codings: list[bytes]) -> bytes:
+    """Return the values of all Content-Encoding lines as one list in lower case, without identity (RFC 9110 §8.4)."""
+    return b", ".join(codings_of(b",".join(codings))) if codings else b""
+
+
 @define(eq=False)
 class ResponseHead:
     """What a response's header section says, in one pass over it. Never mutated."""
@@ -244,20 +263,31 @@ def scan_response(pairs: HeaderPairs) -> ResponseHead:
     understand differently. A Content-Length goes on without leading zeros:
     some clients would read octal.
     """
-    forward = pairs.copy()
+    forward = ReadLines(pairs)
     gone: list[int] = []
+    kind, contents = b"", list[bytes]()
+    request_id: bytes | None = None
     length: int | None = None
     codings = 0
     closing = False
     nominated: set[bytes] = set()
-    decides = _decides_in_response
-    for at, name in [(at, name) for at, pair in enumerate(pairs) if (name := decides(pair[0])) is not None]:
+    read = _read_in_response
+    for at, name in [(at, name) for at, pair in enumerate(pairs) if (name := read(pair[0])) is not None]:
         value = pairs[at][1]
         if name == b"content-length":
             if length is not None or not is_length(value.strip(b" \t")):
                 raise UpstreamProtocolError(kind="protocol")
             length = int(value)
             forward[at] = pairs[at][0], b"%d" % length
+            continue
+        if name == b"content-type":
+            kind = media_type(value)
+            continue
+        if name == b"x-request-id":
+            request_id = value.strip(b" \t") if request_id is None else request_id
+            continue
+        if name == b"content-encoding":
+            contents.append(value.strip())
             continue
         gone.append(at)
         if name == b"transfer-encoding":
@@ -272,7 +302,10 @@ def scan_response(pairs: HeaderPairs) -> ResponseHead:
         raise UpstreamProtocolError(kind="protocol")
     _delete(forward, gone)
     if nominated and (nominated := nominated - _ALWAYS_JUDGED):
-        forward = [pair for pair in forward if pair[0].lower() not in nominated]
+        forward = ReadLines([pair for pair in forward if pair[0].lower() not in nominated])
+        request_id = None if b"x-request-id" in nominated else request_id
+    forward.media = kind, one_coding(contents)
+    forward.request_id = request_id
     return ResponseHead(forward, length, bool(codings), closing)
 
 

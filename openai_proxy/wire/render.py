@@ -6,22 +6,20 @@ Every head that leaves this proxy is put together here, on both edges.
 from __future__ import annotations
 
 from ..exchange.record import HeaderPairs
+from .headers import ReadLines, get
 
 _KEEP_ALIVE = b"Connection: keep-alive\r\n"
 _CLOSE = b"Connection: close\r\n"
 
 
-class RenderedLines(list[tuple[bytes, bytes]]):
+class RenderedLines(ReadLines):
     """Header pairs that carry their bytes on the wire, for a response that is sent often.
 
-    `raw` is the lines with their CRLF, `media` the media type and content
-    coding, as `body_headers` reads them. Whoever changes headers makes a new
-    list, which has neither.
+    `raw` is the lines with their CRLF.
     """
 
-    __slots__ = ("media", "raw")
+    __slots__ = ("raw",)
     raw: bytes
-    media: tuple[bytes, bytes]
 
 
 def rendered_lines(pairs: HeaderPairs, media: tuple[bytes, bytes]) -> RenderedLines:
@@ -32,6 +30,7 @@ def rendered_lines(pairs: HeaderPairs, media: tuple[bytes, bytes]) -> RenderedLi
     lines = RenderedLines(pairs)
     lines.raw = header_lines(pairs)
     lines.media = media
+    lines.request_id = get(pairs, b"x-request-id")
     return lines
 
 

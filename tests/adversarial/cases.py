@@ -686,6 +686,7 @@ case(
 case("wire.headers:scan_response", *HEADERS)
 case("wire.headers:scan_request", *HEADERS, call=lambda f, v: f(v, True, b"openai-proxy"))
 case("wire.headers:announced_length", *HEADERS)
+case("wire.headers:one_coding", rep(b","), rep(b"gzip,"), rep(b" "), call=lambda f, v: f([v, v]))
 case("wire.headers:get", *HEADERS, call=lambda f, v: f(v, b"zz"))
 case("wire.headers:without", *HEADERS, call=lambda f, v: f(v, b"x", b"zz"))
 for name in ("is_host", "is_length", "media_type", "has_controls"):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.exchange.errors import MalformedRequest
+from openai_proxy.wire.body_headers import media_type_and_coding
 from openai_proxy.wire.headers import get, scan_request, scan_response, without
 
 HOST = (b"Host", b"proxy")
@@ -248,3 +249,45 @@ def test_only_the_expectation_that_is_understood_goes_on(values, http11):
     understood = http11 and values[0].lower() == b"100-continue"
     assert head.expects_continue is understood
     assert head.forward[1:] == ([(b"Expect", values[0])] if understood else [])
+
+
+READ = [
+    "Content-Type",
+    "content-type",
+    "CONTENT-ENCODING",
+    "content-encoding",
+    "X-Request-ID",
+    "x-request-id",
+    "Server",
+]
+VALUES = [
+    "application/json",
+    "Text/Event-Stream ; charset=utf-8",
+    "",
+    " gzip",
+    "GZIP,br ",
+    "identity",
+    "\treq_1 ",
+    "req_2",
+]
+LINE = st.one_of(
+    st.tuples(st.sampled_from(READ), st.sampled_from(VALUES)),
+    st.tuples(
+        st.just("Connection"), st.sampled_from(["keep-alive", "X-Request-ID", "content-type, x-request-id"])
+    ),
+)
+
+
+@given(st.lists(LINE, max_size=8))
+def test_what_a_response_head_carries_is_what_stands_in_its_lines(lines):
+    """The lines that go on carry their type, coding and id: the same as a look into a copy of them finds."""
+    found = scan_response([(name.encode(), value.encode()) for name, value in lines]).forward
+    assert found.media == media_type_and_coding(list(found))
+    assert found.request_id == get(list(found), b"x-request-id")
+
+
+def test_changed_lines_carry_nothing():
+    """Whoever changes headers makes a new list: what was read in the old one does not hold for it."""
+    found = scan_response([(b"Content-Type", b"text/event-stream"), (b"x-request-id", b"a")]).forward
+    for changed in (found.copy(), [*found, (b"a", b"b")], without(found, b"server"), found[:1]):
+        assert type(changed) is list
