@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import openai_proxy
 from openai_proxy.daemon.service import ProxyService
@@ -157,9 +157,23 @@ def traced(configuration: str) -> list[Call]:
 
     Runs the reactor, which runs once in a process.
     """
+    tracer = _Tracer()
+    run_traced(configuration, tracer)
+    return _usual(tracer.exchanges)
+
+
+class Tracer(Protocol):
+    """Looks at what the thread does that starts and stops it, for one exchange at a time."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def run_traced(configuration: str, tracer: Tracer) -> None:
+    """Run a daemon under `configuration` (TOML), and some exchanges through it; `tracer` sees the last ones."""
     from twisted.internet import reactor  # type: ignore[attr-defined]
 
-    tracer = _Tracer()
     failures: list[BaseException] = []
     with tempfile.TemporaryDirectory() as directory, _UpstreamServer(("127.0.0.1", 0), _Upstream) as upstream:
         threading.Thread(target=upstream.serve_forever, daemon=True).start()
@@ -182,7 +196,6 @@ def traced(configuration: str) -> list[Call]:
         upstream.shutdown()
     if failures:
         raise failures[0]
-    return _usual(tracer.exchanges)
 
 
 def _usual(exchanges: list[list[Call]]) -> list[Call]:
@@ -211,7 +224,7 @@ def _in_reactor(reactor: Any, act: Callable[[], Any]) -> None:
         raise TimeoutError("the reactor does not answer")
 
 
-def _talk(service: ProxyService, run: Callable[[Callable[[], Any]], None], tracer: _Tracer) -> None:
+def _talk(service: ProxyService, run: Callable[[Callable[[], Any]], None], tracer: Tracer) -> None:
     """Send the exchanges over one connection, and trace the last ones."""
     port = next(iter(service.serving.site.ports)).getHost().port
     request = (
