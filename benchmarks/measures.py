@@ -130,25 +130,35 @@ def _milliseconds(out: str, share: str) -> float:
     return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
 
 
-def paced(server: Running, work: Path, streams: int, seconds: float) -> dict[str, float]:
-    """Run `streams` streams of 20 events/s; microseconds per event and to the first byte."""
-    gap_us = 5300 if streams > 100 else 10300  # no multiple of the pace: the streams' phases spread
-    argv = [str(work / "streams"), str(server.port), str(streams), str(gap_us), f"paced={int(seconds * 20)}"]
+def paced(server: Running, work: Path, streams: int, seconds: float, slow: bool = False) -> dict[str, float]:
+    """Run `streams` streams of 20 events/s, or 2 if `slow`; microseconds per event and to the first byte."""
+    query = f"slow={int(seconds * 2)}" if slow else f"paced={int(seconds * 20)}"
+    gap_us = 1100 if slow else 5300 if streams > 100 else 10300  # no multiple of the pace: phases spread
+    return _streams(server, work, streams, gap_us, query)
+
+
+def burst(server: Running, work: Path, clients: int) -> dict[str, float]:
+    """Let `clients` connect in one moment, each for a stream of 100 events; as `paced`."""
+    return _streams(server, work, clients, 0, "flat=10")
+
+
+def _streams(server: Running, work: Path, streams: int, gap_us: int, query: str) -> dict[str, float]:
+    argv = [str(work / "streams"), str(server.port), str(streams), str(gap_us), query]
     done = subprocess.run([*on_core(LOAD_CORE), *argv], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{server.name}: {done.stdout}{done.stderr}")
     return json.loads(done.stdout)
 
 
-def kib_per_idle_stream(server: Running, work: Path, streams: int) -> float:
-    """Open `streams` streams that then say nothing; resident KiB of the server for each."""
+def kib_per_idle_stream(server: Running, work: Path, streams: int, gap_us: int) -> float:
+    """Open `streams` streams that then say nothing, one each `gap_us`; resident KiB of the server for each."""
     before = server.rss_kib()
     argv = [
         *on_core(LOAD_CORE),
         str(work / "streams"),
         str(server.port),
         str(streams),
-        "1000",
+        str(gap_us),
         "idle",
         "hold",
     ]

@@ -41,7 +41,16 @@ from pathlib import Path
 import gateways
 from charts import bars
 from contestants import FEATURES, PROXIES, Certificates, Running, start_feature, start_proxy, start_upstream
-from measures import EVENTS_PER_STREAM, MIB, Throughput, kib_per_idle_stream, paced, throughput, transfer
+from measures import (
+    EVENTS_PER_STREAM,
+    MIB,
+    Throughput,
+    burst,
+    kib_per_idle_stream,
+    paced,
+    throughput,
+    transfer,
+)
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("tls", "features", "plain", "transfers", "idle", "paced")
@@ -214,34 +223,59 @@ class Benchmarks:
         return costs
 
     def paced(self) -> None:
+        quick = self.quick
+        loads: list[tuple[str, int, Callable[[Running], dict[str, float]]]] = [
+            (
+                "200 streams of 20 events/s",
+                2 if quick else 3,
+                lambda server: paced(server, WORK, 200, 3 if quick else 6),
+            ),
+            (
+                "2,000 streams of 2 events/s",
+                1 if quick else 3,
+                lambda server: paced(server, WORK, 2000, 4 if quick else 8, slow=True),
+            ),
+            ("200 clients in one moment", 5, lambda server: burst(server, WORK, 200)),
+        ]
+        for title, rounds, measure in loads:
+            self._added(title, rounds, measure)
+
+    def _added(self, title: str, rounds: int, measure: Callable[[Running], dict[str, float]]) -> None:
+        """Report what each contestant adds to events and to the first byte, over connections that are new on both sides."""
         keys = ("event_us_p50", "event_us_p99", "first_byte_us_p50", "first_byte_us_p99")
-        rounds = 2 if self.quick else 3
         got: dict[str, list[dict[str, float]]] = {name: [] for name in self.servers}
         for _ in range(rounds):
             for name, server in self.servers.items():
-                got[name].append(paced(server, WORK, 200, 3 if self.quick else 6))
+                got[name].append(measure(server))
         medians = {
             name: [statistics.median(one[key] for one in runs) for key in keys] for name, runs in got.items()
         }
         self.report.table(
-            [
-                "200 streams of 20 events/s, added to direct",
-                "event p50",
-                "event p99",
-                "first byte p50",
-                "first byte p99",
-            ]
+            [f"{title}, added to direct", "event p50", "event p99", "first byte p50", "first byte p99"]
         )
         for name, values in medians.items():
             base = medians["direct"] if name != "direct" else [0.0] * 4
-            cells = [f"{(value - zero) / 1000:.3f} ms" for value, zero in zip(values, base, strict=True)]
+            cells = [
+                "-"
+                if value < 0
+                else f"{(value - zero) / 1000:.3f} ms"  # no event of it says when it was sent
+                for value, zero in zip(values, base, strict=True)
+            ]
             self.report.row(name + (" (its own)" if name == "direct" else ""), *cells)
 
-    def idle(self) -> None:
-        self.report.table(["1,000 idle open streams", "KiB of resident memory each"])
-        for name, server in self.servers.items():
-            if name != "direct":
-                self.report.row(name, f"{kib_per_idle_stream(server, WORK, 1000):.1f}")
+    def idle(self, certificates: Certificates) -> None:
+        names = [name for name in self.servers if name != "direct"]
+        found: dict[str, list[float]] = {name: [] for name in names}
+        for secure in (False, True):
+            if secure:
+                self.stop()
+                self.start(certificates)
+            for name in names:
+                gap_us = 8000 if secure else 1000  # a handshake takes both ends a millisecond or more
+                found[name].append(kib_per_idle_stream(self.servers[name], WORK, 1000, gap_us))
+        self.report.table(["1,000 idle open streams: KiB of resident memory each", *names])
+        for kind, number in (("plain upstream", 0), ("upstream over TLS", 1)):
+            self.report.row(kind, *(f"{found[name][number]:.1f}" for name in names))
 
     def transfers(self) -> None:
         size = 256 * MIB if self.quick else 1024 * MIB
@@ -370,7 +404,10 @@ def main() -> None:
         if part in options.only:
             try:
                 benchmarks.start()
-                getattr(benchmarks, part)()
+                if part == "idle":
+                    benchmarks.idle(certificates)
+                else:
+                    getattr(benchmarks, part)()
             finally:
                 benchmarks.stop()
     if options.output:

@@ -8,6 +8,7 @@
  *                   where the body has `"include_usage":true`, the usage before the `[DONE]`, as OpenAI has it
  *   ?split=N        the same in writes of N bytes, which end inside events
  *   ?paced=N        N events, one each 50 ms, each with the nanosecond of its sending ("t":CLOCK_MONOTONIC)
+ *   ?slow=N         the same, one each 500 ms
  *   ?idle           head and one event, then nothing until the client leaves
  *   ?download=N     N bytes with Content-Length
  *   ?stall=S        reads 1 MiB of the request's body, then nothing for S seconds, then the rest; then the JSON
@@ -32,7 +33,7 @@
 #include <unistd.h>
 
 enum { EVENTS = 100, STREAMS = 64, EVENT_BYTES = 160, HEAD_MAX = 16384, READ_BYTES = 1 << 18, MAX_FD = 16384 };
-static const long long PACE_NS = 50000000LL, STALL_AFTER = 1 << 20;
+static const long long PACE_NS = 50000000LL, SLOW_PACE_NS = 500000000LL, STALL_AFTER = 1 << 20;
 
 typedef struct {
     char bytes[64 * 1024];
@@ -43,7 +44,7 @@ typedef struct conn {
     int fd, head_len, chunked, with_usage, timed_at; /* head_len: -1 while a body is read; timed_at: place in `timed`, -1 when in none */
     SSL *ssl;
     char head[HEAD_MAX], query[64];
-    long long body_left, body_read, due_ns, download_left;
+    long long body_left, body_read, due_ns, pace_ns, download_left;
     const char *out; /* what is being written, out_left bytes; out_step at most in one write, 0: all */
     long long out_left;
     flat *stream; /* what follows, from stream_at on: stream_step chunks a write, or where split stream_step bytes */
@@ -249,11 +250,12 @@ static int answer(conn *c) {
         c->stream_at = 0, c->stream_step = atoi(strchr(q, '=') + 1);
         return answer_with(c, c->made, write_head(c->made, "text/event-stream; charset=utf-8", "Transfer-Encoding: chunked"));
     }
-    if (!strncmp(q, "paced=", 6) || !strncmp(q, "idle", 4)) {
+    if (!strncmp(q, "paced=", 6) || !strncmp(q, "slow=", 5) || !strncmp(q, "idle", 4)) {
         if (answer_with(c, stream_head, stream_head_len)) return -1;
-        c->events_left = *q == 'p' ? atoi(q + 6) : 1 << 30;
+        c->events_left = *q == 'i' ? 1 << 30 : atoi(strchr(q, '=') + 1);
         if (send_event(c)) return -1;
-        if (*q == 'p' && c->events_left) time_at(c, now_ns() + PACE_NS);
+        c->pace_ns = *q == 's' ? SLOW_PACE_NS : PACE_NS;
+        if (*q != 'i' && c->events_left) time_at(c, now_ns() + c->pace_ns);
         return 0;
     }
     if (!strncmp(q, "download=", 9)) {
@@ -337,7 +339,7 @@ static void on_timer(void) {
             watch(c, EPOLLIN);
             readable(c);
         } else if (!send_event(c)) {
-            if (c->events_left) c->due_ns += PACE_NS;
+            if (c->events_left) c->due_ns += c->pace_ns;
             else untime(c);
         }
     }

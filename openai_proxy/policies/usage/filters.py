@@ -28,13 +28,11 @@ class WatchUsage:
 
     transparent = True
 
+    feed: Callable[[bytes], bytes]
+
     def __init__(self, meter: UsageMeter) -> None:
         self._meter = meter
-        self._look = meter.look
-
-    def feed(self, data: bytes) -> bytes:
-        self._look(data)
-        return data
+        self.feed = meter.look  # the very same: a call less for each event
 
     def finish(self) -> bytes:
         self._meter.flush()

@@ -7,6 +7,7 @@ gateways, `error` and `response.failed` of the Responses API.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from ...wire.codings import CodingError, Decoder, maybe_decoder
 from ...wire.documents import maybe_object
@@ -34,6 +35,7 @@ class LaterErrors:
 
     def __init__(self, coding: bytes = b"") -> None:
         self.error: str | None = None
+        self._tell: Callable[[str], object] | None = None
         self._events = SSEDecoder(EVENT_LIMIT_BYTES)
         self._decoder: Decoder | None = maybe_decoder(coding) if coding else None
         self._left = _DECODE_LIMIT_BYTES if self._decoder is not None else 0
@@ -41,8 +43,14 @@ class LaterErrors:
         self._between = False
         """What comes next begins a block."""
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes as they came."""
+    def tell_to(self, told: Callable[[str], object]) -> None:
+        """Have `told` called with the first error, at once if it is known."""
+        self._tell = told
+        if self.error is not None:
+            told(self.error)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes as they came, and return them."""
         if self._plain:
             if (
                 self._between
@@ -51,11 +59,12 @@ class LaterErrors:
                 and b"failed" not in data
                 and b"\r" not in data
             ):  # nearly always; `_read` would find the same
-                return
+                return data
             self._read(data)
             self._between = self._events.at_boundary
         elif self._decoder is not None and self._left > 0:
             self._read_inside(self._decoder, data)
+        return data
 
     def finish(self) -> None:
         """The stream is over; some servers forget the last blank line."""
@@ -89,6 +98,8 @@ class LaterErrors:
         for block in blocks:
             if self.error is None and _may_tell(block.raw):
                 self.error = _error_of(block)
+                if self.error is not None and self._tell is not None:
+                    self._tell(self.error)
 
 
 def _may_tell(data: bytes) -> bool:

@@ -56,8 +56,8 @@ class UsageMeter:
         if coding and self._decoder is None:
             self._blind_bytes = 0
 
-    def look(self, data: bytes) -> None:
-        """Take the bytes that pass, as they came."""
+    def look(self, data: bytes) -> bytes:
+        """Take the bytes that pass, as they came, and return them."""
         if self._plain:
             self._unread.append(data)
             self._unread_bytes += len(data)
@@ -67,6 +67,7 @@ class UsageMeter:
             self._blind_bytes += len(data)
         elif self._left > 0:
             self._look_inside(data)
+        return data
 
     def told(self, usage: dict[str, Any], behind: bytes) -> None:
         """Take a usage object that whoever passes the body has read; `behind` it is what it has not."""
