@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from ..exchange.errors import BudgetSpent
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody
 from ..exchange.record import Exchange, Usage
+from ..policies.bodies.decoded_body import decoded
 from ..policies.usage.prompt_estimate import estimated_prompt
 from ..policies.usage.text_meter import TextMeter
 from ..wire.body_headers import is_event_stream, media_type_and_coding
@@ -36,8 +37,8 @@ _TAIL_BYTES = 3
 class CutBudget:
     """Count what a stream writes, and cut it when that costs more than is left.
 
-    Only streams of events that can be read and whose price is known. The
-    output is counted as it is estimated elsewhere: four bytes are a token;
+    Only streams of events that can be read and whose price is known; a
+    compressed one goes on decoded, for the error must be a part of it. The output is counted as it is estimated elsewhere: four bytes are a token;
     what a model thinks without saying it is not seen. `clock` gives
     monotonic seconds.
     """
@@ -62,11 +63,17 @@ class CutBudget:
         if charged is None or exchange.reserved_usd is None or exchange.cached:
             return response
         media_type, coding = media_type_and_coding(response.headers)
-        if response.status != 200 or coding or not is_event_stream(media_type, exchange.streaming):
+        if response.status != 200 or not is_event_stream(media_type, exchange.streaming):
             return response
         cost = self._cost_of(request)
         if cost is None:
             return response
+        if coding:
+            # a filter of a stage inside reads the body as its head says it is coded
+            plain = response if response.filters else decoded(response)
+            if plain is response:
+                return response
+            response = plain
         purse = Purse(self._ledger, charged, exchange)
         try:
             await purse.look()

@@ -1,6 +1,7 @@
 """Budgets that end a stream."""
 
 import json
+import zlib
 
 import pytest
 from fakes import Body
@@ -60,7 +61,8 @@ class World:
 
         results = []
         Deferred.fromCoroutine(cut(request, inner)).addCallback(results.append)
-        results[0].body.deliverBody(self.reader)
+        self.response = results[0]
+        self.response.body.deliverBody(self.reader)
 
     def says(self, tokens, end="\n\n"):
         text = {"choices": [{"index": 0, "delta": {"content": "word" * tokens}}]}
@@ -146,15 +148,42 @@ def test_a_group_that_has_nothing_left_cuts_too():
     "changes",
     [
         {"headers": [(b"content-type", b"application/json")]},
-        {"headers": [*STREAM, (b"content-encoding", b"gzip")]},
+        {"headers": [*STREAM, (b"content-encoding", b"unheard-of")]},
         {"model": "unpriced"},
     ],
 )
 def test_what_cannot_be_counted_passes(changes):
-    """Documents, what is compressed, and models without a price: they are settled at their end."""
+    """Documents, what nobody here can decompress, and models without a price: they are settled at their end."""
     world = World(**changes)
     world.says(100)
     assert world.body.discards == 0
+
+
+@pytest.mark.parametrize("tokens", [(9, 2), (5, 5)])
+def test_a_compressed_stream_is_cut_too(tokens):
+    """It reached its end uncounted: an upstream that compresses had no such budget. Its client gets it decoded."""
+    world = World(headers=[*STREAM, (b"content-encoding", b"gzip"), (b"content-length", b"99")])
+    assert world.response.headers == STREAM
+    packer, plain = zlib.compressobj(wbits=31), world.body.feed
+    world.body.feed = lambda data: plain(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
+    for each in tokens:
+        world.says(each)
+    assert world.body.discards == (sum(tokens) > 10)
+    if world.body.discards:
+        assert isinstance(world.reader.reason, BudgetSpent)
+        assert world.reader.data.count(b"\n\n") == 3
+        return
+    plain(packer.flush())
+    world.body.end()
+    assert (world.reader.data.count(b"word"), type(world.reader.reason).__name__) == (10, "ResponseDone")
+
+
+def test_a_compressed_stream_that_cannot_be_priced_stays_compressed():
+    """Nobody would count what is in it."""
+    headers = [*STREAM, (b"content-encoding", b"gzip")]
+    world = World(headers=headers, model="unpriced")
+    world.body.feed(b"raw")
+    assert (world.response.headers, world.reader.data) == (headers, b"raw")
 
 
 def test_money_that_is_set_aside_for_the_stream_is_its_own():
