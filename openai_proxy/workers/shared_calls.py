@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from ..policies.rejoin.elsewhere import LocalCalls, WholeAnswer
-from .link import Link
+from .link import Link, LinkLost, Refused
 from .process import WorkerProcess
 from .talk import CALL_CLOSED, CALL_FIND, CALL_OFFERED, CALL_READ
 
@@ -30,7 +31,12 @@ class SupervisedCalls:
         return self._own.find(key).addCallback(lambda found: found or self._ask(key))
 
     def _ask(self, key: bytes) -> Deferred[WholeAnswer | None]:
-        return self._link.ask(CALL_FIND, key).addErrback(lambda failure: None)
+        return self._link.ask(CALL_FIND, key).addErrback(_not_found)
+
+
+def _not_found(failure: Failure) -> None:
+    """Take a worker that died, or a supervisor that did, for one that knows of no call."""
+    failure.trap(LinkLost, Refused)
 
 
 class CallServer:

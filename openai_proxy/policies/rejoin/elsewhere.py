@@ -46,7 +46,11 @@ class OtherCalls(Protocol):
         ...
 
     def find(self, key: bytes) -> Deferred[WholeAnswer | None]:
-        """Fire with the answer of another process's call once it is whole; None if there is none. Never fails."""
+        """Fire with the answer of another process's call once it is whole; None if there is none.
+
+        Fails only if it is cancelled, with CancelledError: whose client has
+        left may not take that for "there is none", and call.
+        """
         ...
 
     def join(self, stage: Serves) -> None:

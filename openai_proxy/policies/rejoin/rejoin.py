@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from twisted.internet.defer import CancelledError
+
 from ...exchange.bodies import WholeBody
 from ...exchange.errors import InternalError
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, discard_all
 from ...exchange.record import Exchange, Outcome
 from ...wire.headers import announced_length, get
 from ..cache.key import cache_key
@@ -113,7 +115,7 @@ class Rejoin:
         """Return the answer of a call to another process, once it is whole; None if it cannot be joined.
 
         The call waits on for a retry as long as for one that has left: the
-        other process may have lost its client meanwhile.
+        other process may have lost its client meanwhile. May be cancelled.
         """
         call = self._calls.get(key)
         if call is None:
@@ -121,13 +123,17 @@ class Rejoin:
         exchange = Exchange(0.0, 0.0, "POST", "")  # nobody is told of it
         call.join()
         exchange.on_end(call.left)
+        request = ProxyRequest(b"POST", b"/", [], b"", exchange)
         try:
-            request = ProxyRequest(b"POST", b"/", [], b"", exchange)
             result = await self._flights.ride(key, request, _nowhere, call.keep, _nothing)
             response = result.response
             if response is None or result.role is not Role.FOLLOWER:
                 return None
+            request.undelivered.append(response.body)
             body = await whole_of(response.body)
+        except CancelledError:  # who asked has lost its client, and may not ask for itself
+            discard_all(request.undelivered)
+            raise
         except Exception:
             return None  # the other process asks for itself, and sees what is wrong
         finally:

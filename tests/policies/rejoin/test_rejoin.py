@@ -296,3 +296,33 @@ def test_a_retry_after_a_reload_gets_the_answer():
     retry = Client(new, RETRY)
     end_of(old, b"whole")
     assert (retry.reader.data, retry.outcome, new.calls) == (b"whole", "rejoined", [])
+
+
+def test_a_retry_that_gives_up_while_it_waits_for_another_process_asks_nobody():
+    """It made a call of its own when its client had left: paid, for nobody, and in no log."""
+    calls = LocalCalls()
+    old = World(others=calls)
+    assert Client(old, FIRST).leave()
+    new = World(others=calls)
+    retry = Client(new, RETRY)
+    assert not retry.leave()
+    assert (new.calls, retry.outcome) == ([], "client_gone")
+    end_of(old, b"whole")
+    again = Client(new, RETRY)
+    assert (again.reader.data, again.outcome, new.calls) == (b"whole", "rejoined", [])
+
+
+def test_a_retry_that_gives_up_while_the_answer_comes_stops_reading_it():
+    """The call itself goes on for the next retry."""
+    calls = LocalCalls()
+    old = World(others=calls)
+    first = Client(old, FIRST)
+    body = old.answer()
+    body.feed(b"one ")
+    assert first.leave()
+    new = World(others=calls)
+    assert not Client(new, RETRY).leave()
+    assert (body.discards, new.calls) == (0, [])
+    body.feed(b"two")
+    body.end()
+    assert Client(new, RETRY).reader.data == b"one two"
