@@ -376,7 +376,7 @@ def _stages(
         # Outside all that shares answers: it ends what one client reads.
         spending.cut_budget,
         # Inside what changes an answer for its client, as the cache: those who join have stages of their own.
-        rejoin.rejoin(settings, around),
+        rejoin.rejoin(settings, around, kept.buffered),
         # Outside retries: a hit never retries.
         kept.cache,
         # Behind the cache, whose hits cost nothing; before anything is set aside.

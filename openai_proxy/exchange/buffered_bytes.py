@@ -1,7 +1,8 @@
 """How many bytes of bodies are held in memory, over all connections. Pure.
 
-Of requests, of answers about background responses, which are read whole, and
-of documents and long events from which thoughts are removed.
+Of requests, of answers about background responses, which are read whole, of
+documents and long events from which thoughts are removed, and of answers
+that are recorded for a retry.
 
 One connection is bounded by the limits of its body; this bounds what many
 of them hold together.

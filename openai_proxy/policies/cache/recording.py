@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
@@ -25,6 +25,18 @@ LAG_BYTES = 64 * 1024
 """How far a reader may fall behind once the body is too large to keep."""
 
 
+class Room(Protocol):
+    """What a recording may take of the memory that it shares with others."""
+
+    def take(self, size_bytes: int) -> bool:
+        """Hold so many bytes more (fewer, if negative); False, and nothing changed, if there is no room."""
+        ...
+
+    def free(self) -> None:
+        """Hold nothing any more; idempotent."""
+        ...
+
+
 class Recording:
     """A `bodies.Source` that arrives.
 
@@ -37,7 +49,10 @@ class Recording:
     The upstream is paused while no reader can take more, so what is held is
     at most `limit_bytes` and one read. `on_passing` is called once when the
     body cannot be kept, `on_end(whole)` once when it ended, behind the
-    readers; `whole` says that `chunks` is all of it.
+    readers; `whole` says that `chunks` is all of it. What is held counts in
+    `room`, if there is one; without room the body is too large to keep. It
+    is freed when the last reader has gone and nobody can join any more
+    (`close`).
     """
 
     def __init__(
@@ -46,6 +61,7 @@ class Recording:
         limit_bytes: int,
         on_passing: Callable[[], None],
         on_end: Callable[[bool], None],
+        room: Room | None = None,
     ) -> None:
         self.chunks: list[bytes] = []
         self.dropped = 0
@@ -61,6 +77,8 @@ class Recording:
         self._transport: Any = None
         self._paused = False
         self._over = False
+        self._room = room
+        self._closed = False
         if body.length is not None and body.length > limit_bytes:
             self.kept = False
 
@@ -69,6 +87,15 @@ class Recording:
         reader = SharedBody(self, self._body.length)
         self._readers.append(reader)
         return reader
+
+    def close(self) -> None:
+        """Nobody will `read` any more."""
+        self._closed = True
+        self._maybe_free()
+
+    def _maybe_free(self) -> None:
+        if self._closed and not self._readers and self._room is not None:
+            self._room.free()
 
     # ---- what readers do
 
@@ -88,6 +115,7 @@ class Recording:
     def left(self, body: SharedBody) -> None:
         """Go on for the others; with nobody left, stop the upstream."""
         self._readers.remove(body)
+        self._maybe_free()
         if self._over:
             return
         if self._readers:
@@ -114,14 +142,21 @@ class Recording:
             return
         self._size_bytes += len(data)
         self.chunks.append(data)
-        if self.kept and self._size_bytes > self._limit_bytes:
+        if self.kept and not self._has_room(len(data)):
             self.kept = False
+            if self._room is not None:
+                self._room.free()  # from here on a recording holds no more than any relay
             self._on_passing()
         for reader in tuple(self._readers):
             reader.push()
         if not self._over:
             self._trim()
             self._balance()
+
+    def _has_room(self, size_bytes: int) -> bool:
+        if self._size_bytes > self._limit_bytes:
+            return False
+        return self._room is None or self._room.take(size_bytes)
 
     def connectionLost(self, reason: Failure) -> None:
         """Tell every reader that has had everything; the others learn it when they have."""

@@ -19,7 +19,7 @@ from ...exchange.record import ABANDONED, Exchange
 from ...logs import logger
 from .bodies import SharedBody
 from .participants import Participant, Role, SharedResult
-from .recording import Recording
+from .recording import Recording, Room
 from .rules import Verdict
 
 Keep: TypeAlias = Callable[[ProxyRequest, ProxyResponse, list[bytes]], Awaitable[None]]
@@ -50,7 +50,9 @@ class Flight:
         judge: Callable[[ProxyResponse], Verdict],
         keep: Keep,
         on_closed: Callable[[], None],
+        room: Room | None = None,
     ) -> None:
+        self._room = room
         self._limit_bytes = limit_bytes
         self._judge = judge
         self._keep = keep
@@ -200,7 +202,7 @@ class Flight:
             self._launch()
 
     def _share(self, response: ProxyResponse, verdict: Verdict) -> None:
-        recording = Recording(response.body, self._limit_bytes, self._close, self._ended)
+        recording = Recording(response.body, self._limit_bytes, self._close, self._ended, self._room)
         self._response = response
         self._recording = recording
         participants, self._waiting = self._waiting, []
@@ -241,7 +243,10 @@ class Flight:
         if not self._closed:
             self._closed = True
             on_closed, self._on_closed = self._on_closed, _nothing
+            recording = self._recording
             self._leader = self._response = self._recording = None
+            if recording is not None:
+                recording.close()
             on_closed()
 
 
@@ -250,9 +255,18 @@ def _nothing() -> None:
 
 
 class SingleFlight:
-    """The flights that can be joined, by key. Owns the table."""
+    """The flights that can be joined, by key. Owns the table.
 
-    def __init__(self, limit_bytes: int, judge: Callable[[ProxyResponse], Verdict]) -> None:
+    `room` returns what a flight's recording may take of a shared bound.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: int,
+        judge: Callable[[ProxyResponse], Verdict],
+        room: Callable[[], Room | None] = lambda: None,
+    ) -> None:
+        self._room = room
         self._limit_bytes = limit_bytes
         self._judge = judge
         self._flights: dict[bytes, Flight] = {}
@@ -277,7 +291,7 @@ class SingleFlight:
                 self._forget(key, flight)
                 ended()
 
-            flight = Flight(self._limit_bytes, self._judge, keep, closed)
+            flight = Flight(self._limit_bytes, self._judge, keep, closed, self._room())
             self._flights[key] = flight
         return flight.join(request, forward)
 

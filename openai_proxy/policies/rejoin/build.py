@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from ...exchange.buffered_bytes import BufferedBytes
 from ...exchange.messages import ProxyRequest
 from ...settings import Settings, client_keys
 from ..parts import Parts
@@ -42,7 +43,7 @@ class Finishes:
         return next((each for match, each in self._models if fnmatchcase(model, match)), self._everybody)
 
 
-def rejoin(settings: Settings, parts: Parts) -> Rejoin | None:
+def rejoin(settings: Settings, parts: Parts, buffered: BufferedBytes) -> Rejoin | None:
     """Return the stage, None if every call ends with its client."""
     finishes = Finishes(
         settings.on_disconnect == FINISH,
@@ -51,4 +52,4 @@ def rejoin(settings: Settings, parts: Parts) -> Rejoin | None:
     )
     if finishes.never:
         return None
-    return Rejoin(finishes, settings.rejoin_s, settings.rejoin_bytes, parts.reactor, parts.calls)
+    return Rejoin(finishes, settings.rejoin_s, settings.rejoin_bytes, parts.reactor, parts.calls, buffered)

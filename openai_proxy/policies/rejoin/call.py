@@ -44,6 +44,8 @@ class Call:
         """Its client has left."""
         self._joined = 0
         self._held: Deferred[None] | None = None
+        self.was_had = False
+        """A retry has had the whole answer. It may have given up at that very moment, and come once more."""
         self.size_bytes = 0
         """What is held of its answer."""
 
@@ -72,8 +74,8 @@ class Call:
         """One that had joined has ended."""
         self._joined -= 1
         if exchange.outcome is Outcome.REJOINED:
-            self.let_go()
-        elif not self._joined and self.is_alone:
+            self.was_had = True
+        if not self._joined and self.is_alone:
             self._wait()
 
     # ---- its answer

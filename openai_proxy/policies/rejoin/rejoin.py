@@ -6,11 +6,13 @@ who says that it repeats a request joins.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import CancelledError
 
 from ...exchange.bodies import WholeBody
+from ...exchange.buffered_bytes import BufferedBytes
 from ...exchange.errors import InternalError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, discard_all
 from ...exchange.record import Exchange, Outcome
@@ -21,6 +23,7 @@ from ..cache.rules import Verdict
 from ..cache.single_flight import SingleFlight
 from .call import Call, Timers
 from .elsewhere import OtherCalls, WholeAnswer, whole_of
+from .room import Room
 
 HELD_BYTES = 256 * 1024 * 1024
 """What answers that wait for a retry may take together; beyond, the oldest go."""
@@ -38,7 +41,8 @@ class Rejoin:
     """Record the calls of requests that `finishes`, for `rejoin_s` and up to `rejoin_bytes` after their clients left.
 
     Stands like the cache: outside what costs, inside what changes an answer
-    for its client. `others` are the other processes of the daemon.
+    for its client. `others` are the other processes of the daemon. What is
+    recorded counts in `buffered`.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Rejoin:
         rejoin_bytes: int,
         timers: Timers,
         others: OtherCalls | None = None,
+        buffered: BufferedBytes | None = None,
     ) -> None:
         self._others = others
         if others is not None:
@@ -56,7 +61,8 @@ class Rejoin:
         self._rejoin_s = rejoin_s
         self._rejoin_bytes = rejoin_bytes
         self._timers = timers
-        self._flights = SingleFlight(rejoin_bytes, _judge)
+        room = Room(buffered or BufferedBytes(sys.maxsize), self._let_one_go)
+        self._flights = SingleFlight(rejoin_bytes, _judge, room.lease)
         self._calls: dict[bytes, Call] = {}
         """Those that can be joined, by the names of their requests."""
         self._held: dict[Call, None] = {}
@@ -115,7 +121,7 @@ class Rejoin:
         """Return the answer of a call to another process, once it is whole; None if it cannot be joined.
 
         The call waits on for a retry as long as for one that has left: the
-        other process may have lost its client meanwhile. May be cancelled.
+        other process may have lost its client meanwhile.
         """
         call = self._calls.get(key)
         if call is None:
@@ -158,9 +164,17 @@ class Rejoin:
         held = self._held
         held[call] = None
         while sum(each.size_bytes for each in held) > HELD_BYTES:
-            oldest = next(iter(held))
-            held.pop(oldest)
-            oldest.let_go()
+            self._let_one_go()
+
+    def _let_one_go(self) -> bool:
+        """Hold one answer less: the oldest that a retry has had already, else the oldest. False if there is none."""
+        held = self._held
+        if not held:
+            return False
+        call = next((each for each in held if each.was_had), None) or next(iter(held))
+        held.pop(call)
+        call.let_go()
+        return True
 
 
 def _note_joined(exchange: Exchange) -> None:

@@ -5,6 +5,7 @@ from policies.routing.conversations import Reader
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
+from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Outcome
 from openai_proxy.policies.rejoin import rejoin as module
@@ -63,9 +64,9 @@ class Client:
 
 
 class World:
-    def __init__(self, limit_bytes=1000, others=None):
+    def __init__(self, limit_bytes=1000, others=None, buffered=None):
         self.clock, self.limit_bytes, self.others = Clock(), limit_bytes, others
-        self.stage = Rejoin(lambda request: True, 60.0, limit_bytes, self.clock, others)
+        self.stage = Rejoin(lambda request: True, 60.0, limit_bytes, self.clock, others, buffered)
         self.calls = []
 
     async def forward(self, request):
@@ -114,7 +115,7 @@ def end_of(world, data):
 
 
 def test_an_answer_that_ended_waits_for_a_retry():
-    """For 60 s after its client left, and until a retry had it whole."""
+    """For 60 s after its client left."""
     for wait_s, joined in ((59.0, True), (61.0, False)):
         world = World()
         first = Client(world, FIRST)
@@ -124,7 +125,6 @@ def test_an_answer_that_ended_waits_for_a_retry():
         world.clock.advance(wait_s)
         retry = Client(world, RETRY)
         assert (retry.outcome == "rejoined", len(world.calls)) == (joined, 1 if joined else 2)
-        assert Client(world, RETRY).response is None
         world.clock.advance(61.0)
         assert not world.clock.getDelayedCalls()
 
@@ -326,3 +326,83 @@ def test_a_retry_that_gives_up_while_the_answer_comes_stops_reading_it():
     body.feed(b"two")
     body.end()
     assert Client(new, RETRY).reader.data == b"one two"
+
+
+def test_a_retry_that_gives_up_as_it_has_everything_joins_again():
+    """Its client's time ran out while the last bytes were on their way: the next retry made a second call."""
+    world = World()
+    assert Client(world, FIRST).leave()
+    end_of(world, b"whole")
+    assert Client(world, RETRY).outcome == "rejoined"
+    assert Client(world, RETRY).outcome == "rejoined"
+    world.clock.advance(61.0)
+    assert Client(world, RETRY).response is None
+    assert len(world.calls) == 2
+
+
+def test_an_answer_that_was_had_makes_room_first(monkeypatch):
+    """Whoever has not come yet needs its answer more."""
+    monkeypatch.setattr(module, "HELD_BYTES", 10)
+    world = World()
+    for body in (b"[1]", b"[2]"):
+        assert Client(world, FIRST, body=body).leave()
+        end_of(world, b"four")
+    assert Client(world, RETRY, body=b"[2]").outcome == "rejoined"
+    assert Client(world, FIRST, body=b"[3]").leave()
+    end_of(world, b"four")
+    assert Client(world, RETRY, body=b"[1]").outcome == "rejoined"
+    assert Client(world, RETRY, body=b"[2]").response is None
+
+
+def test_recordings_count_among_what_is_held_of_bodies():
+    """While they run and while they wait; nothing is left when nobody can join any more."""
+    buffered = BufferedBytes(20)
+    world = World(buffered=buffered)
+    first = Client(world, FIRST)
+    body = world.answer()
+    body.feed(b"four")
+    assert buffered.held_bytes == 4
+    assert first.leave()
+    body.feed(b"more")
+    body.end()
+    assert buffered.held_bytes == 8
+    assert Client(world, RETRY).outcome == "rejoined"
+    assert buffered.held_bytes == 8
+    world.clock.advance(61.0)
+    assert buffered.held_bytes == 0
+    done = Client(world, FIRST, body=b"[1]")
+    end_of(world, b"four")
+    assert (done.outcome, buffered.held_bytes) == ("complete", 0)
+
+
+def test_what_waits_gives_way_to_what_runs():
+    """Recordings take half of the memory of bodies; the answers that wait go first, then a recording ends."""
+    buffered = BufferedBytes(20)
+    world = World(buffered=buffered)
+    assert Client(world, FIRST, body=b"[1]").leave()
+    end_of(world, b"x" * 8)
+    second = Client(world, FIRST, body=b"[2]")
+    body = world.answer()
+    body.feed(b"y" * 8)
+    assert buffered.held_bytes == 8
+    assert Client(world, RETRY, body=b"[1]").response is None
+    body.feed(b"z" * 8)
+    assert buffered.held_bytes == 0
+    assert Client(world, RETRY, body=b"[2]").response is None
+    body.end()
+    assert (second.outcome, second.reader.data) == ("complete", b"y" * 8 + b"z" * 8)
+
+
+def test_a_recording_that_breaks_off_frees_its_memory():
+    """As one whose time is over."""
+    buffered = BufferedBytes(20)
+    world = World(buffered=buffered)
+    for broken in (True, False):
+        first = Client(world, FIRST)
+        body = world.answer()
+        body.feed(b"four")
+        assert first.leave()
+        if broken:
+            body.cut()
+        world.clock.advance(61.0)
+        assert buffered.held_bytes == 0
