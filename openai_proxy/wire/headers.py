@@ -14,6 +14,7 @@ from ..exchange.bounded_memo import short_memo
 from ..exchange.errors import MalformedRequest, UpstreamProtocolError
 from ..exchange.record import HeaderPairs
 from .codings import codings_of
+from .key_like import KEY_LIKE
 
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
@@ -52,6 +53,7 @@ _STOPS_HERE = HOP_BY_HOP | {b"host"}
 _READ_IN_RESPONSES = HOP_BY_HOP | {b"content-length", b"content-type", b"content-encoding", b"x-request-id"}
 _ALWAYS_JUDGED = HOP_BY_HOP | _NEVER_NOMINATED
 _NAMES_KEPT = 1024
+_LONGEST_NAME_KEPT = 64
 _NOT_NOMINATED = _ALWAYS_JUDGED | {b"close", b""}
 
 
@@ -107,15 +109,20 @@ class RequestHead:
         return self.chunked or bool(self.content_length)
 
 
+def _is_no_key(name: bytes, _: bytes | None) -> bool:
+    """Whether a name may be remembered: somebody may have written a key where a name belongs."""
+    return KEY_LIKE.search(name.decode("latin-1")) is None
+
+
 # Senders change the values of their lines, and seldom the names: a look-up for each line, and no copy in lower case.
-@short_memo(_NAMES_KEPT)
+@short_memo(_NAMES_KEPT, _LONGEST_NAME_KEPT, keeps=_is_no_key)
 def _decides_in_request(name: bytes) -> bytes | None:
     """Return a name in lower case if a request's line of that name must be looked at; None if it only passes."""
     lower = name.lower()
     return lower if lower in NOTABLE or b"_" in lower else None
 
 
-@short_memo(_NAMES_KEPT)
+@short_memo(_NAMES_KEPT, _LONGEST_NAME_KEPT, keeps=_is_no_key)
 def _read_in_response(name: bytes) -> bytes | None:
     """Return a name in lower case if a response's line of that name must be looked at; None if it only passes."""
     lower = name.lower()
