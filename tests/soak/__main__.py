@@ -22,12 +22,10 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import trustme
-from attrs import define
 from world.azurite import Azurite
 from world.daemon import Daemon
 from world.pages import metrics, total
@@ -35,14 +33,16 @@ from world.services import RedisServer
 from world.workers import workers
 
 from .clients import Account, Clients, Place, crowd
+from .held import OPENED_LATER, Course, calm, held, probing
 
-MIB = 1024 * 1024
 CROWD = (10_000, 5_000)
 """Idle connections and open streams."""
 SPARE = 1_500
 """Descriptors for all others."""
-CALM_S = 120.0
-"""So long everything may take to be back: the pool keeps idle connections for 50 s."""
+LOST_S = 2.0
+"""A worker that dies may lose what it counted in so long: it tells the first process each second."""
+KINDS = 12
+"""Kinds of clients: each may have a request open in the worker that dies."""
 SETTINGS = """
 [limits]
 keep_alive_s = 5.0
@@ -60,36 +60,6 @@ first_byte = 30.0
 """
 
 
-@define(frozen=True)
-class Held:
-    """What the daemon holds at one moment."""
-
-    memory_bytes: int
-    descriptors: int
-    in_flight: float
-    connections: float
-
-
-def _held(daemon: Daemon) -> Held:
-    page = metrics(daemon.port)
-    return Held(
-        daemon.resident_bytes(),
-        daemon.open_files(),
-        total(page, "openai_proxy_in_flight_requests"),
-        total(page, "openai_proxy_open_connections"),
-    )
-
-
-async def _calm(daemon: Daemon, descriptors: int) -> Held:
-    """Wait until the daemon holds no more than `descriptors`, or the time is over."""
-    deadline = time.monotonic() + CALM_S
-    held = _held(daemon)
-    while time.monotonic() < deadline and (held.descriptors > descriptors or held.in_flight > 0):
-        await asyncio.sleep(1.0)
-        held = _held(daemon)
-    return held
-
-
 class Weather:
     """What goes wrong around the daemon, each with a rhythm of its own."""
 
@@ -99,6 +69,7 @@ class Weather:
         self._azurite = azurite
         self._authority = authority
         self.events = 0
+        self.deaths = 0
 
     async def _again(self, every_s: float, *acts: object) -> None:
         while True:
@@ -134,6 +105,7 @@ class Weather:
         pids = workers(self._daemon)
         if pids:
             os.kill(pids[0], signal.SIGKILL)
+            self.deaths += 1
 
 
 def _write_certificate(authority: trustme.CA, directory: Path) -> None:
@@ -149,7 +121,8 @@ class Soak:
         self.directory.mkdir()
         authority = trustme.CA()
         _write_certificate(authority, self.directory)
-        (self.directory / "openai-proxy.toml").write_text(SETTINGS)
+        config = self.directory / "openai-proxy.toml"
+        config.write_text(SETTINGS)
         self.upstream = subprocess.Popen(
             [sys.executable, "-m", "soak.upstream"], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
         )
@@ -166,8 +139,16 @@ class Soak:
                 "RETRY__MAX_RETRIES": "1",
                 "WORKERS": str(number),
                 "DRAIN_TIMEOUT_S": "5",
+                **(probing(self.directory) if number == 1 else {}),
             },
-            options=["-o", "exchange-log:dir=log", "-o", "exchange-log:url=az://logs"],
+            options=[
+                "--config",
+                str(config),
+                "-o",
+                "exchange-log:dir=log",
+                "-o",
+                "exchange-log:url=az://logs",
+            ],
         )
         context = ssl.create_default_context()
         authority.configure_trust(context)
@@ -217,20 +198,21 @@ async def _alone(soak: Soak, minutes: float, each: int) -> list[str]:
     """Run the first part, with one process; return what is wrong."""
     idle, streams = _crowd_sizes()
     print(f"warming up, with a crowd of {idle} idle connections and {streams} streams", flush=True)
-    before = _held(soak.daemon)
+    before = held(soak.daemon)
     _, whole = await asyncio.gather(soak.load(40.0, each), crowd(soak.place, soak.account, idle, streams))
     print(f"{whole} of {streams} streams of the crowd whole", flush=True)
-    warm = await _calm(soak.daemon, before.descriptors)
+    warm = await calm(soak.daemon, before.descriptors + OPENED_LATER)
     print(f"after the warm-up: {warm}", flush=True)
+    course = Course(soak.daemon)
+    watching = asyncio.create_task(course.watch())
     half_s = minutes * 30.0
     await soak.load(half_s, each)
     _, again = await asyncio.gather(soak.load(half_s, each), crowd(soak.place, soak.account, idle, streams))
-    after = await _calm(soak.daemon, warm.descriptors)
-    grown = (after.memory_bytes - warm.memory_bytes) / MIB
+    watching.cancel()
+    after = await calm(soak.daemon, warm.descriptors)
     print(f"after {minutes:g} minutes: {after}, {soak.weather.events} events around it", flush=True)
-    print(
-        f"memory grew by {grown:.2f} MiB, descriptors by {after.descriptors - warm.descriptors}", flush=True
-    )
+    quarters = ", ".join(f"{size:.1f}" for size in course.quarters_mib())
+    print(f"resident under load, median MiB of each quarter: {quarters}", flush=True)
     await asyncio.sleep(1.0)
     counted, logged = soak.counted(), soak.logged()
     sent, answered = soak.account.sent, soak.account.answered
@@ -242,27 +224,30 @@ async def _alone(soak: Soak, minutes: float, each: int) -> list[str]:
     wrong = [*soak.account.wrong, *soak.daemon.defects]
     if whole < streams or again < streams:
         wrong.append(f"streams of the crowd broke off: {whole} and {again} of {streams} were whole")
-    if after.descriptors > warm.descriptors or after.in_flight:
-        wrong.append(
-            f"left open: {after.descriptors - warm.descriptors} descriptors, {after.in_flight:g} in flight"
-        )
-    if grown > minutes / 10.0 + 1.0:
-        wrong.append(f"memory grew by {grown:.2f} MiB")
+    wrong += after.grown_since(warm, minutes)
     if counted != logged or not answered.total() <= counted <= sent.total():
         wrong.append("metrics, log and clients do not agree")
     return wrong
 
 
 async def _with_workers(soak: Soak, minutes: float, each: int) -> list[str]:
-    """Run the second part: workers that die. What one had counted in its last second is lost with it."""
+    """Run the second part: workers that die. What one counted in its last second is lost, and what it had open."""
     await soak.load(minutes * 60.0, each, kills_workers=True)
-    print(
-        f"two workers, {minutes:g} minutes: {soak.account.answered.total()} answers, {soak.weather.events} events"
-    )
     await asyncio.sleep(3.0)
+    sent, answered, deaths = soak.account.sent.total(), soak.account.answered.total(), soak.weather.deaths
+    counted, logged = soak.counted(), soak.logged()
+    print(
+        f"two workers, {minutes:g} minutes, {deaths} deaths, {soak.weather.events} events: sent {sent} requests, "
+        f"saw {answered} answers; {counted:g} counted, {logged} logged"
+    )
+    a_second = answered / (minutes * 60.0)
+    lost = deaths * (LOST_S * a_second + each * KINDS)
     wrong = [*soak.account.wrong, *soak.daemon.defects]
     if len(workers(soak.daemon)) != 2:
         wrong.append(f"{len(workers(soak.daemon))} workers are left of 2")
+    for name, seen in (("metrics", counted), ("log", logged)):
+        if not answered - lost <= seen <= sent:
+            wrong.append(f"{name}: {seen:g} of {answered} to {sent} requests; {lost:.0f} may be lost")
     return wrong
 
 

@@ -94,8 +94,8 @@ class Clients:
             "uploads": self._slow_upload,
             "large": lambda kind: self._plain(kind, model="large"),
             "stalled": self._stalled,
-            "leaves": self._leaves,
-            "leaves waiting": lambda kind: self._leaves(kind, model="never", reads=False),
+            "leaves": self.leaves,
+            "leaves waiting": lambda kind: self.leaves(kind, model="never", reads=False),
             "sockets": self._web_socket,
             "errors": self._errors,
             "nonsense": self._nonsense,
@@ -178,8 +178,10 @@ class Clients:
         await asyncio.sleep(2.0)
         writer.transport.abort()
 
-    async def _leaves(self, kind: str, model: str = "endless", reads: bool = True) -> None:
-        reader, writer = await self._place.connect(secure=random.random() < 0.5)
+    async def leaves(
+        self, kind: str, model: str = "endless", reads: bool = True, secure: bool | None = None
+    ) -> None:
+        reader, writer = await self._place.connect(secure=random.random() < 0.5 if secure is None else secure)
         writer.write(chat(model, stream=True))
         self._account.sent[kind] += 1
         await writer.drain()
