@@ -135,9 +135,11 @@ def describe_port(port: Any) -> str:
 
 
 def announce(port: Any, risk: str | None) -> None:
-    """Log where a port listens; warn if whoever reaches it can do what `risk` says."""
+    """Log where a port listens; warn first if whoever reaches it can do what `risk` says.
+
+    Whoever waits for the line has then seen the warning, too.
+    """
     address = describe_port(port)
-    log.info("listening on {address}", address=address)
     if risk is not None and is_open_to_network(port):
         log.warn(
             "warning: {address} is open to the network and no client keys are configured: "
@@ -145,6 +147,7 @@ def announce(port: Any, risk: str | None) -> None:
             address=address,
             risk=risk,
         )
+    log.info("listening on {address}", address=address)
 
 
 def is_open_to_network(port: Any) -> bool:
