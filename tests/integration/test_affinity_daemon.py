@@ -1,5 +1,7 @@
 """Conversations over three upstreams that know only their own ids, through a daemon with two workers.
 
+With a Redis, what a daemon has learnt outlives it, and other machines know it.
+
 AFFINITY_CONVERSATIONS sets how many; each has five turns.
 """
 
@@ -130,6 +132,41 @@ def test_no_turn_goes_to_the_wrong_upstream(tmp_path_factory):
     finally:
         agents.close()
         daemon.stop()
+        for each in servers:
+            with contextlib.suppress(OSError):
+                each.close()
+    assert [each.errors for each in servers] == [[], [], []]
+
+
+def test_redis_knows_what_another_machine_has_learnt(tmp_path_factory, redis):
+    """A second daemon searches for nothing; while Redis is frozen or empty, each goes by what it knows itself."""
+    servers = [Server(name) for name in "abc"]
+    toml = "".join(ENTRY.format(each.name, each.url, each.name) for each in servers)
+    daemons = []
+    for workers_of_it in ("2", "1"):
+        directory = tmp_path_factory.mktemp("machine")
+        options = [*configured(directory, toml)["options"], "--workers", workers_of_it]
+        env = {"OBSERVERS": "none", "CACHE__URL": redis.url, "LOG_LEVEL": "debug"}
+        daemons.append(Daemon(directory, servers[0].url, options=options, env=env))
+    agents = Agents(daemons[0].port)
+    try:
+        for daemon in (*daemons, daemons[0]):
+            agents.port = daemon.port
+            agents.connect()
+            agents.turn()
+        assert [each.wrong for each in servers] == [0, 0, 0]
+        redis.freeze()
+        agents.turn()
+        redis.thaw()
+        redis.kill()
+        redis.start()
+        agents.turn()
+        assert [daemon.defects for daemon in daemons] == [[], []]
+        assert 'openai_proxy_upstream_choices_total{reason="state",upstream="b"}' in metrics(daemons[1].port)
+    finally:
+        agents.close()
+        for daemon in daemons:
+            daemon.stop()
         for each in servers:
             with contextlib.suppress(OSError):
                 each.close()
