@@ -210,7 +210,8 @@ class Rounds:
             self._compare_undisturbed(books)
 
     def _compare_undisturbed(self, books: Books) -> None:
-        if books.calls > 1.02 * books.questions:
+        # one of any number, for a retry may overtake the request that it repeats
+        if books.calls > books.questions + max(1.0, 0.02 * books.questions):
             books.wrong.append(f"{books.calls} upstream calls for {books.questions} questions")
         if abs(books.charged - books.calls) > 0.01:
             books.wrong.append(f"the budget paid {books.charged:.2f} answers of {books.calls}")
