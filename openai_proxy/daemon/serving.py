@@ -29,9 +29,9 @@ from ..observe.interfaces import Observer, ObserverContext
 from ..observe.metrics.daemon_state import DaemonState
 from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
+from ..policies.cache.elsewhere import LocalCalls, OtherCalls
 from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
-from ..policies.rejoin.elsewhere import LocalCalls, OtherCalls
 from ..policies.routing.health import UpstreamHealth
 from ..policies.routing.known_state import SharedState
 from ..settings import Settings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from .cache.elsewhere import OtherCalls
 from .cache.store import CacheStore
 from .limits.store import LimitStore
-from .rejoin.elsewhere import OtherCalls
 from .routing.known_state import KnownState
 
 

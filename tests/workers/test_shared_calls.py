@@ -18,7 +18,7 @@ def test_a_retry_that_gives_up_is_not_told_that_there_is_no_call():
     """It took that for the word to make one of its own, for a client that had left."""
     waiting = Deferred()
     worker, _ = pair(asked={CALL_FIND: lambda key: waiting})
-    finding = SupervisedCalls(worker).find(b"key")
+    finding = SupervisedCalls(worker).find(b"key", None)
     found = results_of(finding)
     finding.cancel()
     assert found[0].check(CancelledError)
@@ -31,7 +31,7 @@ def test_who_cannot_be_asked_has_no_call(end):
     worker, supervisor = pair(
         asked={CALL_FIND: lambda key: fail(OSError("gone")) if end == "refused" else Deferred()}
     )
-    found = results_of(SupervisedCalls(worker).find(b"key"))
+    found = results_of(SupervisedCalls(worker).find(b"key", None))
     if end == "lost":
         lose(worker, supervisor)
     assert found == [None]

@@ -6,11 +6,12 @@ read from `Stored`, one that still arrives from `recording.Recording`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
 from ...exchange.bodies import BODY_DONE, WholeBody
@@ -60,6 +61,8 @@ class SharedBody:
         self.next = 0
         """Number of the chunk to be delivered next."""
         self.read_bytes = 0
+        self.on_over: Callable[[bool], object] | None = None
+        """Called once: when its reader has had the whole body (True), or has left or been cut off."""
         self._source = source
         self._protocol: IProtocol | None = None
         self._over = False
@@ -92,7 +95,7 @@ class SharedBody:
             self._pushing = False
         reason = source.reason
         if reason is not None and not self._over and self.next - source.dropped >= len(source.chunks):
-            self._leave()
+            self._leave(reason.check(ResponseDone) is not None)
             self._protocol.connectionLost(reason)
 
     def pauseProducing(self) -> None:
@@ -112,12 +115,14 @@ class SharedBody:
 
     def discard(self) -> None:
         """Read no further; idempotent."""
-        self._leave()
+        self._leave(had_all=False)
 
-    def _leave(self) -> None:
+    def _leave(self, had_all: bool) -> None:
         if not self._over:
             self._over = True
             self._source.left(self)
+            if self.on_over is not None:
+                self.on_over(had_all)
 
 
 class Stored:

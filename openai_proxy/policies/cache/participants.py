@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from attrs import define, frozen
@@ -44,3 +45,12 @@ class Participant:
             self.result.callback(result)  # a Failure goes to the errback
         elif isinstance(result, SharedResult) and result.response is not None:
             result.response.body.discard()
+
+
+@frozen(eq=False)
+class Outsider:
+    """Somebody outside this configuration or process who waits for a response; it fires with None if there is none."""
+
+    over: Callable[[bool], object]
+    """Called when its body has been read whole, or given up."""
+    result: Deferred[ProxyResponse | None]

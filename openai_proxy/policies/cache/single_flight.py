@@ -18,7 +18,8 @@ from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseB
 from ...exchange.record import ABANDONED, Exchange
 from ...logs import logger
 from .bodies import SharedBody
-from .participants import Participant, Role, SharedResult
+from .elsewhere import FromElsewhere
+from .participants import Outsider, Participant, Role, SharedResult
 from .recording import Recording, Room
 from .rules import Verdict
 
@@ -39,7 +40,9 @@ class Flight:
     than two.
 
     The leader's exchange pays for the call. If its client leaves while
-    others wait or read, the first of these pays in its place.
+    others wait or read, the first of these pays in its place. Those outside
+    (`read`) wait and read too, but never call and never pay: the leader then
+    pays as one whose client left. An answer `FromElsewhere` is paid there, and kept there.
     """
 
     _log = logger(__name__)
@@ -59,6 +62,7 @@ class Flight:
         self._on_closed = on_closed
         self._closed = False
         self._waiting: list[Participant] = []
+        self._outside: list[Outsider] = []
         self._leader: Participant | None = None
         self._payer: Exchange | None = None
         self._exchanges: list[Exchange] = []
@@ -83,6 +87,19 @@ class Flight:
         if self._leader is None:
             self._launch()
         return participant.result
+
+    def read(self, over: Callable[[bool], object]) -> Deferred[ProxyResponse | None]:
+        """Ride along for somebody outside, who gets the answer as it comes.
+
+        The Deferred fires with None if the answer must not be shared or the
+        call failed: then they call for themselves. `over` is called when the
+        body has been read whole (True) or given up. Cancel it if they wait no longer.
+        """
+        if self._recording is not None and self._response is not None:
+            return succeed(_read_outside(self._response, self._recording, over))
+        outsider = Outsider(over, Deferred(self._leave_outside))
+        self._outside.append(outsider)
+        return outsider.result
 
     # ---- calling
 
@@ -118,14 +135,28 @@ class Flight:
     def _leave(self, result: Deferred[SharedResult]) -> None:
         """A participant's client is gone: go on for the others, cancel the call when there are none."""
         self._waiting = [participant for participant in self._waiting if participant.result is not result]
-        if not self._waiting and self._recording is None:
+        self._maybe_cancel()
+
+    def _leave_outside(self, result: Deferred[ProxyResponse | None]) -> None:
+        self._outside = [outsider for outsider in self._outside if outsider.result is not result]
+        self._maybe_cancel()
+
+    def _maybe_cancel(self) -> None:
+        if not self._waiting and not self._outside and self._recording is None:
             self._close()
             call, self._call = self._call, None
             if call is not None:
                 call.cancel()
 
+    def _turn_away(self) -> None:
+        """Let those outside call for themselves."""
+        outside, self._outside = self._outside, []
+        for outsider in outside:
+            outsider.result.callback(None)
+
     def _failed(self, failure: Failure) -> None:
         self._call = None
+        self._turn_away()
         if not self._waiting:
             self._close()
             if not failure.check(CancelledError):
@@ -167,11 +198,13 @@ class Flight:
 
     def _arrived(self, response: ProxyResponse) -> None:
         self._call = None
-        if not self._waiting:
+        verdict = self._judge(response)
+        if verdict is not Verdict.STORE:
+            self._turn_away()
+        if not self._waiting and not self._outside:
             self._close()
             response.body.discard()
             return
-        verdict = self._judge(response)
         if verdict is Verdict.PRIVATE:
             self._scatter(response)
         elif verdict is Verdict.FAILED and self._calls == 1:
@@ -205,14 +238,20 @@ class Flight:
         recording = Recording(response.body, self._limit_bytes, self._close, self._ended, self._room)
         self._response = response
         self._recording = recording
+        if isinstance(response, FromElsewhere):
+            self._payer = None
         participants, self._waiting = self._waiting, []
+        outside, self._outside = self._outside, []
         results = [
             self._reading_from(response, recording, self._role(participant)) for participant in participants
         ]
+        readings = [_read_outside(response, recording, outsider.over) for outsider in outside]
         if verdict is not Verdict.STORE or not recording.kept:
             self._close()
         for participant, result in zip(participants, results, strict=True):
             participant.resolve(result)
+        for outsider, reading in zip(outside, readings, strict=True):
+            outsider.result.callback(reading)
 
     def _role(self, participant: Participant) -> Role:
         return Role.LEADER if participant.request.exchange is self._payer else Role.FOLLOWER
@@ -227,6 +266,9 @@ class Flight:
     def _ended(self, whole: bool) -> None:
         recording, response, leader = self._recording, self._response, self._leader
         if self._closed or not whole or recording is None or response is None or leader is None:
+            self._close()
+            return
+        if isinstance(response, FromElsewhere):
             self._close()
             return
 
@@ -247,7 +289,16 @@ class Flight:
             self._leader = self._response = self._recording = None
             if recording is not None:
                 recording.close()
+            self._turn_away()
             on_closed()
+
+
+def _read_outside(
+    response: ProxyResponse, recording: Recording, over: Callable[[bool], object]
+) -> ProxyResponse:
+    body = recording.read()
+    body.on_over = over
+    return response.evolve(body=body)
 
 
 def _nothing() -> None:
@@ -294,6 +345,11 @@ class SingleFlight:
             flight = Flight(self._limit_bytes, self._judge, keep, closed, self._room())
             self._flights[key] = flight
         return flight.join(request, forward)
+
+    def read(self, key: bytes, over: Callable[[bool], object]) -> Deferred[ProxyResponse | None]:
+        """Ride along for somebody outside: see `Flight.read`; None if there is no flight of `key`."""
+        flight = self._flights.get(key)
+        return succeed(None) if flight is None else flight.read(over)
 
     def _forget(self, key: bytes, flight: Flight | None) -> None:
         if self._flights.get(key) is flight:

@@ -42,7 +42,10 @@ class Call:
         self._stop: Callable[[], None] | None = None
         self.is_alone = False
         """Its client has left."""
-        self._joined = 0
+        self.is_offered = False
+        """The other processes know of it."""
+        self._leader: Exchange | None = None
+        self._joined: set[object] = set()
         self._held: Deferred[None] | None = None
         self.was_had = False
         """A retry has had the whole answer. It may have given up at that very moment, and come once more."""
@@ -50,6 +53,15 @@ class Call:
         """What is held of its answer."""
 
     # ---- its client
+
+    def begin(self, exchange: Exchange) -> None:
+        """`exchange` makes the call from now on: the first one, or who had joined if that one's call failed."""
+        self._joined.discard(exchange)
+        self._cancel()
+        self.is_alone = False
+        self._stop = None
+        self._leader = exchange
+        exchange.finish_alone = self.client_left
 
     def client_left(self, stop: Callable[[], None]) -> int:
         """Go on without the client until `stop` is called; return the bytes that may still come."""
@@ -62,21 +74,28 @@ class Call:
     def ended(self, exchange: Exchange) -> None:
         """The exchange that made the call has ended."""
         exchange.finish_alone = None
-        self._stop = None
+        if self._leader is exchange:
+            self._leader = self._stop = None
 
     # ---- who joins
 
-    def join(self) -> None:
-        """Another exchange is answered by this call, until it has `left`."""
-        self._joined += 1
+    def join(self, reader: object) -> None:
+        """`reader`, an exchange or somebody outside, is answered by this call, until it has `left`."""
+        self._joined.add(reader)
 
-    def left(self, exchange: Exchange) -> None:
-        """One that had joined has ended."""
-        self._joined -= 1
-        if exchange.outcome is Outcome.REJOINED:
+    def left(self, reader: object, had_all: bool) -> None:
+        """One that had joined has ended; nothing happens if it makes the call itself meanwhile."""
+        if reader not in self._joined:
+            return
+        self._joined.remove(reader)
+        if had_all:
             self.was_had = True
         if not self._joined and self.is_alone:
             self._wait()
+
+    def joined_ended(self, exchange: Exchange) -> None:
+        """An exchange that had joined has ended."""
+        self.left(exchange, exchange.outcome is Outcome.REJOINED)
 
     # ---- its answer
 

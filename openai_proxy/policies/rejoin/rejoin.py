@@ -9,20 +9,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 
-from twisted.internet.defer import CancelledError
-
-from ...exchange.bodies import WholeBody
 from ...exchange.buffered_bytes import BufferedBytes
-from ...exchange.errors import InternalError
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, discard_all
-from ...exchange.record import Exchange, Outcome
-from ...wire.headers import announced_length, get
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.record import Exchange
+from ...wire.headers import get
+from ..cache.elsewhere import OtherCalls
 from ..cache.key import cache_key
 from ..cache.participants import Role
 from ..cache.rules import Verdict
 from ..cache.single_flight import SingleFlight
 from .call import Call, Timers
-from .elsewhere import OtherCalls, WholeAnswer, whole_of
 from .room import Room
 
 HELD_BYTES = 256 * 1024 * 1024
@@ -88,23 +84,26 @@ class Rejoin:
         )
         is_repeated = idempotency_key is not None or _is_retry(request)
         if is_repeated and self._others is not None and key not in self._calls:
-            found = await self._others.find(key)
+            found = await self._others.find(key, self)
             if found is not None:
                 _note_joined(exchange)
-                return _response(found)
-        call = self._calls.get(key) if is_repeated else None
-        if call is not None:
-            call.join()
-            exchange.on_end(call.left)
+                request.undelivered.append(found.body)
+                return found
+        joined = self._calls.get(key) if is_repeated else None
+        if joined is None:
+            call = self._calls[key] = self._new_call(key)
         else:
-            call = self._calls[key] = Call(
-                self._rejoin_s, self._rejoin_bytes, self._timers, self._hold, lambda: self._offer(key)
-            )
-            exchange.finish_alone = call.client_left
+            call = joined
+            call.join(exchange)
+            exchange.on_end(call.joined_ended)
+
+        async def lead(request: ProxyRequest) -> ProxyResponse:
+            call.begin(exchange)
             exchange.on_end(call.ended)
-        own = call
+            return await forward(request)
+
         result = await self._flights.ride(
-            key, request, forward, own.keep, lambda: self._closed(key, own), fresh=not is_repeated
+            key, request, lead, call.keep, lambda: self._closed(key, call), fresh=not is_repeated
         )
         response = result.response
         if response is None:
@@ -117,38 +116,35 @@ class Rejoin:
         request.undelivered.append(response.body)
         return response
 
-    async def serve(self, key: bytes) -> WholeAnswer | None:
-        """Return the answer of a call to another process, once it is whole; None if it cannot be joined.
+    async def read(self, name: bytes) -> ProxyResponse | None:
+        """Return the answer of a call for a retry that came elsewhere, what was received first; None if there is none.
 
         The call waits on for a retry as long as for one that has left: the
-        other process may have lost its client meanwhile.
+        other process may lose its client meanwhile.
         """
-        call = self._calls.get(key)
+        call = self._calls.get(name)
         if call is None:
             return None
-        exchange = Exchange(0.0, 0.0, "POST", "")  # nobody is told of it
-        call.join()
-        exchange.on_end(call.left)
-        request = ProxyRequest(b"POST", b"/", [], b"", exchange)
+        outside = object()
+        call.join(outside)
+        response = None
         try:
-            result = await self._flights.ride(key, request, _nowhere, call.keep, _nothing)
-            response = result.response
-            if response is None or result.role is not Role.FOLLOWER:
-                return None
-            request.undelivered.append(response.body)
-            body = await whole_of(response.body)
-        except CancelledError:  # who asked has lost its client, and may not ask for itself
-            discard_all(request.undelivered)
-            raise
-        except Exception:
-            return None  # the other process asks for itself, and sees what is wrong
+            response = await self._flights.read(name, lambda had_all: call.left(outside, had_all))
         finally:
-            exchange.end(Outcome.CLIENT_GONE, 0.0)
-        return None if body is None else WholeAnswer(response.status, response.reason, response.headers, body)
+            if response is None:
+                call.left(outside, had_all=False)
+        return response
 
-    def _offer(self, key: bytes) -> None:
+    def _new_call(self, key: bytes) -> Call:
+        call = Call(
+            self._rejoin_s, self._rejoin_bytes, self._timers, self._hold, lambda: self._offer(key, call)
+        )
+        return call
+
+    def _offer(self, key: bytes, call: Call) -> None:
         """The client of a call has left."""
         if self._others is not None:
+            call.is_offered = True
             self._others.offer(key)
 
     def _closed(self, key: bytes, call: Call) -> None:
@@ -156,7 +152,7 @@ class Rejoin:
         self._held.pop(call, None)
         if self._calls.get(key) is call:
             del self._calls[key]
-            if self._others is not None and call.is_alone:
+            if self._others is not None and call.is_offered:
                 self._others.withdraw(key)
 
     def _hold(self, call: Call) -> None:
@@ -180,19 +176,6 @@ class Rejoin:
 def _note_joined(exchange: Exchange) -> None:
     exchange.rejoined = exchange.cached = True
     exchange.cost_usd = 0.0
-
-
-def _response(found: WholeAnswer) -> ProxyResponse:
-    is_announced = announced_length(found.headers) is not None
-    return ProxyResponse(found.status, found.reason, found.headers, WholeBody(found.body, is_announced))
-
-
-async def _nowhere(request: ProxyRequest) -> ProxyResponse:
-    raise InternalError("Another process asks for itself.")
-
-
-def _nothing() -> None:
-    """The call's own flight tells when it is closed."""
 
 
 def _is_retry(request: ProxyRequest) -> bool:

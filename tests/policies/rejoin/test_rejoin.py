@@ -1,15 +1,17 @@
 """Calls that go on when their client has left, and retries that join them."""
 
+import pytest
 from fakes import Body, exchange
 from policies.routing.conversations import Reader
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Outcome
+from openai_proxy.policies.cache.elsewhere import LocalCalls
 from openai_proxy.policies.rejoin import rejoin as module
-from openai_proxy.policies.rejoin.elsewhere import LocalCalls
 from openai_proxy.policies.rejoin.rejoin import Rejoin
 
 RETRY = (b"x-stainless-retry-count", b"1")
@@ -23,7 +25,7 @@ class Client:
         self.world, self.exchange, self.stopped = world, exchange(), False
         self.exchange.credential_id = key
         request = ProxyRequest(b"POST", b"/responses", [*headers], body, self.exchange, credential=b"sk")
-        self.response = self.error = self.reader = None
+        self.response = self.error = self.reader = self.ended_whole = None
         self.waiting = Deferred.fromCoroutine(world.stage(request, world.forward))
         self.waiting.addCallbacks(self._came, self._failed)
 
@@ -32,7 +34,8 @@ class Client:
         client = self
 
         def over(reason):
-            client.exchange.end(Outcome.COMPLETE, 1.0)
+            client.ended_whole = reason.check(ResponseDone) is not None
+            client.exchange.end(Outcome.COMPLETE if client.ended_whole else Outcome.UPSTREAM_TRUNCATED, 1.0)
 
         self.reader.connectionLost = over
         response.body.deliverBody(self.reader)
@@ -231,10 +234,10 @@ class Others:
     def withdraw(self, key):
         self.offered.remove(key)
 
-    def find(self, key):
+    def find(self, key, asking):
         if self.found is None or key not in self.found.offered:
             return succeed(None)
-        return Deferred.fromCoroutine(self.found.stages[0].serve(key))
+        return Deferred.fromCoroutine(self.found.stages[0].read(key))
 
     def join(self, stage):
         self.stages.append(stage)
@@ -247,15 +250,19 @@ def two():
     return first, second
 
 
-def test_a_retry_that_reaches_another_process_gets_the_answer_whole():
-    """Once it has come; the other process makes no call, and nothing is paid there."""
+def test_a_retry_that_reaches_another_process_gets_what_came_and_what_comes():
+    """The other process makes no call, and nothing is paid there."""
     first, second = two()
     left = Client(first, FIRST)
     assert left.leave()
     retry = Client(second, RETRY)
     assert (retry.response, second.calls) == (None, [])
-    end_of(first, b"whole")
-    assert (retry.reader.data, retry.outcome, retry.exchange.cost_usd) == (b"whole", "rejoined", 0.0)
+    body = first.answer()
+    body.feed(b"one ")
+    assert retry.reader.data == b"one "
+    body.feed(b"two")
+    body.end()
+    assert (retry.reader.data, retry.outcome, retry.exchange.cost_usd) == (b"one two", "rejoined", 0.0)
     assert left.outcome == "finished_alone"
     assert Client(second, RETRY).outcome == "rejoined"
     first.clock.advance(61.0)
@@ -276,26 +283,118 @@ def test_a_call_that_fails_is_made_anew_by_the_other_process():
     assert first.others.offered == []
 
 
-def test_a_body_that_breaks_off_is_no_answer_for_another_process():
-    """The retry asks for itself."""
+def test_a_body_that_breaks_off_is_cut_for_another_process_too():
+    """The retry has had a part of it: what is missing cannot be asked for."""
     first, second = two()
     assert Client(first, FIRST).leave()
-    Client(second, RETRY)
+    retry = Client(second, RETRY)
     body = first.answer()
     body.feed(b"half")
     body.cut()
-    assert len(second.calls) == 1
+    assert (retry.reader.data, retry.ended_whole, second.calls) == (b"half", False, [])
 
 
-def test_a_retry_after_a_reload_gets_the_answer():
+@pytest.mark.parametrize("outside_first", [True, False])
+def test_a_retry_here_makes_the_call_that_one_elsewhere_cannot_make(outside_first):
+    """A failed call was made again on behalf of the retry elsewhere, which has no call here: the one here had a 500."""
+    first, second = two()
+    left = Client(first, FIRST)
+    assert left.leave()
+    retries = [Client(world, RETRY) for world in ((second, first) if outside_first else (first, second))]
+    elsewhere, here = retries if outside_first else reversed(retries)
+    first.answer(status=500)
+    assert (left.response.status, len(first.calls), len(second.calls)) == (500, 2, 1)
+    end_of(first, b"here")
+    end_of(second, b"elsewhere")
+    assert (here.error, here.reader.data, here.outcome) == (None, b"here", "complete")
+    assert (elsewhere.error, elsewhere.reader.data, elsewhere.outcome) == (None, b"elsewhere", "complete")
+
+
+def test_who_reads_elsewhere_does_not_pay_for_a_call_that_is_stopped():
+    """The operator stopped it: the cost went to a record that nobody sees."""
+    first, second = two()
+    left = Client(first, FIRST)
+    body = first.answer()
+    body.feed(b"one ")
+    assert left.leave()
+    retry = Client(second, RETRY)
+    left.exchange.end(Outcome.CANCELLED, 1.0)
+    assert (left.exchange.heir, left.exchange.cost_usd) == (None, None)
+    body.feed(b"two")
+    body.end()
+    assert (retry.reader.data, retry.exchange.cost_usd) == (b"one two", 0.0)
+
+
+def test_a_retry_that_makes_the_call_after_a_failure_may_leave_too():
+    """Its own call was cancelled when its client left, and the next retry paid for a third one."""
+    world = World()
+    left = Client(world, FIRST)
+    assert left.leave()
+    retry = Client(world, RETRY)
+    world.answer(status=500).end()
+    assert (left.response.status, len(world.calls)) == (500, 2)
+    assert retry.leave()
+    again = Client(world, RETRY)
+    end_of(world, b"whole")
+    assert (again.reader.data, again.outcome, retry.outcome) == (b"whole", "rejoined", "finished_alone")
+    assert (len(world.calls), retry.exchange.cached, again.exchange.cost_usd) == (2, False, 0.0)
+
+
+def test_a_retry_that_makes_the_call_and_leaves_has_its_time():
+    """60 s after it left, not after the first client did; then the call is cut."""
+    world = World()
+    left = Client(world, FIRST)
+    assert left.leave()
+    retry = Client(world, RETRY)
+    world.clock.advance(59.0)
+    world.answer(status=500)
+    world.clock.advance(59.0)
+    body = world.answer()
+    assert retry.leave()
+    left.response.body.discard()
+    left.exchange.end(Outcome.CLIENT_GONE, 1.0)
+    world.clock.advance(59.0)
+    assert not retry.stopped
+    world.clock.advance(2.0)
+    assert (retry.stopped, retry.outcome, body.discards) == (True, "client_gone", 1)
+    assert not world.clock.getDelayedCalls()
+
+
+def test_a_retry_after_a_reload_gets_what_came_and_what_comes():
     """The stage of the old configuration lives as long as a call of it can be joined."""
     calls = LocalCalls()
     old = World(others=calls)
     assert Client(old, FIRST).leave()
+    body = old.answer()
+    body.feed(b"one ")
     new = World(others=calls)
     retry = Client(new, RETRY)
-    end_of(old, b"whole")
-    assert (retry.reader.data, retry.outcome, new.calls) == (b"whole", "rejoined", [])
+    assert retry.reader.data == b"one "
+    body.feed(b"two")
+    body.end()
+    assert (retry.reader.data, retry.outcome, new.calls) == (b"one two", "rejoined", [])
+
+
+def test_a_retry_after_a_reload_sets_its_own_pace():
+    """It has what it reads; the call waits as long for its next retry when it leaves."""
+    calls = LocalCalls()
+    old = World(others=calls)
+    first = Client(old, FIRST)
+    body = old.answer()
+    body.feed(b"one ")
+    assert first.leave()
+    new = World(others=calls)
+    retry = Client(new, RETRY)
+    retry.reader.transport.pauseProducing()
+    body.feed(b"two ")
+    assert retry.reader.data == b"one "
+    old.clock.advance(61.0)
+    assert not first.stopped
+    assert not retry.leave()
+    old.clock.advance(59.0)
+    assert not first.stopped
+    old.clock.advance(2.0)
+    assert (first.stopped, body.discards) == (True, 1)
 
 
 def test_a_retry_that_gives_up_while_it_waits_for_another_process_asks_nobody():

@@ -1,0 +1,79 @@
+"""Calls that another process of the daemon, or a configuration that was replaced, makes.
+
+The others share them: they read the answer as it comes, and pay nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from weakref import WeakSet
+
+from attrs import define
+from twisted.internet.defer import Deferred
+
+from ...exchange.messages import ProxyResponse
+
+
+@define(eq=False)
+class FromElsewhere(ProxyResponse):
+    """An answer of a call that is paid, and kept, elsewhere."""
+
+
+class Serves(Protocol):
+    """Who has calls that others may share."""
+
+    async def read(self, name: bytes) -> ProxyResponse | None:
+        """Return the answer of the call of that name as soon as its head is there; None if there is none to share."""
+        ...
+
+
+class OtherCalls(Protocol):
+    """What the others call; names are those of requests (`cache_key`)."""
+
+    def offer(self, name: bytes) -> None:
+        """Let the other processes share a call of this one."""
+        ...
+
+    def withdraw(self, name: bytes) -> None:
+        """Nobody can share that call any more."""
+        ...
+
+    def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+        """Fire with the answer of somebody else's call, its body still to come; None if there is none.
+
+        Fails only if it is cancelled, with CancelledError: whose client has
+        left may not take that for "there is none", and call.
+        """
+        ...
+
+    def join(self, stage: Serves) -> None:
+        """Let the others ask `stage`, as long as it exists."""
+        ...
+
+
+class LocalCalls:
+    """The `OtherCalls` of a process that is alone: those of configurations that a reload has replaced."""
+
+    def __init__(self) -> None:
+        self._stages: WeakSet[Serves] = WeakSet()
+
+    def offer(self, name: bytes) -> None:
+        """Nobody else asks."""
+
+    withdraw = offer
+
+    def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+        """Fire with the answer of another configuration's call."""
+        return Deferred.fromCoroutine(self.read(name, asking))
+
+    def join(self, stage: Serves) -> None:
+        """Let the others ask `stage`, as long as it exists: as long as one of its calls can be shared."""
+        self._stages.add(stage)
+
+    async def read(self, name: bytes, asking: Serves | None = None) -> FromElsewhere | None:
+        """Return the answer of a call of this process, but of `asking`; None if there is none to share."""
+        for stage in list(self._stages):
+            found = await stage.read(name) if stage is not asking else None
+            if found is not None:
+                return FromElsewhere(found.status, found.reason, found.headers, found.body)
+        return None
