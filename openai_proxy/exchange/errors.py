@@ -381,6 +381,22 @@ class UpstreamTimeout(UpstreamError):
     default_message = "The upstream did not answer in time."
 
 
+class HomeUnreachable(UpstreamError):
+    """No connection to the one upstream that could answer: told as NoUpstreamAvailable, tried again as `cause` is.
+
+    `message` says so to the client; what `cause` says is for the logs.
+    """
+
+    status, reason = 503, b"Service Unavailable"
+    type, code = "service_unavailable_error", "no_upstream_available"
+
+    def __init__(self, message: str, cause: UpstreamError, *, retry_after_s: int) -> None:
+        super().__init__(
+            message, kind=cause.kind, sent=cause.sent, may_heal=cause.may_heal, detail=cause.told
+        )
+        self.headers = ((b"retry-after", b"%d" % retry_after_s),)
+
+
 class ProxyLoop(ProxyError):
     status, reason = 508, b"Loop Detected"
     type, code = "upstream_error", "proxy_loop"

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as TwistedTimeout
 
-from ...exchange.errors import NoUpstreamAvailable, StateElsewhere, UpstreamError
+from ...exchange.errors import HomeUnreachable, NoUpstreamAvailable, StateElsewhere, UpstreamError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange
 from ...logs import logger
@@ -37,6 +37,7 @@ log = logger(__name__)
 LIST_BYTES = 4 * 1024 * 1024
 LIST_PATIENCE_S = 5.0
 """How long the list of models waits for one of the upstreams beside the first."""
+_AWAY = "The conversation lives at {!r}, which is not available."
 
 
 class Route:
@@ -184,19 +185,19 @@ class Route:
         """Ask the upstream where the state of a request lives, and no other: it would not know it."""
         home = task.candidates[0]
         if not self._choosing.usable(task, home):
-            raise self._away(task, home)
+            raise NoUpstreamAvailable(_AWAY.format(home.name), retry_after_s=self._wait_s(task, home))
         attempt = await self._ask(task, home, forward, passage, "state")
-        if attempt.error is not None and attempt.error.sent == "no" and not self._choosing.usable(task, home):
-            raise self._away(task, home) from attempt.error
+        error = attempt.error
+        if error is not None and error.sent == "no":
+            raise HomeUnreachable(
+                _AWAY.format(home.name), error, retry_after_s=self._wait_s(task, home)
+            ) from error
         return attempt
 
-    def _away(self, task: Task, home: Upstream) -> NoUpstreamAvailable:
-        now = self._clock()
-        wait_s = self._health.usable_in_s(home, task.model, task.key_for(home), now)
-        return NoUpstreamAvailable(
-            f"The conversation lives at {home.name!r}, which is not available.",
-            retry_after_s=max(1, ceil(wait_s)),
-        )
+    def _wait_s(self, task: Task, home: Upstream) -> int:
+        """Return after how many seconds it is worth asking again."""
+        wait_s = self._health.usable_in_s(home, task.model, task.key_for(home), self._clock())
+        return max(1, ceil(wait_s))
 
     async def _search(self, task: Task, forward: Forward, passage: Passage) -> Attempt:
         """Ask as if there was no state; if that upstream does not have it, all others, each once.

@@ -6,13 +6,18 @@ import re
 import pytest
 from policies.routing.conversations import THREE, Machine, error
 
-from openai_proxy.exchange.errors import NoUpstreamAvailable, StateElsewhere, UpstreamUnreachable
+from openai_proxy.exchange.errors import (
+    NoUpstreamAvailable,
+    StateElsewhere,
+    UpstreamError,
+    UpstreamUnreachable,
+)
 from openai_proxy.policies.routing.known_state import StateMemory
 from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
 
 ID = re.compile(rb'"id": "(resp_[abc]\w+)"')
 SECRET = re.compile(rb'"encrypted_content": "([^"]+)"')
-REFUSED = UpstreamUnreachable(kind="refused", sent="no")
+REFUSED = UpstreamUnreachable(kind="refused", sent="no", detail="[Errno 111] of a:80")
 
 
 def follow_up(body, stream=False, **more):
@@ -80,19 +85,35 @@ def test_other_errors_are_not_searched():
 
 
 def test_a_home_that_is_out_is_waited_for():
-    """Nobody else would know the conversation: 503, and no other upstream is asked."""
+    """Nobody else would know the conversation: 503 from the first failure on, and no other upstream is asked."""
     machine = Machine()
     body, home = first(machine)
     machine.answers[home] = REFUSED
     seen = []
     for _ in range(6):
         failed = machine.ask(follow_up(body))
-        seen.append(type(failed))
+        seen.append(bool(machine.asked))
         assert set(machine.asked) <= {home}
-    assert seen[0] is UpstreamUnreachable
-    assert seen[-1] is NoUpstreamAvailable
-    assert failed.message == f"The conversation lives at '{home}', which is not available."
-    assert dict(failed.headers)[b"retry-after"] == b"1"
+        assert (failed.status, failed.code, failed.type) == (
+            503,
+            "no_upstream_available",
+            "service_unavailable_error",
+        )
+        assert failed.message == f"The conversation lives at '{home}', which is not available."
+        assert dict(failed.headers)[b"retry-after"] == b"1"
+    assert (seen[0], seen[-1]) == (True, False)
+
+
+def test_a_home_that_takes_no_connection_is_tried_again_as_any_upstream_is():
+    """What failed for want of a connection goes again to the same upstream, if the retry stage has attempts left."""
+    machine = Machine()
+    body, home = first(machine)
+    machine.answers[home] = REFUSED
+    failed = machine.ask(follow_up(body))
+    assert isinstance(failed, UpstreamError)
+    assert (failed.sent, failed.kind, failed.may_heal) == ("no", "refused", True)
+    assert failed.told == f"{failed.message} ({REFUSED.told})"
+    assert failed.__cause__ is REFUSED
 
 
 def test_a_home_that_told_to_wait_is_waited_for():
