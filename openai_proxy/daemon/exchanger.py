@@ -25,6 +25,7 @@ from ..policies.bodies import build as bodies
 from ..policies.bodies.read_form import ReadForm
 from ..policies.cache import build as cache
 from ..policies.cache.known_requests import Answered
+from ..policies.cache.room import Room
 from ..policies.fences import build as fences
 from ..policies.fences.allow_models import AllowModels
 from ..policies.limits import build as limits
@@ -73,6 +74,7 @@ class KeptStages:
     table: RoutingTable | None
     route: Route | None
     buffered: BufferedBytes
+    room: Room
     repeats: Stage | None
     override: Stage | None
     strip_think: StripThink | None
@@ -243,7 +245,7 @@ def _kept_stages(
     buffered: BufferedBytes,
     innermost: Forward,
 ) -> KeptStages:
-    answered = Answered()
+    answered, room = Answered(), Room(buffered)
     return KeptStages(
         innermost=innermost,
         table=table,
@@ -252,7 +254,8 @@ def _kept_stages(
         repeats=cache.repeats(settings, around, answered),
         override=params.override(settings),
         strip_think=think.strip_think(settings, buffered),
-        cache=cache.cache(settings, around, answered, table, fingerprint(settings)),
+        room=room,
+        cache=cache.cache(settings, around, answered, table, fingerprint(settings), room),
         retry=places.retry(settings, around),
         tag_values=KnownValues(),
     )
@@ -376,7 +379,7 @@ def _stages(
         # Outside all that shares answers: it ends what one client reads.
         spending.cut_budget,
         # Inside what changes an answer for its client, as the cache: those who join have stages of their own.
-        rejoin.rejoin(settings, around, kept.buffered),
+        rejoin.rejoin(settings, around, kept.room),
         # Outside retries: a hit never retries.
         kept.cache,
         # Behind the cache, whose hits cost nothing; before anything is set aside.

@@ -2,7 +2,7 @@
 
 Of requests, of answers about background responses, which are read whole, of
 documents and long events from which thoughts are removed, and of answers
-that are recorded for a retry.
+that are recorded: for the cache, for who shares them, for a retry.
 
 One connection is bounded by the limits of its body; this bounds what many
 of them hold together.

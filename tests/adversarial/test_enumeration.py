@@ -49,7 +49,7 @@ EXEMPT = {
     "net.backoff:.*": "numbers, and two headers; a value of more than a few digits is refused",
     "wire.body_headers:is_event_stream": "compares two values that media_type_and_coding has read",
     "exchange.buffered_bytes:.*": "counts",
-    "policies.rejoin.room:.*": "counts",
+    "policies.cache.room:.*": "counts",
     "cost.budget_alerts:.*": "counts money of the configured keys",
     "policies.routing.cooled_keys:.*": "looks configured keys up",
     "daemon.reload_outcome:.*": "the operator's directory",

@@ -11,6 +11,7 @@ from .cache import Cache
 from .known_requests import Answered
 from .redis import RedisStore
 from .repeats import AnswerRepeats
+from .room import Room
 from .rules import CacheRule, CacheRules, TimesToLive, default_rules
 from .store import CacheStore
 
@@ -34,11 +35,17 @@ def repeats(settings: Settings, parts: Parts, answered: Answered) -> Stage | Non
 
 
 def cache(
-    settings: Settings, parts: Parts, answered: Answered, table: RoutingTable | None, fingerprint: str
+    settings: Settings,
+    parts: Parts,
+    answered: Answered,
+    table: RoutingTable | None,
+    fingerprint: str,
+    room: Room,
 ) -> Stage | None:
     """Return the stage of the cache, None if there is none; it notes its hits in `answered`.
 
     Entries are shared between configurations of the same upstreams and the same `fingerprint`.
+    What is recorded takes of `room`.
     """
     store = _store(settings, parts)
     if store is None:
@@ -62,4 +69,5 @@ def cache(
         shared=cache.shared,
         answered=answered,
         served_as=table.served_as if table is not None else None,
+        room=room,
     )

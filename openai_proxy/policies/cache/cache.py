@@ -19,6 +19,7 @@ from .hits import answer_with, at_once
 from .key import cache_key, chosen_headers, models_family
 from .known_requests import Answered, KnownRequests
 from .participants import Role
+from .room import Room
 from .rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
 from .single_flight import SingleFlight
 from .store import CacheStore
@@ -43,6 +44,10 @@ async def _refuse() -> ProxyResponse:
     raise NotCached
 
 
+def _unbounded() -> None:
+    """Recordings take of no room."""
+
+
 def _judge(response: ProxyResponse) -> Verdict:
     # A body filter works for one client: what has one cannot be shared.
     return Verdict.PRIVATE if response.filters else judge(response.status, response.headers)
@@ -58,6 +63,8 @@ class Cache:
     so: another one may answer under its name since that was changed.
     `shared` lets all callers of one upstream key use the same entries.
     `clock` gives monotonic seconds. `answered` is told what was a hit.
+    An answer that is recorded takes of `room`; without room it passes, is
+    not kept, and nobody can join it any more.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Cache:
         shared: bool = False,
         answered: Answered | None = None,
         served_as: Callable[[str], bytes] | None = None,
+        room: Room | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -78,7 +86,9 @@ class Cache:
         self._known: KnownRequests[Place] = KnownRequests(_KNOWN_BYTES)
         self._answered = answered
         self._served_as = served_as
-        self._flights = SingleFlight(store.entry_bytes, _judge)
+        self._flights = SingleFlight(
+            store.entry_bytes, _judge, room.lease if room is not None else _unbounded
+        )
         self._deletions = 0
         """How often a model was deleted: pages of models asked for before are not for who asks after it."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from ...exchange.buffered_bytes import BufferedBytes
 from ...exchange.messages import ProxyRequest
 from ...settings import Settings, client_keys
+from ..cache.room import Room
 from ..parts import Parts
 from .rejoin import Rejoin
 
@@ -43,7 +43,7 @@ class Finishes:
         return next((each for match, each in self._models if fnmatchcase(model, match)), self._everybody)
 
 
-def rejoin(settings: Settings, parts: Parts, buffered: BufferedBytes) -> Rejoin | None:
+def rejoin(settings: Settings, parts: Parts, room: Room) -> Rejoin | None:
     """Return the stage, None if every call ends with its client."""
     finishes = Finishes(
         settings.on_disconnect == FINISH,
@@ -52,4 +52,4 @@ def rejoin(settings: Settings, parts: Parts, buffered: BufferedBytes) -> Rejoin 
     )
     if finishes.never:
         return None
-    return Rejoin(finishes, settings.rejoin_s, settings.rejoin_bytes, parts.reactor, parts.calls, buffered)
+    return Rejoin(finishes, settings.rejoin_s, settings.rejoin_bytes, parts.reactor, parts.calls, room)

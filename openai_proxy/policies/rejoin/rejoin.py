@@ -16,10 +16,10 @@ from ...wire.headers import get
 from ..cache.elsewhere import OtherCalls
 from ..cache.key import cache_key
 from ..cache.participants import Role
+from ..cache.room import Room
 from ..cache.rules import Verdict
 from ..cache.single_flight import SingleFlight
 from .call import Call, Timers
-from .room import Room
 
 HELD_BYTES = 256 * 1024 * 1024
 """What answers that wait for a retry may take together; beyond, the oldest go."""
@@ -38,7 +38,7 @@ class Rejoin:
 
     Stands like the cache: outside what costs, inside what changes an answer
     for its client. `others` are the other processes of the daemon. What is
-    recorded counts in `buffered`.
+    recorded takes of `room`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Rejoin:
         rejoin_bytes: int,
         timers: Timers,
         others: OtherCalls | None = None,
-        buffered: BufferedBytes | None = None,
+        room: Room | None = None,
     ) -> None:
         self._others = others
         if others is not None:
@@ -57,7 +57,8 @@ class Rejoin:
         self._rejoin_s = rejoin_s
         self._rejoin_bytes = rejoin_bytes
         self._timers = timers
-        room = Room(buffered or BufferedBytes(sys.maxsize), self._let_one_go)
+        room = room or Room(BufferedBytes(sys.maxsize))
+        room.give_way(self)
         self._flights = SingleFlight(rejoin_bytes, _judge, room.lease)
         self._calls: dict[bytes, Call] = {}
         """Those that can be joined, by the names of their requests."""
@@ -160,9 +161,9 @@ class Rejoin:
         held = self._held
         held[call] = None
         while sum(each.size_bytes for each in held) > HELD_BYTES:
-            self._let_one_go()
+            self.let_one_go()
 
-    def _let_one_go(self) -> bool:
+    def let_one_go(self) -> bool:
         """Hold one answer less: the oldest that a retry has had already, else the oldest. False if there is none."""
         held = self._held
         if not held:

@@ -13,6 +13,7 @@ from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.policies.cache.cache import Cache
 from openai_proxy.policies.cache.known_requests import Answered
 from openai_proxy.policies.cache.memory import MemoryStore
+from openai_proxy.policies.cache.room import Room
 from openai_proxy.policies.cache.rules import CacheRules, TimesToLive, default_rules
 
 JSON = (b"Content-Type", b"application/json")
@@ -90,7 +91,7 @@ class Client:
 class World:
     """A cache over an upstream that answers when told."""
 
-    def __init__(self, store=None, shared=False, max_bytes=1_000_000):
+    def __init__(self, store=None, shared=False, max_bytes=1_000_000, buffered=None):
         self.clock = Clock()
         self.store = store or MemoryStore(max_bytes, self.clock.seconds)
         rules = CacheRules(default_rules(TimesToLive()))
@@ -105,6 +106,7 @@ class World:
             shared,
             self.answered,
             lambda model: self.served_as.get(model, b""),
+            room=buffered and Room(buffered),
         )
         self.calls = []
 

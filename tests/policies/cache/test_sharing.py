@@ -3,8 +3,11 @@
 import pytest
 from policies.cache.cache_world import JSON, SSE, World
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
 
+from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import BudgetSpent, UpstreamUnreachable
+from openai_proxy.policies.cache.room import Room
 
 
 def test_a_hundred_identical_streams_cost_one_call():
@@ -248,3 +251,77 @@ def test_a_client_that_leaves_at_the_last_event_has_had_the_whole_stream(pieces,
     assert call.discards == 1
     again = world.ask()
     assert (len(world.calls), again.body) == ((1, b"".join(pieces)) if kept else (2, None))
+
+
+def test_what_is_recorded_counts_among_what_is_held_of_bodies():
+    """Answers that are recorded for others and for the cache were held beside every bound; now until they are stored."""
+    buffered = BufferedBytes(1000)
+    world = World(buffered=buffered)
+    leader = world.ask()
+    call = world.calls[0]
+    call.answer(SSE)
+    call.feed(b"one ")
+    assert (world.ask().chunks, buffered.held_bytes) == ([b"one "], 4)
+    leader.leave()
+    call.feed(b"two")
+    assert buffered.held_bytes == 7
+    call.end()
+    assert (world.ask().body, len(world.calls), buffered.held_bytes) == (b"one two", 1, 0)
+
+
+@pytest.mark.parametrize("end", ["cut", "left"])
+def test_a_recording_that_breaks_off_frees_its_memory(end):
+    """Whichever side goes."""
+    buffered = BufferedBytes(1000)
+    world = World(buffered=buffered)
+    clients = [world.ask(), world.ask()]
+    world.calls[0].answer(SSE)
+    world.calls[0].feed(b"one ")
+    if end == "cut":
+        world.calls[0].end(ConnectionLost())
+    else:
+        for client in clients:
+            client.leave()
+    assert buffered.held_bytes == 0
+
+
+def test_an_answer_that_finds_no_room_passes():
+    """Those who share it have it whole; it is not kept, and who comes later asks anew."""
+    buffered = BufferedBytes(20)
+    world = World(buffered=buffered)
+    clients = [world.ask(), world.ask()]
+    call = world.calls[0]
+    call.answer(SSE)
+    call.feed(b"x" * 8)
+    call.feed(b"y" * 8)
+    assert buffered.held_bytes == 0
+    late = world.ask()
+    call.end()
+    assert {client.body for client in clients} == {b"x" * 8 + b"y" * 8}
+    assert (late.response, len(world.calls)) == (None, 2)
+
+
+def test_an_answer_that_a_retry_waits_for_makes_room_for_the_cache():
+    """Recordings of both take half of the memory of bodies; one that has ended gives way to one that runs."""
+    room = Room(BufferedBytes(40))
+
+    class Held:
+        answers = 2
+
+        def let_one_go(self):
+            self.answers -= 1
+            if self.answers < 0:
+                return False
+            held.free()
+            return True
+
+    holder, held = Held(), room.lease()
+    room.give_way(holder)
+    assert held.take(20)
+    running = room.lease()
+    assert running.take(8)
+    assert holder.answers == 1
+    assert not running.take(13)
+    assert holder.answers == -1
+    del holder
+    assert running.take(12)

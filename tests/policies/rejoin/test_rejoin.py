@@ -11,6 +11,7 @@ from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Outcome
 from openai_proxy.policies.cache.elsewhere import LocalCalls
+from openai_proxy.policies.cache.room import Room
 from openai_proxy.policies.rejoin import rejoin as module
 from openai_proxy.policies.rejoin.rejoin import Rejoin
 
@@ -69,7 +70,9 @@ class Client:
 class World:
     def __init__(self, limit_bytes=1000, others=None, buffered=None):
         self.clock, self.limit_bytes, self.others = Clock(), limit_bytes, others
-        self.stage = Rejoin(lambda request: True, 60.0, limit_bytes, self.clock, others, buffered)
+        self.stage = Rejoin(
+            lambda request: True, 60.0, limit_bytes, self.clock, others, buffered and Room(buffered)
+        )
         self.calls = []
 
     async def forward(self, request):
