@@ -13,6 +13,8 @@ USAGE, NO_USAGE = b'"usage"', b'"usage":null'
 _OBJECT_LIMIT_BYTES = 8192
 _CARRY_BYTES = 64
 """Longer than a key with some space around its colon."""
+_some_usage = re.compile(rb'"usage"(?!:null)')
+"""OpenAI puts `"usage":null` into every chunk but the last."""
 _usage_key = re.compile(rb'"usage"[ \t\r\n]{0,20}(?::[ \t\r\n]{0,20}(\{)?)?')
 _mark = re.compile(rb'["{}\[\]]')
 _string_rest = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
@@ -80,17 +82,14 @@ class UsageScanner:
 
     def _first_key(self, data: bytes, at: int) -> int:
         """Return where the first usage object's key is; -1, with a possible beginning of one kept, for none."""
-        start = data.find(USAGE, at)
-        if data.startswith(NO_USAGE, start) and data.count(USAGE, at) == data.count(NO_USAGE, at):
-            start = -1  # OpenAI puts it into every chunk but the last
-        while start >= 0:
+        for found in _some_usage.finditer(data, at):
+            start = found.start()
             key = _usage_key.match(data, start)
             if key is not None and key[1]:
                 return start
             if len(data) - start < _CARRY_BYTES and (key is None or key.end() == len(data)):
                 self._carry = data[start:]
                 return -1
-            start = data.find(USAGE, start + 1)
         quote = data.rfind(b'"', max(at, len(data) - len(USAGE) + 1))
         if quote >= 0 and USAGE.startswith(data[quote:]):
             self._carry = data[quote:]
