@@ -41,13 +41,16 @@ class ResponseReader:
     """What has been read of one answer; `reset` before the next one.
 
     `parser` is fed by the connection, with one call less for each piece of a
-    stream. `parts` are body bytes that nobody has taken yet, `complete` says
-    that they are the last, `surplus` that something followed which nobody
-    asked for. `is_head` and `upgrade` tell what was asked.
+    stream. `complete` says that no more of the body comes than `take_body`
+    returns, `surplus`, once that was asked, that something followed which
+    nobody asked for. `is_head` and `upgrade` tell what was asked.
     """
 
     def __init__(self) -> None:
         self.parser: Any = None
+        self._parts: list[bytes] = []
+        """Body bytes that nobody has taken yet, and perhaps what follows the answer; the parser puts them here."""
+        self.on_body = self._parts.append  # llhttp's callback: one call less for each chunk
         self.is_head = self.upgrade = False
         self.reset()
 
@@ -58,7 +61,9 @@ class ResponseReader:
         self.pairs: list[tuple[bytes, bytes]] = []
         self.passing: list[tuple[bytes, bytes]] = []
         """The lines of the head without the hop-by-hop ones, once it has been judged."""
-        self.parts: list[bytes] = []
+        self._parts.clear()
+        self._own_parts = 0
+        """Of a complete answer: how many of the parts are its own."""
         self.head_bytes = 0
         """Read until the head was whole; 0 where nothing has been read."""
         self.head_done = self.complete = self.keep_alive = self.surplus = False
@@ -79,11 +84,15 @@ class ResponseReader:
 
     def take_body(self) -> bytes:
         """Return what has come of the body and was not taken yet; often nothing."""
-        parts = self.parts
-        if not parts:
-            return b""
-        self.parts = []
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        parts = self._parts
+        if self.complete and len(parts) > self._own_parts:
+            self.surplus = True
+            del parts[self._own_parts :]
+        if len(parts) < 2:
+            return parts.pop() if parts else b""
+        body = b"".join(parts)
+        parts.clear()
+        return body
 
     def end(self) -> bool:
         """The answer is over; says whether the connection may bring another one."""
@@ -173,15 +182,10 @@ class ResponseReader:
             self.keep_alive = version == "1.1"
             self.complete = True
 
-    def on_body(self, data: bytes) -> None:
-        if self.complete:
-            self.surplus = True
-        else:
-            self.parts.append(data)
-
     def on_message_complete(self) -> None:
         if not self.head_done:
             return  # an interim answer
         if not self.complete:
             self.keep_alive = self.parser.should_keep_alive()
             self.complete = True
+            self._own_parts = len(self._parts)

@@ -117,11 +117,15 @@ class ShortParser:
     def __init__(self, reader):
         self._reader = reader
 
+    def should_keep_alive(self):
+        return True
+
     def feed_data(self, data):
         reader = self._reader
-        reader.status, reader.head_done, reader.keep_alive = 200, True, True
+        reader.status, reader.head_done, reader.parser = 200, True, self
         reader.pairs = [(b"Content-Length", b"5")]
-        reader.parts, reader.complete = [b"cut"], True
+        reader.on_body(b"cut")
+        reader.on_message_complete()
 
 
 def test_a_body_of_another_length_than_its_head_says_is_never_passed_on():

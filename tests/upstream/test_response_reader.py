@@ -30,7 +30,7 @@ def test_an_answer_is_the_same_in_any_pieces(raw, length, again, size):
     """Its head, its body, and whether the connection may bring another one."""
     reader = read(raw, size)
     assert (reader.status, reader.reason, reader.judge_head()) == (200, b"OK", length)
-    assert b"".join(reader.parts) == b"ok"
+    assert reader.take_body() == b"ok"
     assert (reader.complete, reader.error) == (True, None)
     assert reader.end() is again
 
@@ -78,7 +78,7 @@ def test_trailers_are_limited(trailers):
     with pytest.raises(httptools.HttpParserCallbackError):
         parser.feed_data(raw)
     assert isinstance(reader.error, UpstreamProtocolError)
-    assert (reader.parts, reader.complete) == ([b"ok"], False)
+    assert (reader.take_body(), reader.complete) == (b"ok", False)
 
 
 def test_reads_without_a_byte_of_body_are_limited():
@@ -123,14 +123,36 @@ def test_an_interim_answer_with_a_body_is_refused(framing, status, size):
 
 
 @pytest.mark.parametrize(
-    "surplus", [b"HTTP/1.1 500 Surplus\r\nX: 1\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 Again\r\n"]
+    "surplus",
+    [
+        b"HTTP/1.1 500 Surplus\r\nX: 1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 Again\r\n",
+        b"HTTP/1.1 200 Again\r\nContent-Length: 3\r\n\r\n[1]",
+        b"HTTP/1.1 200 Again\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[1]\r\n",
+    ],
 )
 @pytest.mark.parametrize("size", [1, 100_000])
 def test_a_surplus_answer_changes_nothing_of_the_first(surplus, size):
     """Its reason was added to that of the first one."""
     reader = read(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}" + surplus, size)
     assert (reader.status, reader.reason, reader.pairs) == (200, b"OK", [(b"Content-Length", b"2")])
-    assert (b"".join(reader.parts), reader.surplus) == (b"{}", True)
+    assert (reader.take_body(), reader.surplus) == (b"{}", True)
+
+
+@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified", b"200 OK"])
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_body_where_there_is_none_is_nobodys(status, size):
+    """A server that answers HEAD, or 204, with a body must not have it taken for the next answer, nor for this one's."""
+    reader = ResponseReader()
+    reader.is_head = status == b"200 OK"
+    parser = reader.make_parser()
+    raw = b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\n\r\nHTTP/"
+    try:
+        for at in range(0, len(raw), size):
+            parser.feed_data(raw[at : at + size])
+    except httptools.HttpParserError:  # llhttp takes it for an answer after a 204
+        reader.surplus = True
+    assert (reader.take_body(), reader.complete, reader.end()) == (b"", True, False)
 
 
 @pytest.mark.parametrize("line", [b"5 ", b"5  ", b"5\t", b"5 ;a=b", b"05", b"5;a=b"])
@@ -139,7 +161,7 @@ def test_chunk_sizes_may_be_padded(line):
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + line + b"\r\nhello\r\n0 \r\n\r\n"
     for size in (1, 100_000):
         reader = read(raw, size)
-        assert (b"".join(reader.parts), reader.complete, reader.error) == (b"hello", True, None)
+        assert (reader.take_body(), reader.complete, reader.error) == (b"hello", True, None)
 
 
 @pytest.mark.parametrize("line", [b" 5", b"5 5", b"5 x", b"+5", b"0x5", b"5,"])
