@@ -240,6 +240,8 @@ class Exchange:
 
     output_events: Callable[[], int] | None = None
     """Tells how many events with text of the model have passed, where somebody reads the stream; while it runs."""
+    find_errors: Callable[[], None] | None = None
+    """Called when the exchange ends, before its outcome is decided: looks for errors in what has passed of a stream."""
     complete_usage: Callable[[Exchange], None] | None = None
     """Called when the exchange ends, before all others: estimates what nobody reported."""
 
@@ -356,6 +358,9 @@ class Exchange:
         """End the exchange; True the first time, False (and no effect) after."""
         if self.outcome is not None:
             return False
+        if self.find_errors is not None:
+            find, self.find_errors = self.find_errors, None
+            find()
         if outcome is _COMPLETE and (self.is_alone or self.rejoined):
             outcome = Outcome.FINISHED_ALONE if self.is_alone else Outcome.REJOINED
         if self.is_error_in_stream:

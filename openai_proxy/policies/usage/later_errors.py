@@ -19,6 +19,7 @@ EVENT_LIMIT_BYTES = 64 * 1024
 _DECODE_LIMIT_BYTES = 64 * 1024 * 1024
 """The most of a compressed stream that is looked at."""
 _STEP_BYTES = 64 * 1024
+_UNREAD_BYTES = 64 * 1024
 _failed = re.compile(rb'"type"[ \t]{0,20}:[ \t]{0,20}"(?:error|response\.failed)"')
 _code = re.compile(
     rb'"error"[ \t]{0,20}:[ \t]{0,20}\{[ \t]{0,20}"code"[ \t]{0,20}:[ \t]{0,20}"([^"\\]{1,64})"'
@@ -28,7 +29,8 @@ _code = re.compile(
 class LaterErrors:
     """Look for an error in the events of a stream as it comes, in any content coding that is known.
 
-    `error` is the code of the first one, None while there is none. Events
+    `error` is the code of the first one, None while there is none. Bytes are
+    searched late, in pieces of up to 64 KiB: `catch_up` before asking. Events
     that do not have the words are not taken apart. Holds at most
     EVENT_LIMIT_BYTES of an event that is not whole. O(n).
     """
@@ -40,8 +42,8 @@ class LaterErrors:
         self._decoder: Decoder | None = maybe_decoder(coding) if coding else None
         self._left = _DECODE_LIMIT_BYTES if self._decoder is not None else 0
         self._plain = not coding
-        self._between = False
-        """What comes next begins a block."""
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
 
     def tell_to(self, told: Callable[[str], object]) -> None:
         """Have `told` called with the first error, at once if it is known."""
@@ -52,22 +54,24 @@ class LaterErrors:
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes as they came, and return them."""
         if self._plain:
-            if (
-                self._between
-                and data[-2:] == b"\n\n"
-                and b"error" not in data
-                and b"failed" not in data
-                and b"\r" not in data
-            ):  # nearly always; `_read` would find the same
-                return data
-            self._read(data)
-            self._between = self._events.at_boundary
+            self._unread.append(data)
+            self._unread_bytes += len(data)
+            if self._unread_bytes > _UNREAD_BYTES:
+                self.catch_up()
         elif self._decoder is not None and self._left > 0:
             self._read_inside(self._decoder, data)
         return data
 
+    def catch_up(self) -> None:
+        """Search what has passed so far."""
+        unread, self._unread = self._unread, []
+        self._unread_bytes = 0
+        if unread:
+            self._read(b"".join(unread))
+
     def finish(self) -> None:
         """The stream is over; some servers forget the last blank line."""
+        self.catch_up()
         self._judge(self._events.finish())
 
     def _read_inside(self, decoder: Decoder, data: bytes) -> None:
