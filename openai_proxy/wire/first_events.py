@@ -50,10 +50,12 @@ class FirstEvents:
             return
         decoder = self._decoder
         if decoder is None:
-            for at in range(0, len(data), _PIECE_BYTES):
-                self._read(data[at : at + _PIECE_BYTES])
-                if self.decided:
-                    break
+            at = 0
+            while at < len(data) and not self.decided:
+                end = data.find(b"\n\n", at, at + _PIECE_BYTES) + 2
+                end = end if end >= 2 else at + _PIECE_BYTES
+                self._read(data[at:end])
+                at = end
             return
         try:
             decoder.put(data)

@@ -23,7 +23,11 @@ _LONGEST = 256
 
 _standard = b"|".join(re.escape(tier.encode()) for tier in sorted(t for t in STANDARD_TIERS if t))
 _odd_tier = re.compile(rb'"service_tier"[ \t\r\n]{0,20}:[ \t\r\n]{0,20}"(?!(?:' + _standard + rb')")')
+_TIER = b'"service_tier"'
 _MODEL = b'"model"'
+_SHORT_BYTES = 4096
+"""A longer event is searched, not decoded."""
+_line = re.compile(rb"data:[ ]?(.*)")
 _data_line = re.compile(rb"(?:^|[\r\n])data:[ ]?(.*)")
 
 Note = Callable[["str | None", "str | None"], None]
@@ -39,13 +43,36 @@ def note_document(data: bytes, wants_model: bool, note: Note) -> None:
 def _note_object(found: Any, wants_model: bool, note: Note) -> None:
     if not isinstance(found, dict):
         return
-    response = found.get("response")
-    owner = response if isinstance(response, dict) else found
+    owner = _owner(found)
     note(_text(owner.get("service_tier")), _text(owner.get("model")) if wants_model else None)
+
+
+def _owner(found: dict[str, Any]) -> dict[str, Any]:
+    response = found.get("response")
+    return response if isinstance(response, dict) else found
+
+
+def _ends_with_standard_tier(events: bytes) -> bool:
+    """Whether the last event that has a tier is surely one of the standard tier, or none has one."""
+    at = events.rfind(_TIER)
+    if at < 0:
+        return True
+    line = _line.match(events, events.rfind(b"\n", 0, at) + 1)
+    if line is None or len(line[1]) > _SHORT_BYTES:
+        return False
+    event = maybe_object(line[1])
+    tier = _owner(event).get("service_tier") if event is not None else None
+    return isinstance(tier, str) and tier in STANDARD_TIERS
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value and len(value) <= _LONGEST else None
+
+
+def _end_of_events(data: bytes) -> int:
+    """Return where the last blank line of `data` begins; -1 if it has none."""
+    end = data.rfind(b"\n\n")
+    return max(end, data.rfind(b"\r\n\r\n")) if b"\r" in data else end
 
 
 class AnswerLabels:
@@ -66,7 +93,7 @@ class AnswerLabels:
 
     def feed(self, data: bytes) -> None:
         """Take bytes that pass; of streams in pieces of any size."""
-        end = max(data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")) if self._is_stream else -1
+        end = _end_of_events(data) if self._is_stream else -1
         if end >= 0:
             self._hold(data[:end])
             self._read()
@@ -94,7 +121,10 @@ class AnswerLabels:
         self._held.clear()
         self._held_bytes = 0
         self._passing = False
-        if not held or not (_odd_tier.search(held) or (self._wants_model and _MODEL in held)):
+        wants_model = self._wants_model and _MODEL in held
+        if self._is_stream and not wants_model and _ends_with_standard_tier(held):
+            return
+        if not held or not (wants_model or _odd_tier.search(held)):
             return
         if not self._is_stream:
             _note_object(maybe_object(held), self._wants_model, self._note)

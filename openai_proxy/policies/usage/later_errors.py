@@ -19,7 +19,9 @@ EVENT_LIMIT_BYTES = 64 * 1024
 _DECODE_LIMIT_BYTES = 64 * 1024 * 1024
 """The most of a compressed stream that is looked at."""
 _STEP_BYTES = 64 * 1024
-_UNREAD_BYTES = 64 * 1024
+_UNREAD_BYTES = 24 * 1024
+_NO_FAILURES = frozenset(("chat/completions", "completions"))
+"""Their streams have no `response.failed` or `thread.run.failed`."""
 _failed = re.compile(rb'"type"[ \t]{0,20}:[ \t]{0,20}"(?:error|response\.failed)"')
 _code = re.compile(
     rb'"error"[ \t]{0,20}:[ \t]{0,20}\{[ \t]{0,20}"code"[ \t]{0,20}:[ \t]{0,20}"([^"\\]{1,64})"'
@@ -30,12 +32,13 @@ class LaterErrors:
     """Look for an error in the events of a stream as it comes, in any content coding that is known.
 
     `error` is the code of the first one, None while there is none. Bytes are
-    searched late, in pieces of up to 64 KiB: `catch_up` before asking. Events
+    searched late, in pieces of up to 24 KiB: `catch_up` before asking. Events
     that do not have the words are not taken apart. Holds at most
     EVENT_LIMIT_BYTES of an event that is not whole. O(n).
     """
 
-    def __init__(self, coding: bytes = b"") -> None:
+    def __init__(self, coding: bytes = b"", endpoint: str = "") -> None:
+        self._words = (b"error",) if endpoint in _NO_FAILURES else (b"error", b"failed")
         self.error: str | None = None
         self._tell: Callable[[str], object] | None = None
         self._events = SSEDecoder(EVENT_LIMIT_BYTES)
@@ -84,7 +87,7 @@ class LaterErrors:
             self._left = 0
 
     def _read(self, data: bytes) -> None:
-        if b"\r" not in data and not _may_tell(data):  # nearly always
+        if b"\r" not in data and not self._may_tell(data):  # nearly always
             if not self._events.at_boundary:
                 end = data.find(b"\n\n") + 2
                 if end < 2:
@@ -100,14 +103,13 @@ class LaterErrors:
 
     def _judge(self, blocks: list[SSEBlock]) -> None:
         for block in blocks:
-            if self.error is None and _may_tell(block.raw):
+            if self.error is None and self._may_tell(block.raw):
                 self.error = _error_of(block)
                 if self.error is not None and self._tell is not None:
                     self._tell(self.error)
 
-
-def _may_tell(data: bytes) -> bool:
-    return b"error" in data or b"failed" in data
+    def _may_tell(self, data: bytes) -> bool:
+        return any([word in data for word in self._words])
 
 
 def _error_of(block: SSEBlock) -> str | None:

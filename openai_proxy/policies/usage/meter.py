@@ -19,7 +19,7 @@ from .text_meter import TextMeter
 _DECODE_STEP_BYTES = 64 * 1024
 _DECODE_LIMIT_BYTES = 64 * 1024 * 1024
 """The most of a compressed body that is looked at."""
-_UNREAD_BYTES = 64 * 1024
+_UNREAD_BYTES = 24 * 1024
 
 
 class UsageMeter:
@@ -27,7 +27,7 @@ class UsageMeter:
 
     `coding` is the body's content coding, decoded here; of one that is not
     known only the size is known. Bytes are
-    searched late, in pieces of up to 64 KiB, `labels` see them then, and text is not metered at all
+    searched late, in pieces of up to 24 KiB, `labels` see them then, and text is not metered at all
     behind a reported usage: nearly every body ends with one. `flush` before
     asking.
     """
@@ -90,7 +90,7 @@ class UsageMeter:
     def output_events(self) -> int:
         """Return how many events with text of the model have passed: exactly if it is asked often, else about so many.
 
-        Costs a look at what has come since the last time, at most 64 KiB.
+        Costs a look at what has come since the last time, at most 24 KiB.
         """
         for data in self._unread[self._looked_at :]:
             self._events += self._text.events(data)

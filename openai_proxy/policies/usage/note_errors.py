@@ -34,7 +34,7 @@ class NoteErrors:
         media_type, coding = media_type_and_coding(response.headers)
         if not is_event_stream(media_type, True):
             return response
-        later = LaterErrors(coding)
+        later = LaterErrors(coding, exchange.endpoint)
         exchange.find_errors = later.catch_up
         return response.filtered(WatchErrors(exchange, FirstEvents(coding), later))
 
