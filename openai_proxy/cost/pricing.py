@@ -101,6 +101,14 @@ class Pricing:
 
     def is_priced(self, model: str, upstream: str | None, timestamp: float) -> bool:
         """Tell whether there is a price for a model at an upstream; None means the one that will probably serve it."""
+        known = self._known.get((upstream, model, None))
+        if (
+            known is not None
+            and timestamp < known.until
+            and known.price is not None
+            and not known.price.holds_up_to
+        ):
+            return True  # nearly always
         return self.cost_usd(model, upstream, _ONE, timestamp) is not None
 
     def may_be_priced(self, model: str, timestamp: float) -> bool:

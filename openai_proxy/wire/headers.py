@@ -237,11 +237,13 @@ class ReadLines(list[tuple[bytes, bytes]]):
     """A response's header pairs that carry what somebody has read in them already.
 
     `media` are media type and content coding, as `body_headers` reads them,
-    `request_id` the first `x-request-id`, as `get` does. Whoever changes
-    headers makes a new list, which has neither.
+    `request_id` the first `x-request-id`, as `get` does, `content_length` what
+    `announced_length` returns. Whoever changes headers makes a new list, which
+    has none of them.
     """
 
-    __slots__ = ("media", "request_id")
+    __slots__ = ("content_length", "media", "request_id")
+    content_length: int | None
     media: tuple[bytes, bytes]
     request_id: bytes | None
 
@@ -313,6 +315,7 @@ def scan_response(pairs: HeaderPairs) -> ResponseHead:
         request_id = None if b"x-request-id" in nominated else request_id
     forward.media = kind, one_coding(contents)
     forward.request_id = request_id
+    forward.content_length = length
     return ResponseHead(forward, length, bool(codings), closing)
 
 
@@ -323,6 +326,8 @@ def has_controls(text: bytes) -> bool:
 
 def announced_length(pairs: HeaderPairs) -> int | None:
     """Return the Content-Length of a response's lines, None if there is none; they have one at most."""
+    if isinstance(pairs, ReadLines):
+        return pairs.content_length
     for name, value in pairs:
         if len(name) == 14 and name.lower() == b"content-length":
             return int(value)

@@ -6,7 +6,7 @@ Every head that leaves this proxy is put together here, on both edges.
 from __future__ import annotations
 
 from ..exchange.record import HeaderPairs
-from .headers import ReadLines, get
+from .headers import ReadLines, announced_length, get
 
 _KEEP_ALIVE = b"Connection: keep-alive\r\n"
 _CLOSE = b"Connection: close\r\n"
@@ -31,6 +31,7 @@ def rendered_lines(pairs: HeaderPairs, media: tuple[bytes, bytes]) -> RenderedLi
     lines.raw = header_lines(pairs)
     lines.media = media
     lines.request_id = get(pairs, b"x-request-id")
+    lines.content_length = announced_length(pairs)
     return lines
 
 

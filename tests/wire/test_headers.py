@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from openai_proxy.exchange.errors import MalformedRequest
 from openai_proxy.wire.body_headers import media_type_and_coding
-from openai_proxy.wire.headers import get, scan_request, scan_response, without
+from openai_proxy.wire.headers import announced_length, get, scan_request, scan_response, without
 
 HOST = (b"Host", b"proxy")
 
@@ -278,10 +278,13 @@ LINE = st.one_of(
 )
 
 
-@given(st.lists(LINE, max_size=8))
-def test_what_a_response_head_carries_is_what_stands_in_its_lines(lines):
-    """The lines that go on carry their type, coding and id: the same as a look into a copy of them finds."""
+@given(st.lists(LINE, max_size=8), st.sampled_from([None, "0", "7", "007"]))
+def test_what_a_response_head_carries_is_what_stands_in_its_lines(lines, length):
+    """The lines that go on carry their type, coding, id and length: the same as a look into a copy of them finds."""
+    if length is not None:
+        lines.insert(len(lines) // 2, ("Content-Length", length))
     found = scan_response([(name.encode(), value.encode()) for name, value in lines]).forward
+    assert found.content_length == announced_length(list(found)) == (None if length is None else int(length))
     assert found.media == media_type_and_coding(list(found))
     assert found.request_id == get(list(found), b"x-request-id")
 

@@ -38,7 +38,7 @@ class LaterErrors:
     """
 
     def __init__(self, coding: bytes = b"", endpoint: str = "") -> None:
-        self._words = (b"error",) if endpoint in _NO_FAILURES else (b"error", b"failed")
+        self._may_fail = endpoint not in _NO_FAILURES
         self.error: str | None = None
         self._tell: Callable[[str], object] | None = None
         self._events = SSEDecoder(EVENT_LIMIT_BYTES)
@@ -109,7 +109,7 @@ class LaterErrors:
                     self._tell(self.error)
 
     def _may_tell(self, data: bytes) -> bool:
-        return any([word in data for word in self._words])
+        return b"error" in data or (self._may_fail and b"failed" in data)
 
 
 def _error_of(block: SSEBlock) -> str | None:
