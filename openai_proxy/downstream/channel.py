@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
+from ..exchange.attribute_names import share_names
 from ..exchange.client_address import Peer
 from ..exchange.errors import MethodNotAllowed, ProxyError
 from ..net.sockets import untaken_bytes
@@ -68,7 +69,7 @@ class ProxyChannel(HTTPChannel):
     """Who is at the other end; known from the first request on."""
 
     def __init__(self, limits: DownstreamLimits, pseudonym: bytes, clock: Callable[[], float]) -> None:
-        super().__init__()
+        # Not super().__init__: the lists and the decoder that it makes are for a parser that is not used here.
         self.clock = clock
         self.clocks = ClientClocks(limits, clock())
         self.tunnel: Any = None
@@ -352,3 +353,10 @@ class ProxyChannel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """twisted.web's word for `request_done`, called by ordinary Resources' requests."""
         self.request_done(request.keep_alive)
+
+
+share_names(
+    ProxyChannel,
+    """site factory transport connected clock clocks tunnel relay current reader peer write write_blocked
+    reading_paused _ahead _starting _body_held""",
+)

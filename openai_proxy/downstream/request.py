@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
+from ..exchange.attribute_names import share_names
 from ..exchange.errors import (
     ClientGone,
     InternalError,
@@ -457,3 +458,10 @@ class DownstreamRequest(WireRequest):
             running.cancel()
         if self._stages is not None:
             self.end_exchange(Outcome.CLIENT_GONE)
+
+
+share_names(
+    DownstreamRequest,
+    """channel site method uri http11 pairs incoming exchange is_head path prepath postpath sitepath api_path
+    admitted_by undelivered readable running started_writing _stages _relay _waits _last _gone""",
+)

@@ -198,19 +198,19 @@ class ProxySite(Site):
 
     def make_request(self, channel: ProxyChannel, incoming: IncomingRequest) -> DownstreamRequest:
         """Make the request and the record of its exchange."""
-        exchange = Exchange(
-            started=self.clock(),
-            timestamp=time.time(),
-            method=incoming.method.decode("ascii", "replace"),
-            path=incoming.target.partition(b"?")[0].decode("latin-1"),
-        )
-        exchange.request_headers = incoming.pairs
-        if self.worker:
-            exchange.worker = self.worker
         peer = channel.peer
         if peer is None:
             peer = channel.peer = self._peer_of(channel)
-        exchange.peer = peer
+        exchange = Exchange(
+            self.clock(),
+            time.time(),
+            incoming.method.decode("ascii", "replace"),
+            incoming.target.partition(b"?")[0].decode("latin-1"),
+            incoming.pairs,
+            peer,
+        )
+        if self.worker:
+            exchange.worker = self.worker
         if self.capture is not None:
             exchange.capture = self.capture()
         return DownstreamRequest(channel, incoming, exchange)

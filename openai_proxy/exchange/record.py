@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, frozen
 
+from .attribute_names import share_names
+
 if TYPE_CHECKING:
     from .client_address import Peer
 
@@ -132,14 +134,31 @@ class Exchange:
     seconds; `timestamp` is seconds since the epoch.
 
     A plain class whose defaults stand in the class: an exchange sets the few
-    fields that it has something for, where attrs would set all thirty.
+    fields that it has something for, where attrs would set all thirty. Those
+    that each one has are slots: with them there would be more names than the
+    exchanges can share (`attribute_names`).
     """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "method",
+        "path",
+        "peer",
+        "request_headers",
+        "started",
+        "timestamp",
+    )
 
     started: float
     timestamp: float
     method: str
     path: str
     """The path as the client sent it, without the query."""
+    request_headers: HeaderPairs | None
+    """As the client sent them, credentials included: redact before writing."""
+    peer: Peer | None
+    """The other end of the client's connection."""
     target: bytes = b""
     """Path and query below the base URL, as the client sent them; empty before they are known."""
     reason: bytes = b""
@@ -196,15 +215,11 @@ class Exchange:
     """Seconds spent waiting for the upstream's head; the rest is overhead."""
     response_first_body_at: float | None = None
 
-    request_headers: HeaderPairs | None = None
-    """As the client sent them, credentials included: redact before writing."""
     response_headers: HeaderPairs | None = None
     request_body: bytes | None = None
     """The client's body where it was buffered as JSON; None for streamed uploads."""
     request_is_ordinary: bool = False
     """`request_body` is a JSON object that every reader can decode; see `documents.ordinary_object`."""
-    peer: Peer | None = None
-    """The other end of the client's connection."""
     capture: Any = None
     """What an observer that keeps bodies attached; see `observe`."""
 
@@ -251,11 +266,22 @@ class Exchange:
     """Which of several workers has it: the first three digits of the id. 0 if there is one process."""
     _on_end: tuple[Callable[[Exchange], None], ...] = ()
 
-    def __init__(self, started: float, timestamp: float, method: str, path: str, **fields: Any) -> None:
+    def __init__(
+        self,
+        started: float,
+        timestamp: float,
+        method: str,
+        path: str,
+        request_headers: HeaderPairs | None = None,
+        peer: Peer | None = None,
+        **fields: Any,
+    ) -> None:
         self.started = started
         self.timestamp = timestamp
         self.method = method
         self.path = path
+        self.request_headers = request_headers
+        self.peer = peer
         if fields:
             self.__dict__.update(fields)
 
@@ -378,3 +404,11 @@ class Exchange:
             for callback in callbacks:
                 callback(self)
         return True
+
+
+share_names(
+    Exchange,
+    """endpoint target key unknown_key credential_id model streaming request_body request_bytes request_is_ordinary
+    upstream attempts connect_s upstream_s status reason response_headers first_byte_at response_first_body_at
+    response_bytes complete_usage output_events capture usage cost_usd outcome ended_at _id _on_end""",
+)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import tcp, unix
 from twisted.python.failure import Failure
 
+from ..exchange.attribute_names import share_names
+
 if TYPE_CHECKING:
     _Base = tcp.Connection
 else:
@@ -127,6 +129,14 @@ _CONNECTED = _Connected()
 
 class EagerUnixServer(EagerTransport, unix.Server):
     """A connection that was accepted from a Unix socket."""
+
+
+# A burst makes dozens of them before the first is connected, and has the last of its attributes.
+share_names(
+    tcp.Client,
+    """connector addr _requiresResolution reactor _tempDataBuffer _tempDataLen socket fileno protocol doWrite doRead
+    realAddress connected logstr producer streamingProducer""",
+)
 
 
 _EAGER: dict[type, type] = {

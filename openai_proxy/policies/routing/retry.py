@@ -71,21 +71,23 @@ class Retry:
         if not is_kept(body):
             return await forward(request)
         attempt = 1
-        reasons = request.exchange.retry_reasons
+        exchange = request.exchange
         while True:
             try:
                 response = await forward(request)
             except UpstreamError as error:
                 reason = failure_reason(error, request.method, request.headers)
-                if reason is None or not self._may_repeat(further_attempts(reasons)):
-                    log.debug("{id}: the last attempt failed: {why}", id=request.exchange.id, why=error.told)
+                if reason is None or not self._may_repeat(further_attempts(exchange.retry_reasons)):
+                    log.debug("{id}: the last attempt failed: {why}", id=exchange.id, why=error.told)
                     raise
                 why = error.told
                 delay_s = reconnect_s(attempt, self._jitter())
             else:
                 if response.status < 400:
                     return response
-                response, asked_s = await self._judge(request, response, further_attempts(reasons))
+                response, asked_s = await self._judge(
+                    request, response, further_attempts(exchange.retry_reasons)
+                )
                 if asked_s is None:
                     log.debug(
                         "{id}: upstream {name} answered {status}",
@@ -97,12 +99,12 @@ class Retry:
                 response.body.discard()
                 reason = why = str(response.status)
                 delay_s = max(asked_s, backoff_s(attempt, self._jitter()))
-            reasons.append(reason)
+            exchange.retry_reasons.append(reason)
             log.debug(
                 "{id}: an attempt failed: {why}; further attempt {number} in {delay:.2f} s",
                 id=request.exchange.id,
                 why=why,
-                number=further_attempts(reasons),
+                number=further_attempts(exchange.retry_reasons),
                 delay=delay_s,
             )
             if delay_s:
