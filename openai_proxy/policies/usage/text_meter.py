@@ -11,6 +11,9 @@ _text_key = re.compile(
 )
 _delta_key = re.compile(rb'"delta"[ \t\r\n]*:[ \t\r\n]*"')
 _PLAIN_DELTA = b'"delta":{"content":"'
+_EMPTY_TEXT = b':{"content":""}'
+_plain_delta = re.compile(rb'"delta"(:\{"content":"[^"\\]*(?:\\.[^"\\]*)*"\})?', re.DOTALL)
+"""The group is empty for one that has more, or something else."""
 _FEWEST_PLAIN = 4
 
 
@@ -59,24 +62,15 @@ class TextMeter:
 def _without_plain_deltas(data: bytes) -> tuple[int, bytes]:
     """Return the size of the texts that are all of their deltas, and what is left to be searched.
 
-    So are nearly all deltas of nearly all chat streams; this takes a third
-    of the search's time. Left are the first and the last events of `data`,
-    or all of it, where others are between.
+    So are nearly all deltas of nearly all chat streams; this takes half of
+    the search's time. Left is what stands before the first of them and from
+    the last one on, or all of it if there are others in between.
     """
-    first, *events = data.split(_PLAIN_DELTA)
-    if len(events) < _FEWEST_PLAIN:
+    first, last = data.find(_PLAIN_DELTA), data.rfind(_PLAIN_DELTA)
+    texts = _plain_delta.findall(data, first, last) if first >= 0 else []
+    if len(texts) < _FEWEST_PLAIN or b"" in texts:
         return 0, data
-    last = events.pop()
-    texts = b"".join([event.partition(b'"}')[0] for event in events])
-    if data.count(b'"delta"') != len(events) + 1 + first.count(b'"delta"') + last.count(b'"delta"'):
-        return 0, data
-    # All quotes must be a text's own, each behind one backslash; and none of them may have been taken for its end.
-    quotes = texts.count(b'"')
-    if quotes and (quotes != texts.count(b'\\"') or b'\\\\"' in texts):
-        return 0, data
-    if b"\\" in texts and b'\\"}' in data:
-        return 0, data
-    return len(texts), first + _PLAIN_DELTA + last
+    return sum(map(len, texts)) - len(texts) * len(_EMPTY_TEXT), data[:first] + data[last:]
 
 
 def _closing_quote(data: bytes, start: int) -> int:

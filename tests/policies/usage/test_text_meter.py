@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.policies.usage.text_meter import TextMeter
+from openai_proxy.policies.usage.text_meter import _FEWEST_PLAIN, TextMeter, _without_plain_deltas
 
 texts = st.text(st.sampled_from('ab"\\\n é'), max_size=12)
 
@@ -59,3 +59,21 @@ def test_texts_of_streams_are_measured_however_they_are_cut(runs, comma, size):
         for start in range(0, len(stream), step):
             meter.feed(stream[start : start + step])
         assert meter.size_bytes == wanted
+
+
+@given(st.lists(st.text(st.sampled_from('ab"\\\n }é'), max_size=4), min_size=4, max_size=9))
+def test_plain_chats_take_the_short_way(texts):
+    """A role first, then texts, then an end: all but the last text are measured at once, and it adds up to the same."""
+    parts = [{"role": "assistant", "content": ""}, *({"content": text} for text in texts), {}]
+    stream = b"".join(
+        b"data: %b\n\n" % json.dumps({"choices": [{"delta": part}]}, separators=(",", ":")).encode()
+        for part in parts
+    )
+    size_bytes, rest = _without_plain_deltas(stream)
+    sizes = [len(json.dumps(text)) - 2 for text in texts]
+    taken = len(texts) - 1 >= _FEWEST_PLAIN
+    assert size_bytes == (sum(sizes[:-1]) if taken else 0)
+    assert (rest == stream) is not taken
+    meter = TextMeter()
+    meter.feed(stream)
+    assert meter.size_bytes == sum(sizes)
