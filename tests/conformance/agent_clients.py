@@ -69,7 +69,7 @@ def codex(kind: str, base: str, key: str, program: Path, *, runs: int = 1) -> Se
 
 
 def node(kind: str, base: str, key: str, turns: int, package: Path, **more: str) -> Seen:
-    """Run openai's library for Node: `lanes`, `realtime` or `web`; `more` goes into its environment."""
+    """Run openai's library for Node: `lanes`, `restarts`, `realtime` or `web`; `more` goes into its environment."""
     env = {
         **os.environ,
         "AGENT_BASE": base,
@@ -84,4 +84,5 @@ def node(kind: str, base: str, key: str, turns: int, package: Path, **more: str)
     if done.returncode:
         return Seen(errors=[done.stderr[-2000:]], text=done.stderr)
     told = json.loads(done.stdout)
-    return Seen(told["turns"], [f"{each['code']}: {each['message']}" for each in told["errors"]], done.stdout)
+    errors = [f"{each['code']}: {each['message']}" for each in told["errors"]]
+    return Seen(told["turns"], errors, done.stdout, told["reconnected"], told["cut"])

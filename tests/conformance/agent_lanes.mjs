@@ -1,4 +1,4 @@
-// What the openai npm SDK does over WebSockets. Run by agents_run.py: node agent_lanes.mjs lanes|realtime|web,
+// What the openai npm SDK does over WebSockets. Run by agents_run.py: node agent_lanes.mjs lanes|restarts|realtime|web,
 // base URL in AGENT_BASE, key in AGENT_KEY, turns of each lane in AGENT_TURNS, the SDK's folder in OPENAI_NODE. Prints one JSON object.
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -7,7 +7,7 @@ const at = (path) => pathToFileURL(`${process.env.OPENAI_NODE}/${path}`);
 const { default: OpenAI } = await import(at("index.mjs"));
 const api = new OpenAI({ baseURL: process.env.AGENT_BASE, apiKey: process.env.AGENT_KEY, maxRetries: 0 });
 const LANES = 8, TURNS = Number(process.env.AGENT_TURNS);
-const told = { turns: 0, errors: [], texts: [], closed: null };
+const told = { turns: 0, errors: [], texts: [], closed: null, reconnected: [], cut: 0 };
 
 async function lanes() {
   const { ResponsesWS } = await import(at("resources/responses/ws.mjs"));
@@ -42,6 +42,46 @@ async function lanes() {
   }
 }
 
+// As lanes, through restarts of the daemon: what was refused because it stops, or asked as the connection ended, is
+// asked anew on the next one, which the SDK opens by itself.
+async function restarts() {
+  const { ResponsesWS } = await import(at("resources/responses/ws.mjs"));
+  const left = new Map(), begun = new Set(), last = new Map();
+  const reconnect = {
+    maxRetries: 20,
+    onReconnecting: ({ attempt, closeCode }) => {
+      if (attempt !== 1) return;
+      told.reconnected.push(closeCode);
+      told.cut += begun.size;
+      begun.clear();
+      for (const lane of left.keys()) ask(lane);
+    },
+  };
+  const socket = new ResponsesWS(api, { reconnect });
+  const ask = (lane) =>
+    socket.send({ type: "response.create", model: "gpt-agent", input: `turn of ${lane}`, stream_id: lane, ...(last.has(lane) ? { previous_response_id: last.get(lane) } : {}) });
+  for (let number = 0; number < LANES; number++) left.set(`lane-${number}`, TURNS);
+  for (const lane of left.keys()) ask(lane);
+  for await (const event of socket) {
+    const lane = event.message?.stream_id;
+    if (event.type === "error") {
+      const error = event.error?.error?.error ?? event.error?.error ?? event.error;
+      if (error?.code === "shutting_down" || error?.message === "cannot send on a closed WebSocket") continue;
+      told.errors.push({ code: error?.code ?? null, message: String(error?.message ?? error) });
+      socket.close();
+    } else if (event.type === "message" && event.message.type === "response.created") begun.add(lane);
+    else if (event.type === "message" && event.message.type === "response.completed") {
+      told.turns += 1;
+      begun.delete(lane);
+      last.set(lane, event.message.response.id);
+      left.set(lane, left.get(lane) - 1);
+      if (left.get(lane)) ask(lane);
+      else left.delete(lane);
+      if (!left.size) socket.close();
+    } else if (event.type === "close") told.closed = event.code;
+  }
+}
+
 function realtime(socket, opened) {
   return new Promise((resolve) => {
     let left = TURNS;
@@ -72,6 +112,7 @@ function realtime(socket, opened) {
 
 const kind = process.argv[2];
 if (kind === "lanes") await lanes();
+else if (kind === "restarts") await restarts();
 else if (kind === "realtime") {
   const { OpenAIRealtimeWS } = await import(at("realtime/ws.mjs"));
   const socket = new OpenAIRealtimeWS({ model: "gpt-agent" }, api);

@@ -41,6 +41,10 @@ class AgentUpstream:
         self.received: dict[int, list[bytes]] = {}
         """Of each WebSocket the text messages that it got, by number."""
         self.sent: dict[int, list[bytes]] = {}
+        self.pause_s = 0.002
+        """Between two events of a turn over WebSocket."""
+        self.finished = 0
+        """Turns over WebSocket that were told to their end, while their connection was there."""
         self._opens_websockets = opens_websockets
         self._numbers = itertools.count(1)
         self._sockets = itertools.count(1)
@@ -137,13 +141,14 @@ class AgentUpstream:
             lane = {"stream_id": event["stream_id"]} if event.get("stream_id") else {}
             threading.Thread(target=self._speak, args=(events, lane, send), daemon=True).start()
 
-    @staticmethod
-    def _speak(events: Iterator[dict[str, Any]], lane: dict[str, str], send: Any) -> None:
+    def _speak(self, events: Iterator[dict[str, Any]], lane: dict[str, str], send: Any) -> None:
         """Send the events of one turn; those of other lanes come between them."""
         with contextlib.suppress(OSError, InvalidState):
             for each in events:
                 send({**each, **lane})
-                time.sleep(0.002)
+                time.sleep(self.pause_s)
+            with self._lock:
+                self.finished += 1
 
     # ---- what a model says
 
