@@ -36,6 +36,7 @@ class Affinity:
         self._known = known
         self._places = {each.name: _place(each) for each in table.upstreams}
         self._upstreams = {self._places[each.name]: each for each in table.upstreams}
+        self._own_keys = {each.name: _short_digest(each.key or b"") for each in table.upstreams}
 
     def __len__(self) -> int:
         """Return how many names are known in this process."""
@@ -84,9 +85,16 @@ class Affinity:
         return upstream if upstream is not None and self._home(upstream, credential) == home else None
 
     def _home(self, upstream: Upstream, credential: bytes) -> Home:
-        key = sha256(upstream.key_for(credential)).digest()[:4]
-        return (self._places[upstream.name] << 32) | int.from_bytes(key, "big")
+        name = upstream.name
+        kept = upstream.key_for(credential) is credential
+        key = _short_digest(credential) if kept else self._own_keys[name]
+        return (self._places[name] << 32) | key
 
 
 def _place(upstream: Upstream) -> int:
-    return int.from_bytes(sha256(f"{upstream.name}\0{upstream.base_url}".encode()).digest()[:4], "big")
+    return _short_digest(f"{upstream.name}\0{upstream.base_url}".encode())
+
+
+def _short_digest(text: bytes) -> int:
+    """Return 4 bytes of a SHA-256."""
+    return int.from_bytes(sha256(text).digest()[:4], "big")

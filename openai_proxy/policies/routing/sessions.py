@@ -16,11 +16,10 @@ from ...wire.headers import get
 from .session_text import LONGEST_KEY, beginning, inner_text
 from .table import Upstream
 
-_BITS = 64
-_MASK = (1 << _BITS) - 1
-_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-"""The multipliers of splitmix64."""
-_SCALE = float(1 << _BITS)
+_MASK = (1 << 64) - 1
+_DROPPED_BITS = 12
+_SCALE = 2.0 ** (_DROPPED_BITS - 64)
+"""What is left of the bits, and a half, is a float without rounding: never 1."""
 
 
 def session_of(request: ProxyRequest, header: bytes | None) -> int:
@@ -59,21 +58,19 @@ def _named(request: ProxyRequest, header: bytes | None) -> bytes | None:
 
 
 def seed_of(name: str) -> int:
-    """Return what stands for an upstream in `score`."""
-    return int.from_bytes(sha256(name.encode("utf-8")).digest()[:8], "big")
+    """Return what stands for an upstream in `score`: odd, so that each session has a draw of its own."""
+    return int.from_bytes(sha256(name.encode("utf-8")).digest()[:8], "big") | 1
 
 
 def score(session: int, seed: int, weight: float) -> float:
     """Return how much an upstream is wanted for a session: -weight / ln(h), h in (0, 1) by both.
 
     The shares are as the weights. "Weighted Distributed Hash Tables",
-    Schindelhauer and Schomaker, 2005.
+    Schindelhauer and Schomaker, 2005. The session is a digest already, so
+    that a product spreads it (Dietzfelbinger's multiply-shift, 1997).
     """
-    mixed = session ^ seed
-    mixed = ((mixed ^ (mixed >> 30)) * _FIRST) & _MASK
-    mixed = ((mixed ^ (mixed >> 27)) * _SECOND) & _MASK
-    mixed ^= mixed >> 31
-    return -weight / log((mixed + 0.5) / _SCALE) if mixed < _MASK - 2048 else float("inf")
+    drawn = ((session * seed) & _MASK) >> _DROPPED_BITS
+    return -weight / log((drawn + 0.5) * _SCALE)
 
 
 def first_of(session: int, upstreams: Sequence[Upstream], seeds: dict[str, int]) -> Upstream:
