@@ -94,9 +94,14 @@ class Running:
         raise RuntimeError(f"{self.name} is gone")
 
     def cpu_s(self) -> float:
-        """CPU seconds the process has used so far, in user and kernel mode."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU seconds the process and its children have used so far, in user and kernel mode."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ticks = 0
+        for each in (pid, *children):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         """End the process."""
@@ -121,6 +126,12 @@ FEATURES = {
             {{ name = "b", base_url = "{base_url}", api_key = "sk-b", priority = 1 }},
         ]
         """,
+    "the usual: keys, limits, metrics, exchange log": """
+        client_api_keys = ["sk-benchmark"]
+        upstream.api_key = "sk-upstream"
+        rate_limit = {{ requests_per_minute = 100000000, tokens_per_minute = 10000000000, concurrent_requests = 100000 }}
+        observers = ["none", "exchange-log:dir=exchange-log"]
+        """,
     "exchange log with bodies": """
         observers = ["none", "exchange-log:dir=exchange-log"]
         """,
@@ -131,27 +142,38 @@ FEATURES = {
 """What the daemon is measured with beside its bare self: TOML, with the upstream's URL for `base_url`."""
 
 
+WORKERS = {
+    "one process": "",
+    "two workers": "workers = 2",
+}
+"""Also with an upstream that speaks TLS."""
+
+
 def start_feature(
-    label: str, upstream: Running, work: Path, twistd: str, certificates: Certificates
+    label: str,
+    upstream: Running,
+    work: Path,
+    twistd: str,
+    certificates: Certificates,
+    core: str | None = PROXY_CORE,
 ) -> Running:
-    """Start the daemon with one of FEATURES before an upstream that speaks TLS."""
+    """Start the daemon with one of FEATURES or WORKERS before an upstream that speaks TLS; `core` None: on any core."""
+    settings = {**FEATURES, **WORKERS}
     port = free_port()
     base_url = f"{upstream.origin}/v1"
     directory = work / "features"
     directory.mkdir(exist_ok=True)
-    config = directory / f"{list(FEATURES).index(label)}.toml"
-    config.write_text(textwrap.dedent(FEATURES[label]).format(base_url=base_url))
+    config = directory / f"{list(settings).index(label)}.toml"
+    config.write_text(textwrap.dedent(settings[label]).format(base_url=base_url))
     env = {
         key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
     }
     env["OPENAI_API_BASE"] = base_url
     env["UPSTREAM__CA_FILE"] = certificates.ca
     argv = [twistd, "-n", "--pidfile=", "openai-proxy", "--port", f"tcp:{port}:interface=127.0.0.1"]
-    if "observers" not in FEATURES[label]:
+    if "observers" not in settings[label]:
         env["OBSERVERS"] = "none"
-    return start(
-        label, [*argv, "--config", str(config)], port, directory, tls=False, core=PROXY_CORE, env=env
-    )
+    return start(label, [*argv, "--config", str(config)], port, directory, tls=False, core=core, env=env)
 
 
 def free_port() -> int:
@@ -161,9 +183,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def on_core(core: str) -> list[str]:
-    """Return what pins a command to one core, where there is more than one."""
-    return ["taskset", "-c", core] if (os.cpu_count() or 1) > 1 else []
+def on_core(core: str | None) -> list[str]:
+    """Return what pins a command to one core, if there is more than one; None pins to none."""
+    return ["taskset", "-c", core] if core is not None and (os.cpu_count() or 1) > 1 else []
 
 
 def start(
@@ -173,12 +195,12 @@ def start(
     work: Path,
     *,
     tls: bool,
-    core: str,
+    core: str | None,
     env: dict[str, str],
     within_s: float = 20,
 ) -> Running:
     """Start a server and wait until its port answers; its output goes to `work`/NAME.log."""
-    log = work / f"{name.replace(' ', '-')}{'-tls' if tls else ''}.log"
+    log = work / f"{name.replace(' ', '-').replace(':', '')}{'-tls' if tls else ''}.log"
     process = subprocess.Popen(
         [*on_core(core), *argv], stdout=log.open("ab"), stderr=subprocess.STDOUT, cwd=work, env=env
     )

@@ -18,7 +18,7 @@ CPU time first, for it hardly depends on what else the machine does.
 `--all` adds LiteLLM and Portkey (npm), a gigabyte to install.
 
 `--write` puts tables and plots into docs/explain/performance.md. It takes about
-20 minutes, with --quick about 12.
+25 minutes, with --quick about 15.
 """
 
 from __future__ import annotations
@@ -40,7 +40,17 @@ from pathlib import Path
 
 import gateways
 from charts import bars
-from contestants import FEATURES, PROXIES, Certificates, Running, start_feature, start_proxy, start_upstream
+from contestants import (
+    FEATURES,
+    PROXIES,
+    PROXY_CORE,
+    WORKERS,
+    Certificates,
+    Running,
+    start_feature,
+    start_proxy,
+    start_upstream,
+)
 from measures import (
     EVENTS_PER_STREAM,
     MIB,
@@ -53,7 +63,7 @@ from measures import (
 )
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("tls", "features", "plain", "transfers", "idle", "paced")
+PARTS = ("tls", "features", "workers", "plain", "transfers", "idle", "paced")
 GATEWAYS = "gateways"
 """The part that --all adds."""
 LOADS = {
@@ -291,27 +301,65 @@ class Benchmarks:
                     )
 
     def features(self, certificates: Certificates) -> None:
-        """What each feature costs, with the upstream behind TLS."""
+        """What each feature costs, beside aiohttp and nginx without any, with the upstream behind TLS."""
         upstream = start_upstream(WORK, certificates)
+        others = ["aiohttp", "nginx"]
         try:
             for label in FEATURES:
-                server = start_feature(label, upstream, WORK, self.twistd, certificates)
-                self.servers[label] = server
+                self.servers[label] = start_feature(label, upstream, WORK, self.twistd, certificates)
+            for name in others:
+                self.servers[name] = start_proxy(name, upstream, WORK, self.twistd, certificates)
+            for server in self.servers.values():
                 throughput(server, WORK, 1)
-            rows = {
+            loads = list(LOADS.items())[:2]
+            found = {
                 label: self.alternate(partial(throughput, work=WORK, seconds=self.seconds, query=query))
-                for label, (_, query) in list(LOADS.items())[:2]
+                for label, (_, query) in loads
             }
         finally:
             self.stop()
             upstream.stop()
             shutil.rmtree(WORK / "features", ignore_errors=True)  # gigabytes of exchange log
-        self.report.table(["upstream over TLS, with features: CPU µs for each", *FEATURES])
-        for label, found in rows.items():
-            units = LOADS[label][0]
-            self.report.row(
-                label, *(f"{each.cpu_us / units:,.{2 if units > 1 else 0}f}" for each in found.values())
-            )
+        columns = ["upstream over TLS: CPU µs for each"]
+        for label, _ in loads:
+            columns += [label, *(f"bare {name} / this" for name in others)]
+        self.report.table(columns)
+        for name in [*FEATURES, *others]:
+            cells = []
+            for label, (units, _) in loads:
+                ours = found[label][name].cpu_us
+                cells.append(f"{ours / units:,.{2 if units > 1 else 0}f}")
+                cells += [ratio(found[label][other].cpu_us, ours) for other in others]
+            self.report.row(name, *cells)
+
+    def workers(self, certificates: Certificates) -> None:
+        """What a request costs with two workers, all on one core; and what they serve if all cores are everybody's."""
+        self.report.table(
+            [
+                "upstream over TLS",
+                "one core: CPU µs for a request",
+                "any core, load included: requests a second",
+            ]
+        )
+        rows: dict[str, list[Throughput]] = {label: [] for label in WORKERS}
+        for core in (PROXY_CORE, None):
+            upstream = start_upstream(WORK, certificates)
+            try:
+                for label in WORKERS:
+                    self.servers[label] = start_feature(
+                        label, upstream, WORK, self.twistd, certificates, core
+                    )
+                for server in self.servers.values():
+                    throughput(server, WORK, 1)
+                for label, each in self.alternate(
+                    partial(throughput, work=WORK, seconds=self.seconds)
+                ).items():
+                    rows[label].append(each)
+            finally:
+                self.stop()
+                upstream.stop()
+        for label, (pinned, anywhere) in rows.items():
+            self.report.row(label, f"{pinned.cpu_us:,.0f}", f"{anywhere.per_s:,.0f}")
 
     def gateways(self, certificates: Certificates, versions: dict[str, str]) -> None:
         """What a request through a gateway in wide use costs, with the upstream behind TLS."""
@@ -396,6 +444,8 @@ def main() -> None:
             benchmarks.stop()
     if "features" in options.only:
         benchmarks.features(certificates)
+    if "workers" in options.only:
+        benchmarks.workers(certificates)
     if options.all or GATEWAYS in options.only:
         python = os.environ.get("PYTHON") or system_python()
         benchmarks.gateways(certificates, gateways.install(WORK, python))
