@@ -84,13 +84,19 @@ def shown_headers(pairs: Iterable[tuple[bytes, bytes]] | None) -> dict[str, str]
 
 def shown_line(pair: tuple[bytes, bytes]) -> tuple[str, str]:
     """Return what one header line shows: its name as sent, its value or `[redacted]`."""
-    return scrubbed(pair[0].decode("latin-1")), _value(*pair)
+    return _label(pair[0]), _value(*pair)
+
+
+@short_memo(_TEXTS_KEPT, keeps=lambda name, label: REDACTED not in label)
+def _label(name: bytes) -> str:
+    return scrubbed_once(name.decode("latin-1"))
 
 
 def _value(name: bytes, value: bytes) -> str:
     kind = _kind(name)
-    if kind in (_SHOWN, _PREFIXED):
-        return scrubbed_once(value.decode("latin-1"))
+    if kind == _SHOWN:
+        text = value.decode("latin-1")
+        return text if value.isdigit() else scrubbed_once(text)
     if kind == _SHAPED:
         return value.decode("latin-1") if _SHAPES[name.lower()].match(value) else REDACTED
     if kind == _UNKNOWN and len(value) < _SHORT:
@@ -98,18 +104,16 @@ def _value(name: bytes, value: bytes) -> str:
     return REDACTED
 
 
-_SHOWN, _PREFIXED, _SHAPED, _SECRET, _UNKNOWN = range(5)
+_SHOWN, _SHAPED, _SECRET, _UNKNOWN = range(4)
 
 
-@short_memo(_TEXTS_KEPT, keeps=lambda name, kind: kind in (_SHOWN, _SHAPED))  # a name may hold a key
+@short_memo(_TEXTS_KEPT, keeps=lambda name, _: REDACTED not in _label(name))  # a name may hold a key
 def _kind(name: bytes) -> int:
     lower = name.lower()
     if lower in _SHAPES:
         return _SHAPED
-    if lower in _HARMLESS:
+    if lower in _HARMLESS or lower.startswith(_HARMLESS_PREFIX):
         return _SHOWN
-    if lower.startswith(_HARMLESS_PREFIX):
-        return _PREFIXED
     return _SECRET if _TELLING.search(lower) else _UNKNOWN
 
 

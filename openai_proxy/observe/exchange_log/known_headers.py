@@ -1,8 +1,9 @@
 """What header sections show in the log and tell about their bodies. Pure.
 
-Lines repeat from exchange to exchange, so what one shows is found out once
-and kept by its bytes, within bounds. Lines that may hold a credential are
-never kept.
+Most lines repeat from exchange to exchange, so what one shows is found out
+once and kept by its bytes, within bounds. Lines that may hold a credential
+are never kept, nor those that are others each time: they would push out what
+repeats.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from ..redaction import REDACTED, shown_headers, shown_line
 Pairs = Sequence[tuple[bytes, bytes]]
 
 _LINES_KEPT = 2048
+_CHANGING = frozenset(
+    b"""date age x-request-id cf-ray set-cookie traceparent tracestate content-length etag openai-processing-ms
+    x-envoy-upstream-service-time x-ratelimit-remaining-requests x-ratelimit-remaining-tokens
+    x-ratelimit-reset-requests x-ratelimit-reset-tokens idempotency-key x-client-request-id""".split()
+)
+"""What APIs and traced clients send with another value each time."""
 
 
 class Headers(NamedTuple):
@@ -30,11 +37,11 @@ class Headers(NamedTuple):
     """All content codings, in lower case, with commas between them."""
 
 
-@short_memo(
-    _LINES_KEPT,
-    size=lambda pair: len(pair[0]) + len(pair[1]),
-    keeps=lambda pair, shown: REDACTED not in shown[0] + shown[1],
-)
+def _repeats(pair: tuple[bytes, bytes], shown: tuple[str, str]) -> bool:
+    return pair[0].lower() not in _CHANGING and REDACTED not in shown[0] and REDACTED not in shown[1]
+
+
+@short_memo(_LINES_KEPT, size=lambda pair: len(pair[0]) + len(pair[1]), keeps=_repeats)
 def _shown_line(pair: tuple[bytes, bytes]) -> tuple[str, str]:
     return shown_line(pair)
 
