@@ -141,10 +141,7 @@ class IncomingBody:
         Raises as `read` does where it breaks.
         """
         if not self._parts and not self.complete and self._error is None:
-            self._done = Deferred()
-            self._peeking = True
-            self._source.want_body()
-            await self._done
+            await self._more()
         if self._error is not None:
             raise self._error
         return self._parts[0][:64] if self._parts else b""
@@ -160,12 +157,16 @@ class IncomingBody:
         for part in tuple(self._parts):
             self._inspect(part)
         while not self._decided and not self.complete and self._error is None:
-            self._done = Deferred()
-            self._peeking = True
-            self._source.want_body()
-            await self._done
+            await self._more()
         if self._error is not None:
             raise self._error
+
+    def _more(self) -> Deferred[None]:
+        """Ask for the body; fires when something of it has come, or it has ended."""
+        self._done = Deferred()
+        self._peeking = True
+        self._source.want_body()
+        return self._done
 
     def _inspect(self, data: bytes) -> bool:
         """Show the inspector what came; False if it broke the body."""
