@@ -17,18 +17,24 @@ _LOOK_EVERY_S = 0.05
 
 
 class Drain:
-    """Waits for the exchanges of a site. Owned by `Serving`.
+    """Waits for the exchanges of a site, and for the other workers that read an answer of this one. Owned by `Serving`.
 
     States: built, draining (`begin`), over. `hurry` may come at any time.
     """
 
     def __init__(
-        self, reactor: Any, clock: Callable[[], float], site: ProxySite, abort: Callable[[], None]
+        self,
+        reactor: Any,
+        clock: Callable[[], float],
+        site: ProxySite,
+        abort: Callable[[], None],
+        readers: Callable[[], int] = lambda: 0,
     ) -> None:
         self._reactor = reactor
         self._clock = clock
         self._site = site
         self._abort = abort
+        self._readers = readers
         self._timeout_s: float | None = None
         self._started_at = 0.0
         self._over: Deferred[None] | None = None
@@ -44,7 +50,7 @@ class Drain:
         if self._timeout_s is None:
             self._timeout_s = timeout_s
         self._site.drain()
-        running = sum(1 for channel in self._site.channels if channel.busy)
+        running = sum(1 for channel in self._site.channels if channel.busy) + self._readers()
         if running:
             log.info("draining: {running} requests still run", running=running)
         self._look()
@@ -58,10 +64,11 @@ class Drain:
     def _look(self) -> None:
         if self._over is None or self._over.called or self._timeout_s is None:
             return
-        busy = any(channel.busy for channel in self._site.channels)
+        readers = self._readers()
+        busy = readers or any(channel.busy for channel in self._site.channels)
         # who is not busy any more may still be taking its last bytes
         until = self._started_at + self._timeout_s + (0.0 if busy else ABORT_AFTER_DRAIN_S)
-        if self._site.channels and self._clock() < until:
+        if (self._site.channels or readers) and self._clock() < until:
             self._reactor.callLater(_LOOK_EVERY_S, self._look)
             return
         self._site.abort()

@@ -70,7 +70,7 @@ class Part:
     share_health: Callable[[UpstreamHealth], object]
     """Connects what is known of the upstreams with what the other workers know."""
     calls: OtherCalls
-    """Calls without their clients that the other workers go on with."""
+    """Calls of the other workers whose answers can be shared."""
     state: SharedState
     """What the other workers know of where state lives."""
     upstream_counts: Callable[[], Deferred[Mapping[str, int]]]
@@ -168,7 +168,13 @@ class Serving:
         """Descriptors that are open before the first client comes."""
         for site in self._sites:
             _set_up(site, settings)
-        self._drain = Drain(reactor, self._clock, self.site, lambda: self.exchanger.abort())
+        self._drain = Drain(
+            reactor,
+            self._clock,
+            self.site,
+            lambda: self.exchanger.abort(),
+            lambda: self._around.calls.readers,
+        )
         self._watch(self.publisher)
 
     def _describe(self) -> ObserverContext:

@@ -32,7 +32,7 @@ class Surroundings:
     share_health: Callable[[UpstreamHealth], object] = lambda health: None
     """Lets the other processes of the daemon know what this one finds out of the upstreams, and the other way."""
     calls: OtherCalls = field(factory=LocalCalls)
-    """Calls without their clients that other processes, or replaced configurations, go on with."""
+    """Calls of other processes, or of replaced configurations, whose answers can be shared."""
     knows_all_keys: Callable[[], bool] = lambda: True
     """Whether every stored client key is known; see `key_store.known_keys`."""
     mock_memory: MockMemory = field(factory=MockMemory)

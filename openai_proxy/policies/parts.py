@@ -34,7 +34,7 @@ class Parts(Protocol):
 
     @property
     def calls(self) -> OtherCalls:
-        """Calls without their clients that other processes, or replaced configurations, go on with."""
+        """Calls of other processes, or of replaced configurations, whose answers can be shared."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from ..daemon.observers import configured_models
 from ..logs import logger
+from ..net.handover import Handover, handover_pair
 from ..net.listening import StartError
 from ..policies.limits.embedded import EmbeddedStore
 from ..settings import Settings
@@ -71,7 +72,7 @@ class Crew:
         self._shelf = Shelf(
             lambda: _cache_bytes(settings()), clock, lambda family: self.tell_all(say.CACHE_FORGET, family)
         )
-        self._calls = CallServer()
+        self._calls = CallServer(reactor)
         self._state = StateServer(reactor)
         self._resize_state()
         self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
@@ -176,10 +177,19 @@ class Crew:
             ),
         )
         sockets = self._sockets()
-        process.start(self._launcher, link, sockets)
+        ours, theirs = handover_pair()
+        process.handover = Handover(self._reactor, ours, partial(self._calls.pass_on, process))
+        try:
+            process.start(self._launcher, link, [*sockets, theirs.fileno()])
+        except OSError:
+            process.handover.close()
+            raise
+        finally:
+            theirs.close()
         self._processes[number] = process
-        inherited = tuple(range(3, 3 + len(sockets)))
-        link.tell(say.START, say.Start(self._settings(), len(self._restarts), inherited, self._started_at))
+        *inherited, handover = range(3, 4 + len(sockets))
+        start = say.Start(self._settings(), len(self._restarts), tuple(inherited), handover, self._started_at)
+        link.tell(say.START, start)
 
     def _process_ready(self, process: WorkerProcess) -> None:
         process.is_ready = True

@@ -19,6 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from ..logs import logger
+from ..net.handover import Handover
 from ..observe.lines.stdout import StandardOutput
 from .link import Link, LinkFactory
 
@@ -87,6 +88,7 @@ class WorkerProcess(ProcessProtocol):
         self.number = number
         self.pid = 0
         self.link: Link
+        self.handover: Handover
         self.is_ready = False
         self.is_draining = False
         self.is_ended = False

@@ -1,41 +1,50 @@
-"""Calls that go on without their client, for a retry that reaches another worker: the supervisor knows whose they are."""
+"""Calls of one worker whose answers the others share: the supervisor knows whose they are.
+
+It passes on who wants to read one, and the end of a connection for it; the
+answer itself goes from worker to worker (`readings`).
+"""
 
 from __future__ import annotations
 
-from attrs import field, frozen
+import socket
+from typing import Any
+
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 
-from ..exchange.bodies import WholeBody
-from ..exchange.messages import ResponseBody
-from ..exchange.record import HeaderPairs
+from ..net.handover import Handover
 from ..policies.cache.elsewhere import FromElsewhere, LocalCalls, Serves
-from .link import Link, LinkLost, Refused
+from .link import Link, LinkFactory, LinkLost, Refused
 from .process import WorkerProcess
-from .talk import CALL_CLOSED, CALL_FIND, CALL_OFFERED, CALL_READ
-
-
-@frozen
-class WholeAnswer:
-    """An answer as it goes from one process to another."""
-
-    status: int
-    reason: bytes
-    headers: HeaderPairs
-    body: bytes = field(repr=False)
-    is_announced: bool
-    """The head says how long it is."""
+from .readings import Reading, ReadingServer, reading_pair
+from .talk import CALL_CLOSED, CALL_FIND, CALL_OFFERED
 
 
 class SupervisedCalls:
-    """A worker's `OtherCalls`."""
+    """A worker's `OtherCalls`. Between `start` and `stop` its answers can be read, and those of the others."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, reactor: Any) -> None:
         self._link = link
+        self._reactor = reactor
         self._own = LocalCalls()
+        self._handover: Handover | None = None
+        self._read: set[ReadingServer] = set()
         self.join = self._own.join
+
+    def start(self, end: socket.socket) -> None:
+        """Give and take connections through `end`, a socket to the supervisor."""
+        self._handover = Handover(self._reactor, end, self._serve)
+
+    def stop(self) -> None:
+        """Begin no more readings; those that run go on. Idempotent."""
+        if self._handover is not None:
+            self._handover.close()
+
+    @property
+    def readers(self) -> int:
+        """How many answers of this worker others read, or wait for."""
+        return len(self._read)
 
     def offer(self, name: bytes) -> None:
         # at once: the retry may come to another worker next
@@ -48,52 +57,42 @@ class SupervisedCalls:
         return self._own.find(name, asking).addCallback(lambda found: found or self._ask(name))
 
     def _ask(self, name: bytes) -> Deferred[FromElsewhere | None]:
-        return self._link.ask(CALL_FIND, name).addCallbacks(_response, _not_found)
+        asked = self._link.ask(CALL_FIND, name)
+        return asked.addCallbacks(lambda is_there: self._begin(name) if is_there else None, _not_found)
 
-    async def read(self, name: bytes) -> WholeAnswer | None:
-        """Return the answer of a call of this process once it is whole; None if there is none."""
-        found = await self._own.read(name)
-        body = None if found is None else await _whole_of(found.body)
-        if found is None or body is None:
-            return None
-        return WholeAnswer(found.status, found.reason, found.headers, body, found.body.length is not None)
+    def _begin(self, name: bytes) -> Deferred[FromElsewhere | None]:
+        """Read the answer of another worker."""
+        try:
+            ours, theirs = reading_pair()
+        except OSError:
+            return succeed(None)
+        reading = Reading()
+        self._connect(ours, reading)
+        assert self._handover is not None  # nobody asks before the start
+        self._handover.give(name, theirs)
+        return reading.found
 
+    def _serve(self, name: bytes, end: socket.socket) -> None:
+        """Let another worker read the answer of a call of this one."""
+        server = ReadingServer(Deferred.fromCoroutine(self._own.read(name)), self._read.discard)
+        self._read.add(server)
+        self._connect(end, server)
 
-def _response(found: WholeAnswer | None) -> FromElsewhere | None:
-    if found is None:
-        return None
-    body = WholeBody(found.body, found.is_announced)
-    return FromElsewhere(found.status, found.reason, found.headers, body)
+    def _connect(self, end: socket.socket, protocol: Any) -> None:
+        self._reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, LinkFactory(protocol))
+        end.close()
 
 
 def _not_found(failure: Failure) -> None:
-    """Take a worker that died, or a supervisor that did, for one that knows of no call."""
+    """Take a supervisor that died for one that knows of no call."""
     failure.trap(LinkLost, Refused)
 
 
-def _whole_of(body: ResponseBody) -> Deferred[bytes | None]:
-    """Fire with all bytes of a body; None if it breaks off."""
-    collecting = _Collecting()
-    body.deliverBody(collecting)
-    return collecting.whole
-
-
-class _Collecting(Protocol):
-    def __init__(self) -> None:
-        self.whole: Deferred[bytes | None] = Deferred()
-        self._pieces: list[bytes] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self._pieces.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.whole.callback(b"".join(self._pieces) if isinstance(reason.value, ResponseDone) else None)
-
-
 class CallServer:
-    """The supervisor's side: which worker goes on with which call."""
+    """The supervisor's side: which worker has which call."""
 
-    def __init__(self) -> None:
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
         self._workers: dict[bytes, WorkerProcess] = {}
 
     def offer(self, worker: WorkerProcess, name: bytes) -> None:
@@ -103,13 +102,29 @@ class CallServer:
         if self._workers.get(name) is worker:
             del self._workers[name]
 
-    def find(self, asking: WorkerProcess, name: bytes) -> Deferred[WholeAnswer | None]:
-        """Ask the worker that has the call; fails if it dies meanwhile."""
+    def find(self, asking: WorkerProcess, name: bytes) -> bool | Deferred[bool]:
+        """Say whether another worker has that call, which is looked up once more in the next turn.
+
+        What a worker told before its client could come again is in this
+        process's sockets by then, though perhaps not read yet.
+        """
+        if self._other(asking, name) is not None:
+            return True
+        return deferLater(self._reactor, 0.0, lambda: self._other(asking, name) is not None)
+
+    def pass_on(self, asking: WorkerProcess, name: bytes, end: socket.socket) -> None:
+        """Give the worker that has the call the end of a connection, to write the answer to; nobody has it: it ends."""
+        worker = self._other(asking, name)
+        if worker is None:
+            end.close()
+        else:
+            worker.handover.give(name, end)
+
+    def _other(self, asking: WorkerProcess, name: bytes) -> WorkerProcess | None:
         worker = self._workers.get(name)
-        if worker is None or worker is asking or worker.link.is_lost:
-            return succeed(None)
-        return worker.link.ask(CALL_READ, name)
+        return None if worker is None or worker is asking or worker.link.is_lost else worker
 
     def forget(self, worker: WorkerProcess) -> None:
         """A worker has gone, with its calls."""
+        worker.handover.close()
         self._workers = {name: each for name, each in self._workers.items() if each is not worker}

@@ -104,13 +104,12 @@ class Worker:
                 say.COMMIT: self._commit,
                 say.KEYS: self._look_at_keys,
                 say.COLLECT: lambda _: self._counts.collect(),
-                say.CALL_READ: lambda key: Deferred.fromCoroutine(self._calls.read(key)),
                 say.IN_FLIGHT: lambda _: self._in_flight(),
             },
             lost=self._alone,
         )
         self._health = SharedHealth(self.link, reactor.seconds)
-        self._calls = SupervisedCalls(self.link)
+        self._calls = SupervisedCalls(self.link, reactor)
         self._counts = Counts(self.link, reactor, self._publisher)
         self._live = SharedView(self.link, reactor)
 
@@ -144,6 +143,7 @@ class Worker:
         with contextlib.suppress(OSError):
             os.chdir(start.settings.directory)  # relative paths mean the directory of the start
         sockets = iter(start.sockets)
+        self._calls.start(socket.socket(fileno=start.handover))
 
         def listen(reactor: Any, description: str, site: Any) -> Any:
             port = adopt(reactor, next(sockets), description, site)

@@ -85,3 +85,20 @@ def test_hurry_cuts_off_at_once(drain, site, clock, early):
         drain.hurry()
     run(clock, 0.1)
     assert over.called
+
+
+def test_an_answer_that_another_worker_reads_is_waited_for(site, clock):
+    """Its client is there, and this process has none; until the time is over, not longer."""
+    readers = [1]
+    drain = Drain(
+        clock, clock.seconds, site, lambda: site.done.append("abort upstream"), lambda: len(readers)
+    )
+    over = drain.begin(5.0)
+    run(clock, 2.0)
+    assert (over.called, site.done) == (False, ["drain"])
+    readers.clear()
+    run(clock, 0.2)
+    assert (over.called, site.done) == (True, ["drain", "abort", "abort upstream"])
+    late = Drain(clock, clock.seconds, site, list, lambda: 1).begin(5.0)
+    run(clock, 5.3)
+    assert late.called

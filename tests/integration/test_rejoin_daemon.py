@@ -5,18 +5,20 @@ REJOIN_CALLS sets how many calls are made.
 
 import json
 import os
+import signal
 import threading
 import time
 from collections import Counter
 
 import openai
-from world.client import Client
+import pytest
+from world.client import Client, Ended
 from world.load import at_once
 from world.pages import metrics, samples, total
 from world.requests import post
 from world.scripts import COMPLETION
-from world.waiting import eventually
-from world.workers import clients_of_each
+from world.waiting import PATIENCE_S, eventually
+from world.workers import all_gone, clients_of_each
 
 CALLS = int(os.environ.get("REJOIN_CALLS", "16"))
 AT_ONCE = 16
@@ -88,6 +90,108 @@ def test_a_retry_that_reaches_another_worker_joins(start):
     assert second.response().status == 200
     assert len(world.upstream.calls) == 1
     assert eventually(lambda: outcomes(world.daemon) == {"finished_alone": 1, "rejoined": 1})
+    second.close()
+
+
+ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+AGAIN = ["x-stainless-retry-count: 1"]
+
+
+class Stream:
+    """An upstream's stream: an event, then what the test lets follow."""
+
+    def __init__(self):
+        self.go_on = threading.Event()
+        self.rest = [b"data: two\n\n", b"data: [DONE]\n\n"]
+        self.is_cut = False
+        self.cut_by_proxy = threading.Event()
+
+    def __call__(self, call):
+        call.read_body()
+        call.start_stream()
+        call.chunk(b"data: one\n\n")
+        assert self.go_on.wait(PATIENCE_S)
+        try:
+            for piece in self.rest:
+                call.chunk(piece)
+            if self.is_cut:
+                call.reset()
+            else:
+                call.end_stream()
+        except OSError:
+            self.cut_by_proxy.set()
+
+
+def leave_and_come_again(world, **headers):
+    """Return the client of another worker whose retry has begun to read the stream that the first one's client left."""
+    pids = clients_of_each(world.daemon, world.port)
+    (first_pid, first), (_, second) = pids.items()
+    first.send(post(KEY, ASKED))
+    first.read_until(b"one")
+    first.reset()
+    assert eventually(lambda: samples(world.port)['openai_proxy_open_connections{side="downstream"}'] < 3)
+    second.send(post(KEY, ASKED, headers=AGAIN))
+    second.read_until(b"data: one\n\n")
+    return first_pid, second
+
+
+def test_a_stream_that_is_joined_from_another_worker_comes_live(start):
+    """Its first event is there before the upstream has said more; then the rest, to the last byte."""
+    world = start(env={**FINISH, "WORKERS": "2"})
+    world.upstream.script = stream = Stream()
+    _, second = leave_and_come_again(world)
+    assert not stream.go_on.is_set()
+    stream.go_on.set()
+    assert second.read_until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert len(world.upstream.calls) == 1
+    assert eventually(lambda: outcomes(world.daemon) == {"finished_alone": 1, "rejoined": 1})
+    second.close()
+
+
+def test_a_stream_from_another_worker_that_dies_is_cut(start):
+    """What its client has had looks like no whole answer; the next retry calls anew, once."""
+    world = start(env={**FINISH, "WORKERS": "2"})
+    world.upstream.script = stream = Stream()
+    first_pid, second = leave_and_come_again(world)
+    os.kill(first_pid, signal.SIGKILL)
+    with pytest.raises(Ended):
+        second.read_until(b"0\r\n\r\n")
+    assert second.end == "reset"
+    stream.go_on.set()
+    with Client(world.port) as third:
+        third.send(post(KEY, ASKED, headers=AGAIN))
+        assert third.response().body == b"data: one\n\n" + b"".join(stream.rest)
+    assert len(world.upstream.calls) == 2
+    second.close()
+
+
+def test_an_upstream_that_dies_cuts_the_client_at_the_other_worker(start):
+    """As it cuts one that reads at the same worker."""
+    world = start(env={**FINISH, "WORKERS": "2"})
+    world.upstream.script = stream = Stream()
+    stream.is_cut = True
+    _, second = leave_and_come_again(world)
+    stream.go_on.set()
+    with pytest.raises(Ended):
+        second.read_until(b"0\r\n\r\n")
+    assert second.end == "reset"
+    assert eventually(lambda: outcomes(world.daemon) == {"upstream_truncated": 2})
+    second.close()
+
+
+def test_a_reload_and_a_drain_leave_a_client_at_the_other_worker_alone(start):
+    """The configuration is another, then the worker with the call is told to end: the answer still comes whole."""
+    world = start(env={**FINISH, "WORKERS": "2"})
+    world.upstream.script = stream = Stream()
+    first_pid, second = leave_and_come_again(world)
+    world.daemon.signal(signal.SIGHUP)
+    assert eventually(lambda: "configuration reloaded" in world.daemon.log)
+    os.kill(first_pid, signal.SIGTERM)
+    assert eventually(lambda: "draining: 1 requests still run" in world.daemon.log)
+    stream.go_on.set()
+    assert second.read_until(b"0\r\n\r\n").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert len(world.upstream.calls) == 1
+    assert all_gone([first_pid])
     second.close()
 
 

@@ -66,7 +66,10 @@ def reactor():
 @pytest.fixture
 def crew(reactor, launcher, tmp_path):
     settings = load_settings({}, {"WORKERS": "2"}, tmp_path)
-    return Crew(reactor, reactor.seconds, launcher, lambda: settings, list)
+    crew = Crew(reactor, reactor.seconds, launcher, lambda: settings, list)
+    yield crew
+    for process in crew._processes.values():
+        process.handover.close()
 
 
 @pytest.fixture

@@ -30,6 +30,11 @@ class Serves(Protocol):
 class OtherCalls(Protocol):
     """What the others call; names are those of requests (`cache_key`)."""
 
+    @property
+    def readers(self) -> int:
+        """How many answers of this process others read, or wait for."""
+        ...
+
     def offer(self, name: bytes) -> None:
         """Let the other processes share a call of this one."""
         ...
@@ -53,6 +58,9 @@ class OtherCalls(Protocol):
 
 class LocalCalls:
     """The `OtherCalls` of a process that is alone: those of configurations that a reload has replaced."""
+
+    readers = 0
+    """Who reads here has a client here."""
 
     def __init__(self) -> None:
         self._stages: WeakSet[Serves] = WeakSet()

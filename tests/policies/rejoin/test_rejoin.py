@@ -1,90 +1,13 @@
 """Calls that go on when their client has left, and retries that join them."""
 
 import pytest
-from fakes import Body, exchange
-from policies.routing.conversations import Reader
+from policies.rejoin.rejoin_world import FIRST, RETRY, Client, World, end_of
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock
-from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Outcome
 from openai_proxy.policies.cache.elsewhere import LocalCalls
-from openai_proxy.policies.cache.room import Room
 from openai_proxy.policies.rejoin import rejoin as module
-from openai_proxy.policies.rejoin.rejoin import Rejoin
-
-RETRY = (b"x-stainless-retry-count", b"1")
-FIRST = (b"x-stainless-retry-count", b"0")
-
-
-class Client:
-    """One exchange through the stage; `leave` is what the edge does when its client leaves."""
-
-    def __init__(self, world, *headers, body=b'{"model":"m"}', key="alice"):
-        self.world, self.exchange, self.stopped = world, exchange(), False
-        self.exchange.credential_id = key
-        request = ProxyRequest(b"POST", b"/responses", [*headers], body, self.exchange, credential=b"sk")
-        self.response = self.error = self.reader = self.ended_whole = None
-        self.waiting = Deferred.fromCoroutine(world.stage(request, world.forward))
-        self.waiting.addCallbacks(self._came, self._failed)
-
-    def _came(self, response):
-        self.response, self.reader = response, Reader()
-        client = self
-
-        def over(reason):
-            client.ended_whole = reason.check(ResponseDone) is not None
-            client.exchange.end(Outcome.COMPLETE if client.ended_whole else Outcome.UPSTREAM_TRUNCATED, 1.0)
-
-        self.reader.connectionLost = over
-        response.body.deliverBody(self.reader)
-
-    def _failed(self, failure):
-        self.error = failure.value
-
-    def leave(self):
-        """Return whether the call goes on."""
-        finish = self.exchange.finish_alone
-        if finish is None:
-            self._stop()
-            return False
-        self.exchange.is_alone = True
-        assert finish(self._stop) == self.world.limit_bytes
-        return True
-
-    def _stop(self):
-        self.stopped, self.exchange.is_alone = True, False
-        if self.response is not None:
-            self.response.body.discard()
-        else:
-            self.waiting.cancel()
-        self.exchange.end(Outcome.CLIENT_GONE, 1.0)
-
-    @property
-    def outcome(self):
-        return self.exchange.outcome and self.exchange.outcome.value
-
-
-class World:
-    def __init__(self, limit_bytes=1000, others=None, buffered=None):
-        self.clock, self.limit_bytes, self.others = Clock(), limit_bytes, others
-        self.stage = Rejoin(
-            lambda request: True, 60.0, limit_bytes, self.clock, others, buffered and Room(buffered)
-        )
-        self.calls = []
-
-    async def forward(self, request):
-        request.exchange.attempts += 1
-        call = Deferred()
-        self.calls.append(call)
-        return await call
-
-    def answer(self, call=-1, status=200):
-        body = Body()
-        self.calls[call].callback(ProxyResponse(status, b"OK", [], body))
-        return body
 
 
 def test_a_retry_gets_what_came_and_what_comes():
@@ -112,12 +35,6 @@ def test_a_retry_waits_for_the_head():
     assert (retry.response, len(world.calls)) == (None, 1)
     end_of(world, b"whole")
     assert (retry.reader.data, retry.outcome, first.outcome) == (b"whole", "rejoined", "finished_alone")
-
-
-def end_of(world, data):
-    body = world.answer()
-    body.feed(data)
-    body.end()
 
 
 def test_an_answer_that_ended_waits_for_a_retry():

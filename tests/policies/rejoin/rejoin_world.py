@@ -1,0 +1,89 @@
+"""The stage that lets calls go on, between clients and an upstream that are led by hand."""
+
+from fakes import Body, exchange
+from policies.routing.conversations import Reader
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.web.client import ResponseDone
+
+from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.record import Outcome
+from openai_proxy.policies.cache.room import Room
+from openai_proxy.policies.rejoin.rejoin import Rejoin
+
+RETRY = (b"x-stainless-retry-count", b"1")
+FIRST = (b"x-stainless-retry-count", b"0")
+
+
+class Client:
+    """One exchange through the stage; `leave` is what the edge does when its client leaves."""
+
+    def __init__(self, world, *headers, body=b'{"model":"m"}', key="alice"):
+        self.world, self.exchange, self.stopped = world, exchange(), False
+        self.exchange.credential_id = key
+        request = ProxyRequest(b"POST", b"/responses", [*headers], body, self.exchange, credential=b"sk")
+        self.response = self.error = self.reader = self.ended_whole = None
+        self.waiting = Deferred.fromCoroutine(world.stage(request, world.forward))
+        self.waiting.addCallbacks(self._came, self._failed)
+
+    def _came(self, response):
+        self.response, self.reader = response, Reader()
+        client = self
+
+        def over(reason):
+            client.ended_whole = reason.check(ResponseDone) is not None
+            client.exchange.end(Outcome.COMPLETE if client.ended_whole else Outcome.UPSTREAM_TRUNCATED, 1.0)
+
+        self.reader.connectionLost = over
+        response.body.deliverBody(self.reader)
+
+    def _failed(self, failure):
+        self.error = failure.value
+
+    def leave(self):
+        """Return whether the call goes on."""
+        finish = self.exchange.finish_alone
+        if finish is None:
+            self._stop()
+            return False
+        self.exchange.is_alone = True
+        assert finish(self._stop) == self.world.limit_bytes
+        return True
+
+    def _stop(self):
+        self.stopped, self.exchange.is_alone = True, False
+        if self.response is not None:
+            self.response.body.discard()
+        else:
+            self.waiting.cancel()
+        self.exchange.end(Outcome.CLIENT_GONE, 1.0)
+
+    @property
+    def outcome(self):
+        return self.exchange.outcome and self.exchange.outcome.value
+
+
+class World:
+    def __init__(self, limit_bytes=1000, others=None, buffered=None):
+        self.clock, self.limit_bytes, self.others = Clock(), limit_bytes, others
+        self.stage = Rejoin(
+            lambda request: True, 60.0, limit_bytes, self.clock, others, buffered and Room(buffered)
+        )
+        self.calls = []
+
+    async def forward(self, request):
+        request.exchange.attempts += 1
+        call = Deferred()
+        self.calls.append(call)
+        return await call
+
+    def answer(self, call=-1, status=200):
+        body = Body()
+        self.calls[call].callback(ProxyResponse(status, b"OK", [], body))
+        return body
+
+
+def end_of(world, data):
+    body = world.answer()
+    body.feed(data)
+    body.end()
