@@ -133,7 +133,8 @@ def _milliseconds(out: str, share: str) -> float:
 def paced(server: Running, work: Path, streams: int, seconds: float, slow: bool = False) -> dict[str, float]:
     """Run `streams` streams of 20 events/s, or 2 if `slow`; microseconds per event and to the first byte."""
     query = f"slow={int(seconds * 2)}" if slow else f"paced={int(seconds * 20)}"
-    gap_us = 1100 if slow else 5300 if streams > 100 else 10300  # no multiple of the pace: phases spread
+    # No multiple of the pace: phases spread. Slow ones come twice as fast as so many that last eight seconds would.
+    gap_us = 2100 if slow else 5300 if streams > 100 else 10300
     return _streams(server, work, streams, gap_us, query)
 
 
