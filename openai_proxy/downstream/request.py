@@ -20,7 +20,6 @@ from ..exchange.errors import (
     MethodNotAllowed,
     ProxyError,
     UpstreamError,
-    UpstreamProtocolError,
 )
 from ..exchange.messages import ProxyResponse, ResponseBody, discard_all
 from ..exchange.record import Exchange, HeaderPairs, Outcome
@@ -29,13 +28,13 @@ from ..net.direct_deferred import DirectDeferred
 from ..net.sockets import authorities, cut
 from ..net.twisted_request import WireRequest
 from ..wire.body_headers import EVENT_STREAM, media_type_and_coding
-from ..wire.documents import as_one_line
 from ..wire.render import connection_line, header_lines, response_head
 from ..wire.targets import API_METHODS, PAGE_METHODS, ApiPath, origin_form
 from ..wire.web_origins import readable
 from .browsers import judge
 from .comments import CHUNK
 from .contract import Connection, IncomingRequest
+from .late_error import as_late_error
 from .relay import Relay, whole_answer
 from .tunnel import Tunnel
 
@@ -203,8 +202,8 @@ class DownstreamRequest(WireRequest):
         exchange = self.exchange
         self._stop_waiting()
         if self._head_sent and not _is_plain_stream(response):
-            self._break_promise(response)
-            return
+            exchange.note_error(str(response.status))
+            response = as_late_error(response)
         exchange.status = response.status
         exchange.reason = response.reason
         exchange.response_headers = response.headers
@@ -251,7 +250,8 @@ class DownstreamRequest(WireRequest):
                 self._head_sent = self.started_writing = True
                 self.exchange.status = 200
                 self.exchange.first_byte_at = self.channel.clock()
-                lines = [(b"Content-Type", b"text/event-stream"), *(self.readable or ())]
+                name = self.exchange.id.encode("ascii")
+                lines = [(b"Content-Type", EVENT_STREAM), (b"x-request-id", name), *(self.readable or ())]
                 framing = b"Transfer-Encoding: chunked\r\n" + connection_line(self.http11, self.keep_alive)
                 self.channel.write(response_head(200, b"OK", header_lines(lines) + framing))
             if not self.channel.write_blocked:
@@ -267,16 +267,6 @@ class DownstreamRequest(WireRequest):
         waits, self._waits = self._waits, None
         if waits is not None:
             waits.cancel()
-
-    def _break_promise(self, response: ProxyResponse) -> None:
-        """A stream was begun, and the answer is none: tell its error as an event, then break off."""
-        told = as_one_line(response.body.whole)
-        response.body.discard()
-        exchange = self.exchange
-        exchange.note_error(str(response.status))
-        self.end_exchange(Outcome.UPSTREAM_ERROR)
-        self._tell(told or UpstreamProtocolError(f"The upstream answered {response.status}.").body())
-        self.response_broken()
 
     def _tell(self, error: bytes) -> None:
         """Write an error as an event."""

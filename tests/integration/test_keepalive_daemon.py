@@ -37,7 +37,7 @@ def test_silence_before_and_within_a_stream(start):
     with Client(world.port) as client:
         client.send(post(KEY, HELLO))
         began = client.read_until(COMMENT)
-        assert began.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        assert began.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nx-request-id: proxy-")
         head.set()
         client.read_until(said[0])
         client.read_until(COMMENT)
@@ -68,3 +68,28 @@ def test_silence_before_and_within_a_stream(start):
         client.send(post(KEY, {**HELLO, "stream": False}))
         threading.Timer(0.5, head.set).start()
         assert client.response().status == 503
+
+
+def test_an_error_after_its_head_is_told_in_its_own_words(start):
+    """Servers send head and body in two writes: the program saw "The upstream answered 503." and nothing else."""
+    world = start(env={"KEEPALIVE_S": "0.1", "KEEPALIVE_BEFORE_HEAD": "true"})
+    fails, sends_body = threading.Event(), threading.Event()
+    error = b'{"error": {"message": "no room", "type": "t", "param": null, "code": "c"}}'
+
+    def script(call):
+        call.read_body()
+        assert fails.wait(20)
+        head = b"HTTP/1.1 503 Busy\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        call.send(head % len(error) + error[:9])
+        assert sends_body.wait(20)
+        call.send(error[9:])
+
+    world.upstream.script = script
+    with Client(world.port) as client:
+        client.send(post(KEY, HELLO))
+        client.read_until(COMMENT)
+        fails.set()
+        client.read_until(COMMENT)
+        sends_body.set()
+        assert b"data: " + error + b"\n\n" in client.read_until(b"}}\n\n")
+        assert not client.rest().endswith(b"0\r\n\r\n")
