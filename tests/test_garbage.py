@@ -118,16 +118,17 @@ def is_ours(kind):
 )
 def test_an_ended_exchange_leaves_nothing_to_the_collector(exchange, settings, tmp_path):
     """No request, response, relay or body is a part of a cycle."""
-    daemon = Daemon(tmp_path, settings)
-    for _ in range(3):
-        exchange(daemon)  # what is made once is made
-    # what another test left with a finalizer goes only after that has run, in a later round
-    for _ in range(5):
-        if not gc.collect():
-            break
-    gc.disable()
-    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.freeze()  # what other tests have left is no business of this one, and slow to walk through
     try:
+        daemon = Daemon(tmp_path, settings)
+        for _ in range(3):
+            exchange(daemon)  # what is made once is made
+        # what has a finalizer goes only after that has run, in a later round
+        for _ in range(5):
+            if not gc.collect():
+                break
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
         exchange(daemon)
         gc.collect()
         left = Counter(type(each).__qualname__ for each in gc.garbage if is_ours(type(each)))
@@ -135,4 +136,5 @@ def test_an_ended_exchange_leaves_nothing_to_the_collector(exchange, settings, t
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+        gc.unfreeze()
     assert not left
