@@ -5,6 +5,8 @@ import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
+from world.daemon import Daemon
+from world.warm_start import WarmParent
 
 # a busy machine may take its time: how long examples take says nothing about them
 settings.register_profile(
@@ -23,3 +25,13 @@ def own_signals():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_daemons():
+    """Let daemons start as forks of one process that has imported everything: hundreds of starts are most of a run."""
+    parent = WarmParent()
+    before, Daemon.launch = Daemon.launch, parent.launch
+    yield
+    Daemon.launch = before
+    parent.close()

@@ -1,4 +1,7 @@
-"""The daemon's life as its operator sees it: endpoints, signals, pidfile, logs."""
+"""The daemon's life as its operator sees it: endpoints, signals, pidfile, logs.
+
+Some of these start it as he does, others as a fork (`world.warm_start`).
+"""
 
 import os
 import signal
@@ -8,6 +11,7 @@ from world.client import Client, accepts, ask
 from world.requests import AUTHORIZATION, chat, request
 from world.scripts import HELD_END, HeldStream
 from world.waiting import eventually
+from world.warm_start import launch
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def streaming(start):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_idle_daemon_ends_at_once(start, number):
     """Without requests there is nothing to wait for; idle connections do not count."""
-    world = start()
+    world = start(launch=launch)
     with Client(world.port) as client:
         client.send(request())
         assert client.response().status == 200
@@ -135,6 +139,7 @@ def test_daemon_mode_with_pidfile_and_logfile(start, tmp_path):
         directory=tmp_path,
         twistd=("--pidfile", "proxy.pid", "--logfile", "proxy.log"),
         log="proxy.log",
+        launch=launch,
     )
     daemon, port = world.daemon, world.port
     assert daemon.pid != daemon.process.pid
@@ -169,7 +174,8 @@ def test_several_endpoints_serve_together(start, tmp_path, tls_port, trusting):
             tls_port,
             "tcp:0:interface=127.0.0.1",
             f"unix:{path}",
-        ]
+        ],
+        launch=launch,
     )
     tls, plain, unix = world.daemon.listening
     assert (tls[:8], plain[:7], unix) == ("https://", "http://", f"unix:{path}")

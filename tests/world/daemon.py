@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from world.waiting import PATIENCE_S, eventually
+from world.warm_start import TWISTD, launch
 
-TWISTD = Path(sys.executable).with_name("twistd")
+__all__ = ["DEFECTS", "TWISTD", "UNHURRIED", "Daemon", "alive", "configured", "whole_lines"]
 DEFECTS = ("Traceback", "Unhandled", "defect")
 UNHURRIED = {"DRAIN_TIMEOUT_S": "120", "LIMITS__HEADER_TIMEOUT_S": "120"}
 """Where no test is about them, these do not end what a test on a busy machine holds open."""
@@ -38,8 +37,11 @@ class Daemon:
 
     `twistd` are twistd's own options; without `-n` among them it becomes a
     daemon, and `pid` is what its pidfile says. The log is read from the
-    file that the process writes.
+    file that the process writes. `launch` starts the process; the tests'
+    `conftest.py` has put one here that spares it the imports.
     """
+
+    launch: Callable[..., Any] = staticmethod(launch)
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class Daemon:
         options: Sequence[str] = (),
         twistd: Sequence[str] = ("-n", "--pidfile="),
         log: str = "stdout",
+        launch: Callable[..., Any] | None = None,
     ) -> None:
         self.directory = directory
         self._log = directory / log
@@ -59,13 +62,11 @@ class Daemon:
         for port in ports:
             command += ["--port", port]
         with (directory / "stdout").open("wb") as output:
-            self.process = subprocess.Popen(
+            self.process = (launch or self.launch)(
                 [*command, *options],
                 cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
                 env=self._environment(upstream_url, env or {}),
+                output=output,
             )
         try:
             if "-n" in twistd:
