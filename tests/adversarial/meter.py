@@ -114,18 +114,20 @@ class Meter:
         kind = type(function)
         if isinstance(function, types.BuiltinFunctionType):
             owner = function.__self__
-            if isinstance(owner, _TEXT):
+            how = _OWNERS.get(type(owner)) or _owner(type(owner))
+            if how == "text":
                 result = function(*args, **named)
                 self.steps += _text_cost(owner, function.__name__, args, result)
                 return result
-            if isinstance(owner, re.Pattern):
+            if how == "pattern":
                 return self._regex(owner, function.__name__, function, args, named)
-            if isinstance(owner, list) and function.__name__ in ("pop", "insert", "remove", "index", "count"):
+            if how == "list" and function.__name__ in ("pop", "insert", "remove", "index", "count"):
                 if args and args[0] != -1:
                     self.steps += len(owner)
                 return function(*args, **named)
-            if isinstance(owner, list | dict | set):
-                self.steps += sum(map(_size, args))
+            if how in ("list", "table"):
+                if args:
+                    self.steps += sum(map(_size, args))
                 if function.__name__ in ("copy", "sort", "reverse", "clear"):
                     self.steps += len(owner)
                 return function(*args, **named)
@@ -137,7 +139,10 @@ class Meter:
         elif kind is functools.partial:
             return self.call(function.func, *function.args, *args, **{**function.keywords, **named})
         result = function(*args, **named)
-        self.steps += sum(map(_size, args)) + sum(map(_size, named.values()))
+        if args:
+            self.steps += sum(map(_size, args))
+        if named:
+            self.steps += sum(map(_size, named.values()))
         if kind is not type or function in (bytes, str, list, tuple, dict, set, frozenset):
             self.steps += _size(result)
         return result
@@ -169,6 +174,22 @@ class Meter:
             last = found.end() + (found.end() == found.start())
         if last <= end:
             self.regex.of_search(pattern, text, last, end)
+
+
+_OWNERS: dict[type, str] = {}
+"""What the owner of a method in C is, by its type."""
+
+
+def _owner(kind):
+    kinds = (
+        ("text", _TEXT),
+        ("pattern", re.Pattern),
+        ("list", list),
+        ("table", dict | set),
+        ("other", object),
+    )
+    _OWNERS[kind] = next(name for name, wanted in kinds if issubclass(kind, wanted))
+    return _OWNERS[kind]
 
 
 def _span(args):
@@ -368,13 +389,18 @@ def metered(module):
     return importlib.import_module(f"{PREFIX}.{module}")
 
 
+_MEMOS: dict[str, list] = {}
+"""The memos of each counted module: it has all of them once it is imported."""
+
+
 def steps_of(run):
     """Return the steps that `run()` takes, with no memo of the modules filled before it."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith(PREFIX):
-            for value in list(vars(module).values()):
-                if hasattr(value, "cache_clear"):
-                    value.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
+        if name not in _MEMOS:
+            found = vars(sys.modules[name]).values()
+            _MEMOS[name] = [value for value in found if hasattr(value, "cache_clear")]
+        for memo in _MEMOS[name]:
+            memo.cache_clear()
     METER.steps = METER.regex.count = 0
     run()
     return METER.total()

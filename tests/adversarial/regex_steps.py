@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import contextmanager
 
 try:
     from re import _constants as c
@@ -23,6 +22,8 @@ _WORD = re.compile(r"\w")
 _SPACE = re.compile(r"\s")
 _DIGIT = re.compile(r"\d")
 _built: dict = {}
+_DEEP = 10_000_000
+"""Calls within calls: the matcher goes as deep as its input is long."""
 
 
 class Steps:
@@ -43,10 +44,13 @@ class Steps:
     def of_match(self, pattern, text, at, end, full):
         """Count a match at exactly `at`; return where it ended, or None."""
         matcher, _ = _matcher(pattern)
-        with _deep():
-            return matcher(
-                _Run(self, self.codes(text), end), at, (lambda p: p if p == end else None) if full else _id
-            )
+        run = _Run(self, self.codes(text), end)
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(_DEEP)
+        try:
+            return matcher(run, at, (lambda p: p if p == end else None) if full else _id)
+        finally:
+            sys.setrecursionlimit(before)
 
     def of_search(self, pattern, text, at, end):
         """Count a search from `at`; return the span found, or None."""
@@ -54,26 +58,19 @@ class Steps:
         codes = self.codes(text)
         run = _Run(self, codes, end)
         begun = at
-        with _deep():
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(_DEEP)
+        try:
             for start in range(begun, end + 1):
                 if first is None or (start < end and (codes[start] > 255 or first[codes[start]])):
                     found = matcher(run, start, _id)
                     if found is not None:
                         self.count += start - begun + 1
                         return start, found
+        finally:
+            sys.setrecursionlimit(before)
         self.count += max(end - begun, 0) + 1
         return None
-
-
-@contextmanager
-def _deep():
-    """Let the matcher go as deep as its input is long."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(10_000_000)
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
 
 
 class _Run:
