@@ -60,14 +60,18 @@ def test_short_values_are_remembered_and_long_ones_are_not():
 
 def test_the_lines_of_a_head_leave_nothing_long():
     """A Connection header of 8,500 names was remembered 256 times: 246 MiB for good."""
+    asked = (b"Connection", b"Content-Type", b"Upgrade", b"User-Agent", b"Proxy-Connection")
+    for (
+        name
+    ) in asked:  # other tests may have filled a memo: the names of the lines themselves may be remembered
+        scan_request([(b"Host", b"a"), (name, b"a")], True, b"p")
     before = {name: set(memo) for name, memo in memos().items()}
     names = b",".join(b"%x" % number for number in range(8500))
-    for name in (b"Connection", b"Content-Type", b"Upgrade", b"User-Agent", b"Proxy-Connection"):
+    for name in asked:
         scan_request([(b"Host", b"a"), (name, names)], True, b"p")
     scan_request([(b"Host", b"a" * 60_000)], True, b"p")
     new = [key for name, memo in memos().items() for key in memo if key not in before[name]]
-    assert [key for key in new if isinstance(key, bytes) and len(key) > LONGEST_KEPT] == []
-    assert len(new) <= 1  # the short Host
+    assert new == []
 
 
 def test_the_older_half_goes_when_a_memo_is_full():
