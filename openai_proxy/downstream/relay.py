@@ -53,6 +53,30 @@ class Relay:
     a read of a compressed body holds may be a thousand times as long.
     """
 
+    __slots__ = (
+        "_body",
+        "_burst_bytes",
+        "_chunked",
+        "_clock",
+        "_comments",
+        "_downstream",
+        "_ended",
+        "_exchange",
+        "_filters",
+        "_head",
+        "_head_sent",
+        "_held",
+        "_hold_end",
+        "_is_paused",
+        "_last",
+        "_later",
+        "_producer",
+        "_remaining",
+        "_response",
+        "_rests",
+        "_write",
+    )
+
     def __init__(
         self,
         downstream: Downstream,

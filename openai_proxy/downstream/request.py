@@ -28,6 +28,7 @@ from ..net.direct_deferred import DirectDeferred
 from ..net.sockets import authorities, cut
 from ..net.twisted_request import WireRequest
 from ..wire.body_headers import EVENT_STREAM, media_type_and_coding
+from ..wire.kept_lines import kept_lines
 from ..wire.render import connection_line, header_lines, response_head
 from ..wire.targets import API_METHODS, PAGE_METHODS, ApiPath, origin_form
 from ..wire.web_origins import readable
@@ -43,6 +44,8 @@ log = logger(__name__)
 CUT_AFTER_S = 0.5
 """How long the client of a cancelled exchange has to take what was written to it."""
 
+_NO_LINES: HeaderPairs = []
+"""In place of lines that nobody asks for any more. Never mutated, as no lines are."""
 _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
 
 
@@ -77,6 +80,7 @@ class DownstreamRequest(WireRequest):
     """Lines that let the page of a listed web origin read the answer; None where nobody looked."""
     undelivered: list[ResponseBody] | None = None
     """What the stages received and have not given back yet; discarded if the exchange ends meanwhile."""
+    sitepath: list[bytes]
     _stages: Any = None
     _relay: Relay | None = None
     _tunnel: Tunnel | None = None
@@ -234,9 +238,29 @@ class DownstreamRequest(WireRequest):
         )
         self.channel.registerProducer(relay, True)
         relay.start()
+        self._forget_beginning(response)
         every_s = self.site.limits.keepalive_s
         if every_s is not None and _is_plain_stream(response):
             relay.keep_alive(every_s, self.site.call_later)
+
+    def _forget_beginning(self, response: ProxyResponse) -> None:
+        """A stream goes to the client and may take long: let go of what only its beginning needed.
+
+        Nothing of it is asked for again but the lines, by observers, and by
+        some of them the body.
+        """
+        exchange, incoming, channel = self.exchange, self.incoming, self.channel
+        if exchange.outcome is not None or channel is None:
+            return  # it is over
+        self._stages = None
+        del self.prepath, self.postpath, self.sitepath
+        exchange.request_headers = kept_lines(incoming.pairs)
+        exchange.response_headers = kept_lines(response.headers)
+        incoming.pairs = self.pairs = incoming.head.forward = _NO_LINES
+        incoming.body.keep_nothing()
+        if exchange.capture is None:
+            exchange.request_body = None
+        channel.reader.rest()
 
     # ---- before the head
 
@@ -446,7 +470,7 @@ class DownstreamRequest(WireRequest):
             relay.client_gone()
         elif running is not None:
             running.cancel()
-        if self._stages is not None:
+        if relay is not None or self._stages is not None:
             self.end_exchange(Outcome.CLIENT_GONE)
 
 

@@ -59,6 +59,36 @@ class RequestReader:
     one in the same read the first line is looked for afterwards.
     """
 
+    __slots__ = (
+        "_at_end",
+        "_at_hand",
+        "_blank_bytes",
+        "_body_left",
+        "_chunks",
+        "_in_trailers",
+        "_limits",
+        "_overhead_bytes",
+        "_pairs",
+        "_parser",
+        "_pseudonym",
+        "_replaying",
+        "_source",
+        "_start",
+        "_tail",
+        "_target",
+        "_trailer_bytes",
+        "_unsplit",
+        "active",
+        "behind_upgrade",
+        "body_ended",
+        "body_parts",
+        "broken",
+        "head_bytes",
+        "inside_message",
+        "queue",
+        "receiving",
+    )
+
     def __init__(self, source: BodySource, limits: DownstreamLimits, pseudonym: bytes) -> None:
         self.queue: list[
             IncomingRequest
@@ -112,6 +142,11 @@ class RequestReader:
         self.queue.clear()
         self.receiving = self.active = None
         self._parser = self._source = None
+
+    def rest(self) -> None:
+        """Let go of the parser, of 1 KiB, if it stands between two messages: the answer may take long."""
+        if self.receiving is None and not self.inside_message:
+            self._parser = None
 
     def feed(self, data: bytes) -> None:
         """Read on. Not to be called again once `broken`.

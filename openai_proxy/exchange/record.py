@@ -7,7 +7,7 @@ then read by the observers. Pure: times are arguments.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
 """Header lines in wire order, names in the case they were sent in. Never mutated: copy to change."""
+
+HeaderLines: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""Header lines for reading only: pairs, or what makes them when it is asked (`wire.kept_lines`)."""
 
 _random_bits = random.Random().getrandbits
 """For ids, which are no secrets: a call of the system for each would take ten times as long."""
@@ -155,7 +158,7 @@ class Exchange:
     method: str
     path: str
     """The path as the client sent it, without the query."""
-    request_headers: HeaderPairs | None
+    request_headers: HeaderLines | None
     """As the client sent them, credentials included: redact before writing."""
     peer: Peer | None
     """The other end of the client's connection."""
@@ -215,9 +218,12 @@ class Exchange:
     """Seconds spent waiting for the upstream's head; the rest is overhead."""
     response_first_body_at: float | None = None
 
-    response_headers: HeaderPairs | None = None
+    response_headers: HeaderLines | None = None
     request_body: bytes | None = None
-    """The client's body where it was buffered as JSON; None for streamed uploads."""
+    """The client's body where it was buffered as JSON; None for streamed uploads.
+
+    None also once a stream has begun to answer it, if no observer wants bodies.
+    """
     request_is_ordinary: bool = False
     """`request_body` is a JSON object that every reader can decode; see `documents.ordinary_object`."""
     capture: Any = None
@@ -272,7 +278,7 @@ class Exchange:
         timestamp: float,
         method: str,
         path: str,
-        request_headers: HeaderPairs | None = None,
+        request_headers: HeaderLines | None = None,
         peer: Peer | None = None,
         **fields: Any,
     ) -> None:
@@ -372,6 +378,11 @@ class Exchange:
         self.upstream_failure = f"The upstream told an error after it had begun to answer: {code}."
         self.upstream_error_kinds.append((self.upstream or "none", "error_in_stream"))
 
+    def note_labels(self, tier: str | None, model: str | None) -> None:
+        """Note what the answer says of itself; None for what it does not say."""
+        self.service_tier = tier or self.service_tier
+        self.answered_model = model or self.answered_model
+
     def let_go(self) -> None:
         """Forget, after the end, what only observers needed: bodies and headers.
 
@@ -408,7 +419,7 @@ class Exchange:
 
 share_names(
     Exchange,
-    """endpoint target key unknown_key credential_id model streaming request_body request_bytes request_is_ordinary
+    """endpoint target key credential_id model streaming request_body request_bytes request_is_ordinary
     upstream attempts connect_s upstream_s status reason response_headers first_byte_at response_first_body_at
-    response_bytes complete_usage output_events capture usage cost_usd outcome ended_at _id _on_end""",
+    response_bytes complete_usage output_events find_errors capture usage cost_usd outcome ended_at _id _on_end""",
 )

@@ -45,6 +45,8 @@ class EagerTransport(_Base):
 
     reactor: Any
     """The SocketGroup that serves it."""
+    logstr = "openai-proxy"
+    """In place of the text that Twisted makes for each one."""
 
     def write(self, data: bytes) -> None:
         group = self.reactor
@@ -106,6 +108,8 @@ class EagerTransport(_Base):
 class EagerServer(EagerTransport, tcp.Server):
     """A connection that was accepted."""
 
+    repstr = "<a client's connection>"
+
 
 class EagerClient(EagerTransport, tcp.Client):
     """A connection that was made; nobody connects it anew.
@@ -130,6 +134,8 @@ _CONNECTED = _Connected()
 class EagerUnixServer(EagerTransport, unix.Server):
     """A connection that was accepted from a Unix socket."""
 
+    repstr = "<a client's connection>"
+
 
 # A burst makes dozens of them before the first is connected, and has the last of its attributes.
 share_names(
@@ -150,6 +156,8 @@ def become_eager(transport: tcp.Connection) -> None:
     """Make a transport of Twisted's, served by a SocketGroup, one of these; other kinds stay what they are."""
     kind = _EAGER.get(type(transport))
     if kind is not None:
+        for told in ("logstr", "repstr"):
+            transport.__dict__.pop(told, None)
         transport.__class__ = kind
         if isinstance(transport, EagerClient):
             transport.connector = _CONNECTED

@@ -259,7 +259,9 @@ class UpstreamConnection(TwistedProtocol):
             self.state.on(Event.HEAD, self._clock())
             if piece := reader.take_body():
                 body.feed(piece)
-            waiting.callback(UpstreamResponse(reader.status, reader.reason, reader.passing, body))
+            response = UpstreamResponse(reader.status, reader.reason, reader.passing, body)
+            reader.forget_head()
+            waiting.callback(response)
             if error is not None:
                 self._fail(error)  # inside the body that came in the same read
             elif not body.taken and self._body is body:

@@ -24,6 +24,8 @@ CHUNK_OVERHEAD_BYTES = 16 * 1024
 CHUNK_LINE_BYTES = 20
 """The size of a chunk and its line ends take no more, and may come in a read of their own."""
 
+_NO_LINES: list[tuple[bytes, bytes]] = []
+"""Of a head that is forgotten. Never mutated: what is read next begins a list of its own."""
 _BODY_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 
@@ -45,6 +47,30 @@ class ResponseReader:
     returns, `surplus`, once that was asked, that something followed which
     nobody asked for. `is_head` and `upgrade` tell what was asked.
     """
+
+    __slots__ = (
+        "_interims",
+        "_overhead_bytes",
+        "_own_parts",
+        "_parts",
+        "_trailer_bytes",
+        "bodiless",
+        "complete",
+        "error",
+        "head_bytes",
+        "head_done",
+        "is_head",
+        "keep_alive",
+        "on_body",
+        "pairs",
+        "parser",
+        "passing",
+        "reason",
+        "status",
+        "surplus",
+        "until_close",
+        "upgrade",
+    )
 
     def __init__(self) -> None:
         self.parser: Any = None
@@ -75,6 +101,10 @@ class ResponseReader:
         self._interims = 0
         self._trailer_bytes = 0
         self._overhead_bytes = 0
+
+    def forget_head(self) -> None:
+        """Somebody else has its lines: the body may take long."""
+        self.pairs = self.passing = _NO_LINES
 
     def make_parser(self) -> Any:
         self.parser = httptools.HttpResponseParser(self)

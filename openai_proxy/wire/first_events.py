@@ -36,6 +36,8 @@ class FirstEvents:
     undecided. Holds at most LIMIT_BYTES.
     """
 
+    __slots__ = ("_decoder", "_events", "_left", "decided", "error", "seen")
+
     def __init__(self, coding: bytes = b"") -> None:
         self.error: str | None = None
         self.seen = False

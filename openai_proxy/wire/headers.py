@@ -12,7 +12,7 @@ from attrs import define
 
 from ..exchange.bounded_memo import short_memo
 from ..exchange.errors import MalformedRequest, UpstreamProtocolError
-from ..exchange.record import HeaderPairs
+from ..exchange.record import HeaderLines, HeaderPairs
 from .codings import codings_of
 from .key_like import KEY_LIKE
 
@@ -334,7 +334,7 @@ def announced_length(pairs: HeaderPairs) -> int | None:
     return None
 
 
-def get(pairs: HeaderPairs, name: bytes) -> bytes | None:
+def get(pairs: HeaderLines, name: bytes) -> bytes | None:
     """Return the first value of `name` (given in lower case), stripped, or None."""
     length = len(name)
     for key, value in pairs:

@@ -64,6 +64,17 @@ class SSEDecoder:
     joined once its end has come.
     """
 
+    __slots__ = (
+        "_at_beginning",
+        "_ended_with_cr",
+        "_held",
+        "_held_bytes",
+        "_in_comment",
+        "_lease",
+        "_limit",
+        "_oversize_tail",
+    )
+
     def __init__(self, limit_bytes: int, lease: Lease | None = None) -> None:
         self._limit = limit_bytes
         self._lease = lease

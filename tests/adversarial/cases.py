@@ -780,6 +780,7 @@ heads = [
 case("wire.keys:key_digest", rep(b"a"))
 case("wire.render:header_lines", *HEADERS)
 case("wire.render:rendered_lines", *HEADERS, call=lambda f, v: f(v, (b"", b"")))
+case("wire.kept_lines:kept_lines", *HEADERS, call=lambda f, v: list(f(v)))
 case("wire.render:request_head", rep(b"a"), call=lambda f, v: f(b"POST", v, b"h", v))
 case("wire.render:response_head", rep(b"a"), call=lambda f, v: f(200, v, v))
 

@@ -30,6 +30,7 @@ from world.azurite import Azurite
 from world.daemon import Daemon
 from world.pages import metrics, total
 from world.services import RedisServer
+from world.waiting import eventually
 from world.workers import workers
 
 from .clients import Account, Clients, Place, crowd
@@ -211,8 +212,8 @@ async def _alone(soak: Soak, minutes: float, each: int) -> list[str]:
     watching.cancel()
     after = await calm(soak.daemon, warm.descriptors)
     print(f"after {minutes:g} minutes: {after}, {soak.weather.events} events around it", flush=True)
-    quarters = ", ".join(f"{size:.1f}" for size in course.quarters_mib())
-    print(f"resident under load, median MiB of each quarter: {quarters}", flush=True)
+    sizes = ", ".join(f"{size:.1f}" for size in course.parts_mib(max(4, round(minutes))))
+    print(f"resident under load, median MiB of each minute, or quarter if that is less: {sizes}", flush=True)
     await asyncio.sleep(1.0)
     counted, logged = soak.counted(), soak.logged()
     sent, answered = soak.account.sent, soak.account.answered
@@ -233,6 +234,8 @@ async def _alone(soak: Soak, minutes: float, each: int) -> list[str]:
 async def _with_workers(soak: Soak, minutes: float, each: int) -> list[str]:
     """Run the second part: workers that die. What one counted in its last second is lost, and what it had open."""
     await soak.load(minutes * 60.0, each, kills_workers=True)
+    # one that has died again and again is started after a while only
+    await asyncio.to_thread(eventually, lambda: len(workers(soak.daemon)) == 2)
     await asyncio.sleep(3.0)
     sent, answered, deaths = soak.account.sent.total(), soak.account.answered.total(), soak.weather.deaths
     counted, logged = soak.counted(), soak.logged()

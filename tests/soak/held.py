@@ -125,7 +125,8 @@ class Course:
             self._seen.append(self._daemon.resident_bytes())
             await asyncio.sleep(self._every_s)
 
-    def quarters_mib(self) -> list[float]:
-        """Return the median of each quarter of the time; empty after a few seconds."""
-        size = len(self._seen) // 4
-        return [median(self._seen[at * size : (at + 1) * size]) / MIB for at in range(4)] if size else []
+    def parts_mib(self, number: int) -> list[float]:
+        """Return the median of each of so many equal parts of the time; empty if that was too short."""
+        size = len(self._seen) // number
+        parts = range(number if size else 0)
+        return [median(self._seen[at * size : (at + 1) * size]) / MIB for at in parts]

@@ -14,6 +14,7 @@ from attrs import fields
 from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange, TokenKinds, Usage
 from ...wire.headers import ReadLines, get
+from ...wire.kept_lines import KeptLines
 from ..redaction import scrubbed, scrubbed_once
 
 _KINDS = tuple(field.name for field in fields(TokenKinds))
@@ -105,7 +106,9 @@ def upstream_id(exchange: Exchange) -> str | None:
     headers = exchange.response_headers
     if headers is None or exchange.error_code is not None:
         return None
-    found = headers.request_id if isinstance(headers, ReadLines) else get(headers, b"x-request-id")
+    found = headers.request_id if isinstance(headers, ReadLines | KeptLines) else None
+    if found is None and not isinstance(headers, ReadLines):
+        found = get(headers, b"x-request-id")
     return None if found is None else found.decode("latin-1")
 
 

@@ -82,6 +82,8 @@ class AnswerLabels:
     what is not whole yet. A tier in a longer event is noted as UNREAD_TIER.
     """
 
+    __slots__ = ("_held", "_held_bytes", "_is_stream", "_note", "_passing", "_wants_model")
+
     def __init__(self, is_stream: bool, wants_model: bool, note: Note) -> None:
         self._is_stream = is_stream
         self._wants_model = wants_model

@@ -11,7 +11,7 @@ from ..override.params import ModelParams
 from .media_tokens import UNKNOWN_FILE_TOKENS, audio_tokens, file_tokens, image_tokens, video_tokens
 
 BYTES_PER_TOKEN = 4
-_SMALL_BYTES = 4096
+SMALL_BYTES = 4096
 """A smaller body holds no picture that would count more by its bytes than by its tiles."""
 _COUNTED = frozenset((*OUTPUT_LIMITS, "n"))
 _WITHOUT_PROMPT = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
@@ -25,7 +25,7 @@ def prompt_tokens(body: bytes, document: dict[str, Any] | None) -> int:
     `document` is what `body` says; without it, and for a short body, a token
     is a quarter of the bytes. O(n) over the document.
     """
-    if document is None or len(body) < _SMALL_BYTES:
+    if document is None or len(body) < SMALL_BYTES:
         return estimated_prompt_tokens(len(body))
     return estimated_input_tokens(document) or 1
 

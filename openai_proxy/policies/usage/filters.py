@@ -26,6 +26,8 @@ _SHORT_BYTES = 4096
 class WatchUsage:
     """Let all bytes pass and look at them."""
 
+    __slots__ = ("_meter", "feed")
+
     transparent = True
 
     feed: Callable[[bytes], bytes]
@@ -98,6 +100,8 @@ class HideUsage:
     events as soon as they are whole; the `"usage": null` that OpenAI puts
     into the other chunks stays, as clients know to ignore it.
     """
+
+    __slots__ = ("_begun", "_between", "_decoder", "_hidden", "_look", "_meter")
 
     transparent = False
 

@@ -37,6 +37,18 @@ class LaterErrors:
     EVENT_LIMIT_BYTES of an event that is not whole. O(n).
     """
 
+    __slots__ = (
+        "_decoder",
+        "_events",
+        "_left",
+        "_may_fail",
+        "_plain",
+        "_tell",
+        "_unread",
+        "_unread_bytes",
+        "error",
+    )
+
     def __init__(self, coding: bytes = b"", endpoint: str = "") -> None:
         self._may_fail = endpoint not in _NO_FAILURES
         self.error: str | None = None

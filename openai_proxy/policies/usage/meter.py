@@ -32,6 +32,23 @@ class UsageMeter:
     asking.
     """
 
+    __slots__ = (
+        "_blind_bytes",
+        "_decoder",
+        "_deepest",
+        "_events",
+        "_found",
+        "_labels",
+        "_left",
+        "_looked_at",
+        "_plain",
+        "_scanner",
+        "_tell",
+        "_text",
+        "_unread",
+        "_unread_bytes",
+    )
+
     def __init__(
         self,
         found: Callable[[Usage], None],

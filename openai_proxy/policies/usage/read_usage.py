@@ -21,8 +21,8 @@ from ...wire.json_members import append_members, rendered_members, replace_neste
 from ..bodies.changed_json import with_json
 from ..bodies.decoded_body import decoded
 from ..bodies.peeked_body import peek
-from .answer_labels import AnswerLabels, Note, note_document
-from .estimate import estimated_input_tokens, estimated_prompt_tokens
+from .answer_labels import AnswerLabels, note_document
+from .estimate import SMALL_BYTES, estimated_input_tokens, estimated_prompt_tokens
 from .filters import HideUsage, ReadUsageWhole, WatchUsage
 from .meter import UsageMeter
 from .objects import usage_of_document
@@ -62,12 +62,22 @@ FORGET_AFTER_S = 600.0
 class _Reading:
     """What is known of one response's usage; completes the exchange's record when it ends."""
 
-    __slots__ = ("exchange", "meter", "request")
+    __slots__ = ("exchange", "input_tokens", "is_told", "meter", "text")
 
     def __init__(self, request: ProxyRequest) -> None:
         self.exchange = request.exchange
-        self.request: ProxyRequest | None = request
         self.meter: UsageMeter | ReadUsageWhole | None = None
+        self.is_told = False
+        self.input_tokens: int | None = None
+        """Of the prompt, where they were estimated before."""
+        self.text: bytes | None = None
+        """The JSON object that they are estimated by, if need be; of a compressed body only the size is known."""
+        if request.document is not None:
+            text = request.json
+            if request.prompt_estimate is not None and len(text) >= SMALL_BYTES:
+                self.input_tokens = request.prompt_estimate
+            else:
+                self.text = text
 
     def found(self, usage: Usage) -> None:
         before = self.exchange.usage
@@ -75,24 +85,25 @@ class _Reading:
             before is None or before.estimated or usage.total_tokens or usage.kinds
         ):  # else zeros after the usage
             self.exchange.usage = usage
-        self.request = None  # its document is not needed any more
+        self.is_told = True
+        self.text = None  # not needed any more
 
     def settle(self, exchange: Exchange) -> None:
         """Estimate if nothing was reported. Called when the exchange ends, however it ends."""
-        request, meter = self.request, self.meter
-        self.request = self.meter = None
+        meter, self.meter = self.meter, None
         if exchange.usage is None and meter is not None:
             meter.flush()  # a body that broke off may have said it before
-        if exchange.usage is None and meter is not None and request is not None and not exchange.goes_on:
-            exchange.usage = Usage(_input_tokens(request), meter.estimated_output_tokens, estimated=True)
+            if exchange.usage is None and not self.is_told and not exchange.goes_on:
+                exchange.usage = Usage(self._input_tokens(), meter.estimated_output_tokens, estimated=True)
+        self.text = None
 
-
-def _input_tokens(request: ProxyRequest) -> int:
-    """Estimate the prompt; of a compressed body only the size is known."""
-    if request.document is None:
-        return estimated_prompt_tokens(request.exchange.request_bytes)
-    # Only its outline was kept.
-    return estimated_input_tokens(maybe_object(request.json) or request.document)
+    def _input_tokens(self) -> int:
+        if self.input_tokens is not None:
+            return self.input_tokens
+        document = maybe_object(self.text) if self.text is not None else None
+        if document is None:
+            return estimated_prompt_tokens(self.exchange.request_bytes)
+        return estimated_input_tokens(document)
 
 
 class ReadUsage:
@@ -263,20 +274,10 @@ def _read_at_once(response: ProxyResponse, exchange: Exchange, wants_model: bool
     exchange.usage = usage_of_document(arrived)
     if exchange.usage is None:
         return False
-    note_document(arrived, wants_model, _noting(exchange))
+    note_document(arrived, wants_model, exchange.note_labels)
     if exchange.endpoint == "responses" and (code := error_of_failed_response(arrived)) is not None:
         exchange.note_later_error(code)
     return True
-
-
-def _noting(exchange: Exchange) -> Note:
-    """Return what notes the labels of an answer in its exchange."""
-
-    def note(tier: str | None, model: str | None) -> None:
-        exchange.service_tier = tier or exchange.service_tier
-        exchange.answered_model = model or exchange.answered_model
-
-    return note
 
 
 def _maybe_error(response: ProxyResponse) -> str | None:
@@ -296,7 +297,7 @@ def _choose(
     is_stream = is_event_stream(media_type, reading.exchange.streaming)
     if not is_stream and media_type not in (JSON, b""):
         return None
-    note = _noting(reading.exchange)
+    note = reading.exchange.note_labels
     endpoint = reading.exchange.endpoint
     length = response.body.length
     if not is_stream and not coding and not hide and length is not None and length <= _WHOLE_BYTES:

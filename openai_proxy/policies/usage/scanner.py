@@ -36,6 +36,19 @@ class UsageScanner:
     holds at most 8 KiB.
     """
 
+    __slots__ = (
+        "_best",
+        "_carry",
+        "_closed",
+        "_counting",
+        "_deepest",
+        "_depth",
+        "_in_string",
+        "_object",
+        "_object_bytes",
+        "_object_depth",
+    )
+
     def __init__(self, deepest: int = 1) -> None:
         self._deepest = deepest
         self._carry = b""

@@ -24,6 +24,8 @@ class TextMeter:
     each text whole several times).
     """
 
+    __slots__ = ("_carry", "_inside", "_key", "size_bytes")
+
     def __init__(self, deltas: bool = False) -> None:
         self.size_bytes = 0
         self._key = _delta_key if deltas else _text_key
