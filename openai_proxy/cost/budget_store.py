@@ -51,7 +51,7 @@ class MemoryBudgets:
 
     def __init__(self) -> None:
         self._pending: dict[str, PendingCall] = {}
-        self._told: set[str] = set()
+        self._announced: set[str] = set()
 
     def judge(self, account: Account, own: Balance, needs: Sequence[Need]) -> Deferred[Judgement]:
         held_usd = sum(call.usd for call in self._pending.values() if call.account == account)
@@ -69,6 +69,6 @@ class MemoryBudgets:
         return succeed(self._pending.pop(call.name, None) is not None)
 
     def is_first(self, account: Account, name: str) -> Deferred[bool]:
-        first = name not in self._told
-        self._told.add(name)
+        first = name not in self._announced
+        self._announced.add(name)
         return succeed(first)

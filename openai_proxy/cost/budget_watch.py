@@ -19,7 +19,7 @@ from .webhook import Deliveries, Webhook
 
 log = logger("openai_proxy.cost")
 
-_MOST_TOLD = 100_000
+_MOST_ANNOUNCED = 100_000
 
 
 @frozen
@@ -51,7 +51,7 @@ class BudgetWatch:
         self._rules = rules
         self._deliveries = deliveries
         self._wall_clock = wall_clock
-        self._told: BoundedMemo[str, None] = BoundedMemo(_MOST_TOLD)
+        self._announced: BoundedMemo[str, None] = BoundedMemo(_MOST_ANNOUNCED)
 
     def begin(self) -> None:
         """Watch from now on, in place of whoever watched before."""
@@ -64,8 +64,8 @@ class BudgetWatch:
 
     def _look(self, account: Account, balance: Balance) -> None:
         for alert in due(account, balance, self._budgets, self._rules.at):
-            if alert.id not in self._told:
-                self._told.remember(alert.id, None, 0)  # the store knows what is forgotten here
+            if alert.id not in self._announced:
+                self._announced.remember(alert.id, None, 0)  # the store knows what is forgotten here
                 self._ledger.is_first(account, alert.id).addCallbacks(
                     self._tell, self._tell_anyway, (alert,), {}, (alert,), {}
                 )

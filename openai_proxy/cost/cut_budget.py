@@ -138,7 +138,7 @@ class Purse:
         """Note in the exchange that its budget ended it."""
         self._exchange.rate_limited = "budget"
 
-    def told(self, error: BudgetSpent) -> bytes:
+    def error_event(self, error: BudgetSpent) -> bytes:
         """Return the error as an event of the API that was asked."""
         if self._exchange.endpoint != "responses":
             return b"data: %b\n\n" % error.body()
@@ -203,7 +203,7 @@ class CutBody(Protocol):
             return
         target, self._target = self._target, None
         self._purse.note()
-        target.dataReceived(data[:end] + self._purse.told(spent))
+        target.dataReceived(data[:end] + self._purse.error_event(spent))
         self._body.discard()
         target.connectionLost(Failure(spent))
 

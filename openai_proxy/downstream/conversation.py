@@ -416,7 +416,7 @@ class Conversation:
             self._ends.to_client(b"".join(self._injected))
             self._injected.clear()
         self._close_if_idle()
-        self._close_if_it_can_be_told()
+        self._close_between_frames()
 
     # ---- the end
 
@@ -441,9 +441,9 @@ class Conversation:
             self._going = True
             self._closing = code, reason, outcome
             if not self._is_reading:
-                self._close_if_it_can_be_told()
+                self._close_between_frames()
 
-    def _close_if_it_can_be_told(self) -> None:
+    def _close_between_frames(self) -> None:
         closing = None if self._closed or self._held_down else self._closing
         if closing is not None and self._events.is_between_frames:
             self._close(*closing)
@@ -457,15 +457,15 @@ class Conversation:
 
     def _close(self, code: int, reason: str, outcome: Outcome) -> None:
         self._closed = True
-        told = self._events.is_between_frames and not self._held_down
-        if told:
+        can_tell = self._events.is_between_frames and not self._held_down
+        if can_tell:
             frames = self._injected if self._events.is_between_messages else []
             self._ends.to_client(b"".join([*frames, close_frame(code, reason)]))
         if not self._is_left:
             self._ends.to_upstream(close_frame(GOING_AWAY, "", masked=True))
         self._lose_turns(outcome if outcome is Outcome.CANCELLED else Outcome.CLIENT_GONE)
         self._let_go()
-        self._ends.finish(outcome, broken=not told)
+        self._ends.finish(outcome, broken=not can_tell)
 
     def _lose_turns(self, outcome: Outcome) -> None:
         turns = [*self._lanes.judged, *self._open]

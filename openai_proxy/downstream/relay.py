@@ -210,7 +210,9 @@ class Relay:
                 kind = error.kind if isinstance(error, UpstreamError) else "truncated"
                 self._exchange.upstream_error_kinds.append((upstream, kind))
                 self._exchange.upstream_failure = (
-                    error.told if isinstance(error, UpstreamError) else "The upstream broke off its answer."
+                    error.log_text
+                    if isinstance(error, UpstreamError)
+                    else "The upstream broke off its answer."
                 )
             self._break(Outcome.TIMEOUT if late else Outcome.UPSTREAM_TRUNCATED)
 

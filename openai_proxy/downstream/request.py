@@ -373,7 +373,7 @@ class DownstreamRequest(WireRequest):
         """Answer with an error of our own; break off where a head went out already."""
         exchange = self.exchange
         if isinstance(error, UpstreamError):
-            exchange.upstream_failure = error.told
+            exchange.upstream_failure = error.log_text
         if self._gone:
             self.end_exchange(error.outcome if exchange.is_alone else Outcome.CLIENT_GONE)
             return

@@ -336,7 +336,7 @@ class Turn:
         """Drop the message: the exchange ends with this error."""
         exchange = self.exchange
         if isinstance(error, UpstreamError):
-            exchange.upstream_failure = error.told
+            exchange.upstream_failure = error.log_text
         if self.is_sent:  # too late to say so
             self._end(error.outcome)
             return

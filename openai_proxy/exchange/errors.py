@@ -355,7 +355,7 @@ class UpstreamError(ProxyError):
         self.detail = detail
 
     @property
-    def told(self) -> str:
+    def log_text(self) -> str:
         """What the logs say: the message, and the detail that clients do not see."""
         return f"{self.message} ({self.detail})" if self.detail else self.message
 
@@ -392,7 +392,7 @@ class HomeUnreachable(UpstreamError):
 
     def __init__(self, message: str, cause: UpstreamError, *, retry_after_s: int) -> None:
         super().__init__(
-            message, kind=cause.kind, sent=cause.sent, may_heal=cause.may_heal, detail=cause.told
+            message, kind=cause.kind, sent=cause.sent, may_heal=cause.may_heal, detail=cause.log_text
         )
         self.headers = ((b"retry-after", b"%d" % retry_after_s),)
 

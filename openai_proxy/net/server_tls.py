@@ -37,11 +37,11 @@ class ServerSide:
 
         Python refuses such a client by itself, and tells it as a defect that nobody can catch.
         """
-        told, sys.unraisablehook = sys.unraisablehook, _without_bad_names
+        before, sys.unraisablehook = sys.unraisablehook, _without_bad_names
         try:
             tls.do_handshake()
         finally:
-            sys.unraisablehook = told
+            sys.unraisablehook = before
 
     def check(self, tls: ssl.SSLObject) -> None:
         """Clients are not asked for a certificate."""

@@ -70,7 +70,7 @@ class KeyAdmin:
     """Shows all keys, and changes those of a store; the settings say what a key may have.
 
     `known` is None without a store: then nothing can be changed. `settings`
-    are those in force now, `spent` returns what keys have spent. `told` gets
+    are those in force now, `spent` returns what keys have spent. `notify` gets
     each change that was made. A document that has a secret has it as `key`,
     which nothing keeps. `pause` lets others work between two slices of many keys.
     """
@@ -80,14 +80,14 @@ class KeyAdmin:
         known: KnownKeys | None,
         settings: Callable[[], Settings],
         spent: Callable[[Sequence[ClientKey]], Awaitable[Mapping[str, Spent]]],
-        told: Callable[[Change], None],
+        notify: Callable[[Change], None],
         pause: Pause,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._known = known
         self._settings = settings
         self._spent = spent
-        self._told = told
+        self._notify = notify
         self._pause = pause
         self._wall_clock = wall_clock
 
@@ -207,4 +207,4 @@ class KeyAdmin:
     def _tell(self, action: str, name: str, by: str, details: Mapping[str, Any]) -> None:
         change = Change(self._wall_clock(), action, name, by, details)
         log.info("the client key {name} was {action} (by {by})", name=repr(name), action=action, by=by)
-        self._told(change)
+        self._notify(change)

@@ -42,7 +42,7 @@ class StoredKeys:
     ) -> None:
         """`others` lets the other processes of this daemon look at the store."""
         self._in_force = KeysInForce()
-        self._told: list[str] = []
+        self._logged: list[str] = []
         self._file: StateFile | None = None
         self._client: RedisClient | None = None
         self._file_keys: FileKeys | None = None
@@ -70,9 +70,9 @@ class StoredKeys:
             return settings
         keys, lines = self._in_force.keys(settings, self.known.records, has_prices(settings))
         for line in lines:
-            if line not in self._told:
+            if line not in self._logged:
                 log.warn("{line}", line=line)
-        self._told = lines
+        self._logged = lines
         return with_stored_keys(settings, keys)
 
     def knows_all(self) -> bool:

@@ -63,7 +63,7 @@ class LiveTable:
         self._captured: dict[str, bytes] = {}
         self._captured_bytes = self._capture_bytes = 0
         self._line: Line | None = None
-        self._told: dict[Exchange, tuple[Any, ...]] = {}
+        self._reported: dict[Exchange, tuple[Any, ...]] = {}
         self._told_count = 0
 
     # ---- what has ended
@@ -154,10 +154,10 @@ class LiveTable:
 
     # ---- what has changed
 
-    def forget_told(self) -> None:
+    def forget_reported(self) -> None:
         """Begin anew: what runs is what the next `changes` has started; nothing has ended before."""
         self._settle()
-        self._told = {}
+        self._reported = {}
         self._told_count = self._ended_count
 
     def changes(self, *, progress: bool) -> Changes:
@@ -168,24 +168,24 @@ class LiveTable:
         """
         self._settle()
         now = self._clock()
-        running, told = self._running(), self._told
+        running, reported = self._running(), self._reported
         new_count = self._ended_count - self._told_count
         self._told_count = self._ended_count
         length = len(self._ended)
         just_ended = list(islice(self._ended, max(0, length - new_count), length))
-        started = [row(each, now) for each in running if each not in told]
+        started = [row(each, now) for each in running if each not in reported]
         changed = []
-        now_told: dict[Exchange, tuple[Any, ...]] = {}
+        now_reported: dict[Exchange, tuple[Any, ...]] = {}
         for each in running:
             mark = (each.response_bytes, each.first_byte_at, each.attempts, each.upstream, each.is_queued)
-            now_told[each] = mark
-            if progress and told.get(each, mark) != mark:
+            now_reported[each] = mark
+            if progress and reported.get(each, mark) != mark:
                 changed.append(row(each, now))
-        ended = [row(each, now) for each in told.keys() - running.keys() - set(just_ended)]
+        ended = [row(each, now) for each in reported.keys() - running.keys() - set(just_ended)]
         for each in just_ended:
             made = row(each, now)
-            if each not in told:
+            if each not in reported:
                 started.append(as_started(made))
             ended.append(made)
-        self._told = now_told
+        self._reported = now_reported
         return Changes(started, changed, ended, len(running))

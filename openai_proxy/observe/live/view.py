@@ -105,13 +105,13 @@ class LocalView:
 
     def _watch(self, wanted: bool) -> None:
         if wanted:
-            self._table.forget_told()
+            self._table.forget_reported()
             self._table.changes(progress=False)  # what runs now is in the snapshot
             self._tick = self._reactor.callLater(CHANGES_S, self._tell)
         elif self._tick is not None:
             self._tick.cancel()
             self._tick = None
-            self._table.forget_told()  # what it holds would outlive its end
+            self._table.forget_reported()  # what it holds would outlive its end
 
     def _tell(self) -> None:
         self._tick = self._reactor.callLater(CHANGES_S, self._tell)

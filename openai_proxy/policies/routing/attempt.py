@@ -156,7 +156,7 @@ class Judge:
         """Judge an attempt that got no answer."""
         attempt.error = error
         attempt.is_final = False
-        attempt.reason = error.told
+        attempt.reason = error.log_text
         task, request = attempt.task, attempt.task.request
         attempt.may_move = task.replayable and may_go_elsewhere(error, request.method, request.headers)
         if self._counts(attempt) and self._health.failed(

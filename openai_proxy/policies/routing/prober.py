@@ -85,7 +85,7 @@ class Prober:
             if self._health.wants_probe(upstream):
                 self._ask(upstream)
             else:  # a request that was late had its answer
-                self._told(upstream, True)
+                self._report(upstream, True)
         self._schedule()
 
     def _ask(self, upstream: Upstream) -> None:
@@ -98,10 +98,10 @@ class Prober:
             return
         reached = not isinstance(result, Failure)
         error = result.value if isinstance(result, Failure) else None
-        reason = error.told if isinstance(error, UpstreamError) else "" if error is None else str(error)
+        reason = error.log_text if isinstance(error, UpstreamError) else "" if error is None else str(error)
         self._health.probed(upstream, reached, self._clock(), reason)
-        self._told(upstream, reached)
+        self._report(upstream, reached)
 
-    def _told(self, upstream: Upstream, reached: bool) -> None:
+    def _report(self, upstream: Upstream, reached: bool) -> None:
         if reached:
             self._watched.pop(upstream.name, None)

@@ -78,9 +78,9 @@ class Retry:
             except UpstreamError as error:
                 reason = failure_reason(error, request.method, request.headers)
                 if reason is None or not self._may_repeat(further_attempts(exchange.retry_reasons)):
-                    log.debug("{id}: the last attempt failed: {why}", id=exchange.id, why=error.told)
+                    log.debug("{id}: the last attempt failed: {why}", id=exchange.id, why=error.log_text)
                     raise
-                why = error.told
+                why = error.log_text
                 delay_s = reconnect_s(attempt, self._jitter())
             else:
                 if response.status < 400:

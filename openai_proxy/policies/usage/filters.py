@@ -169,7 +169,7 @@ class HideUsage:
                 usage = maybe_usage_chunk(block[6:])
                 if usage is None:
                     return data[:whole], whole
-                self._meter.told(usage, data[end:])
+                self._meter.take_usage(usage, data[end:])
                 return data[:start] + data[end:whole], whole
             return data[:start], start
         # Otherwise whole blocks pass where each event is one line without an empty list.

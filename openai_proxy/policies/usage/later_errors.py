@@ -52,7 +52,7 @@ class LaterErrors:
     def __init__(self, coding: bytes = b"", endpoint: str = "") -> None:
         self._may_fail = endpoint not in _NO_FAILURES
         self.error: str | None = None
-        self._tell: Callable[[str], object] | None = None
+        self._report: Callable[[str], object] | None = None
         self._events = SSEDecoder(EVENT_LIMIT_BYTES)
         self._decoder: Decoder | None = maybe_decoder(coding) if coding else None
         self._left = _DECODE_LIMIT_BYTES if self._decoder is not None else 0
@@ -60,11 +60,11 @@ class LaterErrors:
         self._unread: list[bytes] = []
         self._unread_bytes = 0
 
-    def tell_to(self, told: Callable[[str], object]) -> None:
-        """Have `told` called with the first error, at once if it is known."""
-        self._tell = told
+    def report_to(self, report: Callable[[str], object]) -> None:
+        """Have `report` called with the first error, at once if it is known."""
+        self._report = report
         if self.error is not None:
-            told(self.error)
+            report(self.error)
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes as they came, and return them."""
@@ -117,8 +117,8 @@ class LaterErrors:
         for block in blocks:
             if self.error is None and self._may_tell(block.raw):
                 self.error = _error_of(block)
-                if self.error is not None and self._tell is not None:
-                    self._tell(self.error)
+                if self.error is not None and self._report is not None:
+                    self._report(self.error)
 
     def _may_tell(self, data: bytes) -> bool:
         return b"error" in data or (self._may_fail and b"failed" in data)

@@ -86,7 +86,7 @@ class UsageMeter:
             self._look_inside(data)
         return data
 
-    def told(self, usage: dict[str, Any], behind: bytes) -> None:
+    def take_usage(self, usage: dict[str, Any], behind: bytes) -> None:
         """Take a usage object that whoever passes the body has read; `behind` it is what it has not."""
         if self._labels is not None:
             self._labels.feed(b"".join(self._unread))

@@ -75,5 +75,5 @@ class WatchErrors:
         if first.error is not None:
             exchange.note_error(first.error)
         else:  # what comes now is only searched for a later one
-            self._later.tell_to(exchange.note_later_error)
+            self._later.report_to(exchange.note_later_error)
             self.feed = self._later.feed  # type: ignore[method-assign]  # a call less for each event

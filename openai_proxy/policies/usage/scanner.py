@@ -80,18 +80,18 @@ class UsageScanner:
                 if found < 0:
                     break
                 self._counting, at = True, found
-            at, told = self._count(data, at)
-            if told is not None and (usage is None or _counts(told)):
-                usage = told  # zeros after a usage do not make it nothing
+            at, ended = self._count(data, at)
+            if ended is not None and (usage is None or _counts(ended)):
+                usage = ended  # zeros after a usage do not make it nothing
         return usage
 
     def settle(self) -> Usage | None:
         """Return the usage that `feed` would, if nothing more came: a document may end with its last bracket."""
         if not (self._closed and self._best is not None):
             return None
-        told = self._told()
+        ended = self._result()
         self._forget()
-        return told
+        return ended
 
     def _first_key(self, data: bytes, at: int) -> int:
         """Return where the first usage object's key is; -1, with a possible beginning of one kept, for none."""
@@ -124,9 +124,9 @@ class UsageScanner:
                     break
                 self._closed = False
                 if data[at] not in b",}]":
-                    told = self._told()
+                    ended = self._result()
                     self._forget()
-                    return at, told
+                    return at, ended
             found = _mark.search(data, at)
             if found is None:
                 at = len(data)
@@ -184,7 +184,7 @@ class UsageScanner:
         if usage is not None and (self._best is None or _counts(usage)):
             self._best = usage, self._object_depth
 
-    def _told(self) -> Usage | None:
+    def _result(self) -> Usage | None:
         """Return the usage that was found, if the outermost container closes around it."""
         if self._best is None:
             return None

@@ -52,18 +52,18 @@ class CassetteReport:
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
         total = sum(self.replayable.values())
-        told = [f"{total} answers can be replayed"]
-        told += [
+        lines = [f"{total} answers can be replayed"]
+        lines += [
             f"  {count:6}  {endpoint}  {model}"
             for (endpoint, model), count in sorted(self.replayable.items())
         ]
         left_out = sum(self.reasons.values())
         if left_out:
-            told.append(f"{left_out} cannot")
-            told += [f"  {count:6}  {reason}" for reason, count in self.reasons.most_common()]
+            lines.append(f"{left_out} cannot")
+            lines += [f"  {count:6}  {reason}" for reason, count in self.reasons.most_common()]
         if self.with_keys:
-            told.append(f"{self.with_keys} hold what looks like a key: {', '.join(self.places)}")
-        return told
+            lines.append(f"{self.with_keys} hold what looks like a key: {', '.join(self.places)}")
+        return lines
 
 
 def _has_key(text: str) -> bool:

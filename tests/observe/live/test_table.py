@@ -126,7 +126,7 @@ def test_changes_are_told_once():
     """What began, went on and ended since the last time, also in between two looks."""
     world = World(history=2)
     old = world.begin()
-    world.table.forget_told()
+    world.table.forget_reported()
     assert [row["id"] for row in world.table.changes(progress=True).started] == [old.id]
     assert not world.table.changes(progress=True)
     old.response_bytes = 5

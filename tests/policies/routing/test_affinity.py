@@ -112,7 +112,7 @@ def test_a_home_that_takes_no_connection_is_tried_again_as_any_upstream_is():
     failed = machine.ask(follow_up(body))
     assert isinstance(failed, UpstreamError)
     assert (failed.sent, failed.kind, failed.may_heal) == ("no", "refused", True)
-    assert failed.told == f"{failed.message} ({REFUSED.told})"
+    assert failed.log_text == f"{failed.message} ({REFUSED.log_text})"
     assert failed.__cause__ is REFUSED
 
 
