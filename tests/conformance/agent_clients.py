@@ -36,8 +36,10 @@ wire_api = "responses"
 """The configuration of Codex: its own provider, and providers of ours with and without WebSockets."""
 
 
-def codex(kind: str, base: str, key: str, program: Path, *, runs: int = 1) -> Seen:
-    """Give Codex a task of two model calls with a command between them, `runs` times in one session."""
+def codex(
+    kind: str, base: str, key: str, program: Path, *, runs: int = 1, task: str = "Count for me"
+) -> Seen:
+    """Give Codex a task, `runs` times in one session: by default one of two model calls with a command between them."""
     seen = Seen()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name) / "home"
@@ -49,7 +51,7 @@ def codex(kind: str, base: str, key: str, program: Path, *, runs: int = 1) -> Se
         env |= {"HOME": str(home), "CODEX_HOME": str(home), "OPENAI_API_KEY": key, "CODEX_API_KEY": key}
         for number in range(runs):
             command = [program, "exec", *(["resume", "--last"] if number else [])]
-            command += ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "Count for me"]
+            command += ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", task]
             done = subprocess.run(
                 command,
                 cwd=work,

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""openai-python before aimock, a mock server that others wrote: directly, and through the proxy in its three modes.
+"""SDKs and Codex before aimock, a mock server that others wrote: directly, and through the proxy in its three modes.
 
-    .venv/bin/python tests/conformance/aimock_run.py
+    .venv/bin/python tests/conformance/aimock_run.py [CLIENT ...]
 
-Chat and Responses whole and as streams, turns over a WebSocket of `/responses`, and Realtime. What the library's user
-sees must be the same but for ids and times, the bytes before and behind the proxy the same without exception, and
-each call and each turn one line of the exchange log. Installs aimock into CONFORMANCE_DIR. Exit 1 if something was
-wrong.
+openai-python and openai-node: chat and Responses whole and as streams, turns over a WebSocket of `/responses`, and
+Realtime. Codex: a task over its WebSocket. What the client's user sees must be the same but for ids and times, the
+bytes before and behind the proxy the same without exception, and each call and each turn one line of the exchange
+log. Installs the npm packages into CONFORMANCE_DIR. Exit 1 if something was wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import agent_clients as clients
 import openai
+from agents_run import CODEX_PROGRAM, SDK, install
 from world.daemon import Daemon, configured
 from world.taps import Tap
 from world.waiting import eventually
@@ -42,14 +44,17 @@ MODES: dict[str, tuple[str, dict[str, str]]] = {
     "tenants": (KEYS, {"OPENAI_API_KEY": "sk-up"}),
     "pass-through": (COUNTED, {}),
 }
-CALLS = 9
-"""Of models, that `session` makes."""
+CALLS = {"python": 9, "node": 9, "codex": None}
+"""Of models, that a session makes; None where its client decides."""
+SOCKETS = {"python": 2, "node": 2, "codex": 2}
+"""Codex opens another one, for aimock knows no turn that only warms up."""
+ANSWER = "Hello from the mock server, in several chunks: äöü €"
 _CHANGING = re.compile(
     r'"(?:id|\w*_id|created|created_at|completed_at|expires_at|obfuscation)": ?(?:"[^"]*"|[\d.]+)'
 )
 
 
-def session(base: str) -> list[str]:
+def by_python(base: str) -> list[str]:
     """Return all that the library's user sees, in order, without what is new in each run."""
     seen: list[Any] = []
     with openai.OpenAI(base_url=base, api_key="sk-own", max_retries=0) as api:
@@ -77,6 +82,26 @@ def session(base: str) -> list[str]:
     return [_CHANGING.sub("", each.model_dump_json()) for each in seen]
 
 
+def by_node(base: str) -> list[str]:
+    """Return what openai-node's user sees of the same session."""
+    env = {**os.environ, "AGENT_BASE": base, "AGENT_KEY": "sk-own", "OPENAI_NODE": str(SDK)}
+    done = subprocess.run(
+        ["node", HERE / "aimock_session.mjs"], env=env, capture_output=True, text=True, timeout=120
+    )
+    if done.returncode:
+        return [done.stderr[-2000:]]
+    return [_CHANGING.sub("", json.dumps(each, ensure_ascii=False)) for each in json.loads(done.stdout)]
+
+
+def by_codex(base: str) -> list[str]:
+    """Return whether Codex shows the answer to its task, and what it says was wrong."""
+    seen = clients.codex("codex", base, "sk-own", CODEX_PROGRAM, task="hello")
+    return [f"{seen.turns} {ANSWER in seen.text}", *seen.errors]
+
+
+SESSIONS: dict[str, Callable[[str], list[str]]] = {"python": by_python, "node": by_node, "codex": by_codex}
+
+
 def _until(connection: Any, *kinds: str) -> list[Any]:
     """Return the events up to one of these kinds."""
     events: list[Any] = []
@@ -92,8 +117,8 @@ def logged(directory: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["request"]["method"] in ("WS", "POST")]
 
 
-def through(directory: Path, aimock: int, mode: str, direct: list[str]) -> list[str]:
-    """Run the session through the proxy; return what was wrong."""
+def through(directory: Path, aimock: int, mode: str, client: str, direct: list[str]) -> list[str]:
+    """Run a client's session through the proxy; return what was wrong."""
     toml, env = MODES[mode]
     found = []
     behind = Tap(aimock)
@@ -105,18 +130,21 @@ def through(directory: Path, aimock: int, mode: str, direct: list[str]) -> list[
     )
     before = Tap(daemon.port)
     try:
-        seen = session(f"http://127.0.0.1:{before.port}/v1")
+        seen = SESSIONS[client](f"http://127.0.0.1:{before.port}/v1")
         differing = [pair for pair in zip(direct, seen, strict=False) if pair[0] != pair[1]]
         if differing or len(seen) != len(direct):
             found.append(f"{len(seen)} objects, {len(direct)} directly; the first other one: {differing[:1]}")
-        if not eventually(lambda: before.websockets == behind.websockets, 5) or len(behind.websockets) != 2:
+        if not eventually(lambda: before.websockets == behind.websockets, 5) or (
+            len(behind.websockets) != SOCKETS[client]
+        ):
             found.append("the frames before and behind the proxy are not the same")
         if before.exchanges != behind.exchanges:
             found.append("the bodies before and behind the proxy are not the same")
-        if not eventually(lambda: len(logged(directory)) == CALLS, 5):
-            found.append(f"{len(logged(directory))} lines of {CALLS} calls")
+        calls = CALLS[client]
+        if calls is not None and not eventually(lambda: len(logged(directory)) == calls, 5):
+            found.append(f"{len(logged(directory))} lines of {calls} calls")
         found += daemon.defects
-        print(f"{mode}: {len(seen)} objects, {[line['outcome'] for line in logged(directory)]}")
+        print(f"{client}, {mode}: {len(seen)} objects, {[line['outcome'] for line in logged(directory)]}")
     finally:
         daemon.stop()
         before.close()
@@ -153,17 +181,19 @@ def started_aimock(call: Callable[[int], int]) -> int:
 
 def run(aimock: int) -> int:
     """Compare; return how much was wrong."""
-    direct = session(f"http://127.0.0.1:{aimock}/v1")
     wrong = 0
-    for mode in MODES:
-        with tempfile.TemporaryDirectory() as directory:
-            found = through(Path(directory), aimock, mode, direct)
-        wrong += len(found)
-        for fault in found:
-            print(f"    WRONG: {fault[:2000]}")
+    for client in sys.argv[1:] or SESSIONS:
+        direct = SESSIONS[client](f"http://127.0.0.1:{aimock}/v1")
+        for mode in MODES:
+            with tempfile.TemporaryDirectory() as directory:
+                found = through(Path(directory), aimock, mode, client, direct)
+            wrong += len(found)
+            for fault in found:
+                print(f"    WRONG: {fault[:2000]}")
     print(f"wrong: {wrong}")
     return wrong
 
 
 if __name__ == "__main__":
+    install()
     sys.exit(1 if started_aimock(run) else 0)
