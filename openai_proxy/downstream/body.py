@@ -255,10 +255,8 @@ class IncomingBody:
         return self._produced is not None
 
     def keep_nothing(self) -> None:
-        """Nobody sends it again: what has been read or produced of it is not kept any more."""
+        """Nobody sends it again: what has been produced of it is not kept any more."""
         self._produced = None
-        if self.complete:
-            self._parts.clear()
 
     def rewind(self) -> bool:
         """Go back to the beginning after `stopProducing`; False if the body is too large to be kept."""

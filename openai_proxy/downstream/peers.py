@@ -10,14 +10,25 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+from ..exchange.bounded_memo import BoundedMemo
 from ..exchange.client_address import Address, Peer, TrustedProxies, parse_address
 from ..net.proxy_protocol import proxied
 
 
-def peer_of(transport: Any, proxies: TrustedProxies) -> Peer:
-    """Return the peer of a connection whose PROXY protocol header, if it has one, has arrived."""
+def peer_of(transport: Any, proxies: TrustedProxies, known_peers: BoundedMemo[str, Peer]) -> Peer:
+    """Return the peer of a connection whose PROXY protocol header, if it has one, has arrived.
+
+    Connections from one address share a Peer, for as long as `known_peers` has it.
+    """
     address = transport.getPeer()
     connection = proxied(transport)
+    if connection is None and isinstance(address, IPv4Address | IPv6Address):
+        host: str = address.host
+        peer = known_peers.get(host)
+        if peer is None or peer.proxies is not proxies:
+            peer = Peer(_ip_address(address), proxies, _trusted(proxies, address))
+            known_peers.remember(host, peer, len(host))
+        return peer
     known = _ip_address(address)
     if connection is not None and known is None:
         # a balancer that says nothing of its client; it may still forward for one, by X-Forwarded-For

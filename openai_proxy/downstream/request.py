@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from ..exchange.attribute_names import share_names
+from ..exchange.bodies import WholeBody
 from ..exchange.errors import (
     ClientGone,
     InternalError,
@@ -28,10 +29,12 @@ from ..net.direct_deferred import DirectDeferred
 from ..net.sockets import authorities, cut
 from ..net.twisted_request import WireRequest
 from ..wire.body_headers import EVENT_STREAM, media_type_and_coding
+from ..wire.headers import RequestHead
 from ..wire.kept_lines import kept_lines
 from ..wire.render import connection_line, header_lines, response_head
 from ..wire.targets import API_METHODS, PAGE_METHODS, ApiPath, origin_form
 from ..wire.web_origins import readable
+from .body import IncomingBody
 from .browsers import judge
 from .comments import CHUNK
 from .contract import Connection, IncomingRequest
@@ -46,6 +49,9 @@ CUT_AFTER_S = 0.5
 
 _NO_LINES: HeaderPairs = []
 """In place of lines that nobody asks for any more. Never mutated, as no lines are."""
+_HEADS = {kept: RequestHead(_NO_LINES, None, None, keep_alive=kept) for kept in (False, True)}
+_NO_BODY = WholeBody(b"")
+"""What is left of requests whose answer has begun and that are whole."""
 _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
 
 
@@ -233,7 +239,7 @@ class DownstreamRequest(WireRequest):
             self.channel.write,
             self.channel.clock,
             self.site.hold_end,
-            self.site.next_turn,
+            self.site.later,
             self._head_sent,
         )
         self.channel.registerProducer(relay, True)
@@ -253,11 +259,16 @@ class DownstreamRequest(WireRequest):
         if exchange.outcome is not None or channel is None:
             return  # it is over
         self._stages = None
-        del self.prepath, self.postpath, self.sitepath
+        del self.path, self.prepath, self.postpath, self.sitepath
         exchange.request_headers = kept_lines(incoming.pairs)
         exchange.response_headers = kept_lines(response.headers)
-        incoming.pairs = self.pairs = incoming.head.forward = _NO_LINES
-        incoming.body.keep_nothing()
+        incoming.pairs = self.pairs = _NO_LINES
+        body = incoming.body
+        if body.complete:
+            incoming.head, incoming.body = _HEADS[incoming.head.keep_alive], _NO_BODY
+        elif isinstance(body, IncomingBody):
+            incoming.head.forward = _NO_LINES
+            body.keep_nothing()
         if exchange.capture is None:
             exchange.request_body = None
         channel.reader.rest()

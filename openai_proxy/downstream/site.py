@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import Resource, getChildForRequest
 from twisted.web.server import Site
 
+from ..exchange.bounded_memo import BoundedMemo
 from ..exchange.client_address import Peer, TrustedProxies
 from ..exchange.errors import Overloaded
 from ..exchange.record import Exchange, Outcome
@@ -39,6 +40,10 @@ REFUSAL_S = 2.0
 NOBODY = TrustedProxies()
 
 
+_MOST_PEERS = 256
+"""Connections from these latest addresses share a Peer."""
+_METHODS = {method.encode("ascii"): method for method in ("GET", "POST", "DELETE", "HEAD", "OPTIONS")}
+"""Of each a text that all exchanges share."""
 ROOMY = 1 << 30
 
 
@@ -122,6 +127,9 @@ class ProxySite(Site):
         """Says why no request may begin now, or None; itself None where no observer would."""
         self.capture: Callable[[], Any] | None = None
         """Makes what keeps an exchange's bodies, where an observer wants them."""
+        self.later = self.next_turn
+        """The same, bound once: each stream keeps it."""
+        self._peers: BoundedMemo[str, Peer] = BoundedMemo(_MOST_PEERS)
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = reactor
 
@@ -204,7 +212,7 @@ class ProxySite(Site):
         exchange = Exchange(
             self.clock(),
             time.time(),
-            incoming.method.decode("ascii", "replace"),
+            _METHODS.get(incoming.method) or incoming.method.decode("ascii", "replace"),
             incoming.target.partition(b"?")[0].decode("latin-1"),
             incoming.pairs,
             peer,
@@ -216,7 +224,7 @@ class ProxySite(Site):
         return DownstreamRequest(channel, incoming, exchange)
 
     def _peer_of(self, channel: ProxyChannel) -> Peer:
-        return peer_of(channel.transport, self.proxies)
+        return peer_of(channel.transport, self.proxies, self._peers)
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
         """End an exchange once and publish it."""

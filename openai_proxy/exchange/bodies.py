@@ -106,10 +106,6 @@ class WholeBody:
 
     # ---- a request's, as the client's channel knows it
 
-    def keep_nothing(self) -> None:
-        """Nobody sends it again. Who shares the bytes keeps them."""
-        self.data = b""
-
     @property
     def received(self) -> int:
         return len(self.data)

@@ -6,7 +6,6 @@ import pytest
 from fakes import Body, Downstream, response
 
 from openai_proxy.downstream.body import IncomingBody
-from openai_proxy.exchange.bodies import WholeBody
 
 BODY = b'{"model":"m","stream":true,"messages":[]}'
 LINES = [
@@ -155,10 +154,3 @@ def test_a_stream_that_is_answered_early_takes_the_rest_of_the_upload(streams):
     assert (body.complete, body.received) == (True, 6)
     streams.bodies[0].end()
     assert edge.outcomes == ["complete"]
-
-
-def test_a_whole_body_that_keeps_nothing_stays_whole():
-    """Whether the connection may go on depends on it."""
-    body = WholeBody(b"abc")
-    body.keep_nothing()
-    assert (body.data, body.complete) == (b"", True)

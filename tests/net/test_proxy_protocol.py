@@ -8,6 +8,7 @@ from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import WrappingFactory
 
 from openai_proxy.downstream.peers import is_passed_on, may_speak, peer_of
+from openai_proxy.exchange.bounded_memo import BoundedMemo
 from openai_proxy.exchange.client_address import TrustedProxies
 from openai_proxy.net.proxy_protocol import UNKNOWN, ProxyProtocolFactory, proxied, with_proxy_protocol
 
@@ -38,7 +39,7 @@ class World:
 
     @property
     def peer(self):
-        return peer_of(self.receiver.transport, self.proxies)
+        return peer_of(self.receiver.transport, self.proxies, BoundedMemo(1))
 
 
 @pytest.mark.parametrize(
