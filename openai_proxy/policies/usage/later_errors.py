@@ -43,7 +43,7 @@ class LaterErrors:
         "_left",
         "_may_fail",
         "_plain",
-        "_tell",
+        "_report",
         "_unread",
         "_unread_bytes",
         "error",
