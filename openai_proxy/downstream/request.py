@@ -463,8 +463,11 @@ class DownstreamRequest(WireRequest):
             return False
         if self.running is None if relay is None else relay.had_all:
             return False
+        bytes_left = finish(self._stop_alone)
+        if bytes_left is None:
+            return False
         exchange.is_alone = True
-        self._alone_bytes = finish(self._stop_alone)
+        self._alone_bytes = bytes_left
         if relay is not None:
             relay.go_on_alone(self._alone_bytes, self._stop_alone)
         return True

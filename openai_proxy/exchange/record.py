@@ -242,8 +242,11 @@ class Exchange:
     """The name of the call that goes on and whose usage a later answer will say."""
     heir: Exchange | None = None
     """Whose exchange pays for the shared upstream call that this one left; None if it pays itself."""
-    finish_alone: Callable[[Callable[[], None]], int] | None = None
-    """If the upstream call goes on when the client leaves: takes what stops it, returns the bytes that may still come."""
+    finish_alone: Callable[[Callable[[], None]], int | None] | None = None
+    """If the upstream call goes on when the client leaves: takes what stops it, returns the bytes that may still come.
+
+    Returns None if it shall not go on after all.
+    """
     is_alone: bool = False
     """The client has left, and the call goes on."""
     rejoined: bool = False

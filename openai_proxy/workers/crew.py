@@ -24,7 +24,7 @@ from .metrics import WholeMetrics
 from .process import CLEAN, Launcher, WorkerProcess
 from .reload import change_over
 from .restarts import Restarts
-from .shared_cache import CacheServer, Shelf
+from .shared_cache import Shelf
 from .shared_calls import CallServer
 from .shared_limits import LimitServer
 from .shared_state import StateServer, counts_of
@@ -138,7 +138,7 @@ class Crew:
     def _spawn(self, number: int) -> None:
         """Start a process; OSError if the system has none to give."""
         process = WorkerProcess(number, self._launcher.output, self._process_ended)
-        limit_server, cache_server = LimitServer(self._limits), CacheServer(self._shelf)
+        limit_server = LimitServer(self._limits)
         link = Link(
             told={
                 say.READY: lambda _: self._process_ready(process),
@@ -152,9 +152,8 @@ class Crew:
                 say.CANCEL: limit_server.cancel,
                 say.SETTLE: limit_server.settle,
                 say.HEALTH: partial(self._tell_others, process),
-                say.CACHE_PUT: cache_server.put,
-                say.CACHE_RELEASE: cache_server.release,
-                say.CACHE_FORGET: cache_server.forget,
+                say.CACHE_PUT: self._shelf.keep,
+                say.CACHE_FORGET: self._shelf.drop_family,
                 say.KEEP_STATE: self._state.keep,
                 say.CALL_OFFERED: partial(self._calls.offer, process),
                 say.CALL_CLOSED: partial(self._calls.close, process),
@@ -162,9 +161,10 @@ class Crew:
             asked={
                 say.SCRAPE: self._metrics.page,
                 say.ADMIT: limit_server.admit,
-                say.CACHE_GET: cache_server.get,
+                say.CACHE_GET: self._shelf.find,
                 say.FIND_STATE: self._state.find,
                 say.CALL_FIND: partial(self._calls.find, process),
+                say.CALL_CLAIM: partial(self._calls.claim, process),
                 say.COUNT: lambda _: counts_of(self._reactor, lambda: self.ready),
                 say.KEYS_CHANGED: partial(self._spread_keys, process),
                 say.LIVE_LIST: self._live.listing,
@@ -172,9 +172,7 @@ class Crew:
                 say.LIVE_CANCEL: self._live.cancel,
                 say.LIVE_SNAPSHOT: self._live.snapshot,
             },
-            lost=partial(
-                _lost, [limit_server.close, cache_server.close, partial(self._calls.forget, process)], process
-            ),
+            lost=partial(_lost, [limit_server.close, partial(self._calls.forget, process)], process),
         )
         sockets = self._sockets()
         ours, theirs = handover_pair()

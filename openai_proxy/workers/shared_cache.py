@@ -1,30 +1,25 @@
 """The embedded cache of several workers: kept by the supervisor, with copies of what each answered of late.
 
-A worker asks the supervisor only for what it has no copy of, and of several
-workers that have the same question one asks the upstream.
+A worker asks the supervisor only for what it has no copy of. Of several
+workers that have the same question one asks the upstream: see `shared_calls`.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeAlias
 
-from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from attrs import field, frozen
 
 from ..policies.cache.entry import BadEntry, CacheEntry, dump_entry, load_entry
 from ..policies.cache.entry_table import EntryTable
 from ..policies.cache.memory import MemoryStore
 from .link import Link, LinkLost
-from .talk import CACHE_FORGET, CACHE_GET, CACHE_PUT, CACHE_RELEASE, Claimed, Found
+from .talk import CACHE_FORGET, CACHE_GET, CACHE_PUT, Found
 
 _OVERHEAD_BYTES = 400
 """What an entry takes beside its bytes and its key."""
 _UNCOMPRESSED = sys.maxsize
-
-Answer: TypeAlias = "Found | Claimed | None"
 
 
 def shared_bytes(max_bytes: int) -> int:
@@ -41,16 +36,16 @@ class SharedCache:
         self.entry_bytes = shared_bytes(max_bytes) // 8
         self.peek = self._copies.peek
 
-    async def get(self, key: bytes, join: bool = False) -> CacheEntry | None:
+    async def get(self, key: bytes) -> CacheEntry | None:
         """Return the entry of `key`, here or at the supervisor's; nothing where the supervisor has gone."""
         copy = self.peek(key)
         if copy is not None:
             return copy
         try:
-            found = await self._ask(key, join)
+            found = await self._link.ask(CACHE_GET, key)
         except LinkLost:
             return None
-        if not isinstance(found, Found):
+        if found is None:
             return None
         try:
             entry = load_entry(key, found.data, 2 * self.entry_bytes)
@@ -58,27 +53,6 @@ class SharedCache:
             return None
         self._copies.keep(key, entry, found.ttl_s, found.family)
         return entry
-
-    def _ask(self, key: bytes, join: bool) -> Deferred[Answer]:
-        """Fire with the supervisor's answer. Whoever has left when it comes gives back what it claims."""
-        waiting: Deferred[Answer] = Deferred()
-
-        def answered(found: Answer) -> None:
-            if not waiting.called:
-                waiting.callback(found)
-            elif isinstance(found, Claimed):
-                self.release(key)
-
-        def failed(failure: Failure) -> None:
-            if not waiting.called:
-                waiting.errback(failure)
-
-        self._link.ask(CACHE_GET, (key, join)).addCallbacks(answered, failed)
-        return waiting
-
-    def release(self, key: bytes) -> None:
-        """The call that this worker claimed has ended: whoever waits for it goes on."""
-        self._link.tell_at_once(CACHE_RELEASE, key)
 
     async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:
         """Keep a copy, and give the supervisor one before the client sees the end of its answer."""
@@ -111,16 +85,8 @@ class _Packed:
         return len(self.data) + _OVERHEAD_BYTES
 
 
-@define(eq=False)
-class _Call:
-    """One worker asks the upstream; the others' questions wait for what it stores."""
-
-    worker: CacheServer
-    waiting: list[Deferred[Answer]]
-
-
 class Shelf:
-    """The supervisor's table, and who asks the upstream for what.
+    """The supervisor's table.
 
     `max_bytes` gives the bound as the settings in force have it, 0 without
     an embedded cache. `forgotten` is called with each family that is dropped.
@@ -133,7 +99,6 @@ class Shelf:
         self._clock = clock
         self.forgotten = forgotten
         self._table: EntryTable[_Packed] = EntryTable(0, clock)
-        self.calls: dict[bytes, _Call] = {}
 
     def find(self, key: bytes) -> Found | None:
         packed = self._table.peek(key)
@@ -141,7 +106,8 @@ class Shelf:
             return None
         return Found(packed.data, packed.expires - self._clock(), packed.family)
 
-    def keep(self, key: bytes, found: Found) -> None:
+    def keep(self, told: tuple[bytes, Found]) -> None:
+        key, found = told
         packed = _Packed(found.data, found.family, self._clock() + found.ttl_s)
         self.fit()
         self._table.keep(key, packed, found.ttl_s, found.family)
@@ -153,55 +119,3 @@ class Shelf:
     def drop_family(self, family: bytes) -> None:
         self._table.drop_family(family)
         self.forgotten(family)
-
-
-class CacheServer:
-    """The supervisor's side for one worker.
-
-    Knows which calls the worker has claimed, so that nobody waits for one
-    that dies.
-    """
-
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
-
-    def get(self, question: tuple[bytes, bool]) -> Answer | Deferred[Answer]:
-        """Answer with what is kept; with `join`, with a claim, or with what the worker that has one will store."""
-        key, join = question
-        found = self._shelf.find(key)
-        if found is not None or not join:
-            return found
-        call = self._shelf.calls.get(key)
-        if call is None:
-            self._shelf.calls[key] = _Call(self, [])
-            return Claimed()
-        if call.worker is self:
-            return None  # it shares its own calls itself
-        waiting: Deferred[Answer] = Deferred()
-        call.waiting.append(waiting)
-        return waiting
-
-    def put(self, told: tuple[bytes, Found]) -> None:
-        key, found = told
-        self._shelf.keep(key, found)
-        self._end(key, found)
-
-    def release(self, key: bytes) -> None:
-        self._end(key, None)
-
-    def _end(self, key: bytes, found: Found | None) -> None:
-        """A claimed call has ended; without an answer to share everybody asks for one of their own."""
-        call = self._shelf.calls.get(key)
-        if call is None or call.worker is not self:
-            return
-        del self._shelf.calls[key]
-        for waiting in call.waiting:
-            waiting.callback(found)
-
-    def forget(self, family: bytes) -> None:
-        self._shelf.drop_family(family)
-
-    def close(self) -> None:
-        """The worker has ended: so have its calls."""
-        for key in [key for key, call in self._shelf.calls.items() if call.worker is self]:
-            self._end(key, None)

@@ -18,11 +18,13 @@ from ..policies.cache.elsewhere import FromElsewhere, LocalCalls, Serves
 from .link import Link, LinkFactory, LinkLost, Refused
 from .process import WorkerProcess
 from .readings import Reading, ReadingServer, reading_pair
-from .talk import CALL_CLOSED, CALL_FIND, CALL_OFFERED
+from .talk import CALL_CLAIM, CALL_CLOSED, CALL_FIND, CALL_OFFERED
 
 
 class SupervisedCalls:
     """A worker's `OtherCalls`. Between `start` and `stop` its answers can be read, and those of the others."""
+
+    is_alone = False
 
     def __init__(self, link: Link, reactor: Any) -> None:
         self._link = link
@@ -51,13 +53,17 @@ class SupervisedCalls:
         self._link.tell_at_once(CALL_OFFERED, name)
 
     def withdraw(self, name: bytes) -> None:
-        self._link.tell(CALL_CLOSED, name)
+        # at once: an answer that is not to be shared is asked for anew by whoever comes next
+        self._link.tell_at_once(CALL_CLOSED, name)
 
     def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
-        return self._own.find(name, asking).addCallback(lambda found: found or self._ask(name))
+        return self._own.find(name, asking).addCallback(lambda found: found or self._ask(CALL_FIND, name))
 
-    def _ask(self, name: bytes) -> Deferred[FromElsewhere | None]:
-        asked = self._link.ask(CALL_FIND, name)
+    def claim(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+        return self._own.find(name, asking).addCallback(lambda found: found or self._ask(CALL_CLAIM, name))
+
+    def _ask(self, what: str, name: bytes) -> Deferred[FromElsewhere | None]:
+        asked = self._link.ask(what, name)
         return asked.addCallbacks(lambda is_there: self._begin(name) if is_there else None, _not_found)
 
     def _begin(self, name: bytes) -> Deferred[FromElsewhere | None]:
@@ -111,6 +117,13 @@ class CallServer:
         if self._other(asking, name) is not None:
             return True
         return deferLater(self._reactor, 0.0, lambda: self._other(asking, name) is not None)
+
+    def claim(self, asking: WorkerProcess, name: bytes) -> bool:
+        """As `find`; if no other worker has the call, `asking` has it now."""
+        if self._other(asking, name) is not None:
+            return True
+        self._workers[name] = asking
+        return False
 
     def pass_on(self, asking: WorkerProcess, name: bytes, end: socket.socket) -> None:
         """Give the worker that has the call the end of a connection, to write the answer to; nobody has it: it ends."""

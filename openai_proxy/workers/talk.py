@@ -67,8 +67,6 @@ SETTLE = "settle"
 
 CACHE_PUT = "cache-put"
 """(key, `Found`): an answer that was stored."""
-CACHE_RELEASE = "cache-release"
-"""A key: the call that was claimed for it has ended."""
 CACHE_FORGET = "cache-forget"
 """A family of answers that nobody shall get any more; told by the supervisor to the workers as well."""
 HEALTH = "health"
@@ -95,6 +93,8 @@ LIVE_SNAPSHOT = "live snapshot"
 """Nothing; answered with the document that a reader of the live view begins with."""
 CALL_FIND = "call-find"
 """The name of a call; answered with whether another worker has it, whose answer can be read then."""
+CALL_CLAIM = "call-claim"
+"""As CALL_FIND; if no other worker has it, this one has it from then on."""
 FIND_STATE = "find_state"
 """Names; answered with the homes of those that are known."""
 COUNT = "count"
@@ -106,7 +106,7 @@ KEYS_CHANGED = "keys changed"
 ADMIT = "admit"
 """(key, limits, model tokens, slot); answered with an Admission."""
 CACHE_GET = "cache-get"
-"""(key, whether to wait for another worker's call); answered with `Found`, `Claimed` or None."""
+"""A key; answered with `Found` or None."""
 
 
 @frozen
@@ -131,11 +131,6 @@ class Found:
     data: bytes = field(repr=False)
     ttl_s: float
     family: bytes | None
-
-
-@frozen
-class Claimed:
-    """There is no answer, and the worker that asks is the one that shall ask the upstream."""
 
 
 @frozen

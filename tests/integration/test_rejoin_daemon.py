@@ -16,8 +16,8 @@ from world.client import Client, Ended
 from world.load import at_once
 from world.pages import metrics, samples, total
 from world.requests import post
-from world.scripts import COMPLETION
-from world.waiting import PATIENCE_S, eventually
+from world.scripts import COMPLETION, LedStream
+from world.waiting import eventually
 from world.workers import all_gone, clients_of_each
 
 CALLS = int(os.environ.get("REJOIN_CALLS", "16"))
@@ -97,31 +97,6 @@ ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]
 AGAIN = ["x-stainless-retry-count: 1"]
 
 
-class Stream:
-    """An upstream's stream: an event, then what the test lets follow."""
-
-    def __init__(self):
-        self.go_on = threading.Event()
-        self.rest = [b"data: two\n\n", b"data: [DONE]\n\n"]
-        self.is_cut = False
-        self.cut_by_proxy = threading.Event()
-
-    def __call__(self, call):
-        call.read_body()
-        call.start_stream()
-        call.chunk(b"data: one\n\n")
-        assert self.go_on.wait(PATIENCE_S)
-        try:
-            for piece in self.rest:
-                call.chunk(piece)
-            if self.is_cut:
-                call.reset()
-            else:
-                call.end_stream()
-        except OSError:
-            self.cut_by_proxy.set()
-
-
 def leave_and_come_again(world, **headers):
     """Return the client of another worker whose retry has begun to read the stream that the first one's client left."""
     pids = clients_of_each(world.daemon, world.port)
@@ -138,7 +113,7 @@ def leave_and_come_again(world, **headers):
 def test_a_stream_that_is_joined_from_another_worker_comes_live(start):
     """Its first event is there before the upstream has said more; then the rest, to the last byte."""
     world = start(env={**FINISH, "WORKERS": "2"})
-    world.upstream.script = stream = Stream()
+    world.upstream.script = stream = LedStream()
     _, second = leave_and_come_again(world)
     assert not stream.go_on.is_set()
     stream.go_on.set()
@@ -151,7 +126,7 @@ def test_a_stream_that_is_joined_from_another_worker_comes_live(start):
 def test_a_stream_from_another_worker_that_dies_is_cut(start):
     """What its client has had looks like no whole answer; the next retry calls anew, once."""
     world = start(env={**FINISH, "WORKERS": "2"})
-    world.upstream.script = stream = Stream()
+    world.upstream.script = stream = LedStream()
     first_pid, second = leave_and_come_again(world)
     os.kill(first_pid, signal.SIGKILL)
     with pytest.raises(Ended):
@@ -160,7 +135,7 @@ def test_a_stream_from_another_worker_that_dies_is_cut(start):
     stream.go_on.set()
     with Client(world.port) as third:
         third.send(post(KEY, ASKED, headers=AGAIN))
-        assert third.response().body == b"data: one\n\n" + b"".join(stream.rest)
+        assert third.response().body == stream.whole
     assert len(world.upstream.calls) == 2
     second.close()
 
@@ -168,7 +143,7 @@ def test_a_stream_from_another_worker_that_dies_is_cut(start):
 def test_an_upstream_that_dies_cuts_the_client_at_the_other_worker(start):
     """As it cuts one that reads at the same worker."""
     world = start(env={**FINISH, "WORKERS": "2"})
-    world.upstream.script = stream = Stream()
+    world.upstream.script = stream = LedStream()
     stream.is_cut = True
     _, second = leave_and_come_again(world)
     stream.go_on.set()
@@ -182,7 +157,7 @@ def test_an_upstream_that_dies_cuts_the_client_at_the_other_worker(start):
 def test_a_reload_and_a_drain_leave_a_client_at_the_other_worker_alone(start):
     """The configuration is another, then the worker with the call is told to end: the answer still comes whole."""
     world = start(env={**FINISH, "WORKERS": "2"})
-    world.upstream.script = stream = Stream()
+    world.upstream.script = stream = LedStream()
     first_pid, second = leave_and_come_again(world)
     world.daemon.signal(signal.SIGHUP)
     assert eventually(lambda: "configuration reloaded" in world.daemon.log)

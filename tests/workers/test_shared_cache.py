@@ -1,12 +1,12 @@
 """The embedded cache that the supervisor keeps for its workers."""
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from workers.links import linked, lose
 
 from openai_proxy.policies.cache.entry import CacheEntry
 from openai_proxy.workers.link import Link
-from openai_proxy.workers.shared_cache import CacheServer, SharedCache, Shelf
+from openai_proxy.workers.shared_cache import SharedCache, Shelf
 
 MAX_BYTES = 400_000
 
@@ -20,13 +20,8 @@ class Workers:
         self.shelf = Shelf(lambda: self.max_bytes, lambda: self.now, self._tell_all)
         self.links, self.caches = [], []
         for _ in range(2):
-            server = CacheServer(self.shelf)
-            told = {
-                "cache-put": server.put,
-                "cache-release": server.release,
-                "cache-forget": server.forget,
-            }
-            here = Link(told, {"cache-get": server.get}, server.close)
+            told = {"cache-put": self.shelf.keep, "cache-forget": self.shelf.drop_family}
+            here = Link(told, {"cache-get": self.shelf.find}, lambda: None)
             there = Link({"cache-forget": self._forget(len(self.caches))}, {}, lambda: None)
             self.links.append(linked(here, there))
             self.caches.append(SharedCache(there, MAX_BYTES, 2, lambda: self.now))
@@ -54,10 +49,10 @@ def put(cache, key, value, ttl_s=10.0, family=None):
     assert done == [None]
 
 
-def ask(cache, key, join=False):
+def ask(cache, key):
     """Return what a `get` brings as it comes: a list that is empty while it waits."""
     found = []
-    Deferred.fromCoroutine(cache.get(key, join)).addCallback(found.append)
+    Deferred.fromCoroutine(cache.get(key)).addCallback(found.append)
     return found
 
 
@@ -85,63 +80,6 @@ def test_a_copy_is_answered_without_asking(workers):
     copy = ask(second, b"k")[0]
     lose(*workers.links[1])
     assert ask(second, b"k") == [copy]
-
-
-def test_one_of_two_workers_asks_the_upstream(workers):
-    """The other waits for what it stores."""
-    first, second = workers.caches
-    assert ask(first, b"k", join=True) == [None]
-    waits = ask(second, b"k", join=True)
-    assert waits == []
-    put(first, b"k", entry())
-    assert body(waits) == [b"x" * 10]
-
-
-def test_a_worker_does_not_wait_for_itself(workers):
-    """It shares its own calls itself."""
-    first, _ = workers.caches
-    assert (ask(first, b"k", join=True), ask(first, b"k", join=True)) == ([None], [None])
-
-
-def test_without_an_answer_to_share_everybody_asks(workers):
-    """Nobody waits one after the other for calls that bring nothing."""
-    first, second = workers.caches
-    ask(first, b"k", join=True)
-    waits = [ask(second, b"k", join=True), ask(second, b"k", join=True)]
-    first.release(b"k")
-    assert waits == [[None], [None]]
-    assert ask(second, b"k", join=True) == [None]
-    assert ask(first, b"k", join=True) == []
-
-
-def test_a_stream_waits_for_nobody(workers):
-    """Its beginning would come as late as its end."""
-    first, second = workers.caches
-    ask(first, b"k", join=True)
-    assert ask(second, b"k") == [None]
-
-
-def test_nobody_waits_for_a_worker_that_died(workers):
-    """Its calls end with it."""
-    first, second = workers.caches
-    ask(first, b"k", join=True)
-    waits = ask(second, b"k", join=True)
-    lose(*workers.links[0])
-    assert waits == [None]
-
-
-def test_a_client_that_left_gives_its_claim_back(workers):
-    """The supervisor's answer may come when nobody waits for it any more."""
-    first, second = workers.caches
-    here, _ = workers.links[0]
-    here.transport.held = True
-    asking = Deferred.fromCoroutine(first.get(b"k", join=True))
-    asking.addErrback(lambda failure: failure.trap(CancelledError))
-    asking.cancel()
-    here.transport.held = False
-    here.transport.deliver()
-    assert workers.shelf.calls == {}
-    assert ask(second, b"k", join=True) == [None]
 
 
 def test_a_family_is_forgotten_everywhere(workers):
@@ -185,7 +123,6 @@ def test_without_its_supervisor_a_worker_has_its_copies(workers):
     put(first, b"k", entry())
     lose(*workers.links[0])
     assert body(ask(first, b"k")) == [b"x" * 10]
-    assert ask(first, b"none", join=True) == [None]
-    first.release(b"none")
+    assert ask(first, b"none") == [None]
     put(first, b"later", entry())
     assert body(ask(first, b"later")) == [b"x" * 10]

@@ -1,49 +1,20 @@
 """Calls of one worker whose answers another shares."""
 
-from functools import partial
-
 import pytest
 from policies.rejoin.rejoin_world import FIRST, RETRY, Client, World, end_of
 from twisted.internet.defer import CancelledError, Deferred, fail
-from workers.links import linked, lose, pair
-from workers.turns import Turns
+from workers.links import lose, pair
+from workers.two_workers import TwoWorkers
 
-from openai_proxy.net.handover import Handover, handover_pair
-from openai_proxy.workers.link import Link
-from openai_proxy.workers.shared_calls import CallServer, SupervisedCalls
-from openai_proxy.workers.talk import CALL_CLOSED, CALL_FIND, CALL_OFFERED
+from openai_proxy.workers.shared_calls import SupervisedCalls
+from openai_proxy.workers.talk import CALL_FIND
 
 
-class Process:
-    """A worker, as the supervisor knows it."""
+class Daemon(TwoWorkers):
+    """Each worker has a stage that lets calls go on."""
 
-
-class Daemon:
-    """A supervisor and two workers with a stage each, in one process."""
-
-    def __init__(self):
-        self.reactor = Turns()
-        self.server = CallServer(self.reactor)
-        self.processes, self.links, self.calls, self.workers = [], [], [], []
-        for _ in range(2):
-            process = Process()
-            here = Link(
-                {
-                    CALL_OFFERED: partial(self.server.offer, process),
-                    CALL_CLOSED: partial(self.server.close, process),
-                },
-                {CALL_FIND: partial(self.server.find, process)},
-                partial(self.server.forget, process),
-            )
-            there = Link({}, {}, lambda: None)
-            self.links.append(linked(here, there))
-            ours, theirs = handover_pair()
-            process.link = here
-            process.handover = Handover(self.reactor, ours, partial(self.server.pass_on, process))
-            self.calls.append(SupervisedCalls(there, self.reactor))
-            self.calls[-1].start(theirs)
-            self.processes.append(process)
-            self.workers.append(World(others=self.calls[-1]))
+    def make(self, calls):
+        return World(others=calls)
 
     def begin(self):
         """Return a client that has left its call at the first worker, after a part of the answer, and its upstream."""
@@ -58,14 +29,6 @@ class Daemon:
         retry = Client(self.workers[1], RETRY)
         self.reactor.until(lambda: retry.reader is not None)
         return retry
-
-    def turn_until(self, condition):
-        self.reactor.until(condition)
-
-    def close(self):
-        for each in (*self.calls, *(process.handover for process in self.processes)):
-            (each.stop if isinstance(each, SupervisedCalls) else each.close)()
-        self.reactor.close()
 
 
 @pytest.fixture

@@ -14,6 +14,39 @@ HELD_END = b"data: last\n\n\r\n0\r\n\r\n"
 """The last that a client receives of a `HeldStream`, where it comes whole."""
 
 
+class LedStream:
+    """A script that streams an event, and the rest when the test sets `go_on`; with `is_cut`, it breaks off then."""
+
+    FIRST = b"data: one\n\n"
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.rest = [
+            b'data: {"choices":[{"index":0,"delta":{"content":"two"},"finish_reason":"stop"}]}\n\n',
+            b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8}}\n\n',
+            b"data: [DONE]\n\n",
+        ]
+        self.is_cut = False
+
+    def __call__(self, call: Call) -> None:
+        call.read_body()
+        call.start_stream()
+        call.chunk(self.FIRST)
+        assert self.go_on.wait(PATIENCE_S)
+        with contextlib.suppress(OSError):  # the proxy may have closed the connection
+            for piece in self.rest:
+                call.chunk(piece)
+            if self.is_cut:
+                call.reset()
+            else:
+                call.end_stream()
+
+    @property
+    def whole(self) -> bytes:
+        """All that a client receives of it."""
+        return self.FIRST + b"".join(self.rest)
+
+
 class HeldStream:
     """A script that streams an event, and a last one when the test sets `finish`; a GET is answered at once."""
 

@@ -70,4 +70,5 @@ def cache(
         answered=answered,
         served_as=table.served_as if table is not None else None,
         room=room,
+        others=parts.calls,
     )

@@ -14,6 +14,8 @@ from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...exchange.record import Exchange, HeaderPairs
 from ...wire.headers import without
 from ..routing.table import model_in_path
+from .bodies import replay_body
+from .elsewhere import FromElsewhere, OtherCalls
 from .entry import CacheEntry, make_entry
 from .hits import answer_with, at_once
 from .key import cache_key, chosen_headers, models_family
@@ -48,6 +50,14 @@ def _unbounded() -> None:
     """Recordings take of no room."""
 
 
+def _nothing() -> None:
+    """Nobody else knows of the call."""
+
+
+def _unheard(had_all: bool) -> None:
+    """Whether another process has read all makes no difference here."""
+
+
 def _judge(response: ProxyResponse) -> Verdict:
     # A body filter works for one client: what has one cannot be shared.
     return Verdict.PRIVATE if response.filters else judge(response.status, response.headers)
@@ -64,7 +74,8 @@ class Cache:
     `shared` lets all callers of one upstream key use the same entries.
     `clock` gives monotonic seconds. `answered` is told what was a hit.
     An answer that is recorded takes of `room`; without room it passes, is
-    not kept, and nobody can join it any more.
+    not kept, and nobody can join it any more. `others` are the calls of the
+    other processes of the daemon, which are shared as those of this one.
     """
 
     def __init__(
@@ -77,6 +88,7 @@ class Cache:
         answered: Answered | None = None,
         served_as: Callable[[str], bytes] | None = None,
         room: Room | None = None,
+        others: OtherCalls | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -89,6 +101,9 @@ class Cache:
         self._flights = SingleFlight(
             store.entry_bytes, _judge, room.lease if room is not None else _unbounded
         )
+        self._others = others
+        if others is not None:
+            others.join(self)
         self._deletions = 0
         """How often a model was deleted: pages of models asked for before are not for who asks after it."""
 
@@ -122,9 +137,7 @@ class Cache:
         exchange = request.exchange
         key = place[0]
         if not wishes.no_cache:
-            # A stream is not waited for: its beginning would come as late as its end.
-            join = not (exchange.streaming or wishes.only_if_cached)
-            entry = await self._store.get(key, join)
+            entry = await self._store.get(key)
             if entry is not None:
                 now = self._now(exchange)
                 if _is_welcome(entry, now, wishes):
@@ -132,7 +145,7 @@ class Cache:
         exchange.cache_result = "miss"
         if wishes.only_if_cached:
             raise NotCached
-        return await self._miss(place, request, forward, wishes.no_cache)
+        return await self._miss(place, request, forward, wishes)
 
     def _place(self, request: ProxyRequest) -> Place | None:
         """Return the key and the time to live of a request that may be answered from the cache, else None.
@@ -223,7 +236,7 @@ class Cache:
         return exchange.timestamp + (self._clock() - exchange.started)
 
     async def _miss(
-        self, place: Place, request: ProxyRequest, forward: Forward, fresh: bool
+        self, place: Place, request: ProxyRequest, forward: Forward, wishes: CacheControl
     ) -> ProxyResponse:
         exchange = request.exchange
         key, ttl_s, family = place
@@ -237,8 +250,20 @@ class Cache:
             if entry is not None and (family is None or deletions == self._deletions):
                 await self._store.put(key, entry, ttl_s, family)
 
-        ended = partial(self._store.release, key)
-        result = await self._flights.ride(flight, request, forward, keep, ended, fresh)
+        async def call(request: ProxyRequest) -> ProxyResponse:
+            found = await self._elsewhere(key, exchange, wishes)
+            return await forward(request) if found is None else found
+
+        # Pages of models are for who asked before one was deleted: each process counts that for itself.
+        is_shared = self._others is not None and family is None and not wishes.no_cache
+        result = await self._flights.ride(
+            flight,
+            request,
+            call if is_shared else forward,
+            keep,
+            partial(self._withdraw, key) if is_shared else _nothing,
+            fresh=wishes.no_cache,
+        )
         response = result.response
         if response is None:
             response = await forward(request)
@@ -252,6 +277,27 @@ class Cache:
                 exchange.cost_usd = 0.0
             headers = without(headers, b"set-cookie")
         return response.evolve(headers=_as_miss(headers))
+
+    async def _elsewhere(self, key: bytes, exchange: Exchange, wishes: CacheControl) -> FromElsewhere | None:
+        """Return the answer that another process asks for now, or has stored since it was looked for here."""
+        others = self._others
+        assert others is not None
+        found = await others.claim(key, self)
+        if found is not None or others.is_alone:
+            return found
+        entry = await self._store.get(key)
+        if entry is None or not _is_welcome(entry, self._now(exchange), wishes):
+            return None
+        body = replay_body(entry.chunks, entry.announced_bytes)
+        return FromElsewhere(200, entry.reason, entry.headers, body)
+
+    def _withdraw(self, key: bytes) -> None:
+        if self._others is not None:
+            self._others.withdraw(key)
+
+    async def read(self, name: bytes) -> ProxyResponse | None:
+        """Return the answer of a call that runs, for another process; None if there is none."""
+        return await self._flights.read(name, _unheard)
 
 
 def _is_welcome(entry: CacheEntry, now: float, wishes: CacheControl) -> bool:

@@ -30,6 +30,9 @@ class Serves(Protocol):
 class OtherCalls(Protocol):
     """What the others call; names are those of requests (`cache_key`)."""
 
+    is_alone: bool
+    """Whether there are no other processes, only configurations that were replaced."""
+
     @property
     def readers(self) -> int:
         """How many answers of this process others read, or wait for."""
@@ -51,6 +54,10 @@ class OtherCalls(Protocol):
         """
         ...
 
+    def claim(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
+        """As `find`; after None the call is this process's, and the others share it until it is withdrawn."""
+        ...
+
     def join(self, stage: Serves) -> None:
         """Let the others ask `stage`, as long as it exists."""
         ...
@@ -59,6 +66,7 @@ class OtherCalls(Protocol):
 class LocalCalls:
     """The `OtherCalls` of a process that is alone: those of configurations that a reload has replaced."""
 
+    is_alone = True
     readers = 0
     """Who reads here has a client here."""
 
@@ -73,6 +81,8 @@ class LocalCalls:
     def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
         """Fire with the answer of another configuration's call."""
         return Deferred.fromCoroutine(self.read(name, asking))
+
+    claim = find
 
     def join(self, stage: Serves) -> None:
         """Let the others ask `stage`, as long as it exists: as long as one of its calls can be shared."""

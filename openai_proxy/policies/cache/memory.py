@@ -15,12 +15,9 @@ class MemoryStore(EntryTable[CacheEntry]):
         super().__init__(max_bytes, clock)
         self.entry_bytes = max_bytes // 8
 
-    async def get(self, key: bytes, join: bool = False) -> CacheEntry | None:
+    async def get(self, key: bytes) -> CacheEntry | None:
         """Return the entry of `key`; O(1)."""
         return self.peek(key)
-
-    def release(self, key: bytes) -> None:
-        """Nobody else asks the upstream: nobody waits."""
 
     async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:
         """Keep `entry`, at the cost of the least recently used ones."""

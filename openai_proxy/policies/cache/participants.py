@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 
 from attrs import define, frozen
@@ -45,12 +44,3 @@ class Participant:
             self.result.callback(result)  # a Failure goes to the errback
         elif isinstance(result, SharedResult) and result.response is not None:
             result.response.body.discard()
-
-
-@frozen(eq=False)
-class Outsider:
-    """Somebody outside this configuration or process who waits for a response; it fires with None if there is none."""
-
-    over: Callable[[bool], object]
-    """Called when its body has been read whole, or given up."""
-    result: Deferred[ProxyResponse | None]

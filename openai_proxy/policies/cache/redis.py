@@ -75,10 +75,7 @@ class RedisStore:
     def peek(self, key: bytes) -> None:
         """Return None: nothing of Redis is known without asking it."""
 
-    def release(self, key: bytes) -> None:
-        """Daemons do not wait for one another's calls."""
-
-    async def get(self, key: bytes, join: bool = False) -> CacheEntry | None:
+    async def get(self, key: bytes) -> CacheEntry | None:
         """Return the entry of `key`; None if Redis has none, is away, or has something else."""
         try:
             value = await self._client.call("GET", _name(key))

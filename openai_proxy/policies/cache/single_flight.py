@@ -19,7 +19,8 @@ from ...exchange.record import ABANDONED, Exchange
 from ...logs import logger
 from .bodies import SharedBody
 from .elsewhere import FromElsewhere
-from .participants import Outsider, Participant, Role, SharedResult
+from .outside import Outside
+from .participants import Participant, Role, SharedResult
 from .recording import Recording, Room
 from .rules import Verdict
 
@@ -41,8 +42,8 @@ class Flight:
 
     The leader's exchange pays for the call. If its client leaves while
     others wait or read, the first of these pays in its place. Those outside
-    (`read`) wait and read too, but never call and never pay: the leader then
-    pays as one whose client left. An answer `FromElsewhere` is paid there, and kept there.
+    (`read`) wait and read too, but never call and never pay: see `Outside`.
+    An answer `FromElsewhere` is paid there, and kept there.
     """
 
     _log = logger(__name__)
@@ -62,7 +63,7 @@ class Flight:
         self._on_closed = on_closed
         self._closed = False
         self._waiting: list[Participant] = []
-        self._outside: list[Outsider] = []
+        self._outside = Outside(limit_bytes, self._maybe_cancel)
         self._leader: Participant | None = None
         self._payer: Exchange | None = None
         self._exchanges: list[Exchange] = []
@@ -96,16 +97,23 @@ class Flight:
         body has been read whole (True) or given up. Cancel it if they wait no longer.
         """
         if self._recording is not None and self._response is not None:
-            return succeed(_read_outside(self._response, self._recording, over))
-        outsider = Outsider(over, Deferred(self._leave_outside))
-        self._outside.append(outsider)
-        return outsider.result
+            answer = self._outside.read(self._response, self._recording, over)
+            self._lend()
+            return succeed(answer)
+        waiting = self._outside.wait(over)
+        self._lend()
+        return waiting
+
+    def _lend(self) -> None:
+        """Let the one who pays go on for those outside, if no other exchange here needs the answer."""
+        self._outside.lend(self._payer, lambda: len(self._exchanges) > 1)
 
     # ---- calling
 
     def _launch(self) -> None:
         participant = self._leader = self._waiting[0]
         self._payer = participant.request.exchange
+        self._lend()
         self._calls += 1
         received: list[
             ResponseBody
@@ -128,35 +136,28 @@ class Flight:
     def _pass_on(self, ended: Exchange) -> None:
         """If the one who pays has left, the first of the others pays."""
         self._exchanges = [exchange for exchange in self._exchanges if exchange is not ended]
+        if ended is self._payer:
+            self._outside.payer_ended(ended)
         if ended is self._payer and ended.outcome in ABANDONED and self._exchanges:
             self._payer = self._exchanges[0]
             ended.leave_to(self._payer)
+            self._lend()
 
     def _leave(self, result: Deferred[SharedResult]) -> None:
         """A participant's client is gone: go on for the others, cancel the call when there are none."""
         self._waiting = [participant for participant in self._waiting if participant.result is not result]
         self._maybe_cancel()
 
-    def _leave_outside(self, result: Deferred[ProxyResponse | None]) -> None:
-        self._outside = [outsider for outsider in self._outside if outsider.result is not result]
-        self._maybe_cancel()
-
     def _maybe_cancel(self) -> None:
-        if not self._waiting and not self._outside and self._recording is None:
+        if not self._waiting and not self._outside.waits and self._recording is None:
             self._close()
             call, self._call = self._call, None
             if call is not None:
                 call.cancel()
 
-    def _turn_away(self) -> None:
-        """Let those outside call for themselves."""
-        outside, self._outside = self._outside, []
-        for outsider in outside:
-            outsider.result.callback(None)
-
     def _failed(self, failure: Failure) -> None:
         self._call = None
-        self._turn_away()
+        self._outside.turn_away()
         if not self._waiting:
             self._close()
             if not failure.check(CancelledError):
@@ -200,8 +201,8 @@ class Flight:
         self._call = None
         verdict = self._judge(response)
         if verdict is not Verdict.STORE:
-            self._turn_away()
-        if not self._waiting and not self._outside:
+            self._outside.turn_away()
+        if not self._waiting and not self._outside.waits:
             self._close()
             response.body.discard()
             return
@@ -241,17 +242,15 @@ class Flight:
         if isinstance(response, FromElsewhere):
             self._payer = None
         participants, self._waiting = self._waiting, []
-        outside, self._outside = self._outside, []
         results = [
             self._reading_from(response, recording, self._role(participant)) for participant in participants
         ]
-        readings = [_read_outside(response, recording, outsider.over) for outsider in outside]
+        hand_over = self._outside.begin(response, recording)
         if verdict is not Verdict.STORE or not recording.kept:
             self._close()
         for participant, result in zip(participants, results, strict=True):
             participant.resolve(result)
-        for outsider, reading in zip(outside, readings, strict=True):
-            outsider.result.callback(reading)
+        hand_over()
 
     def _role(self, participant: Participant) -> Role:
         return Role.LEADER if participant.request.exchange is self._payer else Role.FOLLOWER
@@ -289,16 +288,8 @@ class Flight:
             self._leader = self._response = self._recording = None
             if recording is not None:
                 recording.close()
-            self._turn_away()
+            self._outside.turn_away()
             on_closed()
-
-
-def _read_outside(
-    response: ProxyResponse, recording: Recording, over: Callable[[bool], object]
-) -> ProxyResponse:
-    body = recording.read()
-    body.on_over = over
-    return response.evolve(body=body)
 
 
 def _nothing() -> None:

@@ -17,17 +17,8 @@ class CacheStore(Protocol):
         """Return what `get` would where that takes no waiting; None says nothing."""
         ...
 
-    async def get(self, key: bytes, join: bool = False) -> CacheEntry | None:
-        """Return what is stored and not expired, or None. May be cancelled.
-
-        With `join`, where another process of this daemon asks the upstream
-        for the same, wait for what it stores. After None the caller is the
-        one who asks, and calls `release` when that has ended.
-        """
-        ...
-
-    def release(self, key: bytes) -> None:
-        """The call that followed a `get` with `join` has ended: let nobody wait for it. Idempotent."""
+    async def get(self, key: bytes) -> CacheEntry | None:
+        """Return what is stored and not expired, or None. May be cancelled."""
         ...
 
     async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:

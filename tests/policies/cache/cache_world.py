@@ -91,7 +91,7 @@ class Client:
 class World:
     """A cache over an upstream that answers when told."""
 
-    def __init__(self, store=None, shared=False, max_bytes=1_000_000, buffered=None):
+    def __init__(self, store=None, shared=False, max_bytes=1_000_000, buffered=None, others=None):
         self.clock = Clock()
         self.store = store or MemoryStore(max_bytes, self.clock.seconds)
         rules = CacheRules(default_rules(TimesToLive()))
@@ -107,6 +107,7 @@ class World:
             self.answered,
             lambda model: self.served_as.get(model, b""),
             room=buffered and Room(buffered),
+            others=others,
         )
         self.calls = []
 

@@ -147,10 +147,7 @@ class SlowStore:
     def peek(self, key):
         """Nothing is known without asking."""
 
-    def release(self, key):
-        """Nobody else asks."""
-
-    async def get(self, key, join=False):
+    async def get(self, key):
         self.gets.append(Deferred())
         return await self.gets[-1]
 
