@@ -269,6 +269,7 @@ class Worker:
 
     def _alone(self) -> None:
         """The link is closed: by us at the end, else the supervisor was killed."""
+        self._calls.stop()
         if self._closed is not None:
             self._closed.callback(None)
         else:

@@ -26,13 +26,11 @@ class Outside:
 
     So the exchange that pays goes on when its client leaves while they need
     the answer and nobody else does (`Exchange.finish_alone`), up to
-    `limit_bytes`; it is stopped when the last of them leaves. `left` is
-    called when one who waited has left.
+    `limit_bytes`; it is stopped when the last of them leaves.
     """
 
-    def __init__(self, limit_bytes: int, left: Callable[[], None]) -> None:
+    def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._left = left
         self._waiting: list[_Outsider] = []
         self._reading = 0
         self._stop: Callable[[], None] | None = None
@@ -44,16 +42,19 @@ class Outside:
 
     # ---- their way
 
-    def wait(self, over: Callable[[bool], object]) -> Deferred[ProxyResponse | None]:
-        """Return what fires with the answer; it may be cancelled."""
-        outsider = _Outsider(over, Deferred(self._leave))
+    def wait(
+        self, over: Callable[[bool], object], left: Callable[[], None]
+    ) -> Deferred[ProxyResponse | None]:
+        """Return what fires with the answer; it may be cancelled, and `left` is called then."""
+
+        def leave(result: Deferred[ProxyResponse | None]) -> None:
+            self._waiting = [outsider for outsider in self._waiting if outsider.result is not result]
+            left()
+            self._maybe_stop()
+
+        outsider = _Outsider(over, Deferred(leave))
         self._waiting.append(outsider)
         return outsider.result
-
-    def _leave(self, result: Deferred[ProxyResponse | None]) -> None:
-        self._waiting = [outsider for outsider in self._waiting if outsider.result is not result]
-        self._left()
-        self._maybe_stop()
 
     def turn_away(self) -> None:
         """Let those who wait call for themselves."""

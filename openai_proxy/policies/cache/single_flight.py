@@ -63,7 +63,7 @@ class Flight:
         self._on_closed = on_closed
         self._closed = False
         self._waiting: list[Participant] = []
-        self._outside = Outside(limit_bytes, self._maybe_cancel)
+        self._outside = Outside(limit_bytes)
         self._leader: Participant | None = None
         self._payer: Exchange | None = None
         self._exchanges: list[Exchange] = []
@@ -100,7 +100,7 @@ class Flight:
             answer = self._outside.read(self._response, self._recording, over)
             self._lend()
             return succeed(answer)
-        waiting = self._outside.wait(over)
+        waiting = self._outside.wait(over, self._maybe_cancel)
         self._lend()
         return waiting
 
