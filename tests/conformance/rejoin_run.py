@@ -3,7 +3,8 @@
 
     .venv/bin/python tests/conformance/rejoin_run.py [SETUP ...] [--questions N] [--kills N] [--seed N]
 
-Without a SETUP all of them, one after the other: about half an hour. Prints
+Without a SETUP all of them, one after the other: about an hour. While something is killed the
+programs go on asking, above N; a worker is killed once it has settled, or its successor would wait. Prints
 a line for each, and exits with 1 if an answer was not whole, if there were
 more than 1.02 upstream calls for a question (without kills), or if log,
 budget and upstream disagree. Some need redis-server.
@@ -28,9 +29,9 @@ SETUPS = {
     "redis": Setup(workers=2, redis=True),
     "tls": Setup(workers=2, tls=(Path("certificate.pem"), Path("key.pem"))),
     "kill": Setup(kills="daemon"),
-    "kill-workers": Setup(workers=2, kills="worker"),
+    "kill-workers": Setup(workers=4, kills="worker"),
     "kill-redis-daemon": Setup(workers=2, redis=True, kills="daemon"),
-    "kill-redis-workers": Setup(workers=2, redis=True, kills="worker"),
+    "kill-redis-workers": Setup(workers=4, redis=True, kills="worker"),
     "kill-redis": Setup(workers=2, redis=True, kills="redis"),
 }
 

@@ -67,15 +67,17 @@ class Model:
 
 
 class Programs:
-    """Threads that ask the questions 0 to `count`, odd ones as streams, one after the other each."""
+    """Threads that ask the questions 0 to `least` and more until `join`, odd ones as streams, one after the other each."""
 
-    def __init__(self, base_url: str, count: int, at_once: int, trusted: Path | None) -> None:
+    def __init__(self, base_url: str, least: int, at_once: int, trusted: Path | None) -> None:
         self.got: dict[int, float] = {}
         """The questions whose answer came whole and right, and when."""
         self.wrong: list[str] = []
         self.broken: Counter[int] = Counter()
         """Streams that a death cut in the middle: no SDK repeats those by itself, the program asks anew."""
-        self._left = list(range(count))[::-1]
+        self.asked = 0
+        self._least = least
+        self._is_enough = False
         self._lock = threading.Lock()
         self._base_url = base_url
         self._verify: ssl.SSLContext | bool = (
@@ -85,11 +87,9 @@ class Programs:
         for thread in self._threads:
             thread.start()
 
-    @property
-    def running(self) -> bool:
-        return any(thread.is_alive() for thread in self._threads)
-
     def join(self) -> None:
+        """Ask no further questions than `least`, and wait for all answers."""
+        self._is_enough = True
         for thread in self._threads:
             thread.join(600.0)
             assert not thread.is_alive()
@@ -104,9 +104,10 @@ class Programs:
         ) as client:
             while True:
                 with self._lock:
-                    if not self._left:
+                    if self._is_enough and self.asked >= self._least:
                         return
-                    number = self._left.pop()
+                    number = self.asked
+                    self.asked += 1
                 try:
                     self._ask(client, number)
                 except Exception as error:

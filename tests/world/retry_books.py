@@ -21,6 +21,7 @@ from pathlib import Path
 
 from attrs import Factory, define
 
+from openai_proxy.workers.restarts import SETTLED_S
 from world.daemon import Daemon, configured
 from world.pages import get_json
 from world.retries import KEY, Model, Programs
@@ -33,6 +34,8 @@ CALL_USD = 0.015
 """What each answer costs: 10 tokens of input and 5 of output, at the prices below."""
 WRITTEN_WITHIN_S = 0.25
 """What ended so long before a kill is in the ledger: it writes within 0.05 s, and a busy machine adds to that."""
+STARTED_WITHIN_S = 3.0
+"""How long a worker may take until it serves."""
 TOML = f"""
 on_disconnect = "finish"
 [[keys]]
@@ -94,6 +97,8 @@ class Rounds:
         self._chance = random.Random(seed)
         self._model = Model()
         self._killed_at: list[float] = []
+        self._serving: dict[int, float] = {}
+        """The processes of the workers, and when each was seen first."""
         self._port = ServiceProcess()
         self._defects: list[str] = []
         self._redis: RedisServer | None = None
@@ -118,11 +123,9 @@ class Rounds:
             base_url = f"{scheme}://localhost:{self._port.port}/v1"
             programs = Programs(base_url, questions, at_once, self._setup.trusted)
             for _ in range(kills):
-                if not programs.running:
-                    break
                 self._kill(upstream)
             programs.join()
-            books = Books(questions, sum(self._model.calls.values()), kills=len(self._killed_at))
+            books = Books(programs.asked, sum(self._model.calls.values()), kills=kills)
             books.took_s = time.monotonic() - began
             self._compare(programs, books)
             self._defects += self._daemon.defects
@@ -161,8 +164,8 @@ class Rounds:
             self._redis.start()
             return
         if kind == "worker":
-            with contextlib.suppress(ProcessLookupError, IndexError):
-                self._end(self._chance.choice(workers(self._daemon)))
+            assert eventually(self._settled), self._daemon.log[-3000:]
+            self._end(self._chance.choice(self._settled()))
             return
         everybody = [*workers(self._daemon), self._daemon.process.pid]
         for pid in everybody[::-1]:
@@ -171,6 +174,13 @@ class Rounds:
         self._daemon.process.wait(PATIENCE_S)
         self._defects += self._daemon.defects
         self._daemon = self._start(upstream)
+
+    def _settled(self) -> list[int]:
+        """The workers whose successors are started at once: whoever dies too soon is waited for, longer each time."""
+        now = time.monotonic()
+        serving = {pid: self._serving.get(pid, now) for pid in workers(self._daemon)}
+        self._serving = serving
+        return [pid for pid, since in serving.items() if now - since > SETTLED_S + STARTED_WITHIN_S]
 
     def _end(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
@@ -237,5 +247,10 @@ class Rounds:
 
     def _lines(self) -> Iterator[Mapping[str, object]]:
         for file in (self._directory / "logs").glob("*.jsonl"):
-            for line in file.read_text("utf-8").split("\n")[:-1]:
-                yield json.loads(line)
+            for line in file.read_bytes().split(b"\n")[:-1]:
+                if not line:
+                    continue  # before the line of a worker that found another one writing
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    self._defects.append(f"a broken line in the log: {line[:150]!r} … {line[-150:]!r}")
