@@ -20,6 +20,13 @@ _KNOWN_BYTES = 4 * 1024 * 1024
 _LINE_BYTES = 150
 """What a header line costs besides its bytes: a tuple and two byte strings."""
 
+_TRACING = frozenset(
+    each
+    for name in b"traceparent tracestate baggage sentry-trace x-request-id x-client-request-id x-correlation-id".split()
+    for each in (name, name.title(), name.capitalize())
+)
+"""Lines that are others each time and that no stage reads, as clients spell them."""
+
 _Repeat: TypeAlias = tuple[bytes, int, str | None, bool]
 """Key and serial number of the entry; what the exchange's record says of model and streaming."""
 
@@ -27,7 +34,7 @@ _Repeat: TypeAlias = tuple[bytes, int, str | None, bool]
 class AnswerRepeats:
     """Spare a repeated request the way to the cache and back.
 
-    What is remembered: the lines and the body of a request, whose it is, and
+    What is remembered: the lines (but those of tracing) and the body of a request, whose it is, and
     the entry that it was answered with, where no stage between here and the
     cache changed the answer. They decide by nothing else (what counts or
     looks at the clock must stand in front), so the same request and the same
@@ -51,9 +58,12 @@ class AnswerRepeats:
             return forward(request)  # it still arrives
         if hash(body or exchange.path) not in self._answered:
             return forward(request)
-        size_bytes = sum([_LINE_BYTES + len(name) + len(value) for name, value in lines]) + len(body or b"")
+        decisive = tuple([pair for pair in lines if pair[0] not in _TRACING])
+        size_bytes = sum([_LINE_BYTES + len(name) + len(value) for name, value in decisive]) + len(
+            body or b""
+        )
         asked = (
-            tuple(lines),
+            decisive,
             body,
             request.method,
             request.target,

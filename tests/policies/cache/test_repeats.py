@@ -124,6 +124,15 @@ def test_another_request_goes_the_long_way(other):
     assert world.passed == 2
 
 
+@pytest.mark.parametrize("name", [b"traceparent", b"Traceparent", b"tracestate", b"X-Request-Id", b"baggage"])
+def test_traced_clients_repeat_themselves_too(name):
+    """A line that is another one each time, and that nothing here reads, makes no other request of it."""
+    world = World()
+    for number in range(3):
+        world.ask(lines=b"%b: %d\r\n" % (name, number))
+    assert world.passed == 1
+
+
 def test_what_a_stage_changes_goes_the_long_way():
     """An answer that some setting changes on its way is changed every time."""
     world = World()
