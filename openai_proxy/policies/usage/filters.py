@@ -12,7 +12,7 @@ from ...wire.sse import SSEBlock, SSEDecoder
 from .answer_labels import AnswerLabels, Note, note_document
 from .meter import UsageMeter
 from .objects import usage_of_document
-from .scanner import NO_USAGE, USAGE
+from .scanner import NO_USAGE, SOME_USAGE, USAGE
 
 _empty_list = re.compile(rb"\[[ \t\r\n]*\]")
 _no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
@@ -121,12 +121,7 @@ class HideUsage:
         if self._begun:
             data, self._begun = self._begun + data, b""
         if (
-            self._between
-            and data[-2:] == b"\n\n"
-            and b"\r" not in data
-            and (
-                USAGE not in data or (len(data) < _SHORT_BYTES and data.count(USAGE) == data.count(NO_USAGE))
-            )
+            self._between and data[-2:] == b"\n\n" and b"\r" not in data and SOME_USAGE.search(data) is None
         ):  # nearly always; what follows would find the same
             self._hidden = False
             return data
@@ -160,7 +155,7 @@ class HideUsage:
         before = data.rfind(b"\n\n", 0, last)
         start = before + 2 if before >= 0 else 0
         # OpenAI puts `"usage":null` into every other chunk.
-        if data.find(USAGE, 0, start) < 0 or data.count(USAGE, 0, start) == data.count(NO_USAGE, 0, start):
+        if SOME_USAGE.search(data, 0, start) is None:
             end = data.find(b"\n\n", last) + 2
             if data.startswith(NO_USAGE, last) and data.find(USAGE, start) == last:
                 return data[:whole], whole

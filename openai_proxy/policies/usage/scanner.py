@@ -13,7 +13,7 @@ USAGE, NO_USAGE = b'"usage"', b'"usage":null'
 _OBJECT_LIMIT_BYTES = 8192
 _CARRY_BYTES = 64
 """Longer than a key with some space around its colon."""
-_some_usage = re.compile(rb'"usage"(?!:null)')
+SOME_USAGE = re.compile(rb'"usage"(?!:null)')
 """OpenAI puts `"usage":null` into every chunk but the last."""
 _usage_key = re.compile(rb'"usage"[ \t\r\n]{0,20}(?::[ \t\r\n]{0,20}(\{)?)?')
 _mark = re.compile(rb'["{}\[\]]')
@@ -95,7 +95,7 @@ class UsageScanner:
 
     def _first_key(self, data: bytes, at: int) -> int:
         """Return where the first usage object's key is; -1, with a possible beginning of one kept, for none."""
-        for found in _some_usage.finditer(data, at):
+        for found in SOME_USAGE.finditer(data, at):
             start = found.start()
             key = _usage_key.match(data, start)
             if key is not None and key[1]:
