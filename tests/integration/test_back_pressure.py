@@ -22,11 +22,7 @@ EVENT = (
         {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "word " * 200}}]}
     ).encode()
 )
-EVENTS = EVENT * (48 * MIB // len(EVENT))
-PACKED = {
-    b"gzip": gzip.compress(EVENTS, 1),
-    b"deflate": zlib.compress(EVENTS, 1),
-}
+PACK = {b"gzip": gzip.compress, b"deflate": zlib.compress}
 SETTINGS = {
     "think removal": {"THINK__MODE": "strip"},
     "thoughts moved": {"THINK__MODE": "reasoning_content"},
@@ -79,13 +75,14 @@ def test_a_decoded_stream_waits_for_its_client(start, wait_until_still, request,
         context = None
     world = start(env={**SETTINGS[setting], "LIMITS__WRITE_STALL_S": "120"}, **options)
 
+    packed = PACK[coding](EVENT * (48 * MIB // len(EVENT)), 1)
     together = threading.Barrier(CLIENTS)
 
     def script(call):
         call.read_body()
         if len(world.upstream.calls) > 1:
             together.wait(PATIENCE_S)  # so that the daemon serves them in one batch
-        call.reply(PACKED[coding], [(b"Content-Type", b"text/event-stream"), (b"Content-Encoding", coding)])
+        call.reply(packed, [(b"Content-Type", b"text/event-stream"), (b"Content-Encoding", coding)])
 
     def connect():
         return Client(world.port, context=context, receive_buffer=4096)

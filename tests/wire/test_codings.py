@@ -117,19 +117,14 @@ def test_lists_of_codings_are_read_as_the_rfc_has_them():
     assert codings_of(b" identity ") == ()
 
 
-BOMBS = {
-    b"gzip": gzip.compress(bytes(40_000_000)),
-    b"deflate": bare_deflate(bytes(40_000_000)),
-    b"br": brotli.compress(bytes(40_000_000)),
-    b"zstd": zstd(bytes(40_000_000)),
-}
+COMPRESS = {b"gzip": gzip.compress, b"deflate": bare_deflate, b"br": brotli.compress, b"zstd": zstd}
 
 
-@pytest.mark.parametrize("coding", BOMBS)
+@pytest.mark.parametrize("coding", COMPRESS)
 def test_pieces_stay_small_however_much_the_body_expands(coding):
     """Memory is bounded by what is asked for, not by what strangers send."""
     decoder = maybe_decoder(coding)
-    decoder.put(BOMBS[coding])
+    decoder.put(COMPRESS[coding](bytes(40_000_000)))
     total = largest = 0
     while piece := decoder.next_piece(64 * 1024):
         total += len(piece)
