@@ -43,22 +43,29 @@ def reading_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class ReadingServer(Protocol):
-    """The end of the worker that has the call; `finding` fires with its answer, or with None.
+    """The end of the worker that has the call; what `find` returns fires with its answer, or with None.
 
-    States: waiting for the head, writing, over. If the other end leaves, the
-    reading is given up.
+    States: built, waiting for the head, writing, over. If the other end
+    leaves, the reading is given up. `begun` and `ended` are told of it, once.
     """
 
     transport: Any
 
     def __init__(
-        self, finding: Deferred[FromElsewhere | None], ended: Callable[[ReadingServer], object]
+        self,
+        find: Callable[[], Deferred[FromElsewhere | None]],
+        begun: Callable[[ReadingServer], object],
+        ended: Callable[[ReadingServer], object],
     ) -> None:
-        self._finding = finding
+        self._find = find
+        self._begun = begun
         self._ended = ended
+        self._finding: Deferred[FromElsewhere | None]
         self._body: ResponseBody | None = None
 
     def connectionMade(self) -> None:
+        self._begun(self)
+        self._finding = self._find()
         self._finding.addCallbacks(self._found, self._not_found)
 
     def _not_found(self, failure: Failure) -> None:

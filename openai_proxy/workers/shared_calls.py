@@ -73,20 +73,29 @@ class SupervisedCalls:
         except OSError:
             return succeed(None)
         reading = Reading()
-        self._connect(ours, reading)
+        if not self._connect(ours, reading):
+            theirs.close()
+            return succeed(None)
         assert self._handover is not None  # nobody asks before the start
         self._handover.give(name, theirs)
         return reading.found
 
     def _serve(self, name: bytes, end: socket.socket) -> None:
         """Let another worker read the answer of a call of this one."""
-        server = ReadingServer(Deferred.fromCoroutine(self._own.read(name)), self._read.discard)
-        self._read.add(server)
-        self._connect(end, server)
+        server = ReadingServer(
+            lambda: Deferred.fromCoroutine(self._own.read(name)), self._read.add, self._read.discard
+        )
+        self._connect(end, server)  # if that fails, the other worker sees the connection end
 
-    def _connect(self, end: socket.socket, protocol: Any) -> None:
-        self._reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, LinkFactory(protocol))
-        end.close()
+    def _connect(self, end: socket.socket, protocol: Any) -> bool:
+        """Let `protocol` speak over a socket; False if there are no descriptors left. The socket itself is closed."""
+        try:
+            self._reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, LinkFactory(protocol))
+        except OSError:
+            return False
+        finally:
+            end.close()
+        return True
 
 
 def _not_found(failure: Failure) -> None:

@@ -47,9 +47,9 @@ class World:
 
     def __init__(self):
         self.reactor = Turns()
-        self.cancels, self.ended, self.found = [], [], []
+        self.cancels, self.begun, self.ended, self.found = [], [], [], []
         self.finding, self.body = Deferred(self.cancels.append), Body()
-        self.server = ReadingServer(self.finding, self.ended.append)
+        self.server = ReadingServer(lambda: self.finding, self.begun.append, self.ended.append)
         self.reading = Reading()
         self.reading.found.addBoth(self.found.append)
         for end, protocol in zip(reading_pair(), (self.server, self.reading), strict=True):
@@ -73,7 +73,7 @@ class World:
     @property
     def is_over(self):
         """Whether nothing is left of either end."""
-        return self.ended == [self.server] and self.reactor.open == 0
+        return self.begun == self.ended == [self.server] and self.reactor.open == 0
 
 
 @pytest.fixture
@@ -175,6 +175,10 @@ def test_who_never_reads_is_gone_too(world):
     assert world.body.discards == 1
 
 
+def nobody(server):
+    """Nobody counts."""
+
+
 class Endless(Body):
     """Gives as much as is taken, up to `limit`; counts it."""
 
@@ -215,7 +219,7 @@ def test_who_does_not_read_holds_back_the_other_worker(world):
 def test_pieces_come_whole_however_the_bytes_are_split(pieces, data):
     """At any places, byte by byte, or at once."""
     writing, finding = StringTransport(), Deferred()
-    server, body = ReadingServer(finding, lambda server: None), Body(length=7)
+    server, body = ReadingServer(lambda: finding, nobody, nobody), Body(length=7)
     server.makeConnection(writing)
     finding.callback(FromElsewhere(200, b"OK", HEADERS, body))
     body.feed(*pieces)
@@ -236,7 +240,8 @@ def test_an_end_that_came_before_the_reader_is_told_to_it():
     """The other worker ended between its head and the reader's beginning."""
     reading, client = Reading(), Client()
     reading.makeConnection(StringTransport())
-    server, transport = ReadingServer(succeed(FromElsewhere(200, b"OK", [], Body())), list), StringTransport()
+    answer = FromElsewhere(200, b"OK", [], Body())
+    server, transport = ReadingServer(lambda: succeed(answer), nobody, nobody), StringTransport()
     server.makeConnection(transport)
     reading.dataReceived(transport.value())
     reading.connectionLost(Failure(ConnectionDone()))

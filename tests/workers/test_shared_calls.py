@@ -1,5 +1,8 @@
 """Calls of one worker whose answers another shares."""
 
+import os
+import resource
+
 import pytest
 from policies.rejoin.rejoin_world import FIRST, RETRY, Client, World, end_of
 from twisted.internet.defer import CancelledError, Deferred, fail
@@ -151,6 +154,29 @@ def test_a_worker_that_has_gone_has_no_calls(daemon):
     lose(*daemon.links[0])
     daemon.turn_until(lambda: daemon.workers[1].calls)
     assert (retry.response, daemon.server._workers) == (None, {})
+
+
+@pytest.mark.parametrize("free", range(8))
+def test_a_process_without_descriptors_fails_no_request(daemon, free):
+    """The retry reads, or calls for itself; so does the next one, and nothing stays open."""
+    first, body = daemon.begin()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, hard))
+    try:
+        retry = Client(daemon.workers[1], RETRY)
+        daemon.turn_until(lambda: retry.reader is not None or daemon.workers[1].calls)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    body.feed(b"two")
+    body.end()
+    if daemon.workers[1].calls:
+        end_of(daemon.workers[1], b"one two")
+    daemon.turn_until(lambda: retry.outcome)
+    assert (retry.reader.data, first.outcome) == (b"one two", "finished_alone")
+    daemon.turn_until(lambda: not daemon.reactor.open)
+    assert daemon.calls[0].readers == 0
 
 
 def results_of(deferred):
