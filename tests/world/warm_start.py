@@ -83,7 +83,7 @@ class WarmParent:
         return WarmProcess(self, self._ask(asked, output.fileno()))
 
     def status(self, pid: int) -> int | None:
-        """Return the exit status of a child, once; None while it runs."""
+        """Return the exit status of a child; None while it runs."""
         status = self._ask({"pid": pid})
         return None if status is None else int(status)
 
@@ -152,19 +152,23 @@ def _import_all() -> None:
 
 def _serve(ours: socket.socket) -> dict[str, Any]:
     """Fork for each that is asked for; returns in the children, with what was asked."""
+    ended: dict[int, int] = {}
     while True:
         data, files, _, _ = socket.recv_fds(ours, _MESSAGE, 1)
         if not data:
             os._exit(0)
         asked = json.loads(data)
         if "pid" in asked:
-            pid, status = os.waitpid(asked["pid"], os.WNOHANG)
-            ours.send(json.dumps(os.waitstatus_to_exitcode(status) if pid else None).encode())
+            if asked["pid"] not in ended:  # two threads of a test may ask
+                pid, status = os.waitpid(asked["pid"], os.WNOHANG)
+                ended |= {pid: os.waitstatus_to_exitcode(status)} if pid else {}
+            ours.send(json.dumps(ended.get(asked["pid"])).encode())
             continue
         pid = os.fork()
         if pid == 0:
             ours.close()
             return {**asked, "output": files[0]}
+        ended.pop(pid, None)
         os.close(files[0])
         ours.send(json.dumps(pid).encode())
 
