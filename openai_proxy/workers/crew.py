@@ -26,6 +26,7 @@ from .reload import change_over
 from .restarts import Restarts
 from .shared_cache import Shelf
 from .shared_calls import CallServer
+from .shared_health import KnownHealth
 from .shared_limits import LimitServer
 from .shared_state import StateServer, counts_of
 from .whole_live import WholeLive
@@ -73,6 +74,7 @@ class Crew:
             lambda: _cache_bytes(settings()), clock, lambda family: self.tell_all(say.CACHE_FORGET, family)
         )
         self._calls = CallServer(reactor)
+        self._health = KnownHealth(clock)
         self._state = StateServer(reactor)
         self._resize_state()
         self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
@@ -99,7 +101,8 @@ class Crew:
             each.link.tell(name, value)
 
     def _tell_others(self, process: WorkerProcess, news: Any) -> None:
-        """Tell every other worker what one has found out of an upstream."""
+        """Tell every other worker what one has found out of an upstream, and those that start later."""
+        self._health.note(news)
         for each in self._processes.values():
             if each is not process:
                 each.link.tell(say.HEALTH, news)
@@ -188,6 +191,7 @@ class Crew:
         *inherited, handover = range(3, 4 + len(sockets))
         start = say.Start(self._settings(), len(self._restarts), tuple(inherited), handover, self._started_at)
         link.tell(say.START, start)
+        self._health.tell(link)
 
     def _process_ready(self, process: WorkerProcess) -> None:
         process.is_ready = True
@@ -250,6 +254,7 @@ class Crew:
     def commit(self, prepared: Sequence[WorkerProcess]) -> Deferred[Any]:
         """Change all workers over to the settings for which these have `prepared`; see `change_over`."""
         self._shelf.fit()
+        self._health.forget()
         self._resize_state()
         return change_over(self._reactor, self._processes.values(), prepared)
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from weakref import WeakSet
 
-from ..policies.routing.health import News, UpstreamHealth
+from ..policies.routing.health import KeyNews, News, UpstreamHealth
 from .link import Link
 from .talk import HEALTH
 
+MOST_NEWS = 1000
+
 
 class SharedHealth:
-    """A worker's end; `clock` gives monotonic seconds, which are the same in all processes of a machine.
-
-    A worker that starts later knows nothing yet, and learns as the first one did.
-    """
+    """A worker's end; `clock` gives monotonic seconds, which are the same in all processes of a machine."""
 
     def __init__(self, link: Link, clock: Callable[[], float]) -> None:
         self._link = link
@@ -34,3 +33,40 @@ class SharedHealth:
         """Another worker has found something out."""
         for health in self._known:
             health.hear(news, self._clock())
+
+
+class KnownHealth:
+    """The supervisor's end: what still holds of what the workers have told, for one that starts later.
+
+    `clock` gives monotonic seconds. At most `MOST_NEWS`; the oldest go first.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._news: dict[tuple[object, ...], News] = {}
+
+    def note(self, news: News) -> None:
+        """A circuit has opened or closed, or a key rests or is taken again."""
+        if isinstance(news, KeyNews):
+            name: tuple[object, ...] = (news.upstream, news.key)
+            holds = news.until is not None
+        else:
+            name = (news.upstream, news.model, news.is_of_connections)
+            holds = news.opened
+        self._news.pop(name, None)
+        if not holds:
+            return
+        if len(self._news) >= MOST_NEWS:
+            del self._news[next(iter(self._news))]
+        self._news[name] = news
+
+    def tell(self, link: Link) -> None:
+        """Tell a worker that has just been told to start, before it serves."""
+        now = self._clock()
+        for news in self._news.values():
+            if not (isinstance(news, KeyNews) and news.until is not None and news.until <= now):
+                link.tell(HEALTH, news)
+
+    def forget(self) -> None:
+        """There is a new configuration: each worker begins anew."""
+        self._news.clear()

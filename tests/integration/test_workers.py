@@ -321,11 +321,18 @@ def test_a_key_that_rests_is_used_by_no_worker(start, second, tmp_path):
     world = before_two(start, second, tmp_path, env={"WORKERS": "2"})
     each = clients_of_each(world.daemon, world.port)
     first, other = each.values()
-    world.upstream.script = failure(b"429 X", "slow_down", retry_after="30")
+    world.upstream.script = failure(b"429 X", "slow_down", retry_after="55")
     first.send(post(KEY))
     assert first.response().status == 200
     world.upstream.begin(answer())
     other.send(post(KEY))
     assert other.response().status == 200
+    assert world.upstream.calls == []
+    before = set(workers(world.daemon))
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)  # also of those that take their place nobody asks with that key
+    assert eventually(lambda: world.daemon.log.count(" is ready, process ") == 2)
+    assert not before & set(workers(world.daemon))
+    assert ask(world.port, post(KEY)).status == 200
     assert world.upstream.calls == []
     close_all(each)

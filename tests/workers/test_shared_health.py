@@ -4,10 +4,10 @@ import pytest
 from workers.links import linked
 
 from openai_proxy.exchange.errors import UpstreamUnreachable
-from openai_proxy.policies.routing.health import UpstreamHealth
+from openai_proxy.policies.routing.health import KeyNews, UpstreamHealth
 from openai_proxy.policies.routing.table import Upstream
 from openai_proxy.workers.link import Link
-from openai_proxy.workers.shared_health import SharedHealth
+from openai_proxy.workers.shared_health import MOST_NEWS, KnownHealth, SharedHealth
 
 A = Upstream("a", "http://a/v1", key=b"sk-a")
 REFUSED = UpstreamUnreachable("refused", kind="connect", sent="no")
@@ -20,6 +20,7 @@ class Workers:
         self.now = 100.0
         self.changes = ([], [])
         self.links = []
+        self.known = KnownHealth(lambda: self.now)
         self.healths = [UpstreamHealth([A], changes.append) for changes in self.changes]
         for number, health in enumerate(self.healths):
             here = Link({"health": lambda news, other=1 - number: self._pass_on(other, news)}, {}, _nothing)
@@ -31,7 +32,18 @@ class Workers:
             self.links.append(linked(here, there))
 
     def _pass_on(self, number, news):
+        self.known.note(news)
         self.links[number][0].tell("health", news)
+
+    def start_one_more(self):
+        """Return what a worker knows that starts now."""
+        health, heard = UpstreamHealth([A]), {}
+        here, there = linked(Link({}, {}, _nothing), Link(heard, {}, _nothing))
+        shared = SharedHealth(there, lambda: self.now)
+        heard["health"] = shared.hear
+        shared.join(health)
+        self.known.tell(here)
+        return health
 
     def usable(self, number, model="m"):
         return self.healths[number].usable(A, model, b"sk-a", self.now)
@@ -95,3 +107,38 @@ def test_what_is_told_by_other_settings_is_left_alone(workers):
     for change in workers.changes[0]:
         only_b.hear(change, workers.now)
     assert list(only_b.open_circuits()) == []
+
+
+def test_a_worker_that_starts_later_knows_what_still_holds(workers):
+    """In place of one that was killed, it asked an upstream that was out, and with a key that had been told to wait."""
+    fail(workers)
+    workers.healths[1].limited(A, b"sk-b", False, 30.0, workers.now, workers.now)
+    late = workers.start_one_more()
+    assert list(late.open_circuits()) == [("a", "m")]
+    assert (late.usable(A, "n", b"sk-a", workers.now), late.usable(A, "n", b"sk-b", workers.now)) == (
+        True,
+        False,
+    )
+    workers.now += 31.0
+    workers.healths[1].begin(A, "m", b"sk-a", workers.now)
+    workers.healths[1].answered(A, "m", b"sk-a", 200, workers.now, workers.now)
+    later = workers.start_one_more()
+    assert (list(later.open_circuits()), later.describe(workers.now)[0]["cooled_keys"]) == ([], 0)
+
+
+def test_after_a_reload_a_worker_that_starts_knows_no_more_than_the_others(workers):
+    """They begin anew too: whoever has mended an upstream's address is not made to wait."""
+    fail(workers)
+    workers.known.forget()
+    assert list(workers.start_one_more().open_circuits()) == []
+
+
+def test_what_is_kept_for_those_that_start_later_is_bounded():
+    """The oldest goes."""
+    known, told = KnownHealth(lambda: 0.0), []
+    for number in range(MOST_NEWS + 1):
+        known.note(KeyNews("a", b"%d" % number, spent=False, until=1.0))
+    here, _ = linked(Link({}, {}, _nothing), Link({"health": told.append}, {}, _nothing))
+    known.tell(here)
+    assert [news.key for news in (told[0], told[-1])] == [b"1", b"%d" % MOST_NEWS]
+    assert len(told) == MOST_NEWS
