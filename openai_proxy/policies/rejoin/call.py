@@ -42,8 +42,6 @@ class Call:
         self._stop: Callable[[], None] | None = None
         self.is_alone = False
         """Its client has left."""
-        self.is_offered = False
-        """The other processes know of it."""
         self._leader: Exchange | None = None
         self._joined: set[object] = set()
         self._held: Deferred[None] | None = None

@@ -92,7 +92,7 @@ class Rejoin:
                 return found
         joined = self._calls.get(key) if is_repeated else None
         if joined is None:
-            call = self._calls[key] = self._new_call(key)
+            call = self._new_call(key)
         else:
             call = joined
             call.join(exchange)
@@ -137,23 +137,30 @@ class Rejoin:
         return response
 
     def _new_call(self, key: bytes) -> Call:
-        call = Call(
-            self._rejoin_s, self._rejoin_bytes, self._timers, self._hold, lambda: self._offer(key, call)
-        )
-        return call
+        """Return a call that retries can join, here and at the other processes.
 
-    def _offer(self, key: bytes, call: Call) -> None:
-        """The client of a call has left."""
-        if self._others is not None:
-            call.is_offered = True
-            self._others.offer(key)
+        They know of it from its beginning, for a retry may come to one of
+        them before its first try is known to be gone, if a network was lost;
+        and again when its client leaves, for an equal call may have taken
+        its place there.
+        """
+
+        def offer() -> None:
+            if self._others is not None:
+                self._others.offer(key)
+
+        call = self._calls[key] = Call(
+            self._rejoin_s, self._rejoin_bytes, self._timers, self._hold, alone=offer
+        )
+        offer()
+        return call
 
     def _closed(self, key: bytes, call: Call) -> None:
         """Nobody can join a call any more."""
         self._held.pop(call, None)
         if self._calls.get(key) is call:
             del self._calls[key]
-            if self._others is not None and call.is_offered:
+            if self._others is not None:
                 self._others.withdraw(key)
 
     def _hold(self, call: Call) -> None:

@@ -149,7 +149,8 @@ class Others:
         self.offered, self.stages, self.found = [], [], None
 
     def offer(self, key):
-        self.offered.append(key)
+        if key not in self.offered:
+            self.offered.append(key)
 
     def withdraw(self, key):
         self.offered.remove(key)
@@ -189,6 +190,16 @@ def test_a_retry_that_reaches_another_process_gets_what_came_and_what_comes():
     assert first.others.offered == []
     assert Client(second, RETRY).response is None
     assert len(second.calls) == 1
+
+
+def test_a_retry_at_another_process_joins_before_its_first_try_is_known_to_be_gone():
+    """Its network was lost, and nobody ended the connection: the retry made, and paid, a second call."""
+    first, second = two()
+    client = Client(first, FIRST)
+    retry = Client(second, RETRY)
+    end_of(first, b"whole")
+    assert (retry.reader.data, retry.outcome, second.calls) == (b"whole", "rejoined", [])
+    assert (client.outcome, first.others.offered) == ("complete", [])
 
 
 def test_a_call_that_fails_is_made_anew_by_the_other_process():
