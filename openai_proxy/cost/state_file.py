@@ -79,7 +79,7 @@ class StateFileClosed(Exception):
 def open_database(
     path: Path, schema: str = _SCHEMA, synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
 ) -> sqlite3.Connection:
-    """Open the file, made where it is missing (mode 600); OSError, in one line, if that cannot be.
+    """Open the file, made if it is missing (mode 600); OSError, in one line, if that cannot be.
 
     With `NORMAL` a process that dies loses nothing that was committed; a
     machine may lose the last moments. With `FULL` neither does. The connection may be used by one thread after the other.

@@ -54,7 +54,7 @@ class Live:
         return self._view if self._history else None
 
     def observers(self, settings: Settings) -> list[LiveObserver]:
-        """Return what tells the table of those that end; nothing where these settings turn the view off."""
+        """Return what tells the table of those that end; nothing if these settings turn the view off."""
         if not settings.live.history:
             return []
         return [LiveObserver(self.table, _line(settings), _body_limit_bytes(settings))]

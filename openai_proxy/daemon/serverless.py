@@ -60,7 +60,7 @@ class Serverless:
 
     @property
     def recorded(self) -> int | None:
-        """How many recorded answers there are; None where no upstream replays."""
+        """How many recorded answers there are; None if no upstream replays."""
         counts = [each.recorded for each in self.forwards.values() if isinstance(each, ReplayForward)]
         return sum(counts) if counts else None
 

@@ -283,7 +283,7 @@ class Serving:
         return capacity(usable(self._reactor), in_use, settings.limits.connections, exchange_log=logs)
 
     def _admin_sockets(self, settings: Settings) -> int:
-        """Return how many connections to `admin.port` may be open: few where descriptors are few."""
+        """Return how many connections to `admin.port` may be open: few if descriptors are few."""
         if self.admin_site is None:
             return 0
         wanted = settings.limits.connections
@@ -478,7 +478,7 @@ class Serving:
 
 
 def tell_capacity(fits: Capacity, wanted: int, processes: int = 1) -> None:
-    """Say in one line that fewer connections are taken than `limits.connections`; nothing where all fit."""
+    """Say in one line that fewer connections are taken than `limits.connections`; nothing if all fit."""
     if fits.connections * processes < wanted:
         log.warn(
             "warning: the system allows {limit} open files for a process: at most {connections} client connections "

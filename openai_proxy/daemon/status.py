@@ -55,7 +55,7 @@ class Status:
     pause: Pause
     """Lets others work between two parts of a long piece of work."""
     live: Callable[[], LiveView | None]
-    """The live view; None where it is turned off."""
+    """The live view; None if it is turned off."""
     known_keys: KnownKeys | None = None
     """Those of the key store; None without one."""
     cut: Callable[[str], object] = lambda name: None

@@ -28,7 +28,7 @@ class Message(NamedTuple):
 
     raw: bytes
     event: Any
-    """What is to be judged of it; None where it passes as it is."""
+    """What is to be judged of it; None if it passes as it is."""
     lease: Lease
 
 

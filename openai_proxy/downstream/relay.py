@@ -192,7 +192,7 @@ class Relay:
         self._write(data)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The body is over: whole where the reason is ResponseDone, else cut."""
+        """The body is over: whole if the reason is ResponseDone, else cut."""
         if self._ended:
             return
         if isinstance(reason.value, ResponseDone):

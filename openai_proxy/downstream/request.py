@@ -83,7 +83,7 @@ class DownstreamRequest(WireRequest):
     admitted_by: Any = None
     """The API resource that counts it among its requests in flight, until the exchange ends."""
     readable: HeaderPairs | None = None
-    """Lines that let the page of a listed web origin read the answer; None where nobody looked."""
+    """Lines that let the page of a listed web origin read the answer; None if nobody looked."""
     undelivered: list[ResponseBody] | None = None
     """What the stages received and have not given back yet; discarded if the exchange ends meanwhile."""
     sitepath: list[bytes]
@@ -381,7 +381,7 @@ class DownstreamRequest(WireRequest):
         self._gone = True
 
     def refuse(self, error: ProxyError) -> None:
-        """Answer with an error of our own; break off where a head went out already."""
+        """Answer with an error of our own; break off if a head went out already."""
         exchange = self.exchange
         if isinstance(error, UpstreamError):
             exchange.upstream_failure = error.log_text

@@ -115,7 +115,7 @@ class RequestReader:
         self._at_hand = 0
         """Bytes that have been read behind the head that llhttp is reading."""
         self._unsplit: list[bytes] | None = None
-        """Reads in which a message began behind a chunked one; None where llhttp was given the messages apart."""
+        """Reads in which a message began behind a chunked one; None if llhttp was given the messages apart."""
         self._reset_head()
 
     def _reset_head(self) -> None:
@@ -280,7 +280,7 @@ class RequestReader:
         return self.head_bytes - len(self._target) - 32 > self._limits.header_bytes
 
     def _look_beside_body(self, receiving: IncomingRequest) -> None:
-        """Check what came besides a chunked body; end the message where that was all of it."""
+        """Check what came besides a chunked body; end the message if that was all of it."""
         whole = self.broken is not None  # if at its end: what is broken stands behind it
         if not whole:
             self._check_chunk_overhead(receiving)
@@ -362,7 +362,7 @@ class RequestReader:
         return False
 
     def _make_body(self, head: RequestHead) -> IncomingBody | WholeBody:
-        """Return the body that follows `head`: a simple one where all of it has been read already."""
+        """Return the body that follows `head`: a simple one if all of it has been read already."""
         if head.chunked:
             return IncomingBody(self._source, None, self._limits.body_bytes)
         length, limit = head.content_length or 0, self._limits.body_bytes
@@ -370,7 +370,7 @@ class RequestReader:
         return WholeBody(b"") if arrived else IncomingBody(self._source, length, limit)
 
     def _read_behind(self, incoming: IncomingRequest) -> int:
-        """Return how many bytes were read with a head but behind it; 0 where the read began with another message."""
+        """Return how many bytes were read with a head but behind it; 0 if the read began with another message."""
         lines = sum([len(name) + len(value) + 4 for name, value in incoming.pairs])
         first = len(incoming.method) + len(incoming.target) + len("  HTTP/1.1\r\n")
         return max(0, self.head_bytes - first - lines - len("\r\n"))

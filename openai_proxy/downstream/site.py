@@ -113,7 +113,7 @@ class ProxySite(Site):
         self.worker = 0
         """Which of several workers this is; 0 if there is one process."""
         self.turns: TurnRules | None = None
-        """How the turns of WebSockets are judged; None where none are read."""
+        """How the turns of WebSockets are judged; None if none are read."""
         self.adopt = adopt
         """Given each client's transport once it is connected: may serve its socket."""
         self.channels: set[ProxyChannel] = set()
@@ -124,7 +124,7 @@ class ProxySite(Site):
         self.hold_end = False
         """An observer must see an exchange before its client sees the end of it."""
         self.refusal: Callable[[], str | None] | None = None
-        """Says why no request may begin now, or None; itself None where no observer would."""
+        """Says why no request may begin now, or None; itself None if no observer would."""
         self.capture: Callable[[], Any] | None = None
         """Makes what keeps an exchange's bodies, where an observer wants them."""
         self.later = self.next_turn

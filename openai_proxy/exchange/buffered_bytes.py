@@ -35,7 +35,7 @@ class Lease:
         self._size_bytes = 0
 
     def take(self, size_bytes: int) -> bool:
-        """Hold so many bytes more; False, and nothing held, where that is above the limit."""
+        """Hold so many bytes more; False, and nothing held, if that is above the limit."""
         of = self.of
         if of.held_bytes + size_bytes > of.limit_bytes:
             return False

@@ -23,7 +23,7 @@ class RequestBody(Protocol):
     """
 
     length: int
-    """Bytes announced, or `twisted.web.iweb.UNKNOWN_LENGTH` where it is chunked."""
+    """Bytes announced, or `twisted.web.iweb.UNKNOWN_LENGTH` if it is chunked."""
 
     def check_announced(self) -> None:
         """Raise RequestTooLarge if `length` is above the limit for bodies of any kind."""
@@ -41,7 +41,7 @@ class RequestBody(Protocol):
         ...
 
     async def read(self, limit_bytes: int, hold: Callable[[int], bool] | None = None) -> bytes:
-        """Return the whole body; raise RequestTooLarge above `limit_bytes`, Overloaded where `hold` has no room."""
+        """Return the whole body; raise RequestTooLarge above `limit_bytes`, Overloaded if `hold` has no room."""
         ...
 
     @property
@@ -59,7 +59,7 @@ class ResponseBody(Protocol):
 
     @property
     def length(self) -> int | None:
-        """Bytes to come where the framing says so, else None."""
+        """Bytes to come if the framing says so, else None."""
         ...
 
     @property

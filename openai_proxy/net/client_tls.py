@@ -170,7 +170,7 @@ class VerifyingClient:
 
 
 def _chain_of(tls: ssl.SSLObject) -> list[x509.Certificate]:
-    """Return the certificates that a server sent, its own first; empty where Python does not tell them.
+    """Return the certificates that a server sent, its own first; empty if Python does not tell them.
 
     Python has a public way since 3.13 only.
     """

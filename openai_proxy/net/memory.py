@@ -20,7 +20,7 @@ def memory_bytes(
     read: Callable[[str], str] = lambda path: Path(path).read_text("ascii"),
     sysconf: Callable[[str], int] = os.sysconf,
 ) -> int:
-    """Return the memory that this process may use: the machine's, or its cgroup's limit where that is smaller.
+    """Return the memory that this process may use: the machine's, or its cgroup's limit if that is smaller.
 
     Older C libraries read /proc/meminfo, which systemd's `ProcSubset=pid`
     hides: they answer -1, or not at all.

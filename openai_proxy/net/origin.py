@@ -14,7 +14,7 @@ from .host_names import ascii_host
 
 @frozen
 class ClientCertificate:
-    """The files of a client certificate, and of its key where that is in another one."""
+    """The files of a client certificate, and of its key if that is in another one."""
 
     file: str
     key_file: str | None = None

@@ -108,7 +108,7 @@ class ProxiedConnection(ProtocolWrapper):
         return UNKNOWN if self.header is None else _address(self.header.source) or UNKNOWN
 
     def getHost(self) -> Any:
-        """Return the address that the client connected to; ours where the header names none."""
+        """Return the address that the client connected to; ours if the header names none."""
         named = None if self.header is None else _address(self.header.destination)
         assert self.transport is not None
         return named or self.transport.getHost()

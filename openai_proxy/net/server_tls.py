@@ -95,7 +95,7 @@ def pair_context(
 def directory_context(directory: str) -> ssl.SSLContext:
     """Return the context of a `tls:` endpoint: the certificate that a client's SNI names, the first one for any other.
 
-    Raises ValueError where no certificate has its key, or one cannot be
+    Raises ValueError if no certificate has its key, or one cannot be
     read, ssl.SSLError, OSError.
     """
     servers = server_certificates(read_pem_directory(Path(directory)))

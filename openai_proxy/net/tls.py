@@ -374,7 +374,7 @@ class TLSTransport(TwistedProtocol):
         return self.transport.getHost()
 
     def getPeerCertificate(self) -> bytes | None:
-        """Return the peer's certificate as DER, None where it showed none."""
+        """Return the peer's certificate as DER, None if it showed none."""
         return self._tls.getpeercert(True)
 
     def getTcpNoDelay(self) -> bool:

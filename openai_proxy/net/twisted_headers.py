@@ -28,7 +28,7 @@ class WireHeaders(Headers):
 
     @classmethod
     def of(cls, headers: Headers | None) -> WireHeaders:
-        """Return `headers` itself where it is one, else its lines."""
+        """Return `headers` itself if it is one, else its lines."""
         if isinstance(headers, WireHeaders):
             return headers
         if headers is None:

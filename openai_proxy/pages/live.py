@@ -18,7 +18,7 @@ from .admin import Gate
 from .pages import Page, Rendered, write_later, write_page
 
 View = Callable[[], "LiveView | None"]
-"""Gives the view; None where it is turned off."""
+"""Gives the view; None if it is turned off."""
 
 
 class NoSuchExchange(ProxyError):

@@ -148,7 +148,7 @@ class OwnerReport(Protocol):
 
 
 class OwnerPage(Page):
-    """`/key`; there is none where `is_there` says so."""
+    """`/key`; there is none if `is_there` says so."""
 
     def __init__(self, report: OwnerReport, is_there: Callable[[], bool]) -> None:
         super().__init__()

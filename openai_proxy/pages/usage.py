@@ -54,7 +54,7 @@ class UsageReport:
     def answer(self, arguments: Arguments) -> Deferred[Answer]:
         """Return the document that the query asks for: `format`, `from` and `to` (UTC days, included).
 
-        Raises InvalidValue for what cannot be; fails with TotalsUnavailable where the file does.
+        Raises InvalidValue for what cannot be; fails with TotalsUnavailable if the file does.
         """
         wanted = arguments.get("format") or _format_of(arguments.get("accept", ""))
         if wanted not in _FORMATS:

@@ -112,12 +112,12 @@ def _cors(settings: Settings) -> None:
 def _storage(settings: Settings) -> None:
     storage = settings.storage
     if storage.type == "local" and not storage.local_log_dir:
-        raise SettingsError("storage.local_log_dir (LOCAL_LOG_DIR): is needed where storage.type is local")
+        raise SettingsError("storage.local_log_dir (LOCAL_LOG_DIR): is needed if storage.type is local")
     if storage.type != "azure":
         return
     if not storage.azure_container:
         raise SettingsError(
-            "storage.azure_container (AZURE_STORAGE_CONTAINER): is needed where storage.type is azure"
+            "storage.azure_container (AZURE_STORAGE_CONTAINER): is needed if storage.type is azure"
         )
     if storage.azure_connection_string:
         return
@@ -125,7 +125,7 @@ def _storage(settings: Settings) -> None:
         if not value:
             raise SettingsError(
                 f"storage.azure_account_{name} (AZURE_STORAGE_ACCOUNT_{name.upper()}):"
-                " is needed where storage.type is azure"
+                " is needed if storage.type is azure"
             )
 
 

@@ -38,7 +38,7 @@ def _digest(value: SecretStr) -> SecretStr:
 
 
 def _moment(value: Any) -> Any:
-    """Return an aware datetime of a TOML date or time, or of ISO 8601 text; UTC where it names no zone."""
+    """Return an aware datetime of a TOML date or time, or of ISO 8601 text; UTC if it names no zone."""
     if isinstance(value, str):
         # Python 3.10 does not read the Z
         try:

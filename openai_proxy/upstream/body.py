@@ -47,7 +47,7 @@ class BodyWriter:
             self._transport.write(data)
 
     def finish(self) -> None:
-        """Write the end mark where the framing has one."""
+        """Write the end mark if the framing has one."""
         if self._chunked:
             self._transport.write(b"0\r\n\r\n")
 

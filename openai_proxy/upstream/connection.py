@@ -65,7 +65,7 @@ class UpstreamConnection(TwistedProtocol):
         self.key = key
         self.requests = 0
         self.payer = ""
-        """Who pays for the latest request, by `credential_id`; empty where nobody said."""
+        """Who pays for the latest request, by `credential_id`; empty if nobody said."""
         self.is_last = False
         """The request in hand is the last one of this connection."""
         self.was_warm = False

@@ -45,7 +45,7 @@ class Connection(BodySource, Protocol):
 
     key: Key
     payer: str
-    """Who pays for the latest request, by `credential_id`; empty where nobody said."""
+    """Who pays for the latest request, by `credential_id`; empty if nobody said."""
     is_last: bool
     """The request in hand is the last one of this connection."""
     was_warm: bool

@@ -44,7 +44,7 @@ class IdlePool:
         return len(self._by_age)
 
     def take(self, key: Key) -> Connection | None:
-        """Return the connection that was used last, None where there is none."""
+        """Return the connection that was used last, None if there is none."""
         idle = self._by_key.get(key)
         if not idle:
             return None
@@ -59,7 +59,7 @@ class IdlePool:
         return idle[-1] if idle else None
 
     def take_oldest(self) -> Connection | None:
-        """Remove and return the connection that has been idle for longest, None where there is none."""
+        """Remove and return the connection that has been idle for longest, None if there is none."""
         oldest = next(iter(self._by_age), None)
         if oldest is not None:
             self.remove(oldest)

@@ -16,7 +16,7 @@ class Reachability:
 
     `url` is the preferred upstream, `probes` connect to each of them, the
     preferred one first. `reason` says why that one could not be reached,
-    None where it was. Askers that come while a probe runs share it.
+    None if it was. Askers that come while a probe runs share it.
     """
 
     def __init__(

@@ -91,7 +91,7 @@ class ResponseReader:
         self._own_parts = 0
         """Of a complete answer: how many of the parts are its own."""
         self.head_bytes = 0
-        """Read until the head was whole; 0 where nothing has been read."""
+        """Read until the head was whole; 0 if nothing has been read."""
         self.head_done = self.complete = self.keep_alive = self.surplus = False
         self.bodiless = False
         """The answer ends with its head, whatever that says of a body."""
@@ -131,7 +131,7 @@ class ResponseReader:
         return self.keep_alive and not self.surplus
 
     def judge_head(self) -> int | None:
-        """Check what llhttp leaves open, and find what passes; return the body's length where the head announces one.
+        """Check what llhttp leaves open, and find what passes; return the body's length if the head announces one.
 
         Raises UpstreamProtocolError.
         """

@@ -25,7 +25,7 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", r
 
 
 def load_certificates(path: Path) -> list[bytes]:
-    """Return the certificates of a PEM file as DER; raise ValueError where there is none, OSError."""
+    """Return the certificates of a PEM file as DER; raise ValueError if there is none, OSError."""
     certificates = [
         ssl.PEM_cert_to_DER_cert(each.decode("ascii")) for each in _PEM.findall(path.read_bytes())
     ]

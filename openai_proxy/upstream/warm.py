@@ -31,7 +31,7 @@ class WarmConnections:
         return sum(map(len, self._ready.values()))
 
     def take(self, origin: Origin) -> Connection | None:
-        """Return the one that was made last, None where there is none."""
+        """Return the one that was made last, None if there is none."""
         ready = self._ready.get(origin)
         return ready.pop() if ready else None
 
@@ -53,7 +53,7 @@ class WarmConnections:
     def refill(
         self, room: int, connect: Callable[[Origin], Deferred[Connection]], clock: Callable[[], float]
     ) -> None:
-        """Have connections made where some are missing, up to `room` with those that are on their way."""
+        """Have connections made if some are missing, up to `room` with those that are on their way."""
         room -= sum(self._connecting.values())
         for origin, ready in self._ready.items():
             missing = self._count - len(ready) - self._connecting[origin]

@@ -32,7 +32,7 @@ def ids_listed(body: bytes) -> list[str] | None:
 
 
 def entries_listed(body: bytes) -> list[tuple[str, bytes]]:
-    """Return id and bytes of each entry in a list, in order; none where it is no list."""
+    """Return id and bytes of each entry in a list, in order; none if it is no list."""
     found = _entries(body)
     return [] if found is None else found[1]
 
@@ -45,7 +45,7 @@ def changed_list(
 ) -> bytes:
     """Return the list of models `body` with those of `others` and `aliases` at its end, without what is not allowed.
 
-    Entries stay as they are, each id once. Unchanged where `body` is no list
+    Entries stay as they are, each id once. Unchanged if `body` is no list
     of models, or has to be.
     """
     own = _entries(body)

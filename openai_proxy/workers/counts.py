@@ -58,7 +58,7 @@ class Counts:
             self._link.tell(COUNTS, counts)
 
     def page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
-        """Fire with the page of all workers; with this one's own where the supervisor is gone."""
+        """Fire with the page of all workers; with this one's own if the supervisor is gone."""
 
         def own(failure: Failure) -> tuple[str, bytes]:
             failure.trap(LinkLost)

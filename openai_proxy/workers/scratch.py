@@ -28,7 +28,7 @@ class Scratch:
         self._lock_fd = -1
 
     def shared(self, settings: Settings) -> Settings:
-        """Return the settings with a state file, where they have none.
+        """Return the settings with a state file, if they have none.
 
         SettingsError if no directory can be made. Not before twistd has
         shed its privileges.

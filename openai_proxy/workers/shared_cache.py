@@ -37,7 +37,7 @@ class SharedCache:
         self.peek = self._copies.peek
 
     async def get(self, key: bytes) -> CacheEntry | None:
-        """Return the entry of `key`, here or at the supervisor's; nothing where the supervisor has gone."""
+        """Return the entry of `key`, here or at the supervisor's; nothing if the supervisor has gone."""
         copy = self.peek(key)
         if copy is not None:
             return copy

@@ -1,4 +1,4 @@
-"""What twistd runs where there are several workers: sockets, signals, log.
+"""What twistd runs if there are several workers: sockets, signals, log.
 
 It opens the listening sockets, lets its `Crew` start the workers and look
 after them, and passes on what an operator asks for. It accepts no

@@ -127,7 +127,7 @@ class Totals:
         return metrics
 
     def _never_less(self, key: tuple[str, Labels], value: float) -> float:
-        """Return the value, or the one published last where that is greater.
+        """Return the value, or the one published last if that is greater.
 
         Sums of floats depend on their order: without this a sum could go
         down by its last bit when a worker ends, and a scraper would take

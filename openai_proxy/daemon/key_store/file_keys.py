@@ -25,7 +25,7 @@ ON CONFLICT (name) DO UPDATE SET minute = max(minute, excluded.minute)
 
 
 def open_keys(path: Path) -> sqlite3.Connection:
-    """Open the file, made where it is missing (mode 600); OSError, in one line, if that cannot be.
+    """Open the file, made if it is missing (mode 600); OSError, in one line, if that cannot be.
 
     A change is on the disk before it is confirmed: a revoked key must not
     come back when the machine loses its power.

@@ -248,7 +248,7 @@ class KnownKeys:
         return self._store.note_uses(uses).addErrback(take_back)
 
     async def uses(self) -> Mapping[str, int]:
-        """Return when each key was last used, in minutes since the epoch; what this process knows where the store is away."""
+        """Return when each key was last used, in minutes since the epoch; what this process knows if the store is away."""
         try:
             found = await self._store.uses()
         except CancelledError:

@@ -1,4 +1,4 @@
-"""What client keys have spent: of their budgets where they have one, else in this month."""
+"""What client keys have spent: of their budgets if they have one, else in this month."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class LogDirectory:
             remove_old(self.directory, self._keep_days, now)
 
     def append(self, name: str, lines: bytes) -> None:
-        """Append whole lines to the file `name`; OSError where they are not on disk."""
+        """Append whole lines to the file `name`; OSError if they are not on disk."""
         now = self._clock()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now

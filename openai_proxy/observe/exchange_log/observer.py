@@ -39,7 +39,7 @@ class LineStore(Protocol):
     def start(self) -> None: ...
 
     def append(self, name: str, lines: bytes) -> None:
-        """Append whole lines to the log file `name`; OSError where they are not on disk."""
+        """Append whole lines to the log file `name`; OSError if they are not on disk."""
 
     @property
     def spool_bytes(self) -> int | None:

@@ -156,7 +156,7 @@ def _tokens(usage: Usage) -> str:
 
 
 def usage_record(usage: Usage | None) -> dict[str, Any] | None:
-    """Return the model tokens as JSON, or None where they are not known."""
+    """Return the model tokens as JSON, or None if they are not known."""
     if usage is None:
         return None
     return {
@@ -191,7 +191,7 @@ def seconds(value: float | None) -> float | None:
 
 
 def who(exchange: Exchange) -> dict[str, Any]:
-    """Return tags and end user as JSON; nothing where there are none."""
+    """Return tags and end user as JSON; nothing if there are none."""
     found: dict[str, Any] = {}
     if exchange.tags:
         found["tags"] = dict(exchange.tags)

@@ -75,7 +75,7 @@ class Exporting:
         return len(self._queue) + self._on_their_way
 
     def put(self, observation: Observation) -> None:
-        """Queue an observation; drop it where the queue is full."""
+        """Queue an observation; drop it if the queue is full."""
         if len(self._queue) >= QUEUE_LIMIT:
             self.lost += 1
             return

@@ -25,7 +25,7 @@ _PLACE = b"each-upstream-has-its-own"
 def authenticate(
     settings: Settings, keyring: Keyring | None, is_complete: Callable[[], bool] = lambda: True
 ) -> Stage:
-    """Return the stage of the mode: tenants where there is a `keyring`, pass-through or inject.
+    """Return the stage of the mode: tenants if there is a `keyring`, pass-through or inject.
 
     `is_complete` tells whether all keys of a key store are known.
     """

@@ -108,7 +108,7 @@ class Recording:
             self._balance()
 
     def moved(self, body: SharedBody) -> None:
-        """Pause or resume the upstream where that reader made the difference."""
+        """Pause or resume the upstream if that reader made the difference."""
         self._trim()
         self._balance()
 

@@ -32,7 +32,7 @@ class RedisCalls(Protocol):
     """What is used of the connection to Redis."""
 
     def call(self, *args: bytes | str | int | float) -> Deferred[Any]:
-        """Send one command; fails soon where Redis is away."""
+        """Send one command; fails soon if Redis is away."""
         ...
 
 
@@ -95,7 +95,7 @@ class RedisStore:
             return None
 
     async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:
-        """Write `entry` with its time to live; given up where Redis does not take it."""
+        """Write `entry` with its time to live; given up if Redis does not take it."""
         if entry.size_bytes > self.entry_bytes:
             return
         pack = partial(dump_entry, key, entry, self._compress_bytes)
@@ -117,7 +117,7 @@ class RedisStore:
         await self._client.call("PEXPIRE", family, ttl_ms)
 
     async def forget(self, family: bytes) -> None:
-        """Delete what is on the list of `family`; given up where Redis does not answer."""
+        """Delete what is on the list of `family`; given up if Redis does not answer."""
         try:
             names = await self._client.call("ZRANGE", _name(family), 0, -1)
             for start in range(0, len(names), _FORGET_AT_ONCE):

@@ -89,7 +89,7 @@ class CacheRule:
 
 @frozen
 class TimesToLive:
-    """Seconds that answers are kept where a rule names none."""
+    """Seconds that answers are kept if a rule names none."""
 
     embeddings: float = 86400.0
     completions: float = 3600.0

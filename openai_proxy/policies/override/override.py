@@ -25,7 +25,7 @@ from .params import ModelParams
 
 
 class Override:
-    """Change requests by `rules`; where several name a model, later ones win."""
+    """Change requests by `rules`; if several name a model, later ones win."""
 
     def __init__(self, rules: Sequence[ModelParams]) -> None:
         self._changes = Changes(rules)

@@ -62,7 +62,7 @@ def _parse_bool(text: str) -> bool:
 
 
 def _parse_any(text: str) -> Any:
-    """Return true, false or a number where `text` reads as one, else the text."""
+    """Return true, false or a number if `text` reads as one, else the text."""
     if text.lower() in _words:
         return _words[text.lower()]
     if not _number.fullmatch(text) or len(text) > 300:

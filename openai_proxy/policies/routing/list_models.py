@@ -43,7 +43,7 @@ class _ChangeList:
 
 
 class ListModels:
-    """Change the answer of `GET /models`; asks for it uncompressed where there is something to change.
+    """Change the answer of `GET /models`; asks for it uncompressed if there is something to change.
 
     `aliases` are models of ours. `elsewhere` gives the answers of the other
     upstreams to the same request; None if there are none. Keys of

@@ -114,7 +114,7 @@ class Retry:
             attempt += 1
 
     def _may_repeat(self, made: int) -> bool:
-        """Take one further attempt where `made` have been made."""
+        """Take one further attempt if `made` have been made."""
         return made < self._max_retries and self._budget.spend(self._clock())
 
     async def _judge(

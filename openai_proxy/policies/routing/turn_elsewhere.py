@@ -19,7 +19,7 @@ class RefuseElsewhere:
     """Raise ModelElsewhere or StateElsewhere for turns that belong elsewhere.
 
     `affinity` knows where conversations live, and `learn`, a stage of its
-    own behind all that may refuse, tells it; None where nobody goes by that.
+    own behind all that may refuse, tells it; None if nobody goes by that.
     """
 
     def __init__(self, table: RoutingTable, affinity: Affinity | None = None) -> None:

@@ -34,7 +34,7 @@ class TokenLists:
     names: tuple[str, ...]
     """Of lists of equal length, one element a token."""
     sizes: tuple[int, ...] | None
-    """The bytes of each token; None where they are not those of the text: then all must go."""
+    """The bytes of each token; None if they are not those of the text: then all must go."""
     nothing: tuple[Path, str, bytes]
     """Path, member and value that take all log probabilities away."""
 

@@ -42,7 +42,7 @@ class WatchUsage:
 
 
 class ReadUsageWhole:
-    """Let a short JSON document pass, and read it whole where it comes in one piece.
+    """Let a short JSON document pass, and read it whole if it comes in one piece.
 
     Most answers do: one decoding then takes a third of what the search in
     pieces takes. A document in several pieces is left to a UsageMeter.
@@ -167,7 +167,7 @@ class HideUsage:
                 self._meter.take_usage(usage, data[end:])
                 return data[:start] + data[end:whole], whole
             return data[:start], start
-        # Otherwise whole blocks pass where each event is one line without an empty list.
+        # Otherwise whole blocks pass if each event is one line without an empty list.
         blocks = data[:whole]
         if blocks.count(b"\n") != 2 * blocks.count(b"\n\n"):
             return b"", 0

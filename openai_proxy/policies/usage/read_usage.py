@@ -1,4 +1,4 @@
-"""Read the usage of each response; make streams report it where they do not.
+"""Read the usage of each response; have streams report it that do not by themselves.
 
 Inside the removal of thoughts (it reads what the model wrote) and outside
 the cache (hits report their usage too).
@@ -190,7 +190,7 @@ class ReadUsage:
     def _plain(
         self, request: ProxyRequest, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool
     ) -> ProxyResponse:
-        """Return the response decoded where it must be read and is compressed, else the very same one.
+        """Return the response decoded if it must be read and is compressed, else the very same one.
 
         `media` are its type and coding.
         """

@@ -83,7 +83,7 @@ def _closing_quote(data: bytes, start: int) -> int:
 
 
 def _odd_backslash(data: bytes, start: int, end: int | None = None) -> int:
-    """Return 1 where an odd number of backslashes ends at `end`, else 0."""
+    """Return 1 if an odd number of backslashes ends at `end`, else 0."""
     last = before = (len(data) if end is None else end) - 1
     while before >= start and data[before] == 0x5C:
         before -= 1

@@ -48,7 +48,7 @@ def made(document: Mapping[str, Any], secret: str, now: float) -> tuple[KeyRecor
 
 
 def only_if_new(old: KeyRecord | None, new: KeyRecord) -> KeyRecord:
-    """Return `new`; KeyExists where the name is taken."""
+    """Return `new`; KeyExists if the name is taken."""
     if old is not None:
         raise KeyExists(f"There is a client key named {new.name!r} already.", param="name")
     return new

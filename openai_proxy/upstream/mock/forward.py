@@ -232,7 +232,7 @@ def _cut_in_half(data: bytes) -> Iterator[tuple[float, bytes]]:
 
 
 def _document(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object of a body, None where it is none."""
+    """Return the JSON object of a body, None if it is none."""
     if not body:
         return None
     try:

@@ -27,7 +27,7 @@ _ECHOED = (
     "safety_identifier",
     "user",
 )
-"""Members of a request that its response repeats, null where they were not given."""
+"""Members of a request that its response repeats, null if they were not given."""
 _DEFAULTS: dict[str, Any] = {
     "metadata": {},
     "parallel_tool_calls": True,

@@ -16,7 +16,7 @@ _TERMINAL = frozenset(("response.completed", "response.incomplete", "response.fa
 
 
 def assemble(events: Sequence[Any]) -> dict[str, Any] | None:
-    """Return the object that these events stream, or None where they do not fit together.
+    """Return the object that these events stream, or None if they do not fit together.
 
     `events` are the decoded data of each event, without `[DONE]`. A stream
     that was cut gives what had come by then. O(n) over the stream.

@@ -118,7 +118,7 @@ class Spool:
                 batch.remove()
 
     def append(self, name: str, lines: bytes) -> None:
-        """Add whole lines to the log file `name`; OSError where they are not on disk."""
+        """Add whole lines to the log file `name`; OSError if they are not on disk."""
         with self.changed:
             self._check_room(len(lines))
             before = self.waiting_bytes

@@ -62,7 +62,7 @@ class SpooledLines:
         return 0 if self._spool is None else self._spool.waiting_bytes
 
     def append(self, name: str, lines: bytes) -> None:
-        """Append whole lines to the log file `name`; OSError where they are not on disk."""
+        """Append whole lines to the log file `name`; OSError if they are not on disk."""
         if self._spool is None:
             raise OSError("the spool is not open")
         self._spool.append(name, lines)
