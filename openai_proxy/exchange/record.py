@@ -196,7 +196,7 @@ class Exchange:
     cache_result: str | None = None
     """`hit`, `miss`, `bypass`, `shared`, or None if there is no cache."""
     rate_limited: str | None = None
-    """`requests`, `tokens`, `concurrent` or `budget`, where such a limit refused the request."""
+    """`requests`, `tokens`, `concurrent` or `budget`, where such a limit refused the request, or cut its answer."""
     queued_s: float = 0.0
     """Seconds that the request waited here for its turn, instead of being refused."""
     is_queued = False
@@ -368,14 +368,24 @@ class Exchange:
         heir.cost_usd = None
 
     def note_error(self, code: str) -> None:
-        """Note that the answer is an error although its status is none: it ends as one, and costs nothing."""
+        """Note that the answer is an error although its status is none: it ends as one, and costs nothing.
+
+        Unless it is the one that a budget of ours has ended the stream with.
+        """
+        if self.rate_limited is not None:
+            return
         self.is_error_behind_200 = True
         self.error_code = code
         self.upstream_failure = f"The upstream answered {self.status or 200} and told an error: {code}."
         self.upstream_error_kinds.append((self.upstream or "none", "error_behind_200"))
 
     def note_later_error(self, code: str) -> None:
-        """Note an error that came after a part of the answer: it ends as one, and what was used is charged."""
+        """Note an error that came after a part of the answer: it ends as one, and what was used is charged.
+
+        With the same exception.
+        """
+        if self.rate_limited is not None:
+            return
         self.is_error_in_stream = True
         self.error_code = code
         self.upstream_failure = f"The upstream told an error after it had begun to answer: {code}."

@@ -1,5 +1,7 @@
 """The record of an exchange: it ends once."""
 
+import pytest
+
 from openai_proxy.exchange.record import Exchange, Outcome, Usage
 
 
@@ -46,3 +48,17 @@ def test_id_is_made_once_and_is_nobody_elses():
 def test_total_of_a_usage():
     """Cached and reasoning tokens are parts, not further ones."""
     assert Usage(5, 7, cached_tokens=3, reasoning_tokens=2).total_tokens == 12
+
+
+@pytest.mark.parametrize("note", [Exchange.note_error, Exchange.note_later_error])
+def test_the_error_with_which_a_budget_cuts_a_stream_is_none_of_the_upstream(note):
+    """The stages that look for errors in the stream see it too."""
+    exchange = Exchange(0.0, 0.0, "POST", "/v1/x")
+    exchange.rate_limited = "budget"
+    note(exchange, "insufficient_quota")
+    exchange.end(Outcome.LIMIT, 1.0)
+    assert (exchange.outcome, exchange.upstream_failure, exchange.upstream_error_kinds) == (
+        Outcome.LIMIT,
+        None,
+        [],
+    )

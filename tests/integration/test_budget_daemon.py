@@ -10,6 +10,7 @@ import threading
 import pytest
 from world.client import Client, ask
 from world.daemon import configured
+from world.pages import metrics, total
 from world.requests import post
 from world.scripts import COMPLETION, answer, delta, events, stream
 from world.waiting import PATIENCE_S, eventually
@@ -344,8 +345,11 @@ def test_a_background_response_of_a_key_without_a_budget_is_counted_once_over_a_
 
 
 def test_a_stream_is_cut_when_it_has_cost_what_was_left(start, tmp_path):
-    """The SDK's kind of error as an event, then a reset; what was used is charged, and the upstream is stopped."""
-    world = start(**settings(tmp_path, budget(10), BUDGET_CUT="true"))
+    """The SDK's kind of error as an event, then a reset; what was used is charged, and the upstream is stopped.
+
+    It was logged and counted as an error of the upstream.
+    """
+    world = start(**settings(tmp_path, budget(10), BUDGET_CUT="true", OBSERVERS="exchange-log:dir=logs"))
     gone = []
 
     def endless(call):
@@ -364,6 +368,10 @@ def test_a_stream_is_cut_when_it_has_cost_what_was_left(start, tmp_path):
         said = client.read_until(b"insufficient_quota")
         assert said.count(b"wordword") in (5, 6)
     assert eventually(lambda: gone)
+    [file] = (tmp_path / "logs").glob("*.jsonl")
+    [line] = [json.loads(each) for each in file.read_text().splitlines()]
+    assert (line["outcome"], line["error_code"]) == ("limit", "insufficient_quota")
+    assert total(metrics(world.port), "openai_proxy_upstream_errors_total") == 0
     world.upstream.script = using(1)
     refused = ask(world.port, asking(max_tokens=1))
     assert (refused.status, json.loads(refused.body)["error"]["code"]) == (429, "insufficient_quota")
