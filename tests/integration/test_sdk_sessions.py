@@ -19,6 +19,7 @@ COUNTED = """
 [[cost.prices]]
 match = "*"
 input_usd_per_million = 0
+input_audio_usd_per_million = 0
 output_usd_per_million = 50
 output_audio_usd_per_million = 50
 [rate_limit]
@@ -86,6 +87,8 @@ def test_each_turn_of_a_session_is_one_exchange(scene, tmp_path, mode, session, 
     for line in logged(tmp_path):
         usage = line["usage"]
         assert (usage["input_tokens"], usage["output_tokens"]) == (INPUT_TOKENS, OUTPUT_TOKENS)
+        sound = (usage.get("audio_input_tokens"), usage.get("audio_output_tokens"))
+        assert sound == ((60, 15) if session is realtime else (None, None))
         assert (line["outcome"], line["cost_usd"]) == ("complete", pytest.approx(0.001))
     page = metrics(daemon.port)
     assert total(page, "openai_proxy_websocket_turns_total") == turns

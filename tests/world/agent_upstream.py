@@ -259,7 +259,8 @@ class AgentUpstream:
                 "event_id": "e",
                 "delta": piece + " ",
             }
-        done = {**response, "status": "completed", "usage": {**_usage(), **AUDIO}}
+        counts = {name: count for name, count in _usage().items() if not name.endswith("_details")}
+        done = {**response, "status": "completed", "usage": {**counts, **AUDIO}}
         yield {"type": "response.done", "event_id": f"event_{identity}c", "response": done}
 
 
