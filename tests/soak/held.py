@@ -21,6 +21,8 @@ CALM_S = 120.0
 """So long everything may take to be back: the pool keeps idle connections for 50 s."""
 OPENED_LATER = 5
 """Descriptors that the daemon opens for good with its first requests."""
+SHIPPED_S = 65.0
+"""What the log's store has taken stays known for half a minute, and is looked at each half minute."""
 PROBE = "probe.json"
 BLOCKS_OF_A_MIB = 16_000
 """Of Python's allocator, at some 64 bytes each."""
@@ -102,13 +104,20 @@ def held(daemon: Daemon) -> Held:
 
 
 async def calm(daemon: Daemon, most: int) -> Held:
-    """Wait until the daemon holds no more than `most` descriptors, or the time is over."""
+    """Wait until the daemon holds no more than `most` descriptors and has shipped its log, or the time is over."""
     deadline = time.monotonic() + CALM_S
-    while time.monotonic() < deadline and (
-        descriptors(daemon) > most or total(metrics(daemon.port), "openai_proxy_in_flight_requests") > 0
-    ):
+    while time.monotonic() < deadline and (descriptors(daemon) > most or _is_busy(daemon)):
         await asyncio.sleep(1.0)
+    await asyncio.sleep(SHIPPED_S)
     return held(daemon)
+
+
+def _is_busy(daemon: Daemon) -> bool:
+    page = metrics(daemon.port)
+    return any(
+        total(page, name) > 0
+        for name in ("openai_proxy_in_flight_requests", "openai_proxy_exchange_log_spool_bytes")
+    )
 
 
 class Course:
