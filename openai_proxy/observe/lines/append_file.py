@@ -10,9 +10,13 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable
 
 _BLOCK = 65536
+_WRITING_S = 0.002
+"""If nothing comes to an unfinished line in so long, nobody is writing it."""
+_LOOKS = 20
 
 
 class LinesLost(OSError):
@@ -31,9 +35,15 @@ class AppendFile:
     killed process left half written.
     """
 
-    def __init__(self, path: str, write: Callable[[int, bytes], int] = os.write) -> None:
+    def __init__(
+        self,
+        path: str,
+        write: Callable[[int, bytes], int] = os.write,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.path = path
         self._write = write
+        self._sleep = sleep
         self._fd = -1
         self._torn = False
 
@@ -56,14 +66,25 @@ class AppendFile:
             if isinstance(error, BlockingIOError):
                 fcntl.flock(fd, fcntl.LOCK_SH)
             # Somebody writes to it, or may (a file system without locks): keep apart from his last line.
-            size = os.fstat(fd).st_size
-            self._torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            self._torn = self._is_unfinished(fd)
             return
         size = os.fstat(fd).st_size
         keep = _whole_lines(fd, size)
         if keep < size:
             os.ftruncate(fd, keep)
         fcntl.flock(fd, fcntl.LOCK_SH)
+
+    def _is_unfinished(self, fd: int) -> bool:
+        """Whether the last line has no end, and is not just being written: a reader sees a part of a write."""
+        size = -1
+        for _ in range(_LOOKS):
+            before, size = size, os.fstat(fd).st_size
+            if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
+                return False
+            if size == before:
+                break
+            self._sleep(_WRITING_S)
+        return True
 
     def append(self, lines: bytes) -> None:
         """Append `lines`, which end in a line end.

@@ -56,6 +56,25 @@ def test_line_goes_apart_from_what_another_process_left_half_written(tmp_path):
     second.close()
 
 
+def test_a_line_that_is_just_being_written_is_waited_for(tmp_path):
+    """A worker that took the place of another put an empty line into the file while others wrote to it."""
+    path = tmp_path / "log"
+    rest = [b"e is ", b"long\n"]
+
+    def sleep(_):
+        with open(path, "ab") as other:
+            other.write(rest.pop(0))
+
+    first, second = AppendFile(str(path)), AppendFile(str(path), sleep=sleep)
+    first.open()
+    path.write_bytes(b"this on")
+    second.open()
+    second.append(b"two\n")
+    assert path.read_bytes() == b"this one is long\ntwo\n"
+    first.close()
+    second.close()
+
+
 def test_reopen_follows_the_path(tmp_path):
     """After logrotate moved the file, lines go to a new one."""
     path = tmp_path / "log"
