@@ -125,7 +125,7 @@ class Whole(NamedTuple):
 
 PART = Whole(b"", -1, b"")
 """In the place of a message that is not whole after BURST_PIECES: there is more to read, after others had their turn."""
-BURST_PIECES = 2000
+BURST_PIECES = 500
 
 
 class ClientMessages:
