@@ -142,7 +142,7 @@ def machine_line() -> str:
     return (
         f"{model}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, "
         f"Python {platform.python_version()} of {sys.base_prefix}, "
-        f"aiohttp {aiohttp.__version__} with uvloop, {versions[0]}, Caddy {versions[1].split()[0]}, {versions[2]}; "
+        f"aiohttp {aiohttp.__version__} with uvloop, {versions[0]}, Caddy {versions[1].split()[0]}, {versions[2]};\n"
         "the proxy on one core, load and upstream on another."
     )
 
