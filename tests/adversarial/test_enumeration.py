@@ -46,7 +46,7 @@ ELSEWHERE = {
 EXEMPT = {
     "upstream.mock.answers:(Question|takes_body)": "what answer is asked with; a look-up",
     "upstream.mock.words:(stream_of|text_from)": "a digest that digest_of has made",
-    "net.backoff:.*": "numbers, and two headers; a value of more than a few digits is refused",
+    "wire.backoff:.*": "numbers, and two headers; a value of more than a few digits is refused",
     "wire.body_headers:is_event_stream": "compares two values that media_type_and_coding has read",
     "exchange.attribute_names:.*": "names of attributes that stand in the code",
     "exchange.buffered_bytes:.*": "counts",

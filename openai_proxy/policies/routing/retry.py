@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from ...exchange.errors import UpstreamError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...logs import logger
-from ...net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
+from ...wire.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 from ..bodies.peeked_body import peek
 from .quota_error import NO_QUOTA, PEEK_BYTES, error_code
 from .repeatable import creates_nothing, is_kept

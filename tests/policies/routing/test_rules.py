@@ -14,7 +14,6 @@ from openai_proxy.exchange.errors import (
     UpstreamTLSError,
     UpstreamUnreachable,
 )
-from openai_proxy.net.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 from openai_proxy.policies.routing.quota_error import error_code
 from openai_proxy.policies.routing.rules import (
     RetryBudget,
@@ -25,6 +24,7 @@ from openai_proxy.policies.routing.rules import (
     says_no_retry,
     status_may_be_retried,
 )
+from openai_proxy.wire.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 
 KEY = [(b"Idempotency-Key", b"1")]
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from ....net.backoff import reconnect_s
+from ....wire.backoff import reconnect_s
 from .deliveries import ADOPT_EVERY_S, Deliveries
 from .reasons import reason_of
 from .spool import BATCH_BYTES, Spool
