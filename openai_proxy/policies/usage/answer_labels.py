@@ -52,17 +52,17 @@ def _owner(found: dict[str, Any]) -> dict[str, Any]:
     return response if isinstance(response, dict) else found
 
 
-def _ends_with_standard_tier(events: bytes) -> bool:
-    """Whether the last event that has a tier is surely one of the standard tier, or none has one."""
+def _last_standard_tier(events: bytes) -> str | None:
+    """Return the tier of the last event that has one, if that is surely a standard one; empty if none has a tier."""
     at = events.rfind(_TIER)
     if at < 0:
-        return True
+        return ""
     line = _line.match(events, events.rfind(b"\n", 0, at) + 1)
     if line is None or len(line[1]) > _SHORT_BYTES:
-        return False
+        return None
     event = maybe_object(line[1])
     tier = _owner(event).get("service_tier") if event is not None else None
-    return isinstance(tier, str) and tier in STANDARD_TIERS
+    return tier if isinstance(tier, str) and tier in STANDARD_TIERS else None
 
 
 def _text(value: Any) -> str | None:
@@ -82,12 +82,14 @@ class AnswerLabels:
     what is not whole yet. A tier in a longer event is noted as UNREAD_TIER.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_is_stream", "_note", "_passing", "_wants_model")
+    __slots__ = ("_held", "_held_bytes", "_is_odd", "_is_stream", "_note", "_passing", "_wants_model")
 
     def __init__(self, is_stream: bool, wants_model: bool, note: Note) -> None:
         self._is_stream = is_stream
         self._wants_model = wants_model
         self._note = note
+        self._is_odd = False
+        """The last tier that was noted is no standard one: one that is takes it back."""
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._passing = False
@@ -116,7 +118,13 @@ class AnswerLabels:
             data = b"".join([*self._held, data])
             self._held.clear()
         if _odd_tier.search(data):
-            self._note(UNREAD_TIER, None)
+            self._tell(UNREAD_TIER, None)
+
+    def _tell(self, tier: str | None, model: str | None) -> None:
+        if tier is not None:
+            self._is_odd = tier not in STANDARD_TIERS
+        if tier is not None or model is not None:
+            self._note(tier, model)
 
     def _read(self) -> None:
         held = b"".join(self._held)
@@ -124,16 +132,22 @@ class AnswerLabels:
         self._held_bytes = 0
         self._passing = False
         wants_model = self._wants_model and _MODEL in held
-        if self._is_stream and not wants_model and _ends_with_standard_tier(held):
+        if self._is_stream and not wants_model and (standard := _last_standard_tier(held)) is not None:
+            if standard and self._is_odd:
+                self._tell(standard, None)
             return
-        if not held or not (wants_model or _odd_tier.search(held)):
+        if not (wants_model or _odd_tier.search(held) or (self._is_odd and _TIER in held)):
             return
         if not self._is_stream:
-            _note_object(maybe_object(held), self._wants_model, self._note)
+            _note_object(maybe_object(held), self._wants_model, self._tell)
             return
         for found in _data_line.finditer(held):
             event = found[1]
-            if _odd_tier.search(event) or (self._wants_model and _MODEL in event):
-                _note_object(maybe_object(event), self._wants_model, self._note)
+            if (
+                _odd_tier.search(event)
+                or (self._is_odd and _TIER in event)
+                or (self._wants_model and _MODEL in event)
+            ):
+                _note_object(maybe_object(event), self._wants_model, self._tell)
                 if self._wants_model:
                     self._wants_model = False  # the first one says it

@@ -78,6 +78,18 @@ def test_any_splitting_finds_the_same(size):
     assert labels(*(data[at : at + size] for at in range(0, len(data), size))) == ("flex", None)
 
 
+@pytest.mark.parametrize("last", ["default", "auto"])
+def test_the_last_tier_counts_in_whatever_pieces_the_stream_comes(last):
+    """The standard one too: an odd one before it, in an earlier piece, was never taken back, and priced the answer."""
+    first, then = sse(CHUNK), sse({**CHUNK, "service_tier": last})
+    assert labels(first + then) in (None, (last, None))
+    assert labels(first, then) == (last, None)
+    assert labels(first, then, first) == ("flex", None)
+    assert labels(first + then, wants_model=True)[0] == last
+    long = sse({"delta": "x" * 5000, "service_tier": last})
+    assert labels(first + long) == labels(first, long) == (last, None)
+
+
 def test_what_is_held_is_bounded_and_an_unread_tier_has_no_price():
     """The last event of a long answer repeats all of it."""
     long = {
