@@ -117,10 +117,10 @@ class UsageMeter:
         return self._events
 
     def _read_on(self) -> None:
-        unseen = self._unread[self._looked_at :]
-        sample = unseen[-1][:_SAMPLE_BYTES] if unseen else b""
+        unseen = b"".join(self._unread[self._looked_at :])
+        sample = unseen[:_SAMPLE_BYTES]
         if sample:
-            self._events += sum(map(len, unseen)) * sample.count(b"data:") // len(sample)
+            self._events += round(len(unseen) * sample.count(b"data:") / len(sample))
         self._read_waiting()
 
     def _note(self, usage: Usage) -> None:

@@ -149,3 +149,19 @@ def test_deltas_alone_are_measured():
     meter = UsageMeter([].append, deltas=True)
     meter.look(b'{"delta":"12345678"}{"text":"12345678"}')
     assert meter.estimated_output_tokens == 2
+
+
+@pytest.mark.parametrize(
+    "sizes", [[300], [30_000], [30_000, 14], [14, 30_000], [7, 900, 20_000], [24_570, 14]]
+)
+def test_events_that_nobody_asks_for_are_reckoned(sizes):
+    """However the reads are cut: a short last one, or a long first one, does not decide."""
+    meter = UsageMeter(lambda _: None)
+    event = b'data: {"choices":[{"index":0,"delta":{"content":" %b"}}]}\n\n'
+    stream = b"".join(event % (b"x" * (number % 9 + 1)) for number in range(3000)) + b"data: [DONE]\n\n"
+    at = 0
+    while at < len(stream):
+        for size in sizes:
+            meter.look(stream[at : at + size])
+            at += size
+    assert 2700 < meter.output_events() < 3300
