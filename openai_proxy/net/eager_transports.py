@@ -156,8 +156,8 @@ def become_eager(transport: tcp.Connection) -> None:
     """Make a transport of Twisted's, served by a SocketGroup, one of these; other kinds stay what they are."""
     kind = _EAGER.get(type(transport))
     if kind is not None:
-        for told in ("logstr", "repstr"):
-            transport.__dict__.pop(told, None)
+        for name in ("logstr", "repstr"):
+            transport.__dict__.pop(name, None)
         transport.__class__ = kind
         if isinstance(transport, EagerClient):
             transport.connector = _CONNECTED

@@ -10,6 +10,7 @@ from .link import Link
 from .talk import HEALTH
 
 MOST_NEWS = 1000
+"""What is kept for a worker that starts later: clients choose the models that circuits are for."""
 
 
 class SharedHealth:
