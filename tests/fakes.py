@@ -242,11 +242,11 @@ class Sink:
 
 
 class Reader:
-    """What a client receives of a body: `data`, and `end`, the class of the reason why it ended."""
+    """What a client receives of a body: `data`, and why it ended: `reason`, and `end`, the class of that."""
 
     def __init__(self):
         self.data = b""
-        self.end = None
+        self.end = self.reason = None
 
     def makeConnection(self, transport):
         self.transport = transport
@@ -257,7 +257,7 @@ class Reader:
 
     def connectionLost(self, reason):
         assert self.end is None
-        self.end = reason.type
+        self.end, self.reason = reason.type, reason.value
 
 
 def read(response):

@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import fakes
 import pytest
 from fakes import Body
 
@@ -13,21 +14,10 @@ from openai_proxy.exchange.record import Outcome
 ERROR = {"error": {"message": "no room: ä", "type": "t", "param": None, "code": "c"}}
 
 
-class Reader:
+class Reader(fakes.Reader):
     def __init__(self, response):
-        self.data, self.reason = b"", None
+        super().__init__()
         response.body.deliverBody(self)
-
-    def makeConnection(self, transport):
-        self.transport = transport
-
-    def dataReceived(self, data):
-        assert self.reason is None
-        self.data += data
-
-    def connectionLost(self, reason):
-        assert self.reason is None
-        self.reason = reason.value
 
     @property
     def message(self):

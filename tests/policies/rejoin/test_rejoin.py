@@ -306,15 +306,20 @@ def test_a_retry_after_a_reload_gets_what_came_and_what_comes():
     assert (retry.reader.data, retry.outcome, new.calls) == (b"one two", "rejoined", [])
 
 
-def test_a_retry_after_a_reload_sets_its_own_pace():
-    """It has what it reads; the call waits as long for its next retry when it leaves."""
+def reloaded_half_way():
+    """Return the stage before a reload, the client of its call that has left, that call's body, the stage after it."""
     calls = LocalCalls()
     old = World(others=calls)
     first = Client(old, FIRST)
     body = old.answer()
     body.feed(b"one ")
     assert first.leave()
-    new = World(others=calls)
+    return old, first, body, World(others=calls)
+
+
+def test_a_retry_after_a_reload_sets_its_own_pace():
+    """It has what it reads; the call waits as long for its next retry when it leaves."""
+    old, first, body, new = reloaded_half_way()
     retry = Client(new, RETRY)
     retry.reader.transport.pauseProducing()
     body.feed(b"two ")
@@ -344,13 +349,7 @@ def test_a_retry_that_gives_up_while_it_waits_for_another_process_asks_nobody():
 
 def test_a_retry_that_gives_up_while_the_answer_comes_stops_reading_it():
     """The call itself goes on for the next retry."""
-    calls = LocalCalls()
-    old = World(others=calls)
-    first = Client(old, FIRST)
-    body = old.answer()
-    body.feed(b"one ")
-    assert first.leave()
-    new = World(others=calls)
+    _, _, body, new = reloaded_half_way()
     assert not Client(new, RETRY).leave()
     assert (body.discards, new.calls) == (0, [])
     body.feed(b"two")

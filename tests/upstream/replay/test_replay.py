@@ -6,6 +6,7 @@ import json
 import os
 import random
 
+import fakes
 import pytest
 from fakes import exchange, through
 from twisted.internet.error import ConnectionLost
@@ -370,19 +371,10 @@ def test_a_directory_that_is_none_is_an_error(tmp_path):
 # ---- answers
 
 
-class Reader:
+class Reader(fakes.Reader):
     def __init__(self, response):
-        self.data, self.reason = b"", None
+        super().__init__()
         response.body.deliverBody(self)
-
-    def makeConnection(self, transport):
-        self.transport = transport
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason):
-        self.reason = reason.value
 
 
 class World:
