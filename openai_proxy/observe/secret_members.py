@@ -12,11 +12,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..exchange.bounded_memo import short_memo
 from ..wire.json_members import value_end
 from ..wire.key_like import KEY_LIKE
 from .redaction import REDACTED, scrubbed
 
-_PROSE = frozenset(
+_PROSE_NAMES = frozenset(
     re.findall(
         r"\w+",
         """content text input prompt instructions system arguments output delta refusal reasoning_content reasoning
@@ -25,7 +26,7 @@ _PROSE = frozenset(
     )
 )
 """Members whose strings a person or a model wrote."""
-_SECRET = frozenset(
+_SECRET_NAMES = frozenset(
     re.findall(
         r"\w+",
         """clientsecret authorization proxyauthorization apikey xapikey accesstoken refreshtoken idtoken authtoken
@@ -108,15 +109,19 @@ def _look_into_items(items: list[Any], kind: int, waiting: list[tuple[Any, int]]
 def _look_into_members(members: dict[str, Any], kind: int, waiting: list[tuple[Any, int]]) -> int:
     changes = 0
     of_tool_server = members.get("type") == "mcp" or not _OF_TOOL_SERVERS.isdisjoint(members)
+    has_key_as_name = False
     for name, value in members.items():
+        role = _role(name)
         if type(value) is str:
-            shown = _shown_member(name, value, kind, of_tool_server)
+            shown = _shown_member(name, role, value, kind, of_tool_server)
             if shown != value:
                 members[name] = shown
                 changes += 1
         elif value and (type(value) is dict or type(value) is list):
-            waiting.append((value, _kind_below(name, value, kind, of_tool_server)))
-    if any(len(name) >= 12 and KEY_LIKE.match(name) for name in members):
+            waiting.append((value, _kind_below(role, value, kind, of_tool_server)))
+        if role == _KEY:
+            has_key_as_name = True
+    if has_key_as_name:
         renamed = {scrubbed(name): value for name, value in members.items()}
         members.clear()
         members.update(renamed)
@@ -124,28 +129,47 @@ def _look_into_members(members: dict[str, Any], kind: int, waiting: list[tuple[A
     return changes
 
 
-def _shown_member(name: str, value: str, kind: int, of_tool_server: bool) -> str:
-    if kind == _HIDDEN or (kind == _HOLDER and name in _WITHIN_SECRETS) or _is_secret(name):
-        return REDACTED if value else value
-    if name == "server_url":
-        return _shown_server(value)
-    if of_tool_server and name.lower() == "headers":
-        return REDACTED
-    return value if kind == _WRITTEN or name in _PROSE or len(value) < 8 else _shown_text(value)
+_OTHER, _PROSE, _SECRET, _SERVER, _HEADERS, _VARIABLES, _KEY = range(7)
+"""What a member's name says of its value; `_KEY`: the name itself looks like a key."""
 
 
-def _kind_below(name: str, value: Any, kind: int, of_tool_server: bool) -> int:
-    if kind == _HIDDEN or (of_tool_server and name.lower() == "headers"):
-        return _HIDDEN
+@short_memo(1024, keeps=lambda name, role: role != _KEY)
+def _role(name: str) -> int:
+    if name in _PROSE_NAMES:
+        return _PROSE
     if _is_secret(name):
+        return _SECRET
+    if len(name) >= 12 and KEY_LIKE.match(name):
+        return _KEY
+    if name == "server_url":
+        return _SERVER
+    if name == "variables":
+        return _VARIABLES
+    return _HEADERS if name.lower() == "headers" else _OTHER
+
+
+def _shown_member(name: str, role: int, value: str, kind: int, of_tool_server: bool) -> str:
+    if kind == _HIDDEN or role == _SECRET or (kind == _HOLDER and name in _WITHIN_SECRETS):
+        return REDACTED if value else value
+    if role == _SERVER:
+        return _shown_server(value)
+    if role == _HEADERS and of_tool_server:
+        return REDACTED
+    return value if kind == _WRITTEN or role == _PROSE or len(value) < 8 else _shown_text(value)
+
+
+def _kind_below(role: int, value: Any, kind: int, of_tool_server: bool) -> int:
+    if kind == _HIDDEN or (role == _HEADERS and of_tool_server):
+        return _HIDDEN
+    if role == _SECRET:
         return _HOLDER if type(value) is dict else _HIDDEN
-    if name == "variables" or (type(value) is list and name in _PROSE):
+    if role == _VARIABLES or (role == _PROSE and type(value) is list):
         return _WRITTEN
     return _PLAIN
 
 
 def _is_secret(name: str) -> bool:
-    return 6 <= len(name) <= 64 and name.lower().replace("_", "").replace("-", "") in _SECRET
+    return 6 <= len(name) <= 64 and name.lower().replace("_", "").replace("-", "") in _SECRET_NAMES
 
 
 def _shown_text(text: str) -> str:
@@ -226,9 +250,9 @@ def _torn_value(name: str, raw: bytes, cut_off: bool) -> bytes:
     """Return a string with its opening quote, as it may be shown below this name."""
     if name and (_is_secret(name) or name.lower() == "headers"):
         return b'"' + REDACTED.encode()
-    if cut_off and name not in _PROSE and len(raw) < _LONGEST_KEY:
+    if cut_off and name not in _PROSE_NAMES and len(raw) < _LONGEST_KEY:
         return b'"' + REDACTED.encode()  # of a key that was cut off the look is not known
-    if name in _PROSE or len(raw) < 8:
+    if name in _PROSE_NAMES or len(raw) < 8:
         return b'"' + raw
     text = raw.decode("utf-8", "replace")
     if "\\" in text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..exchange.record import HeaderPairs
+from ..exchange.record import HeaderLines, HeaderPairs
 from .headers import ReadLines, media_type, one_coding
 
 EVENT_STREAM, JSON = b"text/event-stream", b"application/json"
@@ -10,7 +10,7 @@ EVENT_STREAM, JSON = b"text/event-stream", b"application/json"
 _TYPE_LENGTH, _CODING_LENGTH = len(b"content-type"), len(b"content-encoding")
 
 
-def media_type_and_coding(headers: HeaderPairs) -> tuple[bytes, bytes]:
+def media_type_and_coding(headers: HeaderLines) -> tuple[bytes, bytes]:
     """Return media type (without parameters) and content coding, lower-cased; empty if absent or identity.
 
     Several codings, in one line or in several, are one list (RFC 9110 §8.4),

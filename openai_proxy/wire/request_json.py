@@ -186,12 +186,12 @@ def _read(body: bytes) -> RequestJSON:
         raise InvalidJSON(f"{_NO_OBJECT}: it is {_KINDS.get(type(document), 'a number')}.")
     if len(document) > MOST_MEMBERS:
         raise TooManyMembers
-    if _opened(body) > DEEPEST and _is_deep(document):
+    if opened(body) > DEEPEST and _is_deep(document):
         raise NestedTooDeep
     return RequestJSON(text, document, ordinary)
 
 
-def _opened(body: bytes) -> int:
+def opened(body: bytes) -> int:
     """Return how many lists and objects a body may open. O(n).
 
     `replace` looks for a byte as memchr does, a block at a time; `count` looks

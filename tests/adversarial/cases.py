@@ -790,18 +790,12 @@ for name in ("scrubbed", "scrubbed_once"):
     case(f"observe.redaction:{name}", *KEYS)
 case("observe.redaction:looks_like_a_key", *KEYS, text("a1"), text("1"))
 case(
-    "observe.redaction:shown_headers",
+    "observe.shown_headers:shown_headers",
     *HEADERS,
     *[lambda n, key=key: [(b"user-agent", key(n).encode())] for key in KEYS],
     *[lambda n, key=key: [(key(n).encode(), b"v")] for key in KEYS],
 )
-case(
-    "observe.redaction:shown_line",
-    *[lambda n, key=key: (b"user-agent", key(n).encode()) for key in KEYS],
-    *[lambda n, key=key: (key(n).encode(), b"v") for key in KEYS],
-)
 case("observe.redaction:credentials", *HEADERS)
-case("observe.exchange_log.known_headers:read_headers", *HEADERS)
 for name in ("bare_path", "shown"):
     case(
         f"observe.lines.record:{name}",
@@ -1123,6 +1117,7 @@ case(
     call=lambda f, models: f(models, models),
 )
 case("wire.request_json:parse_int", text("9"), text("-"))
+case("wire.request_json:opened", *JSONS)
 case("wire.request_json:is_costly", *JSONS)
 
 # ---- the mock upstream

@@ -20,8 +20,8 @@ from openai_proxy.exchange.bounded_memo import memo_of
 PURE_ROOMS = ("exchange", "wire", "policies", "cost")
 """There a module that says of itself that it is pure reads what strangers wrote, or is exempt by name."""
 READERS = re.compile(
-    r"observe\.(lines\.)?(redaction|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
-    r"|observe\.exchange_log\.(bodies|line|raw|known_headers|files|assembly\..+)"
+    r"observe\.(lines\.)?(redaction|shown_headers|secret_members|record|encode|capture)|observe\.otel\.trace_parent"
+    r"|observe\.exchange_log\.(bodies|line|raw|files|assembly\..+)"
     r"|command\.conversation|downstream\.request_reader|upstream\.response_reader|upstream\.mock\.(answers|form|schema|words)"
     r"|upstream\.replay\.(match|recorded|report)"
 )

@@ -3,54 +3,7 @@
 import pytest
 
 from openai_proxy.exchange.bounded_memo import memo_of
-from openai_proxy.observe.redaction import credentials, scrubbed, shown_headers
-
-SECRET = b"CANARY-0123456789"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Authorization",
-        "api-key",
-        "X-Api-Key",
-        "Cookie",
-        "Set-Cookie",
-        "Proxy-Authorization",
-        "X-Goog-Api-Key",
-        "X-Auth-Token",
-        "Sec-WebSocket-Protocol",
-        "Referer",
-        "Location",
-        "X-Unknown",
-        "X-Forwarded-Access-Token",
-        "x-amz-security-token",
-    ],
-)
-def test_header_that_may_hold_a_secret_is_redacted(name):
-    """Whatever the header is called, a long value that is not known to be harmless is not shown."""
-    assert shown_headers([(name.encode(), SECRET)]) == {name: "[redacted]"}
-
-
-def test_harmless_headers_are_shown():
-    """What helps to find a fault stays readable."""
-    pairs = [
-        (b"Content-Type", b"application/json"),
-        (b"X-Custom", b"v"),
-        (b"x-ratelimit-limit-tokens", b"100000"),
-    ]
-    assert shown_headers([*pairs, (b"Via", b"1.1 a"), (b"Via", b"1.1 b")]) == {
-        "Content-Type": "application/json",
-        "X-Custom": "v",
-        "x-ratelimit-limit-tokens": "100000",
-        "Via": "1.1 a, 1.1 b",
-    }
-
-
-@pytest.mark.parametrize("name", [b"X-Key", b"authorization", b"Cookie"])
-def test_short_credential_is_redacted(name):
-    """A header that is named after a secret is redacted however short it is."""
-    assert list(shown_headers([(name, b"a")]).values()) == ["[redacted]"]
+from openai_proxy.observe.redaction import credentials, scrubbed
 
 
 @pytest.mark.parametrize(
@@ -77,24 +30,6 @@ def test_short_credential_is_redacted(name):
 def test_key_like_text_is_scrubbed(text, expected):
     """A key in the wrong place is recognised."""
     assert scrubbed(text) == expected
-
-
-def test_a_key_in_a_headers_name_is_scrubbed():
-    """A program that confuses name and value gives nothing away."""
-    assert shown_headers([(b"x-sk-abcdef1234", b"1")]) == {"x-[redacted]": "1"}
-
-
-@pytest.mark.parametrize(
-    ("name", "good", "bad"),
-    [
-        (b"Traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", SECRET),
-        (b"content-length", b"12", SECRET),
-    ],
-)
-def test_header_that_has_a_shape_is_shown_in_it_alone(name, good, bad):
-    """What is no trace parent, or no length, is somebody's secret."""
-    assert list(shown_headers([(name, good)]).values()) == [good.decode()]
-    assert list(shown_headers([(name, bad)]).values()) == ["[redacted]"]
 
 
 def test_credentials_are_the_keys_and_nothing_else():

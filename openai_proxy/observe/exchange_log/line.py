@@ -10,24 +10,28 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
 from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange
-from ...wire.body_headers import is_event_stream
+from ...wire.body_headers import is_event_stream, media_type_and_coding
+from ...wire.request_json import opened
 from ..capture import BodyCapture, Capture
 from ..lines.encode import MAX_DEPTH, RawJSON, json_line
 from ..lines.record import bare_path, iso_time, seconds, usage_record, who
 from ..redaction import REDACTED, credentials, scrubbed
 from ..secret_members import is_laborious, shows_no_credentials, without_credentials, without_texts
+from ..shown_headers import shown_headers
 from .bodies import KeptBody, parsed, shown_body, shown_stream
-from .known_headers import Headers, read_headers
 from .raw import raw_response
 
 NO_MODEL = "none"
 """The model of an exchange that has none, as in the name of its file."""
+
+TypeAndCoding: TypeAlias = tuple[bytes, bytes]
+"""Media type and content coding of a body, as `media_type_and_coding` reads them."""
 
 _LARGE_BYTES = 64 * 1024
 
@@ -47,7 +51,8 @@ def exchange_line(
     headers, bodies. What we say ourselves is never touched. `raw=True` adds
     what is needed to replay it: the target, and the response as it came.
     """
-    asked, answered = read_headers(exchange.request_headers), read_headers(exchange.response_headers)
+    asked = media_type_and_coding(exchange.request_headers or ())
+    answered = media_type_and_coding(exchange.response_headers or ())
     hidden = (*secrets, *credentials(exchange.request_headers))
     request = response = None
     if bodies:
@@ -61,14 +66,14 @@ def exchange_line(
         "request": {
             "method": exchange.method,
             "path": _shown_path(exchange.path),
-            "headers": asked.shown,
+            "headers": shown_headers(exchange.request_headers),
             "body": request,
         },
         "response": {
             "status_code": exchange.status,
-            "headers": answered.shown,
+            "headers": shown_headers(exchange.response_headers),
             "body": response,
-            "streaming": exchange.streaming or is_event_stream(answered.media_type),
+            "streaming": exchange.streaming or is_event_stream(answered[0]),
         },
         "id": exchange.id,
         "key": exchange.key,
@@ -93,9 +98,8 @@ def exchange_line(
     if raw:
         record["request"]["target"] = _shown_target(exchange.target)
         if bodies and isinstance(exchange.capture, Capture):
-            coding = answered.coding
             record["response"]["raw"] = raw_response(
-                exchange, exchange.capture.response, coding, limit_bytes, hidden
+                exchange, exchange.capture.response, answered[1], limit_bytes, hidden
             )
     line = json_line(record)
     found = [secret for secret in hidden if _stands_in(secret, line)]
@@ -103,6 +107,8 @@ def exchange_line(
         return line
     for part in (record["request"], record["response"]):
         without_texts(part["headers"], found)
+        if type(part["body"]) is RawJSON:
+            part["body"] = orjson.loads(part["body"].text)
         part["body"] = without_texts(part["body"], found)
     for name in ("path", "target"):
         if name in record["request"]:
@@ -149,21 +155,21 @@ def _shown_target(target: bytes) -> str:
     return scrubbed(target.decode("latin-1"))
 
 
-def _request_body(exchange: Exchange, headers: Headers, limit_bytes: int, hidden: Sequence[str]) -> Any:
+def _request_body(exchange: Exchange, kind: TypeAndCoding, limit_bytes: int, hidden: Sequence[str]) -> Any:
     data = exchange.request_body
     if data is not None:
         if len(data) > _LARGE_BYTES and is_laborious(data):
             limit_bytes = min(limit_bytes, len(data) - 1)
         elif exchange.request_is_ordinary and len(data) <= limit_bytes and _may_be_copied(data):
             document = orjson.loads(data)
-            if shows_no_credentials(document, data) and not any(_stands_in(each, data) for each in hidden):
-                return RawJSON(data)  # nearly always: every number as the client wrote it
-            return document
-        return _shown(data, len(data), lambda: hashlib.sha256(data).hexdigest(), headers, limit_bytes, hidden)
+            return (
+                RawJSON(data) if shows_no_credentials(document, data) else document
+            )  # each number as it was sent
+        return _shown(data, len(data), lambda: hashlib.sha256(data).hexdigest(), kind, limit_bytes, hidden)
     capture = exchange.capture
     if isinstance(capture, Capture) and capture.request.total_bytes:
-        return _captured(capture.request, headers, limit_bytes, hidden)
-    return _shown(b"", exchange.request_bytes, lambda: None, headers, limit_bytes, hidden)
+        return _captured(capture.request, kind, limit_bytes, hidden)
+    return _shown(b"", exchange.request_bytes, lambda: None, kind, limit_bytes, hidden)
 
 
 def _may_be_copied(body: bytes) -> bool:
@@ -175,30 +181,30 @@ def _may_be_copied(body: bytes) -> bool:
         b"\n" not in body
         and b"\r" not in body
         and (b"\\" not in body or not (b"\\u" in body or b"\\/" in body))
-        and body.count(b"[") + body.count(b"{") <= MAX_DEPTH
+        and opened(body) <= MAX_DEPTH
     )
 
 
-def _captured(capture: BodyCapture, headers: Headers, limit_bytes: int, hidden: Sequence[str]) -> Any:
-    return _shown(capture.body(), capture.total_bytes, capture.sha256, headers, limit_bytes, hidden)
+def _captured(capture: BodyCapture, kind: TypeAndCoding, limit_bytes: int, hidden: Sequence[str]) -> Any:
+    return _shown(capture.body(), capture.total_bytes, capture.sha256, kind, limit_bytes, hidden)
 
 
 def _shown(
     head: bytes,
     total_bytes: int,
     sha256: Callable[[], str | None],
-    headers: Headers,
+    kind: TypeAndCoding,
     limit_bytes: int,
     hidden: Sequence[str],
 ) -> Any:
-    kind, coding = headers.media_type, headers.coding
+    media_type, coding = kind
     whole = total_bytes == len(head) <= limit_bytes
     if whole and head and not coding:  # nearly every body; `shown_body` would find the same
-        if is_event_stream(kind):
+        if is_event_stream(media_type):
             return shown_stream(head, True, total_bytes)
         if head[:1] == b"{":
             try:
                 return without_credentials(parsed(head))
             except ValueError:
                 pass
-    return shown_body(KeptBody(head, total_bytes, sha256, kind, coding), limit_bytes, hidden)
+    return shown_body(KeptBody(head, total_bytes, sha256, media_type, coding), limit_bytes, hidden)
