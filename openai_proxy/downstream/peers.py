@@ -32,13 +32,8 @@ def peer_of(transport: Any, proxies: TrustedProxies, known_peers: BoundedMemo[st
     known = _ip_address(address)
     if connection is not None and known is None:
         # a balancer that says nothing of its client; it may still forward for one, by X-Forwarded-For
-        return Peer(None, proxies, _trusted(proxies, connection.balancer))
-    return Peer(known, proxies, _trusted(proxies, address))
-
-
-def is_passed_on(transport: Any) -> bool:
-    """Whether a connection came by a `haproxy:` port: its client may be anybody, whatever the header says."""
-    return proxied(transport) is not None
+        return Peer(None, proxies, _trusted(proxies, connection.balancer), is_passed_on=True)
+    return Peer(known, proxies, _trusted(proxies, address), is_passed_on=connection is not None)
 
 
 def may_speak(proxies: TrustedProxies, address: Any) -> bool:

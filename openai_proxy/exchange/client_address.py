@@ -136,6 +136,8 @@ class Peer:
     proxies: TrustedProxies = field(repr=False)
     is_proxy: bool
     """It is one of `proxies`: what it says of its client counts."""
+    is_passed_on: bool = False
+    """The connection came by a `haproxy:` port: its client may be anybody, whatever the header says."""
     text: str | None = field(init=False, eq=False, repr=False)
     """`address` as it is shown."""
 

@@ -12,7 +12,6 @@ from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
-from ..downstream.peers import is_passed_on
 from ..exchange.client_address import is_forwarded
 from ..exchange.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
 from ..wire.targets import API_METHODS
@@ -120,10 +119,9 @@ class Gate:
         """Whether a program of this machine asks, without anything in between."""
         if is_forwarded(name for name, _ in request.requestHeaders.getAllRawHeaders()):
             return False
-        transport = request.channel.transport
-        if is_passed_on(transport):
+        if request.exchange.peer.is_passed_on:
             return False
-        peer = transport.getPeer()
+        peer = request.channel.transport.getPeer()
         if isinstance(peer, UNIXAddress):
             return self.unix_is_local
         if not isinstance(peer, (IPv4Address, IPv6Address)) or not _is_loopback(peer.host):

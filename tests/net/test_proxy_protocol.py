@@ -7,7 +7,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.haproxy import proxyEndpoint
 from twisted.protocols.policies import WrappingFactory
 
-from openai_proxy.downstream.peers import is_passed_on, may_speak, peer_of
+from openai_proxy.downstream.peers import may_speak, peer_of
 from openai_proxy.exchange.bounded_memo import BoundedMemo
 from openai_proxy.exchange.client_address import TrustedProxies
 from openai_proxy.net.proxy_protocol import UNKNOWN, ProxyProtocolFactory, proxied, with_proxy_protocol
@@ -62,7 +62,7 @@ def test_the_client_is_who_the_header_names(header, client, cut):
     assert world.receiver.received == b"GET /"
     assert world.transport.ended is None
     assert world.peer.client_address([]) == client
-    assert is_passed_on(world.receiver.transport)
+    assert world.peer.is_passed_on
     assert proxied(world.receiver.transport).balancer is BALANCER
 
 
