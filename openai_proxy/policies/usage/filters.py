@@ -14,8 +14,7 @@ from .meter import UsageMeter
 from .objects import usage_of_document
 from .scanner import NO_USAGE, SOME_USAGE, USAGE
 
-_empty_list = re.compile(rb"\[[ \t\r\n]*\]")
-_no_choices = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\]')
+_a_choice = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\{')
 
 EVENT_LIMIT_BYTES = 16 * 1024
 """The hidden chunk is far smaller; a larger event passes on before it is whole."""
@@ -167,11 +166,12 @@ class HideUsage:
                 self._meter.take_usage(usage, data[end:])
                 return data[:start] + data[end:whole], whole
             return data[:start], start
-        # Otherwise whole blocks pass if each event is one line without an empty list.
+        # Otherwise whole blocks pass if each event is one line that has a choice.
         blocks = data[:whole]
-        if blocks.count(b"\n") != 2 * blocks.count(b"\n\n"):
+        events = blocks.count(b"\n\n")
+        if blocks.count(b"\n") != 2 * events or len(_a_choice.findall(blocks)) != events:
             return b"", 0
-        return (b"", 0) if _empty_list.search(blocks) and _no_choices.search(blocks) else (blocks, whole)
+        return blocks, whole
 
     def _feed(self, data: bytes) -> bytes:
         passed = self._pass(self._decoder.feed(data))
@@ -195,9 +195,14 @@ class HideUsage:
 
 
 def maybe_usage_chunk(data: bytes | None) -> dict[str, Any] | None:
-    """Return the usage object of an event's data that has it and an empty list of choices, else None."""
-    if data is None or USAGE not in data or not _no_choices.search(data):
+    """Return the usage object of an event's data that has it and no choice, else None.
+
+    The list of choices is empty at OpenAI; others leave it out, or write null. An error is no such chunk.
+    """
+    if data is None or USAGE not in data or _a_choice.search(data):
         return None
     chunk = maybe_object(data)
-    usage = chunk.get("usage") if chunk is not None and chunk.get("choices") == [] else None
+    if chunk is None or chunk.get("choices") or chunk.get("error"):
+        return None
+    usage = chunk.get("usage")
     return usage if isinstance(usage, dict) else None

@@ -13,6 +13,10 @@ from openai_proxy.policies.usage.meter import UsageMeter
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 HIDDEN = json.dumps({"id": "c", "choices": [], "usage": USAGE}).encode()
+ODDLY_HIDDEN = [
+    json.dumps({"id": "c", "object": "chat.completion.chunk", "usage": USAGE}).encode(),
+    json.dumps({"id": "c", "choices": None, "usage": USAGE}).encode(),
+]
 KEPT = [
     b": ping\n\n",
     b": ping\r\n",
@@ -20,6 +24,7 @@ KEPT = [
     b'data:{"choices":[{"delta":{},"finish_reason":"stop"}]}\r\n\r\n',
     b'data: {"choices":[],"prompt_filter_results":[],"usage":null}\n\n',
     b'data: {"choices":[],"usage": null}\n\n',
+    b'data: {"error":{"code":500},"choices":[],"usage":{"prompt_tokens":1}}\n\n',
     b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n',
     b'event: x\nid: 7\ndata: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\r\r',
     b"data: [DONE]\n\n",
@@ -40,10 +45,11 @@ def run(pieces, kind=HideUsage):
     st.lists(st.sampled_from(KEPT), max_size=3),
     st.sampled_from([b"data: %b\n\n", b"data:%b\r\n\r\n", b"id: 1\rdata: %b\r\r", b"event: e\ndata: %b\n\n"]),
     st.lists(st.integers(0, 30000), max_size=10),
+    st.sampled_from([HIDDEN, *ODDLY_HIDDEN]),
 )
-def test_the_chunk_is_hidden_however_it_is_cut(before, after, form, marks):
+def test_the_chunk_is_hidden_however_it_is_cut(before, after, form, marks, chunk):
     """Cut anywhere, the stream is what the upstream sent but for that one chunk."""
-    hidden = form % HIDDEN
+    hidden = form % chunk
     while form.endswith(b"\r\r") and after and after[0].startswith(b"\n"):
         after = after[1:]  # the LF would be a part of the CRLF that hides
     if before and before[-1].endswith(b"\r\r"):
@@ -57,7 +63,16 @@ def test_the_chunk_is_hidden_however_it_is_cut(before, after, form, marks):
 
 @given(
     st.lists(
-        st.sampled_from([*KEPT, b"data: " + HIDDEN + b"\n\n", b"data: " + HIDDEN, b"\n\n", b"\n"]), max_size=8
+        st.sampled_from(
+            [
+                *KEPT,
+                *(b"data: " + chunk + b"\n\n" for chunk in (HIDDEN, *ODDLY_HIDDEN)),
+                b"data: " + HIDDEN,
+                b"\n\n",
+                b"\n",
+            ]
+        ),
+        max_size=8,
     )
 )
 def test_events_that_come_whole_pass_as_they_do_in_pieces(pieces):
@@ -68,6 +83,14 @@ def test_events_that_come_whole_pass_as_they_do_in_pieces(pieces):
     assert run(pieces) == taken_apart
     assert run([stream]) == taken_apart
     assert run([stream[:-3], stream[-3:]]) == taken_apart
+
+
+@pytest.mark.parametrize("chunk", ODDLY_HIDDEN)
+def test_a_chunk_without_a_list_of_choices_is_hidden(chunk):
+    """Clients stopped at a chunk that they had not asked for and whose choices they could not read."""
+    event = b"data: " + chunk + b"\n\n"
+    assert run([KEPT[2] + event + b"data: [DONE]\n\n"]) == (KEPT[2] + b"data: [DONE]\n\n", [Usage(5, 7)])
+    assert run([KEPT[7] + event]) == (KEPT[7], [Usage(5, 7)])
 
 
 @pytest.mark.parametrize("ending", [b"\n\n", b"\r\n\r\n", b""])
@@ -89,7 +112,7 @@ def test_events_pass_at_once():
 @pytest.mark.parametrize(
     "event",
     [
-        KEPT[6],
+        KEPT[7],
         b'data: {"usage":{"prompt_tokens":1},\ndata: "choices":[{}]}\n\n',
         b"data: [DONE]\n\n",
         b":\n\n",
