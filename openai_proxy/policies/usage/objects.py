@@ -54,15 +54,20 @@ def maybe_usage(usage: Any) -> Usage | None:
         made = total - given
     read = get("prompt_tokens_details") or get("input_tokens_details") or get("input_token_details")
     written = get("completion_tokens_details") or get("output_tokens_details") or get("output_token_details")
-    if not read and not written:
+    if not read and not written and "prompt_cache_hit_tokens" not in usage and "cached_tokens" not in usage:
         return Usage(given, made)
     return Usage(
         given,
         made,
-        _detail(read, "cached_tokens"),
+        _detail(read, "cached_tokens") or _cached_beside(usage, given),
         _detail(written, "reasoning_tokens"),
         kinds=_maybe_kinds(read, written, 0 if usage.get("prompt_tokens_details") else made),
     )
+
+
+def _cached_beside(usage: dict[str, Any], given: int) -> int:
+    """Return the cached tokens of a usage that has no details of its input (DeepSeek, Moonshot)."""
+    return min(_detail(usage, "prompt_cache_hit_tokens") or _detail(usage, "cached_tokens"), given)
 
 
 def _without_counts(usage: dict[str, Any], total: Any) -> Usage | None:

@@ -39,6 +39,25 @@ from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
             {"prompt_tokens": 5, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 2}},
             Usage(5, 0, 2),
         ),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 7,
+                "prompt_cache_hit_tokens": 6,
+                "prompt_cache_miss_tokens": 3,
+            },
+            Usage(9, 7, 6),
+        ),
+        ({"prompt_tokens": 9, "completion_tokens": 7, "cached_tokens": 6}, Usage(9, 7, 6)),
+        ({"prompt_tokens": 9, "completion_tokens": 7, "cached_tokens": 600}, Usage(9, 7, 9)),
+        (
+            {"prompt_tokens": 9, "prompt_cache_hit_tokens": 6, "prompt_tokens_details": {"cached_tokens": 6}},
+            Usage(9, 0, 6),
+        ),
+        (
+            {"prompt_tokens": 9, "prompt_cache_hit_tokens": 6, "prompt_tokens_details": {"cached_tokens": 0}},
+            Usage(9, 0, 6),
+        ),
         ({"total_tokens": 9}, Usage(9, 0)),
         ({"prompt_tokens": 5.0, "completion_tokens": "7"}, Usage(5, 0)),
         ({"type": "duration", "seconds": 9}, Usage(kinds=TokenKinds(audio_seconds=9.0))),
