@@ -69,7 +69,7 @@ class FirstEvents:
     def _read(self, data: bytes) -> None:
         self._left -= len(data)
         for block in self._events.feed(data):
-            if block.data is None or not block.data.strip():
+            if not (block.data or b"").strip() and maybe_error_line(block) is None:
                 continue  # a comment, as keep-alives are
             self.seen = True
             self._judge(block)
@@ -82,16 +82,16 @@ class FirstEvents:
         """The stream is over; some servers forget the last blank line."""
         if not self.decided:
             for block in self._events.finish():
-                if block.data is not None and not self.decided:
+                if not self.decided and (block.data is not None or maybe_error_line(block) is not None):
                     self._judge(block)
             self.decided = True
 
     def _judge(self, block: SSEBlock) -> None:
-        document = maybe_object(block.data or b"")
+        document = maybe_object(block.data) if block.data is not None else maybe_error_line(block)
         if document is None:
             self.decided = True
             return
-        self.error = maybe_error(document, is_named_error(block.raw))
+        self.error = maybe_error(document, block.data is None or is_named_error(block.raw))
         self.decided = self.error is not None or _says_something(document)
 
 
@@ -99,10 +99,11 @@ def maybe_error(document: dict[str, Any], named: bool = False) -> str | None:
     """Return the code of the error that a document or event tells, None if it tells none.
 
     `named`: its event's name says that it is one. Shapes: `{"error": …}` (OpenAI's
-    errors, vLLM, OpenRouter with `choices` beside it), `{"type": "error", "code": …}`
-    and `response.failed` (Responses), `{"object": "error", "code": …}` (older vLLM).
+    errors, vLLM, OpenRouter with `choices` beside it), a choice with an `error` or that
+    finished by one (OpenRouter), `{"type": "error", "code": …}` and `response.failed`
+    (Responses), `{"object": "error", "code": …}` (older vLLM).
     """
-    error: Any = document.get("error")
+    error: Any = document.get("error") or _error_of_choice(document)
     kind = document.get("type")
     if kind == "response.failed" and isinstance(document.get("response"), dict):
         error = document["response"].get("error") or True
@@ -116,6 +117,31 @@ def maybe_error(document: dict[str, Any], named: bool = False) -> str | None:
             if isinstance(word, (str, int)) and not isinstance(word, bool) and word not in ("", "error"):
                 return shown_code(str(word))
     return UNNAMED
+
+
+def _error_of_choice(document: dict[str, Any]) -> Any:
+    choices = document.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
+            return choice.get("error") or True
+    return None
+
+
+def maybe_error_line(block: SSEBlock) -> dict[str, Any] | None:
+    """Return the error that a block tells in a field `error`, as llama.cpp did; None if it has none."""
+    if block.data is not None or not block.raw.startswith(b"error:"):
+        return None
+    return maybe_object(block.raw[len(b"error:") :])
+
+
+def error_of_event(block: SSEBlock) -> str | None:
+    """Return the code of the error that a whole event tells, None if it tells none."""
+    document = maybe_object(block.data) if block.data is not None else maybe_error_line(block)
+    return (
+        None
+        if document is None
+        else maybe_error(document, named=block.data is None or is_named_error(block.raw))
+    )
 
 
 def is_named_error(raw: bytes) -> bool:

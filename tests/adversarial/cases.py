@@ -14,6 +14,8 @@ from types import SimpleNamespace
 
 from adversarial.meter import metered
 
+from openai_proxy.wire.sse import SSEBlock
+
 CASES: dict[str, list] = {}
 
 
@@ -226,6 +228,7 @@ usage_filter("policies.usage.filters:HideUsage", 1000)
 usage_filter("policies.usage.filters:HideUsage", 1 << 20)
 case("policies.usage.filters:ReadUsageWhole", *JSONS, call=lambda c, v: c(lambda usage: None, len(v)).feed(v))
 case("policies.usage.filters:maybe_usage_chunk", *JSONS)
+case("policies.usage.document_errors:WatchDocumentError", *JSONS, call=fed(lambda c: c(None), 1000))
 case("policies.usage.objects:usage_of_document", *JSONS)
 case("policies.usage.objects:maybe_usage", *DOCUMENTS)
 case("cost.later_usage:maybe_state", *JSONS)
@@ -618,6 +621,13 @@ case(
     call=lambda f, v: f(v, True),
 )
 case("wire.first_events:error_of_document", *JSONS)
+for name in ("maybe_error_line", "error_of_event"):
+    case(
+        f"wire.first_events:{name}",
+        *JSONS,
+        rep(b"event: error\n"),
+        call=lambda f, v: (f(SSEBlock(b"error: " + v)), f(SSEBlock(v, v))),
+    )
 case(
     "wire.first_events:error_of_failed_response",
     *JSONS,
@@ -632,6 +642,8 @@ for step in (1, 1000, 1 << 20):
         rep(b": a\n\n"),
         rep(b'data: {"error":null}\n\n'),
         rep(b'"type"'),
+        rep(b"error: {}\n\n"),
+        rep(b"[", b"error: "),
         call=fed(lambda c: c(), step),
     )
 case("policies.usage.later_errors:LaterErrors", *MEMBERS, call=fed(lambda c: c(b"gzip"), 1000))

@@ -23,6 +23,10 @@ ERRORS = {
     b'data: {"type":"error","code":"rate_limit_exceeded"}\n\n': "rate_limit_exceeded",
     b'data: {"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
     b'data: {"choices":[{"delta":{},"finish_reason":"error"}],"error":{"code":502}}\n\n': "502",
+    b'data: {"choices":[{"delta":{"content":""},"finish_reason":"error","error":{"code":503}}]}\n\n': "503",
+    b'data: {"choices":[{"delta":{"content":""},"finish_reason":"error"}]}\n\n': "upstream_error",
+    b'error: {"code":400,"message":"the request exceeds the context","type":"invalid_request_error"}\n\n': "400",
+    b'error: {"message":"m"}': "upstream_error",
     b'data: {"error":{"message":"m"}}': "upstream_error",
 }
 
@@ -33,6 +37,8 @@ ANSWERS = [
     b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: {"error":{"code":500}}\n\n',
     b'data: {"type":"response.output_item.added"}\n\ndata: {"type":"error"}\n\n',
     b'data: {"type":"response.created","response":{"error":null}}\n\n',
+    b'data: {"choices":[{"delta":{"content":"x"},"error":null}]}\n\n',
+    b'error: none\n\ndata: {"choices":[{"delta":{"content":"x"}}]}\n\n',
     b"data: [DONE]\n\n",
     b"data: plain text\n\n",
     b"",

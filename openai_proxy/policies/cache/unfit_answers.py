@@ -10,10 +10,10 @@ from typing import Any
 
 from ...wire.body_headers import EVENT_STREAM, JSON, is_event_stream
 from ...wire.documents import maybe_object
+from ...wire.first_events import error_of_event, maybe_error
 from ...wire.sse import SSEDecoder, begins_stream
 
 _finish = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
-_FAILURES = frozenset(("error", "response.failed"))
 _ERROR_LIMIT_BYTES = 256 * 1024
 """Where an error is looked for: a larger event is an answer, whatever word is in it."""
 _DOCUMENT_LIMIT_BYTES = 1024 * 1024
@@ -59,7 +59,7 @@ def _is_unfit_document(body: bytes, announced: bool) -> bool:
     members = maybe_object(body)
     if members is None:
         return True
-    return _is_error(members) or _is_empty(members) or _is_foreign(members)
+    return maybe_error(members) is not None or _is_empty(members) or _is_foreign(members)
 
 
 def _is_empty(members: dict[str, Any]) -> bool:
@@ -70,15 +70,11 @@ def _is_empty(members: dict[str, Any]) -> bool:
             isinstance(choice, dict) and choice.get("finish_reason", "") is None for choice in choices
         )
         return not choices or unfinished
-    return members.get("data") == []
+    return ("choices" in members and choices is None) or members.get("data") == []
 
 
 def _is_foreign(members: dict[str, Any]) -> bool:
     return "detail" in members and _ANSWERS.isdisjoint(members)
-
-
-def _is_error(members: dict[str, Any]) -> bool:
-    return bool(members.get("error")) or members.get("type") in _FAILURES
 
 
 def _is_unfinished(stream: bytes) -> bool:
@@ -88,7 +84,4 @@ def _is_unfinished(stream: bytes) -> bool:
 def _tells_error(stream: bytes) -> bool:
     decoder = SSEDecoder(_ERROR_LIMIT_BYTES)
     blocks = decoder.feed(stream) + decoder.finish()
-    return any(
-        block.data is not None and b'"error"' in block.data and _is_error(maybe_object(block.data) or {})
-        for block in blocks
-    )
+    return any(b"error" in block.raw and error_of_event(block) is not None for block in blocks)

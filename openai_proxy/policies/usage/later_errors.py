@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable
 
 from ...wire.codings import CodingError, Decoder, maybe_decoder
-from ...wire.documents import maybe_object
-from ...wire.first_events import UNNAMED, is_named_error, maybe_error, shown_code
+from ...wire.first_events import UNNAMED, error_of_event, is_named_error, maybe_error_line, shown_code
 from ...wire.sse import SSEBlock, SSEDecoder
 
 EVENT_LIMIT_BYTES = 64 * 1024
@@ -125,11 +124,10 @@ class LaterErrors:
 
 
 def _error_of(block: SSEBlock) -> str | None:
-    named = is_named_error(block.raw)
-    if block.data is None:  # a comment, or a part of an event that is too long
-        if block.raw.startswith(b":") or not (named or _failed.search(block.raw)):
-            return None
-        code = _code.search(block.raw)
-        return UNNAMED if code is None else shown_code(code[1].decode("latin-1"))
-    document = maybe_object(block.data)
-    return None if document is None else maybe_error(document, named)
+    if block.data is not None or maybe_error_line(block) is not None:
+        return error_of_event(block)
+    # a comment, or a part of an event that is too long
+    if block.raw.startswith(b":") or not (is_named_error(block.raw) or _failed.search(block.raw)):
+        return None
+    code = _code.search(block.raw)
+    return UNNAMED if code is None else shown_code(code[1].decode("latin-1"))

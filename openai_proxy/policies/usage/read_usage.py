@@ -22,6 +22,7 @@ from ..bodies.changed_json import with_json
 from ..bodies.decoded_body import decoded
 from ..bodies.peeked_body import peek
 from .answer_labels import AnswerLabels, note_document
+from .document_errors import ERROR_BYTES, WatchDocumentError
 from .estimate import SMALL_BYTES, estimated_input_tokens, estimated_prompt_tokens
 from .filters import HideUsage, ReadUsageWhole, WatchUsage
 from .meter import UsageMeter
@@ -51,8 +52,6 @@ _PLAIN_JSON = ((JSON, b""), (b"", b""))
 _REFUSALS = frozenset((400, 422))
 _PEEK_BYTES = 64 * 1024
 _WHOLE_BYTES = 32 * 1024
-_ERROR_BYTES = 16 * 1024
-"""A longer answer is no error."""
 _KEPT_MODELS = 1000
 """The most model names that are remembered: clients choose them."""
 FORGET_AFTER_S = 600.0
@@ -177,6 +176,8 @@ class ReadUsage:
             exchange.complete_usage = reading.settle
             if type(reading.meter) is UsageMeter:
                 exchange.output_events = reading.meter.output_events
+        if _may_be_error(response, media, exchange):
+            response = response.filtered(WatchDocumentError(exchange))
         return response if body_filter is None else response.filtered(body_filter)
 
     def _wants_model(self, request: ProxyRequest) -> bool:
@@ -283,10 +284,16 @@ def _read_at_once(response: ProxyResponse, exchange: Exchange, wants_model: bool
 def _maybe_error(response: ProxyResponse) -> str | None:
     """Return the code of an error that has come as a short JSON answer behind a 2xx, None for anything else."""
     arrived = response.body.whole
-    if arrived is None or len(arrived) > _ERROR_BYTES or not 200 <= response.status < 300:
+    if arrived is None or len(arrived) > ERROR_BYTES or not 200 <= response.status < 300:
         return None
     media_type, coding = media_type_and_coding(response.headers)
     return error_of_document(arrived, coding) if media_type == JSON else None
+
+
+def _may_be_error(response: ProxyResponse, media: tuple[bytes, bytes], exchange: Exchange) -> bool:
+    """Whether what is still to come may be a short document that tells an error behind a 2xx."""
+    length = response.body.length
+    return media == (JSON, b"") and not exchange.cached and (length is None or length <= ERROR_BYTES)
 
 
 def _choose(

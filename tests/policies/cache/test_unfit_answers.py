@@ -18,6 +18,12 @@ DONE = b"data: [DONE]\n\n"
         (SSE, b'event: error\r\ndata: {"type":"error","code":"x","error":null}\r\n\r\n'),
         (SSE, b'data: {"type":"response.failed","response":{"error":{"code":"x"}}}\n\n'),
         (SSE, CHUNK + b'data: {"error":1}'),
+        (JSON, b'{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}'),
+        (JSON, b'{"choices":[{"finish_reason":"error","message":{"content":""},"error":{"code":502}}]}'),
+        (SSE, b'data: {"object":"error","message":"m","code":400}\n\n' + DONE),
+        (SSE, CHUNK + b'event: error\ndata: {"message":"m"}\n\n'),
+        (SSE, CHUNK + b'data: {"choices":[{"delta":{},"finish_reason":"error"}]}\n\n' + DONE),
+        (SSE, b'error: {"code":400,"message":"too long"}\n\n'),
     ],
 )
 def test_errors_told_in_the_body(media_type, body):
@@ -53,6 +59,7 @@ def test_answers(media_type, body):
         (b"text/html", b"<html>log in"),
         (JSON, b"<html>log in"),
         (JSON, b'{"choices":[],"object":"chat.completion"}'),
+        (JSON, b'{"id":null,"choices":null,"object":"chat.completion"}'),
         (JSON, b'{"choices":[{"finish_reason":"stop"},{"finish_reason":null}]}'),
         (JSON, b'{"object":"list","data":[]}'),
         (JSON, b'{"detail":"Internal error"}'),

@@ -17,6 +17,8 @@ ERRORS = {
     b'data: {"object":"error","message":"m","type":"BadRequestError","code":400}\n\n': "400",
     b'data: {"type":"response.failed","response":{"error":{"code":"server_error"}}}\n\n': "server_error",
     b'data: {"choices":[{"delta":{},"finish_reason":"error"}],"error":{"code":502}}\n\n': "502",
+    b'data: {"choices":[{"delta":{"content":""},"finish_reason":"error","error":{"code":503}}]}\n\n': "503",
+    b'error: {"code":500,"message":"the slot is gone","type":"server_error"}\n\n': "500",
     b'data: {"error":{"message":"m"}}': "upstream_error",
 }
 ANSWERS = [
@@ -25,6 +27,7 @@ ANSWERS = [
     b'data: {"choices":[{"delta":{"content":"\\"error\\":{\\"code\\":1}"}}]}\n\n',
     b": event: error\n\n",
     b"data: error, failed\n\n",
+    b"error: none, nothing failed\n\n",
     b"data: [DONE]\n\n",
 ]
 SAID = b'data: {"choices":[{"delta":{"content":"no error, nothing failed"}}]}\n\n'

@@ -409,3 +409,32 @@ def test_the_chunk_is_hidden_in_a_stream_that_is_labelled_as_json():
     request = make_request()
     assert ask(request, Upstream((200, [JSON], document))) == document
     assert request.exchange.usage == Usage(5, 7)
+
+
+ERROR_BEHIND_200 = b'  \n {"error":{"message":"Provider returned error","code":502},"user_id":"u"}'
+
+
+class UnknownBody(KnownBody):
+    def __init__(self, data):
+        super().__init__(data)
+        self.length = None
+
+
+@pytest.mark.parametrize("kind", [KnownBody, UnknownBody])
+@pytest.mark.parametrize("asked", [b'{"model":"m"}', BODY])
+def test_an_error_that_comes_behind_its_head_is_one(kind, asked):
+    """Gateways send a 200 while they wait: the error that followed was a complete answer, and was charged."""
+    request = make_request(asked)
+    answered = Upstream((200, [JSON], kind(ERROR_BEHIND_200)))
+    assert ask(request, answered) == ERROR_BEHIND_200
+    exchange = request.exchange
+    assert (exchange.outcome, exchange.error_code, exchange.usage) == (Outcome.UPSTREAM_ERROR, "502", None)
+
+
+@pytest.mark.parametrize("kind", [KnownBody, UnknownBody])
+def test_a_long_document_is_no_error(kind):
+    """Of an answer only the beginning is held."""
+    request = make_request(b'{"model":"m"}')
+    body = b'{"error":{"code":502},"choices":"' + b"x" * 20_000 + b'"}'
+    assert ask(request, Upstream((200, [JSON], kind(body)))) == body
+    assert request.exchange.outcome is Outcome.COMPLETE
