@@ -55,7 +55,7 @@ def test_the_files_of_the_text_exist():
 
 def test_the_table_has_every_stage_in_the_order_of_the_list():
     """A stage that is added to the list is explained at its place."""
-    source = (PACKAGE / "daemon" / "exchanger.py").read_text(encoding="utf-8")
+    source = (PACKAGE / "daemon" / "stages.py").read_text(encoding="utf-8")
     body = source.partition("stages: list[Stage | None] = [\n")[2].partition("\n    ]\n")[0]
     entries = [line.strip() for line in body.splitlines() if re.match(r" {8}[A-Za-z_]", line)]
     assert len(entries) == 31

@@ -75,7 +75,7 @@ FIXED = {
     "longest rest of a key whose upstream asks for one": "policies.routing.cooled_keys:LONGEST_COOLING_S",
     "time that the head of a stream waits for its first event, with several upstreams": "policies.routing.attempt:FIRST_EVENT_S",
     "codings of a body, one inside the other": "wire.codings:_MOST_CODINGS",
-    "window of zstd": "wire.codings:_ZSTD_WINDOW_BYTES",
+    "window of zstd": "wire.decoders:_ZSTD_WINDOW_BYTES",
     "step in which a compressed answer is unpacked": "policies.bodies.decoded_body:STEP_BYTES",
     "decoded bytes in which usage is looked for in a compressed answer": "policies.usage.meter:_DECODE_LIMIT_BYTES",
     "event in which the hidden usage is looked for": "policies.usage.filters:EVENT_LIMIT_BYTES",

@@ -36,8 +36,9 @@ from ..settings.checks import check
 from . import signals
 from .cassettes import Cassettes
 from .notes import new_notes, next_step, on_notes, start_notes
+from .part import Part
 from .reloads import tell_refused, tell_reloaded
-from .serving import Part, Prepared, Serving
+from .serving import Prepared, Serving
 
 log = logger("openai_proxy")
 

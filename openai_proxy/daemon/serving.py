@@ -6,7 +6,7 @@ Knows no port, signal or process: those are `service`'s, which owns this.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
@@ -29,18 +29,15 @@ from ..observe.interfaces import Observer, ObserverContext
 from ..observe.metrics.daemon_state import DaemonState
 from ..observe.metrics.scrapes import Scrapes
 from ..observe.publisher import ExchangePublisher
-from ..policies.cache.elsewhere import LocalCalls, OtherCalls
-from ..policies.cache.store import CacheStore
-from ..policies.limits.store import BucketStore
-from ..policies.routing.health import UpstreamHealth
-from ..policies.routing.known_state import SharedState
+from ..policies.cache.elsewhere import LocalCalls
 from ..settings import Settings
 from .cassettes import Cassettes
 from .draining import Drain
 from .exchanger import Exchanger, build_exchanger, with_other_keys
 from .key_store.opened import StoredKeys
-from .live import Live, MakeView
+from .live import Live
 from .observers import observers_of, upstream_urls, watch_alike
+from .part import Part
 from .status import Status
 from .stores import Stores
 from .surroundings import Surroundings
@@ -52,39 +49,6 @@ ADMIN_CONNECTIONS = 16
 """Connections to `admin.port` that are served at once, where descriptors are few."""
 ADMIN_REFUSALS = 4
 """Those beyond that are told so at a time."""
-
-
-@frozen(eq=False)
-class Part:
-    """What is different in a process that is one of several workers.
-
-    Its signals, the log's first lines and reloads are the supervisor's too.
-    """
-
-    listen: Callable[[Any, str, Any], Any]
-    """(reactor, endpoint string, factory) to port, on an inherited socket."""
-    buckets: BucketStore
-    """The embedded limits that all workers share."""
-    memory: Callable[[int], CacheStore]
-    """Makes the embedded cache, which all workers share, from the number of its bytes."""
-    share_health: Callable[[UpstreamHealth], object]
-    """Connects what is known of the upstreams with what the other workers know."""
-    calls: OtherCalls
-    """Calls of the other workers whose answers can be shared."""
-    state: SharedState
-    """What the other workers know of where state lives."""
-    upstream_counts: Callable[[], Deferred[Mapping[str, int]]]
-    """The requests that all workers together have in flight, by upstream."""
-    metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
-    """Content type and body of the metrics page of all workers, by `Accept`."""
-    keys_changed: Callable[[str | None], Deferred[None]]
-    """Lets the other workers look at the key store, and cut the exchanges of a key; fires when they have."""
-    started_at: float
-    """When the daemon started, in monotonic seconds."""
-    number: int
-    """Of this worker; the first is 1."""
-    live: MakeView
-    """Makes the live view of all workers from the table of this one."""
 
 
 @frozen(eq=False)

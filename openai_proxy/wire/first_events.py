@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .codings import CodingError, maybe_decoded, maybe_decoder
+from .codings import maybe_decoded, maybe_decoder
+from .decoders import CodingError
 from .documents import maybe_object
 from .sse import SSEBlock, SSEDecoder
 

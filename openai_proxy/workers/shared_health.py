@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from weakref import WeakSet
 
-from ..policies.routing.health import KeyNews, News, UpstreamHealth
+from ..policies.routing.health import UpstreamHealth
+from ..policies.routing.health_news import KeyNews, News
 from .link import Link
 from .talk import HEALTH
 

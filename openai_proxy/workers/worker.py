@@ -18,8 +18,8 @@ from twisted.application.reactors import installReactor
 from twisted.internet.defer import Deferred, execute
 from twisted.logger import globalLogBeginner
 
+from ..daemon.part import Part
 from ..daemon.service import PreparedService, ProxyService
-from ..daemon.serving import Part
 from ..logs import logger
 from ..net.listening import StartError
 from ..net.shared_ports import adopt

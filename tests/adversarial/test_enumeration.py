@@ -70,7 +70,7 @@ EXEMPT = {
     "policies.cache.rules:(CacheRule|CacheRules|TimesToLive|default_rules)": "configuration",
     "policies.routing.circuit_breaker:.*": "counts",
     "exchange.client_address:(parse_network|Peer)": "the operator's list of networks, through parse_address",
-    "wire.codings:Decoder": "the interface of what maybe_decoder returns",
+    "wire.decoders:(Decoder|Plain|Chain)": "what maybe_decoder returns: its cases read through them",
     "wire.documents:require": "looks four names up",
     "wire.by_beginning:Filter": "an interface",
     "policies.override.endpoint_params:(change_for|edits_for|Changes)": "a few configured names, looked up",

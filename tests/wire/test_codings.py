@@ -9,7 +9,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.wire.codings import CodingError, codings_of, is_known, maybe_decoded, maybe_decoder
+from openai_proxy.wire.codings import codings_of, is_known, maybe_decoded, maybe_decoder
+from openai_proxy.wire.decoders import CodingError
 
 PLAIN = bytes(range(256)) * 40 + b"data: {}\n\n" * 500
 

@@ -4,7 +4,8 @@ import pytest
 from workers.links import linked
 
 from openai_proxy.exchange.errors import UpstreamUnreachable
-from openai_proxy.policies.routing.health import KeyNews, UpstreamHealth
+from openai_proxy.policies.routing.health import UpstreamHealth
+from openai_proxy.policies.routing.health_news import KeyNews
 from openai_proxy.policies.routing.table import Upstream
 from openai_proxy.workers.link import Link
 from openai_proxy.workers.shared_health import MOST_NEWS, KnownHealth, SharedHealth

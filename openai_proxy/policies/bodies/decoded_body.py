@@ -16,7 +16,8 @@ from twisted.web.client import ResponseDone
 
 from ...exchange.messages import ProxyResponse, ResponseBody
 from ...wire.body_headers import media_type_and_coding
-from ...wire.codings import CodingError, Decoder, maybe_decoder
+from ...wire.codings import maybe_decoder
+from ...wire.decoders import CodingError, Decoder
 from ...wire.headers import without
 
 STEP_BYTES = 64 * 1024

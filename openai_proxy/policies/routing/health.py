@@ -6,14 +6,15 @@ Pure: times are arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from ...exchange.bounded_memo import BoundedMemo
 from ...exchange.errors import UpstreamError
 from .circuit_breaker import CircuitBreaker
 from .cooled_keys import CooledKeys
+from .health_news import Change, KeyNews, News
 from .table import Upstream
 
 MOST_MODELS = 1000
@@ -26,34 +27,6 @@ SEVERAL = 2
 SEVERAL_S = 10.0
 _NEUTRAL = frozenset((401, 403, 408, 409, 429))
 """Statuses that say nothing about a model."""
-
-
-@frozen
-class Change:
-    """A circuit that has opened or closed: of `model` at `upstream`, or of the whole upstream (None)."""
-
-    upstream: str
-    model: str | None
-    opened: bool
-    reason: str
-    """What the last failure was, or what closed it."""
-    is_of_connections: bool = False
-    """Of the whole upstream's two circuits it is the one for connections."""
-
-
-@frozen
-class KeyNews:
-    """A key that an upstream has told to wait, or that it takes again."""
-
-    upstream: str
-    key: bytes = field(repr=False)
-    spent: bool
-    """It has no quota left."""
-    until: float | None
-    """Monotonic seconds; None: it is taken again."""
-
-
-News: TypeAlias = "Change | KeyNews"
 
 
 def _nobody(news: News) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ...wire.codings import CodingError, Decoder, maybe_decoder
+from ...wire.codings import maybe_decoder
+from ...wire.decoders import CodingError, Decoder
 from ...wire.first_events import UNNAMED, error_of_event, is_named_error, maybe_error_line, shown_code
 from ...wire.sse import SSEBlock, SSEDecoder
 

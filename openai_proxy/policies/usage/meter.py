@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...exchange.record import Usage
-from ...wire.codings import CodingError, Decoder, maybe_decoder
+from ...wire.codings import maybe_decoder
+from ...wire.decoders import CodingError, Decoder
 from .answer_labels import AnswerLabels
 from .objects import BYTES_PER_TOKEN, maybe_usage
 from .scanner import UsageScanner

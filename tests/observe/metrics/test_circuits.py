@@ -6,7 +6,7 @@ from twisted.logger import capturedLogs
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.metrics.circuits import CircuitNews, UpstreamReport
 from openai_proxy.observe.metrics.prometheus import PrometheusObserver
-from openai_proxy.policies.routing.health import Change
+from openai_proxy.policies.routing.health_news import Change
 from openai_proxy.workers.totals import Totals, snapshot
 
 

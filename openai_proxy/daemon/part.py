@@ -1,0 +1,49 @@
+"""What a worker hands to the `Serving` of its process, instead of what one process has by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from ..policies.cache.elsewhere import OtherCalls
+from ..policies.cache.store import CacheStore
+from ..policies.limits.store import BucketStore
+from ..policies.routing.health import UpstreamHealth
+from ..policies.routing.known_state import SharedState
+from .live import MakeView
+
+
+@frozen(eq=False)
+class Part:
+    """What is different in a process that is one of several workers.
+
+    Its signals, the log's first lines and reloads are the supervisor's too.
+    """
+
+    listen: Callable[[Any, str, Any], Any]
+    """(reactor, endpoint string, factory) to port, on an inherited socket."""
+    buckets: BucketStore
+    """The embedded limits that all workers share."""
+    memory: Callable[[int], CacheStore]
+    """Makes the embedded cache, which all workers share, from the number of its bytes."""
+    share_health: Callable[[UpstreamHealth], object]
+    """Connects what is known of the upstreams with what the other workers know."""
+    calls: OtherCalls
+    """Calls of the other workers whose answers can be shared."""
+    state: SharedState
+    """What the other workers know of where state lives."""
+    upstream_counts: Callable[[], Deferred[Mapping[str, int]]]
+    """The requests that all workers together have in flight, by upstream."""
+    metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
+    """Content type and body of the metrics page of all workers, by `Accept`."""
+    keys_changed: Callable[[str | None], Deferred[None]]
+    """Lets the other workers look at the key store, and cut the exchanges of a key; fires when they have."""
+    started_at: float
+    """When the daemon started, in monotonic seconds."""
+    number: int
+    """Of this worker; the first is 1."""
+    live: MakeView
+    """Makes the live view of all workers from the table of this one."""
