@@ -1,1 +1,1 @@
-"""The onion: one folder for each policy, a stage around `forward` in each."""
+"""The policies, one folder each: a stage wraps `forward`, so that all stages together form an onion."""

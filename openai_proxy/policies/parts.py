@@ -1,4 +1,4 @@
-"""What the building of a policy is lent beside the settings."""
+"""The parts of the daemon that the `build` of a policy may use besides the settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .routing.known_state import KnownState
 
 
 class PolicyStores(Protocol):
-    """Stores that outlive a reload; `stores.Stores` is it."""
+    """Stores that outlive a reload; `stores.Stores` implements it."""
 
     def limit_store(self, url: str | None) -> LimitStore: ...
 
@@ -22,7 +22,7 @@ class PolicyStores(Protocol):
 
 
 class Parts(Protocol):
-    """What a policy's `build` may use; `surroundings.Surroundings` is it."""
+    """What a policy's `build` may use; `surroundings.Surroundings` implements it."""
 
     @property
     def reactor(self) -> Any: ...

@@ -1,7 +1,7 @@
-"""What a refused client is told: the numbers that help, and what to do. Pure.
+"""Sentences for refused clients: the numbers that help, and what to do. Pure.
 
-Status, type and code are what programs use; these sentences are for people.
-No key, prompt or body may get into them.
+Programs use status, type and code; these sentences are for people. They must
+not contain a key, a prompt or a body.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _MOST_NAMED = 20
 
 
 def seconds(value: float) -> str:
-    """Write a wait: two digits below a tenth of a second, else one behind the point, never 0."""
+    """Write a wait: two digits below a tenth of a second, else one decimal, never 0."""
     return f"{max(value, 0.01):.2f} s" if value < 0.1 else f"{value:.1f} s"
 
 
 def model_name(model: str) -> str:
-    """Return a model as a message may repeat it: short, and no key that was given in its place."""
+    """Return a model's name as a message may repeat it: shortened, and redacted if it looks like a key."""
     text = KEY_LIKE.sub("[redacted]", model)
     text = "".join(char if char.isprintable() else "?" for char in text)
     return repr(text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 3] + "...")
 
 
 def model_words(models: Sequence[str] | None, allowed: Sequence[str]) -> str:
-    """Say which model a key may not use, and which ones it may; None: the request's could not be read."""
+    """Say which model a key may not use, and which ones it may; None means that the request's model could not be read."""
     listed = ", ".join(allowed[:_MOST_NAMED]) + (", ..." if len(allowed) > _MOST_NAMED else "")
     may = f"it may use: {listed}" if allowed else "it may use none"
     if models is None:

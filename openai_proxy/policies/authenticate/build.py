@@ -19,15 +19,15 @@ from .tenants import Tenants
 from .upstream_keys import secret_bytes
 
 _PLACE = b"each-upstream-has-its-own"
-"""Stands where a client's key stood until the routing puts in the key of an upstream; never sent."""
+"""Marks where the client's key was until the routing puts in the key of an upstream; never sent."""
 
 
 def authenticate(
     settings: Settings, keyring: Keyring | None, is_complete: Callable[[], bool] = lambda: True
 ) -> Stage:
-    """Return the stage of the mode: tenants if there is a `keyring`, pass-through or inject.
+    """Return the stage of the mode: `tenants` if there is a `keyring`, else `pass-through` or `inject`.
 
-    `is_complete` tells whether all keys of a key store are known.
+    `is_complete` says whether all keys of a key store have been read.
     """
     auth_header = settings.upstream.auth_header.lower().encode("ascii")
     found = Callers(caller_headers(settings), auth_header)
@@ -42,12 +42,12 @@ def authenticate(
 
 
 def caller_headers(settings: Settings) -> tuple[bytes, ...]:
-    """Return the names, in lower case, of further headers that tell callers apart."""
+    """Return the names, in lower case, of further headers that distinguish callers."""
     return tuple(name.encode("ascii") for name in settings.auth.caller_headers)
 
 
 def _refusal(settings: Settings) -> type[MissingCredentials] | None:
-    """Return what a request without credentials gets in pass-through mode, None if it passes."""
+    """Return the error for a request without credentials in pass-through mode, None if it may pass."""
     plain = all(url.lower().startswith("http://") for url in base_urls(settings))
     required = settings.auth.required
     if all_serverless(settings) or required == "false" or (required == "auto" and plain):
@@ -66,9 +66,9 @@ def web_origins(settings: Settings) -> WebOrigins:
 
 
 def make_keyring(settings: Settings) -> Keyring | None:
-    """Return the known client keys, None if there are none and none can be made.
+    """Return the configured client keys, None if there are none and none can be made.
 
-    Raises SettingsError for one in whose place no key could go upstream.
+    Raises SettingsError for a client key that has no key to send upstream.
     """
     default, needs_one = settings.upstream.api_key, not needs_no_default_key(settings)
     entries = []

@@ -1,9 +1,10 @@
-"""Who calls, where credentials pass unchanged: who pays, and what tells callers apart.
+"""Identify the caller in pass-through mode: who pays, and whose answers must be kept apart.
 
-Pure. Two questions with two answers. The credential that the upstream will
-use names who pays: a made-up one beside it opens no second account. All that
-is shown separates answers and connections: nobody but the upstream knows
-which one counts, and who shows one of two must not pass for who shows both.
+Pure. These are two questions. The credential that the upstream will use names
+who pays, so adding a made-up one does not open a second account. All
+credentials together separate cached answers and connections: only the upstream
+knows which one counts, so a request that shows one of two credentials must not
+be taken for one that shows both.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .credentials import CREDENTIAL_HEADERS, bearer_token, subprotocol_keys
 SUBPROTOCOL = b"sec-websocket-protocol"
 _NAMES_KEPT = 1024
 _Shown: TypeAlias = list[tuple[bytes, bytes, bytes]]
-"""Of each credential its header's name in lower case, its value, and the value without the word Bearer."""
+"""For each credential: its header's name in lower case, its value, and the value without the word Bearer."""
 
 
 @define
@@ -30,7 +31,7 @@ class Caller:
     """One caller as a request shows it. Never mutated (not frozen: that takes twice the time to make)."""
 
     credential: bytes
-    """All credentials, and the further headers that tell callers apart."""
+    """All credentials, and the further headers that distinguish callers."""
     payer: str | None
     """The `credential_id` of who pays; None without a credential that the upstream would look at."""
 
@@ -38,9 +39,9 @@ class Caller:
 class Callers:
     """Finds the caller of a request.
 
-    `further` are names, in lower case, of more headers that tell callers
-    apart (`auth.caller_headers`): those with different values share nothing.
-    `auth_header` is the header that the upstream takes keys in, if it is
+    `further` are names, in lower case, of more headers that distinguish callers
+    (`auth.caller_headers`): requests with different values share nothing.
+    `auth_header` is the header that the upstream takes keys in if that is
     not Authorization.
     """
 
@@ -53,12 +54,12 @@ class Callers:
             return lower if lower in shown else None
 
         self._names: Learned[bytes, bytes | None] = Learned(telling, _NAMES_KEPT)
-        """A header's name in lower case if it tells callers apart, else None. Names come again, values do not."""
+        """Return a header's name in lower case if it distinguishes callers, else None. Names repeat, values do not."""
         first = () if auth_header == b"authorization" else (auth_header,)
         self._paying = tuple(dict.fromkeys((*first, b"authorization", b"api-key", SUBPROTOCOL)))
 
     def find(self, headers: HeaderPairs) -> Caller | None:
-        """Return the caller; None if nothing is shown.
+        """Return the caller; None if the request shows no credential.
 
         Raises MalformedRequest for two values of the credential that pays:
         which of them the upstream takes is not known.
@@ -82,7 +83,7 @@ class Callers:
         return Caller(credential, None if paying is None else credential_id(paying))
 
     def further(self, headers: HeaderPairs) -> bytes:
-        """Return what the further headers say, empty if there are none: for where keys of ours go upstream."""
+        """Return the values of the further headers, empty if there are none; for modes with upstream keys of our own."""
         if not self._further:
             return b""
         return _joined([each for each in self._all_shown(headers) if each[0] in self._further])

@@ -1,7 +1,7 @@
-"""Where a client's credentials stand in a request, and their replacement.
+"""Find a client's credentials in a request, and replace them.
 
-Reads and swaps header lines; decides nothing about who may call: that is
-`keyring`'s. Pure. Values of credentials go nowhere but the result.
+Reads and swaps header lines. `keyring` decides who may call. Pure. Values of
+credentials go nowhere but into the result.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CREDENTIAL_HEADERS = frozenset(
         b"ocp-apim-subscription-key",
     )
 )
-"""Names, in lower case, that never reach the upstream where a key of ours does."""
+"""Names, in lower case, that never reach the upstream if the proxy sends a key of its own."""
 
 _SOURCES = frozenset((b"authorization", b"api-key", b"sec-websocket-protocol"))
 
@@ -65,7 +65,7 @@ def _first_of_each(headers: HeaderPairs) -> tuple[bytes | None, bytes | None, by
 
 
 def find_credential(headers: HeaderPairs) -> bytes | None:
-    """Return what identifies the caller where credentials pass unchanged.
+    """Return what identifies the caller when credentials pass unchanged.
 
     The whole value of the first Authorization line that is not empty, of any
     scheme, else of `api-key`, else the key in the WebSocket subprotocol;
@@ -94,10 +94,10 @@ def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) ->
     """Return `headers` with `key` in place of every credential of the client.
 
     `auth_header` is `authorization` (in any case; the value gets `Bearer`)
-    or the name of another header, which gets the bare key. The line stands
-    where the first removed one stood, else at the end. A key in
-    Sec-WebSocket-Protocol is swapped in its place, the other subprotocols
-    untouched; where it was the only credential no Authorization is added.
+    or the name of another header, which gets the bare key. The line replaces
+    the first removed one, or is added at the end. A key in
+    Sec-WebSocket-Protocol is swapped within its list, and the other
+    subprotocols stay; if it was the only credential, no Authorization is added.
     """
     lower_auth = auth_header.lower()
     bearer = lower_auth == b"authorization"
@@ -125,10 +125,9 @@ def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) ->
 class CredentialSwap:
     """`replace_credentials` with one key.
 
-    With `remove_empty` an empty `key` takes the client's credentials away
-    and puts no line in their place. `further` are names, in lower case, of
-    more headers that go as the credentials do. `then` is one more change of
-    the lines.
+    With `remove_empty`, an empty `key` removes the client's credentials without
+    a replacement. `further` are names, in lower case, of more headers that are
+    removed with them. `then` is one more change of the header lines.
     """
 
     __slots__ = ("_auth_header", "_further", "_key", "_remove", "_then")

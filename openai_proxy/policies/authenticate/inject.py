@@ -13,9 +13,9 @@ from .credentials import CredentialSwap
 
 
 class Inject:
-    """Serve everybody with one upstream key; all callers share one limit and one cache.
+    """Send every request with one upstream key; all callers share one limit and one cache.
 
-    But for those that `callers` tells apart by further headers.
+    `callers` may distinguish some of them by further headers.
     """
 
     CREDENTIAL_ID = "everyone"

@@ -1,4 +1,4 @@
-"""The client keys this proxy knows, and what each may do.
+"""The client keys of this proxy, and what each may do.
 
 Keys are kept as SHA-256 digests; the clear key is forgotten at start.
 Pure: the wall time is an argument.
@@ -21,9 +21,9 @@ from .organization import Account
 class ClientKey:
     """One client key, without the key itself.
 
-    `digest` is its SHA-256 (32 bytes). `upstream_key` goes upstream in its
-    place. `models` are globs, case-sensitive; None allows every model, an
-    empty tuple none. `expires_at` is seconds since the epoch, None never.
+    `digest` is its SHA-256 (32 bytes). `upstream_key` is sent upstream instead.
+    `models` are globs, case-sensitive; None allows every model, an empty tuple
+    none. `expires_at` is seconds since the epoch; None means never.
     """
 
     name: str
@@ -32,24 +32,24 @@ class ClientKey:
     models: tuple[str, ...] | None = None
     expires_at: float | None = None
     addresses: tuple[Network, ...] = ()
-    """Where its clients may be; empty for anywhere."""
+    """The networks its clients may call from; empty for any."""
     account: Account = field(factory=Account)
     """Organization and project that its requests are booked to."""
     former: tuple[tuple[bytes, float], ...] = field(default=(), repr=False)
     """Digests of secrets that were replaced, and when each stops working, in seconds since the epoch."""
     refused: str | None = None
-    """Why none of its requests is admitted; None if they are."""
+    """Why all its requests are refused; None if they are admitted."""
 
     def allows(self, model: str) -> bool:
-        """Tell whether the allow-list has `model`."""
+        """Say whether the allow-list permits `model`."""
         return self.models is None or any(fnmatchcase(model, glob) for glob in self.models)
 
 
 class Keyring:
     """Look-up of client keys; immutable after construction.
 
-    The time of a look-up tells nothing about how near a guess came: what is
-    compared is a digest, which a guesser cannot steer.
+    The duration of a look-up does not reveal how near a guess came: digests are
+    compared, and nobody can choose a guess by its digest.
     Raises ValueError for two entries of one name or one key.
     """
 
@@ -81,8 +81,8 @@ class Keyring:
     def find(self, digest: bytes, wall_time: float) -> ClientKey:
         """Return the entry of the key with this `digest` at `wall_time` (seconds since the epoch).
 
-        Raises InvalidKey for any key not listed, ExpiredKey from the second
-        its expiry names on, KeyBlocked for one that is refused.
+        Raises InvalidKey for a key that is not listed, ExpiredKey from the
+        second in which it expires, KeyBlocked for a blocked one.
         """
         entry = self._by_digest.get(digest)
         if entry is None:
@@ -96,7 +96,7 @@ class Keyring:
         return entry
 
     def owner(self, digest: bytes) -> str:
-        """Return the name of a key that is in the ring, expired or not; KeyError for others."""
+        """Return the name of a key in the ring, expired or not; KeyError if it has none."""
         entry = self._by_digest.get(digest)
         return self._former[digest][0].name if entry is None else entry.name
 

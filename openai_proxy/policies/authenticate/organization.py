@@ -1,7 +1,7 @@
-"""Whose account an exchange is booked to, where one upstream key has several.
+"""Set the organization and project that an exchange is billed to.
 
-OpenAI's API takes organization and project in headers, and from browsers'
-WebSockets in subprotocols. Pure.
+OpenAI's API takes organization and project in headers, and , from browsers',
+WebSockets, in subprotocols. Pure.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _SUBPROTOCOL = b"sec-websocket-protocol"
 
 @frozen
 class Account:
-    """What a client key says of organization and project.
+    """The organization and project that a client key sets.
 
-    A value that is set replaces the client's. Where none is set, the
-    client's own passes with `own_allowed`, and is dropped without.
+    A value that is set replaces the client's. If none is set, the client's own
+    is forwarded with `own_allowed`, and dropped without it.
     """
 
     organization: bytes | None = None

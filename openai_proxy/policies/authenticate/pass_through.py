@@ -13,10 +13,10 @@ from .caller import Callers
 
 
 class PassThrough:
-    """Ask for credentials, judge none: the upstream does.
+    """Require credentials without judging them: the upstream does that.
 
-    `refusal` is what a request without any gets; None lets it pass. All of
-    them share one limit and one cache.
+    `refusal` is raised for a request without any; None lets it pass. All
+    requests without credentials share one limit and one cache.
     """
 
     ANONYMOUS_ID = "anonymous"

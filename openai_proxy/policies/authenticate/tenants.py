@@ -1,4 +1,4 @@
-"""Admit the client keys that are known, swap each for its upstream key.
+"""Admit only configured client keys, and replace each by its upstream key.
 
 One of the three ways to authenticate; see `pass_through` and `inject`.
 """
@@ -18,9 +18,9 @@ _NOT_READ = "openai-proxy does not know this API key, and could not read its key
 
 
 class Tenants:
-    """Refuse unknown and expired keys; no client key goes further than here.
+    """Refuse unknown and expired keys; a client key is never forwarded.
 
-    `is_complete` tells whether the keyring has all keys that there are.
+    `is_complete` tells whether the keyring is complete, or a key store is still to be read.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Tenants:
         try:
             entry = self._keyring.find(digest, exchange.timestamp)
         except (ExpiredKey, KeyBlocked):
-            exchange.key = self._keyring.owner(digest)  # for the operator: who still calls with it
+            exchange.key = self._keyring.owner(digest)  # for the operator: shows who still uses it
             raise
         except InvalidKey:
             exchange.unknown_key = key_name(digest)
-            if not self._is_complete():  # it may stand in a store that was never read yet
+            if not self._is_complete():  # it may be in a store that has not been read yet
                 raise KeyStoreUnavailable(_NOT_READ) from None
             raise
         name = exchange.key = exchange.credential_id = entry.name

@@ -1,7 +1,7 @@
-"""Whose key goes to which upstream.
+"""Decide which key is sent to which upstream.
 
-A key was made for one origin: that of `upstream.base_url`. No other upstream
-sees it, unless the configuration says `api_key = "inherit"`.
+A key belongs to one origin: that of `upstream.base_url`. No other upstream
+receives it, unless the configuration says `api_key = "inherit"`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _SHOWN_MODELS = 5
 
 
 def secret_bytes(secret: SecretStr) -> bytes:
-    """Return a key as it goes into a header line."""
+    """Return a key as the bytes of a header value."""
     return secret.get_secret_value().encode("latin-1")
 
 
 def key_origin(settings: Settings) -> Origin | None:
-    """Return the origin that default keys, keys of tenants and credentials of clients are for.
+    """Return the origin that default keys, keys of tenants and credentials of clients may be sent to.
 
     That of `upstream.base_url`. If only `[[upstreams]]` are configured, it is
-    the default of `upstream.base_url` where one of them has that origin, else
-    the origin of the first of them. None if it is no server.
+    the default of `upstream.base_url` if one of them has that origin, else the
+    origin of the first of them. None if that upstream is no server.
     """
     default = _origin(settings, settings.upstream.base_url)
     if not settings.upstreams or settings.origin("upstream.base_url") is not None:
@@ -44,7 +44,7 @@ def _origin(settings: Settings, base_url: str) -> Origin | None:
 
 
 def is_key_origin(settings: Settings, entry: UpstreamEntry) -> bool:
-    """Whether one of several upstreams has that origin."""
+    """Return whether one of several upstreams has that origin."""
     origin = _origin(settings, entry.base_url)
     return origin is not None and origin == key_origin(settings)
 
@@ -52,9 +52,9 @@ def is_key_origin(settings: Settings, entry: UpstreamEntry) -> bool:
 def key_of(settings: Settings, entry: UpstreamEntry) -> bytes | None:
     """Return the key that goes to one of several upstreams.
 
-    None leaves what authentication put there (the tenant's key, the
-    client's own); b"" takes it away: an upstream must not see a key that was
-    made for another one.
+    None leaves what authentication put there (the tenant's key, or the client's
+    own). b"" removes it, because an upstream must not see a key that belongs to
+    another origin.
     """
     own = own_key(entry)
     if own is not None:
@@ -73,9 +73,10 @@ def key_of(settings: Settings, entry: UpstreamEntry) -> bytes | None:
 
 
 def kept_keys(settings: Settings, entry: UpstreamEntry) -> frozenset[bytes]:
-    """Return the keys of single tenants that go to `entry` instead of its own key.
+    """Return the keys of single tenants that `entry` receives instead of its own key.
 
-    They were made for the origin of `upstream.base_url`; another origin must not see them.
+    They belong to the origin of `upstream.base_url`; another origin must not
+    see them.
     """
     if own_key(entry) is None or not is_key_origin(settings, entry):
         return frozenset()
@@ -83,7 +84,7 @@ def kept_keys(settings: Settings, entry: UpstreamEntry) -> frozenset[bytes]:
 
 
 def keyless_upstreams(settings: Settings) -> Iterator[str]:
-    """Return a line for each upstream that gets no key because it has another origin: which requests go there."""
+    """Return a line for each upstream that gets no key because it has another origin, with the requests that go there."""
     first = min((entry.priority for entry in settings.upstreams), default=0)
     for entry in settings.upstreams:
         if (

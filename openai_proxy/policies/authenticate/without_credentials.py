@@ -1,6 +1,6 @@
 """Send a browser's preflight upstream without any credentials.
 
-Innermost, so that it takes away what the routing puts in as well.
+Innermost, so that it also removes what the routing has put in.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .credentials import CREDENTIAL_HEADERS
 
 
 class WithoutCredentials:
-    """Forward requests as ones that nobody in particular makes.
+    """Forward requests without anybody's credentials.
 
     `auth_headers`: names, in lower case, of the headers that carry the keys
     of the upstreams.

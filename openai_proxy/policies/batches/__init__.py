@@ -1,1 +1,1 @@
-"""Batches: what their input files ask for, and which ones a key may run."""
+"""Batches: read what their input files ask for, and decide which batches a key may run."""

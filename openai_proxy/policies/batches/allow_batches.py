@@ -1,8 +1,8 @@
-"""Let a key with rules run a batch only if its input file is known.
+"""Let a key with rules run a batch only if the proxy has read its input file.
 
-The file has been read when the key uploaded it (`read_batch_file`). What it
-asks for goes on with the request, for those that look at its models and at
-what it may cost. Comes after the body has been read, before them.
+The file was read when the key uploaded it (`read_batch_file`). The request
+carries what the file asks for, for the stages that check its models and its
+cost. Runs after the body has been read, and before those stages.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _measured = EndpointRules((METERED,))
 
 @frozen
 class BatchRule:
-    """What holds for the batches of one key.
+    """The rules for the batches of one key.
 
-    `rule` says in words why its files are read. `fence` is what it may
-    call. `lists_models`: it has a list of models. `measures`: it has a
-    budget, and what cannot be measured is refused. With neither, an unknown
-    file passes.
+    `rule` says in words why its files are read. `fence` is what it may call.
+    `lists_models`: it has an allow-list of models. `measures`: it has a budget,
+    and what cannot be measured is refused. With neither of the two, a file that
+    was not read passes.
     """
 
     owner: str
@@ -62,7 +62,7 @@ class BatchRule:
 
 
 class FindsInputs(Protocol):
-    """Where it is kept what is known of input files."""
+    """A store of what was read from input files."""
 
     def find(self, name: str) -> Deferred[tuple[str, BatchInput] | None]: ...
 
@@ -92,7 +92,7 @@ class AllowBatches:
         return await forward(request.evolve(batch_input=known))
 
     async def _find(self, request: ProxyRequest, owner: str) -> BatchInput | None:
-        """Return what is known of the file that the request names, if it is one of the owner's."""
+        """Return what was read from the file that the request names, if the file is one of the owner's."""
         if request.document is None:
             return None
         names = top_level_values(request.json, "input_file_id")

@@ -1,8 +1,7 @@
 """The form that uploads a batch's input file, read while it streams by. Pure.
 
-Stricter than `form_model`: whatever readers of forms might take in different
-ways is not read at all, and then the file is good for no batch of a key
-with rules.
+Stricter than `form_model`: a form that different parsers might read differently
+is not read at all, and no key with rules may use its file for a batch.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _LONGEST_PURPOSE = 64
 _UNCLEAR = "its form can be read in more than one way"
 _KNOWN = ("file", "purpose")
 _ALIKE = re.compile(r"\W*(?:file|purpose)s?\W*")
-"""Names of fields that some reader might take for one of ours."""
+"""Names of fields that some parser might take for one of the fields read here."""
 _LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*")
 _PLAIN = frozenset((b"binary", b"8bit", b"7bit"))
 
@@ -26,8 +25,9 @@ _PLAIN = frozenset((b"binary", b"8bit", b"7bit"))
 class BatchForm:
     """Reads a form of POST /files as it comes; O(n), and holds at most a part's head and a line of the file.
 
-    States: before the first part, in a head, in a part, after the last
-    part; `_problem` is set once the form is no more than bytes to us.
+    States: before the first part, in a head, in a part, after the last part.
+    `_problem` is set once the form cannot be read; from then on it only passes
+    through.
     """
 
     def __init__(self, boundary: bytes) -> None:
@@ -35,10 +35,10 @@ class BatchForm:
         self._delimiter = b"--" + boundary
         self._buffer = bytearray()
         self._at = 0
-        """What of the buffer has been read."""
+        """Offset up to which the buffer has been read."""
         self._step: Callable[[], bool] = self._begin
         self._part = ""
-        """Which of ours the part is, else empty."""
+        """Which of the fields read here the current part is, else empty."""
         self._seen: list[str] = []
         self._purpose = b""
         self._problem: str | None = None
@@ -55,7 +55,7 @@ class BatchForm:
         self._at = 0
 
     def finish(self) -> BatchInput | None:
-        """Return what is known of the file, the form being whole; None if it is no upload for a batch."""
+        """Return what was read from the file, once the form is whole; None if it is no upload for a batch."""
         if self._problem is not None:
             return BatchInput(problem=self._problem)
         if not self._whole or self._purpose != b"batch" or "file" not in self._seen:
@@ -91,7 +91,7 @@ class BatchForm:
         return True
 
     def _end(self) -> bool:
-        """After the last delimiter: nothing but the end of its line may come."""
+        """Read what follows the last delimiter: only the end of its line is allowed."""
         if bytes(self._buffer[self._at : self._at + 3]) not in (b"", b"\r", b"\r\n"):
             return self._give_up()
         return False
@@ -112,7 +112,7 @@ class BatchForm:
 
     @staticmethod
     def _part_of(head: bytes) -> str | None:
-        """Return which of ours the part is, empty for another one; None if that is not clear."""
+        """Return which of the fields read here the part is, empty for another one; None if that is ambiguous."""
         fields = []
         for line in head.split(b"\r\n"):
             if _LINE.fullmatch(line) is None:
@@ -135,7 +135,7 @@ class BatchForm:
         buffer, start = self._buffer, self._at
         at = buffer.find(self._delimiter, start)
         if at < 0:
-            # what may be the beginning of a delimiter stays, with the line end before it
+            # keep what may be the beginning of a delimiter, with the line end before it
             self._at = max(start, len(buffer) - len(self._delimiter) - 1)
             self._take(bytes(buffer[start : self._at]))
             return False

@@ -1,7 +1,7 @@
-"""What the input file of a batch asks for: models, endpoints, tokens. Pure.
+"""Read what the input file of a batch asks for: models, endpoints, tokens. Pure.
 
-The file is JSONL, one request a line, and is read while it streams by. Its
-bytes are neither kept nor changed, but for the line that is arriving.
+The file is JSONL, one request a line, and is read while it streams up. Its
+bytes are neither stored nor changed; only the line that is arriving is held.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..fences.named_models import models_in, top_level_models, unmeasured_param
 from ..usage.estimate import prompt_tokens, requested_output_tokens
 
 MOST_BYTES = 200 * 1024 * 1024
-"""OpenAI takes no larger file either."""
+"""OpenAI accepts no larger file either."""
 LONGEST_LINE = 8 * 1024 * 1024
 _MOST_NAMES = 64
-"""Models, and endpoints, of one file."""
+"""The largest number of models, and of endpoints, in one file."""
 _LONGEST_NAME = 256
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BOM = b"\xef\xbb\xbf"
 
 Price = Callable[[str, Usage, int, float], "float | None"]
-"""Takes a model, the usage of all its requests together, their number and the time; None without a price."""
+"""Takes a model, the usage of all its requests together, their number and the time; returns None without a price."""
 
 
 @define
@@ -45,13 +45,13 @@ class ModelUse:
 
 @frozen
 class BatchInput:
-    """What is known of an input file.
+    """What was read from an input file.
 
-    `uses` are by the model that is asked for, `further` the models that
-    lines name elsewhere (tools, fallbacks). `endpoints` are names as
-    `wire.targets` gives them. `unmeasured` says which line may cost more than
-    its tokens, `problem` what of the file cannot be read: then nothing else
-    counts. Neither holds anything of the file.
+    `uses` are by the model that is asked for; `further` are models that lines
+    name elsewhere (tools, fallbacks). `endpoints` are names as `wire.targets`
+    gives them. `unmeasured` names the line that may cost more than its tokens.
+    `problem` says what in the file cannot be read; if it is set, nothing else
+    counts. Neither contains anything from the file.
     """
 
     uses: Mapping[str, ModelUse] = field(factory=dict)
@@ -67,7 +67,7 @@ class BatchInput:
         return [*self.uses, *self.further]
 
     def estimated_usd(self, price: Price, timestamp: float) -> float:
-        """Return what the batch may cost; lines whose model has no price cost nothing."""
+        """Return the estimated cost of the batch; lines whose model has no price count as 0."""
         costs = (
             price(model, Usage(use.input_tokens, use.output_tokens), use.lines, timestamp)
             for model, use in self.uses.items()
@@ -96,7 +96,7 @@ def load_input(data: bytes) -> BatchInput:
 
 
 def endpoint_of(url: object) -> tuple[str, str | None] | None:
-    """Return the endpoint that a line's `url` names, and the model in it if any; None if it is none of the API's."""
+    """Return the endpoint that a line's `url` names, and the model in it if any; None if it is not one of the API's endpoints."""
     if not isinstance(url, str) or len(url) > _LONGEST_NAME or "?" in url:
         return None
     try:
@@ -109,7 +109,7 @@ def endpoint_of(url: object) -> tuple[str, str | None] | None:
 class BatchLines:
     """Reads the lines of an input file; O(n), and holds one line at most.
 
-    Once something cannot be read, nothing more is looked at.
+    Once something cannot be read, nothing more is read.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class BatchLines:
         self._uses: dict[str, ModelUse] = {}
         self._further: dict[str, None] = {}
         self._endpoints: dict[str, tuple[str, str | None]] = {}
-        """By the `url` as lines spell it."""
+        """By the `url` as the lines write it."""
         self._unmeasured: str | None = None
         self._problem: str | None = None
 
@@ -151,7 +151,7 @@ class BatchLines:
                 self._too_long()
 
     def finish(self) -> BatchInput:
-        """Return what is known, the file being whole."""
+        """Return what was read, once the file is whole."""
         line, self._line = bytes(self._line), bytearray()
         self._take(line)
         if self._problem is None and not self._uses:
@@ -188,8 +188,8 @@ class BatchLines:
             self._give_up(f"line {self._number} {problem}")
 
     def _read(self, line: bytes) -> str | None:
-        """Count one line; return what cannot be read of it."""
-        if b"\r" in line or is_costly(line):  # some readers end a line at a CR
+        """Count one line; return what in it cannot be read, None if all could."""
+        if b"\r" in line or is_costly(line):  # some parsers end a line at a CR
             return "is no JSON object on one line, or one of too many values"
         members = _members(line)
         if members is None:
@@ -243,7 +243,7 @@ def _is_name(model: object) -> bool:
 
 
 def _members(line: bytes) -> dict[str, list[Any]] | None:
-    """Return the values of a line's members, in any spelling and each time given; `body` as its text."""
+    """Return the values of a line's members, in any spelling, with every duplicate; `body` as its raw text."""
     found: dict[str, list[Any]] = {"method": [], "url": [], "body": []}
     try:
         if read_request(line).text is not line:  # another encoding

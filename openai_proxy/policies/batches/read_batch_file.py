@@ -1,7 +1,7 @@
-"""Read the input files of batches while they stream up.
+"""Read the input files of batches while they are uploaded.
 
-What the lines ask for is kept by the id that the answer gives the file,
-before the client sees it; `allow_batches` goes by that.
+What the lines ask for is stored under the id that the upstream gives the file,
+before the client sees that id. `allow_batches` uses it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from .input import BatchInput
 log = logger(__name__)
 
 ANSWER_BYTES = 64 * 1024
-"""A longer answer is none about one file."""
+"""A longer answer does not describe one file."""
 _LONGEST_ID = 256
 
 
 class KeepsInputs(Protocol):
-    """Where it is kept what is known of input files."""
+    """A store for what was read from input files."""
 
     def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[object]: ...
 
 
 class ReadBatchFile:
-    """Note what the input files ask for that the callers in `owners` upload.
+    """Store what the input files ask for that the callers in `owners` upload.
 
-    `owners` are by `credential_id` (a key, or a group of keys). Nothing is
-    held of a file but the line that is arriving, which counts in `buffered`.
+    `owners` are by `credential_id` (a key, or a group of keys). Only the line
+    that is arriving is held in memory, and it counts in `buffered`.
     """
 
     def __init__(self, owners: Mapping[str, str], inputs: KeepsInputs, buffered: BufferedBytes) -> None:
@@ -87,7 +87,7 @@ class ReadBatchFile:
         return response if known is None else await self._note(response, owner, known)
 
     async def _note(self, response: ProxyResponse, owner: str, known: BatchInput) -> ProxyResponse:
-        """Return the response once it is kept what the file asks for that it names."""
+        """Return the response once what was read is stored under the file id that it names."""
         _, coding = media_type_and_coding(response.headers)
         response, body = await peek(response, ANSWER_BYTES)
         plain = maybe_decoded(body, coding, ANSWER_BYTES) if coding else (body, True)

@@ -1,4 +1,4 @@
-"""What an answer says of batches: their names, states and usage. Pure."""
+"""Read the names, states and usage of batches from an answer. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_REQUESTS = 1 << 40
 
 @frozen
 class BatchState:
-    """A `batch` object as far as money is concerned; None for what it does not say."""
+    """The parts of a `batch` object that affect cost; None for what it does not say."""
 
     id: str
     status: str | None = None
@@ -30,12 +30,12 @@ class BatchState:
 
     @property
     def is_final(self) -> bool:
-        """Whether the batch goes on no more."""
+        """Whether the batch has ended."""
         return self.status in _FINAL
 
     @property
     def share(self) -> float:
-        """Return how much of the batch was done, from 0 to 1; all of it if nobody says."""
+        """Return the completed share of the batch, from 0 to 1; 1 if the answer does not say."""
         if self.status == "failed" or self.completed == 0:
             return 0.0
         if not self.requests or self.completed is None:
@@ -83,9 +83,10 @@ def _count(value: Any) -> int | None:
 
 
 def per_request(usage: Usage, requests: int) -> tuple[Usage, Usage]:
-    """Return what each of so many requests used, rounded down, and what is left of all.
+    """Return the usage of each of so many requests, rounded down, and the remainder.
 
-    A price may depend on the size of a request, which the sum over a batch says nothing of.
+    A price may depend on the size of one request, which the sum over a batch
+    does not show.
     """
     if requests <= 1 or usage.kinds is not None:
         return usage, Usage()

@@ -1,1 +1,1 @@
-"""Request bodies that are read whole or looked at; response bodies that are looked into."""
+"""Read request bodies whole or in passing, and look into response bodies."""

@@ -1,4 +1,4 @@
-"""Whose bodies are read whole: from settings to the stage that reads them."""
+"""From settings to the stage that reads bodies, and to the rules that need them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .read_body import BodyRules, ReadBody
 
 
 def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
-    """Return whose bodies must be read; `budgets` has the names of the keys with one."""
+    """Return which callers' bodies must be read; `budgets` has the names of the keys with a budget."""
     counted = token_limited(settings)
     keys = {key.name: key.models is not None for key in client_keys(settings)}
     changes_models = bool(settings.models or settings.llm_params)
@@ -28,14 +28,14 @@ def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
 
 
 def buffered_bytes(settings: Settings) -> BufferedBytes:
-    """Return the count of what this process holds of bodies: each process has its share."""
+    """Return the count of body bytes that this process holds; each process has its share of the limit."""
     return BufferedBytes((settings.limits.buffered_bytes or default_limit_bytes()) // settings.workers)
 
 
 def read_body(
     settings: Settings, parts: Parts, rules: BodyRules, budgets: Container[str], buffered: BufferedBytes
 ) -> ReadBody:
-    """Return the stage that reads JSON bodies; `budgets` has the names of the keys with one."""
+    """Return the stage that reads JSON bodies; `budgets` has the names of the keys with a budget."""
     estimates = counts_model_tokens(settings) or any(key.name in budgets for key in client_keys(settings))
     turns = Turns(parts.reactor, parts.clock)
     return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered, turns)

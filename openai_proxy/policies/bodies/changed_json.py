@@ -1,4 +1,4 @@
-"""A request with another JSON object in its body."""
+"""Replace the JSON object in the body of a request."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ...wire.body_headers import with_length, without_coding
 def with_json(
     request: ProxyRequest, text: bytes, document: dict[str, Any], headers: HeaderPairs
 ) -> ProxyRequest:
-    """Return a copy with another JSON object; it goes up in plain UTF-8, whatever the old one came in.
+    """Return a copy with another JSON object, sent as plain UTF-8 whatever the encoding of the old one.
 
-    `headers` are the ones to go up, but for those that describe the body.
+    `headers` are those to be sent; the ones that describe the body are
+    replaced.
     """
     changed = request.evolve()
     if request.text is not None:

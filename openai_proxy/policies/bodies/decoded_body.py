@@ -1,7 +1,7 @@
 """A response body without the compression that it came in.
 
-For stages that must read a body whose upstream compresses although it was
-asked not to. Imports nothing of ours but the vocabulary.
+For stages that must read a body that the upstream compressed although it was
+asked not to. Imports only the vocabulary of `exchange` and the decoders.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEP_BYTES = 64 * 1024
 
 
 def decoded(response: ProxyResponse) -> ProxyResponse:
-    """Return the response without its content coding, the very same one if it has none that we know."""
+    """Return the response without its content coding; the same object if it has none that can be decoded."""
     _, coding = media_type_and_coding(response.headers)
     decoder = maybe_decoder(coding) if coding else None
     if decoder is None:
@@ -38,14 +38,14 @@ def decoded(response: ProxyResponse) -> ProxyResponse:
 class DecodedBody(Protocol):
     """Delivers what a body holds, about `STEP_BYTES` at a time.
 
-    States: undelivered, delivered, ended (the target has been told). However
-    much the data expands to, only one read of it is held while the target is
-    paused. Broken data, and data that ends before its own end, end as a
-    connection that was cut.
+    States: undelivered, delivered, ended (the target's `connectionLost` was
+    called). However much the data expands to, only one read of it is held while
+    the target is paused. Broken data, and data that stops before the coding's
+    own end, end like a connection that was cut.
     """
 
     length = whole = None
-    """Not known before the end."""
+    """Unknown before the end."""
 
     def __init__(self, body: ResponseBody, decoder: Decoder) -> None:
         self._body = body
@@ -100,7 +100,7 @@ class DecodedBody(Protocol):
         self._push()
 
     def _push(self) -> None:
-        """Give the target what it takes; it may pause or discard us while it does."""
+        """Deliver as much as the target takes; it may pause or discard this body meanwhile."""
         if self._pushing:
             return
         self._pushing = True

@@ -1,7 +1,7 @@
 """A response body whose beginning has been read and is delivered again.
 
-For stages that must look at a small body before they decide about it.
-Imports nothing of ours but the vocabulary.
+For stages that must look at a small body before they decide about it. Imports
+only the vocabulary of `exchange`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from ...exchange.messages import ProxyResponse, ResponseBody
 
 Enough = Callable[[bytes], bool]
-"""Given each piece of a body as it comes: True if no more is wanted."""
+"""Called with each piece of a body as it comes: True if no more is wanted."""
 
 
 def _never(data: bytes) -> bool:
@@ -33,10 +33,10 @@ async def peek(
 ) -> tuple[ProxyResponse, bytes]:
     """Return the response, still to be delivered or discarded, and the beginning of its body.
 
-    That is all of a body that ends before `limit_bytes`, else so much and
-    what came in the same read; less if `enough` says so, or if `patience_s`
-    is over (with `timers`, an IReactorTime). If the client leaves meanwhile
-    the body is discarded.
+    That is all of a body that ends before `limit_bytes`, else that number of
+    bytes and whatever came in the same read. It is less if `enough` returns
+    True, or when `patience_s` is over (with `timers`, an IReactorTime). If the
+    client leaves meanwhile the body is discarded.
     """
     body = PeekedBody(response.body, limit_bytes, enough)
     peeked = body.peek()
@@ -64,7 +64,7 @@ class PeekedBody(Protocol):
     """
 
     whole = None
-    """Whoever wants all of it takes delivery."""
+    """Unknown: whoever wants the length takes delivery."""
 
     def __init__(self, body: ResponseBody, limit_bytes: int, enough: Enough = _never) -> None:
         self._body = body
@@ -86,7 +86,7 @@ class PeekedBody(Protocol):
         return peeked
 
     def stop_peeking(self) -> None:
-        """Read no more: what has come is the beginning. Idempotent."""
+        """Read no more; what has come is the beginning. Idempotent."""
         if self._reason is None:
             cast(Any, self.transport).pauseProducing()
         self._give()

@@ -1,7 +1,7 @@
-"""Read a JSON body whole, and check what the contract says is checked.
+"""Read a JSON body whole, and check what the public contract requires of it.
 
-Placed behind authentication (nobody unknown makes us read) and before the
-limits (a request refused here counts against none).
+Placed after authentication, so that unknown callers cannot make the proxy read,
+and before the limits, so that a request refused here does not count.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ..usage.estimate import prompt_tokens
 
 @frozen
 class BodyRules:
-    """Whose requests have rules that depend on what the body says.
+    """Which requests fall under rules that depend on their body.
 
     Callers are named by their `credential_id`.
     """
@@ -44,11 +44,11 @@ class BodyRules:
     everybody: bool = False
     """Something is set per model, or model tokens are limited for all."""
     callers: frozenset[str] = frozenset()
-    """Those with a budget, a limit of model tokens or an allow-list of models of their own."""
+    """Callers with a budget, a limit of model tokens or an allow-list of models of their own."""
     exempt: frozenset[str] = frozenset()
-    """Those without any, whatever holds for everybody."""
+    """Callers without any such rule, whatever holds for everybody."""
     allow_lists: frozenset[str] = frozenset()
-    """Those with an allow-list of models: a model that cannot be read is not allowed (403)."""
+    """Callers with an allow-list of models: a model that cannot be read is not allowed (403)."""
 
     def need(self, request: ProxyRequest) -> bool:
         """Say whether a rule depends on the body of this request."""
@@ -60,13 +60,13 @@ NO_RULES = BodyRules()
 
 
 class ReadBody:
-    """Buffer JSON up to a limit, for all requests together up to `buffered`; other bodies pass by, still arriving.
+    """Buffer JSON bodies, each up to a limit and all together up to `buffered`; other bodies stream through.
 
-    `rules` tells when a body must be read: a compressed one is decoded then,
-    and one that cannot be read is refused. With `estimates` the tokens of
-    each prompt are estimated while its document is there; it is let go of
-    here, and what goes on is its outline. Bodies that take long to decode
-    wait for their `turns`.
+    `rules` says when a body must be read: then a compressed one is decoded, and
+    one that cannot be read is refused. With `estimates`, the tokens of each
+    prompt are estimated while its document is decoded; the document is released
+    here, and only its outline goes on. Bodies that take long to decode wait for
+    their `turns`.
     """
 
     def __init__(
@@ -105,14 +105,14 @@ class ReadBody:
         if request.body is not None:
             arriving = cast(RequestBody, request.body)
             if arriving.length == 0:
-                request.body = b""  # announced as none, as SDKs do: it may be sent more than once
+                request.body = b""  # announced as empty, as SDKs do: it can be sent again
             else:
-                # before anything is opened, spent or sent for it; the client may wait for a 100
+                # refuse before anything is opened, spent or sent; the client may be waiting for a 100
                 arriving.check_announced()
                 if request.sniffed:
                     return self._sniff(request, arriving, forward)
         if request.upgrade:
-            # a tunnel says in its target what others say in their body
+            # a tunnel names in its target what other requests name in their body
             models = models_of_query(request.target.partition(b"?")[2])
             request.exchange.model = request.path_model or (models[0] if models else None)
         return forward(request)
@@ -126,13 +126,13 @@ class ReadBody:
         lease = Lease(self._buffered)
         try:
             data = await arriving.read(self._limit_bytes, lease.take)
-        except BaseException:  # a client that left among them
+        except BaseException:  # among them: the client left
             lease.free()
             raise
-        # the bytes stay for further attempts, and for the exchange log
+        # keep the bytes for further attempts, and for the exchange log
         request.exchange.on_end(lease.free)
         if not isinstance(arriving.length, int):
-            # It came chunked and goes up counted: the framing is this hop's own.
+            # It came chunked and is sent with a length: framing belongs to one hop.
             request.headers = [*request.headers, (b"Content-Length", b"%d" % len(data))]
         request.body = data
         if self._turns is not None and is_costly(data):
@@ -143,7 +143,7 @@ class ReadBody:
     async def _look_in_turn(
         self, request: ProxyRequest, data: bytes, turns: Turns, forward: Forward
     ) -> ProxyResponse:
-        """Read a body of very many values when it has its turn: meanwhile others are served."""
+        """Read a body with very many values when its turn comes, so that other exchanges are served meanwhile."""
         await turns.run(lambda: self._look(request, data))
         return await forward(request)
 
@@ -176,7 +176,7 @@ class ReadBody:
         self._note(request, read)
 
     def _decoded(self, request: ProxyRequest, data: bytes) -> bytes | None:
-        """Return what a compressed body holds, None if its coding is not known; UnreadableBody if it is broken."""
+        """Return the decoded body, None if its coding is unknown; raise UnreadableBody if it is broken."""
         _, coding = media_type_and_coding(request.headers)
         decoded = maybe_decoded(data, coding, self._limit_bytes)
         if decoded is None:
@@ -191,12 +191,12 @@ class ReadBody:
         return plain
 
     def _refuse_unread(self, request: ProxyRequest) -> None:
-        """Refuse a body that nobody can read, but where the allow-list of models does so."""
+        """Refuse a body that cannot be read, unless the allow-list of models does so later."""
         if request.exchange.credential_id not in self._rules.allow_lists or request.path_model is not None:
             raise UnreadableBody
 
     def _must_be_clear(self, request: ProxyRequest) -> bool:
-        """Whether a second model, in another spelling, is refused here: an allow-list looks at each itself."""
+        """Return whether a second model, in another spelling, is refused here; an allow-list checks each itself."""
         return self._rules.need(request) and request.exchange.credential_id not in self._rules.allow_lists
 
     def _note(self, request: ProxyRequest, read: RequestJSON) -> None:
@@ -222,6 +222,6 @@ def _hold(lease: Lease, size_bytes: int) -> None:
 
 
 def _is_ambiguous(document: dict[str, object]) -> bool:
-    """Whether servers may read different models: one minds case, the other does not."""
+    """Return whether servers may read different models from it, because some ignore case."""
     named = models_named(document)
     return any(model != named[0] for model in named[1:])

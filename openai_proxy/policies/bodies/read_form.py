@@ -1,7 +1,7 @@
-"""Find the model that a multipart form names, before the form goes on.
+"""Find the model that a multipart form names, before the form is forwarded.
 
-Stands behind `read_body`, which leaves forms to stream through: their
-beginning is looked at, and nothing is taken or changed.
+Runs after `read_body`, which lets forms stream through: only their beginning is
+inspected, and nothing is removed or changed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ...wire.form_model import FormModel, boundary_of
 from ..fences.named_models import runs_model
 
 _MODEL_FORMS = ("audio/", "images/", "videos")
-"""How the names of endpoints begin whose forms name a model."""
+"""Prefixes of the endpoints whose forms name a model."""
 
 
 class ReadForm:
-    """Note the model of forms; hold those of callers with rules to the one model that they name.
+    """Note the model of forms; for callers with rules, allow only the one model that the form named first.
 
     `bound` are the callers whose models are counted or listed, `allow_lists`
-    those of them that have a list, by `credential_id`. Their forms break off
-    when they name another model after the first, also after the file.
+    those of them that have an allow-list, by `credential_id`. The proxy breaks
+    their upload off if it names another model later, also after the file.
     """
 
     def __init__(self, bound: frozenset[str], allow_lists: frozenset[str]) -> None:
@@ -64,7 +64,7 @@ class ReadForm:
             if bound and (not form.readable or form.fields > 1):
                 raise self._refusal(exchange.credential_id)
             if form.models and form.readable and exchange.model is None:
-                exchange.model = form.models[0]  # after the file too: it has its price
+                exchange.model = form.models[0]  # also if it comes after the file: it has a price
             return form.decided
 
         await cast(RequestBody, request.body).inspect(inspect)

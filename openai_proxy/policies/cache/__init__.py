@@ -1,1 +1,1 @@
-"""Answers that are kept, and calls that several clients share."""
+"""The cache of answers, and the calls that several clients share."""

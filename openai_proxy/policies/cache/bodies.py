@@ -1,7 +1,7 @@
-"""Bodies made of chunks that are kept, delivered at the reader's pace.
+"""Deliver bodies made of stored chunks at the reader's pace.
 
-The one place where kept chunks are pushed to a reader: a stored response is
-read from `Stored`, one that still arrives from `recording.Recording`.
+All stored chunks are pushed to readers from here: those of a stored response
+come from `Stored`, those of one that still arrives from `recording.Recording`.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from ...exchange.bodies import BODY_DONE, WholeBody
 
 
 class Source(Protocol):
-    """Chunks, perhaps still arriving, and whoever wants to know how they are read."""
+    """A sequence of chunks, perhaps still arriving, that is notified of how its readers progress."""
 
     @property
     def chunks(self) -> Sequence[bytes]:
-        """What is there."""
+        """The chunks that are there now."""
         ...
 
     @property
     def dropped(self) -> int:
-        """How many chunks in front of `chunks` are gone: every reader has had them."""
+        """The number of chunks before `chunks` that were dropped because every reader has had them."""
         ...
 
     @property
     def reason(self) -> Failure | None:
-        """How the body ended; None while it arrives."""
+        """How the body ended; None while it still arrives."""
         ...
 
     def taken(self, body: SharedBody) -> None:
-        """A reader takes delivery: see that chunks come."""
+        """A reader takes delivery: start the flow of chunks."""
 
     def moved(self, body: SharedBody) -> None:
         """A reader paused or resumed."""
 
     def left(self, body: SharedBody) -> None:
-        """A reader is gone or has had everything. Once for each."""
+        """A reader left or has had everything. Called once for each reader."""
 
 
 @implementer(IPushProducer)
@@ -59,17 +59,17 @@ class SharedBody:
         self.length = length
         self.paused = True
         self.next = 0
-        """Number of the chunk to be delivered next."""
+        """Index of the chunk to be delivered next."""
         self.read_bytes = 0
         self.on_over: Callable[[bool], object] | None = None
-        """Called once: when its reader has had the whole body (True), or has left or been cut off."""
+        """Called once: with True when its reader has had the whole body, with False when it left or was cut off."""
         self._source = source
         self._protocol: IProtocol | None = None
         self._over = False
         self._pushing = False
 
     def deliverBody(self, protocol: IProtocol) -> None:
-        """Deliver to `protocol` what is there, then what comes."""
+        """Deliver to `protocol` the chunks that are there, then those that come."""
         self._protocol = protocol
         protocol.makeConnection(cast(Any, self))
         self.paused = False
@@ -114,7 +114,7 @@ class SharedBody:
         self.discard()
 
     def discard(self) -> None:
-        """Read no further; idempotent."""
+        """Read no more; idempotent."""
         self._leave(had_all=False)
 
     def _leave(self, had_all: bool) -> None:
@@ -126,7 +126,7 @@ class SharedBody:
 
 
 class Stored:
-    """A source that is whole."""
+    """A source that is complete."""
 
     dropped = 0
     reason = BODY_DONE
@@ -135,13 +135,13 @@ class Stored:
         self.chunks = chunks
 
     def taken(self, body: SharedBody) -> None:
-        """Everything is there."""
+        """Do nothing: all chunks are there."""
 
     def moved(self, body: SharedBody) -> None:
-        """Nothing has to wait."""
+        """Do nothing: no upstream has to be paused."""
 
     def left(self, body: SharedBody) -> None:
-        """Nothing has to be freed."""
+        """Do nothing: no resource has to be freed."""
 
 
 def replay_body(chunks: Sequence[bytes], length: int | None) -> SharedBody | WholeBody:

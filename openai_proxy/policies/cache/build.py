@@ -24,9 +24,9 @@ def _store(settings: Settings, parts: Parts) -> CacheStore | None:
 
 
 def repeats(settings: Settings, parts: Parts, answered: Answered) -> Stage | None:
-    """Return the stage that answers repeats from memory, None without an embedded cache."""
+    """Return the stage that answers repeated requests from memory, None without an embedded cache."""
     store = _store(settings, parts)
-    # What Redis holds is not known without asking it: nothing could be answered at once.
+    # Only Redis can say what it holds, so nothing could be answered at once.
     return (
         None
         if store is None or isinstance(store, RedisStore)
@@ -42,10 +42,10 @@ def cache(
     fingerprint: str,
     room: Room,
 ) -> Stage | None:
-    """Return the stage of the cache, None if there is none; it notes its hits in `answered`.
+    """Return the stage of the cache, None if no cache is configured; it notes its hits in `answered`.
 
     Entries are shared between configurations of the same upstreams and the same `fingerprint`.
-    What is recorded takes of `room`.
+    Recordings take their memory from `room`.
     """
     store = _store(settings, parts)
     if store is None:

@@ -1,4 +1,4 @@
-"""Answer from the cache what it holds; keep what may be kept."""
+"""Answer from the cache what it holds, and store what may be stored."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from .single_flight import SingleFlight
 from .store import CacheStore
 
 Place: TypeAlias = tuple[bytes, float, bytes | None]
-"""The canonical key, how long the answer may be kept (seconds), and the family of a page of models."""
+"""The canonical key, the time to live of the answer (seconds), and the family of a page of models."""
 
 _MISS = (b"x-cache", b"miss")
 _KNOWN_BYTES = 4 * 1024 * 1024
-"""What remembering the names of requests may cost in memory."""
+"""The most memory for the memo of request keys."""
 
 
 class NotCached(ProxyError):
-    """The client wants an answer only from the cache, and there is none (RFC 9111 §5.2.1.7)."""
+    """The client accepts only a stored answer, and there is none (RFC 9111 §5.2.1.7)."""
 
     status, reason = 504, b"Gateway Timeout"
     type, code = "invalid_request_error", "not_cached"
@@ -47,15 +47,15 @@ async def _refuse() -> ProxyResponse:
 
 
 def _unbounded() -> None:
-    """Recordings take of no room."""
+    """Let recordings take any amount."""
 
 
 def _nothing() -> None:
-    """Nobody else knows of the call."""
+    """Do nothing: no other process knows of the call."""
 
 
 def _unheard(had_all: bool) -> None:
-    """Whether another process has read all makes no difference here."""
+    """Ignore whether another process has read the whole body."""
 
 
 def _judge(response: ProxyResponse) -> Verdict:
@@ -66,16 +66,16 @@ def _judge(response: ProxyResponse) -> Verdict:
 class Cache:
     """Serves hits from `store`; misses share one call and are stored.
 
-    Stands behind what changes the request (the key is over what goes
-    upstream) and before retries (a hit never retries). `origin` names the
+    Runs after the stages that change the request (the key is computed over what
+    goes upstream) and before retries (a hit never retries). `origin` names the
     upstreams, so that entries of two configurations in one Redis differ.
-    `served_as` tells what they make of a model, where the configuration says
-    so: another one may answer under its name since that was changed.
-    `shared` lets all callers of one upstream key use the same entries.
-    `clock` gives monotonic seconds. `answered` is told what was a hit.
-    An answer that is recorded takes of `room`; without room it passes, is
-    not kept, and nobody can join it any more. `others` are the calls of the
-    other processes of the daemon, which are shared as those of this one.
+    `served_as` returns what they make of a model name, if the configuration
+    maps it: the mapping may have changed since an answer was stored. `shared`
+    lets all callers of one upstream key use the same entries. `clock` gives
+    monotonic seconds. `answered` notes the hits. A recording takes its memory
+    from `room`; without room the answer passes, is not stored, and nobody can
+    join it any more. `others` are the calls of the daemon's other processes,
+    which are shared like those of this one.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class Cache:
         if others is not None:
             others.join(self)
         self._deletions = 0
-        """How often a model was deleted: pages of models asked for before are not for who asks after it."""
+        """The number of deletions of models: a page of models from before one is not shared with later requests."""
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        """Answer from the cache, by somebody else's call, or by one of our own."""
+        """Answer from the cache, from a call that already runs, or by a call of its own."""
         exchange = request.exchange
         place = self._place(request)
         wishes = parse_cache_control(request.headers)
@@ -133,7 +133,7 @@ class Cache:
     async def _look_up(
         self, request: ProxyRequest, forward: Forward, place: Place, wishes: CacheControl
     ) -> ProxyResponse:
-        """Ask the store, which may take a while; then the upstream."""
+        """Look in the store, which may take a while; then call the upstream."""
         exchange = request.exchange
         key = place[0]
         if not wishes.no_cache:
@@ -148,7 +148,7 @@ class Cache:
         return await self._miss(place, request, forward, wishes)
 
     def _place(self, request: ProxyRequest) -> Place | None:
-        """Return the key and the time to live of a request that may be answered from the cache, else None.
+        """Return the cache key and the time to live of a request that may be answered from the cache, else None.
 
         Both follow from the request's bytes, so they are worked out once.
         """
@@ -193,7 +193,7 @@ class Cache:
         return place
 
     def _tenant(self, request: ProxyRequest) -> str:
-        """Return whose answers these are; empty if all callers of one upstream key share them."""
+        """Return the name that separates this caller's entries; empty if all callers of one upstream key share them."""
         tenant = "" if self._shared else request.exchange.credential_id
         return f"{tenant}\n{sha256(request.caller).hexdigest()}" if request.caller else tenant
 
@@ -206,13 +206,13 @@ class Cache:
         return b"" if model is None else self._served_as(model)
 
     async def _delete_model(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
-        """Forget the caller's pages of models where the upstream deleted one, or may have.
+        """Forget the caller's pages of models when the upstream has deleted a model, or may have.
 
-        Whoever asks once the answer is there is told by the upstream again.
+        A request after that answer is answered by the upstream again.
         """
         try:
             response = await forward(request)
-        except Exception:  # a client that left among them
+        except Exception:  # among them: the client left
             self._forget_models(request)
             raise
         if 300 <= response.status < 500:
@@ -244,7 +244,7 @@ class Cache:
         flight = key if family is None else b"%b%d" % (key, deletions)
 
         async def keep(led: ProxyRequest, response: ProxyResponse, chunks: list[bytes]) -> None:
-            # The leader's client may have left before its usage was known; nobody else's record has its place.
+            # The leader's client may have left before its usage was known; no other record takes its place.
             now = self._now(led.exchange)
             entry = make_entry(response.reason, response.headers, chunks, now, led.exchange.usage)
             if entry is not None and (family is None or deletions == self._deletions):
@@ -254,7 +254,7 @@ class Cache:
             found = await self._elsewhere(key, exchange, wishes)
             return await forward(request) if found is None else found
 
-        # Pages of models are for who asked before one was deleted: each process counts that for itself.
+        # Pages of models from before a deletion must not be shared; each process counts deletions for itself.
         is_shared = self._others is not None and family is None and not wishes.no_cache
         result = await self._flights.ride(
             flight,
@@ -279,7 +279,7 @@ class Cache:
         return response.evolve(headers=_as_miss(headers))
 
     async def _elsewhere(self, key: bytes, exchange: Exchange, wishes: CacheControl) -> FromElsewhere | None:
-        """Return the answer that another process asks for now, or has stored since it was looked for here."""
+        """Return the answer that another process is asking for now, or has stored since this one looked."""
         others = self._others
         assert others is not None
         found = await others.claim(key, self)
@@ -296,7 +296,7 @@ class Cache:
             self._others.withdraw(key)
 
     async def read(self, name: bytes) -> ProxyResponse | None:
-        """Return the answer of a call that runs, for another process; None if there is none."""
+        """Return the answer of a running call, for another process; None if there is none."""
         return await self._flights.read(name, _unheard)
 
 

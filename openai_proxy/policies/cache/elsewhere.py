@@ -1,6 +1,6 @@
-"""Calls that another process of the daemon, or a configuration that was replaced, makes.
+"""Share calls that are made by another process of the daemon, or by a configuration that was replaced.
 
-The others share them: they read the answer as it comes, and pay nothing.
+Readers of such a call receive the answer as it comes, and pay nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ...exchange.messages import ProxyResponse
 
 @define(eq=False)
 class FromElsewhere(ProxyResponse):
-    """An answer of a call that is paid, and kept, elsewhere."""
+    """The answer of a call that is paid and stored elsewhere."""
 
 
 class Serves(Protocol):
-    """Who has calls that others may share."""
+    """A stage whose calls others may share."""
 
     async def read(self, name: bytes) -> ProxyResponse | None:
         """Return the answer of the call of that name as soon as its head is there; None if there is none to share."""
@@ -28,53 +28,53 @@ class Serves(Protocol):
 
 
 class OtherCalls(Protocol):
-    """What the others call; names are those of requests (`cache_key`)."""
+    """The calls of other processes and configurations; names are those of requests (`cache_key`)."""
 
     is_alone: bool
-    """Whether there are no other processes, only configurations that were replaced."""
+    """Whether there are no other processes, but only configurations that were replaced."""
 
     @property
     def readers(self) -> int:
-        """How many answers of this process others read, or wait for."""
+        """The number of this process's answers that others read, or wait for."""
         ...
 
     def offer(self, name: bytes) -> None:
-        """Let the other processes share a call of this one."""
+        """Let other processes share a call of this one."""
         ...
 
     def withdraw(self, name: bytes) -> None:
-        """Nobody can share that call any more."""
+        """Let nobody share that call any more."""
         ...
 
     def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
-        """Fire with the answer of somebody else's call, its body still to come; None if there is none.
+        """Fire with the answer of another's call, its body still to come; None if there is none.
 
-        Fails only if it is cancelled, with CancelledError: whose client has
-        left may not take that for "there is none", and call.
+        Fails only if it is cancelled, with CancelledError: a request whose
+        client has left must not take that for "there is none" and start a call.
         """
         ...
 
     def claim(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
-        """As `find`; after None the call is this process's, and the others share it until it is withdrawn."""
+        """As `find`; after None the call belongs to this process, and others may share it until it is withdrawn."""
         ...
 
     def join(self, stage: Serves) -> None:
-        """Let the others ask `stage`, as long as it exists."""
+        """Let others ask `stage` as long as it exists."""
         ...
 
 
 class LocalCalls:
-    """The `OtherCalls` of a process that is alone: those of configurations that a reload has replaced."""
+    """The `OtherCalls` of a single process: those of configurations that a reload has replaced."""
 
     is_alone = True
     readers = 0
-    """Who reads here has a client here."""
+    """Whoever reads here has a client of this process."""
 
     def __init__(self) -> None:
         self._stages: WeakSet[Serves] = WeakSet()
 
     def offer(self, name: bytes) -> None:
-        """Nobody else asks."""
+        """Do nothing: no other process asks."""
 
     withdraw = offer
 
@@ -85,11 +85,11 @@ class LocalCalls:
     claim = find
 
     def join(self, stage: Serves) -> None:
-        """Let the others ask `stage`, as long as it exists: as long as one of its calls can be shared."""
+        """Let others ask `stage` as long as it exists, which is as long as one of its calls can be shared."""
         self._stages.add(stage)
 
     async def read(self, name: bytes, asking: Serves | None = None) -> FromElsewhere | None:
-        """Return the answer of a call of this process, but of `asking`; None if there is none to share."""
+        """Return the answer of a call of this process, except those of `asking`; None if there is none to share."""
         for stage in list(self._stages):
             found = await stage.read(name) if stage is not asking else None
             if found is not None:

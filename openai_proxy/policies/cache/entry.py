@@ -1,8 +1,8 @@
-"""A stored response, and how it is written down for another process.
+"""A stored response, and its serialised form for another process.
 
-Pure. The written form: magic and version, flags, a checksum over the rest
-that is keyed by the entry's name (a value that belongs to another name
-fails it), then a JSON head and the body's bytes, compressed where asked.
+Pure. The serialised form: magic and version, flags, a checksum over the rest
+that is keyed by the entry's name (so a value of another name fails it), then a
+JSON head and the body's bytes, compressed if that was asked for.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _ENTRY_BYTES = 1200
 _CHUNK_BYTES = 48
 _HEADER_BYTES = 130
 _LOOK_LIMIT_BYTES = 32 * 1024 * 1024
-"""The most of a compressed answer that is decoded to look for errors in it."""
+"""The largest number of bytes decoded from a compressed answer to look for errors in it."""
 BLOCK_BYTES = 64 * 1024
-"""Size of the chunks that a body without boundaries of its own is kept in."""
+"""Size of the chunks in which a body without boundaries of its own is stored."""
 
 
 class Shown:
-    """What an entry was last answered with, and the age that it tells: made once a second, not once a hit."""
+    """The last answer made from an entry, and the age it names: made once a second, not for every hit."""
 
     __slots__ = ("age_s", "response")
 
     def __init__(self) -> None:
         self.age_s: int | None = None
         self.response: Any = None
-        """Made by who answers; not known here."""
+        """Made by the stage that answers; its type is unknown here."""
 
 
 @frozen(eq=False)
@@ -57,7 +57,7 @@ class CacheEntry:
     reason: bytes
     headers: HeaderPairs
     chunks: tuple[bytes, ...]
-    """The body; a stream's in the pieces it came in."""
+    """The body; that of a stream in the chunks in which it arrived."""
     stored_at: float
     """Seconds since the epoch."""
     usage: Usage | None = None
@@ -71,15 +71,15 @@ class CacheEntry:
             takes_self=True,
         ),
     )
-    """The length as the head announces it, or None. Both lengths are asked for with every hit: counted once."""
+    """The length as the head announces it, or None. Both lengths are needed for every hit, so they are counted once."""
 
     serial: int = field(init=False, factory=count().__next__)
-    """No two entries of a process have the same."""
+    """A serial number, unique among the entries of a process."""
     shown: Shown = field(init=False, factory=Shown, repr=False)
 
     @property
     def size_bytes(self) -> int:
-        """What the entry costs in memory, Python's own overhead estimated."""
+        """The memory that the entry takes, with an estimate of Python's overhead."""
         pieces = len(self.chunks) * _CHUNK_BYTES + len(self.headers) * _HEADER_BYTES
         return _ENTRY_BYTES + pieces + self.body_bytes + sum(len(n) + len(v) for n, v in self.headers)
 
@@ -89,16 +89,16 @@ class CacheEntry:
         return rendered_lines(lines, media_type_and_coding(lines))
 
     def age_s(self, now: float) -> int:
-        """Return whole seconds since it was stored (`now` since the epoch); clocks may disagree, never below 0."""
+        """Return whole seconds since it was stored (`now` since the epoch); at least 0, for clocks may disagree."""
         return max(0, int(now - self.stored_at))
 
 
 class BadEntry(ValueError):
-    """The bytes are no entry of this version and name."""
+    """The bytes are not an entry of this version and name."""
 
 
 def stored_headers(headers: HeaderPairs) -> HeaderPairs:
-    """Return the header lines that hold for every reader: no date, cookie or rate limit."""
+    """Return the header lines that are true for every reader: no date, cookie or rate limit."""
     return [
         pair
         for pair in without(headers, *_UNSTORED)
@@ -109,11 +109,11 @@ def stored_headers(headers: HeaderPairs) -> HeaderPairs:
 def make_entry(
     reason: bytes, headers: HeaderPairs, chunks: list[bytes], stored_at: float, usage: Usage | None
 ) -> CacheEntry | None:
-    """Make the entry of a response, or return None if it may not be kept.
+    """Make the entry of a response, or return None if it may not be stored.
 
-    That is where its length is not the announced one, and where it is no
-    answer though its status is 200. A stream keeps its chunks as they came;
-    other bodies are put together.
+    It may not if its length is not the announced one, or if it is an error in
+    spite of its status 200. A stream keeps its chunks as they came; other
+    bodies are joined.
     """
     announced = get(headers, b"content-length")
     body = b"".join(chunks)
@@ -127,7 +127,7 @@ def make_entry(
 
 
 def _is_unfit(media_type: bytes, coding: bytes, body: bytes, announced: bool) -> bool:
-    """Say whether a body may not be kept; what cannot be looked into may not."""
+    """Say whether a body must not be stored; one that cannot be decoded must not."""
     if not coding:
         return is_unfit(media_type, body, announced)
     decoded = maybe_decoded(body, coding, _LOOK_LIMIT_BYTES)
@@ -145,9 +145,9 @@ def _checksum(key: bytes, flags: int, payload: bytes) -> bytes:
 
 
 def dump_entry(key: bytes, entry: CacheEntry, compress_bytes: int) -> bytes:
-    """Write an entry down under its name; bodies of `compress_bytes` and more are compressed.
+    """Serialise an entry under its name; bodies of `compress_bytes` and more are compressed.
 
-    A body that has a Content-Encoding already is left alone.
+    A body that has a Content-Encoding already is not compressed again.
     """
     usage = entry.usage
     head = orjson.dumps(
@@ -169,7 +169,7 @@ def dump_entry(key: bytes, entry: CacheEntry, compress_bytes: int) -> bytes:
 
 
 def load_entry(key: bytes, data: bytes, limit_bytes: int) -> CacheEntry:
-    """Read an entry back; raise BadEntry for whatever is not one of this version and name.
+    """Parse an entry; raise BadEntry for anything that is not one of this version and name.
 
     `limit_bytes` bounds what is unpacked.
     """
@@ -182,7 +182,7 @@ def load_entry(key: bytes, data: bytes, limit_bytes: int) -> CacheEntry:
     except BadEntry:
         raise
     except Exception as error:
-        # Whatever a foreign value makes the decoders raise, it is no entry.
+        # Whatever the decoders raise for a foreign value, it is not an entry.
         raise BadEntry from error
 
 
@@ -212,7 +212,7 @@ def _parse(payload: bytes) -> CacheEntry:
 
 
 def _counts(usage: Usage) -> list[Any]:
-    """Return the members of a usage; its kinds, which it rarely has, stand last as a list."""
+    """Return the members of a usage; its kinds, which are rare, come last as a list."""
     kinds = [] if usage.kinds is None else [list(astuple(usage.kinds))]
     return [*astuple(usage, recurse=False)[:5], *kinds]
 

@@ -1,4 +1,4 @@
-"""A table of entries that is bounded in bytes: the least recently used goes first. Pure."""
+"""A table of entries that is bounded in bytes: the least recently used entry is dropped first. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """What can be kept: it knows what it takes."""
+    """An entry that knows its size."""
 
     @property
     def size_bytes(self) -> int: ...
@@ -18,12 +18,12 @@ Kept = TypeVar("Kept", bound=Sized)
 
 
 class EntryTable(Generic[Kept]):
-    """Entries by key, each until a time of its own.
+    """Entries by key, each with an expiry of its own.
 
     `max_bytes` bounds keys, entries and Python's overhead together (an
-    estimate); an entry above an eighth of it is not kept. `clock` gives
-    monotonic seconds. Owns the only mutable state: the ordered table, and
-    which keys in it are of a family.
+    estimate); an entry above an eighth of it is not stored. `clock` gives
+    monotonic seconds. Owns the mutable state: the ordered table, and the keys
+    of each family.
     """
 
     def __init__(self, max_bytes: int, clock: Callable[[], float]) -> None:
@@ -46,7 +46,7 @@ class EntryTable(Generic[Kept]):
         return entry
 
     def keep(self, key: bytes, entry: Kept, ttl_s: float, family: bytes | None = None) -> None:
-        """Keep `entry`, at the cost of the least recently used ones."""
+        """Keep `entry`, dropping the least recently used ones to make room."""
         if key in self._entries:
             self._drop(key)
         size = entry.size_bytes + len(key)
@@ -59,7 +59,7 @@ class EntryTable(Generic[Kept]):
         self.shrink(self.max_bytes)
 
     def shrink(self, max_bytes: int) -> None:
-        """Drop entries, the least recently used first, until what is left is in this bound, which holds from now on."""
+        """Set a new bound, and drop the least recently used entries until it holds."""
         self.max_bytes = max_bytes
         while self.size_bytes > max_bytes:
             self._drop(next(iter(self._entries)))

@@ -1,7 +1,7 @@
-"""Answers from the cache: what an entry is answered with.
+"""Make answers from cache entries.
 
-Used by the stages that answer: the one that looks entries up, and the one
-that answers what was asked before.
+Used by the stage that looks entries up and by the stage that answers repeated
+requests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .entry import CacheEntry
 
 @define(eq=False)
 class Hit(ProxyResponse):
-    """An answer as the cache gave it: who changes it on its way makes an ordinary response of it."""
+    """An answer straight from the cache; a stage that changes it turns it into an ordinary response."""
 
     key: bytes = b""
     """The entry's name."""
@@ -25,10 +25,10 @@ class Hit(ProxyResponse):
 
 
 def answer_with(entry: CacheEntry, key: bytes, exchange: Exchange, now: float) -> Hit:
-    """Return the answer that `entry` is, at `now` (since the epoch), and tell the record so.
+    """Return the answer made from `entry` at `now` (since the epoch), and note the hit in the record.
 
-    A body that comes at once has no state: the same answer then serves all
-    hits of a second.
+    A body that comes at once has no state, so the same answer serves all hits
+    of a second.
     """
     exchange.cached = True
     exchange.cache_result = "hit"
@@ -54,5 +54,5 @@ def answer_with(entry: CacheEntry, key: bytes, exchange: Exchange, now: float) -
 
 
 async def at_once(response: ProxyResponse) -> ProxyResponse:
-    """Return `response`, for who awaits it."""
+    """Return `response`, for a caller that awaits it."""
     return response

@@ -1,9 +1,9 @@
-"""Name a request in the cache: equal exactly where answers may be.
+"""Compute the cache key of a request: equal if, and only if, the answers may be shared.
 
 Pure. The key is an HMAC-SHA-256 under the upstream credential. So it is the
-same on every machine with the same configuration, holds no credential, and
-a reader of the store cannot test a guess at a prompt without that
-credential (upstreams that take none have no such secret).
+same on every machine with the same configuration, contains no credential, and
+whoever can read the store cannot test a guess at a prompt without that
+credential (upstreams that need no credential have no such secret).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ...exchange.bounded_memo import short_memo
 from ...exchange.record import HeaderPairs
 
 _PURPOSE = b"openai-proxy cache key 2:"
-"""Keeps this use of the credential apart from any other."""
+"""Separates this use of the credential from any other."""
 
 _FAMILY_PURPOSE = b"openai-proxy cache models 2:"
 
 _KEYED = frozenset((b"accept-encoding", b"content-encoding", b"origin"))
-"""Request headers that choose a representation, besides every `openai-*` one."""
+"""Request headers that select a representation, besides every `openai-*` one."""
 
 _name = itemgetter(0)
 
@@ -33,7 +33,7 @@ def _sorted_members(pairs: list[tuple[str, Any]]) -> tuple[tuple[str, Any], ...]
     return tuple(pairs)
 
 
-# Numbers stay the text they were sent as, in a type that no JSON string has:
+# Numbers stay the text they were sent as, in a type of their own:
 # 1 is not 1.0, no integer is too long, nothing is rounded.
 _decode = JSONDecoder(
     object_pairs_hook=_sorted_members,
@@ -44,10 +44,10 @@ _decode = JSONDecoder(
 
 
 def canonical_json(body: bytes) -> bytes:
-    """Return bytes that are equal for two JSON texts that differ in key order and spacing alone.
+    """Return bytes that are equal for two JSON texts that differ only in key order and spacing.
 
-    Strings count by their value, however escaped. What cannot be decoded
-    (no JSON, no UTF-8, nested too deep) stands for itself, byte for byte.
+    Strings count by their value, however they are escaped. What cannot be
+    decoded (no JSON, no UTF-8, nested too deep) is returned unchanged.
     O(n log n); never raises.
     """
     try:
@@ -63,11 +63,11 @@ def varies_on_unkeyed(vary: bytes) -> bool:
 
 
 def chosen_headers(headers: HeaderPairs) -> HeaderPairs:
-    """Return the request's lines that are part of its name, in order, as sent."""
+    """Return the request's lines that are part of its key, in order, as sent."""
     return [pair for pair in headers if _is_keyed(pair[0])]
 
 
-@short_memo(1024)  # names repeat, so their hashes are known: this spares lowering them
+@short_memo(1024)  # names repeat and their hashes are cached, which saves converting them to lower case
 def _is_keyed(name: bytes) -> bool:
     lowered = name.lower()
     return lowered in _KEYED or lowered.startswith(b"openai-")
@@ -83,7 +83,7 @@ def cache_key(
     headers: HeaderPairs,
     body: bytes,
 ) -> bytes:
-    """Return the 32 bytes that name this request.
+    """Return the 32 bytes of the key of this request.
 
     `tenant` is empty if all callers of one upstream credential share.
     `origin` names the upstream (or all of them), `target` is path and query
@@ -105,7 +105,7 @@ def cache_key(
 
 
 def models_family(tenant: str, origin: bytes, credential: bytes) -> bytes:
-    """Return the 32 bytes that name all that is cached of one caller's models; arguments as of `cache_key`."""
+    """Return the 32 bytes that name all cached pages of one caller's models; arguments as for `cache_key`."""
     fields = [tenant.encode("utf-8", "surrogatepass"), origin, credential]
     return hmac.digest(_FAMILY_PURPOSE + credential, _message(fields), "sha256")
 

@@ -20,7 +20,7 @@ class MemoryStore(EntryTable[CacheEntry]):
         return self.peek(key)
 
     async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:
-        """Keep `entry`, at the cost of the least recently used ones."""
+        """Keep `entry`, dropping the least recently used ones to make room."""
         self.keep(key, entry, ttl_s, family)
 
     async def forget(self, family: bytes) -> None:

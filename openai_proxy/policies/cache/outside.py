@@ -1,4 +1,4 @@
-"""Those outside a process, or of another configuration, who share the answer of a call: see `single_flight`."""
+"""Readers from other processes or configurations that share the answer of a call: see `single_flight`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .recording import Recording
 
 @frozen(eq=False)
 class _Outsider:
-    """Somebody who waits for a head; `result` fires with None if there is none to share."""
+    """A participant that waits for a head; `result` fires with None if there is none to share."""
 
     over: Callable[[bool], object]
     """Called when the body has been read whole (True), or given up."""
@@ -22,11 +22,11 @@ class _Outsider:
 
 
 class Outside:
-    """They wait for the head and read the body, but never call and never pay.
+    """They wait for the head and read the body, but never start a call and never pay.
 
-    So the exchange that pays goes on when its client leaves while they need
-    the answer and nobody else does (`Exchange.finish_alone`), up to
-    `limit_bytes`; it is stopped when the last of them leaves.
+    If the paying exchange's client leaves while only they need the answer, the
+    exchange goes on (`Exchange.finish_alone`), up to `limit_bytes`. It is
+    stopped when the last of them leaves.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -37,7 +37,7 @@ class Outside:
 
     @property
     def waits(self) -> bool:
-        """Whether somebody waits for the head."""
+        """Whether one of them waits for the head."""
         return bool(self._waiting)
 
     # ---- their way
@@ -45,7 +45,7 @@ class Outside:
     def wait(
         self, over: Callable[[bool], object], left: Callable[[], None]
     ) -> Deferred[ProxyResponse | None]:
-        """Return what fires with the answer; it may be cancelled, and `left` is called then."""
+        """Return a Deferred that fires with the answer; if it is cancelled, `left` is called."""
 
         def leave(result: Deferred[ProxyResponse | None]) -> None:
             self._waiting = [outsider for outsider in self._waiting if outsider.result is not result]
@@ -57,13 +57,13 @@ class Outside:
         return outsider.result
 
     def turn_away(self) -> None:
-        """Let those who wait call for themselves."""
+        """Tell those who wait to start calls of their own."""
         waiting, self._waiting = self._waiting, []
         for outsider in waiting:
             outsider.result.callback(None)
 
     def begin(self, response: ProxyResponse, recording: Recording) -> Callable[[], None]:
-        """Let those who wait read from the start of a recording; return what hands them their answers."""
+        """Let those who wait read a recording from its start; return a function that gives them their answers."""
         waiting, self._waiting = self._waiting, []
         answers = [self.read(response, recording, outsider.over) for outsider in waiting]
 
@@ -81,7 +81,7 @@ class Outside:
         def left(had_all: bool) -> None:
             self._reading -= 1
             over(had_all)
-            if not had_all:  # else the upstream has ended, and so does whoever reads alone
+            if not had_all:  # a reader that had all was the last: the upstream has ended as well
                 self._maybe_stop()
 
         body = recording.read()
@@ -92,7 +92,7 @@ class Outside:
     # ---- the one who pays for what they get
 
     def lend(self, payer: Exchange | None, is_needed_here: Callable[[], bool]) -> None:
-        """Let `payer` go on without its client, unless it does that anyway or somebody here needs the answer then."""
+        """Let `payer` go on without its client, unless it does so anyway or the answer is needed here then."""
         if payer is None or payer.outcome is not None or payer.finish_alone is not None:
             return
         if not (self._waiting or self._reading):
@@ -107,7 +107,7 @@ class Outside:
         payer.finish_alone = finish
 
     def payer_ended(self, payer: Exchange) -> None:
-        """There is nobody to be stopped any more."""
+        """Forget the payer: it has ended and cannot be stopped any more."""
         self._stop = payer.finish_alone = None
 
     def _maybe_stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What requests get that ride on one upstream call: see `single_flight`."""
+"""The results for requests that share one upstream call: see `single_flight`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 
 
 class Role(Enum):
-    """How a participant came to its response."""
+    """How a participant got its response."""
 
     LEADER = "leader"
     """By its own request."""
     FOLLOWER = "follower"
-    """By somebody else's."""
+    """By another participant's request."""
     ALONE = "alone"
-    """Not yet: the response was not for sharing, ask for one of your own."""
+    """It has none yet: the response must not be shared, so it must make its own request."""
 
 
 @frozen(eq=False)
 class SharedResult:
-    """What a participant gets; `response` is None if the role is ALONE."""
+    """The result for a participant; `response` is None if the role is ALONE."""
 
     role: Role
     response: ProxyResponse | None = None
@@ -32,14 +32,14 @@ class SharedResult:
 
 @define(eq=False)
 class Participant:
-    """One client's request, and what fires when there is a response for it."""
+    """One client's request, and the Deferred that fires when there is a response for it."""
 
     request: ProxyRequest
     forward: Forward
     result: Deferred[SharedResult]
 
     def resolve(self, result: SharedResult | Failure) -> None:
-        """Hand over, unless the client left while others were served."""
+        """Hand over the result, unless the client left while others were served."""
         if not self.result.called:
             self.result.callback(result)  # a Failure goes to the errback
         elif isinstance(result, SharedResult) and result.response is not None:

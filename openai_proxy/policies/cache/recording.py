@@ -1,9 +1,9 @@
 """An upstream body that several readers share while it arrives.
 
-Takes delivery once. The chunks are kept as they came, so that a reader may
-join at any time and read from the start, until the body turns out larger
-than may be kept; from then on only what some reader has not had is held,
-and the slowest reader sets the pace of all.
+Takes delivery once. The chunks are kept as they came, so that a reader may join
+at any time and read from the start, until the body becomes too large to keep.
+From then on only chunks that some reader still needs are held, and the slowest
+reader sets the pace of all.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from .bodies import SharedBody
 _DONE = re.compile(rb"(?:^|[\r\n])data:[ ]?\[DONE\](?:\r?\n){2}\Z")
 _DONE_BYTES = 64
 LAG_BYTES = 64 * 1024
-"""How far a reader may fall behind once the body is too large to keep."""
+"""How far a reader may fall back once the body is too large to keep."""
 
 
 class Room(Protocol):
-    """What a recording may take of the memory that it shares with others."""
+    """What a recording may take of a memory bound that it shares with others."""
 
     def take(self, size_bytes: int) -> bool:
-        """Hold so many bytes more (fewer, if negative); False, and nothing changed, if there is no room."""
+        """Reserve this number of bytes more (fewer, if negative); return False without effect if there is no room."""
         ...
 
     def free(self) -> None:
-        """Hold nothing any more; idempotent."""
+        """Give back all that is reserved; idempotent."""
         ...
 
 
 class Recording:
-    """A `bodies.Source` that arrives.
+    """A `bodies.Source` that is still arriving.
 
-    States: waiting (nobody has taken delivery), arriving and kept, arriving
-    and passing (too large to keep), ended (`reason` is set), abandoned (the
-    last reader left before the end: the upstream was told to stop). A stream
-    whose last event was `[DONE]` is whole, though its end is still to come:
-    OpenAI's SDKs close the connection at that event.
+    States: waiting (nobody has taken delivery), arriving and kept, arriving and
+    passing (too large to keep), ended (`reason` is set), abandoned (the last
+    reader left before the end, and the upstream was stopped). A stream whose
+    last event was `[DONE]` counts as whole even if its end is still to come,
+    because OpenAI's SDKs close the connection at that event.
 
-    The upstream is paused while no reader can take more, so what is held is
-    at most `limit_bytes` and one read. `on_passing` is called once when the
-    body cannot be kept, `on_end(whole)` once when it ended, behind the
+    The upstream is paused while no reader can take more, so at most
+    `limit_bytes` and one read are held. `on_passing` is called once if the body
+    cannot be kept. `on_end(whole)` is called once when it has ended, after the
     readers; `whole` says that `chunks` is all of it. What is held counts in
-    `room`, if there is one; without room the body is too large to keep. It
-    is freed when the last reader has gone and nobody can join any more
+    `room`, if there is one; without room the body is too large to keep. The
+    memory is freed when the last reader has gone and nobody can join any more
     (`close`).
     """
 
@@ -89,7 +89,7 @@ class Recording:
         return reader
 
     def close(self) -> None:
-        """Nobody will `read` any more."""
+        """Allow no further `read`."""
         self._closed = True
         self._maybe_free()
 
@@ -100,7 +100,7 @@ class Recording:
     # ---- what readers do
 
     def taken(self, body: SharedBody) -> None:
-        """Start with the first reader."""
+        """Begin with the first reader."""
         if not self._started:
             self._started = True
             self._body.deliverBody(cast(IProtocol, self))
@@ -108,12 +108,12 @@ class Recording:
             self._balance()
 
     def moved(self, body: SharedBody) -> None:
-        """Pause or resume the upstream if that reader made the difference."""
+        """Pause or resume the upstream if this reader made the difference."""
         self._trim()
         self._balance()
 
     def left(self, body: SharedBody) -> None:
-        """Go on for the others; with nobody left, stop the upstream."""
+        """Go on for the other readers; if nobody is left, stop the upstream."""
         self._readers.remove(body)
         self._maybe_free()
         if self._over:
@@ -125,7 +125,8 @@ class Recording:
             self._over = True
             whole = self.kept and _has_said_done(self.chunks)
             if whole:
-                self.reason = Failure(ResponseDone())  # who joins while it is being stored gets its end too
+                # a reader that joins while it is being stored gets its end too
+                self.reason = Failure(ResponseDone())
             else:
                 self.chunks = []
             self._body.discard()
@@ -145,7 +146,7 @@ class Recording:
         if self.kept and not self._has_room(len(data)):
             self.kept = False
             if self._room is not None:
-                self._room.free()  # from here on a recording holds no more than any relay
+                self._room.free()  # from here on a recording holds no more than a plain relay
             self._on_passing()
         for reader in tuple(self._readers):
             reader.push()
@@ -159,7 +160,7 @@ class Recording:
         return self._room is None or self._room.take(size_bytes)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell every reader that has had everything; the others learn it when they have."""
+        """Tell the end to every reader that has had everything; the others learn it when they have."""
         if self._over:
             return
         self._over = True
@@ -196,7 +197,7 @@ class Recording:
 
 
 def _has_said_done(chunks: Sequence[bytes]) -> bool:
-    """Whether the last event of a stream is there that OpenAI's API ends it with."""
+    """Return whether the last event that OpenAI's API ends a stream with is there."""
     end = b""
     for chunk in reversed(chunks):
         end = chunk + end

@@ -1,7 +1,7 @@
 """The store in Redis, shared by every daemon with the same configuration.
 
-Redis slow, frozen, dead or not speaking RESP is a store without entries: the
-client behind it fails within its deadline and comes back by itself.
+A Redis that is slow, frozen, dead or does not speak RESP counts as a store
+without entries: its client fails within the deadline and reconnects by itself.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from twisted.python.threadpool import ThreadPool
 from .entry import BadEntry, CacheEntry, dump_entry, load_entry
 
 PREFIX = b"openai-proxy:cache:1:"
-"""What every key in Redis begins with; the number is the version of key and value."""
+"""The prefix of every key in Redis; the number is the version of key and value."""
 
 _FORGET_AT_ONCE = 500
-"""The most names in one command."""
+"""The largest number of names in one command."""
 
 _T = TypeVar("_T")
 
@@ -29,20 +29,20 @@ def _name(key: bytes) -> bytes:
 
 
 class RedisCalls(Protocol):
-    """What is used of the connection to Redis."""
+    """The part of the connection to Redis that is used here."""
 
     def call(self, *args: bytes | str | int | float) -> Deferred[Any]:
-        """Send one command; fails soon if Redis is away."""
+        """Send one command; fails soon if Redis cannot be reached."""
         ...
 
 
 class RedisStore:
     """Entries in Redis, written with their time to live in one command.
 
-    Values of `compress_bytes` and more are compressed; those of
-    `thread_bytes` and more are packed and unpacked in a thread of its own,
-    so that the reactor does not wait. `rejected` counts values that were
-    none of ours, `failed` the calls that Redis did not answer.
+    Values of `compress_bytes` and more are compressed; those of `thread_bytes`
+    and more are packed and unpacked in a thread, so that the reactor does not
+    wait. `rejected` counts values that are not entries of ours, `failed` the
+    calls that Redis did not answer.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RedisStore:
         self.failed = 0
 
     def start(self) -> None:
-        """Start the thread pool; once, behind the fork."""
+        """Start the thread pool; once, after the fork."""
         self._threads.start()
 
     def stop(self) -> None:
@@ -73,10 +73,10 @@ class RedisStore:
             self._threads.stop()
 
     def peek(self, key: bytes) -> None:
-        """Return None: nothing of Redis is known without asking it."""
+        """Return None: what Redis holds can only be learnt by asking."""
 
     async def get(self, key: bytes) -> CacheEntry | None:
-        """Return the entry of `key`; None if Redis has none, is away, or has something else."""
+        """Return the entry of `key`; None if Redis has none, cannot be reached, or holds something else."""
         try:
             value = await self._client.call("GET", _name(key))
         except CancelledError:
@@ -111,13 +111,13 @@ class RedisStore:
             self.failed += 1
 
     async def _enlist(self, family: bytes, name: bytes, stored_at: float, ttl_s: float, ttl_ms: int) -> None:
-        """Put `name` on the list of its family, before it is written: nothing is there that is on no list."""
+        """Put `name` on the list of its family before it is written, so that every stored name is on a list."""
         await self._client.call("ZADD", family, stored_at, name)
         await self._client.call("ZREMRANGEBYSCORE", family, "-inf", stored_at - ttl_s)
         await self._client.call("PEXPIRE", family, ttl_ms)
 
     async def forget(self, family: bytes) -> None:
-        """Delete what is on the list of `family`; given up if Redis does not answer."""
+        """Delete the names on the list of `family`; give up if Redis does not answer."""
         try:
             names = await self._client.call("ZRANGE", _name(family), 0, -1)
             for start in range(0, len(names), _FORGET_AT_ONCE):

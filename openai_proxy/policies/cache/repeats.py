@@ -1,7 +1,7 @@
-"""Answer a repeated request as the cache did, byte for byte the same.
+"""Answer a repeated request with the same bytes as the cache would.
 
-Placed in front of what looks at requests and changes them; behind what
-tells who asks, and behind what counts.
+Placed before the stages that look at requests and change them, and after those
+that identify the caller and count requests.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from .rules import parse_cache_control
 from .store import CacheStore
 
 _KNOWN_BYTES = 4 * 1024 * 1024
-"""What remembering requests may cost in memory."""
+"""The most memory for remembered requests."""
 _LINE_BYTES = 150
-"""What a header line costs besides its bytes: a tuple and two byte strings."""
+"""The memory of a header line besides its bytes: a tuple and two byte strings."""
 
 _TRACING = frozenset(
     each
     for name in b"traceparent tracestate baggage sentry-trace x-request-id x-client-request-id x-correlation-id".split()
     for each in (name, name.title(), name.capitalize())
 )
-"""Lines that are others each time and that no stage reads, as clients spell them."""
+"""Header lines that differ for each request and that no stage reads, as clients spell them."""
 
 _Repeat: TypeAlias = tuple[bytes, int, str | None, bool]
-"""Key and serial number of the entry; what the exchange's record says of model and streaming."""
+"""Key and serial number of the entry; the model and streaming flag for the exchange's record."""
 
 
 class AnswerRepeats:
-    """Spare a repeated request the way to the cache and back.
+    """Spare a repeated request the stages up to the cache and back.
 
-    What is remembered: the lines (but those of tracing) and the body of a request, whose it is, and
-    the entry that it was answered with, where no stage between here and the
-    cache changed the answer. They decide by nothing else (what counts or
-    looks at the clock must stand in front), so the same request and the same
-    entry have the same answer. `store` has the entries: where one expired,
-    was replaced or dropped, the request goes the long way. `clock` gives
-    monotonic seconds.
+    What is remembered: the caller, the header lines (without those of tracing)
+    and the body of a request, and the entry that it was answered with, if no
+    stage between here and the cache changed the answer. The stages in between
+    decide by nothing else (those that count or look at the clock must come
+    before), so the same request and the same entry give the same answer.
+    `store` has the entries; if one has expired, or was replaced or dropped, the
+    request passes all stages. `clock` gives monotonic seconds.
 
-    `answered` says which requests to look at: those that nobody asks twice
-    cost no more than its hash of their body.
+    `answered` says which requests are worth a look: a request that nobody
+    repeats costs only a hash of its body.
     """
 
     def __init__(self, store: CacheStore, clock: Callable[[], float], answered: Answered) -> None:
@@ -55,7 +55,7 @@ class AnswerRepeats:
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         lines, body, exchange = request.headers, request.body, request.exchange
         if body is not None and type(body) is not bytes:
-            return forward(request)  # it still arrives
+            return forward(request)  # its body is still arriving
         if hash(body or exchange.path) not in self._answered:
             return forward(request)
         decisive = tuple([pair for pair in lines if pair[0] not in _TRACING])
@@ -91,7 +91,7 @@ class AnswerRepeats:
     ) -> ProxyResponse:
         lines = request.headers
         response = await forward(request)
-        # Who asks for a certain age is not answered by the entry alone.
+        # A request that names an age is not answered by the entry only.
         if type(response) is Hit and parse_cache_control(lines).max_age_s is None:
             exchange = request.exchange
             repeat = (response.key, response.serial, exchange.model, exchange.streaming)

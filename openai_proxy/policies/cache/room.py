@@ -1,4 +1,4 @@
-"""How much memory the answers may take that are recorded: for the cache, for who shares them, for a retry. Pure."""
+"""The memory bound for recorded answers: those of the cache, of shared calls, and of retries. Pure."""
 
 from __future__ import annotations
 
@@ -10,36 +10,38 @@ from ...exchange.buffered_bytes import BufferedBytes, Lease
 
 
 class Holds(Protocol):
-    """Who holds answers that have ended."""
+    """An owner of answers that have ended."""
 
     def let_one_go(self) -> bool:
-        """Hold one answer less; False if there is none."""
+        """Release one answer; return False if there is none."""
         ...
 
 
 class Room:
-    """A part of what bodies may take together: half at most, so that requests find room however many answers wait.
+    """A part of the bound for all bodies: half at most, so that requests find room however many answers are
+    held.
 
-    Where there is none, those who `give_way` are asked, in the order they came.
+    If there is no room, the holders registered with `give_way` are asked to
+    release answers, in that order.
     """
 
     def __init__(self, buffered: BufferedBytes) -> None:
         self._buffered = buffered
         self._recorded = BufferedBytes(buffered.limit_bytes // 2)
         self._holders: WeakKeyDictionary[Holds, None] = WeakKeyDictionary()
-        """Those of configurations that a reload has replaced among them, as long as they hold something."""
+        """Among them those of configurations that a reload has replaced, as long as they hold something."""
 
     def give_way(self, holder: Holds) -> None:
-        """Let `holder` make room for what runs."""
+        """Register `holder` as one that releases answers if a running exchange needs the memory."""
         self._holders[holder] = None
 
     def lease(self) -> RecordingLease:
-        """Return what one recording takes, nothing yet."""
+        """Return the lease of one recording, with nothing reserved yet."""
         return RecordingLease(Lease(self._recorded), Lease(self._buffered), self._holders)
 
 
 class RecordingLease:
-    """The share of one recording, of both."""
+    """The lease of one recording, in both bounds."""
 
     def __init__(self, recorded: Lease, buffered: Lease, holders: Iterable[Holds]) -> None:
         self._recorded = recorded
@@ -47,7 +49,7 @@ class RecordingLease:
         self._holders = holders
 
     def take(self, size_bytes: int) -> bool:
-        """Hold so many bytes more (fewer, if negative); False, and nothing changed, if there is no room."""
+        """Reserve this number of bytes more (fewer, if negative); return False without effect if there is no room."""
         while not self._maybe_take(size_bytes):
             if not any(holder.let_one_go() for holder in list(self._holders)):
                 return False
@@ -62,6 +64,6 @@ class RecordingLease:
         return False
 
     def free(self) -> None:
-        """Hold nothing any more; idempotent."""
+        """Give back all that is reserved; idempotent."""
         self._recorded.free()
         self._buffered.free()

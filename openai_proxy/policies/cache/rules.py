@@ -1,4 +1,4 @@
-"""What may be cached and for how long; what Cache-Control asks for.
+"""Decide what may be cached and for how long; parse Cache-Control.
 
 Pure. The rules are built once per configuration; a request costs two
 dictionary look-ups and, on the endpoints that are cached, one condition.
@@ -28,9 +28,10 @@ def _is_number(value: object, number: int) -> bool:
 
 
 def is_cold(document: Document) -> bool:
-    """Say whether a completion is asked for without sampling, and one choice of it at most.
+    """Say whether a completion is requested without sampling and with at most one choice.
 
-    One that is to be stored upstream is not: a cached answer would not do that.
+    One that is to be stored upstream is not: a cached answer would not be
+    stored.
     """
     choices = document.get("n")
     return (
@@ -41,7 +42,7 @@ def is_cold(document: Document) -> bool:
 
 
 def is_deterministic(document: Document) -> bool:
-    """Say whether a completion is asked for that would come out the same again: cold, with a `seed`."""
+    """Say whether a completion is requested that should come out the same again: cold, with a `seed`."""
     return document.get("seed") is not None and is_cold(document)
 
 
@@ -51,12 +52,12 @@ CONDITIONS: Mapping[str, Callable[[Document], bool]] = {
     "temperature_0": is_cold,
     "deterministic": is_deterministic,
 }
-"""Which requests a rule decides about; `never` decides that nothing is cached."""
+"""Names of conditions on a request; `never` means that nothing is cached."""
 
 
 @frozen
 class CacheRule:
-    """Requests of one endpoint that may be answered from the cache, or may not.
+    """A rule that says whether, and how long, requests of one endpoint may be answered from the cache.
 
     `endpoint` is a name such as `chat/completions`; `models` means each
     model's own page too. `model` is a glob over the request's model,
@@ -73,7 +74,7 @@ class CacheRule:
             raise ValueError(f"condition must be one of {', '.join(CONDITIONS)}")
 
     def is_for(self, method: bytes, endpoint: str) -> bool:
-        """Say whether the rule is about this endpoint: models are read with GET, all else asks with POST."""
+        """Say whether the rule is about this endpoint: models are read with GET, everything else with POST."""
         if self.endpoint == "models":
             return method == b"GET" and endpoint.partition("/")[0] == "models"
         return method == b"POST" and endpoint == self.endpoint
@@ -89,20 +90,20 @@ class CacheRule:
 
 @frozen
 class TimesToLive:
-    """Seconds that answers are kept if a rule names none."""
+    """The seconds that answers are kept if a rule names none."""
 
     embeddings: float = 86400.0
     completions: float = 3600.0
     models: float = 300.0
 
     def of(self, endpoint: str) -> float:
-        """Return the time of an endpoint; what is none of the three counts as a completion."""
+        """Return the time to live for an endpoint; one that is none of the three counts as a completion."""
         times = {"embeddings": self.embeddings, "models": self.models}
         return times.get(endpoint, self.completions)
 
 
 def default_rules(times: TimesToLive) -> tuple[CacheRule, ...]:
-    """Return the rules that hold behind the configured ones."""
+    """Return the rules that apply after the configured ones."""
     return (
         CacheRule("embeddings", times.embeddings),
         CacheRule("chat/completions", times.completions, condition="deterministic"),
@@ -121,7 +122,7 @@ class CacheRules:
     def ttl_s(
         self, method: bytes, endpoint: str, document: Document | None, model: str | None = None
     ) -> float:
-        """Return how long the answer may be kept, in seconds; 0 for not at all.
+        """Return the time to live of the answer in seconds; 0 if it may not be cached.
 
         `endpoint` is one of the bounded names of `paths`, `method` one of the API's.
         """
@@ -137,13 +138,13 @@ class CacheRules:
 
 @frozen
 class CacheControl:
-    """What a client says about the cache (RFC 9111 §5.2.1)."""
+    """The client's Cache-Control directives (RFC 9111 §5.2.1)."""
 
     no_store: bool = False
     no_cache: bool = False
     only_if_cached: bool = False
     max_age_s: int | None = None
-    """The oldest answer that is welcome, or None."""
+    """The oldest answer that the client accepts, in seconds, or None."""
 
 
 _PLAIN = CacheControl()
@@ -162,16 +163,16 @@ def _directives(value: bytes) -> dict[bytes, bytes]:
 
 
 def parse_cache_control(headers: HeaderPairs) -> CacheControl:
-    """Read the client's wishes; never raises.
+    """Parse the client's directives; never raises.
 
-    Partial and conditional requests are not for the cache: they count as
-    `no-store`. `Pragma: no-cache` is what HTTP/1.0 clients have instead.
+    Partial and conditional requests are not for the cache, so they count as
+    `no-store`. `Pragma: no-cache` is the form of HTTP/1.0 clients.
     """
     values: list[bytes] = []
     pragma = False
     for name, value in headers:
         if len(name) not in _WISH_LENGTHS:
-            continue  # spares lowering nearly every name
+            continue  # saves converting nearly every name to lower case
         lowered = name.lower()
         if lowered == b"cache-control":
             values.append(value)
@@ -196,11 +197,11 @@ class Verdict(Enum):
     """What a response's head says about sharing it."""
 
     STORE = "store"
-    """May answer others, now and later."""
+    """It may answer other requests, now and later."""
     PRIVATE = "private"
-    """For the one who asked alone."""
+    """It is only for the client that asked."""
     FAILED = "failed"
-    """Not what was asked for: never stored."""
+    """It is a failure, and is never stored."""
 
 
 def judge(status: int, headers: HeaderPairs) -> Verdict:

@@ -1,8 +1,8 @@
 """Identical requests at the same time: one upstream call serves them all.
 
-The call belongs to the flight, not to the client who came first: it goes on
-while anybody waits for it or reads from it, and is cancelled when nobody
-does. Knows nothing of keys, stores and headers.
+The call belongs to the flight, not to the client that came first: it continues
+while any participant waits for it or reads from it, and is cancelled when none
+is left. This module knows nothing of keys, stores and headers.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from .recording import Recording, Room
 from .rules import Verdict
 
 Keep: TypeAlias = Callable[[ProxyRequest, ProxyResponse, list[bytes]], Awaitable[None]]
-"""Store a whole response: the request that led to it, its head, its chunks."""
+"""Stores a whole response, given the request that led to it, its head, and its chunks."""
 
 
 class Flight:
-    """One upstream call and who rides on it.
+    """One upstream call and the participants that share it.
 
-    States: calling (no head yet; participants wait), sharing (a head is there,
-    participants read one recording), closed (nobody can join any more; who has a
-    body still reads it).
+    States: calling (no head yet; participants wait), sharing (a head is there;
+    participants read one recording), closed (nobody can join any more; whoever
+    has a body still reads it).
 
-    A failed call (an exception, or a response that is FAILED) is its
-    leader's; the participant who has waited longest then makes the next call. If
-    that fails too the failure is everybody's, so that nobody waits for more
-    than two.
+    A failed call (an exception, or a response that is FAILED) is the result of
+    its leader only; the participant that has waited longest then makes the next
+    call. If that fails too, the failure is the result of all, so that nobody
+    waits for more than two calls.
 
-    The leader's exchange pays for the call. If its client leaves while
-    others wait or read, the first of these pays in its place. Those outside
-    (`read`) wait and read too, but never call and never pay: see `Outside`.
-    An answer `FromElsewhere` is paid there, and kept there.
+    The leader's exchange pays for the call. If its client leaves while others
+    wait or read, the first of these pays instead. Those outside (`read`) wait
+    and read too, but never start a call and never pay: see `Outside`. An answer
+    `FromElsewhere` is paid and stored by its own process.
     """
 
     _log = logger(__name__)
@@ -73,11 +73,11 @@ class Flight:
         self._recording: Recording | None = None
 
     def join(self, request: ProxyRequest, forward: Forward) -> Deferred[SharedResult]:
-        """Ride along; the first participant's request is the one that is sent.
+        """Join the flight; the first participant's request is the one that is sent.
 
-        The Deferred fires when a head is there, with the failure of the
-        participant's own call, or with one that is everybody's. Cancel it when the
-        client leaves.
+        The Deferred fires when a head is there, or fails with the failure of
+        the participant's own call or with the one that is the result of all.
+        Cancel it when the client leaves.
         """
         self._exchanges.append(request.exchange)
         request.exchange.on_end(self._pass_on)
@@ -90,11 +90,12 @@ class Flight:
         return participant.result
 
     def read(self, over: Callable[[bool], object]) -> Deferred[ProxyResponse | None]:
-        """Ride along for somebody outside, who gets the answer as it comes.
+        """Join the flight from outside, and receive the answer as it comes.
 
         The Deferred fires with None if the answer must not be shared or the
-        call failed: then they call for themselves. `over` is called when the
-        body has been read whole (True) or given up. Cancel it if they wait no longer.
+        call failed: then the outsider makes a call of its own. `over` is called
+        when the body has been read whole (True) or given up (False). Cancel the
+        Deferred if the outsider waits no longer.
         """
         if self._recording is not None and self._response is not None:
             answer = self._outside.read(self._response, self._recording, over)
@@ -105,7 +106,7 @@ class Flight:
         return waiting
 
     def _lend(self) -> None:
-        """Let the one who pays go on for those outside, if no other exchange here needs the answer."""
+        """Let the paying exchange go on for those outside, if no other exchange here needs the answer."""
         self._outside.lend(self._payer, lambda: len(self._exchanges) > 1)
 
     # ---- calling
@@ -126,7 +127,7 @@ class Flight:
             discard_all(received)
             return failure
 
-        # Kept first: the call may end at once.
+        # Keep it first: the call may end at once.
         self._call = done = Deferred.fromCoroutine(call())
         done.addErrback(nothing_came)
         done.addCallbacks(self._arrived, self._failed)
@@ -134,7 +135,7 @@ class Flight:
         done.addErrback(self._went_wrong)
 
     def _pass_on(self, ended: Exchange) -> None:
-        """If the one who pays has left, the first of the others pays."""
+        """If the paying exchange has left, let the first of the others pay."""
         self._exchanges = [exchange for exchange in self._exchanges if exchange is not ended]
         if ended is self._payer:
             self._outside.payer_ended(ended)
@@ -144,7 +145,7 @@ class Flight:
             self._lend()
 
     def _leave(self, result: Deferred[SharedResult]) -> None:
-        """A participant's client is gone: go on for the others, cancel the call when there are none."""
+        """Remove a participant whose client left; cancel the call if it was the last one."""
         self._waiting = [participant for participant in self._waiting if participant.result is not result]
         self._maybe_cancel()
 
@@ -165,7 +166,7 @@ class Flight:
                 self._log.debug("the call of a client that left failed: {kind}", kind=kind)
             return
         if failure.check(BudgetSpent):
-            self._calls -= 1  # no call was made, and whose budget is spent says nothing about the others'
+            self._calls -= 1  # no call was made, and one key's spent budget says nothing about the others'
         if self._calls <= 1 and self._leader in self._waiting:
             leader = self._waiting.pop(0)
             self._launch_or_close()
@@ -179,7 +180,7 @@ class Flight:
                 participant.resolve(failure)
 
     def _went_wrong(self, failure: Failure) -> None:
-        """A defect: nobody may be left waiting."""
+        """Report a defect to every participant, so that nobody is left waiting."""
         self._log.failure("a shared call went wrong", failure)
         self._close()
         participants, self._waiting = self._waiting, []
@@ -214,10 +215,10 @@ class Flight:
             self._share(response, verdict)
 
     def _scatter(self, response: ProxyResponse) -> None:
-        """Give the response to the one who asked; the others ask for themselves."""
+        """Give the response to its leader; the others make calls of their own."""
         leader = self._leader
         self._close()
-        self._payer = None  # each pays for its own
+        self._payer = None  # each pays for its own call
         participants, self._waiting = self._waiting, []
         if leader not in participants:
             response.body.discard()
@@ -274,13 +275,13 @@ class Flight:
         async def keep() -> None:
             await self._keep(leader.request, response, recording.chunks)
 
-        # Closed behind it: who comes meanwhile still joins.
+        # Close after that: a request that comes meanwhile still joins.
         stored = Deferred.fromCoroutine(keep())
         stored.addErrback(lambda failure: self._log.failure("a response could not be stored", failure))
         stored.addBoth(lambda _: self._close())
 
     def _close(self) -> None:
-        """Let nobody join any more, and let go of everybody: a cycle would keep the body for the collector."""
+        """Let nobody join any more, and drop all references: a cycle would keep the body for the collector."""
         if not self._closed:
             self._closed = True
             on_closed, self._on_closed = self._on_closed, _nothing
@@ -293,7 +294,7 @@ class Flight:
 
 
 def _nothing() -> None:
-    """In place of a callback that was called."""
+    """Replace a callback that was called."""
 
 
 class SingleFlight:
@@ -324,7 +325,7 @@ class SingleFlight:
     ) -> Deferred[SharedResult]:
         """Join the flight of `key`, or start one; `fresh` always starts one, which others may join.
 
-        `ended` is called when nobody can join any more the one that was started.
+        `ended` is called when nobody can join the started flight any more.
         """
         flight = None if fresh else self._flights.get(key)
         if flight is None:
@@ -338,7 +339,7 @@ class SingleFlight:
         return flight.join(request, forward)
 
     def read(self, key: bytes, over: Callable[[bool], object]) -> Deferred[ProxyResponse | None]:
-        """Ride along for somebody outside: see `Flight.read`; None if there is no flight of `key`."""
+        """Join the flight of `key` from outside: see `Flight.read`; None if there is none."""
         flight = self._flights.get(key)
         return succeed(None) if flight is None else flight.read(over)
 

@@ -1,4 +1,4 @@
-"""What the cache asks of the place where its entries are kept."""
+"""The interface of a store of cache entries."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .entry import CacheEntry
 
 
 class CacheStore(Protocol):
-    """Entries by name. No call ever fails: a store that is away has nothing."""
+    """Entries by name. No call ever fails: a store that cannot be reached counts as empty."""
 
     entry_bytes: int
-    """Bodies above this are not stored; what a shared response may hold in memory."""
+    """Bodies above this are not stored; also the most that a shared response may hold in memory."""
 
     def peek(self, key: bytes) -> CacheEntry | None:
-        """Return what `get` would where that takes no waiting; None says nothing."""
+        """Return the result of `get` if that needs no waiting; None means nothing."""
         ...
 
     async def get(self, key: bytes) -> CacheEntry | None:

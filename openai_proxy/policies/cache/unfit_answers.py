@@ -1,6 +1,6 @@
-"""Answers with a 200 that are none: errors in the body, half documents.
+"""Recognise answers that are none in spite of their status 200: errors in the body, truncated documents.
 
-What is kept in a cache must not be one of these. Pure.
+They must not be stored in a cache. Pure.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from ...wire.sse import SSEDecoder, begins_stream
 
 _finish = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 _ERROR_LIMIT_BYTES = 256 * 1024
-"""Where an error is looked for: a larger event is an answer, whatever word is in it."""
+"""The largest event that is searched for an error: a larger one is an answer, whatever words it contains."""
 _DOCUMENT_LIMIT_BYTES = 1024 * 1024
-"""A larger document is an answer if it ends like one: it is not decoded."""
+"""A larger document counts as an answer if it ends like one; it is not decoded."""
 _CLOSED_BY = {b"{": b"}", b"[": b"]"}
 _ANSWERS = frozenset(("choices", "data", "output", "object", "id"))
-"""An answer that tells a `detail`, as web frameworks do with their errors, has one of these, or it is none."""
+"""An answer with a `detail`, as web frameworks send errors, must have one of these members, else it is an error."""
 
 
 def is_unfit(media_type: bytes, body: bytes, announced: bool) -> bool:
-    """Say whether an answer (decoded) tells an error, is visibly cut, or is none of the API's.
+    """Say whether an answer (decoded) is an error, is visibly truncated, or is not one of the API's.
 
-    `announced` says that the head told its length, which it has. A body that
-    ends with its connection may be cut anywhere, and a gateway may end a
-    stream in order whose server has died: a stream of choices that never
-    finish is cut. What has no type, or one of text, is judged by how it
-    begins. O(n).
+    `announced` means that the head gave the length and the body has it. A body
+    that ends with its connection may be cut anywhere, and a gateway may end a
+    stream properly although the server has died: so a stream whose choices
+    never finish is truncated. A body without a type, or with a textual one, is
+    judged by its beginning. O(n).
     """
     if _is_text(media_type):
         if begins_stream(body):
@@ -63,7 +63,7 @@ def _is_unfit_document(body: bytes, announced: bool) -> bool:
 
 
 def _is_empty(members: dict[str, Any]) -> bool:
-    """Whether there is an answer's frame and nothing in it, or a choice that never finished."""
+    """Return whether there is only an answer's frame, or a choice that never finished."""
     choices = members.get("choices")
     if isinstance(choices, list):
         unfinished = any(

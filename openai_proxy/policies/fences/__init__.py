@@ -1,1 +1,1 @@
-"""What a key may call: endpoints, addresses, models, its own stored objects."""
+"""What a key may call: endpoints, client addresses, models, its own stored objects."""

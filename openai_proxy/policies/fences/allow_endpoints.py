@@ -1,7 +1,7 @@
-"""Refuse what a caller may not call, and calls from where its key is not for.
+"""Refuse endpoints that a caller may not use, and calls from addresses that its key may not be used from.
 
-Decides by the head of a request: no body is read before, and a refusal
-counts against no limit.
+Decides by the head of a request, so no body is read before; a refusal counts
+against no limit.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _MOST_SHOWN = 10
 
 
 class AllowEndpoints:
-    """Check endpoint and client address of each request against what holds for its key.
+    """Check the endpoint and client address of each request against the rules of its key.
 
-    `fences` and `addresses` are by `credential_id`; `others` is for callers
-    that are not in `fences`. None lets everything through.
+    `fences` and `addresses` are by `credential_id`; `others` applies to callers
+    that are not in `fences`. None allows everything.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class AllowEndpoints:
         return forward(request)
 
     def _lets(self, fence: Fence, request: ProxyRequest) -> bool:
-        """Ask the fence; what it said of the few names that are often called is remembered."""
-        # a turn of a WebSocket may be asked for where the WebSocket may be opened
+        """Ask the fence; its decision is cached for the few names that are called often."""
+        # a turn of a WebSocket is allowed wherever the WebSocket may be opened
         method, websocket = (request.method, request.upgrade) if request.turn is None else (b"GET", True)
         asked = (id(fence), method, request.endpoint, websocket)
         known = self._known.get(asked)
@@ -54,7 +54,7 @@ class AllowEndpoints:
             known = fence.lets(method.decode("ascii"), request.endpoint, websocket)
             if (
                 len(self._known) < 1024 and request.exchange.endpoint != "other"
-            ):  # those are the API's own words
+            ):  # only the API's own names are cached
                 self._known[asked] = known
         return known
 
@@ -66,7 +66,7 @@ class AllowEndpoints:
 
 
 def _message(request: ProxyRequest, fence: Fence) -> str:
-    # the path is the client's own word for it: none of it is repeated but the names of the API
+    # the client chooses the path: the message repeats only the API's own names
     name = request.exchange.endpoint
     method = "WebSocket" if request.upgrade else request.method.decode("ascii")
     own = fence.own if fence.own is not None else fence.everybody

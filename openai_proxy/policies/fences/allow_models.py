@@ -1,6 +1,6 @@
 """Refuse a model that the client's key may not use.
 
-Comes after the body has been read, and so apart from `tenants`.
+Runs after the body has been read, and is therefore separate from `tenants`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ _MODELS = b"/models/"
 
 
 class AllowModels:
-    """Check the models named by a request against its key's allow-list.
+    """Check the models that a request names against its key's allow-list.
 
-    A model stands in the JSON body, in the query (`/realtime?model=`) or
-    in the path (`/models/<name>`); the name of an Azure deployment decides
-    whatever `model` in the body says, as it does there. A POST that runs a model must name one:
-    a stored prompt or an assistant may name any. So may a body in which a model cannot be read
-    (a multipart form without a `model` at its beginning, audio, JSON in an unknown coding), and a
-    WebSocket whose query names none, unless its turns are read, which name theirs. A batch names those of its input file's lines. Requests that run no model, as listing them, have none to name.
+    A model is named in the JSON body, in the query (`/realtime?model=`) or in
+    the path (`/models/<name>`). The name of an Azure deployment takes
+    precedence over `model` in the body, as it does at Azure. A POST that runs a
+    model must name one, because a stored prompt or an assistant may use any.
+
+    So must a request whose body cannot be read (a multipart form without a
+    `model` at its beginning, audio, JSON in an unknown coding), and a WebSocket
+    whose query names no model, unless its turns are read. A batch names the
+    models of its input file. Requests that run no model, such as listing them,
+    need not name one.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -56,7 +60,7 @@ def _is_ambiguous(request: ProxyRequest) -> bool:
 
 
 def named_models(request: ProxyRequest) -> list[object] | None:
-    """Return the models that `request` names, possibly none; None if one that it needs cannot be read."""
+    """Return the models that `request` names, possibly none; None if it must name one that cannot be read."""
     path, _, query = request.target.partition(b"?")
     asked: list[object] = [*models_of_query(query)]
     plain = unquote_to_bytes(path)
@@ -75,7 +79,7 @@ def named_models(request: ProxyRequest) -> list[object] | None:
     elif request.body and request.path_model is None and needs_one:
         return None
     if request.path_model is not None:
-        # the server goes by the path; what else the body names still counts
+        # the server uses the path; other models in the body still count
         own = top_level_models(request.json) if named else []
         named = [request.path_model, *(model for model in named if model not in own)]
     if needs_one and not named:

@@ -1,4 +1,4 @@
-"""What each key may call and from where: from settings to the stage that decides it."""
+"""What each key may call and from where: from settings to the stages that decide it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOKENS = "a limit of model tokens"
 
 
 def allow_endpoints(settings: Settings) -> AllowEndpoints | None:
-    """Return the stage that refuses endpoints and addresses; None if it would refuse nobody."""
+    """Return the stage that refuses endpoints and addresses; None if it would refuse nothing."""
     listed = settings.access.endpoints
     everybody = EndpointRules(listed) if listed is not None else None
     if mode(settings) == "pass-through":  # there the client's own credentials decide
@@ -37,7 +37,7 @@ def allow_endpoints(settings: Settings) -> AllowEndpoints | None:
 
 
 def fences_of(settings: Settings) -> dict[str, Fence]:
-    """Return what each client key may call, by its name; keys that may call the same share one fence."""
+    """Return the fence of each client key, by its name; keys with the same rules share one."""
     listed = settings.access.endpoints
     everybody = EndpointRules(listed) if listed is not None else None
     shared: dict[tuple[str, ...], Fence] = {}
@@ -56,7 +56,7 @@ def default_endpoints(key: ClientKey) -> tuple[str, ...]:
 
 
 def refuse_unseen(settings: Settings) -> RefuseUnseen | None:
-    """Return the stage that refuses what no rule of a key could see; None if it would refuse nothing."""
+    """Return the stage that refuses traffic that the proxy could not see; None if it would refuse nothing."""
     rules, everybodys, free = _strict_rules(settings)
     if not rules and everybodys is None:
         return None
@@ -64,7 +64,7 @@ def refuse_unseen(settings: Settings) -> RefuseUnseen | None:
 
 
 def _strict_rules(settings: Settings) -> tuple[dict[str, str], str | None, frozenset[str]]:
-    """Return whose traffic must be seen, in words of their rule, that of everybody, and who is free of that one."""
+    """Return the rule of each key whose traffic must be seen, the rule for everybody, and the keys exempt from it."""
     limited = token_limited(settings)
     rules = {}
     for key in client_keys(settings):
@@ -79,9 +79,9 @@ def _strict_rules(settings: Settings) -> tuple[dict[str, str], str | None, froze
 
 
 def read_websockets(settings: Settings, needs_usage: bool) -> ReadWebSockets | None:
-    """Return the stage that says which WebSockets have their turns read; None if it would do nothing.
+    """Return the stage that decides which WebSockets have their turns read; None if it would do nothing.
 
-    `needs_usage`: somebody counts what everything costs.
+    `needs_usage`: something needs the cost of every exchange.
     """
     rules, everybodys, free = _strict_rules(settings)
     if settings.objects.owners == "enforce":
@@ -118,10 +118,10 @@ def refuse_unmeasured(settings: Settings) -> RefuseUnmeasured | None:
 
 
 def own_objects(settings: Settings, find_owners: Callable[[], ObjectOwners | None]) -> OwnObjects | None:
-    """Return the stage that lets each key see its own objects only; None if it is off.
+    """Return the stage that lets each key see only its own objects; None if it is off.
 
-    `find_owners` returns where it is kept whose the objects are, or None if
-    nothing is configured for it; OSError or ValueError if it cannot be used.
+    `find_owners` returns the store of owners, or None if none is configured; it
+    raises OSError or ValueError if the store cannot be used.
     """
     if settings.objects.owners != "enforce":
         return None
@@ -138,7 +138,7 @@ def own_objects(settings: Settings, find_owners: Callable[[], ObjectOwners | Non
 
 
 def owner_of(settings: Settings, key: ClientKey) -> str:
-    """Return whose the stored objects of a key are: its own, or its group's."""
+    """Return the owner of a key's stored objects: the key itself, or its group."""
     if settings.objects.scope == "group" and key.group is not None:
         return f"group:{key.group}"
     return f"key:{key.name}"
@@ -157,7 +157,7 @@ def shared_objects(settings: Settings) -> Iterator[str]:
 
 
 def defaulted_keys(settings: Settings) -> list[str]:
-    """Return the names of the keys that only the default keeps from a part of the API."""
+    """Return the names of the keys that only a default excludes from a part of the API."""
     return [
         key.name
         for key in client_keys(settings)
@@ -166,7 +166,7 @@ def defaulted_keys(settings: Settings) -> list[str]:
 
 
 def fenced_keys(settings: Settings) -> Iterator[str]:
-    """Return a line about keys that a default keeps from a part of the API: what that is, and how to change it."""
+    """Yield a line on the keys that a default excludes from a part of the API: which part, how to change it."""
     names = defaulted_keys(settings)
     if names:
         named = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")

@@ -1,7 +1,7 @@
-"""The models and the dear extras that a request's JSON names. Pure.
+"""Find the models and the costly extras that a request's JSON names. Pure.
 
-Every member counts in any spelling, and each time that it is given: some
-servers ignore case, some take the first of two members and some the last.
+Every member counts in any spelling, with every duplicate: some servers ignore
+case, some take the first of two members and some the last.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PLACES: Places = {
     "method": {"reinforcement": {"grader": _GRADER}},
     "plugins": {"model": True},
 }
-"""Where the API's schemas, and those of routers in front of it, have a model; True is a name or a list of names."""
+"""The members that hold a model in the API's schemas and in those of routers; True marks a name or a list of names."""
 
 _RUN_NONE = (
     "files",
@@ -68,14 +68,14 @@ _HARMLESS_ENDS = ("cancel", "pause", "hangup", "reject", "refer")
 
 
 class _Members(list[tuple[str, Any]]):
-    """An object as its members in order, duplicates too."""
+    """An object as its members in order, with duplicates."""
 
 
 _decode = json.JSONDecoder(object_pairs_hook=_Members, parse_int=parse_int).decode
 
 
 def runs_model(method: bytes, endpoint: str) -> bool:
-    """Say whether a request runs a model, as far as anybody knows: every POST that is not known to run none."""
+    """Say whether a request runs a model: every POST except those that are known to run none."""
     if method != b"POST":
         return False
     if endpoint.rpartition("/")[2] in _HARMLESS_ENDS:
@@ -86,7 +86,7 @@ def runs_model(method: bytes, endpoint: str) -> bool:
 
 
 def makes_session(method: bytes, endpoint: str) -> bool:
-    """Say whether a request makes an ephemeral key, or a session that goes past this proxy."""
+    """Say whether a request creates an ephemeral key, or a session whose traffic bypasses this proxy."""
     if method != b"POST" or endpoint.rpartition("/")[2] in _HARMLESS_ENDS:
         return False
     first, _, rest = endpoint.partition("/")
@@ -96,8 +96,8 @@ def makes_session(method: bytes, endpoint: str) -> bool:
 def models_in(text: bytes, document: Mapping[str, Any]) -> list[object]:
     """Return what the JSON object `text` names as a model anywhere; `document` is its outline.
 
-    Something that is not a string may stand among them. O(n); a body with
-    one plain `model` and nothing else of interest is not walked.
+    Values that are not strings may be among them. O(n); a body with one plain
+    `model` and no other relevant member is not walked.
     """
     names = {name.casefold() for name in document}
     if names.isdisjoint(_PLACES):
@@ -142,13 +142,13 @@ def _decoded(text: bytes, first: int, end: int) -> Any:
 
 def _within(value: Any, places: Any) -> Iterator[object]:
     if type(value) is _Members:
-        if places is True:  # a model described by an object: its name, whatever it is called
+        if places is True:  # a model described by an object: take its name, whatever the member is called
             places = {"model": True, "name": True, "id": True}
         for name, inner in value:
             below = places.get(name.casefold())
             if below is not None:
                 yield from _within(inner, below)
-            elif not places:  # an object of objects whose names are anybody's
+            elif not places:  # an object of objects with arbitrary names
                 yield from _within(inner, _GRADER)
     elif type(value) is list:
         for inner in value:
@@ -161,17 +161,17 @@ MEASURED_TIERS = frozenset(("auto", "default", "flex"))
 _FEE_TOOLS = frozenset(("code_interpreter", "file_search", "image_generation"))
 _FEE_PREFIXES = ("web_search", "computer")
 _STORED = frozenset(("prompt", "assistant_id"))
-"""Members that refer to what is stored upstream, whose model and tools nobody here knows."""
+"""Members that refer to stored objects of the upstream, whose model and tools the proxy does not know."""
 _DEAR = frozenset(("service_tier", "tools", "web_search_options")) | _STORED
 
 
 def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
-    """Return the member by which a request may cost more than its tokens say; None if there is none.
+    """Return the member because of which a request may cost more than its tokens; None if there is none.
 
-    A service tier that is dearer than the default one, tools that have a fee
-    of their own, and a stored prompt or an assistant, which may have such
-    tools and any model. A `prompt` of text, as completions and images have
-    it, is none of these.
+    Such members are a service tier dearer than the default, tools with a fee of
+    their own, and a stored prompt or an assistant, which may have such tools
+    and any model. A `prompt` of text, as in completions and images, is none of
+    these.
     """
     if _DEAR.isdisjoint(name.casefold() for name in document):
         return None

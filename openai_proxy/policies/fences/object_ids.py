@@ -1,4 +1,4 @@
-"""Which stored objects a request or an answer names: files, responses, batches and the like. Pure."""
+"""Find the stored objects that a request or an answer names: files, responses, batches and the like. Pure."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ KINDS = {
     "chatkit/sessions": "Session",
     "chatkit/threads": "Thread",
 }
-"""The collections whose objects have owners, by the names of their endpoints."""
+"""The collections whose objects have owners, by the name of the endpoint."""
 MAKE_FILES = ("batches", "fine_tuning/jobs")
-"""The collections whose objects bring forth files while they run."""
+"""The collections whose objects produce files while they run."""
 _PREFIXES = {
     "file-": "File",
     "resp_": "Response",
@@ -60,20 +60,20 @@ _MAY_NAME = re.compile(
 _MADE = frozenset(
     ("id", "thread_id", "output_file_id", "error_file_id", "result_files", "output", "response", "item")
 )
-"""Members of an answer in which the upstream itself writes ids."""
+"""Members of an answer whose ids the upstream itself has written."""
 _WORDS = frozenset(("auto", "none"))
-"""Strings that stand in the place of an id."""
+"""Strings that may be given instead of an id."""
 
 
 class _Members(list[tuple[str, Any]]):
-    """An object as its members in order, duplicates too."""
+    """An object as its members in order, with duplicates."""
 
 
 _decode = json.JSONDecoder(object_pairs_hook=_Members, parse_int=parse_int).decode
 
 
 def collection_of(endpoint: str) -> str | None:
-    """Return the collection that an endpoint is or is in, None if its objects have no owners."""
+    """Return the collection that an endpoint belongs to, None if its objects have no owners."""
     segments = endpoint.split("/")
     for length in (1, 2):
         name = "/".join(segments[:length])
@@ -83,7 +83,7 @@ def collection_of(endpoint: str) -> str | None:
 
 
 def id_in_path(target: bytes, endpoint: str) -> str | None:
-    """Return the id of the stored object that a target names first, None if it names none."""
+    """Return the id of the first stored object that a target names, None if it names none."""
     collection = collection_of(endpoint)
     if collection is None:
         return None
@@ -103,7 +103,7 @@ def ids_in_body(text: bytes) -> list[str]:
 
 
 def references_in_body(text: bytes) -> dict[str, str]:
-    """Return the ids that `ids_in_body` finds, each with the member that names it (the last one does). O(n)."""
+    """Return the ids that `ids_in_body` finds, each with the last member that names it. O(n)."""
     if _MAY_NAME.search(text) is None:
         return {}
     found: dict[str, str] = {}
@@ -137,9 +137,10 @@ def _ids(value: Any) -> Iterator[str]:
 
 
 def ids_made(text: bytes) -> list[str]:
-    """Return the ids of the objects that an answer says it has made; `text` may be cut off.
+    """Return the ids of the objects that an answer says it has created; `text` may be truncated.
 
-    Only members that the upstream writes itself, never ones that it echoes.
+    Only members that the upstream writes itself count, never those that it
+    echoes.
     """
     try:
         found = orjson.loads(text)
@@ -160,7 +161,7 @@ def ids_made(text: bytes) -> list[str]:
 
 
 def _whole_members(text: bytes) -> dict[str, Any]:
-    """Return the members that `ids_made` looks at, as far as they came before the cut."""
+    """Return the members that `ids_made` looks at, as far as they came before the truncation."""
     found: dict[str, Any] = {}
     try:
         for name, (first, end) in iter_members(text, len(text) - len(text.lstrip())):
@@ -172,11 +173,12 @@ def _whole_members(text: bytes) -> dict[str, Any]:
 
 
 def id_begun(text: bytes) -> str | None:
-    """Return the id of the object that an answer is, or that an event is about; `text` may be cut off anywhere.
+    """Return the id of the object that an answer is, or that an event is about; `text` may be truncated
+    anywhere.
 
-    Only a member that the upstream writes itself, as for `ids_made`. It
-    stands near the beginning, so that this costs little. None if it has not
-    come yet.
+    Reads only a member that the upstream writes itself, as for `ids_made`. It
+    stands near the beginning, so this costs little. None if it has not come
+    yet.
     """
     start = len(text) - len(text.lstrip())
     try:
@@ -202,7 +204,7 @@ def _is_id(value: object) -> bool:
 
 
 def no_such(name: str, endpoint: str) -> str:
-    """Return OpenAI's words for an object that is not there; `endpoint` says what it would be, else its id."""
+    """Return OpenAI's message for an object that does not exist; `endpoint` says what it would be, else its id."""
     kind = next((kind for prefix, kind in _PREFIXES.items() if name.startswith(prefix)), None)
     if kind is None:
         kind = KINDS.get(collection_of(endpoint) or "", "object")
@@ -214,7 +216,7 @@ def no_such(name: str, endpoint: str) -> str:
 
 
 def makes_objects(method: bytes, endpoint: str, document: Mapping[str, Any] | None) -> bool:
-    """Say whether a 2xx answer may name objects that are new, or that its object has brought forth."""
+    """Say whether a 2xx answer may name objects that are new, or that its object has produced."""
     collection = collection_of(endpoint)
     if collection is None:
         return False

@@ -1,6 +1,6 @@
-"""Let each key see its own stored objects only: files, batches, responses and the like.
+"""Let each key see only its own stored objects: files, batches, responses and the like.
 
-Comes after the body has been read; a refusal counts against no limit.
+Runs after the body has been read; a refusal counts against no limit.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from .object_ids import (
 log = logger(__name__)
 
 ANSWER_BYTES = 1024 * 1024
-"""The most of an answer that is searched for ids."""
+"""The largest part of an answer that is searched for ids."""
 LIST_BYTES = 8 * 1024 * 1024
 _EMPTY = b'{"object":"list","data":[]}'
 ITEM_BYTES = 64 * 1024
-"""An event that announces an item is shorter."""
+"""The largest event that can announce an item."""
 _ITEM = b'"response.output_item.added"'
 _MOST_IDS = 1000
 
 
 class ObjectOwners(Protocol):
-    """Where it is kept whose objects are."""
+    """The store of the owners of objects."""
 
     def find(self, names: Sequence[str]) -> Deferred[dict[str, str]]: ...
 
@@ -52,7 +52,7 @@ class ObjectOwners(Protocol):
 
 
 class _Instead:
-    """Puts other bytes in the place of a body."""
+    """Replaces a body by other bytes."""
 
     transparent = False
 
@@ -67,11 +67,11 @@ class _Instead:
 
 
 class OwnObjects:
-    """Learn from the answers whose objects are, and refuse those of others as if they were not there.
+    """Learn the owners of objects from answers, and refuse other owners' objects as if they did not exist.
 
     `names` are the owners by `credential_id` (a key, or a group of keys);
-    who is not among them may see everything. `allows_unknown` lets objects
-    pass that nobody is known to own.
+    callers not among them may see everything. `allows_unknown` lets objects
+    without a recorded owner pass.
     """
 
     def __init__(self, owners: ObjectOwners, names: Mapping[str, str], allows_unknown: bool) -> None:
@@ -144,18 +144,18 @@ class OwnObjects:
     async def _own_part(self, response: ProxyResponse, body: bytes, owner: str, endpoint: str) -> bytes:
         listed = ids_listed(body) if _is_whole(response) else None
         if listed is None:
-            return _EMPTY  # what nobody can read is not shown
+            return _EMPTY  # what cannot be read is not shown
         known = await self._find(listed)
         own = changed_list(body, allows=lambda name: self._is_his(known.get(name), owner))
         if endpoint in MAKE_FILES:
-            # not of what is shown because nobody is known to own it
+            # not of what is shown because it has no recorded owner
             entries = [entry for name, entry in entries_listed(own) if known.get(name) == owner]
             made = [each for entry in entries for each in ids_made(entry)]
             await self._keep(list(dict.fromkeys(made)), owner)
         return own
 
     async def _learnt(self, response: ProxyResponse, owner: str, streaming: bool) -> ProxyResponse:
-        """Return the response once it is kept whose the objects are that it names."""
+        """Return the response once the owner of the objects that it names is stored."""
         media_type, coding = media_type_and_coding(response.headers)
         if is_event_stream(media_type, streaming):
             response = decoded(response)
@@ -176,7 +176,7 @@ class OwnObjects:
         return response
 
     async def _keep(self, names: Sequence[str], owner: str) -> None:
-        """Note whose new objects are; what was noted before stays."""
+        """Store the owner of new objects; an earlier record stays."""
         if names:
             try:
                 await self._owners.keep(names, owner)
@@ -219,7 +219,7 @@ class _Items:
 
 
 class _FirstEvent:
-    """Looks for the first event of a stream that has data."""
+    """Searches a stream for its first event with data."""
 
     def __init__(self) -> None:
         self._decoder = SSEDecoder(ANSWER_BYTES)

@@ -1,7 +1,7 @@
-"""Which WebSockets have their turns read, and which are not opened.
+"""Decide which WebSockets have their turns read, and which are refused.
 
-Decides by the head of a handshake. One that is read has no extensions:
-nobody here takes compression off.
+Decides by the head of a handshake. A WebSocket that is read gets no extensions,
+because compression cannot be decoded here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...exchange.record import Inspection
 from ...wire.headers import without
 
 ENDPOINTS = frozenset(("responses", "realtime", "live"))
-"""What of the API runs models over WebSockets whose turns can be read."""
+"""The endpoints that run models over WebSockets whose turns can be read."""
 _EXTENSIONS = b"sec-websocket-extensions"
 _OFF = (
     "openai-proxy does not open WebSockets of /responses (websocket.responses is off): send the same request by"
@@ -26,11 +26,12 @@ _OFF = (
 class ReadWebSockets:
     """Mark the handshakes whose turns are to be read.
 
-    `rules` says by `credential_id` what of a key needs that, in words such
-    as "a budget"; `everybodys` is the rule of all that are not in `free`.
-    `inspect` never: those with a rule are refused, and nothing is read; always: all are read; auto: those with
-    a rule, and all of them where `reads_all`. With `opens_responses` off,
-    no `/responses` is opened for anybody.
+    `rules` says by `credential_id` which rule of a key needs that, in words
+    such as "a budget"; `everybodys` is the rule of all keys that are not in
+    `free`. `inspect`: with `never`, keys with a rule are refused, and nothing
+    is read; with `always`, all turns are read; with `auto`, those of keys with
+    a rule, and all of them if `reads_all`. With `opens_responses` off, no
+    `/responses` is opened for anybody.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ReadWebSockets:
         self._free = free
         self._never = inspect == "never"
         self._limited = limited
-        """Keys with limits that count turns, which may pass unread."""
+        """Keys with limits that count turns; their WebSockets may pass unread."""
         self._reads_all = reads_all or inspect == "always"
         self._opens_responses = opens_responses
 

@@ -1,6 +1,6 @@
-"""Refuse what costs more than the tokens of its answer, for keys with a budget.
+"""Refuse, for keys with a budget, requests that cost more than the tokens of their answer.
 
-Comes after the body has been read.
+Runs after the body has been read.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _WHY = {
 
 
 class RefuseUnmeasured:
-    """Raise NotMeasured for dearer service tiers, tools with a fee and what may hide them.
+    """Raise NotMeasured for dearer service tiers, tools with a fee, and stored prompts and assistants, which
+    may have such tools.
 
-    These are stored prompts and assistants. `keys` are by `credential_id`.
+    `keys` are by `credential_id`.
     """
 
     def __init__(self, keys: frozenset[str]) -> None:

@@ -1,6 +1,6 @@
-"""Refuse what would go on where no rule of a key can see it: ephemeral keys and sessions.
+"""Refuse requests for ephemeral keys and sessions, whose traffic no rule of a key could see.
 
-Their traffic goes past this proxy. Decides by the head of a request.
+That traffic bypasses this proxy. Decides by the head of a request.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .named_models import makes_session
 class RefuseUnseen:
     """Raise NotMeasured for callers that have a rule.
 
-    `rules` says which rule by `credential_id`, in words such as "a budget";
-    `everybodys` is the rule of all that are not in `free`.
+    `rules` names the rule by `credential_id`, in words such as "a budget";
+    `everybodys` is the rule of all callers that are not in `free`.
     """
 
     def __init__(self, rules: Mapping[str, str], everybodys: str | None, free: frozenset[str]) -> None:

@@ -14,7 +14,7 @@ from .rules import GroupScope, Limits
 
 
 def own_limits(own: KeyLimits, settings: Settings) -> Limits:
-    """Return a key's limits: its own where the configuration names them, also as `none`, else everybody's."""
+    """Return a key's limits: its own if the configuration names them, also as `none`, else those for everybody."""
 
     def limit(name: str) -> int | None:
         found: int | None = getattr(own if name in own.model_fields_set else settings.rate_limit, name)
@@ -24,7 +24,7 @@ def own_limits(own: KeyLimits, settings: Settings) -> Limits:
 
 
 def limits_by_key(settings: Settings) -> dict[str, Limits]:
-    """Return what holds for each client key, by its name."""
+    """Return the limits of each client key, by its name."""
     return found_once(settings, "limits", lambda: _limits_by_key(settings))
 
 
@@ -52,7 +52,7 @@ def _find_group_limits(settings: Settings) -> dict[str, tuple[GroupScope, ...]]:
 
 
 def token_limited(settings: Settings) -> dict[str, bool]:
-    """Return for each client key whether a limit of model tokens holds for it: its own, or that of a group."""
+    """Return for each client key whether it has a limit of model tokens: its own, or that of a group."""
     return found_once(settings, "token limits", lambda: _find_token_limited(settings))
 
 
@@ -66,13 +66,13 @@ def _find_token_limited(settings: Settings) -> dict[str, bool]:
 
 
 def limited_keys(settings: Settings) -> frozenset[str]:
-    """Return the names of the client keys that any limit holds for: their own, or that of a group."""
+    """Return the names of the client keys that have any limit: their own, or that of a group."""
     own = {name for name, limits in limits_by_key(settings).items() if limits}
     return frozenset(own.union(_group_limits(settings)))
 
 
 def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
-    """Return the stage of the limits, None if nobody has any."""
+    """Return the stage of the limits, None if there are no limits."""
     rate_limit = settings.rate_limit
     everybody = own_limits(KeyLimits(), settings)
     own = limits_by_key(settings)
@@ -87,11 +87,11 @@ def rate_limit(settings: Settings, parts: Parts) -> RateLimit | None:
         timers=parts.reactor,
         clock=parts.clock,
         max_wait_s=rate_limit.max_wait_s,
-        # reserves in front of the overrides, but for what they make of a request
+        # reserves before the overrides run, but for the parameters that they will set
         estimate=TokenEstimate(model_params(settings)),
     )
 
 
 def counts_model_tokens(settings: Settings) -> bool:
-    """Whether any limit is on model tokens, so that usage must be known."""
+    """Return whether any limit is on model tokens, so that usage must be known."""
     return settings.rate_limit.tokens_per_minute is not None or any(token_limited(settings).values())

@@ -22,7 +22,7 @@ class _KeyState:
     running: int = 0
 
     def idle(self, now: float) -> bool:
-        """Tell whether a fresh state would be the same."""
+        """Say whether a fresh state would be the same."""
         return self.running == 0 and all(
             bucket is None or bucket.refill(now) >= bucket.capacity
             for bucket in (self.requests, self.model_tokens)
@@ -30,7 +30,7 @@ class _KeyState:
 
     @property
     def in_debt(self) -> bool:
-        """Whether it may be long until this is idle: the last refill left the level below zero."""
+        """Whether it may take long until this is idle: the last refill left the level below zero."""
         return self.model_tokens is not None and self.model_tokens.level < 0
 
     def levels(self, now: float) -> Levels:
@@ -42,7 +42,7 @@ class _KeyState:
         )
 
     def charge(self, reserved: float) -> None:
-        """Charge a request that was admitted as things stand: the levels suffice, and are those of now."""
+        """Charge a request that was admitted at the present levels, which suffice."""
         if self.requests is not None:
             self.requests.level -= 1.0
         if self.model_tokens is not None:
@@ -63,10 +63,10 @@ def _resized(bucket: TokenBucket | None, limit_per_minute: int | None) -> TokenB
 class EmbeddedStore:
     """Buckets in a dict, the longest unused first.
 
-    Every admission drops up to two keys that stand as fresh ones would, so
-    that memory follows the keys of the last minute or so; above `max_keys`
-    the longest unused without running requests go whatever their level.
-    `clock` gives monotonic seconds.
+    Every admission drops up to two keys whose state equals a fresh one, so that
+    memory follows the keys of the last minute or so. Above `max_keys`, the keys
+    that were unused longest and have no running requests are dropped whatever
+    their level. `clock` gives monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float], max_keys: int = 100_000) -> None:
@@ -117,7 +117,7 @@ class EmbeddedStore:
         """Charge what was used beyond the reservation, or give back the rest."""
         difference = model_tokens - admission.reserved
         if difference and admission.limits.model_tokens_per_minute is not None:
-            # not `_state(...)` if there is one: the limits may have changed since, and stay
+            # do not call `_state(...)` if there is one: the limits may have changed since, and stay
             state = self._states.get(admission.key) or self._state(admission.key, admission.limits)
             bucket = state.model_tokens
             if bucket is not None:
@@ -147,6 +147,6 @@ class EmbeddedStore:
                 if not self._states:
                     return
             elif state.running or state.in_debt:
-                self._states[key] = self._states.pop(key)  # look at others next time
+                self._states[key] = self._states.pop(key)  # examine others next time
             else:
                 return

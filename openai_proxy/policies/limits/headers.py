@@ -43,8 +43,8 @@ def _bucket_headers(name: bytes, limit: int, level: float) -> HeaderPairs:
 def refusal_headers(limits: Limits, levels: Levels, refusal: Refusal) -> HeaderPairs:
     """Return the header lines of a 429; `x-ratelimit-*` of the limits that are on.
 
-    The reset is when the bucket is full again. Where requests at once are
-    the only limit of requests, the `-requests` lines speak of them.
+    The reset is the time when the bucket is full again. If concurrent requests
+    are the only limit of requests, the `-requests` lines describe that limit.
     """
     headers = retry_after_headers(refusal.wait_s)
     if limits.requests_per_minute is not None:

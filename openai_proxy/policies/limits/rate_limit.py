@@ -1,7 +1,7 @@
-"""Refuse what goes over the limits of a client key.
+"""Refuse requests above the limits of a client key.
 
-Decides with what a store of limits says; adds nothing to the answers of
-admitted requests.
+Decides by what a store of limits says. Adds nothing to the answers of admitted
+requests.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ class Timers(Protocol):
 
 
 class RateLimit:
-    """Charge each request to its key before it goes on; settle when its exchange ends.
+    """Charge each request to its key before it is forwarded; settle when its exchange ends.
 
-    `limits` are everybody's, `own` those of single keys by `credential_id`,
-    already laid over everybody's, `groups` the groups that they belong to,
-    each of which must have room as well. `max_wait_s` (default 0) is how long a
-    request may wait instead of being refused; `clock` gives monotonic seconds.
-    `estimate` tells from method, body, document, model and the estimate of the prompt what to reserve.
+    `limits` apply to everybody, `own` to single keys by `credential_id`
+    (already merged with `limits`), `groups` to the groups that a key belongs
+    to, each of which must have room as well. `max_wait_s` (default 0) is how
+    long a request may wait instead of being refused. `clock` gives monotonic
+    seconds. `estimate` returns the number of model tokens to reserve, from
+    method, body, document, model and the estimate of the prompt.
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class RateLimit:
     ) -> None:
         self._store = store
         self._decide: Callable[[str, Limits, float], Admission] | None = getattr(store, "decide", None)
-        """Of a store that has nobody to ask (`EmbeddedStore`): what `admit` does, without a wait."""
-        # None instead of limits that are all off: asked once here, not of each request
+        """The store's `admit` without a wait, if it need not ask another machine (`EmbeddedStore`)."""
+        # None if all limits are off: decided once here, not for each request
         self._limits = limits or None
         self._own = {key: its or None for key, its in own.items()}
         self._groups = dict(groups or {})
@@ -78,7 +79,7 @@ class RateLimit:
     async def __call__(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
         limits = self._own.get(exchange.credential_id, self._limits)
-        if exchange.inspection is not None:  # each turn of that WebSocket is counted
+        if exchange.inspection is not None:  # each turn of that WebSocket counts by itself
             return await forward(request)
         groups = self._groups.get(exchange.credential_id)
         if groups is not None:
@@ -97,12 +98,12 @@ class RateLimit:
         try:
             return await forward(request)
         finally:
-            # registered after the inner stages had their turn: what they do at the end,
+            # registered after the inner stages registered theirs: what they do at the end,
             # completing the usage above all, comes before this reads it
             exchange.on_end(finish)
 
     def _cost(self, request: ProxyRequest) -> int:
-        """Return what model tokens to reserve."""
+        """Return the number of model tokens to reserve."""
         prompt = estimated_prompt(request) if isinstance(request.body, bytes) else None
         return self._estimate(
             request.method, request.body, request.document, request.model, prompt, request.exchange.endpoint
@@ -129,20 +130,20 @@ class RateLimit:
     async def _admit_everywhere(
         self, exchange: Exchange, scopes: Sequence[_Scope], cost: int
     ) -> list[Admission]:
-        """Return an admission of each scope, or take back those that there are and raise."""
+        """Return an admission for each scope; if one refuses, undo the others and raise."""
         taken: list[Admission] = []
         try:
             for scope in scopes:
                 admission = await self._admit(exchange, scope.limits, cost, None, scope)
                 taken.append(admission)
-        except BaseException:  # a client that left, too
+        except BaseException:  # also when the client left
             for admission in taken:
                 self._store.cancel(admission)
             raise
         return taken
 
     async def count(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
-        """Charge what cannot be refused any more: a turn that the server of a WebSocket begins by itself."""
+        """Charge a turn that the server of a WebSocket begins by itself: it cannot be refused any more."""
         exchange = request.exchange
         limits = self._own.get(exchange.credential_id, self._limits)
         admissions: list[Admission] = []
@@ -160,11 +161,11 @@ class RateLimit:
             exchange.on_end(finish)
 
     def look_ahead(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
-        """Refuse what would be refused before its body is asked for; charge nothing.
+        """Refuse early, before the body is requested, what would be refused anyway; charge nothing.
 
-        A stage of its own, in front of the one that reads JSON bodies, for
-        clients that wait for `100 Continue`. With `max_wait_s` nothing is
-        refused yet: there may be room once the body is here.
+        A separate stage before the one that reads JSON bodies, for clients that
+        wait for `100 Continue`. With `max_wait_s` nothing is refused here:
+        there may be room once the body has arrived.
         """
         arriving = request.buffered and request.body is not None and type(request.body) is not bytes
         if not arriving or self._max_wait_s or get(request.headers, b"expect") is None:
@@ -176,7 +177,7 @@ class RateLimit:
         limits = self._own.get(exchange.credential_id, self._limits)
         for scope in _scopes(exchange, limits, self._groups.get(exchange.credential_id, ())):
             limits = scope.limits
-            # No running request at all is a limit that admits nobody, so this only tells how things stand.
+            # A limit of no concurrent requests admits nobody, so this only reports the levels.
             nobody = evolve(limits, concurrent_requests=0)
             look = await self._store.admit(scope.key, nobody, 0.0, exchange.id)
             least = limits.reservation(1.0 if request.required else 0.0)
@@ -193,9 +194,9 @@ class RateLimit:
         admission: Admission | None,
         scope: _Scope | None = None,
     ) -> Admission:
-        """Return an admission, or raise; `admission` is what the store said at once, if it did.
+        """Return an admission, or raise; `admission` is the store's decision, if it was made at once.
 
-        `scope` is what is charged; the key itself without one.
+        `scope` is what is charged; None means the key itself.
         """
         key, group = (exchange.credential_id, None) if scope is None else (scope.key, scope.group)
         wait_until: float | None = None
@@ -225,7 +226,7 @@ class RateLimit:
 
 @frozen
 class _Scope:
-    """What is charged for a request: its key (`group` is None), or a group."""
+    """The bearer of a charge for a request: its key (`group` is None), or a group."""
 
     key: str
     limits: Limits
@@ -253,12 +254,13 @@ def _refused(
 
 
 def used_model_tokens(exchange: Exchange, reserved: float) -> float:
-    """Return what an ended exchange cost.
+    """Return the model tokens that an ended exchange used.
 
-    The usage if there is one. Nothing for an answer from the cache, an
-    error, or an exchange that no upstream saw. Else (a client that left
-    before the head, a body cut short, an upstream that reports nothing) what
-    was reserved, unless no model was named: such calls cost none.
+    That is its usage if there is one, and 0 for an answer from the cache, an
+    error, or an exchange that reached no upstream. In all other cases (the
+    client left before the head, a body was truncated, an upstream does not
+    report usage) it is what was reserved, unless no model was named: such calls
+    use no tokens.
     """
     if exchange.cached or exchange.is_error_behind_200:
         return 0.0

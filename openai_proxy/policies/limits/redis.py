@@ -1,6 +1,7 @@
 """Limits shared by several processes and machines, in Redis.
 
-While Redis is away each process limits by itself, with an embedded store.
+While Redis cannot be reached, each process limits by itself, with an embedded
+store.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ KEPT_IN_REDIS = "redis"
 
 
 class RedisStore:
-    """A `LimitStore` over Redis, with `embedded` taking over while it is away.
+    """A `LimitStore` over Redis, with `embedded` taking over while Redis cannot be reached.
 
-    A slot of a running request is a lease of `lease_s`, renewed three times
-    in that time, so that a machine that died does not keep its slots. The
-    client is started and stopped by whoever made it; `start` and `stop`
-    here are the renewal's. `failed` counts the admissions that Redis did not
-    decide.
+    The slot of a running request is a lease of `lease_s`, renewed three times
+    in that time, so that a crashed machine does not keep its slots. Whoever
+    made the client starts and stops it; `start` and `stop` here control the
+    renewal. `failed` counts the admissions that Redis did not decide.
     """
 
     _log = logger(__name__)
@@ -65,7 +65,7 @@ class RedisStore:
         reserved = limits.reservation(model_tokens)
 
         def comes_late(reply: Any) -> None:
-            """Redis admitted what went another way, or nowhere: it used no tokens here."""
+            """Return what Redis charged for a request that was decided otherwise meanwhile, or has ended."""
             if reserved and isinstance(reply, list) and reply[:1] == [1]:
                 self._client.post(
                     *self._finishing(key, limits, -reserved, "")
@@ -80,7 +80,7 @@ class RedisStore:
         except CancelledError:
             self._free_slot(key, limits, slot)
             raise
-        except Exception:  # away, or refusing: the client has told the log
+        except Exception:  # not reachable, or refusing: the client has logged it
             self.failed += 1
             self._free_slot(key, limits, slot)
             return await self._embedded.admit(key, limits, model_tokens, slot)
@@ -101,7 +101,7 @@ class RedisStore:
             self._embedded.settle(admission, model_tokens)
             self._free_slot(admission.key, limits, admission.slot)
             return
-        # what is lost with Redis is forgotten there too: a lease ends by itself
+        # if this call is lost, nothing stays in Redis: the lease expires by itself
         self._client.post(*self._finishing(admission.key, limits, difference, admission.slot))
 
     def cancel(self, admission: Admission) -> None:
@@ -110,12 +110,12 @@ class RedisStore:
             return
         self._forget_slot(admission)
         if admission.limits:
-            # sent while a reply is overdue too: what it undoes was admitted
+            # also sent while a reply is overdue: it undoes what was admitted
             arguments = ("cancel", admission.key, admission.limits, admission.reserved, admission.slot)
             self._client.post(*self._arguments(*arguments))
 
     def _forget_slot(self, admission: Admission) -> None:
-        """Renew the lease of a slot no longer."""
+        """Stop renewing the lease of a slot."""
         slots = self._held.get(admission.key)
         if slots is not None:
             slots.discard(admission.slot)
@@ -133,7 +133,8 @@ class RedisStore:
     def _free_slot(self, key: str, limits: Limits, slot: str) -> None:
         """Free a slot that Redis may have given, or may be about to give.
 
-        Whether tokens were charged is not known: they come back with a late reply, or with time.
+        It is unknown whether tokens were charged: a late reply returns them, or
+        the refill does.
         """
         if limits.concurrent_requests is not None:
             self._client.post(*self._finishing(key, limits, 0.0, slot))
@@ -161,7 +162,7 @@ class RedisStore:
         )
 
     def _command(self, key: str) -> tuple[str | bytes | int, ...]:
-        # braces: both keys of one client on one node of a cluster
+        # braces keep both keys of one client on one node of a cluster
         base = f"{self._prefix}:{{{key}}}"
         return "EVAL", SCRIPT, 2, base, base + ":running"
 

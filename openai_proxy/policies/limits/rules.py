@@ -1,4 +1,4 @@
-"""What limits a client key has, and what a look at its buckets says.
+"""The limits of a client key, and the decision that its levels imply.
 
 Pure values shared by every store of limits.
 """
@@ -13,7 +13,7 @@ from attrs import frozen
 from .token_bucket import TOLERANCE
 
 CONCURRENCY_RETRY_S = 1.0
-"""What a client is told to wait for a slot: nobody knows when one comes free."""
+"""The wait that a client is told if no slot is free: nobody knows when one will be."""
 
 
 @frozen
@@ -34,8 +34,8 @@ class Limits:
     def reservation(self, model_tokens: float) -> float:
         """Return what is reserved for a request of `model_tokens`: never more than the bucket holds.
 
-        So a request larger than the whole limit waits for a full bucket
-        instead of for ever; what it really uses is settled as debt.
+        So a request larger than the whole limit waits for a full bucket instead
+        of for ever; its actual usage is settled as debt.
         """
         if self.model_tokens_per_minute is None:
             return 0.0
@@ -44,7 +44,7 @@ class Limits:
 
 
 GROUP = "\x1fgroup:"
-"""Begins what a store calls a group: no key has such a name, for it has a control character."""
+"""The prefix of a group's name in a store: it contains a control character, so no key has such a name."""
 
 
 @frozen
@@ -56,7 +56,7 @@ class GroupScope:
 
     @property
     def key(self) -> str:
-        """What a store of limits calls it."""
+        """The group's name in a store of limits."""
         return GROUP + self.name
 
 
@@ -70,10 +70,11 @@ class Levels(NamedTuple):
 
 @frozen
 class Refusal:
-    """Why a request may not go on.
+    """Why a request is refused.
 
-    `kind` is `requests`, `tokens` or `concurrent`, the first that refuses.
-    `wait_s` is when all of them may admit it, as far as is known.
+    `kind` is the first limit that refuses: `requests`, `tokens` or
+    `concurrent`. `wait_s` is the time after which all of them may admit it, as
+    far as that can be predicted.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""The Lua script that keeps limits in Redis: atomic, by Redis's clock.
+"""The Lua script that keeps limits in Redis: it is atomic, and uses Redis's clock.
 
 The same rules as `policies.limits.token_bucket` and `policies.limits.rules.maybe_refusal`.
 """

@@ -1,4 +1,4 @@
-"""What a store of limits does."""
+"""The interface of a store of limits."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .rules import Levels, Limits
 
 
 class Admission(NamedTuple):
-    """What a store decided about one request, and what it must give back.
+    """A store's decision about one request, and what must be given back later.
 
-    `admitted` False: nothing was charged. `slot` names the request among
-    the running ones of its key.
+    `admitted` False: nothing was charged. `slot` names the request among the
+    running ones of its key.
     """
 
     key: str
@@ -24,10 +24,10 @@ class Admission(NamedTuple):
 
 
 class LimitStore(Protocol):
-    """Levels of all keys; one decision is atomic: charged in every limit or in none."""
+    """The levels of all keys. A decision is atomic: it charges every limit or none."""
 
     async def admit(self, key: str, limits: Limits, model_tokens: float, slot: str) -> Admission:
-        """Charge one request of `key` reserving `model_tokens`, or say how things stand."""
+        """Charge one request of `key` reserving `model_tokens`, or return the levels."""
         ...
 
     def finish(self, admission: Admission, model_tokens: float) -> None:
@@ -35,7 +35,7 @@ class LimitStore(Protocol):
         ...
 
     def cancel(self, admission: Admission) -> None:
-        """Take an admission back: as if the request had never come. Never fails; in place of `finish`."""
+        """Take an admission back: as if the request had never come. Never fails; call it instead of `finish`."""
         ...
 
     def settle(self, admission: Admission, model_tokens: float) -> None:
@@ -44,4 +44,4 @@ class LimitStore(Protocol):
 
 
 class BucketStore(LimitStore, Protocol):
-    """The limits of one machine: what a shared store falls back on."""
+    """The limits of one machine: a shared store falls back on them."""

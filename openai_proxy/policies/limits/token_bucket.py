@@ -1,20 +1,20 @@
-"""A token bucket: a most at once, and a most per second on average. Pure."""
+"""A token bucket: it limits the number at once and the average per second. Pure."""
 
 from __future__ import annotations
 
 from attrs import define, field
 
 TOLERANCE = 1e-6
-"""What rounding may cost: whoever waited as long as it was told finds its tokens."""
+"""A tolerance for rounding, so that whoever waited as long as it was told finds its tokens."""
 
 
 @define(slots=True, eq=False)
 class TokenBucket:
     """A level that rises by `refill_per_second` up to `capacity`.
 
-    Owned by whoever limits; times are monotonic seconds and may repeat, an
-    earlier one counts as the latest seen. The level falls below zero (debt)
-    only through `settle`.
+    Owned by the stage or store that limits. Times are monotonic seconds and may
+    repeat; an earlier one counts as the latest seen. The level falls below zero
+    (debt) only through `settle`.
     """
 
     capacity: float
@@ -39,18 +39,18 @@ class TokenBucket:
         return self.level
 
     def has(self, cost: float, now: float) -> bool:
-        """Tell whether `take` would succeed; takes nothing."""
+        """Say whether `take` would succeed; takes nothing."""
         return self.refill(now) + TOLERANCE >= cost
 
     def take(self, cost: float, now: float) -> bool:
-        """Take `cost` tokens if there are as many; True if they were taken."""
+        """Take `cost` tokens if the level suffices; return whether they were taken."""
         if not self.has(cost, now):
             return False
         self.level -= cost
         return True
 
     def settle(self, difference: float, now: float) -> None:
-        """Take `difference` more whatever the level, or give back where it is negative.
+        """Take `difference` more whatever the level, or give back if it is negative.
 
         May lead into debt, never above the capacity.
         """

@@ -1,4 +1,4 @@
-"""What a client over its limits is told: which limit, and when there is room again. Pure."""
+"""The message for a client above its limits: which limit, and when there is room again. Pure."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from .params import ModelParams, from_table, from_text
 
 
 def override(settings: Settings) -> Stage | None:
-    """Return the stage that sets parameters, None if none are set. Raises SettingsError."""
+    """Return the stage that sets parameters, None if there are none. Raises SettingsError."""
     rules = model_params(settings)
     return Override(rules) if rules else None
 
 
 def model_params(settings: Settings) -> list[ModelParams]:
-    """Return what is set per model, later ones over earlier ones. Raises SettingsError."""
+    """Return the parameters for each model; later rules take precedence over earlier ones. Raises SettingsError."""
     rules: list[ModelParams] = []
     for number, model in enumerate(settings.models):
         if model.params or model.default_params:
@@ -25,7 +25,9 @@ def model_params(settings: Settings) -> list[ModelParams]:
                 raise settings.error(f"models[{number}]", str(error)) from None
     if settings.llm_params:
         try:
-            rules += from_text(settings.llm_params)  # last, so that the variable wins over the file
+            rules += from_text(
+                settings.llm_params
+            )  # last, so that the variable takes precedence over the file
         except ValueError as error:
             raise settings.error("llm_params", str(error)) from None
     return rules

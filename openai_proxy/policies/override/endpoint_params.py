@@ -1,8 +1,8 @@
 """Which parameters go to which endpoint, and under which name. Pure.
 
-The tables follow the request schemas of OpenAI's API description. What a
-table does not know may be a parameter of another server (`top_k`,
-`chat_template_kwargs`): it goes to the endpoints that write text.
+The tables follow the request schemas of OpenAI's API description. A name that
+no table has may be a parameter of another server (`top_k`,
+`chat_template_kwargs`): it is sent to the endpoints that generate text.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .params import ModelParams
 
 _MOST_KEPT = 1000
 REMOVE = "remove"
-"""A parameter with this value is taken out of the request."""
+"""A parameter with this value is removed from the request."""
 OUTPUT_LIMITS = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
-"""Names of one and the same limit, by endpoint."""
+"""The names of the output limit, by endpoint."""
 
 _CHAT, _COMPLETIONS, _RESPONSES = "chat/completions", "completions", "responses"
 _LIMIT_OF = {_COMPLETIONS: "max_tokens", _RESPONSES: "max_output_tokens"}
@@ -71,7 +71,7 @@ _LACKS = {
         )
     ),
 }
-"""What endpoints that write text do not take, though others of them do."""
+"""Parameters that some endpoints that generate text do not accept, though others do."""
 _IMAGES = frozenset(
     (
         "background",
@@ -96,16 +96,16 @@ _TAKES = {
     "images/edits": _IMAGES | {"input_fidelity"},
     "audio/speech": frozenset(("instructions", "response_format", "speed", "stream_format", "voice")),
 }
-"""All that other endpoints take."""
+"""All parameters that other endpoints accept."""
 
 
 @frozen
 class Change:
-    """What is set in the requests for one model at one endpoint.
+    """The change to requests for one model at one endpoint.
 
-    `params` replace what the client sent, `defaults` fill in what it did
-    not; tables among both are merged with the client's. `removed` go out.
-    `limit_names` are the names of the output limit that the endpoint takes.
+    `params` replace what the client sent, `defaults` add what it did not send;
+    tables in both are merged with the client's. `removed` are deleted.
+    `limit_names` are the names of the output limit that the endpoint accepts.
     """
 
     params: Mapping[str, Any] = field(factory=dict)
@@ -119,7 +119,7 @@ class Change:
 
 
 def change_for(rules: Iterable[ModelParams], model: str, endpoint: str) -> Change:
-    """Return what `rules` set in a request for `model` at `endpoint`; later rules win."""
+    """Return the change that `rules` make to a request for `model` at `endpoint`; later rules win."""
     params: dict[str, Any] = {}
     defaults: dict[str, Any] = {}
     for rule in rules:
@@ -137,10 +137,10 @@ def change_for(rules: Iterable[ModelParams], model: str, endpoint: str) -> Chang
 
 
 class Changes:
-    """What `rules` change, found once for each model and endpoint.
+    """The changes that `rules` make, computed once for each model and endpoint.
 
-    Model names come from clients, so no more than _MOST_KEPT are kept, and
-    no long ones.
+    Clients choose the names of models, so at most _MOST_KEPT changes are kept,
+    and none for long names.
     """
 
     def __init__(self, rules: Iterable[ModelParams]) -> None:
@@ -151,11 +151,11 @@ class Changes:
         return bool(self._rules)
 
     def __len__(self) -> int:
-        """Return for how many models and endpoints a change is kept."""
+        """Return the number of models and endpoints for which a change is kept."""
         return len(self._kept)
 
     def find(self, model: str, endpoint: str) -> Change:
-        """Return what is set in a request for `model` at `endpoint`."""
+        """Return the change to a request for `model` at `endpoint`."""
         change = self._kept.get((model, endpoint))
         if change is None:
             change = change_for(self._rules, model, endpoint)
@@ -169,7 +169,7 @@ def _limit_names(endpoint: str) -> frozenset[str]:
 
 
 def _name_at(endpoint: str, name: str, endpoints: tuple[str, ...] | None) -> str | None:
-    """Return what a parameter is called at an endpoint; None if it does not go there."""
+    """Return the name of a parameter at an endpoint; None if the endpoint does not accept it."""
     if endpoints is not None and not any(fnmatchcase(endpoint, each) for each in endpoints):
         return None
     if endpoint in _LACKS:
@@ -183,18 +183,18 @@ def _name_at(endpoint: str, name: str, endpoints: tuple[str, ...] | None) -> str
 
 @frozen
 class Edits:
-    """What becomes of one request: members to set, names of members to take out."""
+    """The edits of one request: members to set, names of members to remove."""
 
     values: dict[str, Any]
     removed: frozenset[str]
 
 
 def edits_for(change: Change, given: Mapping[str, Any]) -> Edits:
-    """Return what `change` does to a request whose members are `given`; names in lower case.
+    """Return the edits that `change` makes to a request whose members are `given`; names in lower case.
 
-    A null counts as not given. A default for the output limit gives way to
-    any of the limit's names; a fixed one takes the place of all of them, under
-    the name that the client used where the endpoint has it.
+    A null counts as not given. A default for the output limit is ignored if any
+    name of the limit is given; a fixed one replaces all of them, under the name
+    that the client used if the endpoint accepts it.
     """
     values = dict(change.params)
     removed = set(change.removed.intersection(given))
@@ -217,7 +217,7 @@ def _has_limit(given: Mapping[str, Any]) -> bool:
 
 
 def _put_limit(values: dict[str, Any], change: Change, given: Mapping[str, Any], removed: set[str]) -> None:
-    """Let a fixed output limit hold whatever name the client gave one, and leave one name alone."""
+    """Set a fixed output limit whatever name the client gave it, and leave only one name."""
     fixed = next((name for name in sorted(OUTPUT_LIMITS.intersection(change.params))), None)
     if fixed is None:
         return
@@ -230,7 +230,7 @@ def _put_limit(values: dict[str, Any], change: Change, given: Mapping[str, Any],
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one table over another; tables inside them too. The order is that of `under`, then what is new."""
+    """Merge `over` into `under`, and the tables inside them likewise. The order is that of `under`, then what is new."""
     result = dict(under)
     for name, value in over.items():
         own = result.get(name)

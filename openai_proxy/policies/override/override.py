@@ -1,7 +1,7 @@
-"""Set the parameters that the configuration fixes for a model.
+"""Set the parameters that the configuration has for a model.
 
-Only JSON requests that name a configured model change, and of their
-bodies only the members set; every other request passes as the same object.
+Only JSON requests that name a configured model are changed, and only in those
+members; every other request is forwarded as the same object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .params import ModelParams
 
 
 class Override:
-    """Change requests by `rules`; if several name a model, later ones win."""
+    """Change requests by `rules`; if several name a model, later ones take precedence."""
 
     def __init__(self, rules: Sequence[ModelParams]) -> None:
         self._changes = Changes(rules)
@@ -34,7 +34,7 @@ class Override:
         return forward(self.apply(request))
 
     def apply(self, request: ProxyRequest) -> ProxyRequest:
-        """Return the request with its model's parameters set, or the very same one."""
+        """Return the request with its model's parameters set, or the same object if there are none."""
         document, model = request.document, request.model
         if document is None or model is None:
             return request
@@ -62,7 +62,7 @@ class Override:
 
 
 def _given(document: dict[str, Any], change: Change, text: bytes, odd_names: bool) -> Mapping[str, Any]:
-    """Return the members of a request, by lower-case names; the tables that are to be merged read whole."""
+    """Return the members of a request, by lower-case names; tables that will be merged are decoded whole."""
     given = {name.casefold(): value for name, value in document.items()} if odd_names else document
     tables = [
         name

@@ -1,4 +1,4 @@
-"""Parameters set for a model: how they are written and typed.
+"""Parameters set for a model: their notation and their types.
 
 Two notations: the flat text of one variable and the tables of a
 configuration file. Both become `ModelParams`. Pure; used by settings
@@ -24,20 +24,20 @@ _words = {"true": True, "false": False, "null": None, "": None}
 
 @frozen
 class ModelParams:
-    """What is set in requests for the models that `match` names."""
+    """The parameters for requests to the models that `match` names."""
 
     match: str
-    """A model's exact name, or a glob (`*`, `?`, `[…]`, case-sensitive) where `glob` is set."""
+    """A model's exact name, or a glob (`*`, `?`, `[…]`, case-sensitive) if `glob` is set."""
     params: Mapping[str, Any] = Factory(dict)
-    """Overwrite what the client sent. JSON values."""
+    """JSON values that replace what the client sent."""
     default_params: Mapping[str, Any] = Factory(dict)
-    """Fill in only what the client did not send. JSON values."""
+    """JSON values for members that the client did not send."""
     glob: bool = False
     endpoints: tuple[str, ...] | None = None
-    """The endpoints that they go to, names or globs; None means those that have the parameter."""
+    """The endpoints to set them at, names or globs; None means all that have the parameter."""
 
     def applies_to(self, model: str) -> bool:
-        """Tell whether `match` names `model`."""
+        """Say whether `match` names `model`."""
         return fnmatchcase(model, self.match) if self.glob else model == self.match
 
 
@@ -62,7 +62,7 @@ def _parse_bool(text: str) -> bool:
 
 
 def _parse_any(text: str) -> Any:
-    """Return true, false or a number if `text` reads as one, else the text."""
+    """Return true, false or a number if `text` is written like one, else the text."""
     if text.lower() in _words:
         return _words[text.lower()]
     if not _number.fullmatch(text) or len(text) > 300:
@@ -91,17 +91,17 @@ _TYPES: dict[str, Callable[[str], Any]] = {
     ),
     **dict.fromkeys(("echo", "stream"), _parse_bool),
 }
-"""Parameters that have a type; all others are read by `_parse_any`."""
+"""Parameters that have a type; all others are parsed by `_parse_any`."""
 
 
 def parse_llm_params(text: str) -> dict[str, dict[str, Any]]:
     """Parse `model=A,temperature=0.5;model=B,max_tokens=200` to parameters by exact model name.
 
-    Groups are separated by `;`, entries by `,`; space around names and
-    values does not count; the value is all after the first `=`. An empty
-    value or `null` is None. Empty groups are skipped; groups of one model
-    add up, later entries win. Raises ValueError with one line that shows
-    no more than the entry at fault.
+    Groups are separated by `;`, entries by `,`. Space around names and values
+    does not count; the value is everything after the first `=`. An empty value
+    or `null` is None. Empty groups are skipped; groups of one model are merged,
+    and later entries take precedence. Raises ValueError with one line that
+    shows only the faulty entry.
     """
     models: dict[str, dict[str, Any]] = {}
     for group in filter(str.strip, text.split(";")):
@@ -147,8 +147,8 @@ def from_table(
 ) -> ModelParams:
     """Return the rule of a configuration table; `match` is a glob, values any JSON.
 
-    Raises ValueError if a value is not JSON (a date, NaN) or does not
-    fit the type of a known parameter.
+    Raises ValueError if a value is not JSON (a date, NaN) or does not fit the
+    type of a parameter that has one.
     """
     for values in (params or {}, default_params or {}):
         for name, value in values.items():
@@ -162,7 +162,7 @@ def _check_value(name: str, value: Any) -> None:
     except (TypeError, ValueError):
         raise ValueError(f"{name}: the value must be JSON") from None
     if value == "remove":
-        return  # takes the parameter out of the request, whatever its type
+        return  # removes the parameter from the request, whatever its type
     if isinstance(value, str):
         text = "a text"
     if name in _TYPES and value is not None:

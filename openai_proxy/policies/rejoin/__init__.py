@@ -1,1 +1,1 @@
-"""Calls that go on when their client has left, and retries that join them."""
+"""Calls that continue after their client has left, and retries that join them."""

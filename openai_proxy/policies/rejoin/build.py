@@ -1,4 +1,4 @@
-"""Whose calls go on without their client: from settings to the stage."""
+"""From settings to the stage that lets calls continue without their client."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ FINISH = "finish"
 
 
 class Finishes:
-    """Says whether a call goes on: by what its key says, else its model, else everybody.
+    """Decides whether a call continues: by the setting of its key, else of its model, else the general one.
 
-    `keys` are by `credential_id`; of `models` the exact name counts before the first glob.
+    `keys` are by `credential_id`; among `models` an exact name takes precedence
+    over the first glob.
     """
 
     def __init__(self, everybody: bool, keys: dict[str, bool], models: list[tuple[str, bool]]) -> None:
@@ -27,7 +28,7 @@ class Finishes:
 
     @property
     def never(self) -> bool:
-        """Whether no call goes on."""
+        """Whether no call ever continues."""
         return not (self._everybody or any(self._keys.values()) or any(each for _, each in self._models))
 
     def __call__(self, request: ProxyRequest) -> bool:

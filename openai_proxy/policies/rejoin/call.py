@@ -18,11 +18,11 @@ class Timers(Protocol):
 
 
 class Call:
-    """What is kept of a call beside its recording: whether its client is there, and who has joined.
+    """The state of a call besides its recording: whether its client is there, and who has joined.
 
-    States: with its client (nothing is waited for), alone (its client left:
-    it has `rejoin_s` seconds, which begin anew when one who joined leaves),
-    held (it has ended whole, and waits as long for who joins), over.
+    States: with its client (nothing is awaited); alone (its client left: it has
+    `rejoin_s` seconds, which begin anew when a joined reader leaves); held (it
+    has ended whole, and waits as long for a reader); over.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Call:
         self._joined: set[object] = set()
         self._held: Deferred[None] | None = None
         self.was_had = False
-        """A retry has had the whole answer. It may have given up at that very moment, and come once more."""
+        """A retry has received the whole answer. Its client may have given up at that very moment, and retry again."""
         self.size_bytes = 0
-        """What is held of its answer."""
+        """The bytes of its answer that are held."""
 
     # ---- its client
 
     def begin(self, exchange: Exchange) -> None:
-        """`exchange` makes the call from now on: the first one, or who had joined if that one's call failed."""
+        """Let `exchange` make the call from now on: the first one, or a joined one after the first one's call failed."""
         self._joined.discard(exchange)
         self._cancel()
         self.is_alone = False
@@ -78,11 +78,11 @@ class Call:
     # ---- who joins
 
     def join(self, reader: object) -> None:
-        """`reader`, an exchange or somebody outside, is answered by this call, until it has `left`."""
+        """Let `reader`, an exchange or an outside reader, be answered by this call until it has `left`."""
         self._joined.add(reader)
 
     def left(self, reader: object, had_all: bool) -> None:
-        """One that had joined has ended; nothing happens if it makes the call itself meanwhile."""
+        """Note that a joined reader has ended; does nothing if it makes the call itself meanwhile."""
         if reader not in self._joined:
             return
         self._joined.remove(reader)
@@ -92,13 +92,13 @@ class Call:
             self._wait()
 
     def joined_ended(self, exchange: Exchange) -> None:
-        """An exchange that had joined has ended."""
+        """Note that an exchange that had joined has ended."""
         self.left(exchange, exchange.outcome is Outcome.REJOINED)
 
     # ---- its answer
 
     async def keep(self, request: ProxyRequest, response: ProxyResponse, chunks: list[bytes]) -> None:
-        """The answer is whole: hold it while a retry may come for it."""
+        """Hold the answer, which is whole, for a retry."""
         if self.is_alone and (self._timer is not None or self._joined):
             self.size_bytes = sum(map(len, chunks))
             held = self._held = Deferred()
@@ -106,7 +106,7 @@ class Call:
             await held
 
     def let_go(self) -> None:
-        """Hold the answer no longer; idempotent."""
+        """Release the answer; idempotent."""
         held, self._held = self._held, None
         if held is not None:
             self._cancel()

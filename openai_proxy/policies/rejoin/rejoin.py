@@ -1,7 +1,7 @@
-"""Let a call go on when its client leaves, and let the client's retry join it.
+"""Let a call continue when its client leaves, and let the client's retry join it.
 
-By the cache's own mechanism: one call, one recording, several readers. Only
-who says that it repeats a request joins.
+Uses the cache's mechanism: one call, one recording, several readers. Only
+requests that announce themselves as retries join.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..cache.single_flight import SingleFlight
 from .call import Call, Timers
 
 HELD_BYTES = 256 * 1024 * 1024
-"""What answers that wait for a retry may take together; beyond, the oldest go."""
+"""The most memory for answers that wait for a retry; above it, the oldest are dropped."""
 _NAMED = b"rejoin"
 
 
@@ -34,11 +34,12 @@ def _judge(response: ProxyResponse) -> Verdict:
 
 
 class Rejoin:
-    """Record the calls of requests that `finishes`, for `rejoin_s` and up to `rejoin_bytes` after their clients left.
+    """Record the calls that `finishes` selects, for `rejoin_s` and up to `rejoin_bytes` after their clients
+    left.
 
-    Stands like the cache: outside what costs, inside what changes an answer
-    for its client. `others` are the other processes of the daemon. What is
-    recorded takes of `room`.
+    Has the same position as the cache: outside the stages that cause costs,
+    inside those that change an answer for its client. `others` are the other
+    processes of the daemon. Recordings take their memory from `room`.
     """
 
     def __init__(
@@ -61,9 +62,9 @@ class Rejoin:
         room.give_way(self)
         self._flights = SingleFlight(rejoin_bytes, _judge, room.lease)
         self._calls: dict[bytes, Call] = {}
-        """Those that can be joined, by the names of their requests."""
+        """The calls that can be joined, by the names of their requests."""
         self._held: dict[Call, None] = {}
-        """Those that have ended, the oldest first."""
+        """The calls that have ended, the oldest first."""
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         body = request.body
@@ -118,10 +119,11 @@ class Rejoin:
         return response
 
     async def read(self, name: bytes) -> ProxyResponse | None:
-        """Return the answer of a call for a retry that came elsewhere, what was received first; None if there is none.
+        """Return the answer of a call, from its first byte, for a retry at another process; None if there is
+        none.
 
-        The call waits on for a retry as long as for one that has left: the
-        other process may lose its client meanwhile.
+        The call waits for a further retry as long as after any reader has left,
+        because the other process may lose its client meanwhile.
         """
         call = self._calls.get(name)
         if call is None:
@@ -137,12 +139,12 @@ class Rejoin:
         return response
 
     def _new_call(self, key: bytes) -> Call:
-        """Return a call that retries can join, here and at the other processes.
+        """Return a call that retries can join, in this process and the others.
 
-        They know of it from its beginning, for a retry may come to one of
-        them before its first try is known to be gone, if a network was lost;
-        and again when its client leaves, for an equal call may have taken
-        its place there.
+        The others learn of it at its beginning: if a network was lost, a retry
+        may reach one of them before this process notices that its client is
+        gone. They learn of it again when the client leaves, because an equal
+        call may have replaced it there.
         """
 
         def offer() -> None:
@@ -156,7 +158,7 @@ class Rejoin:
         return call
 
     def _closed(self, key: bytes, call: Call) -> None:
-        """Nobody can join a call any more."""
+        """Let nobody join a call any more."""
         self._held.pop(call, None)
         if self._calls.get(key) is call:
             del self._calls[key]
@@ -164,14 +166,14 @@ class Rejoin:
                 self._others.withdraw(key)
 
     def _hold(self, call: Call) -> None:
-        """Bound what is held."""
+        """Hold a call's answer, and keep the total within its bound."""
         held = self._held
         held[call] = None
         while sum(each.size_bytes for each in held) > HELD_BYTES:
             self.let_one_go()
 
     def let_one_go(self) -> bool:
-        """Hold one answer less: the oldest that a retry has had already, else the oldest. False if there is none."""
+        """Release one answer: the oldest that a retry has received already, else the oldest. False if there is none."""
         held = self._held
         if not held:
             return False
@@ -187,6 +189,6 @@ def _note_joined(exchange: Exchange) -> None:
 
 
 def _is_retry(request: ProxyRequest) -> bool:
-    """Whether a client announces that it sends a request again, as OpenAI's SDKs do."""
+    """Return whether a client announces that it sends a request again, as OpenAI's SDKs do."""
     count = get(request.headers, b"x-stainless-retry-count")
     return count is not None and count.isdigit() and count.strip(b"0") != b""

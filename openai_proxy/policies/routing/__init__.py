@@ -1,1 +1,1 @@
-"""Several upstreams: which one serves a request, when it is asked again, and how they are."""
+"""Several upstreams: which one serves a request, when another attempt is made, and their health."""

@@ -1,4 +1,4 @@
-"""Which upstream a conversation lives at: looked up for requests, learnt from answers."""
+"""Find the upstream that has the state of a conversation; learn it from answers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .table import RoutingTable, Upstream
 
 @frozen
 class Located:
-    """Where the state of a request lives."""
+    """The upstream that has the state of a request."""
 
     upstream: Upstream
     param: str
-    """The member of the request that names it."""
+    """The member of the request that refers to the state."""
 
 
 class Affinity:
-    """Knows homes: an upstream by name and URL, and the key that was used there.
+    """Maps state to its home: an upstream by name and URL, and the key that was used there.
 
-    One of these that changes makes its state unknown, which costs a search
-    and sends nobody astray.
+    If one of these changes, its state counts as unknown: that costs a search,
+    and sends no request to the wrong upstream.
     """
 
     def __init__(self, table: RoutingTable, known: KnownState) -> None:
@@ -39,14 +39,14 @@ class Affinity:
         self._own_keys = {each.name: _short_digest(each.key or b"") for each in table.upstreams}
 
     def __len__(self) -> int:
-        """Return how many names are known in this process."""
+        """Return the number of names in this process's memory."""
         return len(self._known)
 
     async def locate(self, references: Sequence[Reference], credential: bytes) -> Located | None:
-        """Return where the state lives that a request refers to; None if nobody knows.
+        """Return the upstream that has the state that a request refers to; None if it is unknown.
 
-        `credential` is what authentication chose. Raises StateElsewhere if
-        it lives at two upstreams.
+        `credential` is the key that authentication chose. Raises StateElsewhere
+        if the state is at two upstreams.
         """
         homes = await self._known.find([name for name, _ in references])
         if not homes:
@@ -68,19 +68,19 @@ class Affinity:
         return located
 
     def learn(self, names: Sequence[Digest], upstream: Upstream, credential: bytes) -> None:
-        """Note that state lives at `upstream`."""
+        """Remember that this state is at `upstream`."""
         if names:
             self._known.keep(names, self._home(upstream, credential))
 
     def watch(self, request: ProxyRequest, response: ProxyResponse, upstream: Upstream) -> ProxyResponse:
-        """Return a 2xx answer, still to be delivered, from which it will be learnt what state it made."""
+        """Return a 2xx answer, still to be delivered, whose new state will be remembered as it passes."""
         credential = request.credential
         return watched(
             response, request.exchange.streaming, lambda names: self.learn(names, upstream, credential)
         )
 
     def _upstream_of(self, home: Home, credential: bytes) -> Upstream | None:
-        """Return the upstream of a home, None unless it is listed and would get the same key."""
+        """Return the upstream of a home, None unless it is still listed and would get the same key."""
         upstream = self._upstreams.get(home >> 32)
         return upstream if upstream is not None and self._home(upstream, credential) == home else None
 

@@ -1,7 +1,7 @@
-"""Learn from an answer, as it passes, what state it made.
+"""Learn from an answer, as it passes, which state it has created.
 
-What is learnt is told before the bytes that name it go on, so that a client
-that uses it at once finds it known.
+This happens before the bytes with the name are forwarded, so that a client that
+uses the name at once finds it known.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..fences.object_ids import id_begun
 from .state_names import Digest, digest, names_in
 
 ANSWER_BYTES = 1024 * 1024
-"""How much of a document, or of one event, is looked at."""
+"""The largest part of a document, or of one event, that is searched."""
 DECODED_BYTES = 64 * 1024 * 1024
-"""How much of a compressed answer is looked at."""
+"""The largest part of a compressed answer that is searched."""
 _STEP_BYTES = 64 * 1024
 _BEGINNING_BYTES = 4096
 """The first event names its response near its beginning."""
@@ -37,7 +37,7 @@ Learn = Callable[[Sequence[Digest]], None]
 
 
 def watched(response: ProxyResponse, streaming: bool, learn: Learn) -> ProxyResponse:
-    """Return the response, still to be delivered; `learn` is told what state it made."""
+    """Return the response, still to be delivered; `learn` is called with the state it has created."""
     media_type, coding = media_type_and_coding(response.headers)
     is_stream = is_event_stream(media_type, streaming)
     whole = response.body.whole
@@ -64,7 +64,7 @@ def _learn_all(text: bytes, learn: Learn) -> None:
 
 
 class DocumentWatch:
-    """Watches a JSON document: its own id as soon as that is there, the rest at the end."""
+    """Watches a JSON document: learns its own id as soon as that is there, the rest at the end."""
 
     def __init__(self, learn: Learn) -> None:
         self._learn = learn
@@ -73,7 +73,7 @@ class DocumentWatch:
         self._begun = False
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that are about to pass."""
+        """Take bytes that are about to be forwarded."""
         if self._held_bytes < ANSWER_BYTES:
             self._held.append(data)
             self._held_bytes += len(data)
@@ -84,7 +84,7 @@ class DocumentWatch:
                     self._learn([digest(name.encode("utf-8", "replace"))])
 
     def finish(self) -> None:
-        """All that comes has come."""
+        """Learn from the rest: the whole document has come."""
         if self._held:
             text = b"".join(self._held)[:ANSWER_BYTES]
             self._held = []
@@ -99,13 +99,13 @@ class StreamWatch:
         self._begun = False
         self._beginning = b""
         self._carried = b""
-        """The end of what was searched: the name of an event may be cut in two."""
+        """The end of what was searched, because the name of an event may be cut in two."""
         self._item: list[bytes] | None = None
-        """The event of an item, from its line on, as far as it has come."""
+        """The event of an item from its first line, as far as it has come."""
         self._item_bytes = 0
 
     def feed(self, data: bytes) -> None:
-        """Take bytes that are about to pass, in pieces of any size."""
+        """Take bytes that are about to be forwarded, in pieces of any size."""
         if not self._begun:
             self._look_at_beginning(data)
         rest: bytes | None = data
@@ -116,7 +116,7 @@ class StreamWatch:
                 rest = self._hold(rest)
 
     def finish(self) -> None:
-        """All that comes has come."""
+        """Learn from the rest: the whole stream has come."""
         if self._item is not None:
             self._hold(b"\n\n")
 
@@ -163,12 +163,12 @@ class StreamWatch:
             self._beginning = b""
 
     def _has_other_event(self, found: re.Match[bytes] | None) -> bool:
-        """Whether the first event is there whole, and names no response."""
+        """Return whether the first event is complete and names no response."""
         return found is not None and _event_end.search(self._beginning, found.end()) is not None
 
 
 class WatchedBody(Protocol):
-    """Shows a body to a watch before it passes on; otherwise the very same."""
+    """Shows a body to a watch before it is forwarded, and otherwise leaves it unchanged."""
 
     whole = None
 
@@ -229,7 +229,7 @@ class WatchedBody(Protocol):
         if self._left is not None:
             self._left -= len(data)
             if self._left <= 0:
-                self._finish()  # its client may see the end with these bytes
+                self._finish()  # the client may see the end together with these bytes
 
     def _finish(self) -> None:
         watch, self._watch = self._watch, None

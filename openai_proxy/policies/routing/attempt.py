@@ -1,4 +1,4 @@
-"""What one attempt at one of several upstreams came to, and what health learns from it."""
+"""The outcome of one attempt at one of several upstreams, and what the health tables learn from it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .rules import may_go_elsewhere, says_no_retry, status_may_be_retried
 from .table import Upstream
 
 FIRST_EVENT_S = 20.0
-"""How long the head of a stream waits for the first event: shorter than clients and balancers wait for a head."""
+"""How long the head of a stream waits for its first event: less than clients and balancers wait for a head."""
 _REFUSED_HERE = frozenset((401, 402, 403, 404, 405))
-"""Statuses by which a substitute says that it cannot take the other one's place."""
+"""Statuses with which a substitute says that it cannot serve the request instead."""
 _MAYBE_REFUSED = frozenset((400, 422))
 _UNKNOWN_MODEL = frozenset(("model_not_found", "DeploymentNotFound", "invalid_model"))
 _LIMITED = frozenset(("429", "rate_limit_exceeded"))
-"""Codes of errors behind a 200 that mean what a 429 does."""
+"""Codes of errors sent with status 200 that mean the same as a 429."""
 
 
 class Task:
-    """One request as all its attempts share it."""
+    """One request, with what all its attempts share."""
 
     __slots__ = ("candidates", "model", "names_model", "replayable", "request", "searches", "session")
 
@@ -45,13 +45,13 @@ class Task:
         self.candidates = candidates
         self.names_model = names_model
         self.searches = searches
-        """It refers to state of which nobody knows where it lives."""
+        """It refers to state whose upstream is unknown."""
         self.session = session
-        """What its upstream goes by, if the sessions are told apart."""
+        """The session, if requests are distributed by session."""
         exchange = request.exchange
         model = request.model or exchange.model or "/" + exchange.endpoint.partition("/")[0]
         self.model: str = model if len(model) <= LONGEST_MODEL else model[:LONGEST_MODEL]
-        """What health is kept by: the model, else the family of the API, as `/files`."""
+        """The name in the health tables: the model, else the family of the API, as `/files`."""
         self.replayable = is_kept(request.body)
 
     def key_for(self, upstream: Upstream) -> bytes:
@@ -68,9 +68,10 @@ class Attempt:
     """One attempt. Has either a `response`, still to be delivered or discarded, or an `error`.
 
     `in_place`: this upstream was asked because a better one failed or seemed
-    sick. `is_final`: it is the answer. Otherwise it passes only if no other
-    upstream does better, of which `may_move` says whether one may be asked.
-    `no_substitute`: it was asked in the place of another and cannot take it.
+    unhealthy. `is_final`: this is the answer. Otherwise it is the answer only
+    if no other upstream does better; `may_move` says whether another may be
+    asked. `no_substitute`: it was asked instead of another upstream and cannot
+    replace it.
     """
 
     __slots__ = (
@@ -102,7 +103,7 @@ class Attempt:
         """Why it failed, in a word or a message."""
 
     def better_of(self, held: Attempt | None) -> Attempt:
-        """Return which of two failures passes to the client, and discard the other."""
+        """Return the failure that is the better answer for the client, and discard the other."""
         if held is None:
             return self
         if self.no_substitute or (self.error is not None and held.error is None and not held.no_substitute):
@@ -112,10 +113,10 @@ class Attempt:
         return self
 
     async def may_send_again(self) -> bool:
-        """Tell whether the request's body is ready to be sent to another upstream.
+        """Return whether the request's body can be sent to another upstream.
 
-        An upload that is kept is rewound as soon as nothing sends it any
-        more: when the whole answer has come.
+        An upload that is kept is rewound once nothing sends it any more, which
+        is when the whole answer has come.
         """
         body = self.task.request.body
         if body is None or isinstance(body, bytes):
@@ -133,9 +134,9 @@ class Attempt:
 
 
 class Judge:
-    """Decides what an attempt is worth, and tells health.
+    """Judges an attempt and updates the health tables.
 
-    One exchange counts once: only its first failure at an upstream is told.
+    One exchange counts once: only its first failure at an upstream is recorded.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class Judge:
             self._probe(attempt.upstream)
 
     async def answer(self, attempt: Attempt, response: ProxyResponse) -> None:
-        """Judge an answer by its status, and where it must be by the beginning of its body."""
+        """Judge an answer by its status and, if necessary, by the beginning of its body."""
         attempt.response = response
         status = response.status
         if status == 429:
@@ -195,7 +196,7 @@ class Judge:
         attempt.may_move = self._may_move(attempt, response, status or response.status)
 
     async def _maybe_error_behind_200(self, attempt: Attempt, response: ProxyResponse) -> None:
-        """Look at the first event of a stream, and at a short document, where another upstream could answer."""
+        """Look for an error in the first event of a stream, or in a short document, if another upstream could answer."""
         task = attempt.task
         code = None
         if len(task.candidates) > 1 and task.replayable and task.request.method == b"POST":
@@ -218,7 +219,7 @@ class Judge:
             self._broken(attempt, code, 500)
 
     async def _other(self, attempt: Attempt, response: ProxyResponse) -> None:
-        """A redirect or a refusal: final, unless it comes from a substitute that cannot be one."""
+        """Judge a redirect or a refusal: it is final, unless it comes from a substitute that cannot serve the request."""
         status = response.status
         self._answered(attempt, status)
         if status == 401:
@@ -227,7 +228,7 @@ class Judge:
             self._fail(attempt, str(status))
             attempt.may_move = self._may_move(attempt, response, status)
         elif attempt.in_place and status in _REFUSED_HERE:
-            # one that does not know the state may know the model
+            # an upstream without the state may still have the model
             self._refused(attempt, str(status), lacks_model=not (status == 404 and attempt.task.searches))
         elif attempt.in_place and status in _MAYBE_REFUSED:
             attempt.response, beginning = await peek(response, PEEK_BYTES)
@@ -250,7 +251,7 @@ class Judge:
         self._health.answered(attempt.upstream, task.model, attempt.key, status, attempt.began, self._clock())
 
     def _fail(self, attempt: Attempt, reason: str) -> bool:
-        """Note in the exchange that the attempt failed; True if it is the first failure there."""
+        """Note in the exchange that the attempt failed; return whether it is the first failure there."""
         attempt.is_final = False
         attempt.reason = reason
         return self._counts(attempt)
@@ -264,9 +265,10 @@ class Judge:
     def _may_move(
         self, attempt: Attempt, response: ProxyResponse, status: int, other_account: bool = False
     ) -> bool:
-        """Tell whether another upstream may be asked: on the causes of a retry, also for clients that retry themselves.
+        """Return whether another upstream may be asked: for the reasons of a retry, also if the client retries
+        itself.
 
-        A quota that is spent, and a long wait, are this upstream's affair.
+        An exhausted quota and a long wait concern only this upstream.
         """
         task = attempt.task
         return (
@@ -280,9 +282,9 @@ class Judge:
 async def first_error(
     response: ProxyResponse, coding: bytes, timers: Any
 ) -> tuple[ProxyResponse, str | None]:
-    """Return the stream, still to be delivered, and the code of the error that it begins with, if it does.
+    """Return the stream, still to be delivered, and the code of the error that it begins with, if any.
 
-    Waits for the first event, through comments, for FIRST_EVENT_S.
+    Waits for the first event, skipping comments, for FIRST_EVENT_S.
     """
     events = FirstEvents(coding)
 

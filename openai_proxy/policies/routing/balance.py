@@ -1,4 +1,4 @@
-"""One of several upstreams of the same priority: by session, by load or by weight."""
+"""Choose one of several upstreams of the same priority: by session, by load or by weight."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .sessions import first_of, ranked, seed_of
 from .table import Upstream, by_weight
 
 SPILL_LEAST = 4
-"""Requests in flight below which no upstream is passed over."""
+"""The number of requests in flight below which no upstream is skipped."""
 SPILL_SHARE = 1.25
-"""How much more than its share of what is in flight an upstream may have before sessions pass it over."""
+"""How much more than its share of what is in flight an upstream may have before sessions skip it."""
 
 
 class Balance:
-    """Picks an upstream; tells why in one word.
+    """Picks an upstream; returns the reason in one word.
 
     `in_flight` are the running requests by name. With `least_busy` two are
     drawn by weight, and the one with fewer in flight for its weight serves.

@@ -1,4 +1,5 @@
-"""Where requests go: upstreams, and how one is chosen. Their keys are in `upstream_keys`."""
+"""Routing: from settings to the table of upstreams and the stages. The upstreams' keys are in
+`upstream_keys`."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ from .turn_elsewhere import RefuseElsewhere
 
 
 def routing_table(settings: Settings) -> RoutingTable | None:
-    """Return the upstreams and the models' places; None if one upstream serves all as named."""
+    """Return the upstreams and the models' routes; None if one upstream serves all models under their own names."""
     auth_header = settings.upstream.auth_header.lower().encode("ascii")
     routed = any(model.upstream_model is not None for model in settings.models)
-    # in pass-through mode they are credentials, as Authorization is; else they say who called, and may go everywhere
+    # in pass-through mode they are credentials, as Authorization is; else they identify the caller, and may go to any upstream
     client_headers = tuple(
         name.encode("ascii") for name in settings.auth.caller_headers if mode(settings) == "pass-through"
     )
@@ -51,7 +52,8 @@ def routing_table(settings: Settings) -> RoutingTable | None:
 def refuse_elsewhere(
     settings: Settings, table: RoutingTable | None, route: Route | None
 ) -> RefuseElsewhere | None:
-    """Return the stage that keeps a WebSocket's turns at its upstream; None if they can belong to no other."""
+    """Return the stage that keeps a WebSocket's turns at its upstream; None if no turn could belong to
+    another."""
     affinity = None if route is None else route.affinity
     if table is None or (affinity is None and all(model.upstream is None for model in settings.models)):
         return None
@@ -59,7 +61,7 @@ def refuse_elsewhere(
 
 
 def with_configured_keys(settings: Settings, table: RoutingTable | None) -> list[str]:
-    """Return the names of the upstreams that get a key of the configuration, whoever asks."""
+    """Return the names of the upstreams that receive a configured key, whoever the caller is."""
     replaced = mode(settings) != "pass-through"
     if table is None:
         return ["default"] if replaced else []
@@ -73,7 +75,7 @@ def route(
     health: UpstreamHealth | None,
     prober: Prober | None,
 ) -> Route | None:
-    """Return the stage that chooses an upstream, None if there is one that serves all models as named."""
+    """Return the stage that chooses an upstream, None if one upstream serves all models under their own names."""
     if table is None or health is None or prober is None:
         return None
     routing = settings.routing
@@ -97,5 +99,5 @@ def route(
 
 
 def retry(settings: Settings, parts: Parts) -> Stage:
-    """Return the stage of further attempts; it has one part that no setting turns off."""
+    """Return the stage of further attempts; one part of it is active whatever the settings are."""
     return Retry(settings.retry.max_retries, timers=parts.reactor, clock=parts.clock, wall_clock=time.time)

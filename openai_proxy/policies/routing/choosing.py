@@ -1,4 +1,4 @@
-"""Where a request goes first, and where next: by what health says, then by balance."""
+"""Decide the first upstream for a request, and the next ones: by health, then by balance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .table import Upstream, best_of, first_choice
 
 
 class Choosing:
-    """Returns upstreams, and in one word the reason. `clock` gives monotonic seconds."""
+    """Chooses upstreams, and returns the reason in one word. `clock` gives monotonic seconds."""
 
     def __init__(self, health: UpstreamHealth, balance: Balance, clock: Callable[[], float]) -> None:
         self._health = health
@@ -20,13 +20,14 @@ class Choosing:
         self._clock = clock
 
     def first(self, task: Task, failed: Collection[str]) -> tuple[Upstream, str]:
-        """Return where to go first: of those that failed least often in this exchange, the best.
+        """Return the first upstream to ask: the best of those that failed least often in this exchange.
 
-        One that does not know the model failed less often only because it
-        was no substitute: those that know it take turns without it.
+        An upstream that does not have the model has failed less often only
+        because it was no substitute: those that have the model take turns
+        without it.
         """
         candidates = task.candidates
-        if not failed:  # nearly always, and nearly always the first is well
+        if not failed:  # nearly always, and then the first is nearly always healthy
             first = first_choice(candidates, task.names_model)
             if first is not None and self.usable(task, first):
                 return first, "only"
@@ -44,8 +45,8 @@ class Choosing:
     def another(self, task: Task, failed: Collection[str], after_no_substitute: bool) -> Upstream | None:
         """Return an upstream that has not been asked yet and may do better, None if there is none.
 
-        After one that was no substitute, those that it was asked in place of
-        are asked whatever state they are in.
+        After one that was no substitute, the upstreams that it stood in for are
+        asked whatever their state is.
         """
         candidates = tuple(each for each in task.candidates if each.name not in failed)
         if not candidates:
@@ -57,7 +58,7 @@ class Choosing:
         return None
 
     def usable(self, task: Task, upstream: Upstream) -> bool:
-        """Tell whether a request should go there now."""
+        """Return whether a request should go there now."""
         return self._health.usable(upstream, task.model, task.key_for(upstream), self._clock())
 
     def _choose_where(
@@ -69,10 +70,10 @@ class Choosing:
         return self._balance.pick(best, task.session) if task.names_model else (best[0], "only")
 
     def _promising(self, task: Task, upstream: Upstream) -> bool:
-        """Its circuit is open, but nothing says that it cannot answer."""
+        """Return whether its circuit is open although nothing says that it cannot answer."""
         key_rested = self._health.key_rested(upstream, task.key_for(upstream), self._clock())
         return key_rested and self._health.reached(upstream) and self._known(task, upstream)
 
     def _known(self, task: Task, upstream: Upstream) -> bool:
-        """It has not said that it does not know the model."""
+        """Return whether it has not said that it does not have the model."""
         return not self._health.lacks(upstream, task.model, self._clock())

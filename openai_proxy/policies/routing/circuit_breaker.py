@@ -1,4 +1,4 @@
-"""Whether something that fails too often is asked again yet. Pure."""
+"""Decide when something that fails too often may be tried again. Pure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class CircuitBreaker:
     It opens with `least` failures within the window of `ShareWindow` if they
     are at least `share` of all outcomes in it.
 
-    States: closed (all go), open (none goes until `open_until`), half-open
-    (one trial goes; the others wait for its end, or for as long again). A
-    failed trial doubles the time, up to 8 s. Any success of what was begun
-    after the opening closes. What was on its way when it opened changes
-    nothing. Nobody is refused for it: routing asks what is open if there is
-    nothing else to ask.
+    States: closed (all requests pass), open (none passes until `open_until`),
+    half-open (one trial passes; the others wait for its end, or for as long
+    again). A failed trial doubles the time, up to 8 s. Any success of a request
+    begun after the opening closes the circuit. Requests that were on their way
+    when it opened change nothing. No request is refused because of an open
+    circuit: routing asks such an upstream if there is no other.
 
     Owned by UpstreamHealth; times are monotonic seconds.
     """
@@ -31,31 +31,31 @@ class CircuitBreaker:
     least: int = 5
     share: float = 0.5
     reason: str = field(default="", init=False)
-    """What the failure that opened it was; empty while closed."""
+    """The failure that opened it; empty while closed."""
     open_until: float = field(default=0.0, init=False)
     window: ShareWindow = field(factory=ShareWindow, init=False)
     _opened_at: float = field(default=NEVER, init=False)
     _open_s: float = field(default=OPEN_S, init=False)
     _trial_at: float = field(default=NEVER, init=False)
-    """When the trial began; NEVER if none is on its way."""
+    """When the trial began; NEVER if none is running."""
 
     @property
     def closed(self) -> bool:
-        """Whether requests go as if nothing had failed."""
+        """Whether requests pass freely."""
         return not self.reason
 
     def allows(self, now: float) -> bool:
-        """Tell whether a request may go; changes nothing."""
+        """Return whether a request may pass; changes nothing."""
         return not self.reason or now >= self.open_until
 
     def begin(self, now: float) -> None:
-        """Note that a request goes: if the circuit is half-open, it is the trial."""
+        """Note that a request passes: if the circuit is half-open, it is the trial."""
         if self.reason and now >= self.open_until:
             self._trial_at = now
             self.open_until = now + self._open_s
 
     def succeed(self, now: float, began: float) -> bool:
-        """Note an outcome that speaks for health, of what began at `began`; True if that closes the circuit."""
+        """Note a success of a request begun at `began`; return whether that closes the circuit."""
         if not self.reason:
             self.window.note(False, now)
             return False
@@ -65,7 +65,7 @@ class CircuitBreaker:
         return True
 
     def close(self) -> None:
-        """Begin anew."""
+        """Reset to a new, closed circuit."""
         self.reason = ""
         self.open_until = 0.0
         self._open_s = OPEN_S
@@ -73,10 +73,10 @@ class CircuitBreaker:
         self.window.clear()
 
     def fail(self, now: float, began: float, reason: str, may_open: bool = True) -> bool:
-        """Note a failure, of what began at `began`; True if that opens the circuit.
+        """Note a failure of a request begun at `began`; return whether that opens the circuit.
 
-        `reason` is one word or a few for the log. Without `may_open` it is
-        only counted.
+        `reason` is one word or a few for the log. Without `may_open` it is only
+        counted.
         """
         if self.reason:
             if began >= self._trial_at:
@@ -92,12 +92,12 @@ class CircuitBreaker:
         return True
 
     def open(self, now: float, reason: str) -> None:
-        """Open the circuit, whatever was counted."""
+        """Open the circuit, whatever the counts are."""
         self.reason = reason
         self._opened_at = now
         self.open_until = now + self._open_s
 
     def may_try_now(self, now: float) -> None:
-        """Something else than a request says that a trial is worth it."""
+        """Allow a trial at once: something other than a request suggests that it is worth it."""
         if self.reason:
             self.open_until = min(self.open_until, now)

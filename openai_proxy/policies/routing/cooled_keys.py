@@ -1,22 +1,23 @@
-"""Which keys upstreams have told to wait. Pure: times are arguments."""
+"""The keys that upstreams have told to wait. Pure: times are arguments."""
 
 from __future__ import annotations
 
 QUOTA_OUT_S = 60.0
-"""A key without quota is tried again by one request a minute."""
+"""A key without quota is tried again with one request a minute."""
 LONGEST_COOLING_S = 600.0
 SHORTEST_GUESS_S, LONGEST_GUESS_S = 1.0, 5.0
-"""How long a key rests after a 429 that does not say how long: doubled while it goes on."""
+"""How long a key rests after a 429 without a wait: doubled while the 429s go on."""
 
 Entry = tuple[str, bytes]
 """An upstream's name and a key."""
 
 
 class CooledKeys:
-    """When each (upstream, key) that was limited may be used again.
+    """The time from which each limited (upstream, key) may be used again.
 
-    Keys are looked up as bytes and shown nowhere; entries long expired go
-    when others come. Owned by UpstreamHealth; times are monotonic seconds.
+    Keys are looked up as bytes and shown nowhere; entries that expired long ago
+    are dropped when others come. Owned by UpstreamHealth; times are monotonic
+    seconds.
     """
 
     def __init__(self) -> None:
@@ -25,22 +26,22 @@ class CooledKeys:
         self._without_quota: set[Entry] = set()
 
     def rested(self, entry: Entry, now: float) -> bool:
-        """Tell whether the upstream takes requests with this key, as far as it said."""
+        """Return whether the upstream accepts requests with this key, as far as it has said."""
         return not self._until or self._until.get(entry, 0.0) <= now
 
     def until(self, entry: Entry) -> float:
-        """Return when it takes requests with this key again, as far as it said."""
+        """Return when it accepts requests with this key again, as far as it has said."""
         return self._until.get(entry, 0.0)
 
     def begin(self, entry: Entry, now: float) -> None:
-        """Note that a request goes: with a key that had no quota it is that key's trial."""
+        """Note that a request is sent: for a key without quota it is the trial."""
         if self._without_quota and entry in self._without_quota:
             self._until[entry] = now + QUOTA_OUT_S
 
     def limit(self, entry: Entry, spent: bool, asked_s: float | None, now: float) -> float | None:
         """Note a 429: whether the quota is `spent`, else the wait it asks for, None if it does not say.
 
-        Returns until when the key rests, None if that is no longer than before.
+        Returns the end of the key's rest, None if that is not later than before.
         """
         if spent:
             self._without_quota.add(entry)
@@ -57,7 +58,7 @@ class CooledKeys:
         return until
 
     def hear(self, entry: Entry, spent: bool, until: float | None) -> None:
-        """Take over what another process has noted: until when the key rests, None if it has a quota again."""
+        """Apply what another process has noted: the end of the key's rest, None if it has a quota again."""
         if until is None:
             self.answer(entry)
             return
@@ -66,7 +67,7 @@ class CooledKeys:
         self._until[entry] = max(self._until.get(entry, 0.0), until)
 
     def answer(self, entry: Entry) -> bool:
-        """Note an answer that is no 429; True if that brings a key back that had no quota."""
+        """Note an answer that is no 429; return whether that ends the rest of a key without quota."""
         if self._without_quota and entry in self._without_quota:
             self._without_quota.remove(entry)
             self._until.pop(entry, None)
@@ -74,12 +75,12 @@ class CooledKeys:
         return False
 
     def count(self, upstream: str, now: float) -> int:
-        """Return the number of keys that `upstream` does not take now."""
+        """Return the number of keys that `upstream` does not accept now."""
         return sum(name == upstream and until > now for (name, _), until in self._until.items())
 
     def _guess(self, entry: Entry, now: float) -> float:
         until = self._until.get(entry, 0.0)
-        if until > now:  # the others that were on their way together
+        if until > now:  # a 429 for another of the requests that were on their way together
             return 0.0
         lately = now - until < 2.0 * LONGEST_GUESS_S
         guess_s = min(LONGEST_GUESS_S, 2.0 * self._guess_s.get(entry, 0.0)) if lately else 0.0

@@ -1,4 +1,4 @@
-"""What several upstreams, their models and their keys have shown by their answers.
+"""The health of several upstreams, their models and their keys, as their answers have shown it.
 
 Pure: times are arguments.
 """
@@ -19,9 +19,9 @@ from .table import Upstream
 
 MOST_MODELS = 1000
 LONGEST_MODEL = 256
-"""Characters of a model's name that are told apart."""
+"""Longer names of models are cut to this number of characters."""
 LACKING_S = 60.0
-"""How long an upstream that does not know a model is no substitute for one that does."""
+"""How long an upstream that does not have a model is no substitute for one that does."""
 SEVERAL = 2
 """If this number of models fails within `SEVERAL_S`, the whole upstream counts as failing."""
 SEVERAL_S = 10.0
@@ -30,21 +30,21 @@ _NEUTRAL = frozenset((401, 403, 408, 409, 429))
 
 
 def _nobody(news: News) -> None:
-    """Nobody wants to know."""
+    """Ignore a change."""
 
 
 @define(eq=False)
 class _State:
-    """One upstream.
+    """The state of one upstream.
 
-    `reached` is False while connections to it are known to fail: then the
-    circuit `connecting` is open. `suspected`: the last connection failed.
+    `reached` is False while connections to it fail: then the circuit
+    `connecting` is open. `suspected`: the last connection failed.
     """
 
     connecting: CircuitBreaker = field(factory=lambda: CircuitBreaker(least=3, share=0.5))
     """Connections and TLS handshakes."""
     answering: CircuitBreaker = field(factory=lambda: CircuitBreaker(least=6, share=0.75))
-    """503 and time-outs of several models."""
+    """Failures of several models with 503 or a time-out."""
     reached: bool = True
     suspected: bool = False
     failing: dict[str, float] = field(factory=dict)
@@ -59,7 +59,7 @@ class _State:
         return self.connecting.closed and self.answering.closed
 
     def several_fail(self, model: str, now: float) -> bool:
-        """Note that `model` fails; tell whether it is not the only one."""
+        """Note that `model` fails; return whether other models fail too."""
         self.failing.pop(model, None)
         while len(self.failing) >= SEVERAL:
             del self.failing[next(iter(self.failing))]
@@ -68,15 +68,15 @@ class _State:
 
 
 class UpstreamHealth:
-    """A circuit for each (upstream, model), one for each upstream, and the cooled keys.
+    """A circuit for each (upstream, model), one for each upstream, and the keys that rest.
 
     A failed status opens the circuit of its model. The whole upstream is out
-    only if connections to it fail, or several models at once with 503 or a
-    time-out. `model` is any short name for what is asked for. Told of
-    requests by the routing stage, of probes by whoever makes them; `changed`
-    learns of each circuit that opens or closes. At most `MOST_MODELS`
-    models are remembered. Other processes of the daemon learn by `tell`
-    what this one finds out; what they found out comes by `hear`.
+    only if connections to it fail, or if several models fail at once with 503
+    or a time-out. `model` is any short name for what is requested. The routing
+    stage reports requests, the prober reports probes; `changed` is called for
+    each circuit that opens or closes. At most `MOST_MODELS` models are
+    remembered. `tell` passes what this process finds out to the other processes
+    of the daemon; `hear` applies what they found out.
     """
 
     def __init__(self, upstreams: Iterable[Upstream], changed: Callable[[Change], None] = _nobody) -> None:
@@ -91,10 +91,10 @@ class UpstreamHealth:
         self._noted(change)
         self.tell(change)
 
-    # ---- asked before a request
+    # ---- questions before a request
 
     def usable(self, upstream: Upstream, model: str, key: bytes, now: float) -> bool:
-        """Tell whether a request for `model` with `key` should go to `upstream` now."""
+        """Return whether a request for `model` with `key` should go to `upstream` now."""
         name = upstream.name
         state = self._states[name]
         if not state.reached or not (state.connecting.allows(now) and state.answering.allows(now)):
@@ -107,19 +107,19 @@ class UpstreamHealth:
         return self._keys.rested((name, key), now)
 
     def reached(self, upstream: Upstream) -> bool:
-        """Tell whether connections to `upstream` are not known to fail."""
+        """Return whether connections to `upstream` are not failing."""
         return self._states[upstream.name].reached
 
     def key_rested(self, upstream: Upstream, key: bytes, now: float) -> bool:
-        """Tell whether `upstream` takes requests with `key`, as far as it said."""
+        """Return whether `upstream` accepts requests with `key`, as far as it has said."""
         return self._keys.rested((upstream.name, key), now)
 
     def lacks(self, upstream: Upstream, model: str, now: float) -> bool:
-        """Tell whether `upstream` said a moment ago that it does not know `model`."""
+        """Return whether `upstream` said a moment ago that it does not have `model`."""
         return self._lacking.get((upstream.name, model), 0.0) > now
 
     def usable_in_s(self, upstream: Upstream, model: str, key: bytes, now: float) -> float:
-        """Return how long it may take until `upstream` is usable again; 0.0 if nobody can say."""
+        """Return how long it may take until `upstream` is usable again; 0.0 if that cannot be predicted."""
         state = self._states[upstream.name]
         until = [each.open_until for each in state.breakers]
         breaker = self._models.get((upstream.name, model))
@@ -129,10 +129,10 @@ class UpstreamHealth:
         until.append(self._keys.until((upstream.name, key)))
         return max(0.0, max(until) - now)
 
-    # ---- told of requests
+    # ---- reports of requests
 
     def begin(self, upstream: Upstream, model: str, key: bytes, now: float) -> None:
-        """Note that a request goes to `upstream`."""
+        """Note that a request is sent to `upstream`."""
         state = self._states[upstream.name]
         if not state.closed:
             for each in state.breakers:
@@ -143,7 +143,7 @@ class UpstreamHealth:
         self._keys.begin((upstream.name, key), now)
 
     def failed(self, upstream: Upstream, model: str, error: UpstreamError, began: float, now: float) -> bool:
-        """Note a request that got no answer; True if the upstream should be probed.
+        """Note a request that got no answer; return whether the upstream should be probed.
 
         A stale connection says nothing about an upstream. Call it once for
         each exchange and upstream.
@@ -163,7 +163,7 @@ class UpstreamHealth:
         return not state.closed
 
     def broken(self, upstream: Upstream, model: str, reason: str, began: float, now: float) -> None:
-        """Note an answer that is a failure: a status from 500 on (as text), or an error behind a 200."""
+        """Note an answer that is a failure: a status from 500 on (as text), or the code of an error sent with status 200."""
         state = self._states[upstream.name]
         self._connected(upstream.name, state, began, now)
         self._model_failed(upstream, model, reason, began, now)
@@ -191,29 +191,29 @@ class UpstreamHealth:
         breaker = self._models.get((upstream.name, model))
         if breaker is None:
             if status >= 300:
-                return  # strangers make up names
+                return  # anybody can make up names
             breaker = self._breaker(upstream.name, model)
         if status not in _NEUTRAL and breaker.succeed(now, began):
             self._changed(Change(upstream.name, model, False, "it answers again"))
 
     def unknown_model(self, upstream: Upstream, model: str, now: float) -> None:
-        """Note that `upstream`, asked in place of another one, does not know `model`."""
+        """Note that `upstream`, asked in place of another one, does not have `model`."""
         self._lacking.remember((upstream.name, model), now + LACKING_S, len(model))
 
-    # ---- told of probes
+    # ---- reports of probes
 
     def wants_probe(self, upstream: Upstream) -> bool:
-        """Tell whether a connection to `upstream` that works or fails would change anything."""
+        """Return whether the result of a connection to `upstream` would change anything."""
         state = self._states[upstream.name]
         return state.suspected or not state.closed
 
     def probed(self, upstream: Upstream, reached: bool, now: float, reason: str = "") -> None:
-        """Note whether `upstream` took a connection, and why not; says nothing while all is well.
+        """Note whether `upstream` accepted a connection, and why not; does nothing while all is well.
 
-        After a request that could not connect, a probe that cannot either is
-        proof. One that can allows a trial at once; how a trial is judged, and
-        for how long its failure counts, stays as it was: an upstream that
-        only listens is not well yet.
+        If a request could not connect and a probe cannot either, that is proof.
+        A probe that connects allows a trial at once. How a trial is judged, and
+        for how long its failure counts, stays the same, because an upstream
+        that only accepts connections may still fail.
         """
         state = self._states[upstream.name]
         if reached:
@@ -230,12 +230,12 @@ class UpstreamHealth:
             state.connecting.open(now, "connect")
             self._changed(Change(upstream.name, None, True, _no_connections(reason), is_of_connections=True))
 
-    # ---- told by other processes
+    # ---- reports from other processes
 
     def hear(self, news: News, now: float) -> None:
-        """Take over what another process has found out. What opened there is tried here as if it had opened here."""
+        """Apply what another process has found out. A circuit that opened there is tried here as if it had opened here."""
         state = self._states.get(news.upstream)
-        if state is None:  # it has other settings still, or already
+        if state is None:  # its settings are older or newer than ours
             return
         if isinstance(news, KeyNews):
             self._keys.hear((news.upstream, news.key), news.spent, news.until)
@@ -251,7 +251,7 @@ class UpstreamHealth:
         if news.is_of_connections and not news.opened:
             state.reached, state.suspected = True, False
 
-    # ---- told to others
+    # ---- what others are told
 
     def open_circuits(self) -> Iterator[tuple[str, str | None]]:
         """Yield upstream and model (None: the whole upstream) of each circuit that is open or half-open."""
@@ -261,8 +261,8 @@ class UpstreamHealth:
     def describe(self, now: float) -> list[dict[str, Any]]:
         """Return name, state (`closed`, `open`, `half-open`), reachability and number of cooled keys of each.
 
-        `reachable` is False while connections are known to fail: probes
-        decide then. `models` names those whose circuit is not closed.
+        `reachable` is False while connections fail: then probes decide.
+        `models` are those whose circuit is not closed.
         """
         sick = list(self.open_circuits())
         return [
@@ -276,7 +276,7 @@ class UpstreamHealth:
             for name, state in self._states.items()
         ]
 
-    # ---- within
+    # ---- internal
 
     def _alive(self, name: str, began: float, now: float) -> None:
         state = self._states[name]

@@ -1,4 +1,4 @@
-"""What one process tells others of the upstreams: circuits that open or close, keys that must wait. Pure."""
+"""What processes tell each other about upstreams: circuits that open or close, keys that must wait. Pure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ class Change:
     model: str | None
     opened: bool
     reason: str
-    """What the last failure was, or what closed it."""
+    """The last failure, or what closed it."""
     is_of_connections: bool = False
-    """Of the whole upstream's two circuits it is the one for connections."""
+    """It is the whole upstream's circuit for connections, not the one for failures."""
 
 
 @frozen
 class KeyNews:
-    """A key that an upstream has told to wait, or that it takes again."""
+    """A key that an upstream has told to wait, or that it accepts again."""
 
     upstream: str
     key: bytes = field(repr=False)
     spent: bool
     """It has no quota left."""
     until: float | None
-    """Monotonic seconds; None: it is taken again."""
+    """Monotonic seconds; None: it is accepted again."""
 
 
 News: TypeAlias = "Change | KeyNews"

@@ -1,4 +1,4 @@
-"""How many requests are on their way at each upstream, counted by this process."""
+"""Count the requests that this process has at each upstream."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class Passage:
         self._at: str | None = None
 
     def move(self, name: str) -> None:
-        """It goes to this upstream, and is no longer where it was."""
+        """Move the request to this upstream, away from the one before."""
         if self._at is not None:
             self._counts[self._at] -= 1
         self._counts[name] += 1
         self._at = name
 
     def leave(self) -> None:
-        """It is nowhere any more. Idempotent."""
+        """Remove the request from all upstreams. Idempotent."""
         if self._at is not None:
             self._counts[self._at] -= 1
             self._at = None
 
     def end(self, exchange: Exchange) -> None:
-        """The exchange has ended."""
+        """Remove the request: its exchange has ended."""
         if self._at is not None:
             self._counts[self._at] -= 1
             self._at = None

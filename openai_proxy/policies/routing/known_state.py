@@ -1,8 +1,7 @@
-"""Where state lives, as far as it is known: in memory, and further away if it is shared.
+"""The upstreams that hold the state of conversations: in memory, and shared with other processes.
 
-The memory outlives a reload. Whoever shares it (the workers of a machine,
-by their supervisor; several machines, by Redis) is asked for what is not
-known here.
+The memory outlives a reload. If it does not have a name, the shared stores are
+asked: the workers of a machine by their supervisor, several machines by Redis.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ ENTRIES, TTL_S = 100_000, 2_592_000.0
 
 
 class SharedState(Protocol):
-    """What others know too."""
+    """A store that is shared with other processes."""
 
     def find(self, names: Sequence[Digest]) -> Deferred[dict[Digest, Home]]:
-        """Return the homes of those that are known."""
+        """Return the homes of those names that it has."""
         ...
 
     def keep(self, names: Sequence[Digest], home: Home, ttl_s: float) -> None:
-        """Note where new state lives. Never fails, and nothing waits for it."""
+        """Store where new state is. Never fails, and nothing waits for it."""
         ...
 
 
 class StateMemory:
-    """At most `entries` names, those used last, each for `ttl_s` after it was learnt.
+    """At most `entries` names, the most recently used ones, each for `ttl_s` after it was learnt.
 
     An entry takes some 200 bytes. `clock` gives monotonic seconds.
     """
@@ -50,12 +49,12 @@ class StateMemory:
         return len(self._homes)
 
     def resize(self, entries: int, ttl_s: float) -> None:
-        """Keep so many from now on; what was learnt before keeps its time."""
+        """Keep this number of names from now on; names learnt before keep their time to live."""
         self.entries, self.ttl_s = entries, ttl_s
         self._trim()
 
     def find(self, names: Collection[Digest]) -> dict[Digest, Home]:
-        """Return the homes of those that are known; they count as used."""
+        """Return the homes of those names that it has; they count as used."""
         homes, now = self._homes, self._clock()
         found = {}
         for name in names:
@@ -66,7 +65,7 @@ class StateMemory:
         return found
 
     def keep(self, names: Collection[Digest], home: Home) -> None:
-        """Note where state lives."""
+        """Remember where state is."""
         homes, entry = self._homes, (home, self._clock() + self.ttl_s)
         for name in names:
             homes.pop(name, None)
@@ -80,7 +79,7 @@ class StateMemory:
 
 
 class KnownState:
-    """What this process knows, and then what others do, in the order given."""
+    """Looks in the memory of this process, then in the shared stores, in the order given."""
 
     def __init__(self, memory: StateMemory, shared: Sequence[SharedState] = ()) -> None:
         self._memory = memory
@@ -90,7 +89,7 @@ class KnownState:
         return len(self._memory)
 
     async def find(self, names: Sequence[Digest]) -> Mapping[Digest, Home]:
-        """Return the homes of those that are known to anybody who answers."""
+        """Return the homes of those names that the memory or any store that answers has."""
         found = self._memory.find(names)
         for shared in self._shared:
             missing = [name for name in names if name not in found]
@@ -109,7 +108,7 @@ class KnownState:
         return found
 
     def keep(self, names: Sequence[Digest], home: Home) -> None:
-        """Note where new state lives: here at once, at the others on the way."""
+        """Remember where new state is: here at once, in the shared stores without waiting."""
         self._memory.keep(names, home)
         for shared in self._shared:
             shared.keep(names, home, self._memory.ttl_s)

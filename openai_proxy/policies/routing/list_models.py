@@ -1,4 +1,4 @@
-"""Let the list of models say what its reader may use: of all upstreams, with aliases, without what is not allowed."""
+"""Change the list of models: add those of all upstreams and the aliases, remove those that the key may not use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..authenticate.keyring import Keyring
 from ..bodies.decoded_body import decoded
 
 MOST_BYTES = 4 * 1024 * 1024
-"""A longer list passes as it is, but for a key with an allow-list: that gets an empty one."""
+"""A longer list passes unchanged, except to a key with an allow-list, which gets an empty list."""
 _EMPTY = b'{"object":"list","data":[]}'
 
 Elsewhere = Callable[[ProxyRequest], Awaitable[list[bytes]]]
 
 
 class _ChangeList:
-    """Holds the list until it is whole, then changes it. At most MOST_BYTES."""
+    """Holds the list until it is whole, then changes it. It holds at most MOST_BYTES."""
 
     transparent = False
 
@@ -45,9 +45,9 @@ class _ChangeList:
 class ListModels:
     """Change the answer of `GET /models`; asks for it uncompressed if there is something to change.
 
-    `aliases` are models of ours. `elsewhere` gives the answers of the other
-    upstreams to the same request; None if there are none. Keys of
-    `keyring` with an allow-list see only what is on it.
+    `aliases` are names that only this proxy has. `elsewhere` returns the
+    answers of the other upstreams to the same request; None if there are none.
+    Keys of `keyring` with an allow-list see only the models on it.
     """
 
     def __init__(self, aliases: Sequence[str], keyring: Keyring | None, elsewhere: Elsewhere | None) -> None:
@@ -70,7 +70,7 @@ class ListModels:
         response = await forward(request)
         if response.status != 200:
             return response
-        response = decoded(response)  # some compress although they were asked not to
+        response = decoded(response)  # some servers compress although they were asked not to
         if media_type_and_coding(response.headers)[1]:
             return response
         others: list[bytes] = []

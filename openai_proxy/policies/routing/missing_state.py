@@ -1,4 +1,4 @@
-"""Whether an answer says that its upstream does not have what the request refers to. Pure."""
+"""Recognise an answer which says that its upstream does not have the state that a request refers to. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...wire.codings import maybe_decoded
 
 PEEK_BYTES = 64 * 1024
 STATUSES = (400, 404)
-"""OpenAI says it with either."""
+"""OpenAI uses either of them."""
 _CODES = frozenset(
     ("previous_response_not_found", "invalid_encrypted_content", "conversation_not_found", "item_not_found")
 )
@@ -30,9 +30,10 @@ _LONGEST_MESSAGE = 1000
 
 
 def says_missing(status: int, body: bytes, headers: HeaderPairs) -> bool:
-    """Tell whether an error that begins with `body` is about state that is not there, and nothing else.
+    """Return whether an error that begins with `body` is about missing state, and nothing else.
 
-    By `error.code`, else by the words of `error.message`; never about a model.
+    Decides by `error.code`, else by the words of `error.message`. A missing
+    model does not count.
     """
     if status not in STATUSES:
         return False

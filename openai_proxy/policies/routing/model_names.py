@@ -1,4 +1,4 @@
-"""A request under the name that its model has at the upstream that serves it."""
+"""Rename the model of a request to the name that its upstream uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .table import ModelRoute, with_model_in_path
 
 
 def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
-    """Return the request with the upstream's name of its model; else the very same one, as a form stays."""
+    """Return the request with the upstream's name for its model; the same object if nothing changes, as for a form."""
     document = request.document
     if route is None or route.upstream_model is None or document is None:
         return request
@@ -24,9 +24,9 @@ def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
 
 
 def with_path_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
-    """Return a request of a deployment with the upstream's name of it; else the very same one.
+    """Return a request for a deployment with the upstream's name for it; the same object if nothing changes.
 
-    Its body stays as it is: the server goes by the path.
+    Its body stays as it is, because the server uses the path.
     """
     if route is None or route.upstream_model in (None, request.path_model):
         return request
@@ -34,9 +34,9 @@ def with_path_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyReq
 
 
 def with_looked_up_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
-    """Return a look-up of the model with the upstream's name of it; else the very same one.
+    """Return a look-up of the model with the upstream's name for it; the same object if nothing changes.
 
-    Only GET and HEAD: what deletes must name what it deletes.
+    Only for GET and HEAD: a deletion must name exactly what it deletes.
     """
     if route is None or route.upstream_model is None or request.method not in (b"GET", b"HEAD"):
         return request

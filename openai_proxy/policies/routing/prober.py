@@ -1,7 +1,7 @@
-"""Asks upstreams that are out whether they take connections again.
+"""Probe upstreams that are out until they accept connections again.
 
-A TCP and TLS connect, never a call: what it finds decides when a client's
-request is worth a trial. Nothing runs while all upstreams are well.
+A probe is a TCP and TLS connect, never a call. Its result decides when a
+client's request is worth a trial. Nothing runs while all upstreams are well.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ...exchange.errors import UpstreamError
 from .table import Upstream
 
 PROBE_S = 0.9
-"""Longest time between two probes: shorter than a circuit stays open at first."""
+"""The longest time between two probes: less than a circuit's first opening lasts."""
 
 
 class Health(Protocol):
-    """Who wants to know (policies.routing.health)."""
+    """The receiver of results (policies.routing.health)."""
 
     def wants_probe(self, upstream: Upstream) -> bool: ...
 
@@ -29,10 +29,10 @@ class Health(Protocol):
 
 
 class Prober:
-    """Probes each upstream it was told to `watch` until it is reached.
+    """Probes each upstream that it is told to `watch`, until it is reached.
 
-    States: idle (nobody is watched: no timer), probing (one timer for all
-    of them, at most one probe for each), stopped (for good).
+    States: idle (no upstream is watched, and there is no timer), probing (one
+    timer for all of them, at most one probe for each), stopped (for good).
     `probe` connects to an upstream and fires, or fails, within its own deadline.
     `draw` in [0, 1) spreads the probes over half to all of PROBE_S.
     """
@@ -63,7 +63,7 @@ class Prober:
             self._schedule()
 
     def stop(self) -> None:
-        """Stop all of it; what is watched later is ignored. Idempotent."""
+        """Stop all probes; later calls of `watch` are ignored. Idempotent."""
         self._stopped = True
         self._watched.clear()
         if self._timer is not None:
@@ -84,7 +84,7 @@ class Prober:
                 continue
             if self._health.wants_probe(upstream):
                 self._ask(upstream)
-            else:  # a request that was late had its answer
+            else:  # a request that was late has got its answer
                 self._report(upstream, True)
         self._schedule()
 

@@ -1,4 +1,4 @@
-"""Tell apart the kinds of 429 by their body. Pure."""
+"""Distinguish the kinds of 429 by their body. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ NO_QUOTA = "insufficient_quota"
 
 
 def error_code(body: bytes, headers: HeaderPairs) -> str:
-    """Return `error.code` (else `error.type`) of a JSON error, "" where it cannot be read.
+    """Return `error.code` (else `error.type`) of a JSON error, "" if it cannot be read.
 
-    Where either says that the quota is used up, that is what it is about. Of a compressed body up to 64 KiB are looked at.
+    If either says that the quota is used up, that one is returned. Of a
+    compressed body, up to 64 KiB are read.
     """
     _, coding = media_type_and_coding(headers)
     if coding:

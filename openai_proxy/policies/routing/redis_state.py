@@ -1,4 +1,4 @@
-"""Where state lives, in Redis: one key for each name, for several machines."""
+"""The upstreams that hold the state of conversations, in Redis: one key for each name, for several machines."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from .known_state import Home
 from .state_names import Digest
 
 PREFIX = b"openai-proxy:state:1:"
-"""What every key begins with; the number is the version of key and value."""
+"""The prefix of every key; the number is the version of key and value."""
 
 
 class RedisCalls(Protocol):
-    """What is used of the connection to Redis."""
+    """The part of the connection to Redis that is used here."""
 
     def call(self, *args: bytes | str | int | float) -> Deferred[Any]:
-        """Send one command; fails soon if Redis is away."""
+        """Send one command; fails soon if Redis cannot be reached."""
         ...
 
 
 class RedisState:
-    """A `SharedState`: nobody waits for it longer than for any call to Redis."""
+    """A `SharedState`: a look-up takes no longer than any call to Redis may."""
 
     def __init__(self, client: RedisCalls) -> None:
         self._client = client
 
     def find(self, names: Sequence[Digest]) -> Deferred[dict[Digest, Home]]:
-        """Return the homes of those that are known. Fails as Redis does."""
+        """Return the homes of those names that it has. Fails if Redis does."""
         asked = self._client.call("MGET", *map(_key, names))
         return asked.addCallback(lambda values: _homes(names, values))
 
     def keep(self, names: Sequence[Digest], home: Home, ttl_s: float) -> None:
-        """Note where new state lives; given up if Redis does not take it."""
+        """Store where new state is; give up if Redis does not accept it."""
         for name in names:
             kept = self._client.call("SET", _key(name), b"%016x" % home, "PX", max(1, int(ttl_s * 1000)))
             kept.addErrback(lambda failure: None)

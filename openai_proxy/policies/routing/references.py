@@ -1,11 +1,11 @@
-"""What a request refers to of a conversation's state, by digests.
+"""The state of a conversation that a request refers to, as digests.
 
-State lives at the upstream that made it: a response, a file, a conversation,
-encrypted reasoning. A name of it (an id, or the encrypted text itself) is
-known here by 8 bytes of its SHA-256, so that nothing of it is kept.
+State is at the upstream that created it: a response, a file, a conversation,
+encrypted reasoning. Its name (an id, or the encrypted text itself) is
+represented by 8 bytes of its SHA-256, so that nothing of it is stored.
 
 Only the ordinary spelling of members counts: an overlooked reference costs a
-search, and opens nothing that is closed.
+search, and gives no access to anything.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..fences.object_ids import id_in_path, makes_objects, references_in_body
 from .state_names import Digest, digest, encrypted_in
 
 Reference: TypeAlias = tuple[Digest, str]
-"""What is referred to, and the member of the request that does."""
+"""The digest of what is referred to, and the member of the request that refers to it."""
 
 MOST_REFERENCES = 1000
-"""References of one request that are looked up; what stands behind them is not."""
+"""The number of references of one request that are looked up; later ones are ignored."""
 _NOTHING: tuple[Reference, ...] = ()
 _WITHOUT_STATE = frozenset(
     ("embeddings", "completions", "moderations", "audio/speech", "images/generations", "models")
@@ -31,14 +31,14 @@ _NESTED = {
     "chat/completions": (_FILE,),
     "responses": (_FILE, b'vector_store_ids"', b'"item_reference"', b'"container"'),
 }
-"""By what bytes a body of the endpoints that are called most shows that it may refer to something below its top."""
+"""Bytes which show that a body of the most frequent endpoints may contain a reference below its top level."""
 
 
 def references_of(request: ProxyRequest) -> tuple[Reference, ...]:
-    """Return what a request refers to, as far as it can be read. O(length of the body) at most."""
+    """Return the references of a request, as far as it can be read. O(length of the body) at most."""
     endpoint = request.endpoint
     document = request.document
-    if endpoint == "chat/completions":  # most requests, of which nearly none refers to anything
+    if endpoint == "chat/completions":  # most requests, nearly none of which contains a reference
         if document is None or _FILE not in request.json:
             return _NOTHING
     elif document is None:

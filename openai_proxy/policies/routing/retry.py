@@ -1,6 +1,6 @@
-"""Try again what may be tried again.
+"""Retry requests that may be sent again.
 
-Innermost but for routing: a hit of the cache never comes here.
+The innermost stage except routing, so a cache hit never comes here.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Timers(Protocol):
 
 
 class Retry:
-    """Up to `max_retries` further attempts in all, and no more than the budget allows.
+    """Make up to `max_retries` further attempts, and no more than the budget allows.
 
     Attempts at other upstreams, which routing makes by itself, count too;
-    `exchange.retry_reasons` has one entry for each further attempt. A
-    WebSocket handshake that was answered is never repeated: what its client
-    waits for is this very answer.
+    `exchange.retry_reasons` has one entry for each further attempt. A WebSocket
+    handshake that was answered is never repeated, because its client waits for
+    exactly this answer.
 
     `clock` gives monotonic seconds, `wall_clock` seconds since the epoch
     (for dates in `retry-after`), `jitter` a number in [0, 1).
@@ -114,13 +114,13 @@ class Retry:
             attempt += 1
 
     def _may_repeat(self, made: int) -> bool:
-        """Take one further attempt if `made` have been made."""
+        """Take one further attempt from the budget, after `made` attempts; return whether it was allowed."""
         return made < self._max_retries and self._budget.spend(self._clock())
 
     async def _judge(
         self, request: ProxyRequest, response: ProxyResponse, made: int
     ) -> tuple[ProxyResponse, float | None]:
-        """Return the response, still deliverable, and the wait it asks for; None to pass it on."""
+        """Return the response, still to be delivered, and the wait it asks for; None to forward it."""
         if (
             made >= self._max_retries
             or request.upgrade

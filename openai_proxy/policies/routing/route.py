@@ -1,6 +1,6 @@
 """Send a request to one of several upstreams; if that fails, to another.
 
-Innermost: the stages outside see one answer or one failure.
+The innermost stage: the stages outside see one answer or one failure.
 """
 
 from __future__ import annotations
@@ -36,22 +36,24 @@ log = logger(__name__)
 
 LIST_BYTES = 4 * 1024 * 1024
 LIST_PATIENCE_S = 5.0
-"""How long the list of models waits for one of the upstreams beside the first."""
+"""How long the list of models waits for each upstream other than the first."""
 _AWAY = "The conversation lives at {!r}, which is not available."
 
 
 class Route:
     """Choose by model, priority, weight and health; fail over before the first byte.
 
-    Requests that name a model are spread by weight, by load or by session; all
-    others (files, stored answers) stay with the first usable upstream. What
-    refers to state goes to the upstream where that lives, as far as `affinity`
-    knows; what nobody knows is searched.
-    What another attempt might mend goes to another upstream at once, for
-    every client and once for each upstream of an exchange; further attempts
-    are the retry stage's. An open circuit only says where else to go first:
-    if there is nothing else, what seems sick is asked. An upstream that takes
-    no connections is told to `probe`; `health` is shared with the prober.
+    Requests that name a model are distributed by weight, by load or by session;
+    all others (files, stored answers) go to the first usable upstream. Requests
+    that refer to state go to the upstream that has it, according to `affinity`;
+    if that is unknown, the upstreams are searched.
+
+    A failure that another attempt might mend is followed at once by an attempt
+    at another upstream, for every client and once for each upstream of an
+    exchange; further attempts are made by the retry stage. An open circuit only
+    means that other upstreams are preferred: if there is none, the unhealthy
+    one is asked. An upstream that accepts no connections is handed to `probe`;
+    `health` is shared with the prober.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Route:
         self._clock = clock
         self._timers = timers
         self.affinity = self._affinity = affinity
-        """Knows where conversations live; None if nobody goes by that."""
+        """Finds the upstream of a conversation; None if conversations are not followed."""
         self._sessions = sessions
         self._session_header = session_header
         self._in_flight = {upstream.name: 0 for upstream in table.upstreams}
@@ -91,19 +93,20 @@ class Route:
     def describe(self, whole_counts: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
         """Return the state of every upstream, for `/health`.
 
-        `in_flight` is how many requests are there: of all workers if that is given, else of this process.
+        `in_flight` is the number of requests there: of all workers if that is
+        given, else of this process.
         """
         counts = {**self._in_flight, **(whole_counts or {})}
         return [{**each, "in_flight": counts[each["name"]]} for each in self._health.describe(self._clock())]
 
     @property
     def in_flight(self) -> Mapping[str, int]:
-        """How many requests this process has at each upstream."""
+        """The number of requests that this process has at each upstream."""
         return self._in_flight
 
     @property
     def known_state(self) -> int | None:
-        """How many names of state this process knows; None if it does not go by state."""
+        """The number of names of state in this process's memory; None if conversations are not followed."""
         return None if self._affinity is None else len(self._affinity)
 
     def open_circuits(self) -> Iterator[tuple[str, str | None]]:
@@ -122,7 +125,7 @@ class Route:
                 attempt = await self._spread(self._task(request), forward, passage)
             response = attempt.response
             if response is None:
-                raise attempt.error  # type: ignore[misc]  # it has either
+                raise attempt.error  # type: ignore[misc]  # it has one of the two
         except BaseException:
             passage.leave()
             raise
@@ -140,7 +143,7 @@ class Route:
         forward: Forward,
         passage: Passage,
     ) -> Attempt:
-        """Ask the upstream where it lives what the request refers to; search that if nobody knows."""
+        """Ask the upstream that has the state that a request refers to; search for it if that is unknown."""
         located = await affinity.locate(references, request.credential)
         if located is not None:
             return await self._ask_home(self._task_at(request, located), forward, passage)
@@ -150,7 +153,7 @@ class Route:
         return attempt
 
     async def _spread(self, task: Task, forward: Forward, passage: Passage) -> Attempt:
-        """Ask the best upstream; if that fails, others, each once."""
+        """Ask the best upstream; if that fails, ask the others, each once."""
         exchange = task.request.exchange
         failed: Collection[str] = exchange.failed_upstreams if exchange.attempts else ()
         upstream, reason = self._choosing.first(task, failed)
@@ -182,7 +185,7 @@ class Route:
                 held.discard()
 
     async def _ask_home(self, task: Task, forward: Forward, passage: Passage) -> Attempt:
-        """Ask the upstream where the state of a request lives, and no other: it would not know it."""
+        """Ask only the upstream that has the state of a request: the others do not know it."""
         home = task.candidates[0]
         if not self._choosing.usable(task, home):
             raise NoUpstreamAvailable(_AWAY.format(home.name), retry_after_s=self._wait_s(task, home))
@@ -195,15 +198,15 @@ class Route:
         return attempt
 
     def _wait_s(self, task: Task, home: Upstream) -> int:
-        """Return after how many seconds it is worth asking again."""
+        """Return the number of seconds after which another request is worthwhile."""
         wait_s = self._health.usable_in_s(home, task.model, task.key_for(home), self._clock())
         return max(1, ceil(wait_s))
 
     async def _search(self, task: Task, forward: Forward, passage: Passage) -> Attempt:
-        """Ask as if there was no state; if that upstream does not have it, all others, each once.
+        """Ask as if there was no state; if that upstream does not have the state, ask all others, each once.
 
-        They did nothing for the request, so nothing is paid twice. If none has
-        it, what the first one answered passes on.
+        Those that do not have it did nothing for the request, so nothing is
+        paid twice. If none has it, the first answer is forwarded.
         """
         first = await self._spread(task, forward, passage)
         exchange = task.request.exchange
@@ -228,7 +231,7 @@ class Route:
         return first
 
     async def _is_missing(self, attempt: Attempt) -> bool:
-        """Whether an answer says that its upstream does not have the state."""
+        """Return whether an answer says that its upstream does not have the state."""
         response = attempt.response
         if response is None or response.status not in STATUSES:
             return False
@@ -246,7 +249,7 @@ class Route:
         reason: str,
         held: Attempt | None = None,
     ) -> Attempt:
-        """Make one attempt and judge it; `held` is what passes if it does no better."""
+        """Make one attempt and judge it; `held` is the answer if this one is no better."""
         key = task.key_for(upstream)
         began = self._clock()
         in_place = reason not in ("state", "search") and (
@@ -288,7 +291,7 @@ class Route:
         return Task(request, self._table.candidates(route), names_model, searches, session)
 
     def _task_at(self, request: ProxyRequest, located: Located) -> Task:
-        """Return the task of a request whose state lives at an upstream, whatever the models' entries say first."""
+        """Return the task of a request whose state is at an upstream, regardless of the models' routes."""
         model, upstream = request.model, located.upstream
         if model is not None:
             may_serve, route = self._table.find_at(model, upstream.name)
@@ -301,13 +304,14 @@ class Route:
             request = _named_upstream(request, route)
         return Task(request, (upstream,), model is not None)
 
-    # ---- the list of models, which is of all upstreams
+    # ---- the list of models, collected from all upstreams
 
     async def ask_elsewhere(self, request: ProxyRequest, forward: Forward) -> list[bytes]:
-        """Return what the upstreams that did not answer `request` say to it: bodies of 200, at most LIST_BYTES each.
+        """Return the answers of the other upstreams to `request`: bodies of status 200, at most LIST_BYTES
+        each.
 
-        All are asked at the same time, and waited for at most LIST_PATIENCE_S.
-        An upstream that is sick, late or too talkative adds nothing.
+        All are asked at the same time, and have at most LIST_PATIENCE_S. An
+        upstream that is unhealthy, late or sends too much adds nothing.
         """
         exchange = request.exchange
         task = self._task(request)
@@ -316,7 +320,7 @@ class Route:
             for upstream in self._table.upstreams
             if upstream.name != exchange.upstream and self._choosing.usable(task, upstream)
         ]
-        # Each has a record of its own: what an upstream is asked writes into it.
+        # Each has a record of its own, because an attempt writes into its record.
         records = [
             Exchange(exchange.started, exchange.timestamp, exchange.method, exchange.path) for _ in others
         ]
@@ -355,5 +359,5 @@ class Route:
 
 
 def _named_upstream(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
-    """Return the request under the name that its model has upstream."""
+    """Return the request with the upstream's name for its model."""
     return (with_model if request.path_model is None else with_path_model)(request, route)

@@ -1,4 +1,4 @@
-"""Which failures and answers may be tried again, and how many at all.
+"""Decide which failures and answers may be retried, and how many retries are allowed in all.
 
 The rules of docs/explain/retries.md. Pure: times are arguments.
 """
@@ -14,27 +14,27 @@ from ...exchange.record import HeaderPairs
 from .repeatable import may_arrive_twice
 
 _PASSING = frozenset((408, 409, 429))
-"""Statuses below 500 that another attempt may mend."""
+"""Statuses below 500 for which another attempt may succeed."""
 _NOT_ACTED_ON = frozenset((429, 503))
-"""Statuses that say that the upstream has not acted on the request, whatever it asks for."""
+"""Statuses which say that the upstream has not acted on the request, whatever the request is."""
 LONGEST_WAIT_S = 60.0
-"""An upstream that asks for a longer wait is not asked again: the client decides."""
+"""An upstream that asks for a longer wait is not retried: the client decides."""
 
 
 def repeats_by_itself(headers: HeaderPairs) -> bool:
-    """Tell whether a client has announced its own retries, as OpenAI's SDKs do."""
+    """Return whether a client has announced its own retries, as OpenAI's SDKs do."""
     return any(name.lower() == b"x-stainless-retry-count" for name, _ in headers)
 
 
 def failure_reason(error: UpstreamError, method: bytes, headers: HeaderPairs) -> str | None:
-    """Return why a request may go again after `error` to the same upstream, None if it may not.
+    """Return the reason for sending a request to the same upstream again after `error`, None if it must not be.
 
-    `connect`: no connection was made, and the next one may be. `reset`: a
-    fresh one died before any byte of a response, and the request may be made
-    twice (its method says so, or an `Idempotency-Key`). Never after a
-    first-byte timeout, nonsense, or a body cut short. A connection that
-    turned out stale is no reason: the edge has replaced it already, if the
-    body could be sent once more.
+    `connect`: no connection could be made, and the next one may succeed.
+    `reset`: a fresh one died before any byte of a response, and the request may
+    be sent twice (its method says so, or an `Idempotency-Key`). Never after a
+    first-byte timeout, an invalid response, or a truncated body. A stale
+    connection is no reason: the edge has already replaced it, if the body could
+    be sent again.
     """
     if error.sent == "no":
         return "connect" if error.may_heal else None
@@ -44,16 +44,16 @@ def failure_reason(error: UpstreamError, method: bytes, headers: HeaderPairs) ->
 
 
 def may_go_elsewhere(error: UpstreamError, method: bytes, headers: HeaderPairs) -> bool:
-    """Tell whether a request may go to another upstream after `error`, which may not heal at this one."""
+    """Return whether a request may go to another upstream after `error`, which may persist at this one."""
     return error.sent == "no" or failure_reason(error, method, headers) is not None
 
 
 def status_may_be_retried(status: int, creates_nothing: bool) -> bool:
-    """Judge an answer by its status: 408, 409, 429 and all from 500 on may be mended by another attempt.
+    """Judge an answer by its status: after 408, 409, 429 and all from 500 on, another attempt may succeed.
 
     A request that may have created something (not `creates_nothing`, see
-    `repeatable`) only goes again after 429 and 503. The hints of the answer
-    are for the caller.
+    `repeatable`) is sent again only after 429 and 503. The caller considers the
+    hints in the answer.
     """
     if status < 500 and status not in _PASSING:
         return False
@@ -61,23 +61,23 @@ def status_may_be_retried(status: int, creates_nothing: bool) -> bool:
 
 
 def says_no_retry(headers: HeaderPairs) -> bool:
-    """Tell whether an answer forbids another attempt (`x-should-retry: false`)."""
+    """Return whether an answer forbids another attempt (`x-should-retry: false`)."""
     return any(
         name.lower() == b"x-should-retry" and value.strip().lower() == b"false" for name, value in headers
     )
 
 
 def further_attempts(retry_reasons: list[str]) -> int:
-    """Return how many further attempts were made, stale connections that were replaced left out."""
+    """Return the number of further attempts, without replacements of stale connections."""
     return len(retry_reasons) - retry_reasons.count("stale")
 
 
 @define(slots=True, eq=False)
 class RetryBudget:
-    """Further attempts at most a tenth of the last 10 s' requests, but 10 always.
+    """In any 10 seconds, retries may add at most 10 % to the number of requests; 10 are always allowed.
 
-    Keeps an outage from being answered with a multiple of the load. Owned
-    by the retry stage; times are monotonic seconds.
+    So an outage is not answered with a multiple of the load. Owned by the retry
+    stage; times are monotonic seconds.
     """
 
     ratio: float = 0.1

@@ -1,4 +1,4 @@
-"""What of a request's JSON tells its session. Pure."""
+"""The parts of a request's JSON that identify its session. Pure."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def inner_text(text: bytes, outer: str, inner: str) -> bytes | None:
 def beginning(text: bytes) -> bytes:
     """Return the instructions and the first message of the user, as the client wrote them.
 
-    Of both, for a system prompt that all share must not bring everybody to
-    one upstream.
+    Both are used, because a system prompt that all users share must not send
+    everybody to one upstream.
     """
     parts: list[bytes] = []
     try:

@@ -1,8 +1,8 @@
-"""Which upstream a session belongs to, so that its prompt cache is used.
+"""Assign sessions to upstreams, so that their prompt caches are used.
 
-By rendezvous hashing: every upstream gets a score for the session, and the
-highest one serves. An upstream that goes takes only its own sessions along,
-and they come back with it.
+By rendezvous hashing: every upstream gets a score for the session, and the one
+with the highest score serves. If an upstream disappears, only its own sessions
+move, and they return with it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from .table import Upstream
 _MASK = (1 << 64) - 1
 _DROPPED_BITS = 12
 _SCALE = 2.0 ** (_DROPPED_BITS - 64)
-"""What is left of the bits, and a half, is a float without rounding: never 1."""
+"""The remaining bits plus a half are a float without rounding, which is never 1."""
 
 
 def session_of(request: ProxyRequest, header: bytes | None) -> int:
-    """Return what stands for the session of a request that names a model: 8 bytes of a SHA-256.
+    """Return a number for the session of a request that names a model: 8 bytes of a SHA-256.
 
-    Of the client key, the model, and the first of: `prompt_cache_key`, the
-    header, `conversation`, `metadata.session_id`, the instructions with the
-    first message of the user.
+    It is made of the client key, the model, and the first of these that is
+    there: `prompt_cache_key`, the header, `conversation`,
+    `metadata.session_id`, the instructions with the first message of the user.
     """
     name = _named(request, header) or (b"" if request.document is None else beginning(request.json))
     whose = f"{request.exchange.credential_id}\0{request.model}\0".encode("utf-8", "replace")
@@ -35,7 +35,7 @@ def session_of(request: ProxyRequest, header: bytes | None) -> int:
 
 
 def _named(request: ProxyRequest, header: bytes | None) -> bytes | None:
-    """Return the name that the client gives the session."""
+    """Return the client's name for the session."""
     document = request.document
     key = document.get("prompt_cache_key") if document is not None else None
     if isinstance(key, str) and key:
@@ -58,23 +58,23 @@ def _named(request: ProxyRequest, header: bytes | None) -> bytes | None:
 
 
 def seed_of(name: str) -> int:
-    """Return what stands for an upstream in `score`: odd, so that each session has a draw of its own."""
+    """Return an upstream's number for `score`: odd, so that each session has a draw of its own."""
     return int.from_bytes(sha256(name.encode("utf-8")).digest()[:8], "big") | 1
 
 
 def score(session: int, seed: int, weight: float) -> float:
-    """Return how much an upstream is wanted for a session: -weight / ln(h), h in (0, 1) by both.
+    """Return the score of an upstream for a session: -weight / ln(h), with h in (0, 1) made of both.
 
-    The shares are as the weights. "Weighted Distributed Hash Tables",
-    Schindelhauer and Schomaker, 2005. The session is a digest already, so
-    that a product spreads it (Dietzfelbinger's multiply-shift, 1997).
+    The shares follow the weights. "Weighted Distributed Hash Tables",
+    Schindelhauer and Schomaker, 2005. The session is a digest already, so a
+    product distributes it (Dietzfelbinger's multiply-shift, 1997).
     """
     drawn = ((session * seed) & _MASK) >> _DROPPED_BITS
     return -weight / log((drawn + 0.5) * _SCALE)
 
 
 def first_of(session: int, upstreams: Sequence[Upstream], seeds: dict[str, int]) -> Upstream:
-    """Return the upstream that the session belongs to."""
+    """Return the upstream of the session."""
     best, highest = upstreams[0], -1.0
     for each in upstreams:
         scored = score(session, seeds[each.name], each.weight)
@@ -84,5 +84,5 @@ def first_of(session: int, upstreams: Sequence[Upstream], seeds: dict[str, int])
 
 
 def ranked(session: int, upstreams: Sequence[Upstream], seeds: dict[str, int]) -> list[Upstream]:
-    """Return the upstreams, the one that the session belongs to first."""
+    """Return the upstreams, that of the session first."""
     return sorted(upstreams, key=lambda each: -score(session, seeds[each.name], each.weight))

@@ -1,4 +1,4 @@
-"""How large a share of the latest outcomes were failures. Pure: times are arguments."""
+"""The share of failures among the latest outcomes. Pure: times are arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ShareWindow:
     _failed_before: int = field(default=0, init=False)
     _total_before: int = field(default=0, init=False)
     _ends: float = field(default=float("-inf"), init=False)
-    """When the present half is over."""
+    """When the current half ends."""
 
     def note(self, failed: bool, now: float) -> None:
         """Count one outcome."""
@@ -36,7 +36,7 @@ class ShareWindow:
         return self._failed + self._failed_before, self._total + self._total_before
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Forget all outcomes."""
         self._failed = self._total = self._failed_before = self._total_before = 0
 
     def _turn(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What stands for the names of state: digests of ids, and of encrypted content. Pure."""
+"""Digests of the names of state: of ids, and of encrypted content. Pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _COLON = b" \t\r\n:"
 
 
 def digest(name: bytes) -> Digest:
-    """Return what stands for a name."""
+    """Return the digest of a name."""
     return int.from_bytes(sha256(name).digest()[:8], "big")
 
 
 def encrypted_in(text: bytes) -> Iterator[Digest]:
-    """Yield what stands for each encrypted content in JSON, which may be cut off. O(n).
+    """Yield the digest of each encrypted content in JSON, which may be truncated. O(n).
 
-    A string cannot hold these bytes: its quotes would be escaped.
+    A string cannot contain these bytes, because its quotes would be escaped.
     """
     at = text.find(_ENCRYPTED)
     while at >= 0:
@@ -42,6 +42,7 @@ def encrypted_in(text: bytes) -> Iterator[Digest]:
 
 
 def names_in(text: bytes) -> list[Digest]:
-    """Return what stands for all state that an answer, or an event, says it has made; `text` may be cut off."""
+    """Return the digests of all state that an answer, or an event, says it has created; `text` may be
+    truncated."""
     names = [digest(name.encode("utf-8", "replace")) for name in ids_made(text)]
     return [*dict.fromkeys([*names, *encrypted_in(text)])]

@@ -1,4 +1,4 @@
-"""Several upstreams: which of them serves a model.
+"""The table of several upstreams, and which of them serve a model.
 
 Pure: the draw is an argument.
 """
@@ -17,12 +17,13 @@ _MODELS = b"/models/"
 
 @frozen
 class Upstream:
-    """One of several upstreams; what a routing stage sets as `ProxyRequest.route`.
+    """One of several upstreams; the routing stage sets it as `ProxyRequest.route`.
 
-    `key` goes to it in place of what authentication chose; None leaves that,
-    an empty one takes it away (another upstream's is not for this one).
-    What authentication chose stays where it is one of `kept_keys`. Those with the lowest `priority` number serve, by `weight` (above 0),
-    the others where none of them can.
+    `key` replaces the key that authentication chose; None leaves that, and an
+    empty one removes it (a key of another upstream must not be sent to this
+    one). A key that is one of `kept_keys` stays. Upstreams with the lowest
+    `priority` number serve, by `weight` (above 0); the others serve if none of
+    these can.
     """
 
     name: str
@@ -33,16 +34,16 @@ class Upstream:
     weight: float = 1.0
     priority: int = 0
     caller_headers: tuple[bytes, ...] = ()
-    """Further headers that are credentials of clients, and go where those go."""
+    """Further headers that are client credentials, and are treated like them."""
 
     def key_for(self, credential: bytes) -> bytes:
-        """Return the key to send where authentication chose `credential`."""
+        """Return the key to send if authentication chose `credential`."""
         return credential if self.key is None or credential in self.kept_keys else self.key
 
 
 @frozen
 class ModelRoute:
-    """Where a model is served: `match` is its name or a glob; None as elsewhere."""
+    """The route of a model: `match` is its name or a glob; None means the general setting."""
 
     match: str
     upstream: str | None = None
@@ -50,7 +51,7 @@ class ModelRoute:
 
     @property
     def is_alias(self) -> bool:
-        """True if clients can ask for a name that the upstream does not know."""
+        """Whether clients ask for a name that the upstream does not know."""
         return self.upstream_model not in (None, self.match) and not any(c in self.match for c in "*?[")
 
 
@@ -81,7 +82,7 @@ class RoutingTable:
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """Names of models that exist here alone."""
+        """Names of models that only this proxy has."""
         return tuple(model.match for model in self._globs if model.is_alias)
 
     def find(self, model: str) -> ModelRoute | None:
@@ -94,7 +95,7 @@ class RoutingTable:
         return next((entry for entry in self._globs if fnmatchcase(model, entry.match)), None)
 
     def find_at(self, model: str, upstream: str) -> tuple[bool, ModelRoute | None]:
-        """Return whether an upstream may serve `model`, and the entry that says as what (None: as it is named)."""
+        """Return whether an upstream may serve `model`, and the entry with its name there (None: the same name)."""
         found = self.find(model)
         if found is None or found.upstream in (None, upstream):
             return True, found
@@ -106,9 +107,9 @@ class RoutingTable:
         return False, None
 
     def served_as(self, model: str) -> bytes:
-        """Return what the entry of `model` makes of it, for who remembers answers: where it is served, as what.
+        """Return what the entry of `model` makes of it: the upstream and the name there. Used in cache keys.
 
-        Empty if nothing is said about it.
+        Empty if there is no entry.
         """
         route = self.find(model)
         if route is None or (route.upstream is None and route.upstream_model is None):
@@ -117,14 +118,14 @@ class RoutingTable:
         return json.dumps([*places, route.upstream_model]).encode("ascii")
 
     def candidates(self, route: ModelRoute | None) -> tuple[Upstream, ...]:
-        """Return the upstreams that may serve, by priority, else in the order given."""
+        """Return the upstreams that may serve, by priority, then in the order given."""
         if route is None or route.upstream is None:
             return self._ordered
         return self._alone[route.upstream]
 
 
 def best_of(candidates: Sequence[Upstream], usable: Callable[[Upstream], bool]) -> list[Upstream]:
-    """Return the `usable` candidates of the best priority that has any; they are ordered by priority."""
+    """Return the `usable` candidates of the best priority that has any; the candidates are ordered by priority."""
     best: list[Upstream] = []
     for upstream in candidates:
         if best and upstream.priority != best[0].priority:
@@ -148,9 +149,10 @@ def by_weight(best: Sequence[Upstream], draw: float) -> Upstream:
 
 
 def first_choice(candidates: Sequence[Upstream], spread: bool) -> Upstream | None:
-    """Return what is chosen in any case, should it be usable; None if that depends.
+    """Return the upstream that is chosen in any case if it is usable; None if the choice depends on more.
 
-    The first candidate: of requests that are not `spread`, and where none shares its priority.
+    That is the first candidate, for requests that are not `spread` or if no
+    other has its priority.
     """
     first = candidates[0]
     if not spread or len(candidates) == 1 or candidates[1].priority != first.priority:
@@ -159,7 +161,7 @@ def first_choice(candidates: Sequence[Upstream], spread: bool) -> Upstream | Non
 
 
 def model_in_path(target: bytes) -> str | None:
-    """Return the model that `/models/<name>` names, decoded; None for every other target."""
+    """Return the model named by `/models/<name>`, decoded; None for every other target."""
     if not target.startswith(_MODELS):
         return None
     try:
@@ -169,6 +171,6 @@ def model_in_path(target: bytes) -> str | None:
 
 
 def with_model_in_path(target: bytes, model: str) -> bytes:
-    """Return `/models/<name>` naming `model`, as one path segment; the query stays."""
+    """Return `/models/<name>` with `model` as one path segment; the query stays."""
     _, mark, query = target.partition(b"?")
     return _MODELS + quote(model, safe="!$&'()*+,;=:@").encode("ascii") + mark + query

@@ -1,7 +1,7 @@
-"""Keep the turns of a WebSocket at the upstream that it leads to.
+"""Keep the turns of a WebSocket at the upstream of its connection.
 
-That was chosen when it was opened. A turn whose model another upstream
-serves, or whose conversation lives at another one, is refused.
+The upstream was chosen when the WebSocket was opened. A turn whose model
+another upstream serves, or whose conversation is at another one, is refused.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from .table import RoutingTable
 class RefuseElsewhere:
     """Raise ModelElsewhere or StateElsewhere for turns that belong elsewhere.
 
-    `affinity` knows where conversations live, and `learn`, a stage of its
-    own behind all that may refuse, tells it; None if nobody goes by that.
+    `affinity` finds the upstreams of conversations. `learn` is a separate stage
+    after all that may refuse, and remembers new conversations. None if
+    conversations are not followed.
     """
 
     def __init__(self, table: RoutingTable, affinity: Affinity | None = None) -> None:
@@ -54,7 +55,7 @@ class RefuseElsewhere:
         return await forward(request)
 
     async def learn(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
-        """Learn from the answer what state it made here."""
+        """Remember the state that the answer has created at this upstream."""
         response = await forward(request)
         upstream = self._upstreams.get(request.turn.upstream)
         if self._affinity is None or upstream is None or response.status >= 300 or not makes_state(request):

@@ -1,1 +1,1 @@
-"""Who within a key a request is for: tags from headers, and the end user that the body names."""
+"""Whom a key's request is for: tags from headers, and the end user that the body names."""

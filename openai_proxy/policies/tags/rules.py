@@ -1,4 +1,4 @@
-"""What a tag's value may look like, how many there may be, and how end users are named. Pure."""
+"""The form and number of a tag's values, and the names of end users. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from hashlib import sha256
 from ...wire.key_like import KEY_LIKE
 
 MOST_VALUES = 200
-"""Of each tag; the rest is `other`."""
+"""The most values of each tag; further ones are counted as `other`."""
 LONGEST_VALUE = 100
 LONGEST_USER = 200
 OTHER = "other"
 END_USER = "end_user"
-"""What an end user is called in place of a tag; no tag has this name."""
+"""The name of the end user among the tags; no tag has this name."""
 
 
 def tag_value(value: bytes) -> str | None:
-    """Return a header's value as a tag: short, printable, and no key; None for none.
+    """Return a header's value as a tag: short, printable, and redacted if it looks like a key; None if it is empty.
 
     >>> tag_value(b" red "), tag_value(b""), tag_value(b"sk-proxy-abcdefgh")
     ('red', None, '[redacted]')
@@ -30,10 +30,11 @@ def _printable(text: str) -> str:
 
 
 def end_user_name(user: object, hashed: bool) -> str | None:
-    """Return what an end user is called in logs and reports; None if a body names none.
+    """Return the name of an end user in logs and reports; None if a body names none.
 
-    Hashed it is `user-` and 16 hex digits: the same for the same user, so
-    that use can be counted without a name. It hides nobody from who can guess it.
+    Hashed it is `user-` and 16 hex digits, the same for the same user, so that
+    usage can be counted without a name. It does not hide a name from somebody
+    who can guess it.
     """
     if not isinstance(user, str) or not user:
         return None
@@ -43,7 +44,7 @@ def end_user_name(user: object, hashed: bool) -> str | None:
 
 
 class KnownValues:
-    """The values of each tag that were seen first; others are `other`."""
+    """The first values seen of each tag; later ones are counted as `other`."""
 
     def __init__(self, most: int = MOST_VALUES) -> None:
         self._most = most

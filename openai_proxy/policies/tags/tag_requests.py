@@ -11,11 +11,11 @@ Tags = Sequence[tuple[str, str]]
 
 
 class TagRequests:
-    """Note who within a key a request is for.
+    """Note the tags of a request: whom within a key it is for.
 
-    `headers` are the names of tags by their headers, in lower case. `own`
-    are fixed tags of keys, by `credential_id`: they take precedence over what a client
-    says. `removes`: the headers go no further than here.
+    `headers` are the names of tags by their headers, in lower case. `own` are
+    fixed tags of keys, by `credential_id`: they take precedence over the
+    client's. `removes`: the headers are not forwarded.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Thoughts of models, taken out of answers."""
+"""Remove the thoughts of models from answers."""

@@ -1,4 +1,4 @@
-"""Thoughts of models: from settings to the stage that removes them."""
+"""From settings to the stage that removes the thoughts of models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .strip_think import StripThink
 
 
 def strip_think(settings: Settings, buffered: BufferedBytes) -> StripThink | None:
-    """Return the stage of think removal, None if every model keeps its thoughts."""
+    """Return the stage that removes thoughts, None if every model keeps them."""
     everywhere = settings.think
     models = [(m.match, _think_rule(everywhere, m.think)) for m in settings.models if m.think is not None]
     rule = _think_rule(everywhere, None)

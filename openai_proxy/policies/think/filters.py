@@ -1,6 +1,6 @@
-"""Body filters that take the thoughts out of an answer.
+"""Body filters that remove the thoughts from an answer.
 
-One for event streams, one for whole documents; both satisfy the
+One is for event streams, one for whole documents; both implement the
 `BodyFilter` protocol. Pure.
 """
 
@@ -32,20 +32,20 @@ from .splitter import ThinkRule
 from .texts import Fed, Held, Key, Texts, envelope, key_of
 
 DOCUMENT_LIMIT_BYTES = 16 * 1024 * 1024
-"""Larger answers pass as they are."""
+"""Larger answers pass unchanged."""
 EVENT_LIMIT_BYTES = 4 * 1024 * 1024
-"""Larger events pass as they are; the last event of a Responses stream repeats the whole answer."""
+"""Larger events pass unchanged; the last event of a Responses stream repeats the whole answer."""
 
 
 class ThinkStreamFilter:
-    """Take the thoughts out of an event stream, per choice or output text.
+    """Remove the thoughts from an event stream, for each choice or output text.
 
-    Chunks of chat completions and completions, and events of the Responses
-    API; whatever else comes passes byte for byte, and so does every event
-    whose text does not change. What is held is released before its choice
-    finishes: in the finishing chunk where that has a delta, else in an event
-    of its own. An event above `limit_bytes`, or one for which `lease` has no
-    room, passes as it is.
+    Changes chunks of chat completions and completions, and events of the
+    Responses API. Everything else passes byte for byte, and so does every event
+    whose text does not change. Held text is released before its choice
+    finishes: in the finishing chunk if that has a delta, else in an event of
+    its own. An event above `limit_bytes`, or one for which `lease` has no room,
+    passes unchanged.
     """
 
     transparent = False
@@ -57,7 +57,7 @@ class ThinkStreamFilter:
         self._texts = Texts(rule)
         self._responses = ResponseStream(self._texts)
         self._at_ease = False
-        """Nothing is held, nothing begun: whole events without a start tag would pass."""
+        """Nothing is held or begun, so whole events without a start tag may pass unchanged."""
 
     def feed(self, data: bytes) -> bytes:
         if self._at_ease and data.endswith(b"\n\n") and b"\r" not in data and self._texts.may_pass(data):
@@ -65,16 +65,16 @@ class ThinkStreamFilter:
         return self._feed_cut(data)
 
     def _feed_cut(self, data: bytes) -> bytes:
-        """Take apart no more of `data` than what an event cut by a read begins or ends it with.
+        """Take apart only the parts of an event at the beginning and the end of `data` that a read has cut.
 
-        What stands between passes as it is, if it may hold no start tag.
+        What is between them passes unchanged if it cannot contain a start tag.
         """
         first = data.find(b"\n\n")
         if first < 0 or self._busy or b"\r" in data or not self._texts.may_pass(data):
             return self._take_apart(data)
         start = 0 if self._at_ease else first + 2
         passed = self._take_apart(data[:start]) if start else b""
-        if not self._at_ease:  # what was held has begun a thought
+        if not self._at_ease:  # the held part has begun a thought
             return passed + self._take_apart(data[start:])
         end = data.rfind(b"\n\n") + 2
         rest = self._take_apart(data[end:]) if end < len(data) else b""
@@ -111,7 +111,7 @@ class ThinkStreamFilter:
         return extra + (with_data(block.raw, splice(data, edits)) if edits else block.raw)
 
     def _chunk(self, data: bytes, chunk: dict[str, Any]) -> tuple[bytes, Members, str]:
-        """Return the events to send ahead of a chunk, its new members, and the name of one that it has."""
+        """Return the events to send before a chunk, its new members, and the name of one that it has."""
         extra, members, present = list[bytes](), Members(), ""
         choices = [_Choice.of(*each) for each in enumerate(_list_of(chunk)) if isinstance(each[1], dict)]
         located = LocatedTokens(data, [choice.lists for choice in choices])
@@ -137,7 +137,7 @@ class ThinkStreamFilter:
         return b"".join(extra), members, present if len(choices) == 1 else ""
 
     def _release_all(self) -> bytes:
-        """Return events with what is held of every text: the stream is over."""
+        """Return events with the held part of every text, because the stream is over."""
         out = []
         for key, held in self._texts.held(1):
             fed = self._texts.release(key)
@@ -147,16 +147,16 @@ class ThinkStreamFilter:
 
 @define  # one is made for each event: frozen, it would take four times as long
 class _Choice:
-    """What a chunk has of one choice. Never changed."""
+    """One choice in a chunk. Never changed."""
 
     path: Path
     key: Key
     index: Any
     finishes: bool
     target: dict[str, Any] | None
-    """What has its text, or gets it: the delta, or the choice itself."""
+    """The object with its text: the delta, or the choice itself."""
     is_target: bool
-    """It is the choice itself, as in the completions API."""
+    """That is the choice itself, as in the completions API."""
     fields: tuple[TextField, ...]
     lists: TokenLists | None
 
@@ -174,7 +174,7 @@ class _Choice:
 
     @property
     def owner(self) -> str:
-        """What has its text, as `choice_chunk` has it."""
+        """The name of the object with its text, as `choice_chunk` takes it."""
         if self.is_target:
             return "choice"
         return "parts" if self.fields and self.fields[0].name == "text" else "delta"
@@ -186,7 +186,7 @@ def _list_of(chunk: dict[str, Any]) -> list[Any]:
 
 
 def _changes(choice: _Choice, owner: str, fed: Fed, ascii_only: bool) -> Members:
-    """Return the new members of what has a choice's text."""
+    """Return the new members of the object with a choice's text."""
     members: Members = {}
     assert choice.target is not None
     to_target = choice.path if choice.is_target else (*choice.path, "delta")
@@ -204,7 +204,7 @@ def _changes(choice: _Choice, owner: str, fed: Fed, ascii_only: bool) -> Members
 
 
 def _released(source: dict[str, Any], index: Any, owner: str, fed: Fed, lists: TokenLists | None) -> bytes:
-    """Return an event of its own with what a choice gives now, if it gives anything."""
+    """Return a separate event with the released text of a choice, empty if there is none."""
     visible = "".join(fed.visible)
     if not visible and not fed.thoughts:
         return b""
@@ -215,7 +215,7 @@ def _released(source: dict[str, Any], index: Any, owner: str, fed: Fed, lists: T
 def _tokens_left(
     located: LocatedTokens, path: Path, fed: Fed, lists: TokenLists | None, before: TokenLists | None
 ) -> Members:
-    """Return the edit that leaves the tokens of what a choice shows now; `before`: how they stood earlier."""
+    """Return the edit that keeps only the tokens of the visible text; `before` has the earlier lists."""
     if lists is not None:
         if fed.dropped:
             return lists.without
@@ -228,11 +228,12 @@ def _tokens_left(
 
 
 class ThinkDocumentFilter:
-    """Take the thoughts out of one JSON document: an answer, or a list of answers.
+    """Remove the thoughts from one JSON document: an answer, or a list of answers.
 
-    Nothing goes on before the document is whole; one above `limit_bytes`, or
-    for which `lease` has no room, passes as it is. All bytes but what changes stay. `rule` is a rule, or
-    gives the one for the model that an answer names.
+    Nothing is sent before the document is whole. One above `limit_bytes`, or
+    for which `lease` has no room, passes unchanged. All bytes outside the edits
+    stay. `rule` is a rule, or a function that returns the one for the model
+    that an answer names.
     """
 
     transparent = False

@@ -1,4 +1,4 @@
-"""The log probabilities of a text's tokens, kept only if their text is shown.
+"""Keep the log probabilities of a text's tokens only if their text is visible.
 
 Tokens are aligned with the text by their bytes. Pure; used by
 `think_rewrite` and `think_texts`.
@@ -17,7 +17,7 @@ from .splitter import VISIBLE, Piece
 
 Path: TypeAlias = tuple[str | int, ...]
 Token: TypeAlias = tuple[bytes, ...]
-"""The JSON of one token, in each of the lists that it stands in."""
+"""The JSON of one token, in each of the lists that contain it."""
 Members: TypeAlias = dict[Path, dict[str, bytes]]
 """New members (name to JSON) of the objects at some paths."""
 
@@ -27,16 +27,16 @@ OFFSETS = "text_offset"
 
 @frozen
 class TokenLists:
-    """Where the tokens of a text stand in a document."""
+    """The positions of a text's tokens in a document."""
 
     path: Path
-    """To the object that has the lists."""
+    """The path to the object that has the lists."""
     names: tuple[str, ...]
-    """Of lists of equal length, one element a token."""
+    """The names of lists of equal length, with one element for each token."""
     sizes: tuple[int, ...] | None
-    """The bytes of each token; None if they are not those of the text: then all must go."""
+    """The bytes of each token; None if they do not match the text: then all are removed."""
     nothing: tuple[Path, str, bytes]
-    """Path, member and value that take all log probabilities away."""
+    """Path, member and value that remove all log probabilities."""
 
     @property
     def paths(self) -> list[Path]:
@@ -44,7 +44,7 @@ class TokenLists:
         return [(*self.path, name) for name in self.names]
 
     def members(self, tokens: Sequence[Token]) -> Members:
-        """Return the edit that leaves these tokens."""
+        """Return the edit that keeps only these tokens."""
         lists = {
             name: b"[" + b",".join([token[number] for token in tokens]) + b"]"
             for number, name in enumerate(self.names)
@@ -53,13 +53,13 @@ class TokenLists:
 
     @property
     def without(self) -> Members:
-        """The edit that takes all of them away."""
+        """Return the edit that removes all of them."""
         path, name, value = self.nothing
         return {path: {name: value}}
 
 
 class LocatedTokens:
-    """The tokens of a document as they stand in it; all lists are located together, once asked for any."""
+    """The tokens of a document; the first request locates all lists together."""
 
     def __init__(self, body: bytes, lists: Iterable[TokenLists | None]) -> None:
         self._body = body
@@ -81,7 +81,7 @@ def text_bytes(text: str) -> bytes:
 
 
 def _spelled(token: Any) -> bytes | None:
-    """Return the bytes of a token of a chat's list, None if it is none."""
+    """Return the bytes of a token in a chat's list, None if it is not one."""
     if not isinstance(token, dict) or not isinstance(token.get("token"), str):
         return None
     if isinstance(own := token.get("bytes"), list):
@@ -101,7 +101,7 @@ def _sizes(spelled: Sequence[bytes | None], text: str) -> tuple[int, ...] | None
 
 def _aligned(tokens: list[Any], text: str) -> tuple[int, ...] | None:
     sizes = _sizes([_spelled(token) for token in tokens], text)
-    if sizes is None:  # some servers fill `bytes` with those of another spelling
+    if sizes is None:  # some servers fill `bytes` with another spelling's bytes
         names = [token.get("token") if isinstance(token, dict) else None for token in tokens]
         sizes = _sizes([text_bytes(name) if isinstance(name, str) else None for name in names], text)
     return sizes
@@ -151,14 +151,14 @@ def response_tokens(path: Path, owner: dict[str, Any], text: str) -> TokenLists 
 
 @define
 class TokenQueue:
-    """The tokens of a text in order, until it is known what becomes of them.
+    """The tokens of a text in order, until it is decided whether they are kept.
 
-    A token goes on if all of its text is shown. O(tokens and pieces); holds
+    A token is kept if all of its text is visible. O(tokens and pieces); holds
     the tokens whose text the splitter holds.
     """
 
     _waiting: deque[tuple[int, Token | None]] = field(factory=deque)
-    """Bytes of text that are left of each, and the token; None for text without any, or of a token that goes."""
+    """The remaining bytes of text of each, and the token; None for text without a token, or with a removed one."""
     _kind: int = VISIBLE
     removed_chars: int = 0
 
@@ -167,10 +167,10 @@ class TokenQueue:
         self._waiting.append((size_bytes, token))
 
     def take(self, pieces: Sequence[Piece], offsets_at: int | None = None) -> list[Token]:
-        """Return the tokens that these pieces, the next of the text, show.
+        """Return the tokens that these pieces, the next of the text, make visible.
 
-        `offsets_at`: the member of each token that counts the characters
-        before it, from which those that went are subtracted.
+        `offsets_at` names the member of each token that counts the characters
+        before it, from which the removed ones are subtracted.
         """
         shown: list[Token] = []
         for kind, text in pieces:
@@ -202,7 +202,7 @@ class TokenQueue:
 
 
 def shown_tokens(located: LocatedTokens, lists: TokenLists, pieces: Sequence[Piece]) -> Members:
-    """Return the edit that leaves the tokens of a whole text that its pieces show."""
+    """Return the edit that keeps only the tokens of a whole text that its pieces make visible."""
     if lists.sizes is None:
         return lists.without
     queue = TokenQueue()

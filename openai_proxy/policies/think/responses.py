@@ -1,8 +1,8 @@
-"""Thoughts in the event streams of the Responses API.
+"""Move thoughts in the event streams of the Responses API.
 
-Where thoughts are shown they become items of the output: those that a text
-begins with before its message, whose first events are held meanwhile; later
-ones after it. Pure; used by `think_filters`.
+If thoughts are shown, they become items of the output. Those at the beginning
+of a text come before its message, whose first events are held meanwhile; later
+ones come after it. Pure; used by `filters`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _DELTA = "response.output_text.delta"
 _BEGINS = ("response.output_item.added", "response.content_part.added")
 _MOST_ITEMS = 4096
 _WAITING_BYTES = 64 * 1024
-"""A message that begins with more than this, and no text yet, is passed on."""
+"""A message that begins with more bytes than this before any text is passed on."""
 _THOUGHT_CHARS = 4 * 1024 * 1024
-"""Of longer thoughts, the event that repeats them whole has no more."""
+"""The event that repeats thoughts whole contains at most this much of them."""
 
 
 @define
 class _Reasoning:
-    """An item with thoughts that is being sent."""
+    """An output item with thoughts that is being sent."""
 
     item_id: str
     output_index: int
@@ -53,11 +53,11 @@ class _Reasoning:
 
 
 class ResponseStream:
-    """Take the thoughts out of the events of one Responses API stream.
+    """Remove the thoughts from the events of one Responses API stream.
 
-    States: at ease; holding (`_message` is the output index of a message
-    that has begun, of which nothing is shown: its events wait); renumbering
-    (an event was added or moved: those that follow get new numbers).
+    States: at ease; holding (`_message` is the output index of a message that
+    has begun and of which nothing is visible: its events wait); renumbering (an
+    event was added or moved, so that later ones get new numbers).
     """
 
     def __init__(self, texts: Texts) -> None:
@@ -65,14 +65,14 @@ class ResponseStream:
         self._shows = texts.rule.mode == REASONING
         self._message: int | None = None
         self._waiting: list[tuple[bytes, bytes, dict[str, Any], bool]] = []
-        """Raw event, its data as changed, and as it was decoded; whether nothing of its text is left."""
+        """The raw event, its changed data, the decoded original; whether all of its text was removed."""
         self._waiting_bytes = 0
         self._reasoning: _Reasoning | None = None
         self._later: dict[int, list[str]] = {}
         """Thoughts between the texts of messages, by output index."""
         self._later_chars = 0
         self._inserted: list[int] = []
-        """From which output index on one more item stands before; in order."""
+        """The output indexes from which on one more item comes before, in order."""
         self._renumbers = False
         self._last: int | None = None
         """The sequence number of the last event."""
@@ -83,7 +83,7 @@ class ResponseStream:
         return self._renumbers or self._message is not None or bool(self._later)
 
     def event(self, raw: bytes, data: bytes, event: dict[str, Any]) -> bytes:
-        """Return what goes on for one event, `raw`, with this data."""
+        """Return what is sent for one event, `raw`, with this data."""
         kind = event.get("type")
         number = event.get("sequence_number")
         if isinstance(number, int) and not (self._renumbers or self._waiting):
@@ -94,7 +94,7 @@ class ResponseStream:
         if self._begins_message(kind, event):
             self._wait(raw, data, event)
             return out + (self._flush() if self._waiting_bytes > _WAITING_BYTES else b"")
-        if self._waiting:  # this one overtakes those
+        if self._waiting:  # this event overtakes the waiting ones
             self._renumber()
         out += self._pass(*self._snapshot(raw, data, event), event)
         if kind == "response.output_item.done" and isinstance(event.get("output_index"), int):
@@ -102,7 +102,7 @@ class ResponseStream:
         return out
 
     def end(self) -> bytes:
-        """Return what was held, for the stream is over."""
+        """Return what is held, because the stream is over."""
         out = b"".join([self._release(key, held) for key, held in self._texts.held(2)])
         out += self._flush()
         return out + b"".join([self._send_later(index, {}) for index in list(self._later)])
@@ -135,7 +135,7 @@ class ResponseStream:
         return out + (self._flush() if self._waiting_bytes > _WAITING_BYTES else b"")
 
     def _before(self, kind: Any, event: dict[str, Any]) -> bytes:
-        """Return what must come before an event that is no delta of a text."""
+        """Return what must come before an event that is not a text delta."""
         if kind in _ENDS:
             return self.end()
         index = event.get("output_index")
@@ -185,7 +185,7 @@ class ResponseStream:
     # ---- items with thoughts
 
     def _begins_message(self, kind: Any, event: dict[str, Any]) -> bool:
-        """Whether an event is one of those that a message begins with, and its first text may be a thought."""
+        """Return whether an event belongs to the beginning of a message whose first text may be a thought."""
         index = event.get("output_index")
         if not self._shows or kind not in _BEGINS or not isinstance(index, int):
             return False
@@ -236,7 +236,7 @@ class ResponseStream:
             self._later_chars += len(text)
 
     def _send_later(self, index: int, event: dict[str, Any]) -> bytes:
-        """Send the thoughts between the texts of a message that is over."""
+        """Send the thoughts between the texts of a message that has ended."""
         text = "".join(self._later.pop(index, ()))
         self._later_chars -= len(text)
         if not text or len(self._inserted) >= _MOST_ITEMS:
@@ -288,7 +288,7 @@ class ResponseStream:
         self._renumbers = True
 
     def _flush(self) -> bytes:
-        """Return what a message that is held begins with, after its thoughts: something else comes now."""
+        """Return the held beginning of a message, after its thoughts, because another event comes now."""
         reasoning, self._reasoning = self._reasoning, None
         waiting, self._waiting = self._waiting, []
         self._message, self._waiting_bytes = None, 0
@@ -299,7 +299,7 @@ class ResponseStream:
         return b"".join(out)
 
     def _mapped(self, index: int) -> int:
-        """Return the output index that an item has now."""
+        """Return the new output index of an item."""
         return index + bisect_right(self._inserted, index)
 
     def _own(self, event: dict[str, Any]) -> bytes:
@@ -309,7 +309,7 @@ class ResponseStream:
         return encode_event(event)
 
     def _pass(self, raw: bytes, data: bytes, event: dict[str, Any]) -> bytes:
-        """Return an event with this data, under the numbers that it has now."""
+        """Return an event with this data, with its new numbers."""
         numbers: dict[str, bytes] = {}
         index, number = event.get("output_index"), event.get("sequence_number")
         if isinstance(index, int) and self._mapped(index) != index:
@@ -331,14 +331,14 @@ def _said(thoughts: list[tuple[bool, str]], leading: bool) -> str:
 
 
 def _visible(fed: Fed) -> str:
-    """Return all that is visible of what a text gave."""
+    """Return all released visible text."""
     return "".join(fed.visible)
 
 
 def _changed(
     raw: bytes, data: bytes, text: str, fed: Fed, lists: TokenLists | None, located: LocatedTokens
 ) -> tuple[bytes, bytes]:
-    """Return a text's delta, and its data, with what is visible of it."""
+    """Return a text delta, and its data, with only the visible text."""
     members: Members = {}
     ascii_only = data.isascii()
     visible = _visible(fed)

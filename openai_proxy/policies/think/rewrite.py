@@ -1,8 +1,8 @@
-"""Where the texts of an answer stand in its JSON, and how they are rewritten.
+"""Find the texts of an answer in its JSON, and rewrite them.
 
 Finds the texts in documents and events of chat completions, completions and
 the Responses API, and makes the edits that replace them; all other bytes
-stay. Pure; used by `think_filters` and `think_responses`.
+stay. Pure; used by `filters` and `responses`.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ class TextField:
     """A string of a document that a model wrote."""
 
     path: Path
-    """To the object that has the string."""
+    """The path to the object that has the string."""
     name: str
     text: str
 
 
 @frozen
 class WholeText:
-    """One text of a model: a string, or several parts that follow on one another."""
+    """One text of a model: a string, or several consecutive parts."""
 
     fields: tuple[TextField, ...]
     tokens: TokenLists | None = None
     owner: tuple[Path, dict[str, Any]] | None = None
-    """The object that gets the thoughts, in the APIs that have a member for them."""
+    """The object that receives the thoughts, in the APIs that have a member for them."""
     at_start: bool = True
-    """It may begin inside a block, where a rule says so."""
+    """It may begin inside a block, if a rule says so."""
     item: int | None = None
     """The output item of the Responses API that it is part of."""
 
@@ -66,9 +66,10 @@ def merge(into: Members, members: Members) -> None:
 
 
 def edits_of(body: bytes, members: Members, present: str = "") -> list[Edit]:
-    """Return the edits that give the objects at these paths these members. O(n) for all of them together.
+    """Return the edits that set these members of the objects at these paths. O(n) for all of them together.
 
-    `present`: a member that is known to be there, if only one object changes.
+    `present` names a member that is known to be there, if only one object
+    changes.
     """
     if present and len(members) == 1:
         (values,) = members.values()
@@ -85,7 +86,7 @@ def edits_of(body: bytes, members: Members, present: str = "") -> list[Edit]:
 
 
 def encode_text(text: str, ascii_only: bool) -> bytes:
-    """Return `text` as a JSON string; non-ASCII escaped where the surroundings have none."""
+    """Return `text` as a JSON string; non-ASCII is escaped if the surrounding JSON is ASCII only."""
     if not ascii_only:
         try:
             return orjson.dumps(text)
@@ -95,7 +96,7 @@ def encode_text(text: str, ascii_only: bool) -> bytes:
 
 
 def with_thoughts(owner: dict[str, Any], thoughts: str, ascii_only: bool) -> dict[str, bytes]:
-    """Return the member that adds `thoughts` to those that an object has."""
+    """Return the member that adds `thoughts` to those of an object."""
     before = owner.get(REASONING)
     return {REASONING: encode_text((before if isinstance(before, str) else "") + thoughts, ascii_only)}
 
@@ -167,7 +168,7 @@ def document_texts(document: dict[str, Any], path: Path = ()) -> Iterator[WholeT
 
 
 def snapshot_texts(event: dict[str, Any]) -> Iterator[WholeText]:
-    """Yield the whole texts that an event of the Responses API repeats, but for a whole response."""
+    """Yield the whole texts that an event of the Responses API repeats, except those of a whole response."""
     if event.get("type") == "response.output_text.done" and isinstance(event.get("text"), str):
         text = event["text"]
         tokens = response_tokens((), event, text)
@@ -177,7 +178,7 @@ def snapshot_texts(event: dict[str, Any]) -> Iterator[WholeText]:
 
 
 def visible_of_fields(fields: Sequence[TextField], pieces: Iterable[Piece]) -> list[str]:
-    """Return what is left of each of the fields whose texts together are these pieces."""
+    """Return the visible text of each field; the pieces are those of the fields' joined texts."""
     visible: list[list[str]] = [[] for _ in fields]
     number, room = 0, len(fields[0].text) if fields else 0
     for kind, text in pieces:
@@ -197,10 +198,10 @@ def visible_of_fields(fields: Sequence[TextField], pieces: Iterable[Piece]) -> l
 def whole_text_members(
     body: bytes, texts: Iterable[WholeText], rule: ThinkRule, ascii_only: bool
 ) -> tuple[Members, dict[int, list[tuple[bool, str]]]]:
-    """Return the members that take the thoughts out of whole texts, and the thoughts of output items.
+    """Return the members that remove the thoughts from whole texts, and the thoughts of output items.
 
-    These by the number of their item: whether they come before all that is
-    shown of it, and what they say.
+    The latter are by the number of the item: whether they come before all its
+    visible text, and their text.
     """
     members: Members = {}
     thoughts_of: dict[int, list[tuple[bool, str]]] = {}
@@ -229,7 +230,7 @@ def whole_text_members(
 
 
 def ordered_thoughts(pieces: Iterable[Piece], leading: bool) -> Iterator[tuple[bool, str]]:
-    """Yield thoughts, and whether they come before all that is shown; `leading`: nothing was before the pieces."""
+    """Yield thoughts, and whether they come before all visible text; `leading`: nothing came before these pieces."""
     for kind, text in pieces:
         if kind == THOUGHT:
             yield leading, text
@@ -238,9 +239,10 @@ def ordered_thoughts(pieces: Iterable[Piece], leading: bool) -> Iterator[tuple[b
 
 
 def document_edits(body: bytes, document: dict[str, Any], rule: ThinkRule, path: Path = ()) -> list[Edit]:
-    """Return the edits that take the thoughts out of a whole answer at `path`, by `rule`.
+    """Return the edits that remove the thoughts from a whole answer at `path`, by `rule`.
 
-    Of the Responses API, thoughts to be shown become items before their messages.
+    In the Responses API, thoughts that are shown become items before their
+    messages.
     """
     ascii_only = body.isascii()
     members, thoughts = whole_text_members(body, document_texts(document, path), rule, ascii_only)
@@ -276,7 +278,7 @@ def item_edits(
 
 
 def encode_item(item: dict[str, Any], ascii_only: bool) -> bytes:
-    """Return the JSON of an item or event of our own."""
+    """Return the JSON of an item or event that this proxy adds."""
     if not ascii_only:
         try:
             return orjson.dumps(item)
@@ -286,13 +288,13 @@ def encode_item(item: dict[str, Any], ascii_only: bool) -> bytes:
 
 
 def reasoning_id(message_id: Any, later: bool = False) -> str:
-    """Return the id of the item with a message's thoughts: the same each time that the answer is read."""
+    """Return the id of the item with a message's thoughts: it is the same every time the answer is read."""
     known = message_id[:200] if isinstance(message_id, str) else ""
     return "rs_" + (known.removeprefix("msg_") or "thoughts") + ("_2" if later else "")
 
 
 def reasoning_item(item_id: str, text: str | None) -> dict[str, Any]:
-    """Return an output item with thoughts; None: it begins."""
+    """Return an output item with thoughts; None for one that only begins."""
     content = [] if text is None else [{"type": "reasoning_text", "text": text}]
     return {"id": item_id, "type": "reasoning", "summary": [], "content": content}
 
@@ -300,10 +302,10 @@ def reasoning_item(item_id: str, text: str | None) -> dict[str, Any]:
 def choice_chunk(
     source: dict[str, Any], index: Any, owner: str, visible: str, thoughts: str, logprobs: bytes | None
 ) -> bytes:
-    """Return an event like `source` that carries one choice's released text.
+    """Return an event like `source` with one choice's released text.
 
-    `owner` is what has the text: `delta`, `parts` (a list in a delta) or
-    `choice`. `logprobs` is the JSON of what is known of its tokens.
+    `owner` is the object with the text: `delta`, `parts` (a list in a delta) or
+    `choice`. `logprobs` is the JSON of its tokens, as far as they are known.
     """
     members: dict[str, Any] = {}
     if owner == "choice":
@@ -325,7 +327,7 @@ def choice_chunk(
 
 
 def text_delta(source: dict[str, Any], visible: str, logprobs: bytes) -> dict[str, Any]:
-    """Return an output text delta like the event `source` that carries released text."""
+    """Return an output text delta like the event `source` with released text."""
     event = {
         name: source[name]
         for name in ("type", "item_id", "output_index", "content_index", "sequence_number")

@@ -1,6 +1,6 @@
-"""Thoughts told apart from the answer in a text that comes in pieces.
+"""Separate thoughts from the answer in a text that comes in pieces.
 
-Text only: JSON and events are in `think_rewrite` and `think_filters`. Pure.
+Text only: `rewrite` and `filters` deal with JSON and events. Pure.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ HOLD_LIMIT_CHARS = 1024 * 1024
 """A later start tag whose end tag is farther away than this is text."""
 
 VISIBLE, THOUGHT, GONE = 0, 1, 2
-"""What becomes of a piece: shown, moved aside or dropped with the thoughts, dropped always (tags, trimmed space)."""
+"""The kinds of pieces: visible; thoughts, which are moved or dropped; always dropped (tags, trimmed space)."""
 Piece: TypeAlias = tuple[int, str]
 
 _short_escapes = re.compile(r'["\\/\x00-\x1f]')
-"""Characters that JSON can escape otherwise than as `\\uXXXX`."""
+"""Characters that JSON can also escape in another way than `\\uXXXX`."""
 
 
 @frozen
 class ThinkRule:
-    """What to do with the thoughts of a model."""
+    """How to treat the thoughts of a model."""
 
     mode: str = "keep"
     """`keep`, `strip` or `reasoning_content`."""
@@ -33,13 +33,13 @@ class ThinkRule:
     trim: bool = False
     """Drop the white space that follows a block."""
     where: str = "anywhere"
-    """`anywhere`, or `start`: blocks later in a text are text."""
+    """`anywhere`, or `start`: later blocks are text."""
     implicit_start: bool = False
     """Texts begin inside a block: the prompt's template has the start tag."""
     first_byte: bytes = field(init=False, repr=False)
-    """What a start tag in JSON begins with, where it is not escaped."""
+    """The first byte of an unescaped start tag in JSON."""
     escape: bytes = field(init=False, repr=False)
-    """What an escaped character of a start tag begins with: `\\u` if there is no shorter way."""
+    """The beginning of an escaped character of a start tag: `\\u` if there is no shorter form."""
 
     @first_byte.default
     def _first_byte(self) -> bytes:
@@ -50,11 +50,11 @@ class ThinkRule:
         return b"\\" if _short_escapes.search(self.start_tag) else b"\\u"
 
     def may_begin_in(self, data: bytes) -> bool:
-        """Tell whether a start tag may begin in some bytes of JSON; a search instead of a parse."""
+        """Return whether a start tag may begin in some bytes of JSON, by a search instead of a parse."""
         return self.first_byte in data or self.escape in data
 
     def may_change(self, text: str, at_start: bool = True) -> bool:
-        """Whether anything of a whole text would go; `at_start`: it may begin inside a block."""
+        """Return whether anything in a whole text would change; `at_start`: it may begin inside a block."""
         return self.start_tag in text or (self.implicit_start and at_start and text != "")
 
     @property
@@ -68,7 +68,7 @@ State: TypeAlias = Literal["implicit", "before", "text", "thought", "doubt"]
 
 @define(slots=True)
 class ThinkSplitter:
-    """Split a text into what is visible and the thoughts between the tags.
+    """Split a text into its visible part and the thoughts between the tags.
 
     States: `implicit` (inside a block whose start tag the prompt has; the
     tag may come all the same), `before` (nothing but white space and blocks
@@ -77,18 +77,18 @@ class ThinkSplitter:
     it closes within `limit_chars`, else text). A lone end tag is text; a
     start tag inside a block is part of the thoughts.
 
-    The pieces that it returns, joined, are the text that it was fed. O(n)
-    over the text; holds at most one character less than a tag, and what is
+    The pieces that it returns, joined, are the text that it was fed. O(n) over
+    the text; holds at most one character less than a tag, and the text that is
     in doubt.
     """
 
     rule: ThinkRule
     implicit: bool = True
-    """Whether `rule.implicit_start` counts for this text."""
+    """Whether `rule.implicit_start` applies to this text."""
     limit_chars: int = HOLD_LIMIT_CHARS
     state: State = field(init=False)
     held: str = field(init=False, default="")
-    """The beginning of what may become a tag."""
+    """The beginning of a possible tag."""
     trimming: bool = field(init=False, default=False)
     _doubt: list[str] = field(init=False, factory=list)
     _doubt_chars: int = field(init=False, default=0)
@@ -100,12 +100,12 @@ class ThinkSplitter:
 
     @property
     def idle(self) -> bool:
-        """Nothing but a start tag would change what comes next."""
+        """Whether only a start tag would change the state."""
         return self.state == "text" and not (self.held or self.trimming)
 
     @property
     def answering(self) -> bool:
-        """Something else than white space and blocks has come."""
+        """Whether something other than white space and blocks has come."""
         return self.state in ("text", "doubt")
 
     @property
@@ -115,11 +115,11 @@ class ThinkSplitter:
 
     @property
     def undecided(self) -> str:
-        """What was fed and not yet returned."""
+        """The text that was fed and not yet returned."""
         return "".join(self._doubt) + self.held
 
     def feed(self, text: str) -> list[Piece]:
-        """Return the pieces of the text that are certain now."""
+        """Return the pieces of the text that are decided now."""
         pieces: list[Piece] = []
         text, self.held = self.held + text, ""
         at: int | None = 0
@@ -128,7 +128,7 @@ class ThinkSplitter:
         return pieces
 
     def finish(self) -> list[Piece]:
-        """Return the pieces of what is held: the text is over. May be fed again."""
+        """Return the pieces of the held text, because the text is over. May be fed again."""
         pieces: list[Piece] = []
         held, self.held = self.undecided, ""
         if self.state in ("implicit", "thought"):
@@ -244,7 +244,7 @@ _STEPS = {
 
 
 def _partial(text: str, start: int, tag: str) -> int:
-    """Return how many characters at the end of `text` may begin `tag`."""
+    """Return the number of characters at the end of `text` that may begin `tag`."""
     at = text.find(tag[0], max(start, len(text) - len(tag) + 1))
     while at >= 0:
         if tag.startswith(text[at:]):
@@ -254,12 +254,12 @@ def _partial(text: str, start: int, tag: str) -> int:
 
 
 def joined(pieces: Iterable[Piece], kind: int = VISIBLE) -> str:
-    """Return what the pieces of one kind say."""
+    """Return the joined text of the pieces of one kind."""
     return "".join([text for each, text in pieces if each == kind])
 
 
 def split_pieces(text: str, rule: ThinkRule, at_start: bool = True) -> list[Piece]:
-    """Return the pieces of a whole text; `at_start`: `rule.implicit_start` counts for it."""
+    """Return the pieces of a whole text; `at_start`: `rule.implicit_start` applies to it."""
     splitter = ThinkSplitter(rule, at_start)
     return splitter.feed(text) + splitter.finish()
 

@@ -1,4 +1,4 @@
-"""Filters for answers that were stored: which rule counts, they say themselves.
+"""Filters for stored answers, which name the model whose rule applies.
 
 Pure.
 """
@@ -18,10 +18,10 @@ _starting_after = re.compile(rb"(?:^|&)starting_after=([0-9]{1,15})(?=&|$)")
 
 
 def without_starting_after(target: bytes) -> tuple[bytes, int | None]:
-    """Return a target for the whole stream, and the number of the last event that the client has.
+    """Return a target that asks for the whole stream, and the number of the last event that the client has.
 
-    Thoughts are found from the beginning of a text only. None if the
-    target asks for all.
+    Thoughts can only be found from the beginning of a text. The number is None
+    if the target asks for all.
     """
     path, mark, query = target.partition(b"?")
     found = _starting_after.findall(query)
@@ -32,10 +32,10 @@ def without_starting_after(target: bytes) -> tuple[bytes, int | None]:
 
 
 class StoredStreamFilter:
-    """Take the thoughts out of a stream by the rule for the model that its first event names.
+    """Remove the thoughts from a stream by the rule for the model that its first event names.
 
-    `rule_of` gives the rule. Events up to the number `after` are left out
-    of what comes of it. Each part that holds events gets one of `leases`.
+    `rule_of` returns the rule. Events up to the number `after` are left out of
+    the output. Each part that holds events gets one of `leases`.
     """
 
     transparent = False
@@ -72,7 +72,7 @@ class StoredStreamFilter:
         return self._filter.feed(data) if self._filter is not None else data
 
     def _choose(self, blocks: list[SSEBlock]) -> bytes:
-        """Pass blocks on up to the first event, which tells the rule; with it all that follows."""
+        """Pass blocks on up to the first event, which decides the rule; filter it and all that follows."""
         for number, block in enumerate(blocks):
             event = maybe_object(block.data) if block.data is not None else None
             if event is None:
@@ -90,7 +90,7 @@ class StoredStreamFilter:
 
 
 class SkipEvents:
-    """Leave out the events of a stream whose sequence numbers are not above `after`."""
+    """Drop the events of a stream whose sequence numbers are not above `after`."""
 
     transparent = False
 
@@ -98,7 +98,7 @@ class SkipEvents:
         self._after = after
         self._decoder = SSEDecoder(EVENT_LIMIT_BYTES, lease)
         self._skipped = False
-        """The block before this one was left out."""
+        """Whether the block before this one was dropped."""
 
     def feed(self, data: bytes) -> bytes:
         return self._left(self._decoder.feed(data))

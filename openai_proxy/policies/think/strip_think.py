@@ -1,13 +1,13 @@
-"""Take the models' thoughts out of answers, or move them aside.
+"""Remove the models' thoughts from answers, or move them into a separate member.
 
-Chat completions, completions and Responses API answers change, new ones and
-stored ones, if their model has a rule. They are asked for without
-compression, and a 200 gets a filter. Where an upstream compresses a new one
-all the same, the stage that reads usage decodes, for it stands between;
-stored ones are decoded here. A new answer that is there whole and has no
-start tag passes as it is, with its Content-Length.
+Changes the answers of chat completions, completions and the Responses API, new
+ones and stored ones, if their model has a rule. They are requested without
+compression, and a 200 gets a filter. If an upstream compresses a new one all
+the same, the stage that reads usage decodes it, because it runs inside this
+one; stored ones are decoded here. A new answer that is whole and has no start
+tag passes unchanged, with its Content-Length.
 
-The model of a stored answer is the one that the answer names.
+The answer itself names the model of a stored answer.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .splitter import ThinkRule
 from .stored import StoredStreamFilter, without_starting_after
 
 _NEW = frozenset(("chat/completions", "completions", "responses", "responses/compact"))
-"""What a POST to these endpoints makes."""
+"""Endpoints whose POST creates an answer."""
 _STORED = {
     b"GET": frozenset(("chat/completions", "chat/completions/{id}", "responses/{id}")),
     b"POST": frozenset(("chat/completions/{id}", "responses/{id}/cancel")),
 }
-"""Endpoints that give answers again, by method."""
+"""Endpoints that return stored answers, by method."""
 _READ = (JSON, EVENT_STREAM)
 
 
 class StripThink:
     """Apply `rule`, or the first of `models` (glob of the model's name, its rule) that matches.
 
-    `served_as` has further ones for stored answers, which name a model as
-    its upstream does. What is held of answers counts in `buffered`: where that
-    has no room, they pass as they are.
+    `served_as` has further ones for stored answers, which use the upstream's
+    name of the model. Held parts of answers count in `buffered`: if that has no
+    room, answers pass unchanged.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class StripThink:
         return response.filtered(ThinkDocumentFilter(self._rule_of_answer, lease=self._lease(request)))
 
     def _lease(self, request: ProxyRequest) -> Lease | None:
-        """Return room for what is held of the answer to this request, which is let go of at its end."""
+        """Return a lease for the held part of the answer to this request; it is freed when the exchange ends."""
         if self._buffered is None:
             return None
         lease = Lease(self._buffered)
@@ -92,11 +92,11 @@ class StripThink:
         return lease
 
     def reads(self, request: ProxyRequest) -> bool:
-        """Whether the answer to this request must come to this stage without compression."""
+        """Return whether the answer to this request must reach this stage without compression."""
         return self._find(request) is not None
 
     def _find(self, request: ProxyRequest) -> ThinkRule | None:
-        """Return the rule for the answer to this request, None if it passes as it is."""
+        """Return the rule for the answer to this request, None if it passes unchanged."""
         if request.method != b"POST" or request.upgrade or request.exchange.endpoint not in _NEW:
             return None
         rule = self._rule
@@ -125,7 +125,7 @@ def _asking(request: ProxyRequest) -> ProxyRequest:
 def _choose(
     rule: ThinkRule, response: ProxyResponse, streaming: bool, leases: Callable[[], Lease | None]
 ) -> BodyFilter | None:
-    """Return a filter that fits the response, None if it passes as it is."""
+    """Return a filter that fits the response, None if it passes unchanged."""
     if response.status != 200:
         return None
     media_type, coding = media_type_and_coding(response.headers)
@@ -139,7 +139,7 @@ def _choose(
         return ThinkStreamFilter(rule, lease=leases())
     if media_type != JSON:
         return None
-    if streaming:  # some servers label a stream so
+    if streaming:  # some servers label a stream in this way
         return ByBeginning(
             lambda: ThinkStreamFilter(rule, lease=leases()), lambda: ThinkDocumentFilter(rule, lease=leases())
         )

@@ -1,8 +1,7 @@
 """The texts of one event stream, each with its splitter.
 
-Knows which texts have begun, so that events without a tag need not be
-parsed, and holds what is not yet decided. Pure; used by `think_filters` and
-`think_responses`.
+Knows which texts have begun, so that events without a tag need not be parsed,
+and holds text that is not yet decided. Pure; used by `filters` and `responses`.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from .rewrite import REASONING
 from .splitter import HOLD_LIMIT_CHARS, THOUGHT, VISIBLE, Piece, ThinkRule, ThinkSplitter, joined
 
 Key: TypeAlias = tuple[str, ...]
-"""What tells a text from others, as its numbers stand in JSON: index of a choice, or of output and content."""
+"""Identifies a text by its numbers in the JSON: the index of a choice, or those of output and content."""
 
 _MOST_TEXTS = 4096
-"""An upstream may number its texts endlessly; later ones pass as they are."""
+"""The most texts of a stream; later ones pass unchanged, for an upstream may number them endlessly."""
 _number = re.compile(rb'"(index|output_index|content_index)"[ \t\n\r]*:[ \t\n\r]*([^ \t\n\r,}\]]+)')
 
 
@@ -31,7 +30,7 @@ def key_of(*numbers: Any) -> Key:
 
 
 def envelope(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the short members of an event, from which another one like it can be made."""
+    """Return the short members of an event, from which a similar one can be made."""
     return {
         name: value for name, value in event.items() if not isinstance(value, dict | list) and _short(value)
     }
@@ -43,28 +42,28 @@ def _short(value: Any) -> bool:
 
 @define  # one is made for each event: frozen, it would take four times as long
 class Fed:
-    """What a stream's event gives now. Never changed."""
+    """The released part of a stream's event. Never changed."""
 
     visible: list[str]
-    """Of each of its texts."""
+    """The visible text of each of its parts."""
     thoughts: str
-    """Empty unless they are shown."""
+    """The thoughts; empty unless they are shown."""
     tokens: list[Token] | None
-    """The tokens of what is visible; None if nothing is known of any, or all stay."""
+    """The tokens of the visible text; None if there are none, or if all stay."""
     dropped: bool = False
-    """Its tokens cannot be told apart: all must go."""
+    """Its tokens cannot be matched to the text, so all are removed."""
     pieces: Sequence[Piece] = ()
 
 
 @frozen
 class Held:
-    """Where a text that is held came from."""
+    """The origin of a held text."""
 
     event: dict[str, Any]
     """Its `envelope`."""
     index: Any = None
     owner: str = "delta"
-    """What of a choice has the text: `delta`, `parts` (a list in a delta) or `choice`."""
+    """The object with the text: `delta`, `parts` (a list in a delta) or `choice`."""
     lists: TokenLists | None = None
 
 
@@ -74,11 +73,11 @@ class Texts:
 
     rule: ThinkRule
     splitters: dict[Key, ThinkSplitter] = field(init=False, factory=dict)
-    """Of the texts that are not at ease: something is held, or a block or the text itself begins."""
+    """The texts that are not at ease: part of one is held, or a block or the text itself begins."""
     queues: dict[Key, TokenQueue] = field(init=False, factory=dict)
     sources: dict[Key, Held] = field(init=False, factory=dict)
     _begun: set[Key] = field(init=False, factory=set)
-    """Texts of which something is shown: no block at their start can come any more."""
+    """Texts with a visible part: they can have no block at their start any more."""
 
     @property
     def open(self) -> bool:
@@ -86,7 +85,7 @@ class Texts:
         return bool(self.splitters)
 
     def may_pass(self, data: bytes) -> bool:
-        """Whether events are what they were, told by searches: no tag, and no text that begins.
+        """Return whether events can pass unchanged, found by searches: no tag, and no text that begins.
 
         Only while nothing is open.
         """
@@ -110,7 +109,7 @@ class Texts:
         return all((n.decode("latin-1"),) in self._begun for n in numbers.get(b"index", (b"0",)))
 
     def _all_first(self, data: bytes) -> bool:
-        """Whether all texts of the data are the first of their answer and have begun, as nearly always."""
+        """Return whether all texts of the data are the first of their answer and have begun, as is nearly always so."""
         if self.rule.implicit_start and b'"response' in data:
             return False
         numbers = data.count(b'index"')
@@ -123,16 +122,16 @@ class Texts:
         return False
 
     def is_new(self, key: Key) -> bool:
-        """Whether nothing of a text has come yet."""
+        """Return whether nothing of a text has come yet."""
         return key not in self._begun and key not in self.splitters
 
     def is_answering(self, key: Key) -> bool:
-        """Whether something of a text is shown, or is about to be."""
+        """Return whether part of a text is visible, or is about to be."""
         splitter = self.splitters.get(key)
         return splitter is None or splitter.answering
 
     def holds(self, key: Key) -> bool:
-        """Whether some of a text is held; if not, where it came from is forgotten."""
+        """Return whether part of a text is held; if not, its origin is forgotten."""
         splitter = self.splitters.get(key)
         if splitter is not None and splitter.holds:
             return True
@@ -148,7 +147,7 @@ class Texts:
         lists: TokenLists | None = None,
         located: LocatedTokens | None = None,
     ) -> Fed:
-        """Feed what an event adds to a text, in its parts; `located` has the tokens of its `lists`."""
+        """Feed the parts that an event adds to a text; `located` has the tokens of its `lists`."""
         splitter = self.splitters.get(key) or self._begin(key, bool(texts), at_start)
         if splitter is None:
             return Fed(list(texts), "", None)
@@ -170,7 +169,7 @@ class Texts:
         known = key in self._begun
         if not known and len(self._begun) + len(self.splitters) >= _MOST_TEXTS:
             return None
-        # All that is held together is bounded, too, but for a logarithm of their number.
+        # The total that is held is bounded too, except for a logarithm of their number.
         limit = HOLD_LIMIT_CHARS // (1 + len(self.splitters))
         splitter = self.splitters[key] = ThinkSplitter(self.rule, at_start, limit)
         if known:
@@ -186,7 +185,7 @@ class Texts:
         lists: TokenLists | None,
         located: LocatedTokens | None,
     ) -> tuple[list[Token] | None, bool]:
-        """Return the tokens that are shown now (None: those of the event, if any), and whether none can be told."""
+        """Return the tokens that are shown now (None: those of the event, if any), and whether none can be matched."""
         queue = self.queues.get(key)
         text = "".join(texts)
         if queue is None:
@@ -203,7 +202,7 @@ class Texts:
         return queue.take(pieces), lists is not None and lists.sizes is None
 
     def _note(self, key: Key, splitter: ThinkSplitter, finished: bool) -> None:
-        """Keep what has a state, and nothing of a text that has none."""
+        """Keep a splitter that has a state, and drop one that has none."""
         if splitter.answering:
             self._begun.add(key)
         if splitter.idle or (finished and splitter.state == "before"):
@@ -211,18 +210,18 @@ class Texts:
             self.queues.pop(key, None)
 
     def held(self, numbers: int) -> list[tuple[Key, Held]]:
-        """Return where the texts came from that are held, of those with so many numbers."""
+        """Return the origins of the held texts whose keys have this number of members."""
         return [(key, held) for key, held in self.sources.items() if len(key) == numbers]
 
     def release(self, key: Key) -> Fed:
-        """Return what a text gives of what is held: it is over."""
+        """Return the held part of a text, because the text is over."""
         self.sources.pop(key, None)
         if key not in self.splitters:
             return Fed([""], "", None)
         return self.feed(key, (), finishes=True)
 
     def forget(self, key: Key) -> None:
-        """Keep nothing of a text that is over."""
+        """Forget a text that is over."""
         self.splitters.pop(key, None)
         self.queues.pop(key, None)
         self.sources.pop(key, None)
