@@ -48,17 +48,44 @@ class _Text:
 
 
 class _Indexed:
-    """A list whose items arrive in pieces, each with its index."""
+    """A list whose items arrive in pieces, each with its index.
 
-    __slots__ = ("items",)
+    Some servers give all tool calls of an answer one index (Ollama), or none
+    at all: a piece with a name and an id of its own begins another call.
+    """
+
+    __slots__ = ("_by_id", "_last", "items")
 
     def __init__(self) -> None:
-        self.items: dict[int, dict[str, Any]] = {}
+        self.items: dict[tuple[int, int], dict[str, Any]] = {}
+        """By index, and which of those that have the same."""
+        self._by_id: dict[tuple[int, str], tuple[int, int]] = {}
+        self._last: dict[int, tuple[int, int]] = {}
+        """By index: the item that a piece without a name goes on with."""
 
     def add(self, piece: dict[str, Any]) -> None:
-        index = piece["index"]
+        index = piece.get("index")
         rest = {key: value for key, value in piece.items() if key != "index"}
-        _merge(self.items.setdefault(index, {}), rest)
+        key = self._key(rest, index or 0, has_index=index is not None)
+        _merge(self.items.setdefault(key, {}), rest)
+
+    def _key(self, piece: dict[str, Any], index: int, *, has_index: bool) -> tuple[int, int]:
+        last = self._last.get(index)
+        function, id = piece.get("function"), piece.get("id")
+        if last is not None and not (isinstance(function, dict) and function.get("name")):
+            return last
+        another = (index, len(self.items))
+        if isinstance(id, str) and id:
+            known = last if last is not None and not self.items[last].get("id") else another
+            key = self._by_id.setdefault((index, id), known)
+        else:
+            key = last if last is not None and has_index else another
+        self._last[index] = key
+        return key
+
+    @property
+    def in_order(self) -> list[dict[str, Any]]:
+        return [self.items[key] for key in sorted(self.items)]
 
 
 def _merge(target: dict[str, Any], delta: dict[str, Any]) -> None:
@@ -79,13 +106,13 @@ def _merge(target: dict[str, Any], delta: dict[str, Any]) -> None:
                 old = target[key] = {}
             _merge(old, value)
         elif isinstance(value, list):
-            target[key] = _merge_list(old, value)
+            target[key] = _merge_list(old, value, key == "tool_calls")
         else:
             target[key] = value
 
 
-def _merge_list(old: Any, pieces: list[Any]) -> Any:
-    if pieces and all(isinstance(piece, dict) and type(piece.get("index")) is int for piece in pieces):
+def _merge_list(old: Any, pieces: list[Any], are_calls: bool) -> Any:
+    if pieces and all(isinstance(piece, dict) and _is_indexed(piece, are_calls) for piece in pieces):
         if not isinstance(old, _Indexed):
             old = _Indexed()
         for piece in pieces:
@@ -97,6 +124,11 @@ def _merge_list(old: Any, pieces: list[Any]) -> Any:
     return old if isinstance(old, _Indexed) else list(pieces)
 
 
+def _is_indexed(piece: dict[str, Any], is_call: bool) -> bool:
+    index = piece.get("index")
+    return type(index) is int or (is_call and index is None)
+
+
 def _finished(members: dict[str, Any]) -> dict[str, Any]:
     """Return `members` with every growing part made plain JSON, in its place."""
     for key, value in members.items():
@@ -106,7 +138,7 @@ def _finished(members: dict[str, Any]) -> dict[str, Any]:
         elif kind is dict:
             _finished(value)
         elif kind is _Indexed:
-            members[key] = [_finished(value.items[index]) for index in sorted(value.items)]
+            members[key] = [_finished(item) for item in value.in_order]
     return members
 
 

@@ -69,6 +69,44 @@ def test_tool_calls_in_pieces():
     ]
 
 
+A = {"id": "a", "type": "function", "function": {"name": "read", "arguments": '{"path":"a"}'}}
+B = {"id": "b", "type": "function", "function": {"name": "read", "arguments": '{"path":"b"}'}}
+
+
+def halves(call, place, **repeated):
+    """Give a call in two pieces, as it is streamed."""
+    function = call["function"]
+    yield {**place, **call, "function": {**function, "arguments": function["arguments"][:4]}}
+    yield {**place, **repeated, "function": {"arguments": function["arguments"][4:]}}
+
+
+@pytest.mark.parametrize("place", [{"index": 0}, {}, {"index": None}])
+@pytest.mark.parametrize("together", [True, False])
+def test_tool_calls_that_share_an_index_or_have_none(place, together):
+    """Two calls of one answer stood in the log as one with the arguments of both (Ollama), or in fragments."""
+    whole = [{**place, **A}, {**place, **B}]
+    cut = [*halves(A, place), *halves(B, place)]
+    repeating = [*halves(A, place, id="a"), *halves(B, place, id="b")]
+    for pieces in (whole, cut, repeating):
+        deltas = [pieces] if together else [[piece] for piece in pieces]
+        message = assemble([chunk({"tool_calls": delta}) for delta in deltas])["choices"][0]["message"]
+        assert message["tool_calls"] == [A, B]
+
+
+def test_tool_calls_without_an_index_and_without_ids():
+    """Only a name tells where the next one begins."""
+    calls = [{"function": {"name": "f", "arguments": "{}"}}, {"function": {"name": "f", "arguments": "{}"}}]
+    message = assemble([chunk({"tool_calls": [call]}) for call in calls])["choices"][0]["message"]
+    assert message["tool_calls"] == calls
+
+
+def test_a_call_whose_pieces_have_an_id_each_is_one():
+    """Older vLLM made up an id for each piece, and named the function once."""
+    pieces = [{"index": 0, **piece, "id": f"id-{number}"} for number, piece in enumerate(halves(A, {}))]
+    message = assemble([chunk({"tool_calls": [piece]}) for piece in pieces])["choices"][0]["message"]
+    assert message["tool_calls"] == [{**A, "id": "id-1"}]
+
+
 def test_several_choices_and_logprobs():
     """Choices that arrive mixed come apart again."""
     events = [chunk({"content": "b"}, index=1), chunk({"content": "a"}), chunk({"content": "B"}, index=1)]
