@@ -48,7 +48,7 @@ FIXED = {
     "members of a JSON body at its top": "wire.request_json:MOST_MEMBERS",
     "lists and objects in a JSON body": "wire.request_json:MOST_CONTAINERS",
     "values in a JSON body": "wire.request_json:MOST_VALUES",
-    "where a form must name its model": "wire.form_model:FIRST_BYTES",
+    "how far a form's model is waited for if nothing depends on it": "wire.form_model:FIRST_BYTES",
     "time over which that is measured": "downstream.pace:BODY_WINDOW_S",
     "time at the beginning that is not judged": "downstream.pace:BODY_GRACE_S",
     "time for a body that is held in memory": "downstream.pace:BUFFERED_TOTAL_S",

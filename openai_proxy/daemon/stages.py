@@ -18,7 +18,6 @@ from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, Stage
 from ..policies.authenticate import build as callers
 from ..policies.authenticate.keyring import Keyring
 from ..policies.bodies import build as bodies
-from ..policies.bodies.read_form import ReadForm
 from ..policies.cache import build as cache
 from ..policies.cache.known_requests import Answered
 from ..policies.cache.room import Room
@@ -141,7 +140,7 @@ def ordered_stages(
         # As soon as there is a body.
         name_end_user,
         # Behind it: a form streams through, and is only looked at.
-        ReadForm(body_rules.callers, body_rules.allow_lists),
+        bodies.read_form(settings, body_rules, buffered),
         # Before all that goes by the models of a batch.
         of_batches.allow,
         # Before the limits: a refusal counts against none.

@@ -76,8 +76,8 @@ class IncomingBody:
 
     @property
     def kept(self) -> bool:
-        """Whether it is kept in memory until it is whole."""
-        return self._whole
+        """Whether it is kept in memory until it is whole, or until who inspects it has seen enough."""
+        return self._whole or self._peeking
 
     # ---- fed by the channel
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 FIRST_BYTES = 64 * 1024
-"""A model that the form names later than this is not waited for."""
+"""A model that the form names later than this is not waited for, unless a rule needs it."""
 _LONGEST_HEAD = 8 * 1024
 _LONGEST_MODEL = 1024
 _NAMES = ("model", "models", "model[]", "models[]")
@@ -53,20 +53,25 @@ class FormModel:
         """What of the buffer has been read."""
         self._searched = 0
         """Up to where there is neither the end of a head nor a delimiter."""
-        self._seen = 0
+        self.seen_bytes = 0
         self._step: Callable[[], bool] = self._seek
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the form."""
-        self._seen += len(data)
+        self.seen_bytes += len(data)
         self._buffer += data
         while self._step():
             pass
         del self._buffer[: self._at]
         self._searched = max(0, self._searched - self._at)
         self._at = 0
-        if self._seen >= FIRST_BYTES:
+        if self.seen_bytes >= FIRST_BYTES:
             self.decided = True
+
+    @property
+    def named(self) -> bool:
+        """Whether it is known which model the form names, or that it cannot be known."""
+        return bool(self.models) or not self.readable
 
     def _go(self, at: int, step: Callable[[], bool]) -> bool:
         """Read on at `at`."""

@@ -11,6 +11,7 @@ from ...settings import Settings, client_keys
 from ..limits.build import counts_model_tokens, token_limited
 from ..parts import Parts
 from .read_body import BodyRules, ReadBody
+from .read_form import ReadForm
 
 
 def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
@@ -39,3 +40,14 @@ def read_body(
     estimates = counts_model_tokens(settings) or any(key.name in budgets for key in client_keys(settings))
     turns = Turns(parts.reactor, parts.clock)
     return ReadBody(settings.limits.json_body_bytes, rules, estimates, buffered, turns)
+
+
+def read_form(settings: Settings, rules: BodyRules, buffered: BufferedBytes) -> ReadForm:
+    """Return the stage that finds the model of forms."""
+    return ReadForm(
+        rules.callers,
+        rules.allow_lists,
+        routes=bool(settings.models),
+        limit_bytes=settings.limits.json_body_bytes,
+        buffered=buffered,
+    )

@@ -1,15 +1,19 @@
 """Find the model that a multipart form names, before the form is forwarded.
 
-Runs after `read_body`, which lets forms stream through: only their beginning is
-inspected, and nothing is removed or changed.
+Runs after `read_body`, which lets forms stream through: their beginning is
+inspected, and nothing is removed or changed. If a rule goes by the model, a
+form whose file comes first (as in OpenAI's own examples) is held until the
+model has come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import sys
+from collections.abc import Awaitable, Callable
 from typing import cast
 
-from ...exchange.errors import ModelNotAllowed, UnreadableBody
+from ...exchange.buffered_bytes import TOO_MUCH_BUFFERED, BufferedBytes, Lease
+from ...exchange.errors import ModelNotAllowed, Overloaded, UnreadableBody
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse, RequestBody
 from ...wire.form_model import FormModel, boundary_of
 from ..fences.named_models import runs_model
@@ -24,11 +28,23 @@ class ReadForm:
     `bound` are the callers whose models are counted or listed, `allow_lists`
     those of them that have an allow-list, by `credential_id`. The proxy breaks
     their upload off if it names another model later, also after the file.
+    Their forms, and all forms if it `routes` (something is set per model), are
+    held up to `limit_bytes` until the model is known, all together up to `buffered`.
     """
 
-    def __init__(self, bound: frozenset[str], allow_lists: frozenset[str]) -> None:
+    def __init__(
+        self,
+        bound: frozenset[str],
+        allow_lists: frozenset[str],
+        routes: bool = False,
+        limit_bytes: int = sys.maxsize,
+        buffered: BufferedBytes | None = None,
+    ) -> None:
         self._bound = bound
         self._allow_lists = allow_lists
+        self._routes = routes
+        self._limit_bytes = limit_bytes
+        self._buffered = buffered or BufferedBytes(sys.maxsize)
 
     def concerns(self, kind: Kind) -> bool:
         return (
@@ -58,6 +74,9 @@ class ReadForm:
         self, request: ProxyRequest, form: FormModel, bound: bool, forward: Forward
     ) -> ProxyResponse:
         exchange = request.exchange
+        has_decided = (
+            self._until_named(request, form, bound) if bound or self._routes else lambda: form.decided
+        )
 
         def inspect(data: bytes) -> bool:
             form.feed(data)
@@ -65,12 +84,28 @@ class ReadForm:
                 raise self._refusal(exchange.credential_id)
             if form.models and form.readable and exchange.model is None:
                 exchange.model = form.models[0]  # also if it comes after the file: it has a price
-            return form.decided
+            return has_decided()
 
         await cast(RequestBody, request.body).inspect(inspect)
         if form.models and form.readable:
             request.form_model = form.models[0]
         return await forward(request)
+
+    def _until_named(self, request: ProxyRequest, form: FormModel, bound: bool) -> Callable[[], bool]:
+        """Return what tells whether the form need not be held any longer."""
+        lease = Lease(self._buffered)
+        request.exchange.on_end(lease.free)
+
+        def has_decided() -> bool:
+            if form.named or form.seen_bytes > self._limit_bytes:
+                return True
+            if lease.hold(form.seen_bytes):
+                return False
+            if bound:
+                raise Overloaded(TOO_MUCH_BUFFERED)
+            return True
+
+        return has_decided
 
     def _refusal(self, caller: str) -> ModelNotAllowed | UnreadableBody:
         message = "This form names more than one model, or one that cannot be read."
