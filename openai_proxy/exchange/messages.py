@@ -122,6 +122,8 @@ class ProxyRequest:
     """The model that the path names, of `deployments/NAME/...` and `engines/NAME/...`."""
     form_model: str | None = None
     """The `model` of a multipart form, where it was looked for."""
+    form_place: tuple[int, int] | None = None
+    """Where that stands in the body: its first byte, and the one after it."""
     azure: bool = False
     """Asked for in Azure's form; see `wire.targets.ApiPath.azure`."""
     text: bytes | None = None
@@ -180,6 +182,7 @@ class ProxyRequest:
             self.route,
             self.path_model,
             self.form_model,
+            self.form_place,
             self.azure,
             self.text,
             self.odd_names,

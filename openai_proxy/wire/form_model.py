@@ -44,11 +44,15 @@ class FormModel:
 
     def __init__(self, boundary: bytes) -> None:
         self.models: list[str] = []
+        self.place: tuple[int, int] | None = None
+        """Where the first of them stands in the form: its first byte, and the one after it."""
         self.fields = 0
         self.decided = False
         self.readable = True
         self._delimiter = b"--" + boundary
         self._buffer = bytearray()
+        self._passed = 0
+        """The number of bytes that have left the buffer."""
         self._at = 0
         """What of the buffer has been read."""
         self._searched = 0
@@ -63,6 +67,7 @@ class FormModel:
         while self._step():
             pass
         del self._buffer[: self._at]
+        self._passed += self._at
         self._searched = max(0, self._searched - self._at)
         self._at = 0
         if self.seen_bytes >= FIRST_BYTES:
@@ -137,6 +142,9 @@ class FormModel:
         if len(value) > _LONGEST_MODEL + 2:
             return self._give_up()
         value = value.removesuffix(b"\n").removesuffix(b"\r")
+        if not self.models:
+            begin = self._passed + self._at
+            self.place = (begin, begin + len(value))
         self.models.append(value.decode("utf-8", "replace"))
         self.decided = True
         return self._go(at, self._seek)

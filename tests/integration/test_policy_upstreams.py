@@ -121,6 +121,26 @@ def test_an_alias_is_looked_up_at_its_upstream(two, second, method):
     assert call.header(b"authorization") == b"Bearer sk-second"
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_form_goes_where_its_model_is_and_under_the_name_there(two, second, is_chunked):
+    """It went to the first upstream if its file came before its model, and it kept the proxy's own name."""
+    world = two()
+    second.script = answer()
+    part = b'--b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+    file = part % (b"file", b'; filename="a.mp3"', bytes(300_000))
+    form = file + part % (b"model", b"", b"%b") + part % (b"language", b"", b"en") + b"--b--\r\n"
+    body = form % b"house"
+    head = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {KEY}\r\n".encode()
+    head += b"Content-Type: multipart/form-data; boundary=b\r\n"
+    if is_chunked:
+        raw = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    else:
+        raw = head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    assert ask(world.port, raw).status == 200
+    assert world.upstream.calls == []
+    assert second.calls[0].body == form % b"org/gpt-house"
+
+
 def answer_head(call):
     call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n")
 

@@ -8,14 +8,17 @@ from ...exchange.messages import ProxyRequest
 from ...wire.json_members import replace_members
 from ...wire.targets import with_path_model as renamed
 from ..bodies.changed_json import with_json
+from ..bodies.renamed_form import with_form_model
 from .table import ModelRoute, with_model_in_path
 
 
 def with_model(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:
-    """Return the request with the upstream's name for its model; the same object if nothing changes, as for a form."""
+    """Return the request with the upstream's name for its model, also in a form; the same object if nothing changes."""
     document = request.document
-    if route is None or route.upstream_model is None or document is None:
+    if route is None or route.upstream_model is None:
         return request
+    if document is None:
+        return with_form_model(request, route.upstream_model)
     if route.upstream_model == document["model"] and not request.odd_names:
         return request
     model = {"model": json.dumps(route.upstream_model).encode("ascii")}
