@@ -22,12 +22,14 @@ from service_identity.exceptions import CertificateError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
 from twisted.python.failure import Failure
 
+from ..exchange.bounded_memo import short_memo
 from ..logs import logger
 from .host_names import is_address
 from .tls import is_tls_failure, openssl_words
 
 log = logger(__name__)
 
+_CERTIFICATES_KEPT, _LONGEST_CERTIFICATE = 64, 8192
 _NAMES_SHOWN = 5
 _SHOWN_CHARACTERS = 200
 _DER = 2
@@ -131,7 +133,11 @@ class VerifyingClient:
         """OpenSSL has verified the chain; raise CertificateRefused if the certificate is not that of the host."""
         try:
             certificate = tls.getpeercert(True)
-            refusal = "it showed no certificate" if certificate is None else self._why_not_named(certificate)
+            refusal = (
+                "it showed no certificate"
+                if certificate is None
+                else _why_not_named((self._host, self._is_address, certificate))
+            )
         except Exception:
             log.failure("defect while verifying a certificate")
             refusal = "its certificate cannot be verified"
@@ -153,20 +159,26 @@ class VerifyingClient:
             if session is not None and (session.has_ticket or (session.id and tls.version() != "TLSv1.3")):
                 self._keep(session)
 
-    def _why_not_named(self, encoded: bytes) -> str | None:
-        """Return why the certificate is not that of the host, None if it is."""
-        wanted = IPAddress_ID(self._host) if self._is_address else DNS_ID(self._host)
-        try:
-            patterns = extract_patterns(x509.load_der_x509_certificate(encoded))
-        except CertificateError:
-            patterns = []
-        if not patterns:
-            return f"its certificate names no host, so it is not that of {self._host}"
-        try:
-            verify_service_identity(patterns, [wanted], [])
-        except VerificationError:
-            return f"its certificate is for {_listed(patterns)}, not for {self._host}"
-        return None
+
+@short_memo(_CERTIFICATES_KEPT, _LONGEST_CERTIFICATE, size=lambda shown: len(shown[2]))
+def _why_not_named(shown: tuple[str, bool, bytes]) -> str | None:
+    """Return why a certificate is not that of the host, None if it is; of a host, whether it is an address, and DER.
+
+    Most servers show the same one each time, and to read one takes as long as half of a request.
+    """
+    host, is_address, encoded = shown
+    wanted = IPAddress_ID(host) if is_address else DNS_ID(host)
+    try:
+        patterns = extract_patterns(x509.load_der_x509_certificate(encoded))
+    except CertificateError:
+        patterns = []
+    if not patterns:
+        return f"its certificate names no host, so it is not that of {host}"
+    try:
+        verify_service_identity(patterns, [wanted], [])
+    except VerificationError:
+        return f"its certificate is for {_listed(patterns)}, not for {host}"
+    return None
 
 
 def _chain_of(tls: ssl.SSLObject) -> list[x509.Certificate]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define, frozen
@@ -43,16 +43,16 @@ class DNSCache:
         **options: Any,
     ) -> IHostResolution:
         """Tell `receiver` the addresses of a name, at once if they are known; as IHostnameResolver."""
-        entry = self._entries.get((host, port))
-        if entry is None or self._clock() >= entry.until:
+        addresses = self.addresses(host, port)
+        if not addresses:
             asking = _Asking(receiver, lambda addresses: self._keep(host, port, addresses))
             return resolver.resolveHostName(asking, host, port, *arguments, **options)
-        known = _Known(host)
-        receiver.resolutionBegan(known)
-        for address in entry.addresses:
-            receiver.addressResolved(address)
-        receiver.resolutionComplete()
-        return known
+        return tell_addresses(receiver, host, addresses)
+
+    def addresses(self, host: str, port: int) -> tuple[Any, ...]:
+        """Return the addresses of a name that are known now, the likeliest first; empty if it has to be asked for."""
+        entry = self._entries.get((host, port))
+        return () if entry is None or self._clock() >= entry.until else entry.addresses
 
     def connected(self, host: str, port: int, address: str) -> None:
         """A connection was made to this address of a name."""
@@ -68,6 +68,16 @@ class DNSCache:
     def _keep(self, host: str, port: int, addresses: tuple[Any, ...]) -> None:
         if addresses and self._ttl_s > 0:
             self._entries.remember((host, port), _Entry(addresses, self._clock() + self._ttl_s), 0)
+
+
+def tell_addresses(receiver: IResolutionReceiver, host: str, addresses: Iterable[Any]) -> IHostResolution:
+    """Tell `receiver` the addresses of a name at once; return the resolution that this was."""
+    known = _Known(host)
+    receiver.resolutionBegan(known)
+    for address in addresses:
+        receiver.addressResolved(address)
+    receiver.resolutionComplete()
+    return known
 
 
 @implementer(IHostResolution)

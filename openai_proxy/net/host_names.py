@@ -20,7 +20,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from .dns_cache import DNSCache
+from .address_race import LikeliestFirst
+from .dns_cache import DNSCache, tell_addresses
 
 ATTEMPT_DELAY_S = 0.05
 """Between two addresses of a name (RFC 8305): `localhost` is often ::1 first and only IPv4 listens."""
@@ -66,13 +67,31 @@ def host_endpoint(
     An address needs no look-up, which takes a thread and a millisecond; nor
     does a name that `names` knows. Of a name's addresses the fastest is taken.
     """
-    if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout_s)
-    if isIPv6Address(host):
-        return TCP6ClientEndpoint(reactor, host, port, timeout_s)
-    # HostnameEndpoint would check its name by IDNA 2008, so it gets another one, and the resolver the right one.
+    if is_address(host):
+        return _at_address(reactor, host, port, timeout_s)
+    known = names.addresses(host, port) if names is not None else ()
+    if not known:
+        return _at_name(reactor, _OneName(reactor, host, names), port, timeout_s)
+    first = _at_address(reactor, known[0].host, port, timeout_s)
+    if len(known) == 1:
+        return first
+    return LikeliestFirst(
+        first,
+        lambda: _at_name(reactor, _Listed(host, known[1:]), port, timeout_s),
+        ATTEMPT_DELAY_S,
+        reactor.callLater,
+    )
+
+
+def _at_address(reactor: Any, host: str, port: int, timeout_s: float) -> IStreamClientEndpoint:
+    kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+    return kind(reactor, host, port, timeout_s)
+
+
+def _at_name(reactor: Any, resolver: IHostnameResolver, port: int, timeout_s: float) -> IStreamClientEndpoint:
+    # HostnameEndpoint would check a name by IDNA 2008, so it gets another one; the resolver has the right one.
     return HostnameEndpoint(
-        _Resolving(reactor, host, names), _UNUSED, port, timeout=timeout_s, attemptDelay=ATTEMPT_DELAY_S
+        _Resolving(reactor, resolver), _UNUSED, port, timeout=timeout_s, attemptDelay=ATTEMPT_DELAY_S
     )
 
 
@@ -80,32 +99,42 @@ def host_endpoint(
 class _OneName:
     """Looks up one name, whatever it is asked."""
 
-    def __init__(self, resolver: IHostnameResolver, host: str, names: DNSCache | None) -> None:
-        self._resolver = resolver
+    def __init__(self, reactor: Any, host: str, names: DNSCache | None) -> None:
+        self._reactor = reactor
         self._host = host
         self._names = names
 
     def resolveHostName(
         self, resolutionReceiver: Any, hostName: str, portNumber: int = 0, *arguments: Any, **options: Any
     ) -> IHostResolution:
-        resolver, host = self._resolver, self._host
+        resolver: IHostnameResolver = self._reactor.nameResolver
+        host = self._host
         if self._names is None:
             return resolver.resolveHostName(resolutionReceiver, host, portNumber, *arguments, **options)
         return self._names.resolve(resolver, resolutionReceiver, host, portNumber, *arguments, **options)
 
 
+@implementer(IHostnameResolver)
+class _Listed:
+    """Finds these addresses, whatever it is asked."""
+
+    def __init__(self, host: str, addresses: tuple[Any, ...]) -> None:
+        self._host = host
+        self._addresses = addresses
+
+    def resolveHostName(
+        self, resolutionReceiver: Any, hostName: str, portNumber: int = 0, *arguments: Any, **options: Any
+    ) -> IHostResolution:
+        return tell_addresses(resolutionReceiver, self._host, self._addresses)
+
+
 @implementer(IReactorPluggableNameResolver)
 class _Resolving:
-    """The reactor, but that it looks up one name only."""
+    """The reactor, but that it finds names by this resolver."""
 
-    def __init__(self, reactor: Any, host: str, names: DNSCache | None) -> None:
+    def __init__(self, reactor: Any, resolver: IHostnameResolver) -> None:
         self._reactor = reactor
-        self._host = host
-        self._names = names
-
-    @property
-    def nameResolver(self) -> IHostnameResolver:
-        return _OneName(self._reactor.nameResolver, self._host, self._names)
+        self.nameResolver = resolver
 
     def __getattr__(self, name: str) -> Any:
         """Timers and connections: the reactor's own."""
