@@ -1,7 +1,8 @@
-"""What is known of batches' input files: kept in the state file, in Redis, or in memory.
+"""Store what was read from the input files of batches: in the state file, in Redis, or in memory.
 
-By the id that the upstream gave the file, with the owner of the key that
-uploaded it. Kept for 400 days: longer than OpenAI keeps such a file.
+Entries are by the id that the upstream gave the file, with the owner of the key
+that uploaded it. They are kept for 400 days, which is longer than OpenAI keeps
+such a file.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from .state_file import StateFile
 
 KEPT_S = 400 * 86400
 _SWEEP = 100
-"""Forgotten entries that are removed with each new one."""
+"""The number of expired entries that are removed with each new one."""
 _MOST_IN_MEMORY = 10_000
 
 Owned: TypeAlias = "tuple[str, BatchInput]"
-"""The owner, and what is known."""
+"""The owner, and what was read from the file."""
 
 
 class FileInputs:
-    """In the table `batch_inputs` of the state file."""
+    """The store in the table `batch_inputs` of the state file."""
 
     def __init__(self, file: StateFile, wall_clock: Callable[[], float]) -> None:
         self._file = file
         self._wall_clock = wall_clock
 
     def find(self, name: str) -> Deferred[Owned | None]:
-        """Return what is known of a file. Fails as the state file does."""
+        """Return what was read from a file, None if nothing is stored. Fails if the state file does."""
         now = self._wall_clock()
 
         def work(connection: sqlite3.Connection) -> Owned | None:
@@ -45,7 +46,7 @@ class FileInputs:
         return self._file.run(work)
 
     def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
-        """Note what is known of a file; it is on disk when the Deferred fires."""
+        """Store what was read from a file; it is on disk when the Deferred fires."""
         now = self._wall_clock()
         row = (name, owner, dump_input(known), now + KEPT_S)
 
@@ -60,19 +61,19 @@ class FileInputs:
 
 
 class RedisInputs:
-    """In Redis: one key for each file."""
+    """The store in Redis: one key for each file."""
 
     def __init__(self, client: RedisClient, prefix: str = "openai-proxy:batch-input:") -> None:
         self._client = client
         self._prefix = prefix
 
     def find(self, name: str) -> Deferred[Owned | None]:
-        """Return what is known of a file. Fails as Redis does."""
+        """Return what was read from a file, None if nothing is stored. Fails if Redis does."""
         asked: Deferred[Any] = self._client.call("GET", self._prefix + name)
         return asked.addCallback(_owned)
 
     def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
-        """Note what is known of a file."""
+        """Store what was read from a file."""
         value = orjson.dumps([owner, dump_input(known).decode()])
         return self._client.call("SET", self._prefix + name, value, "EX", KEPT_S)
 
@@ -85,17 +86,17 @@ def _owned(value: bytes | None) -> Owned | None:
 
 
 class MemoryInputs:
-    """In this process, until it ends; the oldest are forgotten."""
+    """The store in the memory of this process; the oldest entries are dropped."""
 
     def __init__(self) -> None:
         self._known: dict[str, Owned] = {}
 
     def find(self, name: str) -> Deferred[Owned | None]:
-        """Return what is known of a file."""
+        """Return what was read from a file, None if nothing is stored."""
         return succeed(self._known.get(name))
 
     def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
-        """Note what is known of a file."""
+        """Store what was read from a file."""
         if len(self._known) >= _MOST_IN_MEMORY:
             del self._known[next(iter(self._known))]
         self._known[name] = (owner, known)

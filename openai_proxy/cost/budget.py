@@ -1,9 +1,9 @@
-"""Budgets of client keys: the limit, what is spent, what is reserved.
+"""Budgets of client keys: the limit, the money spent, the money reserved.
 
 Amounts are US dollars, times seconds since the epoch, periods UTC days or
-months. Spent money is kept by whoever spent it (an owner: one run of one
-process) as a sum that only grows, so that it can be written again and
-again, and lost or doubled writes change nothing. Pure.
+months. Each owner (one run of one process) writes what it has spent as a sum
+that only grows. So it can write the sum any number of times, and a lost or
+doubled write changes nothing. Pure.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from attrs import define, frozen
 Period = Literal["day", "month"]
 
 _ROUNDING = 1e-9
-"""Of the limit: sums of binary fractions must not refuse the last cent."""
+"""A tolerance relative to the limit: rounding errors in sums must not refuse the last cent."""
 
 
 @frozen
 class Budget:
-    """What a key may cost in a period."""
+    """The limit of a key in a period."""
 
     limit_usd: float
     period: Period = "month"
 
     def account(self, key: str, timestamp: float) -> Account:
-        """Return what a request of `key` at that time is charged to."""
+        """Return the account that a request of `key` at that time is charged to."""
         return Account(key, period_name(self.period, timestamp))
 
 
@@ -41,7 +41,7 @@ class Account:
 
 
 GROUP = "\x1fgroup:"
-"""Begins the `key` of a group's account: no key has such a name, for it has a control character."""
+"""The prefix of a group's account `key`: it contains a control character, so no key has such a name."""
 
 
 def group_name(account_key: str) -> str | None:
@@ -50,7 +50,7 @@ def group_name(account_key: str) -> str | None:
 
 
 def owner_words(account_key: str) -> str:
-    """Name in a sentence who has an account.
+    """Return the owner of an account as a sentence names it.
 
     >>> owner_words("alice"), owner_words(GROUP + "team")
     ("'alice'", "the group 'team'")
@@ -61,7 +61,7 @@ def owner_words(account_key: str) -> str:
 
 @frozen
 class Balance:
-    """Money that is gone, and money set aside for running requests."""
+    """Money that is spent, and money reserved for running requests."""
 
     spent_usd: float = 0.0
     held_usd: float = 0.0
@@ -73,7 +73,7 @@ class Balance:
 
 @frozen
 class Need:
-    """One request that wants `usd` of an account whose limit is `limit_usd`."""
+    """One request that wants to reserve `usd` of an account whose limit is `limit_usd`."""
 
     usd: float
     limit_usd: float
@@ -81,7 +81,7 @@ class Need:
 
 @define(eq=False)
 class Reservation:
-    """Money set aside for one running request; settle it once."""
+    """Money reserved for one running request; settle it once."""
 
     account: Account
     usd: float
@@ -89,10 +89,11 @@ class Reservation:
 
 @frozen
 class PendingCall:
-    """A call that goes on after its exchange has ended: a background response or a batch, whose usage is read later.
+    """A call that continues after its exchange has ended (a background response, a batch): its usage is read
+    later.
 
-    `name` is what the upstream calls it. `account` is None if no budget
-    pays for it; `usd` is what is set aside.
+    `name` is the upstream's name for it. `account` is None if no budget pays
+    for it; `usd` is the money reserved.
     """
 
     name: str
@@ -101,41 +102,41 @@ class PendingCall:
 
 
 class Ledger(Protocol):
-    """Keeps accounts; decisions are atomic over all requests of all processes that share it."""
+    """Keeps accounts; a decision is atomic among all processes that share it."""
 
     async def reserve(self, account: Account, need: Need) -> Reservation | None:
-        """Set the money aside, or return None if the account has it no more. Never fails."""
+        """Reserve the money, or return None if the account does not have it. Never fails."""
         ...
 
     async def balance(self, account: Account) -> Balance:
-        """Return what all processes together have spent and set aside. Never fails."""
+        """Return what all processes together have spent and reserved. Never fails."""
         ...
 
     def settle(self, reservation: Reservation, cost_usd: float) -> None:
-        """Charge what a request really cost and free the rest. Never fails; call once."""
+        """Charge the actual cost of a request and release the rest. Never fails; call once."""
         ...
 
     def charge(self, account: Account, cost_usd: float) -> None:
-        """Charge what a request cost for which this account had set nothing aside. Never fails."""
+        """Charge the cost of a request for which nothing was reserved in this account. Never fails."""
         ...
 
     def keep(self, reservations: Sequence[Reservation], name: str) -> None:
-        """Keep the money set aside for the call `name` until `settle_pending`, over restarts. Never fails.
+        """Keep the money reserved for the call `name` until `settle_pending`, over restarts. Never fails.
 
         The first of several accounts is the one that `find_pending` names; all are charged.
         """
         ...
 
     async def find_pending(self, name: str) -> PendingCall | None:
-        """Return the call `name` whose money is set aside; None if there is none. Never fails."""
+        """Return the call `name` if money is reserved for it, else None. Never fails."""
         ...
 
     def settle_pending(self, call: PendingCall, cost_usd: float) -> None:
-        """Charge what a call cost, if no other process has done so, and free the rest. Never fails."""
+        """Charge what a call cost, if no other process has done so, and release the rest. Never fails."""
         ...
 
     async def take_pending(self, call: PendingCall, cost_usd: float) -> bool:
-        """Do as `settle_pending`, and say whether it was this time that it was charged. Never fails."""
+        """Do as `settle_pending`, and return whether this call of it was the one that charged. Never fails."""
         ...
 
 
@@ -151,11 +152,11 @@ def day_name(timestamp: float) -> str:
 
 
 def admit(balance: Balance, need: Need) -> float | None:
-    """Return what to set aside for a request, or None to refuse it.
+    """Return the amount to reserve for a request, or None to refuse it.
 
-    A request that may cost more than the whole budget is let in where
-    nothing is spent or reserved yet, and reserves all of it: else it could
-    never run.
+    A request that could exceed the whole budget is still allowed as long as
+    nothing is spent or reserved, and then reserves all of it; otherwise it
+    could never run.
     """
     taken = balance.spent_usd + balance.held_usd
     if taken >= need.limit_usd:
@@ -165,7 +166,7 @@ def admit(balance: Balance, need: Need) -> float | None:
 
 
 def admit_in_turn(balance: Balance, needs: Iterable[Need]) -> list[float | None]:
-    """Judge several requests of one account, each after those before it."""
+    """Decide several requests of one account, in order."""
     grants: list[float | None] = []
     for need in needs:
         granted = admit(balance, need)

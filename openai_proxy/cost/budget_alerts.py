@@ -1,4 +1,4 @@
-"""When a budget is near its end: which alerts are due, and what they say. Pure."""
+"""Alerts for budgets that are nearly spent: which are due, and their text. Pure."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .budget_words import period_end
 
 @frozen
 class BudgetAlert:
-    """A budget has reached a part of its limit for the first time in its period."""
+    """A budget has reached a fraction of its limit for the first time in its period."""
 
     at: float
-    """The part, such as 0.8."""
+    """The fraction, such as 0.8."""
     account: Account
     limit_usd: float
     spent_usd: float
 
     @property
     def id(self) -> str:
-        """The same for every process that notices it."""
+        """An id that is the same in every process that notices it."""
         group = group_name(self.account.key)
         name = self.account.key if group is None else f"group:{group}"
         return f"{name}/{self.account.period}/{self.at:g}"
 
     @property
     def sentence(self) -> str:
-        """What people read, in logs and chats."""
+        """The text for people, in logs and chats."""
         return (
             f"The budget of {owner_words(self.account.key)} for {self.account.period} is {self._percent} spent:"
             f" ${self.spent_usd:.4f} of ${self.limit_usd:.2f}."
@@ -42,7 +42,7 @@ class BudgetAlert:
         return f"{100 * self.spent_usd / self.limit_usd:.0f} %"
 
     def document(self, now: float) -> dict[str, Any]:
-        """Return what programs read: an event as OpenAI's webhooks send them."""
+        """Return the document for programs: an event as OpenAI's webhooks send them."""
         group = group_name(self.account.key)
         return {
             "object": "event",
@@ -66,7 +66,7 @@ class BudgetAlert:
 def due(
     account: Account, balance: Balance, budgets: Mapping[str, Budget], parts: Sequence[float]
 ) -> list[BudgetAlert]:
-    """Return the alerts whose part of the limit is spent; what is set aside does not count."""
+    """Return the alerts whose fraction of the limit is spent; reserved money does not count."""
     budget = budgets.get(account.key)
     if budget is None or budget.limit_usd <= 0.0:
         return []

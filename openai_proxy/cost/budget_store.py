@@ -1,4 +1,4 @@
-"""What a store of budgets does, for several processes, and the one that keeps them in memory."""
+"""The interface of a budget store that processes share, and the one that keeps budgets in memory."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from twisted.internet.defer import Deferred, succeed
 from .budget import Account, Balance, Need, PendingCall, admit_in_turn
 
 PENDING_S = 40 * 86400.0
-"""How long money stays set aside for a call whose usage nobody asks for: longer than any period lasts."""
+"""The longest time that money stays reserved for a call whose usage nobody reads: more than any period."""
 LEASE_S = 60.0
-"""After this time, what a process that died had reserved is free again."""
+"""After this time, what a crashed process had reserved is free again."""
 
 Judgement = tuple[list["float | None"], Balance]
-"""What each need was granted, and how the other processes stand."""
+"""The amount granted to each need (None if refused), and the balance of the other processes."""
 
 
 class BudgetStore(Protocol):
-    """Holds the balance of every process in every account."""
+    """Keeps the balance of every process in every account."""
 
     def judge(self, account: Account, own: Balance, needs: Sequence[Need]) -> Deferred[Judgement]:
-        """Write how this process stands, judge `needs` in turn, add what they were granted: as one step.
+        """Store this process's balance, decide `needs` in turn, and add what they were granted, in one step.
 
-        May fail with anything; what was written before counts no more
-        once `own` is written again.
+        May fail with any exception; whatever it stored then is replaced when
+        `own` is stored again.
         """
         ...
 
     def hold(self, call: PendingCall) -> Deferred[Any]:
-        """Set money aside under the name of a call, for as long as PENDING_S."""
+        """Reserve money under the name of a call, for PENDING_S at most."""
         ...
 
     def find(self, name: str) -> Deferred[PendingCall | None]:
-        """Return the call whose money is set aside under `name`."""
+        """Return the call for which money is reserved under `name`."""
         ...
 
     def take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
-        """Forget a call and add its cost to what this process spent, as one step; False if it was not there."""
+        """Remove a call and add its cost to what this process spent, in one step; False if it was not there."""
         ...
 
     def is_first(self, account: Account, name: str) -> Deferred[bool]:
-        """Remember `name`; True the first time that any process says it."""
+        """Remember `name`; return True the first time that any process passes it."""
         ...
 
 
 class MemoryBudgets:
-    """A store for one process, which forgets at its end."""
+    """A store for one process, which loses everything when the process ends."""
 
     def __init__(self) -> None:
         self._pending: dict[str, PendingCall] = {}

@@ -1,4 +1,4 @@
-"""Watches how budgets stand: tells when one is near its end, and how each stands for the metrics."""
+"""Watch the balances of budgets: alert when one is nearly spent, and report them to the metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_ANNOUNCED = 100_000
 
 @frozen
 class AlertRules:
-    """At which parts of a budget to alert, and where to."""
+    """The fractions of a budget at which to alert, and the receiver of alerts."""
 
     at: Sequence[float]
     webhook: Webhook | None
@@ -32,9 +32,9 @@ class AlertRules:
 
 
 class BudgetWatch:
-    """Told by the ledger how each account stands; one for each configuration.
+    """Called by the ledger with each account's balance; there is one for each configuration.
 
-    Each alert is given once for each key and period: the ledger's store
+    Each alert is sent once for each key and period: the ledger's store
     remembers it for all processes that share it.
     """
 
@@ -54,24 +54,24 @@ class BudgetWatch:
         self._announced: BoundedMemo[str, None] = BoundedMemo(_MOST_ANNOUNCED)
 
     def begin(self) -> None:
-        """Watch from now on, in place of whoever watched before."""
+        """Start to watch, and replace the previous watcher."""
         self._ledger.watch(self._look, self._accounts)
 
     def _accounts(self) -> list[Account]:
-        """Return the account of each key in the period of now."""
+        """Return the account of each key in the current period."""
         now = self._wall_clock()
         return [budget.account(key, now) for key, budget in self._budgets.items()]
 
     def _look(self, account: Account, balance: Balance) -> None:
         for alert in due(account, balance, self._budgets, self._rules.at):
             if alert.id not in self._announced:
-                self._announced.remember(alert.id, None, 0)  # the store knows what is forgotten here
+                self._announced.remember(alert.id, None, 0)  # the store remembers what is dropped here
                 self._ledger.is_first(account, alert.id).addCallbacks(
                     self._tell, self._tell_anyway, (alert,), {}, (alert,), {}
                 )
 
     def _tell_anyway(self, _: Failure, alert: BudgetAlert) -> None:
-        """The store is away: an alert too many is better than none."""
+        """Send the alert although the store failed: one alert too many is better than none."""
         self._tell(True, alert)
 
     def _tell(self, is_first: bool, alert: BudgetAlert) -> None:
@@ -84,7 +84,7 @@ class BudgetWatch:
             self._deliveries.deliver(self._rules.webhook, alert.id, orjson.dumps(document))
 
     def balances(self) -> list[tuple[str, Budget, Balance]]:
-        """Return key, budget and what is known now of each account; asks nobody."""
+        """Return key, budget and last seen balance of each account, without asking the store."""
         known = []
         for account in self._accounts():
             balance = self._ledger.known(account)

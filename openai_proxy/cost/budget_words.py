@@ -1,4 +1,4 @@
-"""What a client over its budget is told: the amounts, and when the budget starts anew. Pure."""
+"""The message for a client over its budget: the amounts, and when the budget starts anew. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .budget import Account, Balance, Need, owner_words
 
 
 def dollars(value: float) -> str:
-    """Write an amount with two to six digits behind the point.
+    """Write an amount with two to six digits after the point.
 
     >>> dollars(0.0145), dollars(20)
     ('$0.0145', '$20.00')
@@ -19,7 +19,7 @@ def dollars(value: float) -> str:
 
 
 def budget_words(account: Account, need: Need, balance: Balance) -> str:
-    """Say what a request may cost, what is left of the budget, and when it starts anew."""
+    """Say the possible cost of a request, the rest of the budget, and when the budget starts anew."""
     left_usd = max(0.0, need.limit_usd - balance.spent_usd - balance.held_usd)
     return (
         f"The budget of {owner_words(account.key)} at openai-proxy is used up: this request may cost {dollars(need.usd)}, of"

@@ -1,4 +1,4 @@
-"""From Settings to what puts prices on exchanges and keeps budgets.
+"""From Settings to the parts that determine prices and keep budgets.
 
 Called by `daemon/exchanger.py`, once for each configuration. Opens nothing.
 """
@@ -40,7 +40,7 @@ EXTRA = "pip install 'twisted-openai-proxy[cost]'"
 
 
 class SpendingStores(Protocol):
-    """Where things are kept; `stores` is it."""
+    """The stores that spending needs; `stores` implements it."""
 
     def state_file(self, path: Path) -> StateFile: ...
 
@@ -54,7 +54,7 @@ class SpendingStores(Protocol):
 
 @frozen(eq=False)
 class Spending:
-    """Everything about money under one configuration; swapped whole."""
+    """Everything about money under one configuration; replaced as a whole."""
 
     pricing: Pricing | None = None
     refuse_unpriced: RefuseUnpriced | None = None
@@ -64,14 +64,14 @@ class Spending:
     state_file: StateFile | None = None
     needs_usage: bool = False
     budgets: Mapping[str, Budget] = field(factory=dict)
-    """Of keys, by their names."""
+    """The budgets of keys, by their names."""
     groups: Mapping[str, Groups] = field(factory=dict)
-    """By the names of keys: the accounts of the groups that they belong to and that have budgets."""
+    """By the names of keys: the accounts and budgets of the groups that they belong to."""
     group_budgets: Mapping[str, Budget] = field(factory=dict)
-    """Of groups, by the keys of their accounts."""
+    """The budgets of groups, by the keys of their accounts."""
     ledger: SharedLedger | None = None
     watch: BudgetWatch | None = None
-    """Watches the budgets; `begin` when this configuration is in force."""
+    """Watches the budgets; `begin` is called when this configuration takes effect."""
 
     @property
     def payers(self) -> frozenset[str]:
@@ -83,7 +83,7 @@ class Spending:
         return {**self.budgets, **self.group_budgets}
 
     def balances(self) -> list[BudgetReading]:
-        """Return how each budget stands, as far as it is known now."""
+        """Return the last seen state of each budget."""
         if self.watch is None:
             return []
         return [
@@ -106,10 +106,10 @@ def build_spending(
     buffered: BufferedBytes,
     pricing: Pricing | None = None,
 ) -> Spending:
-    """Build what `settings` ask for; raises SettingsError for what cannot work.
+    """Build the parts for `settings`; raises SettingsError for settings that cannot work.
 
-    `buffered` counts what is held of bodies. `pricing` is there already if
-    only client keys have changed.
+    `buffered` counts the held bytes of bodies. `pricing` is reused if only
+    client keys have changed.
     """
     budgets = {
         key.name: Budget(key.budget_usd, key.budget_period)
@@ -119,7 +119,7 @@ def build_spending(
     groups = _groups(settings)
     of_groups = {GROUP + group.name: budget for group in settings.groups if (budget := _group_budget(group))}
     has_budgets = bool(budgets or of_groups)
-    has_list = settings.cost.provider is not None  # it may be named `none`
+    has_list = settings.cost.provider is not None  # its value may be `none`
     asked_for = bool(has_budgets or settings.cost.prices or has_list or settings.admin.token)
     if pricing is None:
         pricing = _pricing(settings, table, warns=asked_for or settings.key_store.url is not None)
@@ -171,7 +171,7 @@ def _group_budget(group: GroupEntry) -> Budget | None:
 
 
 def _groups(settings: Settings) -> dict[str, Groups]:
-    """Return by the names of keys the accounts of their groups that have budgets, the nearest group first."""
+    """Return, by the names of keys, the accounts and budgets of their groups, the nearest group first."""
     found = {
         key.name: [(GROUP + group.name, budget) for group in key.groups if (budget := _group_budget(group))]
         for key in client_keys(settings)
@@ -198,7 +198,7 @@ def _refuse_unpriced(
     ledger: SharedLedger | None,
     groups: Mapping[str, Groups],
 ) -> RefuseUnpriced | None:
-    """Return the stage that refuses models without a price; None if it would refuse nobody."""
+    """Return the stage that refuses models without a price; None if it would refuse nothing."""
     everywhere = settings.cost.unpriced
     wanted = {key.name: key.unpriced or _unpriced_of_budget(key, everywhere) for key in client_keys(settings)}
     refusing = frozenset(name for name, what in wanted.items() if what == "refuse")
@@ -211,14 +211,14 @@ def _refuse_unpriced(
 
 
 def _unpriced_of_budget(key: ClientKey, everywhere: str | None) -> str:
-    """Return what becomes of models without a price for a key that does not say it itself."""
+    """Return the rule for models without a price of a key that has no setting of its own."""
     if not key.has_budget:
         return everywhere or "allow"
     return "allow" if key.budget_unmeasured == "allow" else everywhere or "refuse"
 
 
 def _writable(path: Path) -> Path:
-    """Return `path`; ValueError if no file can be there. Now, so that --check-config says so too."""
+    """Return `path`; raise ValueError if no file can be there: early, so that --check-config reports it too."""
     check_file(str(path))
     return path
 
@@ -232,7 +232,7 @@ def _warn(model: str) -> None:
 
 
 def has_prices(settings: Settings) -> bool:
-    """Whether any price can be known under `settings`: without one no budget can hold."""
+    """Return whether any price can be known under `settings`: without one no budget can be enforced."""
     provider = settings.cost.provider
     listed = provider is None or provider.lower() not in ("none", "off")
     return bool(settings.cost.prices) or (listed and importlib.util.find_spec("genai_prices") is not None)
@@ -268,7 +268,7 @@ def _own_price(entry: PriceEntry) -> Price:
 
 
 def _lists(settings: Settings) -> tuple[LookUp | None, dict[str, str]]:
-    """Return the public lists and the one that holds for each upstream."""
+    """Return the public lists and the name of the list for each upstream."""
     provider = settings.cost.provider
     if provider is not None and provider.lower() in ("none", "off"):
         return None, {}

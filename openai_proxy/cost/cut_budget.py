@@ -1,7 +1,7 @@
-"""End a stream whose cost passes what the budget of its key has left.
+"""End a stream whose cost exceeds the rest of its key's budget.
 
-Stands outside all that shares answers: what is cut is one client's reading,
-and an answer from the cache costs nothing.
+Runs outside the stages that share answers, because only one client's reading is
+cut. An answer from the cache costs nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .budget_words import dollars, period_end
 from .keep_budget import Groups, Price, charged_accounts
 
 LOOK_EVERY_S = 1.0
-"""How often the account is looked at again while a stream runs: others spend from it too."""
+"""How often the balance is read again while a stream runs: other requests spend from it too."""
 _SAMPLE_TOKENS = 1000
 _BYTES_PER_TOKEN = 4
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n")
@@ -35,12 +35,12 @@ _TAIL_BYTES = 3
 
 
 class CutBudget:
-    """Count what a stream writes, and cut it when that costs more than is left.
+    """Count the output of a stream, and cut it when that costs more than is left.
 
-    Only streams of events that can be read and whose price is known; a
-    compressed one goes on decoded, for the error must be a part of it. The output is counted as it is estimated elsewhere: four bytes are a token;
-    what a model thinks without saying it is not seen. `clock` gives
-    monotonic seconds.
+    Applies only to event streams that can be decoded and whose price is known;
+    a compressed one is sent on decoded, because the error must be a part of it.
+    The output is counted as in other estimates: four bytes are a token.
+    Reasoning that is not sent is not counted. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class CutBudget:
         return response.evolve(body=CutBody(response.body, meter, cost, purse, self._clock))
 
     def _cost_of(self, request: ProxyRequest) -> Callable[[int], float] | None:
-        """Return what the answer costs by its output tokens; None if nobody knows."""
+        """Return a function from output tokens to the cost of the answer; None if there is no price."""
         exchange, model = request.exchange, request.model
         if model is None:
             return None
@@ -101,7 +101,7 @@ class CutBudget:
 
 
 class Purse:
-    """What is left for one exchange in the accounts that pay for it, as it was last seen."""
+    """The money left for one exchange in the accounts that pay for it, as last read."""
 
     def __init__(self, ledger: Ledger, charged: Sequence[tuple[str, Budget]], exchange: Exchange) -> None:
         self._ledger = ledger
@@ -110,10 +110,10 @@ class Purse:
         ]
         self._exchange = exchange
         self._left: list[tuple[float, Account, float]] = []
-        """For each account: what is left, whose it is, its limit."""
+        """For each account: the money left, its owner, its limit."""
 
     async def look(self) -> None:
-        """See what the accounts have now. What is set aside for this exchange is its own."""
+        """Read the present balances. Money reserved for this exchange is available to it."""
         own_usd = self._exchange.reserved_usd or 0.0
         left = []
         for account, limit_usd in self._accounts:
@@ -123,7 +123,7 @@ class Purse:
         self._left = left
 
     def maybe_spent(self, cost_usd: float) -> BudgetSpent | None:
-        """Return the error to tell if `cost_usd` is more than is left."""
+        """Return the error to send if `cost_usd` is more than is left, else None."""
         for left_usd, account, limit_usd in self._left:
             if cost_usd > left_usd:
                 return BudgetSpent(
@@ -135,11 +135,11 @@ class Purse:
         return None
 
     def note(self) -> None:
-        """Note in the exchange that its budget ended it."""
+        """Note in the exchange that a budget ended it."""
         self._exchange.rate_limited = "budget"
 
     def error_event(self, error: BudgetSpent) -> bytes:
-        """Return the error as an event of the API that was asked."""
+        """Return the error as an event in the form of the API that was called."""
         if self._exchange.endpoint != "responses":
             return b"data: %b\n\n" % error.body()
         event = {"type": "error", "code": error.code, "message": error.message, "param": None}
@@ -147,7 +147,7 @@ class Purse:
 
 
 class CutBody(Protocol):
-    """Passes a stream on until it has cost too much; then an error, at the end of an event, and a break."""
+    """Forwards a stream until it has cost too much; then sends an error after a whole event, and ends."""
 
     whole = None
 
@@ -167,12 +167,12 @@ class CutBody(Protocol):
         self._looked_at = clock()
         self._looking: Deferred[None] | None = None
         self._tail = b""
-        """What passed last: the end of an event may be cut in two."""
+        """The last bytes that passed: the end of an event may be split between reads."""
         self._target: Any = None
 
     @property
     def length(self) -> None:
-        """Not known: it may be cut."""
+        """Unknown: the stream may be cut."""
         return None
 
     def deliverBody(self, protocol: IProtocol) -> None:

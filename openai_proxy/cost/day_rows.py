@@ -1,6 +1,6 @@
 """Sums over exchanges by day and two names: in memory, or written to the state file about once a second.
 
-The mechanism behind the totals of keys and models and those of tags.
+The common base of the totals by key and model and those by tag.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from .state_file import StateFile
 
 WRITE_AFTER_S = 1.0
 MOST_ROWS = 10_000
-"""In memory: above, the rest of a day is one row for each of the `others` that `DayRows` says."""
+"""The most rows in memory; above, the rest of a day is counted in the rows that `other` names."""
 OTHER = "other"
 
 Place = tuple[str, str, str]
-"""The day and two names."""
+"""The key of a row: the day and two names."""
 
 
 @define
 class Totals:
-    """Sums over exchanges; `cached_tokens` are those of the upstream's prompt cache."""
+    """Sums over exchanges; `cached_tokens` are tokens from the upstream's prompt cache."""
 
     requests: int = 0
     cached_requests: int = 0
-    """Answered from our cache: they cost nothing, and their tokens are not counted again."""
+    """The number answered from this proxy's cache: they cost nothing, and their tokens are not counted again."""
     unpriced_requests: int = 0
-    """Used model tokens whose price is not known, or a WebSocket: `cost_usd` is too low by theirs."""
+    """The number without a known price, and of unread WebSockets: `cost_usd` does not include theirs."""
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
@@ -55,7 +55,7 @@ class Totals:
         if exchange.cost_usd is not None:
             self.cost_usd += exchange.cost_usd
         elif usage is not None or (exchange.status == 101 and exchange.inspection is None):
-            # of a tunnel nobody reads what it used; of a WebSocket that is read, each turn says it
+            # the usage of a tunnel is unknown; a WebSocket that is read has it in its turns
             self.unpriced_requests += 1
         if usage is not None:
             self.input_tokens += usage.input_tokens
@@ -70,7 +70,7 @@ Row = tuple[Place, Totals]
 
 @frozen
 class DayTable:
-    """A table of the state file: its name, and those of its two columns behind `day`."""
+    """A table of the state file: its name, and those of its two columns after `day`."""
 
     name: str
     first: str
@@ -81,7 +81,7 @@ class DayTable:
         return f"day, {self.first}, {self.second}"
 
     def add(self, rows: Iterable[Row]) -> Callable[[sqlite3.Connection], None]:
-        """Return what adds `rows` to those that are there."""
+        """Return the work that adds `rows` to those in the table."""
         values = [(*place, *(getattr(totals, name) for name in COUNTED)) for place, totals in rows]
         statement = (
             f"INSERT INTO {self.name} ({self._columns}, {', '.join(COUNTED)})"  # noqa: S608  # names of our own
@@ -97,7 +97,7 @@ class DayTable:
     def read(
         self, first_day: str, last_day: str, first: str | None
     ) -> Callable[[sqlite3.Connection], list[Row]]:
-        """Return what reads the rows of these days, of all or of one `first`, in order."""
+        """Return the work that reads the rows of these days, all or those with one `first`, in order."""
         statement = (
             f"SELECT {self._columns}, {', '.join(COUNTED)} FROM {self.name}"  # noqa: S608  # names of our own
             f" WHERE day >= ? AND day <= ? AND ({self.first} = ? OR ? IS NULL) ORDER BY {self._columns}"
@@ -111,10 +111,11 @@ class DayTable:
 
 
 class DayRows:
-    """Counts by place. `keep_in` says where the rows are kept, `stop` writes what is not written yet.
+    """Counts exchanges in rows. `keep_in` sets the file for the rows, `stop` writes those that are not written
+    yet.
 
-    `other` gives the place of what comes when there are MOST_ROWS rows;
-    `flushed` is called when the rows have been handed to the file.
+    `other` returns the key of the row that is used once there are MOST_ROWS
+    rows. `flushed` is called when the rows have been handed to the file.
     """
 
     def __init__(
@@ -130,11 +131,11 @@ class DayRows:
         self._flushed = flushed
         self._file: StateFile | None = None
         self._rows: dict[Place, Totals] = {}
-        """All there is without a file, else what is not in the file yet."""
+        """All rows if there is no file, else those that are not in the file yet."""
         self._timer: IDelayedCall | None = None
 
     def keep_in(self, file: StateFile | None) -> None:
-        """Write to `file` from now on, also what was counted so far; None keeps in memory."""
+        """Write to `file` from now on, including what was counted so far; None keeps the rows in memory."""
         if self._file is not file:
             self._flush()
         self._file = file
@@ -146,7 +147,7 @@ class DayRows:
         return self._file is not None
 
     def row(self, place: Place) -> Totals:
-        """Return the row of a place, to count in; `write_soon` once that is done."""
+        """Return the row with this key, to count in; call `write_soon` afterwards."""
         row = self._rows.get(place)
         if row is None:
             if len(self._rows) >= MOST_ROWS:
@@ -155,7 +156,7 @@ class DayRows:
         return row
 
     def write_soon(self) -> None:
-        """Write within WRITE_AFTER_S what was counted."""
+        """Write within WRITE_AFTER_S."""
         if self._timer is None and self._file is not None and self._rows:
             self._timer = self._timers.callLater(WRITE_AFTER_S, self._expired)
 
@@ -164,7 +165,7 @@ class DayRows:
         self._flush()
 
     def _flush(self) -> Deferred[Any]:
-        """Hand what was counted to the file; it comes back where the file fails."""
+        """Hand the rows to the file; they are taken back if the file fails."""
         if self._file is None or not self._rows:
             return succeed(None)
         rows, self._rows = self._rows, {}
@@ -180,18 +181,18 @@ class DayRows:
     def read(self, first_day: str, last_day: str, first: str | None = None) -> Deferred[list[Row]]:
         """Return the rows of these days, both included, in order; only those of the name `first` if given.
 
-        Fails as the file does.
+        Fails if the file does.
         """
         if self._file is None:
             rows = [row for row in self._rows.items() if first_day <= row[0][0] <= last_day]
             return succeed(
                 sorted([row for row in rows if first in (None, row[0][1])], key=lambda row: row[0])
             )
-        self._flush()  # done before what is asked for next
+        self._flush()  # runs before the work that is queued next
         return self._file.run(self._table.read(first_day, last_day, first))
 
     def stop(self) -> Deferred[Any]:
-        """Write what is not written yet. Each publisher that goes calls it, and counting goes on."""
+        """Write what is not written yet. Every publisher that is replaced calls it, and counting continues."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

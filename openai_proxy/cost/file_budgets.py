@@ -1,4 +1,4 @@
-"""Budgets in the SQLite file, shared by all processes that use it."""
+"""A store of budgets in the SQLite file, shared by all processes that use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .budget_store import LEASE_S, PENDING_S, Judgement
 from .state_file import StateFile
 
 KEPT_S = 400 * 86400.0
-"""Of what was spent longer ago, nothing is kept."""
+"""Older records of spending are deleted."""
 
 _OTHERS = """
 SELECT TOTAL(spent_usd), TOTAL(CASE WHEN held_until > :now THEN held_usd ELSE 0 END)
@@ -28,9 +28,9 @@ ON CONFLICT (key, period, owner) DO UPDATE SET spent_usd = :spent_usd, held_usd 
 """
 _FREE = "DELETE FROM spending WHERE key = :key AND period = :period AND owner = :owner"
 _CALL = "call:"
-"""Begins the name of an owner that is a pending call, not a process."""
+"""The prefix of an owner that is a pending call instead of a process."""
 _TOLD = "told:"
-"""Begins the name of an owner that is no process but an alert that was given."""
+"""The prefix of an owner that is an alert instead of a process."""
 _TELL = """
 INSERT INTO spending (key, period, owner, spent_usd, held_usd, held_until)
 VALUES (:key, :period, :owner, 0, 0, :now) ON CONFLICT DO NOTHING
@@ -45,10 +45,10 @@ _FORGET = "DELETE FROM spending WHERE held_until < ?"
 
 
 class FileBudgets:
-    """A `BudgetStore`: one row for each account and process, the process's own sums in it.
+    """A `BudgetStore`: one row for each account and process, with the process's own sums.
 
-    Reading the others' and writing ours is one transaction that no other
-    process can come between. `wall_clock` gives seconds since the epoch.
+    Reading the others' sums and writing this process's is one transaction.
+    `wall_clock` gives seconds since the epoch.
     """
 
     def __init__(self, file: StateFile, wall_clock: Callable[[], float] = time.time) -> None:
@@ -57,7 +57,7 @@ class FileBudgets:
         self._owner = ""
 
     def start(self) -> None:
-        """Take a name, after the fork: each run of a process is an owner of its own."""
+        """Choose a name, after the fork: each run of a process is a separate owner."""
         self._owner = secrets.token_hex(8)
         now = self._wall_clock()
         self._file.run(lambda connection: connection.execute(_FORGET, (now - KEPT_S,))).addErrback(
@@ -84,7 +84,7 @@ class FileBudgets:
 
     def hold(self, call: PendingCall) -> Deferred[Any]:
         account = call.account
-        assert account is not None  # only what a budget pays for is held
+        assert account is not None  # money is reserved only for calls that a budget pays for
         values = {
             "key": account.key,
             "period": account.period,

@@ -1,7 +1,7 @@
-"""Refuse what goes over the budget of a client key.
+"""Refuse requests that exceed the budget of a client key.
 
-Stands where every request that comes by costs money: behind the cache,
-before the retries. What the money is kept in is the ledger's affair.
+Placed so that every request that reaches it costs money: after the cache,
+before the retries. The ledger decides how the money is stored.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .budget import Budget, Ledger, Need, Reservation
 from .budget_words import budget_words
 
 Price = Callable[[str, "str | None", Usage, float], "float | None"]
-"""Takes model, upstream (None: the probable one), usage and time; None if no price is known."""
+"""Takes model, upstream (None: the probable one), usage and time; returns None without a price."""
 
 
 Groups = Sequence[tuple[str, Budget]]
-"""Accounts of groups (`GROUP` and the name) and their budgets, the nearest group first."""
+"""Accounts of groups (`GROUP` and the name) with their budgets, the nearest group first."""
 Charged = dict[str, list[tuple[str, Budget]]]
 
 
 def charged_accounts(budgets: Mapping[str, Budget], groups: Mapping[str, Groups]) -> Charged:
-    """Return by `credential_id` the accounts that its requests are charged to, and their budgets."""
+    """Return by `credential_id` the accounts that a caller's requests are charged to, and their budgets."""
     charged: Charged = {key: [(key, budget)] for key, budget in budgets.items()}
     for key, its in groups.items():
         charged[key] = [*charged.get(key, []), *its]
@@ -36,13 +36,13 @@ def charged_accounts(budgets: Mapping[str, Budget], groups: Mapping[str, Groups]
 
 
 class KeepBudget:
-    """Reserve what each request of a key with a budget may cost; settle when its exchange ends.
+    """Reserve the possible cost of each request of a key with a budget; settle it when the exchange ends.
 
-    `budgets` are by `credential_id`, and so are the `groups` above it that
+    `budgets` are by `credential_id`, and so are the `groups` above a key that
     have budgets: each of them must have room. `settle_cost` sets the cost of an
-    exchange that has ended. Only what may cost is looked at: POST and
-    WebSockets. A request whose price nobody knows reserves nothing, a batch
-    what its lines may cost by `batch_price`.
+    ended exchange. Only requests that may cost something are checked: POST and
+    WebSockets. A request without a known price reserves nothing; a batch
+    reserves the cost of its lines by `batch_price`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class KeepBudget:
         exchange = request.exchange
         payer = exchange.credential_id
         reservations = await self._reserve(charged, request)
-        # a stage outside may ask once more: that is one exchange still
+        # an outer stage may call again within the same exchange
         reserved_usd = exchange.reserved_usd = max(each.usd for each in reservations)
 
         def finish(ended: Exchange) -> None:
@@ -86,7 +86,7 @@ class KeepBudget:
             self._settle_cost(ended)
             cost_usd = charged_usd(ended, reserved_usd)
             if cost_usd > 0.0:
-                ended.cost_usd = cost_usd  # the logs and metrics say what the budget says
+                ended.cost_usd = cost_usd  # the logs and metrics agree with the budget
             is_payer = ended.credential_id == payer
             for reservation in reservations:
                 self._ledger.settle(reservation, cost_usd if is_payer else 0.0)
@@ -97,19 +97,19 @@ class KeepBudget:
         try:
             return await forward(request)
         finally:
-            # registered behind the stages that complete the usage when the exchange ends
+            # registered after the stages that complete the usage when the exchange ends
             exchange.on_end(finish)
 
     async def _reserve(
         self, charged: Sequence[tuple[str, Budget]], request: ProxyRequest
     ) -> list[Reservation]:
-        """Set money aside in each account, or free what was and raise BudgetSpent: it names the one that had none."""
+        """Reserve money in each account; if one has too little, release the others and raise BudgetSpent for it."""
         exchange, usd = request.exchange, self._estimate_usd(request)
         reservations: list[Reservation] = []
         try:
             for key, budget in charged:
                 need = Need(usd, budget.limit_usd)
-                # settled in the period that it was reserved in, though the exchange may end in the next
+                # settled in the period of the reservation, even if the exchange ends in the next
                 account = budget.account(key, exchange.timestamp)
                 reservation = await self._ledger.reserve(account, need)
                 if reservation is None:
@@ -118,7 +118,7 @@ class KeepBudget:
                     words = budget_words(account, need, balance)
                     raise BudgetSpent(words, headers=((b"x-should-retry", b"false"),))
                 reservations.append(reservation)
-        except BaseException:  # a client that left, too
+        except BaseException:  # also when the client left
             for each in reservations:
                 self._ledger.settle(each, 0.0)
             raise
@@ -143,14 +143,16 @@ def _may_cost(request: ProxyRequest) -> bool:
 
 
 def charged_usd(exchange: Exchange, reserved_usd: float) -> float:
-    """Return what an ended exchange takes from its key's budget.
+    """Return the amount that an ended exchange takes from its key's budget.
 
-    Its cost where that is known from reported usage. Of usage that was only
-    estimated the larger of the estimate and what was reserved: a client that
-    left saw little of what the model wrote, and nothing of what it thought.
-    Nothing for an answer from the cache, an error before any answer, usage that nobody knows
-    the price of, and what no upstream saw. Else what was reserved: a client
-    that left or a time that ran out before the answer.
+    - Its cost, if that is known from reported usage.
+    - For estimated usage, the larger of the estimate and the reservation: a
+      client that left saw only a part of the output, and none of the hidden
+      reasoning.
+    - Nothing for an answer from the cache, an error before any answer, usage
+      without a price, and a request that reached no upstream.
+    - Otherwise (the client left or a timeout expired before the answer) the
+      reservation.
     """
     if exchange.cached:
         return 0.0

@@ -1,8 +1,8 @@
-"""What an answer about a background response says of it: its name, its state, its usage. Pure.
+"""Read from an answer about a background response its name, state and usage. Pure.
 
-Both the answer that begins one (POST /responses with `background`) and
-those that ask for it later (GET /responses/{id}, also as a stream) hold a
-`response` object, as OpenAI's API describes it.
+The answer that creates one (POST /responses with `background`) and later
+answers about it (GET /responses/{id}, also as a stream) contain a `response`
+object, as OpenAI's API describes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FIRST_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,2
 
 @frozen
 class ResponseState:
-    """A `response` object as far as money is concerned; None for what it does not say."""
+    """The parts of a `response` object that affect cost; None for what it does not say."""
 
     id: str | None
     status: str | None
@@ -34,24 +34,24 @@ class ResponseState:
 
     @property
     def is_final(self) -> bool:
-        """Whether the response goes on no more."""
+        """Whether the response has ended."""
         return self.status in _FINAL
 
 
 @frozen
 class KeptCall:
-    """A background call whose usage is still to be read."""
+    """A background call whose usage has not been read yet."""
 
     model: str | None
-    """The model that the client asked for: prices are looked up by it. None if the answer's has to do."""
+    """The model that the client asked for, which determines the price; None if only the answer names one."""
     has_budget: bool
-    """Its money is set aside in the ledger, which knows whether it was settled."""
+    """Money is reserved for it in the ledger, which knows whether it was settled."""
 
 
 def maybe_state(body: bytes) -> ResponseState | None:
-    """Read the body of such an answer, whole or its beginning; None if it holds no `response` object.
+    """Read the body of such an answer, whole or its beginning; None if it contains no `response` object.
 
-    Of an event stream the last event counts that holds one. O(n).
+    In an event stream, the last event with one counts. O(n).
     """
     if begins_stream(body):
         found = None
@@ -62,7 +62,7 @@ def maybe_state(body: bytes) -> ResponseState | None:
                 found = (_state(event.get("response")) if event is not None else None) or found
         return found
     document = maybe_object(body)
-    if document is None:  # cut off: the name is the first member
+    if document is None:  # truncated: the name is the first member
         name = _FIRST_ID.match(body)
         document = None if name is None else {"id": name[1].decode("ascii", "replace")}
     return _state(document)

@@ -1,8 +1,8 @@
 """The ledger of one process over a store that other processes share.
 
-A store (`budget_store`) holds what each
-process spent and reserved; while it fails, this process decides by itself
-with what it last saw, and writes its sums when the store works again.
+A store (`budget_store`) holds the money that each process has spent and
+reserved. While it fails, this process decides by itself with the balance that
+it saw last, and writes its sums when the store works again.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .budget_store import BudgetStore, Judgement
 
 RENEW_S = 20.0
 MOST_PAST = 100_000
-"""Accounts of periods that are over whose sums are kept, the oldest forgotten."""
+"""The most accounts of past periods whose sums are kept; the oldest are dropped."""
 SAVE_WITHIN_S = 0.05
-"""What requests cost is written with the next one's reservation, else so soon: a busy daemon writes half as often."""
+"""The delay before costs are written, unless the next reservation writes them: so a busy daemon writes half as often."""
 
 MOST_ACCOUNTS = 10
-"""The most accounts that one call is charged to: its key, and the groups above."""
+"""The most accounts that one call is charged to: its key, and the groups above it."""
 
 _DAY_S = 86400.0
 
 
 @define(eq=False)
 class _Book:
-    """One account as this process knows it; owned by its ledger.
+    """The local copy of one account; owned by its ledger.
 
-    `busy`: the store is judging, and only one call of an account is ever
-    under way, so that what it writes is never older than what is there.
-    `unsaved`: the store does not know how we stand.
+    `busy`: the store is deciding. Only one call for an account is ever under
+    way, so that a write never overwrites a newer one. `unsaved`: the store does
+    not have this process's present sums.
     """
 
     spent_usd: float = 0.0
@@ -56,10 +56,10 @@ class _Book:
 
 
 class SharedLedger:
-    """A `cost.budget.Ledger`: requests of one account that come together are judged in one step.
+    """A `cost.budget.Ledger`: requests of one account that come together are decided in one step.
 
-    Between `start` and `stop`, leases are renewed and what could not be
-    written is tried again, every `RENEW_S`.
+    Between `start` and `stop`, every `RENEW_S`, leases are renewed and failed
+    writes are repeated.
     """
 
     _log = logger(__name__)
@@ -71,10 +71,10 @@ class SharedLedger:
         self._timers = timers
         self._wall_clock = wall_clock
         self.has_groups = False
-        """Whether calls may be charged to groups as well; once set it stays, for calls go on over a reload."""
+        """Whether calls may be charged to groups as well; once set it stays set, because calls outlive a reload."""
         self._books: dict[Account, _Book] = {}
         self._past: dict[Account, float] = {}
-        """What was spent in periods that are over: the wall clock may be set back into one."""
+        """The sums of past periods: the wall clock may be set back into one."""
         self._renewal = LoopingCall(self._renew)
         self._renewal.clock = timers
         self._saving: IDelayedCall | None = None
@@ -85,20 +85,21 @@ class SharedLedger:
     def watch(
         self, watcher: Callable[[Account, Balance], None], accounts: Callable[[], Iterable[Account]]
     ) -> None:
-        """Tell `watcher` whenever it becomes known how an account stands.
+        """Call `watcher` whenever the balance of an account is read.
 
-        `accounts` returns those that are looked at even if nothing happens, at each renewal.
+        `accounts` returns the accounts whose balance is read at each renewal
+        even if no request comes.
         """
         self._watcher, self._watched = watcher, accounts
         if self._renewal.running:
             self._look()
 
     def is_first(self, account: Account, name: str) -> Deferred[bool]:
-        """Remember `name`; fires with True the first time that any process says it. Fails as the store does."""
+        """Remember `name`; fires with True the first time that any process passes it. Fails if the store does."""
         return self._store.is_first(account, name)
 
     def known(self, account: Account) -> Balance | None:
-        """Return how all processes together stood when this one last looked; None if it never did."""
+        """Return the last seen balance of all processes together; None if none was ever read."""
         book = self._books.get(account)
         return None if book is None else book.own.plus(book.others)
 
@@ -129,7 +130,7 @@ class SharedLedger:
             self._free(self._books[reservation.account], reservation.usd)
             self._save_soon()
 
-        # Where the store fails, this process goes on holding the money for as long as it runs.
+        # If the store fails, this process keeps the money reserved as long as it runs.
         self._store.hold(call).addCallbacks(kept, self._not_kept)
 
     def _not_kept(self, failure: Failure) -> None:
@@ -140,16 +141,16 @@ class SharedLedger:
     async def find_pending(self, name: str) -> PendingCall | None:
         try:
             return await self._store.find(name)
-        except CancelledError:  # the client left: nothing may be sent for it
+        except CancelledError:  # the client left: no request may be sent for it
             raise
-        except Exception:  # what the store stands on has told the log
+        except Exception:  # the file or Redis has logged it
             return None
 
     def settle_pending(self, call: PendingCall, cost_usd: float) -> None:
         self._take(call, cost_usd).addCallback(self._settle_groups, call, cost_usd)
 
     def _settle_groups(self, was_there: bool, call: PendingCall, cost_usd: float) -> bool:
-        """Charge the accounts of groups, too, if this was the process that charged the first one."""
+        """Charge the accounts of groups too, if this process was the one that charged the first account."""
         if was_there and self.has_groups:
             Deferred.fromCoroutine(self._take_further(call.name, cost_usd)).addErrback(
                 lambda failure: self._log.failure("a group's budget was not charged", failure)
@@ -167,7 +168,7 @@ class SharedLedger:
         told: Deferred[bool] = Deferred()
 
         def tell(was_there: bool) -> None:
-            if not told.called:  # else the client that waited has left
+            if not told.called:  # else the waiting client has left
                 told.callback(was_there)
 
         self._take(call, cost_usd).addCallback(self._settle_groups, call, cost_usd).addCallback(tell)
@@ -183,12 +184,14 @@ class SharedLedger:
                 self.charge(account, cost_usd)
             return was_there
 
-        # Where the store fails, the money stays set aside, and the next request for the call tries again.
+        # If the store fails, the money stays reserved, and the next request about the call tries again.
         return self._store.take(call, cost_usd).addCallbacks(taken, lambda _: False)
 
     async def balance(self, account: Account) -> Balance:
-        """Return how all processes together stand."""
-        await self._ask(account, Need(0.0, 0.0))  # which is refused, and brings the others' balance
+        """Return the balance of all processes together."""
+        await self._ask(
+            account, Need(0.0, 0.0)
+        )  # the need is refused, and the answer has the others' balance
         book = self._books[account]
         return book.own.plus(book.others)
 
@@ -212,8 +215,8 @@ class SharedLedger:
         book.unsaved = True
 
     def _pump(self, account: Account, book: _Book) -> None:
-        """Let the store judge what waits, unless it is at it."""
-        if book.waiting:  # a client that left meanwhile must not take what those after it need
+        """Let the store decide the waiting requests, unless it is deciding already."""
+        if book.waiting:  # a request whose client has left must not take money that later ones need
             book.waiting = [each for each in book.waiting if not each[1].called]
         if book.busy or not (book.waiting or book.unsaved):
             return
@@ -236,7 +239,7 @@ class SharedLedger:
             self._tell_idle()
 
         def by_myself(_: Failure) -> None:
-            # what the store stands on, file or Redis, has told the log what is wrong with it
+            # the file or Redis has logged what is wrong
             book.unsaved = True
             judged((admit_in_turn(book.own.plus(book.others), needs), book.others), failed=True)
 
@@ -250,7 +253,7 @@ class SharedLedger:
             book.held_usd += granted
         if not asked.called:
             asked.callback(granted)
-        elif granted is not None:  # its client left meanwhile
+        elif granted is not None:  # the client left meanwhile
             self._free(book, granted)
 
     # ---- writing, leases, and the end
@@ -274,7 +277,7 @@ class SharedLedger:
             self._look()
 
     def _look(self) -> None:
-        """Ask how the watched accounts stand."""
+        """Read the balances of the watched accounts."""
         for account in self._watched():
             book = self._book(account)
             book.unsaved = True
@@ -285,7 +288,7 @@ class SharedLedger:
         watched = set(self._watched())
         for account in watched:
             self._book(account).unsaved = True
-        # a request is charged to the period that it began in, and may have been a day on its way
+        # a request is charged to the period in which it began, and may run for a day
         recent = (now - _DAY_S, now)
         current = {period_name("day", each) for each in recent} | {
             period_name("month", each) for each in recent
@@ -299,14 +302,14 @@ class SharedLedger:
             self._pump(account, book)
 
     def _remember(self, account: Account, spent_usd: float) -> None:
-        """Keep the sum of a period that is over: the store has it as this process's own, and takes what we say."""
+        """Keep the sum of a past period: the store would replace this process's sum by what it writes."""
         if spent_usd > 0.0:
             if len(self._past) >= MOST_PAST:
                 del self._past[next(iter(self._past))]
             self._past[account] = spent_usd
 
     def stop(self) -> Deferred[Any]:
-        """Write what is not written yet; fires when nothing is under way any more."""
+        """Write what is not written yet; fires when no call is under way any more."""
         if self._renewal.running:
             self._renewal.stop()
         if self._saving is not None:
@@ -327,5 +330,5 @@ class SharedLedger:
 
 
 def _further(name: str, position: int) -> str:
-    """Return under what name the money of a call's further accounts is set aside."""
+    """Return the name under which money for a call is reserved in its further accounts."""
     return name if position == 0 else f"{name}\x1f{position}"

@@ -1,4 +1,4 @@
-"""Whose stored objects are: kept in the state file, or in Redis for several machines.
+"""Store the owners of stored objects: in the state file, or in Redis for several machines.
 
 The first owner of an id stays its owner until the object is deleted.
 """
@@ -17,9 +17,9 @@ from .state_file import StateFile
 
 _FOREVER_S = 10 * 366 * 86400
 _SHORT = ("resp_", "msg_", "rs_", "fc_", "ws_", "ig_", "ci_", "mcp_", "chatcmpl-")
-"""How the ids of what OpenAI forgets by itself begin."""
+"""Prefixes of the ids of objects that OpenAI deletes by itself."""
 _SWEEP = 100
-"""Forgotten entries that are removed with each new one."""
+"""The number of expired entries that are removed with each new one."""
 
 
 def _kept_s(name: str) -> int:
@@ -27,14 +27,14 @@ def _kept_s(name: str) -> int:
 
 
 class FileOwners:
-    """In the table `objects` of the state file."""
+    """The store in the table `objects` of the state file."""
 
     def __init__(self, file: StateFile, wall_clock: Callable[[], float]) -> None:
         self._file = file
         self._wall_clock = wall_clock
 
     def find(self, names: Sequence[str]) -> Deferred[dict[str, str]]:
-        """Return the owners of those that are known. Fails as the file does."""
+        """Return the owners of those objects that are stored. Fails if the file does."""
         now = self._wall_clock()
 
         def work(connection: sqlite3.Connection) -> dict[str, str]:
@@ -45,7 +45,7 @@ class FileOwners:
         return self._file.run(work) if names else succeed({})
 
     def keep(self, names: Sequence[str], owner: str) -> Deferred[Any]:
-        """Note the owner of new objects; it is on disk when the Deferred fires."""
+        """Store the owner of new objects; it is on disk when the Deferred fires."""
         now = self._wall_clock()
         rows = [(name, owner, now + _kept_s(name)) for name in names]
 
@@ -66,14 +66,14 @@ class FileOwners:
 
 
 class RedisOwners:
-    """In Redis: one key for each object."""
+    """The store in Redis: one key for each object."""
 
     def __init__(self, client: RedisClient, prefix: str = "openai-proxy:object:") -> None:
         self._client = client
         self._prefix = prefix
 
     def find(self, names: Sequence[str]) -> Deferred[dict[str, str]]:
-        """Return the owners of those that are known. Fails as Redis does."""
+        """Return the owners of those objects that are stored. Fails if Redis does."""
         if not names:
             return succeed({})
         asked: Deferred[Any] = self._client.call("MGET", *(self._prefix + name for name in names))
@@ -84,7 +84,7 @@ class RedisOwners:
         )
 
     def keep(self, names: Sequence[str], owner: str) -> Deferred[Any]:
-        """Note the owner of new objects."""
+        """Store the owner of new objects."""
         calls = [
             self._client.call("SET", self._prefix + name, owner, "NX", "EX", _kept_s(name)) for name in names
         ]

@@ -1,4 +1,4 @@
-"""Background calls whose usage nobody has read yet: in the state file, as the totals are, else in memory."""
+"""Store background calls whose usage has not been read yet: in the state file, else in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .later_usage import KeptCall
 from .state_file import StateFile
 
 MOST_CALLS = 10_000
-"""The most calls that are kept; the oldest are forgotten."""
+"""The most calls that are kept; the oldest are dropped."""
 
 _KEEP = "INSERT OR REPLACE INTO calls (name, model, has_budget, until) VALUES (?, ?, ?, ?)"
 _FIND = "SELECT model, has_budget FROM calls WHERE name = ? AND until > ?"
@@ -27,7 +27,7 @@ DELETE FROM calls WHERE name IN (
 
 
 class MemoryCalls:
-    """Those of one process, forgotten at its end."""
+    """The store in the memory of one process."""
 
     def __init__(self) -> None:
         self._calls: dict[str, KeptCall] = {}
@@ -52,9 +52,9 @@ class MemoryCalls:
 
 
 class FileCalls:
-    """In the table `calls` of the state file, for all processes that use it and over restarts.
+    """The store in the table `calls` of the state file, for all processes that use it and across restarts.
 
-    While the file fails, this process remembers its own.
+    While the file fails, this process keeps its own calls in memory.
     """
 
     def __init__(self, file: StateFile, wall_clock: Callable[[], float] = time.time) -> None:
@@ -69,7 +69,7 @@ class FileCalls:
             connection.execute(_KEEP, row)
             connection.execute(_FORGET_OLDEST, (MOST_CALLS,))
 
-        # What the file says of its failure is in the log already.
+        # The file has logged its failure already.
         self._file.run(work).addErrback(lambda _: self._unwritten.keep(name, call))
 
     def find(self, name: str) -> Deferred[KeptCall | None]:
@@ -91,9 +91,9 @@ class FileCalls:
         ).addErrback(lambda _: None)
 
     def take(self, name: str) -> Deferred[bool]:
-        """Forget a call; fires with whether this process is the one that did, of all that share the file.
+        """Remove a call; fires with whether this process, of all that share the file, was the one that did.
 
-        If it is cancelled, the call is kept for whoever asks next.
+        If it is cancelled, the call is kept for the next request.
         """
         waiting: Deferred[bool] = Deferred()
 

@@ -1,4 +1,4 @@
-"""The public price lists of genai-prices, as it is installed.
+"""The public price lists of the installed package genai-prices.
 
 Nothing is fetched at run time: its updater is never started. Imported by
 `build` only if the package is there.
@@ -24,23 +24,23 @@ from .prices import KindPrices, Price
 DEFAULT_PROVIDER = "openai"
 _PROBE = Usage(input_tokens=9_000, output_tokens=700, cached_tokens=2_000)
 _NAME_LENGTH = 200
-"""Longer model names are nobody's, and not worth a search."""
+"""Longer names are in no list, and are not searched for."""
 
 
 def is_provider(name: str) -> bool:
-    """Tell whether there is a list of that name."""
+    """Return whether there is a list of that name."""
     return any(provider.id == name for provider in providers)
 
 
 def provider_of(base_url: str) -> str:
-    """Return whose prices hold at an upstream: by its host, `openai` where that is nobody's known."""
+    """Return the list that applies to an upstream, by its host; `openai` if no list has the host."""
     found = (provider.id for provider in providers if re.match(provider.api_pattern, base_url))
     return next(found, DEFAULT_PROVIDER)
 
 
 @frozen
 class Listed:
-    """What a list says of a model at some time, in some service tier.
+    """The entry of a list for a model at some time, in some service tier.
 
     `price` is None if the list's own arithmetic is needed for all of it.
     """
@@ -51,7 +51,7 @@ class Listed:
     price: Price | None
 
     def cost_usd(self, usage: Usage, timestamp: float) -> float | None:
-        """Return what `usage` costs; None if a part of it has no price here."""
+        """Return the cost of `usage`; None if a part of it has no price here."""
         if self.price is not None and self.price.holds_for(usage):
             return self.price.maybe_cost_usd(usage, None)
         found = _calculate(self.provider, self.model, usage, timestamp, self.tier)
@@ -59,10 +59,10 @@ class Listed:
 
 
 def look_up(provider: str, model: str, timestamp: float, tier: str | None = None) -> Listed | None:
-    """Return what the list of `provider` says of `model`; None if it has no price. Costs 0.2 ms.
+    """Return the entry of `provider`'s list for `model`; None if it has no price. Takes 0.2 ms.
 
-    `tier` is the service tier that the answer names; one that the list does
-    not know has no price.
+    `tier` is the service tier that the answer names; a tier that the list does
+    not have has no price.
     """
     if len(model) > _NAME_LENGTH:
         return None
@@ -75,10 +75,10 @@ def look_up(provider: str, model: str, timestamp: float, tier: str | None = None
     if tier is not None and not _knows_tier(found.model, tier, timestamp):
         return None
     if all(getattr(found.model_price, name, None) is None for name in _SOLD_BY):
-        return None  # sold by the character or the image, which no answer counts
+        return None  # sold by the character or the image, and no answer has their number
     price = _plain_price(found.model_price)
     if price is not None and abs(price.cost_usd(_PROBE) - float(found.total_price)) > 1e-9:
-        price = None  # it counts something else too
+        price = None  # its price depends on something else too
     return Listed(provider, model, tier, price)
 
 
@@ -110,7 +110,7 @@ def _moment(timestamp: float) -> datetime:
 
 
 def _knows_tier(model: Any, tier: str, timestamp: float) -> bool:
-    """Whether the list has prices of its own for a service tier of a model."""
+    """Return whether the list has prices of its own for a service tier of a model."""
     return any(
         variant.when == {"service_tier": tier}
         and (variant.constraint is None or variant.constraint.active(_moment(timestamp)))
@@ -119,7 +119,7 @@ def _knows_tier(model: Any, tier: str, timestamp: float) -> bool:
 
 
 def _has_prices_for(listed: Any, usage: Usage) -> bool:
-    """Whether the list's own arithmetic, which takes text and cache writes, covers all of `usage`."""
+    """Return whether the list's own arithmetic, for text and cache writes, covers all of `usage`."""
     used = usage.kinds
     if used is None:
         return True
@@ -129,10 +129,11 @@ def _has_prices_for(listed: Any, usage: Usage) -> bool:
 
 
 def _plain_price(listed: Any) -> Price | None:
-    """Return the list's prices as numbers, up to where a higher tier begins; None if they are no numbers.
+    """Return the list's prices as numbers, valid up to where a higher tier begins; None if they are not
+    numbers.
 
-    Images cost as text does where the list has no price for them (so does
-    OpenAI charge what a chat is shown); sound never does.
+    Images have the price of text if the list has none for them (OpenAI charges
+    images in a chat in this way); sound never has.
     """
     numbers: dict[str, float | None] = {}
     starts: list[int] = []

@@ -1,6 +1,6 @@
-"""What model tokens cost: prices and the arithmetic on them. Pure.
+"""The prices of model tokens, and the arithmetic on them. Pure.
 
-US dollars everywhere. A price that nobody knows is None, never 0.
+US dollars everywhere. An unknown price is None, never 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECONDS_PER_HOUR = 3600
 
 @frozen
 class KindPrices:
-    """Dollars per million model tokens of each kind that is no plain text; None if there is no price.
+    """Dollars per million model tokens of each kind other than plain text; None if there is no price.
 
     `audio_per_hour` is in dollars per hour of sound.
     """
@@ -41,11 +41,11 @@ _NO_KINDS = KindPrices()
 class Price:
     """Dollars per million model tokens of one model.
 
-    `cached_input` is the price of those input tokens that the upstream had
-    in its own prompt cache; None means that of `input`. `holds_up_to` are
-    the input tokens up to which this is the price, None without a bound.
-    `tier_factors` multiply the price in a service tier other than the
-    standard one; a tier that is not there has no price.
+    `cached_input` is the price of input tokens that were in the upstream's
+    prompt cache; None means that of `input`. `holds_up_to` is the number of
+    input tokens up to which this price applies, None without a bound.
+    `tier_factors` multiply the price in a service tier other than the standard
+    one; a tier that is missing has no price.
     """
 
     input: float
@@ -56,7 +56,7 @@ class Price:
     tier_factors: Mapping[str, float] = field(factory=dict)
 
     def cost_usd(self, usage: Usage) -> float:
-        """Return what `usage` costs if all of it is plain text; reasoning tokens are part of the output."""
+        """Return the cost of `usage` if all of it is plain text; reasoning tokens are part of the output."""
         given, cached = usage.input_tokens, usage.cached_tokens
         if cached > 0 and self.cached_input is not None:
             cached = min(cached, given)
@@ -67,7 +67,7 @@ class Price:
         return total / PER_MILLION if total > 0.0 else 0.0
 
     def maybe_cost_usd(self, usage: Usage, tier: str | None) -> float | None:
-        """Return what `usage` costs in a service tier; None if a part of it has no price."""
+        """Return the cost of `usage` in a service tier; None if a part of it has no price."""
         factor = 1.0 if tier in STANDARD_TIERS else self.tier_factors.get(tier or "")
         cost_usd = self.cost_usd(usage) if usage.kinds is None else self._with_kinds(usage, usage.kinds)
         return None if factor is None or cost_usd is None else cost_usd * factor
@@ -98,13 +98,13 @@ class Price:
         return total / PER_MILLION
 
     def holds_for(self, usage: Usage) -> bool:
-        """Tell whether this is the price of a request with so much input."""
+        """Return whether this price applies to a request with that much input."""
         return self.holds_up_to is None or usage.input_tokens <= self.holds_up_to
 
 
 @frozen
 class Parts:
-    """A usage cut into pieces that do not overlap, each of one kind."""
+    """A usage divided into parts that do not overlap, each of one kind."""
 
     text_in: int
     text_cached: int
@@ -119,10 +119,11 @@ class Parts:
 
 
 def split(usage: Usage, used: TokenKinds) -> Parts:
-    """Cut `usage` into its kinds.
+    """Divide `usage` into its kinds.
 
-    Cached tokens whose kind nobody said are text as far as there is text,
-    then sound, then images. No piece is below 0, whatever an upstream says.
+    Cached tokens without a stated kind count as text as far as there is text,
+    then as sound, then as images. No part is below 0, whatever an upstream
+    reports.
     """
     audio = min(used.audio_input_tokens, usage.input_tokens)
     image = min(used.image_input_tokens, usage.input_tokens - audio)
@@ -155,7 +156,7 @@ def split(usage: Usage, used: TokenKinds) -> Parts:
 
 @frozen
 class OwnPrice:
-    """A price of the configuration: `match` is a model's name or a glob."""
+    """A configured price: `match` is a model's name or a glob."""
 
     match: str
     price: Price

@@ -1,4 +1,4 @@
-"""Puts a price on exchanges, and on requests before they are made."""
+"""Determine the price of exchanges, and of requests before they are made."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..policies.usage.answer_labels import STANDARD_TIERS
 from .prices import OwnPrice, Price, find_price
 
 KEPT_S = 60.0
-"""How long a price holds before the list is asked again: some change by the hour."""
+"""How long a price is cached before it is looked up again: some prices change by the hour."""
 _MOST_MODELS = 1000
-"""The most model names that are remembered: clients choose them."""
+"""The most model names that are cached, because clients choose them."""
 _LONGEST_MODEL = 256
-"""Longer names are not remembered: strangers choose them."""
+"""Longer names are not cached, because clients choose them."""
 _MOST_WARNINGS = 200
 _ONE = Usage(1, 1)
 BATCH_TIER = "batch"
@@ -27,13 +27,13 @@ BATCH_FACTOR = 0.5
 
 
 class PricedModel(Protocol):
-    """What a list knows of one model."""
+    """The entry of a list for one model."""
 
     @property
     def price(self) -> Price | None: ...
 
     def cost_usd(self, usage: Usage, timestamp: float) -> float | None:
-        """Return what `usage` costs; None if a part of it has no price."""
+        """Return the cost of `usage`; None if a part of it has no price."""
         ...
 
 
@@ -43,23 +43,23 @@ LookUp = Callable[[str, str, float, "str | None"], "PricedModel | None"]
 
 @frozen
 class _Known:
-    """What was found for a model at an upstream in a service tier, and until when it holds."""
+    """A cached look-up for a model at an upstream in a service tier, and when it expires."""
 
     until: float
     price: Price | None
     listed: PricedModel | None = None
     factor_tier: str | None = None
-    """The tier whose factor `price` has to be multiplied with; None for the standard one."""
+    """The tier whose factor applies to `price`; None for the standard one."""
 
 
 class Pricing:
-    """Prices by model and upstream; the configuration's own take precedence over the lists'.
+    """Prices by model and upstream; configured prices take precedence over the lists.
 
-    `warn` is called once for each model that used what has no price.
-    `providers` names the list for each upstream. Own prices match the
-    model's name as the client says it, then as the upstream does; lists
-    are asked by the upstream's name for it. An exchange costs 1 µs here,
-    its model's first one in a minute 0.2 ms.
+    `warn` is called once for each model that was used without a price.
+    `providers` names the list for each upstream. Configured prices match the
+    client's name for the model, then the upstream's; lists are searched by the
+    upstream's name. An exchange takes 1 µs here, the first one of a model in a
+    minute 0.2 ms.
     """
 
     def __init__(
@@ -75,15 +75,16 @@ class Pricing:
         self._providers = dict(providers or {})
         self._table = table
         self._answered: BoundedMemo[tuple[str, str], str] = BoundedMemo(_MOST_MODELS)
-        """By upstream and the name asked for: the model that answered."""
+        """By upstream and requested name: the model that answered."""
         self._warn = warn
         self._warned: set[str] = set()
         self._known: BoundedMemo[tuple[str | None, str, str | None], _Known] = BoundedMemo(_MOST_MODELS)
 
     def settle(self, exchange: Exchange) -> None:
-        """Set the cost of an exchange that has ended; None stays where it is not known. Idempotent.
+        """Set the cost of an ended exchange; it stays None if there is no price. Idempotent.
 
-        A request that named no model (a stored prompt does) costs what the one does that answered.
+        A request that named no model (because a stored prompt does) has the
+        price of the model that answered.
         """
         usage, model = exchange.usage, exchange.model or exchange.answered_model
         if usage is None or model is None or exchange.cost_usd is not None:
@@ -96,11 +97,11 @@ class Pricing:
         if cost_usd is None:
             self._warn_of(model)
         else:
-            # round(cost_usd, 12) in half of its time: the quotient is the float nearest to so many units
+            # round(cost_usd, 12) in half of its time: the quotient is the float nearest to that number of units
             exchange.cost_usd = round(cost_usd * 1e12) / 1e12 if cost_usd < 1000.0 else round(cost_usd, 12)
 
     def is_priced(self, model: str, upstream: str | None, timestamp: float) -> bool:
-        """Tell whether there is a price for a model at an upstream; None means the one that will probably serve it."""
+        """Return whether there is a price for a model at an upstream; None means the one that will probably serve it."""
         known = self._known.get((upstream, model, None))
         if (
             known is not None
@@ -112,9 +113,9 @@ class Pricing:
         return self.cost_usd(model, upstream, _ONE, timestamp) is not None
 
     def may_be_priced(self, model: str, timestamp: float) -> bool:
-        """Tell whether there is a price, or may be one once an answer has said which model it is.
+        """Return whether there is a price, or may be one once an answer has named its model.
 
-        At Azure a model is asked for by the name of its deployment, which says nothing.
+        At Azure, requests name a deployment, which does not say the model.
         """
         if self.is_priced(model, None, timestamp):
             return True
@@ -127,7 +128,7 @@ class Pricing:
         return self._table.candidates(self._table.find(model))[0].name
 
     def _learn_answered(self, upstream: str | None, model: str, answered: str) -> None:
-        """Remember which model answers under a name that has no price; the price of that one holds."""
+        """Remember the model that answers under a name without a price; its price applies."""
         name = upstream or "default"
         if self._answered.get((name, model)) == answered or len(model) > _LONGEST_MODEL:
             return
@@ -136,7 +137,7 @@ class Pricing:
             del self._known[key]
 
     def _warn_of(self, model: str) -> None:
-        """Say once that a model has no price, or a kind of its tokens; strangers' names are bounded."""
+        """Warn once about a model, or a kind of its tokens, without a price; the number of names is bounded."""
         if self._warn is not None and model not in self._warned and len(self._warned) < _MOST_WARNINGS:
             if len(model) <= _LONGEST_MODEL:
                 self._warned.add(model)
@@ -145,7 +146,7 @@ class Pricing:
     def cost_usd(
         self, model: str, upstream: str | None, usage: Usage, timestamp: float, tier: str | None = None
     ) -> float | None:
-        """Return what `usage` of a model costs at an upstream; None if nobody knows.
+        """Return the cost of `usage` of a model at an upstream; None without a price.
 
         `upstream` None means the one that will probably serve it; `tier` is
         the service tier that the answer names.
@@ -165,10 +166,10 @@ class Pricing:
     def batch_cost_usd(
         self, model: str, usage: Usage, requests: int, timestamp: float, upstream: str | None = None
     ) -> float | None:
-        """Return what so many requests of a batch cost that used `usage` together; None if nobody knows.
+        """Return the cost of this number of requests of a batch with `usage` together; None without a price.
 
-        Half of the usual price, unless the price has a factor for the
-        service tier `batch`, or the list knows that tier.
+        It is half of the usual price, unless the price has a factor for the
+        service tier `batch`, or the list has that tier.
         """
         each, rest = per_request(usage, requests)
         for tier, factor in ((BATCH_TIER, 1.0), (None, BATCH_FACTOR)):

@@ -1,4 +1,4 @@
-"""Budgets in Redis, shared by several machines; times are Redis's own."""
+"""A store of budgets in Redis, shared by several machines; times are Redis's own."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ return 1
 the cost, the account's time to live."""
 
 _KEPT_S = 40 * 86400
-"""Longer than any period lasts."""
+"""Longer than any period."""
 
 
 class RedisBudgets:
     """A `BudgetStore`: one hash for each account, three fields in it for each process.
 
-    The client is started and stopped by whoever made it.
+    Whoever made the client starts and stops it.
     """
 
     def __init__(self, client: RedisClient, prefix: str = "openai-proxy:budget") -> None:
@@ -90,7 +90,7 @@ class RedisBudgets:
         self._owner = ""
 
     def start(self) -> None:
-        """Take a name, after the fork: each run of a process is an owner of its own."""
+        """Choose a name, after the fork: each run of a process is a separate owner."""
         self._owner = secrets.token_hex(8)
 
     def judge(self, account: Account, own: Balance, needs: Sequence[Need]) -> Deferred[Judgement]:
@@ -117,7 +117,7 @@ class RedisBudgets:
 
     def hold(self, call: PendingCall) -> Deferred[Any]:
         account = call.account
-        assert account is not None  # only what a budget pays for is held
+        assert account is not None  # money is reserved only for calls that a budget pays for
         found = orjson.dumps([account.key, account.period, call.usd])
         keys = self._call(call.name), self._account(account)
         owner = f"call:{call.name}"

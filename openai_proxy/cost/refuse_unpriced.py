@@ -1,7 +1,7 @@
-"""Refuse models whose price nobody knows, for those whose money is counted.
+"""Refuse models without a known price, for keys whose money is counted.
 
 A budget cannot measure such a model: once a key has spent anything, its
-requests for one would be free. Stands before the budgets.
+requests for one would be free. Runs before the budgets.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _SETTING = "whoever runs it can give the model a price in [[cost.prices]], or se
 class RefuseUnpriced:
     """Raise NotMeasured for a model without a price.
 
-    `refusing` are the keys that the rule holds for, by `credential_id`;
-    `refuses_others` says whether it holds for all that are not in `allowing`.
-    A key of `budgets`, or with `groups` that have some, is refused only once its budget has spent something.
-    `is_priced` takes a model and the time.
+    `refusing` are the keys that the rule applies to, by `credential_id`;
+    `refuses_others` says whether it applies to all that are not in `allowing`.
+    A key with a budget in `budgets` or `groups` is refused only once its budget
+    has spent something. `is_priced` takes a model and the time.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class RefuseUnpriced:
         return self._if_nothing_is_spent(charged, model, request, forward)
 
     def _unpriced(self, request: ProxyRequest) -> str | None:
-        """Return a model of the request that has no price, None if there is none."""
+        """Return a model of the request without a price, None if there is none."""
         model = request.model
         models = [] if model is None else [model]
         if request.batch_input is not None:
@@ -70,7 +70,7 @@ class RefuseUnpriced:
         self, charged: Groups, model: str, request: ProxyRequest, forward: Forward
     ) -> ProxyResponse:
         exchange = request.exchange
-        assert self._ledger is not None  # the caller has looked
+        assert self._ledger is not None  # the caller has checked
         for key, budget in charged:
             balance = await self._ledger.balance(budget.account(key, exchange.timestamp))
             if balance.spent_usd > 0.0:

@@ -15,12 +15,12 @@ from .day_rows import COUNTED, Place, Row, Totals
 
 _COLUMNS = ("day", "key", "model")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would run."""
+"""The first characters of what a spreadsheet would run as a formula."""
 
 
 @frozen
 class BudgetBalance:
-    """How one key's budget stands in its current period."""
+    """The state of one key's budget in its current period."""
 
     budget: Budget
     account: Account
@@ -35,8 +35,8 @@ def usage_document(
 ) -> dict[str, Any]:
     """Return the totals: of all, by key, by model, by day, and of each combination.
 
-    `since` is when counting began where the totals are those of this
-    process alone, else None.
+    `since` is when counting began if the totals are only those of this process,
+    else None.
     """
     return {
         "object": "usage",
@@ -53,14 +53,14 @@ def usage_document(
 
 
 def usage_row(place: Place, totals: Totals) -> dict[str, Any]:
-    """Return one row as a key's owner is shown it: without the key, which is the owner's."""
+    """Return one row for the owner of a key: without the key's name."""
     names = ("requests", "input_tokens", "output_tokens", "cached_tokens", "cost_usd")
     shown = _shown(totals)
     return {"day": place[0], "model": _name(place[2]), **{name: shown[name] for name in names}}
 
 
 def usage_csv(rows: Sequence[Row]) -> str:
-    """Return one line for each day, key and model, after a line with their names."""
+    """Return one line for each day, key and model, after a header line."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow((*_COLUMNS, *COUNTED))
@@ -93,7 +93,7 @@ def _grouped(rows: Sequence[Row], column: int) -> list[dict[str, Any]]:
 
 
 def _by_tag(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the sums over the days; a request with two tags is in two of them."""
+    """Return the sums over all days; a request with two tags is in two of them."""
     groups: dict[tuple[str, str], Totals] = {}
     for (_, tag, value), totals in rows:
         groups.setdefault((tag, value), Totals()).add(totals)

@@ -1,8 +1,8 @@
-"""Charge batches when an answer first shows how they ended.
+"""Charge batches when an answer first shows that they have ended.
 
-A batch runs for hours after the answer that begins it. Its money stays set
-aside until it, or a list of batches, is asked for and is over. Stands
-outside the budgets, which set the money aside.
+A batch runs for hours after the answer that creates it. Its money stays
+reserved until an answer about it, or a list of batches, shows its end. Runs
+outside the budgets, which reserve the money.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from .budget import Ledger, PendingCall
 from .later_usage import KeptCall
 
 ANSWER_BYTES = 1024 * 1024
-"""The most that is read of an answer; a longer one settles nothing. A list of 100 batches has a tenth of it."""
+"""The largest answer that is read; a larger one settles nothing. A list of 100 batches has a tenth of it."""
 _MOST_SETTLED = 10_000
-"""Settled batches that are remembered, so that lists of them are looked through quickly."""
+"""The number of settled batches that are remembered, so that lists of them are checked quickly."""
 BATCH_TIER = "batch"
 _BEGINNING = (b"POST", "batches")
 _ASKING = ((b"GET", "batches"), (b"GET", "batches/{id}"), (b"POST", "batches/{id}/cancel"))
 
 
 class FindsInputs(Protocol):
-    """Where it is kept what is known of input files."""
+    """A store of what was read from input files."""
 
     def find(self, name: str) -> Deferred[tuple[str, BatchInput] | None]: ...
 
 
 class Calls(Protocol):
-    """Keeps a bounded number of calls that go on by their names; none of these ever fails."""
+    """Stores a bounded number of running calls by their names; no method ever fails."""
 
     def keep(self, name: str, call: KeptCall) -> None: ...
 
@@ -50,12 +50,12 @@ class Calls(Protocol):
 
 
 class SettleBatches:
-    """Notes batches that begin, and charges each once.
+    """Stores the batches that are created, and charges each once.
 
-    `price` is for the usage of a whole batch. `calls` keeps their names, so
-    that the usage of each is counted once; `ledger` keeps the money of those
-    that a budget pays for. Both know them after a restart, and in every
-    process that shares them. `inputs` says which models a batch asked for.
+    `price` is for the usage of a whole batch. `calls` has their names, so that
+    the usage of each is counted once; `ledger` has the money of those that a
+    budget pays for. Both survive a restart, and are shared by all processes of
+    the store. `inputs` has the models that a batch asks for.
     """
 
     def __init__(self, price: Price, calls: Calls, ledger: Ledger | None, inputs: FindsInputs | None) -> None:
@@ -84,7 +84,7 @@ class SettleBatches:
             return response
         response, states = await _states(response)
         if len(states) == 1:
-            # whatever its state: how it ended is read when somebody asks
+            # whatever its state is: a later answer shows how it ended
             name = exchange.pending_call = states[0].id
             self._settled.pop(name, None)
             self._calls.keep(name, KeptCall(exchange.model, exchange.reserved_usd is not None))
@@ -97,26 +97,26 @@ class SettleBatches:
         response, states = await _states(response)
         over = [state for state in states if state.is_final and state.id not in self._settled]
         try:
-            # all at once: nearly all batches of a list were settled long ago
+            # concurrently: nearly all batches of a list were settled long ago
             finding = [Deferred.fromCoroutine(self._find(state.id)) for state in over]
             found = await gatherResults(finding, consumeErrors=True)
             for state, call in zip(over, found, strict=True):
                 if call is not None:
                     await self._settle(request.exchange, state, call)
-        except (CancelledError, FirstError):  # the client has left; so says the one that was cancelled
+        except (CancelledError, FirstError):  # the client has left, and one of them was cancelled
             response.body.discard()
             raise CancelledError from None
         return response
 
     async def _find(self, name: str) -> PendingCall | None:
-        """Return the batch `name` if it is still to be settled."""
+        """Return the batch `name` if it has not been settled."""
         kept = await self._calls.find(name)
         if self._ledger is not None and (kept is None or kept.has_budget):
             return await self._ledger.find_pending(name)
         return PendingCall(name) if kept is not None and not kept.has_budget else None
 
     async def _settle(self, exchange: Exchange, state: BatchState, call: PendingCall) -> None:
-        """Charge a batch that is over, unless that was done meanwhile."""
+        """Charge a batch that has ended, unless that was done meanwhile."""
         models = await self._models(state)
         cost_usd = self._cost_usd(state, models, exchange.timestamp)
         if call.account is not None and state.usage is None:
@@ -124,7 +124,7 @@ class SettleBatches:
         if state.id in self._settled:
             return
         if call.account is not None:
-            assert self._ledger is not None  # it has found the call
+            assert self._ledger is not None  # the call comes from it
             if not await self._ledger.take_pending(call, cost_usd or 0.0):
                 return
             self._calls.forget(state.id)
@@ -133,27 +133,27 @@ class SettleBatches:
         if len(self._settled) >= _MOST_SETTLED:
             del self._settled[next(iter(self._settled))]
         self._settled[state.id] = None
-        # behind the budgets, for which a request to cancel a batch is one of its own
+        # after the budgets, which count a request to cancel a batch by itself
         exchange.on_end(lambda ended: _tell(ended, state, models, cost_usd))
 
     async def _models(self, state: BatchState) -> list[str]:
-        """Return the models that the lines of a batch ask for, as far as anybody knows."""
+        """Return the models that the lines of a batch ask for, as far as they are known."""
         if self._inputs is not None and state.input_file is not None:
             try:
                 found = await self._inputs.find(state.input_file)
             except CancelledError:
                 raise
-            except Exception:  # what it stands on has told the log
+            except Exception:  # the file or Redis has logged it
                 found = None
             if found is not None and found[1].uses:
                 return list(found[1].uses)
         return [] if state.model is None else [state.model]
 
     def _cost_usd(self, state: BatchState, models: Sequence[str], timestamp: float) -> float | None:
-        """Return what a batch cost; None if that is not known.
+        """Return the cost of a batch; None if it is not known.
 
-        The usage is that of all lines together: if they ask for several
-        models, the dearest counts, unless the answer names one of them.
+        The usage is that of all lines together: if they ask for several models,
+        the most expensive counts, unless the answer names one of them.
         """
         if state.usage is None:
             return None
@@ -168,7 +168,7 @@ class SettleBatches:
 
 
 def _tell(exchange: Exchange, state: BatchState, models: Sequence[str], cost_usd: float | None) -> None:
-    """Add a batch to the record of the exchange that has shown its end."""
+    """Add the cost of a batch to the record of the exchange that has shown its end."""
     exchange.model = models[0] if len(models) == 1 else state.model
     exchange.service_tier = BATCH_TIER
     if cost_usd is not None:
@@ -185,7 +185,7 @@ def _tell(exchange: Exchange, state: BatchState, models: Sequence[str], cost_usd
 
 
 async def _states(response: ProxyResponse) -> tuple[ProxyResponse, list[BatchState]]:
-    """Return the response, and the batches that its whole body tells of."""
+    """Return the response, and the batches in its whole body."""
     _, coding = media_type_and_coding(response.headers)
     response, body = await peek(response, ANSWER_BYTES)
     if not coding:

@@ -1,8 +1,8 @@
-"""Charge background responses when somebody asks how they went.
+"""Charge background responses when a later answer shows their end.
 
-A background response (POST /responses with `background`) is answered before
-it is worked on: what it costs stands in a later answer about it. Until then
-its money stays set aside. Stands outside the budgets, which set it aside.
+A background response (POST /responses with `background`) is answered before it
+is generated, so a later answer about it has its usage. Until then its money
+stays reserved. Runs outside the budgets, which reserve it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .budget import Ledger, PendingCall
 from .later_usage import KeptCall, ResponseState, maybe_state
 
 BEGINNING_BYTES = 1024 * 1024
-"""The most that is kept of the answer that begins a background response: its name comes early."""
+"""The most bytes kept of the answer that creates a background response: its name comes early."""
 LATER_BYTES = 16 * 1024 * 1024
-"""The most that is kept of an answer about one, which holds all that the model wrote; a longer one is not read."""
+"""The most bytes kept of an answer about one, which contains all of the output; a larger one is not read."""
 _MOST_SETTLED = 10_000
-"""Settled calls that are remembered, for answers about them that were under way at the same time."""
+"""The number of settled calls that are remembered, for answers about them that were under way at the same time."""
 _LONGEST_NAME = 256
-"""No longer name of a call is kept, and none of a model: both are chosen by others."""
+"""Longer names of calls and models are not stored, because others choose them."""
 
 
 class Calls(Protocol):
-    """Keeps a bounded number of background calls by their names; none of these ever fails."""
+    """Stores a bounded number of background calls by their names; no method ever fails."""
 
     def keep(self, name: str, call: KeptCall) -> None: ...
 
@@ -41,7 +41,7 @@ class Calls(Protocol):
     def forget(self, name: str) -> None: ...
 
     def take(self, name: str) -> Awaitable[bool]:
-        """Forget a call; True for the one process that did. If it is cancelled, the call stays."""
+        """Remove a call; fires with True in the one process that removed it. If it is cancelled, the call stays."""
         ...
 
 
@@ -63,7 +63,7 @@ class _Watch:
             if self._lease.take(len(part)):
                 self._parts.append(part)
                 self._left -= len(part)
-            else:  # what cannot be kept is not read; the next answer about the call may be
+            else:  # without room the answer is not read; the next one about the call may be
                 self._left = 0
                 self._parts.clear()
                 self._lease.free()
@@ -73,7 +73,7 @@ class _Watch:
         return b""
 
     def state(self) -> ResponseState | None:
-        """Return what was said of the response so far, and keep it no more. Call once."""
+        """Return the state of the response so far, and release the bytes. Call once."""
         body = b"".join(self._parts)
         self._parts.clear()
         self._lease.free()
@@ -81,7 +81,7 @@ class _Watch:
 
 
 def _state_of(body: bytes, coding: bytes, limit_bytes: int) -> ResponseState | None:
-    """Return what an answer says of a response; None if it says nothing, or cannot be decoded."""
+    """Return the state of a response in an answer; None if it has none, or cannot be decoded."""
     if not coding:
         return maybe_state(body)
     decoded = maybe_decoded(body, coding, limit_bytes)
@@ -89,13 +89,13 @@ def _state_of(body: bytes, coding: bytes, limit_bytes: int) -> ResponseState | N
 
 
 class SettleLater:
-    """Notes background responses, and charges each once when an answer first shows its end.
+    """Stores background responses, and charges each once when an answer first shows its end.
 
-    `settle_cost` sets the cost of an exchange that has its usage. `calls`
-    keeps their names, so that the usage of each is counted once; `ledger`
-    keeps the money of those that a budget pays for. Both know them after a
-    restart, and in every process that shares them. `buffered` counts what is
-    held of the answers.
+    `settle_cost` sets the cost of an exchange that has its usage. `calls` has
+    their names, so that the usage of each is counted once; `ledger` has the
+    money of those that a budget pays for. Both survive a restart, and are
+    shared by all processes of the store. `buffered` counts the held bytes of
+    answers.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class SettleLater:
 
     async def _begin(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
-        exchange.goes_on = True  # no estimate of an answer that is still to be written
+        exchange.goes_on = True  # no estimate for an answer that is still to be generated
         watches: list[_Watch] = []
         exchange.on_end(lambda ended: self._begun(ended, watches))
         response = await forward(request)
@@ -142,13 +142,13 @@ class SettleLater:
         return response.filtered(watch)
 
     def _begun(self, exchange: Exchange, watches: list[_Watch]) -> None:
-        """The answer has ended: remember the call unless it said its usage already. Runs before the budget's end."""
+        """Store the call once the answer has ended, unless it contained the usage. Runs before the budget's end callback."""
         if not watches:
             return
         state = watches[0].state()
         if exchange.usage is not None or state is None or state.id is None or state.status == "failed":
             return
-        if len(state.id) > _LONGEST_NAME:  # nobody will find it again
+        if len(state.id) > _LONGEST_NAME:  # it could not be found again
             return
         exchange.pending_call = state.id
         model = exchange.model
@@ -169,7 +169,7 @@ class SettleLater:
             return response
         if media_type_and_coding(response.headers)[0] != b"text/event-stream":
             return await self._ask_document(request.exchange, response, call, kept)
-        # what it says last is read as it passes: it cannot be held back
+        # its end is read as it passes: a stream cannot be held back
         watch = self._watch(response, LATER_BYTES)
         request.exchange.on_end(lambda ended: self._streamed(ended, call, kept, watch))
         return response.filtered(watch)
@@ -177,11 +177,11 @@ class SettleLater:
     async def _ask_document(
         self, exchange: Exchange, response: ProxyResponse, call: PendingCall, kept: KeptCall | None
     ) -> ProxyResponse:
-        """Read the whole answer, and let one process of all count it, before the client sees any of it."""
+        """Read the whole answer, and let exactly one process count it, before the client sees any of it."""
         lease = Lease(self._buffered)
         exchange.on_end(lease.free)
         full: list[bytes] = []
-        """Has something if there was no room for all of it: then nothing is read."""
+        """Is not empty if there was no room for all of it: then nothing is read."""
 
         def no_room(data: bytes) -> bool:
             if not lease.take(len(data)):
@@ -201,12 +201,12 @@ class SettleLater:
     async def _take(self, name: str, response: ProxyResponse) -> bool:
         try:
             return await self._calls.take(name)
-        except CancelledError:  # the client has left: whoever asks next counts it
+        except CancelledError:  # the client has left: the next request counts it
             response.body.discard()
             raise
 
     async def _find(self, name: str) -> tuple[KeptCall | None, PendingCall | None]:
-        """Return what is known of the call `name`; None for the second if there is nothing to settle."""
+        """Return what is stored of the call `name`; the second is None if there is nothing to settle."""
         if name in self._settled or not 0 < len(name) <= _LONGEST_NAME:
             return None, None
         kept = await self._calls.find(name)
@@ -218,7 +218,7 @@ class SettleLater:
         return kept, call
 
     def _streamed(self, exchange: Exchange, call: PendingCall, kept: KeptCall | None, watch: _Watch) -> None:
-        """A stream about the call has ended."""
+        """Settle the call after a stream about it has ended."""
         state = watch.state()
         if state is None or not state.is_final or call.name in self._settled:
             return
@@ -243,7 +243,7 @@ class SettleLater:
 
 
 def _charged_usd(exchange: Exchange, call: PendingCall, state: ResponseState) -> float:
-    """Return what is charged: the cost, or what was set aside for a call that was cut off and does not say."""
+    """Return the amount to charge: the cost, or the reservation if the call was cut off and has no usage."""
     if exchange.cost_usd is not None:
         return exchange.cost_usd
     return 0.0 if state.usage is not None or state.status == "failed" else call.usd

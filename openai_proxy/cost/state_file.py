@@ -1,7 +1,7 @@
-"""The SQLite file that keeps money and totals over restarts.
+"""The SQLite file that keeps money and totals across restarts.
 
-Several processes may use it at once. Everything runs in a thread of its
-own, one piece of work after the other, each in one transaction.
+Several processes may use it at once. All work runs in one separate thread, one
+piece after the other, each in a transaction.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Work = Callable[[sqlite3.Connection], T]
 VERSION = 1
 OPEN_WITHIN_S = 5.0
 BUSY_S = 1.0
-"""How long work waits for other processes, each of which needs a millisecond, before it fails."""
+"""How long work waits for other processes before it fails; each of them needs a millisecond."""
 BUSY_WHILE_FAILING_S = 0.05
-"""How long it waits if it has failed before: the process that holds the file keeps it."""
+"""How long it waits after a failure, when another process holds the file for long."""
 
 _COUNTED = """
     requests INTEGER NOT NULL, cached_requests INTEGER NOT NULL, unpriced_requests INTEGER NOT NULL,
@@ -73,16 +73,17 @@ CREATE INDEX IF NOT EXISTS batch_inputs_until ON batch_inputs (until);
 
 
 class StateFileClosed(Exception):
-    """The file is not open, or not any more."""
+    """The file is not open, or has been closed."""
 
 
 def open_database(
     path: Path, schema: str = _SCHEMA, synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
 ) -> sqlite3.Connection:
-    """Open the file, made if it is missing (mode 600); OSError, in one line, if that cannot be.
+    """Open the file, and create it (mode 600) if it is missing; raise OSError with one line if that fails.
 
-    With `NORMAL` a process that dies loses nothing that was committed; a
-    machine may lose the last moments. With `FULL` neither does. The connection may be used by one thread after the other.
+    With `NORMAL`, a process that crashes loses nothing that was committed, but
+    a machine may lose the last moments. With `FULL`, neither does. The
+    connection may be used by one thread after another.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -103,7 +104,7 @@ def _prepare(connection: sqlite3.Connection, schema: str, synchronous: str) -> N
     end = time.monotonic() + OPEN_WITHIN_S
     while True:
         try:
-            # not covered by SQLite's own waiting while another process does the same
+            # SQLite does not wait by itself while another process does the same
             connection.execute("PRAGMA journal_mode=WAL")
             break
         except sqlite3.OperationalError as error:
@@ -124,11 +125,11 @@ def _prepare(connection: sqlite3.Connection, schema: str, synchronous: str) -> N
 class StateFile:
     """Runs work on the file, off the reactor's thread.
 
-    States: built, open (`start`), closed (`stop`). What is asked for while
-    the thread is at work is done in one go afterwards: a busy daemon pays
-    one change of threads and one transaction for many requests. Failures
-    are told to the log once until something works again; the work's
-    Deferred fails each time.
+    States: built, open (`start`), closed (`stop`). Work that is requested while
+    the thread is busy is done in one transaction afterwards, so a busy daemon
+    needs one change of threads and one transaction for many requests. A failure
+    is logged once until something works again; the work's Deferred fails each
+    time.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class StateFile:
         opens: Callable[[Path], sqlite3.Connection] = open_database,
         meanwhile: str = "budgets and totals are kept in memory, requests go on",
     ) -> None:
-        """`meanwhile` tells the log what happens while the file fails."""
+        """`meanwhile` is logged: it says what happens while the file fails."""
         self.path = path
         self._reactor = reactor
         self._log = log or logger("openai_proxy.cost")
@@ -155,19 +156,19 @@ class StateFile:
         self._changes = 0
 
     def start(self) -> None:
-        """Open the file; OSError if it cannot be. Waits for other processes that open it too."""
+        """Open the file; raise OSError if that fails. Waits for other processes that open it too."""
         if self._connection is None:
             self._connection = self._open(self.path)
             self._thread = thread = ThreadPool(1, 1, "state-file")
-            # whatever ends the process without `stop`, a start that fails later above all, must not wait for it
+            # a process that ends without `stop`, because its start failed later, must not wait for the thread
             thread.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # a class there
             thread.start()
 
     def run(self, work: Work[T]) -> Deferred[T]:
-        """Do `work(connection)` in a transaction, after what was asked for before.
+        """Do `work(connection)` in a transaction, after the work that was requested before.
 
-        It may share its transaction with others, and be done again where
-        one of them failed: it must change nothing but the database.
+        It may share its transaction with other work, and is repeated if one of
+        them failed: it must change nothing but the database.
         """
         if self._connection is None or self._closed is not None:
             return fail(StateFileClosed())
@@ -177,7 +178,7 @@ class StateFile:
         return done
 
     def run_now(self, work: Work[T]) -> T:
-        """Do `work(connection)` in this thread and wait for it; only before the reactor runs. Raises what it raises."""
+        """Do `work(connection)` in this thread; only before the reactor runs. Raises what the work raises."""
         if self._connection is None or self._busy:
             raise StateFileClosed
         (result,) = do_together(self._connection, [work])
@@ -211,16 +212,18 @@ class StateFile:
         wrote = changes != self._changes
         for result, done in zip(results, waiting, strict=True):
             if isinstance(result, Failure):
-                if result.check(sqlite3.Error, OSError):  # else the work refused something: the file is well
+                if result.check(
+                    sqlite3.Error, OSError
+                ):  # else the work refused something, and the file is fine
                     self._tell(result)
-            elif wrote:  # reading works on a full disk too
+            elif wrote:  # reading also works on a full disk
                 self._tell(None)
             if not done.called:
                 done.callback(result)  # a Failure goes to the errback
         self._next()
 
     def _tell(self, failure: Failure | None) -> None:
-        """Tell the log of a change: from working to failing or back."""
+        """Log a change: from working to failing or back."""
         if self._failing == (failure is not None):
             return
         self._failing = failure is not None
@@ -235,7 +238,7 @@ class StateFile:
             )
 
     def stop(self) -> Deferred[Any]:
-        """Finish what was asked for and close the file. Once."""
+        """Finish the requested work and close the file. Call once."""
         if self._connection is None:
             return succeed(None)
         closed = self._closed = Deferred()
@@ -256,11 +259,11 @@ def do_together(
 ) -> list[Any]:
     """Do all `works` in one transaction; return their results, Failures among them.
 
-    Where one of them fails it fails alone, and the others are done again.
+    If one of them fails, it fails by itself, and the others are repeated.
     `patience_s` is how long to wait for other processes.
     """
     try:
-        if connection.in_transaction:  # that one could not be undone
+        if connection.in_transaction:  # the rollback failed
             connection.execute("ROLLBACK")
         connection.execute(f"PRAGMA busy_timeout={int(patience_s * 1000)}")
         connection.execute("BEGIN IMMEDIATE")

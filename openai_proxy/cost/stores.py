@@ -1,4 +1,4 @@
-"""What of the costs outlives a reload: files, ledgers, totals.
+"""The parts of the costs that outlive a reload: files, ledgers, totals.
 
 Owned by `stores`, started and stopped with it.
 """
@@ -25,9 +25,9 @@ from .webhook import Deliveries
 
 
 class CostStores:
-    """Makes each file and each ledger once for each place it is kept in.
+    """Makes one file object and one ledger for each path or URL.
 
-    Between `start` and `stop` what is made is started as well.
+    What is made between `start` and `stop` is started as well.
     """
 
     def __init__(self, reactor: Any, wall_clock: Callable[[], float] = time.time) -> None:
@@ -36,7 +36,7 @@ class CostStores:
         self.usage = UsageTotals(reactor)
         self.tag_usage = TagTotals(reactor)
         self.deliveries = Deliveries(reactor, wall_clock)
-        """Of alerts."""
+        """Deliveries of alerts."""
         self._files: dict[Path, StateFile] = {}
         self._ledgers: dict[str, SharedLedger] = {}
         self._calls: dict[Path | None, FileCalls | MemoryCalls] = {}
@@ -44,7 +44,7 @@ class CostStores:
         self._started = False
 
     def file(self, path: Path) -> StateFile:
-        """Return the file at `path`; OSError if this runs already and it cannot be opened."""
+        """Return the file at `path`; raise OSError if this has been started and the file cannot be opened."""
         file = self._files.get(path)
         if file is None:
             file = StateFile(path, self._reactor)
@@ -56,7 +56,7 @@ class CostStores:
     def ledger(
         self, path: Path | None, redis_url: str | None, client: Callable[[str], RedisClient]
     ) -> SharedLedger:
-        """Return the ledger in Redis where a URL is given, else in a file, else in memory."""
+        """Return the ledger in Redis if a URL is given, else in a file, else in memory."""
         place = redis_url or str(path or "")
         ledger = self._ledgers.get(place)
         if ledger is None:
@@ -75,7 +75,7 @@ class CostStores:
         return ledger
 
     def pending_calls(self, path: Path | None) -> FileCalls | MemoryCalls:
-        """Return where background calls are kept: in a file, else in memory."""
+        """Return the store of background calls: in a file, else in memory."""
         calls = self._calls.get(path)
         if calls is None:
             calls = MemoryCalls() if path is None else FileCalls(self.file(path), self._wall_clock)
@@ -83,7 +83,7 @@ class CostStores:
         return calls
 
     def start(self) -> None:
-        """Open the files; OSError, naming the file, if one cannot be."""
+        """Open the files; raise OSError, naming the file, if one cannot be opened."""
         self._started = True
         for part in (*self._files.values(), *self._owners, *self._ledgers.values()):
             part.start()

@@ -1,6 +1,6 @@
-"""The totals by tag and by end user behind `/admin/usage`: an observer of the exchanges.
+"""The totals by tag and by end user for `/admin/usage`: an observer of the exchanges.
 
-Kept as the totals by key and model are. A budget never goes by them.
+They are kept like the totals by key and model. No budget uses them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .totals import REFUSED
 
 END_USER = "end_user"
 MOST_USERS = 10_000
-"""End users of a day that a process tells apart, those that came first; the rest is `other`."""
+"""The number of end users per day that a process counts separately, first come first; the rest is `other`."""
 
 
 class TagTotals(DayRows):
-    """Counts exchanges by day and tag, and by day and end user; those without either cost a look.
+    """Counts exchanges by day and tag, and by day and end user; an exchange without either is skipped.
 
     The names of a row are the tag (`end_user` for an end user) and its value.
     """
@@ -29,7 +29,7 @@ class TagTotals(DayRows):
             timers, DayTable("tag_usage", "tag", "value"), lambda place: (place[0], place[1], OTHER)
         )
         self._users: dict[str, set[str]] = {}
-        """By day, of the two latest: clients choose the names, and a file keeps every row."""
+        """The end users of the two latest days: clients choose the names, and a file keeps every row."""
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]

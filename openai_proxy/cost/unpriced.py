@@ -1,4 +1,4 @@
-"""Models that a key with a budget may use, and that nobody knows the price of."""
+"""Find models that a key with a budget may use and that have no known price."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MOST_NAMED = 5
 
 
 def unpriced_models(settings: Settings, pricing: Pricing | None) -> Iterator[str]:
-    """Yield a line for each key whose budget does not see some of its models.
+    """Yield a line for each key whose budget cannot count some of its models.
 
-    Looks at the names that the key's list and `[[models]]` spell out; what a
-    glob stands for is only known when it is asked for.
+    Checks the names that the key's list and `[[models]]` contain literally; the
+    models that a glob matches are only known when they are requested.
     """
     if pricing is None:
         return

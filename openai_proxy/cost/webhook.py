@@ -1,9 +1,8 @@
-"""Deliver alerts to a URL: signed, retried, never in the way of a request.
+"""Deliver alerts to a URL: signed and retried, without delaying any request.
 
 Signed as OpenAI signs its webhooks (the Standard Webhooks specification), so
-that `client.webhooks.unwrap` of its SDKs verifies them. What cannot be
-delivered is said in the log, without the URL's path or query, which may be a
-secret.
+that `client.webhooks.unwrap` of its SDKs verifies them. A failed delivery is
+logged, without the path and query of the URL, which may be secret.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ log = logger("openai_proxy.cost")
 
 TIMEOUT_S = 10.0
 WAITS_S = (1.0, 5.0, 30.0, 120.0)
-"""Before each further attempt."""
+"""The delay before each further attempt."""
 MOST_WAITING = 100
-"""Deliveries under way at once; beyond them an alert is only in the log."""
+"""Deliveries under way at once; above that number an alert is only logged."""
 _ANSWER_BYTES = 64 * 1024
 
 
 @frozen
 class Webhook:
-    """Where alerts go, and the key that they are signed with."""
+    """The URL for alerts, and the key that signs them."""
 
     url: str
     secret: bytes | None = None
@@ -45,7 +44,7 @@ class Webhook:
 class Deliveries:
     """Posts documents; owned by `stores.CostStores`, stopped with it.
 
-    `post` is treq's, or what a test has in its place.
+    `post` is treq's, or a test's replacement.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Deliveries:
         self._running: set[Deferred[None]] = set()
 
     def deliver(self, webhook: Webhook, name: str, body: bytes) -> None:
-        """Post `body`, again and again until it is taken or given up; `name` tells repeats apart."""
+        """Post `body`, repeatedly until it is accepted or given up; `name` identifies repeats."""
         if len(self._running) >= MOST_WAITING:
             log.warn("too many alerts wait for {host}: one is only in this log", host=_host(webhook))
             return
@@ -94,7 +93,7 @@ class Deliveries:
                 await _discard(answer)
                 reason = f"status {answer.code}"
                 if answer.code == 410:
-                    break  # gone for good, as the specification says
+                    break  # gone for good, by the specification
             except CancelledError:
                 raise
             except Exception as error:
@@ -113,7 +112,7 @@ class Deliveries:
         return headers
 
     def stop(self) -> Deferred[Any]:
-        """Give up what waits."""
+        """Give up all waiting deliveries."""
         running = list(self._running)
         for delivery in running:
             delivery.cancel()
@@ -121,7 +120,7 @@ class Deliveries:
 
 
 async def _discard(answer: Any) -> None:
-    """Read the answer's body, at most 64 KiB of it, and forget it."""
+    """Read the answer's body, at most 64 KiB of it, and drop it."""
     read = 0
 
     def count(data: bytes) -> None:

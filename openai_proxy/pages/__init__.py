@@ -1,1 +1,1 @@
-"""Pages of this proxy itself: service information, health, metrics, the operator's."""
+"""The proxy's own pages: service information, health, metrics, and those for the operator."""

@@ -25,7 +25,7 @@ Answer: TypeAlias = Rendered
 
 
 class NotLocal(ProxyError):
-    """Without a token only this machine may look."""
+    """Without a token, only programs on this machine may read these pages."""
 
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "not_local"
@@ -33,7 +33,7 @@ class NotLocal(ProxyError):
 
 
 class TokenRequired(ProxyError):
-    """A change needs more than to come from this machine."""
+    """A change needs more than a connection from this machine."""
 
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "token_required"
@@ -44,7 +44,7 @@ class TokenRequired(ProxyError):
 
 
 class ForeignOrigin(ProxyError):
-    """A page of the web that is not ours may reach loopback, and a browser may add credentials by itself."""
+    """A foreign web page can reach loopback through a browser, which may add credentials by itself."""
 
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "foreign_origin"
@@ -52,11 +52,11 @@ class ForeignOrigin(ProxyError):
 
 
 _ASK = ((b"www-authenticate", b'Basic realm="openai-proxy", charset="UTF-8"'),)
-"""Lets a browser ask for the token."""
+"""Makes a browser ask for the token."""
 
 
 def shown_token(authorization: bytes) -> bytes:
-    """Return the token of an Authorization header: Bearer's, or Basic's password; empty if it has none.
+    """Return the token of an Authorization header: the Bearer token, or the Basic password; empty if there is none.
 
     >>> shown_token(b"Bearer abc"), shown_token(b"Basic YTpiYw=="), shown_token(b"Basic ?")
     (b'abc', b'bc', b'')
@@ -74,16 +74,16 @@ def shown_token(authorization: bytes) -> bytes:
 
 @frozen
 class Gate:
-    """Who may see the operator's pages.
+    """Decides who may see the operator's pages.
 
-    With a token: who shows it, as Bearer or as the password of Basic. Without one: who connects from
-    this machine, no proxy having forwarded it: never by a `haproxy:` port,
-    whose client may be anybody. A Unix socket counts as near
-    where `unix_is_local`.
+    With a token: whoever shows it, as Bearer token or as Basic password.
+    Without one: whoever connects from this machine directly, and not through a
+    proxy; never by a `haproxy:` port, whose client may be anybody. A Unix
+    socket counts as local if `unix_is_local`.
     """
 
     token: Callable[[], bytes | None]
-    """Asked anew each time: a reload may change it."""
+    """Called for each request: a reload may change it."""
     unix_is_local: bool = False
 
     def check(self, request: Any) -> None:
@@ -94,7 +94,7 @@ class Gate:
             raise NotLocal
 
     def changes_by(self, request: Any) -> str:
-        """Return by what a request may change something: `token` or `socket`; raises the ProxyError that refuses it."""
+        """Return what entitles a request to change something, `token` or `socket`; raise the ProxyError that refuses it."""
         refuse_foreign_origin(request)
         if self.token() is not None:
             self.check_token(request)
@@ -116,7 +116,7 @@ class Gate:
             raise InvalidKey("Incorrect admin token provided.", headers=_ASK)
 
     def is_local(self, request: Any) -> bool:
-        """Whether a program of this machine asks, without anything in between."""
+        """Return whether a program on this machine asks, without a proxy in between."""
         if is_forwarded(name for name, _ in request.requestHeaders.getAllRawHeaders()):
             return False
         if request.exchange.peer.is_passed_on:
@@ -126,22 +126,22 @@ class Gate:
             return self.unix_is_local
         if not isinstance(peer, (IPv4Address, IPv6Address)) or not _is_loopback(peer.host):
             return False
-        # a page of a stranger, whose name was pointed at this machine, read by a browser on it
+        # DNS rebinding: a foreign page whose name points at this machine, in a browser on it
         browser = any(request.requestHeaders.hasHeader(name) for name in _OF_BROWSERS)
         return not browser or _names_this_machine(request.getHeader(b"host") or b"")
 
 
 @frozen
 class PagesGate:
-    """Who may read `/metrics` and the details of `/` and `/health`, as `access.pages` says.
+    """Decides who may read `/metrics` and the details of `/` and `/health`, by `access.pages`.
 
-    `auto`: all, unless there is an admin token; then who shows it, and
-    programs of this machine. `loopback`: only those. `token`: who shows it.
-    `open`: all.
+    `auto`: everybody, unless there is an admin token; then whoever shows it,
+    and programs on this machine. `loopback`: only the latter. `token`: only
+    whoever shows it. `open`: everybody.
     """
 
     rule: Callable[[], str]
-    """Asked anew each time: a reload may change it."""
+    """Called for each request: a reload may change it."""
     gate: Gate
 
     def check(self, request: Any) -> None:
@@ -156,7 +156,7 @@ class PagesGate:
         self.gate.check_token(request)
 
     def allows(self, request: Any) -> bool:
-        """Whether a request may read the details."""
+        """Return whether a request may read the details."""
         try:
             self.check(request)
         except ProxyError:
@@ -179,10 +179,10 @@ def _names_this_machine(host: bytes) -> bool:
 
 
 def refuse_foreign_origin(request: Any) -> None:
-    """Raise ForeignOrigin for what a browser sends on behalf of a page that is not of this very host.
+    """Raise ForeignOrigin for requests that a browser sends on behalf of a page from another host.
 
-    The origin may have https where the request has not, if a proxy in front
-    says so, at which TLS ends. Programs that are no browsers send no such header.
+    The origin may have https although the request has not, if a proxy in front,
+    which ends TLS, says so. Programs that are not browsers send no such header.
     """
     marks = page_marks(request.pairs)
     if marks is None:
@@ -201,10 +201,10 @@ def refuse_foreign_origin(request: Any) -> None:
 
 
 class AdminPages(Page):
-    """`/admin` itself: there is nothing, but below it."""
+    """`/admin` itself, which is empty; the pages are below it."""
 
     below = API_METHODS
-    """What the pages below it take; each says which of them."""
+    """The methods of the pages below; each page names its own."""
     check_origin = staticmethod(refuse_foreign_origin)
 
     def render_GET(self, request: Any) -> int:
@@ -212,9 +212,9 @@ class AdminPages(Page):
 
 
 class AdminPage(Page):
-    """A page behind the gate; `answer(arguments)` may take its time.
+    """A page behind the gate; `answer(arguments)` is asynchronous.
 
-    `arguments` are those of the query, the last of each name, and `accept`.
+    `arguments` are those of the query (the last of each name), and `accept`.
     """
 
     def __init__(self, gate: Gate, answer: Callable[[Arguments], Deferred[Answer]]) -> None:

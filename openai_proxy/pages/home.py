@@ -1,4 +1,4 @@
-"""The page at `/`: what runs here and how to use it, for browsers; a JSON document for everybody else."""
+"""The page at `/`: an HTML page for browsers on what runs here and how to use it, else a JSON document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .pages import Allows, JSONPage, Page, Rendered, write_later, write_page
 CONTENT_SECURITY_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 )
-"""For every page of ours that a browser shows: nothing from elsewhere, nothing inline."""
+"""The policy of every page that a browser shows: nothing from elsewhere, nothing inline."""
 
 STYLE = b"""\
 :root { color-scheme: light dark; }
@@ -80,7 +80,7 @@ Health = tuple[bool, dict[str, Any]]
 
 
 def wants_html(accept: bytes) -> bool:
-    """Whether the client names HTML as something it likes; `*/*` alone does not.
+    """Return whether the client's `Accept` names HTML; `*/*` does not count.
 
     >>> wants_html(b"text/html,application/xhtml+xml,*/*;q=0.8"), wants_html(b"*/*"), wants_html(b"text/html;q=0")
     (True, False, False)
@@ -90,7 +90,7 @@ def wants_html(accept: bytes) -> bool:
 
 
 def base_url(host: bytes | None, secure: bool) -> str:
-    """Return the base URL as the client reached us; without a usable Host it is the default's.
+    """Return the base URL by which the client reached the proxy; the default one without a usable Host.
 
     >>> base_url(b"proxy.example:8443", True), base_url(b"a/<b>", False)
     ('https://proxy.example:8443/v1', 'http://127.0.0.1:8080/v1')
@@ -124,9 +124,10 @@ def _rows(information: Mapping[str, Any], health: Health) -> str:
 def render_home(
     url: str, information: Mapping[str, Any], health: Health | None, pages: list[str]
 ) -> Rendered:
-    """Return the page; without `health` it shows no more than anybody may know.
+    """Return the page; without `health` it shows only public information.
 
-    `pages` are the names of the pages that exist here, of `health`, `metrics`, `usage` and `dashboard`.
+    `pages` are the names of the pages that exist, of `health`, `metrics`,
+    `usage` and `dashboard`.
     """
     links = "\n".join(f'<li><a href="{_LINKS[name][0]}">{_LINKS[name][1]}</a></li>' for name in pages)
     key = _KEYS.get(str(information.get("mode")), "a key") if health is not None else "a key"
@@ -140,10 +141,10 @@ def render_home(
 
 
 class HomePage(JSONPage):
-    """`GET /`: HTML for those who name it in `Accept`, else the JSON document of JSONPage.
+    """`GET /`: HTML for clients that name it in `Accept`, else the JSON document of JSONPage.
 
-    The state of the upstream is asked for first; only those who may see the
-    `details` are shown it.
+    The state of the upstream is determined first; only requests that may see
+    the `details` are shown it.
     """
 
     def __init__(
@@ -178,7 +179,7 @@ class HomePage(JSONPage):
 
 
 class StylePage(Page):
-    """The style sheet of the pages; the policy allows none inside them."""
+    """The style sheet of the pages; their policy allows no inline styles."""
 
     def render_GET(self, request: Any) -> int:
         request.setHeader(b"X-Content-Type-Options", b"nosniff")

@@ -1,8 +1,8 @@
-"""`/admin/keys`: the client keys, for whoever runs the proxy.
+"""`/admin/keys`: the operator's pages for client keys.
 
-Reading needs what every page of the operator needs. A change needs the admin
-token, or a Unix socket as `admin.port`: a web page or a program of another
-user of this machine may reach loopback as well.
+Reading has the same conditions as every page of the operator. A change needs
+the admin token, or a Unix socket as `admin.port`, because a web page or a
+program of another user on this machine may reach loopback as well.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ async def _read_body(body: Any) -> bytes:
 
 
 class KeyOperations(Protocol):
-    """What the pages ask for; each returns a JSON document, and raises the ProxyError that refuses it.
+    """The operations of the pages; each returns a JSON document, and raises the ProxyError that refuses it.
 
-    `by` says by what somebody may change keys: `token` or `socket`.
+    `by` says what entitles the caller to change keys: `token` or `socket`.
     """
 
     async def listed(self, group: str | None) -> dict[str, Any]: ...
@@ -75,7 +75,7 @@ class KeyOperations(Protocol):
 
 @frozen
 class KeyPages:
-    """What the pages of the keys have in common."""
+    """The parts that the pages of the keys share."""
 
     gate: Gate
     keys: KeyOperations
@@ -93,7 +93,7 @@ class _KeyPage(Page):
         self._pages = pages
 
     def answer(self, request: Any, coroutine: Any, write: Callable[[Any], object] | None = None) -> int:
-        """Run what brings a document; answer with it, status 200 unless `write` does."""
+        """Run the coroutine and answer with its document, with status 200, or by `write`."""
         return write_later(
             request,
             Deferred.fromCoroutine(coroutine),
@@ -102,7 +102,7 @@ class _KeyPage(Page):
 
 
 def write_json(request: Any, status: int, document: Mapping[str, Any]) -> int:
-    """Answer with a JSON document that nobody keeps."""
+    """Answer with a JSON document that must not be cached."""
     return write_page(request, status, ("application/json", orjson.dumps(document) + b"\n"))
 
 

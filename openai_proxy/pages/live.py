@@ -1,4 +1,4 @@
-"""`/admin/exchanges` and `/admin/live`: what runs, what has just ended, and how to stop it."""
+"""`/admin/exchanges` and `/admin/live`: show what runs and what has just ended, and cancel it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .admin import Gate
 from .pages import Page, Rendered, write_later, write_page
 
 View = Callable[[], "LiveView | None"]
-"""Gives the view; None if it is turned off."""
+"""Returns the view; None if it is turned off."""
 
 
 class NoSuchExchange(ProxyError):
-    """It never ran, has ended (for a cancel), or is forgotten."""
+    """It never ran, has already ended (when it was to be cancelled), or is not remembered any more."""
 
     status, reason = 404, b"Not Found"
     type, code = "invalid_request_error", "exchange_not_found"
@@ -34,7 +34,7 @@ def _json(document: object) -> Rendered:
 
 
 class LivePages(Page):
-    """What the pages of the live view share: the gate, and the view behind it."""
+    """What the pages of the live view share: the gate and the view."""
 
     def __init__(self, gate: Gate, view: View) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class LivePages(Page):
 
 
 class ExchangesPage(LivePages):
-    """`GET /admin/exchanges`; below it each exchange by its id."""
+    """`GET /admin/exchanges`; each exchange is below it by its id."""
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         if path == b"":
@@ -70,7 +70,7 @@ class ExchangesPage(LivePages):
 
 
 def wanted_of(arguments: dict[bytes, bytes]) -> Wanted:
-    """Return what a query asks for; raises InvalidValue for what cannot be. Other names say nothing.
+    """Parse a query; raise InvalidValue for an impossible value. Unknown names are ignored.
 
     >>> wanted_of({b"state": b"running", b"limit": b"5"}).limit
     5

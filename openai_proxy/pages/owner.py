@@ -1,8 +1,8 @@
-"""`/key`: what the holder of a client key may know of it; JSON for programs, a page for browsers.
+"""`/key`: what the holder of a client key may know about it; JSON for programs, a page for browsers.
 
-The page holds nothing of anybody: its script asks again, with the key that
-was typed into it in a header. So no key ever stands in a URL, which logs
-and histories keep.
+The page itself contains no data: its script asks again, with the key that was
+typed into it in a header. So a key is never part of a URL, which logs and
+histories keep.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ byId("ask").addEventListener("submit", async (event) => {
 
 
 class OwnerReport(Protocol):
-    """What is known of the key that a request shows."""
+    """The report on the key that a request shows."""
 
     async def answer(self, headers: HeaderPairs, client_address: str | None, days: int) -> dict[str, Any]:
         """Return the document of `GET /key`; raises the ProxyError that refuses it."""
@@ -148,7 +148,7 @@ class OwnerReport(Protocol):
 
 
 class OwnerPage(Page):
-    """`/key`; there is none if `is_there` says so."""
+    """`/key`; not found if `is_there` returns False."""
 
     def __init__(self, report: OwnerReport, is_there: Callable[[], bool]) -> None:
         super().__init__()

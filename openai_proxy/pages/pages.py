@@ -1,4 +1,4 @@
-"""Pages of this proxy itself: service information, health, metrics."""
+"""The proxy's own pages: service information, health, metrics."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Rendered: TypeAlias = tuple[str, bytes]
 """Content type and body."""
 
 Check: TypeAlias = Callable[[Any], None]
-"""Takes a request; raises the ProxyError that refuses it."""
+"""Takes a request and raises the ProxyError that refuses it."""
 Allows: TypeAlias = Callable[[Any], bool]
-"""Takes a request; tells whether it may see what is not for all."""
+"""Takes a request; returns whether it may see the details."""
 
 _Result = TypeVar("_Result")
 
 
 def write_page(request: Any, status: int, page: Rendered) -> int:
-    """Answer with a page that nobody keeps."""
+    """Answer with a page that must not be cached."""
     content_type, body = page
     request.setResponseCode(status)
     request.setHeader(b"Content-Type", content_type.encode("ascii"))
@@ -43,7 +43,7 @@ def write_page(request: Any, status: int, page: Rendered) -> int:
 
 
 def write_later(request: Any, asked: Deferred[_Result], write: Callable[[_Result], object]) -> int:
-    """Let `write` answer with what `asked` brings, unless the client has left by then.
+    """Let `write` answer with the result of `asked`, unless the client has left by then.
 
     A failure is answered as if it had been raised at once.
     """
@@ -71,7 +71,7 @@ def _json(document: dict[str, Any]) -> Rendered:
 
 
 def _all(request: Any) -> None:
-    """Refuse nobody."""
+    """Refuse nothing."""
 
 
 def _everybody(request: Any) -> bool:
@@ -79,10 +79,10 @@ def _everybody(request: Any) -> bool:
 
 
 class Page(Resource):
-    """A page without pages below it, but for the empty name behind a slash."""
+    """A page without pages below it, except for the empty name after a slash."""
 
     methods: tuple[bytes, ...] = PAGE_METHODS
-    """Those that it takes."""
+    """The methods that it accepts."""
 
     def render(self, request: Any) -> Any:
         if request.method not in self.methods:
@@ -95,13 +95,13 @@ class Page(Resource):
         raise UnknownURL
 
     def render_OPTIONS(self, request: Any) -> bytes:
-        """Answer a balancer's check: HAProxy's `option httpchk` asks so."""
+        """Answer a balancer's check: HAProxy's `option httpchk` uses OPTIONS."""
         request.setHeader(b"Allow", b", ".join(self.methods))
         return b""
 
 
 class MetricsPage(Page):
-    """What a scraper reads: `render(accept)` gives the page, now or when others were asked."""
+    """The metrics: `render(accept)` returns the page, or a Deferred if other processes are asked."""
 
     def __init__(self, render: Callable[[bytes], Rendered | Deferred[Rendered]], check: Check = _all) -> None:
         super().__init__()
@@ -117,9 +117,9 @@ class MetricsPage(Page):
 
 
 class JSONPage(Page):
-    """A page whose document is known at once.
+    """A page whose document is available at once.
 
-    `public` are the members for those who may not see the `details`.
+    `public` are the members for clients that may not see the `details`.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class JSONPage(Page):
 
 
 class HealthPage(Page):
-    """A page that has to ask first; 200 or 503. Its status is for all, the rest for those who may see `details`."""
+    """A page that is determined first; 200 or 503. The status is public, the rest for clients that may see `details`."""
 
     def __init__(self, ask: Asker, details: Allows = _everybody) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What `/admin/usage` answers."""
+"""The answers of `/admin/usage`."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _FORMATS = ("json", "csv")
 
 
 class TotalsUnavailable(Unavailable):
-    """The log says why."""
+    """The totals cannot be read; the log says why."""
 
     code = "totals_unavailable"
     default_message = "The file of the totals cannot be read now."
 
 
 class UsageReport:
-    """Answers with totals and budgets as they stand now.
+    """Reports the current totals and budgets.
 
-    `spending` gives what holds under the present configuration.
-    `wall_clock` gives seconds since the epoch.
+    `spending` returns the part of the present configuration. `wall_clock` gives
+    seconds since the epoch.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class UsageReport:
     def answer(self, arguments: Arguments) -> Deferred[Answer]:
         """Return the document that the query asks for: `format`, `from` and `to` (UTC days, included).
 
-        Raises InvalidValue for what cannot be; fails with TotalsUnavailable if the file does.
+        Raises InvalidValue for impossible values; fails with TotalsUnavailable
+        if the file does.
         """
         wanted = arguments.get("format") or _format_of(arguments.get("accept", ""))
         if wanted not in _FORMATS:

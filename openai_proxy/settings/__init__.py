@@ -1,8 +1,8 @@
 """One typed, validated, frozen `Settings` from four sources.
 
-Command line, environment, `.env`, TOML: the first that has a setting wins.
-Secrets do not print themselves. Imported only by tap and service; what a
-stage needs is handed to it field by field.
+The sources are the command line, the environment, `.env` and TOML; the first
+that has a setting takes precedence. Secrets are not printed. Imported only by
+tap and service; a stage receives the values it needs as arguments.
 """
 
 from .describe import describe

@@ -1,4 +1,4 @@
-"""The single tables that say who may call, and what: `[auth]`, `[cors]`, `[access]`, `[objects]`.
+"""The tables about access: `[auth]`, `[cors]`, `[access]`, `[objects]`.
 
 Values only; `model` puts them together.
 """
@@ -21,7 +21,7 @@ from .values import (
 
 
 def _truth_or_word(value: Any) -> Any:
-    """Return the words of truth values, `true` and `false`; leave any other word as it is."""
+    """Return `true` or `false` for truth values; leave any other word unchanged."""
     text = str(value).strip().lower() if isinstance(value, bool | str) else value
     words = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
     return words.get(text, text)
@@ -37,7 +37,7 @@ PagesRule = Annotated[
 
 
 class Auth(Section):
-    """What is asked of callers."""
+    """What callers must show."""
 
     required: Required = setting(
         "true",
@@ -52,7 +52,7 @@ class Auth(Section):
 
 
 class Cors(Section):
-    """Pages of the web that may call."""
+    """Web origins that may call."""
 
     origins: Origins = setting(
         (),
@@ -62,7 +62,7 @@ class Cors(Section):
 
 
 class Access(Section):
-    """Who is believed, and who may look."""
+    """Trusted proxies, and who may read the pages."""
 
     pages: PagesRule = setting(
         "auto",
@@ -85,7 +85,7 @@ class Access(Section):
 
 
 class Objects(Section):
-    """Whose stored objects are."""
+    """Ownership of stored objects."""
 
     owners: Annotated[
         Literal["off", "enforce"], BeforeValidator(truth_word), Allowed("'off' or 'enforce'")

@@ -1,4 +1,4 @@
-"""`[alerts]`: when a budget near its end is told, and where to."""
+"""`[alerts]`: when to alert about a budget that is nearly spent, and where to."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _http(value: SecretStr | None) -> SecretStr | None:
 
 
 class Alerts(Section):
-    """What is told when a budget is near its end."""
+    """Alerts about a budget that is nearly spent."""
 
     at: Annotated[
         tuple[Annotated[float, Field(gt=0, le=10)], ...],

@@ -1,4 +1,4 @@
-"""Certificates towards upstreams that must exist, be readable and belong together. Imported only by `checks`."""
+"""Check that certificates for upstreams exist, can be read and match their keys. Imported only by `checks`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _client_certificate(settings: Settings, table: str, file: str | None, key_fi
         except OSError as error:
             raise settings.error(f"{table}.{name}", f"cannot read {path}: {error.strerror}") from None
     try:
-        # A passphrase would be asked for at the terminal.
+        # OpenSSL would ask for a passphrase at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file, key_file, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
         raise settings.error(f"{table}.client_cert", _why_no_pair(error, file, key_file)) from None

@@ -1,4 +1,4 @@
-"""Client keys, their groups and their upstream keys: what must agree between them. Imported only by `checks`."""
+"""Check that client keys, their groups and their upstream keys agree. Imported only by `checks`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tenants import client_keys, entry_digest, group_chain, inherits_key, mode,
 
 
 def empty_keys(settings: Settings) -> None:
-    """Refuse a list of client keys that has none: it closes no door, though its writer wanted one closed."""
+    """Refuse an empty list of client keys: it admits everybody, which its author did not want."""
     if mode(settings) == "tenants":
         return
     for path in ("client_api_keys", "api_key_mapping", "keys"):
@@ -39,7 +39,7 @@ def keys(settings: Settings) -> None:
 
 
 MOST_ANCESTORS = 8
-"""The most groups that one key may belong to, its own included: each is asked before a request goes on."""
+"""The most groups that one key may belong to, its own included: each is checked before a request is forwarded."""
 
 
 def groups(settings: Settings) -> None:
@@ -58,7 +58,7 @@ def groups(settings: Settings) -> None:
         if len(chain) > MOST_ANCESTORS:
             raise SettingsError(f"{path}.parent: groups may be {MOST_ANCESTORS} deep, not {len(chain)}")
     if not names:
-        return  # then a group is only a name under which keys share their objects
+        return  # then a group is only a name for keys that share their objects
     for index, key in enumerate(settings.keys):
         if key.group is not None and key.group not in names:
             raise SettingsError(
@@ -72,7 +72,7 @@ def _near(name: str, names: Sequence[str]) -> str:
 
 
 def key_store(settings: Settings) -> None:
-    """Refuse a file that cannot be made: a key that cannot be kept must not be given out."""
+    """Refuse a file that cannot be made: a key that cannot be stored must not be given out."""
     path = key_store_path(settings)
     if path is None:
         return
@@ -81,7 +81,7 @@ def key_store(settings: Settings) -> None:
         raise settings.error("key_store.url", f"{path} is a directory, not a file")
     if not parent.is_dir():
         raise settings.error("key_store.url", f"there is no directory {parent}")
-    # SQLite writes files of its own beside the database
+    # SQLite creates further files next to the database
     for each in (parent, path):
         if each.exists() and not os.access(each, os.W_OK):
             raise settings.error("key_store.url", f"{each} cannot be written")

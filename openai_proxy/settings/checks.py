@@ -1,4 +1,4 @@
-"""What must agree between settings, and what must exist on this machine."""
+"""Check that settings agree with each other, and that what they name exists on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tables import UpstreamEntry
 from .tenants import mode
 
 _COMMA = re.compile(r"^[^:]*,|,(?:console|json|log|exchange-log|prometheus|otel|none)(?:$|[:,])")
-"""A comma in an observer's name, or one before the name of another."""
+"""A comma in an observer's name, or before the name of another observer."""
 
 
 def check(settings: Settings) -> None:
@@ -54,7 +54,7 @@ def _observers(settings: Settings) -> None:
 
 
 def _lines(settings: Settings) -> None:
-    """Refuse a static or dropped header that is the one which carries the key."""
+    """Refuse a static or dropped header that carries the key."""
     header = settings.upstream.auth_header.lower()
     tables: list[tuple[str, Upstream | UpstreamEntry]] = [
         ("upstream", settings.upstream),
@@ -84,7 +84,7 @@ def _pages(settings: Settings) -> None:
 
 
 def _capture(settings: Settings) -> None:
-    """Refuse to keep whole conversations where a slip would show them to a network."""
+    """Refuse to record whole conversations if a mistake would expose them to a network."""
     if not settings.live.capture_bytes or settings.admin.token is not None:
         return
     for port in settings.ports:

@@ -1,4 +1,4 @@
-"""What follows from several settings at once."""
+"""Values that follow from several settings."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ def base_urls(settings: Settings) -> list[str]:
 
 
 def all_serverless(settings: Settings) -> bool:
-    """Whether no upstream is a server: then nobody needs a key."""
+    """Return whether no upstream is a server: then no key is needed."""
     return all(map(is_serverless, base_urls(settings)))
 
 
 def redis_url(settings: Settings) -> str | None:
-    """Return the Redis that limits and health look at."""
+    """Return the URL of the Redis for limits, which health reports."""
     url = settings.rate_limit.url or settings.cache.url
     text = url.get_secret_value() if url is not None else None
     return text if text is not None and text.startswith("redis") else None
 
 
 def key_store_path(settings: Settings) -> Path | None:
-    """Return the SQLite file of keys made at run time; None without one."""
+    """Return the SQLite file of keys created at run time; None without one."""
     url = settings.key_store.url
     path = None if url is None else sqlite_path(url.get_secret_value())
     return None if path is None else settings.directory / Path(path).expanduser()
 
 
 def state_path(settings: Settings, has_budgets: bool) -> Path | None:
-    """Return where money, totals and owners are kept; None in memory.
+    """Return the file for money, totals and owners; None if they are kept in memory.
 
-    Where the setting says so; without it, a file in the working directory
-    for whoever has budgets, a key store, owners of objects, an admin token or keys with
-    models that may run batches: nobody else finds one.
+    It is the configured one. Without that setting, it is a file in the working
+    directory if there are budgets, a key store, owners of objects, an admin
+    token or keys with models that may run batches, and else there is none.
     """
     text = settings.cost.state_file
     if text is None:
         enforces = settings.objects.owners == "enforce"
-        stores = settings.key_store.url is not None  # a key with a budget may be made at any time
+        stores = settings.key_store.url is not None  # a key with a budget may be created at any time
         wanted = (
             has_budgets or stores or enforces or settings.admin.token is not None or _reads_batches(settings)
         )
@@ -57,7 +57,7 @@ def state_path(settings: Settings, has_budgets: bool) -> Path | None:
 
 
 def _reads_batches(settings: Settings) -> bool:
-    """Whether a key with models may run batches: what their input files ask for must be known later."""
+    """Return whether a key with an allow-list may run batches: the contents of their input files must be known later."""
     return any(
         key.models is not None
         and key.endpoints is not None

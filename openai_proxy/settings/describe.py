@@ -19,9 +19,9 @@ from .warnings import warnings
 
 
 def describe(settings: Settings, warned: Iterable[str] | None = None, *, only_changed: bool = False) -> str:
-    """Return the mode and every setting as `toml.path = value`, with its source, or what the default means.
+    """Return the mode and every setting as `toml.path = value`, with its source, or with the meaning of the default.
 
-    `only_changed`: only the settings whose value is not the default.
+    With `only_changed`, only settings whose value is not the default.
     """
     warned = warnings(settings) if warned is None else warned
     lines = [f"mode: {mode(settings)}", *(f"# warning: {line}" for line in warned)]
@@ -38,7 +38,7 @@ def describe(settings: Settings, warned: Iterable[str] | None = None, *, only_ch
 
 
 def _default_in_words(value: Any, doc: Doc) -> str:
-    """Say what None stands for, if that is not just nothing."""
+    """Return the meaning of None, if it is not just "none"."""
     return f"  # {doc.default}" if value is None and doc.default not in (None, "none", "off") else ""
 
 

@@ -1,4 +1,4 @@
-"""The `.env` file: variables as python-dotenv reads them, secrets as they are written."""
+"""The `.env` file: variables as python-dotenv reads them, secrets without expansion."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-[^}]*)?\}")
 
 
 def has_dotenv(directory: Path) -> bool:
-    """Whether there is a `.env` file; raises SettingsError if that cannot be known."""
+    """Return whether there is a `.env` file; raise SettingsError if that cannot be determined."""
     file = directory / ".env"
     try:
         return file.is_file()
     except OSError as error:
-        # not to be passed over: it may have the client keys
+        # it must not be skipped: it may have the client keys
         raise SettingsError(f"cannot look for {file}: {error.strerror}") from None
 
 
 def read_dotenv(file: Path) -> dict[str, str | None]:
-    """Return the variables of a `.env` file. Raises SettingsError naming the file, and the line that cannot be read.
+    """Return the variables of a `.env` file. Raises SettingsError with the file, and the line that cannot be read.
 
-    `${NAME}` in a value means another variable, but not in a secret: a key
-    with a `$` in it goes upstream as it stands in the file.
+    `${NAME}` in a value is replaced by another variable, except in a secret: a
+    key with a `$` in it is used as it is in the file.
     """
     try:
         with file.open(encoding="utf-8-sig") as stream:
@@ -58,7 +58,7 @@ def _secret_names() -> frozenset[str]:
 def expanded_in_vain(
     dotenv: Mapping[str, str | None], environ: Mapping[str, str], where: str
 ) -> Iterator[str]:
-    """Yield a line for each secret that names a variable which is there: it is not put in."""
+    """Yield a line for each secret that names an existing variable, which is not inserted."""
     for name in sorted(_secret_names() & dotenv.keys()):
         for found in _REFERENCE.findall(dotenv[name] or ""):
             if found in environ or found in dotenv:

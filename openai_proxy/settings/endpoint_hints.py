@@ -1,4 +1,4 @@
-"""What somebody meant who wrote an address where an endpoint string belongs. Pure."""
+"""Suggest the endpoint string that was meant by an address. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOCAL = re.compile(
 
 
 def is_loopback_endpoint(text: str) -> bool:
-    """Whether a server endpoint string surely opens nothing to a network.
+    """Return whether a server endpoint string certainly listens on loopback only.
 
     >>> is_loopback_endpoint("tcp:8080:interface=127.0.0.1"), is_loopback_endpoint("tcp:8080")
     (True, False)
@@ -27,7 +27,7 @@ def is_loopback_endpoint(text: str) -> bool:
 
 
 def meant_endpoint(text: str) -> str | None:
-    """Return the endpoint string for an address such as `127.0.0.1:8080`, None for what is no address.
+    """Return the endpoint string for an address such as `127.0.0.1:8080`, None if the text is no address.
 
     >>> meant_endpoint("127.0.0.1:8080")
     'tcp:8080:interface=127.0.0.1'

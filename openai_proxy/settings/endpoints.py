@@ -1,4 +1,4 @@
-"""Whether Twisted can make something of the endpoint strings."""
+"""Check that Twisted can parse the endpoint strings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .pem_directory import check_pem_directory, pem_directory
 
 
 def check_endpoints(reactor: Any, settings: Settings) -> None:
-    """Parse every endpoint string, opening nothing. Raises SettingsError for the first that is broken."""
+    """Parse every endpoint string without opening anything. Raises SettingsError for the first that is broken."""
     strings = [("ports", text) for text in settings.ports]
     if settings.admin.port is not None:
         strings.append(("admin.port", settings.admin.port))
@@ -29,7 +29,7 @@ def check_endpoints(reactor: Any, settings: Settings) -> None:
             else:
                 serverFromString(reactor, text)
         except Exception as error:
-            # the parsers are anybody's plugins: whatever they raise means that the string is no good
+            # parsers are plugins of any package: whatever they raise means that the string is invalid
             reason = why_unusable(error)
             meant = meant_endpoint(text)
             hint = f"; did you mean {meant}?" if meant else ""

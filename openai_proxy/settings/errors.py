@@ -1,4 +1,4 @@
-"""The one error of the settings, and how values are masked in it.
+"""The error of the settings, and the masking of values in it.
 
 Pure; imported by every module of this package.
 """
@@ -11,7 +11,7 @@ from ..wire.key_like import KEY_LIKE
 
 REDACTED = "[redacted]"
 _MAX_SHOWN = 80
-"""Characters of a bad value that an error line repeats."""
+"""The number of characters of a bad value that an error line repeats."""
 
 _USERINFO = re.compile(r"(?<=//)[^/?#\s]*@")
 _SPEC_SECRET = re.compile(
@@ -44,18 +44,18 @@ def mask_spec(text: str) -> str:
 
 
 def mask_whole_url(text: str) -> str:
-    """Mask a value that should be one URL, however broken: up to its last `@`, its query and fragment."""
+    """Mask a value that should be one URL, even a malformed one: up to its last `@`, its query and fragment."""
     text = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", rf"\1{REDACTED}@", text, flags=re.S)
     return re.sub(r"([?#]).*", rf"\1{REDACTED}", text, flags=re.S)
 
 
 def without_keys(text: str) -> str:
-    """Mask what looks like a key in `text`: it may have been put into the wrong place."""
+    """Mask what looks like a key in `text`: it may have been put into the wrong setting."""
     return KEY_LIKE.sub(REDACTED, text)
 
 
 def shown(value: object) -> str:
-    """Return a bad value as an error line may repeat it: short, on one line, URLs and keys masked."""
+    """Return a bad value for an error line: short, on one line, with URLs and keys masked."""
     if isinstance(value, str):
         text = repr(without_keys(mask_whole_url(value) if "@" in value or "://" in value else value))
     elif isinstance(value, dict):

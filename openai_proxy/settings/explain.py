@@ -1,4 +1,4 @@
-"""A failed validation told in one line, secrets masked."""
+"""Explain a failed validation in one line, with secrets masked."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .schema import Location, dotted, field_at, leaves, model_at, section_of
 
 
 def explain(error: ValidationError, origins: Mapping[str, str]) -> SettingsError:
-    """Return the error line for the first problem; unknown keys come before wrong values.
+    """Return the error line for the first problem; unknown names take precedence over wrong values.
 
-    `origins` says for a TOML path where its value came from.
+    `origins` has the source of each value by its TOML path.
     """
     problems = error.errors(include_url=False)
     first = next((item for item in problems if item["type"] == "extra_forbidden"), problems[0])
@@ -38,7 +38,7 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> SettingsError
 
 def _shown(value: Any, doc: Doc, is_table: bool) -> str:
     if is_table and isinstance(value, str):
-        return "text"  # where a table belongs, such as one of [[keys]], it may be the key itself
+        return "text"  # in place of a table, such as one of [[keys]], it may be the key itself
     if doc.url and isinstance(value, str):
         return shown(mask_whole_url(value))
     return REDACTED if doc.secret else shown(value)
@@ -50,7 +50,7 @@ def _label(location: Location, origins: Mapping[str, str]) -> str:
         origin = origins.get(dotted(location[:end]))
         if origin:
             return f"{path} (from {origin})"
-    # what no source claims stands in the TOML file under a name nobody knows
+    # a value without a source is in the TOML file under an unknown name
     return f"{path} (from {origins['']})" if "" in origins else path
 
 
@@ -65,7 +65,7 @@ def _table_kind(location: Location) -> str:
 
 
 def _nearest(location: Location) -> str:
-    """Name the known key that an unknown one was probably meant to be."""
+    """Return the setting that an unknown name was probably meant to be."""
     key = str(location[-1])
     model = model_at(location[:-1])
     siblings = {} if model is None else {name: dotted((*location[:-1], name)) for name in model.model_fields}
@@ -74,13 +74,11 @@ def _nearest(location: Location) -> str:
         return by_variable[key.upper()]
     if close := get_close_matches(key.lower(), siblings, 1):
         return siblings[close[0]]
-    for name in siblings:  # `[[keys]] requests_per_minute` belongs into its table `limits`
+    for name in siblings:  # `[[keys]] requests_per_minute` belongs to its table `limits`
         inner = model_at((*location[:-1], name))
         if inner is not None and key.lower() in inner.model_fields:
             return f"{siblings[name]}.{key.lower()}"
-    if not any(
-        isinstance(step, int) for step in location
-    ):  # an entry of [[keys]] is no place for other tables
+    if not any(isinstance(step, int) for step in location):  # an entry of [[keys]] has no other tables
         for leaf in leaves():
             if leaf.path.rpartition(".")[2] == key:
                 return leaf.path

@@ -1,4 +1,4 @@
-"""Files with secrets that every user of this machine can read."""
+"""Find files with secrets that every user of this machine can read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _MOUNTS = ("/run/", "/var/run/")
-"""Where Docker and systemd mount secrets; what has their mode is not the operator's choice."""
+"""The directories where Docker and systemd mount secrets; the operator does not choose the mode there."""
 
 
 def exposed_files(files: Iterable[tuple[Path, str]]) -> tuple[str, ...]:
-    """Return a line for each file that others can read; `files` are paths and what each holds.
+    """Return a line for each file that others can read; `files` are paths and their contents in words.
 
-    A file that is not there, or that Docker, systemd or Kubernetes have
-    mounted, is passed over: whoever can enter a container is its user.
+    Skips files that do not exist, and those that Docker, systemd or Kubernetes
+    have mounted: everybody who can enter a container is its user.
     """
     lines = {}
     for file, holds in files:

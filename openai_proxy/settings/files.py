@@ -1,4 +1,4 @@
-"""What settings name on this machine: paths made absolute, and header lines that are read from files."""
+"""Resolve the files that settings name: make paths absolute, and read header lines from files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def resolve_paths(settings: Settings, directory: Path) -> Settings:
-    """Return the settings with their paths made absolute, since a daemon changes its directory."""
+    """Return the settings with their paths made absolute, because a daemon changes its directory."""
     storage = settings.storage
     upstream = _with_absolute(settings.upstream, directory, "ca_file", "client_cert", "client_key")
     upstreams = tuple(

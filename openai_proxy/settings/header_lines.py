@@ -1,7 +1,7 @@
 """Header names, globs of them, and static lines and parameters, as settings.
 
-What carries credentials or frames a message cannot be set or dropped here:
-the proxy's own rules about it would no longer hold.
+Headers that carry credentials or frame a message cannot be set or dropped here,
+because the proxy's own rules about them would no longer be enforced.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _parameter(name: str) -> None:
 def _pairs(value: Any, check: Callable[[str], None]) -> SecretPairs:
     """Return (name, value) pairs of a table; a name that ends in _FILE names a file with the value."""
     if isinstance(value, tuple):
-        return value  # read before
+        return value  # already read
     if not isinstance(value, dict):
         raise ValueError("a table is expected")
     found: dict[str, tuple[str, SecretStr]] = {}
@@ -84,13 +84,13 @@ def _pairs(value: Any, check: Callable[[str], None]) -> SecretPairs:
 
 
 def check_line(name: str, text: str) -> None:
-    """Raise ValueError unless `text` can stand in one line; it shows only the `name`."""
+    """Raise ValueError unless `text` fits on one line; the error shows only the `name`."""
     if not text or text != text.strip() or not (text.isascii() and text.isprintable()):
         raise ValueError(f"the value of {name!r} is not one line of visible ASCII text")
 
 
 def file_of(name: str) -> str | None:
-    """Return the name whose value stands in a file, None for a name with a value of its own."""
+    """Return the name without `_FILE` if a file has its value, else None."""
     return name.removesuffix(_FILE) if name.endswith(_FILE) else None
 
 

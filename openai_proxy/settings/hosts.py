@@ -1,4 +1,4 @@
-"""Which hosts are public: what goes to them without TLS can be read on the way. Pure."""
+"""Recognise public hosts: without TLS, traffic to them can be read on the way. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PRIVATE_ZONES = (
 
 
 def is_public(host: str) -> bool:
-    """Whether a host is reached over the internet, as far as its name tells.
+    """Return whether a host is reached over the internet, judged by its name.
 
     A name without a dot (Compose, Kubernetes, `localhost`) is not.
     """

@@ -1,4 +1,4 @@
-"""A client key's `[[keys]]` entry as it stands in a TOML file."""
+"""Write a client key's `[[keys]]` entry for a TOML file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..wire.keys import key_digest
 
 
 def key_entry(name: str, key: str) -> str:
-    """Return the entry of `key`, which holds only its hash; ValueError for a name it cannot have."""
+    """Return the entry of `key`, which contains only its hash; raise ValueError for an invalid name."""
     if not name or len(name) > 100 or not name.isprintable():
         raise ValueError("a name has 1 to 100 characters, without control characters")
     # a JSON string without escapes beyond ASCII is a TOML string

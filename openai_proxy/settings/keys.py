@@ -1,6 +1,6 @@
-"""Client keys as text: the comma-separated list and the JSON mapping.
+"""Parse client keys from text: the comma-separated list and the JSON mapping.
 
-Errors say what is wrong and never repeat a word of what was given.
+Errors say what is wrong and never repeat any of the input.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def _key(value: Any) -> SecretStr:
 def parse_key_list(value: Any) -> tuple[SecretStr, ...]:
     """Return the keys of `a,b` or of a list, each once, in order.
 
-    An empty list is no key. Text without a key in it (`,`) raises
-    ValueError, because whoever wrote it meant to close the door; a JSON
-    list too, for no key is spelled with its brackets and quotes.
+    An empty list means no keys. Text without a key in it (`,`) raises
+    ValueError, because its author meant to restrict access; so does a JSON
+    list, because no key contains brackets and quotes.
     """
     if isinstance(value, str):
         if re.fullmatch(r"\s*\[.*\]\s*", value, re.S):
@@ -51,8 +51,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def parse_key_mapping(value: Any) -> tuple[tuple[SecretStr, SecretStr], ...]:
     """Return (client key, upstream key) pairs of a JSON object or a table.
 
-    Raises ValueError for anything else, for a key given twice, and for
-    keys that cannot stand in a header.
+    Raises ValueError for anything else, for a duplicate key, and for keys that
+    cannot be sent in a header.
     """
     if isinstance(value, str):
         try:
@@ -60,7 +60,7 @@ def parse_key_mapping(value: Any) -> tuple[tuple[SecretStr, SecretStr], ...]:
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         except json.JSONDecodeError:
-            # the decoder's error carries the document
+            # the decoder's error contains the document
             raise ValueError("it is not valid JSON") from None
     if isinstance(value, tuple):
         value = {client.get_secret_value(): upstream.get_secret_value() for client, upstream in value}

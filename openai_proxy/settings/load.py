@@ -1,4 +1,4 @@
-"""From options, environment, `.env` and TOML to one validated `Settings`."""
+"""Load one validated `Settings` from options, environment, `.env` and TOML."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .unknown_names import CONFIG_VARIABLE, unknown_names
 def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], directory: Path) -> Settings:
     """Load and validate everything; may be called again for a reload.
 
-    `options`: TOML path to value for what the command line gave, besides
-    `config` and `env_file`. `directory` is the absolute working directory
-    at the start: relative paths mean it. The first of options, `environ`,
-    `.env`, TOML that has a setting wins. Raises SettingsError, one line.
+    `options` are the command line's values by TOML path, besides `config` and
+    `env_file`. `directory` is the absolute working directory at the start;
+    relative paths refer to it. The first of options, `environ`, `.env`, TOML
+    that has a setting takes precedence. Raises SettingsError with one line.
     """
     for name, option in (("config", "--config"), ("env_file", "--env-file")):
-        if options.get(name) == "":  # a variable of the shell that is not set: not the file that was meant
+        if options.get(name) == "":  # an unset variable of the shell, and not the intended file
             raise SettingsError(f"{option}: the name of the file is empty")
     env_file = options.get("env_file")
     dotenv: dict[str, str | None] = {}
@@ -49,7 +49,7 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
     for layer in reversed(layers):
         origins.update(layer.origins)
     try:
-        settings = Settings(layers=layers)  # type: ignore[call-arg]  # taken out by settings_customise_sources
+        settings = Settings(layers=layers)  # type: ignore[call-arg]  # removed by settings_customise_sources
     except ValidationError as error:
         raise explain(error, origins) from None
     settings._origins.update(origins)
@@ -69,7 +69,7 @@ def _files_with_secrets(
     dotenv: Mapping[str, str | None],
     directory: Path,
 ) -> list[tuple[Path, str]]:
-    """Return each file that secrets were read from, and what it holds."""
+    """Return each file that secrets were read from, with its contents in words."""
     files: list[tuple[Path, str]] = []
     secrets = {name: leaf.path for leaf in leaves() if leaf.doc.secret for name in leaf.environment}
     if any(dotenv.get(name) for name in secrets):
@@ -86,7 +86,7 @@ def _files_with_secrets(
 
 
 def _holds_secrets(settings: Settings, file: str) -> bool:
-    """Whether the TOML file of that name gives a key that somebody could use."""
+    """Return whether the TOML file of that name contains a usable key."""
     if any(leaf.doc.secret and settings.origin(leaf.path) == file for leaf in leaves()):
         return True
     return any(key.key or key.upstream_key for key in settings.keys) or any(

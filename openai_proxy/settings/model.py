@@ -1,9 +1,8 @@
 """All settings: one frozen, typed tree by TOML path.
 
-Values only: where they come from is in `sources`, what must agree between
-them in `checks`. Each field's meaning, environment names and allowed values
-stand beside it, here and in `sections`; help, reference and errors are made
-from them.
+Values only: `sources` reads them, `checks` compares them. Each field has its
+meaning, environment variables and allowed values next to it, here and in
+`sections`; help, reference and errors are generated from them.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ Specs = Annotated[tuple[Text, ...], Words, Allowed("observer specs: 'name' or 'n
 class Settings(BaseSettings):
     """Everything that can be configured; see `load_settings`."""
 
-    # `layers` is taken out below and never reaches the validation.
+    # `layers` is removed below and never reaches the validation.
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     ports: Endpoints = setting(
@@ -166,9 +165,9 @@ class Settings(BaseSettings):
     _stored_keys: tuple[Any, ...] = PrivateAttr(default=())
     """Client keys of the key store (`tenants.ClientKey`)."""
     _client_keys: tuple[tuple[Any, ...], tuple[Any, ...]] | None = PrivateAttr(default=None)
-    """What `tenants.client_keys` found, after what it was found from."""
+    """The cache of `tenants.client_keys`: its input, then its result."""
     _found: dict[str, tuple[tuple[Any, ...], Any]] = PrivateAttr(default_factory=dict)
-    """What `tenants.found_once` found, after what it was found from."""
+    """The cache of `tenants.found_once`: its input, then its results."""
 
     @classmethod
     def settings_customise_sources(
@@ -179,17 +178,17 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Replace the stock sources by the `layers` given to the constructor, first wins."""
+        """Replace pydantic's sources by the `layers` given to the constructor; the first takes precedence."""
         return tuple(init_settings.init_kwargs["layers"])  # type: ignore[attr-defined]  # InitSettingsSource
 
     @property
     def directory(self) -> Path:
-        """The working directory at the start: relative paths mean this one, also after a chdir."""
+        """The working directory at the start; relative paths refer to it, also after a chdir."""
         return self._directory
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """A line for each variable that looks like a setting and is none."""
+        """A line for each variable that looks like a setting but is not one."""
         return self._unknown
 
     @property
@@ -198,10 +197,10 @@ class Settings(BaseSettings):
         return self._exposed
 
     def origin(self, path: str) -> str | None:
-        """Return where the value at a TOML path came from (`RETRY__MAX_RETRIES`, `c.toml`), None for a default."""
+        """Return the source of the value at a TOML path (`RETRY__MAX_RETRIES`, `c.toml`), None for a default."""
         return self._origins.get(path)
 
     def error(self, path: str, reason: str) -> SettingsError:
-        """Return the error that says what is wrong with the setting at a TOML path."""
+        """Return an error about the setting at a TOML path."""
         origin = self.origin(path.partition("[")[0])
         return SettingsError(f"{path} (from {origin}): {reason}" if origin else f"{path}: {reason}")

@@ -1,4 +1,4 @@
-"""The single tables for whoever runs the proxy: `[admin]`, `[cost]`, `[live]`.
+"""The tables for the operator: `[admin]`, `[cost]`, `[live]` and others.
 
 Values only; `model` puts them together.
 """
@@ -58,7 +58,7 @@ class Storage(Section):
 
 
 class Otel(Section):
-    """What the `otel` observer needs beside its spec."""
+    """Settings of the `otel` observer besides its spec."""
 
     headers: Line | None = setting(
         None,
@@ -69,7 +69,7 @@ class Otel(Section):
 
 
 class Cost(Section):
-    """What exchanges cost, and where money and totals are kept."""
+    """Prices, and the storage of money and totals."""
 
     provider: Text | None = setting(
         None,
@@ -93,7 +93,7 @@ class Cost(Section):
 
 
 class Admin(Section):
-    """The operator's side."""
+    """The operator's pages."""
 
     port: Endpoint | None = setting(
         None,
@@ -123,7 +123,7 @@ class Live(Section):
 
 
 class KeyStore(Section):
-    """Client keys that are made while the proxy runs."""
+    """Client keys that are created while the proxy runs."""
 
     url: KeyStoreURL = setting(
         None,
@@ -136,13 +136,13 @@ class KeyStore(Section):
 
 
 class Log(Section):
-    """What lines of the `console`, `json` and `log` observers hold."""
+    """The contents of the lines of the `console`, `json` and `log` observers."""
 
     client_address: Flag = setting(True, "whether the lines name the address of the client")
 
 
 class Metrics(Section):
-    """What the metrics tell apart."""
+    """The labels of the metrics."""
 
     keys: Flag = setting(
         False,

@@ -1,6 +1,6 @@
-"""Whether a `tls:` endpoint's directory holds what TLS needs.
+"""Check that a `tls:` endpoint's directory contains what TLS needs.
 
-A port of a directory that lacks something would fail handshakes. Reads files;
+If something is missing, handshakes at its port would fail. Reads files;
 imported only by endpoints.
 """
 
@@ -36,8 +36,8 @@ def check_pem_directory(directory: Path) -> None:
     """Raise ValueError if no certificate with its private key is below `directory`.
 
     Also for a self-signed certificate without its key, such as a root CA's
-    (Twisted follows its issuer for ever), and for one of a server without
-    its key: its names would be served no more.
+    (Twisted follows its issuer for ever), and for a server certificate without
+    its key, whose names would no longer be served.
     """
     if not directory.is_dir():
         raise ValueError(f"{directory} is no directory")
@@ -53,10 +53,10 @@ def check_pem_directory(directory: Path) -> None:
 
 
 def _is_authority(certificate: Certificate) -> bool:
-    """Whether a certificate is one that signs others: without its key it is part of a chain."""
+    """Return whether a certificate signs others: without its key it is part of a chain."""
     try:
         return bool(certificate.extensions.get_extension_for_class(BasicConstraints).value.ca)
     except ExtensionNotFound:
         return certificate.version is Version.v1
-    except ValueError:  # an extension that cannot be read says nothing
+    except ValueError:  # an unreadable extension does not count
         return True

@@ -1,4 +1,4 @@
-"""What can be configured, as a table: for `--help` and docs/reference/settings.md."""
+"""All settings as a table: for `--help` and docs/reference/settings.md."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .schema import Leaf, leaves
 
 @frozen
 class Row:
-    """One setting as its reader sees it."""
+    """One setting, as the reference shows it."""
 
     toml: str
     environment: tuple[str, ...]
-    """Variables that give it, first wins; empty for what only TOML can say."""
+    """Its variables, of which the first set one is used; empty for TOML only."""
     option: str | None
     """Its long command-line option without dashes."""
     default: str
     meaning: str
     secret: bool
-    """Where True, each variable has a form with `_FILE` appended, which names a file."""
+    """Whether each variable has a form with `_FILE` appended, which names a file."""
 
 
 def settings_reference() -> tuple[Row, ...]:

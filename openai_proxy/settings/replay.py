@@ -1,4 +1,4 @@
-"""The table `[replay]`: how recorded answers are given.
+"""The table `[replay]`: how recorded answers are replayed.
 
 Values only; `model` puts them together.
 """
@@ -43,7 +43,7 @@ Timing = Annotated[
 
 
 class FaultEntry(Section):
-    """What goes wrong on purpose."""
+    """Faults to inject."""
 
     match: Text = setting("*", "the endpoint, such as `chat/completions`, or a glob", toml_only=True)
     model: Text = setting("*", "the model's name, or a glob", toml_only=True)
@@ -66,7 +66,7 @@ class FaultEntry(Section):
 
 
 class Replay(Section):
-    """How recorded answers are given, where an upstream is `replay:DIR`."""
+    """How recorded answers are replayed, if an upstream is `replay:DIR`."""
 
     ignore: Annotated[tuple[Text, ...], Words, Allowed("names of members of the JSON body")] = setting(
         ("user", "metadata", "safety_identifier", "prompt_cache_key", "stream_options"),

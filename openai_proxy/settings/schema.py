@@ -1,4 +1,4 @@
-"""What settings there are: a walk over the models.
+"""List all settings by walking over the models.
 
 Used by the sources (which variable feeds which setting), the errors, the
 description and the reference, so that none of them repeats a name.
@@ -22,16 +22,16 @@ Location = tuple[int | str, ...]
 
 @frozen
 class Leaf:
-    """One setting that has a value of its own."""
+    """One setting with a value of its own."""
 
     path: str
-    """In the TOML file, dotted: `rate_limit.requests_per_minute`."""
+    """Its dotted path in the TOML file: `rate_limit.requests_per_minute`."""
     field: FieldInfo
     doc: Doc
 
     @property
     def environment(self) -> tuple[str, ...]:
-        """The environment variables that give it, the first that is set wins."""
+        """Its environment variables, of which the first that is set is used."""
         if self.doc.toml_only:
             return ()
         canonical = self.path.upper().replace(".", "__")
@@ -77,7 +77,7 @@ def model_at(location: Location) -> type[BaseModel] | None:
 
 
 def field_at(location: Location) -> FieldInfo | None:
-    """Return the deepest known field on the way to a location."""
+    """Return the deepest existing field on the path to a location."""
     model: type[BaseModel] | None = Settings
     field: FieldInfo | None = None
     for step in location:
@@ -91,7 +91,7 @@ def field_at(location: Location) -> FieldInfo | None:
 
 
 def dotted(location: Location) -> str:
-    """Spell a location as the TOML file does.
+    """Return a location in the notation of the TOML file.
 
     >>> dotted(("keys", 0, "models", 1))
     'keys[0].models[1]'

@@ -50,7 +50,7 @@ Entries = Annotated[Count, Field(le=10_000_000), Allowed("a whole number from 1 
 
 
 class Upstream(Section):
-    """The one upstream, where `[[upstreams]]` names no others."""
+    """The upstream, if there are no `[[upstreams]]`."""
 
     base_url: BaseURL = setting(
         "https://api.openai.com/v1",
@@ -152,7 +152,7 @@ class Cache(Section):
 
 
 class Routing(Section):
-    """How one of several upstreams is chosen."""
+    """How an upstream is chosen among several."""
 
     stick: Stick = setting(
         "state",
@@ -198,7 +198,7 @@ class Think(Section):
 
 
 class Timeouts(Section):
-    """Deadlines towards the upstream, in seconds."""
+    """Timeouts for upstreams, in seconds."""
 
     connect: Seconds = setting(10.0, "connecting, name look-up and TLS included")
     first_byte: Seconds = setting(
@@ -212,7 +212,7 @@ class Timeouts(Section):
 
 
 class Limits(Section):
-    """Bounds towards the clients."""
+    """Limits for clients."""
 
     json_body_bytes: Count = setting(
         32 * MIB, "largest JSON body, which is buffered, and decoded if it is compressed"

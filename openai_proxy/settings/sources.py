@@ -1,7 +1,7 @@
-"""The layers a setting can come from: options, variables, a TOML file.
+"""The sources of settings as layers: options, variables, a TOML file.
 
-Each becomes a `Layer`, a source of pydantic-settings that also knows where
-each of its values came from. Reads files; never the process's environment.
+Each becomes a `Layer`, a source of pydantic-settings that also has the origin
+of each of its values. Reads files, but never the process's environment.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ else:
 
 _MAX_SECRET_BYTES = 1024 * 1024
 _ASSIGNMENT = re.compile(r"(?:export\s+)?(?:[A-Z][A-Z0-9]*_[A-Z0-9_]*|KEY|TOKEN|SECRET|PASSWORD)\s*=[^=\n]")
-"""How a line of a `.env` file begins; a secret that looks like it is none."""
+"""The beginning of a line of a `.env` file; a secret that looks like this is a mistake."""
 _TRUE = ("1", "true", "yes", "on", "t", "y")
 _FALSE = ("0", "false", "no", "off", "f", "n")
 
 
 class Layer(PydanticBaseSettingsSource):
-    """One source's values as a tree, and by TOML path where each came from."""
+    """One source's values as a tree, and the origin of each by its TOML path."""
 
     def __init__(self) -> None:
         super().__init__(Settings)
@@ -50,7 +50,7 @@ class Layer(PydanticBaseSettingsSource):
         self.origins[path] = origin
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return a top-level value, as the base class asks."""
+        """Return a top-level value, for the base class."""
         return self.tree.get(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -74,9 +74,9 @@ def from_variables(
     """Return the layer of environment variables; empty ones count as not set.
 
     `where` follows the variable's name in errors (empty for the environment
-    itself); `directory` is what relative paths of secret files start from.
-    The settings `given` by a layer before this one are passed over: what
-    nobody uses cannot be wrong, such as the file of a secret.
+    itself); relative paths of secret files start from `directory`. Settings
+    that a layer before this one has `given` are skipped, because an unused
+    value cannot be wrong, such as the file of a secret.
     """
     layer = Layer()
     for leaf in leaves():
@@ -175,7 +175,7 @@ def from_toml(file: Path) -> Layer:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"the configuration {file} is not valid TOML: {error}") from None
     except ValueError:
-        # the one of int(), above some thousand digits
+        # raised by int() for several thousand digits
         raise SettingsError(f"the configuration {file} holds a number that is too long to be read") from None
     layer.origins[""] = file.name
     for leaf in leaves():

@@ -1,4 +1,4 @@
-"""Types of the values in arrays of tables: names, digests, times, globs. Each with what is allowed, in words."""
+"""Types of the values in arrays of tables: names, digests, times, globs. Each has its allowed values in words."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def _digest(value: SecretStr) -> SecretStr:
 
 
 def _moment(value: Any) -> Any:
-    """Return an aware datetime of a TOML date or time, or of ISO 8601 text; UTC if it names no zone."""
+    """Return an aware datetime from a TOML date or time, or from ISO 8601 text; UTC if it has no zone."""
     if isinstance(value, str):
-        # Python 3.10 does not read the Z
+        # Python 3.10 does not accept the Z
         try:
             value = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value.strip()))
         except ValueError:

@@ -1,7 +1,7 @@
 """The arrays of tables that only the TOML file can hold.
 
-`[[upstreams]]`, `[[models]]`, `[[keys]]`, `[[cache.rules]]`: values, checked one
-by one; what must agree between them is checked in `checks`.
+`[[upstreams]]`, `[[models]]`, `[[keys]]`, `[[cache.rules]]`: values, each
+checked by itself; `checks` compares them.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _think(value: Any) -> Any:
 
 
 class ThinkEntry(Section):
-    """Think removal for one model; what is absent is as under `think`."""
+    """Think removal for one model; missing members are taken from `think`."""
 
     mode: ThinkMode | None = setting(None, "as `think.mode`", toml_only=True)
     start_tag: Text | None = setting(None, "as `think.start_tag`", toml_only=True)
@@ -109,7 +109,7 @@ class ThinkEntry(Section):
 
 
 class ModelEntry(Section):
-    """Where a model is served, and with which parameters."""
+    """The upstream of a model, and its parameters."""
 
     match: Text = setting(..., "the model's name, or a glob", toml_only=True)
     upstream: Name | None = setting(
@@ -133,7 +133,7 @@ class ModelEntry(Section):
 
 
 class KeyLimits(Section):
-    """Limits of one key; what is absent is as under `rate_limit`, and `none` is none."""
+    """Limits of one key; missing members are taken from `rate_limit`, and `none` means no limit."""
 
     requests_per_minute: OptionalCount = setting(
         None, 'as `rate_limit.requests_per_minute`; `"none"` is none', toml_only=True
@@ -221,7 +221,7 @@ class KeyEntry(Section):
 
 
 class GroupLimits(Section):
-    """Limits of all keys of a group together; what is absent is off."""
+    """Limits of all keys of a group together; a missing limit is off."""
 
     requests_per_minute: OptionalCount = setting(None, "requests a minute", toml_only=True)
     tokens_per_minute: OptionalCount = setting(None, "model tokens a minute", toml_only=True)
@@ -229,7 +229,7 @@ class GroupLimits(Section):
 
 
 class GroupEntry(Section):
-    """What several keys share: limits and a budget that all of them together have."""
+    """A group of keys with limits and a budget that they share."""
 
     name: Name = setting(..., "the name that `group` of a key, or `parent` of a group, says", toml_only=True)
     parent: Name | None = setting(
@@ -243,7 +243,7 @@ class GroupEntry(Section):
 
 
 class PriceEntry(Section):
-    """What a model costs."""
+    """The price of a model."""
 
     match: Text = setting(
         ..., "the model's name, as clients or as the upstream say it, or a glob", toml_only=True
@@ -292,7 +292,7 @@ class PriceEntry(Section):
 
 
 class CacheRule(Section):
-    """What else is cached, for how long."""
+    """A further rule about what is cached, and for how long."""
 
     endpoint: Annotated[
         Literal["embeddings", "chat/completions", "completions", "responses", "moderations", "models"],

@@ -1,4 +1,4 @@
-"""Who may call, as the settings say: the mode and the client keys."""
+"""The mode of authentication and the client keys that follow from the settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .serverless import calls_a_server
 from .tables import GroupEntry, KeyEntry, KeyLimits, UpstreamEntry
 
 INHERIT = "inherit"
-"""In the place of an upstream's `api_key`."""
+"""The value of an upstream's `api_key` that means the default key."""
 
 T = TypeVar("T")
 
@@ -24,59 +24,59 @@ Mode: TypeAlias = Literal["pass-through", "inject", "tenants"]
 
 @frozen
 class ClientKey:
-    """One known client key with everything that holds for it."""
+    """One client key with all its rules."""
 
     name: str
     """Its configured name, or `key-` and 8 hex digits."""
     sha256: bytes = field(repr=False)
     """Digest of the key, 32 bytes; the key itself is not kept."""
     upstream_key: SecretStr | None = None
-    """What goes upstream; None means the chosen upstream's own key."""
+    """The key that is sent upstream; None means the chosen upstream's own key."""
     models: tuple[str, ...] | None = None
     """Names or globs; None means all."""
     endpoints: tuple[str, ...] | None = None
     """Names, globs or sets of endpoints; None means the default."""
     addresses: tuple[str, ...] = ()
-    """Networks that it may be used from; empty for anywhere."""
+    """Networks that it may be used from; empty for any."""
     limits: KeyLimits = field(factory=KeyLimits)
     budget_usd: float | None = None
     budget_period: Literal["day", "month"] = "month"
     unpriced: Literal["allow", "refuse"] | None = None
-    """What becomes of requests for models without a price; None as for all keys."""
+    """The rule for models without a price; None means that for all keys."""
     budget_unmeasured: Literal["allow", "refuse"] = "refuse"
-    """What becomes of requests whose cost cannot be measured, if it has a budget."""
+    """The rule for requests whose cost cannot be measured, if it has a budget."""
     on_disconnect: Literal["cancel", "finish"] | None = None
-    """What becomes of a call whose client leaves; None as for the model, or for all."""
+    """The rule for a call whose client leaves; None means that of the model, or that for all."""
     group: str | None = None
     owns_all: bool = False
     """Whether it sees the stored objects of all keys."""
     expires: datetime | None = None
-    """Aware."""
+    """The expiry as an aware datetime; None means never."""
     tags: tuple[tuple[str, str], ...] = ()
     """Names and values of tags that its requests have."""
     note: str | None = None
-    """What its operator wrote about it."""
+    """The operator's note."""
     organization: str | None = None
     project: str | None = None
     allow_organization: bool = False
-    """Whether its client may choose organization and project."""
+    """Whether its clients may choose organization and project."""
     former: tuple[tuple[bytes, float], ...] = field(default=(), repr=False)
     """Digests of secrets that were replaced, and when each stops working, in seconds since the epoch."""
     refused: str | None = None
-    """Why none of its requests is admitted; None if they are."""
+    """Why all its requests are refused; None if they are admitted."""
     is_stored: bool = False
-    """It was made at run time, and stands in the key store."""
+    """It was created at run time, and is in the key store."""
     groups: tuple[GroupEntry, ...] = ()
-    """Its group, the group that is a part of, and so on."""
+    """Its group, the parent of that group, and so on."""
 
     @property
     def has_budget(self) -> bool:
-        """Whether its requests are paid from a budget: its own, or that of a group."""
+        """Whether a budget pays for its requests: its own, or that of a group."""
         return self.budget_usd is not None or any(group.budget_usd is not None for group in self.groups)
 
 
 def mode(settings: Settings) -> Mode:
-    """Return who may call: see docs/reference/keys.md."""
+    """Return the mode of authentication: see docs/reference/keys.md."""
     if settings.client_api_keys or settings.api_key_mapping or settings.keys or settings.key_store.url:
         return "tenants"
     if settings.upstream.api_key or any(map(own_key, settings.upstreams)):
@@ -85,17 +85,17 @@ def mode(settings: Settings) -> Mode:
 
 
 def inherits_key(entry: UpstreamEntry) -> bool:
-    """Whether the key of `upstream.base_url` goes to this upstream, whatever its origin."""
+    """Return whether the key of `upstream.base_url` is sent to this upstream, whatever its origin."""
     return entry.api_key is not None and entry.api_key.get_secret_value() == INHERIT
 
 
 def own_key(entry: UpstreamEntry) -> SecretStr | None:
-    """Return the key that was made for this upstream, None without one."""
+    """Return this upstream's own key, None without one."""
     return None if inherits_key(entry) else entry.api_key
 
 
 def needs_no_default_key(settings: Settings) -> bool:
-    """Whether every upstream has a key of its own, or is none that a key is sent to."""
+    """Return whether every upstream has a key of its own, or needs none."""
     if not settings.upstreams:
         return not calls_a_server(settings, settings.upstream.base_url)
     return all(own_key(entry) or not calls_a_server(settings, entry.base_url) for entry in settings.upstreams)
@@ -104,9 +104,10 @@ def needs_no_default_key(settings: Settings) -> bool:
 def client_keys(settings: Settings) -> tuple[ClientKey, ...]:
     """Return every client key once, those of the configuration first.
 
-    A `[[keys]]` entry takes precedence over a bare key, and inherits its mapping. A
-    stored key is left out if the configuration has its name or its secret.
-    Found once for each configuration: a rebuild asks a dozen times.
+    A `[[keys]]` entry takes precedence over a bare key, and inherits its
+    mapping. A stored key is left out if the configuration has its name or its
+    secret. Cached for each configuration, because a rebuild needs the keys a
+    dozen times.
     """
     sources = (
         settings.keys,
@@ -122,10 +123,11 @@ def client_keys(settings: Settings) -> tuple[ClientKey, ...]:
 
 
 def found_once(settings: Settings, name: str, find: Callable[[], T]) -> T:
-    """Return what `find` finds in the client keys and the limits of everybody; once for each of their changes.
+    """Return the result of `find`, which depends on the client keys and the general limits; cached until they
+    change.
 
-    With 10,000 keys each search takes the reactor some 50 ms, and a change of one key searches again. Nobody may change what is
-    returned.
+    With 10,000 keys each search takes the reactor some 50 ms, and a change of
+    one key searches again. The result must not be modified.
     """
     sources = (client_keys(settings), settings.rate_limit, settings.groups)
     kept = settings._found.get(name)
@@ -148,9 +150,9 @@ def _all_keys(settings: Settings) -> tuple[ClientKey, ...]:
 
 
 def group_chain(settings: Settings, name: str | None) -> Iterator[GroupEntry]:
-    """Yield the group of that name, the one that it is a part of, and so on; nothing for a name that is none."""
+    """Yield the group of that name, its parent, and so on; nothing for an unknown name."""
     groups = {group.name: group for group in settings.groups}
-    for _ in range(len(groups)):  # a circle is refused elsewhere, and ends here
+    for _ in range(len(groups)):  # a cycle is refused elsewhere, and ends here
         group = groups.get(name or "")
         if group is None:
             return
@@ -169,7 +171,7 @@ def configured_keys(settings: Settings) -> tuple[ClientKey, ...]:
 
 
 def with_stored_keys(settings: Settings, keys: tuple[ClientKey, ...]) -> Settings:
-    """Return the settings with `keys` as those of the key store, in place of what they held."""
+    """Return the settings with `keys` as those of the key store, replacing the previous ones."""
     changed = settings.model_copy()
     changed._stored_keys = keys
     changed._found = {}
@@ -177,7 +179,7 @@ def with_stored_keys(settings: Settings, keys: tuple[ClientKey, ...]) -> Setting
 
 
 def entry_digest(entry: KeyEntry) -> bytes:
-    """Return the SHA-256 of an entry's key, given as such or as the key."""
+    """Return the SHA-256 of an entry's key, which the entry contains itself or as the clear key."""
     if entry.key_sha256 is not None:
         return bytes.fromhex(entry.key_sha256.get_secret_value())
     return _digest(entry.key) if entry.key is not None else b""

@@ -1,8 +1,9 @@
-"""Variables that look like settings and are none.
+"""Find variables that look like settings but are not.
 
-Whoever wrote them meant something: a limit that is not there must be told.
-Told, not refused: the environment belongs to other programs too. A `.env`
-file is only ours, so that every name in it is looked at. Pure.
+Their author meant something, and must learn that, for example, a limit is not
+set. They are reported and not refused, because the environment belongs to other
+programs too. A `.env` file belongs only to this proxy, so that every name in it
+is checked. Pure.
 """
 
 from __future__ import annotations
@@ -15,28 +16,28 @@ from .schema import leaves
 
 CONFIG_VARIABLE = "OPENAI_PROXY_CONFIG"
 _NEAR = 0.87
-"""How alike a variable of the environment must be to a setting's name, from 0 to 1."""
+"""The required similarity of a variable to a setting's name, from 0 to 1."""
 _SHORTEST = 8
-"""Shorter names are alike by chance."""
+"""Shorter names are similar by chance."""
 _OF_OTHERS = ("OTEL_", "AZURE_", "PYTHON")
-"""How variables begin that other programs read, among them ones that are spelled like ours."""
+"""Prefixes of other programs' variables, some of which resemble settings of this proxy."""
 _CLIENTS = "OPENAI_BASE_URL"
 
 
 @lru_cache(maxsize=1)
 def known_names() -> frozenset[str]:
-    """Return every variable that is read."""
+    """Return all variables that are read."""
     names = {name for leaf in leaves() for name in leaf.environment}
     files = {f"{name}_FILE" for leaf in leaves() if leaf.doc.secret for name in leaf.environment}
     return frozenset(names | files | {CONFIG_VARIABLE})
 
 
 def unknown_names(variables: Iterable[str], where: str) -> Iterator[str]:
-    """Yield a line for each variable that is read by nobody and was probably meant for us.
+    """Yield a line for each variable that is not read and was probably meant for this proxy.
 
     `where` follows the variable's name, as in errors: empty for the
-    environment. There, a name counts if its table is one of ours
-    (`RATE_LIMIT__X`), or if it is nearly a known one (`CACHE_URL`).
+    environment. There, a name counts if its table exists (`RATE_LIMIT__X`), or
+    if it is similar to a setting (`CACHE_URL`).
     """
     known = known_names()
     for name in sorted(variables):
@@ -70,7 +71,7 @@ def _near_miss(name: str) -> str | None:
 
 
 def _same_letters(name: str) -> str | None:
-    """Return the known name that differs only in underscores."""
+    """Return the setting's name that differs only in underscores."""
     if "_" not in name:
         return None
     return next((known for known in sorted(known_names()) if _letters(known) == _letters(name)), None)

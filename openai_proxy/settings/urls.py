@@ -1,6 +1,6 @@
-"""URLs in the settings: the upstream's base, and the stores'.
+"""Check URLs in the settings: those of upstreams and of stores.
 
-Pure validation; errors repeat nothing of the value.
+Pure; errors repeat nothing of the value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SERVERLESS = (MOCK, REPLAY)
 def check_origin(text: str) -> None:
     """Check a URL's host, and its port from 1 to 65535.
 
-    Raises ValueError without a word of the URL.
+    Raises ValueError, which repeats nothing of the URL.
     """
     try:
         parts = urlsplit(text)
@@ -45,7 +45,7 @@ def check_origin(text: str) -> None:
 
 
 def _written_host(netloc: str) -> str:
-    """Return the name as it stands in a URL, which may be in capitals and in any script."""
+    """Return the host as it is written in a URL, possibly in capitals and in any script."""
     return netloc.rpartition("@")[2].partition(":")[0]
 
 
@@ -86,18 +86,18 @@ def _base_url(value: str) -> str:
         raise ValueError(f"ends in the endpoint {endpoint[1]}: leave it out, for the proxy adds it")
     if _DOTS.search(urlsplit(value).path.rstrip("/")):
         raise ValueError("has a path with empty or dot segments")
-    # As it is called, so that the start line, /health and --check-config show what is called.
+    # In the form that is called, so that the start line, /health and --check-config show it.
     value = value.rstrip("/")
     return value if urlsplit(value).path else value + "/v1"
 
 
 def is_serverless(base_url: str) -> bool:
-    """Whether an upstream is no server: it is made here, and needs neither a key nor a network."""
+    """Return whether an upstream is no server: this process imitates it, and it needs neither key nor network."""
     return base_url.startswith(_SERVERLESS)
 
 
 def is_replay(base_url: str) -> bool:
-    """Whether an upstream gives recorded answers."""
+    """Return whether an upstream replays recorded answers."""
     return base_url.startswith(REPLAY)
 
 

@@ -1,7 +1,7 @@
-"""Types of the settings' values: each with what is allowed, in words.
+"""Types of the settings' values: each has its allowed values in words.
 
-A value comes as text (a variable, an option) or as TOML has it; both are
-checked alike.
+A value comes as text (from a variable or an option) or as a TOML value; both
+are checked in the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_SECONDS: Final = 2_000_000
 MAX_TTL_S: Final = 315_360_000
 """Ten years."""
 MAX_COUNT: Final = 2**53
-"""Whole numbers stay exact in every language that may read them."""
+"""Whole numbers up to this are exact in every language that may read them."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PORT = re.compile(r"(?:haproxy:)*(?:tcp6?|ssl):(?:port=)?(-?[0-9]{1,20})(?![^:])")
@@ -45,7 +45,7 @@ _FORBIDDEN_HEADERS = frozenset(
 
 
 def _number(value: Any) -> Any:
-    # A truth value is an int in Python, but `max_retries = true` is a slip.
+    # A truth value is an int in Python, but `max_retries = true` is a mistake.
     if isinstance(value, bool):
         raise ValueError("a truth value is no number")
     return value.strip() if isinstance(value, str) else value
@@ -60,12 +60,12 @@ def _lower(value: Any) -> Any:
 
 
 def on_off(value: Any) -> Any:
-    """Return a word in lower case; anything else as it is."""
+    """Return a word in lower case; anything else unchanged."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
 def truth_word(value: Any) -> Any:
-    """Return `off` for false, a word in lower case, anything else as it is."""
+    """Return `off` for false, a word in lower case, anything else unchanged."""
     return "off" if value is False else on_off(value)
 
 
@@ -100,7 +100,7 @@ QUOTES = "\"'"
 
 
 def check_key(text: str) -> None:
-    """Raise ValueError unless `text` can stand in an HTTP header as a key."""
+    """Raise ValueError unless `text` can be sent in an HTTP header as a key."""
     if text and not {text[0], text[-1]}.isdisjoint(QUOTES):
         raise ValueError("it stands in quotes, which belong to the file or shell that it came from")
     if not text or any(not "!" <= char <= "~" for char in text):
@@ -132,7 +132,7 @@ def _one_or_more(value: Any) -> Any:
 
 
 def words(value: Any) -> Any:
-    """Split text at white space; leave anything else as it is."""
+    """Split text at white space; leave anything else unchanged."""
     return value.split() if isinstance(value, str) else value
 
 

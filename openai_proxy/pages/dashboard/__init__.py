@@ -1,5 +1,5 @@
-"""The dashboard: one page, its script and its style sheet, served as they are.
+"""The dashboard: one page, its script and its style sheet, served as files.
 
-No build, and nothing from elsewhere. The script asks the pages under
-`/admin`, as any program may.
+There is no build step, and nothing is loaded from elsewhere. The script reads
+the pages under `/admin`, as any program may.
 """

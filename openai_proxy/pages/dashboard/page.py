@@ -21,7 +21,7 @@ _FILES = {
 
 
 class DashboardPage(Page):
-    """One file of the dashboard; below the page stand the others. There is none if the live view is off."""
+    """One file of the dashboard; the other files are below the page. Not found if the live view is off."""
 
     check_origin = staticmethod(refuse_foreign_origin)
 

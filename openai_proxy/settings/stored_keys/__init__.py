@@ -1,5 +1,5 @@
-"""Client keys made at run time, as settings: a further source of `[[keys]]`.
+"""Client keys created at run time, as settings: a further source of `[[keys]]`.
 
-What a record is, how it changes, what it means under a configuration. Where
-records are kept, and who may change them, is `daemon/key_store`.
+Defines a record, its changes, and its meaning under a configuration.
+`daemon/key_store` stores records and decides who may change them.
 """

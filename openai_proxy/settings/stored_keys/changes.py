@@ -1,4 +1,4 @@
-"""The changes of a key: make, change, rotate. Each returns the new record; none keeps a secret.
+"""The changes of a key: make, change, rotate. Each returns the new record, which contains no secret.
 
 Takes times as arguments. Raises InvalidValue, KeyExists, KeyNotFound.
 """
@@ -28,14 +28,14 @@ def new_secret() -> str:
 
 
 def sha256_of(secret: str) -> str:
-    """Return the digest that is kept of a secret, in hex."""
+    """Return the digest of a secret that is stored, in hex."""
     return key_digest(secret.encode()).hex()
 
 
 def made(document: Mapping[str, Any], secret: str, now: float) -> tuple[KeyRecord, KeyEntry]:
-    """Return the record of a new key, and the entry that it stands for.
+    """Return the record of a new key, and its `[[keys]]` entry.
 
-    `document` has its name and members; a member that is null is as if it were not there.
+    `document` has its name and members; null members count as missing.
     """
     members = merged({}, document)
     name = members.pop("name", None)
@@ -48,21 +48,21 @@ def made(document: Mapping[str, Any], secret: str, now: float) -> tuple[KeyRecor
 
 
 def only_if_new(old: KeyRecord | None, new: KeyRecord) -> KeyRecord:
-    """Return `new`; KeyExists if the name is taken."""
+    """Return `new`; raise KeyExists if the name is taken."""
     if old is not None:
         raise KeyExists(f"There is a client key named {new.name!r} already.", param="name")
     return new
 
 
 def found(old: KeyRecord | None) -> KeyRecord:
-    """Return a record that must be there; KeyNotFound else."""
+    """Return a record that must exist; raise KeyNotFound otherwise."""
     if old is None:
         raise KeyNotFound
     return old
 
 
 def patched(old: KeyRecord, document: Mapping[str, Any], now: float) -> tuple[KeyRecord, KeyEntry]:
-    """Return a key with what `document` gives changed; null removes a member."""
+    """Return a key with the members of `document` changed; null removes a member."""
     changes = dict(document)
     if "name" in changes and changes.pop("name") != old.name:
         raise InvalidValue("A key cannot be renamed: its budget and limits go by its name.", param="name")

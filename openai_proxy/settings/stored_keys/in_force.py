@@ -1,4 +1,4 @@
-"""From records to client keys: what of the store holds under a configuration."""
+"""From records to client keys: which of the stored members apply under a configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MISFIT = (
 
 
 def misfit(settings: Settings, entry: KeyEntry, has_prices: bool) -> tuple[str, str] | None:
-    """Return a member that cannot hold under a configuration, and why; None if all can."""
+    """Return a member that cannot be enforced under a configuration, and why; None if all can."""
     if settings.groups and entry.group is not None and not list(group_chain(settings, entry.group)):
         return "group", f"{entry.group!r} is no name of [[groups]]"
     if entry.budget_usd is not None and not has_prices:
@@ -29,7 +29,7 @@ def misfit(settings: Settings, entry: KeyEntry, has_prices: bool) -> tuple[str, 
 
 
 class KeysInForce:
-    """Makes client keys of records, each once for as long as its record stays the same."""
+    """Makes client keys from records, once for each state of a record."""
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[KeyRecord, KeyEntry]] = {}
@@ -38,9 +38,10 @@ class KeysInForce:
     def keys(
         self, settings: Settings, records: Mapping[str, KeyRecord], has_prices: bool
     ) -> tuple[tuple[ClientKey, ...], list[str]]:
-        """Return the client keys that `records` are, and a line for each that has no effect, and why.
+        """Return the client keys of `records`, and a line with the reason for each that has no effect.
 
-        `has_prices`: the configuration knows prices, so that budgets can hold.
+        `has_prices`: the configuration has prices, so that budgets can be
+        enforced.
         """
         for made in (self._entries, self._keys):
             for name in made.keys() - records.keys():
@@ -87,7 +88,7 @@ def _client_key(record: KeyRecord, entry: KeyEntry, is_misfit: bool) -> ClientKe
 
 
 def client_key_of(record: KeyRecord) -> ClientKey:
-    """Return the client key that a record is, whatever the configuration says; a ProxyError if it cannot be read."""
+    """Return the client key of a record, regardless of the configuration; raise ProxyError if it cannot be read."""
     return _client_key(record, key_entry_of(record.name, record.members), is_misfit=False)
 
 

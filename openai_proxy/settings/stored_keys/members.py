@@ -1,7 +1,7 @@
-"""What a stored key may say of itself: the members of `[[keys]]`, checked as the configuration's are.
+"""The members of a stored key: those of `[[keys]]`, checked like those of the configuration.
 
-Only JSON values come in and go out, so that a record can be kept and shown
-as it is.
+Only JSON values come in and go out, so that a record can be stored and shown
+unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..tables import KeyEntry
 _NOT_HERE = frozenset(("name", "key", "key_sha256", "upstream_key"))
 _ANY_DIGEST = "0" * 64
 _DEEPEST = 3
-"""A client chooses how deep its JSON is nested, and a table of a key has no tables in it."""
+"""The deepest nesting that is merged: clients choose the depth of their JSON, and tables of a key have no tables in them."""
 _SECRET = (
     "upstream_key cannot be set here, for it would travel in clear: put it into [[keys]] of the TOML file."
 )
@@ -28,7 +28,7 @@ MEMBERS = tuple(name for name in KeyEntry.model_fields if name not in _NOT_HERE)
 
 
 def key_entry_of(name: str, members: Mapping[str, Any]) -> KeyEntry:
-    """Return the entry of a stored key, whose secret is no part of it; InvalidValue says what is wrong."""
+    """Return the entry of a stored key, without its secret; raise InvalidValue, which says what is wrong."""
     for member in members:
         if member == "upstream_key":
             raise InvalidValue(_SECRET, param=member)
@@ -45,7 +45,7 @@ def key_entry_of(name: str, members: Mapping[str, Any]) -> KeyEntry:
 
 
 def _bad(error: ValidationError) -> InvalidValue:
-    """Return the error for the first problem; it repeats nothing of what was given."""
+    """Return the error for the first problem; it repeats nothing of the input."""
     location = error.errors(include_url=False, include_input=False)[0]["loc"]
     model: Any = KeyEntry
     field, path = None, []
@@ -66,9 +66,10 @@ def _bad(error: ValidationError) -> InvalidValue:
 
 
 def merged(members: Mapping[str, Any], changes: Mapping[str, Any], depth: int = _DEEPEST) -> dict[str, Any]:
-    """Return `members` with `changes` put in: null removes, tables are merged (RFC 7396).
+    """Return `members` with `changes` applied: null removes, tables are merged (RFC 7396).
 
-    Tables nested deeper than `depth` are put in as they are: no member has such a table, so they are refused later.
+    Tables nested deeper than `depth` are not merged: no member has such a
+    table, so they are refused later.
     """
     result = dict(members)
     for name, value in changes.items():

@@ -1,6 +1,6 @@
-"""One stored client key: what is kept of it, and what changes to it mean. Pure.
+"""The record of a stored client key, and its rotation. Pure.
 
-The clear secret stands nowhere here: a record holds SHA-256 digests.
+A record never contains the clear secret, only SHA-256 digests.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import orjson
 from attrs import evolve, field, frozen
 
 MOST_SECRETS = 2
-"""The newest, and the one before it while its grace lasts."""
+"""The most secrets of a key: the newest, and the one before it during its grace period."""
 MOST_GRACE_S = 2_592_000
 FORMAT = 1
 
 
 @frozen
 class StoredSecret:
-    """The digest of a secret, and until when it works."""
+    """The digest of a secret, and when it expires."""
 
     sha256: str = field(repr=False)
     """64 hex digits."""
@@ -29,7 +29,7 @@ class StoredSecret:
 
 @frozen
 class KeyRecord:
-    """One key; `members` are those of a `[[keys]]` entry, as JSON has them, without the secrets.
+    """One key; `members` are those of a `[[keys]]` entry, as JSON values, without the secrets.
 
     `made` and `changed` are seconds since the epoch.
     """
@@ -43,14 +43,14 @@ class KeyRecord:
     blocked: bool = False
 
     def rotated(self, sha256: str, grace_s: float, now: float) -> KeyRecord:
-        """Return the key with a new secret; the present one works for `grace_s` more, older ones no longer."""
+        """Return the key with a new secret; the present one works for `grace_s` more, older ones stop working."""
         newest = self.secrets[0]
         former = (StoredSecret(newest.sha256, now + grace_s),) if grace_s > 0 else ()
         secrets = (StoredSecret(sha256), *former)[:MOST_SECRETS]
         return evolve(self, secrets=secrets, changed=now)
 
     def dump(self) -> bytes:
-        """Return what a store keeps of it."""
+        """Return the bytes that a store keeps."""
         return orjson.dumps(
             {
                 "format": FORMAT,
@@ -65,7 +65,7 @@ class KeyRecord:
 
 
 def parse_record(name: str, data: bytes) -> KeyRecord:
-    """Return the record that `dump` wrote; ValueError for anything else, without a word of it."""
+    """Return the record that `dump` wrote; raise ValueError for anything else, without repeating it."""
     try:
         document = orjson.loads(data)
         if document["format"] > FORMAT:
