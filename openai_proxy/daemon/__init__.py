@@ -1,1 +1,1 @@
-"""The life of the daemon: what it is built from, serving, reload, drain, signals."""
+"""The life of the daemon: construction, serving, reload, drain, signals."""

@@ -1,4 +1,4 @@
-"""The batches of keys with rules, and what all batches cost: from settings to the stages."""
+"""From settings to the stages for batches: which ones keys with rules may run, and the cost of all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..settings.derived import redis_url, state_path
 
 
 class BatchStores(Protocol):
-    """Where it is kept what of batches outlives a reload; `stores.Stores` is it."""
+    """The stores for batches, which outlive a reload; `stores.Stores` implements it."""
 
     def batch_inputs(self, path: Path | None, redis_url: str | None) -> BatchInputs: ...
 
@@ -56,7 +56,7 @@ def batches(settings: Settings, stores: BatchStores, spending: Spending, buffere
 
 
 def batch_rules(settings: Settings) -> dict[str, BatchRule]:
-    """Return what holds for the batches of each key that may run some and has models or a budget."""
+    """Return the rules for the batches of each key that may run some and has an allow-list or a budget."""
     rules = {}
     fences = fences_of(settings)
     lets = {fence: fence.lets("POST", "batches") for fence in set(fences.values())}  # many keys, few fences

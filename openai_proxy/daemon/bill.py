@@ -1,4 +1,4 @@
-"""What one run of the proxy has used: an observer that adds up its exchanges."""
+"""The usage of one run of the proxy: an observer that adds up its exchanges."""
 
 from __future__ import annotations
 

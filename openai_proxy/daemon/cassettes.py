@@ -1,7 +1,7 @@
-"""Recorded exchanges, read away from the reactor's thread before a reload asks for them.
+"""Read recorded exchanges in a thread before a reload needs them.
 
-A start reads them at once: nobody is served yet. A reload must not: a large
-directory takes seconds, in which nothing else would run.
+A start reads them directly, because no client is served yet. A reload must not:
+a large directory takes seconds, during which nothing else would run.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from ..upstream.replay.cassette import Cassette, reader
 
 @frozen
 class Wanted:
-    """Which recorded exchanges, and how they are read."""
+    """A directory of recorded exchanges, and how to read it."""
 
     directory: Path
     ignore: frozenset[str]
     makes: bool
-    """Whether the directory is made if it is not there."""
+    """Whether the directory is created if it does not exist."""
 
 
 @frozen(eq=False)
 class Read:
-    """What became of reading them."""
+    """The result of reading them."""
 
     cassette: Cassette | None = None
     warnings: list[str] = field(factory=list)
     error: OSError | None = None
-    """Why there is none."""
+    """Why they could not be read."""
 
 
 def wanted(settings: Settings, url: str) -> Wanted:
-    """Return what an upstream's URL `replay:DIR` asks for."""
+    """Return what an upstream's URL `replay:DIR` means."""
     replay = settings.replay
     return Wanted(settings.directory / url[len(REPLAY) :], frozenset(replay.ignore), replay.miss == "record")
 
@@ -58,14 +58,14 @@ def read(what: Wanted) -> Read:
 
 
 class Cassettes:
-    """What was read ahead, for one process. Each is taken once."""
+    """The recordings read ahead, for one process. Each can be taken once."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._ahead: dict[Wanted, Read] = {}
 
     def read_ahead(self, settings: Settings) -> Deferred[None] | None:
-        """Read in a thread what `settings` will ask for, and fire; None if that is nothing."""
+        """Read in a thread what `settings` need, and fire; None if they need nothing."""
         self._ahead = {}
         asked = list(dict.fromkeys(_of(settings)))
         if not asked:
@@ -75,7 +75,7 @@ class Cassettes:
         def read_all() -> None:
             try:
                 found = {each: read(each) for each in asked}
-            except Exception:  # whoever takes it meets it again
+            except Exception:  # `take` will raise it again
                 found = {}
             self._reactor.callFromThread(keep, found)
 

@@ -1,7 +1,7 @@
-"""Stages and what is inside them, made one `forward`: a chain for each kind of request.
+"""Compose stages into one `forward`: a chain for each kind of request.
 
-A chain is made once, when the first request of its kind comes. It has no
-stage that would only look at such a request and pass it on.
+A chain is made when the first request of its kind comes. It leaves out stages
+that would only look at such a request and pass it on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..exchange.bounded_memo import Learned
 from ..exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse, Stage
 
 _MOST_KINDS = 256
-"""Paths come from clients: the chains of so many kinds are kept."""
+"""The number of kinds whose chains are kept: paths come from clients."""
 _Key = tuple[bytes, str, str, bool, bool]
 
 

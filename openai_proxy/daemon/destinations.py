@@ -1,4 +1,4 @@
-"""Upstreams as the wire knows them: URL, certificate, Via, static lines and parameters, dropped lines."""
+"""From settings to destinations: URL, certificate, Via, static lines and parameters, dropped lines."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..upstream.forward import Destination, destination
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 
 DEFAULT = "default"
-"""The name of the one upstream, where `[[upstreams]]` names no others."""
+"""The name of the upstream if there are no `[[upstreams]]`."""
 _Pairs = tuple[tuple[str, SecretStr], ...]
 
 
 def known_destinations(settings: Settings) -> tuple[Destination | None, dict[str, Destination]]:
-    """Return the default upstream as the wire knows it, and all that requests may be routed to, by name.
+    """Return the destination of the default upstream, and those that requests may be routed to, by name.
 
-    Those that are no servers are left out, unless a replay asks one for what was
-    not recorded; the default is None if it is none.
-    Static lines and parameters of `upstream` may be secrets, so they are, as
-    its key and its certificate, only for its origin.
+    Upstreams that are no servers are left out, unless a replay calls one for
+    what was not recorded; the default is None if it is such an upstream. Static
+    lines and parameters of `upstream` may be secrets; so, like its key and its
+    certificate, they are used only for its origin.
     """
     upstream = settings.upstream
     own = _certificate(upstream.client_cert, upstream.client_key)
@@ -65,7 +65,7 @@ def _certificate(file: str | None, key_file: str | None) -> ClientCertificate | 
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return what stands for all static lines and parameters in the names of cached answers; empty without any."""
+    """Return a digest of all static lines and parameters for the names of cached answers; empty without any."""
     tables: list[Upstream | UpstreamEntry] = [settings.upstream, *settings.upstreams]
     if not any(table.headers or table.query for table in tables):
         return ""
@@ -74,7 +74,7 @@ def fingerprint(settings: Settings) -> str:
 
 
 def _lines(settings: Settings, drop: tuple[str, ...], fixed: _Pairs) -> UpstreamLines:
-    # of a tenant, what its key says of organization and project takes precedence
+    # in tenants mode, organization and project of the key take precedence
     yielding = ACCOUNT_HEADERS if mode(settings) == "tenants" else frozenset()
     pairs = [(name.encode("ascii"), value.encode("ascii")) for name, value in _clear(fixed)]
     routing = settings.routing
@@ -92,6 +92,6 @@ def _clear(pairs: _Pairs) -> list[tuple[str, str]]:
 
 
 def _over(general: _Pairs, own: _Pairs) -> _Pairs:
-    """Return both, the upstream's own instead of general ones of the same name."""
+    """Return both; an upstream's own pair replaces a general one of the same name."""
     named = {name.lower() for name, _ in own}
     return (*(pair for pair in general if pair[0].lower() not in named), *own)

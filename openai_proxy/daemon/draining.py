@@ -1,4 +1,4 @@
-"""The end of serving: what runs may finish, then the rest is cut off."""
+"""The end of serving: running exchanges may finish, then the rest is cut off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOOK_EVERY_S = 0.05
 
 
 class Drain:
-    """Waits for the exchanges of a site, and for the other workers that read an answer of this one. Owned by `Serving`.
+    """Waits for the exchanges of a site, and for other workers that read an answer of this one. Owned by `Serving`.
 
     States: built, draining (`begin`), over. `hurry` may come at any time.
     """
@@ -44,7 +44,7 @@ class Drain:
         return self._over is not None
 
     def begin(self, timeout_s: float) -> Deferred[None]:
-        """Let the site take nothing new; fire when all has ended, or was aborted after `timeout_s`. Once."""
+        """Accept nothing new; fire when all has ended, or was aborted after `timeout_s`. Call once."""
         over = self._over = Deferred()
         self._started_at = self._clock()
         if self._timeout_s is None:
@@ -66,7 +66,7 @@ class Drain:
             return
         readers = self._readers()
         busy = readers or any(channel.busy for channel in self._site.channels)
-        # who is not busy any more may still be taking its last bytes
+        # a client that is not busy any more may still be receiving its last bytes
         until = self._started_at + self._timeout_s + (0.0 if busy else ABORT_AFTER_DRAIN_S)
         if (self._site.channels or readers) and self._clock() < until:
             self._reactor.callLater(_LOOK_EVERY_S, self._look)

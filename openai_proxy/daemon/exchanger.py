@@ -1,4 +1,4 @@
-"""What handles exchanges under one configuration: the ordered stages."""
+"""The parts that handle exchanges under one configuration."""
 
 from __future__ import annotations
 
@@ -45,63 +45,63 @@ from .surroundings import Surroundings
 
 @frozen(eq=False)
 class Exchanger:
-    """Everything that handles exchanges under one configuration; swapped whole."""
+    """Everything that handles exchanges under one configuration; replaced as a whole."""
 
     settings: Settings
     forward: Forward
     preflight: Forward
-    """The way of a browser's preflight: to an upstream, without credentials."""
+    """Forwards a browser's preflight to an upstream, without credentials."""
     web_origins: WebOrigins
     agent: UpstreamAgent
     reachability: Reachability
     refused_keys: RefusedKeys
     origins: Mapping[str, Origin]
-    """Where the upstreams are that are servers, by their names."""
+    """The origins of the upstreams that are servers, by name."""
     serverless: Serverless
-    """Those that are none."""
+    """The upstreams that are no servers."""
     limits: DownstreamLimits
     turns: TurnRules
-    """How the turns of WebSockets are judged."""
+    """The rules for the turns of WebSockets."""
     mode: str
     risk: str | None
-    """What anybody can do who reaches a port."""
+    """What anybody who reaches a port can do; None if nothing."""
     redis_url: str | None = field(repr=False)
     """It may hold a password."""
     route: Route | None
-    """Several upstreams and their state; None if there is one."""
+    """Routes among several upstreams; None if there is only one."""
     prober: Prober | None
-    """Looks after those that are out; None if there is one."""
+    """Probes upstreams that are out; None if there is only one."""
     spending: Spending
-    """Prices, budgets and where they are kept."""
+    """Prices and budgets."""
     configured_models: frozenset[str]
     """The models that the configuration names."""
     kept: KeptStages
-    """What stays when only client keys change."""
+    """The stages that stay when only client keys change."""
     keyring: Keyring | None
-    """The client keys; None in another mode than tenants."""
+    """The client keys; None in modes other than tenants."""
     warnings: tuple[str, ...]
-    """A line for everything in the settings that was probably not meant."""
+    """A line for everything in the settings that is probably a mistake."""
 
     def start(self) -> None:
-        """Begin to serve; once."""
+        """Begin to serve; call once."""
         self.agent.start()
 
     def stop(self) -> None:
-        """Begin nothing more; what runs goes on."""
+        """Start nothing more; running exchanges continue."""
         if self.prober is not None:
             self.prober.stop()
         self.agent.stop()
 
     def abort(self) -> None:
-        """Cut what runs."""
+        """Abort running exchanges."""
         self.stop()
         self.agent.abort()
 
 
 def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool) -> Exchanger:
-    """Build the parts for `settings`; raises SettingsError for what cannot be built.
+    """Build the parts for `settings`; raise SettingsError for settings that cannot work.
 
-    `needs_usage`: an observer wants streams to report their usage.
+    `needs_usage`: an observer needs the usage of streams.
     """
     upstream = settings.upstream
     timeouts = UpstreamTimeouts(
@@ -176,10 +176,11 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
 def with_other_keys(
     exchanger: Exchanger, settings: Settings, around: Surroundings, needs_usage: bool
 ) -> Exchanger:
-    """Return the same for settings that differ in nothing but the stored client keys.
+    """Return an exchanger for settings that differ only in the stored client keys.
 
-    It has the same connections and the same knowledge of the upstreams; only
-    one of the two may be stopped. Raises SettingsError as `build_exchanger`.
+    It shares the connections and the health of upstreams with the old one, so
+    only one of the two may be stopped. Raises SettingsError as
+    `build_exchanger` does.
     """
     kept = exchanger.kept
     spending = build_spending(
@@ -213,8 +214,8 @@ def _servers(
     destinations: Mapping[str, Destination],
     around: Surroundings,
 ) -> Forward | None:
-    """Return what sends a request to the server that its upstream is; None if none is one."""
-    if default is None:  # nothing goes there that has no route
+    """Return a forward that sends requests to upstreams that are servers; None if none is."""
+    if default is None:  # no request without a route is sent there
         default = next(iter(destinations.values()), None)
     if default is None:
         return None
@@ -228,7 +229,7 @@ def _names(settings: Settings) -> list[str]:
 
 
 def _origins(settings: Settings, destinations: Mapping[str, Destination]) -> dict[str, Origin]:
-    """Return where the servers among the upstreams are, by name, the lowest priority number first."""
+    """Return the origins of the upstreams that are servers, by name, the lowest priority number first."""
     return {name: destinations[name].origin for name in _names(settings) if name in destinations}
 
 

@@ -1,4 +1,4 @@
-"""The live view of this daemon: its table, and who answers for all workers."""
+"""The live view of this daemon: its table, and the view of all workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MakeView = Callable[[LiveTable, Callable[[Stats], "Deferred[Stats]"]], LiveView]
 
 
 class Live:
-    """Owned by `Serving`. Turned off while `live.history` is 0: then nothing is kept and `view` is None."""
+    """Owned by `Serving`. It is off while `live.history` is 0: then nothing is kept and `view` is None."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class Live:
         return self._view if self._history else None
 
     def observers(self, settings: Settings) -> list[LiveObserver]:
-        """Return what tells the table of those that end; nothing if these settings turn the view off."""
+        """Return the observer that enters ended exchanges into the table; none if these settings turn the view off."""
         if not settings.live.history:
             return []
         return [LiveObserver(self.table, _line(settings), _body_limit_bytes(settings))]
 
     def configure(self, settings: Settings) -> None:
-        """Keep what these settings say from now on."""
+        """Apply new settings."""
         self._history = settings.live.history
         capture_bytes = settings.live.capture_bytes if self._history else 0
         self.table.keep_at_most(self._history, capture_bytes, _line(settings))
@@ -68,7 +68,7 @@ class Live:
             self.start()
 
     def start(self) -> None:
-        """Begin to look at what is counted, unless it is turned off; may be called again."""
+        """Begin to sample the figures, unless the view is off; may be called again."""
         self._started = True
         if self._history:
             self._view.start()
@@ -76,7 +76,7 @@ class Live:
             self._view.stop()
 
     def stop(self) -> None:
-        """Send the readers away; what runs goes on, and can be asked for."""
+        """Disconnect the readers; running exchanges continue, and can still be listed."""
         self._view.stop()
 
     def _figures(self) -> Figures | None:
@@ -85,7 +85,7 @@ class Live:
         return None if found is None else figures_of(found.tallies.collect())
 
     def _more(self, stats: Stats) -> Deferred[Stats]:
-        """Add what this process knows: what was spent today, how the upstreams are."""
+        """Add today's spending and the state of the upstreams."""
         today = day_name(time.time())
         upstreams = self._upstreams()
 
@@ -99,7 +99,7 @@ class Live:
 
 
 def _line(settings: Settings) -> Line | None:
-    """Return what makes the exchange log's line of an exchange; None where whole ones are not kept."""
+    """Return a function that makes the exchange log's line of an exchange; None if bodies are not kept."""
     if not settings.live.capture_bytes:
         return None
     return partial(exchange_line, limit_bytes=_body_limit_bytes(settings), secrets=upstream_keys(settings))

@@ -1,7 +1,7 @@
-"""Lines about a configuration, for the log and for --check-config: what is on, and what is kept from whom.
+"""Lines about a configuration, for the log and for --check-config: what is on, and which keys are restricted.
 
-The start tells each in one line; of what is kept from whom, a reload tells
-only what was not so before.
+A start logs each in one line; of the lines about restrictions, a reload logs
+only new ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST_NAMED = 5
 
 
 def full_notes(settings: Settings) -> Iterator[str]:
-    """Yield every line with all that it means, for whoever asks for it with --check-config."""
+    """Yield every line in its long form, for --check-config."""
     yield from keyless_upstreams(settings)
     yield from fenced_keys(settings)
     yield from shared_objects(settings)
@@ -28,7 +28,7 @@ def full_notes(settings: Settings) -> Iterator[str]:
 
 
 def start_notes(settings: Settings) -> Iterator[str]:
-    """Yield the lines of a start: of keys that a default restrains only who they are."""
+    """Yield the lines for a start, which only name the keys that a default restricts."""
     yield from keyless_upstreams(settings)
     names = defaulted_keys(settings)
     if names:
@@ -40,7 +40,7 @@ def start_notes(settings: Settings) -> Iterator[str]:
 
 
 def unchanged_websockets(settings: Settings) -> Iterator[str]:
-    """Return a line where parameters or thoughts are changed, but not in what goes through a WebSocket."""
+    """Yield a line if parameters or thoughts are changed, but not in WebSockets."""
     changing = ["llm_params"] if settings.llm_params is not None else []
     if settings.think.mode != "keep":
         changing.append("think.mode")
@@ -52,7 +52,7 @@ def unchanged_websockets(settings: Settings) -> Iterator[str]:
 
 
 def new_notes(old: Settings, new: Settings) -> list[str]:
-    """Return those of the lines of `new` that are news after `old`."""
+    """Return the lines of `new` that `old` does not have."""
     known = set(start_notes(old))
     return [line for line in start_notes(new) if line not in known]
 
@@ -105,7 +105,7 @@ _KEYS = {
 
 
 def next_step(settings: Settings, addresses: Sequence[str]) -> str | None:
-    """Return what to try when the daemon listens on `addresses`; None if no HTTP client reaches them."""
+    """Return a command to try when the daemon listens on `addresses`; None if no HTTP client reaches them."""
     url = client_base_url(addresses)
     if url is None:
         return None

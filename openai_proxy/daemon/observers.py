@@ -1,4 +1,4 @@
-"""From Settings to what watches the exchanges."""
+"""From Settings to the observers of exchanges."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _GLOB = re.compile(r"[*?\[]")
 def observers_of(
     settings: Settings, daemon: ObserverContext, running: Iterable[Observer] = ()
 ) -> list[Observer]:
-    """Build the observers that `settings` name; raises SettingsError for one that cannot work.
+    """Build the observers that `settings` name; raise SettingsError for one that cannot work.
 
-    `daemon` is what they may ask it; what is configured is added here. The
-    one of the `running` ones that counts goes on.
+    `daemon` is the context that they may query; the configured parts are added
+    here. If one of the `running` observers counts, it is used again.
     """
     context = evolve(
         daemon,
@@ -43,7 +43,7 @@ def observers_of(
 
 
 def watch_alike(one: Settings, other: Settings) -> bool:
-    """Whether nothing differs of all that observers are built from."""
+    """Return whether two configurations would build the same observers."""
     return _watching(one) == _watching(other)
 
 
@@ -62,13 +62,13 @@ def _watching(settings: Settings) -> tuple[object, ...]:
 
 
 def upstream_urls(settings: Settings) -> dict[str, str]:
-    """Return the base URLs by the names that exchanges have for them."""
+    """Return the base URLs by the upstreams' names in exchange records."""
     named = {upstream.name: upstream.base_url for upstream in settings.upstreams}
     return named or {"default": settings.upstream.base_url}
 
 
 def configured_models(settings: Settings) -> frozenset[str]:
-    """Return the models that the configuration names exactly; globs name none."""
+    """Return the models that the configuration names exactly, without globs."""
     names = {name for model in settings.models for name in (model.match, model.upstream_model) if name}
     names |= {price.match for price in settings.cost.prices}
     names |= {name for key in settings.keys for name in key.models or ()}
@@ -76,14 +76,14 @@ def configured_models(settings: Settings) -> frozenset[str]:
 
 
 def upstream_keys(settings: Settings) -> tuple[str, ...]:
-    """Return every upstream key, for the observers to blot out wherever one turns up."""
+    """Return every upstream key, for the observers to redact."""
     keys = [settings.upstream.api_key, *(upstream.api_key for upstream in settings.upstreams)]
     keys += [key.upstream_key for key in client_keys(settings)]
     return tuple(key.get_secret_value() for key in keys if key is not None)
 
 
 def _storage_specs(settings: Settings) -> list[ObserverSpec]:
-    """Return the exchange-log observer that the short form STORAGE_TYPE means."""
+    """Return the exchange-log observer that STORAGE_TYPE stands for."""
     storage = settings.storage
     if storage.type == "local":
         return [ObserverSpec("exchange-log", (), {"dir": str(storage.local_log_dir)})]
@@ -93,7 +93,7 @@ def _storage_specs(settings: Settings) -> list[ObserverSpec]:
 
 
 def _azure_options(settings: Settings) -> dict[str, str]:
-    """Return account and credentials as fsspec's storage options; no spec has to hold them."""
+    """Return account and credentials as fsspec's storage options; so that no spec has to contain them."""
     storage = settings.storage
     options = {"account_name": storage.azure_account_name}
     for name, secret in (

@@ -1,4 +1,4 @@
-"""What a worker hands to the `Serving` of its process, instead of what one process has by itself."""
+"""The parts that a worker gives to the `Serving` of its process in place of those of a single process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from .live import MakeView
 
 @frozen(eq=False)
 class Part:
-    """What is different in a process that is one of several workers.
+    """The parts that differ in a process that is one of several workers.
 
-    Its signals, the log's first lines and reloads are the supervisor's too.
+    The supervisor also handles the worker's signals, the first lines of the
+    log, and reloads.
     """
 
     listen: Callable[[Any, str, Any], Any]
@@ -30,20 +31,20 @@ class Part:
     memory: Callable[[int], CacheStore]
     """Makes the embedded cache, which all workers share, from the number of its bytes."""
     share_health: Callable[[UpstreamHealth], object]
-    """Connects what is known of the upstreams with what the other workers know."""
+    """Shares the health of upstreams with the other workers."""
     calls: OtherCalls
     """Calls of the other workers whose answers can be shared."""
     state: SharedState
-    """What the other workers know of where state lives."""
+    """Finds the upstreams of conversations that other workers have learnt."""
     upstream_counts: Callable[[], Deferred[Mapping[str, int]]]
     """The requests that all workers together have in flight, by upstream."""
     metrics: Callable[[bytes], Deferred[tuple[str, bytes]]]
     """Content type and body of the metrics page of all workers, by `Accept`."""
     keys_changed: Callable[[str | None], Deferred[None]]
-    """Lets the other workers look at the key store, and cut the exchanges of a key; fires when they have."""
+    """Makes the other workers read the key store, and cut the exchanges of a key; fires when they have."""
     started_at: float
     """When the daemon started, in monotonic seconds."""
     number: int
-    """Of this worker; the first is 1."""
+    """The number of this worker; the first is 1."""
     live: MakeView
     """Makes the live view of all workers from the table of this one."""

@@ -1,4 +1,4 @@
-"""What was not recorded, recorded: a live answer becomes a line of a cassette while it passes."""
+"""Record a live answer as a line of a cassette while it passes, if it was not recorded before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logger(__name__)
 
 
 class Recorder:
-    """Watches answers of the live upstream; one that has come whole is recorded."""
+    """Watches answers of the live upstream, and records those that are complete."""
 
     def __init__(self, limit_bytes: int, secrets: Sequence[str], clock: Callable[[], float]) -> None:
         self._limit_bytes = limit_bytes
@@ -24,7 +24,7 @@ class Recorder:
     def __call__(
         self, request: ProxyRequest, response: ProxyResponse, keep: Callable[[bytes], None]
     ) -> ProxyResponse:
-        """Return the response with a filter that makes a line of it and gives it to `keep`."""
+        """Return the response with a filter that makes a line from it and passes that to `keep`."""
         if response.status == 101:
             return response
         exchange = request.exchange
@@ -48,7 +48,7 @@ class Recorder:
 
 
 class _Recording:
-    """A watching body filter."""
+    """A body filter that only watches."""
 
     transparent = True
 
@@ -65,7 +65,7 @@ class _Recording:
         self._keep = keep
 
     def feed(self, data: bytes) -> bytes:
-        """Return `data` as it is."""
+        """Return `data` unchanged."""
         return self._capture.response.feed(data)
 
     def finish(self) -> bytes:

@@ -1,7 +1,7 @@
-"""`openai-proxy reload PID`: SIGHUP to a daemon, and wait for what it makes of it.
+"""`openai-proxy reload PID`: send SIGHUP to a daemon, and wait for the outcome.
 
-For systemd's ExecReload=, which must fail when the daemon refuses. Needs the
-directory that RuntimeDirectory= names to daemon and command alike.
+For systemd's ExecReload=, which must fail if the daemon refuses. Both the
+daemon and the command need the directory that RuntimeDirectory= names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LOOK_EVERY_S = 0.05
 
 
 def reload(pid: int, wait_s: float = WAIT_S) -> int:
-    """Reload the daemon with this process id; return 0 once it uses the new configuration, else 1 and say why."""
+    """Reload the daemon with this process id; return 0 once it uses the new configuration; else print why and return 1."""
     directory = runtime_directory(os.environ)
     if directory is None:
         return _failed("RUNTIME_DIRECTORY is not set: outside systemd, use kill -HUP and read the log")

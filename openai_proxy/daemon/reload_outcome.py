@@ -1,4 +1,4 @@
-"""What daemon and `openai-proxy reload` agree on: a file with the outcome of the last reload. Pure."""
+"""The file with the outcome of the last reload, which the daemon writes for `openai-proxy reload`. Pure."""
 
 from __future__ import annotations
 

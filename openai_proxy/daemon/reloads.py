@@ -1,8 +1,8 @@
-"""How a reload ended: a line in the log, and a file for `openai-proxy reload`.
+"""Report the end of a reload: a line in the log, and a file for `openai-proxy reload`.
 
-systemd's RuntimeDirectory= names a directory of the service in the
-environment (RUNTIME_DIRECTORY). If it is there, each reload leaves its
-outcome in it, so that `systemctl reload` can fail when the daemon refused.
+systemd's RuntimeDirectory= puts the service's directory into the environment
+(RUNTIME_DIRECTORY). If it is set, each reload leaves its outcome there, so that
+`systemctl reload` can fail if the daemon refused.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ log = logger("openai_proxy")
 
 
 def tell_reloaded(mode: str) -> None:
-    """The new configuration is in use."""
+    """Report that the new configuration is in use."""
     log.info("configuration reloaded, mode {mode}", mode=mode)
     _leave(RELOADED)
 
 
 def tell_refused(reason: str, what: str = "the old configuration stays") -> None:
-    """The new configuration is not used; `reason` is one line, without secrets."""
+    """Report that the new configuration is not used; `reason` is one line, without secrets."""
     log.error("reload refused, {what}: {reason}", what=what, reason=reason)
     _leave(f"{REFUSED}{reason}")
 
@@ -33,7 +33,7 @@ def _leave(outcome: str) -> None:
     if directory is None:
         return
     try:
-        # a new file each time, so that whoever waits sees that it is another one
+        # a new file each time, so that the waiting command can recognise it
         new = Path(directory, f"{FILE}.{os.getpid()}")
         new.write_text(outcome + "\n", encoding="utf-8", errors="backslashreplace")
         new.replace(Path(directory, FILE))

@@ -1,4 +1,4 @@
-"""The upstreams that are no servers: from settings to what answers in their place."""
+"""From settings to the parts that answer for upstreams that are no servers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_WARNINGS = 20
 
 
 class Serverless:
-    """Makes what answers in the place of each upstream that is no server; `warnings` are what it found."""
+    """Makes a forward for each upstream that is no server; `warnings` are the problems found."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Serverless:
         buffered: BufferedBytes,
         servers: Forward | None,
     ) -> None:
-        """`servers` is what sends a request to the live upstream of a replay. Raises SettingsError."""
+        """`servers` forwards to the live upstream of a replay. Raises SettingsError."""
         self._settings = settings
         self._around = around
         self._timeouts = timeouts
@@ -53,14 +53,14 @@ class Serverless:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line for each broken line of a cassette, up to a number."""
+        """A line for each broken line of a cassette, up to a maximum."""
         rest = len(self._found) - _MOST_WARNINGS
         more = (f"and {rest} more lines of recorded exchanges that are not replayed",) if rest > 0 else ()
         return (*self._found[:_MOST_WARNINGS], *more)
 
     @property
     def recorded(self) -> int | None:
-        """How many recorded answers there are; None if no upstream replays."""
+        """The number of recorded answers; None if no upstream replays."""
         counts = [each.recorded for each in self.forwards.values() if isinstance(each, ReplayForward)]
         return sum(counts) if counts else None
 
@@ -121,7 +121,7 @@ def _urls(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def risk_of(settings: Settings) -> str | None:
-    """Return what anybody can do who reaches an open port; None if callers must show a key."""
+    """Return what anybody who reaches an open port can do; None if callers must show a key."""
     if mode(settings) == "tenants":
         return None
     if all_serverless(settings) and not any(calls_a_server(settings, url) for url in base_urls(settings)):

@@ -1,6 +1,6 @@
-"""The daemon's life: listen, serve, reload, drain, stop.
+"""The daemon's life cycle: listen, serve, reload, drain, stop.
 
-Owns the ports and, by `serving`, every other object that lives as long as
+Owns the ports and, through `serving`, every other object that lives as long as
 the process.
 """
 
@@ -45,7 +45,7 @@ log = logger("openai_proxy")
 
 @frozen(eq=False)
 class PreparedService:
-    """What a reload has built and not yet put to use."""
+    """What a reload has built and does not use yet."""
 
     serving: Prepared
     renewal: Renewal
@@ -67,7 +67,8 @@ class ProxyService(MultiService):
         watching: Sequence[Observer] = (),
         cassettes: Cassettes | None = None,
     ) -> None:
-        """`watching`: observers beside those that the settings name; `cassettes` may hold what was read for them.
+        """`watching` are observers besides those that the settings name; `cassettes` may have been read for
+        them already.
 
         Raises SettingsError.
         """
@@ -79,13 +80,13 @@ class ProxyService(MultiService):
         self._terminating = False
         self._early: list[int] = []
         self._reading = self._again = False
-        """Whether a reload waits for recorded exchanges, and whether another one was asked for meanwhile."""
+        """Whether a reload waits for recorded exchanges, and whether another one was requested meanwhile."""
         self.serving = Serving(reactor, settings, part, watching, cassettes)
 
     # ---- start
 
     def privilegedStartService(self) -> None:
-        """Listen, while twistd still has the right to low ports."""
+        """Listen, while twistd may still open low ports."""
         sys.excepthook = one_line
         raise_limit()
         settings = self.serving.exchanger.settings
@@ -103,7 +104,7 @@ class ProxyService(MultiService):
         super().privilegedStartService()
 
     def _take_signals(self) -> None:
-        """The reactor runs: signals come here from now on; do what came while the daemon started."""
+        """Take over the signals once the reactor runs, and obey those that came while the daemon started."""
         signals.install(
             self._reactor,
             terminate=self.terminate,
@@ -116,7 +117,7 @@ class ProxyService(MultiService):
             self.reload()
 
     def announce(self) -> None:
-        """Log what this daemon is, and what of its environment it does not know."""
+        """Log the facts about this daemon, and unknown variables of its environment."""
         exchanger = self.serving.exchanger
         log.info(
             "openai-proxy {version}, mode {mode}, upstream {upstream}",
@@ -135,17 +136,17 @@ class ProxyService(MultiService):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line for everything in the settings that was probably not meant."""
+        """A line for everything in the settings that is probably a mistake."""
         return self.serving.exchanger.warnings
 
     @property
     def addresses(self) -> list[str]:
-        """Where the API listens."""
+        """The addresses on which the API listens."""
         return [describe_port(each.port) for each in self._listeners if each.site is self.serving.site]
 
     @property
     def is_ending(self) -> bool:
-        """Whether a signal or somebody else has asked for the end."""
+        """Whether a signal or a caller has asked for the end."""
         return self._terminating
 
     def warn(self, lines: Iterable[str]) -> None:
@@ -160,12 +161,12 @@ class ProxyService(MultiService):
         site.ports.append(port)
         if self._part is not None:
             return
-        # told once signals are ours: who reads the line may send one at once
+        # logged only once signals are handled: a reader of the line may send one at once
         risk = self.serving.exchanger.risk if site is self.serving.site else None
         self._reactor.callWhenRunning(announce, port, risk)
 
     def startService(self) -> None:
-        """Open what the fork would have broken, and serve; raises StartError."""
+        """Open what must be opened after the fork, and serve; raise StartError."""
         self.serving.start()
         self._reactor.callWhenRunning(_settle_garbage_collector)
         super().startService()
@@ -175,7 +176,8 @@ class ProxyService(MultiService):
     def reload(self) -> None:
         """Load the configuration again; a broken one is reported and the old one stays.
 
-        Recorded exchanges are read before it is used; a signal that comes meanwhile is remembered.
+        Recorded exchanges are read before it is used; a signal that comes
+        meanwhile is obeyed afterwards.
         """
         if self.serving.draining:
             return
@@ -208,7 +210,7 @@ class ProxyService(MultiService):
         self.serving.note_reload(worked=False)
 
     def _use(self, settings: Settings) -> None:
-        """Use new settings if everything can be built for them."""
+        """Use new settings, if everything can be built for them."""
         try:
             prepared = self.prepare(settings)
         except (SettingsError, StartError) as error:
@@ -227,7 +229,7 @@ class ProxyService(MultiService):
             log.info("{line}", line=line)
 
     def prepare(self, settings: Settings) -> PreparedService:
-        """Build everything for new settings, certificates included; nothing changes yet.
+        """Build everything for new settings, including certificates, without using it yet.
 
         Raises SettingsError, StartError and OSError.
         """
@@ -235,12 +237,12 @@ class ProxyService(MultiService):
         return PreparedService(self.serving.prepare(settings), renewal)
 
     def commit(self, prepared: PreparedService) -> None:
-        """Use what was prepared for new exchanges and connections."""
+        """Use the prepared parts for new exchanges and connections."""
         self.serving.commit(prepared.serving)
         use_certificates(prepared.renewal)
 
     def discard(self, prepared: PreparedService) -> None:
-        """Drop what was prepared; everything stays as it is."""
+        """Drop the prepared parts; everything stays as it is."""
         self.serving.discard(prepared.serving)
 
     # ---- stop
@@ -251,11 +253,11 @@ class ProxyService(MultiService):
             log.info("second signal: aborting what still runs")
             self.serving.abort()
         else:
-            self._terminating = True  # here, for the reactor begins to stop a turn later
+            self._terminating = True  # set here, because the reactor begins to stop a turn later
             self._reactor.stop()
 
     def stopService(self) -> Deferred[Any]:
-        """Drain: take nothing new, finish what runs within `drain_timeout_s`, abort the rest."""
+        """Drain: accept nothing new, let running exchanges finish within `drain_timeout_s`, abort the rest."""
         closing = DeferredList(
             [maybeDeferred(each.port.stopListening) for each in self._listeners], consumeErrors=True
         )
@@ -266,9 +268,10 @@ class ProxyService(MultiService):
 
 
 def kept(old: Settings, new: Settings) -> Settings:
-    """Return the new settings with what cannot change while the daemon runs as it was; tell what that is.
+    """Return the new settings, but with the old values of those that cannot change at run time; log these.
 
-    Raises SettingsError if the rest does not fit to what stays: both were checked with what they came with.
+    Raises SettingsError if the new settings do not fit the values that stay,
+    because each set was checked only by itself.
     """
     if (new.ports, new.admin.port) != (old.ports, old.admin.port):
         log.warn("reload: ports cannot change while running; the old ones stay")
@@ -285,11 +288,11 @@ def kept(old: Settings, new: Settings) -> Settings:
 
 
 def _settle_garbage_collector() -> None:
-    """Leave what was built at start out of every collection, and collect less often.
+    """Exclude what was built at start from every garbage collection, and collect less often.
 
-    Exchanges make no reference cycles that live long: with the stock
-    threshold of 700 objects a collection came every few exchanges and took
-    7 % of the time.
+    Exchanges create no long-lived reference cycles: with the default threshold
+    of 700 objects a collection came every few exchanges and took 7 % of the
+    time.
     """
     gc.collect()
     gc.freeze()

@@ -1,6 +1,6 @@
-"""All that serves under one configuration, and its change for the next.
+"""Everything that serves under one configuration, and its replacement at a reload.
 
-Knows no port, signal or process: those are `service`'s, which owns this.
+Knows no ports, signals or processes: `service`, which owns this, has those.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ from .upstream_report import upstream_report, upstreams_shown
 log = logger("openai_proxy")
 
 ADMIN_CONNECTIONS = 16
-"""Connections to `admin.port` that are served at once, where descriptors are few."""
+"""The number of connections to `admin.port` that are served at once if descriptors are few."""
 ADMIN_REFUSALS = 4
-"""Those beyond that are told so at a time."""
+"""The number of further connections that receive a refusal at a time."""
 
 
 @frozen(eq=False)
 class Prepared:
-    """What a reload has built and not yet put to use."""
+    """What a reload has built and does not use yet."""
 
     exchanger: Exchanger
     publisher: ExchangePublisher
 
 
 class Serving:
-    """What serves the clients of one process: sites, pages, stages, observers, stores.
+    """Serves the clients of one process: sites, pages, stages, observers, stores.
 
     States: built, serving (`start`), draining (`drain`), closed (`close`).
-    `exchanger` and `publisher` are those in use; `commit` puts others in
-    their place, only for new exchanges.
+    `exchanger` and `publisher` are those in use; `commit` replaces them, for
+    new exchanges only.
     """
 
     def __init__(
@@ -75,9 +75,10 @@ class Serving:
         watching: Sequence[Observer] = (),
         cassettes: Cassettes | None = None,
     ) -> None:
-        """Build everything for `settings`, open nothing; `watching` are observers of ours. Raises SettingsError.
+        """Build everything for `settings` without opening anything; `watching` are further observers. Raises
+        SettingsError.
 
-        `cassettes` may hold what was read for these settings.
+        `cassettes` may have been read for these settings already.
         """
         self._watching = tuple(watching)
         self._reactor = reactor
@@ -129,7 +130,7 @@ class Serving:
         self.site.adopt = self._sockets.adopt
         self.admin_site = None if settings.admin.port is None else self._make_admin_site()
         self._in_use = 0
-        """Descriptors that are open before the first client comes."""
+        """The number of descriptors that are open before the first client comes."""
         for site in self._sites:
             _set_up(site, settings)
         self._drain = Drain(
@@ -142,7 +143,7 @@ class Serving:
         self._watch(self.publisher)
 
     def _describe(self) -> ObserverContext:
-        """Return what observers may ask this daemon."""
+        """Return the facts about this daemon that observers may query."""
         return ObserverContext(
             reactor=self._reactor,
             in_flight=lambda: self._api.in_flight,
@@ -160,7 +161,7 @@ class Serving:
         )
 
     def _state(self) -> DaemonState:
-        """Return what the metrics say of the daemon itself."""
+        """Return the daemon's own state for the metrics."""
         observers = self.publisher.observers
         spools = [bytes for each in observers if (bytes := getattr(each, "spool_bytes", None)) is not None]
         return DaemonState(
@@ -173,7 +174,7 @@ class Serving:
         )
 
     def note_reload(self, *, worked: bool) -> None:
-        """A reload has ended: the new configuration is in use, or was refused."""
+        """Note that a reload has ended: the new configuration is in use, or was refused."""
         self._reload_worked = worked
         if worked:
             self._loaded_at = time.time()
@@ -190,7 +191,7 @@ class Serving:
                 costs.tag_usage,
                 *uses,
                 *self._watching,
-                # last: it takes from what has ended what the others needed
+                # last: it releases parts of the record that the others need
                 *self.live.observers(settings),
             ],
             self._reactor,
@@ -241,13 +242,13 @@ class Serving:
     # ---- descriptors
 
     def capacity(self, settings: Settings) -> Capacity:
-        """Return what the descriptors of this process suffice for."""
+        """Return the capacity that the descriptors of this process suffice for."""
         in_use = (self._in_use or open_now()) + self._admin_sockets(settings)
         logs = settings.storage.type is not None or any("exchange-log" in each for each in settings.observers)
         return capacity(usable(self._reactor), in_use, settings.limits.connections, exchange_log=logs)
 
     def _admin_sockets(self, settings: Settings) -> int:
-        """Return how many connections to `admin.port` may be open: few if descriptors are few."""
+        """Return the number of connections to `admin.port` that may be open: few if descriptors are few."""
         if self.admin_site is None:
             return 0
         wanted = settings.limits.connections
@@ -255,7 +256,7 @@ class Serving:
         return (wanted if plenty else min(wanted, ADMIN_CONNECTIONS)) + ADMIN_REFUSALS
 
     def _fit(self, settings: Settings) -> None:
-        """Take no more connections than there are descriptors for."""
+        """Limit the connections to those that there are descriptors for."""
         fits = self.capacity(settings)
         self.site.max_connections, self.site.max_sockets = fits.connections, fits.sockets
         if self.admin_site is not None:
@@ -264,13 +265,13 @@ class Serving:
         self.exchanger.agent.max_open = fits.upstream
 
     def _tell_capacity(self) -> None:
-        """Say where that is fewer than asked for; of several workers the supervisor says it."""
+        """Log if these are fewer than configured; for several workers the supervisor does it."""
         if self._alone:
             settings = self.exchanger.settings
             tell_capacity(self.capacity(settings), settings.limits.connections)
 
     def _watch(self, publisher: ExchangePublisher) -> None:
-        """Let the site give `publisher` what its observers need."""
+        """Make the site provide what the observers of `publisher` need."""
         self.site.hold_end = publisher.is_synchronous
         self.site.refusal = publisher.refusal if publisher.may_refuse else None
         self.site.capture = publisher.capture if publisher.capture_limit_bytes is not None else None
@@ -284,7 +285,7 @@ class Serving:
         self.publisher.ending(exchange)
 
     def _keep_books(self, spending: Spending) -> None:
-        """Keep totals and watch budgets as this configuration says, from now on."""
+        """Keep totals and watch budgets by this configuration from now on."""
         self._around.stores.costs.usage.keep_in(spending.state_file)
         self._around.stores.costs.tag_usage.keep_in(spending.state_file)
         if spending.watch is not None:
@@ -293,7 +294,7 @@ class Serving:
     # ---- start
 
     def start(self) -> None:
-        """Open what a fork would break; raises StartError. Once."""
+        """Open what must be opened after the fork; raises StartError. Call once."""
         try:
             self.publisher.start()
         except OSError as error:
@@ -320,13 +321,13 @@ class Serving:
     # ---- stored keys
 
     async def _after_first_look(self, request: ProxyRequest) -> ProxyResponse:
-        """Let the first requests wait until the key store was asked once, or no stored key would be known."""
+        """Let the first requests wait until the key store has been read, because no stored key is loaded before."""
         await self._keys.first_look()
         self._api.forward = self.exchanger.forward
         return await self.exchanger.forward(request)
 
     def _keys_changed(self) -> None:
-        """Other stored keys hold than before: let new exchanges go by them."""
+        """Use changed stored keys for new exchanges."""
         if self.draining:
             return
         settings = self._keys.laid_over(self.exchanger.settings)
@@ -337,7 +338,7 @@ class Serving:
             site.turns = self.exchanger.turns
 
     def look_at_keys(self, name: str | None) -> Deferred[None]:
-        """Read the key store now, and then cut what runs of the key `name`; fires when that is done."""
+        """Read the key store now, then cut the running exchanges of the key `name`; fires when that is done."""
 
         def cut_then(result: Any) -> Any:
             if name is not None:
@@ -354,12 +355,14 @@ class Serving:
     def _cut_everywhere(self, name: str) -> None:
         self._cut(name)
         if self._others is not None:
-            self._others(name).addErrback(lambda _: None)  # the supervisor is gone, and so are they soon
+            self._others(name).addErrback(
+                lambda _: None
+            )  # the supervisor is gone, and the other workers will end soon
 
     # ---- reload
 
     def prepare(self, settings: Settings) -> Prepared:
-        """Build everything for new settings; nothing changes yet. Raises SettingsError and OSError."""
+        """Build everything for new settings; nothing is used yet. Raises SettingsError and OSError."""
         settings = self._keys.laid_over(settings)
         publisher = self._reloaded_publisher(settings)
         exchanger = build_exchanger(settings, self._around, publisher.needs_usage)
@@ -368,21 +371,21 @@ class Serving:
         return Prepared(exchanger, publisher)
 
     def commit(self, prepared: Prepared) -> None:
-        """Use what was prepared for new exchanges, and stop what it replaces."""
-        if self.draining:  # nobody would stop what this starts
+        """Use the prepared parts for new exchanges, and stop those that they replace."""
+        if self.draining:  # nothing would stop what this starts
             self.discard(prepared)
             return
         old, old_publisher = self.exchanger, self.publisher
         prepared.exchanger.start()
         self._swap(prepared.exchanger, prepared.publisher)
         old.stop()
-        if self._keys.known is not None:  # they may have changed since this was prepared
+        if self._keys.known is not None:  # the keys may have changed since
             self._keys_changed()
         if prepared.publisher is not old_publisher:
             _stop_observers(old_publisher)
 
     def discard(self, prepared: Prepared) -> None:
-        """Drop what was prepared; everything stays as it is."""
+        """Drop the prepared parts; everything stays as it is."""
         if prepared.publisher is not self.publisher:
             _stop_observers(prepared.publisher)
 
@@ -422,16 +425,16 @@ class Serving:
         return self._drain.begun
 
     def drain(self) -> Deferred[None]:
-        """Take nothing new; fire when all has ended, or was aborted after `drain_timeout_s`. Once."""
+        """Accept nothing new; fire when all has ended, or was aborted after `drain_timeout_s`. Call once."""
         self.live.stop()
         return self._drain.begin(self.exchanger.settings.drain_timeout_s)
 
     def abort(self) -> None:
-        """Wait no longer for what still runs; may come before `drain`."""
+        """Abort the running exchanges; may be called before `drain`."""
         self._drain.hurry()
 
     def close(self) -> Deferred[Any]:
-        """Stop what outlives exchanges; fires when observers and stores are closed, and never fails."""
+        """Stop the parts that outlive exchanges; fires when observers and stores are closed, and never fails."""
         self.site.stop()
         if self.admin_site is not None:
             self.admin_site.abort()
@@ -442,7 +445,7 @@ class Serving:
 
 
 def tell_capacity(fits: Capacity, wanted: int, processes: int = 1) -> None:
-    """Say in one line that fewer connections are taken than `limits.connections`; nothing if all fit."""
+    """Log in one line that fewer connections are served than `limits.connections`; nothing if all fit."""
     if fits.connections * processes < wanted:
         log.warn(
             "warning: the system allows {limit} open files for a process: at most {connections} client connections "

@@ -1,7 +1,7 @@
 """Unix signals, as a daemon's operator expects them.
 
-Twisted's own handlers raise a traceback at the second SIGTERM, and SIGHUP
-kills a stock twistd; these replace them once the reactor runs.
+Twisted's own handlers raise a traceback at the second SIGTERM, and SIGHUP kills
+a stock twistd; these handlers replace them once the reactor runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def install(
 ) -> None:
     """Route SIGTERM, SIGINT, SIGHUP, SIGUSR1 into the reactor's thread.
 
-    Called by `reactor.callWhenRunning`, so that ours come last.
+    Called by `reactor.callWhenRunning`, so that these handlers are installed last.
     """
 
     def handler(function: Callable[[], None]) -> Callable[[int, Any], None]:
@@ -34,7 +34,7 @@ def install(
 
     log_file = twistd_log_file()
     if isinstance(log_file, LogFile):
-        # it would go on to PATH.1 at each megabyte, delete none, and rename all of them each time
+        # it would rotate at each megabyte, delete nothing, and rename all files each time
         log_file.rotateLength = None
 
     def reopen_all() -> None:
@@ -49,10 +49,11 @@ def install(
 
 
 def reopen_log(log_file: BaseLogFile) -> None:
-    """Open twistd's log file anew under its name; if that cannot be, say so and go on with the old one.
+    """Open twistd's log file anew under its name; if that fails, log it and keep the old file.
 
-    Such as after `--uid`, in a directory that is root's. Twisted's own way
-    closes the old file first, and all that is logged from then on is lost.
+    It fails, for example, after `--uid` in a directory of root's. Twisted's own
+    method closes the old file first, so everything logged after that would be
+    lost.
     """
     try:
         with open(log_file.path, "ab+"):
@@ -71,16 +72,16 @@ _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def remember(numbers: list[int]) -> None:
-    """Keep what comes before `install`: SIGTERM, SIGINT and SIGHUP go to the end of `numbers`.
+    """Record signals that come before `install`: SIGTERM, SIGINT and SIGHUP are appended to `numbers`.
 
-    For a start that takes its time.
+    For a start that takes some time.
     """
     for number in (*_ENDING, signal.SIGHUP):
         signal.signal(number, lambda received, frame: numbers.append(received))
 
 
 def ends(numbers: list[int]) -> bool:
-    """Whether one of these signals asks for the end."""
+    """Return whether one of these signals asks for the end."""
     return any(number in _ENDING for number in numbers)
 
 
@@ -88,7 +89,7 @@ def twistd_log_file() -> BaseLogFile | None:
     """Return the log file that twistd opened, or None.
 
     twistd keeps it only in the closure of its own SIGUSR1 handler, which
-    rotates; logrotate moves files itself and wants them reopened.
+    rotates; logrotate moves files itself and needs them reopened.
     """
     closure = getattr(signal.getsignal(signal.SIGUSR1), "__closure__", None) or ()
     for cell in closure:

@@ -1,6 +1,6 @@
 """The ordered stages that every exchange passes, and those that the turn of a WebSocket passes.
 
-The only list of the policies: each entry has the reason for its place.
+The only list of the policies: each entry has the reason for its position.
 Imported by `exchanger` only.
 """
 
@@ -46,10 +46,10 @@ from .surroundings import Surroundings
 
 @frozen(eq=False)
 class KeptStages:
-    """Those stages, and what the others are made from, that stay as they are when only client keys change.
+    """The stages, and the parts of others, that are reused when only client keys change.
 
-    They remember what must not be forgotten for that: the state of
-    upstreams, calls that several requests share, how much was retried.
+    They have state that must survive that: the health of upstreams, calls that
+    several requests share, the number of retries.
     """
 
     innermost: Forward
@@ -97,7 +97,7 @@ def ordered_stages(
     kept: KeptStages,
     keyring: Keyring | None,
 ) -> tuple[list[Stage], TurnRules]:
-    """Return the onion, outermost first, with the reason for each place; and what of it judges turns of WebSockets."""
+    """Return the stages, outermost first, with the reason for each position, and the rules for turns of WebSockets."""
     rate_limit = limits.rate_limit(settings, around)
     strip_think, repeats, buffered = kept.strip_think, kept.repeats, kept.buffered
     body_rules = bodies.body_rules(settings, spending.payers)
@@ -122,68 +122,68 @@ def ordered_stages(
         spending.pricing.is_priced if spending.pricing is not None else None,
     )
     stages: list[Stage | None] = [
-        # First: nobody unknown makes us read, count or call anything.
+        # First: an unknown caller must not make the proxy read, count or call anything.
         authenticate,
-        # At once, so that what is refused has its tags in the logs; before the cache, for no upstream sees these headers.
+        # Early, so that refused requests have their tags in the logs; before the cache, because these headers are not sent upstream.
         tag_requests,
-        # Before a body is read, and before the limits: a refusal counts against none.
+        # Before a body is read, and before the limits, against which a refusal does not count.
         allow_endpoints,
         fences.refuse_unseen(settings),
-        # Before what goes by the handshake of a WebSocket whose turns count instead.
+        # Before the stages that would count the handshake of a WebSocket whose turns count instead.
         fences.read_websockets(settings, counts),
-        # Before a body is asked for with 100 Continue that would be refused.
+        # Before `100 Continue` asks for a body that would be refused.
         rate_limit.look_ahead if rate_limit is not None else None,
-        # In front of all that decides by the request alone, which a repeated one is spared.
+        # Before all stages that decide by the request only: a repeated request skips them.
         repeats if rate_limit is None else None,
-        # Before everything that looks at the body; behind it a request is known to be valid.
+        # Before all stages that look at the body; after it, the request is valid.
         read_body,
         # As soon as there is a body.
         name_end_user,
-        # Behind it: a form streams through, and is only looked at.
+        # After `read_body`: a form streams through, and is only inspected.
         bodies.read_form(settings, body_rules, buffered),
-        # Before all that goes by the models of a batch.
+        # Before all stages that use the models of a batch.
         of_batches.allow,
-        # Before the limits: a refusal counts against none.
+        # Before the limits, against which a refusal does not count.
         allow_models,
         refuse_unmeasured,
-        # Outside the cache, which knows nobody; what it gives was somebody's first.
+        # Outside the cache, which does not distinguish owners.
         own_objects,
-        # Outside all that costs anything.
+        # Outside all stages that cost anything.
         rate_limit,
-        # Behind what counts requests, if something does.
+        # After the stage that counts requests, if there is one.
         repeats if rate_limit is not None else None,
-        # Before the cache: its key is what the upstream would see.
+        # Before the cache, whose key is computed from what the upstream would receive.
         kept.override,
         # Outside the cache, which holds raw upstream bytes, so that this setting may change.
         strip_think,
-        # Outside what reads usage, which takes content codings off if somebody must read.
+        # Outside `read_usage`, which removes content codings if a stage must read the body.
         note_errors,
-        # Inside think removal, for it reads what the model wrote; outside the cache, whose hits report too.
+        # Inside think removal, because it reads the model's output; outside the cache, whose hits have usage too.
         read_usage,
-        # Outside the cache, which holds what the upstream lists.
+        # Outside the cache, which holds the upstream's list.
         _list_models(keyring, kept.table, kept.route, kept.innermost),
-        # Outside all that shares answers: it ends what one client reads.
+        # Outside all stages that share answers, because it cuts only one client's reading.
         spending.cut_budget,
-        # Inside what changes an answer for its client, as the cache: those who join have stages of their own.
+        # Inside the stages that change an answer for its client, like the cache: each joined request has its own.
         rejoin.rejoin(settings, around, kept.room),
         # Outside retries: a hit never retries.
         kept.cache,
-        # Behind the cache, whose hits cost nothing; before anything is set aside.
+        # After the cache, whose hits cost nothing; before money is reserved.
         spending.refuse_unpriced,
-        # Behind all that may refuse an upload: it reads along.
+        # After all stages that may refuse an upload, which it reads as it passes.
         of_batches.read_file,
-        # Outside the budgets, which set aside what background responses and batches will cost.
+        # Outside the budgets, which reserve the cost of background responses and batches.
         spending.settle_later,
         of_batches.settle,
-        # Behind the cache, whose hits cost nothing; outside retries, of which one answer is paid.
+        # After the cache, whose hits cost nothing; outside retries, of which only one answer is paid.
         spending.keep_budget,
-        # The same request, once more.
+        # Repeats the same request.
         kept.retry,
-        # Innermost: every attempt may go elsewhere.
+        # Innermost: every attempt may go to another upstream.
         kept.route,
     ]
-    # The same for a turn of a WebSocket, in the same order: what is left out changes a request, repeats
-    # it or chooses where it goes. It may go where its connection leads, or nowhere.
+    # The stages for a turn of a WebSocket, in the same order. Stages that change a request, repeat it or
+    # choose its upstream are left out: a turn goes to the upstream of its connection, or nowhere.
     of_turns: list[Stage | None] = [
         authenticate,
         tag_requests,
@@ -192,7 +192,7 @@ def ordered_stages(
         name_end_user,
         allow_models,
         refuse_unmeasured,
-        # Before the limits, as all that refuses what can never be admitted.
+        # Before the limits, like all stages that refuse what can never be admitted.
         refuse_elsewhere,
         own_objects,
         rate_limit,
@@ -201,10 +201,10 @@ def ordered_stages(
         spending.refuse_unpriced,
         spending.settle_later,
         spending.keep_budget,
-        # Innermost, as for requests: where it was answered is where its state lives.
+        # Innermost, as for requests: the upstream that answered has the state.
         learn_state,
     ]
-    # Of one that the server begins: it is counted and paid, and runs whatever is said of it.
+    # The stages for a turn that the server begins: it is counted and paid, and cannot be refused.
     begun_above: list[Stage | None] = [
         authenticate,
         tag_requests,
@@ -232,20 +232,20 @@ def _present(stages: Sequence[Stage | None]) -> list[Stage]:
 
 
 def _send_turn(request: ProxyRequest) -> Awaitable[ProxyResponse]:
-    """Send a turn of a WebSocket on its connection: what is behind the stages of a turn."""
+    """Send a turn of a WebSocket on its connection; the innermost forward of a turn."""
     sent: Awaitable[ProxyResponse] = request.turn.send()
     return sent
 
 
 async def _answer_nothing(request: ProxyRequest) -> ProxyResponse:
-    """Stand behind stages that are only asked whether they would refuse."""
+    """Answer for stages that are only asked whether they would refuse."""
     return ProxyResponse(200, b"OK", [], WholeBody(b""))
 
 
 def _list_models(
     keyring: Keyring | None, table: RoutingTable | None, route: Route | None, innermost: Forward
 ) -> ListModels | None:
-    """Return the stage that changes the list of models; None if it stays as the one upstream gives it."""
+    """Return the stage that changes the list of models; None if the list stays as the only upstream sends it."""
     aliases = table.aliases if table is not None else ()
     restricts = keyring is not None and keyring.restricts_models
     elsewhere: Elsewhere | None = None

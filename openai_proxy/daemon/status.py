@@ -1,6 +1,6 @@
-"""What this daemon tells of itself: information, health, metrics.
+"""The pages about this daemon: information, health, metrics.
 
-Documents only; `pages.pages` renders them, `Serving` knows the facts.
+Makes the documents; `pages.pages` renders them, `Serving` has the facts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Health = tuple[bool, dict[str, Any]]
 
 @frozen(eq=False)
 class Status:
-    """The pages of one daemon. What a reload replaces is asked for anew each time."""
+    """The pages of one daemon. Parts that a reload replaces are fetched for each request."""
 
     exchanger: Callable[[], Exchanger]
     publisher: Callable[[], ExchangePublisher]
@@ -53,22 +53,22 @@ class Status:
     uptime_s: Callable[[], float]
     scrapes: Scrapes
     pause: Pause
-    """Lets others work between two parts of a long piece of work."""
+    """Lets other work run between two parts of a long task."""
     live: Callable[[], LiveView | None]
     """The live view; None if it is turned off."""
     known_keys: KnownKeys | None = None
-    """Those of the key store; None without one."""
+    """The loaded keys of the key store; None without one."""
     cut: Callable[[str], object] = lambda name: None
     """Aborts the running exchanges of a client key."""
     whole_metrics: Callable[[bytes], Deferred[tuple[str, bytes]]] | None = None
-    """The metrics page of several workers together."""
+    """The metrics page of all workers; None in a single process."""
     whole_counts: Callable[[], Deferred[Mapping[str, int]]] | None = None
-    """The requests in flight at each upstream, of several workers together."""
+    """The requests in flight at each upstream, of all workers; None in a single process."""
 
     def put_pages(self, root: Root, *, metrics: bool, own_port: bool = False) -> None:
-        """Hang information and health, and /metrics and /admin where they belong to this root.
+        """Add information and health to this root, and /metrics and /admin if they belong there.
 
-        `own_port`: it is that of `admin.port`.
+        `own_port`: it is the root of `admin.port`.
         """
         gate = Gate(self._admin_token, unix_is_local=own_port)
         pages = PagesGate(self._page_rule if not own_port else lambda: "open", gate)
@@ -80,7 +80,7 @@ class Status:
             b"", HomePage(self.information, pages.allows, public, self.health, partial(self._linked, metrics))
         )
         root.putChild(b"style.css", StylePage())
-        if not own_port:  # whoever holds a key reaches the API
+        if not own_port:  # holders of keys use the API's port
             root.putChild(b"key", OwnerPage(self._key_report(), lambda: self.exchanger().keyring is not None))
         root.putChild(b"health", health)
         if metrics:
@@ -117,7 +117,7 @@ class Status:
         return self.exchanger().settings
 
     def _changed(self, change: Change) -> None:
-        """Write a change beside the exchange log, where there is one."""
+        """Write a change next to the exchange log, if there is one."""
         line = orjson.dumps(change.document()) + b"\n"
         name = f"admin_{day_name(change.timestamp).replace('-', '')}.jsonl"
         for observer in self.publisher().observers:
@@ -164,7 +164,7 @@ class Status:
         }
 
     def metrics(self, accept: bytes) -> tuple[str, bytes] | Deferred[tuple[str, bytes]]:
-        """Return content type and body of the metrics page, by `Accept`; UnknownURL if nobody counts."""
+        """Return content type and body of the metrics page, by `Accept`; raise UnknownURL if nothing counts."""
         if self.whole_metrics is not None:
             return self.whole_metrics(accept)
         found = find_metrics(self.publisher().observers)
@@ -177,7 +177,7 @@ class Status:
         return found.render(accept)
 
     def health(self) -> Deferred[Health]:
-        """Fire with whether an upstream can be reached (asked at most every 10 s), and the document of `GET /health`."""
+        """Fire with whether an upstream can be reached (probed at most every 10 s), and the document of `GET /health`."""
         reachability = self.exchanger().reachability
 
         def describe(reachable: bool) -> Deferred[Health]:
@@ -209,7 +209,7 @@ class Status:
         return reachability.ask().addCallback(describe)
 
     def ready(self) -> Deferred[Health]:
-        """Fire with whether new requests are welcome, and the document of `GET /health/ready`."""
+        """Fire with whether new requests are accepted, and the document of `GET /health/ready`."""
 
         def describe(reachable: bool) -> Health:
             ready = reachable and not self.draining()

@@ -1,6 +1,6 @@
-"""What outlives a reload: limits, budgets, answers, Redis connections.
+"""The stores that outlive a reload: limits, budgets, answers, Redis connections.
 
-Owned by `Serving`; `composition` asks for what its configuration names.
+Owned by `Serving`; building a configuration requests the stores that it names.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from ..policies.routing.redis_state import RedisState
 
 
 class Stores:
-    """Makes each store once for each place it is kept in.
+    """Makes each store once for each path or URL.
 
-    `buckets` are the limits of this machine, `memory` makes the embedded
-    cache from the number of its bytes; both are kept in this process without them.
-    `shared_state` is asked where state lives that this process does not know.
-    Between `start` and `stop` what is made is started as well.
+    `buckets` are the limits of this machine, `memory` makes the embedded cache
+    from its number of bytes; without them both are kept in this process.
+    `shared_state` finds the upstreams of conversations that this process has
+    not learnt. Stores made between `start` and `stop` are started as well.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Stores:
         self._caches: dict[str, RedisCacheStore] = {}
         self._make_memory = memory or (lambda max_bytes: MemoryStore(max_bytes, clock))
         self._memories: WeakValueDictionary[int, CacheStore] = WeakValueDictionary()
-        """By size, as long as a configuration uses them: a reload with another size gives the memory back."""
+        """Caches by size, as long as a configuration uses them: a reload with another size frees the memory."""
         self._inputs = MemoryInputs()
         self._started = False
         self.costs = CostStores(reactor)
@@ -90,13 +90,13 @@ class Stores:
         return store
 
     def known_state(self, entries: int, ttl_s: float, url: str | None) -> KnownState:
-        """Return what is known of where state lives, here, on this machine, and in the Redis at `url`."""
+        """Return the directory of conversations: of this process, this machine, and the Redis at `url`."""
         self._state.resize(entries, ttl_s)
         shared = [*self._shared_state, *([] if url is None else [RedisState(self._client(url))])]
         return KnownState(self._state, shared)
 
     def state_file(self, path: Path) -> StateFile:
-        """Return the file of money and totals; OSError if this runs already and it cannot be opened."""
+        """Return the file of money and totals; raise OSError if this has been started and it cannot be opened."""
         return self.costs.file(path)
 
     def ledger(self, path: Path | None, redis_url: str | None) -> SharedLedger:
@@ -104,24 +104,24 @@ class Stores:
         return self.costs.ledger(path, redis_url, self._client)
 
     def pending_calls(self, path: Path | None) -> FileCalls | MemoryCalls:
-        """Return where background calls are kept until their usage is read: in a file, else in memory."""
+        """Return the store of background calls whose usage has not been read: in a file, else in memory."""
         return self.costs.pending_calls(path)
 
     def object_owners(self, path: Path | None, redis_url: str | None) -> FileOwners | RedisOwners | None:
-        """Return where it is kept whose objects are: in Redis, else in a file; None without either."""
+        """Return the store of the owners of objects: in Redis, else in a file; None without either."""
         if redis_url is not None:
             return RedisOwners(self._client(redis_url))
         return None if path is None else FileOwners(self.costs.file(path), time.time)
 
     def batch_inputs(self, path: Path | None, redis_url: str | None) -> BatchInputs:
-        """Return where it is kept what batches' input files ask for: in Redis, else in a file, else in memory."""
+        """Return the store of what batches' input files ask for: in Redis, else in a file, else in memory."""
         if redis_url is not None:
             return RedisInputs(self._client(redis_url))
         return self._inputs if path is None else FileInputs(self.costs.file(path), time.time)
 
     @property
     def deliveries(self) -> Deliveries:
-        """What brings alerts to their URL."""
+        """The deliveries of alerts."""
         return self.costs.deliveries
 
     def _client(self, url: str) -> RedisClient:
@@ -133,12 +133,12 @@ class Stores:
         return client
 
     def redis_connected(self, url: str | None) -> bool | None:
-        """Whether the Redis at `url` is there; None if none is configured."""
+        """Return whether the Redis at `url` is connected; None if none is configured."""
         client = self._clients.get(url) if url is not None else None
         return None if client is None else client.connected
 
     def failures(self) -> dict[tuple[str, str], int]:
-        """Return how often stores in Redis failed, by (`cache` or `limit`, kind); those that there are."""
+        """Return the failures of each store in Redis, by (`cache` or `limit`, kind)."""
         counts = {}
         if self._caches:
             counts["cache", "unanswered"] = sum(cache.failed for cache in self._caches.values())
@@ -148,7 +148,7 @@ class Stores:
         return counts
 
     def start(self) -> None:
-        """Open the file of money and totals (OSError if it cannot be); begin connecting, which nothing waits for."""
+        """Open the file of money and totals (raise OSError if that fails); begin to connect, without waiting."""
         self.costs.start()
         self._started = True
         for part in (*self._clients.values(), *self._users()):
@@ -165,5 +165,5 @@ class Stores:
         return DeferredList([client.stop() for client in self._clients.values()], consumeErrors=True)
 
     def _users(self) -> list[RedisLimitStore | RedisCacheStore]:
-        """Return what is kept in Redis."""
+        """Return the stores in Redis."""
         return [*self._limits.values(), *self._caches.values()]

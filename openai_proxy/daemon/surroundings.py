@@ -1,4 +1,4 @@
-"""What `Serving` lends to whatever is built from settings."""
+"""The parts of `Serving` that are used to build an exchanger from settings."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Clock = Callable[[], float]
 
 @frozen(eq=False)
 class Surroundings:
-    """One set for the life of a process; a reload builds with the same."""
+    """They exist once in a process; a reload uses the same ones."""
 
     reactor: Any
     clock: Clock
     """Monotonic seconds."""
     stores: Stores
     adopt: Callable[[Any], None] = lambda transport: None
-    """Given each connected transport; see `socket_group`."""
+    """Called with each connected transport; see `socket_group`."""
     circuits: CircuitNews = field(factory=CircuitNews)
-    """Told of each circuit that opens or closes."""
+    """Records each circuit that opens or closes."""
     share_health: Callable[[UpstreamHealth], object] = lambda health: None
-    """Lets the other processes of the daemon know what this one finds out of the upstreams, and the other way."""
+    """Shares the health of upstreams with the other processes of the daemon."""
     calls: OtherCalls = field(factory=LocalCalls)
     """Calls of other processes, or of replaced configurations, whose answers can be shared."""
     knows_all_keys: Callable[[], bool] = lambda: True
-    """Whether every stored client key is known; see `key_store.known_keys`."""
+    """Whether every stored client key is loaded; see `key_store.known_keys`."""
     mock_memory: MockMemory = field(factory=MockMemory)
-    """What clients have uploaded to the mock upstream."""
+    """The files that clients have uploaded to the mock upstream."""
     cassettes: Cassettes = field()
     """Recorded exchanges that were read for a reload."""
 

@@ -1,4 +1,4 @@
-"""What `twistd openai-proxy` is on a system that the proxy does not run on: one line that says what does."""
+"""The command `twistd openai-proxy` on an unsupported system: one line that names the supported ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ WINDOWS = (
 
 
 class Options(usage.Options):
-    """Takes any options, and stops."""
+    """Accepts any options, and exits."""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> NoReturn:
-        """Say why this cannot be, on stderr, and exit 1."""
+        """Print the reason on stderr, and exit with 1."""
         print(WINDOWS, file=sys.stderr)
         raise SystemExit(1)
 
 
 def makeService(options: Options) -> NoReturn:
-    """Never called: the options stop before."""
+    """Never called, because parsing the options exits."""
     raise SystemExit(WINDOWS)

@@ -1,4 +1,4 @@
-"""How the upstreams of a configuration are, for the metrics and the live view."""
+"""The state of the upstreams of a configuration, for the metrics and the live view."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .exchanger import Exchanger
 
 
 def upstream_report(exchanger: Exchanger, news: CircuitNews) -> UpstreamReport:
-    """Return what is known now; if nothing was known for some seconds, a probe begins for the next one who asks."""
+    """Return the last known state; if it is some seconds old, begin a probe for the next call."""
     exchanger.reachability.ask()
     unreachable = exchanger.agent.unreachable
     circuits = exchanger.route.open_circuits() if exchanger.route is not None else ()
@@ -24,7 +24,7 @@ def upstream_report(exchanger: Exchanger, news: CircuitNews) -> UpstreamReport:
 
 
 def upstreams_shown(exchanger: Exchanger, news: CircuitNews) -> list[dict[str, Any]]:
-    """Return each upstream with whether it can be reached, its open circuits, and why what failed last did."""
+    """Return for each upstream whether it can be reached, its open circuits, and its last failure."""
     report = upstream_report(exchanger, news)
     route, reachability = exchanger.route, exchanger.reachability
     running = {} if route is None else route.in_flight

@@ -1,8 +1,8 @@
-"""Settings that look right and do nothing, or contradict each other.
+"""Warn about settings that have no effect, or contradict each other.
 
-A list of small checks: each is a pure function of the settings that yields
-one line for each thing that its writer will not have meant. The daemon
-starts all the same; what cannot work at all is an error, in `checks`.
+A list of small checks: each is a pure function of the settings that yields one
+line for each thing that its author probably did not mean. The daemon starts all
+the same; settings that cannot work are errors, in `checks`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def warnings(settings: Settings) -> tuple[str, ...]:
 
 
 def name(settings: Settings, path: str) -> str:
-    """Return how a setting is called in a line: its TOML path, and where its value came from."""
+    """Return the name of a setting in a line: its TOML path, and the origin of its value."""
     origin = settings.origin(path.partition("[")[0])
     return f"{path} (from {origin})" if origin else path
 
 
 def unused_base_url(settings: Settings) -> Iterator[str]:
-    """Requests go to `[[upstreams]]`; the base URL is only whose origin gets the default key."""
+    """Requests go to `[[upstreams]]`; the base URL only names the origin that receives the default key."""
     if not settings.upstreams or settings.origin("upstream.base_url") is None:
         return
     origins = {origin_of(entry.base_url) for entry in settings.upstreams}
@@ -47,7 +47,7 @@ def unused_base_url(settings: Settings) -> Iterator[str]:
 
 
 def upstream_of_working_directory(settings: Settings) -> Iterator[str]:
-    """Whoever can write into the directory of the start could have the key sent to them."""
+    """Somebody who can write into the working directory could have the key sent to another host."""
     upstream = settings.upstream
     origin, key_origin = settings.origin("upstream.base_url"), settings.origin("upstream.api_key")
     if upstream.api_key is None or origin is None or not origin.endswith(" in .env"):
@@ -106,7 +106,7 @@ def keys_without_models(settings: Settings) -> Iterator[str]:
 
 
 def cache_without_store(settings: Settings) -> Iterator[str]:
-    """Rules, times and sharing say nothing if there is no cache."""
+    """Rules, times to live and sharing have no effect without a cache."""
     if settings.cache.url is not None:
         return
     for path in ("cache.rules", "cache.shared", "cache.max_bytes", *_TIMES):
@@ -118,14 +118,14 @@ _TIMES = ("cache.ttl_s.embeddings", "cache.ttl_s.completions", "cache.ttl_s.mode
 
 
 def max_bytes_of_redis(settings: Settings) -> Iterator[str]:
-    """It bounds the embedded cache; Redis has a bound of its own."""
+    """It bounds only the embedded cache; Redis has a bound of its own."""
     url = settings.cache.url
     if url is not None and settings.origin("cache.max_bytes") and url.get_secret_value() != "memory:":
         yield f"{name(settings, 'cache.max_bytes')} has no effect with Redis: set maxmemory there"
 
 
 def wait_without_limits(settings: Settings) -> Iterator[str]:
-    """Nobody ever waits if nothing is limited."""
+    """No request ever waits if nothing is limited."""
     limits: list[RateLimit | KeyLimits] = [
         settings.rate_limit,
         *(key.limits for key in client_keys(settings)),
@@ -145,7 +145,7 @@ _THINK_DETAILS = tuple(
 
 
 def think_that_is_kept(settings: Settings) -> Iterator[str]:
-    """The other settings of `think` say how blocks are removed; with `keep` none is."""
+    """The other settings of `think` say how blocks are removed; with `keep`, none are."""
     if settings.think.mode == "keep" and not any(
         model.think is not None and model.think.mode not in (None, "keep") for model in settings.models
     ):
@@ -169,7 +169,7 @@ def think_that_is_kept(settings: Settings) -> Iterator[str]:
 
 
 def workers_with_memory(settings: Settings) -> Iterator[str]:
-    """Of the bound that was set only half is for different answers."""
+    """Only half of the configured bound is used for distinct answers."""
     url = settings.cache.url
     if settings.workers > 1 and url is not None and url.get_secret_value() == "memory:":
         yield (
@@ -179,7 +179,7 @@ def workers_with_memory(settings: Settings) -> Iterator[str]:
 
 
 def workers_with_mock(settings: Settings) -> Iterator[str]:
-    """A file that one worker was given is not known to the others."""
+    """A file uploaded to one worker is unknown to the others."""
     if settings.workers > 1 and any(url.startswith("mock:") for url in base_urls(settings)):
         yield (
             f"an upstream is 'mock:' while workers is {settings.workers}: each worker has uploaded files and stored"
@@ -210,13 +210,13 @@ def _port_number(text: str) -> str | None:
 
 
 def _may_collide(one: str, other: str) -> bool:
-    """Whether two endpoints of one port are for the same addresses; one without an interface is for all."""
+    """Return whether two endpoints of one port share an address; one without an interface has all addresses."""
     interfaces = [re.search(r":interface=((?:\\.|[^:])+)", text) for text in (one, other)]
     return any(each is None for each in interfaces) or len({each[1] for each in interfaces if each}) == 1
 
 
 def storage_without_type(settings: Settings) -> Iterator[str]:
-    """A directory or an account alone starts no exchange log."""
+    """A directory or an account without a type starts no exchange log."""
     if settings.storage.type is not None:
         return
     paths = ("local_log_dir", "azure_account_name", "azure_container", "azure_connection_string")

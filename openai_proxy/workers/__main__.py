@@ -1,4 +1,4 @@
-"""The entry: `python -m openai_proxy.workers REACTOR NUMBER`.
+"""The entry point of a worker: `python -m openai_proxy.workers REACTOR NUMBER`.
 
 Started by the supervisor, with the link to it as standard input.
 """
@@ -7,7 +7,7 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # a terminal's ^C and hang-up go to the whole group: what they mean is the supervisor's to say
+    # a terminal sends ^C and hang-up to the whole group: only the supervisor handles them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 

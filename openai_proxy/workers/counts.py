@@ -1,6 +1,6 @@
-"""A worker's own counts, on their way to the supervisor.
+"""Send a worker's metrics to the supervisor.
 
-The other end is `metrics`, which adds up those of all workers.
+The other end is `metrics`, which adds up the metrics of all workers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .totals import Snapshot, Totals, snapshot
 log = logger("openai_proxy")
 
 REPORT_EVERY_S = 1.0
-"""How old the counts may be that a killed worker leaves."""
+"""The greatest age of the counts that a killed worker leaves."""
 
 
 class Counts:
-    """Told where they changed once a second (`start`), and for the last time at the end (`finish`).
+    """Reports the counts that have changed once a second (`start`), and the last ones at the end (`finish`).
 
-    `publisher` gives the publisher in use, which knows the metrics.
+    `publisher` returns the publisher in use, which has the metrics.
     """
 
     def __init__(self, link: Link, reactor: Any, publisher: Callable[[], ExchangePublisher]) -> None:
@@ -45,7 +45,7 @@ class Counts:
         )
 
     def collect(self) -> Snapshot:
-        """Return this worker's metrics, with everything that has ended by now."""
+        """Return this worker's metrics, including all exchanges that have ended."""
         publisher = self._publisher()
         publisher.flush()
         metrics = find_metrics(publisher.observers)
@@ -58,7 +58,7 @@ class Counts:
             self._link.tell(COUNTS, counts)
 
     def page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
-        """Fire with the page of all workers; with this one's own if the supervisor is gone."""
+        """Fire with the page of all workers, or with this worker's own if the supervisor is gone."""
 
         def own(failure: Failure) -> tuple[str, bytes]:
             failure.trap(LinkLost)
@@ -69,12 +69,12 @@ class Counts:
         return self._link.ask(SCRAPE, accept).addErrback(own)
 
     def finish(self) -> None:
-        """Tell the last counts."""
+        """Send the last counts."""
         if self._reporting.running:
             self._reporting.stop()
         self._link.tell(COUNTS, self.collect())
 
 
 def _of_the_proxy(counts: Snapshot) -> Snapshot:
-    """Return the families that traffic changes; the process's own change by being looked at."""
+    """Return the families that traffic changes; those of the process change with every look."""
     return [each for each in counts if not each[0].startswith(("process_", "python_"))]

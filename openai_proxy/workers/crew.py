@@ -1,7 +1,7 @@
-"""The worker processes: started, replaced if one ends, ended.
+"""The worker processes: start them, replace those that end, end them.
 
-When they start and end, on which sockets and with which settings, is the
-supervisor's to say.
+The supervisor decides when they start and end, on which sockets and with which
+settings.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ from .worker_log import write
 log = logger("openai_proxy")
 
 START_S = 60.0
-"""How long workers may take to start."""
+"""The time that workers may take to start."""
 KEYS_S = 1.0
-"""How long is waited for workers to read the key store; they do so by themselves as often."""
+"""The time to wait for workers to read the key store; they also read it by themselves that often."""
 KILL_AFTER_S = 8.0
-"""How much longer than the drain an ending worker may take: 2 s to cut clients off, 3.5 s to ship logs, and some."""
+"""The time beyond the drain that an ending worker may take: 2 s to cut clients off, 3.5 s to ship logs, and a reserve."""
 
 
 class Crew:
     """All workers of a daemon, by number; the first is 1. Owned by the supervisor.
 
     States: built, starting (`spawn_all`: a worker that ends makes the start
-    fail), kept (`keep`: another one takes its place), ending (`end`), ended.
-    `settings` are those that a worker starts with, `sockets` the descriptors
-    that it inherits. What they share, limits and metrics, is kept here.
+    fail), running (`keep`: a worker that ends is replaced), ending (`end`),
+    ended. `settings` are those that a worker starts with, `sockets` the
+    descriptors that it inherits. This class holds what they share: limits and
+    metrics.
     """
 
     def __init__(
@@ -87,12 +88,12 @@ class Crew:
 
     @property
     def ready(self) -> list[WorkerProcess]:
-        """Those that have started and can be spoken to."""
+        """The workers that have started and can receive messages."""
         return [each for each in self._processes.values() if each.is_ready and not each.link.is_lost]
 
     @property
     def pids(self) -> list[int]:
-        """The process of each worker, also of one that has ended and has no successor yet."""
+        """The process id of each worker, also of one that has ended and has no successor yet."""
         return [each.pid for each in self._processes.values()]
 
     def tell_all(self, name: str, value: Any = None) -> None:
@@ -101,7 +102,7 @@ class Crew:
             each.link.tell(name, value)
 
     def _tell_others(self, process: WorkerProcess, news: Any) -> None:
-        """Tell every other worker what one has found out of an upstream, and those that start later."""
+        """Pass one worker's news of an upstream to the others, and to those that start later."""
         self._health.note(news)
         for each in self._processes.values():
             if each is not process:
@@ -114,7 +115,7 @@ class Crew:
     # ---- start
 
     def spawn_all(self) -> None:
-        """Start every worker; raises StartError if the system has no process to give."""
+        """Start every worker; raise StartError if the system cannot create a process."""
         try:
             for number in self._restarts:
                 self._spawn(number)
@@ -122,7 +123,7 @@ class Crew:
             raise StartError(f"workers: cannot start a process: {error.strerror}") from error
 
     def all_ready(self) -> bool:
-        """Whether every worker accepts; raises StartError if one never will."""
+        """Return whether every worker accepts connections; raise StartError if one never will."""
         if all(each.is_ready for each in self._processes.values()):
             return True
         for each in self._processes.values():
@@ -134,12 +135,12 @@ class Crew:
         return False
 
     def keep(self) -> None:
-        """From now on, start another worker if one ends."""
+        """From now on, replace a worker that ends."""
         self._kept = True
         self._live.start()
 
     def _spawn(self, number: int) -> None:
-        """Start a process; OSError if the system has none to give."""
+        """Start a process; raise OSError if the system cannot create one."""
         process = WorkerProcess(number, self._launcher.output, self._process_ended)
         limit_server = LimitServer(self._limits)
         link = Link(
@@ -201,13 +202,13 @@ class Crew:
             log.info("worker {number} is ready, process {pid}", number=process.number, pid=process.pid)
 
     def _spread_keys(self, by: WorkerProcess, cut: str | None) -> Deferred[Any]:
-        """Let all workers but `by` look at the key store; fires when they have, or after KEYS_S."""
+        """Let all workers except `by` read the key store; fires when they have, or after KEYS_S."""
         others = [each for each in self.ready if each is not by]
         asked = [each.link.ask(say.KEYS, cut).addTimeout(KEYS_S, self._reactor) for each in others]
-        # what a worker cannot read it tells the log itself, and looks again soon
+        # a worker logs its own failure, and reads again soon
         return DeferredList(asked, consumeErrors=True).addCallback(lambda _: None)
 
-    # ---- one ended
+    # ---- a worker has ended
 
     def _process_ended(self, process: WorkerProcess) -> None:
         self._metrics.end(process)
@@ -221,7 +222,7 @@ class Crew:
                 served_s = 0.0 if ready_at is None else self._clock() - ready_at
                 delay_s = self._restarts[process.number].delay_s(served_s)
                 _tell_end(process, delay_s)
-                self.tell_all(say.REOPEN)  # it may have left half a line, which opening a file heals
+                self.tell_all(say.REOPEN)  # it may have left half a line, which opening the file repairs
             self._restart_in(process.number, delay_s)
 
     def _restart_in(self, number: int, delay_s: float) -> None:
@@ -252,7 +253,7 @@ class Crew:
     # ---- new settings
 
     def commit(self, prepared: Sequence[WorkerProcess]) -> Deferred[Any]:
-        """Change all workers over to the settings for which these have `prepared`; see `change_over`."""
+        """Switch all workers to the settings that these have `prepared`; see `change_over`."""
         self._shelf.fit()
         self._health.forget()
         self._resize_state()
@@ -265,7 +266,7 @@ class Crew:
     # ---- the end
 
     def end(self, drain_timeout_s: float) -> Deferred[None]:
-        """Let the workers drain, and kill those that take too long; fires when all have ended. Once."""
+        """Let the workers drain, and kill those that take too long; fires when all have ended. Call once."""
         self._ended = Deferred()
         self._live.stop()
         for timer in self._timers.values():
@@ -274,18 +275,18 @@ class Crew:
         self.tell_all(say.DRAIN)
         for each in self._processes.values():
             if not each.is_ready:
-                each.kill()  # it serves nobody yet
+                each.kill()  # it serves no client yet
         self._kill_in(drain_timeout_s + KILL_AFTER_S)
         self._maybe_ended()
         return self._ended
 
     def abort(self) -> None:
-        """Let no worker wait for what still runs."""
+        """Make every worker abort its running exchanges."""
         self.tell_all(say.ABORT)
         self._kill_in(KILL_AFTER_S)
 
     def kill(self) -> None:
-        """End all that still run without asking."""
+        """Kill all workers that still run."""
         for each in self._processes.values():
             each.kill()
 
@@ -310,7 +311,7 @@ class Crew:
 
 
 def _lost(close: Sequence[Callable[[], None]], process: WorkerProcess) -> None:
-    """A worker's link is closed."""
+    """Clean up after a worker whose link is closed."""
     for each in close:
         each()
     process.link_lost()

@@ -1,7 +1,7 @@
-"""How supervisor and workers talk: messages over a socket pair.
+"""Messages between supervisor and workers over a socket pair.
 
-A message is a name and a value, pickled: both ends are this program, run by
-the same user. Some are told, others are asked and answered.
+A message is a name and a value, pickled: both ends are this program, run by the
+same user. Some messages are one-way (`tell`), others are requests (`ask`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ _ANSWER = "answer"
 
 
 class LinkLost(Exception):
-    """The other end has gone."""
+    """The other end is gone."""
 
 
 class Refused(Exception):
-    """The other end answers with an error; the message is its one line."""
+    """The other end answered with an error; the message is its one line."""
 
 
 class Link(Int32StringReceiver):
-    """One end of the talk.
+    """One end of the connection.
 
-    `told` are the names this end listens to; `asked` those it answers, with
-    a value or a Deferred; an exception there becomes `Refused` at the asker.
-    `lost` is called once, when the other end has gone.
+    `told` are the handlers of one-way messages by name; `asked` those of
+    requests, which return a value or a Deferred. An exception in a handler
+    becomes `Refused` for the asking end. `lost` is called once, when the other
+    end is gone.
     """
 
     MAX_LENGTH = 1 << 30
@@ -52,18 +53,18 @@ class Link(Int32StringReceiver):
         self.is_lost = False
 
     def tell(self, name: str, value: Any = None) -> None:
-        """Say something; nothing happens if the other end has gone."""
+        """Send a one-way message; does nothing if the other end is gone."""
         if not self.is_lost:
             self._say(name, 0, value)
 
     def tell_at_once(self, name: str, value: Any = None) -> None:
-        """Say something, and hand it to the kernel before anything else happens here."""
+        """Send a one-way message, and write it to the socket before returning."""
         if not self.is_lost:
             self._say(name, 0, value)
             self._flush()
 
     def ask(self, name: str, value: Any = None) -> Deferred[Any]:
-        """Fire with the answer; fails with Refused or LinkLost. May be cancelled: the answer is dropped."""
+        """Fire with the answer; fails with Refused or LinkLost. If it is cancelled, the answer is dropped."""
         answer: Deferred[Any] = Deferred()
         if self.is_lost:
             answer.errback(LinkLost())
@@ -78,13 +79,13 @@ class Link(Int32StringReceiver):
         self.sendString(pickle.dumps((name, number, value), pickle.HIGHEST_PROTOCOL))
 
     def _flush(self) -> None:
-        """Write what waits, without waiting for the next turn of the reactor."""
+        """Write the buffered bytes without waiting for the next turn of the reactor."""
         write = getattr(self.transport, "doWrite", None)
         if write is not None and not self.transport.disconnecting:
             write()
 
     def stringReceived(self, string: bytes) -> None:
-        name, number, value = pickle.loads(string)  # noqa: S301  # from this very program, over a socket pair
+        name, number, value = pickle.loads(string)  # noqa: S301  # from this program itself, over a socket pair
         if name == _ANSWER:
             self._answered(number, *value)
         elif number:
@@ -102,7 +103,7 @@ class Link(Int32StringReceiver):
     def _answered(self, number: int, result: Any, refusal: str | None) -> None:
         answer = self._open.pop(number, None)
         if answer is None:
-            return  # who asked was told LinkLost
+            return  # the caller has received LinkLost
         if refusal is None:
             answer.callback(result)
         else:
@@ -117,7 +118,7 @@ class Link(Int32StringReceiver):
 
 
 class LinkFactory:
-    """Gives the one connection that a reactor adopts its link."""
+    """Gives an adopted connection its link."""
 
     noisy = False
 
@@ -128,11 +129,11 @@ class LinkFactory:
         return self._link
 
     def doStart(self) -> None:
-        """Nothing to start: asked for by the reactor."""
+        """Do nothing; the reactor calls this."""
 
     doStop = doStart
 
 
 def _line(failure: Failure) -> str:
-    """Return an error as one line: its own words, or its kind if it has none."""
+    """Return an error as one line: its message, or its type if it has none."""
     return " ".join(str(failure.value).split()) or type(failure.value).__name__

@@ -1,4 +1,4 @@
-"""The live view in a worker: it tells the supervisor what it runs, and asks it for all.
+"""The live view in a worker: it reports its exchanges to the supervisor, and asks it for all.
 
 The other end is `whole_live`.
 """
@@ -22,14 +22,14 @@ from .link import Link, LinkLost
 log = logger("openai_proxy")
 
 REPORT_S = 1.0
-"""How often the supervisor is told while nobody reads: what a worker that dies leaves is no older."""
+"""The interval of reports while nobody reads; it bounds the age of what a crashed worker leaves."""
 
 
 class SharedView:
-    """A worker's `LiveView`: `make` gives it the table, once, before anything else.
+    """A worker's `LiveView`: `make` sets the table, once, before anything else.
 
-    It reports while it is started, and to the end of the process: a row that
-    it did not tell to have ended is taken for lost with it.
+    It reports from `start` to the end of the process, because the supervisor
+    takes a row without a reported end for lost.
     """
 
     def __init__(self, link: Link, reactor: Any) -> None:
@@ -42,11 +42,11 @@ class SharedView:
         self.feed = LiveFeed(reactor, self._snapshot, lambda wanted: link.tell(say.WATCH, wanted))
 
     def make(self, table: LiveTable, more: More) -> SharedView:
-        """Be the view of this worker's table."""
+        """Become the view of this worker's table."""
         self._table, self._more = table, more
         return self
 
-    # ---- what it runs
+    # ---- its own exchanges
 
     def start(self) -> None:
         if self._timer is None:
@@ -56,7 +56,7 @@ class SharedView:
         self.feed.finish()
 
     def finish(self) -> None:
-        """Tell the last changes: the worker ends."""
+        """Report the last changes, because the worker ends."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -72,16 +72,16 @@ class SharedView:
         if changes:
             self._link.tell(say.LIVE, changes)
 
-    # ---- what the supervisor tells and asks
+    # ---- messages and requests of the supervisor
 
     def set_watched(self, watched: bool) -> None:
-        """Tell more, and more often, while somebody reads somewhere."""
+        """Report more, and more often, while somebody reads at any worker."""
         self._watched = watched
         if watched and self._timer is not None:
             self._timer.reset(0.0)
 
     def news(self, changes: Changes) -> None:
-        """Take what happened in some worker."""
+        """Pass on the changes of some worker."""
         self.feed.push(changes)
 
     def stats(self, stats: Stats) -> None:
@@ -90,26 +90,26 @@ class SharedView:
         )
 
     def running(self, wanted: Wanted) -> tuple[list[Row], int]:
-        """Return the rows of this worker that run, and how many do; what has ended is told first."""
+        """Return the running rows of this worker, and their number; ended ones are reported first."""
         if self._table is None:
             return [], 0
         self._tell()
         return self._table.rows(wanted), self._table.in_flight
 
     def own(self, id: str) -> Row | None:
-        """Return all that this worker knows of one exchange."""
+        """Return everything that this worker has about one exchange."""
         return None if self._table is None else self._table.one(id)
 
     def stop_own(self, id: str) -> bool:
         """Cancel an exchange of this worker."""
         return self._table is not None and self._table.cancel(id)
 
-    # ---- what somebody asks here
+    # ---- requests of readers
 
     def _ask(self, name: str, value: Any = None) -> Deferred[Any]:
         def alone(failure: Failure) -> None:
             failure.trap(LinkLost)
-            raise ShuttingDown() from None  # without its supervisor a worker drains
+            raise ShuttingDown() from None  # a worker without its supervisor drains
 
         return self._link.ask(name, value).addErrback(alone)
 

@@ -17,11 +17,11 @@ from .talk import COLLECT
 from .totals import Snapshot, Totals, snapshot
 
 COLLECT_S = 4.0
-"""How long a worker may take to tell its metrics; then its last ones stand."""
+"""The time that a worker may take to report its metrics; after that its last ones are used."""
 
 
 class WholeMetrics:
-    """Asks every worker that is `ready` and adds up; owned by the supervisor."""
+    """Asks every worker that is `ready` and adds up their metrics; owned by the supervisor."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class WholeMetrics:
         )
         worked.set(1)
         self.reload_worked = worked
-        """Workers reload when the supervisor tells them: it alone knows of a refusal."""
+        """Workers reload when the supervisor tells them; only it knows of a refusal."""
         self.restarted = Counter(
             "openai_proxy_worker_restarts_total",
             "Workers started in place of one that ended.",
@@ -53,11 +53,11 @@ class WholeMetrics:
         )
 
     def report(self, worker: WorkerProcess, counts: Snapshot) -> None:
-        """Take what a worker counts by now."""
+        """Take the present counts of a worker."""
         self._totals.report(worker, counts)
 
     def figures(self) -> Figures:
-        """Return the few sums that the live view draws, of what the workers have reported."""
+        """Return the few sums that the live view draws, from the workers' last reports."""
         return figures_of(self._totals.collect())
 
     def end(self, worker: WorkerProcess) -> None:
@@ -67,7 +67,7 @@ class WholeMetrics:
     def page(self, accept: bytes) -> Deferred[tuple[str, bytes]]:
         """Fire with content type and body of the page, in the format that `accept` asks for.
 
-        Readers that come while the workers are asked share what these tell.
+        Readers that come while the workers are asked share the result.
         """
         last = self._scrapes.maybe_last(accept)
         if last is not None:

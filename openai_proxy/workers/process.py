@@ -1,7 +1,7 @@
 """One worker process, as the supervisor sees it.
 
-Starts it, relays what it writes, and says when it is ready and when it has
-ended. What is said over the link is the supervisor's business.
+Starts it, relays its output, and says when it is ready and when it has ended.
+The supervisor handles the messages of the link.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ log = logger("openai_proxy")
 
 CLEAN = "exit code 0"
 _LAST_LINES = 20
-"""Lines of standard error kept to say why a worker could not start."""
+"""The number of lines of standard error kept to say why a worker could not start."""
 
 
 @frozen(eq=False)
 class Launcher:
-    """What every worker process is started with. Made before twistd changes its directory."""
+    """The arguments of every worker process. Made before twistd changes its directory."""
 
     reactor: Any
     reactor_name: str
     """The short name of the reactor's plugin; workers run on the same kind."""
     environment: dict[str, str]
     output: StandardOutput
-    """Takes the workers' lines, if anybody reads this process's standard output."""
+    """Writes the workers' lines, if anybody reads this process's standard output."""
 
     def spawn(self, number: int, protocol: ProcessProtocol, link: Link, sockets: Sequence[int]) -> Any:
         """Start worker `number`; its descriptors from 3 on are `sockets`. Returns the transport."""
@@ -93,9 +93,9 @@ class WorkerProcess(ProcessProtocol):
         self.is_draining = False
         self.is_ended = False
         self.was_replaced = False
-        """Told to end, so that another one starts with new settings."""
+        """It was told to end, and its successor starts with new settings."""
         self.failure: str | None = None
-        """Why it could not start, in its own words."""
+        """The worker's own reason why it could not start."""
         self.reason = ""
         """How the process ended: `exit code 1`, `signal 9`."""
         self._output = output
@@ -109,13 +109,13 @@ class WorkerProcess(ProcessProtocol):
         self.pid = launcher.spawn(self.number, self, link, sockets).pid
 
     def kill(self) -> None:
-        """End it without asking. May be called when it has ended."""
+        """Kill it. May be called when it has ended."""
         if not self._reaped and self.transport is not None:
-            # it may have been waited for while what it wrote is still being read
+            # the process may have been reaped while its output is still being read
             with contextlib.suppress(ProcessExitedAlready):
                 self.transport.signalProcess("KILL")
 
-    # ---- what it writes
+    # ---- its output
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         whole, newline, self._partial[childFD] = (self._partial[childFD] + data).rpartition(b"\n")
@@ -130,7 +130,7 @@ class WorkerProcess(ProcessProtocol):
         self._errors = [*self._errors, *text.splitlines()][-_LAST_LINES:]
         log.error("worker {number} wrote: {text}", number=self.number, text=text)
 
-    # ---- how it ends
+    # ---- its end
 
     def processEnded(self, reason: Failure) -> None:
         for fd, rest in self._partial.items():
@@ -141,7 +141,7 @@ class WorkerProcess(ProcessProtocol):
         self._maybe_ended()
 
     def link_lost(self) -> None:
-        """The link is closed; called by the link."""
+        """Note that the link is closed; called by the link."""
         self._maybe_ended()
 
     def _maybe_ended(self) -> None:

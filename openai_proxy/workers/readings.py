@@ -1,9 +1,10 @@
-"""An answer of one worker's call that another worker reads as it comes, over a connection of their own.
+"""Let one worker read the answer of another worker's call as it comes, over a connection of their own.
 
-First the head, pickled (both ends are this program), then the body's pieces,
-each with its length before it, then a piece of no length and how it ended.
-An end without that is an answer that was cut. Who reads slowly holds back
-whoever writes: what waits between the two is what a socket and a transport hold.
+The head comes first, pickled (both ends are this program), then the pieces of
+the body, each with its length before it, then an empty piece and how the body
+ended. A connection that ends before that means a truncated answer. A slow
+reader slows the writer down: only the buffers of a socket and a transport are
+between the two.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from ..policies.cache.elsewhere import FromElsewhere
 _SIZE = Struct(">I")
 _WHOLE, _LATE = b"w", b"t"
 _BUFFER_BYTES = 64 * 1024
-"""What the kernel may hold between the two, about."""
+"""The approximate size of the kernel's buffer between the two."""
 
 
 def reading_pair() -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a connection. OSError if there are no descriptors left."""
+    """Return the two ends of a connection. Raise OSError if there are no descriptors left."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     for end in ends:
         end.setblocking(False)
@@ -43,9 +44,10 @@ def reading_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class ReadingServer(Protocol):
-    """The end of the worker that has the call; what `find` returns fires with its answer, or with None.
+    """The end at the worker that has the call; the Deferred from `find` fires with its answer, or with None.
 
-    States: built, waiting for the head, writing, over. If the other end
+    States: built, waiting for the head, writing, over. If the other end leaves,
+    the reading is given up. `begun` and `ended` are each called once.
     leaves, the reading is given up. `begun` and `ended` are told of it, once.
     """
 
@@ -69,7 +71,7 @@ class ReadingServer(Protocol):
         self._finding.addCallbacks(self._found, self._not_found)
 
     def _not_found(self, failure: Failure) -> None:
-        """The other worker left, or something is wrong: it calls for itself, and sees what."""
+        """Close the connection: the other worker left, or will make the call itself and meet the error."""
         if not failure.check(CancelledError):
             self.transport.loseConnection()
 
@@ -92,7 +94,7 @@ class ReadingServer(Protocol):
 
 
 class _Pieces(Protocol):
-    """Writes a body down, as its protocol."""
+    """Writes the pieces of a body, as its protocol."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -116,7 +118,7 @@ class _Pieces(Protocol):
 
 @implementer(IPushProducer)
 class Reading(Protocol):
-    """The end of the worker that reads: when the head is there, the body of the answer (a ResponseBody).
+    """The end at the worker that reads: once the head is there, the body of the answer (a ResponseBody).
 
     `found` fires with the answer, or with None if the other end leaves before
     its head; it may be cancelled. States: waiting for the head, undelivered,
@@ -125,14 +127,14 @@ class Reading(Protocol):
 
     transport: Any
     whole = None
-    """It comes piece by piece."""
+    """The body comes piece by piece."""
 
     def __init__(self) -> None:
         self.found: Deferred[FromElsewhere | None] = Deferred(lambda _: self._give_up())
         self.length: int | None = None
         self._data = b""
         self._left = 0
-        """Bytes of the piece that are still to come."""
+        """The number of bytes of the piece that are still to come."""
         self._has_head = False
         self._protocol: IProtocol | None = None
         self._paused = True
@@ -156,7 +158,7 @@ class Reading(Protocol):
             return
         self._has_head = True
         self.transport.pauseProducing()
-        status, reason, headers, self.length = pickle.loads(head)  # noqa: S301  # from this very program
+        status, reason, headers, self.length = pickle.loads(head)  # noqa: S301  # from this program itself
         self.found.callback(FromElsewhere(status, reason, headers, self))
 
     def _take_head(self) -> bytes | None:
@@ -169,7 +171,7 @@ class Reading(Protocol):
         return head
 
     def _read_pieces(self) -> None:
-        """Pass on what there is of the pieces: at most what one read brings, also while paused."""
+        """Pass on the pieces that have come: at most one read, also while paused."""
         data, at = self._data, 0
         while at < len(data) and not self._over:
             if not self._left:
@@ -194,7 +196,7 @@ class Reading(Protocol):
         self._protocol.connectionLost(reason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Without a head there is no such call; without an end, the answer was cut."""
+        """Report that there is no such call, if there is no head; or that the answer was cut, if there is no end."""
         self._is_lost = True
         if self._over:
             return
@@ -211,10 +213,10 @@ class Reading(Protocol):
             if self.transport is not None:
                 self.transport.abortConnection()
 
-    # ---- as a body, and the transport of it
+    # ---- as a body, and as its transport
 
     def deliverBody(self, protocol: IProtocol) -> None:
-        """Deliver what is there, then what comes."""
+        """Deliver the pieces that are there, then those that come."""
         self._protocol = protocol
         self._paused = False
         protocol.makeConnection(self)  # type: ignore[arg-type]  # what a body's protocol needs of a transport
@@ -238,7 +240,7 @@ class Reading(Protocol):
         self.discard()
 
     def discard(self) -> None:
-        """Read no further; idempotent."""
+        """Read no more; idempotent."""
         self._give_up()
 
 

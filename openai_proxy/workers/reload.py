@@ -1,7 +1,7 @@
 """SIGHUP with several workers: all of them change, or none.
 
-The configuration is loaded and checked once, here. Then every worker builds
-for it, and only when all could do they use it.
+The supervisor loads and checks the configuration once. Then every worker builds
+for it, and they use it only if all could build.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .talk import COMMIT, DISCARD, DRAIN, PREPARE
 log = logger("openai_proxy")
 
 PREPARE_S = 30.0
-"""How long a worker may take to build for new settings."""
+"""The time that a worker may take to build for new settings."""
 
 
 class Reloading:
-    """Reloads one after the other; a signal that comes meanwhile is remembered.
+    """Runs one reload after the other; a signal that comes meanwhile is remembered.
 
     `load` reads the configuration, `check` builds for it (both raise
-    SettingsError), `commit` makes it the one in use and fires when it is, everywhere.
+    SettingsError), `commit` uses it and fires when all workers do.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Reloading:
         read_ahead: Callable[[Settings], Deferred[None] | None] = lambda settings: None,
     ) -> None:
         self._ended = ended
-        """Told whether each reload worked."""
+        """Called with whether a reload worked."""
         self._read_ahead = read_ahead
-        """Begins to read what `check` would wait for."""
+        """Begins to read recordings that `check` needs."""
         self._reactor = reactor
         self._load = load
         self._check = check
@@ -82,7 +82,7 @@ class Reloading:
             return
         asked = [each.link.ask(PREPARE, settings).addTimeout(PREPARE_S, self._reactor) for each in workers]
         answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
-        # a worker that died meanwhile refuses nothing: the one in its place starts with what then holds
+        # a worker that died meanwhile does not refuse: its successor starts with the settings then in use
         failures = [result.value for succeeded, result in answers if not succeeded]
         refusals = [each for each in failures if isinstance(each, Refused | TimeoutError)]
         if refusals:
@@ -102,7 +102,7 @@ class Reloading:
 def change_over(
     reactor: Any, workers: Iterable[WorkerProcess], prepared: Sequence[WorkerProcess]
 ) -> Deferred[Any]:
-    """Let the workers that have `prepared` use it, replace the others. Fires when none uses what was before."""
+    """Let the workers that have `prepared` use it, replace the others. Fires when none uses the old settings."""
     committed: list[Deferred[Any]] = []
     for each in workers:
         if each in prepared:
@@ -117,7 +117,7 @@ def change_over(
 
 
 def _use_prepared(reactor: Any, worker: WorkerProcess) -> Deferred[Any]:
-    """Fire when a worker uses what it has prepared, or will never: the one in its place begins with it."""
+    """Fire when a worker uses what it has prepared, or never will because a successor replaces it."""
     done = worker.link.ask(COMMIT).addTimeout(PREPARE_S, reactor)
 
     def failed(failure: Failure) -> None:

@@ -1,24 +1,24 @@
-"""When an ended worker is started again. Pure."""
+"""Decide when an ended worker is replaced. Pure."""
 
 from __future__ import annotations
 
 from attrs import define
 
 SETTLED_S = 10.0
-"""Who served so long has shown that it can: its end is a single accident."""
+"""A worker that served this long has shown that it works: its end counts as a single accident."""
 CAP_S = 30.0
 
 
 @define
 class Restarts:
-    """The ends of one worker in a row, each soon after its start."""
+    """Counts the consecutive ends of one worker soon after its start."""
 
     early: int = 0
 
     def delay_s(self, served_s: float) -> float:
         """Count an end after `served_s` seconds of service (0 if it never served); return the wait.
 
-        None after the first: 0, 0.5, 1, 2 … 30 s.
+        There is no wait after the first: 0, 0.5, 1, 2 … 30 s.
         """
         self.early = 0 if served_s >= SETTLED_S else self.early + 1
         if self.early <= 1:

@@ -1,8 +1,8 @@
-"""A state file for workers whose settings name none.
+"""A temporary state file for workers whose settings name none.
 
-One process keeps its totals and budgets in memory then. Several share a file
-in a directory of the daemon's own, which goes when the daemon ends: the same
-to who asks any of them.
+A single process keeps its totals and budgets in memory then. Several workers
+share a file in a temporary directory, which is removed when the daemon ends, so
+that each of them gives the same answer.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..settings.derived import state_path
 
 
 class Scratch:
-    """The directory, for only this user; made when it is first needed.
+    """The directory, accessible to this user only; created when it is first needed.
 
-    Locked, so that systemd-tmpfiles leaves that of an idle daemon alone.
+    Locked, so that systemd-tmpfiles does not remove that of an idle daemon.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Scratch:
     def shared(self, settings: Settings) -> Settings:
         """Return the settings with a state file, if they have none.
 
-        SettingsError if no directory can be made. Not before twistd has
-        shed its privileges.
+        Raises SettingsError if no directory can be created. Not to be called
+        before twistd has shed its privileges.
         """
         has_budgets = any(key.has_budget for key in client_keys(settings))
         if state_path(settings, has_budgets) is not None:

@@ -1,7 +1,8 @@
-"""The embedded cache of several workers: kept by the supervisor, with copies of what each answered of late.
+"""The embedded cache of several workers: in the supervisor, with copies of recent answers in each worker.
 
-A worker asks the supervisor only for what it has no copy of. Of several
-workers that have the same question one asks the upstream: see `shared_calls`.
+A worker asks the supervisor only for entries of which it has no copy. If
+several workers get the same request, one of them calls the upstream: see
+`shared_calls`.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from .link import Link, LinkLost
 from .talk import CACHE_FORGET, CACHE_GET, CACHE_PUT, Found
 
 _OVERHEAD_BYTES = 400
-"""What an entry takes beside its bytes and its key."""
+"""The memory of an entry besides its bytes and its key."""
 _UNCOMPRESSED = sys.maxsize
 
 
 def shared_bytes(max_bytes: int) -> int:
-    """Return what of `cache.max_bytes` the supervisor has; the workers' copies divide the rest."""
+    """Return the supervisor's part of `cache.max_bytes`; the workers' copies divide the rest."""
     return max_bytes // 2
 
 
 class SharedCache:
-    """A worker's `CacheStore`: a `MemoryStore` of copies in front of the supervisor's table."""
+    """A worker's `CacheStore`: a `MemoryStore` of copies before the supervisor's table."""
 
     def __init__(self, link: Link, max_bytes: int, workers: int, clock: Callable[[], float]) -> None:
         self._link = link
@@ -37,7 +38,7 @@ class SharedCache:
         self.peek = self._copies.peek
 
     async def get(self, key: bytes) -> CacheEntry | None:
-        """Return the entry of `key`, here or at the supervisor's; nothing if the supervisor has gone."""
+        """Return the entry of `key` from here or from the supervisor; None if the supervisor is gone."""
         copy = self.peek(key)
         if copy is not None:
             return copy
@@ -55,7 +56,7 @@ class SharedCache:
         return entry
 
     async def put(self, key: bytes, entry: CacheEntry, ttl_s: float, family: bytes | None = None) -> None:
-        """Keep a copy, and give the supervisor one before the client sees the end of its answer."""
+        """Keep a copy, and send one to the supervisor before the client sees the end of its answer."""
         if entry.size_bytes > self.entry_bytes:
             return
         self._copies.keep(key, entry, ttl_s, family)
@@ -63,18 +64,18 @@ class SharedCache:
         self._link.tell_at_once(CACHE_PUT, (key, Found(data, ttl_s, family)))
 
     async def forget(self, family: bytes) -> None:
-        """Drop every entry of `family`, here and at the others."""
+        """Drop every entry of `family`, here and in the other processes."""
         self._copies.drop_family(family)
         self._link.tell_at_once(CACHE_FORGET, family)
 
     def forget_copies(self, family: bytes) -> None:
-        """Another worker has forgotten `family`."""
+        """Drop the copies of `family`, which another worker has forgotten."""
         self._copies.drop_family(family)
 
 
 @frozen(eq=False)
 class _Packed:
-    """An entry as the supervisor keeps it."""
+    """A serialised entry, as the supervisor keeps it."""
 
     data: bytes = field(repr=False)
     family: bytes | None
@@ -88,8 +89,8 @@ class _Packed:
 class Shelf:
     """The supervisor's table.
 
-    `max_bytes` gives the bound as the settings in force have it, 0 without
-    an embedded cache. `forgotten` is called with each family that is dropped.
+    `max_bytes` returns the bound of the settings in force, 0 without an
+    embedded cache. `forgotten` is called with each family that is dropped.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Shelf:
         self._table.keep(key, packed, found.ttl_s, found.family)
 
     def fit(self) -> None:
-        """Keep the bound of the settings in force."""
+        """Apply the bound of the settings in force."""
         self._table.shrink(shared_bytes(self._max_bytes()))
 
     def drop_family(self, family: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Calls of one worker whose answers the others share: the supervisor knows whose they are.
+"""Let workers share the answers of each other's calls: the supervisor knows which worker has which call.
 
-It passes on who wants to read one, and the end of a connection for it; the
-answer itself goes from worker to worker (`readings`).
+The supervisor passes on requests to read an answer, with one end of a
+connection; the answer itself goes from worker to worker (`readings`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .talk import CALL_CLAIM, CALL_CLOSED, CALL_FIND, CALL_OFFERED
 
 
 class SupervisedCalls:
-    """A worker's `OtherCalls`. Between `start` and `stop` its answers can be read, and those of the others."""
+    """A worker's `OtherCalls`. Between `start` and `stop`, others can read its answers, and it can read theirs."""
 
     is_alone = False
 
@@ -35,17 +35,17 @@ class SupervisedCalls:
         self.join = self._own.join
 
     def start(self, end: socket.socket) -> None:
-        """Give and take connections through `end`, a socket to the supervisor."""
+        """Send and receive connections through `end`, a socket to the supervisor."""
         self._handover = Handover(self._reactor, end, self._serve)
 
     def stop(self) -> None:
-        """Begin no more readings; those that run go on. Idempotent."""
+        """Begin no more readings; running ones continue. Idempotent."""
         if self._handover is not None:
             self._handover.close()
 
     @property
     def readers(self) -> int:
-        """How many answers of this worker others read, or wait for."""
+        """The number of this worker's answers that others read, or wait for."""
         return len(self._read)
 
     def offer(self, name: bytes) -> None:
@@ -53,7 +53,7 @@ class SupervisedCalls:
         self._link.tell_at_once(CALL_OFFERED, name)
 
     def withdraw(self, name: bytes) -> None:
-        # at once: an answer that is not to be shared is asked for anew by whoever comes next
+        # at once: the next request must make a call of its own
         self._link.tell_at_once(CALL_CLOSED, name)
 
     def find(self, name: bytes, asking: Serves) -> Deferred[FromElsewhere | None]:
@@ -76,7 +76,7 @@ class SupervisedCalls:
         if not self._connect(ours, reading):
             theirs.close()
             return succeed(None)
-        assert self._handover is not None  # nobody asks before the start
+        assert self._handover is not None  # there are no requests before the start
         self._handover.give(name, theirs)
         return reading.found
 
@@ -88,7 +88,7 @@ class SupervisedCalls:
         self._connect(end, server)  # if that fails, the other worker sees the connection end
 
     def _connect(self, end: socket.socket, protocol: Any) -> bool:
-        """Let `protocol` speak over a socket; False if there are no descriptors left. The socket itself is closed."""
+        """Connect `protocol` to a socket; return False if there are no descriptors left. The socket itself is closed."""
         try:
             self._reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, LinkFactory(protocol))
         except OSError:
@@ -99,12 +99,12 @@ class SupervisedCalls:
 
 
 def _not_found(failure: Failure) -> None:
-    """Take a supervisor that died for one that knows of no call."""
+    """Treat a supervisor that died like one that knows of no call."""
     failure.trap(LinkLost, Refused)
 
 
 class CallServer:
-    """The supervisor's side: which worker has which call."""
+    """The supervisor's side: it knows which worker has which call."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -118,9 +118,9 @@ class CallServer:
             del self._workers[name]
 
     def find(self, asking: WorkerProcess, name: bytes) -> bool | Deferred[bool]:
-        """Say whether another worker has that call, which is looked up once more in the next turn.
+        """Say whether another worker has that call; if not, look again in the next turn.
 
-        What a worker told before its client could come again is in this
+        A message that a worker sent before its client could retry is in this
         process's sockets by then, though perhaps not read yet.
         """
         if self._other(asking, name) is not None:
@@ -128,14 +128,14 @@ class CallServer:
         return deferLater(self._reactor, 0.0, lambda: self._other(asking, name) is not None)
 
     def claim(self, asking: WorkerProcess, name: bytes) -> bool:
-        """As `find`; if no other worker has the call, `asking` has it now."""
+        """As `find`; if no other worker has the call, `asking` owns it from now on."""
         if self._other(asking, name) is not None:
             return True
         self._workers[name] = asking
         return False
 
     def pass_on(self, asking: WorkerProcess, name: bytes, end: socket.socket) -> None:
-        """Give the worker that has the call the end of a connection, to write the answer to; nobody has it: it ends."""
+        """Give the worker that has the call one end of a connection for the answer; close it if no worker has it."""
         worker = self._other(asking, name)
         if worker is None:
             end.close()
@@ -147,6 +147,6 @@ class CallServer:
         return None if worker is None or worker is asking or worker.link.is_lost else worker
 
     def forget(self, worker: WorkerProcess) -> None:
-        """A worker has gone, with its calls."""
+        """Forget the calls of a worker that is gone."""
         worker.handover.close()
         self._workers = {name: each for name, each in self._workers.items() if each is not worker}

@@ -1,4 +1,4 @@
-"""What one worker finds out of an upstream, the others know too: open circuits, and keys that rest."""
+"""Share the health of upstreams among workers: open circuits, and keys that rest."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .link import Link
 from .talk import HEALTH
 
 MOST_NEWS = 1000
-"""What is kept for a worker that starts later: clients choose the models that circuits are for."""
+"""The number of news kept for workers that start later: clients choose the models that circuits are for."""
 
 
 class SharedHealth:
-    """A worker's end; `clock` gives monotonic seconds, which are the same in all processes of a machine."""
+    """The worker's side; `clock` gives monotonic seconds, which are the same in all processes of a machine."""
 
     def __init__(self, link: Link, clock: Callable[[], float]) -> None:
         self._link = link
@@ -24,7 +24,7 @@ class SharedHealth:
         """One for each configuration in use."""
 
     def join(self, health: UpstreamHealth) -> None:
-        """Tell the others what `health` finds out, and `health` what they do."""
+        """Send the others what `health` finds out, and tell `health` what they find out."""
         self._known.add(health)
         health.tell = self._tell
 
@@ -32,15 +32,16 @@ class SharedHealth:
         self._link.tell_at_once(HEALTH, news)
 
     def hear(self, news: News) -> None:
-        """Another worker has found something out."""
+        """Apply news from another worker."""
         for health in self._known:
             health.hear(news, self._clock())
 
 
 class KnownHealth:
-    """The supervisor's end: what still holds of what the workers have told, for one that starts later.
+    """The supervisor's side: news that are still valid, for workers that start later.
 
-    `clock` gives monotonic seconds. At most `MOST_NEWS`; the oldest go first.
+    `clock` gives monotonic seconds. It keeps at most `MOST_NEWS`; the oldest
+    are dropped first.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -48,7 +49,7 @@ class KnownHealth:
         self._news: dict[tuple[object, ...], News] = {}
 
     def note(self, news: News) -> None:
-        """A circuit has opened or closed, or a key rests or is taken again."""
+        """Note that a circuit has opened or closed, or that a key rests or is accepted again."""
         if isinstance(news, KeyNews):
             name: tuple[object, ...] = (news.upstream, news.key)
             holds = news.until is not None
@@ -63,12 +64,12 @@ class KnownHealth:
         self._news[name] = news
 
     def tell(self, link: Link) -> None:
-        """Tell a worker that has just been told to start, before it serves."""
+        """Send the news to a worker that is starting, before it serves."""
         now = self._clock()
         for news in self._news.values():
             if not (isinstance(news, KeyNews) and news.until is not None and news.until <= now):
                 link.tell(HEALTH, news)
 
     def forget(self) -> None:
-        """There is a new configuration: each worker begins anew."""
+        """Forget all news, because each worker begins anew with a new configuration."""
         self._news.clear()

@@ -1,7 +1,8 @@
-"""The embedded limits of several workers: kept only by the supervisor.
+"""The embedded limits of several workers: kept by the supervisor only.
 
-So a limit is one limit, exactly, however the requests are spread. Costs a
-round trip between two processes a request, and only if limits are set.
+So a limit is enforced exactly, however the requests are distributed. It costs
+one round trip between two processes for each request, and only if limits are
+set.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class SupervisedStore:
         def decide(admission: Admission) -> None:
             if not decided.called:
                 decided.callback(admission)
-            elif admission.admitted:  # the client has left meanwhile: nothing was used
+            elif admission.admitted:  # the client left meanwhile: nothing was used
                 self.finish(admission, 0.0)
 
         def fail(failure: Failure) -> None:
@@ -42,7 +43,7 @@ class SupervisedStore:
         try:
             return await decided
         except LinkLost:
-            raise ShuttingDown() from None  # without its supervisor a worker drains
+            raise ShuttingDown() from None  # a worker without its supervisor drains
 
     def finish(self, admission: Admission, model_tokens: float) -> None:
         # at once: the client may see the end now, and ask another worker next
@@ -57,10 +58,10 @@ class SupervisedStore:
 
 
 class LimitServer:
-    """The supervisor's side for one worker: its requests at the one store.
+    """The supervisor's side for one worker: it asks the one store for that worker.
 
-    Knows what the worker holds, so that one that dies gives its slots back;
-    what its requests would have cost is taken to be what they reserved.
+    It knows the admissions of the worker, so that the slots of a crashed worker
+    are freed; the requests are then charged what they had reserved.
     """
 
     def __init__(self, store: EmbeddedStore) -> None:
@@ -91,7 +92,7 @@ class LimitServer:
         self._store.settle(*told)
 
     def close(self) -> None:
-        """Give back what an ended worker held."""
+        """Release everything that an ended worker held."""
         held, self._held = self._held, {}
         for admission in held.values():
             self._store.finish(admission, admission.reserved)

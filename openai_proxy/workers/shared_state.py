@@ -1,4 +1,4 @@
-"""What the workers of a machine know of where state lives: kept by the supervisor, so that it outlives them."""
+"""The upstreams of conversations that workers have learnt: kept by the supervisor, so that they outlive workers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .process import WorkerProcess
 from .talk import FIND_STATE, IN_FLIGHT, KEEP_STATE
 
 COUNT_S = 1.0
-"""How long a worker may take to say how many requests it has; then it is left out."""
+"""The time that a worker may take to report its number of requests; after that it is left out."""
 
 
 class SupervisedState:
-    """A worker's `SharedState`: the supervisor knows."""
+    """A worker's `SharedState`: the supervisor has the table."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
 
     def find(self, names: Sequence[Digest]) -> Deferred[dict[Digest, Home]]:
-        """Return the homes of those that some worker has learnt; fails if the supervisor is gone."""
+        """Return the homes of those names that some worker has learnt; fails if the supervisor is gone."""
         return self._link.ask(FIND_STATE, list(names))
 
     def keep(self, names: Sequence[Digest], home: Home, ttl_s: float) -> None:
@@ -42,7 +42,7 @@ class StateServer:
         self._memory = StateMemory(reactor.seconds)
 
     def resize(self, entries: int, ttl_s: float) -> None:
-        """Keep so many names, each for so long, from now on."""
+        """Keep this number of names, for this time, from now on."""
         self._memory.resize(entries, ttl_s)
 
     def keep(self, told: tuple[list[Digest], Home, float]) -> None:
@@ -50,10 +50,10 @@ class StateServer:
         self._memory.keep(names, home)
 
     def find(self, names: list[Digest]) -> dict[Digest, Home] | Deferred[dict[Digest, Home]]:
-        """Return what is known; what is not is looked up once more in the next turn.
+        """Return the homes that are known; names that are not are looked up again in the next turn.
 
-        What another worker told before the client could ask is in this
-        process's sockets by then, though perhaps not read yet.
+        A message that another worker sent before the client could use a name is
+        in this process's sockets by then, though perhaps not read yet.
         """
         found = self._memory.find(names)
         if len(found) == len(names):
@@ -77,7 +77,7 @@ def counts_of(reactor: Any, ready: Callable[[], Sequence[WorkerProcess]]) -> Def
 
 
 def asked_counts(link: Link, name: str) -> Deferred[Mapping[str, int]]:
-    """Fire with what the supervisor adds up; with nothing if it is gone."""
+    """Fire with the supervisor's sums; with nothing if it is gone."""
 
     def alone(failure: Failure) -> Deferred[Mapping[str, int]]:
         return succeed({})

@@ -1,15 +1,15 @@
-"""Each worker's share of what is limited for all of them."""
+"""Divide limits of the whole daemon among the workers."""
 
 from __future__ import annotations
 
 from ..settings import Settings
 
 DIVIDED = ("connections", "in_flight")
-"""Limits of what is open at once: the sum of the shares is the limit, exactly."""
+"""Limits of what is open at once, whose shares add up to the limit exactly."""
 
 
 def share(total: int, number: int, workers: int) -> int:
-    """Return what of `total` belongs to worker `number` (the first is 1) of `workers`.
+    """Return the share of worker `number` (the first is 1) of `workers` in `total`.
 
     >>> [share(10, number, 4) for number in (1, 2, 3, 4)]
     [3, 3, 2, 2]
@@ -28,7 +28,7 @@ def check_shares(settings: Settings) -> None:
 
 
 def divided(settings: Settings, number: int, workers: int) -> Settings:
-    """Return the settings as worker `number` of `workers` uses them."""
+    """Return the settings with the shares of worker `number` of `workers`."""
     limits = {name: getattr(settings.limits, name) for name in DIVIDED}
     shares = {name: share(total, number, workers) for name, total in limits.items() if total is not None}
     return settings.model_copy(update={"limits": settings.limits.model_copy(update=shares)})

@@ -1,8 +1,8 @@
-"""What twistd runs if there are several workers: sockets, signals, log.
+"""The service that twistd runs if there are several workers: sockets, signals, log.
 
-It opens the listening sockets, lets its `Crew` start the workers and look
-after them, and passes on what an operator asks for. It accepts no
-connection and sees no request.
+It opens the listening sockets, lets its `Crew` start and replace the workers,
+and passes on the operator's requests. It accepts no connection and sees no
+request.
 """
 
 from __future__ import annotations
@@ -85,19 +85,19 @@ class Supervisor(Service):
         self._early: list[int] = []
 
     def _check(self, settings: Settings) -> ProxyService:
-        """Build for `settings` what a worker would; raises SettingsError. Opens nothing."""
+        """Build for `settings` what a worker would build; raises SettingsError. Opens nothing."""
         check_shares(settings)
         return ProxyService(self._reactor, settings, lambda: settings, cassettes=self._cassettes)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line for everything in the settings that was probably not meant."""
+        """A line for everything in the settings that is probably a mistake."""
         return self._checked.warnings
 
     # ---- start
 
     def privilegedStartService(self) -> None:
-        """Open the sockets, while twistd still has the right to low ports."""
+        """Open the sockets, while twistd may still open low ports."""
         sys.excepthook = one_line
         raise_limit()
         set_level(self.settings.log_level)
@@ -116,7 +116,7 @@ class Supervisor(Service):
         super().privilegedStartService()
 
     def _tell_capacity(self) -> None:
-        """Say where the workers together serve fewer connections than they shall."""
+        """Log if the workers together serve fewer connections than configured."""
         workers, wanted = self.settings.workers, self.settings.limits.connections
         share = divided(self.settings, 1, workers)
         tell_capacity(self._checked.serving.capacity(share), wanted, workers)
@@ -128,7 +128,7 @@ class Supervisor(Service):
         return [*self.settings.ports, *([] if admin is None else [admin])]
 
     def startService(self) -> None:
-        """Start every worker and wait until all accept; raises StartError if one cannot."""
+        """Start every worker and wait until all accept connections; raise StartError if one cannot."""
         if not os.access(sys.executable, os.X_OK):
             raise StartError(f"workers: {sys.executable} cannot be run from here, as several workers need")
         try:
@@ -149,12 +149,12 @@ class Supervisor(Service):
         super().startService()
 
     def _await_workers(self) -> None:
-        """Return when every worker accepts, or a signal says that none shall."""
+        """Return when every worker accepts connections, or when a signal asks for the end."""
         deadline = self._clock() + START_S
         while not (signals.ends(self._early) or self._crew.all_ready()):
             if self._clock() > deadline:
                 raise StartError(f"workers: not all were ready after {START_S:.0f} s")
-            # twistd runs the reactor after this: who waits for the start must learn what fails in it
+            # twistd runs the reactor only after this, and a failing start must be reported to whoever waits for it
             self._reactor.iterate(0.1)
 
     def _open_doors(self) -> None:
@@ -163,7 +163,7 @@ class Supervisor(Service):
         self._crew.tell_all(say.ACCEPT)
 
     def _begin(self) -> None:
-        """The reactor runs, and signals are ours: do what came while the workers started."""
+        """Take over the signals once the reactor runs, and obey those that came while the workers started."""
         early, self._early = self._early, []
         if signals.ends(early):
             self._terminate()
@@ -212,7 +212,7 @@ class Supervisor(Service):
             self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
-        """Close the sockets and let the workers drain; fires when all have ended."""
+        """Close the sockets and let the workers drain; fire when all have ended."""
         self._stopping = True
         for port in self._ports:
             port.stopListening()

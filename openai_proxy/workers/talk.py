@@ -1,4 +1,4 @@
-"""What supervisor and workers tell each other, by name.
+"""The names of the messages between supervisor and workers.
 
 Values only; imported by both sides.
 """
@@ -9,100 +9,100 @@ from attrs import field, frozen
 
 from ..settings import Settings
 
-# the supervisor tells
+# messages from the supervisor
 START = "start"
 """`Start`: the first message; make the service and accept."""
 ACCEPT = "accept"
-"""The sockets listen now."""
+"""The sockets are listening now."""
 COMMIT = "commit"
 """Use what was prepared."""
 DISCARD = "discard"
-"""Forget what was prepared."""
+"""Drop what was prepared."""
 DRAIN = "drain"
-"""Finish what runs, then end."""
+"""Let running exchanges finish, then end."""
 ABORT = "abort"
 """End now."""
 REOPEN = "reopen"
-"""Open the observers' files anew."""
+"""Reopen the observers' files."""
 LIVE_WATCHED = "live watched"
-"""Whether somebody reads the live view: then it wants progress too, and often."""
+"""Whether somebody reads the live view: then progress is reported too, and more often."""
 LIVE_NEWS = "live news"
-"""`Changes` of some worker, for those who read here."""
+"""`Changes` of some worker, for readers at this one."""
 LIVE_STATS = "live stats"
-"""How all workers do, for those who read here."""
+"""The figures of all workers, for readers at this one."""
 
-# the supervisor asks
+# requests from the supervisor
 PREPARE = "prepare"
-"""Settings: build everything for them; answered, or refused, before anything changes."""
+"""Settings: build everything for them; answered or refused before anything changes."""
 KEYS = "keys"
-"""The name of a client key whose exchanges are to be cut, or None: look at the key store now; answered then."""
+"""The name of a client key whose exchanges are to be cut, or None: read the key store now; answered afterwards."""
 LIVE_RUNNING = "live running"
-"""`Wanted`; answered with the worker's rows that run, and how many run."""
+"""`Wanted`; answered with the worker's running rows, and their number."""
 LIVE_OWN = "live own"
-"""An id; answered with all that the worker knows of that exchange, or None."""
+"""An id; answered with everything that the worker has about that exchange, or None."""
 LIVE_STOP = "live stop"
-"""An id; answered with whether such an exchange ran and is cancelled."""
+"""An id; answered with whether such an exchange was running and has been cancelled."""
 COLLECT = "collect"
 """The worker's metrics as they are now: a `Snapshot`."""
 IN_FLIGHT = "in_flight"
 """The requests that the worker has at each upstream, by name."""
 
-# a worker tells
+# messages from a worker
 READY = "ready"
-"""Its service is started; it accepts as soon as the sockets listen."""
+"""Its service has started; it accepts connections as soon as the sockets listen."""
 DRAINING = "draining"
-"""It accepts no more; it was told to, or got a SIGTERM of its own."""
+"""It accepts no more connections: it was told so, or received a SIGTERM itself."""
 FAILED = "failed"
 """One line: why it cannot start."""
 LOG = "log"
 """`LogLine`."""
 COUNTS = "counts"
-"""A `Snapshot` without being asked, so that little is lost when it is killed."""
+"""A `Snapshot`, sent unasked, so that little is lost if the worker is killed."""
 FINISH = "finish"
 """(admission, model tokens): see `limits.store`."""
 CANCEL = "cancel"
 """An admission that is taken back."""
 SETTLE = "settle"
-"""(admission, model tokens), of a request that was admitted elsewhere."""
+"""(admission, model tokens), of a request that was admitted by another store."""
 
 CACHE_PUT = "cache-put"
 """(key, `Found`): an answer that was stored."""
 CACHE_FORGET = "cache-forget"
-"""A family of answers that nobody shall get any more; told by the supervisor to the workers as well."""
+"""A family of answers to drop; the supervisor sends it to the workers as well."""
 HEALTH = "health"
-"""`routing.health.News`: what it has found out of an upstream; the supervisor tells the other workers."""
+"""`routing.health.News`: what it has found out about an upstream; the supervisor passes it to the other workers."""
 CALL_OFFERED = "call-offered"
 """The name of a call that others may share; see `policies.cache.elsewhere`."""
 CALL_CLOSED = "call-closed"
-"""Its name: nobody can share it any more."""
+"""The name of a call that can no longer be shared."""
 KEEP_STATE = "keep_state"
-"""(names, home, seconds): where state lives that an answer has made; see `policies.routing.known_state`."""
+"""(names, home, seconds): the upstream of state that an answer has created; see `policies.routing.known_state`."""
 LIVE = "live"
 """`Changes`: what happened to its exchanges, for the live view."""
 WATCH = "watch"
-"""Whether somebody reads the live view there."""
+"""Whether somebody reads the live view at that worker."""
 
-# a worker asks
+# requests from a worker
 LIVE_LIST = "live list"
 """`Wanted`; answered with the `Listing` of all workers."""
 LIVE_ONE = "live one"
-"""As LIVE_OWN, of whichever worker has it."""
+"""As LIVE_OWN, for the worker that has it."""
 LIVE_CANCEL = "live cancel"
-"""As LIVE_STOP, of whichever worker has it."""
+"""As LIVE_STOP, for the worker that has it."""
 LIVE_SNAPSHOT = "live snapshot"
-"""Nothing; answered with the document that a reader of the live view begins with."""
+"""No value; answered with the first document for a reader of the live view."""
 CALL_FIND = "call-find"
-"""The name of a call; answered with whether another worker has it, whose answer can be read then."""
+"""The name of a call; answered with whether another worker has it, so that its answer can be read."""
 CALL_CLAIM = "call-claim"
-"""As CALL_FIND; if no other worker has it, this one has it from then on."""
+"""As CALL_FIND; if no other worker has it, this one owns it from then on."""
 FIND_STATE = "find_state"
-"""Names; answered with the homes of those that are known."""
+"""Names; answered with the homes of those that are stored."""
 COUNT = "count"
 """Answered with the requests that all workers have at each upstream, by name."""
 SCRAPE = "scrape"
 """An Accept header; answered with content type and body of the page of all workers."""
 KEYS_CHANGED = "keys changed"
-"""As `KEYS`, for all other workers; answered when they have looked."""
+"""As `KEYS`, for all other workers; answered when they have read the store."""
 ADMIT = "admit"
 """(key, limits, model tokens, slot); answered with an Admission."""
 CACHE_GET = "cache-get"
@@ -111,22 +111,22 @@ CACHE_GET = "cache-get"
 
 @frozen
 class Start:
-    """What a worker is told first."""
+    """The first message to a worker."""
 
     settings: Settings = field(repr=False)
     workers: int
-    """How many there are: limits on what is open at once are divided."""
+    """The number of workers, among which limits on what is open at once are divided."""
     sockets: tuple[int, ...]
     """Descriptors of the listening sockets: one for each of `settings.ports`, then that of `admin.port`."""
     handover: int
-    """Descriptor of the socket over which connections to other workers are given; see `shared_calls`."""
+    """Descriptor of the socket that passes connections to other workers; see `shared_calls`."""
     started_at: float
     """When the supervisor started, in monotonic seconds."""
 
 
 @frozen
 class Found:
-    """An answer of the embedded cache, as `entry.dump_entry` writes it."""
+    """An answer from the embedded cache, serialised by `entry.dump_entry`."""
 
     data: bytes = field(repr=False)
     ttl_s: float

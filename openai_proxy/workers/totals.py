@@ -1,7 +1,7 @@
 """The metrics of all workers as one page: sums that never go down.
 
-Pure but for prometheus-client's encoder. A worker's metrics come as a
-`Snapshot`; what an ended worker counted is kept.
+Pure except for prometheus-client's encoder. A worker's metrics come as a
+`Snapshot`; the counters of ended workers are kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHARED = frozenset(
         "openai_proxy_config_last_reload_success_timestamp_seconds",
     )
 )
-"""Gauges of what all workers share: each tells the whole, as it last saw it."""
+"""Gauges of what all workers share: each worker reports the whole, as it last saw it."""
 _FIRST = frozenset(
     {
         "process_start_time_seconds",
@@ -42,11 +42,11 @@ _FIRST = frozenset(
         "openai_proxy_certificate_expiry_timestamp_seconds",
     }
 )
-"""Gauges of which the smallest is the daemon's."""
+"""Gauges whose smallest value is the daemon's."""
 
 
 def snapshot(collector: Any) -> Snapshot:
-    """Return what a registry collects now. O(samples): some microseconds each."""
+    """Return the present metrics of a registry. O(samples): some microseconds each."""
     return [
         (
             metric.name,
@@ -78,7 +78,7 @@ class _Family:
 
 
 class Totals:
-    """What each worker last reported, and what ended ones left. Owned by the supervisor."""
+    """The last report of each worker, and the counters of ended ones. Owned by the supervisor."""
 
     def __init__(self, configured_models: Callable[[], Collection[str]] = frozenset) -> None:
         self._latest: dict[object, Snapshot] = {}
@@ -87,15 +87,15 @@ class Totals:
         self._models = BoundedLabels(configured=configured_models)
 
     def report(self, source: object, snapshot: Snapshot) -> None:
-        """Take what `source` counts by now."""
+        """Take the present counts of `source`."""
         kept = [each for other, each in self._latest.items() if other is not source]
-        self._models.retain(_models_in([*kept, self._ended, snapshot]))  # a worker may have given labels away
+        self._models.retain(_models_in([*kept, self._ended, snapshot]))  # a worker may have dropped labels
         self._latest[source] = [
             (name, kind, help, self._bounded(samples)) for name, kind, help, samples in snapshot
         ]
 
     def _bounded(self, samples: Samples) -> Samples:
-        """Return the samples with as few models as one worker's: each has its own few hundred."""
+        """Return the samples with as few models as in one worker: each has its own few hundred."""
         if not any("model" in dict(labels) for _, labels in samples):
             return samples
         bounded: Samples = {}
@@ -108,7 +108,7 @@ class Totals:
         return self._models.label(value) if name == "model" and value not in (NONE, OTHER) else value
 
     def end(self, source: object) -> None:
-        """Keep the counters of a worker that has ended; its gauges vanish with it."""
+        """Keep the counters of a worker that has ended; its gauges are dropped."""
         last = self._latest.pop(source, None)
         if last is not None:
             families = _summed([self._ended, [each for each in last if each[1] in _COUNTING]])
@@ -129,9 +129,9 @@ class Totals:
     def _never_less(self, key: tuple[str, Labels], value: float) -> float:
         """Return the value, or the one published last if that is greater.
 
-        Sums of floats depend on their order: without this a sum could go
-        down by its last bit when a worker ends, and a scraper would take
-        that for a restart and count everything again.
+        Sums of floats depend on their order: otherwise a sum could decrease by
+        its last bit when a worker ends, and a scraper would take that for a
+        restart and count everything again.
         """
         value = self._published[key] = max(value, self._published.get(key, value))
         return value

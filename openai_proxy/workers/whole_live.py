@@ -1,7 +1,7 @@
 """The table of the exchanges of all workers, kept by the supervisor.
 
-Workers tell it what they run and what has ended; what one that dies ran has
-ended as lost. A worker that somebody asks asks here.
+Workers report their running and ended exchanges to it; the running ones of a
+crashed worker have ended as lost. A worker with a reader asks it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from . import talk as say
 from .process import WorkerProcess
 
 ASK_S = 2.0
-"""How long a worker may take to tell; then its last report stands."""
+"""The time that a worker may take to answer; after that its last report is used."""
 
 
 class WholeLive:
-    """Owned by the crew. `ready` gives the workers that can be asked, `history` how many that ended are kept."""
+    """Owned by the crew. `ready` returns the workers that can be asked, `history` the number of ended exchanges that are kept."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class WholeLive:
         self._timer: Any = None
 
     def start(self) -> None:
-        """Begin to look at the figures."""
+        """Begin to sample the figures."""
         self._look()
 
     def stop(self) -> None:
@@ -71,10 +71,10 @@ class WholeLive:
     def _stats(self) -> dict[str, Any]:
         return {**self._pulse.stats(), "in_flight": self._in_flight()}
 
-    # ---- what workers tell
+    # ---- messages from workers
 
     def changed(self, worker: WorkerProcess, changes: Changes) -> None:
-        """A worker tells what happened there."""
+        """Take the changes of a worker."""
         running = self._running.setdefault(worker, {})
         for row in (*changes.started, *changes.progress):
             running[row["id"]] = row
@@ -93,7 +93,7 @@ class WholeLive:
             each.link.tell(say.LIVE_NEWS, changes)
 
     def watch(self, worker: WorkerProcess, wanted: bool) -> None:
-        """Somebody reads at a worker, or nobody does any more."""
+        """Note whether somebody reads at a worker."""
         before = bool(self._watching)
         if wanted:
             self._watching.add(worker)
@@ -106,12 +106,12 @@ class WholeLive:
                 self._timer.reset(STATS_S)
 
     def is_ready(self, worker: WorkerProcess) -> None:
-        """A worker has started."""
+        """Note that a worker has started."""
         if self._watching:
             worker.link.tell(say.LIVE_WATCHED, True)
 
     def lost(self, worker: WorkerProcess) -> None:
-        """A worker has ended: what it still ran has, too."""
+        """Note that a worker has ended: its running exchanges are lost."""
         lost = [as_lost(row) for row in self._running.pop(worker, {}).values()]
         for row in lost:
             self._keep(row)
@@ -119,10 +119,10 @@ class WholeLive:
         if lost:
             self._pass_on(Changes(ended=lost))
 
-    # ---- what workers ask
+    # ---- requests from workers
 
     def listing(self, wanted: Wanted) -> Deferred[Listing]:
-        """Fire with what runs and has ended, in all workers."""
+        """Fire with the running and ended exchanges of all workers."""
         asked = Wanted(RUNNING, wanted.key, wanted.model, wanted.endpoint, wanted.limit)
         answers = self._ask_all(say.LIVE_RUNNING, asked)
         return answers.addCallback(lambda told: self._listing(wanted, told))
@@ -141,7 +141,7 @@ class WholeLive:
         return answers.addCallback(lambda results: [result for worked, result in results if worked])
 
     def one(self, id: str) -> Deferred[Row | None]:
-        """Fire with all that is known of one exchange."""
+        """Fire with everything that is stored about one exchange."""
         worker = self._whose(id)
         asked = succeed(None) if worker is None else worker.link.ask(say.LIVE_OWN, id)
         asked.addTimeout(ASK_S, self._reactor).addErrback(lambda _: None)
@@ -150,12 +150,12 @@ class WholeLive:
         )
 
     def cancel(self, id: str) -> Deferred[bool]:
-        """Fire with whether such an exchange ran."""
+        """Fire with whether such an exchange was running."""
         worker = self._whose(id)
         if worker is None:
             return succeed(False)
         asked = worker.link.ask(say.LIVE_STOP, id).addTimeout(ASK_S, self._reactor)
-        return asked.addErrback(lambda _: False)  # it has gone, and its exchanges with it
+        return asked.addErrback(lambda _: False)  # the worker is gone, and its exchanges with it
 
     def _whose(self, id: str) -> WorkerProcess | None:
         """Return the worker whose number the id carries."""

@@ -1,7 +1,7 @@
 """A worker process: a `ProxyService` on inherited sockets.
 
-It does what the supervisor tells it; when the supervisor is gone it
-finishes what runs and ends. Its signals: see `_install_signals`.
+It does what the supervisor tells it; if the supervisor is gone, it finishes its
+running exchanges and ends. Its signals: see `_install_signals`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = logger("openai_proxy")
 
 
 def run(reactor_name: str, number: int) -> None:
-    """Be worker `number` until told to end. The link is standard input."""
+    """Run worker `number` until it is told to end. The link is standard input."""
     reactor: Any = installReactor(reactor_name)
     use_steady_clock(reactor)
     worker = Worker(reactor, number)
@@ -52,7 +52,7 @@ def run(reactor_name: str, number: int) -> None:
 
 
 def _take_standard_input() -> int:
-    """Return the link's descriptor, and leave the null device in its place."""
+    """Return the link's descriptor, and replace it by the null device."""
     link_fd = os.dup(0)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -81,7 +81,7 @@ class Worker:
         self._ending = False
         self._sender: LogSender | None = None
         self._caches: WeakSet[SharedCache] = WeakSet()
-        """Those that a configuration uses."""
+        """The caches that a configuration uses."""
         self.link = Link(
             told={
                 say.LIVE_WATCHED: lambda watched: self._live.set_watched(watched),
@@ -114,7 +114,7 @@ class Worker:
         self._live = SharedView(self.link, reactor)
 
     def begin(self, link_fd: int) -> None:
-        """Open the link and take the signals; the reactor runs."""
+        """Open the link and take over the signals; called when the reactor runs."""
         self._install_signals()
         self._sender = sender = LogSender(self.link, self._reactor)
         self._reactor.adoptStreamConnection(link_fd, socket.AF_UNIX, LinkFactory(self.link))
@@ -124,7 +124,7 @@ class Worker:
         globalLogBeginner.beginLoggingTo([sender], discardBuffer=True, redirectStandardIO=False)
 
     def _install_signals(self) -> None:
-        """SIGTERM drains only this worker, and again and again means the same: one kill may reach everybody.
+        """Make SIGTERM drain only this worker, however often it comes, because one kill may reach all workers.
 
         SIGINT and SIGHUP, which a terminal sends to all, stay ignored.
         """
@@ -141,7 +141,7 @@ class Worker:
     def _start(self, start: say.Start) -> None:
         self._workers = start.workers
         with contextlib.suppress(OSError):
-            os.chdir(start.settings.directory)  # relative paths mean the directory of the start
+            os.chdir(start.settings.directory)  # relative paths refer to the directory of the start
         sockets = iter(start.sockets)
         self._calls.start(socket.socket(fileno=start.handover))
 
@@ -195,7 +195,7 @@ class Worker:
         return {} if route is None else dict(route.in_flight)
 
     def _publisher(self) -> ExchangePublisher:
-        assert self._service is not None  # nobody counts before it is started
+        assert self._service is not None  # nothing counts before it is started
         return self._service.serving.publisher
 
     def _make_cache(self, max_bytes: int) -> SharedCache:
@@ -211,14 +211,14 @@ class Worker:
         return divided(settings, self._number, self._workers)
 
     def _look_at_keys(self, cut: str | None) -> Deferred[None]:
-        """Another worker has changed the stored keys."""
+        """Read the stored keys, which another worker has changed."""
         assert self._service is not None  # only ready workers are asked
         return self._service.serving.look_at_keys(cut)
 
     # ---- reload
 
     def _prepare(self, settings: Settings) -> Deferred[None]:
-        """Fire when everything is built for new settings, or fail with what stands against it."""
+        """Fire when everything is built for new settings, or fail with the reason against it."""
         self._discard(None)
         assert self._service is not None
         settings, preparing = self._own(settings), self._preparing
@@ -229,7 +229,7 @@ class Worker:
 
     def _build(self, settings: Settings, preparing: int) -> None:
         if preparing != self._preparing or self._service is None:
-            raise SettingsError("another reload began")  # who asked for this one waits no more
+            raise SettingsError("another reload began")  # the caller no longer waits for this one
         try:
             self._prepared = self._service.prepare(settings)
         except OSError as error:
@@ -268,7 +268,7 @@ class Worker:
             self._service.serving.abort()
 
     def _alone(self) -> None:
-        """The link is closed: by us at the end, else the supervisor was killed."""
+        """Handle the closed link: this worker has closed it at the end, or the supervisor was killed."""
         self._calls.stop()
         if self._closed is not None:
             self._closed.callback(None)
@@ -276,7 +276,7 @@ class Worker:
             self._drain()
 
     def _end(self) -> Deferred[Any]:
-        """Drain; then tell the last counts and what was logged, and close."""
+        """Drain; then send the last counts and log lines, and close."""
         assert self._service is not None
         self._ending = True
         ended = self._service.stopService()

@@ -1,7 +1,8 @@
-"""A worker's log goes to the supervisor, line by line.
+"""Send a worker's log to the supervisor, line by line.
 
-`LogSender` is the worker's observer, `write` what the supervisor does with
-each line: so --logfile, --syslog, --logger and rotation are one process's.
+`LogSender` is the worker's log observer; `write` is the supervisor's function
+for each line. So --logfile, --syslog, --logger and rotation concern only one
+process.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from .link import Link
 from .talk import LOG, LogLine
 
 MAX_WAITING = 10_000
-"""Lines kept while the supervisor does not read; what comes then is counted and dropped."""
+"""The number of lines kept while the supervisor does not read; further ones are counted and dropped."""
 
 
 @implementer(ILogObserver, IPushProducer)
 class LogSender:
-    """Sends events as lines; keeps some while the link is full, loses some rather than grow.
+    """Sends events as lines; buffers some while the link is full, and drops lines rather than grow.
 
-    Also the link's producer, since that is how a transport says that it is
-    full. Re-entered by what the link itself logs: then nothing is sent. Made
-    on the reactor's thread, called on any.
+    It is also the link's producer, because that is how a transport says that it
+    is full. The link's own log events re-enter it: those are not sent. Made on
+    the reactor's thread, called on any.
     """
 
     def __init__(self, link: Link, reactor: Any) -> None:
@@ -87,7 +88,7 @@ class LogSender:
         self._full = True
 
     def finish(self) -> None:
-        """Send all that waits, however full the link is: it is about to close, which waits for what was sent."""
+        """Send all buffered lines, however full the link is: it is about to close, and closing waits for sent data."""
         self._full = False
         self.resumeProducing()
 

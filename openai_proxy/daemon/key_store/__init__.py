@@ -1,4 +1,5 @@
-"""The store of client keys made at run time: kept in SQLite or Redis, known to this process, changed.
+"""The store of client keys created at run time: in SQLite or Redis, loaded into this process, changed by
+operators.
 
-The stores keep bytes by name and know nothing of what they mean.
+The stores keep bytes by name and do not know their meaning.
 """

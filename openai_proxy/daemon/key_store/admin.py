@@ -1,4 +1,4 @@
-"""What an operator does to client keys: each change checked, kept, told to the log."""
+"""The operator's changes to client keys: each is checked, stored and logged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ log = logger("openai_proxy.keys")
 
 @frozen
 class Change:
-    """One change, for whoever has to know later who did what; no secret is in it."""
+    """One change, for the audit log; it contains no secret."""
 
     timestamp: float
     """Seconds since the epoch."""
@@ -51,7 +51,7 @@ class Change:
     by: str
     """`token` or `socket`."""
     details: Mapping[str, Any] = field(factory=dict)
-    """What was set, as JSON has it."""
+    """What was set, as JSON values."""
 
     def document(self) -> dict[str, Any]:
         """Return it as one JSON object."""
@@ -67,12 +67,13 @@ class Change:
 
 
 class KeyAdmin:
-    """Shows all keys, and changes those of a store; the settings say what a key may have.
+    """Shows all keys, and changes those of a store, within the rules of the settings.
 
     `known` is None without a store: then nothing can be changed. `settings`
-    are those in force now, `spent` returns what keys have spent. `notify` gets
-    each change that was made. A document that has a secret has it as `key`,
-    which nothing keeps. `pause` lets others work between two slices of many keys.
+    returns those in force, `spent` what keys have spent. `notify` is called
+    with each change that was made. A document with a secret has it as `key`,
+    and nothing stores it. `pause` lets other work run between two slices of
+    many keys.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class KeyAdmin:
         self._pause = pause
         self._wall_clock = wall_clock
 
-    # ---- shown
+    # ---- reading
 
     async def listed(self, group: str | None) -> dict[str, Any]:
         """Return the document of all keys, or of those of a group."""
@@ -100,7 +101,7 @@ class KeyAdmin:
         return {"object": "list", "data": await self._documents(keys)}
 
     async def one(self, name: str) -> dict[str, Any]:
-        """Return the document of a key; KeyNotFound for none."""
+        """Return the document of a key; raise KeyNotFound if there is none."""
         await self._look()
         keys = [key for key in client_keys(self._settings()) if key.name == name]
         if not keys:
@@ -109,7 +110,7 @@ class KeyAdmin:
         return document
 
     async def _look(self) -> None:
-        """Show what the store has now; what was known last while it is away, unless nothing ever was."""
+        """Read the store; if that fails, the keys last loaded are shown, unless none ever were."""
         known = self._known
         if known is None:
             return
@@ -117,7 +118,7 @@ class KeyAdmin:
             await known.refresh()
         except CancelledError:
             raise
-        except Exception as error:  # the log has been told
+        except Exception as error:  # it has been logged
             if not known.is_complete:
                 raise KeyStoreUnavailable from error
 
@@ -142,10 +143,10 @@ class KeyAdmin:
             ]
         return documents
 
-    # ---- changed
+    # ---- changing
 
     async def make(self, document: Mapping[str, Any], by: str) -> dict[str, Any]:
-        """Make a key; return its document with the secret."""
+        """Create a key; return its document with the secret."""
         known, secret, now = self._store(), new_secret(), self._wall_clock()
         record, entry = made(document, secret, now)
         self._check(entry)
@@ -155,7 +156,7 @@ class KeyAdmin:
         return {**await self.one(record.name), "key": secret}
 
     async def change(self, name: str, document: Mapping[str, Any], by: str) -> dict[str, Any]:
-        """Change what `document` gives of a key; null removes a member."""
+        """Change the members of a key that `document` has; null removes a member."""
 
         def work(old: KeyRecord | None) -> KeyRecord:
             record, entry = patched(found(old), document, self._wall_clock())
@@ -167,7 +168,7 @@ class KeyAdmin:
         return await self.one(name)
 
     async def rotate(self, name: str, document: Mapping[str, Any], by: str) -> dict[str, Any]:
-        """Give a key a new secret; return its document with that. The present one works for `grace_s` more."""
+        """Give a key a new secret; return its document with it. The present one works for `grace_s` more."""
         secret, grace_s = new_secret(), grace_of(document)
         digest = sha256_of(secret)
         await self._changed(name, lambda old: found(old).rotated(digest, grace_s, self._wall_clock()))

@@ -1,4 +1,4 @@
-"""How client keys are shown: documents without a secret, and without the digest of one. Pure."""
+"""The documents about client keys: without secrets, and without their digests. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...settings.stored_keys.record import KeyRecord
 
 @frozen
 class Spent:
-    """What a key has spent in a period (`2026-11`, or a day)."""
+    """The money that a key has spent in a period (`2026-11`, or a day)."""
 
     period: str
     usd: float
@@ -29,7 +29,7 @@ def moment(timestamp: float) -> str:
 
 
 def limits_document(key: ClientKey) -> dict[str, Any]:
-    """Return the limits that the key itself has; those of everybody are not among them."""
+    """Return the key's own limits, without the general ones."""
     own = key.limits
     return {
         name: getattr(own, name)
@@ -48,10 +48,10 @@ def key_state(key: ClientKey, now: float) -> str:
 def key_document(
     key: ClientKey, record: KeyRecord | None, minute: int | None, spent: Spent | None, now: float
 ) -> dict[str, Any]:
-    """Return one key for `/admin/keys`.
+    """Return the document of one key for `/admin/keys`.
 
-    `record` is what the store has of it, `minute` when it was last used, in
-    minutes since the epoch; None for what is not known.
+    `record` is its record in the store, `minute` when it was last used, in
+    minutes since the epoch; both are None if unknown.
     """
     former = [until for _, until in key.former if until > now]
     return {

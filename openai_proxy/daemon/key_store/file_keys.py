@@ -25,16 +25,16 @@ ON CONFLICT (name) DO UPDATE SET minute = max(minute, excluded.minute)
 
 
 def open_keys(path: Path) -> sqlite3.Connection:
-    """Open the file, made if it is missing (mode 600); OSError, in one line, if that cannot be.
+    """Open the file, and create it (mode 600) if it is missing; raise OSError with one line if that fails.
 
-    A change is on the disk before it is confirmed: a revoked key must not
-    come back when the machine loses its power.
+    A change is on disk before it is confirmed, because a revoked key must not
+    come back after a power failure.
     """
     return open_database(path, _SCHEMA, synchronous="FULL")
 
 
 def read_keys(connection: sqlite3.Connection, known: str | None = None) -> Snapshot | None:
-    """Return all records, or None if the revision is `known`."""
+    """Return all records, or None if the revision is still `known`."""
     row = connection.execute("SELECT value FROM revision").fetchone()
     revision = _NO_REVISION if row is None else row[0]
     if revision == known:
@@ -48,12 +48,12 @@ def read_uses(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def put_key(connection: sqlite3.Connection, name: str, old: bytes | None, new: bytes | None) -> bool:
-    """Put a record in the place of another; see `RecordStore.put`. Within a transaction."""
+    """Replace a record by another; see `RecordStore.put`. Runs within a transaction."""
     row = connection.execute("SELECT record FROM keys WHERE name = ?", (name,)).fetchone()
     if (None if row is None else row[0]) != old:
         return False
     if old is None or new is None:
-        # also before it is made: an exchange that ended after its key was deleted may have left one
+        # also before a creation: an exchange that ended after its key was deleted may have left one
         connection.execute("DELETE FROM key_uses WHERE name = ?", (name,))
     if new is None:
         connection.execute("DELETE FROM keys WHERE name = ?", (name,))
@@ -69,13 +69,13 @@ def put_key(connection: sqlite3.Connection, name: str, old: bytes | None, new: b
 
 
 class FileKeys:
-    """A `RecordStore` in a file, which is opened and closed by whoever made it."""
+    """A `RecordStore` in a file, which its maker opens and closes."""
 
     def __init__(self, file: StateFile) -> None:
         self._file = file
 
     def read_now(self) -> Snapshot | None:
-        """Return everything, before the reactor runs; raises as SQLite does."""
+        """Return everything, before the reactor runs; raises what SQLite raises."""
         return self._file.run_now(read_keys)
 
     def read(self, known: str | None) -> Deferred[Snapshot | None]:

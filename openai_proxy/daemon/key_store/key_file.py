@@ -1,4 +1,4 @@
-"""Keys in the file of a proxy, changed without it: for the command. Blocking."""
+"""Change keys in the file of a proxy without the proxy, for the command. Blocking."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ T = TypeVar("T")
 
 
 class KeyFileAway(Exception):
-    """It is not there, or cannot be used; the message is one line."""
+    """The file does not exist, or cannot be used; the message is one line."""
 
 
 class KeyFileRefused(Exception):
-    """A change that cannot be; the message is one line."""
+    """A change is refused; the message is one line."""
 
 
 class KeyFile:
-    """Keys in the SQLite file of `key_store.url`; a proxy that runs sees the changes too.
+    """Keys in the SQLite file of `key_store.url`; a running proxy sees the changes too.
 
-    What only a configuration knows (prices, names of TOML keys) is not checked.
+    Rules that need the configuration (prices, names of TOML keys) are not checked.
     """
 
     def __init__(self, path: Path, *, makes_it: bool) -> None:
@@ -113,7 +113,7 @@ class KeyFile:
 
 
 def _refusing(work: Callable[[], T]) -> T:
-    """Do `work`; what it raises becomes KeyFileRefused."""
+    """Do `work`; turn what it raises into KeyFileRefused."""
     try:
         return work()
     except ProxyError as error:

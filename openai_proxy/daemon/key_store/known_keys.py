@@ -1,8 +1,8 @@
-"""The stored keys as this process knows them, and the way in which they change.
+"""The stored keys that this process has loaded, and their changes.
 
-Looks at the store several times a second, so that what another process
-changed is in force here within a second. While the store is away, the keys
-that were known last stay valid and nothing can be changed.
+The store is polled several times a second, so that a change by another process
+is in force here within a second. While the store cannot be reached, the keys
+loaded last stay valid and nothing can be changed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .store import MOST_KEYS, RecordStore, Snapshot, StoreFull
 POLL_S = 0.4
 WRITE_USES_EVERY_S = 20.0
 _MOST_TRIES = 10
-"""A change that others come between so often is given up."""
+"""A change is given up after this number of conflicts with other changes."""
 
 T = TypeVar("T")
 Work = Callable[["KeyRecord | None"], "KeyRecord | None"]
-"""From the present record to the next; None is no record. Raises a ProxyError to refuse."""
+"""From the present record to the next; None means no record. Raises a ProxyError to refuse."""
 
 
 async def _of_store(asked: Deferred[T]) -> T:
-    """Return what the store brings; its failures become TooManyKeys and KeyStoreUnavailable."""
+    """Return the store's result; turn its failures into TooManyKeys and KeyStoreUnavailable."""
     try:
         return await asked
     except CancelledError:
@@ -43,10 +43,10 @@ async def _of_store(asked: Deferred[T]) -> T:
 
 
 class KnownKeys:
-    """The keys of one store.
+    """The keys loaded from one store.
 
     States: built, watching (`start`), stopped (`stop`). `changed` is called
-    whenever other keys are known than before.
+    whenever the loaded keys have changed.
     """
 
     _log = logger("openai_proxy.keys")
@@ -55,12 +55,12 @@ class KnownKeys:
         self._store = store
         self.changed: Callable[[], None] = lambda: None
         self.spread: Callable[[], Awaitable[object]] | None = None
-        """Lets the other processes of this machine look at once; they look by themselves soon."""
+        """Makes the other processes of this machine read the store at once; otherwise they do so soon."""
         self.records: Mapping[str, KeyRecord] = {}
         self.is_complete = False
-        """Whether the store was ever read: before, a key that is not known may yet be there."""
+        """Whether the store was ever read: before that, an unknown key may be in it."""
         self.has_looked = False
-        """Whether it was ever asked, and answered or failed."""
+        """Whether a read has ever ended, with success or failure."""
         self._first_look: list[Deferred[None]] = []
         self._raw: Mapping[str, bytes] = {}
         self._revision: str | None = None
@@ -68,7 +68,7 @@ class KnownKeys:
         self._uses: dict[str, int] = {}
         self._unwritten: dict[str, int] = {}
         self._waiting: list[Deferred[None]] = []
-        """For the next reading of the store, each."""
+        """Each waits for the next read of the store."""
         self._busy = False
         self._watch = self._loop(timers, self._look)
         self._writing = self._loop(timers, self._write_uses)
@@ -82,7 +82,7 @@ class KnownKeys:
     # ---- life
 
     def start(self) -> None:
-        """Begin to look at the store. Idempotent."""
+        """Begin to poll the store. Idempotent."""
         for loop, every_s in ((self._watch, POLL_S), (self._writing, WRITE_USES_EVERY_S)):
             if not loop.running:
                 loop.start(every_s, now=loop is self._watch).addErrback(
@@ -90,7 +90,7 @@ class KnownKeys:
                 )
 
     def stop(self) -> Deferred[Any]:
-        """Look no more; fires when the last uses are written, and never fails."""
+        """Stop polling; fires when the last uses are written, and never fails."""
         for loop in (self._watch, self._writing):
             if loop.running:
                 loop.stop()
@@ -99,7 +99,7 @@ class KnownKeys:
     # ---- reading
 
     def take(self, snapshot: Snapshot | None) -> None:
-        """Know what the store has; None if nothing has changed."""
+        """Load a snapshot of the store; None if nothing has changed."""
         if self._failing:
             self._failing = False
             self._log.info("the key store can be read again")
@@ -107,7 +107,7 @@ class KnownKeys:
             self._hold(snapshot.records, snapshot.revision)
 
     def _hold(self, raw: Mapping[str, bytes], revision: str | None) -> None:
-        """Know these records; without a revision the next look reads everything."""
+        """Load these records; without a revision the next poll reads everything."""
         before, records = self._raw, {}
         for name, data in raw.items():
             if before.get(name) == data and name in self.records:
@@ -129,13 +129,13 @@ class KnownKeys:
             self.changed()
 
     def first_look(self) -> Deferred[None]:
-        """Fire when the store has been asked for the first time, whatever came of it."""
+        """Fire when the store has been read for the first time, or that has failed."""
         looked: Deferred[None] = Deferred()
         self._first_look.append(looked)
         return looked
 
     def refresh(self) -> Deferred[None]:
-        """Read the store, not before now; fails as the store does."""
+        """Read the store, after this call; fails if the store does."""
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         if not self._busy:
@@ -161,10 +161,10 @@ class KnownKeys:
         self.has_looked = True
         first, self._first_look = self._first_look, []
         for each in first:
-            if not each.called:  # else its client has left
+            if not each.called:  # else the client has left
                 each.callback(None)
         for each in waiting:
-            if each.called:  # whoever waited has left
+            if each.called:  # the waiting client has left
                 continue
             if failure is None:
                 each.callback(None)
@@ -178,7 +178,7 @@ class KnownKeys:
             self.refresh().addErrback(self._not_read)
 
     def _not_read(self, failure: Failure) -> None:
-        if not self._failing:  # no failure of the store
+        if not self._failing:  # not a failure of the store
             self._log.failure("defect while keys were put in force", failure)
 
     def _failed(self, failure: Failure) -> None:
@@ -192,10 +192,12 @@ class KnownKeys:
     # ---- changing
 
     async def change(self, name: str, work: Work) -> KeyRecord | None:
-        """Change the key `name` as `work` says; return its new record when it is in force here.
+        """Change the key `name` as `work` says; return its new record once it is in force here.
 
-        Raises what `work` raises, TooManyKeys, and KeyStoreUnavailable while the store is away. Once the store has
-        taken a change, the change is made: nothing that happens to the store or to other processes after it raises.
+        Raises what `work` raises, TooManyKeys, and KeyStoreUnavailable if the
+        store cannot be reached. Once the store has accepted a change, the
+        change is made: no later failure of the store or of other processes
+        raises.
         """
         for _ in range(_MOST_TRIES):
             await _of_store(self.refresh())
@@ -212,12 +214,12 @@ class KnownKeys:
         raise KeyStoreUnavailable("Others are changing this key all the time; try again.")
 
     async def _put_in_force(self, name: str, data: bytes | None) -> None:
-        """Let a change that the store has taken hold here and, if they can be reached, in the other processes."""
+        """Apply a change that the store has accepted here and, if they can be reached, in the other processes."""
         try:
             await self.refresh()
         except CancelledError:
             raise
-        except Exception:  # the log has been told
+        except Exception:  # it has been logged
             raw = {**self._raw, name: data}
             self._hold({each: kept for each, kept in raw.items() if kept is not None}, None)
         if self.spread is None:
@@ -232,7 +234,7 @@ class KnownKeys:
     # ---- uses
 
     def note_use(self, name: str, timestamp: float) -> None:
-        """Remember that a key was used. Costs a look into a dict."""
+        """Remember that a key was used. Costs a look-up in a dict."""
         minute = int(timestamp // 60)
         if self._uses.get(name) != minute:
             self._uses[name] = self._unwritten[name] = minute
@@ -248,7 +250,7 @@ class KnownKeys:
         return self._store.note_uses(uses).addErrback(take_back)
 
     async def uses(self) -> Mapping[str, int]:
-        """Return when each key was last used, in minutes since the epoch; what this process knows if the store is away."""
+        """Return when each key was last used, in minutes since the epoch; only this process's uses if the store cannot be reached."""
         try:
             found = await self._store.uses()
         except CancelledError:

@@ -1,4 +1,4 @@
-"""The key store of one process: opened and closed with it, its keys laid over the settings."""
+"""The key store of one process: opened and closed with it, with its keys merged into the settings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .redis_keys import RedisKeys
 log = logger("openai_proxy.keys")
 
 REDIS_DEADLINE_S = 1.0
-"""No request waits for the key store; who changes a key may."""
+"""The deadline for calls to the key store: no request waits for them, but a change of a key does."""
 
 
 class StoredKeys:
-    """What a process has of `key_store.url`; nothing without one.
+    """The key store of `key_store.url` in this process; does nothing without one.
 
-    `changed` is called whenever other keys hold than before.
+    `changed` is called whenever the stored keys have changed.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class StoredKeys:
         changed: Callable[[], None],
         others: Callable[[None], Deferred[None]] | None = None,
     ) -> None:
-        """`others` lets the other processes of this daemon look at the store."""
+        """`others` makes the other processes of this daemon read the store."""
         self._in_force = KeysInForce()
         self._logged: list[str] = []
         self._file: StateFile | None = None
         self._client: RedisClient | None = None
         self._file_keys: FileKeys | None = None
         self.known: KnownKeys | None = None
-        """None without a store."""
+        """The loaded keys; None without a store."""
         url, path = settings.key_store.url, key_store_path(settings)
         if path is not None:
             self._file = StateFile(
@@ -65,7 +65,7 @@ class StoredKeys:
                 self.known.spread = lambda: others(None)
 
     def laid_over(self, settings: Settings) -> Settings:
-        """Return the settings with the stored keys beside their own."""
+        """Return the settings with the stored keys added."""
         if self.known is None:
             return settings
         keys, lines = self._in_force.keys(settings, self.known.records, has_prices(settings))
@@ -76,16 +76,16 @@ class StoredKeys:
         return with_stored_keys(settings, keys)
 
     def knows_all(self) -> bool:
-        """Whether all keys that there are are known."""
+        """Whether all existing keys are loaded."""
         return self.known is None or self.known.is_complete
 
     @property
     def is_unread(self) -> bool:
-        """Whether there is a store that was not asked yet."""
+        """Whether there is a store that has not been read yet."""
         return self.known is not None and not (self.known.is_complete or self.known.has_looked)
 
     def first_look(self) -> Deferred[None]:
-        """Fire when the store has been asked once, at the latest after REDIS_DEADLINE_S."""
+        """Fire when the store has been read once, at the latest after REDIS_DEADLINE_S."""
         return self.known.first_look() if self.known is not None and self.is_unread else succeed(None)
 
     def note_use(self, event: LogEvent) -> None:
@@ -95,7 +95,7 @@ class StoredKeys:
             self.known.note_use(exchange.key, exchange.timestamp)
 
     def start(self) -> None:
-        """Open the store; OSError if a file cannot be opened or read."""
+        """Open the store; raise OSError if a file cannot be opened or read."""
         if self.known is None:
             return
         if self._file is not None and self._file_keys is not None:
@@ -109,16 +109,16 @@ class StoredKeys:
         self.known.start()
 
     def look(self) -> Deferred[None]:
-        """Read the store now; fails as it does."""
+        """Read the store now; fails if the store does."""
         return succeed(None) if self.known is None else self.known.refresh()
 
     def tell_if_empty(self, settings: Settings) -> None:
-        """Say in the log that nobody can call yet."""
+        """Log that there is no client key yet, so that nobody can call."""
         if self.known is not None and self.known.is_complete and not client_keys(settings):
             log.info("no client key yet: `openai-proxy key new NAME --url URL` makes one")
 
     def stop(self) -> Deferred[Any]:
-        """Write when keys were used, and close the store; never fails."""
+        """Write the last uses of keys, and close the store; never fails."""
         if self.known is None:
             return succeed(None)
         return self.known.stop().addBoth(lambda _: self._close())

@@ -1,7 +1,7 @@
-"""What the holder of a client key is told of it: `GET /key`.
+"""The report for the holder of a client key: `GET /key`.
 
-Answered also when the key's budget is spent and while it is limited: that
-is when somebody asks. Counts against nothing but a bucket of its own.
+Answered also when the key's budget is spent or it is limited, because that is
+when its holder asks. Counts only against a bucket of its own.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ from .documents import moment
 
 REPORTS_PER_MINUTE = Limits(requests_per_minute=60)
 _BUCKET = "\x1fkey-page:"
-"""Begins the name of a bucket that no key has: their names have no control characters."""
+"""The prefix of this page's buckets: it contains a control character, so no key has such a name."""
 
 
 class KeyReport:
-    """Answers the holders of keys.
+    """Makes the reports for the holders of keys.
 
-    What holds under the present configuration is asked for anew each time.
-    `knows_all` tells whether all stored keys are known. `levels` is the store of the keys' limits, `buckets` of those of this page.
+    The present configuration is read for each report. `knows_all` says whether
+    all stored keys are loaded. `levels` is the store of the keys' limits,
+    `buckets` that of this page's limits.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class KeyReport:
         name, now = self._authenticate(headers), self._wall_clock()
         settings = self._settings()
         key = next((each for each in client_keys(settings) if each.name == name), None)
-        if key is None:  # revoked at this very moment
+        if key is None:  # revoked just now
             raise InvalidKey
         _check_address(key, client_address)
         await self._count(name)
@@ -100,7 +101,7 @@ class KeyReport:
         try:
             return keyring.find(digest, self._wall_clock()).name
         except InvalidKey:
-            if not self._knows_all():  # it may stand in a store that was never read yet
+            if not self._knows_all():  # it may be in a store that has not been read yet
                 raise KeyStoreUnavailable from None
             raise
 
@@ -111,7 +112,7 @@ class KeyReport:
             self._buckets.finish(admission, 0.0)
             return
         refusal = maybe_refusal(REPORTS_PER_MINUTE, admission.levels, 0.0)
-        assert refusal is not None  # the store has just refused it
+        assert refusal is not None  # the store has just refused
         raise RequestLimitReached(
             "This page of openai-proxy answers 60 times a minute for each key; your requests to the API are not"
             " counted here.",
@@ -122,7 +123,7 @@ class KeyReport:
         limits = limits_by_key(self._settings())[name]
         levels = Levels()
         if limits:
-            # no running request at all is a limit that admits nobody: this only tells how things stand
+            # a limit of no running requests admits nobody: this call only reads the levels
             nobody = evolve(limits, concurrent_requests=0)
             levels = (await self._levels().admit(name, nobody, 0.0, "")).levels
         return {

@@ -16,7 +16,7 @@ local revision = redis.call('GET', KEYS[1]) or 'empty'
 if revision == ARGV[1] then return {revision} end
 return {revision, redis.call('HGETALL', KEYS[2])}
 """
-"""KEYS: revision, records. ARGV: the revision that is known, empty for none."""
+"""KEYS: revision, records. ARGV: the last read revision, empty for none."""
 
 PUT = rb"""
 local now = redis.call('HGET', KEYS[2], ARGV[1])
@@ -42,14 +42,14 @@ for i = 1, #ARGV, 2 do
 end
 return 1
 """
-"""KEYS: uses. ARGV: names and minutes by turns."""
+"""KEYS: uses. ARGV: names and minutes, alternating."""
 
 
 class RedisKeys:
-    """A `RecordStore`; the client is started and stopped by whoever made it."""
+    """A `RecordStore`; whoever made the client starts and stops it."""
 
     def __init__(self, client: RedisClient, prefix: str = "openai-proxy:{keys}") -> None:
-        # braces: all of it on one node of a cluster
+        # braces keep all keys on one node of a cluster
         self._client = client
         self._revision = f"{prefix}:revision"
         self._records = f"{prefix}:records"

@@ -1,4 +1,4 @@
-"""Many keys worked on a few at a time, so that requests go on meanwhile. Pure."""
+"""Process many keys in slices, so that requests continue meanwhile. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What client keys have spent: of their budgets if they have one, else in this month."""
+"""The money that client keys have spent: of their budgets, else in this month."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .slices import Pause, slices
 
 
 class SpentByKey:
-    """Asks the ledger and the totals; `spending` gives what holds under the present configuration.
+    """Reads the ledger and the totals; `spending` returns the part of the present configuration.
 
-    `pause` lets others work between two slices of many keys.
+    `pause` lets other work run between two slices of many keys.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class SpentByKey:
         self._wall_clock = wall_clock
 
     async def of(self, keys: Sequence[ClientKey]) -> Mapping[str, Spent]:
-        """Return what each of `keys` has spent, by name; without those of which it is not known now."""
+        """Return what each of `keys` has spent, by name; without those for which it is unknown."""
         spending, now = self._spending(), self._wall_clock()
         found: dict[str, Spent] = {}
         rest = [key.name for key in keys if key.name not in spending.budgets]

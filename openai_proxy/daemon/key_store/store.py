@@ -1,4 +1,4 @@
-"""What a store of keys does: records by name, changed one at a time. Pure."""
+"""The interface of a key store: records by name, changed one at a time. Pure."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ MOST_KEYS = 10_000
 
 @frozen
 class Snapshot:
-    """All records at one moment; `revision` is another one after each change."""
+    """All records at one moment; `revision` is different after each change."""
 
     revision: str
     records: Mapping[str, bytes] = field(repr=False)
 
 
 class StoreFull(Exception):
-    """It has MOST_KEYS keys."""
+    """The store has MOST_KEYS keys already."""
 
 
 class RecordStore(Protocol):
-    """Keeps records; each call may fail with anything while it is away."""
+    """Keeps records; each call may fail with any exception while the store cannot be reached."""
 
     def read(self, known: str | None) -> Deferred[Snapshot | None]:
         """Return everything, or None if the revision is still `known`."""
         ...
 
     def put(self, name: str, old: bytes | None, new: bytes | None) -> Deferred[bool]:
-        """Put `new` in the place of `old`, as one step; False, and no change, if `old` is not what is there.
+        """Replace `old` by `new` in one step; return False without effect if `old` is not the present record.
 
-        None is no record. Fails with StoreFull for one key too many.
+        None means no record. Fails with StoreFull for one key too many.
         """
         ...
 
     def note_uses(self, uses: Mapping[str, int]) -> Deferred[object]:
-        """Keep when keys were last used, in minutes since the epoch; an earlier one changes nothing."""
+        """Store when keys were last used, in minutes since the epoch; an earlier time changes nothing."""
         ...
 
     def uses(self) -> Deferred[dict[str, int]]:
