@@ -398,9 +398,14 @@ class HomeUnreachable(UpstreamError):
 
 
 class ProxyLoop(ProxyError):
+    """The upstream leads back here. Whoever repeats it multiplies it: every pass of the loop is a client too."""
+
     status, reason = 508, b"Loop Detected"
     type, code = "upstream_error", "proxy_loop"
     default_message = "This request has passed this proxy too often: the upstream leads back here."
+
+    def __init__(self) -> None:
+        super().__init__(headers=((b"x-should-retry", b"false"),))
 
 
 # ---- who runs this changes client keys

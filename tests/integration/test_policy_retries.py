@@ -9,6 +9,7 @@ import time
 
 import pytest
 from world.client import Client, ask, sent_together
+from world.console import free_ports
 from world.daemon import configured
 from world.load import Load
 from world.pages import get_json, metrics, total
@@ -206,6 +207,21 @@ upstream_model = "gpt-4o-mini"
 def two(start, second, tmp_path):
     """Start a daemon before two upstreams, as `before_two` says."""
     return functools.partial(before_two, start, second, tmp_path, MODELS)
+
+
+def test_a_proxy_that_leads_back_to_itself_is_not_asked_again(start):
+    """508 was retried like any status from 500 on, by each of the five passes: one request made up to 256."""
+    (port,) = free_ports(1)
+    world = start(
+        url=f"http://127.0.0.1:{port}/v1",
+        ports=[f"tcp:{port}:interface=127.0.0.1"],
+        env={"RETRY__MAX_RETRIES": "3"},
+    )
+    answered = ask(port, post(KEY))
+    assert (answered.status, answered.error["code"]) == (508, "proxy_loop")
+    assert answered.header(b"x-should-retry") == b"false"
+    assert eventually(lambda: world.daemon.log.count(" POST /v1/chat/completions ") == 6)
+    assert "attempts=" not in world.daemon.log
 
 
 def test_models_go_where_they_are_mapped_and_are_listed(two, second):
