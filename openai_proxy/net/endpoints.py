@@ -25,7 +25,16 @@ MOST = 0x7FFFFFFF
 """As a backlog it means the system's maximum: every kernel cuts it to that (`net.core.somaxconn`)."""
 _TWISTEDS = 50
 _BACKLOG = re.compile(r"(?:^|[^\\])(?:\\\\)*:backlog=")
-_UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument ('[^']*')")
+_PARSERS_WORDS = (
+    (r"unexpected keyword argument ('[^']*')", "it takes no argument {}"),
+    (r"missing 1 required positional argument: ('[^']*')", "its {} is missing"),
+    (
+        r"multiple values for argument|positional arguments? but \d+ (?:was|were) given",
+        r"it has too many values (a colon within a value is written '\:')",
+    ),
+    (r"invalid literal for int\(\) with base \d+: ('.*')", "{} is no number"),
+)
+"""What Twisted's parsers raise names functions of their own: (pattern, what it means)."""
 
 
 class EndpointReactor:
@@ -134,7 +143,8 @@ def why_unusable(error: BaseException) -> str:
         return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     if isinstance(error, IndexError | KeyError):
         return "no such socket was passed on"
-    unknown = _UNKNOWN_ARGUMENT.search(str(error))
-    if unknown:
-        return f"it takes no argument {unknown[1]}"
+    for pattern, meaning in _PARSERS_WORDS:
+        found = re.search(pattern, str(error))
+        if found:
+            return meaning.format(*found.groups())
     return " ".join(str(error).split()) or type(error).__name__

@@ -8,6 +8,8 @@ _ADDRESS = re.compile(
     r"(?:(?P<scheme>https?|tcp)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*|\*):(?P<port>[0-9]{1,5})/?"
 )
 _ALL = ("", "*", "0.0.0.0", "tcp")
+_OTHER_TYPES = ("ssl", "tls", "tcp6", "unix", "systemd", "haproxy", "stdio")
+"""Before a port, what looks like a host's name is a type of endpoint."""
 _ALL_V6 = "::"
 
 
@@ -36,6 +38,8 @@ def meant_endpoint(text: str) -> str | None:
     if match is None or int(match["port"]) > 65535 or match["scheme"] == "https":
         return None
     host, port = match["host"].strip("[]"), match["port"]
+    if match["scheme"] is None and host.lower() in _OTHER_TYPES:
+        return None
     if host in _ALL:
         return f"tcp:{port}"
     if ":" in host:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from ..wire.web_origins import normal_origin
+from .errors import shown
 from .fields import Allowed
 
 
@@ -33,7 +34,7 @@ def _origin(value: Any) -> str:
     if text == "null":
         raise ValueError("'null' is what every page without an origin sends")
     if normal_origin(text.encode("ascii", "replace")) is None:
-        raise ValueError("an origin is scheme, host and port, without a path")
+        raise ValueError(f"{shown(value)} is none: an origin is scheme, host and port, without a path")
     return text
 
 

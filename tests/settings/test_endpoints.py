@@ -23,10 +23,24 @@ def test_broken(tmp_path, port):
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_argument_is_named_in_words(tmp_path):
-    """Twisted's own words name functions of its own."""
-    with pytest.raises(SettingsError, match=r"usable endpoint: it takes no argument 'foo'$"):
-        check_endpoints(MemoryReactorClock(), load_settings({"ports": ["tcp:1:foo=2"]}, {}, tmp_path))
+@pytest.mark.parametrize(
+    ("port", "reason"),
+    [
+        ("tcp:1:foo=2", "it takes no argument 'foo'"),
+        ("tcp", "its 'port' is missing"),
+        ("haproxy:tcp6", "its 'port' is missing"),
+        ("tcp:http", "'http' is no number"),
+        ("unix:/a:mode=rw", "'rw' is no number"),
+        ("tcp6:80:interface=::1", r"it has too many values (a colon within a value is written '\:')"),
+        ("tcp:1:2:3:4:5", r"it has too many values (a colon within a value is written '\:')"),
+        ("ssl:8443", "No such file or directory: server.pem"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(tmp_path, port, reason):
+    """Twisted's own words name functions of its own; `ssl:8443` was taken for a host called ssl."""
+    with pytest.raises(SettingsError) as caught:
+        check_endpoints(MemoryReactorClock(), load_settings({"ports": [port]}, {}, tmp_path))
+    assert str(caught.value).endswith(f"is no usable endpoint: {reason}")
 
 
 def test_admin_port_is_tried_too(tmp_path):

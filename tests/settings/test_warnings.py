@@ -266,6 +266,7 @@ def test_an_upstream_of_the_working_directory(tmp_path, dotenv, environ, told):
         ("http://10.0.0.1:80/", "tcp:80:interface=10.0.0.1"),
         ("tcp://0.0.0.0:80", "tcp:80"),
         ("https://a:80", None),
+        ("ssl:8443", None),
         ("127.0.0.1:99999", None),
         ("unix:/run/p.sock", None),
     ],
