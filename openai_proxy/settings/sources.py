@@ -94,6 +94,8 @@ def _variable(
     leaf: Leaf, name: str, variables: Mapping[str, str | None], where: str, directory: Path
 ) -> tuple[Any, str] | None:
     text = variables.get(name)
+    if text and leaf.doc.secret:
+        text = text.rstrip("\r\n")  # of a Secret that was made with `echo`; see `read_secret_file`
     file = variables.get(f"{name}_FILE") if leaf.doc.secret else None
     if text and file:
         raise SettingsError(f"{leaf.path}: {name} and {name}_FILE are both set{where}; keep one of them")

@@ -103,6 +103,10 @@ def check_key(text: str) -> None:
     """Raise ValueError unless `text` can be sent in an HTTP header as a key."""
     if text and not {text[0], text[-1]}.isdisjoint(QUOTES):
         raise ValueError("it stands in quotes, which belong to the file or shell that it came from")
+    if text.lower().startswith("bearer "):
+        raise ValueError("it begins with the word Bearer, which the proxy adds")
+    if any(char.isspace() for char in text):
+        raise ValueError("there is a space or the end of a line in it")
     if not text or any(not "!" <= char <= "~" for char in text):
         raise ValueError("a key is visible ASCII characters without spaces")
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from .derived import base_urls
 from .hosts import plain_public_host
@@ -70,6 +71,30 @@ def plain_http(settings: Settings) -> Iterator[str]:
                 f"{name(settings, path)}: keys and prompts go to the public host {host} by http, without"
                 " encryption; use https"
             )
+
+
+_API_PATHS = (
+    (re.compile(r".+\.(?:openai|cognitiveservices|services\.ai)\.azure\.com"), "/openai/v1"),
+    (re.compile(r"openrouter\.ai"), "/api/v1"),
+    (re.compile(r"api\.groq\.com"), "/openai/v1"),
+    (re.compile(r"generativelanguage\.googleapis\.com"), "/v1beta/openai"),
+    (re.compile(r"api\.fireworks\.ai"), "/inference/v1"),
+)
+"""Where hosts have their OpenAI API that is not at `/v1`."""
+
+
+def path_of_known_host(settings: Settings) -> Iterator[str]:
+    """A host without a path gets `/v1`, and everything there is 404."""
+    urls = [("upstream.base_url", settings.upstream.base_url)] if not settings.upstreams else []
+    urls += [(f"upstreams[{n}].base_url", entry.base_url) for n, entry in enumerate(settings.upstreams)]
+    for path, url in urls:
+        parts = urlsplit(url)
+        for host, api_path in _API_PATHS:
+            if parts.path == "/v1" and host.fullmatch(parts.hostname or ""):
+                yield (
+                    f"{name(settings, path)}: {parts.hostname} has its OpenAI API at {api_path}, not at /v1:"
+                    f" https://{parts.hostname}{api_path}"
+                )
 
 
 def plain_redis(settings: Settings) -> Iterator[str]:
@@ -229,6 +254,7 @@ CHECKS: tuple[Check, ...] = (
     unused_base_url,
     upstream_of_working_directory,
     plain_http,
+    path_of_known_host,
     plain_redis,
     expired_keys,
     keys_without_models,

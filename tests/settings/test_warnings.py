@@ -106,6 +106,17 @@ def test_the_clients_variable_is_not_read(tmp_path, given):
         ),
         ({"UPSTREAM__BASE_URL": "http://api.example.com"}, None, "api.example.com https"),
         ({}, UPSTREAM.format("http://8.8.8.8/v1"), "upstreams[0].base_url 8.8.8.8"),
+        (
+            {"OPENAI_API_BASE": "https://my.openai.azure.com"},
+            None,
+            "OPENAI_API_BASE my.openai.azure.com/openai/v1",
+        ),
+        (
+            {"OPENAI_API_BASE": "https://openrouter.ai/v1"},
+            None,
+            "OPENAI_API_BASE https://openrouter.ai/api/v1",
+        ),
+        ({}, UPSTREAM.format("https://api.groq.com"), "upstreams[0].base_url api.groq.com/openai/v1"),
         ({"CACHE__URL": "redis://redis.example.com"}, None, "cache.url rediss"),
         ({}, KEY + "expires = 2020-01-01\n", "keys[0] al expired 2020-01-01"),
         ({}, KEY + "models = []\n", "keys[0] al models"),
@@ -144,6 +155,8 @@ def test_contradictions_are_told(tmp_path, environ, toml, words):
         ({"OPENAI_API_KEY": "sk", "OPENAI_API_BASE": "http://llm_server:8000/v1"}, None),
         ({"OPENAI_API_KEY": "sk", "OPENAI_API_BASE": "http://100.64.0.7/v1"}, None),
         ({"OPENAI_API_BASE": "http://b:1/other"}, UPSTREAM.format("http://b:1/v1")),
+        ({"OPENAI_API_BASE": "https://my.openai.azure.com/openai"}, None),
+        ({"OPENAI_API_BASE": "https://openrouter.ai/api/v1"}, None),
         ({}, UPSTREAM.format("http://127.0.0.1:8/v1")),
         ({"CACHE__URL": "memory:", "CACHE__MAX_BYTES": "5", "CACHE__SHARED": "true"}, None),
         ({"WORKERS": "2", "CACHE__URL": "redis://redis"}, None),
@@ -173,6 +186,9 @@ def test_what_is_right_is_not_warned_of(tmp_path, environ, toml):
         ({"OPENAI_API_KEY_FILE": "key"}, None, {"key": "OPENAI_API_KEY=sk-CANARY\n"}, "NAME=value"),
         ({"ADMIN__TOKEN_FILE": "key"}, None, {"key": "export TOKEN=sk-CANARY\n"}, "admin.token NAME=value"),
         ({"OPENAI_API_KEY": "OPENAI_API_KEY=sk-CANARY"}, None, {}, "OPENAI_API_KEY once more"),
+        ({"OPENAI_API_KEY": "Bearer sk-CANARY"}, None, {}, "OPENAI_API_KEY Bearer"),
+        ({"OPENAI_API_KEY": "sk-CANARY and more"}, None, {}, "OPENAI_API_KEY space"),
+        ({"ADMIN__TOKEN_FILE": "key"}, None, {"key": "CANARY\nmore\n"}, "ADMIN__TOKEN_FILE line"),
         ({"API_KEY_MAPPING": "{}"}, None, {}, "API_KEY_MAPPING empty"),
         ({"OPENAI_API_KEY": "sk-CANARY"}, "client_api_keys = []\n", {}, "client_api_keys empty"),
         ({"OPENAI_API_KEY": "sk-CANARY"}, "keys = []\n", {}, "keys empty"),
@@ -190,6 +206,19 @@ def test_values_that_look_right_stop_the_start(tmp_path, environ, toml, files, w
         load(tmp_path, environ, toml, None, **files)
     assert [word for word in words.split() if word not in str(caught.value)] == []
     assert "CANARY" not in str(caught.value)
+
+
+def test_a_line_end_behind_a_secret_is_no_part_of_it(tmp_path):
+    """Kubernetes' Secrets are often made with `echo`: the daemon did not start."""
+    environ = {
+        "OPENAI_API_KEY": "sk-a\n",
+        "ADMIN__TOKEN": "token-0123456789\r\n",
+        "CLIENT_API_KEYS": "sk-b,sk-c\n",
+    }
+    settings = load(tmp_path, environ, None, None)
+    assert settings.upstream.api_key.get_secret_value() == "sk-a"
+    assert settings.admin.token.get_secret_value() == "token-0123456789"
+    assert [key.get_secret_value() for key in settings.client_api_keys] == ["sk-b", "sk-c"]
 
 
 def test_a_secret_that_only_looks_odd_is_taken(tmp_path):
