@@ -182,8 +182,12 @@ def _check_segments(path: bytes) -> None:
         segments.pop()
     if b";" in path:
         segments = [segment.partition(b";")[0] for segment in segments]
-    if not {b"", b".", b".."}.isdisjoint(segments):
-        raise MalformedRequest("Invalid path: empty or dot segment.")
+    if b"" in segments:
+        raise MalformedRequest(
+            "Invalid path: empty segment (//). A base URL that ends in a slash makes one in some clients."
+        )
+    if not {b".", b".."}.isdisjoint(segments):
+        raise MalformedRequest("Invalid path: dot segment.")
 
 
 def _endpoint(path: bytes) -> str:
