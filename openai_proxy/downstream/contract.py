@@ -144,6 +144,24 @@ class ApiRequest(Protocol):
         """Stop it for the operator; `error` is the answer if none has begun."""
 
 
+class StreamedRequest(Protocol):
+    """What the early head of a stream asks of its request."""
+
+    method: bytes
+    http11: bool
+    exchange: Exchange
+    channel: Any
+    """Its connection."""
+    readable: HeaderPairs | None
+    """Lines that let the page of a listed web origin read the answer."""
+    started_writing: bool
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection stays open after this response."""
+        ...
+
+
 class Connection(Protocol):
     """What requests, tunnels, the sweeper and the end of a connection ask of it."""
 

@@ -36,8 +36,8 @@ from ..wire.targets import API_METHODS, PAGE_METHODS, ApiPath, origin_form
 from ..wire.web_origins import readable
 from .body import IncomingBody
 from .browsers import judge
-from .comments import CHUNK
 from .contract import Connection, IncomingRequest
+from .early_head import EarlyHead, error_chunk
 from .late_error import as_late_error
 from .relay import Relay, whole_answer
 from .tunnel import Tunnel
@@ -95,10 +95,8 @@ class DownstreamRequest(WireRequest):
     _last = False
     _gone = False
     _alone_bytes = 0
-    _head_sent = False
-    """A stream was begun before the upstream answered."""
-    _waits: Any = None
-    """What begins it."""
+    _early_head: EarlyHead | None = None
+    """What begins a stream before the upstream answers, or has begun it."""
 
     def __init__(self, channel: Connection, incoming: IncomingRequest, exchange: Exchange) -> None:
         super().__init__(channel, incoming.method, incoming.target, incoming.http11, incoming.pairs)
@@ -171,8 +169,9 @@ class DownstreamRequest(WireRequest):
         """
         self._stages = stages
         self._advance()
-        if self.site.limits.keepalive_before_head:
-            self._wait_for_head()
+        limits = self.site.limits
+        if limits.keepalive_before_head and limits.keepalive_s is not None and self.running is not None:
+            self._early_head = EarlyHead(self, limits.keepalive_s, self.site.call_later)
 
     def _advance(self, result: Any = None) -> None:
         """Run the stages until they wait again, or end.
@@ -210,8 +209,8 @@ class DownstreamRequest(WireRequest):
         if self.readable:
             response = response.evolve(headers=readable(response.headers, self.readable))
         exchange = self.exchange
-        self._stop_waiting()
-        if self._head_sent and not _is_plain_stream(response):
+        head_sent = self._early_head is not None and self._end_early_head()
+        if head_sent and not _is_plain_stream(response):
             exchange.note_error(str(response.status))
             response = as_late_error(response)
         exchange.status = response.status
@@ -223,7 +222,7 @@ class DownstreamRequest(WireRequest):
             self._tunnel = Tunnel(self, self.channel, response)
             self._tunnel.start()
             return
-        if not self.is_head and not self._head_sent:
+        if not self.is_head and not head_sent:
             whole = response.body.whole
             if whole is not None and (
                 not response.filters or all(each.transparent for each in response.filters)
@@ -240,7 +239,7 @@ class DownstreamRequest(WireRequest):
             self.channel.clock,
             self.site.hold_end,
             self.site.later,
-            self._head_sent,
+            head_sent,
         )
         self.channel.registerProducer(relay, True)
         relay.start()
@@ -273,41 +272,13 @@ class DownstreamRequest(WireRequest):
             exchange.request_body = None
         channel.reader.rest()
 
-    # ---- before the head
-
-    def _keep_waiting(self) -> None:
-        """The upstream says nothing yet: begin the stream that the client has asked for, with a comment."""
-        self._waits = None
-        if self.running is None or self._gone or self.channel is None:
-            return
-        if self.exchange.streaming and self.http11 and self.method == b"POST":
-            if not self._head_sent:
-                self._head_sent = self.started_writing = True
-                self.exchange.status = 200
-                self.exchange.first_byte_at = self.channel.clock()
-                name = self.exchange.id.encode("ascii")
-                lines = [(b"Content-Type", EVENT_STREAM), (b"x-request-id", name), *(self.readable or ())]
-                framing = b"Transfer-Encoding: chunked\r\n" + connection_line(self.http11, self.keep_alive)
-                self.channel.write(response_head(200, b"OK", header_lines(lines) + framing))
-            if not self.channel.write_blocked:
-                self.channel.write(CHUNK)
-        self._wait_for_head()
-
-    def _wait_for_head(self) -> None:
-        limits = self.site.limits
-        if limits.keepalive_s is not None and limits.keepalive_before_head and self.running is not None:
-            self._waits = self.site.call_later(limits.keepalive_s, self._keep_waiting)
-
-    def _stop_waiting(self) -> None:
-        waits, self._waits = self._waits, None
-        if waits is not None:
-            waits.cancel()
-
-    def _tell(self, error: bytes) -> None:
-        """Write an error as an event."""
-        event = b"data: %b\n\n" % error
-        if self.channel is not None:
-            self.channel.write(b"%x\r\n%b\r\n" % (len(event), event))
+    def _end_early_head(self) -> bool:
+        """Let the stream's beginning write nothing more; tell whether it has written a head."""
+        early = self._early_head
+        if early is None:
+            return False
+        early.end()
+        return early.is_sent
 
     def _respond_to_nobody(self, response: ProxyResponse) -> None:
         """Read the answer of a call that goes on alone; else there is no use for it."""
@@ -389,10 +360,11 @@ class DownstreamRequest(WireRequest):
             self.end_exchange(error.outcome if exchange.is_alone else Outcome.CLIENT_GONE)
             return
         if self.started_writing:
-            if self._head_sent and self._relay is None:
+            if self._relay is None and self._end_early_head():
                 exchange.error_code = error.code
                 self.end_exchange(error.outcome)
-                self._tell(error.body())
+                if self.channel is not None:
+                    self.channel.write(error_chunk(error.body()))
             self.end_exchange(error.outcome)
             self.response_broken()
             return
@@ -426,7 +398,8 @@ class DownstreamRequest(WireRequest):
 
     def end_exchange(self, outcome: Outcome) -> None:
         """End the record, once, and hand it to the observers."""
-        self._stop_waiting()
+        if self._early_head is not None:
+            self._early_head.end()
         admitted_by, self.admitted_by = self.admitted_by, None
         if admitted_by is not None:
             admitted_by.left(self)
@@ -450,6 +423,8 @@ class DownstreamRequest(WireRequest):
     def connectionLost(self, reason: Failure) -> None:
         """The client left: whatever works for it stops now, unless it goes on alone."""
         self._gone = True
+        if self._early_head is not None:
+            self._early_head.end()
         self.incoming.body.fail(ClientGone())
         if not self._goes_on_alone():
             self._stop_all()
@@ -491,5 +466,5 @@ class DownstreamRequest(WireRequest):
 share_names(
     DownstreamRequest,
     """channel site method uri http11 pairs incoming exchange is_head path prepath postpath sitepath api_path
-    admitted_by undelivered readable running started_writing _stages _relay _waits _last _gone""",
+    admitted_by undelivered readable running started_writing _stages _relay _last _gone""",
 )
