@@ -17,7 +17,7 @@ STAGES = [
     for line in DOCUMENT.partition("<!-- stages -->")[2].partition("<!-- /stages -->")[0].splitlines()[3:]
 ]
 
-MOST = {"plain": (20, 45, 100), "limits and log": (30, 85, 160)}
+MOST = {"plain": (20, 42, 72), "limits and log": (30, 76, 120)}
 """The most rooms, stations and stays of an exchange: a little more than there are. Lower them whenever the way becomes shorter."""
 
 

@@ -23,6 +23,7 @@ from ..net.sockets import untaken_bytes
 from ..net.tls import is_tls_failure
 from ..wire.request_line import TLS_ON_A_PLAIN_PORT
 from . import closing
+from .body import IncomingBody
 from .client_clocks import (
     ANSWER,
     ANSWERED,
@@ -162,22 +163,29 @@ class ProxyChannel(HTTPChannel):
     def _pump(self) -> None:
         """Act on what the reader noted: bodies, the next request, a broken one."""
         reader = self.reader
-        current = self.current
         if reader.body_parts:
             parts, reader.body_parts = reader.body_parts, []
-            if current is not None:
-                current.incoming.body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+            body = self._arriving_body
+            if body is not None:
+                body.feed(parts[0] if len(parts) == 1 else b"".join(parts))
         if reader.body_ended:
             reader.body_ended = False
-            if self.current is not None:
+            body = self._arriving_body
+            if body is not None:
                 self.clocks.move(BODY_END, self.clock())
-                self.current.incoming.body.end()
+                body.end()
         if reader.broken is not None and self.current is not None:
             incoming = self.current.incoming
             if incoming is reader.receiving:
                 incoming.body.fail(reader.broken)
         if self.current is None:
             self._next()
+
+    @property
+    def _arriving_body(self) -> IncomingBody | None:
+        """The body of the current request, unless it was there with its head."""
+        body = self.current.incoming.body if self.current is not None else None
+        return body if isinstance(body, IncomingBody) else None
 
     def _next(self) -> None:
         """Start the next request, or wait for one."""

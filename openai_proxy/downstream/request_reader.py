@@ -36,6 +36,7 @@ CHUNK_OVERHEAD_BYTES = 16384
 
 _END_OF_HEAD = b"\r\n\r\n"
 """llhttp takes no other: a bare line feed ends no line of a head."""
+_NOTHING_YET = WholeBody(b"")
 _EMPTY_LINES = re.compile(rb"[\r\n]+")
 
 
@@ -362,12 +363,12 @@ class RequestReader:
         return False
 
     def _make_body(self, head: RequestHead) -> IncomingBody | WholeBody:
-        """Return the body that follows `head`: a simple one if all of it has been read already."""
+        """Return the body that follows `head`: if all of it has been read already, an empty one, to be replaced."""
         if head.chunked:
             return IncomingBody(self._source, None, self._limits.body_bytes)
         length, limit = head.content_length or 0, self._limits.body_bytes
         arrived = self._unsplit is None and length <= self._at_hand and (limit is None or length <= limit)
-        return WholeBody(b"") if arrived else IncomingBody(self._source, length, limit)
+        return _NOTHING_YET if arrived else IncomingBody(self._source, length, limit)
 
     def _read_behind(self, incoming: IncomingRequest) -> int:
         """Return how many bytes were read with a head but behind it; 0 if the read began with another message."""
@@ -392,6 +393,8 @@ class RequestReader:
         self._body_left -= len(data)
         if receiving is self.active:
             self.body_parts.append(data)
+        elif isinstance(receiving.body, WholeBody):
+            receiving.body = WholeBody(receiving.body.data + data)
         else:
             receiving.body.feed(data)
 
@@ -411,7 +414,7 @@ class RequestReader:
         self._at_end = False
         if receiving is self.active:
             self.body_ended = True
-        else:
+        elif isinstance(receiving.body, IncomingBody):
             receiving.body.end()
         self.receiving = None
         self._in_trailers = False

@@ -44,13 +44,13 @@ class _Delivery:
 class WholeBody:
     """All bytes of a body (a ResponseBody; an IBodyProducer for requests).
 
-    It has no state: it may be produced or delivered any number of times, and
+    Never mutated: it may be produced or delivered any number of times, and
     several exchanges may share one. A request's body that was read together
-    with its head is fed once, before anybody else sees it; it also answers
-    what the client's channel asks of a body that arrives.
+    with its head also answers what the client's channel asks of a body that
+    arrives.
     """
 
-    __slots__ = ("_is_announced", "data")
+    __slots__ = ("data", "length", "whole")
 
     complete = True
     kept = True
@@ -59,17 +59,10 @@ class WholeBody:
     def __init__(self, data: bytes, is_announced: bool = True) -> None:
         """`is_announced`: the head that belongs to it says how long it is."""
         self.data = data
-        self._is_announced = is_announced
-
-    @property
-    def length(self) -> int:
+        self.length: int = len(data) if is_announced else None  # type: ignore[assignment]  # IBodyProducer's is never None
         """Bytes; None for a response whose head does not say so (never for a request)."""
-        return len(self.data) if self._is_announced else None  # type: ignore[return-value]  # IBodyProducer's is never None
-
-    @property
-    def whole(self) -> bytes | None:
+        self.whole: bytes | None = data if is_announced else None
         """All bytes, unless the head leaves the length open: such a response is sent in chunks."""
-        return self.data if self._is_announced else None
 
     # ---- a response's
 
@@ -109,13 +102,6 @@ class WholeBody:
     @property
     def received(self) -> int:
         return len(self.data)
-
-    def feed(self, data: bytes) -> None:
-        """Take what was read together with the head."""
-        self.data += data
-
-    def end(self) -> None:
-        """It has ended already."""
 
     def fail(self, error: Exception) -> None:
         """It is whole already: nothing can break it."""

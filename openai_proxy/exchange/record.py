@@ -192,6 +192,8 @@ class Exchange:
     """Names of the upstreams of several whose attempts failed, in order; one that failed twice stands twice."""
     route_choices: list[tuple[str, str]] = _OwnList()  # type: ignore[assignment]  # a descriptor
     """Each choice among several upstreams, in order: its name, and the reason in one word."""
+    route_reason: str | None = None
+    """The reason of the last one; None if there was no choice."""
     cached: bool = False
     cache_result: str | None = None
     """`hit`, `miss`, `bypass`, `shared`, or None if there is no cache."""
@@ -328,12 +330,6 @@ class Exchange:
             peer = self.peer
             self._client_address = None if peer is None else peer.client_address(self.request_headers or ())
         return self._client_address
-
-    @property
-    def route_reason(self) -> str | None:
-        """Why the upstream was chosen that answered, in one word; None if there was no choice."""
-        choices = self.__dict__.get("route_choices")
-        return choices[-1][1] if choices else None
 
     @property
     def duration_s(self) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..exchange.bounded_memo import short_memo
 from ..exchange.errors import OriginNotAllowed
@@ -119,10 +119,11 @@ class WebOrigins:
 
     listed: frozenset[bytes] = frozenset()
     guards: bool = False
+    looks: bool = field(init=False, eq=False, repr=False)
+    """Whether every request of a browser is judged, not only preflights."""
 
-    @property
-    def looks(self) -> bool:
-        """Whether every request of a browser is judged, not only preflights."""
+    @looks.default
+    def _looks(self) -> bool:
         return self.guards or bool(self.listed)
 
     def is_listed(self, origin: bytes | None) -> bool:

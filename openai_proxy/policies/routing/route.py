@@ -257,7 +257,9 @@ class Route:
         )
         self._health.begin(upstream, task.model, key, began)
         passage.move(upstream.name)
-        task.request.exchange.route_choices.append((upstream.name, reason))
+        exchange = task.request.exchange
+        exchange.route_choices.append((upstream.name, reason))
+        exchange.route_reason = reason
         attempt = Attempt(task, upstream, key, began, in_place)
         try:
             response = await forward(self._addressed(task.request, upstream))
