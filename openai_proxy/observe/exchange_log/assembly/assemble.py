@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 # Members that name something: repeated, not continued, from chunk to chunk.
-NAMES = frozenset(("id", "type", "role", "name", "object", "finish_reason", "model", "status", "severity"))
+NAMES = frozenset(
+    ("id", "type", "role", "name", "object", "finish_reason", "model", "status", "severity", "format")
+)
 _TERMINAL = frozenset(("response.completed", "response.incomplete", "response.failed"))
 
 
@@ -97,6 +99,8 @@ def _merge(target: dict[str, Any], delta: dict[str, Any]) -> None:
                 old.pieces.append(value)
             elif key in NAMES:
                 target[key] = value or old
+            elif type(old) is list and key == "content":
+                _add_text(old, value)
             else:
                 target[key] = _Text(value)
         elif value is None:
@@ -109,6 +113,15 @@ def _merge(target: dict[str, Any], delta: dict[str, Any]) -> None:
             target[key] = _merge_list(old, value, key == "tool_calls")
         else:
             target[key] = value
+
+
+def _add_text(parts: list[Any], text: str) -> None:
+    """Go on with a content of parts as text: Mistral's models think in parts, and answer in text."""
+    last = parts[-1] if parts else None
+    if not (isinstance(last, dict) and type(last.get("text")) is _Text):
+        last = {"type": "text", "text": _Text("")}
+        parts.append(last)
+    last["text"].pieces.append(text)
 
 
 def _merge_list(old: Any, pieces: list[Any], are_calls: bool) -> Any:
@@ -137,6 +150,8 @@ def _finished(members: dict[str, Any]) -> dict[str, Any]:
             members[key] = "".join(value.pieces)
         elif kind is dict:
             _finished(value)
+        elif kind is list and key == "content":
+            members[key] = [_finished(item) if type(item) is dict else item for item in value]
         elif kind is _Indexed:
             members[key] = [_finished(item) for item in value.in_order]
     return members
@@ -170,6 +185,8 @@ def _assemble_choices(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
             content = target.get("message", _NOTHING).get("content")
             if type(content) is _Text:
                 texts[index] = content
+            else:
+                texts.pop(index, None)
     _restore(whole, events)
     if whole.get("object") == "chat.completion.chunk":
         whole["object"] = "chat.completion"
@@ -203,6 +220,8 @@ def _add_choice(target: dict[str, Any], choice: dict[str, Any]) -> None:
                 _merge(message, value)
         elif value is None:
             target.setdefault(key, None)
+        elif key == "message" and key in target:
+            target[key] = value  # the whole, once more
         elif key != "index":
             _merge(target, {key: value})
 

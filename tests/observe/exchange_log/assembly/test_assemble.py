@@ -107,6 +107,31 @@ def test_a_call_whose_pieces_have_an_id_each_is_one():
     assert message["tool_calls"] == [{**A, "id": "id-1"}]
 
 
+def test_what_names_a_format_is_no_text():
+    """OpenRouter's details of the reasoning say their format in each piece."""
+    details = [{"type": "reasoning.text", "text": text, "index": 0, "format": "x-v1"} for text in "ab"]
+    message = assemble([chunk({"reasoning_details": [piece]}) for piece in details])["choices"][0]["message"]
+    assert message["reasoning_details"] == [{"type": "reasoning.text", "text": "ab", "format": "x-v1"}]
+
+
+def test_content_in_parts_that_goes_on_as_text():
+    """Mistral's models think in parts and answer in text: the thoughts were lost."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    events = [chunk({"content": [thought]}), chunk({"content": "An"}), chunk({"content": "swer"}, "stop")]
+    message = assemble(events)["choices"][0]["message"]
+    assert message["content"] == [thought, {"type": "text", "text": "Answer"}]
+
+
+def test_a_whole_message_at_the_end_is_not_added():
+    """Some servers repeat all of it: the text stood there twice."""
+    last = chunk({}, "stop")
+    last["choices"][0]["message"] = {"role": "assistant", "content": "Hello"}
+    events = [chunk({"content": "Hel"}), chunk({"content": "lo"}), last]
+    choice = assemble(events)["choices"][0]
+    assert choice["message"] == {"role": "assistant", "content": "Hello"}
+    assert choice["finish_reason"] == "stop"
+
+
 def test_several_choices_and_logprobs():
     """Choices that arrive mixed come apart again."""
     events = [chunk({"content": "b"}, index=1), chunk({"content": "a"}), chunk({"content": "B"}, index=1)]
