@@ -115,6 +115,8 @@ class Relay:
         self._head = self._render_head(response)
         if self._head_sent:
             self._head = b""
+        if self._comments is not None and not self._chunked:
+            self._no_comments()
         response.body.deliverBody(self)  # type: ignore[arg-type]  # quacks as IProtocol, without its cost
         if self._head and not self._ended:
             head, self._head = self._head, b""
@@ -148,11 +150,14 @@ class Relay:
         return response_head(response.status, response.reason, lines)
 
     def keep_alive(self, every_s: float, call_later: Callable[[float, Callable[[], None]], Any]) -> None:
-        """Write a comment after each silence of `every_s` seconds; only of a stream of events that has started."""
-        if self._chunked and not self._ended:
-            self._comments = Comments(
-                every_s, self._clock, call_later, self._write, lambda: not (self._is_paused or self._head)
-            )
+        """Write a comment after each silence of `every_s` seconds in a stream of events. Called before `start`.
+
+        The body's first bytes may come with its delivery: a comment that does
+        not know of them could be written into an event.
+        """
+        self._comments = Comments(
+            every_s, self._clock, call_later, self._write, lambda: not (self._is_paused or self._head)
+        )
 
     # ---- the body, as IProtocol
 
@@ -245,6 +250,9 @@ class Relay:
         """Nothing passes any more: let go of the body, which holds on to this, so that both are freed at once."""
         self._ended = True
         self._body = self._producer = None
+        self._no_comments()
+
+    def _no_comments(self) -> None:
         if self._comments is not None:
             self._comments.stop()
             self._comments = None
@@ -329,7 +337,5 @@ class Relay:
                 stop()
 
         self._write = count
-        if self._comments is not None:
-            self._comments.stop()
-            self._comments = None
+        self._no_comments()
         self.resumeProducing()

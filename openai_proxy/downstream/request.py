@@ -242,11 +242,11 @@ class DownstreamRequest(WireRequest):
             head_sent,
         )
         self.channel.registerProducer(relay, True)
-        relay.start()
-        self._forget_beginning(response)
         every_s = self.site.limits.keepalive_s
         if every_s is not None and _is_plain_stream(response):
             relay.keep_alive(every_s, self.site.call_later)
+        relay.start()
+        self._forget_beginning(response)
 
     def _forget_beginning(self, response: ProxyResponse) -> None:
         """A stream goes to the client and may take long: let go of what only its beginning needed.

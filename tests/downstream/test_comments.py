@@ -101,8 +101,8 @@ def test_a_relay_writes_them_between_chunks():
     clock, client, body = Clock(), Client(), Body()
     response = ProxyResponse(200, b"OK", [(b"Content-Type", b"text/event-stream")], body)
     relay = Relay(client, response, client.write, clock.seconds)
-    relay.start()
     relay.keep_alive(10.0, clock.callLater)
+    relay.start()
     body.feed(b"data: 1\n\n")
     clock.advance(10.0)
     body.feed(b"data: 2\n\n")
@@ -112,4 +112,35 @@ def test_a_relay_writes_them_between_chunks():
     )
     assert client.exchange.response_bytes == 18
     assert client.ended is Outcome.COMPLETE
+    assert not clock.getDelayedCalls()
+
+
+class EarlyBody(Body):
+    """Its first bytes came in the read of the head."""
+
+    def deliverBody(self, protocol):
+        super().deliverBody(protocol)
+        self.feed(b"data: {")
+
+
+def test_a_piece_of_an_event_that_came_with_the_head_is_known():
+    """A comment was written into an event whose first half had come in the read of the head."""
+    clock, client, body = Clock(), Client(), EarlyBody()
+    response = ProxyResponse(200, b"OK", [(b"Content-Type", b"text/event-stream")], body)
+    relay = Relay(client, response, client.write, clock.seconds)
+    relay.keep_alive(10.0, clock.callLater)
+    relay.start()
+    clock.pump([10.0] * 3)
+    body.feed(b"}\n\n")
+    body.end()
+    assert client.written.partition(b"\r\n\r\n")[2] == b"7\r\ndata: {\r\n3\r\n}\n\n\r\n0\r\n\r\n"
+
+
+def test_a_body_that_is_not_chunked_gets_none():
+    """Its length is told, or it ends with the connection."""
+    clock, client, body = Clock(), Client(), Body()
+    client.http11, client.set_last = False, lambda: None
+    relay = Relay(client, ProxyResponse(200, b"OK", [], body), client.write, clock.seconds)
+    relay.keep_alive(10.0, clock.callLater)
+    relay.start()
     assert not clock.getDelayedCalls()
