@@ -1,4 +1,4 @@
-"""The text log of this daemon: Twisted's, with a level of ours.
+"""The text log of this daemon: Twisted's, with a level that can be set.
 
 `logger()` makes a Logger whose events pass the configured `log_level`;
 twistd's --logfile, --logger and --syslog receive what passes.

@@ -1,6 +1,6 @@
 """`twistd openai-proxy`: the command line and the service made from it.
 
-The only place that imports the reactor. Everything but the listing of the
+The only place that imports the reactor. Everything except the listing of the
 options is done by settings and service.
 """
 
@@ -61,7 +61,7 @@ _LONG_OF_TWISTD = (
     "profile",
     "originalname",
 )
-"""Options of twistd itself, short and long: they stand before the name of the plugin."""
+"""Options of twistd itself, short and long, which come before the name of the plugin."""
 _SHORT = {"port": "p", "observer": "o", "workers": "w"}
 _REPEATED = {"port": "ENDPOINT", "observer": "SPEC"}
 _VALUES = {
@@ -92,15 +92,15 @@ def _help(row: Row) -> str:
 
 @frozen
 class OptionRow:
-    """One option of a command as its reader sees it."""
+    """One option of a command, as its help shows it."""
 
     names: tuple[str, ...]
-    """With their dashes, the short one first."""
+    """The names with their dashes, the short one first."""
     value: str | None
-    """What its value is called; None if it has none."""
+    """The name of its value; None if it has none."""
     meaning: str
     choices: tuple[str, ...] = ()
-    """The values there are; empty for any."""
+    """The allowed values; empty for any."""
 
 
 def _row(name: str, value: str | None, meaning: str) -> OptionRow:
@@ -110,7 +110,7 @@ def _row(name: str, value: str | None, meaning: str) -> OptionRow:
 
 
 def _option_of_twistd(options: Sequence[str]) -> str | None:
-    """Return the first that twistd has and the plugin has not; None if there is none."""
+    """Return the first option that twistd has and the plugin has not; None if there is none."""
     for word in options:
         option = word.partition("=")[0]
         if option in _OF_TWISTD or option.lstrip("-") in _LONG_OF_TWISTD or option in _OF_TWISTD.values():
@@ -122,13 +122,13 @@ class Options(usage.Options):
     """The command line; values stay text until the settings validate them."""
 
     program = "twistd openai-proxy"
-    """What is typed before these options."""
+    """The command before these options."""
     only_changed = False
-    """Whether `--check-config` leaves out what is as by default."""
+    """Whether `--check-config` leaves out default values."""
     environment: Mapping[str, str] = os.environ
     """The variables that settings may come from."""
     watching: Sequence[Observer] = ()
-    """Observers of one process beside those that the settings name."""
+    """Observers of one process besides those that the settings name."""
 
     optParameters = [
         ["config", None, None, "TOML file [OPENAI_PROXY_CONFIG; default: none]"],
@@ -178,14 +178,14 @@ class Options(usage.Options):
             _stop(self.twistd_option(surplus) if surplus else f"{error} (see {self.program} --help)")
 
     def twistd_option(self, option: str) -> str:
-        """Return what to write instead, if an option of twistd stands after the plugin's name."""
+        """Return what to write instead, if an option of twistd comes after the plugin's name."""
         return (
             f"{option} is an option of twistd and stands before the plugin's name:"
             f" twistd {option} openai-proxy ..."
         )
 
     def postOptions(self) -> None:
-        """Run `--check-config` here, before twistd minds a daemon that is running in this directory."""
+        """Run `--check-config` here, before twistd complains about a daemon that is running in this directory."""
         if self["check-config"]:
             makeService(self)
 
@@ -195,8 +195,8 @@ class Options(usage.Options):
     def load(self) -> Settings:
         """Load the settings, now or again. Raises SettingsError.
 
-        A `.env` that was once there must be there again: a reload without
-        it would open the door that its client keys had closed.
+        A `.env` file that existed must still exist: a reload without it would
+        remove the client keys, and so admit everybody.
         """
         if self["env-file"] is None and has_dotenv(self.directory):
             self["env-file"] = ".env"
@@ -227,7 +227,7 @@ class Options(usage.Options):
         return "\n".join(parts)
 
     def rows(self) -> list[OptionRow]:
-        """Return what options there are, for the help and whatever else is made of it."""
+        """Return all options, for the help and everything else that is generated from them."""
         found = [_row(name, value, _help(_ROWS[name])) for name, value in _REPEATED.items()]
         found += [_row(str(name), _VALUES[str(name)], str(text)) for name, _, _, text in self.optParameters]
         found += [_row(str(name), None, str(text)) for name, _, text in self.optFlags]
@@ -249,7 +249,7 @@ def _entry(names: str, text: str, width: int) -> list[str]:
 def _service(
     reactor: Any, settings: Settings, load: Callable[[], Settings], watching: Sequence[Observer]
 ) -> ProxyService | Supervisor:
-    """Return the daemon, or where it is to be several processes what looks after them."""
+    """Return the daemon, or the supervisor if there are several workers."""
     if settings.workers > 1:
         from .workers.supervisor import Supervisor
 
@@ -260,7 +260,7 @@ def _service(
 
 
 def makeService(options: Options) -> IService:
-    """Return the daemon's service; opens nothing, since twistd has not forked yet.
+    """Return the daemon's service; open nothing, because twistd has not forked yet.
 
     A configuration that cannot work is one line on stderr and exit 1.
     With `--check-config` the settings are printed and this exits with 0.

@@ -1,7 +1,7 @@
 """The command `openai-proxy`, a file for each sub-command.
 
-Each has `main(arguments) -> exit status`. This one only chooses among them;
-nothing but `__main__` imports this folder.
+Each has `main(arguments) -> exit status`. This module only chooses among them;
+only `__main__` imports this folder.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return show(_help())
     if name == "--version":
         return show(f"openai-proxy {__version__}")
-    if name.startswith("-"):  # options without a command are those of `run`
+    if name.startswith("-"):  # options without a command belong to `run`
         name, rest = "run", words
     if name not in COMMANDS:
         return complain(_unknown(name), USAGE)

@@ -24,11 +24,11 @@ _MOST_BYTES = 64 * 1024 * 1024
 
 
 class NotReachable(Exception):
-    """Nothing answers there; the message is one line."""
+    """The proxy does not answer; the message is one line."""
 
 
 class Refused(Exception):
-    """It answered with an error; the message is one line, `code` what programs go by."""
+    """The proxy answered with an error; the message is one line, `code` is for programs."""
 
     def __init__(self, message: str, code: str | None = None, status: int = 0) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class Refused(Exception):
 
     @property
     def is_not_allowed(self) -> bool:
-        """Whether somebody else may: the token is missing or wrong, or this is another machine."""
+        """Whether the request lacks permission: the token is missing or wrong, or this is another machine."""
         return self.status in (401, 403)
 
 
@@ -54,14 +54,14 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @frozen
 class AdminClient:
-    """Asks one proxy; `token` is its admin token, None without one."""
+    """Sends requests to one proxy; `token` is its admin token, None without one."""
 
     url: str
     socket_path: str | None = None
     token: str | None = field(default=None, repr=False)
 
     def ask(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> Any:
-        """Return the JSON that it answers, None for nothing; raises NotReachable and Refused."""
+        """Return the JSON of the answer, None if it is empty; raise NotReachable and Refused."""
         headers = self._headers("application/json")
         body = None
         if document is not None:
@@ -83,8 +83,9 @@ class AdminClient:
     ) -> Iterator[bytes]:
         """Yield the bytes of an event stream as they come, until its end; raises NotReachable and Refused.
 
-        No more than TIMEOUT_S may pass without any: the proxy sends a comment sooner. `opened` is given what cuts the
-        connection, from any thread.
+        No more than TIMEOUT_S may pass without any: the proxy sends a comment
+        before that. `opened` is called with a function that cuts the connection
+        from any thread.
         """
         connection, base = self._connection()
 
@@ -143,16 +144,16 @@ def _read(status: int, data: bytes) -> Any:
 
 
 def check_url(url: str) -> str:
-    """Return a URL that can be asked; ValueError for another."""
+    """Return a URL that requests can be sent to; raise ValueError for another."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
         raise ValueError("a URL such as http://127.0.0.1:8080 is expected")
-    assert parts.port is None or parts.port  # raises ValueError for no number
+    assert parts.port is None or parts.port  # raises ValueError if it is not a number
     return url
 
 
 def check_secret(secret: str, variable: str) -> None:
-    """Raise ValueError if a header cannot hold `secret`: `http.client` would repeat it in its own error."""
+    """Raise ValueError if a header cannot contain `secret`: `http.client` would repeat it in its own error."""
     try:
         check_key(secret)
     except ValueError as error:
@@ -160,9 +161,9 @@ def check_secret(secret: str, variable: str) -> None:
 
 
 def admin_client(url: str | None, socket_path: str | None) -> AdminClient:
-    """Return the client for what the command line names, else for OPENAI_PROXY_URL; the token is in the environment.
+    """Return the client for the proxy that the command line names, else OPENAI_PROXY_URL; the environment has the token.
 
-    Raises ValueError for a URL or a token that is none, OSError for a file of the token that cannot be read.
+    Raises ValueError for an invalid URL or token, OSError if the token's file cannot be read.
     """
     token = os.environ.get(TOKEN_VARIABLE)
     file = os.environ.get(f"{TOKEN_VARIABLE}_FILE")

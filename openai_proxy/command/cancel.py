@@ -1,4 +1,4 @@
-"""`openai-proxy cancel ID...`: stop exchanges that run."""
+"""`openai-proxy cancel ID...`: cancel running exchanges."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Cancel; return 0, 1 if one was not found, 3 if nothing answers, 4 if it is not allowed."""
+    """Cancel; return 0, 1 if one was not found, 3 if the proxy does not answer, 4 without permission."""
     made = parser()
     options = made.parse_args(arguments)
     return at_proxy(made, options, lambda client: _cancel(client, options))
@@ -50,5 +50,5 @@ def _cancel(client: AdminClient, options: argparse.Namespace) -> int:
 
 
 def cancel(client: AdminClient, id: str) -> object:
-    """Cancel one; raises Refused with the code NOT_FOUND if it does not run."""
+    """Cancel one; raise Refused with the code NOT_FOUND if it does not run."""
     return client.ask("DELETE", f"/admin/exchanges/{quote(id, safe='')}")

@@ -1,4 +1,4 @@
-"""`openai-proxy cassette check DIR`: what of a directory of recorded exchanges can be replayed."""
+"""`openai-proxy cassette check DIR`: report which recorded exchanges of a directory can be replayed."""
 
 from __future__ import annotations
 

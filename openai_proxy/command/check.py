@@ -1,4 +1,4 @@
-"""`openai-proxy check [options]`: what `--check-config` of twistd's command does."""
+"""`openai-proxy check [options]`: the same as `--check-config` of twistd's command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .run import RunOptions
 
 
 class CheckOptions(RunOptions):
-    """The options of `run`, of which everything is validated and printed, and nothing run."""
+    """The options of `run`, which are validated and printed without running the daemon."""
 
     program = "openai-proxy check"
     more_usage = ""
@@ -22,7 +22,7 @@ class CheckOptions(RunOptions):
 
 
 def parser() -> CheckOptions:
-    """Return what reads the options of this sub-command."""
+    """Return the parser of this sub-command."""
     return CheckOptions()
 
 

@@ -1,7 +1,7 @@
-"""A program that runs behind the proxy: `openai-proxy run -- COMMAND`.
+"""A program that uses the proxy: `openai-proxy run -- COMMAND`.
 
-It is started when the proxy listens, with `OPENAI_BASE_URL` set; when it
-ends, so does the proxy. Its standard input, output and error are its own.
+It is started when the proxy listens, with `OPENAI_BASE_URL` set; when it ends,
+the proxy ends too. Its standard input, output and error are its own.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PLACEHOLDER = "set-by-openai-proxy"
 NOT_STARTED = 127
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 _OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
-"""A terminal sends these to the child itself too."""
+"""Signals that a terminal also sends to the child itself."""
 _WEB_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
 
 def environment(own: Mapping[str, str], url: str, *, has_key: bool, needs_key: bool) -> dict[str, str]:
     """Return the child's environment.
 
-    `has_key`: the proxy puts in the upstream's key, which the child does not
-    get to see. `needs_key`: the child must send one of its own.
+    `has_key`: the proxy adds the upstream's key, which the child does not
+    receive. `needs_key`: the child must send a key of its own.
     """
     made = {**own, "OPENAI_BASE_URL": url, "OPENAI_API_BASE": url}
     if has_key or not (needs_key or own.get("OPENAI_API_KEY")):
@@ -55,17 +55,17 @@ class Child:
         self.command = list(command)
         self.status: int | None = None
         self.failure: str | None = None
-        """Why it could not be started."""
+        """Why the program could not be started."""
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
-        """Signals that came while it was being started."""
+        """Signals that came while the program was being started."""
         self._reactor: Any = None
         self._service: ProxyService
 
     def follow(self, reactor: Any, service: ProxyService) -> None:
-        """Begin when the daemon serves, and take the signals from it."""
+        """Begin when the daemon serves, and take over its signals."""
         self._reactor, self._service = reactor, service
-        # a turn later: what the service does when the reactor runs comes first
+        # a turn later: the service's own work at the start of the reactor comes first
         reactor.callWhenRunning(reactor.callLater, 0, self._begin)
 
     def _begin(self) -> None:
@@ -113,7 +113,7 @@ class Child:
         process = self._process
         if self.status is not None:
             self._reactor.callFromThread(self._service.terminate)
-        elif process is None:  # it runs before Popen has returned
+        elif process is None:  # it may run before Popen has returned
             self._early.append(number)
         elif number in _PASSED_ON or not _at_terminal():
             with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ class Child:
 
 
 def _at_terminal() -> bool:
-    """Whether this process group is the foreground of a terminal, whose ^C reaches the child by itself."""
+    """Return whether this process group is in a terminal's foreground, so that ^C reaches the child by itself."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:

@@ -1,7 +1,7 @@
-"""A line of the exchange log as a conversation for people to read. Pure.
+"""Print a line of the exchange log as a conversation for people. Pure.
 
-What strangers wrote is shown with its line ends; control characters, which
-a terminal would obey, are escaped.
+The text of clients and models is shown with its line ends; control characters,
+which a terminal would obey, are escaped.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 Turn = tuple[str, str]
-"""Who or what, and the text."""
+"""The speaker, and the text."""
 _KEPT = "\n\t"
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything escaped that does not print, but for line ends and tabs. O(n)."""
+    """Return `text` with non-printing characters escaped, except line ends and tabs. O(n)."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each in _KEPT else _escaped(each) for each in text)
@@ -36,7 +36,7 @@ def conversation(record: dict[str, Any]) -> str:
 
 
 def head(record: dict[str, Any]) -> str:
-    """Return what stands above a conversation: the request, then what it came to."""
+    """Return the lines above a conversation: the request, then its result."""
     request, response = _object(record.get("request")), _object(record.get("response"))
     first = f"{_word(record.get('timestamp'))} {_word(request.get('method'))} {_word(request.get('path'))}"
     first += f" {_word(response.get('status_code'))} {_word(record.get('outcome'))}"
@@ -53,7 +53,7 @@ def head(record: dict[str, Any]) -> str:
 
 
 def asked(body: Any) -> Iterator[Turn]:
-    """Yield the turns of a request's body: messages, instructions and input, a prompt, or the body as it is."""
+    """Yield the turns of a request's body: messages, instructions and input, a prompt, or the whole body."""
     if not isinstance(body, dict):
         yield from _whole("request", body)
         return
@@ -74,7 +74,7 @@ def asked(body: Any) -> Iterator[Turn]:
 
 
 def answered(body: Any) -> Iterator[Turn]:
-    """Yield the turns of a response's body: choices, output items, an error, or the body as it is."""
+    """Yield the turns of a response's body: choices, output items, an error, or the whole body."""
     if not isinstance(body, dict):
         yield from _whole("response", body)
     elif isinstance(body.get("error"), dict):
@@ -107,7 +107,7 @@ def _messages(messages: Any) -> Iterator[Turn]:
 
 
 def _message(message: dict[str, Any], role: str) -> Iterator[Turn]:
-    """Yield a message of the chat: what it thinks, what it says, what it calls."""
+    """Yield a message of the chat: its reasoning, its text, its tool calls."""
     who = _word(message.get("role") or role)
     if message.get("tool_call_id"):
         who += f" {_word(message['tool_call_id'])}"
@@ -181,7 +181,7 @@ def _part(part: dict[str, Any] | str) -> str:
 
 
 def _whole(who: str, body: Any) -> Iterator[Turn]:
-    """Yield a body that is no conversation; bodies that the log did not keep are said to be so."""
+    """Yield a body that is no conversation, or a remark that the log did not keep it."""
     if body is None:
         yield who, "(not recorded)"
     elif isinstance(body, dict) and "sha256" in body and "bytes" in body:
@@ -200,7 +200,7 @@ def _json(value: Any) -> str:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Yield every string in a JSON value, names of members excepted."""
+    """Yield every string in a JSON value, except names of members."""
     waiting: list[Iterable[Any]] = [(value,)]
     while waiting:
         for each in waiting.pop():
@@ -217,7 +217,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _word(value: Any) -> str:
-    """Return a value in one line; `-` if there is none."""
+    """Return a value on one line; `-` if there is none."""
     if value is None or value == "":
         return "-"
     text = str(value)[:200]

@@ -1,4 +1,4 @@
-"""`openai-proxy demo`: the proxy with a mock upstream, to look at without a key or a network."""
+"""`openai-proxy demo`: the proxy with a mock upstream, to try it without a key or a network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Requests appear below."""
 
 
 class DemoOptions(QuietOptions):
-    """The options of a demonstration: whatever is configured here for a real proxy does not reach it."""
+    """The options of a demonstration, which ignores the configuration of a real proxy."""
 
     program = "openai-proxy demo"
     more_usage = ""
@@ -43,30 +43,30 @@ class DemoOptions(QuietOptions):
         self._output = sys.stdout  # twistd's machinery replaces it
 
     def postOptions(self) -> None:
-        """Take the mock as upstream, and a port that is free, unless others are asked for."""
+        """Use the mock as upstream, and a free port, unless others are given."""
         self["upstream"] = self["upstream"] or "mock:"
         self["env-file"] = self["env-file"] or os.devnull
         self.repeated["port"] = self.repeated["port"] or [free_port(DEFAULT_PORT)]
         super().postOptions()
 
     def made(self, reactor: Any, service: ProxyService | Supervisor) -> None:
-        """Say what to try when the daemon listens."""
+        """Print what to try when the daemon listens."""
         assert isinstance(service, ProxyService)  # of one process, see `QuietOptions`
         reactor.callWhenRunning(reactor.callLater, 0, self._introduce, service)
 
     def _introduce(self, service: ProxyService) -> None:
         url = client_base_url(service.addresses)
         step = next_step(service.serving.exchanger.settings, service.addresses)
-        if url is None or step is None:  # a Unix socket was asked for
+        if url is None or step is None:  # the port is a Unix socket
             return
         page = url.removesuffix("v1")
         text = _INTRO.format(curl=step.removeprefix("try: "), page=page, base_url=url)
-        with contextlib.suppress(OSError):  # nobody reads it
+        with contextlib.suppress(OSError):  # nobody reads the output
             print(text, file=self._output, flush=True)
 
 
 def free_port(preferred: int) -> str:
-    """Return an endpoint of loopback: with this port, or with any if another program has it."""
+    """Return an endpoint on loopback: with this port, or with any port if another program has it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -77,7 +77,7 @@ def free_port(preferred: int) -> str:
 
 
 def parser() -> DemoOptions:
-    """Return what reads the options of this sub-command."""
+    """Return the parser of this sub-command."""
     return DemoOptions()
 
 

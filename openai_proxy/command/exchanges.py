@@ -1,4 +1,4 @@
-"""What runs in a proxy and what has ended lately, kept from its events, sorted, filtered, and told in words. Pure."""
+"""The running and recently ended exchanges of a proxy: collect them from its events, sort, filter, and format them. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .terminal import aligned, printable
 
 MOST_ENDED = 200
 MOST_RUNNING = 10_000
-"""What a table holds; further ones are not shown."""
+"""The largest number of exchanges in a table; further ones are not shown."""
 _LONGEST_EVENT_BYTES = 64 * 1024 * 1024
 COLUMNS = ("age", "state", "key", "model", "endpoint", "upstream", "tokens", "first", "cost", "status", "id")
 SORTS = ("age", "key", "model", "tokens", "cost")
@@ -22,9 +22,9 @@ Row = Mapping[str, Any]
 
 
 class LiveTable:
-    """The exchanges of a proxy as its `/admin/live` tells them; `feed` what comes.
+    """The exchanges of a proxy from its `/admin/live`; `feed` takes the bytes.
 
-    `now` is in monotonic seconds: what runs grows older between events.
+    `now` is in monotonic seconds: running exchanges age between events.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class LiveTable:
         self._decoder = SSEDecoder(_LONGEST_EVENT_BYTES)
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take bytes of the event stream; what cannot be read is passed over."""
+        """Take bytes of the event stream; unreadable events are skipped."""
         for block in self._decoder.feed(data):
             name = next(
                 (line[6:].strip() for line in block.raw.splitlines() if line.startswith(b"event:")), b""
@@ -71,7 +71,7 @@ class LiveTable:
             del self._rows[id]
 
     def rows(self, now: float) -> list[dict[str, Any]]:
-        """Return all, with their age as it is now."""
+        """Return all rows, with their present age."""
         return [
             row if row.get("state") == "ended" else {**row, "age_s": _number(row.get("age_s")) + now - at}
             for row, at in self._rows.values()
@@ -83,10 +83,11 @@ def _dicts(value: Any) -> Iterable[dict[str, Any]]:
 
 
 def arranged(rows: Iterable[Row], sort: str, text: str = "") -> list[Row]:
-    """Return the rows that have `text` in one of their cells: what runs first, each half in its order.
+    """Return the rows that have `text` in one of their cells: running ones first, each part in its order.
 
-    The oldest of what runs, and the latest of what has ended, stand first; other columns begin with the greatest number
-    or the first name.
+    The default is the oldest first among the running ones, and the latest first
+    among the ended ones; other columns begin with the greatest number or the
+    first name.
     """
     wanted = text.lower()
     found = [row for row in rows if not wanted or any(wanted in cell.lower() for cell in cells(row))]
@@ -109,7 +110,7 @@ def _place(row: Row, sort: str) -> tuple[Any, ...]:
 
 
 def cells(row: Row) -> list[str]:
-    """Return the texts of a row, by COLUMNS; nothing in them is a command to a terminal."""
+    """Return the texts of a row, by COLUMNS; they contain no command to a terminal."""
     cost, first = row.get("cost_usd"), row.get("first_byte_s")
     tokens = row.get("output_tokens")
     outcome, status = row.get("outcome"), row.get("status")
@@ -146,7 +147,7 @@ def _age(seconds: float) -> str:
 
 
 def headline(stats: Mapping[str, Any], in_flight: int) -> str:
-    """Return what matters of the figures in one line."""
+    """Return the important figures on one line."""
     parts = [f"{in_flight} in flight"]
     for name, form in (("requests_per_s", "{:.1f} requests/s"), ("tokens_per_s", "{:.0f} tokens/s")):
         if isinstance(stats.get(name), int | float):

@@ -1,4 +1,4 @@
-"""What each sub-command takes, read from its own parser: for shell completion and the man page."""
+"""The arguments of each sub-command, read from its own parser: for shell completion and the man page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from attrs import field, frozen
 from ..tap import OptionRow, Options
 
 FILES = frozenset({"FILE", "DIR", "PATH"})
-"""What a value is called that is the name of a file."""
+"""Names of values that are names of files."""
 
 
 @frozen
 class Operand:
-    """A word that is no option."""
+    """A positional argument."""
 
     name: str
     meaning: str
@@ -28,7 +28,7 @@ class Grammar:
     """One sub-command, or a verb of it."""
 
     words: tuple[str, ...]
-    """What is typed: `("key", "new")`."""
+    """The words to type: `("key", "new")`."""
     meaning: str
     options: tuple[OptionRow, ...] = ()
     operands: tuple[Operand, ...] = ()
@@ -43,7 +43,7 @@ class Grammar:
 
 
 def grammars(commands: Mapping[str, str]) -> list[Grammar]:
-    """Return one for each sub-command of a table of names and meanings."""
+    """Return the grammar of each sub-command in a table of names and meanings."""
     return [_grammar(name, meaning) for name, meaning in commands.items()]
 
 

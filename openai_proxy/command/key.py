@@ -1,10 +1,10 @@
-"""`openai-proxy key VERB`: client keys, in the configuration, at a running proxy, or in its key store.
+"""`openai-proxy key VERB`: manage client keys in the configuration, at a running proxy, or in its key store.
 
-`key new NAME` alone makes an entry for the configuration file, which holds
-only the key's hash: it goes to standard output, the key itself, once, to
-standard error. So `openai-proxy key new alice >> openai-proxy.toml` never
-writes a key down. With a proxy or a file named, keys are made and changed
-there, and a new key goes to standard output.
+`key new NAME` without a proxy or a file makes an entry for the configuration
+file, which contains only the key's hash: the entry goes to standard output, the
+key itself, once, to standard error. So `openai-proxy key new alice >>
+openai-proxy.toml` never writes a key into a file. With a proxy or a file, keys
+are created and changed there, and a new key goes to standard output.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _add_members(to: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the verb says; return 0, 1 if that is refused, 3 if nothing answers."""
+    """Run the verb; return 0, 1 if that is refused, 3 if the proxy does not answer."""
     options = parser().parse_args(arguments)
     is_here = options.verb == "new" and not (
         options.url or options.socket or options.file or os.environ.get(URL_VARIABLE)
@@ -119,7 +119,7 @@ def _print_entry(options: argparse.Namespace) -> int:
     key = new_secret()
     entry = key_entry(options.name, key)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # as TOML is, whatever the terminal's locale
+        sys.stdout.reconfigure(encoding="utf-8")  # TOML is UTF-8, whatever the terminal's locale
     print(_ONCE, file=sys.stderr)
     print(key, file=sys.stderr, flush=True)
     if sys.stdout.isatty():
@@ -186,7 +186,7 @@ def _tell(key: dict[str, Any], options: argparse.Namespace) -> int:
 
 
 def _tell_secret(key: dict[str, Any], options: argparse.Namespace) -> int:
-    """Print a new secret: alone on standard output, so that a script can take it."""
+    """Print a new secret as the only line on standard output, so that a script can read it."""
     if options.json:
         return show(json.dumps(key))
     print(_ONCE, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Where `openai-proxy key` changes keys: at a running proxy, or in the file of one that is away."""
+"""The places where `openai-proxy key` changes keys: at a running proxy, or in the file of a stopped one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .admin_client import AdminClient, NotReachable
 
 
 class KeySource(Protocol):
-    """Does what the verbs say; documents as `/admin/keys` has them. Raises NotReachable and Refused, or as `KeyFile` does."""
+    """Runs the verbs; documents are those of `/admin/keys`. Raises NotReachable and Refused, or what `KeyFile` raises."""
 
     def listed(self, group: str | None) -> list[dict[str, Any]]: ...
 
@@ -26,7 +26,7 @@ class KeySource(Protocol):
 
 
 class RunningProxy:
-    """Keys by `/admin/keys`."""
+    """Changes keys by `/admin/keys`."""
 
     def __init__(self, client: AdminClient) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""What `openai-proxy key` takes for the members of a key, and how it shows keys. Pure."""
+"""Parse the members of a key for `openai-proxy key`, and format keys. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COLUMNS = ("name", "state", "source", "group", "budget", "spent", "last used")
 
 
 def seconds(text: str) -> float:
-    """Read a duration; ValueError for none.
+    """Parse a duration; raise ValueError for anything else.
 
     >>> seconds("90"), seconds("24h"), seconds("7d")
     (90.0, 86400.0, 604800.0)
@@ -28,7 +28,7 @@ def seconds(text: str) -> float:
 
 
 def budget(text: str) -> dict[str, Any]:
-    """Read an amount of US dollars and its period; `none` takes the budget away.
+    """Parse an amount of US dollars and its period; `none` removes the budget.
 
     >>> budget("20/month"), budget("0.5"), budget("none")
     ({'budget_usd': 20.0, 'budget_period': 'month'}, {'budget_usd': 0.5}, {'budget_usd': None, 'budget_period': None})
@@ -42,7 +42,7 @@ def budget(text: str) -> dict[str, Any]:
 
 
 def members(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members that a command line gives; `none` removes one. ValueError says what is wrong."""
+    """Return the members that a command line sets; `none` removes one. Raise ValueError with the mistake."""
     document: dict[str, Any] = {}
     for name in ("models", "endpoints", "addresses"):
         text = options.get(name)
@@ -95,7 +95,7 @@ def _row(key: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def lines(key: Mapping[str, Any]) -> str:
-    """Return one line for each thing that is known of a key; not its secret."""
+    """Return one line for each member of a key, without its secret."""
     shown = {
         name: value
         for name, value in key.items()

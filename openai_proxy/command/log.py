@@ -1,4 +1,4 @@
-"""`openai-proxy log`: look into an exchange log."""
+"""`openai-proxy log`: search an exchange log."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def parser() -> Parser:
 
 
 def _since(text: str) -> str:
-    """Return a time as the log writes it: an age until now, or a date with or without a time (UTC)."""
+    """Parse an age, or a date with or without a time (UTC), into a time as the log writes it."""
     age = _AGE.fullmatch(text)
     try:
         if age is not None:
@@ -70,7 +70,7 @@ def _since(text: str) -> str:
 
 
 def _status(text: str) -> re.Pattern[str]:
-    """Return what matches the statuses of a list such as `429,5xx`."""
+    """Return a pattern for the statuses of a list such as `429,5xx`."""
     if not re.fullmatch(r"\d[\dx]{2}(,\d[\dx]{2})*", text):
         raise ArgumentTypeError(f"{text!r} is no list of statuses such as 200 or 4xx,5xx")
     return re.compile(text.replace("x", r"\d").replace(",", "|"))
@@ -84,7 +84,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def wanted(options: Namespace) -> Matches:
-    """Return whether a line passes all of the filters."""
+    """Return a function that says whether a line passes all filters."""
     tests: list[Matches] = []
     if options.key is not None:
         tests.append(lambda line: line.record.get("key") == options.key)
@@ -102,7 +102,7 @@ def wanted(options: Namespace) -> Matches:
 
 
 def summary(record: dict[str, Any]) -> str:
-    """Return an exchange in one line: time, status, key, model, tokens, cost, duration, path, id."""
+    """Return an exchange on one line: time, status, key, model, tokens, cost, duration, path, id."""
     usage, cost, duration = record.get("usage"), record.get("cost_usd"), record.get("duration_s")
     outcome = record.get("outcome")
     tokens = f"{usage.get('input_tokens')}/{usage.get('output_tokens')}" if isinstance(usage, dict) else None
@@ -139,13 +139,13 @@ def _short(line: Line) -> bytes:
 
 
 def _merged(directory: LogDirectory, since: str, *, last: bool) -> Iterator[Line]:
-    """Yield the lines of all files in the order of their times, as far as each file has it."""
+    """Yield the lines of all files ordered by time, as far as each file is."""
     for files in directory.by_day(since):
         yield from heapq.merge(*(each.lines(last=last) for each in files), key=lambda line: line.timestamp)
 
 
 def _write(lines: Iterable[Line], matches: Matches, render: Callable[[Line], bytes]) -> int:
-    """Write the lines that match to standard output; return how many."""
+    """Write the lines that match to standard output; return their number."""
     count = 0
     for line in lines:
         if matches(line):
@@ -158,7 +158,7 @@ def _write(lines: Iterable[Line], matches: Matches, render: Callable[[Line], byt
 def _look(options: Namespace) -> int:
     directory, matches = LogDirectory(options.dir), wanted(options)
     render = _raw if options.json else _short if options.id is None else _readable
-    # an exchange stands in the file of the day on which it began
+    # an exchange is in the file of the day on which it began
     since = (options.since or "")[:10].replace("-", "")
     count = _write(_merged(directory, since, last=not options.follow), matches, render)
     while options.follow and not (options.id is not None and count):
@@ -173,9 +173,9 @@ def _look(options: Namespace) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what is asked for; return 0, or 1 if the log or the exchange is not there."""
+    """Print the exchanges; return 0, or 1 if the log or the exchange does not exist."""
     options = parser().parse_args(arguments)
-    raise_limit()  # each file of a day is open while its lines are put in order
+    raise_limit()  # all files of a day are open while their lines are merged
     try:
         return _look(options)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""The files of an exchange log, read line by line, and again as they grow."""
+"""Read the files of an exchange log line by line, and follow them as they grow."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import IO, Any, cast
 from attrs import frozen
 
 _NAME = re.compile(r"((?:.*_)?(\d{8})\.jsonl)(?:\.\d+|-\d+)?(?:\.gz)?")
-"""What the exchange log names its files, the day of UTC at the end; rotated and compressed ones too."""
+"""The names of the exchange log's files, with the UTC day at the end; also rotated and compressed ones."""
 
 
 @frozen
 class Line:
-    """One exchange as it was logged."""
+    """One logged exchange."""
 
     timestamp: str
     record: dict[str, Any]
     raw: bytes
-    """With its line end."""
+    """The bytes with their line end."""
 
 
 class LogFile:
-    """One file. `lines` may be called again for what has been added since.
+    """One file. `lines` may be called again for lines that have been added.
 
-    `skipped` counts the lines that are no JSON object.
+    `skipped` counts the lines that are not JSON objects.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,15 +40,16 @@ class LogFile:
     def lines(self, *, last: bool) -> Iterator[Line]:
         """Yield the exchanges from where the previous call ended.
 
-        A last line without its end is left for the next call; `last` says
-        that there is none: it is read if it is whole, and else was torn.
+        A last line without its end is left for the next call. `last` says that
+        there will be none: then the line is read if it is complete, and
+        otherwise it was torn.
         """
         if self.path.suffix == ".gz":
             yield from self._compressed()
             return
         try:
             with self.path.open("rb") as file:
-                if self._offset > file.seek(0, 2):  # it was emptied
+                if self._offset > file.seek(0, 2):  # it was truncated
                     self._offset = 0
                 file.seek(self._offset)
                 for raw in file:
@@ -56,11 +57,11 @@ class LogFile:
                         return
                     self._offset += len(raw)
                     yield from self._read(raw)
-        except FileNotFoundError:  # removed meanwhile: the log keeps no more days
+        except FileNotFoundError:  # removed meanwhile: the log keeps a limited number of days
             return
 
     def _compressed(self) -> Iterator[Line]:
-        if self._offset:  # nobody writes on
+        if self._offset:  # it does not grow
             return
         self._offset = 1
         try:
@@ -79,7 +80,7 @@ class LogFile:
             record = None
         if not isinstance(record, dict):
             self.skipped += 1
-        elif isinstance(record.get("request"), dict):  # other records are no exchanges
+        elif isinstance(record.get("request"), dict):  # other records are not exchanges
             yield Line(str(record.get("timestamp")), record, raw if raw.endswith(b"\n") else raw + b"\n")
 
 
@@ -89,7 +90,7 @@ class LogDirectory:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: dict[tuple[str, int], LogFile] = {}
-        """By the name that the log gave them and the inode: a file that is renamed is not read again."""
+        """By the original name and the inode, so that a renamed file is not read again."""
         self._is_known = False
 
     def by_day(self, since: str = "") -> Iterator[list[LogFile]]:
@@ -111,7 +112,7 @@ class LogDirectory:
             return None
         file = self._files.get(key)
         if file is None:
-            if self._is_known and path.suffix == ".gz":  # what it has was read before it was compressed
+            if self._is_known and path.suffix == ".gz":  # it was read before it was compressed
                 return None
             file = self._files[key] = LogFile(path)
         file.path = path
@@ -119,5 +120,5 @@ class LogDirectory:
 
     @property
     def skipped(self) -> int:
-        """Lines that are no exchange and no other JSON object, so far."""
+        """The number of lines so far that are not JSON objects."""
         return sum(each.skipped for each in self._files.values())

@@ -62,7 +62,7 @@ ends with the status of the program.
 
 
 def man_page(grammars: Sequence[Grammar]) -> str:
-    """Return the page; the options that several commands share are told once, with the first."""
+    """Return the page; options that several commands share are described once, with the first."""
     parts = [_HEAD]
     told: dict[tuple[OptionRow, ...], str] = {}
     for grammar in grammars:
@@ -101,7 +101,7 @@ def _sentence(text: str) -> str:
 
 
 def _roff(text: str, *, quoted: bool = False) -> str:
-    """Return text as roff reads it back: no backslash, dash or leading dot of it means anything."""
+    """Escape text for roff, so that its backslashes, dashes and leading dots are literal."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\(ga")
     if text[:1] in (".", "'"):
         text = f"\\&{text}"

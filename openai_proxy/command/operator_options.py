@@ -1,4 +1,4 @@
-"""What the commands of an operator share: where the proxy is, and how they end."""
+"""Options and exit statuses that the operator's commands share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_ALLOWED = 4
 
 
 def add_place(to: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
-    """Add the options that say where the proxy is; return their group, in which only one may be given."""
+    """Add the options for the address of the proxy; return their group, of which only one may be given."""
     place = to.add_mutually_exclusive_group()
     place.add_argument(
         "--url",
@@ -34,7 +34,7 @@ def add_place(to: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
 
 
 def at_proxy(parser: Parser, options: argparse.Namespace, act: Callable[[AdminClient], int]) -> int:
-    """Do something at the proxy that the options name; return its exit status, or that of what went wrong."""
+    """Run `act` with the proxy that the options name; return its exit status, or that of the failure."""
     try:
         return act(admin_client(options.url, options.socket))
     except ValueError as error:

@@ -18,16 +18,16 @@ _WORDS = {
 }
 _QUIET = (LogLevel.debug, LogLevel.info)
 _OF_TWISTED = ("twisted.", "log_legacy")
-"""What Twisted itself reports at these levels (reactor class, factories, ports) says nothing to a user."""
+"""Twisted's own events up to these levels (reactor class, factories, ports) are of no use to a user."""
 
 
 @implementer(ILogObserver)
 class PlainLog:
     """Writes events to a file as lines: `2026-11-30T07:35:27.963Z warning: ...`.
 
-    `output` defaults to standard error as it is when this is made, for
-    twistd's machinery replaces `sys.stderr` with the log. What is below the
-    level `least` is left out.
+    `output` defaults to standard error at the time when this is made, because
+    twistd's machinery replaces `sys.stderr` with the log. Events below the
+    level `least` are left out.
     """
 
     def __init__(self, output: TextIO | None = None, least: Any = LogLevel.debug) -> None:
@@ -48,5 +48,5 @@ class PlainLog:
         try:
             self._output.write(f"{iso_time(event.get('log_time', 0.0))} {mark}{text}\n")
             self._output.flush()
-        except OSError:  # nobody reads it any more; the daemon goes on
+        except OSError:  # nobody reads it any more; the daemon continues
             pass

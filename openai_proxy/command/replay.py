@@ -18,7 +18,7 @@ are those of `openai-proxy run`, which this is with --upstream replay:DIR."""
 
 
 def parser() -> run.RunOptions:
-    """Return what reads the options of this sub-command, which stand after DIR."""
+    """Return the parser of this sub-command's options, which come after DIR."""
     return run.RunOptions()
 
 

@@ -1,7 +1,7 @@
-"""`openai-proxy run [options] [-- COMMAND]`: the daemon in the foreground, or behind it one program.
+"""`openai-proxy run [options] [-- COMMAND]`: the daemon in the foreground, possibly with one program that uses it.
 
-twistd's machinery runs inside, with the options that a program in the
-foreground wants: it stays there, has no pidfile and a plain log.
+twistd's machinery runs inside, with the options of a program in the foreground:
+it does not detach, has no pidfile, and writes a plain log.
 """
 
 from __future__ import annotations
@@ -28,36 +28,36 @@ from .words import FAILED, complain
 
 _NAME = "openai-proxy"
 _END = "--"
-"""After it comes the command of the program that is to run behind the proxy."""
+"""The separator before the command of a program that will use the proxy."""
 OPERANDS = (Operand("[-- COMMAND ...]", "a program to run behind a proxy of its own"),)
 EPHEMERAL = "tcp:0:interface=127.0.0.1"
 MOST_CONNECTIONS = 1000
-"""Of one user; so few fit under any system's limit, about which nothing is said then."""
+"""The number of connections for one user: few enough for any system's limit, so that no warning is logged."""
 
 
 class RunOptions(Options):
-    """The options of the daemon; twistd's own have no place here."""
+    """The options of the daemon; twistd's own options are not accepted here."""
 
     program = "openai-proxy run"
     more_usage = " [-- COMMAND ...]"
-    """What the first line of the help has after the options."""
+    """The text after the options on the first line of the help."""
 
     def getSynopsis(self) -> str:
         """Return the first line of the help."""
         return f"Usage: {self.program} [options]{self.more_usage}"
 
     def parseArgs(self, *words: str) -> None:
-        """Take no words: those of a program stand after `--`."""
+        """Accept no arguments: those of a program come after `--`."""
         if words:
             hint = f"to run a program behind the proxy: openai-proxy run -- {words[0][:40]} ..."
             raise usage.UsageError(f"unexpected {words[0][:40]!r}; {hint}")
 
     def log(self) -> PlainLog:
-        """Return what the log goes to."""
+        """Return the log."""
         return PlainLog()
 
     def twistd_option(self, option: str) -> str:
-        """Return what to say of an option of twistd."""
+        """Return the message about an option of twistd."""
         return (
             f"{option} is an option of twistd, which {self.program} does without (it stays in the foreground)"
         )
@@ -73,20 +73,20 @@ class Foreground(ServerOptions):
 
     @property
     def subCommands(self) -> Iterator[tuple[str, None, Callable[[], Options], str]]:
-        """Yield the one that there is."""
+        """Yield the only plugin."""
         yield _NAME, None, lambda: self._options, ""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse the options of the daemon; a mistake in them is one line and exit 1."""
+        """Parse the options of the daemon; for a mistake in them, print one line and exit with 1."""
         super().parseOptions(["--nodaemon", "--pidfile=", _NAME, *(options or ())])
         self["logger"] = self._options.log
 
 
 class QuietOptions(RunOptions):
-    """The options of a proxy that is one process, and whose log has only warnings unless a level is asked for."""
+    """The options of a proxy with one process, which logs only warnings unless a level is set."""
 
     def load(self) -> Settings:
-        """Load the settings, and change what one process of one user needs otherwise."""
+        """Load the settings, and adapt them to one process of one user."""
         settings = super().load()
         level = settings.log_level if self.is_talkative else "warn"
         limits = settings.limits
@@ -97,7 +97,7 @@ class QuietOptions(RunOptions):
 
     @property
     def is_talkative(self) -> bool:
-        """Whether a level of the log was asked for."""
+        """Whether a log level was set."""
         return self["log-level"] is not None
 
     def log(self) -> PlainLog:
@@ -105,7 +105,7 @@ class QuietOptions(RunOptions):
 
 
 class BehindOptions(QuietOptions):
-    """The options of a proxy for one program: a port of its own, and nothing printed but warnings."""
+    """The options of a proxy for one program: it has a port of its own, and prints only warnings."""
 
     def __init__(self, child: Child, bill: Bill) -> None:
         super().__init__()
@@ -113,17 +113,17 @@ class BehindOptions(QuietOptions):
         self.watching = (bill,)
 
     def made(self, reactor: Any, service: ProxyService | Supervisor) -> None:
-        """Let the program follow the daemon."""
+        """Start the program after the daemon."""
         assert isinstance(service, ProxyService)  # of one process, see `QuietOptions`
         self._child.follow(reactor, service)
 
     def load(self) -> Settings:
-        """Load the settings, and change what one program needs otherwise.
+        """Load the settings, and adapt them to one program.
 
-        What is printed is the program's: no lines of exchanges unless they
-        are asked for. The bill is kept in this process, which therefore has
-        no workers. Ports are left to the daemon that the same configuration
-        may be running.
+        Standard output belongs to the program, so no lines of exchanges are
+        printed unless they are requested. The bill is kept in this process, so
+        there are no workers. Ports are left to a daemon that may be running
+        with the same configuration.
         """
         self.repeated["port"] = self.repeated["port"] or [EPHEMERAL]
         settings = super().load()
@@ -151,23 +151,23 @@ def run(options: RunOptions, arguments: Sequence[str]) -> int:
 
 
 def behind(command: Sequence[str], arguments: Sequence[str]) -> int:
-    """Run `command` behind a proxy of its own; print the bill, and return its exit status."""
+    """Run `command` with a proxy of its own; print the bill, and return its exit status."""
     child, bill = Child(command), Bill()
     status = run(BehindOptions(child, bill), arguments)
     if child.failure is not None:
         return complain(child.failure, NOT_STARTED)
     if child.status is None:
-        return status or FAILED  # a signal came before it was started
+        return status or FAILED  # a signal came before the start
     return complain(bill.line(), child.status)
 
 
 def parser() -> RunOptions:
-    """Return what reads the options of this sub-command."""
+    """Return the parser of this sub-command."""
     return RunOptions()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the proxy, or a program behind it."""
+    """Run the proxy, or a program that uses it."""
     if _END in arguments:
         at = list(arguments).index(_END)
         command = arguments[at + 1 :]

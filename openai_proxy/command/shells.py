@@ -11,7 +11,7 @@ from .grammar import FILES, Grammar, Operand
 
 _OF_MAIN = ("--help", "--version")
 _BARE = "run"
-"""Options without a command are those of this one."""
+"""Options without a command belong to this one."""
 
 _notes = re.compile(r" \[[^][]*default: [^][]*\]\Z")
 
@@ -77,7 +77,7 @@ complete -o default -F _openai_proxy openai-proxy
 
 
 def bash_script(grammars: Sequence[Grammar]) -> str:
-    """Return what bash sources."""
+    """Return the script for bash to source."""
     flat = _flat(grammars)
     main = next(each for each in grammars if each.words == (_BARE,))
     options = [(_place(each), option) for each in flat for option in each.options]
@@ -107,7 +107,7 @@ def bash_script(grammars: Sequence[Grammar]) -> str:
 
 
 def _place(grammar: Grammar) -> str:
-    """Return how the words of a command stand in `$where`: each after a space."""
+    """Return the words of a command as they are in `$where`: each after a space."""
     return "".join(f" {word}" for word in grammar.words)
 
 
@@ -151,7 +151,7 @@ fi
 
 
 def zsh_script(grammars: Sequence[Grammar]) -> str:
-    """Return what zsh loads as `_openai-proxy`, or sources."""
+    """Return the script for zsh to load as `_openai-proxy`, or to source."""
     flat = _flat(grammars)
     main = next(each for each in grammars if each.words == (_BARE,))
     cases = [_zsh_case("''", main)] + [_zsh_case(shlex.quote(_place(each)), each) for each in flat]
@@ -219,7 +219,7 @@ complete -c openai-proxy -f
 
 
 def fish_script(grammars: Sequence[Grammar]) -> str:
-    """Return what fish sources."""
+    """Return the script for fish to source."""
     flat = _flat(grammars)
     main = next(each for each in grammars if each.words == (_BARE,))
     lines = [_fish("", f"-a {each.words[0]}", _short(each.meaning)) for each in grammars]

@@ -1,4 +1,4 @@
-"""Text for a terminal: nothing that it would obey, and columns that stand below each other. Pure."""
+"""Format text for a terminal: without control characters, and in aligned columns. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def printable(value: object) -> str:
-    r"""Return a text without what a terminal would obey.
+    r"""Return a text with control characters escaped.
 
     >>> print(printable("a\x1b[2J"))
     a\x1b[2J
@@ -15,7 +15,7 @@ def printable(value: object) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> list[str]:
-    """Return rows of equally many cells as lines; the columns `numbers` end below each other.
+    """Return rows of the same number of cells as lines; the columns `numbers` are right-aligned.
 
     >>> aligned([("a", "10"), ("bbb", "5")], [1])
     ['a    10', 'bbb   5']

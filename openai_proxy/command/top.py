@@ -1,4 +1,4 @@
-"""`openai-proxy top`: what runs in a proxy now, on a screen of its own, as lines, or as JSON."""
+"""`openai-proxy top`: show what runs in a proxy, on a full screen, as lines, or as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .operator_options import add_place, at_proxy
 from .words import FAILED, Parser, complain
 
 _SHOWN_ENDED = 20
-"""Of what has ended, in the lines of `--once`."""
+"""The number of ended exchanges in the output of `--once`."""
 _WITHOUT = (
     "the screen needs the extra [top]: pip install 'twisted-openai-proxy[top]'"
     " (--once and --json work without it)"
@@ -37,7 +37,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Show it; return 0, 3 if nothing answers, 4 if it is not allowed."""
+    """Show it; return 0, 3 if the proxy does not answer, 4 without permission."""
     made = parser()
     options = made.parse_args(arguments)
     return at_proxy(made, options, lambda client: _show(client, options))
@@ -56,7 +56,7 @@ def _show(client: AdminClient, options: argparse.Namespace) -> int:
 
 
 def _screen(client: AdminClient) -> int:
-    client.ask("GET", "/admin/exchanges?limit=1")  # what stands against it is told in a line, not on a screen
+    client.ask("GET", "/admin/exchanges?limit=1")  # a failure is reported in a line, not on the screen
     try:
         from .top_screen import TopScreen
     except ModuleNotFoundError as error:

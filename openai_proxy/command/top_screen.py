@@ -1,4 +1,4 @@
-"""The screen of `openai-proxy top`, on Textual. Only `top` imports it, for the extra [top] may be missing."""
+"""The screen of `openai-proxy top`, on Textual. Only `top` imports it, because the extra [top] may be missing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .exchanges import COLUMNS, SORTS, LiveTable, arranged, cells, headline
 from .terminal import printable
 
 _AGAIN_S = 2.0
-"""Between attempts to reach a proxy that has gone."""
+"""The delay between attempts to reach a proxy that is gone."""
 
 
 class Ask(ModalScreen[bool]):
-    """Whether an exchange shall be cancelled."""
+    """Asks whether an exchange should be cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "dismiss(True)", "yes"),
@@ -43,7 +43,7 @@ class Ask(ModalScreen[bool]):
 
 
 class TopScreen(App[None]):
-    """Shows a table that a thread keeps up to date by reading along; one that ends is begun again."""
+    """Shows a table that a thread keeps up to date from the event stream; a stream that ends is opened again."""
 
     TITLE = "openai-proxy top"
     ENABLE_COMMAND_PALETTE = False
@@ -89,9 +89,9 @@ class TopScreen(App[None]):
 
     def on_unmount(self) -> None:
         self._left.set()
-        self._cut()  # or the end would wait for the thread, and that for a proxy that says nothing
+        self._cut()  # otherwise the exit would wait for the thread, which waits for a silent proxy
 
-    # ---- what the thread does
+    # ---- the thread
 
     def _opened(self, cut: Callable[[], None]) -> None:
         self._cut = cut
@@ -108,7 +108,7 @@ class TopScreen(App[None]):
                 reason = "the proxy has closed the connection"
             except (NotReachable, Refused) as error:
                 reason = printable(error)
-            except RuntimeError:  # the screen has gone
+            except RuntimeError:  # the screen is gone
                 return
             if not self._left.is_set():
                 self.call_from_thread(self._lost, reason)
@@ -122,10 +122,10 @@ class TopScreen(App[None]):
         self._live = LiveTable()
         self._trouble = f"{reason}; trying again"
 
-    # ---- what is shown
+    # ---- the display
 
     def _draw(self) -> None:
-        if isinstance(self.screen, ModalScreen):  # what is asked about shall not move
+        if isinstance(self.screen, ModalScreen):  # the exchange in question must not move
             return
         table = self.query_one(DataTable)
         now = time.monotonic()
@@ -160,13 +160,13 @@ class TopScreen(App[None]):
         self._draw()
 
     def action_filter(self) -> None:
-        """Ask for a text."""
+        """Ask for the filter's text."""
         box = self.query_one("#filter", Input)
         box.display = True
         box.focus()
 
     def action_no_filter(self) -> None:
-        """Show all again."""
+        """Remove the filter."""
         self._filtered("")
 
     def on_input_changed(self, event: Input.Changed) -> None:

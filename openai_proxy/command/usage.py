@@ -1,4 +1,4 @@
-"""`openai-proxy usage`: what a client key has used and has left; with --all, what all have."""
+"""`openai-proxy usage`: print the usage and the remaining budget of a client key; with --all, of all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print it; return 0, 3 if nothing answers, 4 if it is not allowed."""
+    """Print it; return 0, 3 if the proxy does not answer, 4 without permission."""
     made = parser()
     options = made.parse_args(arguments)
     if options.all and options.days:

@@ -1,4 +1,4 @@
-"""What `openai-proxy usage` prints: of one key, or of all. Pure."""
+"""The output of `openai-proxy usage`, for one key or for all. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Document = Mapping[str, Any]
 
 
 def dollars(amount: float) -> str:
-    """Return an amount as people write it, small ones with the digits that they need.
+    """Format an amount; small amounts have as many digits as they need.
 
     >>> dollars(5), dollars(0.00123), dollars(1234.5)
     ('$5.00', '$0.001230', '$1,234.50')
@@ -24,7 +24,7 @@ def dollars(amount: float) -> str:
 
 
 def of_key(key: Document) -> list[str]:
-    """Return what `GET /key` told, as lines."""
+    """Return the answer of `GET /key` as lines."""
     group, expires = key.get("group"), key.get("expires")
     head = printable(key.get("name"))
     head += f" of {printable(group)}" if group else ""
@@ -41,7 +41,7 @@ def of_key(key: Document) -> list[str]:
 
 
 def of_all(usage: Document) -> list[str]:
-    """Return what `GET /admin/usage` told, as lines."""
+    """Return the answer of `GET /admin/usage` as lines."""
     lines = _table(usage.get("data") or (), ("day", "key", "model"))
     budgets = [_budget({**budget, "of": _owner(budget)}) for budget in usage.get("budgets") or ()]
     since = (
@@ -53,7 +53,7 @@ def of_all(usage: Document) -> list[str]:
 
 
 def _owner(budget: Document) -> str | None:
-    """Return whose a budget is: a key's, or a group's."""
+    """Return the owner of a budget: a key or a group."""
     group = budget.get("group")
     return budget.get("key") if group is None else f"the group {group}"
 
@@ -73,7 +73,7 @@ def _budget(budget: Document) -> str:
 
 
 def _table(rows: Iterable[Document], names: Sequence[str]) -> list[str]:
-    """Return the rows as a table with their sum; a line that says so if there are none."""
+    """Return the rows as a table with their sum; or a line that says that there are none."""
     listed = list(rows)
     if not listed:
         return ["nothing was used"]

@@ -1,4 +1,4 @@
-"""What the sub-commands say, and their exit statuses."""
+"""Error lines and exit statuses of the sub-commands."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def complain(line: str, status: int = FAILED) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, whose mistakes are one line as everywhere in this command."""
+    """argparse's parser, but a mistake is reported in one line, as everywhere in this command."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the command line, and exit."""
+        """Print what is wrong with the command line, and exit."""
         raise SystemExit(complain(f"{message} (see {self.prog} --help)", USAGE))

@@ -1,1 +1,1 @@
-"""The ground: the record of an exchange, errors, requests, responses and stages."""
+"""The types that all rooms share: the record of an exchange, errors, requests, responses and stages."""

@@ -1,24 +1,24 @@
-"""Attribute names that all instances of a class share: what is open for long takes less memory. Pure.
+"""Let all instances of a class share their attribute names, so that long-lived objects take less memory. Pure.
 
-CPython (PEP 412) keeps the names of a class's attributes once, in a table
-for some thirty names that is made by its first dozens of instances. An
-instance with a name that came too late, or is one too many, has a table of
-its own for as long as it lives: some 500 bytes more, and 1 µs to make it.
-Which instances come first depends on the traffic: a burst at the start makes
-dozens before the first of them has all of its attributes.
+CPython (PEP 412) keeps the names of a class's attributes once, in a table for
+some thirty names that is made by its first dozens of instances. An instance
+with a name that came too late, or is one too many, has a table of its own for
+as long as it lives: that takes some 500 bytes more, and 1 µs to make. Which
+instances come first depends on the traffic: a burst at the start makes dozens
+before the first of them has all of its attributes.
 """
 
 from __future__ import annotations
 
 MOST_NAMES = 29
-"""The room for names, in every CPython so far: a table has 30 places, and its first instance takes one."""
+"""The largest number of names, in every CPython so far: a table has 30 slots, and its first instance takes one."""
 
 
 def share_names(kind: type, names: str) -> None:
-    """Have the instances of `kind` share `names`, separated by white space; to be called before the first one is made.
+    """Have the instances of `kind` share `names`, separated by white space; call it before the first instance is made.
 
-    Name those that most instances have, at most MOST_NAMES: an instance with
-    any other has a table of its own. Slots are not to be named. Raises
+    Name the attributes that most instances have, at most MOST_NAMES: an
+    instance with any other has a table of its own. Do not name slots. Raises
     ValueError for more.
     """
     wanted = names.split()

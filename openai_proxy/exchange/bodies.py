@@ -1,7 +1,7 @@
-"""A body that is all there: of a request or of a response.
+"""A body that is complete in memory: of a request or of a response.
 
-One class for both directions. Bodies that still arrive are the edges' own.
-Imported by the edges and by stages that answer themselves.
+One class serves both directions. The edges have their own bodies for those that
+still arrive. Imported by the edges and by stages that answer themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 BODY_DONE = Failure(ResponseDone("Response body fully received"))
-"""How every whole response body ends, as twisted.web's IResponse says it."""
+"""The reason with which every complete response body ends, as in twisted.web's IResponse."""
 
 
 class _Delivery:
@@ -28,16 +28,16 @@ class _Delivery:
         self.stopped = False
 
     def stopProducing(self) -> None:
-        """The receiver leaves: its end is not reported to it."""
+        """Stop: the receiver leaves, and its end is not reported to it."""
         self.stopped = True
 
     loseConnection = abortConnection = stopProducing
 
     def pauseProducing(self) -> None:
-        """Everything is delivered at once."""
+        """Do nothing: everything is delivered at once."""
 
     def resumeProducing(self) -> None:
-        """Everything is delivered at once."""
+        """Do nothing: everything is delivered at once."""
 
 
 @implementer(IBodyProducer)
@@ -46,8 +46,8 @@ class WholeBody:
 
     Never mutated: it may be produced or delivered any number of times, and
     several exchanges may share one. A request's body that was read together
-    with its head also answers what the client's channel asks of a body that
-    arrives.
+    with its head also has the methods that the client's channel calls on a body
+    that arrives.
     """
 
     __slots__ = ("data", "length", "whole")
@@ -57,10 +57,10 @@ class WholeBody:
     rewindable = True
 
     def __init__(self, data: bytes, is_announced: bool = True) -> None:
-        """`is_announced`: the head that belongs to it says how long it is."""
+        """`is_announced`: its head says how long it is."""
         self.data = data
         self.length: int = len(data) if is_announced else None  # type: ignore[assignment]  # IBodyProducer's is never None
-        """Bytes; None for a response whose head does not say so (never for a request)."""
+        """The number of bytes; None for a response whose head does not have it (never for a request)."""
         self.whole: bytes | None = data if is_announced else None
         """All bytes, unless the head leaves the length open: such a response is sent in chunks."""
 
@@ -76,7 +76,7 @@ class WholeBody:
             protocol.connectionLost(BODY_DONE)
 
     def discard(self) -> None:
-        """Nothing has to be freed."""
+        """Do nothing: nothing has to be freed."""
 
     # ---- a request's, on its way up (IBodyProducer)
 
@@ -85,23 +85,23 @@ class WholeBody:
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """Everything is written at once."""
+        """Do nothing: everything is written at once."""
 
     def resumeProducing(self) -> None:
-        """Everything is written at once."""
+        """Do nothing: everything is written at once."""
 
     def stopProducing(self) -> None:
-        """Nothing comes that would have to be dropped."""
+        """Do nothing: no more bytes will come."""
 
     def rewind(self) -> bool:
-        """It can always be produced again."""
+        """Return True: it can always be produced again."""
         return True
 
-    # ---- a request's, as the client's channel knows it
+    # ---- a request's, for the client's channel
 
     @property
     def received(self) -> int:
         return len(self.data)
 
     def fail(self, error: Exception) -> None:
-        """It is whole already: nothing can break it."""
+        """Do nothing: it is complete, and cannot fail any more."""

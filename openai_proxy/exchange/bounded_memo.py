@@ -1,9 +1,9 @@
-"""The one table for what is remembered of strangers: bounded in entries and in bytes. Pure.
+"""The only memo for values that clients choose: bounded in entries and in bytes. Pure.
 
-Strangers choose header values, names of models and requests, so whatever is
-remembered by them goes into a `BoundedMemo`. One that belongs to an object
-is made by it. `short_memo` gives one to a pure function of one argument,
-which then is the only owner that it has.
+Clients choose header values, names of models and requests, so whatever is
+cached by them goes into a `BoundedMemo`. An object makes the memos that belong
+to it. `short_memo` gives one to a pure function of one argument, which is then
+its only owner.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 LONGEST_KEPT = 256
-"""Bytes, or characters, of a key that is remembered, unless the memo says otherwise."""
+"""The longest key that is remembered, in bytes or characters, unless the memo has another bound."""
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
 
 
 class BoundedMemo(dict[_Key, _Value]):
-    """What was found of late, by key: at most `entries`, each of at most `longest` bytes.
+    """Recent results by key: at most `entries`, each of at most `longest` bytes.
 
-    When it is full, the older half goes: those that were remembered first.
-    Read it as a dict, at the cost of a dict; write it by `remember` only.
-    Any thread may; several that write at once may add an entry each beyond
-    the bound.
+    When it is full, the older half is dropped: the entries that were remembered
+    first. Read it as a dict, at the cost of a dict; write it only by
+    `remember`. Any thread may write; several that write at once may each exceed
+    the bound by one entry.
     """
 
     def __init__(self, entries: int, longest: int = LONGEST_KEPT) -> None:
@@ -33,10 +33,10 @@ class BoundedMemo(dict[_Key, _Value]):
         self._longest = longest
 
     def remember(self, key: _Key, value: _Value, size: int) -> None:
-        """Keep `value`, unless its entry is too large: `size` counts what strangers could make long in it.
+        """Keep `value`, unless its entry is too large: `size` counts the parts of it that clients could make long.
 
-        O(1) on average: what must not cost more than storing in a dict does
-        not, for most of what strangers send is seen once.
+        O(1) on average. A write must cost no more than storing in a dict,
+        because most of what clients send is seen only once.
         """
         if size <= self._longest:
             if len(self) >= self._entries and key not in self:
@@ -49,10 +49,10 @@ class BoundedMemo(dict[_Key, _Value]):
 
 
 class Learned(BoundedMemo[_Key, _Value]):
-    """What a function returns, found when it is first asked for: `memo[key]`.
+    """The results of a function, computed when they are first needed: `memo[key]`.
 
-    `size` gives the size of a key; `keeps` says whether a result may be kept,
-    for a memo must not hold what looks like a credential.
+    `size` returns the size of a key; `keeps` says whether a result may be kept,
+    because a memo must not contain what looks like a credential.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Learned(BoundedMemo[_Key, _Value]):
     ) -> None:
         super().__init__(entries, longest)
         self.find = find
-        """What is asked for a key that is not here."""
+        """The function that computes the value of a missing key."""
         self._size = size
         self._keeps = keeps
 
     def __missing__(self, key: _Key) -> _Value:
         found = self.find(key)
         if self._size(key) <= self._longest and (self._keeps is None or self._keeps(key, found)):
-            if len(self) >= self._entries:  # not `remember`: its call would cost more than all of this
+            if len(self) >= self._entries:  # not by `remember`, whose call would cost more than all of this
                 self._forget_older_half()
             self[key] = found
         return found
@@ -84,10 +84,10 @@ def short_memo(
     size: Callable[[Any], int] = len,
     keeps: Callable[[Any, Any], bool] | None = None,
 ) -> Callable[[Callable[[_Key], _Value]], Callable[[_Key], _Value]]:
-    """Decorate a pure function of one argument: remember what it returned for short ones. See `Learned`.
+    """Decorate a pure function of one argument: memoise its results for short ones. See `Learned`.
 
-    What stands under the function's name then is the look-up in the memo
-    itself, so that a call costs no more than one in a dict.
+    The function's name then refers to the look-up in the memo itself, so that a
+    call costs no more than a look-up in a dict.
     """
 
     def decorate(function: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:

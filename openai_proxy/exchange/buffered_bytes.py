@@ -1,24 +1,24 @@
-"""How many bytes of bodies are held in memory, over all connections. Pure.
+"""Count the bytes of bodies that are held in memory, over all connections. Pure.
 
-Of requests, of answers about background responses, which are read whole, of
-documents and long events from which thoughts are removed, and of answers
-that are recorded: for the cache, for who shares them, for a retry.
+These are bodies of requests, answers about background responses, which are read
+whole, documents and long events from which thoughts are removed, and answers
+that are recorded: for the cache, for shared calls, for a retry.
 
-One connection is bounded by the limits of its body; this bounds what many
-of them hold together.
+A limit bounds the body of one connection; this bounds the memory of all of them
+together.
 """
 
 from __future__ import annotations
 
 SMALL_BYTES = 4096
-"""A body of this size that came in one read is not counted: `limits.connections` bounds how many there are."""
+"""A body up to this size that came in one read is not counted: `limits.connections` bounds their number."""
 
 
 TOO_MUCH_BUFFERED = "This proxy holds too many request bodies in memory (limits.buffered_bytes)."
 
 
 class BufferedBytes:
-    """What is held of at most `limit_bytes`."""
+    """The number of bytes that are held, at most `limit_bytes`."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -26,7 +26,7 @@ class BufferedBytes:
 
 
 class Lease:
-    """The share of one request; free it exactly when its body is let go of. Freeing twice frees once."""
+    """The share of one request; free it exactly when its body is released. A second `free` does nothing."""
 
     __slots__ = ("_size_bytes", "of")
 
@@ -35,7 +35,7 @@ class Lease:
         self._size_bytes = 0
 
     def take(self, size_bytes: int) -> bool:
-        """Hold so many bytes more; False, and nothing held, if that is above the limit."""
+        """Reserve this number of bytes more; return False without effect if that exceeds the limit."""
         of = self.of
         if of.held_bytes + size_bytes > of.limit_bytes:
             return False
@@ -44,10 +44,10 @@ class Lease:
         return True
 
     def hold(self, size_bytes: int) -> bool:
-        """Hold so many bytes in all, no fewer than before; False, and what was held before, if there is no room."""
+        """Reserve this number of bytes in all, no fewer than before; return False without effect if there is no room."""
         return self.take(size_bytes - self._size_bytes)
 
     def free(self, _ended: object = None) -> None:
-        """Hold nothing any more. Takes an ended exchange, to be given to `on_end`."""
+        """Give back all bytes. Accepts an ended exchange, so that it can be passed to `on_end`."""
         self.of.held_bytes -= self._size_bytes
         self._size_bytes = 0

@@ -1,8 +1,8 @@
-"""Whose address a request has: its connection's, or what trusted proxies say. Pure.
+"""Determine the client address of a request: its connection's, or the one that trusted proxies report. Pure.
 
-The one place that decides. A peer's address is believed as the connection
-(or the PROXY protocol) gives it; `X-Forwarded-For` counts only as far as
-proxies that `access.proxies` lists have written it.
+Only this module decides. A peer's address is taken from the connection (or the
+PROXY protocol); `X-Forwarded-For` counts only as far as proxies listed in
+`access.proxies` have written it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Network: TypeAlias = "IPv4Network | IPv6Network"
 HeaderPairs: TypeAlias = "Sequence[tuple[bytes, bytes]]"
 
 MAX_HOPS = 32
-"""Addresses of `X-Forwarded-For` that are looked at, from its end: no chain of proxies is longer."""
+"""The number of addresses of `X-Forwarded-For` that are read, from its end: no chain of proxies is longer."""
 _LONGEST = 64
-"""Characters of an address with zone, brackets and port."""
+"""The most characters of an address with zone, brackets and port."""
 UNIX = "unix:"
-"""In `access.proxies`: whoever connects by a Unix socket."""
+"""The entry of `access.proxies` for peers on Unix sockets."""
 
 FORWARDED = frozenset(
     (
@@ -61,7 +61,7 @@ _FORWARDED_PREFIXES = (b"x-forwarded", b"cf-", b"cloudfront-")
 
 
 def is_forwarded(names: Iterable[bytes]) -> bool:
-    """Whether a header says that a proxy passed the request on: its client may be anybody. Any case."""
+    """Return whether a header, in any case, says that a proxy forwarded the request: its client may be anybody."""
     return any(
         name in FORWARDED or name.startswith(_FORWARDED_PREFIXES) for name in (each.lower() for each in names)
     )
@@ -85,8 +85,8 @@ def parse_network(text: str) -> Network:
 def parse_address(text: str) -> Address | None:
     """Return the address in `text`, None if there is none.
 
-    As proxies write them: with a port, in brackets, in quotes, with a zone;
-    an IPv4 address in IPv6 form is an IPv4 address.
+    Accepts the forms that proxies write: with a port, in brackets, in quotes,
+    with a zone. An IPv4 address in IPv6 form is an IPv4 address.
     """
     text = text.strip().strip('"')
     if text.startswith("["):
@@ -102,15 +102,15 @@ def parse_address(text: str) -> Address | None:
 
 @frozen
 class TrustedProxies:
-    """Who may say for whom a request comes: `access.proxies`. Empty: nobody."""
+    """The proxies whose client addresses are believed: `access.proxies`. Empty: none."""
 
     networks: tuple[Network, ...] = ()
     unix: bool = False
-    """Peers on Unix sockets are trusted too."""
+    """Whether peers on Unix sockets are trusted too."""
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> TrustedProxies:
-        """Make it of addresses, CIDR ranges and `unix:`. Raises ValueError."""
+        """Make it from addresses, CIDR ranges and `unix:`. Raises ValueError."""
         entries = list(entries)
         networks = tuple(parse_network(entry) for entry in entries if entry != UNIX)
         return cls(networks, UNIX in entries)
@@ -119,7 +119,7 @@ class TrustedProxies:
         return bool(self.networks) or self.unix
 
     def __contains__(self, address: Address | None) -> bool:
-        """Whether an address is trusted; None is a peer on a Unix socket."""
+        """Return whether an address is trusted; None is a peer on a Unix socket."""
         if address is None:
             return self.unix
         return any(address in network for network in self.networks)
@@ -129,34 +129,34 @@ class TrustedProxies:
 class Peer:
     """The other end of a connection, made once for each.
 
-    `address` is None if it has none, or if nobody knows it.
+    `address` is None if it has none, or if it is unknown.
     """
 
     address: Address | None
     proxies: TrustedProxies = field(repr=False)
     is_proxy: bool
-    """It is one of `proxies`: what it says of its client counts."""
+    """Whether it is one of `proxies`: what it says of its client counts."""
     is_passed_on: bool = False
-    """The connection came by a `haproxy:` port: its client may be anybody, whatever the header says."""
+    """Whether the connection came by a `haproxy:` port: its client may be anybody, whatever the header says."""
     text: str | None = field(init=False, eq=False, repr=False)
-    """`address` as it is shown."""
+    """`address` as text."""
 
     @text.default
     def _text(self) -> str | None:
         return None if self.address is None else str(self.address)
 
     def client_address(self, headers: HeaderPairs) -> str | None:
-        """Return the address of the client of a request with these headers; None if nobody knows it.
+        """Return the address of the client of a request with these headers; None if it is unknown.
 
-        The last address in `X-Forwarded-For` that is not itself one of the
-        trusted proxies: what stands before it, its sender may have invented.
+        That is the last address in `X-Forwarded-For` that is not itself a
+        trusted proxy: the sender may have invented those before it.
         """
         text = self.text
         if self.is_proxy:
             for hop in _hops_backwards(headers):
                 known = parse_address(hop)
                 if known is None:
-                    break  # nobody knows who that was, or who came before
+                    break  # that address is unknown, and so are those before it
                 text = str(known)
                 if known not in self.proxies:
                     break
@@ -170,6 +170,6 @@ def _hops_backwards(headers: HeaderPairs) -> list[str]:
         for hop in reversed(line.rsplit(b",", MAX_HOPS)[-MAX_HOPS:]):
             if len(hops) == MAX_HOPS:
                 return hops
-            # what is too long for an address is none, and is not kept
+            # text that is too long for an address is none, and is not kept
             hops.append(hop.decode("latin-1").strip() if len(hop) <= _LONGEST else "?")
     return hops

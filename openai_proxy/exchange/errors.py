@@ -1,7 +1,7 @@
-"""Every error this proxy makes itself, each cause named once.
+"""Every error that this proxy itself raises, one class for each cause.
 
 Status, type and code are those of the public table of errors
-(docs/reference/errors.md). Raised anywhere, rendered by the web edge alone. Pure.
+(docs/reference/errors.md). Any room may raise them; only the web edge renders them. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .record import Outcome
 
 
 class ProxyError(Exception):
-    """A refusal or failure of ours, as the client will see it.
+    """A refusal or failure of this proxy, as the client will see it.
 
     `message` is for people and must hold no key, prompt or body.
     `param` names the offending request parameter, or None.
@@ -60,7 +60,7 @@ class InvalidJSON(ProxyError):
 
 
 class UnreadableBody(ProxyError):
-    """A body that a rule of the key or model needs: unread it would pass that rule by (RFC 9110 §15.5.16)."""
+    """A rule of the key or model needs this body: an unread one would bypass that rule (RFC 9110 §15.5.16)."""
 
     status, reason = 415, b"Unsupported Media Type"
     type, code = "invalid_request_error", "unreadable_body"
@@ -88,7 +88,7 @@ class MissingCredentials(ProxyError):
 
 
 class MissingCredentialsOfLocalServer(MissingCredentials):
-    """The same before a plain http upstream, which often needs no key."""
+    """The same for a plain http upstream, which often needs no key."""
 
     default_message = (
         f"{MissingCredentials.default_message} If the server behind this proxy needs no key, "
@@ -136,7 +136,7 @@ class AddressNotAllowed(ProxyError):
 
 
 class WebSocketNotAllowed(ProxyError):
-    """What asks for a WebSocket goes on over HTTP after this status, at once (RFC 9110 §15.5.22)."""
+    """Clients that try a WebSocket switch to HTTP at once after this status (RFC 9110 §15.5.22)."""
 
     status, reason = 426, b"Upgrade Required"
     type, code = "invalid_request_error", "websocket_not_allowed"
@@ -147,20 +147,20 @@ class WebSocketNotAllowed(ProxyError):
 
 
 class WebSocketNotRead(WebSocketNotAllowed):
-    """The same where nobody may read what goes through it: there is no other way to open it."""
+    """The same if reading WebSockets is forbidden: no other way of opening one helps."""
 
     status, reason = 403, b"Forbidden"
 
 
 class ModelElsewhere(ProxyError):
-    """A turn for a model that another upstream serves than the one that its WebSocket leads to."""
+    """A turn names a model that is served by another upstream than that of its WebSocket."""
 
     status, reason = 400, b"Bad Request"
     type, code = "invalid_request_error", "model_elsewhere"
 
 
 class NotMeasured(ProxyError):
-    """What the request would cost is more than the key's budget can measure; `param` names why."""
+    """The key's budget cannot measure the cost of the request; `param` names the reason."""
 
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "not_measured"
@@ -177,7 +177,7 @@ class OriginNotAllowed(ProxyError):
 
 
 class CancelledByOperator(ProxyError):
-    """Whoever runs the proxy stopped the exchange. With a status that no client repeats."""
+    """The operator stopped the exchange. The status is one that no client retries."""
 
     status, reason = 403, b"Forbidden"
     type, code = "invalid_request_error", "cancelled_by_operator"
@@ -189,18 +189,18 @@ class CancelledByOperator(ProxyError):
 
 
 class NoSuchObject(ProxyError):
-    """A stored object that is not there, or is another key's: the same for both, as OpenAI says it."""
+    """A stored object does not exist, or belongs to another key: the answer is the same, in OpenAI's words."""
 
     status, reason = 404, b"Not Found"
     type = "invalid_request_error"
-    code = None  # OpenAI's own answer has none
+    code = None  # OpenAI's own answer has no code
 
     def __init__(self, message: str) -> None:
         super().__init__(message, param="id")
 
 
 class StateElsewhere(ProxyError):
-    """What the request refers to lives at an upstream that cannot serve it; `param` names the reference."""
+    """The request refers to state at an upstream that cannot serve it; `param` names the reference."""
 
     status, reason = 400, b"Bad Request"
     type, code = "invalid_request_error", "state_elsewhere"
@@ -248,7 +248,7 @@ class RequestTooLarge(ProxyError):
 
     @classmethod
     def above(cls, limit_bytes: int, setting: str) -> RequestTooLarge:
-        """Return the error for a body above a limit that a setting gives."""
+        """Return the error for a body above the limit of a setting."""
         return cls(
             f"The body of this request is larger than the {limit_bytes} bytes that openai-proxy accepts ({setting})."
         )
@@ -282,7 +282,7 @@ class HeadersTooLarge(ProxyError):
 
     @classmethod
     def above(cls, limit: int, unit: str, setting: str) -> HeadersTooLarge:
-        """Return the error for a header section above a limit that a setting gives."""
+        """Return the error for a header section above the limit of a setting."""
         return cls(
             f"The request's header section has more than the {limit} {unit} that openai-proxy accepts ({setting})."
         )
@@ -292,7 +292,7 @@ class HeadersTooLarge(ProxyError):
 
 
 class RateLimited(ProxyError):
-    """Base of the limits kept per client key; `type` says which."""
+    """Base of the errors about limits per client key; `type` says which."""
 
     status, reason = 429, b"Too Many Requests"
     type, code = "requests", "rate_limit_exceeded"
@@ -324,7 +324,7 @@ class BudgetSpent(ProxyError):
 
 
 class UpstreamError(ProxyError):
-    """Base of the failures of the other side.
+    """Base of the failures of an upstream.
 
     `kind` is the metric's label. `sent` says how far the request got, for
     the retry rules: "no" (no connection was made), "stale" (a reused
@@ -356,7 +356,7 @@ class UpstreamError(ProxyError):
 
     @property
     def log_text(self) -> str:
-        """What the logs say: the message, and the detail that clients do not see."""
+        """The text for the logs: the message, and the detail that clients do not see."""
         return f"{self.message} ({self.detail})" if self.detail else self.message
 
 
@@ -382,9 +382,9 @@ class UpstreamTimeout(UpstreamError):
 
 
 class HomeUnreachable(UpstreamError):
-    """No connection to the one upstream that could answer: told as NoUpstreamAvailable, tried again as `cause` is.
+    """The one upstream that could answer cannot be reached: shown as NoUpstreamAvailable, retried like `cause`.
 
-    `message` says so to the client; what `cause` says is for the logs.
+    `message` is for the client; the text of `cause` is for the logs.
     """
 
     status, reason = 503, b"Service Unavailable"
@@ -408,7 +408,7 @@ class ProxyLoop(ProxyError):
         super().__init__(headers=((b"x-should-retry", b"false"),))
 
 
-# ---- who runs this changes client keys
+# ---- the operator changes client keys
 
 
 class InvalidValue(ProxyError):
@@ -454,7 +454,7 @@ class NoKeyStore(ProxyError):
     )
 
 
-# ---- we cannot serve now
+# ---- the proxy cannot serve now
 
 
 class Unavailable(ProxyError):
@@ -492,8 +492,8 @@ class NoUpstreamAvailable(Unavailable):
 
 
 class InternalError(ProxyError):
-    """A defect of ours; the log has the traceback, the client only this."""
+    """A defect of this proxy; the log has the traceback, the client gets only this."""
 
 
 class ClientGone(Exception):
-    """The client left: clean up, answer nobody, never retry."""
+    """The client left: clean up, send no answer, never retry."""

@@ -1,7 +1,7 @@
-"""The vocabulary of the onion: requests, responses, stages, body filters.
+"""The types that stages exchange: requests, responses, stages, body filters.
 
-No behaviour beyond the values themselves. Imported by the policies and by
-both edges; imports only the ground.
+They have no behaviour beyond the values themselves. Imported by the policies
+and by both edges; imports only this room.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class RequestBody(Protocol):
     """
 
     length: int
-    """Bytes announced, or `twisted.web.iweb.UNKNOWN_LENGTH` if it is chunked."""
+    """The announced number of bytes, or `twisted.web.iweb.UNKNOWN_LENGTH` if it is chunked."""
 
     def check_announced(self) -> None:
         """Raise RequestTooLarge if `length` is above the limit for bodies of any kind."""
@@ -34,14 +34,14 @@ class RequestBody(Protocol):
         ...
 
     async def inspect(self, inspector: Callable[[bytes], bool]) -> None:
-        """Show the body to `inspector` as it comes, until it first returns True and after; nothing is taken.
+        """Show the whole body to `inspector` as it comes; return when that first returns True, or at the end.
 
-        A ProxyError that it raises breaks the body, and an upload with it.
+        Nothing is taken. A ProxyError that it raises breaks the body, and an upload with it.
         """
         ...
 
     async def read(self, limit_bytes: int, hold: Callable[[int], bool] | None = None) -> bytes:
-        """Return the whole body; raise RequestTooLarge above `limit_bytes`, Overloaded if `hold` has no room."""
+        """Return the whole body; raise RequestTooLarge above `limit_bytes`, or Overloaded if `hold` returns False."""
         ...
 
     @property
@@ -50,7 +50,7 @@ class RequestBody(Protocol):
         ...
 
     def rewind(self) -> bool:
-        """Go back to the beginning after the production was stopped; False if that is gone."""
+        """Go back to the beginning after the production was stopped; return False if that is impossible."""
         ...
 
 
@@ -59,12 +59,12 @@ class ResponseBody(Protocol):
 
     @property
     def length(self) -> int | None:
-        """Bytes to come if the framing says so, else None."""
+        """The number of bytes to come if the framing has it, else None."""
         ...
 
     @property
     def whole(self) -> bytes | None:
-        """All bytes, if they are there and `length` is known: they may be taken instead of delivery. Else None."""
+        """All bytes, if they have come and `length` is known: they may be used instead of a delivery. Else None."""
         ...
 
     def deliverBody(self, protocol: IProtocol) -> None:
@@ -85,79 +85,80 @@ class ResponseBody(Protocol):
 class ProxyRequest:
     """A request on its way through the stages.
 
-    The stages that find out who asks and what for fill it in (`credential`,
-    `body`, `document`). From there on it is never mutated: `evolve` makes a
-    changed copy, by hand, for attrs' own takes 7 µs where this takes 1 µs; who
-    changes several fields of a hot path sets them on what `evolve()` returns.
+    The stages that identify the caller and parse the body fill it in
+    (`credential`, `body`, `document`). After that it is never mutated: `evolve`
+    makes a changed copy. It is written by hand, because attrs' own takes 7 µs
+    instead of 1 µs; hot code that changes several fields sets them on the
+    result of `evolve()`.
     """
 
     method: bytes
     target: bytes
     """Path and query below the upstream's base URL, byte for byte, with its leading slash."""
     headers: HeaderPairs
-    """End-to-end header lines but Host; Content-Length stays where the client sent one."""
+    """End-to-end header lines except Host; Content-Length is among them if the client sent one."""
     body: bytes | RequestBody | None
     """bytes once buffered (JSON), a RequestBody while it arrives, None without a body."""
     exchange: Exchange
     buffered: bool = False
-    """The body is JSON: it is read whole before it goes upstream."""
+    """Whether the body is JSON, which is read whole before it is sent upstream."""
     required: tuple[str, ...] = ()
     """Members that the JSON body must have; empty if nothing is checked."""
     encoded: bool = False
-    """The body has a Content-Encoding: it passes unlooked-at, unless a rule needs it."""
+    """Whether the body has a Content-Encoding: then it passes unread, unless a rule needs it."""
     document: dict[str, Any] | None = None
     """The JSON object of `body` if there is one, without its large values (`wire.request_json.outline`).
 
     Never mutate it.
     """
     credential: bytes = b""
-    """What identifies the upstream key: connections are never shared between two of them."""
+    """The upstream key: connections are never shared between two keys."""
     caller: bytes = b""
-    """What tells its caller apart from others of the same key: their answers are not shared."""
+    """Distinguishes callers with the same key: their answers are not shared."""
     upgrade: bool = False
-    """A WebSocket handshake: the answer may be a 101 and a tunnel."""
+    """Whether it is a WebSocket handshake, whose answer may be a 101 and a tunnel."""
     route: Any = None
     """The upstream chosen by a routing stage; None means the default one."""
     path_model: str | None = None
-    """The model that the path names, of `deployments/NAME/...` and `engines/NAME/...`."""
+    """The model in a path such as `deployments/NAME/...` or `engines/NAME/...`."""
     form_model: str | None = None
-    """The `model` of a multipart form, where it was looked for."""
+    """The `model` of a multipart form, if it was searched."""
     form_place: tuple[int, int] | None = None
-    """Where that stands in the body: its first byte, and the one after it."""
+    """Its offsets in the body: its first byte, and the one after it."""
     azure: bool = False
-    """Asked for in Azure's form; see `wire.targets.ApiPath.azure`."""
+    """Whether the path has Azure's form; see `wire.targets.ApiPath.azure`."""
     text: bytes | None = None
-    """The JSON object in plain UTF-8 where `body` is compressed or in another encoding; else None."""
+    """The JSON object in plain UTF-8 if `body` is compressed or in another encoding; else None."""
     odd_names: bool = False
-    """Some member's name has capital letters: servers that ignore case may take it for another."""
+    """Whether some member's name has capital letters: servers that ignore case may take it for another."""
     prompt_estimate: int | None = None
-    """Tokens of the prompt; None until `prompt_estimate.estimated_prompt` is asked."""
+    """The estimated tokens of the prompt; None until `prompt_estimate.estimated_prompt` is called."""
     endpoint: str = ""
-    """The name that rules about endpoints go by; see `wire.targets.ApiPath.named`."""
+    """The endpoint's name in rules about endpoints; see `wire.targets.ApiPath.named`."""
     sniffed: bool = False
-    """The type of the body does not say whether it is JSON: its first bytes do."""
+    """Whether only the first bytes of the body, and not its type, show whether it is JSON."""
     turn: Any = None
-    """The turn of a WebSocket that this asks for (`downstream.turn.Turn`); None for HTTP."""
+    """The turn of a WebSocket that this request is (`downstream.turn.Turn`); None for HTTP."""
     batch_input: Any = None
-    """What the input file of a batch asks for (`policies.batches.input.BatchInput`), where that has to be known."""
+    """The contents of a batch's input file (`policies.batches.input.BatchInput`), if a rule needs them."""
     undelivered: list[ResponseBody] = Factory(list)
-    """Bodies that were received for it and are not on their way to the client yet; the copies share one list.
+    """Response bodies that were received for it and are not being sent to the client yet; all copies share the list.
 
     Whoever ends the exchange, or a call that several exchanges share, discards what is left in it.
     """
 
     @property
     def json(self) -> bytes:
-        """The JSON object as text in UTF-8; only with a `document`."""
+        """The JSON object as UTF-8 text; only with a `document`."""
         text = self.text if self.text is not None else self.body
         assert isinstance(text, bytes)
         return text
 
     @property
     def model(self) -> str | None:
-        """The model that every rule goes by: the one in the path, else the JSON body's or the form's; None without one.
+        """The model for all rules: the one in the path, else that of the JSON body or the form; None without one.
 
-        The name that the client used, until the routing stage puts the upstream's in its place.
+        It is the client's name, until the routing stage replaces it by the upstream's.
         """
         if self.path_model is not None:
             return self.path_model
@@ -200,7 +201,7 @@ class ProxyRequest:
 
 @define(eq=False)
 class ProxyResponse:
-    """A response's head with its undelivered body, on its way back. Never mutated."""
+    """A response's head with its undelivered body, on its way to the client. Never mutated."""
 
     status: int
     reason: bytes
@@ -208,10 +209,10 @@ class ProxyResponse:
     """End-to-end header lines, in order, case and number as sent."""
     body: ResponseBody
     filters: tuple[BodyFilter, ...] = ()
-    """Applied in order to the bytes that go to the client."""
+    """The filters that are applied, in order, to the bytes for the client."""
 
     def filtered(self, body_filter: BodyFilter) -> ProxyResponse:
-        """Return a copy with one more filter, behind the others."""
+        """Return a copy with one more filter, after the others."""
         return ProxyResponse(self.status, self.reason, self.headers, self.body, (*self.filters, body_filter))
 
     def evolve(self, **changes: Any) -> ProxyResponse:
@@ -223,19 +224,19 @@ class ProxyResponse:
 
 
 def discard_all(bodies: list[ResponseBody]) -> None:
-    """Discard response bodies, and let go of them."""
+    """Discard response bodies, and empty the list."""
     while bodies:
         bodies.pop().discard()
 
 
 class BodyFilter(Protocol):
-    """Bytes to bytes, incrementally."""
+    """Transforms bytes incrementally."""
 
     transparent: bool
-    """True if the output always equals the input (a watcher): the Content-Length is kept."""
+    """Whether the output always equals the input (a watcher), so that the Content-Length is kept."""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what may go on now, possibly nothing."""
+        """Return the bytes that may be sent now, possibly none."""
         ...
 
     def finish(self) -> bytes:
@@ -244,7 +245,7 @@ class BodyFilter(Protocol):
 
 
 class Kind(NamedTuple):
-    """What of a request is known from its head, and stays as it is on its way through the stages."""
+    """The properties of a request that its head determines and no stage changes."""
 
     method: bytes
     endpoint: str
@@ -259,16 +260,17 @@ Forward: TypeAlias = Callable[[ProxyRequest], Awaitable[ProxyResponse]]
 
 
 class Stage(Protocol):
-    """A policy around `forward`: may refuse, change, repeat or answer itself.
+    """A policy around `forward`: it may refuse, change, repeat or answer a request itself.
 
-    Raises `exchange.errors.ProxyError` to refuse, at the call or when awaited: a
-    stage that has nothing to do behind `forward` need not be a coroutine. A
-    response that it does not return it must discard, unless it raises: then
+    Raises `exchange.errors.ProxyError` to refuse, at the call or when awaited:
+    a stage that has nothing to do after `forward` need not be a coroutine. It
+    must discard a response that it does not return, unless it raises: then
     `request.undelivered` is discarded. State that must be freed however the
     exchange ends is freed by `request.exchange.on_end`.
 
-    It may have a method `concerns(kind: Kind) -> bool`. False says that it
-    passes every request of that kind on as it is: it is left out of their way.
+    It may have a method `concerns(kind: Kind) -> bool`. False means that it
+    forwards every request of that kind unchanged, so that it is left out of
+    their chain.
     """
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]: ...

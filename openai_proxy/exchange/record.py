@@ -22,14 +22,14 @@ HeaderPairs: TypeAlias = list[tuple[bytes, bytes]]
 """Header lines in wire order, names in the case they were sent in. Never mutated: copy to change."""
 
 HeaderLines: TypeAlias = Sequence[tuple[bytes, bytes]]
-"""Header lines for reading only: pairs, or what makes them when it is asked (`wire.kept_lines`)."""
+"""Header lines for reading only: pairs, or an object that makes them on demand (`wire.kept_lines`)."""
 
 _random_bits = random.Random().getrandbits
-"""For ids, which are no secrets: a call of the system for each would take ten times as long."""
+"""For ids, which are no secrets: a system call for each would take ten times as long."""
 
 
 _UNKNOWN = "?"
-"""A client's address that was not asked for yet."""
+"""A client's address that has not been determined yet."""
 
 
 class Outcome(str, Enum):
@@ -45,19 +45,19 @@ class Outcome(str, Enum):
     REJECTED = "rejected"
     """Refused by this proxy: the request or its credentials were wrong."""
     REJOINED = "rejoined"
-    """The whole response went to the client, by the call of an exchange whose client had left."""
+    """The whole response went to the client, from the call of an exchange whose client had left."""
     FINISHED_ALONE = "finished_alone"
     """The client left, and the whole response came without it."""
     LIMIT = "limit"
     """Refused by this proxy: a limit of the key or of the proxy was reached."""
     CANCELLED = "cancelled"
-    """Stopped by the operator: paid for as one whose client left."""
+    """Stopped by the operator: charged like one whose client left."""
     WORKER_LOST = "worker_lost"
-    """The process that ran it ended without a word; only the live view knows of it."""
+    """The process that ran it was killed or crashed; only the live view has this."""
 
 
 ABANDONED = frozenset((Outcome.CLIENT_GONE, Outcome.CANCELLED))
-"""Nobody waited for the end: what the upstream was asked for is paid all the same."""
+"""Outcomes without a client at the end: the upstream's work is charged all the same."""
 
 
 _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
@@ -67,9 +67,9 @@ _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a ca
 class TokenKinds:
     """Parts of one exchange's model tokens that may have prices of their own.
 
-    Each is a part of the input or of the output, the cached ones a part of
-    `Usage.cached_tokens`. `audio_seconds` are what a transcription model is
-    paid for that counts no tokens.
+    Each is a part of the input or of the output; the cached ones are a part of
+    `Usage.cached_tokens`. `audio_seconds` is the measure of a transcription
+    model that counts no tokens.
     """
 
     cache_write_tokens: int = 0
@@ -85,7 +85,7 @@ class TokenKinds:
 
 @define
 class Usage:
-    """Model tokens of one exchange, as the upstream reported or we estimated.
+    """Model tokens of one exchange, as reported by the upstream or estimated by the proxy.
 
     `cached_tokens` are part of `input_tokens`, `reasoning_tokens` of
     `output_tokens`, as OpenAI counts them. `kinds` is None for plain text,
@@ -107,16 +107,16 @@ class Usage:
 
 @frozen
 class Inspection:
-    """That the turns of a WebSocket are read, and how."""
+    """How the turns of a WebSocket are read."""
 
     is_strict: bool = False
-    """A rule needs what it says: nothing passes that cannot be read."""
+    """Whether a rule needs its contents: then nothing passes that cannot be read."""
     name: str = ""
-    """The endpoint, as rules know it."""
+    """The endpoint's name in rules."""
 
 
 class _OwnList:
-    """A list made when it is first asked for: most exchanges never fill it."""
+    """A list that is made when it is first accessed: most exchanges never fill it."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -136,9 +136,9 @@ class Exchange:
     changes any more). `started`, `first_byte_at`, `ended_at` are monotonic
     seconds; `timestamp` is seconds since the epoch.
 
-    A plain class whose defaults stand in the class: an exchange sets the few
-    fields that it has something for, where attrs would set all thirty. Those
-    that each one has are slots: with them there would be more names than the
+    A plain class with defaults in the class: an exchange sets only the few
+    fields that it needs, while attrs would set all thirty. Those that every
+    exchange sets are slots: with them there would be more names than the
     exchanges can share (`attribute_names`).
     """
 
@@ -171,9 +171,9 @@ class Exchange:
     key: str | None = None
     """The client key's configured name or `key-` and 8 hex digits; None if unknown."""
     unknown_key: str | None = None
-    """`key-` and 8 hex digits of the key that was shown and is not known."""
+    """`key-` and 8 hex digits of a shown key that is unknown."""
     credential_id: str = ""
-    """Who pays, for limits and caches: the key's name, or a hash of the caller's credential."""
+    """The name of the payer in limits and caches: the key's name, or a hash of the caller's credential."""
     model: str | None = None
     streaming: bool = False
     status: int | None = None
@@ -189,29 +189,29 @@ class Exchange:
     upstream_error_kinds: list[tuple[str, str]] = _OwnList()  # type: ignore[assignment]  # a descriptor
     """(upstream name, kind) of each failed attempt and of a body that broke off, for the metrics."""
     failed_upstreams: list[str] = _OwnList()  # type: ignore[assignment]  # a descriptor
-    """Names of the upstreams of several whose attempts failed, in order; one that failed twice stands twice."""
+    """The names of those among several upstreams whose attempts failed, in order, one for each failure."""
     route_choices: list[tuple[str, str]] = _OwnList()  # type: ignore[assignment]  # a descriptor
-    """Each choice among several upstreams, in order: its name, and the reason in one word."""
+    """Each choice among several upstreams, in order: the name, and the reason in one word."""
     route_reason: str | None = None
-    """The reason of the last one; None if there was no choice."""
+    """The reason for the last choice; None if there was none."""
     cached: bool = False
     cache_result: str | None = None
     """`hit`, `miss`, `bypass`, `shared`, or None if there is no cache."""
     rate_limited: str | None = None
-    """`requests`, `tokens`, `concurrent` or `budget`, where such a limit refused the request, or cut its answer."""
+    """`requests`, `tokens`, `concurrent` or `budget`, if such a limit refused the request, or cut its answer."""
     queued_s: float = 0.0
     """Seconds that the request waited here for its turn, instead of being refused."""
     is_queued = False
-    """It waits now."""
+    """Whether it is waiting now."""
     usage: Usage | None = None
     answered_model: str | None = None
-    """The model that the answer names, where it was looked for: the one asked for has no price, or none was named."""
+    """The model that the answer names; read only if the requested one has no price, or none was named."""
     service_tier: str | None = None
-    """As the answer names it: its prices hold. None if it says nothing."""
+    """The service tier that the answer names, whose prices apply; None if it names none."""
     cost_usd: float | None = None
-    """None if it is not known, 0.0 for an answer from the cache."""
+    """None if it is unknown, 0.0 for an answer from the cache."""
     reserved_usd: float | None = None
-    """What the budget of its key has set aside for it; None if nobody asked."""
+    """The money that the budget of its key has reserved for it; None if there was no reservation."""
     request_bytes: int = 0
     response_bytes: int = 0
     connect_s: float = 0.0
@@ -222,59 +222,59 @@ class Exchange:
 
     response_headers: HeaderLines | None = None
     request_body: bytes | None = None
-    """The client's body where it was buffered as JSON; None for streamed uploads.
+    """The client's body if it was buffered as JSON; None for streamed uploads.
 
     None also once a stream has begun to answer it, if no observer wants bodies.
     """
     request_is_ordinary: bool = False
-    """`request_body` is a JSON object that every reader can decode; see `documents.ordinary_object`."""
+    """Whether `request_body` is a JSON object that every reader can decode; see `documents.ordinary_object`."""
     capture: Any = None
-    """What an observer that keeps bodies attached; see `observe`."""
+    """Attached by an observer that keeps bodies; see `observe`."""
 
     inspection: Inspection | None = None
-    """Of a WebSocket whose turns are exchanges of their own; None for one that nobody reads, and for all else."""
+    """Set for a WebSocket whose turns are exchanges of their own; None for an unread one, and for all else."""
     connection: str | None = None
-    """The id of the exchange that opened the WebSocket that this is a turn of; None for all else."""
+    """For a turn of a WebSocket, the id of the exchange that opened it; None for all else."""
     turn: int | None = None
-    """Which turn of it this is: 1, 2, ...; None for all else."""
+    """The number of the turn: 1, 2, ...; None for all else."""
 
     goes_on: bool = False
-    """The upstream goes on working when it has answered (a background response): nothing is estimated."""
+    """Whether the upstream continues after its answer (a background response): then nothing is estimated."""
     pending_call: str | None = None
-    """The name of the call that goes on and whose usage a later answer will say."""
+    """The name of that continuing call, whose usage a later answer will have."""
     heir: Exchange | None = None
-    """Whose exchange pays for the shared upstream call that this one left; None if it pays itself."""
+    """The exchange that pays for the shared upstream call that this one left; None if it pays itself."""
     finish_alone: Callable[[Callable[[], None]], int | None] | None = None
-    """If the upstream call goes on when the client leaves: takes what stops it, returns the bytes that may still come.
+    """If the upstream call continues without its client: takes a function to stop it, returns the bytes that may come.
 
-    Returns None if it shall not go on after all.
+    Returns None if it should not continue after all.
     """
     is_alone: bool = False
-    """The client has left, and the call goes on."""
+    """Whether the client has left and the call continues."""
     rejoined: bool = False
-    """The answer is that of another exchange's call, which pays for it."""
+    """Whether the answer comes from another exchange's call, which pays for it."""
     tags: tuple[tuple[str, str], ...] = ()
-    """Names and values of tags: who within the key it is for."""
+    """Names and values of tags: whom within the key it is for."""
     end_user: str | None = None
-    """Whom the body says that it is for, by name or as a hash, where that is noted."""
+    """The end user that the body names, by name or as a hash, if that is recorded."""
     refused_keys: tuple[str, ...] = ()
-    """Names of the upstreams of several that answered 401."""
+    """Among several upstreams, the names of those that answered 401."""
     is_error_behind_200: bool = False
-    """The upstream told an error before it said anything, under a status that is none; see `note_error`."""
+    """Whether the upstream sent an error instead of an answer with status 200; see `note_error`."""
     is_error_in_stream: bool = False
-    """The upstream told an error after it had begun to answer; see `note_later_error`."""
+    """Whether the upstream sent an error after it had begun to answer; see `note_later_error`."""
 
     output_events: Callable[[], int] | None = None
-    """Tells how many events with text of the model have passed, where somebody reads the stream; while it runs."""
+    """Returns the number of events with text that have passed, if a stage reads the stream; while it runs."""
     find_errors: Callable[[], None] | None = None
-    """Called when the exchange ends, before its outcome is decided: looks for errors in what has passed of a stream."""
+    """Called when the exchange ends, before its outcome is decided: searches the passed part of a stream for errors."""
     complete_usage: Callable[[Exchange], None] | None = None
-    """Called when the exchange ends, before all others: estimates what nobody reported."""
+    """Called when the exchange ends, before all others: estimates usage that was not reported."""
 
     _client_address: str | None = _UNKNOWN
     _id: str | None = None
     worker: int = 0
-    """Which of several workers has it: the first three digits of the id. 0 if there is one process."""
+    """The worker that has it, which is the first three digits of the id; 0 in a single process."""
     _on_end: tuple[Callable[[Exchange], None], ...] = ()
 
     def __init__(
@@ -309,12 +309,12 @@ class Exchange:
 
     @property
     def known_id(self) -> str | None:
-        """The id if somebody has asked for it; None before."""
+        """The id if it has been accessed; None before."""
         return self._id
 
     @property
     def caller(self) -> str | None:
-        """Who called, for the operator: the key's name, or `key-` and 8 hex digits of the key that was shown."""
+        """Who called, for the operator: the key's name, or `key-` and 8 hex digits of a shown key."""
         if self.key is not None:
             return self.key
         digest = self.credential_id.removeprefix("cred-")
@@ -322,9 +322,9 @@ class Exchange:
 
     @property
     def client_address(self) -> str | None:
-        """The address of the client, as `access.proxies` lets it be known; None if nobody knows it.
+        """The address of the client, as far as `access.proxies` allows; None if it is unknown.
 
-        Worked out when it is asked for: most exchanges never are.
+        Determined when it is first accessed, which most exchanges never need.
         """
         if self._client_address is _UNKNOWN:
             peer = self.peer
@@ -347,7 +347,7 @@ class Exchange:
         Callbacks run in the order of registration, before the observers see
         the record and before the client sees the end of its response. They
         free slots, settle reservations, complete the record. Must not raise.
-        Where the exchange has ended already (a shared call that outlives its
+        If the exchange has ended already (a shared call that outlives its
         leader) the callback is called at once.
         """
         if self.outcome is not None:
@@ -364,9 +364,9 @@ class Exchange:
         heir.cost_usd = None
 
     def note_error(self, code: str) -> None:
-        """Note that the answer is an error although its status is none: it ends as one, and costs nothing.
+        """Note that the answer is an error in spite of its status 200: it ends as one, and costs nothing.
 
-        Unless it is the one that a budget of ours has ended the stream with.
+        Except for the error with which a budget of this proxy has ended the stream.
         """
         if self.rate_limited is not None:
             return
@@ -376,9 +376,9 @@ class Exchange:
         self.upstream_error_kinds.append((self.upstream or "none", "error_behind_200"))
 
     def note_later_error(self, code: str) -> None:
-        """Note an error that came after a part of the answer: it ends as one, and what was used is charged.
+        """Note an error that came after a part of the answer: it ends as one, and the usage is charged.
 
-        With the same exception.
+        The exception is the same.
         """
         if self.rate_limited is not None:
             return
@@ -388,20 +388,20 @@ class Exchange:
         self.upstream_error_kinds.append((self.upstream or "none", "error_in_stream"))
 
     def note_labels(self, tier: str | None, model: str | None) -> None:
-        """Note what the answer says of itself; None for what it does not say."""
+        """Note the service tier and model that the answer names; None for what it does not name."""
         self.service_tier = tier or self.service_tier
         self.answered_model = model or self.answered_model
 
     def let_go(self) -> None:
-        """Forget, after the end, what only observers needed: bodies and headers.
+        """After the end, release what only observers needed: bodies and headers.
 
-        Not who pays for a shared call: that may end later still.
+        The payer of a shared call stays, because the call may end later still.
         """
         self.request_body = self.request_headers = self.response_headers = None
         self.capture = self.output_events = None
 
     def end(self, outcome: Outcome, now: float) -> bool:
-        """End the exchange; True the first time, False (and no effect) after."""
+        """End the exchange; return True the first time, False (without effect) after."""
         if self.outcome is not None:
             return False
         if self.find_errors is not None:

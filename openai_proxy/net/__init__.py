@@ -1,1 +1,1 @@
-"""Sockets, transports, TLS, listening, Redis: the room for what Twisted does not offer in public."""
+"""Sockets, transports, TLS, listening, Redis: the only room that uses Twisted's private parts."""

@@ -1,4 +1,4 @@
-"""Connections to a name whose addresses are known: the likeliest first, the others if it does not answer."""
+"""Connect to a name with known addresses: the likeliest first, the others if it does not answer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class LikeliestFirst:
     """Connects by `first`; by `others` too if that fails, or has not connected after `delay_s` (RFC 8305 §5).
 
     `others` makes the endpoint of all other addresses when it is needed. The
-    address that answered the last time nearly always answers again, and then
-    this takes a fifth of what HostnameEndpoint takes.
+    address that answered the last time nearly always answers again, and this
+    takes a fifth of the time of HostnameEndpoint.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class LikeliestFirst:
         self._call_later = call_later
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
-        """Return what fires with the first protocol that is connected, or with the last failure; may be cancelled."""
+        """Return a Deferred for the first connected protocol or the last failure; it may be cancelled."""
         return _Race(protocolFactory, self._first, self._others, self._delay_s, self._call_later).won
 
 
@@ -72,7 +72,7 @@ class _Race:
 
     def _failed(self, failure: Failure, attempt: Deferred[Any]) -> None:
         if attempt not in self._attempts:
-            return  # it was ended
+            return  # it was cancelled
         self._attempts.remove(attempt)
         if self._others is not None:
             self._try_others()
@@ -81,7 +81,7 @@ class _Race:
             self.won.errback(failure)
 
     def _end(self) -> None:
-        """Try nothing more; once `won` is cancelled Twisted reports that."""
+        """Stop trying; if `won` was cancelled, Twisted reports that."""
         self._others = None
         if self._timer.active():
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""When the certificates of listeners end, read from the files that endpoint strings name."""
+"""Read the expiry of the listeners' certificates from the files that endpoint strings name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SPLIT = re.compile(r"(?<!\\):")
 
 
 def ends_of(descriptions: Iterable[str]) -> dict[str, float]:
-    """Return by endpoint string when the first of its certificates ends, in seconds since the epoch.
+    """Return the earliest expiry of each endpoint string's certificates, in seconds since the epoch.
 
     Strings without certificates, and files that cannot be read, are left out.
     """
@@ -41,7 +41,7 @@ def _files(description: str) -> Iterator[Path]:
 
 
 def _ends_in(path: Path) -> Iterator[float]:
-    """Yield the end of the first certificate of a PEM file, which is the listener's own."""
+    """Yield the expiry of the first certificate of a PEM file, which is the listener's own."""
     try:
         found = _CERTIFICATE.search(path.read_bytes())
         if found is not None:

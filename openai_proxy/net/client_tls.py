@@ -1,7 +1,7 @@
-"""TLS towards a server: always verified, and why it failed, in words.
+"""TLS towards a server: it is always verified, and failures are explained.
 
 For the upstream edge and the client of Redis. OpenSSL verifies the chain,
-`service_identity` the name. Server names are used as they stand
+`service_identity` the name. Server names are used unchanged
 (`host_names`), so that `llm_server` can be verified too.
 """
 
@@ -33,7 +33,7 @@ _CERTIFICATES_KEPT, _LONGEST_CERTIFICATE = 64, 8192
 _NAMES_SHOWN = 5
 _SHOWN_CHARACTERS = 200
 _DER = 2
-"""The form in which `_ssl.Certificate.public_bytes` gives the certificate's bytes."""
+"""The argument of `_ssl.Certificate.public_bytes` for DER."""
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -41,19 +41,19 @@ _BUNDLES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where distributions keep the certificates that they trust; a Python built elsewhere looks in none of them."""
+"""The paths of distributions' trusted certificates; a Python built elsewhere uses none of them."""
 
 
 @frozen
 class TLSFailure:
-    """Why there is no TLS: `reason` continues a sentence, `may_heal` says whether another try is worth it."""
+    """Why there is no TLS: `reason` continues a sentence, `may_heal` says whether another attempt may succeed."""
 
     reason: str
     may_heal: bool = False
 
 
 class CertificateRefused(ssl.SSLError):
-    """The chain is trusted, but the certificate is not that of the host."""
+    """The chain is trusted, but the certificate does not belong to the host."""
 
 
 def client_context(
@@ -67,9 +67,9 @@ def client_context(
     """Return the context for connections that trust the system's store and the certificates `trusted` (DER, joined).
 
     `certificate` is the PEM file of a client certificate with its chain,
-    `key` that of its key. Raises ssl.SSLError, OSError or ValueError where
-    they do not serve; a key with a passphrase does not. `protocols` are
-    offered by ALPN.
+    `key` that of its key. Raises ssl.SSLError, OSError or ValueError if they
+    cannot be used, for example because the key has a passphrase. `protocols`
+    are offered by ALPN.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # service_identity does that: `VerifyingClient.check`
@@ -83,13 +83,13 @@ def client_context(
     if trusted:
         context.load_verify_locations(cadata=trusted)
     if certificate is not None:
-        # The empty passphrase keeps OpenSSL from asking the terminal for one.
+        # The empty passphrase keeps OpenSSL from asking for one at the terminal.
         context.load_cert_chain(certificate, key or certificate, password=lambda: "")
     return context
 
 
 def _trust_system(context: ssl.SSLContext) -> None:
-    """Trust what the system does: OpenSSL's own places, SSL_CERT_FILE and SSL_CERT_DIR, else a distribution's bundle."""
+    """Trust the system's certificates: OpenSSL's paths, SSL_CERT_FILE and SSL_CERT_DIR, else a distribution's bundle."""
     context.load_default_certs()
     paths = ssl.get_default_verify_paths()
     if paths.openssl_cafile_env in os.environ or paths.openssl_capath_env in os.environ:
@@ -102,10 +102,10 @@ def _trust_system(context: ssl.SSLContext) -> None:
 
 
 class VerifyingClient:
-    """Our side of one connection to `host` (a `tls.Side`); `refusal` says why its certificate was not accepted.
+    """The client side of one connection to `host` (a `tls.Side`); `refusal` says why its certificate was not accepted.
 
-    `session` is resumed if the server still knows it; else `keep` is given
-    the one that later connections may resume.
+    `session` is resumed if the server still accepts it; else `keep` is called
+    with the one that later connections may resume.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class VerifyingClient:
         tls.do_handshake()
 
     def check(self, tls: ssl.SSLObject) -> None:
-        """OpenSSL has verified the chain; raise CertificateRefused if the certificate is not that of the host."""
+        """OpenSSL has verified the chain; raise CertificateRefused if the certificate does not belong to the host."""
         try:
             certificate = tls.getpeercert(True)
             refusal = (
@@ -155,16 +155,18 @@ class VerifyingClient:
 
     def arrived(self, tls: ssl.SSLObject) -> None:
         if self._keep is not None and not tls.session_reused:
-            session = tls.session  # a copy, which takes as long as ten requests
+            session = tls.session  # this makes a copy, which takes as long as ten requests
             if session is not None and (session.has_ticket or (session.id and tls.version() != "TLSv1.3")):
                 self._keep(session)
 
 
 @short_memo(_CERTIFICATES_KEPT, _LONGEST_CERTIFICATE, size=lambda shown: len(shown[2]))
 def _why_not_named(shown: tuple[str, bool, bytes]) -> str | None:
-    """Return why a certificate is not that of the host, None if it is; of a host, whether it is an address, and DER.
+    """Return why a certificate does not belong to the host, None if it does. The argument: host, whether it is
+    an address, DER.
 
-    Most servers show the same one each time, and to read one takes as long as half of a request.
+    Most servers show the same one each time, and parsing one takes as long as
+    half a request.
     """
     host, is_address, encoded = shown
     wanted = IPAddress_ID(host) if is_address else DNS_ID(host)
@@ -182,9 +184,9 @@ def _why_not_named(shown: tuple[str, bool, bytes]) -> str | None:
 
 
 def _chain_of(tls: ssl.SSLObject) -> list[x509.Certificate]:
-    """Return the certificates that a server sent, its own first; empty if Python does not tell them.
+    """Return the certificates that a server sent, its own first; empty if Python does not provide them.
 
-    Python has a public way since 3.13 only.
+    Python has a public method for it only since 3.13.
     """
     chain = getattr(tls, "get_unverified_chain", None)
     if chain is not None:
@@ -202,7 +204,7 @@ def _listed(patterns: Sequence[Any]) -> str:
 
 
 def _text(pattern: object) -> str:
-    """Return a name of a stranger's certificate, printable and not too long."""
+    """Return a name from a certificate, printable and not too long."""
     text = pattern.decode("ascii", "replace") if isinstance(pattern, bytes) else str(pattern)
     shown = "".join(c if c.isascii() and c.isprintable() else "?" for c in text)
     return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
@@ -216,7 +218,7 @@ _EXPIRED, _NOT_YET_VALID, _REVOKED = 10, 9, 23
 
 
 def _why_not_trusted(chain: Sequence[x509.Certificate], error: int) -> str:
-    """Put X509_V_ERR_* (openssl-verification-options(1)) of a chain into words."""
+    """Explain X509_V_ERR_* (openssl-verification-options(1)) of a chain."""
     now = datetime.now(timezone.utc)
     if error in _SELF_SIGNED:
         return f"{_whose(0 if error == _SELF_SIGNED_LEAF else 1)} is self-signed by an unknown authority"
@@ -242,7 +244,7 @@ def _whose(depth: int) -> str:
 
 
 _WORDS = (
-    # (any of these in OpenSSL's reasons, what it means, whether another try may heal it)
+    # (any of these in OpenSSL's reasons, the explanation, whether another attempt may succeed)
     (("certificate required",), "it wants a client certificate (upstream.client_cert)", False),
     (
         (
@@ -280,7 +282,7 @@ _WORDS = (
 def explain(failure: Failure, host: str, refusal: str | None = None) -> TLSFailure:
     """Say why TLS with `host` failed: `failure` is how the connection ended, `refusal` a VerifyingClient's.
 
-    What says nothing of TLS (a reset, a close) happened to a handshake.
+    A failure that is not about TLS (a reset, a close) is described as a failed handshake.
     """
     if refusal is not None:
         return TLSFailure(refusal)

@@ -1,6 +1,6 @@
-"""How many descriptors the system gives this process, and what they suffice for.
+"""The number of descriptors that this process may open, and the connections that they suffice for.
 
-Linux and macOS; where a system tells nothing, nothing is limited.
+For Linux and macOS; on a system without that information, nothing is limited.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ except ImportError:  # Windows
 
 UNLIMITED = 1 << 30
 RESERVE = 48
-"""Descriptors that are neither a client's nor an upstream's connection: name look-ups (10), Redis, the state
-file, log files, timers, links between workers, one for `accept`."""
+"""Descriptors that are neither a client's nor an upstream's connection: name look-ups (10), Redis, the state file,
+log files, timers, links between workers, one for `accept`."""
 EXCHANGE_LOG = 80
-"""Files that an exchange log may hold open, and claims and deliveries beside them."""
+"""The files that an exchange log may hold open, including those for claims and deliveries."""
 REFUSALS = 16
-"""Connections beyond the limit that are answered with a 503 at a time."""
+"""The number of connections beyond the limit that receive a 503 at a time."""
 MOST_REFUSALS = 4096
 _MAC_SOFT_LIMIT = 10240
 """OPEN_MAX of macOS: its kernel refuses a larger soft limit for an unlimited hard one."""
 _SELECT_LIMIT = 1024
-"""FD_SETSIZE: select() takes no descriptor above."""
+"""FD_SETSIZE: select() accepts no descriptor above."""
 
 
 def raise_limit() -> None:
@@ -48,7 +48,7 @@ def raise_limit() -> None:
 
 
 def usable(reactor: Any) -> int:
-    """Return how many descriptors this process may have open under this reactor."""
+    """Return the number of descriptors that this process may have open under this reactor."""
     limit = UNLIMITED
     if resource is not None:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -59,7 +59,7 @@ def usable(reactor: Any) -> int:
 
 
 def open_now() -> int:
-    """Return how many descriptors this process has open; 32 if the system does not tell."""
+    """Return the number of descriptors that this process has open; 32 if the system does not say."""
     try:
         return len(os.listdir("/dev/fd"))
     except OSError:
@@ -68,12 +68,12 @@ def open_now() -> int:
 
 @frozen
 class Capacity:
-    """How many connections fit into the descriptors of a process."""
+    """The numbers of connections that the descriptors of a process suffice for."""
 
     connections: int
-    """Clients' connections that are served; what is beyond gets 503 `overloaded`."""
+    """Client connections that are served; further ones get 503 `overloaded`."""
     sockets: int
-    """Clients' connections that are open at once, those that get the 503 included; more wait in the backlog."""
+    """Client connections that are open at once, including those that get the 503; more wait in the backlog."""
     upstream: int
     """Connections towards upstreams, idle ones included."""
     limit: int
@@ -83,16 +83,16 @@ class Capacity:
 def capacity(limit: int, in_use: int, wanted: int, *, exchange_log: bool = False) -> Capacity:
     """Divide `limit` descriptors, of which `in_use` are taken, for `wanted` client connections.
 
-    Two for each connection (its own and its upstream's), and a reserve.
+    Each connection takes two (its own and its upstream's); the rest is a reserve.
 
     >>> capacity(1024, 20, 10_000).connections, capacity(65536, 20, 10_000).connections
     (470, 10000)
     """
     reserve = RESERVE + (EXCHANGE_LOG if exchange_log else 0)
-    # with next to nothing to divide, a third of it serves
+    # if there is almost nothing to divide, a third of it serves clients
     free = max(limit - in_use - reserve - REFUSALS, (limit - in_use) // 3, 2)
     connections = min(wanted, free // 2)
     left = free - 2 * connections
-    # what is left over serves refusals, and upstream connections that idle
+    # the remainder is for refusals and idle upstream connections
     refusals = REFUSALS + min(left // 2, MOST_REFUSALS)
     return Capacity(connections, connections + refusals, connections + left // 2, limit)

@@ -1,8 +1,8 @@
-"""A Deferred that one waiter is called with, without a chain of callbacks.
+"""A Deferred that passes its result to a single waiter, without a chain of callbacks.
 
-What the upstream edge waits for is awaited once, by the coroutine that the
-downstream edge drives. A Deferred's chain costs 5 µs there. Imported by
-both edges.
+Results of the upstream edge are awaited once, by the coroutine that the
+downstream edge drives. A Deferred's callback chain costs 5 µs there. Imported
+by both edges.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _Result = TypeVar("_Result")
 class DirectDeferred(Deferred[_Result]):
     """An ordinary Deferred until `waiter` is set.
 
-    Then its result, or Failure, goes to `waiter` and nobody else: who sets
-    it adds no callbacks. The waiter takes the result as it likes, by
-    resuming a coroutine that awaits this, for one.
+    Then its result, or Failure, goes only to `waiter`: whoever sets it adds no
+    callbacks. The waiter uses the result as it likes, for example by resuming a
+    coroutine that awaits this.
     """
 
     waiter: Callable[[Any], None] | None = None
@@ -41,5 +41,5 @@ class DirectDeferred(Deferred[_Result]):
             super().errback(fail)
             return
         self.called = True
-        self.result = None  # the waiter has the failure: nobody else will take it from here
+        self.result = None  # the waiter has the failure: nothing else will read it from here
         waiter(fail if isinstance(fail, Failure) else Failure(fail))

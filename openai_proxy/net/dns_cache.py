@@ -1,4 +1,4 @@
-"""Addresses that host names were resolved to of late, so that a new connection need not ask for them again."""
+"""A cache of resolved addresses, so that a new connection needs no look-up."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class _Entry:
 
 
 class DNSCache:
-    """Names for `ttl_s` seconds each; 0 keeps none. `clock` gives monotonic seconds.
+    """Caches each name for `ttl_s` seconds; 0 caches none. `clock` gives monotonic seconds.
 
-    The address that a connection was made to comes first from then on, so
-    that one that nobody answers at is waited for once (RFC 8305 §4). A name
-    of which no address answers is asked for again.
+    The address of the last successful connection comes first from then on, so
+    that an address that does not answer delays only one connection (RFC 8305
+    §4). A name without any address that answers is resolved again.
     """
 
     def __init__(self, ttl_s: float, clock: Callable[[], float]) -> None:
@@ -42,7 +42,7 @@ class DNSCache:
         *arguments: Any,
         **options: Any,
     ) -> IHostResolution:
-        """Tell `receiver` the addresses of a name, at once if they are known; as IHostnameResolver."""
+        """Pass the addresses of a name to `receiver`, at once if they are cached; as IHostnameResolver."""
         addresses = self.addresses(host, port)
         if not addresses:
             asking = _Asking(receiver, lambda addresses: self._keep(host, port, addresses))
@@ -50,19 +50,19 @@ class DNSCache:
         return tell_addresses(receiver, host, addresses)
 
     def addresses(self, host: str, port: int) -> tuple[Any, ...]:
-        """Return the addresses of a name that are known now, the likeliest first; empty if it has to be asked for."""
+        """Return the cached addresses of a name, the likeliest first; empty if it must be resolved."""
         entry = self._entries.get((host, port))
         return () if entry is None or self._clock() >= entry.until else entry.addresses
 
     def connected(self, host: str, port: int, address: str) -> None:
-        """A connection was made to this address of a name."""
+        """Note that a connection was made to this address of a name."""
         entry = self._entries.get((host, port))
         if entry is not None and entry.addresses[0].host != address:
             ordered = tuple(sorted(entry.addresses, key=lambda each: bool(each.host != address)))
             self._entries.remember((host, port), _Entry(ordered, entry.until), 0)
 
     def forget(self, host: str, port: int) -> None:
-        """No address of a name served."""
+        """Forget a name, because none of its addresses worked."""
         self._entries.pop((host, port), None)
 
     def _keep(self, host: str, port: int, addresses: tuple[Any, ...]) -> None:
@@ -71,7 +71,7 @@ class DNSCache:
 
 
 def tell_addresses(receiver: IResolutionReceiver, host: str, addresses: Iterable[Any]) -> IHostResolution:
-    """Tell `receiver` the addresses of a name at once; return the resolution that this was."""
+    """Pass the addresses of a name to `receiver` at once; return the finished resolution."""
     known = _Known(host)
     receiver.resolutionBegan(known)
     for address in addresses:
@@ -83,17 +83,17 @@ def tell_addresses(receiver: IResolutionReceiver, host: str, addresses: Iterable
 @implementer(IHostResolution)
 @define(eq=False)
 class _Known:
-    """A resolution that was over before it began."""
+    """A resolution that is finished from the beginning."""
 
     name: str
 
     def cancel(self) -> None:
-        """There is nothing to stop."""
+        """Do nothing: it is finished."""
 
 
 @implementer(IResolutionReceiver)
 class _Asking:
-    """Passes on what a resolver tells, and keeps it once it is complete."""
+    """Passes on a resolver's results, and caches them once they are complete."""
 
     def __init__(self, receiver: IResolutionReceiver, keep: Callable[[tuple[Any, ...]], None]) -> None:
         self._receiver = receiver

@@ -1,10 +1,10 @@
-"""Transports that send at once what is written to them.
+"""Transports that send written data at once.
 
 Twisted's own always wait for the next writable event: one more turn of the
 reactor and two more epoll_ctl for every write. While a SocketGroup serves a
-batch, what is written waits for the batch's end instead. What the kernel does
-not take goes Twisted's way, and so does everything while something waits
-there: order and back-pressure are Twisted's.
+batch, writes are deferred to the end of the batch instead. Data that the kernel
+does not accept goes through Twisted's own buffer, and so does everything while
+that buffer is not empty: order and back-pressure are Twisted's.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ else:
     _Base = object
 
 PUT_OFF_BYTES = 64 * 1024
-"""What is put off within a batch is sent before its end once it is more: only then can Twisted pause the producer."""
+"""Deferred data above this size are sent before the end of the batch: only then can Twisted pause the producer."""
 
 
 class PutOff:
-    """What was written to one transport in this batch."""
+    """The data written to one transport in this batch."""
 
     __slots__ = ("parts", "size_bytes")
 
@@ -37,16 +37,16 @@ class PutOff:
 
 
 class EagerTransport(_Base):
-    """States: with nothing put off, or in its group's `unsent` with the writes of this batch.
+    """States: with nothing deferred, or in its group's `unsent` with the writes of this batch.
 
-    Nothing is kept in the transport itself: one more attribute would more
-    than double the size of its `__dict__`, for as long as it is open.
+    The transport itself stores nothing: one more attribute would more than
+    double the size of its `__dict__`, for as long as it is open.
     """
 
     reactor: Any
     """The SocketGroup that serves it."""
     logstr = "openai-proxy"
-    """In place of the text that Twisted makes for each one."""
+    """A constant instead of the text that Twisted makes for each one."""
 
     def write(self, data: bytes) -> None:
         group = self.reactor
@@ -65,7 +65,7 @@ class EagerTransport(_Base):
         self.write(b"".join(iovec))
 
     def send_put_off(self) -> None:
-        """Send what was put off, in order."""
+        """Send the deferred data, in order."""
         put_off = self.reactor.unsent.pop(self, None)
         if put_off is not None:
             parts = put_off.parts
@@ -80,18 +80,18 @@ class EagerTransport(_Base):
         try:
             sent = self.socket.send(data)
         except OSError:
-            super().write(data)  # the reactor finds what is wrong
+            super().write(data)  # the reactor will find the error
             return
         if sent != len(data):
             super().write(data[sent:])
 
     def put_off_bytes(self) -> int:
-        """Return how many bytes are put off."""
+        """Return the number of deferred bytes."""
         put_off = self.reactor.unsent.get(self)
         return 0 if put_off is None else put_off.size_bytes
 
     def _send_at_once(self) -> None:
-        """Send what was put off, in the middle of a batch."""
+        """Send the deferred data in the middle of a batch."""
         if self in self.reactor.unsent:
             self.reactor.begin_sending()
             self.send_put_off()
@@ -106,38 +106,38 @@ class EagerTransport(_Base):
 
 
 class EagerServer(EagerTransport, tcp.Server):
-    """A connection that was accepted."""
+    """An accepted connection."""
 
     repstr = "<a client's connection>"
 
 
 class EagerClient(EagerTransport, tcp.Client):
-    """A connection that was made; nobody connects it anew.
+    """An outgoing connection, which is never reconnected.
 
-    Twisted's would hold on to its connector for as long as it is open, and
-    so to everything that the attempt to connect was made of.
+    Twisted's would keep a reference to its connector for as long as it is open,
+    and so to all objects of the connection attempt.
     """
 
     connector: Any
 
 
 class _Connected:
-    """In place of a connector whose work is done."""
+    """Replaces a connector whose work is done."""
 
     def connectionLost(self, reason: Failure) -> None:
-        """The protocol is told by its transport."""
+        """Do nothing: the transport notifies the protocol."""
 
 
 _CONNECTED = _Connected()
 
 
 class EagerUnixServer(EagerTransport, unix.Server):
-    """A connection that was accepted from a Unix socket."""
+    """An accepted connection of a Unix socket."""
 
     repstr = "<a client's connection>"
 
 
-# A burst makes dozens of them before the first is connected, and has the last of its attributes.
+# A burst makes dozens of them before the first is connected and has all of its attributes.
 share_names(
     tcp.Client,
     """connector addr _requiresResolution reactor _tempDataBuffer _tempDataLen socket fileno protocol doWrite doRead
@@ -153,7 +153,7 @@ _EAGER: dict[type, type] = {
 
 
 def become_eager(transport: tcp.Connection) -> None:
-    """Make a transport of Twisted's, served by a SocketGroup, one of these; other kinds stay what they are."""
+    """Turn a transport of Twisted's that a SocketGroup serves into one of these; other kinds stay unchanged."""
     kind = _EAGER.get(type(transport))
     if kind is not None:
         for name in ("logstr", "repstr"):

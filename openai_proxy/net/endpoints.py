@@ -1,7 +1,7 @@
-"""Twisted's endpoint strings, with what this daemon adds to them.
+"""Twisted's endpoint strings, with the additions of this daemon.
 
-A backlog as large as the system allows, our own PROXY protocol, and the
-factory of a string made anew, so that a listening port can take new
+It adds a backlog as large as the system allows, its own PROXY protocol, and a
+way to rebuild the factory of a string, so that a listening port can use new
 certificates. Opens nothing by itself.
 """
 
@@ -38,10 +38,10 @@ _PARSERS_WORDS = (
 
 
 class EndpointReactor:
-    """The reactor, as an endpoint sees it.
+    """Replaces the reactor for an endpoint.
 
-    Puts in the system's backlog unless the string says another, and our
-    PROXY protocol for Twisted's; all else is `reactor`'s.
+    Uses the system's backlog unless the string has another, and this daemon's
+    PROXY protocol instead of Twisted's; everything else is passed to `reactor`.
     """
 
     def __init__(self, reactor: Any, description: str, may_speak: Callable[[Any], bool]) -> None:
@@ -70,15 +70,16 @@ class EndpointReactor:
         port = self._reactor.adoptStreamPort(fileDescriptor, addressFamily, self._ours(factory))
         sock = getattr(port, "socket", None)
         if sock is not None and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            sock.listen(MOST)  # whoever opened it had a backlog of his own; it may be raised while it listens
+            sock.listen(MOST)  # it was opened with another backlog, which may be raised while it listens
         return port
 
 
 def endpoint(reactor: Any, description: str, factory: Any) -> Any:
     """Return the endpoint of a string for `factory`, which says who may speak the PROXY protocol to it.
 
-    Raises whatever the string's parser raises: they are anybody's plugins.
-    Those of TLS are our own, with Twisted's syntax: their files are read here.
+    Raises whatever the string's parser raises, which may be any package's
+    plugin. The parsers for TLS are this daemon's own, with Twisted's syntax:
+    their files are read here.
     """
     ours = EndpointReactor(reactor, description, _may_speak(factory))
     if has_certificates(description):
@@ -92,11 +93,11 @@ def _may_speak(factory: Any) -> Callable[[Any], bool]:
 
 
 class _NoPort:
-    """What listens on nothing."""
+    """A port that listens on nothing."""
 
 
 class _CollectingReactor:
-    """Keeps the factory of whatever an endpoint would listen with."""
+    """Records the factory that an endpoint would listen with."""
 
     factory: Any = None
 
@@ -112,10 +113,10 @@ class _CollectingReactor:
 
 
 def made_anew(reactor: Any, description: str, factory: Any) -> Any:
-    """Return what a port of this string (see `has_certificates`) would make connections with, its files read now.
+    """Return a new factory for a port of this string (see `has_certificates`), with its files read now.
 
-    Opens no port. Raises what stands against it, such as a key that does
-    not belong to its certificate.
+    Opens no port. Raises the error that would prevent listening, such as a key
+    that does not belong to its certificate.
     """
     collecting = _CollectingReactor(reactor)
     failures: list[Failure] = []
@@ -129,14 +130,14 @@ def made_anew(reactor: Any, description: str, factory: Any) -> Any:
 
 
 def check_certificates(reactor: Any, description: str) -> None:
-    """Raise what stands against listening with the certificates of a string; see `has_certificates`."""
+    """Raise the error that would prevent listening with the certificates of a string; see `has_certificates`."""
     factory: Any = Factory()
     factory.noisy = False
     made_anew(reactor, description, factory)
 
 
 def why_unusable(error: BaseException) -> str:
-    """Return in one line why an endpoint string cannot be used, from what its parser raised."""
+    """Return one line on why an endpoint string cannot be used, from what its parser raised."""
     if isinstance(error, ssl.SSLError):
         return "its key or certificate cannot be read"
     if isinstance(error, OSError):

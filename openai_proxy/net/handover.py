@@ -1,7 +1,7 @@
-"""Open sockets that one process gives to another.
+"""Pass open sockets from one process to another.
 
-Used by the processes of a daemon: two of them get the ends of a connection
-of their own, and what they say there burdens nobody else.
+Used by the processes of a daemon: two of them get the ends of a private
+connection, whose traffic burdens no other process.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 _NOTE_BYTES = 1024
-"""The longest note that goes with a socket."""
+"""The longest note that is sent with a socket, in bytes."""
 _AT_ONCE = 64
-"""The most that are taken in one turn of the reactor."""
+"""The most sockets that are received in one turn of the reactor."""
 
 
 def handover_pair() -> tuple[socket.socket, socket.socket]:
-    """Return two sockets, each for one `Handover`. OSError if there are no descriptors left."""
+    """Return two sockets, each for one `Handover`. Raise OSError if there are no descriptors left."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
 @implementer(IReadWriteDescriptor)
 class Handover:
-    """One end: gives sockets to the other end, and takes what that one gives.
+    """One end: sends sockets to the other end, and receives sockets from it.
 
-    `taken` is called with the note and the socket, which is then its own. A
-    socket that the other end cannot take is closed: who has the other end of
-    that connection sees it end.
+    `taken` is called with the note and the socket, which then belongs to it. A
+    socket that the other end cannot receive is closed: the peer of that
+    connection sees it end.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Handover:
         reactor.addReader(self)
 
     def give(self, note: bytes, gift: socket.socket) -> None:
-        """Give a socket away, now or as soon as the other end takes it; it is closed here. `note`: up to 1 KiB."""
+        """Send a socket, now or as soon as the other end can receive it; it is closed here. `note`: up to 1 KiB."""
         if len(note) > _NOTE_BYTES:
             raise ValueError("the note is too long")
         if self._is_closed:
@@ -59,7 +59,7 @@ class Handover:
             self.doWrite()
 
     def doWrite(self) -> None:
-        """Send what waits."""
+        """Send the waiting sockets."""
         while self._waiting:
             note, gift = self._waiting[0]
             try:
@@ -68,26 +68,26 @@ class Handover:
                 self._reactor.addWriter(self)
                 return
             except OSError:
-                pass  # the other end has gone
+                pass  # the other end is gone
             self._waiting.popleft()
             gift.close()
         self._reactor.removeWriter(self)
 
     def doRead(self) -> None:
-        """Take what was given."""
+        """Receive sockets."""
         for _ in range(_AT_ONCE):
             if self._is_closed:
                 return
             try:
                 note, descriptors, _, _ = socket.recv_fds(self._end, _NOTE_BYTES, 1)
             except OSError:
-                return  # nothing more for now; whether the other end has gone is told elsewhere
+                return  # nothing more for now; a lost peer is noticed elsewhere
             for descriptor in descriptors:
-                os.set_inheritable(descriptor, False)  # recv_fds itself does not pass on a flag that says so
+                os.set_inheritable(descriptor, False)  # recv_fds does not support the flag for this
                 self._taken(note, socket.socket(fileno=descriptor))
 
     def close(self) -> None:
-        """Give and take nothing any more; idempotent."""
+        """Stop sending and receiving; idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -97,7 +97,7 @@ class Handover:
         while self._waiting:
             self._waiting.popleft()[1].close()
 
-    # ---- as reactors ask
+    # ---- for the reactor
 
     def fileno(self) -> int:
         return self._end.fileno()

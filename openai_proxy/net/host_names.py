@@ -1,8 +1,8 @@
 """Host names as they are configured, and endpoints that connect to them.
 
-Names that the system resolves are used as they stand, whatever IDNA 2008
-says about them: Compose makes `llm_server`, others `ab--cd`. Imported by the
-upstream edge, the client of Redis and the settings.
+Names that the system resolves are used unchanged, whatever IDNA 2008 says about
+them: Compose makes `llm_server`, others `ab--cd`. Imported by the upstream
+edge, the client of Redis and the settings.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from .address_race import LikeliestFirst
 from .dns_cache import DNSCache, tell_addresses
 
 ATTEMPT_DELAY_S = 0.05
-"""Between two addresses of a name (RFC 8305): `localhost` is often ::1 first and only IPv4 listens."""
+"""The delay between two addresses of a name (RFC 8305): `localhost` is often ::1 first and only IPv4 listens."""
 _LABEL_BYTES = 63
 _NAME_BYTES = 253
 _UNUSED = "name.invalid"
 
 
 def is_address(host: str) -> bool:
-    """Tell whether `host` is an IP address, which no certificate holds as a name and nobody looks up."""
+    """Return whether `host` is an IP address, which certificates do not have as a name and which needs no look-up."""
     return isIPAddress(host) or isIPv6Address(host)
 
 
 def ascii_host(host: str) -> str:
-    """Return a host as it goes on the wire: ASCII labels as they stand, others encoded (UTS 46, RFC 5891).
+    """Return a host as it goes on the wire: ASCII labels unchanged, others encoded (UTS 46, RFC 5891).
 
-    Raises ValueError for what no resolver takes: an empty label, one above
+    Raises ValueError for what no resolver accepts: an empty label, one above
     63 bytes, a name above 253 (RFC 1035 §2.3.4).
     """
     if isIPv6Address(host):
@@ -55,17 +55,20 @@ def _ascii_label(label: str) -> str:
         return label
     try:
         return idna.encode(label, uts46=True).decode("ascii")
-    except idna.IDNAError:  # an underscore beside an umlaut, for one: what the system's own codec makes of it
+    except (
+        idna.IDNAError
+    ):  # for example an underscore next to an umlaut: use the result of Python's own codec
         return label.encode("idna").decode("ascii")
 
 
 def host_endpoint(
     reactor: Any, host: str, port: int, timeout_s: float, names: DNSCache | None = None
 ) -> IStreamClientEndpoint:
-    """Return where to connect for an address or for a name that `ascii_host` gave.
+    """Return the endpoint for an address or for a name that `ascii_host` returned.
 
     An address needs no look-up, which takes a thread and a millisecond; nor
-    does a name that `names` knows. Of a name's addresses the fastest is taken.
+    does a name that `names` has. Of a name's addresses, the one that connects
+    first is used.
     """
     if is_address(host):
         return _at_address(reactor, host, port, timeout_s)
@@ -89,7 +92,7 @@ def _at_address(reactor: Any, host: str, port: int, timeout_s: float) -> IStream
 
 
 def _at_name(reactor: Any, resolver: IHostnameResolver, port: int, timeout_s: float) -> IStreamClientEndpoint:
-    # HostnameEndpoint would check a name by IDNA 2008, so it gets another one; the resolver has the right one.
+    # HostnameEndpoint would check a name by IDNA 2008, so it gets a placeholder; the resolver has the real one.
     return HostnameEndpoint(
         _Resolving(reactor, resolver), _UNUSED, port, timeout=timeout_s, attemptDelay=ATTEMPT_DELAY_S
     )
@@ -97,7 +100,7 @@ def _at_name(reactor: Any, resolver: IHostnameResolver, port: int, timeout_s: fl
 
 @implementer(IHostnameResolver)
 class _OneName:
-    """Looks up one name, whatever it is asked."""
+    """Resolves one fixed name, whatever name it is given."""
 
     def __init__(self, reactor: Any, host: str, names: DNSCache | None) -> None:
         self._reactor = reactor
@@ -116,7 +119,7 @@ class _OneName:
 
 @implementer(IHostnameResolver)
 class _Listed:
-    """Finds these addresses, whatever it is asked."""
+    """Returns these addresses, whatever name it is given."""
 
     def __init__(self, host: str, addresses: tuple[Any, ...]) -> None:
         self._host = host
@@ -130,12 +133,12 @@ class _Listed:
 
 @implementer(IReactorPluggableNameResolver)
 class _Resolving:
-    """The reactor, but that it finds names by this resolver."""
+    """The reactor with another name resolver."""
 
     def __init__(self, reactor: Any, resolver: IHostnameResolver) -> None:
         self._reactor = reactor
         self.nameResolver = resolver
 
     def __getattr__(self, name: str) -> Any:
-        """Timers and connections: the reactor's own."""
+        """Return timers and connections of the reactor itself."""
         return getattr(self._reactor, name)

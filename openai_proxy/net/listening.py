@@ -1,4 +1,4 @@
-"""Listening on Twisted's endpoint strings, saying where, and reading their certificates again."""
+"""Listen on Twisted's endpoint strings, log the addresses, and reload their certificates."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = logger("openai_proxy")
 
 
 class StartError(Exception):
-    """The daemon cannot start; the message is the one line that says why."""
+    """The daemon cannot start; the message is one line with the reason."""
 
 
 def one_line(kind: Any, value: Any, traceback: Any) -> None:
-    """Tell a StartError as one line, anything else as Python does: a `sys.excepthook`."""
+    """Print a StartError as one line, anything else as Python does: a `sys.excepthook`."""
     if isinstance(value, StartError):
         sys.stderr.write(f"openai-proxy: {value}\n")
     else:
@@ -32,7 +32,7 @@ def one_line(kind: Any, value: Any, traceback: Any) -> None:
 
 
 def listen(reactor: Any, description: str, factory: Any) -> Any:
-    """Listen on an endpoint string and return the port; raises StartError."""
+    """Listen on an endpoint string and return the port; raise StartError."""
     ports: list[Any] = []
     failures: list[Failure] = []
     try:
@@ -58,7 +58,7 @@ class _RoomyPort(tcp.Port):
 
     @property
     def numberAccepts(self) -> int:
-        """How many connections are accepted in a turn, at least 1."""
+        """The number of connections that are accepted in a turn, at least 1."""
         room: int = self.site.room
         return max(1, min(self._accepts, room))
 
@@ -68,7 +68,7 @@ class _RoomyPort(tcp.Port):
 
 
 class _RoomyTCPPort(_RoomyPort):
-    """A TCP port; Twisted's own class in every other way."""
+    """A TCP port, otherwise like Twisted's own class."""
 
 
 class _RoomyUNIXPort(_RoomyPort, unix.Port):
@@ -79,7 +79,7 @@ _ROOMY: dict[type, type] = {tcp.Port: _RoomyTCPPort, unix.Port: _RoomyUNIXPort}
 
 
 def _accept_into_room(port: Any, site: Any) -> None:
-    """Let a port of Twisted's ask the site how many connections it may accept; others stay what they are."""
+    """Let a port of Twisted's ask the site how many connections it may accept; other ports stay unchanged."""
     kind = _ROOMY.get(type(port))
     if kind is not None and hasattr(site, "room"):
         port.__dict__.pop("numberAccepts", None)
@@ -97,11 +97,11 @@ class Listener:
 
 
 Renewal: TypeAlias = "list[tuple[Listener, Any]]"
-"""Ports, each with what makes its connections from now on."""
+"""Ports, each with the factory for its future connections."""
 
 
 def read_certificates(reactor: Any, listeners: list[Listener]) -> Renewal:
-    """Read the files of every `ssl:` and `tls:` port again; nothing changes yet. Raises StartError."""
+    """Read the files of every `ssl:` and `tls:` port again; nothing is used yet. Raises StartError."""
     renewal: Renewal = []
     for each in listeners:
         if has_certificates(each.description):
@@ -113,7 +113,7 @@ def read_certificates(reactor: Any, listeners: list[Listener]) -> Renewal:
 
 
 def use_certificates(renewal: Renewal) -> None:
-    """Make new connections with what was read; those that are open stay as they are."""
+    """Use the files that were read for new connections; open ones stay unchanged."""
     for listener, factory in renewal:
         port = listener.port
         if port.connected and not port.disconnecting:
@@ -123,7 +123,7 @@ def use_certificates(renewal: Renewal) -> None:
 
 
 def describe_port(port: Any) -> str:
-    """Return where a port listens: `http://127.0.0.1:8080`, `https://[::]:8443`, `unix:/run/p.sock`."""
+    """Return the address of a port: `http://127.0.0.1:8080`, `https://[::]:8443`, `unix:/run/p.sock`."""
     address = port.getHost()
     number = getattr(address, "port", None)
     if number is None:
@@ -135,9 +135,9 @@ def describe_port(port: Any) -> str:
 
 
 def announce(port: Any, risk: str | None) -> None:
-    """Log where a port listens; warn first if whoever reaches it can do what `risk` says.
+    """Log the address of a port; first warn if whoever reaches it can do what `risk` says.
 
-    Whoever waits for the line has then seen the warning, too.
+    So a program that waits for the line has seen the warning, too.
     """
     address = describe_port(port)
     if risk is not None and is_open_to_network(port):
@@ -151,7 +151,7 @@ def announce(port: Any, risk: str | None) -> None:
 
 
 def is_open_to_network(port: Any) -> bool:
-    """Whether others than this machine can reach a port."""
+    """Return whether other machines can reach a port."""
     host = getattr(port.getHost(), "host", None)
     return host is not None and not host.startswith("127.") and host not in ("::1", "localhost")
 

@@ -1,4 +1,4 @@
-"""How much memory this process may use, for what is bounded by a share of it."""
+"""The memory that this process may use, for bounds that are a share of it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 _CGROUP_FILES = (
-    "/sys/fs/cgroup/memory.max",  # version 2, as a container sees its own group
+    "/sys/fs/cgroup/memory.max",  # version 2, in a container
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",  # version 1
 )
 
 
 _UNKNOWN_BYTES = 1024**3
-"""Taken for the machine's memory if the system does not tell."""
+"""The assumed memory if the system does not report any."""
 
 
 def memory_bytes(
@@ -23,7 +23,7 @@ def memory_bytes(
     """Return the memory that this process may use: the machine's, or its cgroup's limit if that is smaller.
 
     Older C libraries read /proc/meminfo, which systemd's `ProcSubset=pid`
-    hides: they answer -1, or not at all.
+    hides: they return -1, or nothing.
     """
     try:
         found = sysconf("SC_PAGE_SIZE") * sysconf("SC_PHYS_PAGES")

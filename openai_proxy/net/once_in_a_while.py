@@ -1,4 +1,4 @@
-"""Log lines that strangers can cause: at most one in a while, with their number."""
+"""Limit log lines that clients can cause: at most one per interval, with the number of events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WHILE_S = 10.0
 
 
 class OnceInAWhile:
-    """Counts events; owned by what would log them."""
+    """Counts events; owned by the object that logs them."""
 
     def __init__(self, while_s: float = WHILE_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._while_s = while_s
@@ -18,7 +18,7 @@ class OnceInAWhile:
         self._count = 0
 
     def count(self) -> int:
-        """Count one event; return how many there were since the last that was to be told, 0 for silence now."""
+        """Count one event; return the number since the last log line if one is due, else 0."""
         self._count += 1
         now = self._clock()
         if now < self._next_at:

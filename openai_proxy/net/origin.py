@@ -1,4 +1,4 @@
-"""Where requests go: an origin and the base path below which they stay.
+"""The destination of requests: an origin and a base path.
 
 Values only; settings have validated the URL.
 """
@@ -14,7 +14,7 @@ from .host_names import ascii_host
 
 @frozen
 class ClientCertificate:
-    """The files of a client certificate, and of its key if that is in another one."""
+    """The files of a client certificate, and of its key if that is a separate file."""
 
     file: str
     key_file: str | None = None
@@ -22,7 +22,7 @@ class ClientCertificate:
 
 @frozen(cache_hash=True)
 class Origin:
-    """Scheme, host and port of an upstream, and who this proxy is there; connections are pooled by it."""
+    """Scheme, host and port of an upstream, and the client certificate; connections are pooled by it."""
 
     tls: bool
     host: str
@@ -42,12 +42,12 @@ class Origin:
         return f"{'https' if self.tls else 'http'}://{self.netloc.decode('ascii')}"
 
     def identified_by(self, certificate: ClientCertificate | None) -> Origin:
-        """Return this origin, visited with a client certificate."""
+        """Return this origin with a client certificate."""
         return evolve(self, certificate=certificate)
 
 
 def parse_origin(url: str) -> Origin:
-    """Read the origin of an absolute http or https URL; raise ValueError otherwise."""
+    """Parse the origin of an absolute http or https URL; raise ValueError otherwise."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an absolute http or https URL")

@@ -22,7 +22,7 @@ _LONGEST_CHAIN = 10
 
 @frozen
 class PemDirectory:
-    """What the files hold: each certificate with its file and its PEM, in the files' order; each key by its public half."""
+    """The contents of the files: each certificate with its file and its PEM, in order; each key by its public key."""
 
     certificates: list[tuple[Path, Certificate, bytes]]
     keys: dict[bytes, bytes]
@@ -38,7 +38,7 @@ class ServerCertificate:
 
 
 def read_pem_directory(directory: Path) -> PemDirectory:
-    """Read every *.pem file below `directory`; raises ValueError for what cannot be read, OSError."""
+    """Read every *.pem file below `directory`; raise ValueError for an unreadable one, OSError."""
     found = PemDirectory([], {})
     for file, label, block in _blocks(directory):
         try:
@@ -66,7 +66,7 @@ def public_half(holder: object) -> bytes:
 
 
 def server_certificates(found: PemDirectory) -> list[ServerCertificate]:
-    """Return the certificates that have their key, each with the chain that the others make."""
+    """Return the certificates that have their key, each with its chain from the other certificates."""
     keyless = [(each, pem) for _, each, pem in found.certificates if public_half(each) not in found.keys]
     by_subject = {each.subject: (each, pem) for each, pem in keyless}
     servers = []
@@ -85,6 +85,6 @@ def server_certificates(found: PemDirectory) -> list[ServerCertificate]:
 def _names(certificate: Certificate) -> tuple[str, ...]:
     try:
         alternatives = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-    except (ExtensionNotFound, ValueError):  # an extension that cannot be read names nothing
+    except (ExtensionNotFound, ValueError):  # an unreadable extension names nothing
         return ()
     return tuple(name.lower() for name in alternatives.get_values_for_type(DNSName))

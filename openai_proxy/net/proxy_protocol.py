@@ -1,8 +1,8 @@
-"""Connections that a balancer passes on with the PROXY protocol's header.
+"""Connections that a load balancer forwards with the PROXY protocol's header.
 
-Takes the place of Twisted's wrapper for `haproxy:` endpoints, which drops
-`PROXY UNKNOWN`, a header that arrives in pieces, and a bad port with a
-traceback, and which shows a balancer's own address as its client's.
+Replaces Twisted's wrapper for `haproxy:` endpoints, which drops `PROXY UNKNOWN`
+and a header that arrives in pieces, logs a traceback for a bad port, and shows
+a balancer's own address as its client's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logger(__name__)
 
 @implementer(IAddress)
 class UnknownAddress:
-    """Where a connection comes from that a balancer says nothing of."""
+    """The address of a connection whose client the balancer does not name."""
 
     def __repr__(self) -> str:
         return "UnknownAddress()"
@@ -37,22 +37,22 @@ UNKNOWN = UnknownAddress()
 
 
 _TLS_HANDSHAKE = b"\x16"
-"""How a TLS connection begins, and no PROXY protocol's header does."""
+"""The first byte of a TLS connection, with which no PROXY protocol header begins."""
 
 
 class ProxiedConnection(ProtocolWrapper):
     """States: waiting for the header, passing on (`header` is None if it comes inside TLS), refused (`is_refused`).
 
-    Balancers send the header before the TLS handshake that they pass on, so
-    at a port of TLS there is one of these below TLS. There is another above
-    it, for a header that comes inside; it takes the one that came before.
+    Balancers send the header before the TLS handshake that they forward, so at
+    a TLS port there is one of these below TLS. There is another above it, for a
+    header inside TLS; it uses the header that came before, if there was one.
     """
 
     header: ProxyHeader | None = None
     is_refused = False
     _passes_on = False
     _before: ProxiedConnection | None = None
-    """The one below TLS."""
+    """The wrapper below TLS, if there is one."""
 
     def __init__(self, factory: Any, wrapped: Any) -> None:
         super().__init__(factory, wrapped)
@@ -75,7 +75,7 @@ class ProxiedConnection(ProtocolWrapper):
             self.wrappedProtocol.dataReceived(data)
 
     def _behind_header(self, data: bytes) -> bytes:
-        """Return what follows the header, once it is complete."""
+        """Return the data after the header, once it is complete."""
         if self._before is not None and self._before.header is not None:
             self.header = self._before.header
             self._passes_on = True
@@ -102,20 +102,20 @@ class ProxiedConnection(ProtocolWrapper):
         self.abortConnection()
 
     def getPeer(self) -> Any:
-        """Return the client's address; UNKNOWN before the header, and where it names none."""
+        """Return the client's address; UNKNOWN before the header, and if it names none."""
         if self._passes_on and self.header is None and self.transport is not None:
             return self.transport.getPeer()
         return UNKNOWN if self.header is None else _address(self.header.source) or UNKNOWN
 
     def getHost(self) -> Any:
-        """Return the address that the client connected to; ours if the header names none."""
+        """Return the address that the client connected to; this end's if the header names none."""
         named = None if self.header is None else _address(self.header.destination)
         assert self.transport is not None
         return named or self.transport.getHost()
 
     @property
     def balancer(self) -> Any:
-        """The address of the peer that spoke the header."""
+        """The address of the peer that sent the header."""
         if self._before is not None and self._before.header is not None:
             return self._before.balancer
         assert self.transport is not None
@@ -130,7 +130,7 @@ def _address(named: tuple[Address, int] | None) -> Any:
 
 
 class ProxyProtocolFactory(WrappingFactory):
-    """Makes a ProxiedConnection for each; `may_speak(address)` says whose header is believed.
+    """Makes a ProxiedConnection for each connection; `may_speak(address)` says whose header is believed.
 
     `is_below_tls`: what follows the header is TLS, which may also come without it.
     """
@@ -148,7 +148,7 @@ class ProxyProtocolFactory(WrappingFactory):
         return "openai-proxy"
 
     def tell_refusal(self, address: Any) -> None:
-        """Say that a peer may not speak, at most once in ten seconds: strangers choose how often."""
+        """Log that a peer may not send the header, at most once in ten seconds, because clients choose how often."""
         count = self._telling.count()
         if count:
             log.warn(
@@ -160,7 +160,7 @@ class ProxyProtocolFactory(WrappingFactory):
 
 
 def with_proxy_protocol(factory: Any, may_speak: Callable[[Any], bool]) -> Any:
-    """Put our wrapper wherever `factory`, made by an endpoint, has Twisted's."""
+    """Replace Twisted's wrapper in `factory`, made by an endpoint, by this one."""
     if isinstance(factory, stock.HAProxyWrappingFactory):
         return ProxyProtocolFactory(with_proxy_protocol(factory.wrappedFactory, may_speak), may_speak)
     inner = getattr(factory, "wrappedFactory", None)

@@ -1,8 +1,8 @@
-"""A Redis server that never makes anybody wait.
+"""A Redis client that never makes a request wait long.
 
-Shared by everything that is kept in Redis; what that is, only the callers
-know. A call fails at once while Redis is away, and after a deadline if it
-is slow, so that every caller can go on without it.
+Shared by all stores in Redis. A call fails at once while Redis cannot be
+reached, and after a deadline if it is slow, so that every caller can continue
+without it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from .redis_url import RedisAddress
 __all__ = ["RedisAway", "RedisClient", "RedisRefused"]
 
 _CONNECTED = ""
-"""In place of a reason why Redis is away."""
+"""Shown if there is no reason why Redis cannot be reached."""
 
 
 class RedisClient:
-    """Commands to one Redis server over one pipelined connection, which is made anew when it is lost.
+    """Commands to one Redis server over one pipelined connection, which is reconnected when it is lost.
 
     States: stopped (before `start`, after `stop`), away (connecting, or
     waiting to), connected, stalled (connected, but a reply is overdue:
@@ -47,11 +47,11 @@ class RedisClient:
 
     RETRY_DELAYS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
     LOGIN_DEADLINE_S = 1.0
-    """For each command of the log-in."""
+    """The deadline of each command of the log-in."""
     SETTLED_AFTER_S = 1.0
-    """A connection that lasts this long ends a row of failures."""
+    """A connection that lasts this long resets the back-off."""
     REPORT_REFUSALS_EVERY_S = 60.0
-    """A Redis that is full refuses a command of every request."""
+    """The interval of log lines about refused commands: a full Redis refuses one for every request."""
 
     _log = logger(__name__)
 
@@ -73,7 +73,7 @@ class RedisClient:
 
     @property
     def connected(self) -> bool:
-        """True while calls are sent: logged in, and no reply overdue."""
+        """Whether calls are sent: logged in, and no reply overdue."""
         return self._connection is not None and self._connection.usable
 
     def start(self) -> None:
@@ -102,12 +102,12 @@ class RedisClient:
 
         Fails with RedisAway at once while not connected, and `deadline_s`
         after the call at the latest; with RedisRefused, which is logged, if
-        Redis refuses the command. May be cancelled: the reply is dropped, or
-        given to `late`, as is one that comes after the deadline.
+        Redis refuses the command. If the call is cancelled, or its deadline
+        passes, a reply that comes later is dropped, or passed to `late`.
 
-        Calls during the first attempt to connect wait for its outcome, at
-        most `deadline_s`, so that a daemon's first requests are served as
-        its later ones are. Once one has waited in vain, no other waits.
+        Calls during the first attempt to connect wait for its outcome, at most
+        `deadline_s`, so that a daemon's first requests are served like its
+        later ones. Once one has waited in vain, no other waits.
         """
         if self._early is not None:
             return Deferred.fromCoroutine(self._call_early(self._early, args, late))
@@ -117,9 +117,9 @@ class RedisClient:
         return connection.call(args, self._deadline_s, late).addErrback(self._on_failure, connection)
 
     def post(self, *args: bytes | str | int | float) -> None:
-        """Send one command after those in flight, without regard to its reply; nothing while away.
+        """Send one command after those in flight, and ignore its reply; do nothing while not connected.
 
-        Unlike a call it is sent while a reply is overdue: it may undo what that command does.
+        Unlike a call it is sent while a reply is overdue: it may undo what the overdue command does.
         """
         if self._connection is not None:
             self._connection.call(args, self._deadline_s).addErrback(lambda _: None)
@@ -142,7 +142,7 @@ class RedisClient:
                 attempted.callback(None)
 
     def _on_failure(self, failure: Failure, connection: RedisConnection) -> Failure:
-        """Log that Redis refuses commands, now and then: the callers go on without it."""
+        """Log from time to time that Redis refuses commands; the callers continue without it."""
         if not isinstance(failure.value, RedisRefused):
             return failure
         now = self._reactor.seconds()
@@ -153,7 +153,7 @@ class RedisClient:
                 address=str(self._address),
                 code=failure.value.code,
             )
-        if failure.value.code == "NOAUTH":  # no command will do until the next log-in
+        if failure.value.code == "NOAUTH":  # no command will succeed until the next log-in
             connection.abort("it has forgotten the log-in")
         return failure
 
@@ -175,7 +175,7 @@ class RedisClient:
             await deferLater(self._reactor, delay_s)
 
     async def _connect_and_use(self) -> None:
-        """Return when a connection that served is lost; raise why there is none, or what is wrong with it."""
+        """Return when a working connection is lost; raise the reason if there is none, or its error."""
         connection = await connect(self._reactor, self._endpoint)
         try:
             await connection.log_in(self._address, self.LOGIN_DEADLINE_S)
@@ -204,7 +204,7 @@ class RedisClient:
         self._report(_CONNECTED)
 
     def _report(self, reason: str) -> None:
-        """Log that Redis is connected, or why it is away: each change, and each further reason, once."""
+        """Log that Redis is connected, or why it is not: each change, and each new reason, once."""
         if reason in self._reported:
             return
         if reason == _CONNECTED or _CONNECTED in self._reported:

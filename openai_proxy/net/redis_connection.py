@@ -1,4 +1,4 @@
-"""One connection to Redis: commands out, replies in their order.
+"""One connection to Redis: it sends commands, and receives replies in their order.
 
 hiredis reads and writes RESP2. `redis_client` decides when to connect.
 """
@@ -26,7 +26,7 @@ CONNECT_TIMEOUT_S = 2
 NOT_RESP = "it does not speak RESP"
 TOO_LARGE = "its reply is too large"
 FAULTS = frozenset((NOT_RESP, TOO_LARGE))
-"""Why a connection is closed that did log in, if Redis is to blame."""
+"""Why a connection is closed after a log-in, if Redis is to blame."""
 Command = tuple[bytes | str | int | float, ...]
 
 _CODE = re.compile(r"[A-Z]+\b")
@@ -35,13 +35,13 @@ _INCOMPLETE = object()
 
 
 class RedisAway(Exception):
-    """Redis is not there, or not in time: go on without it. The text says why, if that is known."""
+    """Redis does not answer, or not in time: continue without it. The text says why, if that is known."""
 
 
 class RedisRefused(Exception):
     """Redis refuses a command, with `code`: `READONLY`, `OOM`, `NOPERM`.
 
-    The words after the code are not kept: they may quote what was sent.
+    The text after the code is not kept, because it may quote what was sent.
     """
 
     def __init__(self, words: str) -> None:
@@ -52,7 +52,7 @@ class RedisRefused(Exception):
 
 @define(eq=False)
 class _InFlight:
-    """A command that was sent. `timer` runs until its reply comes: first to its deadline, then to the abort."""
+    """A sent command. `timer` runs until its reply comes: first to its deadline, then to the abort."""
 
     result: Deferred[Any]
     size_bytes: int
@@ -66,19 +66,19 @@ class RedisConnection(Protocol):
     States: open; stalled (a reply is overdue; `usable` is false until one
     comes); closed (aborted or lost; `closed` says why).
 
-    A command in flight is never taken back. If its caller leaves or its
-    deadline passes, its reply is still awaited and dropped, so that no
-    reply can go to the next command. A connection that owes a reply for
-    `ABANDON_AFTER_S` after its deadline is aborted, as is one that sends
-    what is not RESP, a reply that nobody asked for, or one above
-    `MOST_BYTES`. Raises ModuleNotFoundError without hiredis.
+    A sent command cannot be taken back. If its caller leaves or its deadline
+    passes, its reply is still awaited and dropped, so that no reply goes to the
+    wrong command. A connection that owes a reply `ABANDON_AFTER_S` after its
+    deadline is aborted, as is one that sends invalid RESP, a reply to no
+    command, or one above `MOST_BYTES`. Raises ModuleNotFoundError without
+    hiredis.
     """
 
     ABANDON_AFTER_S = 1.0
     MOST_COMMANDS = 10_000
-    """In flight at the same time; a further one fails."""
+    """The most commands in flight; a further one fails."""
     MOST_BYTES = 64 * 1024 * 1024
-    """Of all commands in flight together, and of one reply."""
+    """The most bytes of all commands in flight together, and of one reply."""
 
     def __init__(self, reactor: Any) -> None:
         from hiredis import Reader, pack_command
@@ -95,7 +95,7 @@ class RedisConnection(Protocol):
 
     @property
     def usable(self) -> bool:
-        """True while open with no reply overdue."""
+        """Whether it is open with no reply overdue."""
         return self.closed is None and not self._stalled
 
     def call(
@@ -123,7 +123,7 @@ class RedisConnection(Protocol):
         return command.result
 
     async def log_in(self, address: RedisAddress, deadline_s: float) -> None:
-        """Authenticate, choose the database and have a PING answered; raises what `call` fails with."""
+        """Authenticate, choose the database and wait for the answer to a PING; raise what `call` fails with."""
         if address.password is not None:
             user = (address.username,) if address.username else ()
             await self.call(("AUTH", *user, address.password), deadline_s)
@@ -138,7 +138,7 @@ class RedisConnection(Protocol):
             self.transport.abortConnection()  # type: ignore[union-attr]  # it is connected
 
     def when_lost(self) -> Deferred[None]:
-        """Return a Deferred of its own for each caller, which fires when the connection is lost."""
+        """Return a new Deferred, which fires when the connection is lost."""
         lost: Deferred[None] = Deferred()
         if self._lost is None:
             lost.callback(None)
@@ -186,10 +186,10 @@ class RedisConnection(Protocol):
             command.late(reply)
 
     def _look_once_more(self, command: _InFlight) -> None:
-        """Judge after the sockets were read again: timers go first in a turn of the reactor.
+        """Decide after the sockets have been read again, because timers run first in a turn of the reactor.
 
-        A burst of requests may keep this process busy for the whole
-        deadline while the reply is already there.
+        A burst of requests may keep this process busy for the whole deadline
+        although the reply is already there.
         """
         command.timer = self._reactor.callLater(0, self._overdue, command)
 
@@ -212,7 +212,7 @@ def redis_endpoint(reactor: Any, address: RedisAddress, ca_pem: bytes | None = N
 
 
 async def connect(reactor: Any, endpoint: IStreamClientEndpoint) -> RedisConnection:
-    """Return a new connection that has not logged in; raises what the endpoint fails with."""
+    """Return a new connection that has not logged in; raise what the endpoint fails with."""
     connection = RedisConnection(reactor)
     factory = Factory.forProtocol(lambda: connection)
     factory.noisy = False

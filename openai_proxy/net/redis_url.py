@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 @frozen
 class RedisAddress:
-    """Where a Redis listens and how to log in; `db` None leaves the server's default, 0."""
+    """The address and credentials of a Redis; `db` None means the server's default, 0."""
 
     host: str
     port: int = 6379
@@ -24,9 +24,9 @@ class RedisAddress:
 
 
 def parse_redis_url(url: str) -> RedisAddress:
-    """Read `redis://[[user]:password@]host[:port][/db]`, or `rediss://` for TLS.
+    """Parse `redis://[[user]:password@]host[:port][/db]`, or `rediss://` for TLS.
 
-    Raises ValueError, its message without the URL: that may hold a password.
+    Raises ValueError without the URL in its message, because it may contain a password.
     """
     try:
         parts = urlsplit(url.strip())

@@ -20,11 +20,11 @@ _METHODS = {
     "TLS_SERVER_METHOD": None,
     "TLSv1_2_METHOD": ssl.TLSVersion.TLSv1_2,
 }
-"""`sslmethod` of an endpoint string, by pyOpenSSL's names: the only version that is spoken, None for any from 1.2 on."""
+"""`sslmethod` of an endpoint string, by pyOpenSSL's names: the only allowed version, None for any from 1.2 on."""
 
 
 class ServerSide:
-    """Our side of a connection that a client made (a `tls.Side`)."""
+    """The server side of a connection (a `tls.Side`)."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
@@ -33,9 +33,10 @@ class ServerSide:
         return self._context.wrap_bio(incoming, outgoing, server_side=True)
 
     def shake_hands(self, tls: ssl.SSLObject) -> None:
-        """Go on with the handshake, without a traceback in the log for a name of SNI that is not ASCII.
+        """Continue the handshake, without a traceback in the log for an SNI name that is not ASCII.
 
-        Python refuses such a client by itself, and tells it as a defect that nobody can catch.
+        Python refuses such a client by itself, and reports it as an exception
+        that cannot be caught.
         """
         before, sys.unraisablehook = sys.unraisablehook, _without_bad_names
         try:
@@ -44,17 +45,17 @@ class ServerSide:
             sys.unraisablehook = before
 
     def check(self, tls: ssl.SSLObject) -> None:
-        """Clients are not asked for a certificate."""
+        """Do nothing: clients are not asked for a certificate."""
 
     def failed(self, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
-        """The channel says so."""
+        """Do nothing: the channel reports it."""
 
     def arrived(self, tls: ssl.SSLObject) -> None:
-        """Sessions are the client's to keep."""
+        """Do nothing: only clients keep sessions."""
 
 
 def _without_bad_names(unraisable: sys.UnraisableHookArgs) -> None:
-    """Tell what nobody can catch, unless a client's SNI is the cause; a `sys.unraisablehook`."""
+    """Report an exception that cannot be caught, unless a client's SNI is the cause; a `sys.unraisablehook`."""
     if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
         sys.__unraisablehook__(unraisable)
 
@@ -67,10 +68,10 @@ def pair_context(
     method: str | None = None,
     dh_parameters: str | None = None,
 ) -> ssl.SSLContext:
-    """Return the context of an `ssl:` endpoint: the paths of PEM files, as its arguments name them.
+    """Return the context of an `ssl:` endpoint from the paths of PEM files that its arguments name.
 
-    Raises OSError for a file that cannot be read, ssl.SSLError or ValueError
-    for one that does not serve.
+    Raises OSError for an unreadable file, ssl.SSLError or ValueError for one
+    that cannot be used.
     """
     pem = Path(certificate).read_bytes()
     if chain is not None:
@@ -93,10 +94,10 @@ def pair_context(
 
 
 def directory_context(directory: str) -> ssl.SSLContext:
-    """Return the context of a `tls:` endpoint: the certificate that a client's SNI names, the first one for any other.
+    """Return the context of a `tls:` endpoint: it uses the certificate that a client's SNI names, else the first one.
 
-    Raises ValueError if no certificate has its key, or one cannot be
-    read, ssl.SSLError, OSError.
+    Raises ValueError if no certificate has its key, or one cannot be read; also
+    ssl.SSLError and OSError.
     """
     servers = server_certificates(read_pem_directory(Path(directory)))
     if not servers:
@@ -116,14 +117,14 @@ def directory_context(directory: str) -> ssl.SSLContext:
 
 
 def _context(certificates: bytes, key: bytes) -> ssl.SSLContext:
-    """Return a server's context; the key's file may come with its certificate, and the other way round."""
+    """Return a server's context; the key's file may contain the certificate, and the other way round."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(list(PROTOCOLS))
     with _as_file(certificates) as certificate_file, _as_file(key) as key_file:
         try:
-            # The empty passphrase keeps OpenSSL from asking the terminal for one.
+            # The empty passphrase keeps OpenSSL from asking for one at the terminal.
             context.load_cert_chain(certificate_file, key_file, password=lambda: "")
         except ssl.SSLError as error:
             if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
@@ -134,12 +135,12 @@ def _context(certificates: bytes, key: bytes) -> ssl.SSLContext:
 
 @contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
-    """Yield a path at which OpenSSL can read `data`: in memory where the system has such files."""
+    """Yield a path at which OpenSSL can read `data`: in memory if the system supports such files."""
     if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
         number = os.memfd_create("pem")
         path = f"/proc/self/fd/{number}"
     else:
-        number, path = tempfile.mkstemp()  # for its owner only
+        number, path = tempfile.mkstemp()  # readable by its owner only
     try:
         with os.fdopen(number, "wb") as file:
             file.write(data)

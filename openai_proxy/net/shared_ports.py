@@ -1,10 +1,10 @@
 """Endpoints on sockets that the supervisor opened.
 
 The supervisor binds what each endpoint string says, and listens when its
-workers are ready: nobody connects to a daemon that cannot answer yet. A
-worker makes the same endpoint again, so that TLS and the PROXY protocol are
-as the string says, over a reactor that hands out the inherited socket
-wherever the endpoint would open one.
+workers are ready, so that no client connects to a daemon that cannot answer
+yet. A worker builds the same endpoint again, so that TLS and the PROXY protocol
+are as the string says, with a reactor that returns the inherited socket
+whenever the endpoint would open one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNSHARED = "several workers cannot share such an endpoint"
 
 
 class Unserved(Factory):
-    """The factory of a port that only holds its socket open."""
+    """The factory of a port that only keeps its socket open."""
 
     noisy = False
 
@@ -31,12 +31,12 @@ class Unserved(Factory):
         return "openai-proxy"
 
     def buildProtocol(self, addr: Any) -> Any:
-        """Refuse: asked by an endpoint that is a connection itself, such as stdio."""
+        """Refuse: only an endpoint that is itself a connection calls this, such as stdio."""
         raise ValueError(_UNSHARED)
 
 
 def hold(reactor: Any, description: str) -> Any:
-    """Bind what an endpoint string says, and return the port, which accepts nothing. Raises StartError."""
+    """Bind the address of an endpoint string, and return the port, which accepts nothing. Raises StartError."""
     port = listen(_HoldingReactor(reactor), description, Unserved())
     if not hasattr(port, "stopReading") or not isinstance(getattr(port, "socket", None), socket.socket):
         raise StartError(f"cannot listen on {description}: {_UNSHARED}")
@@ -45,8 +45,8 @@ def hold(reactor: Any, description: str) -> Any:
 
 
 def open_door(port: Any, description: str) -> None:
-    """Listen on a port that is held: from now on clients can connect. Raises StartError."""
-    if isinstance(port.socket, PatientSocket):  # systemd's listens already
+    """Listen on a bound port: from now on clients can connect. Raises StartError."""
+    if isinstance(port.socket, PatientSocket):  # a socket from systemd listens already
         try:
             port.socket.listen_now()
         except OSError as error:
@@ -54,7 +54,7 @@ def open_door(port: Any, description: str) -> None:
 
 
 class PatientSocket(socket.socket):
-    """A socket that only remembers that it shall listen, until `listen_now`."""
+    """A socket that postpones `listen` until `listen_now`."""
 
     _backlog = 50
 
@@ -66,21 +66,21 @@ class PatientSocket(socket.socket):
 
 
 class HeldTCPPort(tcp.Port):
-    """A TCP port that is bound and does not listen."""
+    """A TCP port that is bound but does not listen."""
 
     def createInternetSocket(self) -> socket.socket:
         return PatientSocket(fileno=super().createInternetSocket().detach())
 
 
 class HeldUNIXPort(unix.Port):
-    """A Unix port that is bound and does not listen."""
+    """A Unix port that is bound but does not listen."""
 
     def createInternetSocket(self) -> socket.socket:
         return PatientSocket(fileno=super().createInternetSocket().detach())
 
 
 class _HoldingReactor:
-    """The reactor, as the supervisor's endpoints see it: ports are bound, and wait."""
+    """The reactor for the supervisor's endpoints: ports are bound, but do not listen."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -103,13 +103,13 @@ def _started(port: Any) -> Any:
 
 
 def adopt(reactor: Any, fd: int, description: str, factory: Any) -> Any:
-    """Make the endpoint of `description` on the listening socket `fd`; return the port. Raises StartError."""
-    systemdEndpointParser._sddaemon = _Inherited(fd)  # type: ignore[assignment]  # all of ListenFDs that is used
+    """Build the endpoint of `description` on the listening socket `fd`; return the port. Raises StartError."""
+    systemdEndpointParser._sddaemon = _Inherited(fd)  # type: ignore[assignment]  # the only part of ListenFDs that is used
     return listen(_AdoptingReactor(reactor, fd), description, factory)
 
 
 class _Inherited:
-    """Stands for the sockets that systemd passed on, of which each worker has its own by now."""
+    """Replaces the sockets that systemd passed on; each worker has inherited its own."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -120,11 +120,11 @@ class _Inherited:
     inheritedNamedDescriptors = inheritedDescriptors
 
     def __getitem__(self, index_or_name: Any) -> int:
-        return os.dup(self._fd)  # the endpoint closes what it was given
+        return os.dup(self._fd)  # the endpoint closes the descriptor that it gets
 
 
 class _AdoptingReactor:
-    """The reactor, as an endpoint sees it: whatever it listens on is the one socket."""
+    """The reactor for a worker's endpoint: whatever it listens on is the inherited socket."""
 
     def __init__(self, reactor: Any, fd: int) -> None:
         self._reactor = reactor
@@ -150,15 +150,15 @@ class _AdoptingReactor:
         else:
             port = SharedTCPPort._fromListeningDescriptor(self._reactor, self._fd, family, factory)
         port.startListening()
-        os.close(self._fd)  # the port has its own by now
+        os.close(self._fd)  # the port has its own descriptor by now
         return port
 
 
 class SharedTCPPort(tcp.Port):
-    """A port whose socket others accept from as well.
+    """A port whose socket other processes accept from as well.
 
-    It neither binds nor chmods nor shuts the socket down, and it takes one
-    connection a turn, so that a burst is spread over the workers.
+    It neither binds nor chmods nor shuts the socket down, and it accepts one
+    connection a turn, so that a burst is distributed over the workers.
     """
 
     _shouldShutdown = False
@@ -166,7 +166,7 @@ class SharedTCPPort(tcp.Port):
 
     @property
     def numberAccepts(self) -> int:
-        """Connections accepted in a turn; Twisted's would grow to hundreds."""
+        """The number of connections accepted in a turn; Twisted's would grow to hundreds."""
         return 1
 
     @numberAccepts.setter
@@ -183,21 +183,21 @@ class SharedTCPPort(tcp.Port):
         self.socket, self._preexistingSocket = inherited, None
         self.fileno = inherited.fileno  # type: ignore[method-assign]  # as Twisted does it
         if inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            self.startReading()  # else when the supervisor says that it listens
+            self.startReading()  # otherwise once the supervisor says that it listens
 
     def doRead(self) -> None:
-        """Accept; a socket that the supervisor has shut down is ready for ever, and has nobody to accept."""
+        """Accept; a socket that the supervisor has shut down stays readable for ever without a connection."""
         if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             super().doRead()
         else:
             self.stopReading()
 
     def _logConnectionLostMsg(self) -> None:
-        """The supervisor says when the port is closed."""
+        """Do nothing: the supervisor logs that the port is closed."""
 
 
 class SharedUNIXPort(SharedTCPPort, unix.Port):
-    """A Unix port on an inherited socket; its path and the path's mode are the supervisor's."""
+    """A Unix port on an inherited socket; the supervisor handles its path and the path's mode."""
 
     def connectionLost(self, reason: Any) -> None:
         tcp.Port.connectionLost(self, reason)

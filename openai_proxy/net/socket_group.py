@@ -1,14 +1,13 @@
-"""Many sockets behind one entry in the reactor, served in batches.
+"""Many sockets with one entry in the reactor, served in batches.
 
-Twisted's reactors make a logging context for every event of every socket,
-which costs as much as reading from it. The sockets of our connections are
-in an epoll set of their own instead, and that set is one reader of the
-reactor: when any of them is ready, all that are ready are served in one
-event. For the transports it is the reactor; whatever else they ask of it
-goes to the real one. It stands on IReactorFDSet and IReadDescriptor alone,
-so it works under any reactor of Linux. Where the system has no epoll
-(macOS, the BSDs), every socket stays with the reactor that accepted it.
-Used by both edges.
+Twisted's reactors make a logging context for every event of every socket, which
+costs as much as reading from it. The sockets of this proxy's connections are in
+a separate epoll set instead, which is one reader of the reactor: when any of
+them is ready, all that are ready are served in one event. For the transports it
+is the reactor; everything else they request is passed to the real one. It
+relies only on IReactorFDSet and IReadDescriptor, so it works under any reactor
+of Linux. If the system has no epoll (macOS, the BSDs), every socket stays with
+the reactor that accepted it. Used by both edges.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ log = logger(__name__)
 
 IN, OUT = 1, 4
 GONE = 8 | 16
-"""EPOLLIN, EPOLLOUT, and EPOLLERR with EPOLLHUP: `select` has these names on Linux only."""
+"""EPOLLIN, EPOLLOUT, and EPOLLERR with EPOLLHUP: `select` has these names only on Linux."""
 BATCH = 512
-"""Served before the reactor's other readers and timers have their turn."""
+"""The number of events served before the reactor's other readers and timers get their turn."""
 READ_BYTES = 1 << 16
 TOGETHER_BYTES = 1 << 20
-"""Read before any of it is worked on, with ROOM_EACH_BYTES for each socket: at most 32 of them."""
+"""The bytes read before any are processed, with ROOM_EACH_BYTES for each socket: at most 32 sockets."""
 ROOM_EACH_BYTES = 1 << 15
 
 
@@ -50,21 +49,20 @@ class SocketGroup:
         self._members: dict[int, Any] = {}
         self._masks: dict[int, int] = {}
         self.unsent: dict[EagerTransport, PutOff] = {}
-        """What was written to them waits for the end of this batch; in the order of their first writes."""
+        """Transports whose writes wait for the end of this batch, in the order of their first writes."""
         self.serving = False
-        """A batch is being served: what is written waits for its end."""
+        """Whether a batch is being served: then writes wait for its end."""
         self._before_sending: list[Callable[[], None]] = []
 
     def __getattr__(self, name: str) -> Any:
-        """What a transport asks of its reactor beside its descriptors: timers, name look-ups."""
+        """Return what else a transport requests of its reactor: timers, name look-ups."""
         return getattr(self._reactor, name)
 
     def adopt(self, transport: Any) -> None:
         """Serve the connected, reading socket below `transport` from here on.
 
-        What has no socket (a transport in memory), or one that another
-        reactor serves, stays where it is; so does everything on a system
-        without epoll.
+        A transport without a socket (in memory), or one that another reactor
+        serves, stays unchanged; so does everything on a system without epoll.
         """
         if self._make_epoll is None:
             return
@@ -75,7 +73,7 @@ class SocketGroup:
             self._epoll = self._make_epoll()
             self._reactor.addReader(self)
         socket.stopReading()
-        socket.reactor = self  # as far as a transport goes, it is one
+        socket.reactor = self  # for a transport, this is the reactor
         become_eager(socket)
         socket.startReading()
 
@@ -140,7 +138,7 @@ class SocketGroup:
     def doRead(self) -> None:
         """Serve every socket that is ready."""
         ready = self._epoll.poll(0, BATCH)
-        if len(ready) == 1:  # its writes have nothing to wait for
+        if len(ready) == 1:  # its writes need not wait
             self._serve(*ready[0])
             return
         events = iter(ready)
@@ -148,15 +146,16 @@ class SocketGroup:
             pass
 
     def _serve_together(self, events: Iterator[tuple[int, int]]) -> bool:
-        """Read from many sockets, work on what came, make the calls that were to come before sending, and send.
+        """Read from many sockets, process the data, make the calls that were scheduled before sending, and
+        send.
 
         Returns whether there may be more.
 
-        A processor that goes through the same code for one socket after the
-        other has it in its caches, and knows its branches: a fifth less time
-        than reading, working and sending for each in turn. Ends come first,
-        then answers, then requests: whatever breaks an idle connection is
-        known before a request may get it.
+        A processor that runs the same code for one socket after another has it
+        in its caches, and predicts its branches: that takes a fifth less time
+        than reading, processing and sending for each in turn. Ends come first,
+        then answers, then requests, so that a broken idle connection is noticed
+        before a request may get it.
         """
         members = self._members
         answers: list[tuple[Any, bytes]] = []
@@ -185,7 +184,7 @@ class SocketGroup:
                     break
             answers += requests
             for member, data in answers:
-                # One served before it may have closed it.
+                # A socket served before it may have closed it.
                 if member.connected and not member.disconnecting and not member._aborting:
                     try:
                         member.protocol.dataReceived(data)
@@ -199,16 +198,16 @@ class SocketGroup:
         return room_bytes <= 0
 
     def before_sending(self, call: Callable[[], None]) -> bool:
-        """Have `call` called when this batch was worked on, before any of its writes is sent; False outside a batch.
+        """Schedule `call` between processing this batch and sending its writes; return False outside a batch.
 
-        Work that is the same for many sockets takes half the time in a row.
+        The same work for many sockets takes half the time if it is done in a row.
         """
         if self.serving:
             self._before_sending.append(call)
         return self.serving
 
     def begin_sending(self) -> None:
-        """Make the calls that come before sending."""
+        """Make the calls that were scheduled before sending."""
         while self._before_sending:
             calls, self._before_sending = self._before_sending, []
             for call in calls:
@@ -229,7 +228,7 @@ class SocketGroup:
         """Read from and write to one socket, as a reactor does."""
         member = self._members.get(number)
         if member is None:
-            return  # one served before it closed this one
+            return  # a socket served before it closed this one
         in_read = False
         try:
             if event == IN:  # nearly always
@@ -267,7 +266,7 @@ class SocketGroup:
             log.failure("defect while closing a socket")
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor ends: so does every socket here."""
+        """End every socket here, because the reactor ends."""
         for member in self.removeAll():
             try:
                 member.connectionLost(reason)

@@ -1,8 +1,8 @@
-"""What Twisted's transports do not tell or do, asked of their sockets.
+"""Socket facts and actions that Twisted hides: bytes in flight, peer liveness, immediate reset.
 
-How much of what was written the peer has not taken yet (Linux has the
-kernel's part of the answer, SIOCOUTQ), whether it is gone, and a reset
-without delay. Used by both edges.
+These are: how much of the written data the peer has not acknowledged (on Linux
+the kernel's part is SIOCOUTQ), whether the peer is gone, and a reset without
+delay. Used by both edges.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 try:
     import fcntl
     import termios
-except ImportError:  # what they tell is a refinement: the proxy runs without it
+except ImportError:  # a refinement only: the proxy runs without it
     fcntl = termios = None  # type: ignore[assignment]
 
 from twisted.internet import tcp
@@ -25,13 +25,13 @@ from twisted.internet import tcp
 from .eager_transports import EagerTransport
 
 _SO_NWRITE = 0x1024
-"""Of macOS, which has no SIOCOUTQ: bytes in the send queue. Python does not name it."""
+"""The socket option of macOS, which has no SIOCOUTQ, for the bytes in the send queue; Python has no name for it."""
 
 
 def bottom(transport: Any) -> Any:
     """Return the transport with the socket, below any TLS or wrapper; None if there is none."""
     raw = transport
-    # Not by asking for a `socket`: wrappers answer for the transport below them.
+    # Not by looking for `socket`, because wrappers delegate attributes to the transport below them.
     while not isinstance(raw, tcp.Connection):
         inner = getattr(raw, "transport", None) or getattr(raw, "wrappedTransport", None)
         if inner is None or inner is raw:
@@ -41,7 +41,7 @@ def bottom(transport: Any) -> Any:
 
 
 def authorities(transport: Any, default_port: int) -> frozenset[bytes]:
-    """Return the names under which an absolute-form target may call this end, with its port and, by default, without."""
+    """Return the authorities that absolute-form targets may have here, with the port and, by default, without."""
     host = transport.getHost()
     port = getattr(host, "port", None)
     if port is None:
@@ -55,9 +55,9 @@ def authorities(transport: Any, default_port: int) -> frozenset[bytes]:
 
 
 def listens_on_loopback(transport: Any) -> bool:
-    """Whether a server's connection came in by a TCP port that is bound to a loopback address.
+    """Return whether a server's connection was accepted by a TCP port on a loopback address.
 
-    Only programs of this machine reach such a port, a browser among them.
+    Only programs on this machine can reach such a port, including browsers.
     """
     server = getattr(bottom(transport), "server", None)
     host = getattr(server.getHost(), "host", "") if server is not None else ""
@@ -67,14 +67,13 @@ def listens_on_loopback(transport: Any) -> bool:
 def untaken_bytes(transport: Any) -> int:
     """Return the bytes written to `transport` that the peer has not acknowledged.
 
-    Counts what is put off, Twisted's buffer and the kernel's send queue of
-    the connection at the bottom of any TLS or wrapper. 0 if nothing can be
-    known.
+    Counts deferred data, Twisted's buffer and the kernel's send queue of the
+    connection at the bottom of any TLS or wrapper. 0 if that is unknown.
     """
     raw = bottom(transport)
     if raw is None:
         return 0
-    # FileDescriptor has no public word for this: what it joined, less what it sent, plus what waits.
+    # FileDescriptor has no public name for this: the joined buffer, less the sent part, plus the waiting writes.
     buffered = len(raw.dataBuffer) - raw.offset + raw._tempDataLen
     if isinstance(raw, EagerTransport):
         buffered += raw.put_off_bytes()
@@ -82,7 +81,7 @@ def untaken_bytes(transport: Any) -> int:
 
 
 def _queued_bytes(sock: socket.socket) -> int:
-    """Return the size in bytes of the kernel's send queue; 0 if the system does not tell it."""
+    """Return the size in bytes of the kernel's send queue; 0 if the system does not report it."""
     try:
         if sys.platform == "darwin":
             return sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
@@ -95,7 +94,7 @@ def _queued_bytes(sock: socket.socket) -> int:
 
 
 def has_unread(transport: Any) -> bool:
-    """Whether the kernel has bytes of the peer's that nobody has read yet."""
+    """Return whether the kernel has unread bytes from the peer."""
     raw = bottom(transport)
     if raw is None:
         return False
@@ -106,12 +105,12 @@ def has_unread(transport: Any) -> bool:
 
 
 def is_gone(transport: Any, *, half_close: bool) -> bool:
-    """Whether the peer has reset the connection, asked of the kernel.
+    """Return whether the peer has reset the connection, according to the kernel.
 
-    With `half_close`: or has said that it sends no more, be it behind bytes
-    that are still unread. A transport that is paused and has nothing to
-    write is in no epoll set: Twisted would hear of either only when it
-    reads on.
+    With `half_close`, also whether it has ended its sending side, even if there
+    are unread bytes before that. A transport that is paused and has nothing to
+    write is in no epoll set: Twisted would notice either only when it reads
+    again.
     """
     raw = bottom(transport)
     if raw is None:
@@ -126,7 +125,7 @@ def is_gone(transport: Any, *, half_close: bool) -> bool:
 
 
 def _peek_says_gone(sock: socket.socket, half_close: bool) -> bool:
-    """As `is_gone`, on systems that do not tell a half-close: an end behind unread bytes stays unseen."""
+    """As `is_gone`, on systems that do not report a half-close: an end after unread bytes stays unnoticed."""
     try:
         return not sock.recv(1, socket.MSG_PEEK) and half_close
     except (BlockingIOError, InterruptedError):
@@ -136,16 +135,16 @@ def _peek_says_gone(sock: socket.socket, half_close: bool) -> bool:
 
 
 def keep_alive(transport: Any, idle_s: int) -> None:
-    """Have the kernel ask a silent peer whether it is there, after `idle_s` seconds and then three times.
+    """Make the kernel probe a silent peer after `idle_s` seconds and then three times.
 
-    A peer that vanished is noticed within twice `idle_s`. Does nothing for
-    what is no TCP connection.
+    A peer that vanished is noticed within twice `idle_s`. Does nothing for a
+    connection that is not TCP.
     """
     raw = bottom(transport)
     if raw is None or raw.socket.family not in (socket.AF_INET, socket.AF_INET6):
         return
     between_s = max(1, idle_s // 3)
-    # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE
+    # macOS calls TCP_KEEPIDLE TCP_KEEPALIVE
     idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
     wanted = (
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -160,9 +159,9 @@ def keep_alive(transport: Any, idle_s: int) -> None:
 
 
 def is_quiet(transport: Any) -> bool:
-    """Whether nothing has come from the peer that is still unread: no byte, no end, no reset.
+    """Return whether nothing unread has come from the peer: no byte, no end, no reset.
 
-    True if nothing can be known.
+    True if that is unknown.
     """
     raw = bottom(transport)
     if raw is None:
@@ -173,5 +172,5 @@ def is_quiet(transport: Any) -> bool:
 
 
 def cut(transport: Any) -> None:
-    """Reset the connection at once: nothing that was not sent goes out any more, over TLS no close_notify either."""
+    """Reset the connection at once: no unsent data is sent any more, and over TLS no close_notify either."""
     transport.abortConnection()

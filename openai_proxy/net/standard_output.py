@@ -1,4 +1,4 @@
-"""Standard output of the commands: what they show, to readers that may leave before the end."""
+"""Standard output of the commands: print to readers that may close it before the end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 def show(text: str) -> int:
     """Print `text` on standard output; return 0.
 
-    A reader that has seen enough, such as `head`, is no mistake of anybody's.
-    What the locale's encoding does not have is escaped.
+    A reader that has seen enough, such as `head`, is no error. Characters that
+    the locale's encoding does not have are escaped.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -23,5 +23,5 @@ def show(text: str) -> int:
 
 
 def reader_left() -> None:
-    """Write standard output to nowhere from now on: Python flushes once more at its end."""
+    """Redirect standard output to the null device, because Python flushes once more at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

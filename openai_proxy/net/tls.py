@@ -1,8 +1,8 @@
 """TLS as a transport: the standard library's `ssl` over memory, above any stream transport.
 
 `TLSTransport` is the protocol of the transport that has the socket, and the
-transport of the protocol that speaks through it. Whom a connection trusts,
-and which certificate it shows, is its `Side`: `client_tls` and `server_tls`
+transport of the protocol that speaks through it. The trust of a connection, and
+the certificate that it shows, are in its `Side`: `client_tls` and `server_tls`
 make them. Used by both edges and the client of Redis.
 """
 
@@ -30,32 +30,32 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 RECORD_BYTES = 16384
-"""A record holds at most this much (RFC 8446 §5.1): a read of so many bytes takes all that one brings."""
+"""A record holds at most this much (RFC 8446 §5.1): a read of this size returns all data of one record."""
 PIECE_BYTES = RECORD_BYTES
-"""Longer data go through OpenSSL in pieces: a memory BIO never gives back what it once grew to."""
+"""Longer data are passed to OpenSSL in pieces, because a memory BIO never shrinks."""
 _FRAMED = re.compile(r"^(?:\[[^\]]*\] )?(.*?)(?: \(_ssl\.c:\d+\))?$", re.S)
 
 
 class Side(Protocol):
-    """One end of one TLS connection: how it begins, and what is demanded of the peer."""
+    """One side of one TLS connection: its start, and the requirements on the peer."""
 
     def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """Return the TLS state of a connection that reads and writes there."""
         ...
 
     def shake_hands(self, tls: ssl.SSLObject) -> None:
-        """Go on with the handshake; as `SSLObject.do_handshake`."""
+        """Continue the handshake; as `SSLObject.do_handshake`."""
         ...
 
     def check(self, tls: ssl.SSLObject) -> None:
-        """The handshake is complete, and its last flight is not sent yet: raise ssl.SSLError to refuse the peer."""
+        """Check the peer after the handshake, before its last flight is sent: raise ssl.SSLError to refuse it."""
         ...
 
     def failed(self, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
-        """The handshake failed."""
+        """Note that the handshake failed."""
 
     def arrived(self, tls: ssl.SSLObject) -> None:
-        """The first bytes of the peer were read; in TLS 1.3 its session tickets come before them."""
+        """Note that the peer's first bytes were read; in TLS 1.3 its session tickets come before them."""
 
 
 class _State(Enum):
@@ -71,45 +71,44 @@ class TLSTransport(TwistedProtocol):
 
     States:
 
-    - handshake: what is written waits. Ends in open, or in ended if it fails
+    - handshake: written data wait. Ends in open, or in ended if it fails
       or the peer is refused.
     - open: both sides may send.
     - half-closed: our close_notify is sent (`loseWriteConnection`). What the
-      peer sends is still delivered, what is written is dropped.
-    - ended: nothing is delivered or sent any more. The peer's close_notify
+      peer sends is still delivered, written data are dropped.
+    - ended: no data are delivered or sent any more. The peer's close_notify
       came, TLS failed, or `loseConnection` or `abortConnection` was called.
-      The protocol is told when the transport below is lost.
+      The protocol is notified when the transport below is lost.
 
     The protocol's end is a ConnectionDone if the peer said close_notify or we
-    closed, the ssl.SSLError if TLS failed, and otherwise a ConnectionLost,
-    also if TCP ended in order: whatever came may have been cut short
-    (RFC 8446 §6.1).
+    closed, the ssl.SSLError if TLS failed, and otherwise a ConnectionLost, even
+    if TCP ended properly: the data may have been truncated (RFC 8446 §6.1).
 
     While it is paused nothing is delivered, and the transport below does not
-    read. What it had already read waits encrypted, and is delivered in a turn
-    of its own after `resumeProducing`, before more is read. The records of one
+    read. Data that it had already read stay encrypted, and are delivered in a
+    later turn after `resumeProducing`, before more is read. The records of one
     read are delivered together.
     """
 
     transport: Any
-    """The one below."""
+    """The transport below."""
 
     def __init__(self, protocol: Any, side: Side, call_later: Callable[..., Any]) -> None:
         self.protocol = protocol
-        """The one that speaks through this."""
+        """The protocol that uses this transport."""
         self._side = side
         self._call_later = call_later
         self._state = _State.HANDSHAKE
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = side.begin(self._incoming, self._outgoing)
         self._waiting: list[bytes] = []
-        """Written before the handshake was complete."""
+        """Data written before the handshake was complete."""
         self._closes = False
         """`loseConnection` was called while something waits for the handshake."""
         self._is_paused = False
         self._has_arrived = False
         self._end: Failure | None = None
-        """Why nothing more is read, once that is known; told when what came before it is delivered."""
+        """Why the reading side ended; reported once everything before the end is delivered."""
         self._has_producer = False
 
     # ---- the transport below
@@ -130,7 +129,7 @@ class TLSTransport(TwistedProtocol):
             self._deliver()
 
     def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
-        if self._incoming.pending:  # it came before the end
+        if self._incoming.pending:  # these data came before the end
             self._is_paused = False
             self._deliver()
         if self._end is not None:
@@ -138,7 +137,7 @@ class TLSTransport(TwistedProtocol):
         elif self._state is not _State.ENDED and reason.check(ConnectionDone):
             reason = Failure(ConnectionLost())
         self._state = _State.ENDED
-        protocol, self.protocol = self.protocol, None  # it holds us: no cycle for the collector
+        protocol, self.protocol = self.protocol, None  # it refers to this object: avoid a cycle
         protocol.connectionLost(reason)
 
     # ---- the handshake
@@ -156,13 +155,13 @@ class TLSTransport(TwistedProtocol):
         try:
             self._side.check(self._tls)
         except ssl.SSLError as error:
-            self._outgoing.read()  # the last flight, perhaps with our own certificate, is not for a stranger
+            self._outgoing.read()  # drop the last flight, which may contain the client certificate
             self._fail(error)
             return
         self._state = _State.OPEN
         self._flush()
         if isinstance(self.transport, tcp.Connection):
-            self.transport.protocol = self  # past an endpoint's wrapper, which passes everything on
+            self.transport.protocol = self  # skip an endpoint's wrapper, which only passes data on
         waiting, self._waiting = self._waiting, []
         self.write(b"".join(waiting))
         if self._closes:
@@ -173,7 +172,7 @@ class TLSTransport(TwistedProtocol):
     # ---- reading
 
     def _deliver(self, encrypted: bytes = b"") -> None:
-        """Deliver what whole records hold, and then the end if it has come; `encrypted` came behind what is held."""
+        """Deliver the data of whole records, and then the end if it has come; `encrypted` comes after the held data."""
         if self._state is _State.OPEN or self._state is _State.HALF_CLOSED:
             data = self._read_long(encrypted) if encrypted else self._read()
             if self._outgoing.pending:
@@ -188,7 +187,7 @@ class TLSTransport(TwistedProtocol):
                 self._finish()
 
     def _read(self) -> bytes:
-        """Return what is decrypted of all that has come; an end or an error after it is noted in `_end`."""
+        """Return the decrypted data of everything that has come; an end or an error after it is noted in `_end`."""
         read, incoming = self._tls.read, self._incoming
         parts: list[bytes] = []
         try:
@@ -204,7 +203,7 @@ class TLSTransport(TwistedProtocol):
                     break
                 parts.append(data)
         except ssl.SSLWantReadError:
-            pass  # a part of a record, or none for us
+            pass  # a part of a record, or one without data
         except ssl.SSLZeroReturnError:
             self._end = Failure(ConnectionDone())
         except ssl.SSLError as error:
@@ -222,9 +221,9 @@ class TLSTransport(TwistedProtocol):
         return b"".join(parts)
 
     def _free_write_buffer(self) -> None:
-        """Have OpenSSL free the 16 KiB that it takes for an answer when session tickets come, and keeps until a write.
+        """Make OpenSSL free the 16 KiB that it allocates when session tickets come, and keeps until a write.
 
-        A stream may be silent for long after its first bytes. Nothing is sent.
+        A stream may be silent for a long time after its first bytes. Nothing is sent.
         """
         if self._state is _State.OPEN:
             with suppress(ssl.SSLError):
@@ -239,13 +238,13 @@ class TLSTransport(TwistedProtocol):
             return
         self._is_paused = False
         if self._end is not None or self._incoming.pending:
-            # In a turn of its own: whoever resumes a transport does not expect data before that returns.
+            # In a later turn: the caller of `resumeProducing` does not expect data before it returns.
             self._call_later(0, self._deliver_held)
         else:
             self.transport.resumeProducing()
 
     def _deliver_held(self) -> None:
-        """Deliver what came while it was paused, then read on."""
+        """Deliver the data that came during the pause, then read on."""
         if self._is_paused or self._state is _State.ENDED:
             return
         if self._end is not None:
@@ -269,7 +268,7 @@ class TLSTransport(TwistedProtocol):
             self._write_long(data)
             return
         try:
-            self._tls.write(data)  # all of it: memory takes as many records as it makes
+            self._tls.write(data)  # all of it: a memory BIO accepts any number of records
         except ssl.SSLError as error:
             self._fail(error)
             return
@@ -285,13 +284,13 @@ class TLSTransport(TwistedProtocol):
                 return
             self.transport.write(self._outgoing.read())
             if self._state is not _State.OPEN:
-                return  # a write that fails may end it
+                return  # a failed write may end it
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Pause and resume `producer` with the buffer below: what is written is encrypted at once."""
+        """Pause and resume `producer` with the buffer below, because written data are encrypted at once."""
         if self._state is _State.ENDED:
             producer.stopProducing()
             return
@@ -310,18 +309,18 @@ class TLSTransport(TwistedProtocol):
     # ---- the end
 
     def _finish(self) -> None:
-        """Nothing more comes: answer the peer's close_notify, and close."""
+        """Answer the peer's close_notify, and close."""
         if self._end is not None and self._end.check(ConnectionDone):
             self._say_goodbye()
         self._close()
 
     def _fail(self, error: ssl.SSLError) -> None:
-        """TLS cannot go on: send the alert that says so, and close. The protocol is told `error`."""
+        """End a failed TLS connection: send the alert, and close. The protocol receives `error`."""
         self._end = Failure(error)
         self._close()
 
     def loseConnection(self) -> None:
-        """Send what is written and our close_notify, then close; the peer's is not waited for (RFC 8446 §6.1)."""
+        """Send the written data and a close_notify, then close without waiting for the peer's (RFC 8446 §6.1)."""
         if self._state is _State.HANDSHAKE and self._waiting:
             self._closes = True
         elif self._state is _State.HANDSHAKE:
@@ -331,13 +330,13 @@ class TLSTransport(TwistedProtocol):
             self._close()
 
     def loseWriteConnection(self) -> None:
-        """Say that no more comes from us, and read on; does nothing before the handshake is complete."""
+        """End the sending side, and read on; does nothing before the handshake is complete."""
         if self._state is _State.OPEN:
             self._say_goodbye()
             self._state = _State.HALF_CLOSED
 
     def abortConnection(self) -> None:
-        """Cut the connection: no close_notify, which would say that what came before it is whole."""
+        """Cut the connection without a close_notify, which would mean that the data before it are complete."""
         self._state = _State.ENDED
         self._waiting.clear()
         self.transport.abortConnection()
@@ -345,27 +344,27 @@ class TLSTransport(TwistedProtocol):
     def _say_goodbye(self) -> None:
         """Send close_notify, once."""
         if self._state is _State.OPEN:
-            held = self._incoming.read()  # or it would look for the peer's among what is not delivered yet
+            held = self._incoming.read()  # otherwise it would search the undelivered data for the peer's
             try:
                 self._tls.unwrap()
             except ssl.SSLError:
-                pass  # the peer's has not come yet
+                pass  # the peer's close_notify has not come yet
             if held:
                 self._incoming.write(held)
             self._flush()
 
     def _close(self) -> None:
-        """Close once everything that was sent is taken."""
+        """Close once all sent data have been written."""
         self._state = _State.ENDED
         self._flush()
-        self.unregisterProducer()  # a paused one would hold the connection open
+        self.unregisterProducer()  # a paused one would keep the connection open
         self.transport.loseConnection()
 
     @property
     def disconnecting(self) -> bool:
         return self._state is _State.ENDED
 
-    # ---- asked of the connection
+    # ---- facts about the connection
 
     def getPeer(self) -> Any:
         return self.transport.getPeer()
@@ -391,7 +390,7 @@ class TLSTransport(TwistedProtocol):
 
 
 class TLSFactory(Factory):
-    """Puts TLS below each protocol that `wrapped` makes; `side` is called for each connection."""
+    """Adds TLS below each protocol that `wrapped` makes; `side` is called for each connection."""
 
     noisy = False
 
@@ -430,12 +429,12 @@ class TLSClientEndpoint:
 
 
 def is_tls_failure(failure: Failure) -> bool:
-    """True for an error of TLS."""
+    """Return whether a failure is an error of TLS."""
     return isinstance(failure.value, ssl.SSLError)
 
 
 def openssl_words(error: object) -> str:
-    """Return what OpenSSL says of an ssl.SSLError, in lower case: `http request`; empty for anything else."""
+    """Return OpenSSL's reason in an ssl.SSLError, in lower case: `http request`; empty for anything else."""
     if not isinstance(error, ssl.SSLError) or len(error.args) < 2:
         return ""
     found = _FRAMED.match(str(error.args[1]))

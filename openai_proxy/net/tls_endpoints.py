@@ -1,4 +1,4 @@
-"""The endpoint strings of TLS, `ssl:` and `tls:`, with Twisted's syntax and our own transport.
+"""The endpoint strings of TLS, `ssl:` and `tls:`, with Twisted's syntax and this proxy's own transport.
 
 Their files are read when a string is parsed. Imported by `endpoints` only.
 """
@@ -23,7 +23,7 @@ _EQUALS = re.compile(r"^(?:\\.|[^=\\])*=", re.S)
 
 
 def has_certificates(description: str) -> bool:
-    """Whether an endpoint string names files of TLS: `ssl:` and `tls:`, also behind `haproxy:`."""
+    """Return whether an endpoint string names TLS files: `ssl:` and `tls:`, also after `haproxy:`."""
     found = _KIND.match(description)
     return found is not None and found[2].lower() in ("ssl", "tls")
 
@@ -46,7 +46,7 @@ class _TLSEndpoint:
         self._may_speak = may_speak
 
     def listen(self, factory: Any) -> Any:
-        """Listen; the header inside TLS is asked for as often as the string says `haproxy:`."""
+        """Listen; a header inside TLS is expected as often as the string says `haproxy:`."""
         for _ in range(self._headers):
             factory = ProxyProtocolFactory(factory, self._may_speak)
         context = self._context
@@ -59,7 +59,7 @@ class _TLSEndpoint:
 def tls_endpoint(reactor: Any, description: str, may_speak: Callable[[Any], bool]) -> _TLSEndpoint:
     """Return the endpoint of a string that has certificates; see `endpoints.endpoint`."""
     found = _KIND.match(description)
-    assert found is not None  # `has_certificates` has said so
+    assert found is not None  # `has_certificates` was checked
     words, named = _arguments(description[found.end() :])
     make = _pair_endpoint if found[2].lower() == "ssl" else _directory_endpoint
     below, context = make(reactor, *words, **named)
@@ -67,7 +67,7 @@ def tls_endpoint(reactor: Any, description: str, may_speak: Callable[[Any], bool
 
 
 def _arguments(text: str) -> tuple[list[str], dict[str, str]]:
-    r"""Return the arguments that follow an endpoint's kind, those without and those with a name.
+    r"""Return the arguments after an endpoint's kind, those without and those with a name.
 
     >>> _arguments(r":8443:privateKey=C\:/k.pem")
     (['8443'], {'privateKey': 'C:/k.pem'})
@@ -98,7 +98,7 @@ def _pair_endpoint(
     extraCertChain: str | None = None,
     dhParameters: str | None = None,
 ) -> tuple[Any, ssl.SSLContext]:
-    """`ssl:`, its arguments named and ordered as Twisted has them."""
+    """`ssl:`, with Twisted's names and order of arguments."""
     context = pair_context(
         certKey or privateKey,
         privateKey,
@@ -112,5 +112,5 @@ def _pair_endpoint(
 def _directory_endpoint(
     reactor: Any, path: str, port: str = "443", backlog: str = _TWISTEDS_BACKLOG, interface: str = "::"
 ) -> tuple[Any, ssl.SSLContext]:
-    """`tls:`, its arguments named and ordered as Twisted has them."""
+    """`tls:`, with Twisted's names and order of arguments."""
     return TCP6ServerEndpoint(reactor, int(port), int(backlog), interface), directory_context(path)

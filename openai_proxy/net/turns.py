@@ -1,9 +1,9 @@
-"""Turns for costly work on the reactor's thread, so that others have theirs in between.
+"""Schedule costly work on the reactor's thread, so that other work runs in between.
 
-A JSON body of a million small values takes half a second to decode, and
-nobody else is served meanwhile. Bodies like that are read one at a time,
-with a pause after each that is longer than its reading took. So are the reads
-of answers that take long to decode and filter.
+A JSON body of a million small values takes half a second to decode, during
+which nothing else is served. Such bodies are read one at a time, with a pause
+after each that is longer than its reading took. The same is done for reads of
+answers that take long to decode and filter.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from twisted.internet.task import deferLater
 T = TypeVar("T")
 
 PAUSES = 3.0
-"""After work of a second, seconds in which no other such work begins."""
+"""The pause after a second of work, in seconds, during which no other such work begins."""
 SHORT_S = 0.01
 """Shorter work has no pause after it."""
 
 
 class Turns:
-    """Runs one piece of work after the other, in the order in which they were asked for.
+    """Runs one piece of work after the other, in the order of the calls.
 
-    States: free, working (in one turn of the reactor), pausing. A waiter
-    that is cancelled, for its client has left, loses its place.
+    States: free, working (in one turn of the reactor), pausing. A waiter that
+    is cancelled, because its client has left, loses its position.
     """
 
     def __init__(self, timers: IReactorTime, clock: Callable[[], float]) -> None:
@@ -38,7 +38,7 @@ class Turns:
         self._free_at = 0.0
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return what `work()` does, once it has its turn; what it raises is raised."""
+        """Return the result of `work()` once its turn has come; raise what it raises."""
         await self._lock.acquire()
         try:
             pause_s = self._free_at - self._clock()
@@ -55,7 +55,7 @@ class Turns:
 
 
 class Rests:
-    """Lets those whose work took long go on one after the other, with a pause before each."""
+    """Lets callers whose work took long continue one after the other, with a pause before each."""
 
     def __init__(self, timers: IReactorTime) -> None:
         self._timers = timers
@@ -63,7 +63,7 @@ class Rests:
         self._is_pausing = False
 
     def wait(self, worked_s: float, go_on: Callable[[], None]) -> None:
-        """Call `go_on` when it is the turn of who has worked for so many seconds. O(1)."""
+        """Call `go_on` when the turn of a caller that has worked for `worked_s` seconds has come. O(1)."""
         self._waiting.append((PAUSES * worked_s, go_on))
         if not self._is_pausing:
             self._pause()

@@ -1,7 +1,7 @@
 """twisted.web Headers that keep the lines as they are on the wire.
 
-Order, case and repetition survive; the mapping that twisted.web and treq
-know is made only when somebody asks. Imported by both edges.
+Order, case and repetition survive; the mapping that twisted.web and treq use is
+made only when it is accessed. Imported by both edges.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 class WireHeaders(Headers):
-    """Header lines as (name, value) pairs behind the interface of Headers."""
+    """Header lines as (name, value) pairs with the interface of Headers."""
 
     __slots__ = ("pairs",)
 
@@ -58,7 +58,7 @@ class WireHeaders(Headers):
             self.addRawHeader(name, value)
 
     def addRawHeader(self, name: Any, value: Any) -> None:
-        # A copy: pairs may be shared with whoever made them.
+        # A copy: pairs may be shared with their maker.
         self.pairs = [*self.pairs, (_bytes(name), _bytes(value))]
 
     def removeHeader(self, name: str | bytes) -> None:
@@ -74,4 +74,4 @@ class WireHeaders(Headers):
     __hash__ = None  # type: ignore[assignment]  # mutable, as Headers is
 
     def __repr__(self) -> str:
-        return f"<WireHeaders of {len(self.pairs)} lines>"  # never a value: some are secrets
+        return f"<WireHeaders of {len(self.pairs)} lines>"  # never show a value: some are secrets

@@ -1,9 +1,9 @@
-"""A twisted.web Request that makes late what only ordinary Resources look at.
+"""A twisted.web Request that creates lazily what only ordinary Resources use.
 
 twisted.web builds two header mappings, two addresses, lists and a cache of
-adapters for every request: three times what the proxy does for one of the
-API. Here each of them is made when it is first asked for. Used by the
-downstream edge.
+adapters for every request: that takes three times as long as the proxy's own
+work for an API request. Here each of them is created when it is first accessed.
+Used by the downstream edge.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .twisted_headers import WireHeaders
 
 
 class WireRequest(Request):
-    """A request of which the head has been read, for any Resource.
+    """A request whose head has been read, for any Resource.
 
-    `content` is empty: a body that is wanted comes by another way.
+    `content` is empty: bodies are read in another way.
     """
 
     channel: Any
@@ -35,7 +35,7 @@ class WireRequest(Request):
     _parsePOSTFormSubmission = False
 
     def __init__(self, channel: Any, method: bytes, target: bytes, http11: bool, pairs: HeaderPairs) -> None:
-        # Not super().__init__: see above. A test compares what either leaves behind.
+        # Not super().__init__: see above. A test compares the results of both.
         self.channel = channel
         self.site = channel.site
         self.method = method
@@ -46,9 +46,9 @@ class WireRequest(Request):
     def locate(self, target: bytes) -> None:
         """Prepare for the walk down the resource tree to a target in origin form.
 
-        The first segment stays as it was sent, so that no page can be
-        reached by a second spelling of its name. The others are unescaped,
-        as twisted.web does it.
+        The first segment stays as it was sent, so that no page can be reached
+        by a second spelling of its name. The others are unescaped, as in
+        twisted.web.
         """
         self.uri = target
         self.path = path = target.partition(b"?")[0]
@@ -58,7 +58,7 @@ class WireRequest(Request):
             segments[1:] = map(unquote_to_bytes, segments[1:])
         self.postpath = segments
 
-    # ---- made when asked for; Twisted has plain attributes in their place
+    # ---- created on first access; Twisted has plain attributes instead
 
     @cached_property
     def clientproto(self) -> bytes:  # type: ignore[override]
@@ -80,7 +80,7 @@ class WireRequest(Request):
     @cached_property
     def received_cookies(self) -> dict[bytes, bytes]:  # type: ignore[override]
         found: dict[bytes, bytes] = {}
-        self.__dict__["received_cookies"] = found  # what `parseCookies` fills
+        self.__dict__["received_cookies"] = found  # `parseCookies` fills this
         self.parseCookies()
         return found
 
