@@ -373,6 +373,11 @@ class UpstreamProtocolError(UpstreamError):
     code = "upstream_protocol_error"
     default_message = "The upstream's answer is not valid HTTP."
 
+    @classmethod
+    def because(cls, reason: str) -> UpstreamProtocolError:
+        """Return the error of an answer that is not valid HTTP, with the reason in words of our own or of the parser's."""
+        return cls(f"{cls.default_message[:-1]}: {reason}.", kind="protocol")
+
 
 class UpstreamTimeout(UpstreamError):
     status, reason = 504, b"Gateway Timeout"

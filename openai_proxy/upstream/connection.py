@@ -196,9 +196,9 @@ class UpstreamConnection(TwistedProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._switch(data[upgrade.args[0] :])
             return
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
             if not reader.complete and reader.error is None:
-                reader.error = UpstreamProtocolError(kind="protocol")
+                reader.error = UpstreamProtocolError.because(str(error))
             reader.surplus = True
         body = self._body
         if body is not None and not reader.complete and reader.error is None:

@@ -285,7 +285,7 @@ def scan_response(pairs: HeaderPairs) -> ResponseHead:
         value = pairs[at][1]
         if name == b"content-length":
             if length is not None or not is_length(value.strip(b" \t")):
-                raise UpstreamProtocolError(kind="protocol")
+                raise UpstreamProtocolError.because("Duplicate or malformed Content-Length")
             length = int(value)
             forward[at] = pairs[at][0], b"%d" % length
             continue
@@ -303,12 +303,12 @@ def scan_response(pairs: HeaderPairs) -> ResponseHead:
             codings += 1
             # as llhttp has it: with a tab behind it this is no chunked, but a body until the end
             if codings > 1 or value.rstrip(b" ").lower() != b"chunked":
-                raise UpstreamProtocolError(kind="protocol")
+                raise UpstreamProtocolError.because("Transfer-Encoding is not chunked, once")
         elif name == b"connection":
             nominated.update(_tokens(value))
             closing = closing or b"close" in value.lower()
     if length is not None and codings:
-        raise UpstreamProtocolError(kind="protocol")
+        raise UpstreamProtocolError.because("Transfer-Encoding can't be present with Content-Length")
     _delete(forward, gone)
     if nominated and (nominated := nominated - _ALWAYS_JUDGED):
         forward = ReadLines([pair for pair in forward if pair[0].lower() not in nominated])
