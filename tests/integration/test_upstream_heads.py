@@ -3,6 +3,7 @@
 import pytest
 from world.client import ask
 from world.requests import chat
+from world.waiting import eventually
 
 BAD_HEADS = {
     "nul in reason": b"HTTP/1.1 200 O\x00K\r\nContent-Length: 0\r\n\r\n",
@@ -34,4 +35,4 @@ def test_it_is_said_what_is_not_valid(world, reason):
     answer = ask(world.port, chat())
     assert (answer.status, answer.error["code"]) == (502, "upstream_protocol_error")
     assert answer.error["message"] == f"The upstream's answer is not valid HTTP: {reason}."
-    assert reason in world.daemon.log
+    assert eventually(lambda: f'valid HTTP: {reason}."' in world.daemon.log)
