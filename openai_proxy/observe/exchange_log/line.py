@@ -60,6 +60,23 @@ def exchange_line(
         capture = exchange.capture
         if isinstance(capture, Capture):
             response = _captured(capture.response, answered, limit_bytes, hidden)
+    is_stream = exchange.streaming or is_event_stream(answered[0])
+    record = _record(exchange, request, response, is_stream, secrets)
+    if raw:
+        record["request"]["target"] = _shown_target(exchange.target)
+        if bodies and isinstance(exchange.capture, Capture):
+            record["response"]["raw"] = raw_response(
+                exchange, exchange.capture.response, answered[1], limit_bytes, hidden
+            )
+    line = json_line(record)
+    found = [secret for secret in hidden if _stands_in(secret, line)]
+    return _line_without(found, record) if found else line
+
+
+def _record(
+    exchange: Exchange, request: Any, response: Any, is_stream: bool, secrets: Sequence[str]
+) -> dict[str, Any]:
+    """Return what a line says of an exchange; `request` and `response` stand for the bodies."""
     model, outcome = exchange.model, exchange.outcome
     record: dict[str, Any] = {
         "timestamp": _timestamp(exchange.timestamp),
@@ -73,7 +90,7 @@ def exchange_line(
             "status_code": exchange.status,
             "headers": shown_headers(exchange.response_headers),
             "body": response,
-            "streaming": exchange.streaming or is_event_stream(answered[0]),
+            "streaming": is_stream,
         },
         "id": exchange.id,
         "key": exchange.key,
@@ -95,16 +112,11 @@ def exchange_line(
         record["route_reason"] = exchange.route_reason
     if exchange.connection is not None:
         record["connection"], record["turn"] = exchange.connection, exchange.turn
-    if raw:
-        record["request"]["target"] = _shown_target(exchange.target)
-        if bodies and isinstance(exchange.capture, Capture):
-            record["response"]["raw"] = raw_response(
-                exchange, exchange.capture.response, answered[1], limit_bytes, hidden
-            )
-    line = json_line(record)
-    found = [secret for secret in hidden if _stands_in(secret, line)]
-    if not found:  # nearly always: told by a search of the bytes
-        return line
+    return record
+
+
+def _line_without(found: Sequence[str], record: dict[str, Any]) -> bytes:
+    """Return the line of a record with these secrets blotted out of what strangers wrote; changes the record."""
     for part in (record["request"], record["response"]):
         without_texts(part["headers"], found)
         if type(part["body"]) is RawJSON:
