@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 
 from ..logs import logger
 from .endpoints import endpoint, made_anew, why_unusable
-from .tls import TLSFactory
 from .tls_endpoints import has_certificates
+from .tls_wrappers import TLSFactory
 
 log = logger("openai_proxy")
 

@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 from .client_tls import VerifyingClient, client_context
 from .host_names import ascii_host, host_endpoint
 from .redis_url import RedisAddress
-from .tls import TLSClientEndpoint, is_tls_failure
+from .tls import is_tls_failure
+from .tls_wrappers import TLSClientEndpoint
 
 CONNECT_TIMEOUT_S = 2
 NOT_RESP = "it does not speak RESP"

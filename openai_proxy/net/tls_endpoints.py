@@ -14,7 +14,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 
 from .proxy_protocol import ProxyProtocolFactory
 from .server_tls import ServerSide, directory_context, pair_context
-from .tls import TLSFactory
+from .tls_wrappers import TLSFactory
 
 _TWISTEDS_BACKLOG = "50"
 _KIND = re.compile(r"((?:haproxy:)*)([^:]*)", re.I)

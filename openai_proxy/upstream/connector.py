@@ -20,7 +20,7 @@ from ..net.client_tls import VerifyingClient, explain
 from ..net.dns_cache import DNSCache
 from ..net.host_names import host_endpoint
 from ..net.origin import Origin
-from ..net.tls import TLSClientEndpoint
+from ..net.tls_wrappers import TLSClientEndpoint
 from .tls import ClientTLS
 
 log = logger(__name__)

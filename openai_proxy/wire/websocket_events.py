@@ -13,7 +13,8 @@ import orjson
 from attrs import frozen
 
 from .documents import maybe_object
-from .json_members import append_members, iter_members
+from .json_edits import append_members
+from .json_members import iter_members
 from .request_json import read_request
 
 CREATE, UPDATE = "response.create", "session.update"

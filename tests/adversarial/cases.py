@@ -495,6 +495,7 @@ case(
     rep(b"a", b'"', b'"'),
     call=lambda f, v: f(v, 0),
 )
+case("wire.json_members:skip_space", rep(b" "), rep(b"\n\t"), call=lambda f, v: f(v, 0))
 case("wire.json_members:value_end", *JSONS, call=lambda f, v: f(v, 0))
 for name in ("iter_members", "iter_elements"):
     case(f"wire.json_members:{name}", *JSONS, call=lambda f, v: f(v, 0))
@@ -511,18 +512,18 @@ case(
     call=lambda f, v: f(v, [("choices", i, "delta") for i in range(len(v) // 110)]),
 )
 case(
-    "wire.json_members:splice",
+    "wire.json_edits:splice",
     rep(b"a"),
     call=lambda f, v: f(v, [(i, i + 1, b"xy") for i in range(0, len(v), 2)]),
 )
-case("wire.json_members:member_edits", *JSONS, call=lambda f, v: f(v, 0, {"a": b"1", "z": b"2"}))
+case("wire.json_edits:member_edits", *JSONS, call=lambda f, v: f(v, 0, {"a": b"1", "z": b"2"}))
 case("wire.json_members:find_only_member", *JSONS, call=lambda f, v: (f(v, "a"), f(v, "usage")))
 for name, more in (
     ("replace_members", ({"a": b"1", "n": b"2"}, ("a",))),
     ("append_members", (b',"a":1',)),
     ("replace_nested", ("a", {"b": b"1"})),
 ):
-    case(f"wire.json_members:{name}", *JSONS, rep(b" ", b"{", b"}"), call=lambda f, v, more=more: f(v, *more))
+    case(f"wire.json_edits:{name}", *JSONS, rep(b" ", b"{", b"}"), call=lambda f, v, more=more: f(v, *more))
 for name in ("parse_object", "ordinary_object", "maybe_object", "shallow_document"):
     case(f"wire.documents:{name}", *JSONS)
 case(
@@ -567,7 +568,7 @@ case(
     rep(b"GIF89a"),
 )
 
-case("wire.json_members:without_members", *JSONS, call=lambda f, v: (f(v, ("a",)), f(v, ("a",), True)))
+case("wire.json_edits:without_members", *JSONS, call=lambda f, v: (f(v, ("a",)), f(v, ("a",), True)))
 case("policies.override.endpoint_params:merged", *DOCUMENTS, call=lambda f, v: f(v, v))
 
 

@@ -77,7 +77,7 @@ EXEMPT = {
     "wire.endpoint_rules:.*": "compares an endpoint's name, made by wire.targets, with the configured ones",
     "exchange.record:.*": "a record",
     "wire.render:(RenderedLines|connection_line)": "three constants; a list that carries two values",
-    "wire.json_members:rendered_members": "the operator's parameters",
+    "wire.json_edits:rendered_members": "the operator's parameters",
     "policies.authenticate.keyring:(Keyring|ClientKey)": "looks digests up that key_digest has made",
     "wire.keys:key_name": "a digest that key_digest has made",
     "policies.limits.rules:.*": "counts",

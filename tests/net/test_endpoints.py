@@ -7,8 +7,8 @@ from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.net.endpoints import MOST, endpoint, made_anew, why_unusable
 from openai_proxy.net.proxy_protocol import ProxyProtocolFactory
-from openai_proxy.net.tls import TLSFactory
 from openai_proxy.net.tls_endpoints import has_certificates
+from openai_proxy.net.tls_wrappers import TLSFactory
 
 
 def factory():

@@ -7,16 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from taken import Taken
 
-from openai_proxy.wire.json_members import (
+from openai_proxy.wire.json_edits import (
     _quick_edits,
     append_members,
-    find_only_member,
-    iter_members,
-    locate,
     rendered_members,
     replace_members,
     replace_nested,
 )
+from openai_proxy.wire.json_members import find_only_member, iter_members, locate
 
 texts = st.text(st.characters(exclude_categories=()), max_size=8)
 values = st.recursive(

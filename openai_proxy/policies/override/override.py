@@ -11,13 +11,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ...wire.json_members import (
-    append_members,
-    locate_all,
-    rendered_members,
-    replace_members,
-    without_members,
-)
+from ...wire.json_edits import append_members, rendered_members, replace_members, without_members
+from ...wire.json_members import locate_all
 from ...wire.request_json import OMITTED
 from ..bodies.changed_json import with_json
 from .endpoint_params import Change, Changes, edits_for

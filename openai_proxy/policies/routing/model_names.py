@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ...exchange.messages import ProxyRequest
-from ...wire.json_members import replace_members
+from ...wire.json_edits import replace_members
 from ...wire.targets import with_path_model as renamed
 from ..bodies.changed_json import with_json
 from ..bodies.renamed_form import with_form_model

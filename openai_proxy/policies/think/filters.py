@@ -13,7 +13,7 @@ from attrs import define
 
 from ...exchange.buffered_bytes import Lease
 from ...wire.documents import maybe_object
-from ...wire.json_members import splice
+from ...wire.json_edits import splice
 from ...wire.sse import SSEBlock, SSEDecoder, with_data
 from .log_probabilities import LocatedTokens, Members, Path, TokenLists, chat_tokens, legacy_tokens
 from .responses import ResponseStream

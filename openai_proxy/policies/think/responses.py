@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define, field
 
-from ...wire.json_members import Edit, replace_members, splice
+from ...wire.json_edits import Edit, replace_members, splice
 from ...wire.sse import with_data
 from .log_probabilities import LocatedTokens, Members, TokenLists, response_tokens
 from .rewrite import (

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 from attrs import frozen
 
-from ...wire.json_members import Edit, find_only_member, locate_all, member_edits
+from ...wire.json_edits import Edit, member_edits
+from ...wire.json_members import find_only_member, locate_all
 from .log_probabilities import (
     LocatedTokens,
     Members,

@@ -17,7 +17,7 @@ from ...wire.by_beginning import ByBeginning
 from ...wire.codings import maybe_decoded
 from ...wire.documents import maybe_object
 from ...wire.first_events import error_of_document, error_of_failed_response
-from ...wire.json_members import append_members, rendered_members, replace_nested
+from ...wire.json_edits import append_members, rendered_members, replace_nested
 from ..bodies.changed_json import with_json
 from ..bodies.decoded_body import decoded
 from ..bodies.peeked_body import peek

@@ -10,7 +10,7 @@ from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.override.override import Override
 from openai_proxy.policies.override.params import from_table, from_text
-from openai_proxy.wire.json_members import without_members
+from openai_proxy.wire.json_edits import without_members
 from openai_proxy.wire.request_json import outline
 
 RULES = from_text("model=A,temperature=0.5,top_k=40,stop=END,user=;model=S,stream=true")
