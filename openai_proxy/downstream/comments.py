@@ -17,10 +17,11 @@ CHUNK = b"%x\r\n%b\r\n" % (len(COMMENT), COMMENT)
 """The comment as a chunk of a chunked body."""
 _BOUNDARIES = (b"\n\n", b"\n\r\n", b"\r\r")
 _CARRIED_BYTES = 64
-_last = re.compile(
+LAST_EVENT = re.compile(
     rb"(?:^|[\r\n])(?:data:[ ]?\[DONE\]"
     rb"|(?:event:[ ]?|data:[ ]?\{\"type\":[ ]?\")(?:response\.(?:completed|incomplete|failed|cancelled)|error|message_stop)\b)"
 )
+"""The event after which readers of a stream close, though its end is still to come."""
 
 
 class Comments:
@@ -52,7 +53,7 @@ class Comments:
         """Note bytes of the stream that go to the client."""
         self._passed_at = self._clock()
         joined = self._tail + data
-        if _last.search(joined) is not None:
+        if LAST_EVENT.search(joined) is not None:
             self.stop()
         self._tail = joined[-_CARRIED_BYTES:]
 

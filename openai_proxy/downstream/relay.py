@@ -21,7 +21,7 @@ from ..exchange.record import Outcome
 from ..logs import logger
 from ..wire.headers import announced_length, without
 from ..wire.render import connection_line, header_lines, response_head
-from .comments import Comments
+from .comments import LAST_EVENT, Comments
 from .contract import Downstream
 
 log = logger(__name__)
@@ -40,6 +40,8 @@ def whole_answer(response: ProxyResponse, body: bytes, http11: bool, keep_alive:
 
 BURST_BYTES = 256 * 1024
 """The most of one body that passes before others have their turn."""
+_LAST_BYTES = 64
+"""What is looked at of what came before a shorter read: the last event of a stream may come in pieces."""
 
 
 @implementer(IPushProducer)
@@ -170,7 +172,7 @@ class Relay:
             return
         if not self._exchange.response_bytes:
             self._exchange.response_first_body_at = self._clock()
-        self._last = data
+        self._last = data if len(data) >= _LAST_BYTES else self._last[-_LAST_BYTES:] + data
         self._burst_bytes += len(data)
         if self._burst_bytes >= BURST_BYTES and self._later is not None:
             self._rest(self._later)
@@ -302,8 +304,8 @@ class Relay:
     def client_gone(self) -> None:
         """Nobody listens any more: stop the upstream at once.
 
-        SDKs leave at `data: [DONE]`, a moment before the body ends: that is
-        an exchange they had whole.
+        SDKs leave at `data: [DONE]`, and agents at `response.completed`, a
+        moment before the body ends: that is an exchange they had whole.
         """
         self._stop(Outcome.COMPLETE if self.had_all else Outcome.CLIENT_GONE)
 
@@ -323,8 +325,11 @@ class Relay:
 
     @property
     def had_all(self) -> bool:
-        """Whether the client has the last event of a stream."""
-        return self._last[-16:].rstrip().endswith(b"[DONE]")
+        """Whether the client has the last event of a stream, as far as it came in the last read."""
+        last = self._last
+        if last[-16:].rstrip().endswith(b"[DONE]"):
+            return True
+        return last.endswith((b"\n", b"\r")) and LAST_EVENT.search(last) is not None
 
     def go_on_alone(self, limit_bytes: int, stop: Callable[[], None]) -> None:
         """The client has left: read on all the same, up to `limit_bytes`; then `stop` is called."""

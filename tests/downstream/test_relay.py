@@ -202,6 +202,32 @@ def test_client_that_leaves_discards_the_body():
     assert client.ways_out == []
 
 
+COMPLETED = b'event: response.completed\ndata: {"type":"response.completed","response":{"output":[]}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("pieces", "outcome"),
+    [
+        ([b"data: [DONE]\n\n"], Outcome.COMPLETE),
+        ([b"data: [DONE]", b"\n\n"], Outcome.COMPLETE),
+        ([b"data: [DO", b"NE]\r\n", b"\r\n"], Outcome.COMPLETE),
+        ([bytes([byte]) for byte in b"data: {}\n\ndata: [DONE]\n\n"], Outcome.COMPLETE),
+        ([COMPLETED], Outcome.COMPLETE),
+        ([COMPLETED[:40], COMPLETED[40:]], Outcome.COMPLETE),
+        ([COMPLETED[:40]], Outcome.CLIENT_GONE),
+        ([b'data: {"delta":"data: [DONE] event: response.completed"}\n\n'], Outcome.CLIENT_GONE),
+        ([b"data: [DONE]\n\n", b"data: {}\n\n" * 9], Outcome.CLIENT_GONE),
+    ],
+)
+def test_a_client_that_leaves_at_the_last_event_had_all(pieces, outcome):
+    """SDKs close there; it was a client that had gone if the event came in two reads, or was one of /responses."""
+    body = Body()
+    client, running = relay(response(body))
+    body.feed(*pieces)
+    running.client_gone()
+    assert client.exchange.outcome is outcome
+
+
 def test_full_client_pauses_the_upstream():
     """Back-pressure reaches the body's producer, until it is over."""
     body = Body()
