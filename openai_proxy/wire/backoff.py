@@ -1,4 +1,4 @@
-"""How long to wait before a further attempt. Pure: jitter is an argument."""
+"""The wait before a further attempt. Pure: jitter is an argument."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def backoff_s(attempt: int, jitter: float) -> float:
 
 
 def reconnect_s(attempt: int, jitter: float) -> float:
-    """Return the seconds before a connection is tried again: `backoff_s` in the upper half of its range.
+    """Return the seconds before a connection is attempted again: `backoff_s` in the upper half of its range.
 
-    So the tries spread over more than a second, in which a server restarts.
+    So the attempts cover more than a second, in which a server may restart.
     """
     return backoff_s(attempt, 0.5 + jitter / 2.0)
 
@@ -31,9 +31,9 @@ def reconnect_s(attempt: int, jitter: float) -> float:
 def maybe_retry_after_s(headers: list[tuple[bytes, bytes]], wall_time: float) -> float | None:
     """Return the wait that a response asks for, in seconds; None if it asks for none.
 
-    `retry-after-ms` first, then `retry-after` in seconds (a fraction is
-    taken) or as an HTTP date, compared with `wall_time` (seconds since the
-    epoch). What cannot be read asks for nothing.
+    `retry-after-ms` first, then `retry-after` in seconds (also fractional) or
+    as an HTTP date, compared with `wall_time` (seconds since the epoch). A
+    value that cannot be parsed counts as none.
     """
     asked: float | None = None
     for name, value in headers:

@@ -1,7 +1,7 @@
-"""A body filter that is chosen by how the body begins, not by its label. Pure.
+"""A body filter that is chosen by the beginning of the body, not by its media type. Pure.
 
-Some servers label an event stream `application/json`. SDKs do not look at
-the label of a stream that they asked for, so it must be treated as one.
+Some servers label an event stream `application/json`. SDKs ignore the label of
+a stream that they requested, so it must be treated as one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .sse import begins_stream
 
 
 class Filter(Protocol):
-    """As much of a body filter as is asked for."""
+    """The part of a body filter that is used here."""
 
     def feed(self, data: bytes) -> bytes: ...
 
@@ -23,7 +23,7 @@ class Filter(Protocol):
 class ByBeginning:
     """Filter a body as an event stream if it begins like one, else as a document.
 
-    Holds the first bytes until they tell, which one line does.
+    Holds the first bytes until they decide, which takes one line.
     """
 
     transparent = False

@@ -1,10 +1,9 @@
-"""Content codings taken off a body: gzip, deflate, br, zstd and lists of them. Pure.
+"""Decode the content codings of a body: gzip, deflate, br, zstd and lists of them. Pure.
 
-The only decoder of the package. Everything that looks into a compressed
-body uses it, so that no two readers disagree about what it holds. Output is
-asked for in pieces of limited size, and the time is linear in what goes in
-and what comes out, however a body is made up. br and zstd need the extra
-`[codecs]`.
+The only decoder of the package. Everything that reads a compressed body uses
+it, so that no two readers disagree about its contents. Output comes in pieces
+of limited size, and the time is linear in input and output for any body. br and
+zstd need the extra `[codecs]`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from ..exchange.bounded_memo import short_memo
 from .decoders import LARGE_SLICE, MAKERS, Chain, CodingError, Decoder, Plain
 
 _MOST_CODINGS = 4
-"""A body with more codings than these, one inside the other, counts as one in an unknown coding."""
+"""A body with more nested codings than this counts as one in an unknown coding."""
 
 
 def codings_of(values: bytes) -> tuple[bytes, ...]:
@@ -29,9 +28,9 @@ _NONE = frozenset((b"", b"identity"))
 
 
 def maybe_decoder(coding: bytes) -> Decoder | None:
-    """Return a new decoder of `coding`, the value of a Content-Encoding; None when one of its names is not known.
+    """Return a new decoder of `coding`, the value of a Content-Encoding; None if one of its names is unknown.
 
-    Without a coding everything passes as it is.
+    Without a coding the bytes pass unchanged.
     """
     names = codings_of(coding)
     if len(names) > _MOST_CODINGS:
@@ -52,9 +51,9 @@ def is_known(coding: bytes) -> bool:
 
 
 def maybe_decoded(data: bytes, coding: bytes, limit_bytes: int) -> tuple[bytes, bool] | None:
-    """Return the first `limit_bytes` of what `data` holds, and whether that is all of it.
+    """Return the first `limit_bytes` of the decoded `data`, and whether that is all of it.
 
-    None when the coding is not known or the data is broken.
+    None if the coding is unknown or the data is broken.
     """
     decoder = maybe_decoder(coding)
     if decoder is None:

@@ -1,4 +1,4 @@
-"""A decoder for each content coding: gzip, deflate, br and zstd, no coding, and several in a chain. Pure.
+"""A decoder for each content coding: gzip, deflate, br and zstd; also for no coding, and for several in a chain. Pure.
 
 `codings` chooses among them: call its `maybe_decoder` instead of a class from here.
 """
@@ -24,7 +24,7 @@ _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
 
 
 class CodingError(ValueError):
-    """The body is not what its Content-Encoding says."""
+    """The body does not match its Content-Encoding."""
 
 
 class Decoder(Protocol):
@@ -32,24 +32,24 @@ class Decoder(Protocol):
 
     @property
     def whole(self) -> bool:
-        """What was put in is not a beginning without its end."""
+        """Whether the input so far is complete."""
         ...
 
     def put(self, data: bytes) -> None:
-        """Add what came."""
+        """Add input."""
         ...
 
     def next_piece(self, limit_bytes: int) -> bytes:
-        """Return the next bytes, empty when more must be put in.
+        """Return the next bytes, empty if more input is needed.
 
-        About `limit_bytes` at most: up to twice as much of br, up to 384 KiB of zstd.
+        About `limit_bytes` at most: up to twice as much for br, up to 384 KiB for zstd.
         Raises CodingError.
         """
         ...
 
 
 class _Input:
-    """Chunks that came and are not read yet. Reading any part of them is linear."""
+    """Input chunks that are not decoded yet. Reading them takes linear time."""
 
     __slots__ = ("_at", "_chunks")
 
@@ -98,12 +98,12 @@ class Plain:
 
 
 class _Members:
-    """A coding whose bodies consist of members that stand behind each other: gzip and zstd.
+    """A coding whose bodies are sequences of members: gzip and zstd.
 
     States: between members (the first bytes of the next one are collected in
-    `_begun`), inside one (`_decoder` is set), over (what follows is no
-    member: it is ignored, as curl does). A member of a few bytes costs a
-    copy of a small slice, never one of everything that waits.
+    `_begun`), inside one (`_decoder` is set), over (the rest is not a member,
+    and is ignored, as by curl). A member of a few bytes costs a copy of a small
+    slice, never one of all waiting input.
     """
 
     def __init__(self) -> None:
@@ -131,10 +131,10 @@ class _Members:
                 return piece
 
     def _begin(self) -> bool:
-        """Look for the next member; True when one has begun."""
+        """Look for the next member; return whether one has begun."""
         while not self._over and self._input:
             byte = self._input.peek(1)
-            if self._any and not self._begun and byte == b"\0":  # padding, as tapes have it
+            if self._any and not self._begun and byte == b"\0":  # padding, as on tapes
                 self._skip_padding()
                 continue
             self._input.take(1)
@@ -168,12 +168,12 @@ class _Members:
         raise NotImplementedError
 
     def _step(self, limit_bytes: int) -> tuple[bytes, bool]:
-        """Return a piece, and whether there is nothing more to read."""
+        """Return a piece, and whether all input has been read."""
         raise NotImplementedError
 
 
 class _Gzip(_Members):
-    """RFC 1952: members, NUL padding behind them, and anything behind that."""
+    """RFC 1952: members, then NUL padding, then anything."""
 
     _magic_bytes = 3
 
@@ -187,7 +187,7 @@ class _Gzip(_Members):
         begun, self._begun = self._begun, b""
         data = begun or self._input.peek(self._slice)
         if not data:
-            # All is read, but zlib may hold back what was above the limit.
+            # All input is read, but zlib may hold back output above the limit.
             return _inflated(self._decoder, b"", limit_bytes), True
         piece = _inflated(self._decoder, data, limit_bytes)
         decoder = self._decoder
@@ -210,7 +210,7 @@ def _inflated(decoder: Any, data: bytes, limit_bytes: int) -> bytes:
 
 
 class _Deflate:
-    """zlib's format, or bare deflate as some servers send it (RFC 9110 §8.4.1.2). What follows is ignored."""
+    """zlib's format, or bare deflate as some servers send it (RFC 9110 §8.4.1.2). Bytes after the end are ignored."""
 
     def __init__(self) -> None:
         self._input = _Input()
@@ -243,7 +243,7 @@ class _Deflate:
 
 
 class _Brotli:
-    """RFC 7932. Bytes behind the end are an error, as they are for curl and browsers."""
+    """RFC 7932. Bytes after the end are an error, as for curl and browsers."""
 
     def __init__(self) -> None:
         self._input = _Input()
@@ -278,7 +278,7 @@ class _Brotli:
 
 
 class _Zstd(_Members):
-    """RFC 8878: frames, and anything behind them."""
+    """RFC 8878: frames, then anything."""
 
     _magic_bytes = 4
 
@@ -314,7 +314,7 @@ class _Zstd(_Members):
 
 
 class Chain:
-    """Several codings: `decoders` in the order in which they are taken off."""
+    """Several codings: `decoders` in the order of decoding."""
 
     def __init__(self, decoders: list[Decoder]) -> None:
         self._decoders = decoders

@@ -1,7 +1,7 @@
-"""JSON bodies from strangers, read without trusting them.
+"""Decode JSON bodies from untrusted senders.
 
-Pure. A body is decoded once; what goes upstream is always the bytes as
-they came.
+Pure. A body is decoded once; the bytes that are sent upstream are always the
+original ones.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _WHITE = b" \t\n\r"
 
 
 class TooDeep:
-    """Stands for a value nested deeper than the JSON decoders go."""
+    """Represents a value nested deeper than the JSON decoders allow."""
 
     def __repr__(self) -> str:
         return "TOO_DEEP"
 
 
 TOO_DEEP = TooDeep()
-"""The one instance; the only value of a document that is no JSON."""
+"""The only instance; no other value of a document is not JSON."""
 
 
 def _refuse_constant(name: str) -> Any:
@@ -33,7 +33,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _parse_int(digits: str) -> int | float:
-    """Python refuses to read integers of more than 4,300 digits; OpenAI's servers do not."""
+    """Parse an integer of any length: Python refuses more than 4,300 digits, OpenAI's servers do not."""
     return int(digits) if len(digits) < 4000 else float(digits)
 
 
@@ -43,9 +43,9 @@ _lenient = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_parse_in
 def parse_object(body: bytes) -> dict[str, Any]:
     """Decode a JSON object; raise InvalidJSON for anything else.
 
-    orjson first; what it refuses and OpenAI accepts (lone surrogates,
-    numbers out of range, deep nesting) is read by the standard library or,
-    nested too deep for it, at its top level alone. NaN and Infinity are not
+    orjson first; input that it refuses and OpenAI accepts (lone surrogates,
+    numbers out of range, deep nesting) is decoded by the standard library, or,
+    if nested too deep for that, only at its top level. NaN and Infinity are not
     JSON. Members too deep to decode are TOO_DEEP.
     """
     document: Any = ordinary_object(body)
@@ -57,7 +57,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def ordinary_object(body: bytes) -> dict[str, Any] | None:
-    """Decode a JSON object that every reader can decode: one that orjson takes; None for anything else."""
+    """Decode a JSON object that every decoder accepts, because orjson does; None for anything else."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -119,7 +119,7 @@ def require(document: dict[str, Any], names: tuple[str, ...]) -> None:
 
 
 def as_one_line(body: bytes | None, limit_bytes: int = 64 * 1024) -> bytes | None:
-    """Return an error of the API as JSON in one line; None if `body` is none, or too long."""
+    """Return an error of the API as JSON on one line; None if `body` is not an error, or too long."""
     if body is None or len(body) > limit_bytes:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Which endpoints a client key may call. Pure.
+"""The rules about which endpoints a client key may call. Pure.
 
 A rule is the name of an endpoint as `ApiPath.named` has it, possibly a glob
 and with a method before it (`chat/completions`, `GET files/*`), or a set of
@@ -25,12 +25,12 @@ _METERED = (
     "GET models",
     "GET models/*",
 )
-"""What names its model and reports its usage, so that a list of models and a budget can hold."""
+"""Endpoints that name their model and report usage, so that an allow-list and a budget can be enforced."""
 SETS = {ALL: ("*",), METERED: _METERED, READ: ("GET *",)}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 ADMINISTRATION = frozenset(("organization", "projects", "vaults", "webhook_endpoints"))
-"""First segments of what administers the account behind the upstream key: only for those who are named for it."""
+"""First segments of the administration of the upstream key's account: only for keys that list them by name."""
 
 
 @frozen
@@ -40,18 +40,18 @@ class EndpointRule:
     glob: str
     """The name of an endpoint, or a glob."""
     method: str | None = None
-    """None means every method. GET stands for HEAD too."""
+    """None means every method. GET includes HEAD."""
 
     @property
     def segment(self) -> str:
-        """The first segment of the name, where it may be a glob too."""
+        """The first segment of the name, which may itself be a glob."""
         return self.glob.partition("/")[0]
 
     def covers(self, method: str, name: str, websocket: bool) -> bool:
-        """Say whether a request is one of those that this rule names.
+        """Say whether this rule covers a request.
 
-        A WebSocket runs models, though its handshake is a GET: only a rule
-        for GET that names the very endpoint means it.
+        A WebSocket runs models although its handshake is a GET, so only a rule
+        for GET that names exactly this endpoint covers it.
         """
         if self.method is not None and self.method != method:
             if not (websocket and self.method == "POST") and not (self.method == "GET" and method == "HEAD"):
@@ -62,10 +62,10 @@ class EndpointRule:
 
 
 def parse_rules(entries: Iterable[str]) -> tuple[str, ...]:
-    """Return the entries of a list of endpoints in their usual spelling: `GET files/*`.
+    """Return the entries of a list of endpoints in normal form: `GET files/*`.
 
-    Raises ValueError for an empty list, an unknown set and an unknown method,
-    and names the nearest.
+    Raises ValueError for an empty list, and for an unknown set or method, with
+    the nearest known one.
     """
     found = tuple(_normal(entry) for entry in entries)
     if not found:
@@ -112,11 +112,11 @@ class EndpointRules:
         self._written_out = tuple(rule for rule in self._rules if rule.segment in ADMINISTRATION)
 
     def cover(self, method: str, name: str, websocket: bool = False) -> bool:
-        """Say whether a request is one of those listed, administration being nothing special."""
+        """Say whether the list covers a request, without special rules for administration."""
         return any(rule.covers(method, name, websocket) for rule in self._rules)
 
     def write_out(self, method: str, name: str, websocket: bool = False) -> bool:
-        """Say whether administration is listed by its name, not by a glob that has it too."""
+        """Say whether the list names an administration endpoint explicitly, and not only by a glob."""
         return any(rule.covers(method, name, websocket) for rule in self._written_out)
 
 
@@ -133,11 +133,11 @@ def is_administration(name: str) -> bool:
 
 @frozen
 class Fence:
-    """What one caller may call: its own list, and the one for everybody.
+    """The endpoints of one caller: its own list, and the general one.
 
-    `own` are its rules, the default ones if `is_default`. `everybody` is
-    None if nothing is set for all. `guards`: administration must be written
-    out, in one of the two lists.
+    `own` are its rules, the default ones if `is_default`. `everybody` is None
+    without general rules. `guards`: administration must be named explicitly in
+    one of the two lists.
     """
 
     own: EndpointRules | None
@@ -146,7 +146,7 @@ class Fence:
     guards: bool = True
 
     def lets(self, method: str, name: str, websocket: bool = False) -> bool:
-        """Say whether a request may go on. OPTIONS always may."""
+        """Say whether a request is allowed. OPTIONS always is."""
         if method == "OPTIONS":
             return True
         if self.everybody is not None and not self.everybody.cover(method, name, websocket):

@@ -11,13 +11,13 @@ _NEXT_DATA = b"\n\n" + _DATA
 def event_data(stream: bytes, whole: bool) -> tuple[list[bytes], bytes | None]:
     """Return the data of each event in order, and that of a last one that lacks its blank line, if any.
 
-    What lacks its blank line is no event (WHATWG HTML §9.2.6), but some
-    servers forget the last one. Without `whole` the stream was cut, and its
-    torn end is left out. As an SSEDecoder finds them, in a tenth of its time
-    where the stream is written as nearly all servers do. O(n).
+    Without its blank line it is not an event (WHATWG HTML §9.2.6), but some
+    servers omit the last one. Without `whole` the stream was truncated, and its
+    incomplete end is left out. The result is that of an SSEDecoder, in a tenth
+    of the time if the stream is written as by nearly all servers. O(n).
     """
     ends = stream.count(b"\r")
-    if ends and ends == stream.count(b"\n") == stream.count(b"\r\n"):  # as sse-starlette writes it
+    if ends and ends == stream.count(b"\n") == stream.count(b"\r\n"):  # as written by sse-starlette
         stream = stream.replace(b"\r\n", b"\n")
     end = len(stream) if whole or b"\r" in stream else stream.rfind(b"\n\n") + 2
     texts = _lines_of_data(stream[:end])
@@ -30,7 +30,7 @@ def event_data(stream: bytes, whole: bool) -> tuple[list[bytes], bytes | None]:
 
 
 def _lines_of_data(stream: bytes) -> list[bytes] | None:
-    """Take apart a stream whose events are a line of data each, possibly below one with their name."""
+    """Split a stream whose events are one line of data each, possibly after a line with their name."""
     if not stream.endswith(b"\n\n") or b"\r" in stream:
         return None
     if stream.startswith(_DATA):

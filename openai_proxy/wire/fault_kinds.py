@@ -12,7 +12,7 @@ _WHOLE = frozenset(("status", "disconnect_after"))
 
 @frozen
 class Fault:
-    """One of `[[replay.faults]]`, read."""
+    """One entry of `[[replay.faults]]`, parsed."""
 
     name: str
     """`status`, `disconnect_after`, `stall_s` or `slow`."""
@@ -20,7 +20,7 @@ class Fault:
 
 
 def parse_fault(kind: str) -> Fault:
-    """Read `status:429`, `disconnect_after:3`, `stall_s:10` or `slow:2.5`; ValueError otherwise."""
+    """Parse `status:429`, `disconnect_after:3`, `stall_s:10` or `slow:2.5`; raise ValueError otherwise."""
     found = _KIND.fullmatch(kind)
     if found is None:
         raise ValueError("a kind is status:CODE, disconnect_after:EVENTS, stall_s:SECONDS or slow:FACTOR")

@@ -1,7 +1,7 @@
-"""Errors that a stream tells before it has said anything, behind a 200. Pure.
+"""Recognise errors at the beginning of a stream with status 200. Pure.
 
-Gateways answer 200 before they know (OpenRouter, LiteLLM), and OpenAI's
-Responses streams end so when the quota is spent.
+Gateways send the 200 before they know (OpenRouter, LiteLLM), and OpenAI's
+Responses streams end in this way when the quota is exhausted.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .documents import maybe_object
 from .sse import SSEBlock, SSEDecoder
 
 LIMIT_BYTES = 64 * 1024
-"""The most of a stream that is looked at."""
+"""The largest part of a stream that is read."""
 _STEP_BYTES = 16 * 1024
 _PIECE_BYTES = 1024
-"""Two or three events decide: a read that holds half of a short stream is not taken apart."""
+"""The size of the slices that are read: two or three events decide, so a read with half of a stream is not parsed whole."""
 UNNAMED = "upstream_error"
-"""The code of an error that has none."""
+"""The code for an error without one."""
 _LONGEST_CODE = 64
 _odd = re.compile(r"[^A-Za-z0-9_.\-]+")
 _BEGINNINGS = frozenset(("response.created", "response.queued", "response.in_progress"))
@@ -29,11 +29,11 @@ _error_name = re.compile(rb"(?:^|[\r\n])event: ?(?:error|response\.failed) *(?:[
 
 
 class FirstEvents:
-    """Look at the beginning of an event stream as it comes, in any content coding that is known.
+    """Read the beginning of an event stream as it comes, in any known content coding.
 
     `feed` until `decided`; then `error` is the error's code, or None for a
-    stream that says something first. `seen`: an event has come, whatever it
-    says. Beginnings that say nothing (a role, `response.created`) leave it
+    stream that begins with content. `seen`: an event has come, whatever it
+    contains. Events without content (a role, `response.created`) leave it
     undecided. Holds at most LIMIT_BYTES.
     """
 
@@ -48,7 +48,7 @@ class FirstEvents:
         self.decided = bool(coding) and self._decoder is None
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes as they came; none are looked at once it is decided."""
+        """Take the next raw bytes; none are read once it is decided."""
         if self.decided:
             return
         decoder = self._decoder
@@ -71,7 +71,7 @@ class FirstEvents:
         self._left -= len(data)
         for block in self._events.feed(data):
             if not (block.data or b"").strip() and maybe_error_line(block) is None:
-                continue  # a comment, as keep-alives are
+                continue  # a comment, such as a keep-alive
             self.seen = True
             self._judge(block)
             if self.decided:
@@ -80,7 +80,7 @@ class FirstEvents:
             self.decided = True
 
     def finish(self) -> None:
-        """The stream is over; some servers forget the last blank line."""
+        """Note the end of the stream; some servers omit the last blank line."""
         if not self.decided:
             for block in self._events.finish():
                 if not self.decided and (block.data is not None or maybe_error_line(block) is not None):
@@ -97,12 +97,13 @@ class FirstEvents:
 
 
 def maybe_error(document: dict[str, Any], named: bool = False) -> str | None:
-    """Return the code of the error that a document or event tells, None if it tells none.
+    """Return the code of the error in a document or event, None if there is none.
 
-    `named`: its event's name says that it is one. Shapes: `{"error": …}` (OpenAI's
-    errors, vLLM, OpenRouter with `choices` beside it), a choice with an `error` or that
-    finished by one (OpenRouter), `{"type": "error", "code": …}` and `response.failed`
-    (Responses), `{"object": "error", "code": …}` (older vLLM).
+    `named`: the event's name says that it is an error. Forms: `{"error": …}`
+    (OpenAI's errors, vLLM, OpenRouter with `choices` next to it), a choice with
+    an `error` or one that finished with an error (OpenRouter), `{"type":
+    "error", "code": …}` and `response.failed` (Responses), `{"object": "error",
+    "code": …}` (older vLLM).
     """
     error: Any = document.get("error") or _error_of_choice(document)
     kind = document.get("type")
@@ -129,14 +130,14 @@ def _error_of_choice(document: dict[str, Any]) -> Any:
 
 
 def maybe_error_line(block: SSEBlock) -> dict[str, Any] | None:
-    """Return the error that a block tells in a field `error`, as llama.cpp did; None if it has none."""
+    """Return the error in a block's field `error`, as older llama.cpp sends it; None if it has none."""
     if block.data is not None or not block.raw.startswith(b"error:"):
         return None
     return maybe_object(block.raw[len(b"error:") :])
 
 
 def error_of_event(block: SSEBlock) -> str | None:
-    """Return the code of the error that a whole event tells, None if it tells none."""
+    """Return the code of the error in a whole event, None if there is none."""
     document = maybe_object(block.data) if block.data is not None else maybe_error_line(block)
     return (
         None
@@ -146,19 +147,19 @@ def error_of_event(block: SSEBlock) -> str | None:
 
 
 def is_named_error(raw: bytes) -> bool:
-    """Tell whether the name of an event, as its bytes came, says that it is an error."""
+    """Return whether the name in an event's raw bytes says that it is an error."""
     return b"event:" in raw and bool(_error_name.search(raw))
 
 
 def shown_code(code: str) -> str:
-    """Return an error's code as logs may show it: an upstream chooses it."""
+    """Return an error's code in a form for logs, because the upstream chooses it."""
     return _odd.sub("_", code)[:_LONGEST_CODE]
 
 
 def error_of_document(body: bytes, coding: bytes = b"") -> str | None:
-    """Return the code of the error that a short JSON answer tells, None for one that is an answer.
+    """Return the code of the error in a short JSON answer, None if it is an ordinary answer.
 
-    One with a `usage` has cost something: a Response that failed half-way.
+    An answer with a `usage` has a cost, such as a Response that failed half-way.
     """
     if coding:
         decoded = maybe_decoded(body, coding, LIMIT_BYTES)
@@ -178,7 +179,7 @@ def error_of_failed_response(body: bytes) -> str | None:
 
 
 def _says_something(event: dict[str, Any]) -> bool:
-    """Tell whether an event has a part of an answer, or may have one."""
+    """Return whether an event has content, or may have some."""
     if event.get("type") in _BEGINNINGS:
         return False
     choices = event.get("choices")

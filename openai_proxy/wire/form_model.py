@@ -1,7 +1,7 @@
 """The `model` of a multipart form (RFC 7578), found while the form streams by. Pure.
 
-Where readers of forms differ, more counts as a field than any of them takes
-for one: nothing that some server reads as the model is overlooked.
+If parsers of forms differ, more counts as a field than any of them accepts, so
+that no field is overlooked that some server reads as the model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 FIRST_BYTES = 64 * 1024
-"""A model that the form names later than this is not waited for, unless a rule needs it."""
+"""The number of first bytes in which the model is searched, unless a rule needs it."""
 _LONGEST_HEAD = 8 * 1024
 _LONGEST_MODEL = 1024
 _NAMES = ("model", "models", "model[]", "models[]")
@@ -20,7 +20,7 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
 def boundary_of(content_types: Iterable[bytes]) -> bytes | None:
-    """Return the boundary that a request's Content-Type lines name; None if it is no form, or unclear."""
+    """Return the boundary in a request's Content-Type lines; None if it is no form, or ambiguous."""
     lines = list(content_types)
     if len(lines) != 1 or lines[0].partition(b";")[0].strip().lower() != b"multipart/form-data":
         return None
@@ -34,18 +34,18 @@ def _unquoted(value: bytes) -> bytes:
 
 
 class FormModel:
-    """Reads a form as it comes; O(n), and holds at most a part's head or a short field.
+    """Parses a form as it comes; O(n), and holds at most a part's head or a short field.
 
     `models` are the values of all fields that name one, `fields` the number of
-    those that have begun. `decided`: the first
-    of them has come, or a file, the end or FIRST_BYTES came before any.
-    `readable` is False if a field or its head is too long or in a coding.
+    those that have begun. `decided`: the first of them has come, or a file, the
+    end or FIRST_BYTES came before any. `readable` is False if a field or its
+    head is too long or encoded.
     """
 
     def __init__(self, boundary: bytes) -> None:
         self.models: list[str] = []
         self.place: tuple[int, int] | None = None
-        """Where the first of them stands in the form: its first byte, and the one after it."""
+        """The offsets of the first of them in the form: its first byte, and the one after it."""
         self.fields = 0
         self.decided = False
         self.readable = True
@@ -54,9 +54,9 @@ class FormModel:
         self._passed = 0
         """The number of bytes that have left the buffer."""
         self._at = 0
-        """What of the buffer has been read."""
+        """The offset up to which the buffer has been read."""
         self._searched = 0
-        """Up to where there is neither the end of a head nor a delimiter."""
+        """The offset up to which there is neither the end of a head nor a delimiter."""
         self.seen_bytes = 0
         self._step: Callable[[], bool] = self._seek
 
@@ -75,17 +75,17 @@ class FormModel:
 
     @property
     def named(self) -> bool:
-        """Whether it is known which model the form names, or that it cannot be known."""
+        """Whether the form's model is known, or is known to be unreadable."""
         return bool(self.models) or not self.readable
 
     def _go(self, at: int, step: Callable[[], bool]) -> bool:
-        """Read on at `at`."""
+        """Continue at offset `at` with `step`."""
         self._at = self._searched = at
         self._step = step
         return True
 
     def _give_up(self) -> bool:
-        """A head or field is too long, or in a coding: nothing more is read."""
+        """Stop reading: a head or field is too long, or encoded."""
         self.readable, self.decided = False, True
         return self._go(len(self._buffer), self._ignore)
 
@@ -94,7 +94,7 @@ class FormModel:
         return False
 
     def _seek(self) -> bool:
-        """Between two parts, or in one that is of no interest: find the next delimiter."""
+        """Find the next delimiter, between two parts or in a part that is not needed."""
         at = self._buffer.find(self._delimiter, self._at)
         if at < 0:
             self._at = max(self._at, len(self._buffer) - len(self._delimiter) + 1)
@@ -103,9 +103,7 @@ class FormModel:
 
     def _read_head(self) -> bool:
         buffer, at = self._buffer, self._at
-        if (
-            buffer[at : at + 2] == b"--"
-        ):  # the last one; what comes after it is a part for nobody, or for anybody
+        if buffer[at : at + 2] == b"--":  # the last delimiter; parsers may or may not read what follows
             return self._go(at, self._seek)
         start = max(at, self._searched - len(self._delimiter) - 3)
         next_part = buffer.find(self._delimiter, start)

@@ -22,7 +22,7 @@ _plain_name = re.compile(r"[A-Za-z_]+")
 
 
 def splice(body: bytes, edits: list[Edit]) -> bytes:
-    """Apply edits that do not overlap, given in any order."""
+    """Apply edits that do not overlap, in any order."""
     parts, at = [], 0
     for start, end, new in sorted(edits):
         parts.append(body[at:start])
@@ -67,9 +67,9 @@ def replace_members(
 ) -> bytes:
     """Set top-level members (name to JSON) of the object `body`; all other bytes stay.
 
-    `present` may name the members that the body is known to have (its
-    decoded document): then a byte search often saves the walk. `any_case`
-    as for `member_edits`. Raises ValueError if `body` is no object.
+    `present` may have the members of the body (its decoded document): then a
+    byte search often saves the walk. `any_case` as for `member_edits`. Raises
+    ValueError if `body` is no object.
     """
     edits = _quick_edits(body, members, present) if present is not None and not any_case else None
     if edits is None:
@@ -78,7 +78,7 @@ def replace_members(
 
 
 def _encoded(name: str) -> bytes:
-    # not by orjson, which refuses the half of a surrogate pair
+    # not by orjson, which refuses half of a surrogate pair
     return json.dumps(name).encode("ascii")
 
 
@@ -88,12 +88,12 @@ def rendered_members(members: Mapping[str, bytes]) -> bytes:
 
 
 def append_members(body: bytes, rendered: bytes) -> bytes:
-    """Put `rendered_members` behind the last member of the object `body`, which must be valid JSON.
+    """Put `rendered_members` after the last member of the object `body`, which must be valid JSON.
 
-    As `replace_members` does with members that are missing.
+    As `replace_members` does with missing members.
     """
     last = _end_of_members(body)
-    if body[last - 1] == 0x7B:  # the object is empty: nothing else ends so
+    if body[last - 1] == 0x7B:  # the object is empty: nothing else ends in this way
         rendered = rendered[1:]
     return body[:last] + rendered + body[last:]
 
@@ -103,13 +103,13 @@ def _end_of_members(body: bytes) -> int:
     last = len(body) - 1
     while body[last] in _WHITE:
         last -= 1
-    while body[last - 1] in _WHITE:  # in front of the brace
+    while body[last - 1] in _WHITE:  # before the brace
         last -= 1
     return last
 
 
 def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[str]) -> list[Edit] | None:
-    """Return the edits of `member_edits` without a walk, or None if only that can tell."""
+    """Return the edits of `member_edits` without a walk, or None if a walk is needed."""
     edits: list[Edit] = []
     missing = b""
     for name, value in members.items():
@@ -122,16 +122,16 @@ def _quick_edits(body: bytes, members: Mapping[str, bytes], present: Container[s
         edits.append((*span, value))
     if missing:
         last = _end_of_members(body)
-        if body[last - 1] == 0x7B:  # the object is empty: nothing else ends so
+        if body[last - 1] == 0x7B:  # the object is empty: nothing else ends in this way
             missing = missing[1:]
         edits.append((last, last, missing))
     return edits
 
 
 def without_members(body: bytes, names: Container[str], any_case: bool = False) -> bytes:
-    """Take top-level members out of the object `body`, every duplicate too.
+    """Remove top-level members of the object `body`, with every duplicate.
 
-    All other bytes stay, but for white space before commas.
+    All other bytes stay, except white space before commas.
 
     With `any_case` in any spelling: `names` are in lower case. Raises
     ValueError if `body` is no object. O(n).
@@ -141,7 +141,7 @@ def without_members(body: bytes, names: Container[str], any_case: bool = False) 
     at = after = start + 1
     removed = False
     for key, (_, end) in iter_members(body, start):
-        # from behind the comma before the member (or the brace) to behind its value
+        # from after the comma before the member (or the brace) to after its value
         member, at = body[at:end], end + 1
         closing = skip_space(body, end)
         if body[closing : closing + 1] == b",":
@@ -165,9 +165,9 @@ def replace_nested(
 ) -> bytes:
     """Set members of the object that is the top-level member `outer`.
 
-    Where `outer` is missing or null it becomes an object of `members`.
-    `present` and `any_case` as for `replace_members`. Raises ValueError
-    where `outer` is anything else.
+    If `outer` is missing or null it becomes an object with `members`. `present`
+    and `any_case` as for `replace_members`. Raises ValueError if `outer` is
+    anything else.
     """
     inner = b"null"
     if any_case:

@@ -37,7 +37,7 @@ def string_end(body: bytes, start: int) -> int:
 
 
 def value_end(body: bytes, start: int) -> int:
-    """Return the offset after the value that begins at `start`; ValueError if it is cut off."""
+    """Return the offset after the value that begins at `start`; raise ValueError if it is truncated."""
     first = body[start : start + 1]
     if first == b'"':
         return string_end(body, start)
@@ -71,7 +71,7 @@ def skip_space(body: bytes, at: int) -> int:
 
 
 def _after_value(body: bytes, at: int, close: bytes) -> int | None:
-    """Return where the next item begins, or None after the closing bracket."""
+    """Return the offset of the next item, or None after the closing bracket."""
     found = _separator.match(body, at)
     if found is None or found[1] not in (b",", close):
         raise ValueError("a separator is missing")
@@ -81,7 +81,7 @@ def _after_value(body: bytes, at: int, close: bytes) -> int | None:
 def iter_members(body: bytes, start: int = 0) -> Iterator[tuple[str, Span]]:
     """Yield each member of the object at `start`: decoded key, span of its value.
 
-    Duplicates are yielded each. Raises ValueError if it is no object.
+    Each duplicate is yielded. Raises ValueError if it is no object.
     """
     at = _first_member(body, start)
     while at is not None:
@@ -92,10 +92,10 @@ def iter_members(body: bytes, start: int = 0) -> Iterator[tuple[str, Span]]:
 
 
 def iter_starts(body: bytes, start: int = 0) -> Iterator[tuple[str, int]]:
-    """Yield each member of the object at `start`: decoded key, and where its value begins.
+    """Yield each member of the object at `start`: decoded key, offset of its value.
 
-    As `iter_members`, but what follows is not looked at before the next one
-    is asked for: the value may be cut off.
+    As `iter_members`, but the value is not read before the next member is
+    requested, so it may be truncated.
     """
     at = _first_member(body, start)
     while at is not None:
@@ -105,7 +105,7 @@ def iter_starts(body: bytes, start: int = 0) -> Iterator[tuple[str, int]]:
 
 
 def _first_member(body: bytes, start: int) -> int | None:
-    """Return where the first member of the object at `start` begins, None if it has none."""
+    """Return the offset of the first member of the object at `start`, None if it has none."""
     if body[start : start + 1] != b"{":
         raise ValueError("not an object")
     at = skip_space(body, start + 1)
@@ -113,7 +113,7 @@ def _first_member(body: bytes, start: int) -> int | None:
 
 
 def _member_at(body: bytes, at: int) -> tuple[str, int]:
-    """Return the key of the member that begins at `at`, and where its value begins."""
+    """Return the key of the member that begins at `at`, and the offset of its value."""
     if body[at : at + 1] != b'"':
         raise ValueError("a key is missing")
     key_end = string_end(body, at)
@@ -130,7 +130,7 @@ def _decode_key(raw: bytes) -> str:
 
 
 def iter_elements(body: bytes, start: int) -> Iterator[Span]:
-    """Yield the span of each element of the array at `start`; ValueError if it is none."""
+    """Yield the span of each element of the array at `start`; raise ValueError if it is none."""
     if body[start : start + 1] != b"[":
         raise ValueError("not an array")
     at: int | None = skip_space(body, start + 1)
@@ -145,8 +145,8 @@ def iter_elements(body: bytes, start: int) -> Iterator[Span]:
 def locate(body: bytes, path: tuple[str | int, ...], start: int | None = None) -> Span:
     """Return the span of the value at `path` (keys and indexes) from the value at `start`.
 
-    Of duplicate keys the last counts, as JSON decoders have it. Without
-    `start`, from the document's value. Raises LookupError if there is none.
+    Of duplicate keys the last counts, as in JSON decoders. Without `start`,
+    from the document's value. Raises LookupError if there is none.
     """
     at = skip_space(body, 0) if start is None else start
     span = (at, len(body))
@@ -168,9 +168,9 @@ def locate(body: bytes, path: tuple[str | int, ...], start: int | None = None) -
 
 
 def locate_all(body: bytes, paths: Iterable[tuple[str | int, ...]]) -> dict[tuple[str | int, ...], Span]:
-    """Return the spans of the values at several paths, by path; those that are not there are left out.
+    """Return the spans of the values at several paths, by path; missing ones are left out.
 
-    As `locate` finds each. O(n) for all of them together, times the depth of the paths.
+    Each is found like `locate` does. O(n) for all of them together, times the depth of the paths.
     """
     wanted: dict[Any, Any] = {}
     for path in paths:
@@ -200,9 +200,9 @@ def locate_all(body: bytes, paths: Iterable[tuple[str | int, ...]]) -> dict[tupl
 def find_only_member(body: bytes, name: str) -> Span | None:
     """Return the span of the value of the one member of this name at any depth.
 
-    None if there are more, or where it cannot be told by a byte search
-    (10 times faster than a walk): the caller walks then. `name` is ASCII
-    letters and underscores. The member must exist somewhere in valid JSON.
+    None if there are more, or if a byte search (10 times faster than a walk) is
+    not enough: then the caller walks. `name` is ASCII letters and underscores.
+    The member must exist somewhere in valid JSON.
     """
     quoted = b'"' + name.encode("ascii") + b'"'
     at = body.find(quoted)

@@ -1,7 +1,7 @@
-"""What looks like a key, wherever it stands. Pure.
+"""Recognise what looks like a key, anywhere in a text. Pure.
 
-For text that goes to people: error lines, logs. A secret that looks like
-no known key is not found; where one is expected, show nothing at all.
+For text that people read: error lines, logs. A secret that does not look like a
+known kind of key is not found; if one is expected, show nothing at all.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ KEY_LIKE = re.compile(
     )""",
     re.VERBOSE,
 )
-"""The prefixes of providers' keys (`sk-`, `ek_`, `AKIA`), JSON web tokens, what an Authorization header says.
+"""The prefixes of providers' keys (`sk-`, `ek_`, `AKIA`), JSON web tokens, values of Authorization headers.
 
-A first letter comes before everything that depends on case: `re` then skips to
-the next such letter by itself, which takes a third of the time. The long s
-(U+017F) is one, for it is the same as `s` where case is ignored.
+A first letter comes before everything that depends on case, because `re` then
+skips to the next such letter by itself, which takes a third of the time. The
+long s (U+017F) is one, because it equals `s` if case is ignored.
 
-O(n): each branch either fails within a few characters or takes the whole
-run that it began to read. A web token therefore needs no dot: to look for
-one would read the run again from every `eyJ` in it.
+O(n): each branch either fails within a few characters or consumes the whole run
+that it began to read. A web token therefore needs no dot: searching for one
+would read the run again from every `eyJ` in it.
 """

@@ -13,18 +13,18 @@ _NAMES = ("latency_s", "tokens_per_s", "error_rate")
 
 @frozen
 class MockParameters:
-    """How the mock upstream answers."""
+    """The parameters of the mock upstream."""
 
     latency_s: float = 0.0
     """Seconds until the head of an answer."""
     tokens_per_s: float | None = None
-    """Model tokens of an answer a second; None for all at once."""
+    """Model tokens per second of an answer; None for all at once."""
     error_rate: float = 0.0
-    """The part of the requests, 0 to 1, that gets a 500."""
+    """The fraction of requests, 0 to 1, that gets a 500."""
 
 
 def parse_mock(url: str) -> MockParameters:
-    """Read a URL that begins with `mock:`; ValueError, without the value, for what is none."""
+    """Parse a URL that begins with `mock:`; raise ValueError, without the value, for anything else."""
     given: dict[str, float] = {}
     for item in filter(None, url[len(SCHEME) :].split("&")):
         name, _, text = item.partition("=")

@@ -1,4 +1,4 @@
-"""Lists of models and other objects: what stands in them, changed without touching an entry. Pure."""
+"""Lists of models and other objects: read them, and change them without changing an entry. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .json_members import Span, iter_elements, iter_members
 
 
 def _entries(body: bytes) -> tuple[Span, list[tuple[str, bytes]]] | None:
-    """Return the span of `data`, and id and bytes of each entry in it; None if it is no list."""
+    """Return the span of `data`, with id and bytes of each entry; None if it is no list."""
     try:
         models = json.loads(body)["data"]
         if not isinstance(models, list):
@@ -32,7 +32,7 @@ def ids_listed(body: bytes) -> list[str] | None:
 
 
 def entries_listed(body: bytes) -> list[tuple[str, bytes]]:
-    """Return id and bytes of each entry in a list, in order; none if it is no list."""
+    """Return id and bytes of each entry in a list, in order; empty if it is no list."""
     found = _entries(body)
     return [] if found is None else found[1]
 
@@ -43,10 +43,10 @@ def changed_list(
     aliases: Sequence[str] = (),
     allows: Callable[[str], bool] | None = None,
 ) -> bytes:
-    """Return the list of models `body` with those of `others` and `aliases` at its end, without what is not allowed.
+    """Return the list of models `body` with those of `others` and `aliases` at its end, without those that are not allowed.
 
-    Entries stay as they are, each id once. Unchanged if `body` is no list
-    of models, or has to be.
+    Entries stay unchanged, each id once. The body is returned unchanged if it
+    is no list of models, or if nothing changes.
     """
     own = _entries(body)
     if own is None:

@@ -12,11 +12,11 @@ from typing import TypeAlias
 from attrs import frozen
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-"""How a header of version 2 begins."""
+"""The beginning of a header of version 2."""
 V1_BYTES = 107
 """The longest header of version 1, line end included."""
 V2_BYTES = 16 + 4096
-"""The longest header of version 2 that is taken: addresses take up to 216 bytes, the rest is its sender's choice."""
+"""The longest accepted header of version 2: addresses take up to 216 bytes, the rest is optional."""
 
 _V1_START = b"PROXY "
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
@@ -35,21 +35,21 @@ class BadHeader(ValueError):
 
 @frozen
 class ProxyHeader:
-    """What a balancer said of the connection that it passes on.
+    """The facts about a forwarded connection that a balancer sends.
 
-    None if it said nothing: a connection of its own (LOCAL), or one whose
+    None if it sends none: for a connection of its own (LOCAL), or one whose
     addresses it does not know (UNKNOWN, UNSPEC) or that has none (a Unix
     socket).
     """
 
     length: int
-    """Bytes of the header; what follows is the client's."""
+    """The size of the header in bytes; after that comes the client's data."""
     source: tuple[Address, int] | None = None
     destination: tuple[Address, int] | None = None
 
 
 def maybe_header(data: bytes | bytearray) -> ProxyHeader | None:
-    """Return the header at the start of `data`, None while it has not arrived whole. Raises BadHeader."""
+    """Return the header at the start of `data`, None while it is incomplete. Raises BadHeader."""
     if data[: len(SIGNATURE)] == SIGNATURE[: len(data)]:
         return _version_2(bytes(data[:V2_BYTES]))
     if data[: len(_V1_START)] == _V1_START[: len(data)]:
@@ -67,7 +67,7 @@ def _version_1(data: bytes) -> ProxyHeader | None:
         words = data[:end].decode("ascii").split(" ")
     except UnicodeDecodeError as error:
         raise BadHeader("a header of version 1 is ASCII") from error
-    if words[1] == "UNKNOWN":  # what follows it must be ignored
+    if words[1] == "UNKNOWN":  # the rest of the line must be ignored
         return ProxyHeader(end + 2)
     if len(words) != 6 or words[1] not in ("TCP4", "TCP6"):
         raise BadHeader("a header of version 1 names TCP4, TCP6 or UNKNOWN and four values")

@@ -1,10 +1,10 @@
-"""The JSON object of a request's body: what is read of it, and what is kept. Pure.
+"""Decode the JSON object of a request's body, and keep an outline of it. Pure.
 
-Reads whatever Python's `json.loads(bytes)` reads: UTF-8 with or without a
+Accepts whatever Python's `json.loads(bytes)` accepts: UTF-8 with or without a
 byte order mark, UTF-16, UTF-32, NaN and Infinity. Servers written in Python
-read all of that, so no rule of ours may overlook it. A decoded document
-takes up to thirty times the memory of its bytes, so only an outline of it
-is kept.
+accept all of that, so no rule of this proxy may overlook it. A decoded document
+takes up to thirty times the memory of its bytes, so only an outline of it is
+kept.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from attrs import define
 from ..exchange.errors import InvalidJSON
 
 DEEPEST = 512
-"""Levels of nesting above which a body is refused."""
+"""The most levels of nesting in a body; deeper ones are refused."""
 MOST_MEMBERS = 1024
-"""Members of the object itself above which a body is refused; the API knows fewer than a hundred."""
+"""The most members of the object itself; the API has fewer than a hundred."""
 MOST_CONTAINERS = 1024 * 1024
-"""Objects and lists above which a body is refused: an empty list takes 3 bytes of a body and 64 of memory."""
+"""The most objects and lists in a body: an empty list takes 3 bytes of a body and 64 of memory."""
 MOST_VALUES = 4 * 1024 * 1024
-"""Commas between values, likewise: a short text takes 5 bytes of a body and 60 of memory."""
+"""The most commas between values: a short text takes 5 bytes of a body and 60 of memory."""
 COSTLY_CONTAINERS, COSTLY_QUOTES, COSTLY_COMMAS = 50_000, 400_000, 1_000_000
-"""Up to these many a body takes some 20 ms to decode at most; no prompt of a person or an agent has more."""
+"""Up to this number of values, a body takes at most some 20 ms to decode; ordinary prompts have fewer."""
 COSTLY_BYTES = 4 * 1024 * 1024
-"""Above this a body may take some 20 ms whatever it holds: 30 MB of white space took 165 ms."""
+"""Above this size a body may take some 20 ms whatever it contains: 30 MB of white space took 165 ms."""
 _LARGE_BYTES = 64 * 1024
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _LONG_TEXT = 1024
@@ -61,7 +61,7 @@ _DECIDING = frozenset(
         "quality",
     ]
 )
-"""Members that decide something here, so that they count in any spelling."""
+"""Members that rules use, so that they count in any spelling."""
 
 
 class NestedTooDeep(InvalidJSON):
@@ -84,7 +84,7 @@ class TooManyValues(InvalidJSON):
 
 
 class Omitted:
-    """Stands in an outline for a value that is too large to be kept and decides nothing."""
+    """Replaces, in an outline, a value that is too large to be kept and that no rule needs."""
 
     def __repr__(self) -> str:
         return "OMITTED"
@@ -95,14 +95,14 @@ OMITTED = Omitted()
 
 @define(eq=False)
 class RequestJSON:
-    """What is known of a body that is a JSON object. Never mutated (not frozen: that takes twice the time to make)."""
+    """A decoded body that is a JSON object. Never mutated (not frozen: that takes twice the time to make)."""
 
     text: bytes
-    """The object in UTF-8 without a byte order mark; the very body where that is what it is."""
+    """The object in UTF-8 without a byte order mark; the same bytes as the body if that is its form."""
     document: dict[str, Any]
-    """All of it: let go of it soon."""
+    """The whole document: release it soon."""
     ordinary: bool
-    """Every JSON reader can decode the body."""
+    """Whether every JSON decoder accepts the body."""
 
 
 _NO_OBJECT = "openai-proxy could not read the body of your request as a JSON object"
@@ -110,7 +110,7 @@ _KINDS = {list: "a list", str: "text", bool: "true or false", type(None): "null"
 
 
 def _where(body: bytes, error: json.JSONDecodeError) -> str:
-    """Say where JSON ends to be JSON; the decoder's own words hold nothing of the body."""
+    """Return the position of the error; the decoder's message contains nothing of the body."""
     if not body.strip():
         return f"{_NO_OBJECT}: it is empty (0 characters)." if not body else f"{_NO_OBJECT}: it is empty."
     reason = error.msg[:1].lower() + error.msg[1:]
@@ -131,7 +131,7 @@ def read_request(body: bytes) -> RequestJSON:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep Python from looking for cycles while a document is made: each look would walk all of it so far."""
+    """Pause the garbage collector while a document is made: each collection would walk all of it so far."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -142,7 +142,7 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _check_size(body: bytes) -> None:
-    """Raise TooManyValues for UTF-8 that would take absurd memory once decoded. O(n), before anything is."""
+    """Raise TooManyValues for UTF-8 that would take absurd memory once decoded. O(n), before decoding."""
     if _is_small(body):
         return
     beginning = _structure(body[:_LARGE_BYTES])
@@ -154,7 +154,7 @@ def _check_size(body: bytes) -> None:
 
 
 def _structure(body: bytes) -> bytes:
-    """Return the brackets and commas of JSON, or of its beginning, that stand in no string. O(n)."""
+    """Return the brackets and commas of JSON, or of its beginning, outside strings. O(n)."""
     # Without their other bytes most strings are empty, and go cheaply: a pair of quotes is a whole string,
     # or stands between two that may as well be one. What is left between quotes is mostly a single byte,
     # which Python need not make anew.
@@ -192,16 +192,16 @@ def _read(body: bytes) -> RequestJSON:
 
 
 def opened(body: bytes) -> int:
-    """Return how many lists and objects a body may open. O(n).
+    """Return the number of lists and objects that a body may open. O(n).
 
-    `replace` looks for a byte as memchr does, a block at a time; `count` looks
-    at each byte, and takes longer for a prompt than decoding it does.
+    `replace` searches a byte like memchr, a block at a time; `count` looks at
+    each byte, and takes longer for a prompt than decoding it does.
     """
     return 2 * len(body) - len(body.replace(b"[", b"")) - len(body.replace(b"{", b""))
 
 
 def parse_int(digits: str) -> int | float:
-    """Python refuses to read integers of more than 4,300 digits; OpenAI's servers do not."""
+    """Parse an integer of any length: Python refuses more than 4,300 digits, OpenAI's servers do not."""
     return int(digits) if len(digits) < _LONG_DIGITS else float(digits)
 
 
@@ -255,9 +255,9 @@ def _depth_exceeds(document: dict[str, Any], levels: int) -> bool:
 def outline(document: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return the members of `document` without their large values, and whether any is spelled oddly.
 
-    A member that decides something counts in any spelling, as it does for
-    servers written in Go (encoding/json ignores case); the last one counts.
-    It stands in the outline under its ordinary name too.
+    A member that rules use counts in any spelling, as it does for servers
+    written in Go (encoding/json ignores case); the last one counts. The outline
+    has it under its ordinary name too.
     """
     kept: dict[str, Any] = {}
     odd = False
@@ -292,5 +292,5 @@ def models_named(document: dict[str, Any]) -> list[Any]:
 
 
 def begins_like_object(beginning: bytes) -> bool:
-    """Say whether a body that begins so may be a JSON object, in any encoding; an empty one may be."""
+    """Say whether a body with this beginning may be a JSON object, in any encoding; an empty one may be."""
     return beginning.lstrip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n")[:1] in (b"{", b"")

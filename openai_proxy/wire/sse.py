@@ -1,8 +1,8 @@
-"""Server-sent events cut out of a byte stream, their bytes kept.
+"""Split a byte stream into server-sent events, and keep their bytes.
 
 WHATWG HTML §9.2.6: lines end with LF, CR or CRLF and nothing else; a blank
-line ends an event; a leading BOM does not count. Every byte fed comes out
-again in the `raw` of some block, in order. Pure.
+line ends an event; a leading BOM does not count. All input bytes come out again
+in the `raw` of some block, in order. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attrs import frozen
 from ..exchange.buffered_bytes import Lease
 
 UNCOUNTED_BYTES = 64 * 1024
-"""The most of a block that is held without asking whether there is room: about a read."""
+"""The most bytes of a block that are held without a lease: about one read."""
 
 _BOM = b"\xef\xbb\xbf"
 _line_end = re.compile(rb"\r\n|\n|\r")
@@ -28,20 +28,20 @@ class SSEBlock:
     """Some consecutive bytes of the stream that belong together."""
 
     raw: bytes
-    """As they came, line ends and the blank line included."""
+    """The original bytes, with line ends and the blank line."""
     data: bytes | None = None
     """The event's data, its lines joined by LF; None if the bytes are no event with data."""
     continued: bool = False
-    """The LF of the CRLF whose CR ended the block before: drop it with that block."""
+    """Whether it is the LF of the CRLF whose CR ended the block before: drop it with that block."""
 
 
 _BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 def begins_stream(body: bytes) -> bool | None:
-    """Say whether a body that begins with these bytes is an event stream, whatever its label; None to wait for more.
+    """Say whether a body with this beginning is an event stream, whatever its label; None if more is needed.
 
-    No JSON document begins as the lines of an event stream do.
+    No JSON document begins like a line of an event stream.
     """
     if _BOM.startswith(body):
         return None
@@ -54,14 +54,14 @@ def begins_stream(body: bytes) -> bool | None:
 
 
 class SSEDecoder:
-    """Cut a stream into blocks, incrementally; any splitting gives the same events.
+    """Split a stream into blocks, incrementally; any division into reads gives the same events.
 
-    States: start (of a block), comment (passed on as it comes), block
-    (held until its blank line), oversize (a block above `limit_bytes`
-    passes on as it comes, as blocks without data). Holds at most
-    `limit_bytes`, and no more than UNCOUNTED_BYTES where `lease` has no room:
-    the block is oversize then. O(n) over the stream, however it is cut: what is held is
-    joined once its end has come.
+    States: start (of a block), comment (passed on as it comes), block (held
+    until its blank line), oversize (a block above `limit_bytes` passes on as it
+    comes, as blocks without data). Holds at most `limit_bytes`, and no more
+    than UNCOUNTED_BYTES if `lease` has no room: then the block is oversize.
+    O(n) over the stream, however it is divided, because the held bytes are
+    joined once the end has come.
     """
 
     __slots__ = (
@@ -87,7 +87,7 @@ class SSEDecoder:
 
     @property
     def at_boundary(self) -> bool:
-        """Nothing is held, and what comes next begins a block."""
+        """Whether nothing is held, and the next byte begins a block."""
         return not (
             self._held
             or self._at_beginning
@@ -97,7 +97,7 @@ class SSEDecoder:
         )
 
     def skip(self, data: bytes) -> bool:
-        """Take `data`, whole blocks, for passed without feeding it; False if it must be fed."""
+        """Skip `data`, which is whole blocks, without feeding it; return False if it must be fed."""
         if self._at_beginning and not self._held and not data.startswith(_BOM[:1]):
             self._at_beginning = False
         return self.at_boundary
@@ -114,7 +114,7 @@ class SSEDecoder:
                 data = data[1:]
         scan = 0
         if self._held:
-            # Of what is held only the last byte can be part of the end.
+            # Of the held bytes only the last one can be part of the end.
             end = -1 if self._at_beginning else find_block_end(self._held[-1][-1:] + data, 0)
             if end < 0 and not self._at_beginning and self._may_hold(self._held_bytes + len(data)):
                 self._hold(data)
@@ -133,7 +133,7 @@ class SSEDecoder:
         return blocks
 
     def _may_hold(self, size_bytes: int) -> bool:
-        """Whether there is room for so much of a block; it is taken, if there is."""
+        """Return whether there is room for this size of a block, and reserve it if there is."""
         if size_bytes > self._limit:
             return False
         return self._lease is None or size_bytes <= UNCOUNTED_BYTES or self._lease.hold(size_bytes)
@@ -149,7 +149,7 @@ class SSEDecoder:
         self._held_bytes += len(data)
 
     def finish(self) -> list[SSEBlock]:
-        """Return what is held as a last block; it may be an event that lacks its blank line."""
+        """Return the held bytes as a last block, which may be an event without its blank line."""
         held = b"".join(self._held)
         self._let_go()
         return [SSEBlock(held, _data_of(held))] if held else []
@@ -164,7 +164,7 @@ class SSEDecoder:
         return len(_BOM)
 
     def _cut(self, held: bytes, at: int, scan: int, has_cr: bool, blocks: list[SSEBlock]) -> int | None:
-        """Append the block at `at`; return where the next begins, None to wait for more.
+        """Append the block at `at`; return the offset of the next one, None if more is needed.
 
         Its end is not before `scan`.
         """
@@ -202,7 +202,7 @@ class SSEDecoder:
         return end
 
     def _pass_oversize(self, held: bytes, at: int, blocks: list[SSEBlock]) -> int:
-        """Pass on up to the block's end, which the last byte of the read before may have begun."""
+        """Pass on bytes up to the block's end, which the last byte of the read before may have begun."""
         assert self._oversize_tail is not None
         window = self._oversize_tail + held[at:]
         found = _block_end.search(window)
@@ -220,8 +220,8 @@ class SSEDecoder:
 def find_block_end(held: bytes, start: int, has_cr: bool | None = None) -> int:
     """Return the offset after the first blank line, or -1. Without CR a byte search, 10 times faster.
 
-    `has_cr` tells whether there is one in `held`: asked for each event, the
-    answer would take a search of all that follows.
+    `has_cr` says whether there is one in `held`: finding out for each event
+    would search all bytes after it.
     """
     if b"\r" in held if has_cr is None else has_cr:
         found = _block_end.search(held, start)
@@ -231,7 +231,7 @@ def find_block_end(held: bytes, start: int, has_cr: bool | None = None) -> int:
 
 
 def _is_plain(raw: bytes) -> bool:
-    """Whether the block is one `data: ` line ended by LF, as nearly all are."""
+    """Return whether the block is one `data: ` line ended by LF, as nearly all are."""
     if not raw.startswith(b"data: ") or not raw.endswith(b"\n\n"):
         return False
     return raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw
@@ -247,8 +247,8 @@ def _data_of(raw: bytes) -> bytes | None:
 def with_data(raw: bytes, data: bytes) -> bytes:
     """Return the block `raw` with `data` in place of its own; other lines and line ends stay.
 
-    Data of more lines than before is not split: LF inside `data` begins a
-    new data line with the first data line's prefix and line end.
+    LF inside `data` begins a new data line with the first data line's prefix
+    and line end.
     """
     if b"\n" not in data and _is_plain(raw):
         return b"data: " + data + b"\n\n"

@@ -1,4 +1,4 @@
-"""Request targets: what is the API, what is ours, what may not pass.
+"""Request targets: recognise the API and the proxy's own pages, and refuse the rest.
 
 Pure. The rest of a path goes upstream byte for byte, so nothing here
 rewrites: it maps a target to the bytes below the base URL, or refuses.
@@ -65,7 +65,7 @@ USUAL_ENDPOINTS = frozenset(segment.decode("ascii") for segment in API_SEGMENTS)
         "engines/{id}/embeddings",
     ]
 )
-"""Names of endpoints, as `ApiPath.endpoint` has them, that a metric always tells apart, whatever was answered."""
+"""Names of endpoints, as `ApiPath.endpoint` has them, that are always separate in metrics, whatever the answer was."""
 
 _NAMING = (b"deployments", b"engines")
 """The segment after one of these is the name of a model (Azure OpenAI, and OpenAI's API before 2022)."""
@@ -75,14 +75,14 @@ _VERSIONS = re.compile(rb"(?:/v1)+(?=/)")
 
 API_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 PAGE_METHODS = (b"GET", b"HEAD", b"OPTIONS")
-"""What pages of our own take."""
+"""The methods of the proxy's own pages."""
 _POST_ONLY = (b"POST", b"OPTIONS")
 _METHODS = {
     b"/completions": _POST_ONLY,
     b"/embeddings": _POST_ONLY,
     b"/chat/completions": (b"GET", b"HEAD", b"POST", b"OPTIONS"),
 }
-"""Paths below the base that take fewer methods."""
+"""Paths below the base that accept fewer methods."""
 
 REQUIRED = {
     b"/chat/completions": ("model", "messages"),
@@ -101,9 +101,9 @@ _JSON_ONLY = frozenset(REQUIRED) | {
     b"/batches",
     b"/threads/runs",
 }
-"""Paths that take nothing but JSON: a body is read as that whatever its Content-Type says, as lenient servers do."""
+"""Paths that accept only JSON: a body is parsed as JSON whatever its Content-Type says, as lenient servers do."""
 
-# Path segments that are words of the API, not names of somebody's objects.
+# Path segments that are words of the API, not names of objects.
 _WORDS = API_SEGMENTS | frozenset(
     b"""alerts alpha artifacts attach audio_speeches audio_transcriptions automations cases characters
     code_interpreter_sessions complete credentials data_retention environments extensions external_keys
@@ -138,21 +138,21 @@ class ApiPath:
     required: tuple[str, ...]
     """Members that the body of a POST must have."""
     is_json: bool = False
-    """The body of a POST must be a JSON object."""
+    """Whether the body of a POST must be a JSON object."""
     model: str | None = None
-    """The model that the path itself names, decoded: of `deployments/NAME/...` and `engines/NAME/...`."""
+    """The decoded model in a path such as `deployments/NAME/...` or `engines/NAME/...`."""
     named: str = ""
-    """The name that rules about endpoints go by: as `endpoint`, but of any path, decoded and in lower case."""
+    """The endpoint's name in rules about endpoints: like `endpoint`, but for any path, decoded and in lower case."""
     azure: bool = False
-    """Asked for as `/openai/<rest>`: beside the `/v1` of an upstream whose base URL ends in `/openai/v1`."""
+    """Whether the path was `/openai/<rest>`, which is next to the `/v1` of an upstream whose base URL ends in `/openai/v1`."""
 
 
 def origin_form(target: bytes, authorities: frozenset[bytes]) -> bytes:
-    """Reduce absolute-form that names this very proxy to origin-form.
+    """Reduce absolute-form that names this proxy to origin-form.
 
     `authorities` are lower-cased `host:port` and `host` names of this proxy.
-    Raises MisdirectedRequest for another origin, MalformedRequest for what
-    is no form of RFC 9112 §3.2 that an origin server takes.
+    Raises MisdirectedRequest for another origin, MalformedRequest for a form
+    that RFC 9112 §3.2 does not allow here.
     """
     if target.startswith(b"/"):
         return target
@@ -168,9 +168,9 @@ def origin_form(target: bytes, authorities: frozenset[bytes]) -> bytes:
 
 
 def _check_segments(path: bytes) -> None:
-    """Refuse dot, empty and backslash segments, plain or percent-encoded, with parameters or without.
+    """Refuse dot, empty and backslash segments, plain or percent-encoded, with or without parameters.
 
-    Some servers drop what follows a semicolon before they resolve `..`. A
+    Some servers drop the part after a semicolon before they resolve `..`. A
     trailing slash is no empty segment. Decoded once: `%252e` is a name.
     """
     if b"%" in path:
@@ -191,7 +191,7 @@ def _check_segments(path: bytes) -> None:
 
 
 def _endpoint(path: bytes) -> str:
-    """Name the path with every identifier as `{id}`; bounded whatever strangers send."""
+    """Name the path with every identifier as `{id}`; bounded whatever clients send."""
     segments = path.strip(b"/").split(b"/")
     if segments[0] not in API_SEGMENTS or len(segments) > 8:
         return "other"
@@ -199,7 +199,7 @@ def _endpoint(path: bytes) -> str:
 
 
 def _named(plain: bytes) -> str:
-    """Name a path for the rules about endpoints: no spelling that some server takes for it may hide it."""
+    """Name a path for the rules about endpoints: no spelling that some server accepts may hide it."""
     segments = [part.partition(b";")[0] for part in unquote_to_bytes(plain).lower().split(b"/") if part]
     while len(segments) > 1 and segments[0] in (b"openai", b"v1"):
         del segments[0]
@@ -235,7 +235,7 @@ def map_target(target: bytes) -> ApiPath:
     versions = _VERSIONS.match(path)
     versioned = versions is not None
     path = path[versions.end() :] if versions is not None else path
-    # The upstream unescapes: what is spelled `%63hat` must not slip past what holds for `chat`.
+    # The upstream unescapes: the spelling `%63hat` must not evade the rules for `chat`.
     plain = _plainly(path)
     if versioned:
         if path in (b"/", b"/v1"):
@@ -259,12 +259,12 @@ def map_target(target: bytes) -> ApiPath:
 
 
 def _model_and_rest(plain: bytes) -> tuple[str | None, bytes]:
-    """Return the model that a path names, and the path that rules go by, which has no model in it.
+    """Return the model in a path, and the path for rules, without the model.
 
     `/deployments/gpt-4o/chat/completions` is `gpt-4o` and `/chat/completions`
     for every rule; a deployment by itself stays `/deployments/gpt-4o`. Azure's
-    server compares without case, and one that unescapes `%2F` splits there:
-    neither spelling may hide the model.
+    server ignores case, and a server that unescapes `%2F` splits there: neither
+    spelling may hide the model.
     """
     segments = plain.split(b"/")[1:]
     segments[:1] = _SLASH.split(segments[0])
@@ -290,9 +290,9 @@ def with_path_model(target: bytes, model: str) -> bytes:
 
 
 def models_of_query(query: bytes) -> list[str]:
-    """Return the models that a query names; nearly always none or one.
+    """Return the models in a query; nearly always none or one.
 
-    As `/realtime?model=gpt-realtime` does, and Azure's `/openai/realtime?deployment=NAME`.
+    For example `/realtime?model=gpt-realtime`, and Azure's `/openai/realtime?deployment=NAME`.
     """
     return [
         unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace")

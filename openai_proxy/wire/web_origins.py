@@ -1,8 +1,8 @@
-"""Which pages of the web may call: origins, preflights, DNS rebinding.
+"""Decide which web pages may call: origins, preflights, DNS rebinding.
 
 Pure: header lines in, a verdict out. Sources: WHATWG Fetch ("CORS protocol"),
-W3C Fetch Metadata (`Sec-Fetch-*`). Programs that are no browsers send none
-of these headers and are never judged here.
+W3C Fetch Metadata (`Sec-Fetch-*`). Programs that are not browsers send none of
+these headers and are never judged here.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _FIELD_NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]+")
 
 @frozen
 class PageMarks:
-    """What a request says of the page it comes from; headers that are missing are None."""
+    """The headers of a request about the page it comes from; missing ones are None."""
 
     origin: bytes | None
     """The value of Origin; several different ones are joined, and match no origin."""
     site: bytes | None
     """Sec-Fetch-Site: `cross-site`, `same-site`, `same-origin` or `none`."""
     navigates: bool
-    """Somebody follows a link or types an address: a page can start this, and read nothing of the answer."""
+    """Whether it is a navigation (a link, a typed address), whose answer the page cannot read."""
     asks_method: bytes | None
     """Access-Control-Request-Method, which makes an OPTIONS with an origin a preflight."""
 
 
 def page_marks(headers: HeaderPairs) -> PageMarks | None:
-    """Return what a browser has added to a request; None if no browser made it. O(number of lines)."""
+    """Return the headers that a browser has added to a request; None if no browser sent it. O(number of lines)."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         lower = name.lower()
@@ -63,7 +63,7 @@ def page_marks(headers: HeaderPairs) -> PageMarks | None:
 
 
 def is_preflight(method: bytes, marks: PageMarks | None) -> bool:
-    """Whether a request is a browser's question before the real one; it never carries credentials."""
+    """Return whether a request is a browser's preflight, which never has credentials."""
     return (
         method == b"OPTIONS"
         and marks is not None
@@ -93,10 +93,10 @@ def host_name(host: bytes) -> str:
 
 
 def is_own_name(host: bytes) -> bool:
-    """Whether a Host value is an address or `localhost`: no name that somebody's DNS could point at us.
+    """Return whether a Host value is an address or `localhost`, which no foreign DNS can point at this proxy.
 
     Nor can public DNS do that with names under `.test` (RFC 6761 §6.2), which
-    developers give to servers of their own machine.
+    developers use for servers on their own machine.
     """
     name = host_name(host)
     if name == "localhost" or name.endswith((".localhost", ".test")):
@@ -110,24 +110,24 @@ def is_own_name(host: bytes) -> bool:
 
 @frozen
 class WebOrigins:
-    """Who of the web may call, under one configuration.
+    """The web origins that may call, under one configuration.
 
-    `listed` are the normal forms of `cors.origins`, or `*` alone. `guards`:
-    this proxy adds a key by itself (inject mode), so that a page of somebody
-    else could spend it.
+    `listed` are the normal forms of `cors.origins`, or only `*`. `guards`: this
+    proxy adds a key by itself (inject mode), so that a foreign page could spend
+    it.
     """
 
     listed: frozenset[bytes] = frozenset()
     guards: bool = False
     looks: bool = field(init=False, eq=False, repr=False)
-    """Whether every request of a browser is judged, not only preflights."""
+    """Whether every request of a browser is checked, not only preflights."""
 
     @looks.default
     def _looks(self) -> bool:
         return self.guards or bool(self.listed)
 
     def is_listed(self, origin: bytes | None) -> bool:
-        """Whether `cors.origins` has an Origin value."""
+        """Return whether `cors.origins` has an Origin value."""
         if origin is None or not self.listed:
             return False
         return ANY in self.listed or normal_origin(origin) in self.listed
@@ -137,9 +137,9 @@ class WebOrigins:
     ) -> None:
         """Raise OriginNotAllowed if this page may not call.
 
-        `scheme` and `host` are those of the request, `on_loopback` says that
-        it came in by a listener that only this machine reaches, `is_page`
-        that it asks for a page of our own, which may be linked to.
+        `scheme` and `host` are those of the request. `on_loopback`: it came by
+        a listener that only this machine can reach. `is_page`: it requests a
+        page of the proxy itself, which may be linked to.
         """
         if self.guards and on_loopback and not self._is_our_name(host or b""):
             raise OriginNotAllowed(
@@ -160,7 +160,7 @@ class WebOrigins:
             host_name(origin.partition(b"://")[2]) for origin in self.listed if origin != ANY
         }
 
-    # ---- what a page may read
+    # ---- headers that let a page read
 
     def readable_by(self, origin: bytes | None) -> HeaderPairs:
         """Return the lines that let a listed origin read an answer; none for any other."""
@@ -169,9 +169,9 @@ class WebOrigins:
         return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
 
     def error_lines(self, headers: HeaderPairs, whole: bool = True) -> HeaderPairs:
-        """Return the lines that let the page behind a request read an error of ours.
+        """Return the lines that let the page that sent a request read an error of this proxy.
 
-        `whole=False`: the head was not read to its end, so that an Origin may
+        `whole=False`: the head was not read to its end, so an Origin may
         have been missed.
         """
         origin = get(headers, b"origin")
@@ -186,7 +186,7 @@ class WebOrigins:
     def preflight_lines(
         self, origin: bytes, asked_headers: bytes | None, methods: tuple[bytes, ...]
     ) -> HeaderPairs:
-        """Return the lines of our own answer to a listed origin's preflight."""
+        """Return the lines of the proxy's own answer to a listed origin's preflight."""
         if not asked_headers or not _FIELD_NAMES.fullmatch(asked_headers):
             asked_headers = b"authorization, content-type"
         return [
@@ -199,9 +199,9 @@ class WebOrigins:
 
 
 def readable(headers: HeaderPairs, lines: HeaderPairs) -> HeaderPairs:
-    """Return an upstream's answer lines with `lines` of ours in place of its own allow-origin.
+    """Return an upstream's answer lines with `lines` of this proxy instead of its own allow-origin.
 
-    Its other Vary lines stay; ours is left out if one of them names Origin already.
+    Its other Vary lines stay; the one of `lines` is left out if one of them names Origin already.
     """
     kept = [pair for pair in headers if pair[0].lower() != b"access-control-allow-origin"]
     varies = any(

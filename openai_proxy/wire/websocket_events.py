@@ -1,7 +1,7 @@
-"""What the messages of the API's WebSockets say: which begins a turn, which ends one. Pure.
+"""Read the messages of the API's WebSockets: which one begins a turn, which one ends it. Pure.
 
-Of `/responses` (parameters beside `type`), `/realtime` and `/live`
-(parameters in `response`); both shapes are read everywhere.
+For `/responses` (parameters next to `type`), `/realtime` and `/live`
+(parameters in `response`); both forms are accepted everywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CREATE, UPDATE = "response.create", "session.update"
 ENDS = frozenset(
     ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "response.done")
 )
-"""Events of a server that end a turn; `error` may, too."""
+"""Server events that end a turn; `error` may end one, too."""
 BEGUN, ERROR = "response.created", "error"
 SESSIONS = frozenset(("session.created", "session.updated"))
 _WHITE = b" \t\r\n"
@@ -31,7 +31,7 @@ _MOST_REFUSALS_SHOWN = 1000
 
 @frozen(eq=False)
 class ClientEvent:
-    """What a client's text message says."""
+    """A client's text message, parsed."""
 
     text: bytes
     """The JSON object, in UTF-8 without a byte order mark."""
@@ -44,21 +44,21 @@ class ClientEvent:
 
 
 NOTHING_ASKED = ClientEvent(b"{}")
-"""In the place of what was asked, for what a server begins by itself."""
+"""Replaces the client's parameters for a turn that the server begins by itself."""
 
 
 def may_matter(text: bytes) -> bool:
     """Say whether a client's message must be read: it may begin a turn or name the session's model.
 
-    A `type` says so in plain letters, or has an escape.
+    That is so if a `type` says it in plain letters, or contains an escape.
     """
     return b"response.create" in text or b"session.update" in text or b"\\" in text
 
 
 def read_client_event(text: bytes) -> ClientEvent:
-    """Read a client's text message; raises InvalidJSON for what is no JSON object.
+    """Read a client's text message; raise InvalidJSON if it is no JSON object.
 
-    Any of several `type` members counts: servers differ in which they take.
+    Any of several `type` members counts, because servers differ in which one they use.
     """
     read = read_request(text)
     text = read.text
@@ -87,10 +87,10 @@ def read_client_event(text: bytes) -> ClientEvent:
 
 
 def parameters(event: ClientEvent, session_model: str | None) -> bytes:
-    """Return what a turn asks for as the JSON object that a POST would have: for every rule to read.
+    """Return the parameters of a turn as the JSON object that a POST would have, for all rules.
 
-    What stands in `response` stands beside the rest; where no model is
-    named, the session's last one is.
+    The members of `response` are merged with the others; if no model is named,
+    the session's last one is added.
     """
     text = event.text
     members: list[tuple[str, bytes]] = []
@@ -114,17 +114,17 @@ def parameters(event: ClientEvent, session_model: str | None) -> bytes:
 
 @frozen(eq=False)
 class ServerEvent:
-    """What a server's text message says."""
+    """A server's text message, parsed."""
 
     kind: str
     stream_id: str | None = None
     response_id: str | None = None
     event_id: str | None = None
-    """The client's event that an error is about."""
+    """The id of the client's event that an error is about."""
     model: str | None = None
-    """Of a session that begins or changes."""
+    """The model of a session that begins or changes."""
     status: int | None = None
-    """Of an error: the status that an HTTP answer would have."""
+    """For an error, the status that an HTTP answer would have."""
 
     @property
     def ends_turn(self) -> bool:
@@ -132,7 +132,7 @@ class ServerEvent:
 
 
 def maybe_server_event(text: bytes) -> ServerEvent | None:
-    """Read a server's text message; None for what is no event."""
+    """Read a server's text message; None if it is no event."""
     document = maybe_object(text)
     kind = document.get("type") if document is not None else None
     if document is None or not isinstance(kind, str):
@@ -151,12 +151,12 @@ def maybe_server_event(text: bytes) -> ServerEvent | None:
 
 
 def stream_id_of(event: ClientEvent) -> str | None:
-    """Return the lane that a client's message is for, as the server will name it."""
+    """Return the stream id of a client's message, as the server will name it."""
     return None if event.stream_id is None else _short(_decoded(event.stream_id))
 
 
 def is_sound(text: bytes) -> bool:
-    """Say whether an event is one of audio: long, and no text of the model's."""
+    """Say whether an event contains audio: it is long, and has no text of the model."""
     beginning = text[:512]
     return b"audio.delta" in beginning or b'"type":"response.audio.delta"' in beginning
 
@@ -164,9 +164,9 @@ def is_sound(text: bytes) -> bool:
 def refusal(
     body: bytes, status: int, headers: dict[str, str], stream_id: bytes | None, event_id: str | None = None
 ) -> bytes:
-    """Return the event by which a turn is refused: `body` is the error as an HTTP answer has it.
+    """Return the event that refuses a turn; `body` is the error of an HTTP answer.
 
-    `event_id` is that of the client's message, which Realtime's errors name.
+    `event_id` is the id of the client's message, which Realtime's errors name.
     """
     members = body[1:-1]
     if event_id is not None:

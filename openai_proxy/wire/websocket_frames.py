@@ -1,4 +1,4 @@
-"""Where the frames of a WebSocket end, and a close frame of our own. Pure.
+"""Find the ends of a WebSocket's frames, and make a close frame. Pure.
 
 RFC 6455 §5.2. Payloads are skipped, not read.
 """
@@ -6,37 +6,37 @@ RFC 6455 §5.2. Payloads are skipped, not read.
 from __future__ import annotations
 
 POLICY_VIOLATION = 1008
-"""The status that says: do not connect again (RFC 6455 §7.4.1)."""
+"""The status that means: do not connect again (RFC 6455 §7.4.1)."""
 
 
 class FrameEnds:
-    """Follow one direction of a WebSocket: is a frame begun and not ended?
+    """Follow the frames of one direction of a WebSocket
 
-    Between two frames, also between those of one message, a control frame
-    may stand (RFC 6455 §5.4). O(frames); holds at most 13 bytes.
+    A control frame may come between two frames, also of one message (RFC 6455
+    §5.4). O(frames); holds at most 13 bytes.
     """
 
     __slots__ = ("_head", "_left")
 
     def __init__(self) -> None:
         self._left = 0
-        """Bytes that the frame which has begun still has."""
+        """The number of bytes that the current frame still has."""
         self._head = b""
         """The beginning of a frame's header."""
 
     @property
     def at_end(self) -> bool:
-        """Whether what was fed ends with a frame; True before the first."""
+        """Whether the input so far ends with a whole frame; True before the first."""
         return not self._left and not self._head
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes, however they are cut."""
+        """Take the next bytes, however they are divided."""
         at = 0
         while at < len(data):
             at = self.feed_one(data, at)
 
     def feed_one(self, data: bytes, at: int = 0) -> int:
-        """Take bytes from `at` to the end of a frame, or all if it goes on; return the position behind them."""
+        """Take bytes from `at` to the end of a frame, or all if it continues; return the offset after them."""
         size = len(data)
         if self._left:
             taken = min(self._left, size - at)
@@ -57,7 +57,7 @@ class FrameEnds:
 
 
 def _frame_length(head: bytes) -> int | None:
-    """Return the size of the frame that begins so, header included; None while too little of it is there."""
+    """Return the size of the frame with this beginning, including its header; None if more is needed."""
     if len(head) < 2:
         return None
     short, masked = head[1] & 0x7F, head[1] & 0x80

@@ -1,8 +1,8 @@
-"""The messages of a WebSocket, read as their bytes come (RFC 6455). Pure.
+"""Parse the messages of a WebSocket as their bytes come (RFC 6455). Pure.
 
-Read only: what passes on is the bytes as they came, mask and fragmentation
-included. wsproto takes frames and messages apart, and makes the few that
-this proxy sends itself.
+Reading only: the original bytes are forwarded, with mask and fragmentation.
+wsproto parses frames and messages, and makes the few that this proxy sends
+itself.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from wsproto.frame_protocol import FrameDecoder, FrameProtocol, MessageDecoder, 
 PROTOCOL_ERROR, UNSUPPORTED_DATA, POLICY_VIOLATION, MESSAGE_TOO_BIG = 1002, 1003, 1008, 1009
 GOING_AWAY, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER = 1001, 1011, 1012, 1013
 FRAME_OVERHEAD = 16
-"""Of a message of so many bytes: the longest head of a frame and more, for each byte of it may come in a frame."""
+"""The overhead per byte of a message, as each byte may come in a frame of its own: the longest head and more."""
 _LEAST_RAW_BYTES = 1024
 
 
 class BrokenFrames(Exception):
-    """The bytes are no WebSocket, or a message is not taken; `code` is what to close with, `args` say why."""
+    """The bytes are no WebSocket, or a message is not accepted; `code` is the close code, `args` have the reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -31,12 +31,12 @@ class Piece(NamedTuple):
     """A frame, or a part of a long one."""
 
     opcode: int
-    """That of the message for data, whatever frame of it this is."""
+    """For data, the opcode of the message, whichever of its frames this is."""
     payload: bytes
     ends_frame: bool
     ends_message: bool
     end: int
-    """How many bytes have come in this direction up to the end of this piece."""
+    """The number of bytes of this direction up to the end of this piece."""
 
     @property
     def is_control(self) -> bool:
@@ -44,11 +44,11 @@ class Piece(NamedTuple):
 
 
 class FrameReader:
-    """The frames of one direction: `feed` what came, then `next` until it returns None.
+    """The frames of one direction: `feed` input, then call `next` until it returns None.
 
-    `masked`: they come from a client, which masks, else from a server, which
-    must not. Checks what RFC 6455 asks of frames and of the text in them, and
-    holds at most a control frame and the head of a frame.
+    `masked`: they come from a client, which masks; otherwise from a server,
+    which must not. Checks the rules of RFC 6455 for frames and for the text in
+    them, and holds at most a control frame and the head of a frame.
     """
 
     def __init__(self, masked: bool) -> None:
@@ -69,7 +69,7 @@ class FrameReader:
             frame = self._frames.process_buffer()
             if frame is None:
                 return None
-            payload = bytes(frame.payload)  # type: ignore[arg-type]  # the frame decoder gives bytes
+            payload = bytes(frame.payload)  # type: ignore[arg-type]  # the frame decoder returns bytes
             end = self._fed - len(self._frames.buffer)
             if frame.opcode.iscontrol():
                 return Piece(frame.opcode, payload, True, True, end)
@@ -82,22 +82,22 @@ class FrameReader:
 
     @property
     def is_inside_frame(self) -> bool:
-        """Whether the last piece was a part of a frame of which more must follow."""
+        """Whether the last piece was a part of a frame that continues."""
         return self._inside_frame
 
     @property
     def is_inside_message(self) -> bool:
-        """Whether more frames of the same message must follow the last piece."""
+        """Whether the message of the last piece continues."""
         return self._kind is not None
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether a message of another sender could stand here."""
+        """Whether a message of another sender could be inserted here."""
         return self._kind is None and self.is_between_frames
 
     @property
     def is_between_frames(self) -> bool:
-        """Whether a control frame of another sender could stand here."""
+        """Whether a control frame of another sender could be inserted here."""
         return not self._inside_frame and not len(self._frames.buffer) and self._frames.header is None
 
 
@@ -105,10 +105,10 @@ class Whole(NamedTuple):
     """A control frame, or a data message with all of its frames."""
 
     raw: bytes
-    """As it came."""
+    """The original bytes."""
     opcode: int
     data: bytes
-    """A text message's; empty for binary ones, which nobody reads."""
+    """The text of a text message; empty for binary ones, which are not read."""
 
     @property
     def is_control(self) -> bool:
@@ -124,16 +124,16 @@ class Whole(NamedTuple):
 
 
 PART = Whole(b"", -1, b"")
-"""In the place of a message that is not whole after BURST_PIECES: there is more to read, after others had their turn."""
+"""Returned if a message is not whole after BURST_PIECES: there is more to read, after others had their turn."""
 BURST_PIECES = 500
 
 
 class ClientMessages:
-    """What a client sends: each message once it is whole, control frames at once, also between fragments.
+    """Returns a client's messages: each once it is whole, control frames at once, also between fragments.
 
     A message of more than `message_bytes`, or of that many bytes in absurdly
-    many frames, raises BrokenFrames. `hold` is asked for room for what is
-    held, by how many bytes it grew; where it has none, BrokenFrames too.
+    many frames, raises BrokenFrames. `hold` is called with the growth of the
+    held bytes; if it returns False, BrokenFrames is raised too.
     """
 
     def __init__(self, message_bytes: int, hold: Callable[[int], bool] = lambda size: True) -> None:
@@ -153,7 +153,7 @@ class ClientMessages:
         self._reader.feed(data)
 
     def next(self) -> Whole | None:
-        """Return what is whole next, None if more must come, PART if it takes long. Raises BrokenFrames."""
+        """Return the next whole one, None if more must come, PART if it takes long. Raises BrokenFrames."""
         for _ in range(BURST_PIECES):
             piece = self._reader.next()
             if piece is None:
@@ -187,16 +187,16 @@ class ClientMessages:
 
 
 class ServerMessages:
-    """What a server sends, read along: nothing of it is held but the text of the message that is arriving.
+    """Reads a server's messages as they pass: only the text of the message that is arriving is held.
 
-    That of one with more than `message_bytes`, or that `hold` has no room
-    for, is not read.
+    The text of a message with more than `message_bytes`, or one that `hold` has
+    no room for, is not read.
     """
 
     broken: BrokenFrames | None = None
-    """Why what follows the last whole frame is no WebSocket; then nothing more can be read."""
+    """Why the bytes after the last whole frame are no WebSocket; then nothing more can be read."""
     whole_bytes = 0
-    """Then: so much of the data that was read last comes before it. Below 0 if an earlier read had a part of it."""
+    """In that case, the number of bytes of the last read before the error. Below 0 if it began in an earlier read."""
 
     def __init__(
         self,
@@ -214,10 +214,10 @@ class ServerMessages:
         self._whole = 0
 
     def read(self, data: bytes) -> list[tuple[int, bytes | None]]:
-        """Return where in `data` each message ends, with its text; control frames between messages too.
+        """Return the offset in `data` of each message's end, with its text; also for control frames between messages.
 
-        None stands for a text that was not read and for what is no text. See
-        `broken` afterwards.
+        The text is None if it was not read, and for messages that are not text.
+        See `broken` afterwards.
         """
         self._reader.feed(data)
         ends: list[tuple[int, bytes | None]] = []
@@ -260,12 +260,12 @@ class ServerMessages:
 
     @property
     def is_between_messages(self) -> bool:
-        """Whether a message of ours could stand behind what was read, without what is broken."""
+        """Whether a message of this proxy could follow the bytes that were read, without the broken ones."""
         return self.is_between_frames and not self._reader.is_inside_message
 
     @property
     def is_between_frames(self) -> bool:
-        """Whether a control frame of ours could stand there."""
+        """Whether a control frame of this proxy could follow them."""
         if self.broken is not None:
             return self.whole_bytes >= 0 and not self._reader.is_inside_frame
         return self._reader.is_between_frames
