@@ -37,6 +37,8 @@ _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _LONG_TEXT = 1024
 _LONG_DIGITS = 4000
 _MOST_OPTIONS = 16
+_KEPT_OPTIONS = frozenset(("stream_options", "chat_template_kwargs", "reasoning", "thinking"))
+"""Members whose own members decide something."""
 
 _DECIDING = frozenset(
     [
@@ -281,7 +283,7 @@ def _kept(name: str, value: Any) -> Any:
         return value
     if not value:
         return value
-    if kind is dict and len(value) <= _MOST_OPTIONS and name.casefold() == "stream_options":
+    if kind is dict and len(value) <= _MOST_OPTIONS and name.casefold() in _KEPT_OPTIONS:
         return {each: OMITTED if isinstance(inner, dict | list) else inner for each, inner in value.items()}
     return OMITTED
 

@@ -635,6 +635,7 @@ case(
     lambda n: b'{"status":"failed","error":{"code":"' + b"x" * n,
 )
 case("wire.first_events:is_named_error", *STREAMS, rep(b"event: error "), rep(b"event:"))
+case("policies.think.thinking_off:turns_thinking_off", *DOCUMENTS)
 case("wire.first_events:shown_code", lambda n: "\n" * n)
 for step in (1, 1000, 1 << 20):
     case(

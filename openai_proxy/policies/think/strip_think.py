@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from fnmatch import fnmatchcase
 
+from attrs import evolve
+
 from ...exchange.buffered_bytes import BufferedBytes, Lease
 from ...exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
 from ...wire.body_headers import EVENT_STREAM, JSON, ask_identity, is_event_stream, media_type_and_coding
@@ -23,6 +25,7 @@ from ..bodies.decoded_body import decoded
 from .filters import ThinkDocumentFilter, ThinkStreamFilter
 from .splitter import ThinkRule
 from .stored import StoredStreamFilter, without_starting_after
+from .thinking_off import turns_thinking_off
 
 _NEW = frozenset(("chat/completions", "completions", "responses", "responses/compact"))
 """Endpoints whose POST creates an answer."""
@@ -62,6 +65,8 @@ class StripThink:
 
     async def _strip(self, request: ProxyRequest, forward: Forward, rule: ThinkRule) -> ProxyResponse:
         response = await forward(_asking(request))
+        if rule.implicit_start and request.document is not None and turns_thinking_off(request.document):
+            rule = evolve(rule, implicit_start=False)
         body_filter = _choose(rule, response, request.exchange.streaming, lambda: self._lease(request))
         if body_filter is None:
             return response

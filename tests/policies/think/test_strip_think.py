@@ -31,7 +31,7 @@ def make_request(method=b"POST", endpoint="chat/completions", model="m", headers
     )
 
 
-def run(stage, request, status=200, headers=(JSON,)):
+def run(stage, request, status=200, headers=(JSON,), answer=ANSWER):
     """Return what went upstream, and what became of an answer with thoughts."""
     seen = []
     streams = SSE in headers or request.exchange.streaming
@@ -43,7 +43,7 @@ def run(stage, request, status=200, headers=(JSON,)):
     results = []
     Deferred.fromCoroutine(stage(request, forward)).addCallback(results.append)
     (response,) = results
-    body = b"data: " + ANSWER.replace(b"message", b"delta") + b"\n\n" if streams else ANSWER
+    body = b"data: " + answer.replace(b"message", b"delta") + b"\n\n" if streams else answer
     for body_filter in response.filters:
         assert not body_filter.transparent
         body = body_filter.feed(body) + body_filter.finish()
@@ -65,6 +65,19 @@ def test_a_stream_loses_its_thoughts():
     )
     assert body == b"data: " + WANTED.replace(b"message", b"delta") + b"\n\n"
     assert forwarded.headers == [(b"Accept-Encoding", b"identity")]
+
+
+@pytest.mark.parametrize("headers", [(JSON,), (SSE,)])
+def test_the_answer_without_thinking_does_not_begin_inside_a_block(headers):
+    """Of Qwen3 with `enable_thinking` off nothing was left: all of it was taken for a thought."""
+    stage = StripThink(ThinkRule("strip", implicit_start=True))
+    request = make_request()
+    request.document["chat_template_kwargs"] = {"enable_thinking": False}
+    answer = ANSWER.replace(b"<think>x</think>", b"")
+    assert (
+        answer.replace(b"message", b"delta" if SSE in headers else b"message")
+        in run(stage, request, headers=headers, answer=answer)[1]
+    )
 
 
 @pytest.mark.parametrize("headers", [(), ((b"Content-Type", b"text/plain"),)])
