@@ -19,6 +19,8 @@ _NOT_REPLAYED = frozenset(
     ("content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "trailer", "te")
 )
 _REDACTED = "[redacted]"
+_WITHOUT_LENGTH = frozenset((204, 304))
+"""Statuses that have no body, and 204 may not even say so (RFC 9110 §8.6)."""
 
 
 @frozen
@@ -66,8 +68,11 @@ def answer_of_line(line: dict[str, Any], with_usage: bool = False) -> Recorded:
         chunks = _raw_chunks(raw["chunks"])
     else:
         headers = [pair for pair in headers if pair[0].lower() != b"content-encoding"]
-        chunks = [(_seconds(line.get("duration_s")), data) for data in _made(response, is_stream, with_usage)]
-    if not is_stream:
+        made = _made(response, is_stream, _usage(line) if with_usage else None)
+        chunks = [(_seconds(line.get("duration_s")), data) for data in made]
+    if line["request"].get("method") == "HEAD":
+        headers += _told_length(response.get("headers"))
+    elif not is_stream and status not in _WITHOUT_LENGTH:
         headers.append((b"Content-Length", b"%d" % sum(len(data) for _, data in chunks)))
     return Recorded(status, reason or b"Recorded", headers, head_s, chunks, is_stream)
 
@@ -86,6 +91,28 @@ def _headers(shown: Any) -> HeaderPairs:
     return pairs
 
 
+def _told_length(shown: Any) -> HeaderPairs:
+    """Return the length that the answer to a HEAD told: of a body that was not sent."""
+    told = [value for name, value in shown.items() if name.lower() == "content-length"] if shown else []
+    return [
+        (b"Content-Length", value.encode("ascii"))
+        for value in told
+        if isinstance(value, str) and value.isascii() and value.isdigit()
+    ]
+
+
+def _usage(line: dict[str, Any]) -> dict[str, int] | None:
+    """Return the usage that a stream is asked for: as it was told, else by the counts that the line has."""
+    body, counted = line["response"].get("body"), line.get("usage")
+    told = body.get("usage") if isinstance(body, dict) else None
+    if isinstance(told, dict) or not isinstance(counted, dict):
+        return told if isinstance(told, dict) else None
+    given, made = counted.get("input_tokens"), counted.get("output_tokens")
+    if not isinstance(given, int) or not isinstance(made, int):
+        return None
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+
+
 def _raw_chunks(listed: Any) -> list[tuple[float, bytes]]:
     chunks = []
     for item in listed if isinstance(listed, list) else (None,):
@@ -102,10 +129,10 @@ def _raw_chunks(listed: Any) -> list[tuple[float, bytes]]:
     return chunks
 
 
-def _made(response: dict[str, Any], is_stream: bool, with_usage: bool) -> Iterator[bytes]:
+def _made(response: dict[str, Any], is_stream: bool, usage: dict[str, int] | None) -> Iterator[bytes]:
     body = response.get("body")
     if is_stream:
-        yield from _chat_stream(body, with_usage)
+        yield from _chat_stream(body, usage)
     elif isinstance(body, dict) and {"bytes", "sha256"} <= set(body):
         if "base64" not in body:
             raise ValueError("its answer is longer than what was recorded")
@@ -120,8 +147,8 @@ def _made(response: dict[str, Any], is_stream: bool, with_usage: bool) -> Iterat
             raise ValueError("its answer cannot be rendered") from None
 
 
-def _chat_stream(body: Any, with_usage: bool) -> Iterator[bytes]:
-    """Make events of what a stream added up to: one delta a choice."""
+def _chat_stream(body: Any, usage: dict[str, int] | None) -> Iterator[bytes]:
+    """Make events of what a stream added up to: one delta a choice, and the `usage` if there is any."""
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or body.get("truncated") or body.get("object") == "text_completion":
         raise ValueError("its stream was recorded without raw=true")
@@ -137,8 +164,8 @@ def _chat_stream(body: Any, with_usage: bool) -> Iterator[bytes]:
             delta = {**delta, "tool_calls": numbered}
         yield _event({**head, "choices": [{"index": index, "delta": delta, "finish_reason": None}]})
         yield _event({**head, "choices": [{"index": index, "delta": {}, "finish_reason": finish}]})
-    if with_usage and body.get("usage") is not None:
-        yield _event({**head, "choices": [], "usage": body["usage"]})
+    if usage is not None:
+        yield _event({**head, "choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"
 
 

@@ -193,6 +193,39 @@ def test_a_chat_stream_without_raw_is_made_anew():
 EVENTS = {"Content-Type": "text/event-stream"}
 
 
+def test_a_stream_that_told_no_usage_has_the_counts_of_its_line():
+    """Whoever recorded it may not have asked, and what is asked for is no part of the match."""
+    body = {"id": "1", "choices": []}
+    counted = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12, "estimated": False}
+    made = line(answer=body, headers=EVENTS, usage=counted)
+    chunks = [data for _, data in answer_of_line(made, with_usage=True).chunks]
+    assert json.loads(chunks[0][6:])["usage"] == {
+        "prompt_tokens": 5,
+        "completion_tokens": 7,
+        "total_tokens": 12,
+    }
+    assert len(answer_of_line(made).chunks) == 1
+    assert len(answer_of_line(line(answer=body, headers=EVENTS, usage=None), with_usage=True).chunks) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "told", "lengths"),
+    [
+        ("HEAD", 200, "70", [b"70"]),
+        ("HEAD", 200, "x", []),
+        ("DELETE", 204, None, []),
+        ("GET", 304, None, []),
+        ("DELETE", 200, "70", [b"0"]),
+    ],
+)
+def test_what_has_no_body_has_the_length_that_was_told(method, status, told, lengths):
+    """HEAD was answered with `Content-Length: 0`, and so was 204, where it is forbidden (RFC 9110 §8.6)."""
+    headers = {"Content-Length": told} if told else {}
+    request, response = {"method": method}, {"status_code": status}
+    found = answer_of_line(line(raw=[], headers=headers, request=request, response=response))
+    assert [value for name, value in found.headers if name == b"Content-Length"] == lengths
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
