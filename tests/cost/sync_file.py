@@ -1,6 +1,7 @@
 """A state file whose work is done at once, for tests without a reactor."""
 
 import sqlite3
+import weakref
 
 from twisted.internet.defer import execute
 
@@ -14,6 +15,7 @@ class SyncFile:
         self.path = path
         self.patience_s = patience_s
         self.connection = open_database(path)
+        weakref.finalize(self, self.connection.close)  # from Python 3.13 on, one that nobody closes is an error
         self.failing = False
 
     def run(self, work):
