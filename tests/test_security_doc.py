@@ -96,7 +96,7 @@ FIXED = {
     "later answer about it that is read": "cost.settle_later:LATER_BYTES",
     "how far a reader of a shared answer may fall behind, once it is too large to keep": "policies.cache.recording:LAG_BYTES",
     "longest value that a memo remembers": "exchange.bounded_memo:LONGEST_KEPT",
-    "requests whose cache key is remembered, in each of two tables": "policies.cache.cache:_KNOWN_BYTES",
+    "requests whose cache key is remembered, in each of two tables": "policies.cache.cache:_MEMO_BYTES",
     "models whose health is remembered, all upstreams together": "policies.routing.health:MOST_MODELS",
     "background responses that are remembered until their usage is read": "cost.pending_calls:MOST_CALLS",
     "settled ones that are remembered": "cost.settle_later:_MOST_SETTLED",
@@ -165,7 +165,7 @@ def test_the_bounds_that_are_no_constants():
         descriptors // 4, agent.LEAST_IDLE
     )
     assert (RetryBudget().window_s, RetryBudget().least) == (10, 10)
-    assert cache._KNOWN_BYTES == cache_repeats._KNOWN_BYTES
+    assert cache._MEMO_BYTES == cache_repeats._MEMO_BYTES
     options = {name: bound for name, bound in bounds.items() if name.startswith("exchange-log:")}
     assert options == {f"exchange-log:{name}=": "none" for name in _LOCAL}
 

@@ -91,10 +91,10 @@ def arranged(rows: Iterable[Row], sort: str, text: str = "") -> list[Row]:
     """
     wanted = text.lower()
     found = [row for row in rows if not wanted or any(wanted in cell.lower() for cell in cells(row))]
-    return sorted(found, key=lambda row: _place(row, sort))
+    return sorted(found, key=lambda row: _sort_key(row, sort))
 
 
-def _place(row: Row, sort: str) -> tuple[Any, ...]:
+def _sort_key(row: Row, sort: str) -> tuple[Any, ...]:
     ended = row.get("state") == "ended"
     if sort in ("key", "model"):
         by: Any = (str(row.get(sort) or "\U0010ffff"),)
@@ -114,7 +114,7 @@ def cells(row: Row) -> list[str]:
     cost, first = row.get("cost_usd"), row.get("first_byte_s")
     tokens = row.get("output_tokens")
     outcome, status = row.get("outcome"), row.get("status")
-    told = " ".join(str(each) for each in (status, outcome) if each not in (None, "complete"))
+    words = " ".join(str(each) for each in (status, outcome) if each not in (None, "complete"))
     found = (
         _age(_number(row.get("age_s"))),
         row.get("state"),
@@ -125,7 +125,7 @@ def cells(row: Row) -> list[str]:
         None if tokens is None else f"{'~' if row.get('estimated') else ''}{tokens}",
         f"{first:.2f}s" if isinstance(first, int | float) else None,
         f"${cost:.4f}" if isinstance(cost, int | float) else None,
-        told or None,
+        words or None,
         row.get("id"),
     )
     return [_cut(printable(each)) if each not in (None, "") else "-" for each in found]
@@ -156,8 +156,8 @@ def headline(stats: Mapping[str, Any], in_flight: int) -> str:
         parts.append(f"${stats['cost_today_usd']:.2f} today")
     errors = stats.get("errors")
     if isinstance(errors, dict):
-        told = [f"{count} × {printable(kind)}" for kind, count in errors.items() if count]  # noqa: RUF001
-        parts += [f"last minute: {', '.join(told)}"] if told else []
+        words = [f"{count} × {printable(kind)}" for kind, count in errors.items() if count]  # noqa: RUF001
+        parts += [f"last minute: {', '.join(words)}"] if words else []
     return ", ".join(parts)
 
 

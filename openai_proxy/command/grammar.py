@@ -61,8 +61,10 @@ def _of_argparse(words: tuple[str, ...], meaning: str, parser: argparse.Argument
     for action in parser._actions:
         text = (action.help or "").replace("%%", "%")
         if isinstance(action, argparse._SubParsersAction):
-            told = {each.dest: each.help or "" for each in action._choices_actions}
-            verbs = [_of_argparse((*words, verb), told[verb], each) for verb, each in action.choices.items()]
+            meanings = {each.dest: each.help or "" for each in action._choices_actions}
+            verbs = [
+                _of_argparse((*words, verb), meanings[verb], each) for verb, each in action.choices.items()
+            ]
             continue
         choices = tuple(map(str, action.choices or ()))
         metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()

@@ -64,26 +64,26 @@ ends with the status of the program.
 def man_page(grammars: Sequence[Grammar]) -> str:
     """Return the page; options that several commands share are described once, with the first."""
     parts = [_HEAD]
-    told: dict[tuple[OptionRow, ...], str] = {}
+    described: dict[tuple[OptionRow, ...], str] = {}
     for grammar in grammars:
         for each in grammar.and_verbs:
             if not each.verbs:
-                parts += _command(each, told)
+                parts += _command(each, described)
     return "".join((*parts, _TAIL))
 
 
-def _command(grammar: Grammar, told: dict[tuple[OptionRow, ...], str]) -> list[str]:
+def _command(grammar: Grammar, described: dict[tuple[OptionRow, ...], str]) -> list[str]:
     name = " ".join(grammar.words)
     options = tuple(each for each in grammar.options if "--help" not in each.names)
     operands = "".join(f" {operand.name}" for operand in grammar.operands)
     parts = [f".SS {_roff(name)}{_roff(operands)}\n", f"{_sentence(grammar.meaning)}\n"]
     parts += [f".TP\n.I {_roff(each.name)}\n{_sentence(each.meaning)}\n" for each in _worth_telling(grammar)]
-    if options in told and len(options) > 3:
+    if options in described and len(options) > 3:
         parts.append(
-            f".PP\nThe options are those of\n.BR {_roff(f'openai-proxy {told[options]}', quoted=True)} .\n"
+            f".PP\nThe options are those of\n.BR {_roff(f'openai-proxy {described[options]}', quoted=True)} .\n"
         )
         return parts
-    told.setdefault(options, name)
+    described.setdefault(options, name)
     for option in options:
         value = f" \\fI{_roff(option.value)}\\fR" if option.value else ""
         names = ", ".join(f"\\fB{_roff(each)}\\fR" for each in option.names)

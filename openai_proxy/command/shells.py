@@ -80,7 +80,7 @@ def bash_script(grammars: Sequence[Grammar]) -> str:
     """Return the script for bash to source."""
     flat = _flat(grammars)
     main = next(each for each in grammars if each.words == (_BARE,))
-    options = [(_place(each), option) for each in flat for option in each.options]
+    options = [(_typed(each), option) for each in flat for option in each.options]
     options += [("", option) for option in main.options]
     choices = [
         f"        {_patterns([(where, option)])})\n"
@@ -90,15 +90,15 @@ def bash_script(grammars: Sequence[Grammar]) -> str:
         if option.choices
     ]
     words = [("", [*(each.words[0] for each in grammars), *_OF_MAIN, *_names(main)])]
-    words += [(_place(each), [*_next_words(each), *_names(each)]) for each in flat]
+    words += [(_typed(each), [*_next_words(each), *_names(each)]) for each in flat]
     return _BASH.format(
-        steps="|".join(shlex.quote(f"1{_place(each)}") for each in flat),
+        steps="|".join(shlex.quote(f"1{_typed(each)}") for each in flat),
         files=_patterns([each for each in options if each[1].value in FILES]),
         choices="\n".join(choices),
         values=_patterns(
             [(w, o) for w, o in options if o.value is not None and o.value not in FILES and not o.choices]
         ),
-        operands="|".join(f"{shlex.quote(_place(each))}/*" for each in flat if _wants_files(each)),
+        operands="|".join(f"{shlex.quote(_typed(each))}/*" for each in flat if _wants_files(each)),
         words="\n".join(
             f'        {shlex.quote(where)}) words="{" ".join(dict.fromkeys(each))}" ;;'
             for where, each in words
@@ -106,7 +106,7 @@ def bash_script(grammars: Sequence[Grammar]) -> str:
     )
 
 
-def _place(grammar: Grammar) -> str:
+def _typed(grammar: Grammar) -> str:
     """Return the words of a command as they are in `$where`: each after a space."""
     return "".join(f" {word}" for word in grammar.words)
 
@@ -154,10 +154,10 @@ def zsh_script(grammars: Sequence[Grammar]) -> str:
     """Return the script for zsh to load as `_openai-proxy`, or to source."""
     flat = _flat(grammars)
     main = next(each for each in grammars if each.words == (_BARE,))
-    cases = [_zsh_case("''", main)] + [_zsh_case(shlex.quote(_place(each)), each) for each in flat]
+    cases = [_zsh_case("''", main)] + [_zsh_case(shlex.quote(_typed(each)), each) for each in flat]
     return _ZSH.format(
         commands="\n".join(f"        {_described(each)}" for each in grammars),
-        steps="|".join(shlex.quote(_place(each)) for each in flat),
+        steps="|".join(shlex.quote(_typed(each)) for each in flat),
         cases="\n".join(cases),
     )
 
@@ -225,7 +225,7 @@ def fish_script(grammars: Sequence[Grammar]) -> str:
     lines = [_fish("", f"-a {each.words[0]}", _short(each.meaning)) for each in grammars]
     lines += [_fish_option("", option) for option in main.options]
     for grammar in flat:
-        where = _place(grammar)
+        where = _typed(grammar)
         lines += [_fish(where, f"-a {verb.words[-1]}", _short(verb.meaning)) for verb in grammar.verbs]
         lines += [_fish_option(where, option) for option in grammar.options]
         for operand in grammar.operands:
@@ -233,7 +233,7 @@ def fish_script(grammars: Sequence[Grammar]) -> str:
                 lines.append(_fish(where, f"-a {_fish_quoted(' '.join(operand.choices))}", operand.meaning))
         if _wants_files(grammar):
             lines.append(f"complete -c openai-proxy -n {_fish_condition(where)} -F")
-    steps = " ".join(_fish_quoted(_place(each)) for each in flat)
+    steps = " ".join(_fish_quoted(_typed(each)) for each in flat)
     return _FISH.format(steps=steps) + "\n".join(lines) + "\n"
 
 

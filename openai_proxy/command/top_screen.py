@@ -132,14 +132,14 @@ class TopScreen(App[None]):
         rows = self._live.rows(now)
         shown = arranged(rows, self._sort, self._wanted)
         running = sum(row.get("state") != "ended" for row in rows)
-        chosen, place = self._chosen(), table.cursor_row
+        chosen, cursor = self._chosen(), table.cursor_row
         table.clear()
         for row in shown:
             style = "dim" if row.get("state") == "ended" else ""
             table.add_row(*(Text(cell, style=style) for cell in cells(row)), key=row["id"])
         ids = [row["id"] for row in shown]
         if ids:
-            at = ids.index(chosen) if chosen in ids else min(place, len(ids) - 1)
+            at = ids.index(chosen) if chosen in ids else min(cursor, len(ids) - 1)
             table.move_cursor(row=at, animate=False)
         self.query_one("#head", Static).update(Text(self._trouble or headline(self._live.stats, running)))
         only = f", only with {printable(self._wanted)!r}" if self._wanted else ""
@@ -193,10 +193,8 @@ class TopScreen(App[None]):
         if rows[id].get("state") == "ended":
             self._tell(f"{printable(id)} has ended")
             return
-        told = dict(zip(COLUMNS, cells(rows[id]), strict=True))
-        question = (
-            f"Cancel {told['id']}?\n{told['endpoint']} {told['model']} of {told['key']}, {told['age']} old"
-        )
+        shown = dict(zip(COLUMNS, cells(rows[id]), strict=True))
+        question = f"Cancel {shown['id']}?\n{shown['endpoint']} {shown['model']} of {shown['key']}, {shown['age']} old"
 
         def answered(wanted: bool | None) -> None:
             if wanted:

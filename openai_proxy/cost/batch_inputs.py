@@ -45,10 +45,10 @@ class FileInputs:
 
         return self._file.run(work)
 
-    def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
+    def keep(self, name: str, owner: str, contents: BatchInput) -> Deferred[Any]:
         """Store what was read from a file; it is on disk when the Deferred fires."""
         now = self._wall_clock()
-        row = (name, owner, dump_input(known), now + KEPT_S)
+        row = (name, owner, dump_input(contents), now + KEPT_S)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -72,34 +72,34 @@ class RedisInputs:
         asked: Deferred[Any] = self._client.call("GET", self._prefix + name)
         return asked.addCallback(_owned)
 
-    def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
+    def keep(self, name: str, owner: str, contents: BatchInput) -> Deferred[Any]:
         """Store what was read from a file."""
-        value = orjson.dumps([owner, dump_input(known).decode()])
+        value = orjson.dumps([owner, dump_input(contents).decode()])
         return self._client.call("SET", self._prefix + name, value, "EX", KEPT_S)
 
 
 def _owned(value: bytes | None) -> Owned | None:
     if value is None:
         return None
-    owner, known = orjson.loads(value)
-    return owner, load_input(known)
+    owner, contents = orjson.loads(value)
+    return owner, load_input(contents)
 
 
 class MemoryInputs:
     """The store in the memory of this process; the oldest entries are dropped."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Owned] = {}
+        self._entries: dict[str, Owned] = {}
 
     def find(self, name: str) -> Deferred[Owned | None]:
         """Return what was read from a file, None if nothing is stored."""
-        return succeed(self._known.get(name))
+        return succeed(self._entries.get(name))
 
-    def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[Any]:
+    def keep(self, name: str, owner: str, contents: BatchInput) -> Deferred[Any]:
         """Store what was read from a file."""
-        if len(self._known) >= _MOST_IN_MEMORY:
-            del self._known[next(iter(self._known))]
-        self._known[name] = (owner, known)
+        if len(self._entries) >= _MOST_IN_MEMORY:
+            del self._entries[next(iter(self._entries))]
+        self._entries[name] = (owner, contents)
         return succeed(None)
 
 

@@ -85,9 +85,9 @@ class BudgetWatch:
 
     def balances(self) -> list[tuple[str, Budget, Balance]]:
         """Return key, budget and last seen balance of each account, without asking the store."""
-        known = []
+        readings = []
         for account in self._accounts():
-            balance = self._ledger.known(account)
+            balance = self._ledger.last_seen(account)
             if balance is not None:
-                known.append((account.key, self._budgets[account.key], balance))
-        return known
+                readings.append((account.key, self._budgets[account.key], balance))
+        return readings

@@ -100,7 +100,7 @@ class Spending:
 
 def build_spending(
     settings: Settings,
-    places: SpendingStores,
+    stores: SpendingStores,
     table: RoutingTable | None,
     redis_url: str | None,
     buffered: BufferedBytes,
@@ -130,14 +130,14 @@ def build_spending(
         )
     path = state_path(settings, bool(budgets or groups))
     try:
-        state_file = places.state_file(_writable(path)) if path is not None else None
+        state_file = stores.state_file(_writable(path)) if path is not None else None
     except (OSError, ValueError) as error:
         raise settings.error("cost.state_file", str(error)) from None
     ledger = keep_budget = cut_budget = watch = None
     if has_budgets and pricing is not None:
-        ledger = places.ledger(path, redis_url)
+        ledger = stores.ledger(path, redis_url)
         ledger.has_groups = ledger.has_groups or bool(groups)
-        watch = BudgetWatch(ledger, {**budgets, **of_groups}, _alert_rules(settings), places.deliveries)
+        watch = BudgetWatch(ledger, {**budgets, **of_groups}, _alert_rules(settings), stores.deliveries)
         keep_budget = KeepBudget(
             ledger, budgets, pricing.cost_usd, pricing.settle, pricing.batch_cost_usd, groups
         )
@@ -146,7 +146,7 @@ def build_spending(
     asked_for = asked_for and (pricing is not None or bool(settings.admin.token))
     settle_later = None
     if pricing is not None:
-        settle_later = SettleLater(pricing.settle, places.pending_calls(path), ledger, buffered)
+        settle_later = SettleLater(pricing.settle, stores.pending_calls(path), ledger, buffered)
     refuse_unpriced = (
         _refuse_unpriced(settings, pricing, budgets, ledger, groups) if pricing is not None else None
     )

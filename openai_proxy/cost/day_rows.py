@@ -22,7 +22,7 @@ MOST_ROWS = 10_000
 """The most rows in memory; above, the rest of a day is counted in the rows that `other` names."""
 OTHER = "other"
 
-Place = tuple[str, str, str]
+RowKey = tuple[str, str, str]
 """The key of a row: the day and two names."""
 
 
@@ -65,7 +65,7 @@ class Totals:
 
 
 COUNTED = tuple(Totals.__annotations__)
-Row = tuple[Place, Totals]
+Row = tuple[RowKey, Totals]
 
 
 @frozen
@@ -82,7 +82,7 @@ class DayTable:
 
     def add(self, rows: Iterable[Row]) -> Callable[[sqlite3.Connection], None]:
         """Return the work that adds `rows` to those in the table."""
-        values = [(*place, *(getattr(totals, name) for name in COUNTED)) for place, totals in rows]
+        values = [(*key, *(getattr(totals, name) for name in COUNTED)) for key, totals in rows]
         statement = (
             f"INSERT INTO {self.name} ({self._columns}, {', '.join(COUNTED)})"  # noqa: S608  # names of our own
             f" VALUES (?, ?, ?, {', '.join('?' for _ in COUNTED)}) ON CONFLICT ({self._columns})"
@@ -122,7 +122,7 @@ class DayRows:
         self,
         timers: IReactorTime,
         table: DayTable,
-        other: Callable[[Place], Place],
+        other: Callable[[RowKey], RowKey],
         flushed: Callable[[], object] = lambda: None,
     ) -> None:
         self._timers = timers
@@ -130,7 +130,7 @@ class DayRows:
         self._other = other
         self._flushed = flushed
         self._file: StateFile | None = None
-        self._rows: dict[Place, Totals] = {}
+        self._rows: dict[RowKey, Totals] = {}
         """All rows if there is no file, else those that are not in the file yet."""
         self._timer: IDelayedCall | None = None
 
@@ -146,13 +146,13 @@ class DayRows:
         """Whether the totals are those of a file."""
         return self._file is not None
 
-    def row(self, place: Place) -> Totals:
+    def row(self, key: RowKey) -> Totals:
         """Return the row with this key, to count in; call `write_soon` afterwards."""
-        row = self._rows.get(place)
+        row = self._rows.get(key)
         if row is None:
             if len(self._rows) >= MOST_ROWS:
-                place = self._other(place)
-            row = self._rows.setdefault(place, Totals())
+                key = self._other(key)
+            row = self._rows.setdefault(key, Totals())
         return row
 
     def write_soon(self) -> None:
@@ -172,8 +172,8 @@ class DayRows:
         self._flushed()
 
         def take_back(_: Failure) -> None:
-            for place, totals in rows.items():
-                self.row(place).add(totals)
+            for key, totals in rows.items():
+                self.row(key).add(totals)
             self.write_soon()
 
         return self._file.run(self._table.add(rows.items())).addErrback(take_back)

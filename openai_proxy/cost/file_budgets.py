@@ -71,15 +71,15 @@ class FileBudgets:
         self, connection: sqlite3.Connection, account: Account, own: Balance, needs: Sequence[Need]
     ) -> Judgement:
         now = self._wall_clock()
-        place = {"key": account.key, "period": account.period, "owner": self._owner}
-        others = Balance(*connection.execute(_OTHERS, {**place, "now": now}).fetchone())
+        row = {"key": account.key, "period": account.period, "owner": self._owner}
+        others = Balance(*connection.execute(_OTHERS, {**row, "now": now}).fetchone())
         grants = admit_in_turn(own.plus(others), needs)
         held_usd = own.held_usd + sum(granted or 0.0 for granted in grants)
         if own.spent_usd or own.held_usd or held_usd:
             ours = {"spent_usd": own.spent_usd, "held_usd": held_usd, "held_until": now + LEASE_S}
-            connection.execute(_WRITE, {**place, **ours})
+            connection.execute(_WRITE, {**row, **ours})
         else:
-            connection.execute(_FREE, place)
+            connection.execute(_FREE, row)
         return grants, others
 
     def hold(self, call: PendingCall) -> Deferred[Any]:
@@ -110,8 +110,8 @@ class FileBudgets:
         if found is None or found.account is None:
             return False
         connection.execute("DELETE FROM spending WHERE owner = ?", (_CALL + call.name,))
-        place = {"key": found.account.key, "period": found.account.period, "owner": self._owner}
-        connection.execute(_ADD, {**place, "cost_usd": cost_usd, "now": self._wall_clock()})
+        row = {"key": found.account.key, "period": found.account.period, "owner": self._owner}
+        connection.execute(_ADD, {**row, "cost_usd": cost_usd, "now": self._wall_clock()})
         return True
 
     def is_first(self, account: Account, name: str) -> Deferred[bool]:

@@ -98,7 +98,7 @@ class SharedLedger:
         """Remember `name`; fires with True the first time that any process passes it. Fails if the store does."""
         return self._store.is_first(account, name)
 
-    def known(self, account: Account) -> Balance | None:
+    def last_seen(self, account: Account) -> Balance | None:
         """Return the last seen balance of all processes together; None if none was ever read."""
         book = self._books.get(account)
         return None if book is None else book.own.plus(book.others)
@@ -165,14 +165,14 @@ class SharedLedger:
             await self._take(call, cost_usd)
 
     async def take_pending(self, call: PendingCall, cost_usd: float) -> bool:
-        told: Deferred[bool] = Deferred()
+        charged: Deferred[bool] = Deferred()
 
-        def tell(was_there: bool) -> None:
-            if not told.called:  # else the waiting client has left
-                told.callback(was_there)
+        def report(was_there: bool) -> None:
+            if not charged.called:  # else the waiting client has left
+                charged.callback(was_there)
 
-        self._take(call, cost_usd).addCallback(self._settle_groups, call, cost_usd).addCallback(tell)
-        return await told
+        self._take(call, cost_usd).addCallback(self._settle_groups, call, cost_usd).addCallback(report)
+        return await charged
 
     def _take(self, call: PendingCall, cost_usd: float) -> Deferred[bool]:
         account = call.account

@@ -42,7 +42,7 @@ LookUp = Callable[[str, str, float, "str | None"], "PricedModel | None"]
 
 
 @frozen
-class _Known:
+class _CachedPrice:
     """A cached look-up for a model at an upstream in a service tier, and when it expires."""
 
     until: float
@@ -78,7 +78,9 @@ class Pricing:
         """By upstream and requested name: the model that answered."""
         self._warn = warn
         self._warned: set[str] = set()
-        self._known: BoundedMemo[tuple[str | None, str, str | None], _Known] = BoundedMemo(_MOST_MODELS)
+        self._cached: BoundedMemo[tuple[str | None, str, str | None], _CachedPrice] = BoundedMemo(
+            _MOST_MODELS
+        )
 
     def settle(self, exchange: Exchange) -> None:
         """Set the cost of an ended exchange; it stays None if there is no price. Idempotent.
@@ -102,12 +104,12 @@ class Pricing:
 
     def is_priced(self, model: str, upstream: str | None, timestamp: float) -> bool:
         """Return whether there is a price for a model at an upstream; None means the one that will probably serve it."""
-        known = self._known.get((upstream, model, None))
+        cached = self._cached.get((upstream, model, None))
         if (
-            known is not None
-            and timestamp < known.until
-            and known.price is not None
-            and not known.price.holds_up_to
+            cached is not None
+            and timestamp < cached.until
+            and cached.price is not None
+            and not cached.price.holds_up_to
         ):
             return True  # nearly always
         return self.cost_usd(model, upstream, _ONE, timestamp) is not None
@@ -133,8 +135,8 @@ class Pricing:
         if self._answered.get((name, model)) == answered or len(model) > _LONGEST_MODEL:
             return
         self._answered.remember((name, model), answered, len(model))
-        for key in [key for key in self._known if key[1] == model]:
-            del self._known[key]
+        for key in [key for key in self._cached if key[1] == model]:
+            del self._cached[key]
 
     def _warn_of(self, model: str) -> None:
         """Warn once about a model, or a kind of its tokens, without a price; the number of names is bounded."""
@@ -153,15 +155,15 @@ class Pricing:
         """
         if tier in STANDARD_TIERS:
             tier = None
-        known = self._known.get((upstream, model, tier))
-        if known is None or timestamp >= known.until:
-            known = self._learn(upstream, model, timestamp, tier)
-        price = known.price
+        cached = self._cached.get((upstream, model, tier))
+        if cached is None or timestamp >= cached.until:
+            cached = self._learn(upstream, model, timestamp, tier)
+        price = cached.price
         if price is not None and (price.holds_up_to is None or usage.input_tokens <= price.holds_up_to):
-            if usage.kinds is None and known.factor_tier is None:
+            if usage.kinds is None and cached.factor_tier is None:
                 return price.cost_usd(usage)
-            return price.maybe_cost_usd(usage, known.factor_tier)
-        return None if known.listed is None else known.listed.cost_usd(usage, timestamp)
+            return price.maybe_cost_usd(usage, cached.factor_tier)
+        return None if cached.listed is None else cached.listed.cost_usd(usage, timestamp)
 
     def batch_cost_usd(
         self, model: str, usage: Usage, requests: int, timestamp: float, upstream: str | None = None
@@ -179,12 +181,12 @@ class Pricing:
                 return (costs[0] * times + costs[1]) * factor
         return None
 
-    def _learn(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:
-        known = self._find(upstream, model, timestamp, tier)
-        self._known.remember((upstream, model, tier), known, len(model) + len(tier or ""))
-        return known
+    def _learn(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _CachedPrice:
+        cached = self._find(upstream, model, timestamp, tier)
+        self._cached.remember((upstream, model, tier), cached, len(model) + len(tier or ""))
+        return cached
 
-    def _find(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _Known:
+    def _find(self, upstream: str | None, model: str, timestamp: float, tier: str | None) -> _CachedPrice:
         name = model
         if self._table is not None:
             route = self._table.find(model)
@@ -197,11 +199,11 @@ class Pricing:
             names.append(answered)
         own = find_price(self._own, names)
         if own is not None:
-            return _Known(float("inf"), own, factor_tier=tier)
+            return _CachedPrice(float("inf"), own, factor_tier=tier)
         provider = self._providers.get(upstream or "default")
         if self._look_up is None or provider is None:
-            return _Known(float("inf"), None)
+            return _CachedPrice(float("inf"), None)
         listed = self._look_up(provider, name, timestamp, tier)
         if listed is None and answered is not None:
             listed = self._look_up(provider, answered, timestamp, tier)
-        return _Known(timestamp + KEPT_S, None if listed is None else listed.price, listed)
+        return _CachedPrice(timestamp + KEPT_S, None if listed is None else listed.price, listed)

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from ..observe.redaction import scrubbed
 from .budget import Account, Balance, Budget, group_name
-from .day_rows import COUNTED, Place, Row, Totals
+from .day_rows import COUNTED, Row, RowKey, Totals
 
 _COLUMNS = ("day", "key", "model")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -47,16 +47,16 @@ def usage_document(
         "by_model": _grouped(rows, 2),
         "by_day": _grouped(rows, 0),
         **({"by_tag": _by_tag(tags)} if tags else {}),
-        "data": [{**_named(place), **_shown(totals)} for place, totals in rows],
+        "data": [{**_named(key), **_shown(totals)} for key, totals in rows],
         "budgets": [_budget(each) for each in budgets],
     }
 
 
-def usage_row(place: Place, totals: Totals) -> dict[str, Any]:
+def usage_row(key: RowKey, totals: Totals) -> dict[str, Any]:
     """Return one row for the owner of a key: without the key's name."""
     names = ("requests", "input_tokens", "output_tokens", "cached_tokens", "cost_usd")
     shown = _shown(totals)
-    return {"day": place[0], "model": _name(place[2]), **{name: shown[name] for name in names}}
+    return {"day": key[0], "model": _name(key[2]), **{name: shown[name] for name in names}}
 
 
 def usage_csv(rows: Sequence[Row]) -> str:
@@ -64,10 +64,10 @@ def usage_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow((*_COLUMNS, *COUNTED))
-    for place, totals in rows:
+    for key, totals in rows:
         shown = _shown(totals)
         counts = {**shown, "cost_usd": f"{totals.cost_usd:.9f}"}
-        writer.writerow((*map(_cell, _named(place).values()), *(counts[name] for name in COUNTED)))
+        writer.writerow((*map(_cell, _named(key).values()), *(counts[name] for name in COUNTED)))
     return text.getvalue()
 
 
@@ -86,8 +86,8 @@ def _sum(rows: Sequence[Row]) -> Totals:
 
 def _grouped(rows: Sequence[Row], column: int) -> list[dict[str, Any]]:
     groups: dict[str, Totals] = {}
-    for place, totals in rows:
-        groups.setdefault(place[column], Totals()).add(totals)
+    for key, totals in rows:
+        groups.setdefault(key[column], Totals()).add(totals)
     name = _COLUMNS[column]
     return [{name: _name(value), **_shown(totals)} for value, totals in sorted(groups.items())]
 
@@ -103,8 +103,8 @@ def _by_tag(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _named(place: Place) -> dict[str, str | None]:
-    return {name: _name(value) for name, value in zip(_COLUMNS, place, strict=True)}
+def _named(key: RowKey) -> dict[str, str | None]:
+    return {name: _name(value) for name, value in zip(_COLUMNS, key, strict=True)}
 
 
 def _name(value: str) -> str | None:

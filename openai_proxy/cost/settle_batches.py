@@ -76,9 +76,9 @@ class SettleBatches:
 
     async def _begin(self, request: ProxyRequest, forward: Forward) -> ProxyResponse:
         exchange = request.exchange
-        known: BatchInput | None = request.batch_input
-        if known is not None and len(known.uses) == 1:
-            (exchange.model,) = known.uses
+        contents: BatchInput | None = request.batch_input
+        if contents is not None and len(contents.uses) == 1:
+            (exchange.model,) = contents.uses
         response = await forward(request)
         if not 200 <= response.status < 300:
             return response
@@ -160,11 +160,11 @@ class SettleBatches:
         requests = state.completed or 1
         named = [state.model] if state.model in models else models
         costs = [self._price(model, state.usage, requests, timestamp) for model in named if model]
-        known = [cost_usd for cost_usd in costs if cost_usd is not None]
-        if not known and state.model is not None:
+        contents = [cost_usd for cost_usd in costs if cost_usd is not None]
+        if not contents and state.model is not None:
             cost_usd = self._price(state.model, state.usage, requests, timestamp)
-            known = [] if cost_usd is None else [cost_usd]
-        return round(max(known), 12) if known else None
+            contents = [] if cost_usd is None else [cost_usd]
+        return round(max(contents), 12) if contents else None
 
 
 def _tell(exchange: Exchange, state: BatchState, models: Sequence[str], cost_usd: float | None) -> None:

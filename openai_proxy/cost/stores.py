@@ -57,15 +57,15 @@ class CostStores:
         self, path: Path | None, redis_url: str | None, client: Callable[[str], RedisClient]
     ) -> SharedLedger:
         """Return the ledger in Redis if a URL is given, else in a file, else in memory."""
-        place = redis_url or str(path or "")
-        ledger = self._ledgers.get(place)
+        location = redis_url or str(path or "")
+        ledger = self._ledgers.get(location)
         if ledger is None:
             store: MemoryBudgets | FileBudgets | RedisBudgets = MemoryBudgets()
             if redis_url is not None:
                 store = RedisBudgets(client(redis_url))
             elif path is not None:
                 store = FileBudgets(self.file(path), self._wall_clock)
-            ledger = self._ledgers[place] = SharedLedger(store, self._reactor, self._wall_clock)
+            ledger = self._ledgers[location] = SharedLedger(store, self._reactor, self._wall_clock)
             if not isinstance(store, MemoryBudgets):
                 self._owners.append(store)
                 if self._started:

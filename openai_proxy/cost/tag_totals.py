@@ -25,9 +25,7 @@ class TagTotals(DayRows):
     """
 
     def __init__(self, timers: IReactorTime) -> None:
-        super().__init__(
-            timers, DayTable("tag_usage", "tag", "value"), lambda place: (place[0], place[1], OTHER)
-        )
+        super().__init__(timers, DayTable("tag_usage", "tag", "value"), lambda key: (key[0], key[1], OTHER))
         self._users: dict[str, set[str]] = {}
         """The end users of the two latest days: clients choose the names, and a file keeps every row."""
 

@@ -42,7 +42,7 @@ class UsageTotals(DayRows):
         self._day = ""
         self._day_begins = self._day_ends = 0.0
         table = DayTable("usage", "key", "model")
-        super().__init__(timers, table, lambda place: (place[0], OTHER, OTHER), self._near.clear)
+        super().__init__(timers, table, lambda key: (key[0], OTHER, OTHER), self._near.clear)
 
     def __call__(self, event: LogEvent) -> None:
         exchange: Exchange = event["exchange"]

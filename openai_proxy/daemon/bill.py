@@ -44,11 +44,11 @@ class Bill:
 
     def _cost(self) -> str:
         cost, unpriced = self.totals.cost_usd, self.totals.unpriced_requests
-        known = f"${cost:.4f}" if cost == 0.0 or cost >= 0.01 else f"${cost:.6f}"
+        amount = f"${cost:.4f}" if cost == 0.0 or cost >= 0.01 else f"${cost:.6f}"
         if not unpriced:
-            return known
+            return amount
         unknown = f"unknown for {_counted(unpriced)}"
-        return f"{known} and {unknown}" if cost else f"cost {unknown}"
+        return f"{amount} and {unknown}" if cost else f"cost {unknown}"
 
 
 def _counted(requests: int) -> str:

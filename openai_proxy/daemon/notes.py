@@ -53,8 +53,8 @@ def unchanged_websockets(settings: Settings) -> Iterator[str]:
 
 def new_notes(old: Settings, new: Settings) -> list[str]:
     """Return the lines of `new` that `old` does not have."""
-    known = set(start_notes(old))
-    return [line for line in start_notes(new) if line not in known]
+    old_lines = set(start_notes(old))
+    return [line for line in start_notes(new) if line not in old_lines]
 
 
 def on_notes(settings: Settings) -> Iterator[str]:

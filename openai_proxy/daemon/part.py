@@ -12,7 +12,7 @@ from ..policies.cache.elsewhere import OtherCalls
 from ..policies.cache.store import CacheStore
 from ..policies.limits.store import BucketStore
 from ..policies.routing.health import UpstreamHealth
-from ..policies.routing.known_state import SharedState
+from ..policies.routing.state_homes import SharedState
 from .live import MakeView
 
 

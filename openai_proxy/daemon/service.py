@@ -220,9 +220,9 @@ class ProxyService(MultiService):
             tell_refused(str(error), "an observer cannot start")
             self.serving.note_reload(worked=False)
             return
-        known, old = self.warnings, self.serving.exchanger.settings
+        old_warnings, old = self.warnings, self.serving.exchanger.settings
         self.commit(prepared)
-        self.warn(line for line in self.warnings if line not in known)
+        self.warn(line for line in self.warnings if line not in old_warnings)
         tell_reloaded(self.serving.exchanger.mode)
         self.serving.note_reload(worked=True)
         for line in new_notes(old, self.serving.exchanger.settings):

@@ -183,7 +183,7 @@ class Serving:
     def _build_publisher(self, settings: Settings, running: Sequence[Observer] = ()) -> ExchangePublisher:
         observers = observers_of(settings, self._daemon, running)
         costs = self._around.stores.costs
-        uses = [] if self._keys.known is None else [self._keys.note_use]
+        uses = [] if self._keys.loaded is None else [self._keys.note_use]
         return ExchangePublisher(
             [
                 *observers,
@@ -207,7 +207,7 @@ class Serving:
             uptime_s=lambda: self._clock() - self._started_at,
             scrapes=Scrapes(self._clock),
             pause=lambda: deferLater(self._reactor, 0.0, lambda: None),
-            known_keys=self._keys.known,
+            loaded_keys=self._keys.loaded,
             cut=self._cut_everywhere,
             live=lambda: self.live.view,
             whole_metrics=part.metrics if part else None,
@@ -379,7 +379,7 @@ class Serving:
         prepared.exchanger.start()
         self._swap(prepared.exchanger, prepared.publisher)
         old.stop()
-        if self._keys.known is not None:  # the keys may have changed since
+        if self._keys.loaded is not None:  # the keys may have changed since
             self._keys_changed()
         if prepared.publisher is not old_publisher:
             _stop_observers(old_publisher)

@@ -19,7 +19,7 @@ from ..policies.authenticate import build as callers
 from ..policies.authenticate.keyring import Keyring
 from ..policies.bodies import build as bodies
 from ..policies.cache import build as cache
-from ..policies.cache.known_requests import Answered
+from ..policies.cache.request_memo import Answered
 from ..policies.cache.room import Room
 from ..policies.fences import build as fences
 from ..policies.fences.allow_models import AllowModels
@@ -31,7 +31,7 @@ from ..policies.routing.list_models import Elsewhere, ListModels
 from ..policies.routing.route import Route
 from ..policies.routing.table import RoutingTable
 from ..policies.tags import build as tags
-from ..policies.tags.rules import KnownValues
+from ..policies.tags.rules import TagValues
 from ..policies.think import build as think
 from ..policies.think.strip_think import StripThink
 from ..policies.usage.note_errors import NoteErrors
@@ -62,7 +62,7 @@ class KeptStages:
     strip_think: StripThink | None
     cache: Stage | None
     retry: Stage | None
-    tag_values: KnownValues
+    tag_values: TagValues
 
 
 def kept_stages(
@@ -85,7 +85,7 @@ def kept_stages(
         room=room,
         cache=cache.cache(settings, around, answered, table, fingerprint(settings), room),
         retry=routing.retry(settings, around),
-        tag_values=KnownValues(),
+        tag_values=TagValues(),
     )
 
 

@@ -33,7 +33,7 @@ from ..settings import Settings, describe
 from ..settings.derived import redis_url
 from .exchanger import Exchanger
 from .key_store.admin import Change, KeyAdmin
-from .key_store.known_keys import KnownKeys
+from .key_store.loaded_keys import LoadedKeys
 from .key_store.owner import KeyReport
 from .key_store.slices import Pause
 from .key_store.spent import SpentByKey
@@ -56,7 +56,7 @@ class Status:
     """Lets other work run between two parts of a long task."""
     live: Callable[[], LiveView | None]
     """The live view; None if it is turned off."""
-    known_keys: KnownKeys | None = None
+    loaded_keys: LoadedKeys | None = None
     """The loaded keys of the key store; None without one."""
     cut: Callable[[str], object] = lambda name: None
     """Aborts the running exchanges of a client key."""
@@ -99,7 +99,7 @@ class Status:
 
     def _key_pages(self, gate: Gate) -> KeyPages:
         spent = SpentByKey(self.stores.costs.usage, lambda: self.exchanger().spending, self.pause)
-        keys = KeyAdmin(self.known_keys, self._settings, spent.of, self._changed, self.pause)
+        keys = KeyAdmin(self.loaded_keys, self._settings, spent.of, self._changed, self.pause)
         return KeyPages(gate, keys, self.cut)
 
     def _key_report(self) -> KeyReport:
@@ -110,7 +110,7 @@ class Status:
             self.stores.costs.usage,
             lambda: self.stores.limit_store(redis_url(self._settings())),
             self.stores.limit_store(None),
-            knows_all=lambda: self.known_keys is None or self.known_keys.is_complete,
+            knows_all=lambda: self.loaded_keys is None or self.loaded_keys.is_complete,
         )
 
     def _settings(self) -> Settings:
@@ -201,7 +201,7 @@ class Status:
                 },
                 **({} if connected is None else {"redis_connected": connected}),
                 **({} if route is None else {"upstreams": route.describe(counts)}),
-                **({} if route is None or route.known_state is None else {"known_state": route.known_state}),
+                **({} if route is None or route.state_count is None else {"known_state": route.state_count}),
                 "version": __version__,
                 "uptime_s": round(self.uptime_s(), 3),
             }

@@ -28,8 +28,8 @@ from ..policies.cache.store import CacheStore
 from ..policies.limits.embedded import EmbeddedStore
 from ..policies.limits.redis import RedisStore as RedisLimitStore
 from ..policies.limits.store import BucketStore, LimitStore
-from ..policies.routing.known_state import KnownState, SharedState, StateMemory
 from ..policies.routing.redis_state import RedisState
+from ..policies.routing.state_homes import SharedState, StateHomes, StateMemory
 
 
 class Stores:
@@ -89,11 +89,11 @@ class Stores:
                 store.start()
         return store
 
-    def known_state(self, entries: int, ttl_s: float, url: str | None) -> KnownState:
+    def state_homes(self, entries: int, ttl_s: float, url: str | None) -> StateHomes:
         """Return the directory of conversations: of this process, this machine, and the Redis at `url`."""
         self._state.resize(entries, ttl_s)
         shared = [*self._shared_state, *([] if url is None else [RedisState(self._client(url))])]
-        return KnownState(self._state, shared)
+        return StateHomes(self._state, shared)
 
     def state_file(self, path: Path) -> StateFile:
         """Return the file of money and totals; raise OSError if this has been started and it cannot be opened."""

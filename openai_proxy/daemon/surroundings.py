@@ -34,7 +34,7 @@ class Surroundings:
     calls: OtherCalls = field(factory=LocalCalls)
     """Calls of other processes, or of replaced configurations, whose answers can be shared."""
     knows_all_keys: Callable[[], bool] = lambda: True
-    """Whether every stored client key is loaded; see `key_store.known_keys`."""
+    """Whether every stored client key is loaded; see `key_store.loaded_keys`."""
     mock_memory: MockMemory = field(factory=MockMemory)
     """The files that clients have uploaded to the mock upstream."""
     cassettes: Cassettes = field()

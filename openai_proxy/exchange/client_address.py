@@ -154,11 +154,11 @@ class Peer:
         text = self.text
         if self.is_proxy:
             for hop in _hops_backwards(headers):
-                known = parse_address(hop)
-                if known is None:
+                address_of_hop = parse_address(hop)
+                if address_of_hop is None:
                     break  # that address is unknown, and so are those before it
-                text = str(known)
-                if known not in self.proxies:
+                text = str(address_of_hop)
+                if address_of_hop not in self.proxies:
                     break
         return text
 

@@ -123,7 +123,7 @@ class ProxyRequest:
     """The model in a path such as `deployments/NAME/...` or `engines/NAME/...`."""
     form_model: str | None = None
     """The `model` of a multipart form, if it was searched."""
-    form_place: tuple[int, int] | None = None
+    form_span: tuple[int, int] | None = None
     """Its offsets in the body: its first byte, and the one after it."""
     azure: bool = False
     """Whether the path has Azure's form; see `wire.targets.ApiPath.azure`."""
@@ -183,7 +183,7 @@ class ProxyRequest:
             self.route,
             self.path_model,
             self.form_model,
-            self.form_place,
+            self.form_span,
             self.azure,
             self.text,
             self.odd_names,

@@ -72,17 +72,17 @@ class DNSCache:
 
 def tell_addresses(receiver: IResolutionReceiver, host: str, addresses: Iterable[Any]) -> IHostResolution:
     """Pass the addresses of a name to `receiver` at once; return the finished resolution."""
-    known = _Known(host)
-    receiver.resolutionBegan(known)
+    finished = _Finished(host)
+    receiver.resolutionBegan(finished)
     for address in addresses:
         receiver.addressResolved(address)
     receiver.resolutionComplete()
-    return known
+    return finished
 
 
 @implementer(IHostResolution)
 @define(eq=False)
-class _Known:
+class _Finished:
     """A resolution that is finished from the beginning."""
 
     name: str

@@ -72,15 +72,15 @@ def host_endpoint(
     """
     if is_address(host):
         return _at_address(reactor, host, port, timeout_s)
-    known = names.addresses(host, port) if names is not None else ()
-    if not known:
+    addresses = names.addresses(host, port) if names is not None else ()
+    if not addresses:
         return _at_name(reactor, _OneName(reactor, host, names), port, timeout_s)
-    first = _at_address(reactor, known[0].host, port, timeout_s)
-    if len(known) == 1:
+    first = _at_address(reactor, addresses[0].host, port, timeout_s)
+    if len(addresses) == 1:
         return first
     return LikeliestFirst(
         first,
-        lambda: _at_name(reactor, _Listed(host, known[1:]), port, timeout_s),
+        lambda: _at_name(reactor, _Listed(host, addresses[1:]), port, timeout_s),
         ATTEMPT_DELAY_S,
         reactor.callLater,
     )

@@ -50,7 +50,7 @@ def write_later(request: Any, asked: Deferred[_Result], write: Callable[[_Result
     left: list[Failure] = []
     request.notifyFinish().addErrback(left.append)
 
-    def told(result: _Result) -> None:
+    def succeeded(result: _Result) -> None:
         if not left:
             write(result)
 
@@ -62,7 +62,7 @@ def write_later(request: Any, asked: Deferred[_Result], write: Callable[[_Result
         if not left:
             request.refuse(error)
 
-    asked.addCallback(told).addErrback(failed)
+    asked.addCallback(succeeded).addErrback(failed)
     return NOT_DONE_YET
 
 

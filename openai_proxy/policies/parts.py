@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from .cache.elsewhere import OtherCalls
 from .cache.store import CacheStore
 from .limits.store import LimitStore
-from .routing.known_state import KnownState
+from .routing.state_homes import StateHomes
 
 
 class PolicyStores(Protocol):
@@ -18,7 +18,7 @@ class PolicyStores(Protocol):
 
     def cache_store(self, url: str, max_bytes: int) -> CacheStore: ...
 
-    def known_state(self, entries: int, ttl_s: float, url: str | None) -> KnownState: ...
+    def state_homes(self, entries: int, ttl_s: float, url: str | None) -> StateHomes: ...
 
 
 class Parts(Protocol):

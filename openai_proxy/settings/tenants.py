@@ -138,15 +138,15 @@ def found_once(settings: Settings, name: str, find: Callable[[], T]) -> T:
 
 
 def _all_keys(settings: Settings) -> tuple[ClientKey, ...]:
-    known = {key.sha256: key for key in configured_keys(settings)}
-    names = {key.name for key in known.values()}
+    by_digest = {key.sha256: key for key in configured_keys(settings)}
+    names = {key.name for key in by_digest.values()}
     for key in settings._stored_keys:
         if key.name not in names:
-            known.setdefault(key.sha256, key)
+            by_digest.setdefault(key.sha256, key)
     if not settings.groups:
-        return tuple(known.values())
+        return tuple(by_digest.values())
     chains = {group.name: tuple(group_chain(settings, group.name)) for group in settings.groups}
-    return tuple(evolve(key, groups=chains.get(key.group or "", ())) for key in known.values())
+    return tuple(evolve(key, groups=chains.get(key.group or "", ())) for key in by_digest.values())
 
 
 def group_chain(settings: Settings, name: str | None) -> Iterator[GroupEntry]:
@@ -163,11 +163,11 @@ def group_chain(settings: Settings, name: str | None) -> Iterator[GroupEntry]:
 def configured_keys(settings: Settings) -> tuple[ClientKey, ...]:
     """Return only the client keys of the configuration."""
     mapped = {_digest(client): upstream for client, upstream in settings.api_key_mapping}
-    known = {found.sha256: found for found in (client_key(entry, mapped) for entry in settings.keys)}
+    by_digest = {found.sha256: found for found in (client_key(entry, mapped) for entry in settings.keys)}
     for key in (*settings.client_api_keys, *(client for client, _ in settings.api_key_mapping)):
         digest = _digest(key)
-        known.setdefault(digest, ClientKey(key_name(digest), digest, mapped.get(digest)))
-    return tuple(known.values())
+        by_digest.setdefault(digest, ClientKey(key_name(digest), digest, mapped.get(digest)))
+    return tuple(by_digest.values())
 
 
 def with_stored_keys(settings: Settings, keys: tuple[ClientKey, ...]) -> Settings:

@@ -44,7 +44,7 @@ class FormModel:
 
     def __init__(self, boundary: bytes) -> None:
         self.models: list[str] = []
-        self.place: tuple[int, int] | None = None
+        self.span: tuple[int, int] | None = None
         """The offsets of the first of them in the form: its first byte, and the one after it."""
         self.fields = 0
         self.decided = False
@@ -142,7 +142,7 @@ class FormModel:
         value = value.removesuffix(b"\n").removesuffix(b"\r")
         if not self.models:
             begin = self._passed + self._at
-            self.place = (begin, begin + len(value))
+            self.span = (begin, begin + len(value))
         self.models.append(value.decode("utf-8", "replace"))
         self.decided = True
         return self._go(at, self._seek)

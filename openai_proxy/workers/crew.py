@@ -26,7 +26,7 @@ from .reload import change_over
 from .restarts import Restarts
 from .shared_cache import Shelf
 from .shared_calls import CallServer
-from .shared_health import KnownHealth
+from .shared_health import HealthServer
 from .shared_limits import LimitServer
 from .shared_state import StateServer, counts_of
 from .whole_live import WholeLive
@@ -75,7 +75,7 @@ class Crew:
             lambda: _cache_bytes(settings()), clock, lambda family: self.tell_all(say.CACHE_FORGET, family)
         )
         self._calls = CallServer(reactor)
-        self._health = KnownHealth(clock)
+        self._health = HealthServer(clock)
         self._state = StateServer(reactor)
         self._resize_state()
         self._metrics = WholeMetrics(reactor, lambda: self.ready, lambda: configured_models(settings()))
@@ -144,7 +144,7 @@ class Crew:
         process = WorkerProcess(number, self._launcher.output, self._process_ended)
         limit_server = LimitServer(self._limits)
         link = Link(
-            told={
+            on_tell={
                 say.READY: lambda _: self._process_ready(process),
                 say.DRAINING: lambda _: setattr(process, "is_draining", True),
                 say.FAILED: lambda line: setattr(process, "failure", line),
@@ -162,7 +162,7 @@ class Crew:
                 say.CALL_OFFERED: partial(self._calls.offer, process),
                 say.CALL_CLOSED: partial(self._calls.close, process),
             },
-            asked={
+            on_ask={
                 say.SCRAPE: self._metrics.page,
                 say.ADMIT: limit_server.admit,
                 say.CACHE_GET: self._shelf.find,

@@ -30,7 +30,7 @@ class Refused(Exception):
 class Link(Int32StringReceiver):
     """One end of the connection.
 
-    `told` are the handlers of one-way messages by name; `asked` those of
+    `on_tell` are the handlers of one-way messages by name; `on_ask` those of
     requests, which return a value or a Deferred. An exception in a handler
     becomes `Refused` for the asking end. `lost` is called once, when the other
     end is gone.
@@ -41,12 +41,12 @@ class Link(Int32StringReceiver):
 
     def __init__(
         self,
-        told: Mapping[str, Callable[[Any], object]],
-        asked: Mapping[str, Callable[[Any], Any]],
+        on_tell: Mapping[str, Callable[[Any], object]],
+        on_ask: Mapping[str, Callable[[Any], Any]],
         lost: Callable[[], object],
     ) -> None:
-        self._told = told
-        self._asked = asked
+        self._on_tell = on_tell
+        self._on_ask = on_ask
         self._lost = lost
         self._numbers = itertools.count(1)
         self._open: dict[int, Deferred[Any]] = {}
@@ -89,11 +89,11 @@ class Link(Int32StringReceiver):
         if name == _ANSWER:
             self._answered(number, *value)
         elif number:
-            answer = maybeDeferred(self._asked[name], value)
+            answer = maybeDeferred(self._on_ask[name], value)
             answer.addCallbacks(lambda result: (result, None), lambda failure: (None, _line(failure)))
             answer.addCallback(lambda outcome: self._reply(number, outcome))
         else:
-            self._told[name](value)
+            self._on_tell[name](value)
 
     def _reply(self, number: int, outcome: tuple[Any, str | None]) -> None:
         if not self.is_lost:

@@ -93,8 +93,8 @@ class Reloading:
             self._ended(False)
             return
         await self._commit(settings, workers)
-        known = warnings(current)
-        checked.warn(line for line in checked.warnings if line not in known)
+        old_warnings = warnings(current)
+        checked.warn(line for line in checked.warnings if line not in old_warnings)
         tell_reloaded(checked.serving.exchanger.mode)
         self._ended(True)
 

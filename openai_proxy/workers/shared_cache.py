@@ -107,8 +107,8 @@ class Shelf:
             return None
         return Found(packed.data, packed.expires - self._clock(), packed.family)
 
-    def keep(self, told: tuple[bytes, Found]) -> None:
-        key, found = told
+    def keep(self, message: tuple[bytes, Found]) -> None:
+        key, found = message
         packed = _Packed(found.data, found.family, self._clock() + found.ttl_s)
         self.fit()
         self._table.keep(key, packed, found.ttl_s, found.family)

@@ -20,12 +20,12 @@ class SharedHealth:
     def __init__(self, link: Link, clock: Callable[[], float]) -> None:
         self._link = link
         self._clock = clock
-        self._known: WeakSet[UpstreamHealth] = WeakSet()
+        self._joined: WeakSet[UpstreamHealth] = WeakSet()
         """One for each configuration in use."""
 
     def join(self, health: UpstreamHealth) -> None:
         """Send the others what `health` finds out, and tell `health` what they find out."""
-        self._known.add(health)
+        self._joined.add(health)
         health.tell = self._tell
 
     def _tell(self, news: News) -> None:
@@ -33,11 +33,11 @@ class SharedHealth:
 
     def hear(self, news: News) -> None:
         """Apply news from another worker."""
-        for health in self._known:
+        for health in self._joined:
             health.hear(news, self._clock())
 
 
-class KnownHealth:
+class HealthServer:
     """The supervisor's side: news that are still valid, for workers that start later.
 
     `clock` gives monotonic seconds. It keeps at most `MOST_NEWS`; the oldest

@@ -79,8 +79,8 @@ class LimitServer:
         admitted = Deferred.fromCoroutine(self._store.admit(key, limits, model_tokens, slot))
         return admitted.addCallback(hold)
 
-    def finish(self, told: tuple[Admission, float]) -> None:
-        admission, model_tokens = told
+    def finish(self, message: tuple[Admission, float]) -> None:
+        admission, model_tokens = message
         if self._held.pop((admission.key, admission.slot), None) is not None:
             self._store.finish(admission, model_tokens)
 
@@ -88,8 +88,8 @@ class LimitServer:
         if self._held.pop((admission.key, admission.slot), None) is not None:
             self._store.cancel(admission)
 
-    def settle(self, told: tuple[Admission, float]) -> None:
-        self._store.settle(*told)
+    def settle(self, message: tuple[Admission, float]) -> None:
+        self._store.settle(*message)
 
     def close(self) -> None:
         """Release everything that an ended worker held."""

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..policies.routing.known_state import Home, StateMemory
+from ..policies.routing.state_homes import Home, StateMemory
 from ..policies.routing.state_names import Digest
 from .link import Link
 from .process import WorkerProcess
@@ -45,8 +45,8 @@ class StateServer:
         """Keep this number of names, for this time, from now on."""
         self._memory.resize(entries, ttl_s)
 
-    def keep(self, told: tuple[list[Digest], Home, float]) -> None:
-        names, home, _ = told
+    def keep(self, message: tuple[list[Digest], Home, float]) -> None:
+        names, home, _ = message
         self._memory.keep(names, home)
 
     def find(self, names: list[Digest]) -> dict[Digest, Home] | Deferred[dict[Digest, Home]]:
@@ -68,8 +68,8 @@ def counts_of(reactor: Any, ready: Callable[[], Sequence[WorkerProcess]]) -> Def
 
     def add_up(results: list[tuple[bool, Any]]) -> Mapping[str, int]:
         total: dict[str, int] = {}
-        for told, counts in results:
-            for name, count in (counts if told else {}).items():
+        for has_answered, counts in results:
+            for name, count in (counts if has_answered else {}).items():
                 total[name] = total.get(name, 0) + count
         return total
 

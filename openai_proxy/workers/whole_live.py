@@ -125,15 +125,15 @@ class WholeLive:
         """Fire with the running and ended exchanges of all workers."""
         asked = Wanted(RUNNING, wanted.key, wanted.model, wanted.endpoint, wanted.limit)
         answers = self._ask_all(say.LIVE_RUNNING, asked)
-        return answers.addCallback(lambda told: self._listing(wanted, told))
+        return answers.addCallback(lambda answers: self._listing(wanted, answers))
 
-    def _listing(self, wanted: Wanted, told: list[tuple[list[Row], int]]) -> Listing:
+    def _listing(self, wanted: Wanted, answers: list[tuple[list[Row], int]]) -> Listing:
         rows: list[Row] = []
         if wanted.state != ENDED:
-            rows += sorted((row for found, _ in told for row in found), key=lambda row: row["age_s"])
+            rows += sorted((row for found, _ in answers for row in found), key=lambda row: row["age_s"])
         if wanted.state != RUNNING:
             rows += [row for row in reversed(self._ended) if wanted.has(row)]
-        return Listing(rows[: wanted.limit], sum(count for _, count in told))
+        return Listing(rows[: wanted.limit], sum(count for _, count in answers))
 
     def _ask_all(self, name: str, value: Any) -> Deferred[list[Any]]:
         asked = [each.link.ask(name, value).addTimeout(ASK_S, self._reactor) for each in self._ready()]

@@ -83,7 +83,7 @@ class Worker:
         self._caches: WeakSet[SharedCache] = WeakSet()
         """The caches that a configuration uses."""
         self.link = Link(
-            told={
+            on_tell={
                 say.LIVE_WATCHED: lambda watched: self._live.set_watched(watched),
                 say.LIVE_NEWS: lambda changes: self._live.news(changes),
                 say.LIVE_STATS: lambda stats: self._live.stats(stats),
@@ -96,7 +96,7 @@ class Worker:
                 say.CACHE_FORGET: self._forget_copies,
                 say.HEALTH: lambda news: self._health.hear(news),
             },
-            asked={
+            on_ask={
                 say.LIVE_RUNNING: lambda wanted: self._live.running(wanted),
                 say.LIVE_OWN: lambda id: self._live.own(id),
                 say.LIVE_STOP: lambda id: self._live.stop_own(id),

@@ -110,7 +110,7 @@ def test_names_that_clients_make_up_are_forgotten():
     pricing = Pricing([OwnPrice("*", Price(1.0))])
     for number in range(3000):
         settled(pricing, model=f"m{number}", usage=MILLION)
-    assert len(pricing._known) <= 1000
+    assert len(pricing._cached) <= 1000
 
 
 @given(TOKENS, TOKENS, TOKENS, DOLLARS, DOLLARS, DOLLARS)

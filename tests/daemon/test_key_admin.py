@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from openai_proxy.daemon.key_store.admin import KeyAdmin
 from openai_proxy.daemon.key_store.documents import Spent
-from openai_proxy.daemon.key_store.known_keys import KnownKeys
+from openai_proxy.daemon.key_store.loaded_keys import LoadedKeys
 from openai_proxy.daemon.key_store.slices import AT_ONCE
 from openai_proxy.exchange.errors import (
     InvalidValue,
@@ -36,7 +36,7 @@ class World:
         self.settings = load_settings(
             {}, {"OPENAI_API_KEY": "sk-up", "OPENAI_PROXY_CONFIG": "c.toml"}, directory
         )
-        self.known, self.changes = KnownKeys(store, Clock()) if has_store else None, []
+        self.known, self.changes = LoadedKeys(store, Clock()) if has_store else None, []
         self.in_force = KeysInForce()
         self.pauses = 0
         self.admin = KeyAdmin(

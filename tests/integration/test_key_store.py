@@ -13,7 +13,7 @@ from world.services import PATIENT_S
 from world.waiting import until
 from world.workers import clients_of_each
 
-from openai_proxy.daemon.key_store.known_keys import KnownKeys
+from openai_proxy.daemon.key_store.loaded_keys import LoadedKeys
 from openai_proxy.daemon.key_store.redis_keys import RedisKeys
 from openai_proxy.exchange.errors import KeyExists, KeyStoreUnavailable
 from openai_proxy.net.redis_client import RedisClient
@@ -32,7 +32,7 @@ url = "sqlite:keys.sqlite3"
 async def machines(redis):
     """Two processes over one Redis."""
     clients = [RedisClient(reactor, parse_redis_url(redis.url), deadline_s=PATIENT_S) for _ in range(2)]
-    machines = [KnownKeys(RedisKeys(client), reactor) for client in clients]
+    machines = [LoadedKeys(RedisKeys(client), reactor) for client in clients]
     for client, known in zip(clients, machines, strict=True):
         client.start()
         known.start()

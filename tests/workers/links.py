@@ -34,9 +34,9 @@ def linked(first, second):
     return first, second
 
 
-def pair(told=(), asked=(), lost=lambda: None):
-    """Return (speaker, listener); the listener has these ears."""
-    return linked(Link({}, {}, lambda: None), Link(dict(told), dict(asked), lost))
+def pair(on_tell=(), on_ask=(), lost=lambda: None):
+    """Return (speaker, listener); the listener has these handlers."""
+    return linked(Link({}, {}, lambda: None), Link(dict(on_tell), dict(on_ask), lost))
 
 
 def lose(*links):

@@ -19,7 +19,7 @@ def outcome(deferred):
 def test_what_is_told_is_heard_in_order():
     """Names lead to ears, values arrive as they were."""
     heard = []
-    speaker, _ = pair(told={"a": lambda value: heard.append(("a", value)), "b": heard.append})
+    speaker, _ = pair(on_tell={"a": lambda value: heard.append(("a", value)), "b": heard.append})
     speaker.tell("a", {"x": (1, None)})
     speaker.tell("b")
     assert heard == [("a", {"x": (1, None)}), None]
@@ -33,7 +33,7 @@ def test_answers_find_their_questions():
         waiting[value] = Deferred()
         return waiting[value]
 
-    speaker, _ = pair(asked={"q": ask, "now": lambda value: value + 1})
+    speaker, _ = pair(on_ask={"q": ask, "now": lambda value: value + 1})
     first, second = speaker.ask("q", 1), speaker.ask("q", 2)
     waiting[2].callback("two")
     assert (outcome(first), outcome(second)) == (None, "two")
@@ -43,7 +43,7 @@ def test_answers_find_their_questions():
 @pytest.mark.parametrize("answer", [lambda _: 1 / 0, lambda _: fail(ZeroDivisionError("division by zero"))])
 def test_an_error_is_a_refusal_in_its_words(answer):
     """The asker gets the one line, not a traceback of another process."""
-    speaker, _ = pair(asked={"q": answer})
+    speaker, _ = pair(on_ask={"q": answer})
     error = outcome(speaker.ask("q"))
     assert isinstance(error, Refused)
     assert str(error) == "division by zero"
@@ -52,7 +52,7 @@ def test_an_error_is_a_refusal_in_its_words(answer):
 def test_a_lost_link_answers_what_is_open_and_takes_no_more():
     """Nobody waits for a process that is gone."""
     told = []
-    speaker, listener = pair(asked={"q": lambda _: Deferred()}, lost=lambda: told.append("lost"))
+    speaker, listener = pair(on_ask={"q": lambda _: Deferred()}, lost=lambda: told.append("lost"))
     open_question = speaker.ask("q")
     lose(speaker, listener)
     assert told == ["lost"]
@@ -65,7 +65,7 @@ def test_a_lost_link_answers_what_is_open_and_takes_no_more():
 def test_an_answer_to_a_question_that_was_given_up_is_dropped():
     """A late worker disturbs nothing."""
     late = Deferred()
-    speaker, _ = pair(asked={"q": lambda _: late})
+    speaker, _ = pair(on_ask={"q": lambda _: late})
     question = speaker.ask("q")
     question.addErrback(lambda _: None)
     question.cancel()
@@ -75,7 +75,7 @@ def test_an_answer_to_a_question_that_was_given_up_is_dropped():
 @given(st.lists(st.binary(max_size=300), max_size=5), st.data())
 def test_messages_come_whole_however_the_bytes_are_cut(values, data):
     """A read may end anywhere."""
-    speaker, _ = pair(told={"v": lambda _: None})
+    speaker, _ = pair(on_tell={"v": lambda _: None})
     speaker.transport.held = True
     for value in values:
         speaker.tell("v", value)

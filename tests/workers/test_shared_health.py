@@ -8,7 +8,7 @@ from openai_proxy.policies.routing.health import UpstreamHealth
 from openai_proxy.policies.routing.health_news import KeyNews
 from openai_proxy.policies.routing.table import Upstream
 from openai_proxy.workers.link import Link
-from openai_proxy.workers.shared_health import MOST_NEWS, KnownHealth, SharedHealth
+from openai_proxy.workers.shared_health import MOST_NEWS, HealthServer, SharedHealth
 
 A = Upstream("a", "http://a/v1", key=b"sk-a")
 REFUSED = UpstreamUnreachable("refused", kind="connect", sent="no")
@@ -21,7 +21,7 @@ class Workers:
         self.now = 100.0
         self.changes = ([], [])
         self.links = []
-        self.known = KnownHealth(lambda: self.now)
+        self.known = HealthServer(lambda: self.now)
         self.healths = [UpstreamHealth([A], changes.append) for changes in self.changes]
         for number, health in enumerate(self.healths):
             here = Link({"health": lambda news, other=1 - number: self._pass_on(other, news)}, {}, _nothing)
@@ -136,7 +136,7 @@ def test_after_a_reload_a_worker_that_starts_knows_no_more_than_the_others(worke
 
 def test_what_is_kept_for_those_that_start_later_is_bounded():
     """The oldest goes."""
-    known, told = KnownHealth(lambda: 0.0), []
+    known, told = HealthServer(lambda: 0.0), []
     for number in range(MOST_NEWS + 1):
         known.note(KeyNews("a", b"%d" % number, spent=False, until=1.0))
     here, _ = linked(Link({}, {}, _nothing), Link({"health": told.append}, {}, _nothing))

@@ -31,7 +31,7 @@ def turns():
 
 @pytest.fixture
 def sender(lines, turns):
-    speaker, _ = pair(told={"log": lines.append})
+    speaker, _ = pair(on_tell={"log": lines.append})
     return LogSender(speaker, turns)
 
 

@@ -33,7 +33,7 @@ from ...settings.stored_keys.changes import (
 from ...settings.stored_keys.in_force import misfit
 from ...settings.stored_keys.record import KeyRecord
 from .documents import Spent, key_document
-from .known_keys import KnownKeys, Work
+from .loaded_keys import LoadedKeys, Work
 from .slices import Pause, slices
 
 log = logger("openai_proxy.keys")
@@ -69,7 +69,7 @@ class Change:
 class KeyAdmin:
     """Shows all keys, and changes those of a store, within the rules of the settings.
 
-    `known` is None without a store: then nothing can be changed. `settings`
+    `loaded` is None without a store: then nothing can be changed. `settings`
     returns those in force, `spent` what keys have spent. `notify` is called
     with each change that was made. A document with a secret has it as `key`,
     and nothing stores it. `pause` lets other work run between two slices of
@@ -78,14 +78,14 @@ class KeyAdmin:
 
     def __init__(
         self,
-        known: KnownKeys | None,
+        loaded: LoadedKeys | None,
         settings: Callable[[], Settings],
         spent: Callable[[Sequence[ClientKey]], Awaitable[Mapping[str, Spent]]],
         notify: Callable[[Change], None],
         pause: Pause,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._known = known
+        self._loaded = loaded
         self._settings = settings
         self._spent = spent
         self._notify = notify
@@ -111,21 +111,21 @@ class KeyAdmin:
 
     async def _look(self) -> None:
         """Read the store; if that fails, the keys last loaded are shown, unless none ever were."""
-        known = self._known
-        if known is None:
+        loaded = self._loaded
+        if loaded is None:
             return
         try:
-            await known.refresh()
+            await loaded.refresh()
         except CancelledError:
             raise
         except Exception as error:  # it has been logged
-            if not known.is_complete:
+            if not loaded.is_complete:
                 raise KeyStoreUnavailable from error
 
     async def _documents(self, keys: Sequence[ClientKey]) -> list[dict[str, Any]]:
-        known = self._known
-        uses: Mapping[str, int] = {} if known is None else await known.uses()
-        records: Mapping[str, KeyRecord] = {} if known is None else known.records
+        loaded = self._loaded
+        uses: Mapping[str, int] = {} if loaded is None else await loaded.uses()
+        records: Mapping[str, KeyRecord] = {} if loaded is None else loaded.records
         spent, now = await self._spent(keys), self._wall_clock()
         documents: list[dict[str, Any]] = []
         for some in slices(keys):
@@ -147,11 +147,11 @@ class KeyAdmin:
 
     async def make(self, document: Mapping[str, Any], by: str) -> dict[str, Any]:
         """Create a key; return its document with the secret."""
-        known, secret, now = self._store(), new_secret(), self._wall_clock()
+        loaded, secret, now = self._store(), new_secret(), self._wall_clock()
         record, entry = made(document, secret, now)
         self._check(entry)
         self._refuse_configured(record.name, taken=True)
-        await known.change(record.name, lambda old: only_if_new(old, record))
+        await loaded.change(record.name, lambda old: only_if_new(old, record))
         self._tell("made", record.name, by, record.members)
         return {**await self.one(record.name), "key": secret}
 
@@ -189,10 +189,10 @@ class KeyAdmin:
         self._refuse_configured(name)
         await self._store().change(name, work)
 
-    def _store(self) -> KnownKeys:
-        if self._known is None:
+    def _store(self) -> LoadedKeys:
+        if self._loaded is None:
             raise NoKeyStore
-        return self._known
+        return self._loaded
 
     def _check(self, entry: KeyEntry) -> None:
         wrong = misfit(self._settings(), entry, has_prices(self._settings()))

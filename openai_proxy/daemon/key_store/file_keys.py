@@ -33,11 +33,11 @@ def open_keys(path: Path) -> sqlite3.Connection:
     return open_database(path, _SCHEMA, synchronous="FULL")
 
 
-def read_keys(connection: sqlite3.Connection, known: str | None = None) -> Snapshot | None:
-    """Return all records, or None if the revision is still `known`."""
+def read_keys(connection: sqlite3.Connection, last_revision: str | None = None) -> Snapshot | None:
+    """Return all records, or None if the revision is still `last_revision`."""
     row = connection.execute("SELECT value FROM revision").fetchone()
     revision = _NO_REVISION if row is None else row[0]
-    if revision == known:
+    if revision == last_revision:
         return None
     return Snapshot(revision, dict(connection.execute("SELECT name, record FROM keys")))
 
@@ -78,8 +78,8 @@ class FileKeys:
         """Return everything, before the reactor runs; raises what SQLite raises."""
         return self._file.run_now(read_keys)
 
-    def read(self, known: str | None) -> Deferred[Snapshot | None]:
-        return self._file.run(lambda connection: read_keys(connection, known))
+    def read(self, last_revision: str | None) -> Deferred[Snapshot | None]:
+        return self._file.run(lambda connection: read_keys(connection, last_revision))
 
     def put(self, name: str, old: bytes | None, new: bytes | None) -> Deferred[bool]:
         return self._file.run(lambda connection: put_key(connection, name, old, new))

@@ -18,7 +18,7 @@ from ...settings import Settings, client_keys, with_stored_keys
 from ...settings.derived import key_store_path
 from ...settings.stored_keys.in_force import KeysInForce
 from .file_keys import FileKeys, open_keys
-from .known_keys import KnownKeys
+from .loaded_keys import LoadedKeys
 from .redis_keys import RedisKeys
 
 log = logger("openai_proxy.keys")
@@ -46,7 +46,7 @@ class StoredKeys:
         self._file: StateFile | None = None
         self._client: RedisClient | None = None
         self._file_keys: FileKeys | None = None
-        self.known: KnownKeys | None = None
+        self.loaded: LoadedKeys | None = None
         """The loaded keys; None without a store."""
         url, path = settings.key_store.url, key_store_path(settings)
         if path is not None:
@@ -54,21 +54,21 @@ class StoredKeys:
                 path, reactor, log, opens=open_keys, meanwhile="the keys that are known stay valid"
             )
             self._file_keys = FileKeys(self._file)
-            self.known = KnownKeys(self._file_keys, reactor)
+            self.loaded = LoadedKeys(self._file_keys, reactor)
         elif url is not None:
             address = parse_redis_url(url.get_secret_value())
             self._client = RedisClient(reactor, address, deadline_s=REDIS_DEADLINE_S)
-            self.known = KnownKeys(RedisKeys(self._client), reactor)
-        if self.known is not None:
-            self.known.changed = changed
+            self.loaded = LoadedKeys(RedisKeys(self._client), reactor)
+        if self.loaded is not None:
+            self.loaded.changed = changed
             if others is not None:
-                self.known.spread = lambda: others(None)
+                self.loaded.spread = lambda: others(None)
 
     def laid_over(self, settings: Settings) -> Settings:
         """Return the settings with the stored keys added."""
-        if self.known is None:
+        if self.loaded is None:
             return settings
-        keys, lines = self._in_force.keys(settings, self.known.records, has_prices(settings))
+        keys, lines = self._in_force.keys(settings, self.loaded.records, has_prices(settings))
         for line in lines:
             if line not in self._logged:
                 log.warn("{line}", line=line)
@@ -77,51 +77,51 @@ class StoredKeys:
 
     def knows_all(self) -> bool:
         """Whether all existing keys are loaded."""
-        return self.known is None or self.known.is_complete
+        return self.loaded is None or self.loaded.is_complete
 
     @property
     def is_unread(self) -> bool:
         """Whether there is a store that has not been read yet."""
-        return self.known is not None and not (self.known.is_complete or self.known.has_looked)
+        return self.loaded is not None and not (self.loaded.is_complete or self.loaded.has_looked)
 
     def first_look(self) -> Deferred[None]:
         """Fire when the store has been read once, at the latest after REDIS_DEADLINE_S."""
-        return self.known.first_look() if self.known is not None and self.is_unread else succeed(None)
+        return self.loaded.first_look() if self.loaded is not None and self.is_unread else succeed(None)
 
     def note_use(self, event: LogEvent) -> None:
         """Observe an exchange: remember that its key was used, unless that was refused."""
         exchange: Exchange = event["exchange"]
-        if self.known is not None and exchange.key is not None and exchange.status not in (401, 403):
-            self.known.note_use(exchange.key, exchange.timestamp)
+        if self.loaded is not None and exchange.key is not None and exchange.status not in (401, 403):
+            self.loaded.note_use(exchange.key, exchange.timestamp)
 
     def start(self) -> None:
         """Open the store; raise OSError if a file cannot be opened or read."""
-        if self.known is None:
+        if self.loaded is None:
             return
         if self._file is not None and self._file_keys is not None:
             self._file.start()
             try:
-                self.known.take(self._file_keys.read_now())
+                self.loaded.take(self._file_keys.read_now())
             except Exception as error:
                 raise OSError(f"{self._file.path}: {error}") from error
         if self._client is not None:
             self._client.start()
-        self.known.start()
+        self.loaded.start()
 
     def look(self) -> Deferred[None]:
         """Read the store now; fails if the store does."""
-        return succeed(None) if self.known is None else self.known.refresh()
+        return succeed(None) if self.loaded is None else self.loaded.refresh()
 
     def tell_if_empty(self, settings: Settings) -> None:
         """Log that there is no client key yet, so that nobody can call."""
-        if self.known is not None and self.known.is_complete and not client_keys(settings):
+        if self.loaded is not None and self.loaded.is_complete and not client_keys(settings):
             log.info("no client key yet: `openai-proxy key new NAME --url URL` makes one")
 
     def stop(self) -> Deferred[Any]:
         """Write the last uses of keys, and close the store; never fails."""
-        if self.known is None:
+        if self.loaded is None:
             return succeed(None)
-        return self.known.stop().addBoth(lambda _: self._close())
+        return self.loaded.stop().addBoth(lambda _: self._close())
 
     def _close(self) -> Deferred[Any]:
         if self._file is not None:

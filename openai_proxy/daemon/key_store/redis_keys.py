@@ -55,8 +55,10 @@ class RedisKeys:
         self._records = f"{prefix}:records"
         self._uses = f"{prefix}:uses"
 
-    def read(self, known: str | None) -> Deferred[Snapshot | None]:
-        asked: Deferred[Any] = self._client.call("EVAL", READ, 2, self._revision, self._records, known or "")
+    def read(self, last_revision: str | None) -> Deferred[Snapshot | None]:
+        asked: Deferred[Any] = self._client.call(
+            "EVAL", READ, 2, self._revision, self._records, last_revision or ""
+        )
         return asked.addCallback(_snapshot)
 
     def put(self, name: str, old: bytes | None, new: bytes | None) -> Deferred[bool]:

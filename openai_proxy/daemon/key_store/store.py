@@ -27,8 +27,8 @@ class StoreFull(Exception):
 class RecordStore(Protocol):
     """Keeps records; each call may fail with any exception while the store cannot be reached."""
 
-    def read(self, known: str | None) -> Deferred[Snapshot | None]:
-        """Return everything, or None if the revision is still `known`."""
+    def read(self, last_revision: str | None) -> Deferred[Snapshot | None]:
+        """Return everything, or None if the revision is still `last_revision`."""
         ...
 
     def put(self, name: str, old: bytes | None, new: bytes | None) -> Deferred[bool]:

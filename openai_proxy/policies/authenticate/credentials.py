@@ -103,13 +103,13 @@ def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) ->
     bearer = lower_auth == b"authorization"
     line = (b"Authorization", b"Bearer " + key) if bearer else (auth_header, key)
     kept: HeaderPairs = []
-    place: int | None = None
+    index: int | None = None
     swapped = False
     for pair in headers:
         lower = pair[0].lower()
         if lower in CREDENTIAL_HEADERS or lower == lower_auth:
-            if place is None:
-                place = len(kept)
+            if index is None:
+                index = len(kept)
         elif lower == b"sec-websocket-protocol":
             value = _swap_subprotocol(pair[1], b"" if swapped else key)
             swapped = swapped or value != pair[1]
@@ -117,8 +117,8 @@ def replace_credentials(headers: HeaderPairs, auth_header: bytes, key: bytes) ->
                 kept.append((pair[0], value))
         else:
             kept.append(pair)
-    if place is not None or not (swapped and bearer):
-        kept.insert(len(kept) if place is None else place, line)
+    if index is not None or not (swapped and bearer):
+        kept.insert(len(kept) if index is None else index, line)
     return kept
 
 

@@ -81,15 +81,15 @@ class AllowBatches:
         rule = self._rules.get(request.exchange.credential_id)
         if rule is None or request.method != b"POST" or request.endpoint != "batches":
             return await forward(request)
-        known = await self._find(request, rule.owner)
-        if known is None or known.problem is not None:
+        contents = await self._find(request, rule.owner)
+        if contents is None or contents.problem is not None:
             if rule.lists_models or rule.measures:
-                message = _UNKNOWN if known is None else _UNREAD
-                problem = None if known is None else known.problem
+                message = _UNKNOWN if contents is None else _UNREAD
+                problem = None if contents is None else contents.problem
                 raise rule.refusal(message.format(rule=rule.rule, problem=problem))
             return await forward(request)
-        self._check(request, rule, known)
-        return await forward(request.evolve(batch_input=known))
+        self._check(request, rule, contents)
+        return await forward(request.evolve(batch_input=contents))
 
     async def _find(self, request: ProxyRequest, owner: str) -> BatchInput | None:
         """Return what was read from the file that the request names, if the file is one of the owner's."""
@@ -111,8 +111,8 @@ class AllowBatches:
         return found[1] if found is not None and found[0] == owner else None
 
     @staticmethod
-    def _check(request: ProxyRequest, rule: BatchRule, known: BatchInput) -> None:
-        endpoints = set(known.endpoints)
+    def _check(request: ProxyRequest, rule: BatchRule, contents: BatchInput) -> None:
+        endpoints = set(contents.endpoints)
         for url in top_level_values(request.json, "endpoint"):
             named = endpoint_of(url)
             if named is None:
@@ -128,5 +128,5 @@ class AllowBatches:
                 raise NotMeasured(
                     _FEE.format(what="not all of its endpoints report what they use"), param="endpoint"
                 )
-        if rule.measures and known.unmeasured is not None:
-            raise NotMeasured(_FEE.format(what=known.unmeasured), param="input_file_id")
+        if rule.measures and contents.unmeasured is not None:
+            raise NotMeasured(_FEE.format(what=contents.unmeasured), param="input_file_id")

@@ -75,11 +75,13 @@ class BatchInput:
         return sum(cost or 0.0 for cost in costs)
 
 
-def dump_input(known: BatchInput) -> bytes:
-    """Return `known` as bytes that `load_input` reads."""
-    uses = {model: [use.lines, use.input_tokens, use.output_tokens] for model, use in known.uses.items()}
-    further, endpoints = list(known.further), list(known.endpoints)
-    return orjson.dumps([uses, further, endpoints, known.size_bytes, known.unmeasured, known.problem])
+def dump_input(contents: BatchInput) -> bytes:
+    """Return `contents` as bytes that `load_input` reads."""
+    uses = {model: [use.lines, use.input_tokens, use.output_tokens] for model, use in contents.uses.items()}
+    further, endpoints = list(contents.further), list(contents.endpoints)
+    return orjson.dumps(
+        [uses, further, endpoints, contents.size_bytes, contents.unmeasured, contents.problem]
+    )
 
 
 def load_input(data: bytes) -> BatchInput:
@@ -222,8 +224,8 @@ class BatchLines:
             return "names no model, or one that cannot be read"
         if len(named) > 2 and len(set(top_level_models(body))) > 1:
             return "names more than one model"
-        known = {*self._uses, *self._further, *named}
-        if len(known) > _MOST_NAMES:
+        contents = {*self._uses, *self._further, *named}
+        if len(contents) > _MOST_NAMES:
             return f"names one model more than the {_MOST_NAMES} that are read of a file"
         self._further.update(dict.fromkeys(each for each in named if each != model))
         use = self._uses.setdefault(model, ModelUse())

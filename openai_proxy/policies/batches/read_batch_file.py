@@ -33,7 +33,7 @@ _LONGEST_ID = 256
 class KeepsInputs(Protocol):
     """A store for what was read from input files."""
 
-    def keep(self, name: str, owner: str, known: BatchInput) -> Deferred[object]: ...
+    def keep(self, name: str, owner: str, contents: BatchInput) -> Deferred[object]: ...
 
 
 class ReadBatchFile:
@@ -83,10 +83,10 @@ class ReadBatchFile:
         response = await forward(request)
         if not 200 <= response.status < 300:
             return response
-        known = form.finish()
-        return response if known is None else await self._note(response, owner, known)
+        contents = form.finish()
+        return response if contents is None else await self._note(response, owner, contents)
 
-    async def _note(self, response: ProxyResponse, owner: str, known: BatchInput) -> ProxyResponse:
+    async def _note(self, response: ProxyResponse, owner: str, contents: BatchInput) -> ProxyResponse:
         """Return the response once what was read is stored under the file id that it names."""
         _, coding = media_type_and_coding(response.headers)
         response, body = await peek(response, ANSWER_BYTES)
@@ -96,7 +96,7 @@ class ReadBatchFile:
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_ID:
             return response
         try:
-            await self._inputs.keep(name, owner, known)
+            await self._inputs.keep(name, owner, contents)
         except CancelledError:
             response.body.discard()
             raise

@@ -88,7 +88,7 @@ class ReadForm:
 
         await cast(RequestBody, request.body).inspect(inspect)
         if form.models and form.readable:
-            request.form_model, request.form_place = form.models[0], form.place
+            request.form_model, request.form_span = form.models[0], form.span
         return await forward(request)
 
     def _until_named(self, request: ProxyRequest, form: FormModel, bound: bool) -> Callable[[], bool]:

@@ -15,11 +15,11 @@ from ...wire.body_headers import with_length
 
 def with_form_model(request: ProxyRequest, name: str) -> ProxyRequest:
     """Return the request with another model in its form; the very same one if it has that, or no place for it is known."""
-    place = request.form_place
-    if place is None or name == request.form_model:
+    span = request.form_span
+    if span is None or name == request.form_model:
         return request
-    body = RenamedForm(request.body, *place, name.encode())
-    changed = request.evolve(body=body, form_model=name, form_place=None)
+    body = RenamedForm(request.body, *span, name.encode())
+    changed = request.evolve(body=body, form_model=name, form_span=None)
     if body.length is not UNKNOWN_LENGTH:
         changed.headers = with_length(request.headers, body.length)
     return changed

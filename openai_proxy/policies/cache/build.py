@@ -8,9 +8,9 @@ from ...settings.derived import base_urls
 from ..parts import Parts
 from ..routing.table import RoutingTable
 from .cache import Cache
-from .known_requests import Answered
 from .redis import RedisStore
 from .repeats import AnswerRepeats
+from .request_memo import Answered
 from .room import Room
 from .rules import CacheRule, CacheRules, TimesToLive, default_rules
 from .store import CacheStore

@@ -19,18 +19,18 @@ from .elsewhere import FromElsewhere, OtherCalls
 from .entry import CacheEntry, make_entry
 from .hits import answer_with, at_once
 from .key import cache_key, chosen_headers, models_family
-from .known_requests import Answered, KnownRequests
 from .participants import Role
+from .request_memo import Answered, RequestMemo
 from .room import Room
 from .rules import CacheControl, CacheRules, Verdict, judge, parse_cache_control
 from .single_flight import SingleFlight
 from .store import CacheStore
 
-Place: TypeAlias = tuple[bytes, float, bytes | None]
+Cacheable: TypeAlias = tuple[bytes, float, bytes | None]
 """The canonical key, the time to live of the answer (seconds), and the family of a page of models."""
 
 _MISS = (b"x-cache", b"miss")
-_KNOWN_BYTES = 4 * 1024 * 1024
+_MEMO_BYTES = 4 * 1024 * 1024
 """The most memory for the memo of request keys."""
 
 
@@ -95,7 +95,7 @@ class Cache:
         self._origin = origin
         self._clock = clock
         self._shared = shared
-        self._known: KnownRequests[Place] = KnownRequests(_KNOWN_BYTES)
+        self._memo: RequestMemo[Cacheable] = RequestMemo(_MEMO_BYTES)
         self._answered = answered
         self._served_as = served_as
         self._flights = SingleFlight(
@@ -110,16 +110,16 @@ class Cache:
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         """Answer from the cache, from a call that already runs, or by a call of its own."""
         exchange = request.exchange
-        place = self._place(request)
+        cacheable = self._cacheable(request)
         wishes = parse_cache_control(request.headers)
-        if place is None or wishes.no_store:
+        if cacheable is None or wishes.no_store:
             exchange.cache_result = "bypass"
             if wishes.only_if_cached:
                 return _refuse()
             if request.method == b"DELETE" and exchange.endpoint.startswith("models/"):
                 return self._delete_model(request, forward)
             return forward(request)
-        key = place[0]
+        key = cacheable[0]
         if not wishes.no_cache:
             entry = self._store.peek(key)
             if entry is not None:
@@ -128,14 +128,14 @@ class Cache:
                     if self._answered is not None:
                         self._answered.note(exchange.request_body or exchange.path)
                     return at_once(answer_with(entry, key, exchange, now))
-        return self._look_up(request, forward, place, wishes)
+        return self._look_up(request, forward, cacheable, wishes)
 
     async def _look_up(
-        self, request: ProxyRequest, forward: Forward, place: Place, wishes: CacheControl
+        self, request: ProxyRequest, forward: Forward, cacheable: Cacheable, wishes: CacheControl
     ) -> ProxyResponse:
         """Look in the store, which may take a while; then call the upstream."""
         exchange = request.exchange
-        key = place[0]
+        key = cacheable[0]
         if not wishes.no_cache:
             entry = await self._store.get(key)
             if entry is not None:
@@ -145,9 +145,9 @@ class Cache:
         exchange.cache_result = "miss"
         if wishes.only_if_cached:
             raise NotCached
-        return await self._miss(place, request, forward, wishes)
+        return await self._miss(cacheable, request, forward, wishes)
 
-    def _place(self, request: ProxyRequest) -> Place | None:
+    def _cacheable(self, request: ProxyRequest) -> Cacheable | None:
         """Return the cache key and the time to live of a request that may be answered from the cache, else None.
 
         Both follow from the request's bytes, so they are worked out once.
@@ -164,7 +164,7 @@ class Cache:
         exchange = request.exchange
         tenant = self._tenant(request)
         headers = request.headers
-        known = (
+        memo_key = (
             body,
             request.target,
             request.azure,
@@ -173,8 +173,8 @@ class Cache:
             request.credential,
             *chosen_headers(headers),
         )
-        place = self._known.get(known, len(body))
-        if place is None:
+        cacheable = self._memo.get(memo_key, len(body))
+        if cacheable is None:
             ttl_s = self._rules.ttl_s(request.method, exchange.endpoint, request.document, request.model)
             if not ttl_s:
                 return None
@@ -188,9 +188,9 @@ class Cache:
                 body=body,
             )
             is_page_of_models = exchange.endpoint.partition("/")[0] == "models"
-            place = (key, ttl_s, self._models_family(request) if is_page_of_models else None)
-            self._known.remember(known, len(body), place)
-        return place
+            cacheable = (key, ttl_s, self._models_family(request) if is_page_of_models else None)
+            self._memo.remember(memo_key, len(body), cacheable)
+        return cacheable
 
     def _tenant(self, request: ProxyRequest) -> str:
         """Return the name that separates this caller's entries; empty if all callers of one upstream key share them."""
@@ -236,10 +236,10 @@ class Cache:
         return exchange.timestamp + (self._clock() - exchange.started)
 
     async def _miss(
-        self, place: Place, request: ProxyRequest, forward: Forward, wishes: CacheControl
+        self, cacheable: Cacheable, request: ProxyRequest, forward: Forward, wishes: CacheControl
     ) -> ProxyResponse:
         exchange = request.exchange
-        key, ttl_s, family = place
+        key, ttl_s, family = cacheable
         deletions = self._deletions
         flight = key if family is None else b"%b%d" % (key, deletions)
 

@@ -11,11 +11,11 @@ from typing import TypeAlias
 
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from .hits import Hit, answer_with, at_once
-from .known_requests import Answered, KnownRequests
+from .request_memo import Answered, RequestMemo
 from .rules import parse_cache_control
 from .store import CacheStore
 
-_KNOWN_BYTES = 4 * 1024 * 1024
+_MEMO_BYTES = 4 * 1024 * 1024
 """The most memory for remembered requests."""
 _LINE_BYTES = 150
 """The memory of a header line besides its bytes: a tuple and two byte strings."""
@@ -50,7 +50,7 @@ class AnswerRepeats:
         self._answered = answered.hashes
         self._peek = store.peek
         self._clock = clock
-        self._known: KnownRequests[_Repeat] = KnownRequests(_KNOWN_BYTES)
+        self._memo: RequestMemo[_Repeat] = RequestMemo(_MEMO_BYTES)
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         lines, body, exchange = request.headers, request.body, request.exchange
@@ -72,9 +72,9 @@ class AnswerRepeats:
             request.caller,
             exchange.credential_id,
         )
-        known = self._known.get(asked, size_bytes)
-        if known is not None:
-            key, serial, model, streaming = known
+        remembered = self._memo.get(asked, size_bytes)
+        if remembered is not None:
+            key, serial, model, streaming = remembered
             entry = self._peek(key)
             if entry is not None and entry.serial == serial:
                 if body is not None:
@@ -95,5 +95,5 @@ class AnswerRepeats:
         if type(response) is Hit and parse_cache_control(lines).max_age_s is None:
             exchange = request.exchange
             repeat = (response.key, response.serial, exchange.model, exchange.streaming)
-            self._known.remember(asked, size_bytes, repeat)
+            self._memo.remember(asked, size_bytes, repeat)
         return response

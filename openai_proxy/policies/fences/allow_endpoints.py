@@ -32,7 +32,7 @@ class AllowEndpoints:
         self._fences = dict(fences)
         self._others = others
         self._addresses = dict(addresses or {})
-        self._known: dict[tuple[int, bytes, str, bool], bool] = {}
+        self._decisions: dict[tuple[int, bytes, str, bool], bool] = {}
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         key = request.exchange.credential_id
@@ -49,14 +49,13 @@ class AllowEndpoints:
         # a turn of a WebSocket is allowed wherever the WebSocket may be opened
         method, websocket = (request.method, request.upgrade) if request.turn is None else (b"GET", True)
         asked = (id(fence), method, request.endpoint, websocket)
-        known = self._known.get(asked)
-        if known is None:
-            known = fence.lets(method.decode("ascii"), request.endpoint, websocket)
-            if (
-                len(self._known) < 1024 and request.exchange.endpoint != "other"
-            ):  # only the API's own names are cached
-                self._known[asked] = known
-        return known
+        allowed = self._decisions.get(asked)
+        if allowed is None:
+            allowed = fence.lets(method.decode("ascii"), request.endpoint, websocket)
+            # only the API's own names are cached
+            if len(self._decisions) < 1024 and request.exchange.endpoint != "other":
+                self._decisions[asked] = allowed
+        return allowed
 
     def _check_address(self, request: ProxyRequest, networks: Sequence[Network]) -> None:
         text = request.exchange.client_address

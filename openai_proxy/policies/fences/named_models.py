@@ -140,20 +140,20 @@ def _decoded(text: bytes, first: int, end: int) -> Any:
     return _decode(text[first:end].decode("utf-8", "surrogatepass"))
 
 
-def _within(value: Any, places: Any) -> Iterator[object]:
+def _within(value: Any, members: Any) -> Iterator[object]:
     if type(value) is _Members:
-        if places is True:  # a model described by an object: take its name, whatever the member is called
-            places = {"model": True, "name": True, "id": True}
+        if members is True:  # a model described by an object: take its name, whatever the member is called
+            members = {"model": True, "name": True, "id": True}
         for name, inner in value:
-            below = places.get(name.casefold())
+            below = members.get(name.casefold())
             if below is not None:
                 yield from _within(inner, below)
-            elif not places:  # an object of objects with arbitrary names
+            elif not members:  # an object of objects with arbitrary names
                 yield from _within(inner, _GRADER)
     elif type(value) is list:
         for inner in value:
-            yield from _within(inner, places or _GRADER)
-    elif places is True and value is not None:
+            yield from _within(inner, members or _GRADER)
+    elif members is True and value is not None:
         yield value
 
 

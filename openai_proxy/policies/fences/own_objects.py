@@ -110,9 +110,9 @@ class OwnObjects:
     # ---- what a request names
 
     async def _check(self, names: Sequence[str], owner: str, endpoint: str) -> None:
-        known = await self._find(names[:_MOST_IDS])
+        owners = await self._find(names[:_MOST_IDS])
         for at, name in enumerate(names):
-            if not self._is_his(known.get(name) if at < _MOST_IDS else "", owner):
+            if not self._is_his(owners.get(name) if at < _MOST_IDS else "", owner):
                 raise NoSuchObject(no_such(name, endpoint))
 
     def _is_his(self, whose: str | None, owner: str) -> bool:
@@ -145,11 +145,11 @@ class OwnObjects:
         listed = ids_listed(body) if _is_whole(response) else None
         if listed is None:
             return _EMPTY  # what cannot be read is not shown
-        known = await self._find(listed)
-        own = changed_list(body, allows=lambda name: self._is_his(known.get(name), owner))
+        owners = await self._find(listed)
+        own = changed_list(body, allows=lambda name: self._is_his(owners.get(name), owner))
         if endpoint in MAKE_FILES:
             # not of what is shown because it has no recorded owner
-            entries = [entry for name, entry in entries_listed(own) if known.get(name) == owner]
+            entries = [entry for name, entry in entries_listed(own) if owners.get(name) == owner]
             made = [each for entry in entries for each in ids_made(entry)]
             await self._keep(list(dict.fromkeys(made)), owner)
         return own

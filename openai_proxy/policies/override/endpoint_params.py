@@ -222,10 +222,10 @@ def _put_limit(values: dict[str, Any], change: Change, given: Mapping[str, Any],
     if fixed is None:
         return
     theirs = sorted(OUTPUT_LIMITS.intersection(given) - {fixed})
-    known = [name for name in theirs if name in change.limit_names]
-    if known and fixed not in given:
-        values[known[0]] = values.pop(fixed)
-        theirs.remove(known[0])
+    accepted = [name for name in theirs if name in change.limit_names]
+    if accepted and fixed not in given:
+        values[accepted[0]] = values.pop(fixed)
+        theirs.remove(accepted[0])
     removed.update(theirs)
 
 

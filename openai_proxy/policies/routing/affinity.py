@@ -10,8 +10,8 @@ from attrs import frozen
 from ...exchange.errors import StateElsewhere
 from ...exchange.messages import ProxyRequest, ProxyResponse
 from .answer_watch import watched
-from .known_state import Home, KnownState
 from .references import Reference
+from .state_homes import Home, StateHomes
 from .state_names import Digest
 from .table import RoutingTable, Upstream
 
@@ -32,15 +32,15 @@ class Affinity:
     and sends no request to the wrong upstream.
     """
 
-    def __init__(self, table: RoutingTable, known: KnownState) -> None:
-        self._known = known
-        self._places = {each.name: _place(each) for each in table.upstreams}
-        self._upstreams = {self._places[each.name]: each for each in table.upstreams}
+    def __init__(self, table: RoutingTable, homes: StateHomes) -> None:
+        self._homes = homes
+        self._numbers = {each.name: _number(each) for each in table.upstreams}
+        self._upstreams = {self._numbers[each.name]: each for each in table.upstreams}
         self._own_keys = {each.name: _short_digest(each.key or b"") for each in table.upstreams}
 
     def __len__(self) -> int:
         """Return the number of names in this process's memory."""
-        return len(self._known)
+        return len(self._homes)
 
     async def locate(self, references: Sequence[Reference], credential: bytes) -> Located | None:
         """Return the upstream that has the state that a request refers to; None if it is unknown.
@@ -48,7 +48,7 @@ class Affinity:
         `credential` is the key that authentication chose. Raises StateElsewhere
         if the state is at two upstreams.
         """
-        homes = await self._known.find([name for name, _ in references])
+        homes = await self._homes.find([name for name, _ in references])
         if not homes:
             return None
         located: Located | None = None
@@ -70,7 +70,7 @@ class Affinity:
     def learn(self, names: Sequence[Digest], upstream: Upstream, credential: bytes) -> None:
         """Remember that this state is at `upstream`."""
         if names:
-            self._known.keep(names, self._home(upstream, credential))
+            self._homes.keep(names, self._home(upstream, credential))
 
     def watch(self, request: ProxyRequest, response: ProxyResponse, upstream: Upstream) -> ProxyResponse:
         """Return a 2xx answer, still to be delivered, whose new state will be remembered as it passes."""
@@ -88,10 +88,10 @@ class Affinity:
         name = upstream.name
         kept = upstream.key_for(credential) is credential
         key = _short_digest(credential) if kept else self._own_keys[name]
-        return (self._places[name] << 32) | key
+        return (self._numbers[name] << 32) | key
 
 
-def _place(upstream: Upstream) -> int:
+def _number(upstream: Upstream) -> int:
     return _short_digest(f"{upstream.name}\0{upstream.base_url}".encode())
 
 

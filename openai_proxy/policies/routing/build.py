@@ -82,8 +82,8 @@ def route(
     affinity = None
     several = len(table.upstreams) > 1
     if several and routing.stick != "off":
-        known = parts.stores.known_state(routing.state_entries, routing.state_ttl_s, redis_url(settings))
-        affinity = Affinity(table, known)
+        homes = parts.stores.state_homes(routing.state_entries, routing.state_ttl_s, redis_url(settings))
+        affinity = Affinity(table, homes)
     return Route(
         table,
         health,

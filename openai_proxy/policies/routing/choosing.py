@@ -33,10 +33,10 @@ class Choosing:
                 return first, "only"
         else:
             times = [*failed]
-            candidates = tuple(each for each in candidates if self._known(task, each)) or candidates
+            candidates = tuple(each for each in candidates if self._may_have_model(task, each)) or candidates
             least = min(times.count(upstream.name) for upstream in candidates)
             candidates = tuple(each for each in candidates if times.count(each.name) == least)
-        for suits in (self.usable, self._promising, self._known, lambda task, upstream: True):
+        for suits in (self.usable, self._promising, self._may_have_model, lambda task, upstream: True):
             chosen = self._choose_where(task, candidates, suits)
             if chosen is not None:
                 return chosen
@@ -51,7 +51,11 @@ class Choosing:
         candidates = tuple(each for each in task.candidates if each.name not in failed)
         if not candidates:
             return None
-        for suits in (self.usable, self._promising, *((self._known,) if after_no_substitute else ())):
+        for suits in (
+            self.usable,
+            self._promising,
+            *((self._may_have_model,) if after_no_substitute else ()),
+        ):
             chosen = self._choose_where(task, candidates, suits)
             if chosen is not None:
                 return chosen[0]
@@ -72,8 +76,8 @@ class Choosing:
     def _promising(self, task: Task, upstream: Upstream) -> bool:
         """Return whether its circuit is open although nothing says that it cannot answer."""
         key_rested = self._health.key_rested(upstream, task.key_for(upstream), self._clock())
-        return key_rested and self._health.reached(upstream) and self._known(task, upstream)
+        return key_rested and self._health.reached(upstream) and self._may_have_model(task, upstream)
 
-    def _known(self, task: Task, upstream: Upstream) -> bool:
+    def _may_have_model(self, task: Task, upstream: Upstream) -> bool:
         """Return whether it has not said that it does not have the model."""
         return not self._health.lacks(upstream, task.model, self._clock())

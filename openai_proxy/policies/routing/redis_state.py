@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from .known_state import Home
+from .state_homes import Home
 from .state_names import Digest
 
 PREFIX = b"openai-proxy:state:1:"

@@ -105,7 +105,7 @@ class Route:
         return self._in_flight
 
     @property
-    def known_state(self) -> int | None:
+    def state_count(self) -> int | None:
         """The number of names of state in this process's memory; None if conversations are not followed."""
         return None if self._affinity is None else len(self._affinity)
 

@@ -114,8 +114,8 @@ class RoutingTable:
         route = self.find(model)
         if route is None or (route.upstream is None and route.upstream_model is None):
             return b""
-        places = [upstream.base_url for upstream in self.candidates(route)]
-        return json.dumps([*places, route.upstream_model]).encode("ascii")
+        base_urls = [upstream.base_url for upstream in self.candidates(route)]
+        return json.dumps([*base_urls, route.upstream_model]).encode("ascii")
 
     def candidates(self, route: ModelRoute | None) -> tuple[Upstream, ...]:
         """Return the upstreams that may serve, by priority, then in the order given."""

@@ -43,7 +43,7 @@ def end_user_name(user: object, hashed: bool) -> str | None:
     return _printable(KEY_LIKE.sub("[redacted]", user[:LONGEST_USER]))
 
 
-class KnownValues:
+class TagValues:
     """The first values seen of each tag; later ones are counted as `other`."""
 
     def __init__(self, most: int = MOST_VALUES) -> None:
@@ -52,9 +52,9 @@ class KnownValues:
 
     def of(self, tag: str, value: str) -> str:
         """Return the value, or `other` if there are too many of them."""
-        known = self._values.setdefault(tag, set())
-        if value not in known:
-            if len(known) >= self._most:
+        seen = self._values.setdefault(tag, set())
+        if value not in seen:
+            if len(seen) >= self._most:
                 return OTHER
-            known.add(value)
+            seen.add(value)
         return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
-from .rules import KnownValues, end_user_name, tag_value
+from .rules import TagValues, end_user_name, tag_value
 
 Tags = Sequence[tuple[str, str]]
 
@@ -22,12 +22,12 @@ class TagRequests:
         self,
         headers: Mapping[bytes, str],
         own: Mapping[str, Tags],
-        known: KnownValues,
+        values: TagValues,
         removes: bool = True,
     ) -> None:
         self._headers = dict(headers)
         self._own = dict(own)
-        self._known = known
+        self._known = values
         self._removes = removes
 
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:

@@ -93,10 +93,10 @@ def _spelled(token: Any) -> bytes | None:
 
 
 def _sizes(spelled: Sequence[bytes | None], text: str) -> tuple[int, ...] | None:
-    known = [each for each in spelled if each is not None]
-    if len(known) < len(spelled) or b"".join(known) != text_bytes(text):
+    tokens = [each for each in spelled if each is not None]
+    if len(tokens) < len(spelled) or b"".join(tokens) != text_bytes(text):
         return None
-    return tuple([len(each) for each in known])
+    return tuple([len(each) for each in tokens])
 
 
 def _aligned(tokens: list[Any], text: str) -> tuple[int, ...] | None:

@@ -266,8 +266,8 @@ def item_edits(
     spans = locate_all(body, [(*path, "output", number) for number in thoughts])
     edits: list[Edit] = []
     for number, (before, after) in thoughts.items():
-        where: Path = (*path, "output", number)
-        start, end = spans[where]
+        item_path: Path = (*path, "output", number)
+        start, end = spans[item_path]
         message = output[number].get("id")
         if before:
             item = encode_item(reasoning_item(reasoning_id(message), before), ascii_only)
@@ -290,8 +290,8 @@ def encode_item(item: dict[str, Any], ascii_only: bool) -> bytes:
 
 def reasoning_id(message_id: Any, later: bool = False) -> str:
     """Return the id of the item with a message's thoughts: it is the same every time the answer is read."""
-    known = message_id[:200] if isinstance(message_id, str) else ""
-    return "rs_" + (known.removeprefix("msg_") or "thoughts") + ("_2" if later else "")
+    source_id = message_id[:200] if isinstance(message_id, str) else ""
+    return "rs_" + (source_id.removeprefix("msg_") or "thoughts") + ("_2" if later else "")
 
 
 def reasoning_item(item_id: str, text: str | None) -> dict[str, Any]:

@@ -166,13 +166,13 @@ class Texts:
     def _begin(self, key: Key, has_text: bool, at_start: bool) -> ThinkSplitter | None:
         if not has_text:
             return None
-        known = key in self._begun
-        if not known and len(self._begun) + len(self.splitters) >= _MOST_TEXTS:
+        has_begun = key in self._begun
+        if not has_begun and len(self._begun) + len(self.splitters) >= _MOST_TEXTS:
             return None
         # The total that is held is bounded too, except for a logarithm of their number.
         limit = HOLD_LIMIT_CHARS // (1 + len(self.splitters))
         splitter = self.splitters[key] = ThinkSplitter(self.rule, at_start, limit)
-        if known:
+        if has_begun:
             splitter.state = "text"
         return splitter
 

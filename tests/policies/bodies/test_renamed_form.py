@@ -29,7 +29,7 @@ def asked(pieces, length=None):
     body.end()
     headers = [(b"Content-Length", b"%d" % length)] if length is not None else []
     request = ProxyRequest(b"POST", b"/x", headers, body, exchange())
-    return request.evolve(form_model=form.models[0], form_place=form.place)
+    return request.evolve(form_model=form.models[0], form_span=form.span)
 
 
 def sent(request):
@@ -72,5 +72,5 @@ def test_what_needs_no_other_name_stays_the_very_same(name):
     """The same name, or no place that is known."""
     request = asked([FORM])
     if name == "m":
-        request = request.evolve(form_place=None)
+        request = request.evolve(form_span=None)
     assert with_form_model(request, name) is request

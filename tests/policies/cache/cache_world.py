@@ -11,8 +11,8 @@ from twisted.web.client import ResponseDone
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.policies.cache.cache import Cache
-from openai_proxy.policies.cache.known_requests import Answered
 from openai_proxy.policies.cache.memory import MemoryStore
+from openai_proxy.policies.cache.request_memo import Answered
 from openai_proxy.policies.cache.room import Room
 from openai_proxy.policies.cache.rules import CacheRules, TimesToLive, default_rules
 

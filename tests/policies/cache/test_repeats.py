@@ -14,9 +14,9 @@ from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Usage
 from openai_proxy.policies.cache.entry import CacheEntry
 from openai_proxy.policies.cache.hits import answer_with
-from openai_proxy.policies.cache.known_requests import Answered
 from openai_proxy.policies.cache.memory import MemoryStore
 from openai_proxy.policies.cache.repeats import AnswerRepeats
+from openai_proxy.policies.cache.request_memo import Answered
 from openai_proxy.policies.cache.rules import parse_cache_control
 
 KEY = b"k" * 32

@@ -13,8 +13,8 @@ from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange, Outcome
 from openai_proxy.policies.routing.affinity import Affinity
 from openai_proxy.policies.routing.health import UpstreamHealth
-from openai_proxy.policies.routing.known_state import KnownState, StateMemory
 from openai_proxy.policies.routing.route import Route
+from openai_proxy.policies.routing.state_homes import StateHomes, StateMemory
 from openai_proxy.policies.routing.table import RoutingTable, Upstream
 from openai_proxy.wire.request_json import outline, read_request
 
@@ -95,7 +95,7 @@ class Machine:
             wall_clock=self.clock.seconds,
             timers=self.clock,
             draw=self.random.random,
-            affinity=Affinity(self.table, KnownState(self.memory, self.shared)),
+            affinity=Affinity(self.table, StateHomes(self.memory, self.shared)),
             **self.options,
         )
 

@@ -12,7 +12,7 @@ from openai_proxy.exchange.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
-from openai_proxy.policies.routing.known_state import StateMemory
+from openai_proxy.policies.routing.state_homes import StateMemory
 from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
 
 ID = re.compile(rb'"id": "(resp_[abc]\w+)"')

@@ -8,7 +8,7 @@ from fakes import Body, Reader, exchange, response, through
 
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.routing.affinity import Affinity
-from openai_proxy.policies.routing.known_state import KnownState, StateMemory
+from openai_proxy.policies.routing.state_homes import StateHomes, StateMemory
 from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
 from openai_proxy.policies.routing.turn_elsewhere import RefuseElsewhere
 from openai_proxy.wire.request_json import outline, read_request
@@ -24,7 +24,7 @@ class World:
     """Turns of WebSockets that lead to `a` or `b`, and what is known of conversations."""
 
     def __init__(self):
-        self.stage = RefuseElsewhere(TABLE, Affinity(TABLE, KnownState(StateMemory(lambda: 0.0))))
+        self.stage = RefuseElsewhere(TABLE, Affinity(TABLE, StateHomes(StateMemory(lambda: 0.0))))
 
     def ask(self, here, made=None, **document):
         """Return the code of the refusal, None if the turn went on; its answer makes the response `made`."""

@@ -4,7 +4,7 @@ import pytest
 
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.policies.tags.rules import LONGEST_VALUE, OTHER, KnownValues, end_user_name, tag_value
+from openai_proxy.policies.tags.rules import LONGEST_VALUE, OTHER, TagValues, end_user_name, tag_value
 from openai_proxy.policies.tags.tag_requests import NameEndUser, TagRequests
 
 
@@ -23,21 +23,21 @@ SENT = [(b"Accept", b"*/*"), (b"X-Team", b" red "), (b"x-cost-centre", b"7"), (b
 
 def test_headers_become_tags_and_go_no_further():
     """In any case; others stay as they are."""
-    exchange, headers = through(TagRequests(HEADERS, {}, KnownValues()), SENT)
+    exchange, headers = through(TagRequests(HEADERS, {}, TagValues()), SENT)
     assert exchange.tags == (("centre", "7"), ("team", "red"))
     assert headers == [SENT[0], SENT[3]]
 
 
 def test_headers_may_pass():
     """An upstream may have a use for them."""
-    exchange, headers = through(TagRequests(HEADERS, {}, KnownValues(), removes=False), SENT)
+    exchange, headers = through(TagRequests(HEADERS, {}, TagValues(), removes=False), SENT)
     assert exchange.tags == (("centre", "7"), ("team", "red"))
     assert headers == SENT
 
 
 def test_a_tag_of_the_key_goes_before_what_its_client_says():
     """The operator set it."""
-    stage = TagRequests(HEADERS, {"alice": [("team", "blue"), ("stage", "prod")]}, KnownValues())
+    stage = TagRequests(HEADERS, {"alice": [("team", "blue"), ("stage", "prod")]}, TagValues())
     assert through(stage, SENT)[0].tags == (("centre", "7"), ("stage", "prod"), ("team", "blue"))
     assert through(stage, SENT, key="bob")[0].tags == (("centre", "7"), ("team", "red"))
     assert through(stage, [], key="bob")[0].tags == ()
@@ -45,9 +45,9 @@ def test_a_tag_of_the_key_goes_before_what_its_client_says():
 
 def test_values_are_bounded_for_each_tag():
     """A client that makes them up fills no table."""
-    known = KnownValues(2)
-    assert [known.of("team", value) for value in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
-    assert known.of("stage", "c") == "c"
+    values = TagValues(2)
+    assert [values.of("team", value) for value in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
+    assert values.of("stage", "c") == "c"
 
 
 @pytest.mark.parametrize(

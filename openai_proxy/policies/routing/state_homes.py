@@ -78,7 +78,7 @@ class StateMemory:
             del homes[next(iter(homes))]
 
 
-class KnownState:
+class StateHomes:
     """Looks in the memory of this process, then in the shared stores, in the order given."""
 
     def __init__(self, memory: StateMemory, shared: Sequence[SharedState] = ()) -> None:

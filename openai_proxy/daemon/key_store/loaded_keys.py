@@ -42,7 +42,7 @@ async def _of_store(asked: Deferred[T]) -> T:
         raise KeyStoreUnavailable from error
 
 
-class KnownKeys:
+class LoadedKeys:
     """The keys loaded from one store.
 
     States: built, watching (`start`), stopped (`stop`). `changed` is called

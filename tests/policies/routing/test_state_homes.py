@@ -2,8 +2,8 @@
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from openai_proxy.policies.routing.known_state import KnownState, StateMemory
 from openai_proxy.policies.routing.redis_state import PREFIX, RedisState
+from openai_proxy.policies.routing.state_homes import StateHomes, StateMemory
 
 
 class Redis:
@@ -23,7 +23,7 @@ class Redis:
 
 
 def known(redis):
-    return KnownState(StateMemory(lambda: 0.0, ttl_s=60.0), [RedisState(redis)])
+    return StateHomes(StateMemory(lambda: 0.0, ttl_s=60.0), [RedisState(redis)])
 
 
 def find(state, *names):

@@ -5,7 +5,7 @@ from daemon.memory_keys import MemoryKeys
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
-from openai_proxy.daemon.key_store.known_keys import POLL_S, WRITE_USES_EVERY_S, KnownKeys
+from openai_proxy.daemon.key_store.loaded_keys import POLL_S, WRITE_USES_EVERY_S, LoadedKeys
 from openai_proxy.daemon.key_store.store import Snapshot, StoreFull
 from openai_proxy.exchange.errors import KeyExists, KeyStoreUnavailable, TooManyKeys
 from openai_proxy.settings.stored_keys import changes
@@ -15,7 +15,7 @@ class Process:
     """One process over a store."""
 
     def __init__(self, store, clock):
-        self.known = KnownKeys(store, clock)
+        self.known = LoadedKeys(store, clock)
         self.seen = []
         self.known.changed = lambda: self.seen.append(sorted(self.known.records))
         self.known.start()
