@@ -372,7 +372,7 @@ class Exchange:
             return
         self.is_error_behind_200 = True
         self.error_code = code
-        self.upstream_failure = f"The upstream answered {self.status or 200} and told an error: {code}."
+        self.upstream_failure = f"The upstream answered {self.status or 200} and reported an error: {code}."
         self.upstream_error_kinds.append((self.upstream or "none", "error_behind_200"))
 
     def note_later_error(self, code: str) -> None:
@@ -384,7 +384,7 @@ class Exchange:
             return
         self.is_error_in_stream = True
         self.error_code = code
-        self.upstream_failure = f"The upstream told an error after it had begun to answer: {code}."
+        self.upstream_failure = f"The upstream reported an error after it had begun to answer: {code}."
         self.upstream_error_kinds.append((self.upstream or "none", "error_in_stream"))
 
     def note_labels(self, tier: str | None, model: str | None) -> None:

@@ -46,7 +46,7 @@ class Auth(Section):
     )
     caller_headers: HeaderNames = setting(
         (),
-        "further headers that tell callers apart, such as X-Forwarded-User, separated by commas:"
+        "further headers that distinguish callers, such as X-Forwarded-User, separated by commas:"
         " callers with different values share no cached answer and, unless a client key is known, no limit",
     )
 
@@ -98,5 +98,5 @@ class Objects(Section):
         "key", "whether the keys of one `group` share their objects: 'key' or 'group'"
     )
     unknown: Annotated[Literal["refuse", "allow"], LowerCase, Allowed("'refuse' or 'allow'")] = setting(
-        "refuse", "what becomes of objects older than `owners`, whose owner nobody knows: 'refuse' or 'allow'"
+        "refuse", "what becomes of objects without a recorded owner, older than `owners`: 'refuse' or 'allow'"
     )

@@ -128,14 +128,14 @@ class Settings(BaseSettings):
     )
     live: Live = setting(Live(), "what runs now")
     log: Log = setting(Log(), "lines about exchanges")
-    metrics: Metrics = setting(Metrics(), "what the metrics tell apart")
+    metrics: Metrics = setting(Metrics(), "the labels of the metrics")
     storage: Storage = setting(Storage(), "where exchanges are logged")
     otel: Otel = setting(Otel(), "OpenTelemetry")
     admin: Admin = setting(Admin(), "the operator's side")
     tags: TagHeaders = setting(
         (),
         "headers that say who within a key a request is for, such as team = 'x-team' (as a variable:"
-        " team=x-team,project=x-project); at most 200 values of each are told apart",
+        " team=x-team,project=x-project); at most 200 values of each are counted separately",
         default_text="none",
     )
     tag_headers: Annotated[Literal["remove", "pass"], LowerCase, Allowed("'remove' or 'pass'")] = setting(

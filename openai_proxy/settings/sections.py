@@ -243,14 +243,14 @@ class WebSocket(Section):
 
     responses: OnOff = setting(
         True,
-        "whether WebSockets of /responses are opened: on or off (then clients that can go on over HTTP do, where"
-        " parameters and the removal of thoughts hold too)",
+        "whether WebSockets of /responses are opened: on or off (then clients that can do so use HTTP,"
+        " for which parameters and the removal of thoughts apply too)",
         default_text="on",
     )
     inspect: WhatIsRead = setting(
         "auto",
         "which WebSockets of /responses, /realtime and /live have their turns read, so that each is an exchange of"
-        " its own: auto (where a list of models, a limit, a budget, prices, an exchange log or OpenTelemetry needs"
+        " its own: auto (if a list of models, a limit, a budget, prices, an exchange log or OpenTelemetry needs"
         " it), always (so that all end between two turns when the daemon stops, too), or never (then a key with"
         " models, a budget or a limit of model tokens gets 403)",
     )
