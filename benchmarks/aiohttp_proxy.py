@@ -2,7 +2,7 @@
 
 What the benchmarks compare with: one shared session without a limit of
 connections, no decompression, no cookies, no access log, bodies relayed as they
-come, the length kept where the upstream gave one. It checks and records nothing.
+come, the length kept if the upstream gave one. It checks and records nothing.
 
     python aiohttp_proxy.py PORT UPSTREAM_ORIGIN [CA.pem]
 

@@ -8,7 +8,7 @@ rounds alternate between them, and the table has medians and ratios to the
 first. An answer has OpenAI's 22 header lines, of which nine change; a request
 has what the Python SDK sends, a `traceparent` of its own and a length of its
 own. `--identical` sends and answers the same every time; `--features` turns
-on keys, limits, metrics and the exchange log; `--tls` puts the upstream behind TLS, as every
+on keys, limits, metrics and the exchange log; `--tls` gives the upstream TLS, as every
 user's is; with `--events N` an answer is a stream of N events, each in a write of its own, and
 the figure is that of an event. Rates mean nothing here: the
 client and the upstream are Python too. What counts is the daemon's own CPU.

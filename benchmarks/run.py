@@ -4,7 +4,7 @@
 
 One command: it compiles the upstream and the stream client (gcc, OpenSSL's
 headers), makes an environment of its own for this checkout and aiohttp with
-uvloop, and takes wrk, nginx and caddy from the system, or from apt-get where it
+uvloop, and takes wrk, nginx and caddy from the system, or from apt-get if it
 may. PYTHON makes the environment, by default the system's own python3:
 distributions build it with profiles, version managers mostly without. TWISTD
 names another daemon to measure. Loopback only.
@@ -109,7 +109,7 @@ def install() -> str:
 
 
 def system_python() -> str:
-    """Return the distribution's python3 where it is new enough and can make environments, else the one that runs this."""
+    """Return the distribution's python3 if it is new enough and can make environments, else the one that runs this."""
     system = "/usr/bin/python3"
     able = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"
     try:
@@ -301,7 +301,7 @@ class Benchmarks:
                     )
 
     def features(self, certificates: Certificates) -> None:
-        """What each feature costs, beside aiohttp and nginx without any, with the upstream behind TLS."""
+        """What each feature costs, beside aiohttp and nginx without any, with a TLS upstream."""
         upstream = start_upstream(WORK, certificates)
         others = ["aiohttp", "nginx"]
         try:
@@ -362,7 +362,7 @@ class Benchmarks:
             self.report.row(label, f"{pinned.cpu_us:,.0f}", f"{anywhere.per_s:,.0f}")
 
     def gateways(self, certificates: Certificates, versions: dict[str, str]) -> None:
-        """What a request through a gateway in wide use costs, with the upstream behind TLS."""
+        """What a request through a gateway in wide use costs, with a TLS upstream."""
         upstream = start_upstream(WORK, certificates)
         try:
             self.servers[OURS] = start_proxy(OURS, upstream, WORK, self.twistd, certificates)

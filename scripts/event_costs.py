@@ -116,7 +116,7 @@ def _meter() -> UsageMeter:
 
 
 def _ignore(*_: object) -> None:
-    """Whoever would be told."""
+    """The receiver of the calls."""
 
 
 def by_default(exchange: Exchange) -> list[BodyFilter]:

@@ -40,7 +40,7 @@ def normal(name: str) -> str:
 
 
 def licence(component: dict[str, Any]) -> str:
-    """Return a component's licence as an SPDX expression; ValueError where nothing names one."""
+    """Return a component's licence as an SPDX expression; ValueError if nothing names one."""
     found = []
     for each in component.get("licenses", ()):
         named = each.get("license", {})

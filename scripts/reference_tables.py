@@ -3,7 +3,7 @@
 
     .venv/bin/python scripts/reference_tables.py
 
-tests/docs/test_reference.py fails where that would change something.
+tests/docs/test_reference.py fails if that would change something.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _members(model: Any, prefix: str) -> Iterable[tuple[str, str, str]]:
 
 
 def _choice(field: Any) -> str:
-    """Return the words that a field can be, where it can be only some."""
+    """Return the words that a field can be, if it can be only some."""
     allowed = next((each.text for each in field.metadata if isinstance(each, Allowed)), "")
     is_choice = "'" in allowed and not field.description.startswith("as ")
     return f": {allowed.replace(chr(39), chr(96))}" if is_choice else ""
@@ -89,7 +89,7 @@ def _value(value: Any) -> str:
 
 
 def _default(text: str) -> str:
-    # A default that is told in words, or absent, is no value to type.
+    # A default in words, or an absent one, is no value to type.
     return text if " " in text or text in ("none", "off") else _code(text)
 
 

@@ -34,7 +34,7 @@ LAYERS = (
 
 PURE_LIBRARIES = {"attrs", "attr", "orjson", "wsproto"}
 PURE_ROOMS = {"exchange", "wire", "policies", "cost"}
-"""Where `Pure` in a docstring is held to."""
+"""The rooms in which `Pure` in a docstring is enforced."""
 IMPURE = {"socket", "asyncio", "threading", "subprocess", "logging", "selectors", "ssl", "http"}
 
 LEVEL = {room: level for level, room in enumerate(LAYERS)}

@@ -58,7 +58,7 @@ def test_the_files_that_are_named_exist():
 
 
 def test_the_names_in_the_table_of_places_are_in_their_files():
-    """A class or function that is named behind a file is there."""
+    """A class or function that is named after a file exists in it."""
     named = re.findall(r"`(openai_proxy/[\w/]+\.py)` \(`(\w+)`", CONTRIBUTING)
     assert len(named) >= 3
     assert [each for each in named if each[1] not in (ROOT / each[0]).read_text(encoding="utf-8")] == []

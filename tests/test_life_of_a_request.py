@@ -1,4 +1,4 @@
-"""docs/explain/life-of-a-request.md tells what a traced exchange does."""
+"""docs/explain/life-of-a-request.md says what a traced exchange does."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""docs/explain/security.md tells the bounds that the code has."""
+"""docs/explain/security.md has the bounds of the code."""
 
 import re
 from importlib import import_module
@@ -125,7 +125,7 @@ FIXED = {
 
 
 def told(bound):
-    """Return the number that the page tells, in bytes, seconds or pieces; None for `none`."""
+    """Return the number on the page, in bytes, seconds or pieces; None for `none`."""
     if bound == "none":
         return None
     number, _, unit = bound.partition(" ")

@@ -154,7 +154,7 @@ def test_check_config_prints_and_leaves_nothing(tmp_path):
 
 
 def test_check_config_in_a_locale_without_the_letters(tmp_path):
-    """A name with an umlaut is escaped where the terminal has none; it was a traceback."""
+    """A name with an umlaut is escaped if the terminal has none; it was a traceback."""
     (tmp_path / "c.toml").write_text('[upstream]\napi_key="u"\n[[keys]]\nname="Zoë"\nkey="k"\n', "utf-8")
     done = run(
         tmp_path, "openai-proxy", "--check-config", "--config", "c.toml", PYTHONIOENCODING="ascii:strict"
@@ -166,7 +166,7 @@ def test_check_config_in_a_locale_without_the_letters(tmp_path):
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("option", ["--check-config", "--help"])
 def test_reader_that_leaves_early_is_no_mistake(tmp_path, option, unbuffered):
-    """`twistd openai-proxy --check-config | head -1` shows its line, and no traceback behind it."""
+    """`twistd openai-proxy --check-config | head -1` shows its line, and no traceback after it."""
     script = Path(sys.executable).parent / "twistd"
     reading, writing = os.pipe()
     os.close(reading)
@@ -197,7 +197,7 @@ def test_tac_file_is_configured_by_the_environment(tmp_path):
 
 
 def test_check_config_shows_the_warnings(tmp_path):
-    """What is logged at a start is told here too, with workers also."""
+    """What is logged at a start is printed here too, also with workers."""
     for workers in ("1", "2"):
         done = run(
             tmp_path,

@@ -99,7 +99,7 @@ def _matcher(pattern):
 
 
 def _first_of(nodes, flags):
-    """Return a table of the bytes that a match may begin with, or None where that is not plain to see."""
+    """Return a table of the bytes that a match may begin with, or None if that is not plain to see."""
     for op, arg in nodes:
         if op is c.AT or op in (c.ASSERT, c.ASSERT_NOT):
             continue

@@ -14,7 +14,7 @@ from adversarial.meter import steps_of
 
 SIZES = (1024, 4096)
 LARGER = (8, 64)
-"""So many times larger inputs are tried where the first ones grow too much: what was only a threshold, from which on
+"""So many times larger inputs are tried if the first ones grow too much: what was only a threshold, from which on
 another path is taken, is behind them then, and what is quadratic is not."""
 LATE = ("policies.usage.meter:UsageMeter",)
 """These begin to search when 64 KiB have come."""
@@ -76,7 +76,7 @@ def test_steps_grow_with_the_input(name):
 
 
 def test_what_is_quadratic_is_seen():
-    """The meter tells a search that begins anew for each item, in C and in patterns, from one that does not."""
+    """The meter distinguishes a search that begins anew for each item, in C and in patterns, from one that does not."""
     from adversarial.meter import METER
 
     def slow(size):

@@ -1,4 +1,4 @@
-"""`openai-proxy cassette check`, and how `replay` tells mistakes."""
+"""`openai-proxy cassette check`, and how `replay` reports mistakes."""
 
 import gzip
 import json
@@ -57,7 +57,7 @@ def test_what_can_be_replayed_is_counted(tmp_path, capsys):
     ],
 )
 def test_what_looks_like_a_key_is_an_error(tmp_path, capsys, content, status):
-    """Where it is is told, and not what it is."""
+    """Its position is printed, and not the value."""
     found, told = check(tmp_path, capsys, line(), line(content))
     assert found == status
     assert ("1 hold what looks like a key: a.jsonl:2" in told) is bool(status)

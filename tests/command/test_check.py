@@ -1,4 +1,4 @@
-"""`openai-proxy check`, and how `run` tells mistakes: real processes that stop by themselves."""
+"""`openai-proxy check`, and how `run` reports mistakes: real processes that stop by themselves."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def run(tmp_path, *arguments, **environ):
 
 
 def test_check_prints_the_configuration(tmp_path):
-    """All settings that hold, without secrets; nothing is left behind."""
+    """All settings in force, without secrets; no file is left."""
     done = run(tmp_path, "check", OPENAI_API_KEY="CANARY", LOG_LEVEL="warn")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("mode: inject\n")

@@ -1,4 +1,4 @@
-"""What a program behind the proxy is told."""
+"""The environment of a program that uses the proxy."""
 
 import pytest
 

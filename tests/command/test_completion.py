@@ -51,7 +51,7 @@ def completed_by_bash(*words):
     ],
 )
 def test_bash_completes(words, found):
-    """Commands, verbs, options and their values; where a file's name is wanted, bash has its own way."""
+    """Commands, verbs, options and their values; if a file's name is wanted, bash has its own way."""
     assert completed_by_bash(*words) == found
 
 

@@ -61,7 +61,7 @@ def test_what_runs_grows_older_between_events():
 
 
 def test_a_new_snapshot_is_all_there_is():
-    """A reader that fell behind forgets what it had."""
+    """A reader that was too slow forgets what it had."""
     table = LiveTable()
     table.feed(SNAPSHOT + event("snapshot", {"exchanges": [row("d")]}), 0.0)
     assert (list(kept(table)), table.stats) == (["d"], {})

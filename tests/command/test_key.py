@@ -12,7 +12,7 @@ from openai_proxy.wire.keys import key_digest
 
 
 def test_a_new_key_comes_with_its_entry(capsys):
-    """The entry alone goes to stdout, ready for a file; it knows the key of stderr by its hash."""
+    """Only the entry goes to stdout, ready for a file; it knows the key of stderr by its hash."""
     assert main(["new", "alice"]) == 0
     shown = capsys.readouterr()
     key = re.search(r"^(sk-\S{40,})$", shown.err, re.M)[1]

@@ -5,7 +5,7 @@
 
 Codex (its own provider, and providers of ours with and without WebSockets), openai-python and openai-node with eight
 lanes at once and in Realtime, before an upstream that plays a model. Prices, exchange log and limits are on, so
-that all turns are read. For each client and mode: what its user saw, the bytes before and behind the proxy (equal,
+that all turns are read. For each client and mode: what its user saw, the bytes before and after the proxy (equal,
 each frame with its mask), one line of the exchange log for each turn, and the metrics' counts. Then the same with a
 budget that the first turns use up: the next one must fail with words that the client shows. Installs the npm
 packages into CONFORMANCE_DIR. About two minutes. Exit 1 if something was wrong.
@@ -74,7 +74,7 @@ OVER_HTTP = {
         {"OPENAI_API_KEY": UPSTREAM_KEY},
     ),
 }
-"""Where the proxy refuses Codex' WebSocket (426, 403), so that it goes on over HTTP."""
+"""Configurations in which the proxy refuses Codex' WebSocket (426, 403), so that it goes on over HTTP."""
 
 
 TURNS, MORE_TURNS = 3, 6
@@ -142,7 +142,7 @@ class Scene:
 
 
 def bytes_differ(scene: Scene) -> Iterator[str]:
-    """Compare what passed before the proxy with what passed behind it."""
+    """Compare what passed before the proxy with what passed after it."""
     eventually(lambda: scene.before.websockets == scene.behind.websockets, 5)
     for what in ("websockets", "exchanges"):
         before, behind = (getattr(tap, what) for tap in (scene.before, scene.behind))
@@ -239,7 +239,7 @@ def frames_are_lost(scene: Scene) -> Iterator[str]:
 
 
 def install() -> None:
-    """Install the npm packages where they are missing."""
+    """Install the npm packages if they are missing."""
     marks = MODULES.parent / "installed"
     wanted = " ".join(NPM)
     if not marks.exists() or marks.read_text() != wanted:

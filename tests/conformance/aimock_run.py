@@ -5,7 +5,7 @@
 
 openai-python and openai-node: chat and Responses whole and as streams, turns over a WebSocket of `/responses`, and
 Realtime. Codex: a task over its WebSocket. What the client's user sees must be the same but for ids and times, the
-bytes before and behind the proxy the same without exception, and each call and each turn one line of the exchange
+bytes before and after the proxy the same without exception, and each call and each turn one line of the exchange
 log. Installs the npm packages into CONFORMANCE_DIR. Exit 1 if something was wrong.
 """
 
@@ -45,7 +45,7 @@ MODES: dict[str, tuple[str, dict[str, str]]] = {
     "pass-through": (COUNTED, {}),
 }
 CALLS = {"python": 9, "node": 9, "codex": None}
-"""Of models, that a session makes; None where its client decides."""
+"""Of models, that a session makes; None if its client decides."""
 SOCKETS = {"python": 2, "node": 2, "codex": 2}
 """Codex opens another one, for aimock knows no turn that only warms up."""
 ANSWER = "Hello from the mock server, in several chunks: äöü €"

@@ -1,4 +1,4 @@
-"""An upstream that keeps its own books: what it was asked, and which usage it told, by the number of the request.
+"""An upstream that keeps its own books: what it was asked, and which usage it reported, by the number of the request.
 
 A model that is named in `sick` fails a share of its calls, each time in
 another way.

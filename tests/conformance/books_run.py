@@ -205,7 +205,7 @@ def _stream_text(body: bytes) -> str:
 
 
 class Ledger:
-    """Everything that the daemon tells about a run, compared."""
+    """Everything that the daemon reports about a run, compared."""
 
     def __init__(self, daemon: Daemon, books: list[Books], count: int) -> None:
         self.found: list[str] = []

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run every block of the pages in docs/clients, those of programs of others too, in front of the mock upstream.
+"""Run every block of the pages in docs/clients, those of programs of others too, with the mock upstream.
 
     PYTHONPATH=tests .venv/bin/python tests/conformance/client_boxes.py [DIRECTORY] [PAGE ...]
 

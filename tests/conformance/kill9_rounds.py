@@ -3,7 +3,7 @@
 
     .venv/bin/python tests/conformance/kill9_rounds.py [ROUNDS] [SEED]
 
-Prints one line, and exits with 1 where an answer that a client saw is
+Prints one line, and exits with 1 if an answer that a client saw is
 missing, twice or torn. About 3 s a round.
 """
 

@@ -1,4 +1,4 @@
-"""An upstream whose answers follow from the request alone, so that a client can tell which bytes are right.
+"""An upstream whose answers follow only from the request, so that a client can tell which bytes are right.
 
 Every kind of body that the API has; a share of its connections is closed
 right after an answer, as load balancers do that recycle theirs.

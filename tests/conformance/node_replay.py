@@ -4,7 +4,7 @@
 
 Installs the npm package `openai` into CONFORMANCE_DIR, and runs the session of node_session.mjs twice through a daemon
 (TWISTD, default .venv/bin/twistd of this checkout): before the mock upstream, recording, and before what was recorded,
-in its own time, where nothing answers but the cassette. Exit 0 only if all responses are the same. --write keeps the
+in its own time, if nothing answers but the cassette. Exit 0 only if all responses are the same. --write keeps the
 cassette and the bytes that the library sent for tests/integration/test_node_session.py.
 """
 

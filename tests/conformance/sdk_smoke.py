@@ -3,7 +3,7 @@
     python3 tests/conformance/sdk_smoke.py [python node curl langchain websocket ...] [--direct]
 
 Without a name: all. Makes an environment of its own in CONFORMANCE_DIR (the
-openai SDKs, langchain-openai, the mock servers aimock, mock-ai-api and, where
+openai SDKs, langchain-openai, the mock servers aimock, mock-ai-api and, if
 OPENAPI_SPEC names the OpenAPI description, Steady), starts each mock and one
 daemon before it (TWISTD, default .venv/bin/twistd of this checkout), and runs
 the checks with and without /v1 in the base URL. --direct leaves the daemon out
@@ -40,7 +40,7 @@ NODE_PACKAGES = ["@copilotkit/aimock@1.43.0", "openai@7.55.0", "@stdy/cli@0.22.2
 
 
 def install() -> None:
-    """Make the environments where they are missing."""
+    """Make the environments if they are missing."""
     WORK.mkdir(parents=True, exist_ok=True)
     if not (WORK / "sdk-venv" / "done").exists():
         subprocess.run([sys.executable, "-m", "venv", WORK / "sdk-venv"], check=True)
@@ -144,7 +144,7 @@ def main() -> int:
     try:
         bases = servers.start_mocks()
         if options.direct:
-            bases["ONLY_V1"] = "1"  # the mocks answer under /v1 alone
+            bases["ONLY_V1"] = "1"  # the mocks answer only under /v1
         else:
             bases = {name: servers.start_daemon(name, upstream) for name, upstream in bases.items()}
         env = {**os.environ, **bases, "OPENAI_NODE": str(WORK / "sdk-node" / "node_modules" / "openai")}

@@ -208,7 +208,7 @@ def ends(world: World, seed: int) -> list[str]:
 
 
 def _reloaded(world: World) -> int:
-    """Return how many reloads the log tells of; two signals in quick succession may be one."""
+    """Return the number of reloads in the log; two signals in quick succession may be one."""
     return world.daemon.log.count("configuration reloaded")
 
 

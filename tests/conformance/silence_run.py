@@ -62,7 +62,7 @@ class Watched:
         self.tap: Tap | None = None
 
     def wait(self) -> None:
-        """Be silent until two comments more have come; where nobody watches, not at all."""
+        """Be silent until two comments more have come; if nobody watches, not at all."""
         before = self._comments
         assert eventually(lambda: self.tap is None or self._comments > before + 1)
 
@@ -136,7 +136,7 @@ LIBRARIES: dict[str, Callable[[str, str], dict[str, Any]]] = {"python": by_pytho
 
 
 def received(data: bytes) -> bytes:
-    """Return what has come of a chunked body: the libraries do not wait for the end behind the last event."""
+    """Return what has come of a chunked body: the libraries do not wait for the end after the last event."""
     _, _, data = data.partition(b"\r\n\r\n")
     body = b""
     while data:

@@ -1,4 +1,4 @@
-"""Budgets near their end are told once, whoever notices it."""
+"""Budgets that are nearly spent are reported once, whoever notices it."""
 
 import json
 

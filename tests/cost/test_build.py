@@ -92,7 +92,7 @@ def test_budgets_bring_a_stage_a_file_and_usage(tmp_path):
     ],
 )
 def test_a_file_is_written_for_who_asks_for_it(tmp_path, toml, environ, name):
-    """A daemon on a laptop leaves nothing behind."""
+    """A daemon on a laptop leaves no file."""
     settings = loaded(tmp_path, toml, **environ)
     expected = None if name is None else tmp_path / name
     assert state_path(settings, bool(settings.keys)) == expected

@@ -129,7 +129,7 @@ def test_a_file_of_a_later_version_is_refused(tmp_path):
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path):
-    """The operator is told the path."""
+    """The operator sees the path."""
     with pytest.raises(OSError, match="missing"):
         open_database(tmp_path / "missing" / "state.sqlite3")
 

@@ -21,7 +21,7 @@ MIDNIGHT = 1_795_305_600.0
 
 
 class World:
-    """A stage over an upstream that answers when told; model `m` costs a dollar for each output token."""
+    """A stage over an upstream that answers when the test says so; model `m` costs a dollar for each output token."""
 
     def __init__(self, groups=None, **budgets):
         pricing = Pricing([OwnPrice("m", Price(0.0, 1_000_000.0))])

@@ -14,7 +14,7 @@ DAY = Account("alice", "1970-01-01")
 
 
 class BudgetStore:
-    """Balances of several processes; each answer waits in `late` where that is a list."""
+    """Balances of several processes; each answer waits in `late` if that is a list."""
 
     def __init__(self):
         self.kept = {}
@@ -132,7 +132,7 @@ def test_a_client_that_leaves_while_it_waits_leaves_nothing_reserved():
 
 
 def test_a_client_that_leaves_before_it_is_judged_takes_nothing_from_those_after_it():
-    """It waits behind another's judgement; the money goes to the one who is still there."""
+    """It waits for the decision on another; the money goes to the request whose client is still there."""
     world = World()
     world.store.late = []
     first, _ = world.ask(1.0)
@@ -268,7 +268,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_no_schedule_spends_more_than_the_budget(steps):
-    """Where nothing costs more than its reservation, the sum stays within the limit, in any order."""
+    """If nothing costs more than its reservation, the sum stays within the limit, in any order."""
     world = World(3)
     world.store.late = []
     asked, under_way, running, cost_usd = [], [], [], 0.0

@@ -1,7 +1,7 @@
 """What exchanges cost, from the bytes of an answer to the dollars in the record.
 
 Each row has an answer's usage as its API spells it and the sum written out
-by hand from the published prices; where genai-prices can reckon the same
+by hand from the published prices; if genai-prices can reckon the same
 counts, its own arithmetic has to come to the same.
 """
 

@@ -86,7 +86,7 @@ def test_a_higher_tier_is_reckoned_by_the_list():
 
 
 def test_each_upstream_has_its_list_and_its_name_of_the_model():
-    """An alias costs what the model behind it costs, where it is served."""
+    """An alias costs as much as its model, where it is served."""
     table = RoutingTable(
         [Upstream("azure", "https://a"), Upstream("groq", "https://g", priority=1)],
         [ModelRoute("fast", "groq", "qwen3")],

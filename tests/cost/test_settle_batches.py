@@ -83,7 +83,7 @@ class World:
 
 
 def test_half_the_price_stays_reserved_until_the_end_is_shown():
-    """Whoever asks how often: it is charged once, and told once."""
+    """However often it is requested, it is charged once, and reported once."""
     world = World()
     begun = world.begin()
     assert (begun.model, begun.cost_usd, begun.usage) == ("m", None, None)

@@ -85,7 +85,7 @@ class World:
 
 
 def test_the_reservation_stays_until_the_usage_is_read_once():
-    """3.125 USD were told as 0.000006, for the first answer says no usage."""
+    """3.125 USD were reported as 0.000006, because the first answer has no usage."""
     world = World()
     begun = world.begin()
     assert (begun.usage, begun.cost_usd) == (None, None)
@@ -254,7 +254,7 @@ def test_a_client_that_leaves_while_its_answer_is_counted_loses_no_usage(file):
 
 
 def test_a_restart_keeps_the_name_that_the_price_goes_by(file):
-    """An alias has a price that the model behind it has not."""
+    """An alias has a price although its model has none."""
     first = World(None, FileCalls(file, lambda: NOON))
     first.begin({**QUEUED, "model": "behind"})
     second = World(None, FileCalls(file, lambda: NOON))

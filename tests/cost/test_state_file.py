@@ -1,4 +1,4 @@
-"""Work on the SQLite file where the disk itself fails."""
+"""Work on the SQLite file when the disk itself fails."""
 
 import sqlite3
 

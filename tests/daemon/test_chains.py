@@ -94,7 +94,7 @@ def test_what_does_not_concern_a_stage_it_passes_on_as_it_is(name):
 
 
 class Marking:
-    """A stage that notes that it was called; concerned by `kinds` alone, or by all."""
+    """A stage that notes that it was called; concerned only by `kinds`, or by all."""
 
     def __init__(self, name, calls, only=None):
         self._name, self._calls = name, calls

@@ -74,7 +74,7 @@ def test_last_bytes_get_a_little_longer(drain, site, clock):
 
 @pytest.mark.parametrize("early", [True, False])
 def test_hurry_cuts_off_at_once(drain, site, clock, early):
-    """The second signal, also where it comes before the reactor began to stop."""
+    """The second signal, also if it comes before the reactor began to stop."""
     site.channels.add(Channel())
     if early:
         drain.hurry()

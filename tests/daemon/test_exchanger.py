@@ -32,7 +32,7 @@ def build(tmp_path, around=None, **environ):
 
 
 def outcome_of(forward, *headers):
-    """Return the exception that the stages raise, or None where the request went on to the upstream."""
+    """Return the exception that the stages raise, or None if the request went on to the upstream."""
     request = ProxyRequest(b"GET", b"/models", list(headers), None, exchange())
     ends = []
     running = through(forward, request)

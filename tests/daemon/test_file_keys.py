@@ -26,7 +26,7 @@ def put(connection, name, old, new):
 
 
 def test_two_connections_share_the_keys(path):
-    """As two processes do; the file is for its owner alone."""
+    """As two processes do; only its owner can read the file."""
     one, two = file_keys.open_keys(path), file_keys.open_keys(path)
     try:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -75,7 +75,7 @@ def world(tmp_path, store):
 
 
 def test_the_life_of_a_key(world):
-    """Each change is told with what was set, and never with a secret."""
+    """Each change is logged with what was set, and never with a secret."""
     made = world.do(world.admin.make({"name": "alice", "note": "n"}, "token"))
     assert (made["state"], made["source"], made["made"]) == ("active", "store", "2027-01-15T08:00:00Z")
     changed = world.do(world.admin.change("alice", {"blocked": True, "note": None}, "socket"))
@@ -110,7 +110,7 @@ def test_the_list_has_all_keys_and_no_secret(world):
 
 
 def test_what_cannot_be_changed(world, tmp_path, store):
-    """And nothing is told of it."""
+    """And nothing is logged about it."""
     for error, refused in [
         (KeyExists, world.admin.make({"name": "config"}, "token")),
         (KeyInConfig, world.admin.change("config", {"blocked": True}, "token")),

@@ -1,4 +1,4 @@
-"""What the holder of a key is told."""
+"""The report for the holder of a key."""
 
 import pytest
 from twisted.internet.defer import Deferred

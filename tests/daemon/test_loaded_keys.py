@@ -68,7 +68,7 @@ def test_nothing_is_told_while_nothing_changes(store, clock):
 
 
 def test_a_key_made_by_another_process_meanwhile_is_there(store, clock):
-    """Two who make the same name: one of them is told."""
+    """Two operators create the same name: one of them is refused."""
     one, two = Process(store, clock), Process(store, clock)
     one.make("alice")
     with pytest.raises(KeyExists):
@@ -150,7 +150,7 @@ def test_others_are_told_before_the_change_is_confirmed(store, clock):
 
 
 def test_uses_are_written_now_and_then(store, clock):
-    """To the minute; taken back where the store fails; read together with what is not written yet."""
+    """To the minute; taken back if the store fails; read together with what is not written yet."""
     one = Process(store, clock)
     for timestamp in (0.0, 59.0, 61.0):
         one.known.note_use("alice", timestamp)
@@ -187,7 +187,7 @@ def test_the_first_look_ends_whatever_comes_of_it(store, clock, away):
 
 
 def test_a_change_that_the_store_has_taken_is_made(store, clock):
-    """The store may be lost right after it, and the other workers out of reach: it was told as not made."""
+    """The store may be lost right after it, and the other workers out of reach: it was reported as not made."""
     one = Process(store, clock)
     really = store.put
 

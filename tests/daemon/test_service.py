@@ -139,7 +139,7 @@ def test_what_keys_may_call_is_a_short_line_at_the_start_and_news_at_a_reload(co
 
 
 def test_reload_while_draining_changes_nothing(service, configuration):
-    """What it would start nobody would stop any more; a worker may be told to drain in the midst of one."""
+    """Nothing would stop what it starts; a worker may receive DRAIN in the midst of one."""
     before = service.serving.exchanger
     prepared = service.serving.prepare(configuration.load())
     service.stopService()
@@ -178,7 +178,7 @@ def run(reactor):
 
 
 def test_sighup_while_the_daemon_starts_is_a_reload(starting, configuration):
-    """`twistd ...; kill -HUP` of a deployment's script ended the daemon where the start took a moment longer."""
+    """`twistd ...; kill -HUP` of a deployment's script ended the daemon if the start took a moment longer."""
     service, reactor = starting
     configuration.environ |= {"DRAIN_TIMEOUT_S": "7"}
     os.kill(os.getpid(), signal.SIGHUP)
@@ -189,7 +189,7 @@ def test_sighup_while_the_daemon_starts_is_a_reload(starting, configuration):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_to_end_while_the_daemon_starts_ends_it_in_order(starting, number):
-    """No pidfile stays behind, and a container's first process, which gets no signal without asking, hears it."""
+    """No pidfile is left, and a container's first process, which gets no signal without asking, hears it."""
     _, reactor = starting
     os.kill(os.getpid(), number)
     assert not reactor.hasStopped

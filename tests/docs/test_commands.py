@@ -13,7 +13,7 @@ PAGES = {
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 }
 PROGRAMS = ("curl", "jq", "openssl", "redis-server", "nginx", "caddy")
-"""What pages may type beside what comes with every system; where one is missing, its pages are skipped, and fail in CI."""
+"""What pages may type beside what comes with every system; if one is missing, its pages are skipped, and fail in CI."""
 MOCK = Block("sh", 0, "openai-proxy --upstream mock: --port tcp:8080:interface=127.0.0.1", ("daemon",))
 
 

@@ -184,7 +184,7 @@ def test_the_first_bytes_can_be_looked_at():
 
 
 def test_a_body_that_breaks_before_its_first_byte():
-    """Whoever looks is told."""
+    """Whoever looks sees it."""
     _, body = incoming(None, None)
     failures = []
     Deferred.fromCoroutine(body.beginning()).addErrback(failures.append)

@@ -75,7 +75,7 @@ def test_pipeline_is_answered_in_order_and_one_at_a_time(waiting):
 
 
 def test_much_of_a_pipeline_pauses_reading(waiting):
-    """What waits behind a running request is bounded."""
+    """Data that wait for a running request are bounded."""
     connection = Downstream(waiting).connect()
     connection.send(GET + b"\r\n")
     for _ in range(20):
@@ -140,7 +140,7 @@ def test_full_client_pauses_the_body(waiting):
 
 
 def test_error_of_a_stage_is_rendered(waiting):
-    """The web edge alone turns errors into answers."""
+    """Only the web edge turns errors into answers."""
     connection = Downstream(waiting).connect()
     connection.send(GET + b"\r\n")
     waiting.running[0][1].errback(Failure(UpstreamUnreachable()))
@@ -267,7 +267,7 @@ def test_connection_is_kept_as_asked(raw, kept):
 
 
 def test_draining_site_closes_idle_connections_and_answers_begun_ones():
-    """No connection is kept behind an answer any more."""
+    """No connection is kept after an answer any more."""
     downstream = Downstream()
     idle, begun = downstream.connect(), downstream.connect()
     begun.send(b"GET /health HTTP/1.1\r\n")
@@ -342,7 +342,7 @@ def test_refusals_by_the_head_alone(raw, expected):
     ],
 )
 def test_foreign_methods_are_told_what_the_place_takes(method, target, status, allow):
-    """A method that the parser had never heard of was told every method of the API, at any place."""
+    """A method that the parser had never heard of was answered with every method of the API, at any path."""
     downstream = Downstream()
     answer = downstream.connect().send(method + b" " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     assert error_of(answer)[0] == status
@@ -394,7 +394,7 @@ def test_defect_of_a_stage_is_an_internal_error(waiting):
 
 
 def test_client_that_pipelines_and_does_not_read_is_not_read_either(waiting):
-    """What waits behind an answer that it has not taken is bounded like all read-ahead."""
+    """Data that wait for an answer that the client has not taken are bounded like all read-ahead."""
     downstream = Downstream(waiting)
     connection = downstream.connect()
     connection.send(GET + b"\r\n")
@@ -423,7 +423,7 @@ def test_client_that_reads_slowly_gets_the_next_answer_too(waiting):
 
 
 def test_draining_site_closes_behind_an_answer_that_is_still_taken(waiting):
-    """What is pipelined behind it is not begun."""
+    """A request pipelined after it is not begun."""
     downstream = Downstream(waiting)
     connection = downstream.connect()
     connection.send(GET + b"\r\n", GET + b"\r\n")
@@ -510,7 +510,7 @@ def test_balancers_may_check_with_options_and_head(target, version):
 
 @pytest.mark.parametrize("draining", [False, True])
 def test_an_idle_connection_is_not_closed_while_a_request_waits_in_the_kernel(draining):
-    """Our close would take the request away: POSTs of pools in front of us failed now and then."""
+    """Our close would take the request away: POSTs of pools that use the proxy failed now and then."""
     downstream = Downstream(keep_alive_s=1)
     pair = SocketPair(tcp.Server, MemoryReactorClock())
     try:
@@ -540,7 +540,7 @@ def test_an_idle_connection_is_not_closed_while_a_request_waits_in_the_kernel(dr
     ],
 )
 def test_what_waits_in_the_kernel_is_not_late(begun):
-    """A daemon that had no processor for seconds told a client that was sending all the time: 408."""
+    """A daemon that had no processor for seconds answered 408 to a client that was sending all the time."""
 
     async def reads(request):
         return await request.body.read(1 << 20)
@@ -567,7 +567,7 @@ def test_what_waits_in_the_kernel_is_not_late(begun):
     [b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
 )
 def test_a_websocket_handshake_with_a_body_is_an_ordinary_request(framing):
-    """The chunks went upstream behind a head that did not announce them."""
+    """The chunks went upstream after a head that did not announce them."""
     downstream = Downstream()
     handshake = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + framing
     for size in (1, 7, 1000):

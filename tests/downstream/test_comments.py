@@ -137,7 +137,7 @@ def test_a_piece_of_an_event_that_came_with_the_head_is_known():
 
 
 def test_a_body_that_is_not_chunked_gets_none():
-    """Its length is told, or it ends with the connection."""
+    """Its length is announced, or it ends with the connection."""
     clock, client, body = Clock(), Client(), Body()
     client.http11, client.set_last = False, lambda: None
     relay = Relay(client, ProxyResponse(200, b"OK", [], body), client.write, clock.seconds)

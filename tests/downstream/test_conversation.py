@@ -48,7 +48,7 @@ def completed(name="r1", kind="response.completed", usage=USAGE, **fields):
 
 
 class Judge:
-    """A stage that refuses, or waits, as it is told; keeps what it was asked."""
+    """A stage that refuses, or waits, as the test says; keeps what it was asked."""
 
     def __init__(self):
         self.asked = []
@@ -247,7 +247,7 @@ def test_an_error_of_ours_waits_for_a_place_between_messages():
 
 
 def test_a_waiting_turn_holds_its_lane_alone():
-    """What comes behind it in the same lane waits too, in order; others overtake."""
+    """Messages after it in the same lane wait too, in order; others overtake."""
     world = World()
     held = Deferred()
     world.judge.waits = [held]
@@ -348,7 +348,7 @@ def test_a_turn_that_waits_when_the_client_leaves_was_never_sent():
 
 
 def test_a_turn_that_the_server_begins_is_accounted():
-    """By voice activity, or behind a steered response; its model is the session's."""
+    """By voice activity, or after a steered response; its model is the session's."""
     world = World(endpoint="realtime")
     world.far.feed(told({"type": "session.created", "session": {"model": "gpt-realtime"}}))
     usage = {
@@ -366,7 +366,7 @@ def test_a_turn_that_the_server_begins_is_accounted():
 
 
 def test_when_the_server_has_spent_the_budget_the_connection_is_closed():
-    """1008 insufficient_quota, behind the event that says what it cost."""
+    """1008 insufficient_quota, after the event that says what it cost."""
     world = World(endpoint="realtime")
     world.quota.errors = [BudgetSpent()]
     world.far.feed(told(created("r9"), completed("r9", "response.done")))
@@ -482,7 +482,7 @@ def test_a_sessions_model_is_judged_where_a_rule_needs_it():
 
 
 def test_a_drain_closes_between_turns():
-    """1012 at once where no turn is open, else as soon as none is; no new one begins."""
+    """1012 at once if no turn is open, else as soon as none is; no new one begins."""
     idle = World()
     idle.downstream.site.drain()
     assert idle.down == [1012]
@@ -524,7 +524,7 @@ def test_a_session_may_last_so_long():
 
 
 def test_an_upstream_that_speaks_no_websocket():
-    """Is told as what it is: none of it passes, and the code is no good end."""
+    """It is recorded as such: none of it passes, and the close code is not a good end."""
     world = World()
     world.send(create())
     world.far.feed(b"\xff\xff\xff\xff")

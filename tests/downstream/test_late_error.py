@@ -1,4 +1,4 @@
-"""An answer that is no stream, where one was promised."""
+"""An answer that is no stream, although one was promised."""
 
 import gzip
 import json
@@ -93,7 +93,7 @@ def test_an_answer_that_never_ends_is_left():
 
 
 def test_a_client_that_leaves_frees_the_connection():
-    """Nothing is told any more."""
+    """Nothing is sent any more."""
     body = Body()
     response = as_late_error(ProxyResponse(503, b"Busy", [], body))
     reader = Reader(response)

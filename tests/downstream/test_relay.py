@@ -99,7 +99,7 @@ def test_uncounted_body_for_http10_ends_with_the_connection():
     [(True, True, b""), (True, False, b"Connection: close"), (False, True, b"Connection: keep-alive")],
 )
 def test_persistence_is_told(http11, keep_alive, line):
-    """Only where it is not what the version means anyway."""
+    """Only if it is not what the version means anyway."""
     client, _ = relay(response(Answer(b"")), Client(http11=http11, keep_alive=keep_alive))
     assert (b"Connection" in client.written) is bool(line)
     assert line in client.written

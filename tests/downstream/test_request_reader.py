@@ -1,4 +1,4 @@
-"""A client's bytes read as requests: the reader alone, without a connection."""
+"""A client's bytes read as requests: only the reader, without a connection."""
 
 from itertools import pairwise
 
@@ -55,7 +55,7 @@ def test_a_pipeline_is_the_same_in_any_pieces(size):
 
 @given(cuts=st.lists(st.integers(0, len(PIPELINE)), max_size=12))
 def test_a_pipeline_is_the_same_however_it_is_cut(cuts):
-    """Where reads end is chance."""
+    """The ends of reads are random."""
     edges = [0, *sorted(cuts), len(PIPELINE)]
     reader = read(*(PIPELINE[a:b] for a, b in pairwise(edges) if a < b))
     assert requests(reader) == EXPECTED
@@ -91,7 +91,7 @@ def test_what_follows_a_handshake_is_kept_for_the_tunnel():
     ],
 )
 def test_what_can_not_be_read_breaks_the_connection(raw, error):
-    """The cause is told; what was read of the request is answered with it."""
+    """The cause is reported, and what was read of the request is answered with it."""
     reader = read(raw[:90], raw[90:], header_bytes=500)
     assert type(reader.broken) is error
     assert not reader.broken_request().head.keep_alive
@@ -111,7 +111,7 @@ BESIDE = {
 @pytest.mark.parametrize("name", BESIDE)
 @pytest.mark.parametrize("pieces", ["one read", "head first", "thousands"])
 def test_what_comes_besides_a_chunked_body_is_limited(name, pieces):
-    """Up to a read of it passed where the message ended in that read; now it is never a whole request."""
+    """Up to a read of it passed if the message ended in that read; now it is never a whole request."""
     raw, error = BESIDE[name]
     if pieces == "one read":
         reader = read(BEFORE + raw)
@@ -153,13 +153,13 @@ def test_nonsense_behind_a_chunked_request_does_not_break_that():
 
 
 def test_a_body_that_nobody_reads_yet_is_held_back():
-    """A request behind another may not fill the memory."""
+    """A request after another must not fill the memory."""
     reader = read(COUNTED.replace(b"Length: 5", b"Length: 100000"), b"x" * 70_000)
     assert reader._source.holds
 
 
 def test_many_requests_that_ask_for_another_protocol_in_one_read():
-    """Each stops the parser; going on behind it is no recursion."""
+    """Each stops the parser; continuing after it is no recursion."""
     upgrading = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
     reader = read(upgrading * 1000)
     assert len(reader.queue) == 1000

@@ -17,7 +17,7 @@ GET = b"GET /v1/models HTTP/1.1\r\nHost: p\r\n\r\n"
 
 
 class Waiting:
-    """A `forward` that answers when it is told."""
+    """A `forward` that answers when the test says so."""
 
     def __init__(self):
         self.answers = []
@@ -133,7 +133,7 @@ def test_an_exchange_is_published_once():
 
 
 def test_connections_have_a_bound():
-    """One too many is told so and closed; those that are there go on, and a free place is taken again."""
+    """One too many gets an error and is closed; the others continue, and a free slot is used again."""
     world = Downstream(connections=1)
     first, second = world.connect(), world.connect()
     refused = second.send(GET)

@@ -53,7 +53,7 @@ def test_what_came_with_the_handshake_goes_first():
 
 
 def test_the_record_ends_with_the_tunnel():
-    """It counts the bytes of both directions, and is complete where both sides closed."""
+    """It counts the bytes of both directions, and is complete if both sides closed."""
     world = World()
     world.client.send(b"123")
     world.far.feed(b"12345")

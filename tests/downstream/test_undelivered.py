@@ -1,4 +1,4 @@
-"""A response that nobody takes is discarded at once, whatever goes wrong behind the upstream.
+"""A response that nobody takes is discarded at once, whatever goes wrong after the upstream's head.
 
 Through the downstream edge and the innermost `forward`, in memory. A
 connection whose response is neither delivered nor discarded is paused, and
@@ -61,7 +61,7 @@ class Client:
 
 
 class Fails:
-    """A stage that raises `error` once it has a response, or never goes on where there is none."""
+    """A stage that raises `error` once it has a response, or never goes on if there is none."""
 
     def __init__(self, error=None, look=None, times=1):
         self.error = error

@@ -37,7 +37,7 @@ def test_names_that_come_late_are_shared_where_they_were_named_beforehand() -> N
 
 
 def test_more_names_than_there_is_room_for_are_a_defect() -> None:
-    """Whoever adds one is told, and does not make every exchange larger."""
+    """Whoever adds one notices it, and does not make every exchange larger."""
     with pytest.raises(ValueError, match="Few would have 30 names"):
         share_names(Few, " ".join(f"name{number}" for number in range(MOST_NAMES + 1)))
 

@@ -57,7 +57,7 @@ def test_a_balancer_that_names_nobody():
 
 
 def test_an_exchange_works_it_out_when_asked():
-    """Once; None where there is no connection."""
+    """Once; None if there is no connection."""
     exchange = Exchange(0.0, 0.0, "GET", "/")
     assert exchange.client_address is None
     exchange = Exchange(0.0, 0.0, "GET", "/")

@@ -1,7 +1,7 @@
-"""Secrets that can be told apart, and requests that carry them everywhere a stranger can write.
+"""Secrets that can be distinguished, and requests that carry them everywhere a stranger can write.
 
-A canary stands where nothing may be recorded: it must never turn up. A
-word stands in a body: it may turn up where bodies were asked for, only.
+A canary is sent where nothing may be recorded: it must never turn up. A
+word stands in a body: it may turn up only if bodies are recorded.
 """
 
 from __future__ import annotations

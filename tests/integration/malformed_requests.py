@@ -1,7 +1,7 @@
 """Hand-picked raw requests that no honest client sends: smuggling, sizes, characters, sequences.
 
 Each case is (name, bytes, at most so many requests upstream). `MARK` is a
-request hidden behind or inside another one: it must never go up.
+request hidden after or inside another one: it must never go up.
 """
 
 from world.requests import AUTHORIZATION as A
@@ -106,7 +106,7 @@ def _chunks():
 
 
 _WELL_FRAMED = (b"GET * ", b"GET /v1/models#", b"TRACE ", b"PROPFIND ", b"QUERY ", b"GET //")
-"""Lines that are refused for what they ask: a request behind them is one of its own."""
+"""Lines that are refused for what they ask: a request after them is a separate one."""
 
 
 def _request_lines():

@@ -117,7 +117,7 @@ def test_no_turn_goes_to_the_wrong_upstream(tmp_path_factory):
         assert [each.wrong for each in servers] == [0, 0, 0]
         page = get_json(daemon.port, "/health")
         assert [each["in_flight"] for each in page["upstreams"]] == [0, 0, 0]
-        # each worker tells what it knows itself, and a new one may have had nothing to learn
+        # each worker reports only its own names, and a new one may have had nothing to learn
         assert eventually(lambda: get_json(daemon.port, "/health")["known_state"] > 0)
         assert 'openai_proxy_upstream_choices_total{reason="state",upstream="a"}' in metrics(daemon.port)
         daemon.stop()

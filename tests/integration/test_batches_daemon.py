@@ -44,7 +44,7 @@ def line(model="m", number=0, **body):
 
 
 class Api:
-    """As much of files and batches as these tests ask for; batches end when they are told to."""
+    """The parts of files and batches that these tests use; batches end when a test says so."""
 
     def __init__(self):
         self.files = {}

@@ -1,4 +1,4 @@
-"""Browsers in front of a real daemon: preflights, foreign pages, DNS rebinding."""
+"""Browsers that use a real daemon: preflights, foreign pages, DNS rebinding."""
 
 import pytest
 from world.client import ask

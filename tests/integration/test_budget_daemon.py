@@ -88,7 +88,7 @@ def test_fifty_parallel_requests_keep_one_budget_to_the_cent(start, tmp_path):
 
 
 def test_a_spent_budget_is_429_for_good(start, tmp_path):
-    """As OpenAI says it, and SDKs are told not to try again; other keys go on."""
+    """In OpenAI's form, and SDKs are asked not to retry; other keys go on."""
     world = start(**settings(tmp_path, budget(3), budget(3, "bob")))
     world.upstream.script = using(2)
     assert [ask(world.port, asking()).status for _ in range(3)] == [200, 200, 429]
@@ -144,7 +144,7 @@ def test_two_daemons_over_one_redis_share_a_budget(start, tmp_path, redis):
     assert ask(worlds[0].port, asking()).status == 200
 
     def shared():
-        # the first tells Redis once more what it could not when Redis was too slow for it
+        # the first writes to Redis again what it could not write when Redis was too slow
         return usage_of(worlds[0]) and usage_of(worlds[1])["budgets"][0]["spent_usd"] == 4.0
 
     assert eventually(shared)
@@ -218,7 +218,7 @@ def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
 
 
 def test_the_totals_are_for_who_has_the_token(start, tmp_path):
-    """And where admin.port is set, they are there alone."""
+    """And if admin.port is set, they are only there."""
     env = {"ADMIN__TOKEN": "let-me-in", "ADMIN__PORT": "tcp:0:interface=127.0.0.1"}
     world = start(**settings(tmp_path, budget(5), **env))
     assert eventually(lambda: len(world.daemon.listening) == 2)
@@ -235,7 +235,7 @@ def test_the_totals_are_for_who_has_the_token(start, tmp_path):
 
 
 def test_with_nothing_configured_there_are_totals_and_no_file(start, tmp_path):
-    """A laptop's daemon answers on loopback and leaves nothing behind."""
+    """A laptop's daemon answers on loopback and leaves no file."""
     world = start(directory=tmp_path)
     world.upstream.script = using(2)
     assert ask(world.port, asking()).status == 200
@@ -266,7 +266,7 @@ def test_workers_share_a_budget_and_the_totals(start, tmp_path):
 
 
 def test_an_error_in_the_middle_of_a_stream_is_recorded_everywhere_and_what_was_used_is_paid(start, tmp_path):
-    """It was told as complete: no line, no metric and no record said that the client got an error."""
+    """It was recorded as complete: no line, no metric and no record said that the client got an error."""
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
     broken = events(
         delta("one"),

@@ -71,7 +71,7 @@ async def test_what_one_spent_the_other_can_not_and_a_restart_neither(machines, 
 
 @pytest_twisted.ensureDeferred
 async def test_without_redis_each_machine_keeps_the_budget_as_it_knew_it(machines, redis):
-    """Nothing is refused for Redis's sake, and what was spent meanwhile is told when it is back."""
+    """Nothing is refused because of Redis, and what was spent meanwhile is written when it is back."""
     machine = machines[0]
     machine.ledger.settle(await machine.reserve(4.0), 4.0)
     await machine.ledger.balance(DAY)

@@ -128,7 +128,7 @@ def test_no_cache_replaces_the_entry(cached):
 
 
 def test_an_entry_expires(start):
-    """After its time to live an answer is asked for again; `age` tells how old it is."""
+    """After its time to live an answer is requested again; `age` shows how old it is."""
     world = start(env={**CACHED, "CACHE__TTL_S__EMBEDDINGS": "5"})
     world.upstream.begin(tell_who_and_what)
     assert verdict(ask(world.port, embed("x"))) == MISS

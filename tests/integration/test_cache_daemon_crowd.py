@@ -28,7 +28,7 @@ def _event(number):
 
 
 class Stream:
-    """An upstream's stream that goes on when told."""
+    """An upstream's stream that continues when a test says so."""
 
     EVENTS = 5
 
@@ -131,7 +131,7 @@ def test_a_hundred_clients_share_one_stream(cached, leaving):
 
 
 def test_nobody_left_means_no_upstream(cached):
-    """When the last client of a shared stream leaves, the upstream is told to stop: a second, on a busy machine some."""
+    """When the last client of a shared stream leaves, the upstream is stopped: within a second, on a busy machine some."""
     gone = []
 
     def script(call):

@@ -106,7 +106,7 @@ async def test_two_daemons_share_their_entries(daemons):
     large = bytes(range(256)) * 2000
     for text, answer in ((b"small", b"answer"), (b"large", large)):
         assert await one.ask(text, answer) == ("miss", 200, answer)
-        # a large value is packed in a thread, behind the answer
+        # a large value is packed in a thread, after the answer
         end = time.monotonic() + PATIENCE_S
         while await one.client.call("DBSIZE") != (1 if text == b"small" else 2):
             assert time.monotonic() < end

@@ -179,7 +179,7 @@ def collector():
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["pass-through", "inject", "tenants", "tenants with workers"])
 def test_no_canary_turns_up(start, collector, tmp_path, mode):
-    """Every observer is on and everything goes wrong: what is recorded holds no secret, and bodies where asked for alone."""
+    """Every observer is on and everything goes wrong: what is recorded holds no secret, and bodies only if they are requested."""
     canaries = Canaries()
     toml, env, credential = configuration(mode, canaries, CLOSED_REDIS.format(canaries.opaque()))
     (tmp_path / "c.toml").write_text(toml)

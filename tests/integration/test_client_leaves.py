@@ -151,7 +151,7 @@ def test_client_leaves_over_tls(start, tmp_path, authority, tls_peers, tls_port,
 
 
 def test_client_leaves_behind_a_pipeline(world):
-    """Requests waiting behind the current one neither hide the leaving nor go up."""
+    """Requests waiting for the current one neither hide the leaving nor go up."""
     gone = []
     world.upstream.begin(never_answers(gone))
     client = Client(world.port)

@@ -62,7 +62,7 @@ def test_running_stream_finishes_before_the_end(streaming):
 
 
 def test_draining_daemon_takes_no_new_request(streaming):
-    """A connection from before gets a 503 that says when to come back, and /health/ready tells balancers."""
+    """A connection from before gets a 503 that says when to come back, and /health/ready shows it to balancers."""
     world, _, _ = streaming()
     api, ready = Client(world.port), Client(world.port)
     api.send(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n")

@@ -139,5 +139,5 @@ def test_the_page_of_who_holds_a_key(start, tmp_path, browser):
     urls = [url for url in browser.asked if not url.startswith("data:")]
     assert all(url.startswith(f"http://127.0.0.1:{world.port}/") for url in urls)
     assert not [url for url in urls if "sk-proxy" in url]
-    # the browser itself tells the console of a 401
+    # the browser itself writes a 401 to the console
     assert [each for each in browser.complaints if "401" not in each] == []

@@ -116,7 +116,7 @@ HEADERS = {
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_balancers_that_name_nobody(start, workers):
-    """They are served, in whatever pieces their header comes, and nobody behind them is local."""
+    """They are served, in whatever pieces their header comes, and no client behind them is local."""
     world = start(ports=[f"haproxy:tcp:0:{LOCAL}"], options=WORKERS[workers])
     for header in HEADERS.values():
         with Client(world.port) as client:
@@ -173,7 +173,7 @@ def test_without_epoll(start, tmp_path, reactor, workers):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", WORKERS)
 def test_few_descriptors_serve_fewer_connections(start, workers, monkeypatch):
-    """With a hard limit of 160: what is served goes on, the rest is told 503 `overloaded`, one line says it."""
+    """With a hard limit of 160: served connections continue, the rest gets 503 `overloaded`, one line says it."""
     monkeypatch.setattr("world.daemon.TWISTD", "sh")
     world = start(
         twistd=("-c", f'ulimit -n 160 && exec {TWISTD} -n --pidfile= "$@"', "-n"),

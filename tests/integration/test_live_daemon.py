@@ -198,7 +198,7 @@ def test_one_that_shares_anothers_call(alone):
 
 @pytest.fixture
 def tunnelled(start):
-    """Run a WebSocket server that echoes, or sends half a frame until `finish` is set, and a daemon in front of it."""
+    """Run a WebSocket server that echoes, or sends half a frame until `finish` is set, and a daemon that uses it."""
     finish = threading.Event()
 
     def handler(connection):
@@ -260,7 +260,7 @@ def read_events(port, until):
 
 
 def test_workers_are_one_table(start):
-    """Whichever answers lists, cancels and tells of all; one that dies loses its rows."""
+    """Whichever worker answers lists, cancels and shows all; one that dies loses its rows."""
     upstream = Upstream()
     upstream.script = Stuck(streams=1)
     world = start(upstream=upstream, options=["--workers", "2"])
@@ -296,7 +296,7 @@ def test_workers_are_one_table(start):
     assert told[0][0] == "snapshot"
     assert told[-1][1]["outcome"] == "cancelled"
     assert eventually(lambda: [row["id"] for row in running(world.port)] == [rows[1]["id"]])
-    time.sleep(1.5)  # the supervisor is told each second
+    time.sleep(1.5)  # the supervisor gets a report each second
     victim = workers(world.daemon)[int(rows[1]["id"][6:9], 16) - 1]
     os.kill(victim, signal.SIGKILL)
     assert eventually(

@@ -1,4 +1,4 @@
-"""Whoever sees the end of an answer finds it in the exchange log, also where many end at once."""
+"""Whoever sees the end of an answer finds it in the exchange log, also if many end at once."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ BOUND_S = 30.0
 
 
 def answers_until_the_end(client):
-    """Return the responses that came before the connection ended, or None where it did not end.
+    """Return the responses that came before the connection ended, or None if it did not end.
 
     Who is not refused by then is told that nothing more comes.
     """
@@ -74,7 +74,7 @@ def test_malformed_connections_leave_nothing_behind(world):
 
 
 def test_unfinished_requests_are_ended_by_time(world):
-    """A client that never finishes its request gets a 408, or nothing where it sent nothing."""
+    """A client that never finishes its request gets a 408, or nothing if it sent nothing."""
     raws = [raw for name, raw, _ in CASES if name.startswith(("head without an end", "one byte"))]
     clients = [Client(world.port) for _ in range(len(raws) + 1)]
     for client, raw in zip(clients, [*raws, b""], strict=True):

@@ -39,7 +39,7 @@ def client(mocked):
 
 
 def test_it_answers_without_any_key(mocked):
-    """The first request of somebody who has none; /health says what is behind it."""
+    """The first request of somebody who has none; /health names the mock."""
     raw = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     body = json.dumps({"model": "gpt-4o", "messages": HELLO}).encode()
     assert ask(mocked.port, raw % len(body) + body).status == 200

@@ -38,7 +38,7 @@ def world(start, tmp_path, monkeypatch):
 
 
 def test_what_runs_is_seen_and_cancelled(world, capsys, monkeypatch):
-    """By the socket of admin.port: listed with its key, cut off, listed as cancelled; a wrong token is told apart."""
+    """By the socket of admin.port: listed with its key, cut off, listed as cancelled; a wrong token has an error of its own."""
     socket = ["--socket", str(world.daemon.directory / "admin.sock")]
 
     def exchanges():

@@ -43,7 +43,7 @@ def collector():
 
 @pytest.fixture
 def traced(start, collector):
-    """Start a daemon that tells the collector, quickly."""
+    """Start a daemon that exports to the collector, quickly."""
 
     def started(more="", options=None, **env):
         env = {"OTEL_METRIC_EXPORT_INTERVAL": "300", "OTEL_EXPORTER_OTLP_TIMEOUT": "5", **env}
@@ -71,7 +71,7 @@ def test_a_call_becomes_a_span_and_points(traced, collector):
     assert span.parent_span_id == b""
     assert sent - 10**9 < span.start_time_unix_nano < span.end_time_unix_nano < time.time_ns() + 10**9
     exchange_id = attributes.pop("openai_proxy.exchange.id")
-    attributes.pop("openai_proxy.cost_usd", None)  # where prices are installed
+    attributes.pop("openai_proxy.cost_usd", None)  # if prices are installed
     key = attributes.pop("openai_proxy.key", None)
     assert exchange_id.startswith("proxy-")
     assert key is None or key.startswith("key-")
@@ -169,7 +169,7 @@ def test_a_collector_that_refuses_costs_traces_only(traced, collector):
 
 
 def test_a_collector_that_comes_back_is_found(traced, collector):
-    """An outage of the collector's machine: told, survived, over."""
+    """An outage of the collector's machine is logged, and survived."""
     world = traced()
     collector.close()
     assert ask(world.port, chat()).status == 200

@@ -134,7 +134,7 @@ def test_thoughts_move_for_a_model_with_tags_of_its_own(world):
 
 
 def test_a_model_that_keeps_its_thoughts_passes_byte_for_byte(world):
-    """Where nothing is to be done the upstream's bytes arrive."""
+    """If nothing is to be done the upstream's bytes arrive."""
     world.upstream.script = answer(document=document("<think>x</think>A"))
     got = ask(world.port, post(KEY, {"model": "kept", "messages": []}, headers=("Accept-Encoding: gzip",)))
     assert got.body == json.dumps(document("<think>x</think>A")).encode()
@@ -223,7 +223,7 @@ def test_a_block_that_never_closes_lets_the_finish_pass(world, model, first, sho
     [(None, False), ({"include_usage": False}, False), ({"include_usage": True}, True), ({}, False)],
 )
 def test_usage_is_read_and_shown_to_who_asked(world, options, shown):
-    """The chunk with the usage reaches the client that asked for it alone; the record has it always."""
+    """The chunk with the usage reaches only a client that asked for it; the record always has it."""
     world.upstream.script = stream(*events(delta("a"), USAGE_CHUNK))
     document = {"model": f"asks {options}", "messages": [], "stream": True}
     if options is not None:

@@ -52,7 +52,7 @@ def gate(upstream):
     ],
 )
 def test_fifty_parallel_streams_get_exactly_one_bucket(start, env, admitted):
-    """However many come at once, a bucket gives what is in it; the rest are told when to come."""
+    """However many come at once, a bucket gives what is in it; the rest learn when to come back."""
     world = start(env={**BASE, **env})
     release = gate(world.upstream)
     with sent_together([world.port] * 50, post(KEY, ASK_FOR_STREAM)) as streams:

@@ -105,7 +105,7 @@ TWICE = [asked_at_once(b"%d X" % status) for status in (408, 409, 429, 500, 501,
     ],
 )
 def test_the_first_answer_decides_how_often(world, first, headers, posts, status):
-    """A POST reaches the upstream twice where the rules say so, and never otherwise."""
+    """A POST reaches the upstream twice if the rules say so, and never otherwise."""
     world.upstream.begin(in_turn(first, answer()))
     got = ask(world.port, post(KEY, headers=headers))
     assert len(world.upstream.calls) == posts

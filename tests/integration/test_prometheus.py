@@ -229,7 +229,7 @@ def test_every_query_finds_something(scraped):
 
 
 def test_the_numbers_are_the_daemons_own(scraped):
-    """What Prometheus sums is what the daemon counted, and what the operator is told."""
+    """What Prometheus sums is what the daemon counted, and what the operator sees."""
     world, prometheus = scraped
     page = metrics(world.port)
     for name in (

@@ -41,7 +41,7 @@ async def client(server, request):
 
 @pytest_twisted.ensureDeferred
 async def test_replies_are_bytes_and_in_order(client):
-    """What was stored comes back as it was, also where it reads as a number."""
+    """What was stored comes back as it was, also if it reads as a number."""
     await until(lambda: client.connected)
     await client.call("SET", "k", b"12345")
     replies = await gatherResults(
@@ -178,7 +178,7 @@ def hanging_up(authority):
 
 @pytest_twisted.ensureDeferred
 async def test_a_tls_server_that_hangs_up_is_away(logged, authority, hanging_up):
-    """A connection lost while logging in is tried again, and told for what it is."""
+    """A connection lost while logging in is tried again, and reported as what it is."""
     port, taken = hanging_up
     ca_pem = authority.cert_pem.bytes()
     client = RedisClient(reactor, parse_redis_url(f"rediss://localhost:{port}"), ca_pem=ca_pem)

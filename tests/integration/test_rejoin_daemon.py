@@ -155,7 +155,7 @@ def test_an_upstream_that_dies_cuts_the_client_at_the_other_worker(start):
 
 
 def test_a_reload_and_a_drain_leave_a_client_at_the_other_worker_alone(start):
-    """The configuration is another, then the worker with the call is told to end: the answer still comes whole."""
+    """The configuration is another, then the worker with the call must end: the answer still comes whole."""
     world = start(env={**FINISH, "WORKERS": "2"})
     world.upstream.script = stream = LedStream()
     first_pid, second = leave_and_come_again(world)

@@ -1,4 +1,4 @@
-"""Sessions that stay at their prompt cache, told apart by a header of the client's."""
+"""Sessions that stay at their prompt cache, distinguished by a header of the client's."""
 
 import pytest
 from world.client import Client

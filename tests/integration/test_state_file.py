@@ -73,7 +73,7 @@ async def test_fifty_parallel_requests_keep_one_budget(file):
 
 @pytest_twisted.ensureDeferred
 async def test_a_locked_file_holds_no_request_and_loses_no_money(file, told):
-    """Somebody's shell holds it: told once, decided alone, written afterwards."""
+    """Somebody's shell locks it: this is logged once, the process decides by itself, and writes afterwards."""
     keeper = FileBudgets(file)
     keeper.start()
     ledger = SharedLedger(keeper, reactor)
@@ -100,7 +100,7 @@ async def test_a_locked_file_holds_no_request_and_loses_no_money(file, told):
 
 @pytest_twisted.ensureDeferred
 async def test_work_that_refuses_something_is_no_failing_file(file, told):
-    """A full key store was told as a file that cannot be used, without a reason."""
+    """A full key store was reported as a file that cannot be used, without a reason."""
 
     def refuse(connection):
         raise LookupError

@@ -1,4 +1,4 @@
-"""A second SIGTERM right behind the first one aborts, without a traceback in the log."""
+"""A second SIGTERM right after the first one aborts, without a traceback in the log."""
 
 import signal
 

@@ -56,7 +56,7 @@ def test_expect_of_a_refused_request_gets_the_refusal(world, raw, status):
 
 
 def test_no_continue_where_the_body_came_already(world):
-    """A client that did not wait is not told to go on."""
+    """A client that did not wait gets no 100 Continue."""
     with Client(world.port) as client:
         client.send(upload(b"Expect: 100-continue\r\nContent-Length: 5\r\n") + b"hello")
         assert client.read_until(b"\r\n") == b"HTTP/1.1 200 OK\r\n"
@@ -245,7 +245,7 @@ def test_crawling_upload_is_ended(start):
 
 
 def test_half_close_counts_as_leaving(world):
-    """A FIN is how clients leave: nothing tells one that would still read from one that is gone."""
+    """Clients leave with a FIN: a client that would still read looks like one that is gone."""
     gone = []
 
     def script(call):

@@ -1,4 +1,4 @@
-"""The upstream fails: before its head an error of ours, behind it never an end that looks whole."""
+"""The upstream fails: before its head the client gets an error, after it never an end that looks complete."""
 
 import contextlib
 import socket
@@ -56,7 +56,7 @@ def test_truncated_body_is_a_broken_transfer(world, name, version):
     """The client sees a reset: no final chunk, no orderly end, whatever HTTP it speaks."""
     world.upstream.script = answering(*TRUNCATIONS[name])
     answer = ask(world.port, chat(version=version))
-    assert answer.status in (200, 502)  # 502 where nothing of a body had come yet
+    assert answer.status in (200, 502)  # 502 if nothing of a body had come yet
     if answer.status == 200:
         assert (answer.whole, answer.end) == (False, "reset")
     else:
@@ -85,7 +85,7 @@ def test_bytes_before_a_truncation_arrive(world):
 
 @pytest.fixture
 def tls_pair(start, tmp_path, authority):
-    """A daemon behind which a TLS upstream stands."""
+    """A daemon with a TLS upstream."""
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -168,7 +168,7 @@ def test_upstream_that_leaves_before_its_head_is_a_502(world, data, how):
 
 
 def test_upstream_that_does_not_listen_is_a_502(start):
-    """A closed port is told as such, without a word of where it is."""
+    """A closed port is reported as such, without its address."""
     upstream = Upstream()
     world = start(upstream)
     upstream.close()
@@ -206,7 +206,7 @@ SURPLUS = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nCon
 
 
 def test_surplus_bytes_are_nobodys_answer(world):
-    """Bytes behind an answer never become the next caller's."""
+    """Bytes after an answer never become the next caller's."""
     world.upstream.script = answering(SURPLUS, None)
     with Client(world.port) as client:
         client.send(chat())

@@ -26,7 +26,7 @@ def server():
 
 @pytest.fixture
 def websocket_daemon(start, server):
-    """Start daemons in front of that server."""
+    """Start daemons with that server as upstream."""
 
     def started(**env):
         return start(url=server.url, env=env).daemon
@@ -71,7 +71,7 @@ def test_paths_of_websockets(websocket_daemon, server, path):
 
 
 def test_close_code_of_the_client_reaches_the_server(websocket_daemon, server):
-    """Why a client left is told to the other side."""
+    """The reason why a client left reaches the other side."""
     with open_websocket(websocket_daemon()) as socket:
         socket.close(4001, "bye")
     assert eventually(lambda: server.closed)
@@ -79,7 +79,7 @@ def test_close_code_of_the_client_reaches_the_server(websocket_daemon, server):
 
 
 def test_close_code_of_the_server_reaches_the_client(websocket_daemon, server):
-    """Why a session ended is told to the client."""
+    """The reason why a session ended reaches the client."""
     server.handler = lambda connection: connection.close(4008, "session expired")
     with open_websocket(websocket_daemon()) as socket, pytest.raises(ConnectionClosed) as closed:
         socket.recv(PATIENCE_S)
@@ -87,7 +87,7 @@ def test_close_code_of_the_server_reaches_the_client(websocket_daemon, server):
 
 
 def test_key_is_swapped_in_the_header(websocket_daemon, server):
-    """In inject mode the server sees the configured key alone."""
+    """In inject mode the server sees only the configured key."""
     with open_websocket(websocket_daemon(OPENAI_API_KEY="sk-upstream")):
         pass
     assert server.handshakes[0].headers.get_all("Authorization") == ["Bearer sk-upstream"]

@@ -79,7 +79,7 @@ def test_every_worker_serves_and_counts_for_all(crew):
 
 
 def test_killed_worker_is_replaced_and_nothing_counted_is_lost(crew, streams):
-    """kill -9: the other worker's stream goes on, one line tells it, and no counter goes down."""
+    """kill -9: the other worker's stream goes on, one line reports it, and no counter goes down."""
     world = crew()
     each = clients_of_each(world.daemon, world.port)
     (killed, first), (other, second) = each.items()
@@ -107,7 +107,7 @@ def test_killed_worker_is_replaced_and_nothing_counted_is_lost(crew, streams):
 
 
 def test_worker_that_gets_sigterm_drains_and_is_replaced(crew, streams):
-    """An operator may take one worker out: its stream finishes, told twice or not."""
+    """An operator may take one worker out: its stream finishes, after one signal or two."""
     world = crew()
     each = clients_of_each(world.daemon, world.port)
     pid, client = next(iter(each.items()))

@@ -1,4 +1,4 @@
-"""Several workers behind every kind of endpoint, and the daemon around them."""
+"""Several workers on every kind of endpoint, and the daemon around them."""
 
 import os
 import signal
@@ -114,7 +114,7 @@ def refusal(directory, *options, twistd=("-n", "--pidfile="), env=None):
 
 
 def test_port_in_use_is_one_line(tmp_path):
-    """As with one process: which endpoint and why, exit 1, no worker left behind."""
+    """As with one process: which endpoint and why, exit 1, no worker left running."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen(1)
@@ -134,7 +134,7 @@ def test_endpoint_that_can_not_be_shared_is_one_line(tmp_path):
 
 
 def test_worker_that_can_not_start_stops_the_start(tmp_path):
-    """What goes wrong in a worker is told in its words, by a daemon that does not start."""
+    """A worker's failure is reported in its words, by a daemon that does not start."""
     (tmp_path / "exchanges.json").symlink_to(tmp_path / "nowhere" / "exchanges.json")
     code, said = refusal(tmp_path, "--port", "tcp:0", "-o", "json:file=exchanges.json")
     assert code == 1

@@ -62,7 +62,7 @@ def test_a_python_without_a_store_finds_the_distributions(authority, tmp_path, m
     ],
 )
 def test_without_its_chain_a_refusal_is_explained_too(error, words):
-    """Python tells what a server sent in a way of its own only."""
+    """Python returns what a server sent only by a private method."""
     assert why_not_trusted([], error) == words
 
 

@@ -109,7 +109,7 @@ def test_a_batch_does_not_keep_a_producer_from_its_pause(pair):
 
 
 def test_what_waits_in_twisteds_buffer_goes_first(pair):
-    """Also where the batch's writes come while the socket is full."""
+    """Also if the batch's writes come while the socket is full."""
     expected = pair.fill()
     with pair.reactor.batch():
         pair.transport.write(b"more")
@@ -126,7 +126,7 @@ def test_closing_in_a_batch_sends_first(pair):
 
 
 def test_half_closing_in_a_batch_sends_first(pair):
-    """The end that the peer sees is behind the bytes."""
+    """The peer sees the end after the bytes."""
     with pair.reactor.batch():
         pair.transport.write(b"last words")
         pair.transport.loseWriteConnection()
@@ -192,7 +192,7 @@ class Connector:
 
 
 def test_a_connection_that_was_made_holds_nothing_of_the_attempt():
-    """1.9 KiB for each open stream: connector, factories, endpoint, Deferreds, the timer. Its loss is told as before."""
+    """1.9 KiB for each open stream: connector, factories, endpoint, Deferreds, the timer. Its loss is reported as before."""
     client = tcp.Client.__new__(tcp.Client)
     client.connector = Connector()
     attempt = weakref.ref(client.connector)

@@ -82,7 +82,7 @@ def test_a_socket_for_somebody_who_has_gone_is_closed(world):
 
 
 def test_what_waits_is_closed_with_its_end(world):
-    """No descriptor stays behind."""
+    """No descriptor stays open."""
     kept = [world.give(b"waits") for _ in range(400)]
     world.giver.close()
     world.taker.close()

@@ -95,7 +95,7 @@ def test_what_is_no_header_ends_the_connection(data):
     ],
 )
 def test_who_may_speak(proxies, peer, allowed):
-    """Those that `access.proxies` lists; all where it lists none."""
+    """Those that `access.proxies` lists; all if it lists none."""
     world = World(proxies, peer)
     world.connection.dataReceived(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\nGET /")
     assert world.transport.ended == (None if allowed else "aborted")
@@ -103,7 +103,7 @@ def test_who_may_speak(proxies, peer, allowed):
 
 
 def test_forwarded_addresses_of_a_trusted_balancer_count():
-    """Also where its header names nobody."""
+    """Also if its header names nobody."""
     world = World(["10.0.0.0/8"])
     world.connection.dataReceived(b"PROXY UNKNOWN\r\n")
     assert world.peer.client_address([(b"X-Forwarded-For", b"203.0.113.9")]) == "203.0.113.9"

@@ -42,7 +42,7 @@ class Reactor:
 
 
 class Peer(Protocol):
-    """Remembers what came; raises where it is told to."""
+    """Remembers what came; raises if it is told to."""
 
     def __init__(self):
         self.received, self.lost, self.on_data = b"", [], lambda: None
@@ -87,7 +87,7 @@ def world():
 
 
 def test_one_turn_serves_every_ready_socket(world):
-    """The reactor knows the group alone."""
+    """The reactor knows only the group."""
     first, one = world.connect()
     second, two = world.connect()
     assert world.reactor.readers == [world.group]
@@ -211,7 +211,7 @@ def test_what_comes_before_sending_comes_when_all_was_worked_on(world, caplog):
 
 
 def test_outside_a_batch_nothing_waits(world):
-    """Nor where a single socket is ready: what it writes goes at once."""
+    """Nor if a single socket is ready: what it writes goes at once."""
     protocol, other = world.connect()
     taken = []
     protocol.on_data = lambda: taken.append(world.group.before_sending(lambda: None))

@@ -34,7 +34,7 @@ class Wrapper:
 
 
 def test_transport_without_a_socket():
-    """Where nothing can be known nothing waits."""
+    """If nothing can be known nothing waits."""
     transport = Transport()
     assert bottom(transport) is None
     assert untaken_bytes(transport) == 0
@@ -79,7 +79,7 @@ def test_a_closed_socket_has_nothing_to_count(pair):
 
 
 def test_a_peer_that_is_gone_is_noticed_without_reading(pair):
-    """Also below a wrapper; a quiet one is not gone. A half-close counts where it is asked for."""
+    """Also below a wrapper; a quiet one is not gone. A half-close counts if it is asked for."""
     assert not is_gone(pair.transport, half_close=True)
     pair.peer.send(b"unread")
     pair.peer.shutdown(socket.SHUT_WR)
@@ -91,7 +91,7 @@ def test_a_peer_that_is_gone_is_noticed_without_reading(pair):
 
 
 def test_without_pollrdhup_a_peer_that_is_gone_is_noticed(pair, monkeypatch):
-    """macOS has none: a look at the next byte tells, except for an end behind unread ones."""
+    """macOS has none: a look at the next byte shows it, except for an end after unread ones."""
     monkeypatch.delattr("select.POLLRDHUP")
     assert not is_gone(pair.transport, half_close=True)
     pair.peer.send(b"unread")

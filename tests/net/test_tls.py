@@ -208,7 +208,7 @@ def test_a_cut_says_no_close_notify(we_serve):
 
 @SIDES
 def test_a_record_that_was_tampered_with_ends_the_connection(we_serve):
-    """What came before it is delivered; the protocol is told that TLS failed, the peer by an alert."""
+    """Data before it are delivered; the protocol learns that TLS failed, the peer gets an alert."""
     world = World(FILES, we_serve).shake_hands()
     world.they_write(b"whole")
     whole = len(world.to_us)

@@ -24,7 +24,7 @@ class _Books(ctypes.Structure):
 
 
 def allocated():
-    """Return the bytes that are allocated by malloc; skips the test where nobody tells."""
+    """Return the bytes that are allocated by malloc; skips the test if that is unknown."""
     mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if mallinfo2 is None:
         pytest.skip("glibc 2.33 or newer tells it")

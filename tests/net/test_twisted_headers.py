@@ -1,4 +1,4 @@
-"""Header lines behind the interface of twisted.web's Headers."""
+"""Header lines with the interface of twisted.web's Headers."""
 
 from twisted.web.http_headers import Headers
 

@@ -67,7 +67,7 @@ def test_own_errors_are_always_logged(tmp_path):
     ],
 )
 def test_bad_spec_is_one_line(spec):
-    """A spec that cannot work is told in one line that says observer."""
+    """A spec that cannot work is reported in one line that says observer."""
     with pytest.raises(ValueError) as caught:
         build(spec)
     message = str(caught.value)

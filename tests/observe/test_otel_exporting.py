@@ -18,7 +18,7 @@ def observation(number=0):
 
 
 class Collecting:
-    """A pipeline that keeps what it gets and fails as it is told."""
+    """A pipeline that keeps what it gets and fails as a test says."""
 
     def __init__(self):
         self.names = []
@@ -101,7 +101,7 @@ def test_an_outage_is_told_once(exporting, collecting, log):
 
 
 def test_a_defect_ends_the_thread_with_a_line(collecting, log):
-    """What cannot be built is told, and nothing else happens."""
+    """What cannot be built is reported, and nothing else happens."""
 
     def make():
         raise ValueError("no")
@@ -130,7 +130,7 @@ def test_stop_does_not_wait_for_a_collector_that_hangs(exporting, collecting, lo
 
 
 def test_stop_ends_with_the_thread(exporting, collecting, log):
-    """Where all is sent, nobody waits."""
+    """If all is sent, nobody waits."""
     clock = Clock()
     observer = OtelObserver(Observing(dict), exporting, clock, Logger(observer=log.append))
     exporting.put(observation())

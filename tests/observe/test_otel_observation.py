@@ -1,4 +1,4 @@
-"""What the otel observer tells of an exchange."""
+"""What the otel observer exports about an exchange."""
 
 import pytest
 from hypothesis import given
@@ -123,7 +123,7 @@ def test_templates_of_paths_are_bounded():
 
 
 def test_never_sent_has_no_server():
-    """A refused request is told of the provider that it was meant for, at no address."""
+    """A refused request names the provider that it was meant for, without an address."""
     told = observing("https://x.openai.azure.com/openai/v1").observe(ended(Outcome.REJECTED, upstream=None))
     assert told.attributes["gen_ai.provider.name"] == "azure.ai.openai"
     assert "server.address" not in told.attributes
@@ -142,7 +142,7 @@ def test_never_sent_has_no_server():
     ],
 )
 def test_provider(host, provider):
-    """The host tells whose API it is; any other speaks OpenAI's."""
+    """The host shows whose API it is; any other speaks OpenAI's."""
     assert provider_of(host) == provider
 
 

@@ -28,7 +28,7 @@ def build(spec, **context):
     ],
 )
 def test_good_specs(spec):
-    """The collector's base URL, with a port or not, also with a signal's path behind it."""
+    """The collector's base URL, with a port or not, also with a signal's path after it."""
     assert type(build(spec)[0]) is OtelObserver
 
 
@@ -65,7 +65,7 @@ def test_headers_are_read_as_the_sdk_reads_them():
 
 @pytest.mark.parametrize("text", ["secret", "a b=secret", "=secret", "a=%0d%0aB: secret"])
 def test_bad_headers_stop_the_start(text):
-    """Nothing of a malformed secret is told, and no header can be smuggled in."""
+    """Nothing of a malformed secret is shown, and no header can be smuggled in."""
     with pytest.raises(ValueError) as caught:
         build("otel", otlp_headers=text)
     assert "secret" not in str(caught.value)

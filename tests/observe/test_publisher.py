@@ -192,7 +192,7 @@ def test_failed_start_stops_what_was_started():
 
 
 def test_reopen_reaches_all_though_one_fails():
-    """One log file that cannot be reopened leaves the others alone."""
+    """One log file that cannot be reopened does not affect the others."""
 
     def fail():
         raise OSError("no")

@@ -28,7 +28,7 @@ class World:
         return self.answer
 
     def get(self, *headers, peer=LOCAL, target="/admin/usage", method="GET"):
-        """Return (status, body), or the open connection where nothing came yet."""
+        """Return (status, body), or the open connection if nothing came yet."""
         connection = self.edge.connect()
         connection.transport.peerAddr = peer
         lines = [f"{method} {target} HTTP/1.1", "Host: proxy.test", *headers, "", ""]

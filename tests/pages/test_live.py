@@ -109,7 +109,7 @@ def test_a_query_that_cannot_be_names_its_parameter(query, param):
 
 
 def test_one_that_waits_is_cancelled():
-    """The upstream is left, the client told that it need not try again."""
+    """The upstream is left, and the client receives that it need not try again."""
     world = World()
     client, id = world.begin()
     assert world.ask(f"/admin/exchanges/{id}", method="DELETE") == (202, {"id": id, "state": "cancelling"})
@@ -143,7 +143,7 @@ def test_one_that_streams_is_cut():
 
 
 def test_a_stage_that_takes_its_time_does_not_hold_the_answer():
-    """It is told, and its end does not come to the client any more."""
+    """Its error is sent, and its end does not reach the client any more."""
     world = World()
     waiting, late = Deferred(lambda _: None), response(Body(), EVENTS)
 
@@ -262,7 +262,7 @@ def test_events_are_read_along():
 
 
 def test_readers_are_few():
-    """Each costs something at every event; asking for the head alone makes no reader."""
+    """Each costs something at every event; a request for the head only makes no reader."""
     world = World()
     assert world.open("/admin/live", method="HEAD").transport.take().startswith(b"HTTP/1.1 200 OK\r\n")
     readers = [world.open("/admin/live") for _ in range(20)]

@@ -49,7 +49,7 @@ def ask(world, target, method=b"GET", extra=b""):
 
 @pytest.mark.parametrize("target", [b"/health/live", b"/health/live/", b"/health/live?x=1"])
 def test_a_page_is_json_that_nobody_keeps(world, target):
-    """It is told anew each time; a slash or a query at the end does not matter."""
+    """It is determined anew each time; a slash or a query at the end does not matter."""
     status, headers, body = ask(world, target)
     assert (status, json.loads(body)) == (200, {"status": "alive"})
     assert headers[b"content-type"] == b"application/json"
@@ -68,7 +68,7 @@ def test_head_is_get_without_the_body(world, target):
 
 @pytest.mark.parametrize("target", [b"/health/other", b"/health/live/x", b"/health//", b"/metrics/x"])
 def test_nothing_is_below_a_page(world, target):
-    """A page that does not exist is told in the API's own words."""
+    """A page that does not exist is answered in the API's own words."""
     status, _, body = ask(world, target)
     assert status in (400, 404)
     assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
@@ -93,7 +93,7 @@ def test_health_is_told_when_it_is_known(world, healthy, expected):
 
 
 def test_who_does_not_wait_for_health_is_not_answered(world):
-    """A balancer that hangs up leaves nothing behind, whatever becomes known."""
+    """A balancer that hangs up leaves nothing open, whatever the result is."""
     client = world.connect()
     client.send(b"GET /health" + HOST)
     client.lose()
@@ -103,7 +103,7 @@ def test_who_does_not_wait_for_health_is_not_answered(world):
 
 @pytest.mark.parametrize("target", [b"/health", b"/gathered"])
 def test_who_asks_what_can_not_be_known_is_told_so(world, target):
-    """A page that waited for an answer that failed must not wait for ever; the cause is in the log alone."""
+    """A page that waited for an answer that failed must not wait for ever; the cause is only in the log."""
     client, gone = world.connect(), world.connect()
     for connection in (client, gone):
         assert connection.send(b"GET " + target + HOST) == b""

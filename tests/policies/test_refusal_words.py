@@ -1,4 +1,4 @@
-"""What a refused client is told."""
+"""The messages for refused clients."""
 
 import pytest
 
@@ -110,7 +110,7 @@ def test_expiry():
     ],
 )
 def test_the_place_of_a_json_error(body, words):
-    """Where it is, without a word of the body."""
+    """The position of the error, without a word of the body."""
     with pytest.raises(InvalidJSON) as caught:
         read_request(body)
     assert words in caught.value.message

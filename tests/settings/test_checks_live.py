@@ -23,7 +23,7 @@ from openai_proxy.settings.endpoint_hints import is_loopback_endpoint
     ],
 )
 def test_only_what_surely_opens_nothing_to_a_network_is_local(endpoint, is_local):
-    """Of a socket that somebody else opened nobody knows; behind a proxy stands anybody."""
+    """A socket that another program opened may be public; so may clients behind a proxy."""
     assert is_loopback_endpoint(endpoint) is is_local
 
 

@@ -1,4 +1,4 @@
-"""Where settings come from, and which source wins."""
+"""Where settings come from, and which source takes precedence."""
 
 import hashlib
 import re

@@ -57,7 +57,7 @@ def tried(tmp_path, **files):
     ],
 )
 def test_directory_of_an_endpoint(endpoint, directory):
-    """It is found behind haproxy:, escaped, and by its name."""
+    """It is found after haproxy:, escaped, and by its name."""
     assert pem_directory(endpoint) == (directory and Path(directory))
 
 

@@ -160,7 +160,7 @@ def test_broken_dotenv_names_its_line(tmp_path):
 
 
 def test_directory_that_can_not_be_looked_into(tmp_path):
-    """Where nobody can know whether a .env has client keys, one line says so; it was a traceback."""
+    """If nobody can know whether a .env has client keys, one line says so; it was a traceback."""
     assert "cannot look for" in refusal(tmp_path / ("x" * 300), {})
 
 

@@ -82,7 +82,7 @@ def test_a_wrong_member_is_named_and_its_value_is_not_repeated(document, param):
 
 
 def test_a_document_that_is_nested_deep_is_refused_like_any_other():
-    """1,000 levels, which a JSON reader takes, ended in a defect that was told as a lost store."""
+    """1,000 levels, which a JSON decoder accepts, ended in a defect that was reported as a lost store."""
     deep: dict = {}
     for _ in range(2000):
         deep = {"a": deep}

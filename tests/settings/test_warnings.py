@@ -1,4 +1,4 @@
-"""Settings that look right and do nothing are told at the start."""
+"""Settings that look right and have no effect are reported at the start."""
 
 import os
 
@@ -81,7 +81,7 @@ def test_variables_of_others_are_left_alone(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["REDIS_URL", "FOO", "OPENAI_API_TYPE"])
 def test_every_unknown_name_in_dotenv_is_told(tmp_path, name):
-    """The file is ours alone."""
+    """The file belongs only to the proxy."""
     (line,) = warned(tmp_path, dotenv=f"{name}=x\n")
     assert line.startswith(f"{name} in .env: unknown setting; the nearest known one is ")
 

@@ -41,7 +41,7 @@ CROWD = (10_000, 5_000)
 SPARE = 1_500
 """Descriptors for all others."""
 LOST_S = 2.0
-"""A worker that dies may lose what it counted in so long: it tells the first process each second."""
+"""A worker that dies may lose what it counted in so long: it reports to the first process each second."""
 KINDS = 12
 """Kinds of clients: each may have a request open in the worker that dies."""
 SETTINGS = """

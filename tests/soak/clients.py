@@ -35,7 +35,7 @@ class Account:
 
 @define
 class Place:
-    """Where the daemon is."""
+    """The addresses of the daemon."""
 
     port: int
     tls_port: int
@@ -65,7 +65,7 @@ def chat(model: str, **members: object) -> bytes:
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Return status and body; IncompleteReadError where it breaks off."""
+    """Return status and body; IncompleteReadError if it breaks off."""
     head = await reader.readuntil(b"\r\n\r\n")
     status = int(head[9:12])
     lowered = head.lower()
@@ -173,7 +173,7 @@ class Clients:
         _, writer = await self._place.connect()
         for _ in range(4):
             writer.write(chat("large"))
-        self._account.sent[kind] += 4  # those behind the first may never be read
+        self._account.sent[kind] += 4  # those after the first may never be read
         await writer.drain()
         await asyncio.sleep(2.0)
         writer.transport.abort()

@@ -3,7 +3,7 @@
 
     .venv/bin/python tests/soak/dashboard.py --minutes 10 [--axe axe.min.js] [--screenshots DIR]
 
-Ends with an error where something is wrong. `--axe` is the file of the npm
+Ends with an error if something is wrong. `--axe` is the file of the npm
 package axe-core. Not part of the tests, as it takes its minutes.
 """
 

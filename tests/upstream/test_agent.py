@@ -393,7 +393,7 @@ def test_stopped_agent_closes_idle_connections_and_lets_busy_ones_finish():
 
 
 def test_stopped_agent_keeps_the_deadlines_of_what_still_asks_it():
-    """A retry that began before a reload must not wait for ever behind it."""
+    """A retry that began before a reload must not wait for it for ever."""
     world = World(first_byte=3.0)
     world.agent.stop()
     results = world.send()

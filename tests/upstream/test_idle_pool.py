@@ -52,7 +52,7 @@ def test_the_oldest_of_all_goes_first():
 
 
 def test_one_credential_keeps_a_share():
-    """Nobody fills the pool alone; what goes is the oldest of that one."""
+    """No key fills the pool by itself; the oldest connection of that key is dropped."""
     pool = IdlePool(8)
     other = Connection(A, b"other")
     mine = [Connection() for _ in range(9)]
@@ -116,7 +116,7 @@ def test_a_long_credential_is_kept_as_its_digest():
 
 
 def test_the_oldest_makes_room_for_a_new_connection():
-    """Where descriptors are few, whoever owns it."""
+    """If descriptors are few, whoever owns it."""
     pool = IdlePool(10)
     first, second, third = Connection(), Connection(B), Connection()
     kept(pool, first, second, third)

@@ -139,7 +139,7 @@ def test_nothing_is_kept_behind_a_401(answer):
     ids=["small", "at the bound", "idle for long", "large", "of any length", "JSON", "none"],
 )
 def test_an_upload_that_can_not_be_sent_again_takes_no_kept_connection(body, idle_s, kept):
-    """It would be lost where the upstream closes at that moment."""
+    """It would be lost if the upstream closes at that moment."""
     world = Forwarding()
     world.keep()
     world.advance(idle_s)
@@ -148,7 +148,7 @@ def test_an_upload_that_can_not_be_sent_again_takes_no_kept_connection(body, idl
 
 
 def test_a_large_upload_is_not_sent_again():
-    """It is not kept: its client is told."""
+    """It is not kept: its client gets an error."""
     world = Forwarding()
     body = incoming(REPLAY_BYTES + 1, JSON, complete=False)
     assert not body.rewindable

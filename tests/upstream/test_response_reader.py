@@ -1,4 +1,4 @@
-"""What is read of an answer, and what is refused: the reader alone, without a connection."""
+"""What is read of an answer, and what is refused: only the reader, without a connection."""
 
 import httptools
 import pytest
@@ -166,7 +166,7 @@ def test_chunk_sizes_may_be_padded(line):
 
 @pytest.mark.parametrize("line", [b" 5", b"5 5", b"5 x", b"+5", b"0x5", b"5,"])
 def test_chunk_sizes_that_two_could_read_differently_are_refused(line):
-    """White space belongs behind the size only."""
+    """White space is allowed only after the size."""
     with pytest.raises(httptools.HttpParserError):
         read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + line + b"\r\nhello\r\n")
 

@@ -111,7 +111,7 @@ def test_each_state_has_its_clock(state, event, deadline):
     ],
 )
 def test_each_clock_has_its_error(state, event, now, kind):
-    """The client is told which limit it was."""
+    """The client learns which limit it was."""
     connection = at(state)
     connection.on(event, 100.0)
     assert connection.overdue(now, is_held=False)[1] == kind

@@ -120,7 +120,7 @@ def test_a_body_that_nobody_takes_is_a_timeout(world, kind):
 @pytest.mark.parametrize("kind", BODIES)
 @pytest.mark.parametrize("answer", [EARLY, CHUNKED], ids=["counted", "chunked"])
 def test_a_connection_with_unsent_bytes_is_closed(world, kind, answer):
-    """The next request would wait behind megabytes that nobody reads."""
+    """The next request would wait for megabytes that nobody reads."""
     early = world(kind)
     early.say(answer)
     assert early.results[0].code in (413, 429)

@@ -100,7 +100,7 @@ def test_an_origin_that_is_away_is_left_alone_for_a_while():
 
 
 def test_few_descriptors_are_for_requests():
-    """None is made where an exchange would lack it."""
+    """None is made if an exchange would lack it."""
     world = Warm(10)
     world.agent.max_open = 3
     world.turn(2)

@@ -27,7 +27,7 @@ def test_length_is_replaced_but_never_added():
 
 
 def test_a_new_length_takes_the_place_of_the_old_one():
-    """Where there was none, there is none afterwards."""
+    """If there was none, there is none afterwards."""
     lines = [(b"Accept-Encoding", b"gzip"), (b"content-length", b"5"), (b"X", b"y")]
     changed = with_length(ask_identity(lines), 17)
     assert changed == [(b"Accept-Encoding", b"identity"), (b"content-length", b"17"), (b"X", b"y")]

@@ -8,7 +8,7 @@ from openai_proxy.wire.sse import begins_stream
 
 
 class Marked:
-    """Puts a letter in front of all that it is given."""
+    """Puts a letter before all that it is given."""
 
     def __init__(self, letter):
         self.letter = letter

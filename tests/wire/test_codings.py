@@ -57,7 +57,7 @@ def drain(decoder, limit_bytes=4096):
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_is_decoded_whole_or_up_to_a_limit(name):
-    """What is above the limit is not there, and the caller is told."""
+    """What is above the limit is missing, and the caller learns that."""
     coding, body = BODIES[name]
     assert maybe_decoded(body, coding, len(PLAIN)) == (PLAIN, True)
     assert maybe_decoded(body, coding, 1000) == (PLAIN[:1000], False)
@@ -78,7 +78,7 @@ def test_any_split_gives_the_same(name, sizes, limit_bytes):
 
 @pytest.mark.parametrize("name", [name for name in BODIES if name not in ("nothing", "identity")])
 def test_a_cut_body_is_never_whole(name):
-    """A beginning without its end is told apart from a body."""
+    """A truncated body is distinguished from a whole one."""
     coding, body = BODIES[name]
     decoder = maybe_decoder(coding)
     decoder.put(body[: len(body) // 3])

@@ -31,7 +31,7 @@ def test_hop_by_hop_lines_are_dropped(name):
 
 
 def test_nominated_lines_are_dropped():
-    """Connection names further fields that mean this hop alone."""
+    """Connection names further fields that are for this hop only."""
     pairs = [
         (b"Connection", b"close, X-Mine ,"),
         (b"x-mine", b"1"),
@@ -135,7 +135,7 @@ def test_facts_of_a_head():
 
 
 def test_upgrade_needs_its_connection_option():
-    """Upgrade alone asks for nothing (RFC 9110 §7.8)."""
+    """Upgrade without Connection requests nothing (RFC 9110 §7.8)."""
     assert scan((b"Upgrade", b"WebSocket")).upgrade == b""
     assert scan((b"Upgrade", b"WebSocket"), (b"Connection", b"x, Upgrade")).upgrade == b"websocket"
 
@@ -149,7 +149,7 @@ def test_length_is_read_whole_or_refused():
 
 
 def test_close_for_a_proxy_is_a_close():
-    """llhttp reads nothing behind it: the client's next request was called malformed."""
+    """llhttp reads nothing after it: the client's next request was called malformed."""
     assert not scan((b"Proxy-Connection", b"x, Close")).keep_alive
     head = scan((b"Proxy-Connection", b"x"), (b"X", b"y"))
     assert (head.keep_alive, head.forward) == (True, [(b"X", b"y")])

@@ -20,7 +20,7 @@ def test_the_same_lines_come_back(pairs):
     assert len(kept) == len(pairs)
     assert [kept[at] for at in range(len(kept))] == pairs
     assert kept[1:] == pairs[1:]
-    # only a line end inside a value is not told from one behind it
+    # only a line end inside a value is not distinguished from one after it
     assert isinstance(kept, KeptLines) == (not any(b"\r\n" in value for _, value in pairs))
 
 

@@ -49,7 +49,7 @@ def test_keys_are_found(key):
 
 @pytest.mark.parametrize("text", NOT_KEYS)
 def test_other_words_stay(text):
-    """What only resembles a key is left alone."""
+    """Text that only resembles a key stays unchanged."""
     assert KEY_LIKE.search(text) is None
 
 

@@ -211,7 +211,7 @@ def test_what_stands_in_strings_is_not_counted(unit):
 
 
 def test_the_collector_is_as_it_was():
-    """It rests while a large body is decoded, also where that fails."""
+    """It rests while a large body is decoded, also if that fails."""
     assert gc.isenabled()
     read_request(b'{"a":[' + b"[]," * 30_000 + b"1]}")
     with pytest.raises(InvalidJSON):

@@ -48,7 +48,7 @@ CHUNKED = b"POST /v1/files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n
 @pytest.mark.parametrize("before", [b"", HONEST, CHUNKED], ids=["first", "after a length", "after chunks"])
 @pytest.mark.parametrize("line", ODD)
 def test_an_odd_first_line_is_refused_however_it_comes(line: bytes, before: bytes, how: str) -> None:
-    """Once it passed where the whole message came in one read, and its line feed went upstream."""
+    """Once it passed if the whole message came in one read, and its line feed went upstream."""
     reader = read(*pieces(before + line + b"\r\n" + REST, how))
     assert type(reader.broken) is MalformedRequest
     assert len(reader.queue) == (1 if before else 0)
@@ -73,7 +73,7 @@ def test_an_unknown_method_is_told_as_one(before: bytes, how: str) -> None:
 
 
 def test_what_follows_a_chunked_body_may_be_cut_anywhere() -> None:
-    """Its end is found by llhttp alone: the line behind it is looked for in all reads that its head came in."""
+    """Only llhttp finds its end: the line after it is searched in all reads of its head."""
     raw = CHUNKED + HONEST + CHUNKED + HONEST
     for at in range(1, len(raw)):
         reader = read(raw[:at], raw[at:])

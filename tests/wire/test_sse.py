@@ -132,7 +132,7 @@ def test_data_is_replaced_in_its_place():
 
 
 def test_blocks_that_were_skipped_end_the_beginning():
-    """A BOM counts as one at the beginning only, also where that was not fed."""
+    """A BOM counts as one at the beginning only, also if that was not fed."""
     decoder = SSEDecoder(100)
     assert decoder.skip(b"data: 1\n\n")
     assert [block.data for block in decoder.feed(b"\xef\xbb\xbfdata: 2\n\n")] == [None]

@@ -156,7 +156,7 @@ def test_every_path_of_the_description_works_without_v1():
 
 
 def test_every_path_of_the_sdk_works_without_v1():
-    """The list cannot fall behind the newest SDK unseen."""
+    """A list older than the newest SDK is noticed."""
     paths = paths_of_the_sdk()
     assert {"/chat/completions", "/responses"} <= paths
     assert len(paths) > 100

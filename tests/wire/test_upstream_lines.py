@@ -36,7 +36,7 @@ def test_credentials_and_framing_always_stay():
 
 
 def test_static_lines_replace_the_clients():
-    """Once, however the client spelled it, and also where globs would drop it."""
+    """Once, however the client spelled it, and also if globs would drop it."""
     lines = UpstreamLines(("x-*",), [(b"X-Mine", b"ours"), (b"OpenAI-Project", b"p")])
     assert lines.on([(b"x-mine", b"theirs"), (b"A", b"1")]) == [
         (b"A", b"1"),

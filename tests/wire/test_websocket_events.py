@@ -66,7 +66,7 @@ def test_what_is_no_object_is_refused(text):
     ],
 )
 def test_the_parameters_of_a_turn(text, asked):
-    """Of both shapes, each member that is given more than once, and the session's model where none is named."""
+    """Of both shapes, each member that is given more than once, and the session's model if none is named."""
     found = parameters(read_client_event(text.encode()), "last")
     members = json.loads(found, object_pairs_hook=list)
     assert [pair for pair in map(tuple, members) if pair[0] != "type"] == asked
@@ -106,7 +106,7 @@ def test_lanes_and_sessions():
     ],
 )
 def test_a_servers_events(event, fields):
-    """What turns are told apart by."""
+    """What distinguishes turns."""
     found = maybe_server_event(json.dumps(event).encode())
     assert {name: getattr(found, name) for name in fields} == fields
 

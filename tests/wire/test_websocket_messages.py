@@ -1,4 +1,4 @@
-"""Frames are told apart however the reads cut them, and pass on as they came."""
+"""Frames are separated however the reads divide them, and pass unchanged."""
 
 import struct
 from itertools import pairwise
@@ -143,7 +143,7 @@ PLAIN = frame(1, b"hello", masked=True)
 )
 @pytest.mark.parametrize("step", [1 << 30, 7])
 def test_what_is_no_websocket_closes_it(data, code, step):
-    """With the code of RFC 6455 §7.4.1; what was whole before has been told."""
+    """With the code of RFC 6455 §7.4.1; whole messages before that have been returned."""
     messages = ClientMessages(LIMIT)
     assert [each.data for each in read(messages, PLAIN)] == [b"hello"]
     with pytest.raises(BrokenFrames) as broken:

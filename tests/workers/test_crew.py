@@ -1,4 +1,4 @@
-"""The worker processes where one ends, where the system has none to give, and at their end."""
+"""The worker processes when one ends, when the system cannot start one, and at their end."""
 
 import errno
 import os

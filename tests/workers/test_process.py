@@ -13,7 +13,7 @@ class Gone:
 
 
 def test_killing_a_process_that_has_just_ended_is_no_error():
-    """Else the supervisor's own end breaks off: nobody is told to drain, the ports stay open."""
+    """Otherwise the supervisor's own end breaks off: no worker drains, the ports stay open."""
     process = WorkerProcess(1, None, lambda _: None)
     process.transport = Gone()
     process.kill()

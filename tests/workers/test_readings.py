@@ -100,7 +100,7 @@ def test_an_answer_comes_as_it_is_made(world):
 
 
 def test_a_length_that_is_known_comes_with_the_head(world):
-    """A client is told it, as the first one was."""
+    """A client receives it, as the first one did."""
     world.answer(Body(length=3))
     assert world.found[0].body.length == 3
 
@@ -109,7 +109,7 @@ def test_a_length_that_is_known_comes_with_the_head(world):
     ("reason", "told"), [(ConnectionLost(), ConnectionLost), (UpstreamTimeout(), UpstreamTimeout)]
 )
 def test_what_breaks_off_breaks_off_there_too(world, reason, told):
-    """As late where it is late."""
+    """As late if it is late."""
     client = world.answer()
     world.feed(b"half")
     world.body.protocol.connectionLost(Failure(reason))
@@ -158,7 +158,7 @@ def test_who_leaves_before_the_head_is_not_waited_for(world):
 
 
 def test_who_leaves_while_it_reads_is_gone(world):
-    """The call goes on for others, or is given up: it is told."""
+    """The call continues for others, or is given up: its worker learns of it."""
     world.answer()
     world.feed(b"one")
     world.found[0].body.discard()

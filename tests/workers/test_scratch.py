@@ -21,7 +21,7 @@ def scratch(tmp_path, monkeypatch):
 
 
 def test_settings_without_a_file_get_one_that_goes_with_the_daemon(scratch, tmp_path):
-    """For this user alone, and the same after a reload."""
+    """For this user only, and the same after a reload."""
     settings = load_settings({}, {}, tmp_path)
     file = Path(scratch.shared(settings).cost.state_file)
     assert scratch.shared(settings).cost.state_file == str(file)

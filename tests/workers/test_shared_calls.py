@@ -83,7 +83,7 @@ def test_what_a_worker_tells_is_known_in_the_turn_in_which_another_asks(daemon):
 
 @pytest.mark.parametrize("after_its_head", [True, False])
 def test_a_retry_that_leaves_lets_the_call_wait_anew(daemon, after_its_head):
-    """60 s, as where both were at one worker; nothing stays open."""
+    """60 s, as if both were at one worker; nothing stays open."""
     first = Client(daemon.workers[0], FIRST)
     body = daemon.workers[0].answer() if after_its_head else None
     assert first.leave()

@@ -13,7 +13,7 @@ from openai_proxy.policies.cache.memory import MemoryStore
 
 
 class SharedStore(MemoryStore):
-    """What both workers find, as in Redis; where nothing is known without asking."""
+    """What both workers find, as in Redis, where nothing is known without asking."""
 
     puts = 0
 
@@ -214,7 +214,7 @@ def test_the_first_client_pays_to_the_end_for_those_at_the_other_worker(daemon):
 
 
 def test_who_shares_it_at_the_same_worker_pays_before_that(daemon):
-    """As without a second worker; then that one goes on alone."""
+    """As without a second worker; then that one continues by itself."""
     leader, follower, call = daemon.both()
     here = daemon.first.ask()
     daemon.turn_until(lambda: len(daemon.first.stage._flights) == 1)

@@ -15,7 +15,7 @@ REFUSED = UpstreamUnreachable("refused", kind="connect", sent="no")
 
 
 class Workers:
-    """Two, whose supervisor passes on what either tells."""
+    """Two, whose supervisor passes on the news of both."""
 
     def __init__(self):
         self.now = 100.0
@@ -111,7 +111,7 @@ def test_what_is_told_by_other_settings_is_left_alone(workers):
 
 
 def test_a_worker_that_starts_later_knows_what_still_holds(workers):
-    """In place of one that was killed, it asked an upstream that was out, and with a key that had been told to wait."""
+    """In place of one that was killed, it asked an upstream that was out, and with a key that had to wait."""
     fail(workers)
     workers.healths[1].limited(A, b"sk-b", False, 30.0, workers.now, workers.now)
     late = workers.start_one_more()

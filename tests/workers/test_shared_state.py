@@ -1,4 +1,4 @@
-"""Where state lives, known to all workers of a machine."""
+"""All workers of a machine know which upstream has which state."""
 
 from twisted.internet.task import Clock
 

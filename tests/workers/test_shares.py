@@ -30,7 +30,7 @@ def test_connections_and_requests_in_flight_are_divided(tmp_path):
 
 
 def test_no_limit_stays_none(tmp_path):
-    """Nothing is invented where nothing is set."""
+    """Nothing is invented if nothing is set."""
     assert divided(settings(tmp_path), 1, 4).limits.in_flight is None
 
 

@@ -1,4 +1,4 @@
-"""The supervisor where no process can be started."""
+"""The supervisor when no process can be started."""
 
 import errno
 import os

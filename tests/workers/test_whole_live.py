@@ -26,7 +26,7 @@ def row(id, state="waiting", age_s=1.0, **fields):
 
 
 class Worker:
-    """A worker whose answers are given, by the name of the question; keeps what it is told."""
+    """A worker whose answers are given, by the name of the question; keeps the messages that it gets."""
 
     def __init__(self, number):
         self.number = number
@@ -85,7 +85,7 @@ def test_a_worker_that_does_not_answer_holds_nobody_up(world):
 
 
 def test_what_a_dead_worker_ran_has_ended_as_lost(world):
-    """Those who read along are told."""
+    """Readers receive it."""
     first, second = world.workers
     world.whole.watch(second, True)
     world.whole.changed(first, Changes(started=[row("a"), row("b")]))

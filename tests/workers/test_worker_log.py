@@ -63,7 +63,7 @@ def test_an_event_of_another_thread_waits_for_the_reactor(sender, lines, turns):
 
 
 def test_a_supervisor_that_does_not_read_costs_lines_not_memory(sender, lines):
-    """Some wait, the rest is counted, and the count is told."""
+    """Some wait, the rest is counted, and the count is logged."""
     log = Logger("somewhere", observer=sender)
     sender.pauseProducing()
     for number in range(MAX_WAITING + 5):

@@ -1,4 +1,4 @@
-"""A reactor over real socket pairs that turns only when told: nothing happens between two lines of a test."""
+"""A reactor over real socket pairs that turns only when a test says so: nothing happens between two lines of a test."""
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.selectreactor import SelectReactor

@@ -44,7 +44,7 @@ class AgentUpstream:
         self.pause_s = 0.002
         """Between two events of a turn over WebSocket."""
         self.finished = 0
-        """Turns over WebSocket that were told to their end, while their connection was there."""
+        """Turns over WebSocket that were sent to their end, while their connection was open."""
         self._opens_websockets = opens_websockets
         self._numbers = itertools.count(1)
         self._sockets = itertools.count(1)

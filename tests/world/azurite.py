@@ -23,7 +23,7 @@ _INSTALLED = Path(__file__).parents[2] / ".services" / "node_modules" / ".bin" /
 
 
 def require_azurite() -> str:
-    """Return the path of azurite-blob; skip where there is none, fail in CI."""
+    """Return the path of azurite-blob; skip if there is none, fail in CI."""
     path = str(_INSTALLED) if _INSTALLED.exists() else shutil.which("azurite-blob")
     if path is None or shutil.which("node") is None:
         if os.environ.get("CI") == "true":
@@ -77,7 +77,7 @@ class Azurite(ServiceProcess):
         return ContainerClient.from_connection_string(self.connection_string, name, retry_total=0, **options)
 
     def blobs(self, container: str = "logs") -> dict[str, bytes]:
-        """Return every blob's bytes by its name; nothing where there is no container."""
+        """Return every blob's bytes by its name; nothing if there is no container."""
         from azure.core.exceptions import ResourceNotFoundError
 
         with self.container(container) as client:

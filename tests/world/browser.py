@@ -155,7 +155,7 @@ class Browser:
 
     @property
     def origins(self) -> set[str]:
-        """Where the page has asked for something."""
+        """The origins of the URLs that the page has requested."""
         parts = [urlsplit(url) for url in self.asked]
         return {f"{each.scheme}://{each.netloc}" for each in parts if each.scheme != "data"}
 

@@ -87,7 +87,7 @@ class Client:
         self.sock.close()
 
     def send(self, data: bytes) -> bool:
-        """Send all; False where the peer does not take it any more."""
+        """Send all; False if the peer does not take it any more."""
         try:
             self.sock.sendall(data)
         except OSError:
@@ -101,7 +101,7 @@ class Client:
         reset(self.sock)
 
     def half_close(self) -> None:
-        """Say that nothing more comes; nothing happens where the peer has reset the connection."""
+        """Say that nothing more comes; nothing happens if the peer has reset the connection."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 

@@ -15,7 +15,7 @@ from world.warm_start import TWISTD, launch
 __all__ = ["DEFECTS", "TWISTD", "UNHURRIED", "Daemon", "alive", "configured", "whole_lines"]
 DEFECTS = ("Traceback", "Unhandled", "defect")
 UNHURRIED = {"DRAIN_TIMEOUT_S": "120", "LIMITS__HEADER_TIMEOUT_S": "120"}
-"""Where no test is about them, these do not end what a test on a busy machine holds open."""
+"""If no test is about them, these do not end what a test on a busy machine holds open."""
 
 
 def alive(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Reverse proxies of others in front of a daemon, run from the recipes in `deploy/`."""
+"""Other reverse proxies in front of a daemon, run from the recipes in `deploy/`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
 def require(program: str, package: str | None = None) -> str:
-    """Return the path of a program; skip where there is none, fail in CI."""
+    """Return the path of a program; skip if there is none, fail in CI."""
     path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if path is None:
         if os.environ.get("CI") == "true":

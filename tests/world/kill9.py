@@ -28,7 +28,7 @@ TORN = b'{"timestamp": "2026-01-01T00:00:00.000Z", "request": {"meth'
 
 
 def upstream_script(call: Call) -> None:
-    """Answer at once: a document, or a stream where one is asked for."""
+    """Answer at once: a document, or a stream if one is asked for."""
     body = call.read_body()
     if b'"stream": true' in body:
         call.start_stream()
@@ -137,7 +137,7 @@ class Reader:
 
 
 def run_by_jerks(daemon: Daemon, seconds: float, chance: random.Random) -> None:
-    """Let a daemon run with stops in between, behind which many sockets are ready at once; it is left running."""
+    """Let a daemon run with pauses in between, after which many sockets are ready at once; it is left running."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         daemon.signal(signal.SIGSTOP)

@@ -108,7 +108,7 @@ class Crowd:
 
 
 def numbered(number: int) -> bytes:
-    """Return a request that the log's line tells the number of."""
+    """Return a request whose log line has its number."""
     message = {"role": "user", "content": str(number)}
     return chat(json.dumps({"model": f"m{number % 3}", "messages": [message]}).encode())
 

@@ -11,7 +11,7 @@ from world.upstream import Call, Script
 from world.waiting import PATIENCE_S
 
 HELD_END = b"data: last\n\n\r\n0\r\n\r\n"
-"""The last that a client receives of a `HeldStream`, where it comes whole."""
+"""The last that a client receives of a `HeldStream`, if it comes whole."""
 
 
 class LedStream:

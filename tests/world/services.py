@@ -54,11 +54,11 @@ class ServiceProcess:
 
 
 PATIENT_S = 10.0
-"""Deadline of a client where no test is about its deadline: a busy machine may keep an answer longer than 50 ms."""
+"""Deadline of a client if no test is about its deadline: a busy machine may keep an answer longer than 50 ms."""
 
 
 def require_redis() -> str:
-    """Return the path of redis-server; skip where there is none, fail in CI."""
+    """Return the path of redis-server; skip if there is none, fail in CI."""
     path = shutil.which("redis-server")
     if path is None:
         if os.environ.get("CI") == "true":

@@ -1,4 +1,4 @@
-"""A port that passes bytes on and keeps them: one before the proxy and one behind it say what it changed."""
+"""A port that passes bytes on and keeps them: one before the proxy and one after it show what it changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Passed:
 
     @property
     def handshake_key(self) -> bytes:
-        """What tells WebSockets apart, before the proxy and behind it."""
+        """Identifies WebSockets, before the proxy and after it."""
         found = re.search(rb"(?i)\r\nsec-websocket-key: *(\S+)", self.up)
         return found[1] if found else b""
 

@@ -233,7 +233,7 @@ class Upstream:
             self._threads.append(thread)
 
     def _keep(self, sock: socket.socket) -> bool:
-        """Remember a connection; close it and return False where the upstream is closed."""
+        """Remember a connection; close it and return False if the upstream is closed."""
         with self._lock:
             if not self._closed:
                 self.sockets.append(sock)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 PATIENCE_S = 120.0
-"""What is to happen may take so long on a busy machine; where it happens at once nobody waits."""
+"""What is to happen may take so long on a busy machine; if it happens at once nobody waits."""
 
 
 def eventually(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> bool:

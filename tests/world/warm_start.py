@@ -74,7 +74,7 @@ class WarmParent:
     def launch(
         self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], output: Any
     ) -> WarmProcess | subprocess.Popen[bytes]:
-        """Start `command` with `output` as its standard output and error; by itself where a fork is not the same."""
+        """Start `command` with `output` as its standard output and error; by itself if a fork is not the same."""
         kept = ("LANG", os.environ.get("LANG"))
         reads = [name for name, value in env.items() if name.startswith(_OF_PYTHON) and (name, value) != kept]
         if command[0] != str(TWISTD) or reads:

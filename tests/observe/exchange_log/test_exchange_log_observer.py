@@ -114,7 +114,7 @@ def test_an_exchange_without_a_model_says_none(tmp_path):
 
 
 class Writes:
-    """A store that remembers what it was given at once; it is full where `error` is set."""
+    """A store that remembers what it was given at once; it is full if `error` is set."""
 
     directory = "/writes"
     error = None
@@ -129,7 +129,7 @@ class Writes:
 
 
 def test_a_batch_is_written_at_once(tmp_path):
-    """A file's lines together, in order; nothing is left behind."""
+    """A file's lines together, in order; nothing is left over."""
     log, store = observer(tmp_path), Writes()
     write(log, exchange("a", body=b"{}"), exchange("b"), exchange("a", body=b"[]"))
     log.flush()
@@ -324,7 +324,7 @@ def options(text):
 
 
 def test_spec_is_understood(tmp_path):
-    """Every parameter of the spec has its effect, and building leaves nothing behind."""
+    """Every parameter of the spec has its effect, and building creates nothing."""
     log = build(options(f"exchange-log:dir={tmp_path}/a/b:bodies=false:sample=0.1:models=a,b:keys=k"))
     assert (log.needs_bodies, log.needs_usage, log.synchronous, log.body_limit_bytes) == (
         False,

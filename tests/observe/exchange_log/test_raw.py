@@ -92,5 +92,5 @@ def test_no_credential_is_recorded(data, options):
     ],
 )
 def test_what_a_model_wrote_is_recorded(data, headers):
-    """Words that look a little like a credential are left alone, as in the other lines."""
+    """Words that look a little like a credential stay unchanged, as in the other lines."""
     assert "chunks" in raw_of(data, headers=headers)

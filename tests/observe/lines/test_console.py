@@ -51,7 +51,7 @@ def test_file_gets_the_batch(tmp_path):
 
 
 def test_reader_that_does_not_read_costs_lines_only(pipe):
-    """A full pipe never blocks the daemon; what was dropped is told when it is read again."""
+    """A full pipe never blocks the daemon; what was dropped is reported when it is read again."""
     events = []
     made = observer(pipe[1], events)
     for _ in range(100):
@@ -88,7 +88,7 @@ def test_reader_that_left_costs_lines_only(pipe):
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_daemon_writes_to_the_text_log(closed):
-    """Where standard output goes nowhere, the lines are in twistd's log."""
+    """If standard output goes nowhere, the lines are in twistd's log."""
     fd = os.open(os.devnull, os.O_WRONLY)
     if closed:
         os.close(fd)

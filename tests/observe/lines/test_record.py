@@ -21,7 +21,7 @@ def ended(outcome=Outcome.COMPLETE, **fields):
 
 
 def test_line_of_a_complete_exchange():
-    """One glance tells who asked what, and how it went."""
+    """One glance shows who asked what, and how it went."""
     exchange = ended(
         key="alice",
         model="gpt-4o-mini",
@@ -38,7 +38,7 @@ def test_line_of_a_complete_exchange():
 
 
 def test_line_of_a_failed_exchange_names_it():
-    """Where something failed, the id leads from the client's error to the line."""
+    """If something failed, the id leads from the client's error to the line."""
     exchange = ended(
         Outcome.UPSTREAM_ERROR,
         error_code="upstream_unreachable",

@@ -111,7 +111,7 @@ def test_tokens_are_the_events_so_far_then_the_usage():
 
 
 def test_cancel_reaches_what_runs_alone():
-    """An id that has ended, or that nobody has been told, runs nowhere."""
+    """An id that has ended, or that was never used, runs nowhere."""
     world = World()
     running, ended = world.begin(), world.begin()
     world.end(ended)

@@ -34,7 +34,7 @@ def run(stage, headers):
 
 
 def test_pass_through_changes_nothing():
-    """The client's own headers go upstream; the connection is kept for this credential alone."""
+    """The client's own headers go upstream; the connection is kept for this credential only."""
     headers = [(b"Authorization", b"Bearer sk-1")]
     request, failure, exchange = run(PassThrough(), headers)
     assert failure is None
@@ -84,7 +84,7 @@ def test_tenants_swap_the_key():
     ],
 )
 def test_tenants_refuse_strangers(headers, error):
-    """No key and a wrong key are told apart, and nothing goes upstream."""
+    """No key and a wrong key have different errors, and nothing goes upstream."""
     request, failure, exchange = run(TENANTS, headers)
     assert request is None
     assert type(failure) is error

@@ -1,4 +1,4 @@
-"""Who pays and what separates callers, where credentials pass unchanged."""
+"""Who pays and what separates callers when credentials pass unchanged."""
 
 import pytest
 
@@ -101,7 +101,7 @@ def test_further_headers_tell_callers_apart():
 
 
 def test_further_headers_before_a_key_of_ours():
-    """Where keys of ours go upstream only these headers say who called."""
+    """If keys of ours go upstream only these headers say who called."""
     callers = Callers([b"x-user"])
     assert callers.further([REAL]) == b""
     assert callers.further([REAL, (b"X-User", b"a")]) != callers.further([REAL, (b"X-User", b"b")])

@@ -131,6 +131,6 @@ def test_a_swap_made_once_replaces_as_any_other(key, remove_empty):
 
 
 def test_the_digest_of_the_clients_key():
-    """It is looked up by what `find_client_key` finds, None where there is none."""
+    """It is looked up by what `find_client_key` finds, None if there is none."""
     assert find_client_digest([(b"Authorization", b"Bearer c")]) == sha256(b"c").digest()
     assert find_client_digest([(b"X", b"c")]) is None

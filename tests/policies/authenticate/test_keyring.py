@@ -12,7 +12,7 @@ def entry(key: bytes, name: str = "alice", **more: object) -> ClientKey:
 
 
 def test_a_known_key_gives_its_entry():
-    """A listed key is found, by its digest alone."""
+    """A listed key is found, by its digest only."""
     alice = entry(b"sk-a")
     keyring = Keyring([alice, entry(b"sk-b", "bob")])
     assert alice is keyring.find(key_digest(b"sk-a"), 0.0)
@@ -65,7 +65,7 @@ def test_models_are_matched_as_globs(models, model, allowed):
 
 
 def test_no_repr_shows_a_key():
-    """An entry printed by accident shows its name alone."""
+    """An entry printed by accident shows only its name."""
     shown = repr(entry(b"sk-a"))
     assert "alice" in shown
     assert "sk-up" not in shown

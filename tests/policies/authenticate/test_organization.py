@@ -19,7 +19,7 @@ PROTOCOL = b"Sec-WebSocket-Protocol"
     ],
 )  # fmt: skip
 def test_lines(account, expected):
-    """What the key fixes is set; the client's own goes only where it is allowed."""
+    """What the key fixes is set; the client's own goes only if it is allowed."""
     assert account.on(CLIENT) == expected
 
 

@@ -137,7 +137,7 @@ def test_a_store_that_fails_leaves_the_upload_alone():
 
 
 def test_the_client_gets_the_answer_when_the_file_is_known():
-    """Else a batch right behind it would be refused."""
+    """Otherwise a batch right after it would be refused."""
     world = World()
     late = Deferred()
     world.inputs.keep = lambda name, owner, known: late

@@ -97,7 +97,7 @@ def test_only_an_end_is_final(status, is_final):
     ],
 )
 def test_the_share_is_what_was_answered(status, requests, completed, share):
-    """Of a batch without usage; where nobody counts, all of it."""
+    """Of a batch without usage; if nobody counts, all of it."""
     assert BatchState("b", status, requests=requests, completed=completed).share == share
 
 

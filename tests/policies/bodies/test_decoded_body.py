@@ -67,7 +67,7 @@ def compressed(body, coding=b"gzip"):
     ],
 )
 def test_codings_of_zlib_are_taken_off(coding, data):
-    """With the header lines that told of them."""
+    """With the header lines about them."""
     answer = compressed(Answer(data), coding)
     taker = Taker()
     answer.body.deliverBody(taker)

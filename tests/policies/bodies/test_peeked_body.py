@@ -8,7 +8,7 @@ from openai_proxy.policies.bodies.peeked_body import peek
 
 
 class Reader:
-    """Takes delivery; pauses at the first bytes where told to."""
+    """Takes delivery; pauses at the first bytes if it is asked to."""
 
     def __init__(self, pauses=False):
         self.data, self.end, self.pauses = b"", None, pauses
@@ -34,7 +34,7 @@ def begin(body, limit_bytes=4):
 
 
 def test_a_small_body_is_seen_whole_and_delivered_again():
-    """Its end comes behind it."""
+    """Its end comes after it."""
     _, results = begin(Answer(b"abc"))
     [(peeked, beginning)] = results
     reader = Reader()
@@ -44,7 +44,7 @@ def test_a_small_body_is_seen_whole_and_delivered_again():
 
 
 def test_of_a_large_body_no_more_is_read_until_it_is_taken():
-    """It is held back behind the first bytes, and goes on where somebody wants it."""
+    """It is held back after the first bytes, and continues when it is delivered."""
     body = Body()
     _, results = begin(body)
     body.feed(b"ab")

@@ -57,7 +57,7 @@ def run(body, limit=1000, target=b"/chat/completions", rules=NO_RULES, headers=(
 
 
 def test_json_body_is_read_and_decoded_once():
-    """The stages behind see bytes and document; the record the model."""
+    """The later stages see bytes and document; the record the model."""
     body = b'{"model": "m", "stream": true, "messages": []}'
     request = run(Arriving(body), required=("model", "messages"))
     assert (request.body, request.headers) == (body, [(b"X", b"y")])
@@ -179,7 +179,7 @@ def test_a_compressed_body_is_looked_into_where_a_rule_needs_it(coding, body):
 
 
 def test_a_changed_body_goes_up_plain():
-    """Without the header lines that told of its coding and encoding."""
+    """Without the header lines about its coding and encoding."""
     lines = [(b"Content-Encoding", b"gzip"), (b"Content-Type", b"application/json; charset=utf-16")]
     lines.append((b"Content-Length", b"99"))
     request = run(
@@ -210,7 +210,7 @@ UNREADABLE = [
 
 @pytest.mark.parametrize(("coding", "body"), UNREADABLE)
 def test_an_unreadable_body_is_no_free_ride(coding, body):
-    """Where no rule needs it, it passes; where an allow-list of models holds, that refuses it."""
+    """If no rule needs it, it passes; if an allow-list of models holds, that refuses it."""
     lines = [(b"Content-Encoding", coding)] if coding else []
     fields = {"headers": lines, "encoded": bool(coding), "target": b"/responses"}
     with pytest.raises(UnreadableBody):

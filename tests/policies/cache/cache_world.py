@@ -89,7 +89,7 @@ class Client:
 
 
 class World:
-    """A cache over an upstream that answers when told."""
+    """A cache over an upstream that answers when the test says so."""
 
     def __init__(self, store=None, shared=False, max_bytes=1_000_000, buffered=None, others=None):
         self.clock = Clock()

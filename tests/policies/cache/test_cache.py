@@ -164,7 +164,7 @@ def test_only_if_cached():
 
 @pytest.mark.parametrize(("seed", "wish"), [(None, b"only-if-cached"), (1, b"no-store, only-if-cached")])
 def test_only_if_cached_of_what_is_never_cached(seed, wish):
-    """Who asks for a stored answer alone spends nothing on a request that is not for the cache either."""
+    """A request for a stored answer only spends nothing on a request that is not for the cache either."""
     world = World()
     body = {"model": "m", "messages": [], "temperature": 0, "seed": seed}
     asked = world.ask(body, cache_control(wish), endpoint="chat/completions")
@@ -174,7 +174,7 @@ def test_only_if_cached_of_what_is_never_cached(seed, wish):
 
 @pytest.mark.parametrize(("shared", "calls"), [(False, 3), (True, 2)])
 def test_tenants_share_only_where_told(shared, calls):
-    """Two tenants share an entry only of one upstream key, and only where the configuration says so."""
+    """Two tenants share an entry only of one upstream key, and only if the configuration says so."""
     world = World(shared=shared)
     for tenant, credential in (("a", b"sk1"), ("b", b"sk1"), ("c", b"sk2")):
         world.ask(tenant=tenant, credential=credential)

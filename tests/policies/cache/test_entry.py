@@ -106,7 +106,7 @@ def test_a_body_of_another_length_is_not_stored():
 
 
 def test_an_error_is_not_stored():
-    """An upstream that told an overload in a stream's event was quoted for an hour."""
+    """An overload that an upstream reported in a stream's event was repeated for an hour."""
     stream = [(b"Content-Type", b"text/event-stream")]
     told = [b'data: {"error":{"message":"overloaded"}}\n\n', b"data: [DONE]\n\n"]
     assert make_entry(b"OK", stream, told, 0.0, None) is None

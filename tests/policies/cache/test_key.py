@@ -36,7 +36,7 @@ def shuffled(value, random):
 
 
 def spelled(value):
-    """A text that two values share exactly where they are equal, with 1, 1.0 and true told apart."""
+    """A text that two values share exactly if they are equal, with 1, 1.0 and true different."""
     return json.dumps(value, sort_keys=True, ensure_ascii=True)
 
 

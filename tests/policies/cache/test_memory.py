@@ -65,7 +65,7 @@ def test_an_entry_over_an_eighth_is_not_kept(size, kept):
 
 
 def test_replacing_frees_what_was_there():
-    """A refreshed entry is counted once, and one that is now too large leaves no old one behind."""
+    """A refreshed entry is counted once, and if it is now too large the old one is dropped."""
     shelf = Shelf(100_000)
     for _ in range(3):
         entry = shelf.put(b"a", 1_000)

@@ -157,7 +157,7 @@ def test_a_body_nobody_took_is_discarded():
 
 
 def test_a_cut_body_is_cut_for_everybody():
-    """A truncated answer looks truncated to each reader, also to one that is behind, and is not whole."""
+    """A truncated answer looks truncated to each reader, also to a slower one, and is not whole."""
     shared = Shared()
     _, fast = shared.read()
     _, slow = shared.read(window=1)

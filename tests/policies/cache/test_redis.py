@@ -1,4 +1,4 @@
-"""The store in Redis, over a connection that answers as told."""
+"""The store in Redis, over a connection that answers as the test says."""
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 

@@ -25,7 +25,7 @@ JSON_LINES = [(b"Content-Type", b"application/json"), (b"Content-Length", b"2")]
 
 
 class World:
-    """The stage in front of one that answers with what is stored under KEY, and counts."""
+    """The stage before one that answers with what is stored under KEY, and counts."""
 
     def __init__(self):
         self.clock = Clock()

@@ -48,7 +48,7 @@ def test_errors_told_in_the_body(media_type, body):
     ],
 )
 def test_answers(media_type, body):
-    """The word alone makes no error."""
+    """The word by itself makes no error."""
     assert not is_unfit(media_type, body, announced=True)
 
 

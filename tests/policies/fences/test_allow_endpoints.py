@@ -1,4 +1,4 @@
-"""What a key may not call, and from where it may not be used, is refused by the head alone."""
+"""What a key may not call, and from where it may not be used, is refused by the head only."""
 
 import pytest
 from fakes import exchange, through

@@ -1,4 +1,4 @@
-"""A key with a budget asks for nothing whose cost cannot be measured; a rule is not left behind."""
+"""A key with a budget asks for nothing whose cost cannot be measured; no rule is bypassed."""
 
 import json
 

@@ -67,7 +67,7 @@ def test_keys_do_not_share(clock):
 
 
 def test_idle_keys_are_forgotten(clock):
-    """A stream of strangers leaves no memory behind once their minute is over."""
+    """A stream of unknown callers takes no memory once their minute is over."""
     store = EmbeddedStore(clock.seconds)
     limits = Limits(2, None, 2)
     for key in range(1000):

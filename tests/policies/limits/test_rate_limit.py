@@ -13,7 +13,7 @@ from openai_proxy.policies.limits.rules import GROUP, GroupScope, Limits
 
 
 class World:
-    """A stage over an upstream that answers when told, on a clock of its own."""
+    """A stage over an upstream that answers when the test says so, on a clock of its own."""
 
     def __init__(self, limits, own=None, max_wait_s=0.0, **options):
         self.clock = Clock()
@@ -81,7 +81,7 @@ def test_a_key_with_its_own_limit():
 
 @pytest.mark.parametrize("how", ["end", "client gone", "failure", "ended before"])
 def test_a_slot_is_freed_however_the_exchange_ends(how):
-    """A slot comes back when the exchange ends, also where its client left."""
+    """A slot comes back when the exchange ends, also if its client left."""
     world = World(Limits(None, None, 1))
     exchange, done = world.ask()
     assert type(world.serve()) is ConcurrencyLimitReached
@@ -110,7 +110,7 @@ EXPECTS = [(b"expect", b"100-continue")]
 
 
 def looked_ahead(world, headers=EXPECTS, **fields):
-    """Return the error of a look at the limits before the body is read; None where it goes on."""
+    """Return the error of a look at the limits before the body is read; None if it goes on."""
     exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x", credential_id="k")
     fields = {"body": Arriving(), "buffered": True, **fields}
     request = ProxyRequest(method=b"POST", target=b"/x", headers=headers, exchange=exchange, **fields)
@@ -135,7 +135,7 @@ def looked_ahead(world, headers=EXPECTS, **fields):
     ],
 )
 def test_nobody_is_asked_for_a_body_that_will_be_refused(limits, error):
-    """A client that waits for 100 Continue was told to send its prompt, and then that it sent too often."""
+    """A client that waits for 100 Continue was asked to send its prompt, and then refused for sending too often."""
     world = World(limits, estimate=lambda *_: 10)
     needed = {"required": ("model",)}
     assert [looked_ahead(world, **needed) for _ in range(3)] == [None] * 3  # looking costs nothing
@@ -207,7 +207,7 @@ def test_usage_completed_by_an_inner_stage_at_the_end_is_seen():
 
 
 def test_a_short_wait_instead_of_a_refusal():
-    """Where waiting is allowed, a request that is admitted soon waits."""
+    """If waiting is allowed, a request that is admitted soon waits."""
     world = World(Limits(60, None, None), max_wait_s=2.0)
     for _ in range(60):
         world.serve()
@@ -255,7 +255,7 @@ def test_a_wait_for_a_slot_ends_when_one_is_free_or_time_is_up():
     ],
 )
 def test_what_an_exchange_cost(fields, expected):
-    """Usage where there is one, the reservation where tokens may have flowed, else nothing."""
+    """Usage if there is one, the reservation if tokens may have flowed, else nothing."""
     exchange = Exchange(started=0.0, timestamp=0.0, method="POST", path="/v1/x")
     for name, value in fields.items():
         setattr(exchange, name, value)

@@ -43,7 +43,7 @@ def admitting():
 
 
 def test_a_client_that_leaves_frees_its_slot_and_its_tokens():
-    """The slot is freed behind the command that takes it, the tokens when Redis says that it took them."""
+    """The slot is freed after the command that takes it, the tokens when Redis says that it took them."""
     _, client, asked, ends, _, late = admitting()
     asked.cancel()
     assert ends[0].check(CancelledError)

@@ -60,7 +60,7 @@ def test_durations_are_written_as_openai_does(seconds, expected):
     ("wait_s", "seconds", "ms"), [(0.0, b"1", b"1"), (0.5, b"1", b"500"), (1.0001, b"2", b"1001")]
 )
 def test_retry_after_is_rounded_up(wait_s, seconds, ms):
-    """Nobody is told to come back too early."""
+    """No client is asked to come back too early."""
     assert retry_after_headers(wait_s) == [(b"retry-after", seconds), (b"retry-after-ms", ms)]
 
 

@@ -65,7 +65,7 @@ def test_types(entry, value):
     ],
 )
 def test_malformed_entries_are_refused(entry):
-    """An entry that does not fit stops the start, and the message shows that entry alone."""
+    """An entry that does not fit stops the start, and the message shows only that entry."""
     with pytest.raises(ValueError) as caught:
         parse_llm_params(f"model=secret-model,{entry}")
     message = str(caught.value)

@@ -67,7 +67,7 @@ def error(status, code, message="m"):
 
 
 class Machine:
-    """Three upstreams and the stage in front of them; `restart` forgets what was known."""
+    """Three upstreams and the stage that uses them; `restart` forgets what was known."""
 
     def __init__(self, upstreams=THREE, models=(), shared=(), seed=1, **options):
         self.clock = Clock()

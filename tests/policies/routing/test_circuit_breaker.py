@@ -1,4 +1,4 @@
-"""When something that fails too often is left alone, and when it is asked again."""
+"""When something that fails too often is skipped, and when it is tried again."""
 
 from hypothesis import given
 from hypothesis import strategies as st

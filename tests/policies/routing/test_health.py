@@ -57,7 +57,7 @@ def test_a_sick_model_is_out_alone(what):
     "error", [REFUSED, UpstreamTLSError(sent="no", kind="tls"), UpstreamTimeout(sent="no")]
 )
 def test_connections_that_fail_speak_for_the_whole_upstream(error):
-    """No model is served where nothing connects; the other upstream is well."""
+    """No model is served if nothing connects; the other upstream is well."""
     world = World()
     world.fail(error, times=3)
     assert not world.usable("small")
@@ -239,7 +239,7 @@ def test_stale_connections_say_nothing():
     ],
 )
 def test_a_429_takes_its_key_out_alone(spent, asked_s, out_s):
-    """The key cools as long as it was told; other keys and upstreams go on, and so does the model."""
+    """The key rests as long as the upstream asked; other keys and upstreams go on, and so does the model."""
     health = UpstreamHealth([A, B])
     health.limited(A, b"k", spent, asked_s, 100.0, 100.0)
     assert health.usable(A, "m", b"k", 100.0 + out_s)

@@ -44,7 +44,7 @@ def ask(stage, forward, key="listed"):
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
 def test_a_restricted_key_sees_what_it_may_use(coding):
-    """Also where an upstream compresses although it was asked not to; other keys see the answer as it came."""
+    """Also if an upstream compresses although it was asked not to; other keys see the answer as it came."""
     raw = list_of("a", "b", "c-1")
     lines = [(b"Content-Encoding", coding)] if coding else []
 

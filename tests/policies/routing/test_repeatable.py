@@ -79,7 +79,7 @@ def test_what_creates_something_is_told_by_its_endpoint_and_body(endpoint, docum
     ],
 )
 def test_methods(method, expected):
-    """Reading leaves nothing behind."""
+    """Reading creates nothing."""
     assert expected == creates_nothing(method, "files/{id}", None, [])
 
 

@@ -256,7 +256,7 @@ def test_a_refused_connection_is_tried_over_more_than_a_second():
 
 @pytest.mark.parametrize("encoded", [False, True])
 def test_a_spent_quota_is_not_retried(encoded):
-    """A 429 that no waiting mends passes whole, also where it had to be looked into."""
+    """A 429 that no waiting mends passes whole, also if it had to be looked into."""
     body = gzip.compress(QUOTA) if encoded else QUOTA
     headers = [(b"content-encoding", b"gzip")] if encoded else []
     run = Run(answer(429, *headers, body=Body(body[:5], body[5:])))

@@ -211,7 +211,7 @@ def test_failures_that_go_elsewhere(first, kwargs, expected):
     ],
 )
 def test_statuses_that_go_elsewhere(status, kwargs, hints, moves):
-    """For every client, on the causes of a retry; a creation only where nothing was created; a handshake never."""
+    """For every client, on the causes of a retry; a creation only if nothing was created; a handshake never."""
     world = World()
     world.answers["a"] = [answer(status, b"{}", *hints)]
     expected = (200, "ab") if moves & {"always", status} else (status, "a")
@@ -368,7 +368,7 @@ def test_backups_that_all_cannot_are_asked_if_there_is_nothing_else():
 
 
 def test_a_refused_connection_and_a_backup_that_cannot():
-    """Our own 502 tells the truth where a 404 would not."""
+    """The proxy's own 502 is true, and a 404 would not be."""
     world = World()
     world.answers.update(a=[REFUSED], b=[answer(404, NOT_FOUND)])
     assert world.ask(document=CHAT) == (UpstreamUnreachable, "ab")
@@ -443,7 +443,7 @@ def test_a_limited_key_that_is_told_nothing_cools_for_a_second():
     assert world.ask(headers=SDK) == (200, "a")
 
 
-# ---- errors behind a 200
+# ---- errors with status 200
 
 GOOD = (
     b'data: {"id":"1","choices":[{"index":0,"delta":{"role":"assistant","content":"x"}}]}\n\ndata: [DONE]\n\n'
@@ -473,7 +473,7 @@ def read(response):
 @pytest.mark.parametrize("first", [BAD, b": PROCESSING\n\n" + BAD, QUOTA, BAD.rstrip()])
 @pytest.mark.parametrize("headers", [[], SDK])
 def test_an_error_in_the_first_event_goes_elsewhere(first, headers):
-    """The client sees the other upstream's stream alone."""
+    """The client sees only the other upstream's stream."""
     world = World()
     world.answers.update(a=[answer(200, first, STREAM)], b=[answer(200, GOOD, STREAM)])
     assert world.ask(document={**CHAT, "stream": True}, headers=headers) == (200, "ab")

@@ -46,7 +46,7 @@ KEY = [(b"Idempotency-Key", b"1")]
     ],
 )
 def test_failures(error, method, headers, expected):
-    """A request goes again only where the upstream cannot have acted on it, or may act twice."""
+    """A request goes again only if the upstream cannot have acted on it, or may act twice."""
     assert expected == failure_reason(error, method, headers)
     assert may_go_elsewhere(error, method, headers) == (expected is not None)
 
@@ -167,7 +167,7 @@ def test_the_budget_holds_over_any_schedule(steps):
     ],
 )
 def test_error_codes_are_read(body, headers, expected):
-    """The kinds of 429 are told apart; what cannot be read is no kind."""
+    """The kinds of 429 are distinguished; an unreadable one is no kind."""
     assert expected == error_code(body, headers)
 
 

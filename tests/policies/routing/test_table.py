@@ -142,7 +142,7 @@ def test_no_repr_shows_a_key():
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=4), st.floats(0.0, 0.999), st.booleans())
 def test_the_first_choice_is_what_any_draw_would_choose(priorities, draw, spread):
-    """Where it is usable, naming it at once is no other choice than choosing among all."""
+    """If it is usable, naming it at once is no other choice than choosing among all."""
     table = RoutingTable([Upstream(str(n), "http://u/v1", priority=p) for n, p in enumerate(priorities)])
     candidates = table.candidates(None)
     first = first_choice(candidates, spread)

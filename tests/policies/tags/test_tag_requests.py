@@ -68,7 +68,7 @@ def test_what_a_value_may_look_like(value, tag):
 
 
 def test_the_end_user_of_a_body():
-    """The newer name first; a hash tells the same user again, and not who it is."""
+    """The newer name first; a hash shows that it is the same user, and not who it is."""
     plain, hashed = NameEndUser(hashed=False), NameEndUser(hashed=True)
     body = {"user": "bob", "safety_identifier": "b-1"}
     assert through(plain, document=body)[0].end_user == "b-1"

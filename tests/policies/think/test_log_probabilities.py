@@ -65,7 +65,7 @@ def test_characters_of_several_tokens_are_aligned_by_their_bytes():
     ],
 )
 def test_what_cannot_be_aligned_goes(tokens, more):
-    """Tokens that are not those of the text cannot be told apart: the choice has none."""
+    """Tokens that are not those of the text cannot be matched: the choice has none."""
     assert document(chat(tokens, **more))["choices"][0]["logprobs"] is None
 
 
@@ -97,7 +97,7 @@ def test_tokens_leave_the_lists_of_completions():
 
 
 def test_tokens_leave_an_output_text():
-    """The Responses API has them in the part itself; where they do not align it has none."""
+    """The Responses API has them in the part itself; if they do not align it has none."""
     for tokens, left in (
         ([chat_token(each) for each in THOUGHTFUL], [chat_token("Answer")]),
         ([chat_token("SECRET")], []),

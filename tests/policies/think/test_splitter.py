@@ -1,4 +1,4 @@
-"""Thoughts are told apart from the answer however the text is cut."""
+"""Thoughts are separated from the answer however the text is cut."""
 
 import json
 import re
@@ -137,7 +137,7 @@ def test_documented_cases(text, visible, thoughts):
     ],
 )
 def test_texts_that_begin_inside_a_block(text, visible, thoughts):
-    """Where the prompt's template has the start tag, the text is a thought up to the end tag."""
+    """If the prompt's template has the start tag, the text is a thought up to the end tag."""
     assert split_text(text, ThinkRule("strip", implicit_start=True)) == (visible, thoughts)
 
 
@@ -157,7 +157,7 @@ def test_trim_takes_what_follows_a_block():
 
 @pytest.mark.parametrize("tag", ["<think>", "[/t]", "é", "\\t", '"q"', "\tt", "😀"])
 def test_a_tag_is_found_however_it_is_escaped(tag):
-    """Every way to write the tag in JSON is told by the search in front of the parse."""
+    """Every way to write the tag in JSON is found by the search before the parse."""
     rule = ThinkRule("strip", tag)
     spelt = [
         orjson.dumps("a" + tag),

@@ -223,7 +223,7 @@ def test_a_list_of_stored_answers_goes_by_their_models():
     ],
 )
 def test_a_stream_that_goes_on_has_no_thoughts(model, query, asked, first):
-    """Where a stream goes on within a thought, it is asked for from its beginning, and what is old is left out."""
+    """If a stream goes on within a thought, it is asked for from its beginning, and what is old is left out."""
     deltas = ["<think>", "x", "x</thi", "nk>y", "z"]
     events = [{"type": "response.created", "sequence_number": 0, "response": {"model": model}}]
     events += [

@@ -141,7 +141,7 @@ def test_a_watched_stream_passes(pieces):
 
 
 def test_a_whole_document_is_read_at_once_and_in_pieces():
-    """A short answer's usage is found however it comes, and its text estimated where it reports none."""
+    """A short answer's usage is found however it comes, and its text estimated if it reports none."""
     body = b'{"choices":[{"message":{"content":"12345"}}],"usage":{"prompt_tokens":5,"completion_tokens":7}}'
     for size in (1, 11, len(body)):
         found = []

@@ -1,4 +1,4 @@
-"""Errors that a stream tells after it has begun, in every form and however it is cut."""
+"""Errors that a stream reports after it has begun, in every form and however it is cut."""
 
 from itertools import accumulate
 

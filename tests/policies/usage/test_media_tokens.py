@@ -61,7 +61,7 @@ def data_url(data, kind="image/png"):
     ],
 )
 def test_the_size_of_an_image_stands_in_its_head(data, size):
-    """PNG, JPEG (behind its EXIF data), GIF and all three kinds of WebP."""
+    """PNG, JPEG (after its EXIF data), GIF and all three kinds of WebP."""
     assert maybe_image_size(data) == size
 
 
@@ -83,7 +83,7 @@ def test_an_image_counts_by_its_tiles(size, detail, tokens):
 
 @pytest.mark.parametrize("url", ["https://a/b.png", "data:image/png;base64,!!", "data:x", "", None, 7, {}])
 def test_an_image_that_is_not_here_counts_as_a_square(url):
-    """What is behind a URL is not fetched."""
+    """A URL is not fetched."""
     assert image_tokens(url) == UNKNOWN_IMAGE_TOKENS
 
 

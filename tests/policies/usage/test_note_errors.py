@@ -1,4 +1,4 @@
-"""An error behind a 200 is recorded as one, and costs nothing."""
+"""An error with status 200 is recorded as one, and costs nothing."""
 
 import gzip
 

@@ -202,7 +202,7 @@ LAST = st.sampled_from([{}, {"service_tier": "default"}, {"system_fingerprint": 
 
 
 def test_usage_at_the_end_is_that_of_the_whole_document():
-    """Read from its bytes alone, with whatever stands before and after it, in strings and other objects too."""
+    """Read from its bytes only, with anything before and after it, in strings and other objects too."""
     with Taken() as note:
 
         @given(BESIDE, COUNTS | DETAILED | COUNTS | DETAILED | st.none(), LAST, st.sampled_from(["", "\n"]))

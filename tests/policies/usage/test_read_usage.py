@@ -178,7 +178,7 @@ def test_usage_is_read_in_any_coding_that_clients_ask_for(library):
 
 @pytest.mark.parametrize(("kind", "decodes"), [(JSON, True), (SSE, True), ((b"Content-Type", b"a/b"), False)])
 def test_what_is_read_outside_is_decoded(kind, decodes):
-    """The removal of thoughts stands outside and reads plain answers alone."""
+    """The removal of thoughts is outside and reads only plain answers."""
     data = gzip.compress(b'{"a":1}')
     request = make_request(b'{"model":"m"}')
     for wanted, expected in ((True, b'{"a":1}' if decodes else data), (False, data)):

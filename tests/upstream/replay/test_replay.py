@@ -98,7 +98,7 @@ def test_forms_count_by_their_parts():
 
 
 def test_a_line_is_what_was_asked():
-    """With its target where there is one, else by its path."""
+    """With its target if there is one, else by its path."""
     body = {"model": "m", "user": "me"}
     found = asked_of_line(line(body), IGNORED)
     assert found.key == asked_for_json("POST", "/chat/completions", {"model": "m"}, IGNORED).key
@@ -219,7 +219,7 @@ def test_a_stream_that_told_no_usage_has_the_counts_of_its_line():
     ],
 )
 def test_what_has_no_body_has_the_length_that_was_told(method, status, told, lengths):
-    """HEAD was answered with `Content-Length: 0`, and so was 204, where it is forbidden (RFC 9110 §8.6)."""
+    """HEAD was answered with `Content-Length: 0`, and so was 204, for which it is forbidden (RFC 9110 §8.6)."""
     headers = {"Content-Length": told} if told else {}
     request, response = {"method": method}, {"status_code": status}
     found = answer_of_line(line(raw=[], headers=headers, request=request, response=response))

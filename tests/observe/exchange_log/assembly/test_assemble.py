@@ -94,7 +94,7 @@ def test_tool_calls_that_share_an_index_or_have_none(place, together):
 
 
 def test_tool_calls_without_an_index_and_without_ids():
-    """Only a name tells where the next one begins."""
+    """Only a name shows where the next one begins."""
     calls = [{"function": {"name": "f", "arguments": "{}"}}, {"function": {"name": "f", "arguments": "{}"}}]
     message = assemble([chunk({"tool_calls": [call]}) for call in calls])["choices"][0]["message"]
     assert message["tool_calls"] == calls
@@ -268,7 +268,7 @@ def llama_cpp_stream(completed=True, output=True):
 
 
 def test_a_response_without_numbers_is_put_together():
-    """llama.cpp: the last event has the whole, also where nothing else is numbered."""
+    """llama.cpp: the last event has the whole, also if nothing else is numbered."""
     events, whole = llama_cpp_stream()
     assert assemble(events) == whole
 

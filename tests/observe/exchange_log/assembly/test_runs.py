@@ -241,7 +241,7 @@ def test_halves_of_a_surrogate_pair_stay_apart():
 
 
 def test_numbers_on_two_lines_are_no_number():
-    """A value that is no JSON alone is none in a run either."""
+    """A value that is no JSON by itself is none in a run either."""
     events = [b'{"t":%b,"choices":[{"delta":{"content":"a"}}]}' % number for number in [b"1", b"2\n3"] * 5]
     assert put_together(shortened(events)) == put_together(events)
 

@@ -127,7 +127,7 @@ def test_full_blobs_are_followed_by_others(tmp_path):
 
 
 def test_longest_line_goes_up_in_blocks(tmp_path):
-    """A line longer than a block arrives whole, also where the middle fails."""
+    """A line longer than a block arrives whole, also if the middle fails."""
     world = World(tmp_path)
     line = b"x" * 9_000_000 + b"\n"
     world.spool.append(NAME, line)

@@ -1,4 +1,4 @@
-"""Errors of stores are told without what their libraries put into them."""
+"""Errors of stores are logged without what their libraries put into them."""
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError

@@ -92,7 +92,7 @@ def test_torn_line_of_a_killed_process_is_cut_off(tmp_path):
 
 
 def test_full_disk_takes_a_line_whole_or_not_at_all(tmp_path):
-    """A short write leaves nothing of its line behind."""
+    """A short write leaves no part of its line."""
     room = [100]
 
     def write(fd, data):
@@ -147,7 +147,7 @@ def test_open_files_are_bounded(tmp_path):
 
 
 def test_mark_survives_a_restart(tmp_path):
-    """Where a batch was sent to is known before anything is sent."""
+    """The destination of a batch is known before anything is sent."""
     first = spool(tmp_path)
     first.append(NAME, b"1\n")
     first.take(NAME)[0].put_mark(Mark(2, 4711))

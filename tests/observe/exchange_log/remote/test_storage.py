@@ -28,7 +28,7 @@ def made(text, **context):
 
 
 def test_spec_is_understood(tmp_path):
-    """URL, options, choices and spool each have their place; building leaves nothing behind."""
+    """URL, options, choices and spool are each used; building creates nothing."""
     log = made(
         f"exchange-log:url=az://logs/proxy:account_name=acc:bodies=false:spool={tmp_path}/s:spool_bytes=9",
         azure={"account_key": KEY},
