@@ -15,7 +15,9 @@ class SyncFile:
         self.path = path
         self.patience_s = patience_s
         self.connection = open_database(path)
-        weakref.finalize(self, self.connection.close)  # from Python 3.13 on, one that nobody closes is an error
+        weakref.finalize(
+            self, self.connection.close
+        )  # from Python 3.13 on, one that nobody closes is an error
         self.failing = False
 
     def run(self, work):

@@ -14,7 +14,8 @@ from .meter import UsageMeter
 from .objects import usage_of_document
 from .scanner import NO_USAGE, SOME_USAGE, USAGE
 
-_a_choice = re.compile(rb'"choices"[ \t\r\n]*:[ \t\r\n]*\[[ \t\r\n]*\{')
+_content = re.compile(rb'"(?:delta|text)"[ \t\r\n]*:(?![ \t\r\n]*\{[ \t\r\n]*\})')
+"""What a choice says; the delta of one that says nothing is empty."""
 
 EVENT_LIMIT_BYTES = 16 * 1024
 """The hidden chunk is far smaller; a larger event passes on before it is whole."""
@@ -166,10 +167,10 @@ class HideUsage:
                 self._meter.take_usage(usage, data[end:])
                 return data[:start] + data[end:whole], whole
             return data[:start], start
-        # Otherwise whole blocks pass if each event is one line that has a choice.
+        # Otherwise whole blocks pass if each event is one line that says something.
         blocks = data[:whole]
         events = blocks.count(b"\n\n")
-        if blocks.count(b"\n") != 2 * events or len(_a_choice.findall(blocks)) != events:
+        if blocks.count(b"\n") != 2 * events or len(_content.findall(blocks)) != events:
             return b"", 0
         return blocks, whole
 
@@ -195,14 +196,22 @@ class HideUsage:
 
 
 def maybe_usage_chunk(data: bytes | None) -> dict[str, Any] | None:
-    """Return the usage object of an event's data that has it and no choice, else None.
+    """Return the usage object of an event's data that has it and says nothing else, else None.
 
-    The list of choices is empty at OpenAI; others leave it out, or write null. An error is no such chunk.
+    The list of choices is empty at OpenAI; others leave it out or write
+    null, and LiteLLM gives it a choice with nothing in it. An error is no such chunk.
     """
-    if data is None or USAGE not in data or _a_choice.search(data):
+    if data is None or USAGE not in data or _content.search(data):
         return None
     chunk = maybe_object(data)
-    if chunk is None or chunk.get("choices") or chunk.get("error"):
+    if chunk is None or chunk.get("error") or not _says_nothing(chunk.get("choices") or []):
         return None
     usage = chunk.get("usage")
     return usage if isinstance(usage, dict) else None
+
+
+def _says_nothing(choices: Any) -> bool:
+    return isinstance(choices, list) and all(
+        isinstance(choice, dict) and not any(value for name, value in choice.items() if name != "index")
+        for choice in choices
+    )

@@ -16,6 +16,10 @@ HIDDEN = json.dumps({"id": "c", "choices": [], "usage": USAGE}).encode()
 ODDLY_HIDDEN = [
     json.dumps({"id": "c", "object": "chat.completion.chunk", "usage": USAGE}).encode(),
     json.dumps({"id": "c", "choices": None, "usage": USAGE}).encode(),
+    json.dumps({"id": "c", "choices": [{"index": 0, "delta": {}}], "usage": USAGE}).encode(),
+    json.dumps(
+        {"choices": [{"index": 0}, {"index": 1, "delta": {}, "finish_reason": None}], "usage": USAGE}
+    ).encode(),
 ]
 KEPT = [
     b": ping\n\n",
@@ -25,8 +29,8 @@ KEPT = [
     b'data: {"choices":[],"prompt_filter_results":[],"usage":null}\n\n',
     b'data: {"choices":[],"usage": null}\n\n',
     b'data: {"error":{"code":500},"choices":[],"usage":{"prompt_tokens":1}}\n\n',
-    b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n',
-    b'event: x\nid: 7\ndata: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\r\r',
+    b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}\n\n',
+    b'event: x\nid: 7\ndata: {"choices":[{"delta":{"content":""}}],"usage":{"prompt_tokens":1}}\r\r',
     b"data: [DONE]\n\n",
     b"\n",
     b"data: " + b"x" * 20000 + b"\n\n",
@@ -86,7 +90,7 @@ def test_events_that_come_whole_pass_as_they_do_in_pieces(pieces):
 
 
 @pytest.mark.parametrize("chunk", ODDLY_HIDDEN)
-def test_a_chunk_without_a_list_of_choices_is_hidden(chunk):
+def test_a_chunk_that_says_nothing_but_the_usage_is_hidden(chunk):
     """Clients stopped at a chunk that they had not asked for and whose choices they could not read."""
     event = b"data: " + chunk + b"\n\n"
     assert run([KEPT[2] + event + b"data: [DONE]\n\n"]) == (KEPT[2] + b"data: [DONE]\n\n", [Usage(5, 7)])
@@ -113,7 +117,7 @@ def test_events_pass_at_once():
     "event",
     [
         KEPT[7],
-        b'data: {"usage":{"prompt_tokens":1},\ndata: "choices":[{}]}\n\n',
+        b'data: {"usage":{"prompt_tokens":1},\ndata: "choices":[{"delta":{"role":"x"}}]}\n\n',
         b"data: [DONE]\n\n",
         b":\n\n",
     ],
