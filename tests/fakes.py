@@ -8,9 +8,10 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IHostnameResolver, ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -275,6 +276,35 @@ def response(body, *headers, status=200, reason=b"OK"):
     """Return a ProxyResponse; its Content-Length follows from the body."""
     length = [] if body.length is None else [(b"Content-Length", b"%d" % body.length)]
     return ProxyResponse(status, reason, [*headers, *length], body)
+
+
+@implementer(IHostnameResolver)
+class Resolver:
+    """Resolves every name to one address, and keeps the names that it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def resolveHostName(self, receiver, name, portNumber, *arguments, **options):
+        self.asked.append(name)
+        receiver.resolutionBegan(self)
+        receiver.addressResolved(IPv4Address("TCP", "10.1.2.3", portNumber))
+        receiver.resolutionComplete()
+        return self
+
+
+def chat_chunk(delta, finish=None, index=0, **more):
+    """Return a chunk of a chat's stream; a delta that is a string is its content."""
+    if isinstance(delta, str):
+        delta = {"content": delta}
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": index, "delta": delta, "finish_reason": finish}],
+        **more,
+    }
 
 
 class Recorder:

@@ -29,7 +29,7 @@ ON CONFLICT (key, period, owner) DO UPDATE SET spent_usd = :spent_usd, held_usd 
 _FREE = "DELETE FROM spending WHERE key = :key AND period = :period AND owner = :owner"
 _CALL = "call:"
 """The prefix of an owner that is a pending call instead of a process."""
-_TOLD = "told:"
+_ALERTED = "told:"
 """The prefix of an owner that is an alert instead of a process."""
 _TELL = """
 INSERT INTO spending (key, period, owner, spent_usd, held_usd, held_until)
@@ -116,5 +116,5 @@ class FileBudgets:
 
     def is_first(self, account: Account, name: str) -> Deferred[bool]:
         now = self._wall_clock()
-        values = {"key": account.key, "period": account.period, "owner": _TOLD + name, "now": now}
+        values = {"key": account.key, "period": account.period, "owner": _ALERTED + name, "now": now}
         return self._file.run(lambda connection: connection.execute(_TELL, values).rowcount == 1)

@@ -4,9 +4,8 @@ import json
 import zlib
 
 import pytest
-from fakes import Body
+from fakes import Body, Reader
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 
 from openai_proxy.cost.budget import GROUP, Account, Budget, Need
@@ -22,17 +21,6 @@ from openai_proxy.exchange.record import Exchange
 
 STREAM = [(b"content-type", b"text/event-stream")]
 NOON = 1_795_262_400.0
-
-
-class Reader(Protocol):
-    def __init__(self):
-        self.data, self.reason = b"", None
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason=None):
-        self.reason = reason.value
 
 
 class World:

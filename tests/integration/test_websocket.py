@@ -2,12 +2,13 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
-from websockets.sync.client import connect
+from world import websocket_server
 from world.client import Client
 from world.requests import KEY
 from world.waiting import PATIENCE_S, eventually
@@ -34,16 +35,7 @@ def websocket_daemon(start, server):
     return started
 
 
-def open_websocket(daemon, *, key=KEY, path=REALTIME, **options):
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return connect(
-        f"ws://127.0.0.1:{daemon.port}{path}",
-        additional_headers=headers,
-        compression=None,
-        max_size=None,
-        proxy=None,
-        **options,
-    )
+open_websocket = partial(websocket_server.open_websocket, key=KEY, path=REALTIME)
 
 
 def test_messages_pass_both_ways(websocket_daemon, server):

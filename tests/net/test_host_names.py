@@ -2,30 +2,13 @@
 
 import pytest
 import trustme
-from twisted.internet.address import IPv4Address
-from twisted.internet.interfaces import IHostnameResolver
+from fakes import Resolver
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
-from zope.interface import implementer
 
 from openai_proxy.net.host_names import ascii_host
 from openai_proxy.net.redis_connection import redis_endpoint
 from openai_proxy.net.redis_url import parse_redis_url
-
-
-@implementer(IHostnameResolver)
-class Resolver:
-    """Knows every name, and remembers which it was asked."""
-
-    def __init__(self):
-        self.asked = []
-
-    def resolveHostName(self, receiver, name, portNumber, *arguments, **options):
-        self.asked.append(name)
-        receiver.resolutionBegan(self)
-        receiver.addressResolved(IPv4Address("TCP", "10.1.2.3", portNumber))
-        receiver.resolutionComplete()
-        return self
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])

@@ -1,9 +1,8 @@
 """An upstream agent in memory, its clock, and servers by hand."""
 
-from fakes import Source, Transport, exchange
+from fakes import Reader, Source, Transport, exchange
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
@@ -19,20 +18,6 @@ from openai_proxy.upstream.tls import ClientTLS
 BASE = b"http://127.0.0.1:9000/v1"
 JSON = b'{"model": "m"}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-class Reader(Protocol):
-    """Takes a body."""
-
-    def __init__(self):
-        self.data = b""
-        self.end = None
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason):
-        self.end = reason.type
 
 
 class Server:

@@ -1,8 +1,7 @@
 """Making a connection to an origin: it works, or there is one error, in time."""
 
 import pytest
-from fakes import Transport
-from twisted.internet.address import IPv4Address
+from fakes import Resolver, Transport
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionLost, ConnectionRefusedError, NoRouteError
 from twisted.internet.interfaces import IHostnameResolver
@@ -128,21 +127,6 @@ def test_a_name_that_does_not_exist_has_an_error_of_its_own():
     assert (world.result.kind, world.result.sent) == ("dns", "no")
     assert "its upstream no-such-host.invalid: the host name is unknown" in str(world.result)
     world.settle()
-
-
-@implementer(IHostnameResolver)
-class Resolver:
-    """Knows every name, and remembers which it was asked."""
-
-    def __init__(self):
-        self.asked = []
-
-    def resolveHostName(self, receiver, name, portNumber, *arguments, **options):
-        self.asked.append(name)
-        receiver.resolutionBegan(self)
-        receiver.addressResolved(IPv4Address("TCP", "10.1.2.3", portNumber))
-        receiver.resolutionComplete()
-        return self
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

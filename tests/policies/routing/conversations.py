@@ -3,6 +3,7 @@
 import json
 from random import Random
 
+from fakes import Reader
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -46,19 +47,6 @@ class Body(Protocol):
         """All of it is there."""
 
     resumeProducing = pauseProducing
-
-
-class Reader(Protocol):
-    """Reads a body whole."""
-
-    def __init__(self):
-        self.data = b""
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason=None):
-        """It has ended."""
 
 
 def error(status, code, message="m"):

@@ -5,7 +5,6 @@ import gzip
 import pytest
 from fakes import read
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -130,17 +129,6 @@ class Run:
                 break
             self.clock.advance(0.05)
         return self.result
-
-
-class Collector(Protocol):
-    def __init__(self):
-        self.data, self.reason = b"", None
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason):
-        self.reason = reason
 
 
 GOOD = answer(200, body=b"good")

@@ -452,24 +452,6 @@ BAD = b'data: {"error":{"message":"Provider returned error","code":502}}\n\n'
 QUOTA = b'event: error\ndata: {"type":"error","code":"insufficient_quota","message":"m"}\n\n'
 
 
-class Read(Protocol):
-    def __init__(self):
-        self.data, self.reason = b"", None
-
-    def dataReceived(self, data):
-        self.data += data
-
-    def connectionLost(self, reason):
-        self.reason = reason
-
-
-def read(response):
-    reader = Read()
-    response.body.deliverBody(reader)
-    assert reader.reason.check(ResponseDone)
-    return reader.data
-
-
 @pytest.mark.parametrize("first", [BAD, b": PROCESSING\n\n" + BAD, QUOTA, BAD.rstrip()])
 @pytest.mark.parametrize("headers", [[], SDK])
 def test_an_error_in_the_first_event_goes_elsewhere(first, headers):
@@ -477,7 +459,7 @@ def test_an_error_in_the_first_event_goes_elsewhere(first, headers):
     world = World()
     world.answers.update(a=[answer(200, first, STREAM)], b=[answer(200, GOOD, STREAM)])
     assert world.ask(document={**CHAT, "stream": True}, headers=headers) == (200, "ab")
-    assert read(world.result) == GOOD
+    assert fakes.read(world.result) == GOOD
 
 
 def test_errors_in_the_first_event_count_like_statuses():
@@ -495,7 +477,7 @@ def test_errors_everywhere_pass_as_they_came():
     world = World()
     world.answers.update(a=[answer(200, BAD, STREAM)], b=[answer(200, QUOTA, STREAM)])
     assert world.ask(document=CHAT) == (200, "ab")
-    assert read(world.result) == QUOTA
+    assert fakes.read(world.result) == QUOTA
 
 
 @pytest.mark.parametrize(
@@ -530,7 +512,7 @@ def test_a_good_first_event_passes_at_once_and_the_rest_as_it_comes():
     body.feed(GOOD[30:90])
     assert results[0].status == 200
     assert world.clock.getDelayedCalls() == []
-    reader = Read()
+    reader = fakes.Reader()
     results[0].body.deliverBody(reader)
     assert reader.data == b": hold on\n\n" + GOOD[:90]
     body.feed(GOOD[90:])
@@ -550,7 +532,7 @@ def test_a_stream_that_says_nothing_is_not_held_back_for_ever():
     assert results == []
     world.clock.advance(1)
     assert results[0].status == 200
-    reader = Read()
+    reader = fakes.Reader()
     results[0].body.deliverBody(reader)
     body.feed(BAD)
     assert reader.data == b": hold on\n\n" + BAD

@@ -4,6 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
+from fakes import chat_chunk as chunk
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,20 +14,6 @@ from openai_proxy.policies.think.splitter import ThinkRule, split_text
 STRIP = ThinkRule("strip")
 MOVE = ThinkRule("reasoning_content")
 DONE = b"data: [DONE]\n\n"
-
-
-def chunk(delta, finish=None, index=0, **more):
-    if isinstance(delta, str):
-        delta = {"content": delta}
-    choice = {"index": index, "delta": delta, "finish_reason": finish}
-    return {
-        "id": "c1",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "choices": [choice],
-        **more,
-    }
 
 
 def encode(event, **style):

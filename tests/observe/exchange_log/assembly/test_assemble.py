@@ -1,22 +1,11 @@
 """Streams are put together as the plain call would have answered."""
 
 import pytest
+from fakes import chat_chunk as chunk
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.observe.exchange_log.assembly.assemble import assemble
-
-
-def chunk(delta, finish=None, index=0, **top):
-    choice = {"index": index, "delta": delta, "finish_reason": finish}
-    return {
-        "id": "c1",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "choices": [choice],
-        **top,
-    }
 
 
 def test_chat_text_and_usage():
