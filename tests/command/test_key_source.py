@@ -2,10 +2,11 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import HTTPServer
 
 import pytest
 from world.command import run
+from world.scripted_proxy import Answers
 
 
 @pytest.fixture
@@ -88,29 +89,21 @@ def test_nothing_there_is_3(capsys, tmp_path):
     assert run(capsys, "key", "new", "a", "--models", "b")[0] == 2
 
 
-class Answers(BaseHTTPRequestHandler):
-    """Answers as a proxy does, and notes what it was asked."""
+class Noting(Answers):
+    """Answers as a proxy does, and notes the bodies that it got."""
 
     def answer(self):
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length)) if length else None
         self.server.asked.append((self.command, self.path, self.headers.get("Authorization"), body))
-        status, document = self.server.answers.pop(0)
-        data = b"" if document is None else json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self.answer_next()
 
     do_GET = do_POST = do_PATCH = do_DELETE = answer
-
-    def log_message(self, *arguments):
-        """Say nothing."""
 
 
 @pytest.fixture
 def proxy():
-    server = HTTPServer(("127.0.0.1", 0), Answers)
+    server = HTTPServer(("127.0.0.1", 0), Noting)
     server.asked, server.answers = [], []
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agent_clients as clients
 import trustme
-from world.agent_upstream import ANSWER, INPUT_TOKENS, OUTPUT_TOKENS, SAID, AgentUpstream
+from world.agent_upstream import ANSWER, INPUT_TOKENS, OUTPUT_TOKENS, SAID, AgentUpstream, prices
 from world.daemon import Daemon
 from world.pages import metrics, total
 from world.sdk_sessions import LANES, Seen, realtime, responses_in_lanes
@@ -42,13 +42,7 @@ WORK = Path(
 NPM = ["@openai/codex@0.171.0", "openai@6.49.0", "ws@8.23.0"]
 MODULES = WORK / "agents" / "node_modules"
 UPSTREAM_KEY, OWN_KEY = "sk-of-the-upstream", "sk-of-the-client"
-PRICES = """
-[[cost.prices]]
-match = "*"
-input_usd_per_million = 0
-output_usd_per_million = 200
-input_audio_usd_per_million = 0
-output_audio_usd_per_million = 200
+PRICES = f"""{prices(200)}
 [rate_limit]
 requests_per_minute = 100000
 tokens_per_minute = 100000000

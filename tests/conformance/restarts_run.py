@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import agent_clients as clients
 from agents_run import SDK, install
-from world.agent_upstream import AgentUpstream
+from world.agent_upstream import AgentUpstream, prices
 from world.daemon import Daemon, configured
 from world.pages import get_json
 from world.sdk_sessions import LANES, Seen, responses_through_restarts
@@ -40,11 +40,7 @@ from world.waiting import PATIENCE_S, eventually
 
 KEY = "sk-agent"
 COST_USD = 0.001
-CONFIG = f"""
-[[cost.prices]]
-match = "*"
-input_usd_per_million = 0
-output_usd_per_million = 50
+CONFIG = f"""{prices(50)}
 [[keys]]
 name = "agent"
 key = "{KEY}"

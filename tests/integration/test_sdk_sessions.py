@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from world.agent_upstream import INPUT_TOKENS, OUTPUT_TOKENS, AgentUpstream
+from world.agent_upstream import INPUT_TOKENS, OUTPUT_TOKENS, AgentUpstream, prices
 from world.daemon import configured
 from world.pages import metrics, total
 from world.sdk_sessions import LANES, realtime, responses_in_lanes
@@ -15,13 +15,7 @@ from world.waiting import eventually
 pytestmark = pytest.mark.filterwarnings(
     "ignore:connect\\(\\) must be used as a context manager:DeprecationWarning"
 )
-COUNTED = """
-[[cost.prices]]
-match = "*"
-input_usd_per_million = 0
-input_audio_usd_per_million = 0
-output_usd_per_million = 50
-output_audio_usd_per_million = 50
+COUNTED = f"""{prices(50)}
 [rate_limit]
 requests_per_minute = 10000
 tokens_per_minute = 10000000

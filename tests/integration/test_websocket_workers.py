@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from websockets.sync.client import connect
-from world.agent_upstream import INPUT_TOKENS, OUTPUT_TOKENS, AgentUpstream
+from world.agent_upstream import INPUT_TOKENS, OUTPUT_TOKENS, AgentUpstream, prices
 from world.daemon import configured
 from world.pages import get_json, metrics, total
 from world.upstream import Upstream
@@ -21,11 +21,7 @@ ASKED = 2 * SOCKETS * LANES
 """One turn of each lane."""
 PAID = 10
 REQUESTS_PER_MINUTE = 12
-CONFIG = f"""
-[[cost.prices]]
-match = "*"
-input_usd_per_million = 0
-output_usd_per_million = 50
+CONFIG = f"""{prices(50)}
 [[keys]]
 name = "poor"
 key = "sk-poor"

@@ -31,6 +31,18 @@ ANSWER = "All done: 42."
 AUDIO = {"input_token_details": {"audio_tokens": 60}, "output_token_details": {"audio_tokens": 15}}
 
 
+def prices(output_usd: int) -> str:
+    """Return the TOML for free input, and this price of a million tokens of output, text and sound."""
+    return f"""
+[[cost.prices]]
+match = "*"
+input_usd_per_million = 0
+input_audio_usd_per_million = 0
+output_usd_per_million = {output_usd}
+output_audio_usd_per_million = {output_usd}
+"""
+
+
 class AgentUpstream:
     """The script of a `world.upstream.Upstream`; `turns` keeps what each call of a model asked."""
 

@@ -24,13 +24,16 @@ class Answers(BaseHTTPRequestHandler):
         self.server.asked.append((self.command, self.path, token))
         if self.path == "/admin/live":
             return self._live()
+        return self.answer_next()
+
+    def answer_next(self) -> None:
+        """Send the next of the answers."""
         status, document = self.server.answers.pop(0)
         data = b"" if document is None else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-        return None
 
     do_GET = do_DELETE = answer
 
