@@ -74,7 +74,7 @@ def look_up(provider: str, model: str, timestamp: float, tier: str | None = None
         return None
     if tier is not None and not _knows_tier(found.model, tier, timestamp):
         return None
-    if all(getattr(found.model_price, name, None) is None for name in _SOLD_BY):
+    if all(getattr(found.model_price, name, None) is None for name in _SOLD_BY) and not _is_free(found.model):
         return None  # sold by the character or the image, and no answer has their number
     price = _plain_price(found.model_price)
     if price is not None and abs(price.cost_usd(_PROBE) - float(found.total_price)) > 1e-9:
@@ -85,6 +85,11 @@ def look_up(provider: str, model: str, timestamp: float, tier: str | None = None
 _SOLD_BY = ("input_mtok", "output_mtok", "input_audio_hours", "audio_hours")
 _KNOWS_TIERS = "price_context" in signature(calc_price).parameters
 """Releases of genai-prices for Python 3.10 have no prices of service tiers."""
+
+
+def _is_free(model: Any) -> bool:
+    """Return whether the list says that a model costs nothing, and does not only lack its price."""
+    return model.id.endswith(":free") or "free of charge" in (model.description or "").lower()
 
 
 def _calculate(provider: str, model: str, usage: Usage, timestamp: float, tier: str | None) -> Any:

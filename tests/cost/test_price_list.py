@@ -83,6 +83,27 @@ def test_what_has_no_price_by_the_token_has_none(model):
     assert look_up("openai", model, NOW) is None
 
 
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("openai", "omni-moderation-latest"),
+        ("openai", "text-moderation-007"),
+        ("openrouter", "qwen/qwen3-coder:free"),
+    ],
+)
+def test_what_the_list_says_is_free_costs_nothing(provider, model):
+    """A key with a budget was refused moderations as soon as it had spent anything: they counted as unpriced."""
+    listed = look_up(provider, model, NOW)
+    assert listed is not None
+    assert listed.cost_usd(Usage(1000, 500), NOW) == 0.0
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1"])
+def test_what_the_list_only_has_no_price_for_is_not_free(model):
+    """Sold by subscription there."""
+    assert look_up("github-copilot", model, NOW) is None
+
+
 def test_nothing_is_fetched(monkeypatch):
     """Prices are those that were installed."""
 
