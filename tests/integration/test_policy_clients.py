@@ -65,6 +65,9 @@ def world(tmp_path_factory):
     }
     with serving(directory, env=env, **configured(directory, TOML)) as world:
         yield world
+        world.upstream.begin(answer())
+        with openai.OpenAI(api_key=KEYS["plain"], base_url=f"http://127.0.0.1:{world.port}/v1") as client:
+            say(client)  # the tests that ran before it may have had nothing but refusals
     written = [
         path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.suffix != ".toml"
     ]
