@@ -22,7 +22,6 @@ from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..exchange.record import Exchange
 from ..logs import logger, set_level
 from ..net.certificate_dates import ends_of
-from ..net.descriptors import Capacity, capacity, open_now, usable
 from ..net.listening import StartError
 from ..net.socket_group import SocketGroup
 from ..observe.interfaces import Observer, ObserverContext
@@ -32,6 +31,7 @@ from ..observe.publisher import ExchangePublisher
 from ..policies.cache.elsewhere import LocalCalls
 from ..settings import Settings
 from .cassettes import Cassettes
+from .connection_limits import ConnectionLimits, log_capacity
 from .draining import Drain
 from .exchanger import Exchanger, build_exchanger, with_other_keys
 from .key_store.opened import StoredKeys
@@ -44,11 +44,6 @@ from .surroundings import Surroundings
 from .upstream_report import upstream_report, upstreams_shown
 
 log = logger("openai_proxy")
-
-ADMIN_CONNECTIONS = 16
-"""The number of connections to `admin.port` that are served at once if descriptors are few."""
-ADMIN_REFUSALS = 4
-"""The number of further connections that receive a refusal at a time."""
 
 
 @frozen(eq=False)
@@ -129,8 +124,7 @@ class Serving:
         self.site.worker = part.number if part else 0
         self.site.adopt = self._sockets.adopt
         self.admin_site = None if settings.admin.port is None else self._make_admin_site()
-        self._in_use = 0
-        """The number of descriptors that are open before the first client comes."""
+        self.connections = ConnectionLimits(reactor, self.site, self.admin_site)
         for site in self._sites:
             _set_up(site, settings)
         self._drain = Drain(
@@ -239,36 +233,11 @@ class Serving:
     def _sites(self) -> list[ProxySite]:
         return [site for site in (self.site, self.admin_site) if site is not None]
 
-    # ---- descriptors
-
-    def capacity(self, settings: Settings) -> Capacity:
-        """Return the capacity that the descriptors of this process suffice for."""
-        in_use = (self._in_use or open_now()) + self._admin_sockets(settings)
-        logs = settings.storage.type is not None or any("exchange-log" in each for each in settings.observers)
-        return capacity(usable(self._reactor), in_use, settings.limits.connections, exchange_log=logs)
-
-    def _admin_sockets(self, settings: Settings) -> int:
-        """Return the number of connections to `admin.port` that may be open: few if descriptors are few."""
-        if self.admin_site is None:
-            return 0
-        wanted = settings.limits.connections
-        plenty = usable(self._reactor) > 8 * wanted + 1000
-        return (wanted if plenty else min(wanted, ADMIN_CONNECTIONS)) + ADMIN_REFUSALS
-
-    def _fit(self, settings: Settings) -> None:
-        """Limit the connections to those that there are descriptors for."""
-        fits = self.capacity(settings)
-        self.site.max_connections, self.site.max_sockets = fits.connections, fits.sockets
-        if self.admin_site is not None:
-            self.admin_site.max_sockets = self._admin_sockets(settings)
-            self.admin_site.max_connections = self.admin_site.max_sockets - ADMIN_REFUSALS
-        self.exchanger.agent.max_open = fits.upstream
-
-    def _tell_capacity(self) -> None:
-        """Log if these are fewer than configured; for several workers the supervisor does it."""
+    def _log_capacity(self) -> None:
+        """Log if fewer connections are served than configured; for several workers the supervisor does it."""
         if self._alone:
             settings = self.exchanger.settings
-            tell_capacity(self.capacity(settings), settings.limits.connections)
+            log_capacity(self.connections.capacity(settings), settings.limits.connections)
 
     def _watch(self, publisher: ExchangePublisher) -> None:
         """Make the site provide what the observers of `publisher` need."""
@@ -308,9 +277,9 @@ class Serving:
         except OSError as error:
             raise StartError(f"key_store.url: {error}") from error
         self._keep_books(self.exchanger.spending)
-        self._in_use = open_now()
-        self._fit(self.exchanger.settings)
-        self._tell_capacity()
+        self.connections.note_start()
+        self.connections.apply(self.exchanger.settings, self.exchanger.agent)
+        self._log_capacity()
         self.exchanger.start()
         if self._keys.is_unread:
             self._api.forward = self._after_first_look
@@ -411,9 +380,9 @@ class Serving:
             site.turns = exchanger.turns
             site.pseudonym = settings.upstream.via.encode("ascii")
             _set_up(site, settings)
-        self._fit(settings)
+        self.connections.apply(settings, exchanger.agent)
         if settings.limits.connections != connections:
-            self._tell_capacity()
+            self._log_capacity()
         self._watch(publisher)
         set_level(settings.log_level)
 
@@ -441,18 +410,6 @@ class Serving:
             self.admin_site.stop()
         return DeferredList(
             [self.publisher.stop(), self._around.stores.stop(), self._keys.stop()], consumeErrors=True
-        )
-
-
-def tell_capacity(fits: Capacity, wanted: int, processes: int = 1) -> None:
-    """Log in one line that fewer connections are served than `limits.connections`; nothing if all fit."""
-    if fits.connections * processes < wanted:
-        log.warn(
-            "warning: the system allows {limit} open files for a process: at most {connections} client connections "
-            "are served at once, not limits.connections = {wanted} (raise LimitNOFILE= or ulimit -Hn)",
-            limit=fits.limit,
-            connections=fits.connections * processes,
-            wanted=wanted,
         )
 
 

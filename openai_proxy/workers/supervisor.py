@@ -19,9 +19,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from ..daemon import signals
 from ..daemon.cassettes import Cassettes
+from ..daemon.connection_limits import log_capacity
 from ..daemon.notes import new_notes, next_step
 from ..daemon.service import ProxyService
-from ..daemon.serving import tell_capacity
 from ..logs import logger, set_level
 from ..net.descriptors import raise_limit
 from ..net.listening import StartError, announce, describe_port, one_line
@@ -102,7 +102,7 @@ class Supervisor(Service):
         raise_limit()
         set_level(self.settings.log_level)
         self._checked.announce()
-        self._tell_capacity()
+        self._log_capacity()
         self._reactor.callWhenRunning(
             signals.install,
             self._reactor,
@@ -115,11 +115,11 @@ class Supervisor(Service):
             self._ports.append(hold(self._reactor, description))
         super().privilegedStartService()
 
-    def _tell_capacity(self) -> None:
+    def _log_capacity(self) -> None:
         """Log if the workers together serve fewer connections than configured."""
         workers, wanted = self.settings.workers, self.settings.limits.connections
         share = divided(self.settings, 1, workers)
-        tell_capacity(self._checked.serving.capacity(share), wanted, workers)
+        log_capacity(self._checked.serving.connections.capacity(share), wanted, workers)
 
     @property
     def _descriptions(self) -> list[str]:
