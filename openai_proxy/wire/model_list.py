@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from .json_members import Span, iter_elements, iter_members
 
@@ -37,6 +39,40 @@ def entries_listed(body: bytes) -> list[tuple[str, bytes]]:
     return [] if found is None else found[1]
 
 
+EMPTY = b'{"object":"list","data":[]}'
+_Entries: TypeAlias = "list[tuple[str | None, bytes]]"
+
+
+def _listed(body: bytes, span: Span, items: list[Any]) -> _Entries:
+    """Return name and bytes of each of the `items` of the list at `span`; the name is None if it has none."""
+    spans = list(iter_elements(body, span[0])) if items else []
+    return [(_name_of(item), body[start:end]) for item, (start, end) in zip(items, spans, strict=True)]
+
+
+def _name_of(item: Any) -> str | None:
+    names = [item.get(each) for each in ("id", "name", "model")] if isinstance(item, dict) else [item]
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def _lists_of_models(body: bytes) -> list[tuple[Span, _Entries]] | None:
+    """Return the lists of models in a body, the one that is meant first; None if there is none.
+
+    OpenAI has it in `data`; Together and GitHub send nothing but the list,
+    Ollama's own API has `models`, llama.cpp both.
+    """
+    try:
+        document = json.loads(body)
+        start = len(body) - len(body.lstrip())
+        if isinstance(document, list):
+            span = start, len(body.rstrip())
+            return [(span, _listed(body, span, document))]
+        spans = dict(iter_members(body, start))
+        names = [name for name in ("data", "models") if isinstance(document.get(name), list)]
+        return [(spans[name], _listed(body, spans[name], document[name])) for name in names] or None
+    except (AttributeError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
 def changed_list(
     body: bytes,
     others: Sequence[bytes] = (),
@@ -45,29 +81,41 @@ def changed_list(
 ) -> bytes:
     """Return the list of models `body` with those of `others` and `aliases` at its end, without those that are not allowed.
 
-    Entries stay unchanged, each id once. The body is returned unchanged if it
-    is no list of models, or if nothing changes.
+    Entries stay unchanged, each name once. What is no list of models passes
+    unchanged if everything is allowed; else it is an empty list.
     """
-    own = _entries(body)
-    if own is None:
-        return body
-    (start, end), listed = own
-    kept = {name: item for name, item in listed if allows is None or allows(name)}
+    lists = _lists_of_models(body)
+    if lists is None or (allows is None and any(name is None for name, _ in lists[0][1])):
+        if allows is None:
+            return body
+        body = EMPTY
+        lists = _lists_of_models(body)
+        assert lists is not None
+    (span, listed), *beside = lists
+    kept = {name: item for name, item in listed if name is not None and (allows is None or allows(name))}
+    changes: list[tuple[Span, list[bytes]]] = []
     unchanged = len(kept) == len(listed)
     for name, item in _further(others, aliases):
         if name not in kept and (allows is None or allows(name)):
             kept[name] = item
             unchanged = False
-    if unchanged:
-        return body
-    return body[:start] + b"[" + b",".join(kept.values()) + b"]" + body[end:]
+    if not unchanged:
+        changes.append((span, list(kept.values())))
+    if allows is not None:
+        for other_span, entries in beside:
+            allowed = [item for name, item in entries if name is not None and allows(name)]
+            if len(allowed) < len(entries):
+                changes.append((other_span, allowed))
+    for (start, end), items in sorted(changes, key=itemgetter(0), reverse=True):
+        body = body[:start] + b"[" + b",".join(items) + b"]" + body[end:]
+    return body
 
 
 def _further(others: Sequence[bytes], aliases: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for other in others:
-        found = _entries(other)
-        if found is not None:
-            yield from found[1]
+        for name, item in (_lists_of_models(other) or [((0, 0), [])])[0][1]:
+            if name is not None:
+                yield name, item
     for alias in aliases:
         entry = {"id": alias, "object": "model", "created": 0, "owned_by": "openai-proxy"}
         yield alias, json.dumps(entry).encode("ascii")

@@ -35,3 +35,42 @@ def test_entries_and_the_rest_stay_as_they_are():
     assert changed_list(LIST, allows=lambda name: True) is LIST
     changed = changed_list(LIST, allows=lambda name: name == "a")
     assert changed == b'{"object": "list", "data": [{"id":"a", "x": 1.50}], "more": null}'
+
+
+SHAPES = {
+    "bare": b'[ {"id": "a"}, {"id": "b", "x": 1} ]\n',
+    "both": b'{"models": [{"name": "a"}, {"name": "b"}], "object": "list", "data": [{"id": "a"}, {"id": "b"}]}',
+    "models": b' {"models": [{"name": "a:1"}, {"model": "b"}]}',
+    "texts": b'{"data": ["a", "b"]}',
+    "odd": b'{"data": [{"id": "a"}, {"x": "b"}, 5, null]}',
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lists_of_other_shapes_show_what_is_allowed_and_nothing_else(shape):
+    """Together sends nothing but the list, Ollama `models`, llama.cpp both: a restricted key saw all of it."""
+    body = SHAPES[shape]
+    shown = changed_list(body, aliases=["c", "d"], allows=lambda name: name[0] in "ac")
+    assert b'"b"' not in shown
+    assert b'"a' in shown
+    assert b'"c"' in shown
+    assert b'"d"' not in shown
+    assert type(json.loads(shown)) is type(json.loads(body))
+
+
+def test_a_bare_list_is_a_list_of_models():
+    """With those of other upstreams, and in theirs."""
+    bare = SHAPES["bare"]
+    merged = changed_list(bare, [LIST, b'{"data":[{"id":"c"}]}'], ["d"])
+    assert [item["id"] for item in json.loads(merged)] == ["a", "b", "c", "d"]
+    assert ids(changed_list(b'{"data":[{"id":"z"}]}', [bare])) == ["z", "a", "b"]
+    assert changed_list(bare) is bare
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"nonsense", b"5", b'{"data":null}', b'{"models":{}}', b'{"error":"b"}']
+)
+def test_what_is_no_list_is_an_empty_one_for_a_restricted_key(body):
+    """It might show anything; for everybody else it passes."""
+    assert ids(changed_list(body, aliases=["a", "b"], allows=lambda name: name == "a")) == ["a"]
+    assert changed_list(body, aliases=["a"]) is body

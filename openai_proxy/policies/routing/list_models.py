@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ...wire.body_headers import ask_identity, media_type_and_coding
-from ...wire.model_list import changed_list
+from ...wire.model_list import EMPTY, changed_list
 from ..authenticate.keyring import Keyring
 from ..bodies.decoded_body import decoded
 
 MOST_BYTES = 4 * 1024 * 1024
 """A longer list passes unchanged, except to a key with an allow-list, which gets an empty list."""
-_EMPTY = b'{"object":"list","data":[]}'
 
 Elsewhere = Callable[[ProxyRequest], Awaitable[list[bytes]]]
 
@@ -36,7 +35,7 @@ class _ChangeList:
         if self._held_bytes <= MOST_BYTES:
             return b""
         held, self._held = self._held, None
-        return b"".join(held) if self._passes_long else _EMPTY
+        return b"".join(held) if self._passes_long else EMPTY
 
     def finish(self) -> bytes:
         return b"" if self._held is None else self._change(b"".join(self._held))
