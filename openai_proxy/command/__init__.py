@@ -17,7 +17,7 @@ from .words import USAGE, complain
 
 COMMANDS = {
     "run": "run the proxy in the foreground; `run -- COMMAND` runs a program behind it",
-    "demo": "look at the proxy with a mock upstream: no key, no network",
+    "demo": "try the proxy with a mock upstream: no key, no network",
     "check": "load and validate the configuration, and print it with secrets masked",
     "log": "look into an exchange log: one line for each exchange, or a whole conversation",
     "replay": "run with recorded answers in place of an upstream: `replay DIR`",
@@ -26,7 +26,7 @@ COMMANDS = {
     "top": "show what runs in a proxy now, and cancel it",
     "cancel": "cancel exchanges that run: `cancel ID ...`",
     "usage": "show what a client key has used and has left, or what all have",
-    "completion": "print what completes this command in a shell, or its man page",
+    "completion": "print a script that completes this command in a shell, or its man page",
     "reload": "for systemd: reload a daemon, and fail if it refuses the new configuration",
 }
 """Each name is a module of this folder."""

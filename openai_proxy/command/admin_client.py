@@ -133,7 +133,7 @@ def _read(status: int, data: bytes) -> Any:
     except ValueError:
         document = None
         if status < 400:
-            raise NotReachable("what answers there is no openai-proxy") from None
+            raise NotReachable("the server there is not openai-proxy") from None
     if status < 400:
         return document
     error = document.get("error") if isinstance(document, dict) else None

@@ -65,16 +65,16 @@ def parser() -> Parser:
         "--grace",
         metavar="TIME",
         default="0",
-        help="how long the present secret works on: 90, 24h, 7d (default: 0)",
+        help="how long the present secret continues to work: 90, 24h, 7d (default: 0)",
     )
     revoke = verb("revoke", "delete a key: its requests are refused at once")
-    revoke.add_argument("--cut", action="store_true", help="cut off what runs, too")
+    revoke.add_argument("--cut", action="store_true", help="also cut off its running exchanges")
     return made
 
 
 def _add_place(to: argparse.ArgumentParser) -> None:
     add_place(to).add_argument(
-        "--file", metavar="FILE", help="the file of its key_store.url, also while it is away"
+        "--file", metavar="FILE", help="the file of its key_store.url, also while the proxy is stopped"
     )
     to.add_argument("--json", action="store_true", help="print JSON")
 

@@ -35,7 +35,7 @@ class RunningProxy:
         query = "" if group is None else f"?group={quote(group, safe='')}"
         answer = self._client.ask("GET", f"/admin/keys{query}")
         if not isinstance(answer, dict) or not isinstance(answer.get("data"), list):
-            raise NotReachable("what answers there is no openai-proxy")
+            raise NotReachable("the server there is not openai-proxy")
         found: list[dict[str, Any]] = answer["data"]
         return found
 
@@ -57,7 +57,7 @@ class RunningProxy:
     def _ask(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
         answer = self._client.ask(method, path, document)
         if not isinstance(answer, dict):
-            raise NotReachable("what answers there is no openai-proxy")
+            raise NotReachable("the server there is not openai-proxy")
         return answer
 
 

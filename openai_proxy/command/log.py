@@ -50,7 +50,7 @@ def parser() -> Parser:
     made.add_argument("--grep", type=_pattern, metavar="REGEX", help="only exchanges with a text like this")
     made.add_argument("--id", metavar="ID", help="show the whole conversation of this exchange")
     made.add_argument("--json", action="store_true", help="print the lines as they are in the log")
-    made.add_argument("--follow", action="store_true", help="go on with what is added")
+    made.add_argument("--follow", action="store_true", help="follow the log as it grows")
     return made
 
 

@@ -125,5 +125,5 @@ def risk_of(settings: Settings) -> str | None:
     if mode(settings) == "tenants":
         return None
     if all_serverless(settings) and not any(calls_a_server(settings, url) for url in base_urls(settings)):
-        return "call the upstream, which asks nobody for a key"
+        return "call the upstream, which needs no key"
     return "spend the upstream key" if mode(settings) == "inject" else None

@@ -65,8 +65,8 @@ class UnreadableBody(ProxyError):
     status, reason = 415, b"Unsupported Media Type"
     type, code = "invalid_request_error", "unreadable_body"
     default_message = (
-        "This proxy must read the JSON body of your request, for a rule of your key or of a model depends on it, "
-        "and cannot: it is not a JSON object, or its Content-Encoding is not known here."
+        "This proxy must read the JSON body of your request, because a rule of your key or of a model depends on it, "
+        "and cannot: it is not a JSON object, or its Content-Encoding is unknown here."
     )
 
 
@@ -141,7 +141,7 @@ class WebSocketNotAllowed(ProxyError):
     status, reason = 426, b"Upgrade Required"
     type, code = "invalid_request_error", "websocket_not_allowed"
     default_message = (
-        "openai-proxy does not open a WebSocket here, for what goes through it cannot be read: send the"
+        "openai-proxy does not open a WebSocket here, because its messages cannot be read: send the"
         " same request by HTTP (POST)."
     )
 
@@ -270,7 +270,7 @@ class URITooLong(ProxyError):
 class MisdirectedRequest(ProxyError):
     status, reason = 421, b"Misdirected Request"
     type, code = "invalid_request_error", "misdirected_request"
-    default_message = "This proxy does not serve that origin: send the path alone."
+    default_message = "This proxy does not serve that origin: send only the path."
 
 
 class HeadersTooLarge(ProxyError):
@@ -407,7 +407,7 @@ class ProxyLoop(ProxyError):
 
     status, reason = 508, b"Loop Detected"
     type, code = "upstream_error", "proxy_loop"
-    default_message = "This request has passed this proxy too often: the upstream leads back here."
+    default_message = "This request has passed this proxy too often: the upstream forwards back to it."
 
     def __init__(self) -> None:
         super().__init__(headers=((b"x-should-retry", b"false"),))
@@ -443,7 +443,7 @@ class KeyExists(ProxyError):
 class KeyInConfig(ProxyError):
     status, reason = 409, b"Conflict"
     type, code = "invalid_request_error", "key_in_config"
-    default_message = "This key stands in the configuration of openai-proxy, and is changed there."
+    default_message = "This key is in the configuration of openai-proxy: change it there."
 
 
 class TooManyKeys(ProxyError):
@@ -482,7 +482,7 @@ class ShuttingDown(Unavailable):
 
 class OwnersUnavailable(Unavailable):
     code = "objects_unavailable"
-    default_message = "openai-proxy cannot look up now whose this stored object is."
+    default_message = "openai-proxy cannot look up the owner of this stored object now; try again."
 
 
 class KeyStoreUnavailable(Unavailable):

@@ -98,7 +98,7 @@ def _capture(settings: Settings) -> None:
 
 def _objects(settings: Settings) -> None:
     if settings.objects.owners == "enforce" and mode(settings) != "tenants":
-        raise settings.error("objects.owners", "needs client keys ([[keys]]), whose the objects are")
+        raise settings.error("objects.owners", "needs client keys ([[keys]]) as owners of the objects")
 
 
 def _cors(settings: Settings) -> None:
@@ -131,7 +131,7 @@ def _storage(settings: Settings) -> None:
 
 def _replay(settings: Settings) -> None:
     if settings.replay.miss != "error" and settings.replay.live_url is None:
-        raise settings.error("replay.miss", "needs replay.live_url, which is asked what was not recorded")
+        raise settings.error("replay.miss", "needs replay.live_url, for requests that were not recorded")
 
 
 def _think(settings: Settings) -> None:

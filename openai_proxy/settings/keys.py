@@ -44,7 +44,7 @@ def parse_key_list(value: Any) -> tuple[SecretStr, ...]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a client key stands in it twice")
+        raise ValueError("a client key is in it twice")
     return found
 
 

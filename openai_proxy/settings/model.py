@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     api_key_mapping: KeyMapping = setting(
         (), "JSON object: client key to upstream key", secret=True, default_text="none"
     )
-    auth: Auth = setting(Auth(), "what is asked of callers")
+    auth: Auth = setting(Auth(), "what callers must show")
     cors: Cors = setting(Cors(), "pages of the web")
     rate_limit: RateLimit = setting(RateLimit(), "limits per client key")
     cache: Cache = setting(Cache(), "the cache")
@@ -112,10 +112,10 @@ class Settings(BaseSettings):
     limits: Limits = setting(Limits(), "bounds towards clients")
     objects: Objects = setting(Objects(), "whose stored objects are")
     websocket: WebSocket = setting(WebSocket(), "WebSocket tunnels")
-    access: Access = setting(Access(), "who is believed, and who may look")
+    access: Access = setting(Access(), "trusted proxies, and who may read the pages")
     observers: Specs = setting(
         ("console",),
-        "what watches the exchanges, beside the console: 'name:key=value', repeated; 'none' turns the console and those before it off",
+        "what watches the exchanges, besides the console: 'name:key=value', repeated; 'none' turns the console and those before it off",
         option="observer",
         repr=False,
     )

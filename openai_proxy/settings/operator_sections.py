@@ -53,7 +53,7 @@ class Storage(Section):
     )
     spool_dir: Text = setting("exchange-log-spool", "directory where lines for a remote store wait")
     spool_bytes: Count = setting(
-        1024 * MIB, "most that may wait there; beyond, lines are lost and requests go on"
+        1024 * MIB, "most that may wait there; above that, lines are lost and requests continue"
     )
 
 
@@ -73,7 +73,7 @@ class Cost(Section):
 
     provider: Text | None = setting(
         None,
-        "whose public price list holds (a name of genai-prices, such as 'azure'); 'none' for no list",
+        "whose public price list applies (a name of genai-prices, such as 'azure'); 'none' for no list",
         default_text="by the upstream's host, else 'openai'",
     )
     state_file: Text | None = setting(

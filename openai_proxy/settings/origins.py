@@ -21,7 +21,7 @@ def _origins(value: Any) -> Any:
         raise ValueError("a list of origins is expected")
     found = tuple(dict.fromkeys(_origin(item) for item in value))
     if "*" in found and len(found) > 1:
-        raise ValueError("'*' stands for all and needs no other beside it")
+        raise ValueError("'*' means all: remove the other origins")
     return found
 
 

@@ -90,6 +90,6 @@ class Replay(Section):
         )
     )
     live_url: Annotated[BaseURL, AfterValidator(_server)] | None = setting(
-        None, "the API that is asked what was not recorded", default_text="none"
+        None, "the API for requests that were not recorded", default_text="none"
     )
     faults: tuple[FaultEntry, ...] = setting((), "what goes wrong on purpose", toml_only=True)

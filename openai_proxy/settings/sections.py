@@ -156,17 +156,20 @@ class Routing(Section):
 
     stick: Stick = setting(
         "state",
-        "what keeps a request at an upstream: state (what it refers to lives there), cache (its session's prompt"
+        "what keeps a request at an upstream: state (the upstream that has what it refers to), cache (its session's prompt"
         " cache is there too) or off",
     )
     balance: BalanceBy = setting(
-        "weight", "what spreads the others: weight, or least_busy (the less busy one of two drawn by weight)"
+        "weight",
+        "how the others are distributed: weight, or least_busy (the less busy one of two drawn by weight)",
     )
     session_header: SessionHeader | None = setting(
         None, 'request header that names a session, as `x-session-id`, for `routing.stick = "cache"`'
     )
     session_header_private: Flag = setting(False, "whether that header stays here and does not go upstream")
-    state_entries: Entries = setting(100_000, "names of state that each process remembers, those used last")
+    state_entries: Entries = setting(
+        100_000, "names of state that each process remembers, the most recently used ones"
+    )
     state_ttl_s: TimeToLive = setting(2_592_000.0, "how long they are remembered", default_text="30 days")
 
 
@@ -187,7 +190,7 @@ class Think(Section):
     )
     start_tag: Text = setting("<think>", "how a block starts", env=("THINK_TAG",))
     end_tag: Text = setting("</think>", "how a block ends", env=("THINK_END_TAG",))
-    trim: Flag = setting(False, "take the white space after a removed block too")
+    trim: Flag = setting(False, "remove the white space after a removed block too")
     where: ThinkWhere = setting(
         "anywhere", "which blocks count: `anywhere`, or only those at the `start` of a text"
     )
@@ -219,7 +222,7 @@ class Limits(Section):
     )
     buffered_bytes: OptionalCount = setting(
         None,
-        "bodies held in memory, all connections together; 503 beyond",
+        "bodies held in memory, all connections together; 503 above that",
         default_text="a quarter of the memory (of the cgroup's limit, if that is smaller)",
     )
     body_bytes: OptionalCount = setting(None, "largest body of any kind")
@@ -255,7 +258,7 @@ class WebSocket(Section):
         " models, a budget or a limit of model tokens gets 403)",
     )
     message_bytes: Count = setting(
-        64 * MIB, "largest message of a WebSocket whose turns are read; beyond it is closed with 1009"
+        64 * MIB, "largest message of a WebSocket whose turns are read; a larger one closes it with 1009"
     )
     session_s: OptionalSeconds = setting(
         None,

@@ -105,7 +105,7 @@ def _variable(
         return None
     if len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES:
         raise SettingsError(
-            f"{leaf.path} (from {name}{where}): the value stands in quotes, which docker --env-file and systemd's"
+            f"{leaf.path} (from {name}{where}): the value is in quotes, which docker --env-file and systemd's"
             " files may keep; leave them out"
         )
     if leaf.doc.secret and text.startswith(f"{name}="):
@@ -135,12 +135,12 @@ def read_secret_file(path: str, origin: str, file: Path) -> str:
         raise SettingsError(f"{label}: {file} is not UTF-8 text") from None
     if not text or len(raw) > _MAX_SECRET_BYTES:
         raise SettingsError(
-            f"{label}: {file} is {'too large' if text else 'empty'}; it must hold nothing but the secret"
+            f"{label}: {file} is {'too large' if text else 'empty'}; it must contain only the secret"
         )
     if _ASSIGNMENT.match(text):
-        raise SettingsError(f"{label}: {file} holds NAME=value; it must hold nothing but the secret")
+        raise SettingsError(f"{label}: {file} holds NAME=value; it must contain only the secret")
     if len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES:
-        raise SettingsError(f"{label}: the secret in {file} stands in quotes; leave them out")
+        raise SettingsError(f"{label}: the secret in {file} is in quotes; leave them out")
     return text
 
 

@@ -193,12 +193,12 @@ class KeyEntry(Section):
         )
     )
     on_disconnect: OnDisconnect | None = setting(
-        None, "as `on_disconnect`, for this key; it counts before the model's", toml_only=True
+        None, "as `on_disconnect`, for this key; it takes precedence over the model's", toml_only=True
     )
     expires: Moment | None = setting(None, "when it stops working", toml_only=True)
     group: Name | None = setting(
         None,
-        "the group that it belongs to: one of `[[groups]]`, whose limits and budget hold as well; with"
+        "the group that it belongs to: one of `[[groups]]`, whose limits and budget apply as well; with"
         " `objects.scope = 'group'` its keys share their stored objects",
         toml_only=True,
     )
@@ -231,9 +231,9 @@ class GroupLimits(Section):
 class GroupEntry(Section):
     """A group of keys with limits and a budget that they share."""
 
-    name: Name = setting(..., "the name that `group` of a key, or `parent` of a group, says", toml_only=True)
+    name: Name = setting(..., "the name that `group` of a key, or `parent` of a group, has", toml_only=True)
     parent: Name | None = setting(
-        None, "the group that it is a part of: its limits and budget hold as well", toml_only=True
+        None, "the group that it is a part of: its limits and budget apply as well", toml_only=True
     )
     limits: GroupLimits = setting(GroupLimits(), "limits of all its keys together", toml_only=True)
     budget_usd: OptionalDollars = setting(None, "what all its keys may cost in a period", toml_only=True)
@@ -246,7 +246,7 @@ class PriceEntry(Section):
     """The price of a model."""
 
     match: Text = setting(
-        ..., "the model's name, as clients or as the upstream say it, or a glob", toml_only=True
+        ..., "the model's name, as clients or the upstream write it, or a glob", toml_only=True
     )
     input_usd_per_million: Dollars = setting(..., "US dollars for a million input tokens", toml_only=True)
     output_usd_per_million: Dollars = setting(0.0, "US dollars for a million output tokens", toml_only=True)

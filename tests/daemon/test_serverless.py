@@ -67,7 +67,7 @@ def test_nobody_needs_a_key_for_the_mock(tmp_path, environ):
     exchanger = build(tmp_path, OPENAI_API_BASE="mock:", **environ)
     assert asked(exchanger) == (200, "default", True)
     assert asked(exchanger, KEY) == (200, "default", True)
-    assert exchanger.risk == "call the upstream, which asks nobody for a key"
+    assert exchanger.risk == "call the upstream, which needs no key"
 
 
 def test_client_keys_are_asked_for_where_there_are_some(tmp_path):
@@ -192,7 +192,7 @@ def test_a_replay_asks_nobody_for_a_key(tmp_path):
     assert exchanger.serverless.recorded == 1
     assert "a.jsonl:2 is no line of an exchange log: not replayed" in exchanger.warnings
     assert build(tmp_path, OPENAI_API_BASE="mock:").serverless.recorded is None
-    assert exchanger.risk == "call the upstream, which asks nobody for a key"
+    assert exchanger.risk == "call the upstream, which needs no key"
 
 
 @pytest.mark.parametrize("url", ["replay:none", "replay:empty", "replay:", "replay:a.jsonl"])

@@ -249,6 +249,4 @@ def test_workers_have_the_mock_too(start):
 def test_an_open_port_is_warned_of(start):
     """Whoever reaches it may call; and the check of a configuration says nothing against it."""
     world = start(url="mock:", ports=["tcp:0:interface=0.0.0.0"])
-    assert (
-        "anyone who reaches this port can call the upstream, which asks nobody for a key" in world.daemon.log
-    )
+    assert "anyone who reaches this port can call the upstream, which needs no key" in world.daemon.log

@@ -86,7 +86,7 @@ class LoadedKeys:
         for loop, every_s in ((self._watch, POLL_S), (self._writing, WRITE_USES_EVERY_S)):
             if not loop.running:
                 loop.start(every_s, now=loop is self._watch).addErrback(
-                    lambda failure: self._log.failure("the key store is no longer looked at", failure)
+                    lambda failure: self._log.failure("the key store is no longer read", failure)
                 )
 
     def stop(self) -> Deferred[Any]:
@@ -185,7 +185,7 @@ class LoadedKeys:
         if not self._failing:
             self._failing = True
             self._log.error(
-                "cannot read the key store ({reason}): the keys that are known stay valid",
+                "cannot read the key store ({reason}): the loaded keys stay valid",
                 reason=str(failure.value) or type(failure.value).__name__,
             )
 
@@ -229,7 +229,7 @@ class LoadedKeys:
         except CancelledError:
             raise
         except Exception as error:
-            self._log.debug("other workers look at the keys by themselves ({reason})", reason=str(error))
+            self._log.debug("other workers read the keys by themselves ({reason})", reason=str(error))
 
     # ---- uses
 

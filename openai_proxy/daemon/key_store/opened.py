@@ -51,7 +51,7 @@ class StoredKeys:
         url, path = settings.key_store.url, key_store_path(settings)
         if path is not None:
             self._file = StateFile(
-                path, reactor, log, opens=open_keys, meanwhile="the keys that are known stay valid"
+                path, reactor, log, opens=open_keys, meanwhile="the loaded keys stay valid"
             )
             self._file_keys = FileKeys(self._file)
             self.loaded = LoadedKeys(self._file_keys, reactor)

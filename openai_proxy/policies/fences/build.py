@@ -131,7 +131,7 @@ def own_objects(settings: Settings, find_owners: Callable[[], ObjectOwners | Non
         raise settings.error("cost.state_file", str(error)) from None
     if owners is None:
         raise settings.error(
-            "objects.owners", "needs cost.state_file or Redis, to keep whose the objects are"
+            "objects.owners", "needs cost.state_file or Redis, to store the owners of the objects"
         )
     names = {key.name: owner_of(settings, key) for key in client_keys(settings) if not key.owns_all}
     return OwnObjects(owners, names, settings.objects.unknown == "allow")

@@ -42,7 +42,7 @@ def made(document: Mapping[str, Any], secret: str, now: float) -> tuple[KeyRecor
     if not isinstance(name, str):
         raise InvalidValue("name is missing: a name of 1 to 100 characters.", param="name")
     if without_keys(name) != name:
-        raise InvalidValue("name looks like a key: it would stand in logs and metrics.", param="name")
+        raise InvalidValue("name looks like a key: it would appear in logs and metrics.", param="name")
     entry = key_entry_of(name, members)
     return KeyRecord(name, (StoredSecret(sha256_of(secret)),), members, now, now), entry
 
@@ -80,7 +80,7 @@ def grace_of(document: Mapping[str, Any]) -> float:
     """Return `grace_s` of a rotation, 0 without one."""
     unknown = next((name for name in document if name != "grace_s"), None)
     if unknown is not None:
-        raise InvalidValue("A rotation has no member but grace_s.", param=unknown[:100])
+        raise InvalidValue("A rotation has no member except grace_s.", param=unknown[:100])
     grace_s = document.get("grace_s")
     if grace_s is None:
         return 0.0
