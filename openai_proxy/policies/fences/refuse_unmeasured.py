@@ -1,4 +1,4 @@
-"""Refuse, for keys with a budget, requests that cost more than the tokens of their answer.
+"""Refuse, for keys with a budget, requests whose cost the tokens of their answer do not tell.
 
 Runs after the body has been read.
 """
@@ -11,7 +11,23 @@ from ...exchange.errors import NotMeasured
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from .named_models import unmeasured_param
 
+_TELL_NOTHING = frozenset(("evals/{id}/runs", "fine_tuning/jobs", "fine_tuning/alpha/graders/run"))
+"""Endpoints that run models behind the answer, which tells no usage."""
+_MAY_NAME_NONE = frozenset(
+    (
+        "images/generations",
+        "images/edits",
+        "images/variations",
+        "videos",
+        "videos/edits",
+        "videos/extensions",
+        "videos/{id}/remix",
+    )
+)
+"""Endpoints whose model has a default, which the answer does not name: it would have no price."""
 _WHY = {
+    "": "what it runs tells its usage nowhere",
+    "model": "it names no model",
     "service_tier": "only the service tiers auto, default and flex can be measured",
     "tools": "one of its tools has a fee of its own",
     "web_search_options": "a web search has a fee of its own",
@@ -22,7 +38,7 @@ _WHY = {
 
 class RefuseUnmeasured:
     """Raise NotMeasured for dearer service tiers, tools with a fee, and stored prompts and assistants, which
-    may have such tools.
+    may have such tools; for runs whose answer tells no usage, and for images and videos of an unnamed model.
 
     `keys` are by `credential_id`.
     """
@@ -33,13 +49,21 @@ class RefuseUnmeasured:
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         if request.exchange.credential_id not in self._keys:
             return forward(request)
-        if request.document is None:
-            return forward(request)
-        param = unmeasured_param(request.json, request.document)
+        param = _unmeasured(request)
         if param is not None:
             raise NotMeasured(
                 f"openai-proxy cannot measure what this request costs ({_WHY[param]}), and this API key has a"
                 " budget: whoever runs it can set budget_unmeasured = 'allow' for the key.",
-                param=param,
+                param=param or None,
             )
         return forward(request)
+
+
+def _unmeasured(request: ProxyRequest) -> str | None:
+    """Return the member because of which the cost is not known, empty if it is the endpoint; None if it is known."""
+    if request.method == b"POST":
+        if request.endpoint in _TELL_NOTHING:
+            return ""
+        if request.endpoint in _MAY_NAME_NONE and request.model is None:
+            return "model"
+    return None if request.document is None else unmeasured_param(request.json, request.document)

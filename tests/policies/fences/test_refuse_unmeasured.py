@@ -84,6 +84,45 @@ def test_what_a_budget_cannot_measure(body, param):
     assert error_of(stage, key="bob", body=body) is None
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "body", "param"),
+    [
+        ("evals/{id}/runs", {"data_source": {"model": "gpt-4o-mini"}}, None),
+        ("fine_tuning/jobs", {"model": "gpt-4o-mini", "training_file": "f"}, None),
+        ("fine_tuning/alpha/graders/run", {"grader": {"model": "gpt-4o-mini"}}, None),
+        ("images/generations", {"prompt": "a cat"}, "model"),
+        ("images/generations", {"prompt": "a cat", "model": None}, "model"),
+        ("videos", {"prompt": "a cat"}, "model"),
+        ("videos/{id}/remix", {"prompt": "a cat"}, "model"),
+        ("images/edits", None, "model"),
+    ],
+)
+def test_what_tells_neither_model_nor_usage(endpoint, body, param):
+    """A key with a budget and `endpoints = ["@all"]` had such runs, and images of the default model, for nothing."""
+    stage = RefuseUnmeasured(frozenset(["alice"]))
+    error = error_of(stage, body=body, endpoint=endpoint)
+    assert isinstance(error, NotMeasured)
+    assert error.param == param
+    assert error_of(stage, key="bob", body=body, endpoint=endpoint) is None
+    assert error_of(stage, endpoint=endpoint, method=b"GET") is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields"),
+    [
+        ("images/generations", {"body": {"prompt": "a cat", "model": "gpt-image-1"}}),
+        ("images/edits", {"form_model": "gpt-image-1"}),
+        ("images/generations", {"path_model": "gpt-image-1", "body": {"prompt": "a cat"}}),
+        ("evals", {"body": {"name": "x"}}),
+        ("moderations", {"body": {"input": "x"}}),
+        ("responses", {"body": {"input": "x"}}),
+    ],
+)
+def test_what_names_a_model_or_may_do_without_is_measured(endpoint, fields):
+    """A local server has a default model of its own, and its answers name it."""
+    assert error_of(RefuseUnmeasured(frozenset(["alice"])), endpoint=endpoint, **fields) is None
+
+
 RULES = RefuseUnseen({"alice": "a budget"}, None, frozenset())
 
 
