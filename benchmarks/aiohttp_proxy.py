@@ -40,7 +40,7 @@ def end_to_end(headers) -> list[tuple[str, str]]:
 
 
 class Relay:
-    """Answers every request with what the upstream says to it."""
+    """Answers every request with the upstream's answer."""
 
     def __init__(self, session: ClientSession, origin: str) -> None:
         self.session = session
@@ -69,7 +69,7 @@ class Relay:
 
 
 async def serve(port: int, origin: str, ca_file: str | None = None) -> None:
-    """Listen on 127.0.0.1 until the process is ended; `ca_file` is who an upstream with TLS is verified by."""
+    """Listen on 127.0.0.1 until the process is ended; `ca_file` has the authority that verifies a TLS upstream."""
     client_tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
     session = ClientSession(
         connector=TCPConnector(limit=0, ssl=client_tls or True, keepalive_timeout=75),

@@ -139,7 +139,7 @@ FEATURES = {
         cache = {{ url = "memory:", rules = [{{ endpoint = "chat/completions", condition = "always" }}] }}
         """,
 }
-"""What the daemon is measured with beside its bare self: TOML, with the upstream's URL for `base_url`."""
+"""The configurations to measure besides the bare daemon: TOML, with the upstream's URL for `base_url`."""
 
 
 WORKERS = {
@@ -184,7 +184,7 @@ def free_port() -> int:
 
 
 def on_core(core: str | None) -> list[str]:
-    """Return what pins a command to one core, if there is more than one; None pins to none."""
+    """Return the prefix that pins a command to one core, if there is more than one; None pins to none."""
     return ["taskset", "-c", core] if core is not None and (os.cpu_count() or 1) > 1 else []
 
 

@@ -1,8 +1,8 @@
 """Two gateways in wide use, LiteLLM and Portkey, with the set-up that their own documentation recommends for one core.
 
-They read and write every body anew and know many providers, which neither this
-proxy nor nginx does: the figures say what a request through each costs, not
-that they do the same.
+They parse and write every body anew and know many providers, which neither this
+proxy nor nginx does: the figures say what a request through each costs, and not
+that they do the same work.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def start_gateway(name: str, upstream: Running, work: Path, certificates: Certif
 
 
 def head_lines(name: str, upstream: Running) -> str:
-    """Return what a request needs beside its own lines to reach the upstream: Portkey takes it from the client."""
+    """Return the header lines that a request needs to reach the upstream: Portkey takes it from the client."""
     if name != "Portkey":
         return ""
     return f"x-portkey-provider: openai\r\nx-portkey-custom-host: {upstream.origin}/v1\r\n"

@@ -133,7 +133,7 @@ def _milliseconds(out: str, share: str) -> float:
 def paced(server: Running, work: Path, streams: int, seconds: float, slow: bool = False) -> dict[str, float]:
     """Run `streams` streams of 20 events/s, or 2 if `slow`; microseconds per event and to the first byte."""
     query = f"slow={int(seconds * 2)}" if slow else f"paced={int(seconds * 20)}"
-    # No multiple of the pace: phases spread. Slow ones come twice as fast as so many that last eight seconds would.
+    # No multiple of the pace: phases spread. Slow ones are opened twice as fast as if each lasted eight seconds.
     gap_us = 2100 if slow else 5300 if streams > 100 else 10300
     return _streams(server, work, streams, gap_us, query)
 
@@ -227,7 +227,7 @@ def read_head(connection: socket.socket) -> bytes:
 
 
 def upload(server: Running, size_bytes: int, stall_s: int) -> None:
-    """Send a multipart file; with `stall_s` the upstream stops reading for so long after 1 MiB."""
+    """Send a multipart file; with `stall_s` the upstream stops reading for that time after 1 MiB."""
     start = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
     end = b"\r\n--b--\r\n"
     query = f"?stall={stall_s}" if stall_s else ""
@@ -245,7 +245,7 @@ def upload(server: Running, size_bytes: int, stall_s: int) -> None:
 
 
 def download(server: Running, size_bytes: int, stall_s: int) -> None:
-    """Read a file's content; with `stall_s` stop reading for so long after 1 MiB."""
+    """Read a file's content; with `stall_s` stop reading for that time after 1 MiB."""
     head = (
         f"GET /v1/files/f/content?download={size_bytes} HTTP/1.1\r\nHost: localhost\r\n"
         "Authorization: Bearer sk-benchmark\r\n\r\n"

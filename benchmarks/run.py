@@ -1,4 +1,4 @@
-"""Measure the daemon beside an aiohttp proxy, nginx, Caddy and no proxy at all, with traffic as it is.
+"""Measure the daemon, an aiohttp proxy, nginx, Caddy and no proxy at all, with realistic traffic.
 
     python3 benchmarks/run.py [--quick] [--all] [--only PART ...] [--output FILE] [--write]
 
@@ -72,7 +72,7 @@ LOADS = {
     "event, ten a write": (EVENTS_PER_STREAM, "?flat=10"),
     "event, in writes of 700 bytes": (EVENTS_PER_STREAM, "?split=700"),
 }
-"""What is asked for: how many units an answer has, and the query that the upstream understands."""
+"""The loads: the number of units in an answer, and the query for the upstream."""
 OURS = "openai-proxy"
 PAGE = HERE.parent / "docs" / "explain" / "performance.md"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -80,7 +80,7 @@ WORK = Path(os.environ.get("BENCHMARK_DIR") or Path(tempfile.gettempdir()) / "op
 
 
 def install() -> str:
-    """Make what is missing; return the twistd to run. The rest of the program runs in that environment."""
+    """Build what is missing; return the twistd to run. The rest of the program runs in that environment."""
     WORK.mkdir(parents=True, exist_ok=True)
     needed = {"gcc": "gcc libc6-dev", "wrk": "wrk", "nginx": "nginx-light", "caddy": "caddy"}
     path = os.environ["PATH"] + ":/usr/sbin"
@@ -120,7 +120,7 @@ def system_python() -> str:
 
 
 def machine_line() -> str:
-    """Say what it ran on."""
+    """Describe the machine."""
     model = next(
         (
             line.split(":")[1].strip()
@@ -301,7 +301,7 @@ class Benchmarks:
                     )
 
     def features(self, certificates: Certificates) -> None:
-        """What each feature costs, beside aiohttp and nginx without any, with a TLS upstream."""
+        """The cost of each feature, next to aiohttp and nginx without any, with a TLS upstream."""
         upstream = start_upstream(WORK, certificates)
         others = ["aiohttp", "nginx"]
         try:
@@ -333,7 +333,7 @@ class Benchmarks:
             self.report.row(name, *cells)
 
     def workers(self, certificates: Certificates) -> None:
-        """What a request costs with two workers, all on one core; and what they serve if all cores are everybody's."""
+        """What a request costs with two workers, all on one core; and the throughput if all use all cores."""
         self.report.table(
             [
                 "upstream over TLS",
@@ -449,7 +449,7 @@ def main() -> None:
     if options.all or GATEWAYS in options.only:
         python = os.environ.get("PYTHON") or system_python()
         benchmarks.gateways(certificates, gateways.install(WORK, python))
-    # Each with fresh servers: one that has just been under load has room to spare, and would look thriftier than it is.
+    # Each with fresh servers: one that has just been under load has room to spare, and would seem to need less memory.
     for part in ("transfers", "idle", "paced"):
         if part in options.only:
             try:

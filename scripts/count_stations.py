@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Count what one exchange costs in each room: calls and instructions of Python's, and calls of what is written in C.
+"""Count what one exchange costs in each room: Python calls and instructions, and calls of C functions.
 
     .venv/bin/python scripts/count_stations.py             # the tables
     .venv/bin/python scripts/count_stations.py --write     # into docs/explain/performance.md
 
-The exchange is the one of `trace_exchange.py`, on kept connections. Instructions (of bytecode) do not depend on what else
-the machine does, so two versions can be compared one by one. What a call of C costs (a send, a JSON document, a digest)
-they do not say: those are counted, and no more.
+The exchange is the one of `trace_exchange.py`, on kept connections. The number
+of bytecode instructions does not depend on the machine's load, so two versions
+can be compared. It does not include the cost of a C call (a send, a JSON
+document, a digest): these calls are only counted.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from trace_exchange import CONFIGURATIONS, PACKAGE, run_traced
 
 DOCUMENT = PACKAGE.parent / "docs" / "explain" / "performance.md"
 LIBRARIES = "libraries"
-"""Twisted, attrs and whatever else of others the package calls."""
+"""Twisted, attrs and other libraries that the package calls."""
 LOOP = "the reactor's loop"
-"""What nothing of the package has called: it is left out, for what wakes the client of this measurement is part of it."""
+"""Calls that do not come from the package; they are left out, because they include the client of this measurement."""
 _CALLS, _INSTRUCTIONS, _C_CALLS = range(3)
 
 
 class _Counter:
-    """Counts by room, of each exchange by itself, in the thread that it is started in."""
+    """Counts by room, for each exchange separately, in the thread in which it is started."""
 
     def __init__(self) -> None:
         self.exchanges: list[tuple[Counter[str], Counter[str], Counter[str]]] = []
@@ -90,7 +91,7 @@ def counted(configuration: str) -> list[tuple[str, int, int, int]]:
 
 
 def measured(name: str) -> list[list[Any]]:
-    """Return what `counted` does, counted in a process of its own."""
+    """Return the result of `counted` from a separate process."""
     command = [sys.executable, __file__, "--raw", name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the pictures of the documentation: a terminal with the demo, and the page at `/`, from what really runs.
+"""Draw the pictures of the documentation: a terminal with the demo, and the page at `/`, from running programs.
 
     .venv/bin/python scripts/draw_pictures.py
 
@@ -36,7 +36,7 @@ b { color: #8fd18a; font-weight: normal; } i { color: #aab2bf; font-style: norma
 
 @contextmanager
 def demo(directory: Path) -> Iterator[Path]:
-    """Run the demo; give the file that holds its output."""
+    """Run the demo; return the file with its output."""
     said = directory / "said"
     with said.open("wb") as output:
         process = subprocess.Popen(
@@ -55,7 +55,7 @@ def demo(directory: Path) -> Iterator[Path]:
 
 
 def typed(command: str) -> str:
-    """Return what a command prints."""
+    """Return the output of a command."""
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=30)
     return done.stdout.strip()
 

@@ -80,7 +80,7 @@ def floors(imports: Graph) -> dict[str, int]:
 
 
 def without_detours(imports: Graph) -> Graph:
-    """Return the arrows that no longer way stands for: enough to see what is above what."""
+    """Return the arrows that no longer path implies: enough to see the order of the rooms."""
 
     def reached(room: str) -> set[str]:
         return {room} | {each for target in imports[room] for each in reached(target)}

@@ -66,7 +66,7 @@ WAYS = {
 
 @implementer(ITCPTransport)
 class Socket:
-    """What is below: takes what is written."""
+    """The transport below: it takes written data."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -93,7 +93,7 @@ class Owner:
 
 
 class Client:
-    """A client's request, as far as a Relay asks it."""
+    """A client's request, as far as a Relay uses it."""
 
     http11 = keep_alive = True
     is_head = False
@@ -106,7 +106,7 @@ class Client:
         self.outcome = outcome
 
     def response_complete(self) -> None:
-        """Nothing follows."""
+        """Do nothing: no request follows."""
 
     response_broken = set_last = response_complete
 
@@ -151,7 +151,7 @@ SETS: dict[str, Callable[[Exchange], list[BodyFilter]]] = {
 
 
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return an upstream's context, and ours, which trusts it."""
+    """Return an upstream's TLS context, and the client's, which trusts it."""
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server)
@@ -209,7 +209,7 @@ class Stream:
         Relay(client, response, self.written.append, time.monotonic).start()  # type: ignore[arg-type]
 
     def encrypted(self, data: bytes) -> bytes:
-        """Return what the upstream's socket brings if it sends `data`."""
+        """Return the encrypted bytes of `data` from the upstream."""
         if self._server is None:
             return data
         self._server.write(data)

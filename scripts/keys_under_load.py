@@ -1,4 +1,4 @@
-"""Change client keys at random under load, killing the proxy in between, and see that all of it agrees.
+"""Change client keys at random under load, killing the proxy in between, and check that everything agrees.
 
     .venv/bin/python scripts/keys_under_load.py --changes 1000
     .venv/bin/python scripts/keys_under_load.py --changes 1000 --store redis
@@ -113,7 +113,7 @@ class Daemon:
             connection.close()
 
     def chat(self, secret):
-        """Return the status; asks again, as every client does, while a worker that was restarted knows no key yet."""
+        """Return the status; asks again, as every client does, while a restarted worker has not loaded the keys yet."""
         for _ in range(20):
             status, body = self.ask(
                 "POST", "/v1/chat/completions", CHAT, {"Authorization": f"Bearer {secret}"}
@@ -143,7 +143,7 @@ class Daemon:
 
 
 class Load:
-    """Clients that go on all the time with a key of the configuration; counts what they are answered."""
+    """Clients that send requests all the time with a configured key; counts their answers."""
 
     def __init__(self, daemons, clients):
         self.daemons, self.ended = daemons, False
@@ -173,7 +173,7 @@ class Trial:
     def __init__(self, daemons, rng):
         self.daemons, self.rng = daemons, rng
         self.keys = {}
-        """Name to what is known: the secret that works, the former one that works too, whether it is blocked."""
+        """For each name: the secret that works, the former one that works too, whether it is blocked."""
         self.dead, self.shown, self.faults = [], set(), []
         self.far_s, self.counts, self.unknown = [], {}, 0
 
@@ -314,7 +314,7 @@ class Trial:
         self.unknown += not told
         if told:
             self.shown.update(re.findall(r"sk-proxy-[\w-]+", told[0][1]))
-        # whatever came of it: from here on all must agree
+        # whatever the outcome is, all must agree from here on
         self.settle(daemon, f"lost {number}" if kind == "POST" else name, bool(told), kind)
 
     def settle(self, daemon, name, answered, kind):

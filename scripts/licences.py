@@ -31,7 +31,7 @@ SPDX = {
     "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
 UNSAID = {"protobuf": "BSD-3-Clause"}
-"""Licences that stand in the package's files and not in its metadata."""
+"""Licences that are in the package's files and not in its metadata."""
 
 
 def normal(name: str) -> str:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a checkout ready to be built as a release: check its tag, write its notes, say where it comes from.
+"""Make a checkout ready to be built as a release: check its tag, write its notes, add the address of its repository.
 
     scripts/release.py TAG URL [NOTES]
 

@@ -45,10 +45,10 @@ CONFIGURATIONS = {
         concurrent_requests = 10
     """,
 }
-"""What is traced: nothing turned on, and limits with the exchange log. No text observer, whose lines would be ours."""
+"""What is traced: nothing turned on, and limits with the exchange log. No text observer, because its lines would be mixed with this script's."""
 
 GROUND = ("exchange", "wire")
-"""The lowest rooms: records and pure functions, which every room calls and which call nobody."""
+"""The lowest rooms: records and pure functions, which every room calls and which call no other."""
 _COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 PASSES_ON = ("daemon/chains.py", "forward")
 """What chooses the chain of stages for a request."""
@@ -62,7 +62,7 @@ ANSWER = (
 WARM = 20
 """Exchanges before those that are traced."""
 TRACED = 7
-"""Exchanges of which the usual one counts: a clock that ticks in one of them does not."""
+"""The number of exchanges, of which the most frequent trace counts: one with a timer in it does not."""
 
 
 class Call(NamedTuple):
@@ -86,7 +86,7 @@ class Stay(NamedTuple):
 
 
 def stays_of(calls: Iterable[Call]) -> list[Stay]:
-    """Return the stays that `calls` make."""
+    """Return the stays that `calls` consist of."""
     return [Stay(room, tuple(run)) for room, run in groupby(calls, key=lambda call: call.room)]
 
 
