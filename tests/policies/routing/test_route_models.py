@@ -96,7 +96,7 @@ def test_aliases_stand_beside_the_upstreams_models(body, expected):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"data":1}', b'{"data":[1]}', b'{"data":{}}', b'{"data":""}', b"\xff"]
+    "body", [b"", b"{}", b'{"data":1}', b'{"data":[1]}', b'{"data":{}}', b'{"data":""}', b"\xff"]
 )
 def test_what_is_no_list_passes(body):
     """An answer of another shape stays as it is."""
