@@ -13,7 +13,7 @@ from ...wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
 from ..bodies.peeked_body import PeekedBody, peek
 from .health import LONGEST_MODEL, UpstreamHealth
 from .missing_state import says_missing
-from .quota_error import NO_QUOTA, PEEK_BYTES, error_code
+from .quota_error import NO_QUOTA, PEEK_BYTES, SPENT, error_code
 from .repeatable import creates_nothing, is_kept
 from .rules import may_go_elsewhere, says_no_retry, status_may_be_retried
 from .table import Upstream
@@ -23,6 +23,8 @@ FIRST_EVENT_S = 20.0
 _REFUSED_HERE = frozenset((401, 402, 403, 404, 405))
 """Statuses with which a substitute says that it cannot serve the request instead."""
 _MAYBE_REFUSED = frozenset((400, 422))
+_MAYBE_SPENT = frozenset((400, 401, 402, 403))
+"""Statuses with which some say that the account has no money left, for which OpenAI has a 429."""
 _UNKNOWN_MODEL = frozenset(("model_not_found", "DeploymentNotFound", "invalid_model"))
 _LIMITED = frozenset(("429", "rate_limit_exceeded"))
 """Codes of errors sent with status 200 that mean the same as a 429."""
@@ -175,8 +177,10 @@ class Judge:
             self._broken(attempt, str(status))
         elif status < 300:
             await self._maybe_error_behind_200(attempt, response)
+        elif status in _MAYBE_SPENT and await self._is_spent(attempt):
+            self._spent(attempt)
         else:
-            await self._other(attempt, response)
+            await self._other(attempt, attempt.response)
 
     async def _limited(self, attempt: Attempt, response: ProxyResponse) -> None:
         response, beginning = await peek(response, PEEK_BYTES)
@@ -186,6 +190,28 @@ class Judge:
         self._health.limited(attempt.upstream, attempt.key, spent, asked_s, attempt.began, self._clock())
         self._fail(attempt, NO_QUOTA if spent else "429")
         attempt.may_move = self._may_move(attempt, response, 429, other_account=spent)
+
+    async def _is_spent(self, attempt: Attempt) -> bool:
+        """Return whether a refusal says that the account has nothing left, if another upstream could answer."""
+        response = attempt.response
+        assert response is not None
+        if len(attempt.task.candidates) < 2:
+            return False
+        if response.status == 402:
+            return True
+        attempt.response, beginning = await peek(response, PEEK_BYTES)
+        return error_code(beginning, response.headers) == NO_QUOTA
+
+    def _spent(self, attempt: Attempt) -> None:
+        """Rest the key; another upstream has another account. A substitute that has nothing left is none."""
+        response = attempt.response
+        assert response is not None
+        asked_s = maybe_retry_after_s(response.headers, self._wall_clock())
+        spent = asked_s is None
+        self._health.limited(attempt.upstream, attempt.key, spent, asked_s, attempt.began, self._clock())
+        self._fail(attempt, NO_QUOTA)
+        attempt.no_substitute = attempt.in_place
+        attempt.may_move = self._may_move(attempt, response, 429, other_account=True)
 
     def _broken(self, attempt: Attempt, reason: str, status: int | None = None) -> None:
         """Note a failure of the model; `reason` is a status or the code of an error."""
@@ -210,8 +236,7 @@ class Judge:
                 code = error_of_document(whole, coding)
         if code is None:
             self._answered(attempt, response.status)
-        elif code == NO_QUOTA or code in _LIMITED:
-            spent = code == NO_QUOTA
+        elif (spent := code == "402" or code.lower() in SPENT) or code in _LIMITED:
             self._health.limited(attempt.upstream, attempt.key, spent, None, attempt.began, self._clock())
             self._fail(attempt, code)
             attempt.may_move = task.creates_nothing

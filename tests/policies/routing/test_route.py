@@ -105,6 +105,48 @@ def test_a_spent_quota_is_one_accounts_affair(hints):
     assert world.ask(headers=SDK) == (200, "ab")
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (402, b'{"error":{"code":402,"message":"Insufficient credits"}}'),
+        (402, b"Payment Required"),
+        (403, error("insufficient_user_quota")),
+        (403, error("INSUFFICIENT_BALANCE")),
+        (400, b'{"error":{"message":"m","type":"budget_exceeded","code":"400"}}'),
+        (401, b'{"type":"error","error":{"type":"CreditsError","message":"Insufficient balance"}}'),
+    ],
+)
+def test_an_account_without_money_is_one_upstreams_affair(status, body):
+    """Whatever status says so, the other upstream is asked, and the next request goes there first."""
+    world = World()
+    world.answers["a"] = [answer(status, body)]
+    assert world.ask(headers=SDK) == (200, "ab")
+    assert world.ask(document=CHAT) == (200, "b")
+    world.clock.advance(60.0)
+    assert [world.ask(document=CHAT)[1] for _ in range(2)] == ["a", "a"]
+    alone = World([A])
+    alone.answers["a"] = [answer(status, body)]
+    assert alone.ask() == (status, "a")
+
+
+def test_money_that_will_be_there_is_waited_for_as_long_as_said():
+    """OpenRouter sends 402 with `Retry-After` if only the requests on their way exceed the balance."""
+    world = World()
+    world.answers["a"] = [answer(402, b"{}", (b"retry-after", b"7"))]
+    assert world.ask(document=CHAT) == (200, "ab")
+    world.clock.advance(6.0)
+    assert world.ask(document=CHAT) == (200, "b")
+    world.clock.advance(1.0)
+    assert [world.ask(document=CHAT)[1] for _ in range(2)] == ["a", "a"]
+
+
+def test_a_substitute_without_money_is_none():
+    """The failure that it was asked for passes, which a client may retry."""
+    world = World()
+    world.answers.update(a=[answer(503)], b=[answer(402)])
+    assert world.ask() == (503, "ab")
+
+
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 413, 422])
 def test_an_answer_of_the_first_upstream_passes(status):
     """What it says about the request, it says for all; `model_not_found` too."""

@@ -32,6 +32,9 @@ def test_errors_in_the_first_event_count_like_statuses():
     world = World()
     world.answers["a"] = [answer(200, QUOTA, STREAM)]
     assert [world.ask(document={"model": f"m{n}"})[1] for n in range(2)] == ["ab", "b"]
+    world = World()
+    world.answers["a"] = [answer(200, BAD.replace(b"502", b"402"), STREAM)]
+    assert [world.ask(document={"model": f"m{n}"})[1] for n in range(2)] == ["ab", "b"]
 
 
 def test_errors_everywhere_pass_as_they_came():

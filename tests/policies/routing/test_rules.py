@@ -159,6 +159,10 @@ def test_the_budget_holds_over_any_schedule(steps):
         (b'{"error":{"code":"insufficient_quota"}}', [], "insufficient_quota"),
         (b'{"error":{"code":null,"type":"slow_down"}}', [], "slow_down"),
         (b'{"error":{"code":"billing_hard_limit","type":"insufficient_quota"}}', [], "insufficient_quota"),
+        (b'{"error":{"code":"","type":"exceeded_current_quota_error"}}', [], "insufficient_quota"),
+        (b'{"error":{"code":"Arrearage","type":"Arrearage"}}', [], "insufficient_quota"),
+        (b'{"error":{"code":"400","type":"budget_exceeded"}}', [], "insufficient_quota"),
+        (b'{"error":{"code":402,"type":"insufficient_credits"}}', [], "insufficient_quota"),
         (b'{"error":{"code":["x"],"type":"y"}}', [], ""),
         (b'{"error":"x"}', [], ""),
         (b"[]", [], ""),
@@ -167,7 +171,7 @@ def test_the_budget_holds_over_any_schedule(steps):
     ],
 )
 def test_error_codes_are_read(body, headers, expected):
-    """The kinds of 429 are distinguished; an unreadable one is no kind."""
+    """A spent quota is recognized by the words of several providers; an unreadable one is no kind."""
     assert expected == error_code(body, headers)
 
 
