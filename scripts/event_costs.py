@@ -35,7 +35,8 @@ from changing import answer, event  # noqa: E402
 
 from openai_proxy.downstream.relay import Relay  # noqa: E402
 from openai_proxy.exchange.messages import BodyFilter, ProxyResponse  # noqa: E402
-from openai_proxy.exchange.record import Exchange, Outcome  # noqa: E402
+from openai_proxy.exchange.outcome import Outcome  # noqa: E402
+from openai_proxy.exchange.record import Exchange  # noqa: E402
 from openai_proxy.net.client_tls import VerifyingClient, client_context  # noqa: E402
 from openai_proxy.net.origin import parse_origin  # noqa: E402
 from openai_proxy.net.tls import TLSTransport  # noqa: E402

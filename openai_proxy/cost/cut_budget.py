@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 
 from ..exchange.errors import BudgetSpent
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody
-from ..exchange.record import Exchange, Usage
+from ..exchange.record import Exchange
+from ..exchange.usage import Usage
 from ..policies.bodies.decoded_body import decoded
 from ..policies.usage.prompt_estimate import estimated_prompt
 from ..policies.usage.text_meter import TextMeter

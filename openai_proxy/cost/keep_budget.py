@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from ..exchange.errors import BudgetSpent
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ..exchange.record import ABANDONED, Exchange, Outcome, Usage
+from ..exchange.outcome import ABANDONED, Outcome
+from ..exchange.record import Exchange
+from ..exchange.usage import Usage
 from ..policies.batches.input import BatchInput
 from ..policies.batches.input import Price as BatchPrice
 from ..policies.usage.estimate import requested_output_tokens

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ..exchange.record import Usage
+from ..exchange.usage import Usage
 from ..policies.usage.objects import maybe_usage
 from ..wire.documents import maybe_object
 from ..wire.sse import SSEDecoder, begins_stream

@@ -17,7 +17,7 @@ from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
 from genai_prices.data import providers
 
-from ..exchange.record import Usage
+from ..exchange.usage import Usage
 from ..policies.usage.answer_labels import STANDARD_TIERS
 from .prices import KindPrices, Price
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from attrs import field, frozen
 
-from ..exchange.record import TokenKinds, Usage
+from ..exchange.usage import TokenKinds, Usage
 from ..policies.usage.answer_labels import STANDARD_TIERS
 
 PER_MILLION = 1_000_000

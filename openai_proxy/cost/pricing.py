@@ -8,7 +8,8 @@ from typing import Protocol
 from attrs import frozen
 
 from ..exchange.bounded_memo import BoundedMemo
-from ..exchange.record import Exchange, Usage
+from ..exchange.record import Exchange
+from ..exchange.usage import Usage
 from ..policies.batches.state import per_request
 from ..policies.routing.table import RoutingTable
 from ..policies.usage.answer_labels import STANDARD_TIERS

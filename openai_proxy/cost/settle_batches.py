@@ -13,7 +13,8 @@ from typing import Protocol
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 
 from ..exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange, Usage
+from ..exchange.record import Exchange
+from ..exchange.usage import Usage
 from ..policies.batches.input import BatchInput, Price
 from ..policies.batches.state import BatchState, states_in
 from ..policies.bodies.peeked_body import peek

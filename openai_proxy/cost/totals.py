@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import LogEvent
 
-from ..exchange.record import Exchange, Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.record import Exchange
 from ..observe.lines.record import shown
 from ..observe.metrics.labels import BoundedLabels, has_succeeded
 from .budget import day_name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.logger import LogEvent
 
 from ..cost.day_rows import Totals
-from ..exchange.record import Exchange, Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.record import Exchange
 
 _REFUSED = (Outcome.REJECTED, Outcome.LIMIT)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..exchange.messages import ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange, Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.record import Exchange
 from ..logs import logger
 from ..observe.capture import Capture
 from ..observe.exchange_log.line import exchange_line

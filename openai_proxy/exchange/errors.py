@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import orjson
 
-from .record import Outcome
+from .outcome import Outcome
 
 
 class ProxyError(Exception):

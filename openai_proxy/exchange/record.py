@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import define, frozen
+from attrs import frozen
 
 from .attribute_names import share_names
+from .outcome import ABANDONED as ABANDONED
+from .outcome import Outcome as Outcome
+from .usage import TokenKinds as TokenKinds
+from .usage import Usage as Usage
 
 if TYPE_CHECKING:
     from .client_address import Peer
@@ -32,77 +35,7 @@ _UNKNOWN = "?"
 """A client's address that has not been determined yet."""
 
 
-class Outcome(str, Enum):
-    """How an exchange ended, as the logs and metrics spell it."""
-
-    COMPLETE = "complete"
-    """The whole response went to the client, whatever its status."""
-    CLIENT_GONE = "client_gone"
-    UPSTREAM_TRUNCATED = "upstream_truncated"
-    """The upstream left in the middle of a body."""
-    UPSTREAM_ERROR = "upstream_error"
-    TIMEOUT = "timeout"
-    REJECTED = "rejected"
-    """Refused by this proxy: the request or its credentials were wrong."""
-    REJOINED = "rejoined"
-    """The whole response went to the client, from the call of an exchange whose client had left."""
-    FINISHED_ALONE = "finished_alone"
-    """The client left, and the whole response came without it."""
-    LIMIT = "limit"
-    """Refused by this proxy: a limit of the key or of the proxy was reached."""
-    CANCELLED = "cancelled"
-    """Stopped by the operator: charged like one whose client left."""
-    WORKER_LOST = "worker_lost"
-    """The process that ran it was killed or crashed; only the live view has this."""
-
-
-ABANDONED = frozenset((Outcome.CLIENT_GONE, Outcome.CANCELLED))
-"""Outcomes without a client at the end: the upstream's work is charged all the same."""
-
-
 _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a call
-
-
-@frozen
-class TokenKinds:
-    """Parts of one exchange's model tokens that may have prices of their own.
-
-    Each is a part of the input or of the output; the cached ones are a part of
-    `Usage.cached_tokens`. `audio_seconds` is the measure of a transcription
-    model that counts no tokens.
-    """
-
-    cache_write_tokens: int = 0
-    """Input that the upstream wrote into its prompt cache."""
-    audio_input_tokens: int = 0
-    audio_output_tokens: int = 0
-    audio_cached_tokens: int = 0
-    image_input_tokens: int = 0
-    image_output_tokens: int = 0
-    image_cached_tokens: int = 0
-    audio_seconds: float = 0.0
-
-
-@define
-class Usage:
-    """Model tokens of one exchange, as reported by the upstream or estimated by the proxy.
-
-    `cached_tokens` are part of `input_tokens`, `reasoning_tokens` of
-    `output_tokens`, as OpenAI counts them. `kinds` is None for plain text,
-    which nearly all usage is. Never mutated (not frozen: that takes twice
-    the time to make).
-    """
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    estimated: bool = False
-    kinds: TokenKinds | None = None
-
-    @property
-    def total_tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
 
 
 @frozen

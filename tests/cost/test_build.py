@@ -7,7 +7,7 @@ from openai_proxy.cost import build
 from openai_proxy.cost.build import build_spending
 from openai_proxy.daemon.stores import Stores
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.record import Usage
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.settings import SettingsError, load_settings
 from openai_proxy.settings.derived import state_path
 

@@ -14,7 +14,9 @@ from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 
 MIDNIGHT = 1_795_305_600.0
 """2026-11-22T00:00:00Z."""

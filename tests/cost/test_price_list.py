@@ -10,7 +10,7 @@ from genai_prices import Usage as ListUsage
 from genai_prices import calc_price
 
 from openai_proxy.cost.price_list import is_provider, look_up, provider_of
-from openai_proxy.exchange.record import TokenKinds, Usage
+from openai_proxy.exchange.usage import TokenKinds, Usage
 
 NOW = time.time()
 MOMENT = datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc)

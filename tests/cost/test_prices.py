@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.cost.prices import KindPrices, OwnPrice, Price, find_price, split
-from openai_proxy.exchange.record import TokenKinds, Usage
+from openai_proxy.exchange.usage import TokenKinds, Usage
 
 TOKENS = st.integers(0, 10**9)
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import KEPT_S, Pricing
-from openai_proxy.exchange.record import Exchange, Usage
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
 
 

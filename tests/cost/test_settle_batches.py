@@ -18,7 +18,8 @@ from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.settle_batches import SettleBatches
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.batches.input import BatchInput, ModelUse
 
 NOON = 1_795_262_400.0

@@ -21,7 +21,8 @@ from openai_proxy.cost.settle_later import SettleLater
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 
 NOON = 1_795_262_400.0
 ACCOUNT = Account("alice", "2026-11")

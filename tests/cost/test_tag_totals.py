@@ -6,7 +6,9 @@ from twisted.internet.task import Clock
 from openai_proxy.cost import tag_totals
 from openai_proxy.cost.report import usage_document
 from openai_proxy.cost.tag_totals import TagTotals
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 
 DAY = "2027-01-15"
 NOW = 1_800_000_000.0

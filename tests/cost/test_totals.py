@@ -7,7 +7,9 @@ from twisted.internet.task import Clock
 from openai_proxy.cost import day_rows as module
 from openai_proxy.cost.day_rows import WRITE_AFTER_S, Totals
 from openai_proxy.cost.totals import UsageTotals
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 
 NOON = 1_795_262_400.0
 """2026-11-21T12:00:00Z."""

@@ -3,7 +3,9 @@
 import pytest
 
 from openai_proxy.daemon.bill import Bill
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 
 
 def exchange(outcome=Outcome.COMPLETE, **fields):

@@ -15,7 +15,7 @@ from openai_proxy.daemon.stores import Stores
 from openai_proxy.daemon.surroundings import Surroundings
 from openai_proxy.exchange.errors import InvalidKey, MissingCredentials
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.authenticate.build import authenticate, make_keyring
 from openai_proxy.policies.authenticate.credentials import CredentialSwap
 from openai_proxy.policies.limits.build import rate_limit

@@ -14,7 +14,9 @@ from openai_proxy.exchange.errors import (
     MissingCredentials,
     RequestLimitReached,
 )
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.authenticate.build import make_keyring
 from openai_proxy.policies.limits.embedded import EmbeddedStore
 from openai_proxy.policies.limits.rules import Limits

@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 
 import openai_proxy.daemon.service  # noqa: F401  # defines every error
 from openai_proxy.exchange.errors import ProxyError
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.exchange_log.line import exchange_line
 from openai_proxy.observe.exchange_log.options import _CHOICES, _LOCAL, _SPOOL
 from openai_proxy.observe.factories import NONE, known_factories

@@ -30,7 +30,7 @@ from openai_proxy.downstream.client_clocks import (
 from openai_proxy.downstream.contract import DownstreamLimits
 from openai_proxy.downstream.pace import LINGER_IDLE_S
 from openai_proxy.exchange.errors import UpstreamUnreachable
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 
 LIMITS = DownstreamLimits(header_timeout_s=15, keep_alive_s=120)
 

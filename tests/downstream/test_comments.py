@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from openai_proxy.downstream.comments import CHUNK, Comments
 from openai_proxy.downstream.relay import Relay
 from openai_proxy.exchange.messages import ProxyResponse
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 
 
 class Stream:

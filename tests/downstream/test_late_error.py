@@ -9,7 +9,7 @@ from fakes import Body
 
 from openai_proxy.downstream.late_error import MOST_BYTES, BrokenPromise, as_late_error
 from openai_proxy.exchange.messages import ProxyResponse
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 
 ERROR = {"error": {"message": "no room: ä", "type": "t", "param": None, "code": "c"}}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from openai_proxy.exchange import errors
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 
 INVALID = "invalid_request_error"
 TABLE = [

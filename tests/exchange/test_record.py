@@ -2,7 +2,9 @@
 
 import pytest
 
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 
 
 def running():

@@ -4,7 +4,8 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
 
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe import factories
 from openai_proxy.observe.factories import build_observers, with_console
 from openai_proxy.observe.interfaces import IObserverFactory, ObserverContext

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.observe.metrics.labels import MOST_ENDPOINTS
 from openai_proxy.observe.otel.conventions import HISTOGRAMS, TOKEN_USAGE, provider_of
 from openai_proxy.observe.otel.observation import Observing

@@ -12,7 +12,9 @@ from openai_proxy.cost.build import Spending
 from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.exchange.errors import InvalidValue
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.pages.usage import TotalsUnavailable, UsageReport
 
 NOON = 1_795_262_400.0

@@ -14,7 +14,7 @@ import orjson
 from attrs import define, field, frozen
 
 from ...exchange.errors import InvalidJSON, ProxyError
-from ...exchange.record import Usage
+from ...exchange.usage import Usage
 from ...wire.json_members import iter_members
 from ...wire.request_json import is_costly, outline, read_request
 from ...wire.targets import map_target

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ...exchange.record import Usage
+from ...exchange.usage import Usage
 from ...wire.documents import maybe_object
 from ..usage.objects import maybe_usage
 

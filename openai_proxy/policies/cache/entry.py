@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 from attrs import Factory, astuple, field, frozen
 
-from ...exchange.record import HeaderPairs, TokenKinds, Usage
+from ...exchange.record import HeaderPairs
+from ...exchange.usage import TokenKinds, Usage
 from ...wire.body_headers import is_event_stream, media_type_and_coding
 from ...wire.codings import maybe_decoded
 from ...wire.headers import get, without

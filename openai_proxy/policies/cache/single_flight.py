@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 
 from ...exchange.errors import BudgetSpent, InternalError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, ResponseBody, discard_all
-from ...exchange.record import ABANDONED, Exchange
+from ...exchange.outcome import ABANDONED
+from ...exchange.record import Exchange
 from ...logs import logger
 from .bodies import SharedBody
 from .elsewhere import FromElsewhere

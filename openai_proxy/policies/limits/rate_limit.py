@@ -14,7 +14,8 @@ from twisted.internet.task import deferLater
 
 from ...exchange.errors import ConcurrencyLimitReached, RateLimited, RequestLimitReached, TokenLimitReached
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ...exchange.record import ABANDONED, Exchange, Outcome
+from ...exchange.outcome import ABANDONED, Outcome
+from ...exchange.record import Exchange
 from ...wire.headers import get
 from ..usage.estimate import reserved_model_tokens
 from ..usage.prompt_estimate import estimated_prompt

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from ...exchange.messages import ProxyRequest, ProxyResponse
-from ...exchange.record import Exchange, Outcome
+from ...exchange.outcome import Outcome
+from ...exchange.record import Exchange
 
 
 class Timers(Protocol):

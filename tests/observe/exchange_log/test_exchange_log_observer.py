@@ -9,7 +9,9 @@ from observe.exchange_log.descriptors import open_files
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.files import LogDirectory, file_name, sanitised
 from openai_proxy.observe.exchange_log.observer import TOGETHER_BYTES, ExchangeLog

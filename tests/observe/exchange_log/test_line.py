@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taken import Taken
 
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.line import exchange_line
 from openai_proxy.observe.secret_members import MOST_TORN_STRINGS

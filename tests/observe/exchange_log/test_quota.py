@@ -8,7 +8,8 @@ from observe.exchange_log.test_exchange_log_observer import exchange, write
 from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel
 
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.exchange_log.files import LogDirectory, file_name
 from openai_proxy.observe.exchange_log.observer import TRY_AGAIN_S, ExchangeLog
 from openai_proxy.observe.exchange_log.options import build

@@ -7,7 +7,7 @@ import pytest
 from fakes import exchange
 from twisted.internet.task import Clock
 
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.observe.capture import Capture
 from openai_proxy.observe.exchange_log.line import exchange_line
 

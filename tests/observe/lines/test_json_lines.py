@@ -5,7 +5,8 @@ import json
 
 from twisted.logger import Logger, formatEvent
 
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.lines.append_file import AppendFile
 from openai_proxy.observe.lines.json_lines import JSONFileObserver, json_text
 

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_proxy.exchange.client_address import Peer, TrustedProxies, parse_address
-from openai_proxy.exchange.record import Exchange, Outcome, TokenKinds, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import TokenKinds, Usage
 from openai_proxy.observe.lines.encode import json_line
 from openai_proxy.observe.lines.record import bare_path, metadata, shown, text_line
 

@@ -3,7 +3,8 @@
 from fakes import exchange
 from twisted.internet.task import Clock
 
-from openai_proxy.exchange.record import Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.observe.live.observer import LiveObserver
 from openai_proxy.observe.live.rows import Wanted, state
 from openai_proxy.observe.live.table import LiveTable

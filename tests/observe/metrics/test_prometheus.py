@@ -4,7 +4,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.task import Clock
 
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.metrics.budgets import BudgetReading
 from openai_proxy.observe.metrics.daemon_state import DaemonState

@@ -2,7 +2,8 @@
 
 from twisted.internet.task import Clock
 
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.metrics.labels import MOST_ENDPOINTS
 from openai_proxy.observe.metrics.prometheus import MOST_SERIES, PrometheusObserver

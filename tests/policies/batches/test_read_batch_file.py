@@ -12,7 +12,7 @@ from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import Overloaded
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.batches.read_batch_file import ReadBatchFile
 
 FORM = (b"Content-Type", b"multipart/form-data; boundary=xXx")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from openai_proxy.exchange.record import TokenKinds, Usage
+from openai_proxy.exchange.usage import TokenKinds, Usage
 from openai_proxy.policies.batches.state import BatchState, per_request, states_in
 
 USAGE = {

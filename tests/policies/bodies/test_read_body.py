@@ -16,7 +16,7 @@ from openai_proxy.exchange.errors import (
     UnreadableBody,
 )
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.bodies.changed_json import with_json
 from openai_proxy.policies.bodies.read_body import NO_RULES, BodyRules, ReadBody
 from openai_proxy.policies.usage.prompt_estimate import estimated_prompt

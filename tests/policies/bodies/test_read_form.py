@@ -8,7 +8,7 @@ from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import ModelNotAllowed, Overloaded, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.bodies.read_body import BodyRules
 from openai_proxy.policies.bodies.read_form import ReadForm
 

@@ -9,7 +9,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.cache.cache import Cache
 from openai_proxy.policies.cache.memory import MemoryStore
 from openai_proxy.policies.cache.request_memo import Answered

@@ -6,7 +6,7 @@ import pytest
 from policies.cache.cache_world import JSON, SSE, World, cache_control
 from twisted.internet.error import ConnectionLost
 
-from openai_proxy.exchange.record import Usage
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.cache.cache import NotCached
 
 

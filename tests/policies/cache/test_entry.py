@@ -8,7 +8,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.exchange.record import TokenKinds, Usage
+from openai_proxy.exchange.usage import TokenKinds, Usage
 from openai_proxy.policies.cache.entry import BadEntry, CacheEntry, dump_entry, load_entry, make_entry
 
 KEY = b"k" * 32

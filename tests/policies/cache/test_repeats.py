@@ -11,7 +11,8 @@ from taken import Taken
 from twisted.internet.task import Clock
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange, Usage
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.cache.entry import CacheEntry
 from openai_proxy.policies.cache.hits import answer_with
 from openai_proxy.policies.cache.memory import MemoryStore

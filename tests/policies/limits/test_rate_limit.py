@@ -6,7 +6,9 @@ from twisted.internet.task import Clock
 
 from openai_proxy.exchange.errors import ConcurrencyLimitReached, RequestLimitReached, TokenLimitReached
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.limits.embedded import EmbeddedStore
 from openai_proxy.policies.limits.rate_limit import RateLimit, used_model_tokens
 from openai_proxy.policies.limits.rules import GROUP, GroupScope, Limits

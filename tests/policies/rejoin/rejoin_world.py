@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.cache.room import Room
 from openai_proxy.policies.rejoin.rejoin import Rejoin
 

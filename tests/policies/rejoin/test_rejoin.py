@@ -5,7 +5,7 @@ from policies.rejoin.rejoin_world import FIRST, RETRY, Client, World, end_of
 from twisted.internet.defer import Deferred, succeed
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.cache.elsewhere import LocalCalls
 from openai_proxy.policies.rejoin import rejoin as module
 

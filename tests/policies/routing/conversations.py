@@ -11,7 +11,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.routing.affinity import Affinity
 from openai_proxy.policies.routing.health import UpstreamHealth
 from openai_proxy.policies.routing.route import Route

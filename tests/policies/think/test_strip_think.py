@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.think.splitter import ThinkRule
 from openai_proxy.policies.think.strip_think import StripThink
 

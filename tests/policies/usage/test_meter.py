@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.exchange.record import Usage
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.usage.meter import UsageMeter
 from openai_proxy.policies.usage.scanner import UsageScanner
 

@@ -6,7 +6,8 @@ import fakes
 import pytest
 
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.usage.note_errors import NoteErrors
 from openai_proxy.policies.usage.read_usage import ReadUsage
 

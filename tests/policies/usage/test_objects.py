@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taken import Taken
 
-from openai_proxy.exchange.record import TokenKinds, Usage
+from openai_proxy.exchange.usage import TokenKinds, Usage
 from openai_proxy.policies.usage.objects import maybe_usage, usage_of_document
 
 

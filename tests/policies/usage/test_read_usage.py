@@ -12,7 +12,9 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
-from openai_proxy.exchange.record import Exchange, Outcome, Usage
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.usage import Usage
 from openai_proxy.policies.usage.read_usage import FORGET_AFTER_S, ReadUsage
 from openai_proxy.wire.documents import maybe_object
 

@@ -15,7 +15,7 @@ from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
 from openai_proxy.exchange.errors import Overloaded, RequestTooLarge, UpstreamTimeout
 from openai_proxy.exchange.messages import ProxyRequest
-from openai_proxy.exchange.record import Outcome
+from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.mock import forward as module
 from openai_proxy.upstream.mock.forward import MockForward
