@@ -32,12 +32,14 @@ _SECRET_NAMES = frozenset(
         """clientsecret authorization proxyauthorization apikey xapikey accesstoken refreshtoken idtoken authtoken
     bearertoken sessiontoken securitytoken password passwd secret secretkey secretaccesskey signingsecret
     webhooksecret privatekey apisecret apitoken subscriptionkey ephemeralkey oauthtoken cookie setcookie
-    accountkey sastoken""",
+    accountkey sastoken secretvalue""",
     )
 )
 """Members that hold a credential; without `_` and `-`, in lower case."""
 _WITHIN_SECRETS = frozenset(("value", "secret", "token", "key"))
 """Members that hold it if the credential is an object: `"client_secret": {"value": ...}`."""
+_HOLDERS = frozenset(("auth", "domain_secrets"))
+"""Objects, or lists of them, with a credential and what it is for: in vaults, and in network policies."""
 _OF_TOOL_SERVERS = frozenset(("server_url", "server_label", "connector_id"))
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-"
 _LONG = 512
@@ -118,7 +120,7 @@ def _look_into_members(members: dict[str, Any], kind: int, waiting: list[tuple[A
                 members[name] = shown
                 changes += 1
         elif value and (type(value) is dict or type(value) is list):
-            waiting.append((value, _kind_below(role, value, kind, of_tool_server)))
+            waiting.append((value, _kind_below(role, value, kind, of_tool_server, members.get("type"))))
         if role == _KEY:
             has_key_as_name = True
     if has_key_as_name:
@@ -129,7 +131,7 @@ def _look_into_members(members: dict[str, Any], kind: int, waiting: list[tuple[A
     return changes
 
 
-_OTHER, _PROSE, _SECRET, _SERVER, _HEADERS, _VARIABLES, _KEY = range(7)
+_OTHER, _PROSE, _SECRET, _SERVER, _HEADERS, _VARIABLES, _KEY, _HOLDING, _ENVIRONMENT, _FIELDS = range(10)
 """What a member's name says of its value; `_KEY`: the name itself looks like a key."""
 
 
@@ -145,6 +147,12 @@ def _role(name: str) -> int:
         return _SERVER
     if name == "variables":
         return _VARIABLES
+    if name in _HOLDERS:
+        return _HOLDING
+    if name == "env":
+        return _ENVIRONMENT
+    if name == "fields":
+        return _FIELDS
     return _HEADERS if name.lower() == "headers" else _OTHER
 
 
@@ -158,11 +166,15 @@ def _shown_member(name: str, role: int, value: str, kind: int, of_tool_server: b
     return value if kind == _WRITTEN or role == _PROSE or len(value) < 8 else _shown_text(value)
 
 
-def _kind_below(role: int, value: Any, kind: int, of_tool_server: bool) -> int:
+def _kind_below(role: int, value: Any, kind: int, of_tool_server: bool, holder_type: object) -> int:
     if kind == _HIDDEN or (role == _HEADERS and of_tool_server):
         return _HIDDEN
     if role == _SECRET:
         return _HOLDER if type(value) is dict else _HIDDEN
+    if role == _HOLDING or (role == _FIELDS and holder_type == "browser_authentication"):
+        return _HOLDER
+    if role == _ENVIRONMENT and holder_type != "exec" and type(value) is dict and "type" not in value:
+        return _HIDDEN  # not that of a command that a model wrote, and no schema
     if role == _VARIABLES or (role == _PROSE and type(value) is list):
         return _WRITTEN
     return _PLAIN
@@ -235,7 +247,7 @@ def torn_without_credentials(text: bytes) -> bytes:
         name = raw.decode("utf-8", "replace")
         parts.append(found[0])
         first = text[at : at + 1]
-        if first in (b"{", b"[") and (_is_secret(name) or name.lower() == "headers"):
+        if first in (b"{", b"[") and _may_hold_secrets(name):
             parts.append(f'"{REDACTED}"'.encode())
             try:
                 at = value_end(text, at)
@@ -244,6 +256,10 @@ def torn_without_credentials(text: bytes) -> bytes:
         elif first != b'"':
             name = name if first == b"[" else ""
     return b"".join([*parts, text[at:]])
+
+
+def _may_hold_secrets(name: str) -> bool:
+    return _is_secret(name) or name in _HOLDERS or name.lower() in ("headers", "env")
 
 
 def _torn_value(name: str, raw: bytes, cut_off: bool) -> bytes:

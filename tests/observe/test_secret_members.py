@@ -45,6 +45,22 @@ LEAKS = {
     "a member's name": {"metadata": {"sk-CANARYabcdefghijkl": "x"}},
     "list": {"api_key": ["CANARY", {"value": ["CANARY"]}]},
     "metadata": {"metadata": {"k": "Bearer CANARYopaque"}},
+    "vault": {"name": "n", "auth": {"type": "static_bearer", "token": "CANARYopaque", "mcp_server_url": "x"}},
+    "vault, for an environment": {"auth": {"secret_name": "API_KEY", "secret_value": "CANARYopaque"}},
+    "vault, OAuth": {"auth": {"access_token": "CANARYopaque", "refresh": {"refresh_token": "CANARYopaque"}}},
+    "network policy": {
+        "network_policy": {
+            "domain_secrets": [
+                {"domain": "x", "name": "API_KEY", "value": "CANARYopaque"},
+                {"domain": "y", "name": "API_KEY", "value": "CANARYopaque"},
+            ]
+        }
+    },
+    "environment": {"environment": {"type": "x", "env": {"API_KEY": "CANARYopaque"}}},
+    "browser": {
+        "type": "browser_authentication",
+        "fields": [{"field_id": "password", "value": "CANARYopaque"}],
+    },
 }
 HARMLESS = {
     "prompt": {"messages": [{"role": "user", "content": "Is sk-proj-abcdefghijkl a key? api_key=abc"}]},
@@ -58,10 +74,18 @@ HARMLESS = {
         "tools": [
             {
                 "type": "function",
-                "parameters": {"properties": {"api_key": {"type": "string", "description": "your key"}}},
+                "parameters": {
+                    "properties": {
+                        "api_key": {"type": "string", "description": "your key"},
+                        "auth": {"type": "object", "properties": {"token": {"type": "string"}}},
+                        "env": {"type": "string", "description": "your environment"},
+                        "fields": {"value": "canary"},
+                    }
+                },
             }
         ]
     },
+    "command": {"action": {"type": "exec", "command": ["ls"], "env": {"PAGER": "cat"}}},
     "image": {"content": [{"image_url": {"url": "data:image/png;base64," + "sk-abcdef/" * 200}}]},
     "ids": {
         "id": "chatcmpl-abcdefghijkl",
@@ -87,8 +111,8 @@ def test_credentials_in_bodies_are_blotted_out(case):
 def test_credentials_in_cut_bodies_are_blotted_out(case, separators):
     """However far the body has come when the log's limit cuts it off."""
     whole = json.dumps(LEAKS[case], separators=separators).encode()
-    if case == "a member's name":
-        pytest.skip("names are looked at in whole bodies only")
+    if case in ("a member's name", "browser"):
+        pytest.skip("what is about a member is looked at in whole bodies only")
     for end in range(1, len(whole) + 1):
         shown = torn_without_credentials(whole[:end])
         assert b"CANARY" not in shown, (whole[:end], shown)
@@ -109,7 +133,7 @@ def test_what_is_no_credential_stays(case):
     text = json.dumps(HARMLESS[case], separators=(",", ":")).encode()
     if case != "arguments":  # in which a member stands inside a string
         assert shows_no_credentials(copy.deepcopy(HARMLESS[case]), text)
-    if case not in ("variables", "schema"):
+    if case not in ("variables", "schema", "command"):
         assert torn_without_credentials(text) == text
 
 
