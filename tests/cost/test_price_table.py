@@ -517,8 +517,11 @@ match = "gpt-4-house*"
 input_usd_per_million = 9
 """
 
-if sys.version_info < (3, 11):  # releases of genai-prices for Python 3.10 have no service tiers
-    TABLE = [row for row in TABLE if row.tier is None or row.model.startswith("own")]
+if sys.version_info < (3, 11):  # the last genai-prices for Python 3.10 has no service tiers, and older prices
+    LATER = ("davinci-002", "mistral-small-latest")
+    TABLE = [
+        row for row in TABLE if row.model.startswith("own") or (row.tier is None and row.model not in LATER)
+    ]
 
 
 def by_name(row: Row) -> str:

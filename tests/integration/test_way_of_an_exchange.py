@@ -3,6 +3,7 @@
 import sys
 from contextlib import contextmanager
 
+import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -111,6 +112,7 @@ async def ends(tmp_path):
     await listening.stopListening()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not tell qualified names")
 @pytest_twisted.ensureDeferred
 async def test_every_exchange_takes_the_way_that_was_asked_for(ends):
     """A Resource found in the tree forwards with treq's client; both bodies flow from producer to consumer."""

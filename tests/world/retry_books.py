@@ -242,7 +242,7 @@ class Rounds:
 
     @staticmethod
     def _ended_at(line: Mapping[str, object]) -> float:
-        began = datetime.fromisoformat(str(line["timestamp"])).timestamp()
+        began = datetime.fromisoformat(str(line["timestamp"]).replace("Z", "+00:00")).timestamp()
         return began + float(str(line["duration_s"]))
 
     def _lines(self) -> Iterator[Mapping[str, object]]:
