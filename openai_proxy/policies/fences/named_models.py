@@ -31,6 +31,8 @@ _PLACES: Places = {
     "deployment": True,
     **{name: _SESSION[name] for name in _SESSION if name not in ("model", "audio")},
     "session": _SESSION,
+    "agent": {"model": True},
+    "target": {"agent": {"model": True}},
     "data_source": {"model": True},
     "testing_criteria": _GRADER,
     "grader": _GRADER,
@@ -160,7 +162,7 @@ def _within(value: Any, members: Any) -> Iterator[object]:
 MEASURED_TIERS = frozenset(("auto", "default", "flex"))
 _FEE_TOOLS = frozenset(("code_interpreter", "file_search", "image_generation"))
 _FEE_PREFIXES = ("web_search", "computer")
-_STORED = frozenset(("prompt", "assistant_id"))
+_STORED = frozenset(("prompt", "assistant_id", "agent_id"))
 """Members that refer to stored objects of the upstream, whose model and tools the proxy does not know."""
 _DEAR = frozenset(("service_tier", "tools", "web_search_options")) | _STORED
 
@@ -169,8 +171,8 @@ def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
     """Return the member because of which a request may cost more than its tokens; None if there is none.
 
     Such members are a service tier dearer than the default, tools with a fee of
-    their own, and a stored prompt or an assistant, which may have such tools
-    and any model. A `prompt` of text, as in completions and images, is none of
+    their own, and a stored prompt, an assistant or an agent, which may have
+    such tools and any model. A `prompt` of text, as in completions and images, is none of
     these.
     """
     if _DEAR.isdisjoint(name.casefold() for name in document):

@@ -11,8 +11,18 @@ from ...exchange.errors import NotMeasured
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from .named_models import unmeasured_param
 
-_TELL_NOTHING = frozenset(("evals/{id}/runs", "fine_tuning/jobs", "fine_tuning/alpha/graders/run"))
-"""Endpoints that run models behind the answer, which tells no usage."""
+_TELL_NOTHING = frozenset(
+    (
+        "evals/{id}/runs",
+        "fine_tuning/jobs",
+        "fine_tuning/alpha/graders/run",
+        "agents/sessions",
+        "agents/sessions/{id}/events",
+        "agents/automations",
+        "agents/automations/{id}/invocations",
+    )
+)
+"""Endpoints that run models behind the answer, which tells no usage of theirs."""
 _MAY_NAME_NONE = frozenset(
     (
         "images/generations",
@@ -33,6 +43,7 @@ _WHY = {
     "web_search_options": "a web search has a fee of its own",
     "prompt": "a stored prompt may name any model and tools with a fee",
     "assistant_id": "an assistant may have any model and tools with a fee",
+    "agent_id": "an agent may have any model and tools with a fee",
 }
 
 

@@ -136,6 +136,13 @@ def admitted(
         ({"document": {"assistant_id": "a", "model": "gpt-4o"}, "target": b"/threads/runs"}, True),
         ({"document": {"data_source": {"model": "gpt-5"}}, "target": b"/evals/e/runs"}, False),
         ({"document": {"data_source": {"model": "gpt-4o"}}, "target": b"/evals/e/runs"}, True),
+        ({"document": {"agent": {"model": "gpt-4o"}}, "target": b"/agents/sessions"}, True),
+        (
+            {"document": {"model": "gpt-4o", "agent": {"model": "gpt-5"}}, "target": b"/agents/sessions"},
+            False,
+        ),
+        ({"document": {"agent_id": "a"}, "target": b"/agents/sessions"}, False),
+        ({"document": {"target": {"agent": {"model": "gpt-5"}}}, "target": b"/agents/automations"}, False),
         ({"document": {"testing_criteria": [{"model": "gpt-5"}]}, "target": b"/evals"}, False),
         ({"document": {"testing_criteria": []}, "target": b"/evals"}, True),
         (

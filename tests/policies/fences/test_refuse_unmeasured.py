@@ -73,6 +73,7 @@ def error_of(stage, key="alice", body=None, **fields):
         ({"prompt": ["{", "b"]}, None),
         ({"assistant_id": "asst_1"}, "assistant_id"),
         ({"assistant_id": None}, None),
+        ({"agent_id": "agent_1"}, "agent_id"),
     ],
 )
 def test_what_a_budget_cannot_measure(body, param):
@@ -90,6 +91,8 @@ def test_what_a_budget_cannot_measure(body, param):
         ("evals/{id}/runs", {"data_source": {"model": "gpt-4o-mini"}}, None),
         ("fine_tuning/jobs", {"model": "gpt-4o-mini", "training_file": "f"}, None),
         ("fine_tuning/alpha/graders/run", {"grader": {"model": "gpt-4o-mini"}}, None),
+        ("agents/sessions", {"agent": {"model": "gpt-4o-mini"}, "input": "x"}, None),
+        ("agents/sessions/{id}/events", {"type": "x"}, None),
         ("images/generations", {"prompt": "a cat"}, "model"),
         ("images/generations", {"prompt": "a cat", "model": None}, "model"),
         ("videos", {"prompt": "a cat"}, "model"),
