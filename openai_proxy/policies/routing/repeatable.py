@@ -21,6 +21,7 @@ _INFERENCES = frozenset(
         "audio/translations",
         "chat/completions",
         "completions",
+        "decisions",
         "edits",
         "embeddings",
         "images/edits",

@@ -12,6 +12,7 @@ INFERENCES = [
     ("chat/completions", None),
     ("completions", {"model": "m"}),
     ("embeddings", {"model": "m", "input": "x"}),
+    ("decisions", {"model": "m", "input": "x", "questions": []}),
     ("moderations", {"input": "x"}),
     ("responses", {"model": "m", "input": "x"}),
     ("responses", {"model": "m", "background": False}),
