@@ -146,6 +146,11 @@ class DayRows:
         """Whether the totals are those of a file."""
         return self._file is not None
 
+    @property
+    def unwritten(self) -> int:
+        """The number of requests that the file does not have yet; 0 without a file."""
+        return 0 if self._file is None else sum(totals.requests for totals in self._rows.values())
+
     def row(self, key: RowKey) -> Totals:
         """Return the row with this key, to count in; call `write_soon` afterwards."""
         row = self._rows.get(key)

@@ -43,6 +43,8 @@ class _Book:
     """
 
     spent_usd: float = 0.0
+    saved_usd: float = 0.0
+    """What the store has of `spent_usd`."""
     held_usd: float = 0.0
     running: int = 0
     others: Balance = field(factory=Balance)
@@ -205,7 +207,8 @@ class SharedLedger:
     def _book(self, account: Account) -> _Book:
         book = self._books.get(account)
         if book is None:
-            book = self._books[account] = _Book(spent_usd=self._past.pop(account, 0.0))
+            past_usd = self._past.pop(account, 0.0)
+            book = self._books[account] = _Book(spent_usd=past_usd, saved_usd=past_usd)
         return book
 
     @staticmethod
@@ -227,6 +230,8 @@ class SharedLedger:
         def judged(judgement: Judgement, failed: bool = False) -> None:
             book.busy = False
             grants, book.others = judgement
+            if not failed:
+                book.saved_usd = own.spent_usd
             for (_, asked), granted in zip(waiting, grants, strict=True):
                 self._hand_over(book, asked, granted)
             if self._watcher is not None and not failed:
@@ -321,6 +326,14 @@ class SharedLedger:
             self._pump(account, book)
         self._tell_idle()
         return idle
+
+    def unwritten(self) -> dict[Account, float]:
+        """Return the money that the store does not have yet, as far as requests have ended."""
+        return {
+            account: book.spent_usd - book.saved_usd
+            for account, book in self._books.items()
+            if book.spent_usd > book.saved_usd
+        }
 
     def _tell_idle(self) -> None:
         idle = self._idle

@@ -12,8 +12,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from ..logs import logger
 from ..net.redis_client import RedisClient
+from ..net.redis_url import parse_redis_url
+from .budget import owner_words
 from .budget_store import MemoryBudgets
+from .budget_words import dollars
 from .file_budgets import FileBudgets
 from .ledger import SharedLedger
 from .pending_calls import FileCalls, MemoryCalls
@@ -22,6 +26,10 @@ from .state_file import StateFile
 from .tag_totals import TagTotals
 from .totals import UsageTotals
 from .webhook import Deliveries
+
+log = logger("openai_proxy.cost")
+
+_MOST_NAMED = 20
 
 
 class CostStores:
@@ -57,7 +65,10 @@ class CostStores:
         self, path: Path | None, redis_url: str | None, client: Callable[[str], RedisClient]
     ) -> SharedLedger:
         """Return the ledger in Redis if a URL is given, else in a file, else in memory."""
-        location = redis_url or str(path or "")
+        location = str(path or "")
+        if redis_url is not None:
+            location = str(parse_redis_url(redis_url))  # with a new password it is the same ledger
+            client(redis_url)
         ledger = self._ledgers.get(location)
         if ledger is None:
             store: MemoryBudgets | FileBudgets | RedisBudgets = MemoryBudgets()
@@ -95,6 +106,25 @@ class CostStores:
         done: Deferred[Any] = DeferredList(
             [*written, self.usage.stop(), self.tag_usage.stop(), self.deliveries.stop()], consumeErrors=True
         )
+        done.addCallback(lambda _: self._tell_lost())
         return done.addCallback(
             lambda _: DeferredList([file.stop() for file in self._files.values()], consumeErrors=True)
         )
+
+    def _tell_lost(self) -> None:
+        """Log what could not be written before the end, so that somebody can add it by hand."""
+        lost = [each for ledger in self._ledgers.values() for each in ledger.unwritten().items()]
+        for account, usd in lost[:_MOST_NAMED]:
+            log.error(
+                "{usd} that {owner} spent in {period} could not be written, and may be missing in the budget",
+                usd=dollars(usd),
+                owner=owner_words(account.key),
+                period=account.period,
+            )
+        if len(lost) > _MOST_NAMED:
+            log.error("so will what {count} others spent", count=len(lost) - _MOST_NAMED)
+        if self.usage.unwritten:
+            log.error(
+                "{count} requests could not be written, and may be missing in the usage report",
+                count=self.usage.unwritten,
+            )

@@ -33,7 +33,7 @@ from ..policies.routing.state_homes import SharedState, StateHomes, StateMemory
 
 
 class Stores:
-    """Makes each store once for each path or URL.
+    """Makes each store once for each path or Redis server, whose credentials may change.
 
     `buckets` are the limits of this machine, `memory` makes the embedded cache
     from its number of bytes; without them both are kept in this process.
@@ -68,9 +68,10 @@ class Stores:
         """Return the store of limits at a Redis URL, or the embedded one."""
         if url is None:
             return self._buckets
-        store = self._limits.get(url)
+        client, server = self._client(url), _server(url)
+        store = self._limits.get(server)
         if store is None:
-            store = self._limits[url] = RedisLimitStore(self._client(url), self._buckets, self._reactor)
+            store = self._limits[server] = RedisLimitStore(client, self._buckets, self._reactor)
             if self._started:
                 store.start()
         return store
@@ -82,9 +83,10 @@ class Stores:
             if memory is None:
                 memory = self._memories[max_bytes] = self._make_memory(max_bytes)
             return memory
-        store = self._caches.get(url)
+        client, server = self._client(url), _server(url)
+        store = self._caches.get(server)
         if store is None:
-            store = self._caches[url] = RedisCacheStore(self._client(url), self._reactor)
+            store = self._caches[server] = RedisCacheStore(client, self._reactor)
             if self._started:
                 store.start()
         return store
@@ -125,16 +127,19 @@ class Stores:
         return self.costs.deliveries
 
     def _client(self, url: str) -> RedisClient:
-        client = self._clients.get(url)
+        """Return the client of a Redis server; the credentials in the URL are those that it uses from now on."""
+        address = parse_redis_url(url)
+        client = self._clients.get(str(address))
         if client is None:
-            client = self._clients[url] = RedisClient(self._reactor, parse_redis_url(url))
+            client = self._clients[str(address)] = RedisClient(self._reactor, address)
             if self._started:
                 client.start()
+        client.log_in_with(address)
         return client
 
     def redis_connected(self, url: str | None) -> bool | None:
         """Return whether the Redis at `url` is connected; None if none is configured."""
-        client = self._clients.get(url) if url is not None else None
+        client = self._clients.get(_server(url)) if url is not None else None
         return None if client is None else client.connected
 
     def failures(self) -> dict[tuple[str, str], int]:
@@ -167,3 +172,8 @@ class Stores:
     def _users(self) -> list[RedisLimitStore | RedisCacheStore]:
         """Return the stores in Redis."""
         return [*self._limits.values(), *self._caches.values()]
+
+
+def _server(url: str) -> str:
+    """Return the part of a Redis URL that says where, without credentials: a new password is no other store."""
+    return str(parse_redis_url(url))

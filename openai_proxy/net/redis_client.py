@@ -62,6 +62,8 @@ class RedisClient:
             raise ModuleNotFoundError("Redis needs the extra: pip install 'twisted-openai-proxy[redis]'")
         self._reactor = reactor
         self._address = address
+        self._log_ins = [address]
+        """The credentials to log in with: those that worked last, or are newest, first."""
         self._endpoint = redis_endpoint(reactor, address, ca_pem)
         self._deadline_s = deadline_s
         self._connection: RedisConnection | None = None
@@ -82,6 +84,33 @@ class RedisClient:
             self._early = []
             self._loop = Deferred.fromCoroutine(self._keep_connected())
             self._loop.addErrback(self._on_loop_end)
+
+    def log_in_with(self, address: RedisAddress) -> None:
+        """Log in with the credentials of `address`, which is the same server, from now on.
+
+        Those before are tried too if Redis refuses the new ones: whoever changes
+        a password may change it here or at Redis first.
+        """
+        if address == self._log_ins[0]:
+            return
+        self._log_ins = [address, self._log_ins[0]]
+        connection = self._connection
+        if connection is not None:
+            done = Deferred.fromCoroutine(connection.log_in(address, self.LOGIN_DEADLINE_S))
+            done.addErrback(self._on_new_log_in_failure)
+
+    def _on_new_log_in_failure(self, failure: Failure) -> None:
+        """The connection goes on as it is: a refused AUTH leaves the one before in force."""
+        if isinstance(failure.value, RedisRefused):
+            self._log_in_refused()
+            self._log.warn(
+                "Redis at {address} refuses the new log-in ({code}); the one before stays in use",
+                address=str(self._address),
+                code=failure.value.code,
+            )
+
+    def _log_in_refused(self) -> None:
+        self._log_ins.append(self._log_ins.pop(0))
 
     def stop(self) -> Deferred[None]:
         """Close the connection; the Deferred fires when it is closed. Idempotent."""
@@ -164,6 +193,7 @@ class RedisClient:
             except (CancelledError, ConnectingCancelledError):  # the second is what endpoints raise
                 raise CancelledError from None
             except RedisRefused as refused:
+                self._log_in_refused()
                 self._report(f"it refuses the log-in: {refused.code}")
             except RedisAway as away:
                 self._report(str(away))
@@ -178,7 +208,7 @@ class RedisClient:
         """Return when a working connection is lost; raise the reason if there is none, or its error."""
         connection = await connect(self._reactor, self._endpoint)
         try:
-            await connection.log_in(self._address, self.LOGIN_DEADLINE_S)
+            await connection.log_in(self._log_ins[0], self.LOGIN_DEADLINE_S)
             await self._use(connection)
         finally:
             connection.abort("it is not used any more")

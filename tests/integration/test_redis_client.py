@@ -96,6 +96,21 @@ async def test_a_restarted_server_is_found_again(client, server):
     assert await client.call("ECHO", b"x") == b"x"
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_password_is_changed_here_or_at_redis_first(client, server, logged):
+    """The connection goes on with the old one as long as Redis takes it, and is made anew with the one that works."""
+    await until(lambda: client.connected)
+    client.log_in_with(parse_redis_url(f"redis://:new@127.0.0.1:{server.port}/1"))
+    await until(lambda: any("the one before stays" in event.get("log_format", "") for event in logged))
+    assert await client.call("ECHO", b"x") == b"x"
+    await client.call("CONFIG", "SET", "requirepass", "new")
+    await until(lambda: client.connected)
+    client._connection.abort("test")
+    await until(lambda: not client.connected)
+    await until(lambda: client.connected)
+    assert await client.call("ECHO", b"x") == b"x"
+
+
 class Impostor(Protocol):
     """Logs everybody in and answers every further command with `words`."""
 
