@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -76,6 +77,10 @@ class StateFileClosed(Exception):
     """The file is not open, or has been closed."""
 
 
+class StateFileMoved(OSError):
+    """Another file, or none, is at the path: what is written to the open one would be lost at its end."""
+
+
 def open_database(
     path: Path, schema: str = _SCHEMA, synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
 ) -> sqlite3.Connection:
@@ -114,12 +119,39 @@ def _prepare(connection: sqlite3.Connection, schema: str, synchronous: str) -> N
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        raise ValueError(f"is of a newer version of this program (format {version})")
+    _check_version(version)
     for statement in schema.split(";"):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
+
+
+_HEADER = struct.Struct(">16s44xI")
+"""The first bytes of every SQLite file: a text, and the `user_version` (SQLite's file format, §1.3)."""
+
+
+def check_header(path: Path) -> None:
+    """Raise ValueError if the file at `path` is no SQLite file, or of a newer version; change nothing.
+
+    So a check of the configuration tells what `open_database` would refuse,
+    also while a daemon uses the file.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER.size)
+    except OSError:
+        return  # it is not there yet, or whoever opens it tells
+    if not header:
+        return
+    text, version = _HEADER.unpack(header.ljust(_HEADER.size, b"\0"))
+    if text != b"SQLite format 3\0":
+        raise ValueError(f"{path}: file is not a database")
+    _check_version(version, f"{path}: ")
+
+
+def _check_version(version: int, path: str = "") -> None:
+    if version > VERSION:
+        raise ValueError(f"{path}is of a newer version of this program (format {version})")
 
 
 class StateFile:
@@ -148,6 +180,8 @@ class StateFile:
         self._open = opens
         self._meanwhile = meanwhile
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
+        """The device and the inode of the open file."""
         self._thread: ThreadPool | None = None
         self._waiting: list[tuple[Work[Any], Deferred[Any]]] = []
         self._busy = False
@@ -159,6 +193,7 @@ class StateFile:
         """Open the file; raise OSError if that fails. Waits for other processes that open it too."""
         if self._connection is None:
             self._connection = self._open(self.path)
+            self._opened = identity(self.path)
             self._thread = thread = ThreadPool(1, 1, "state-file")
             # a process that ends without `stop`, because its start failed later, must not wait for the thread
             thread.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # a class there
@@ -195,12 +230,19 @@ class StateFile:
             waiting, self._waiting = self._waiting, []
             works = [work for work, _ in waiting]
             patience_s = BUSY_WHILE_FAILING_S if self._failing else BUSY_S
-            self._in_thread(do_together, self._connection, works, patience_s).addCallback(
+            self._in_thread(self._do, self._connection, works, patience_s).addCallback(
                 self._done, [done for _, done in waiting]
             ).addErrback(lambda failure: self._log.failure("results of the state file went astray", failure))
         elif self._closed is not None and self._connection is not None:
             connection, self._connection = self._connection, None
             self._in_thread(connection.close).addBoth(self._after_closing)
+
+    def _do(self, connection: sqlite3.Connection, works: Sequence[Work[Any]], patience_s: float) -> list[Any]:
+        """Do all `works`, unless the file has been removed or replaced; SQLite does not notice that."""
+        if identity(self.path) != self._opened:
+            moved = StateFileMoved("it was removed or replaced while in use: put it back, or restart")
+            return [Failure(moved)] * len(works)
+        return do_together(connection, works, patience_s)
 
     def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         assert self._thread is not None  # there is one from start to the end of stop
@@ -252,6 +294,15 @@ class StateFile:
             thread.stop()
         if closed is not None:
             closed.callback(None)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return the device and the inode of the file at `path`, or None if there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def do_together(

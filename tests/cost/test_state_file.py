@@ -2,9 +2,32 @@
 
 import sqlite3
 
+import pytest
 from twisted.python.failure import Failure
 
-from openai_proxy.cost.state_file import do_together
+from openai_proxy.cost.state_file import check_header, do_together, open_database
+
+
+def test_what_cannot_be_opened_is_found_without_opening_it(tmp_path):
+    """`openai-proxy check` passed a restored backup that the start refused."""
+    path = tmp_path / "state.sqlite3"
+    check_header(path)
+    path.write_bytes(b"")
+    check_header(path)
+    open_database(path).close()
+    check_header(path)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"is of a newer version of this program \(format 99\)$"):
+        check_header(path)
+    assert path.read_bytes() == before
+    for text in (b"x", b"garbage" * 100):
+        path.write_bytes(text)
+        with pytest.raises(ValueError, match=r"file is not a database$"):
+            check_header(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["state.sqlite3"]
 
 
 class BrokenDisk(sqlite3.Connection):

@@ -99,6 +99,31 @@ async def test_a_locked_file_holds_no_request_and_loses_no_money(file, told):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_file_that_was_removed_or_replaced_is_no_place_for_money(file, told):
+    """What went into the removed file was lost at the end without a word, and new client keys with it."""
+    keeper = FileBudgets(file)
+    keeper.start()
+    ledger = SharedLedger(keeper, reactor)
+    aside = file.path.with_name("aside")
+    for elsewhere in (lambda: None, lambda: file.path.write_bytes(b"a backup that was put back")):
+        file.path.rename(aside)
+        elsewhere()
+        ledger.settle(await reserve(ledger, 1.0), 2.0)
+        await ledger.balance(DAY)
+        assert ledger.unwritten() == {DAY: 2.0}
+        aside.rename(file.path)
+        await ledger.balance(DAY)
+        assert ledger.unwritten() == {}
+    await ledger.stop()
+    assert rows(file.path) == [(4.0, 0.0)]
+    assert [line.rpartition(str(file.path))[2] for line in told] == [
+        ": it was removed or replaced while in use: put it back, or restart; budgets and totals are kept in"
+        " memory, requests go on",
+        " is written again",
+    ] * 2
+
+
+@pytest_twisted.ensureDeferred
 async def test_work_that_refuses_something_is_no_failing_file(file, told):
     """A full key store was reported as a file that cannot be used, without a reason."""
 

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogEvent
 
 from ...cost.build import has_prices
-from ...cost.state_file import StateFile
+from ...cost.state_file import StateFile, check_header
 from ...exchange.record import Exchange
 from ...logs import logger
 from ...net.redis_client import RedisClient
@@ -40,7 +40,7 @@ class StoredKeys:
         changed: Callable[[], None],
         others: Callable[[None], Deferred[None]] | None = None,
     ) -> None:
-        """`others` makes the other processes of this daemon read the store."""
+        """`others` makes the other processes of this daemon read the store. Raises SettingsError if its file is none."""
         self._in_force = KeysInForce()
         self._logged: list[str] = []
         self._file: StateFile | None = None
@@ -50,6 +50,10 @@ class StoredKeys:
         """The loaded keys; None without a store."""
         url, path = settings.key_store.url, key_store_path(settings)
         if path is not None:
+            try:
+                check_header(path)
+            except ValueError as error:
+                raise settings.error("key_store.url", str(error)) from None
             self._file = StateFile(
                 path, reactor, log, opens=open_keys, meanwhile="the loaded keys stay valid"
             )
