@@ -1,7 +1,7 @@
 """Lines about a configuration, for the log and for --check-config: what is on, and which keys are restricted.
 
 A start logs each in one line; of the lines about restrictions, a reload logs
-only new ones.
+only new ones, and what is on elsewhere or otherwise than before.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def unchanged_websockets(settings: Settings) -> Iterator[str]:
 
 def new_notes(old: Settings, new: Settings) -> list[str]:
     """Return the lines of `new` that `old` does not have."""
-    old_lines = set(start_notes(old))
-    return [line for line in start_notes(new) if line not in old_lines]
+    old_lines = {*on_notes(old), *start_notes(old)}
+    return [line for line in (*on_notes(new), *start_notes(new)) if line not in old_lines]
 
 
 def on_notes(settings: Settings) -> Iterator[str]:

@@ -271,17 +271,28 @@ def kept(old: Settings, new: Settings) -> Settings:
     """Return the new settings, but with the old values of those that cannot change at run time; log these.
 
     Raises SettingsError if the new settings do not fit the values that stay,
-    because each set was checked only by itself.
+    because each set was checked only by itself, or if the TOML file is empty
+    now: a full disk leaves it so, and the clients' keys would go upstream.
     """
+    if new.blank_file is not None and old.blank_file is None:
+        raise SettingsError(f"the configuration {new.blank_file} is empty")
     if (new.ports, new.admin.port) != (old.ports, old.admin.port):
         log.warn("reload: ports cannot change while running; the old ones stay")
     if new.workers != old.workers:
         log.warn("reload: the number of workers cannot change while running; the old one stays")
     if new.key_store != old.key_store:
         log.warn("reload: key_store.url cannot change while running; the old one stays")
+    if new.metrics != old.metrics:
+        log.warn("reload: metrics.keys cannot change while running; the old one stays")
     admin = new.admin.model_copy(update={"port": old.admin.port})
     settings = new.model_copy(
-        update={"ports": old.ports, "admin": admin, "workers": old.workers, "key_store": old.key_store}
+        update={
+            "ports": old.ports,
+            "admin": admin,
+            "workers": old.workers,
+            "key_store": old.key_store,
+            "metrics": old.metrics,
+        }
     )
     check(settings)
     return settings

@@ -54,6 +54,7 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
         raise explain(error, origins) from None
     settings._origins.update(origins)
     settings._directory = directory
+    settings._blank_file = next((layer.blank_file for layer in layers if layer.blank_file), None)
     settings._unknown = (*unknown, *expanded_in_vain(dotenv, environ, in_dotenv))
     files = _files_with_secrets(settings, options, environ, dotenv, directory)
     settings._exposed = exposed_files(files)

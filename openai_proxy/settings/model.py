@@ -160,6 +160,7 @@ class Settings(BaseSettings):
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _directory: Path = PrivateAttr(default_factory=Path.cwd)
+    _blank_file: Path | None = PrivateAttr(default=None)
     _unknown: tuple[str, ...] = PrivateAttr(default=())
     _exposed: tuple[str, ...] = PrivateAttr(default=())
     _stored_keys: tuple[Any, ...] = PrivateAttr(default=())
@@ -185,6 +186,11 @@ class Settings(BaseSettings):
     def directory(self) -> Path:
         """The working directory at the start; relative paths refer to it, also after a chdir."""
         return self._directory
+
+    @property
+    def blank_file(self) -> Path | None:
+        """The TOML file, if there is nothing in it: a start does without, a reload takes it for a torn file."""
+        return self._blank_file
 
     @property
     def unknown(self) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class Layer(PydanticBaseSettingsSource):
         super().__init__(Settings)
         self.tree: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
+        self.blank_file: Path | None = None
+        """The file, if there is nothing in it but white space."""
 
     def put(self, path: str, value: Any, origin: str) -> None:
         """Set the value at a dotted path."""
@@ -169,7 +171,8 @@ def from_toml(file: Path) -> Layer:
     """Return the layer of a TOML file. Raises SettingsError naming the file, and line and column."""
     layer = Layer()
     try:
-        layer.tree = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        text = file.read_bytes().decode("utf-8-sig")
+        layer.tree = tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"cannot read the configuration {file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -180,6 +183,8 @@ def from_toml(file: Path) -> Layer:
         # raised by int() for several thousand digits
         raise SettingsError(f"the configuration {file} holds a number that is too long to be read") from None
     layer.origins[""] = file.name
+    if not text.strip() and file.is_file():  # not /dev/null
+        layer.blank_file = file
     for leaf in leaves():
         table: Any = layer.tree
         for step in leaf.path.split("."):

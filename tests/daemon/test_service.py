@@ -69,7 +69,12 @@ def test_start_tells_of_unknown_variables(configuration, told):
 
 
 @pytest.mark.parametrize(
-    ("changed", "what"), [({"ADMIN__PORT": "tcp:2"}, "ports"), ({"WORKERS": "4"}, "the number of workers")]
+    ("changed", "what"),
+    [
+        ({"ADMIN__PORT": "tcp:2"}, "ports"),
+        ({"WORKERS": "4"}, "the number of workers"),
+        ({"METRICS__KEYS": "true"}, "metrics.keys"),
+    ],
 )
 def test_reload_tells_what_it_can_not_change(service, configuration, told, changed, what):
     """An operator who moved /metrics, or wants more processes, learns that a restart is needed."""
@@ -136,6 +141,46 @@ def test_what_keys_may_call_is_a_short_line_at_the_start_and_news_at_a_reload(co
         assert lines[1].startswith("3 keys without `endpoints` may call @metered only (alice, bob, carol)")
     finally:
         globalLogPublisher.removeObserver(observe)
+
+
+def test_a_reload_refuses_a_file_that_became_empty(tmp_path, monkeypatch):
+    """A full disk had cut it off: without client keys the mode was pass-through, and the keys went upstream."""
+    file = tmp_path / "c.toml"
+    file.write_text('[[keys]]\nname = "alice"\nkey = "k"\nupstream_key = "sk"\n')
+
+    def load():
+        return load_settings({"config": "c.toml"}, {}, tmp_path)
+
+    service = ProxyService(MemoryReactorClock(), load(), load)
+    refused = []
+    monkeypatch.setattr("openai_proxy.daemon.service.tell_refused", refused.append)
+    for text in ("", " \n"):
+        file.write_text(text)
+        service.reload()
+        assert service.serving.exchanger.mode == "tenants"
+    assert refused == [f"the configuration {file} is empty"] * 2
+    file.write_text("# nobody\n")
+    service.reload()
+    assert service.serving.exchanger.mode == "pass-through"
+
+
+def test_a_reload_says_what_is_on_elsewhere(configuration, tmp_path):
+    """Budgets began anew in another file, and only the log of the start had the name of the file."""
+    lines = []
+
+    def observe(event):
+        if "line" in event and "state file" in event["line"]:
+            lines.append(event["line"])
+
+    service = ProxyService(MemoryReactorClock(), configuration.load(), configuration.load)
+    globalLogPublisher.addObserver(observe)
+    try:
+        for name in ("one", "one", "other"):
+            configuration.environ["COST__STATE_FILE"] = f"{name}.sqlite3"
+            service.reload()
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert lines == [f"state file: {tmp_path}/{name}.sqlite3" for name in ("one", "other")]
 
 
 def test_reload_while_draining_changes_nothing(service, configuration):
