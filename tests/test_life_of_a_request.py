@@ -65,19 +65,19 @@ def test_the_table_has_every_stage_in_the_order_of_the_list():
 
 def test_the_table_tells_who_registers_an_end():
     """Who looks for what runs at the end of an exchange finds all of it."""
-    told = {where.strip("`") for _, where, *_, end in STAGES if end.startswith("yes")}
+    documented = {where.strip("`") for _, where, *_, end in STAGES if end.startswith("yes")}
     there = {
         path.relative_to(PACKAGE).as_posix()
         for room in ("policies", "cost")
         for path in (PACKAGE / room).rglob("*.py")
         if re.search(r"(?:exchange|heir)\.on_end\(", path.read_text(encoding="utf-8"))
     }
-    assert told == there
+    assert documented == there
 
 
 def test_the_table_tells_who_discards():
     """A stage that discards a response says so here."""
-    told = {where.strip("`") for _, where, *_, discards, _ in STAGES if discards.startswith("yes")}
+    documented = {where.strip("`") for _, where, *_, discards, _ in STAGES if discards.startswith("yes")}
     there = {
         where.strip("`")
         for _, where, *_ in STAGES
@@ -85,4 +85,4 @@ def test_the_table_tells_who_discards():
         and "discard("
         in (PACKAGE / where.strip("`")).read_text(encoding="utf-8").replace("_without_quota.discard(", "")
     }
-    assert told == there
+    assert documented == there

@@ -124,7 +124,7 @@ FIXED = {
 """What no setting changes: the constant, as `module:NAME`, or its value."""
 
 
-def told(bound):
+def documented(bound):
     """Return the number on the page, in bytes, seconds or pieces; None for `none`."""
     if bound == "none":
         return None
@@ -151,7 +151,7 @@ def in_code(what, setting):
 )
 def test_each_bound_is_the_codes(what, bound, setting):
     """Nobody plans with a number that was changed since."""
-    expected, actual = in_code(what, setting), told(bound)
+    expected, actual = in_code(what, setting), documented(bound)
     assert actual == (expected if expected is None else pytest.approx(float(expected)))
 
 

@@ -58,10 +58,10 @@ def test_what_can_be_replayed_is_counted(tmp_path, capsys):
 )
 def test_what_looks_like_a_key_is_an_error(tmp_path, capsys, content, status):
     """Its position is printed, and not the value."""
-    found, told = check(tmp_path, capsys, line(), line(content))
+    found, report = check(tmp_path, capsys, line(), line(content))
     assert found == status
-    assert ("1 hold what looks like a key: a.jsonl:2" in told) is bool(status)
-    assert "0123456789" not in "".join(told)
+    assert ("1 hold what looks like a key: a.jsonl:2" in report) is bool(status)
+    assert "0123456789" not in "".join(report)
 
 
 def test_an_empty_directory_is_an_error(tmp_path, capsys):

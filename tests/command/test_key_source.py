@@ -16,7 +16,7 @@ def file(tmp_path):
 
 def test_the_life_of_a_key_in_a_file(capsys, file):
     """Made, listed, changed, blocked, rotated, revoked; the secret is shown when it is new, and never again."""
-    status, secret, told = run(
+    status, secret, errors = run(
         capsys,
         "key",
         "new",
@@ -30,7 +30,7 @@ def test_the_life_of_a_key_in_a_file(capsys, file):
         "--expires",
         "2030-01-31",
     )
-    assert (status, told) == (0, "The key, shown this once; give it to its user:\n")
+    assert (status, errors) == (0, "The key, shown this once; give it to its user:\n")
     assert secret.startswith("sk-proxy-")
     status, listed, _ = run(capsys, "key", "list", "--file", file)
     assert listed.splitlines()[1].split() == ["alice", "active", "store", "-", "20/month", "-", "never"]
@@ -74,10 +74,10 @@ def test_the_life_of_a_key_in_a_file(capsys, file):
 def test_what_is_refused_is_one_line(capsys, file, arguments, status, words):
     """1 is for what the store refuses, 2 for the command line."""
     run(capsys, "key", "new", "alice", "--file", file)
-    refused, out, told = run(capsys, "key", *arguments, "--file", file)
+    refused, out, errors = run(capsys, "key", *arguments, "--file", file)
     assert (refused, out) == (status, "")
-    assert words in told
-    assert told.count("\n") == 1
+    assert words in errors
+    assert errors.count("\n") == 1
 
 
 def test_nothing_there_is_3(capsys, tmp_path):

@@ -93,12 +93,12 @@ def test_how_they_fail(capsys, proxy, command, tmp_path):
     """3 if nothing answers, 4 if it is not allowed, 1 for the rest, each in one line."""
     for status, document, code in ((401, NO_TOKEN, 4), (403, NO_TOKEN, 4), (503, None, 1), (404, None, 1)):
         proxy.answers = [(status, document)]
-        failed, out, told = run(capsys, *command)
-        assert (failed, out, told.count("\n")) == (code, "", 1)
+        failed, out, errors = run(capsys, *command)
+        assert (failed, out, errors.count("\n")) == (code, "", 1)
     for place in (["--url", "http://127.0.0.1:1"], ["--socket", str(tmp_path / "none")]):
-        failed, _, told = run(capsys, *command, *place)
-        assert (failed, told.count("\n")) == (3, 1)
-        assert "does not answer" in told
+        failed, _, errors = run(capsys, *command, *place)
+        assert (failed, errors.count("\n")) == (3, 1)
+        assert "does not answer" in errors
     assert run(capsys, *command, "--url", "ftp://x")[0] == 2
 
 
@@ -116,8 +116,8 @@ def test_how_they_fail(capsys, proxy, command, tmp_path):
 def test_a_wrong_command_line_is_2(capsys, monkeypatch, arguments):
     """In one line."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    status, out, told = run(capsys, *arguments)
-    assert (status, out, told.count("\n")) == (2, "", 1)
+    status, out, errors = run(capsys, *arguments)
+    assert (status, out, errors.count("\n")) == (2, "", 1)
 
 
 def test_the_socket_of_the_admin_port(capsys, tmp_path, monkeypatch):
@@ -157,9 +157,9 @@ def test_a_proxy_without_client_keys_says_so(capsys, proxy, monkeypatch):
     """Its own 404 speaks of URLs, which nobody typed."""
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     proxy.answers = [(404, {"error": {"message": "Unknown request URL", "code": "unknown_url"}})]
-    status, _, told = run(capsys, "usage", "--url", proxy.url)
+    status, _, errors = run(capsys, "usage", "--url", proxy.url)
     assert status == 1
-    assert "has no client keys" in told
+    assert "has no client keys" in errors
 
 
 def test_the_usage_of_all(capsys, proxy):

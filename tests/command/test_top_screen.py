@@ -41,7 +41,7 @@ def ids(app):
     return [key.value for key in app.screen_stack[0].query_one(DataTable).rows]
 
 
-def told(app, name):
+def text_of(app, name):
     return str(app.screen_stack[0].query_one(f"#{name}", Static).render())
 
 
@@ -58,11 +58,11 @@ def test_it_shows_sorts_and_filters(proxy):
 
     async def act(app, pilot):
         await until(pilot, lambda: ids(app) == ["slow", "fast", "gone"])
-        assert told(app, "head") == "2 in flight, 1.5 requests/s"
+        assert text_of(app, "head") == "2 in flight, 1.5 requests/s"
         table = app.query_one(DataTable)
         assert str(table.get_cell("fast", "model")) == "[b]o3[/b]"
         await pilot.press("s", "s")
-        assert told(app, "note") == "sorted by model"
+        assert text_of(app, "note") == "sorted by model"
         assert ids(app) == ["fast", "slow", "gone"]
         await pilot.press("slash", *"bob", "enter")
         assert ids(app) == ["gone"]
@@ -85,9 +85,9 @@ def test_it_cancels_what_is_under_the_cursor_when_that_is_wanted(proxy):
         await pilot.press("n")
         assert len(app.screen_stack) == 1
         await pilot.press("c", "y")
-        await until(pilot, lambda: told(app, "note") == "fast is cancelled")
+        await until(pilot, lambda: text_of(app, "note") == "fast is cancelled")
         await pilot.press("down", "c")
-        assert (told(app, "note"), len(app.screen_stack)) == ("gone has ended", 1)
+        assert (text_of(app, "note"), len(app.screen_stack)) == ("gone has ended", 1)
         proxy.closing.set()
 
     drive(AdminClient(proxy.url), act)
@@ -99,7 +99,7 @@ def test_a_proxy_that_goes_is_said_and_asked_again(proxy):
     proxy.closing.set()  # each answer ends at once
 
     async def act(app, pilot):
-        await until(pilot, lambda: "trying again" in told(app, "head"))
+        await until(pilot, lambda: "trying again" in text_of(app, "head"))
         assert ids(app) == []
         await pilot.press("q")
 

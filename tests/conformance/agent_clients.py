@@ -85,6 +85,6 @@ def node(kind: str, base: str, key: str, turns: int, package: Path, **more: str)
     )
     if done.returncode:
         return Seen(errors=[done.stderr[-2000:]], text=done.stderr)
-    told = json.loads(done.stdout)
-    errors = [f"{each['code']}: {each['message']}" for each in told["errors"]]
-    return Seen(told["turns"], errors, done.stdout, told["reconnected"], told["cut"])
+    report = json.loads(done.stdout)
+    errors = [f"{each['code']}: {each['message']}" for each in report["errors"]]
+    return Seen(report["turns"], errors, done.stdout, report["reconnected"], report["cut"])

@@ -29,11 +29,11 @@ THOUGHT = "THOUGHT-nobody-may-see"
 
 def usage(number: int, thinks: bool) -> dict[str, Any]:
     """Return the usage of an answer to that request, as chats tell it."""
-    told, read, kept = 5 + number % 50, 10 + number % 90, number % 8
+    written, read, kept = 5 + number % 50, 10 + number % 90, number % 8
     return {
         "prompt_tokens": read,
-        "completion_tokens": told,
-        "total_tokens": read + told,
+        "completion_tokens": written,
+        "total_tokens": read + written,
         "prompt_tokens_details": {"cached_tokens": kept},
         "completion_tokens_details": {"reasoning_tokens": number % 5 if thinks else 0},
     }
@@ -46,13 +46,13 @@ def word_of(document: Mapping[str, Any]) -> str:
 
 
 class Books:
-    """The script of one upstream; `calls` are all requests that came, `told` the good answers by word."""
+    """The script of one upstream; `calls` are all requests that came, `answered` counts the good answers by word."""
 
     def __init__(
         self, sick: Mapping[str, float], unknown: frozenset[str] = frozenset(), seed: int = 1
     ) -> None:
         self.calls = 0
-        self.told: dict[str, int] = {}
+        self.answered: dict[str, int] = {}
         self.failures = 0
         self._sick, self._unknown = sick, unknown
         self._dice = random.Random(seed)
@@ -66,7 +66,7 @@ class Books:
             fails = self._dice.random() < self._sick.get(model, 0.0)
             way = self._dice.choice(("500", "502", "529", "429", "event", "reset"))
             if not fails and model not in self._unknown:
-                self.told[word] = self.told.get(word, 0) + 1
+                self.answered[word] = self.answered.get(word, 0) + 1
             self.failures += fails
         if model in self._unknown:
             call.reply_json(NOT_FOUND, b"404 Not Found")
@@ -91,22 +91,22 @@ def _answer(call: Call, document: dict[str, Any], model: str, word: str) -> None
     thinks = model == "thinker"
     text = f"re {word}"
     shown = f"<think>{THOUGHT}</think>{text}" if thinks else text
-    told = usage(number, thinks)
+    counts = usage(number, thinks)
     if call.target.endswith(b"/embeddings"):
         item = {"object": "embedding", "index": 0, "embedding": [0.1], "echo": text}
-        told = {"prompt_tokens": told["prompt_tokens"], "total_tokens": told["prompt_tokens"]}
-        call.reply_json({"object": "list", "data": [item], "model": model, "usage": told})
+        counts = {"prompt_tokens": counts["prompt_tokens"], "total_tokens": counts["prompt_tokens"]}
+        call.reply_json({"object": "list", "data": [item], "model": model, "usage": counts})
     elif call.target.endswith(b"/responses"):
-        _respond(call, document, model, text, told)
+        _respond(call, document, model, text, counts)
     elif document.get("stream"):
-        _stream(call, document, model, shown, told)
+        _stream(call, document, model, shown, counts)
     else:
         choice = {"index": 0, "message": {"role": "assistant", "content": shown}, "finish_reason": "stop"}
         head = {"id": f"c-{word}", "object": "chat.completion", "created": 1, "model": model}
-        call.reply_json({**head, "choices": [choice], "usage": told})
+        call.reply_json({**head, "choices": [choice], "usage": counts})
 
 
-def _respond(call: Call, document: dict[str, Any], model: str, text: str, told: dict[str, Any]) -> None:
+def _respond(call: Call, document: dict[str, Any], model: str, text: str, counts: dict[str, Any]) -> None:
     part = {"type": "output_text", "text": text, "annotations": []}
     item = {"id": "m", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
     whole = {
@@ -117,11 +117,11 @@ def _respond(call: Call, document: dict[str, Any], model: str, text: str, told: 
         "model": model,
         "output": [item],
         "usage": {
-            "input_tokens": told["prompt_tokens"],
-            "input_tokens_details": told["prompt_tokens_details"],
-            "output_tokens": told["completion_tokens"],
-            "output_tokens_details": told["completion_tokens_details"],
-            "total_tokens": told["total_tokens"],
+            "input_tokens": counts["prompt_tokens"],
+            "input_tokens_details": counts["prompt_tokens_details"],
+            "output_tokens": counts["completion_tokens"],
+            "output_tokens_details": counts["completion_tokens_details"],
+            "total_tokens": counts["total_tokens"],
         },
     }
     if not document.get("stream"):
@@ -143,7 +143,7 @@ def _respond(call: Call, document: dict[str, Any], model: str, text: str, told: 
     call.end_stream()
 
 
-def _stream(call: Call, document: dict[str, Any], model: str, text: str, told: dict[str, Any]) -> None:
+def _stream(call: Call, document: dict[str, Any], model: str, text: str, counts: dict[str, Any]) -> None:
     call.start_stream()
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": model}
     deltas: list[tuple[dict[str, Any], str | None]] = [
@@ -154,6 +154,6 @@ def _stream(call: Call, document: dict[str, Any], model: str, text: str, told: d
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         call.chunk(b"data: " + json.dumps({**head, "choices": [choice]}).encode() + b"\n\n")
     if (document.get("stream_options") or {}).get("include_usage"):
-        call.chunk(b"data: " + json.dumps({**head, "choices": [], "usage": told}).encode() + b"\n\n")
+        call.chunk(b"data: " + json.dumps({**head, "choices": [], "usage": counts}).encode() + b"\n\n")
     call.chunk(b"data: [DONE]\n\n")
     call.end_stream()

@@ -59,23 +59,23 @@ def toml(first: str, second: str, cache: str) -> str:
     text += UPSTREAMS.format(first, second, 1)
     for name, budget in TENANTS.items():
         text += f'[[keys]]\nname = "{name}"\nkey = "{name}-key"\nbudget_usd = {budget}\n'
-    for model, (read, told, kept) in PRICES.items():
+    for model, (read, written, kept) in PRICES.items():
         text += (
             f'[[cost.prices]]\nmatch = "{model}"\ninput_usd_per_million = {read}\n'
-            f"output_usd_per_million = {told}\ncached_usd_per_million = {kept}\n"
+            f"output_usd_per_million = {written}\ncached_usd_per_million = {kept}\n"
         )
     return text
 
 
 def true_cost(word: str, model: str, embedding: bool) -> float:
     """Return what an answer to that request costs, computed by hand."""
-    read_usd, told_usd, kept_usd = PRICES[model]
-    told = usage(int(word[1:].partition("-")[0]), False)
-    read, output = told["prompt_tokens"], told["completion_tokens"]
+    read_usd, written_usd, kept_usd = PRICES[model]
+    counts = usage(int(word[1:].partition("-")[0]), False)
+    read, output = counts["prompt_tokens"], counts["completion_tokens"]
     if embedding:
         return read * read_usd / 1e6
-    kept = told["prompt_tokens_details"]["cached_tokens"]
-    return ((read - kept) * read_usd + kept * kept_usd + output * told_usd) / 1e6
+    kept = counts["prompt_tokens_details"]["cached_tokens"]
+    return ((read - kept) * read_usd + kept * kept_usd + output * written_usd) / 1e6
 
 
 class Crowd:
@@ -230,10 +230,10 @@ class Ledger:
             for line in file.read_text("utf-8").split("\n")[:-1]
         ]
 
-    def _same(self, what: str, told: Any, true: Any) -> None:
-        fits = abs(told - true) < 1e-6 if isinstance(true, float) else told == true
+    def _same(self, what: str, found: Any, true: Any) -> None:
+        fits = abs(found - true) < 1e-6 if isinstance(true, float) else found == true
         if not fits:
-            self.found.append(f"{what}: {told!r}, and not {true!r}")
+            self.found.append(f"{what}: {found!r}, and not {true!r}")
 
     def _calls(self) -> None:
         attempts = sum(line["attempts"] for line in self.lines)
@@ -280,8 +280,8 @@ class Ledger:
                 labels = tuple(sample.labels[name] for name in LABELS if name in sample.labels)
                 samples[sample.name][labels] = samples[sample.name].get(labels, 0) + sample.value
         for model, cost_usd in self._by("model").items():
-            told = samples["openai_proxy_cost_usd_total"].get((model,), 0.0)
-            self._same(f"cost metric of {model}", told, float(cost_usd))
+            shown = samples["openai_proxy_cost_usd_total"].get((model,), 0.0)
+            self._same(f"cost metric of {model}", shown, float(cost_usd))
         seen: collections.Counter[tuple[str, ...]] = collections.Counter()
         tokens: collections.Counter[tuple[str, str]] = collections.Counter()
         for line in self.lines:
@@ -296,8 +296,8 @@ class Ledger:
             told_requests[labels[1:]] += int(value)
         self._same("request metrics", told_requests, seen)
         for labels, count in tokens.items():
-            told = samples["openai_proxy_tokens_total"].get(labels, 0.0)
-            self._same(f"token metric {labels}", int(told), count)
+            shown = samples["openai_proxy_tokens_total"].get(labels, 0.0)
+            self._same(f"token metric {labels}", int(shown), count)
         hits = sum(
             value
             for labels, value in samples["openai_proxy_cache_requests_total"].items()
@@ -322,8 +322,10 @@ class Ledger:
             if THOUGHT in json.dumps(line["response"]):
                 self.found.append(f"a thought in the log of {word}")
         left = {word_of(x["request"]["body"]) for x in self.lines if x["outcome"] == "client_gone"}
-        for word in {word for book in self._books for word in book.told} - left:
-            self._same(f"answers to {word}", given[word], sum(book.told.get(word, 0) for book in self._books))
+        for word in {word for book in self._books for word in book.answered} - left:
+            self._same(
+                f"answers to {word}", given[word], sum(book.answered.get(word, 0) for book in self._books)
+            )
 
 
 def run(directory: Path, workers: int, cache: str, count: int, seed: int) -> list[str]:

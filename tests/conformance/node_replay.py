@@ -83,7 +83,7 @@ def session(directory: Path, upstream: str, **env: str) -> tuple[list[dict[str, 
                 time.sleep(0.1)
         tee = Tee(port)
         client = {"OPENAI_BASE_URL": f"http://127.0.0.1:{tee.port}/v1", "OPENAI_API_KEY": "sk-any"}
-        told = subprocess.run(
+        done = subprocess.run(
             ["node", "node_session.mjs"],
             cwd=directory,
             env={"PATH": os.environ["PATH"], **client},
@@ -91,7 +91,7 @@ def session(directory: Path, upstream: str, **env: str) -> tuple[list[dict[str, 
             check=True,
             timeout=120,
         )
-        return json.loads(told.stdout), bytes(tee.sent)
+        return json.loads(done.stdout), bytes(tee.sent)
     finally:
         daemon.terminate()
         daemon.wait(60)
@@ -145,7 +145,8 @@ def main() -> int:
         replayed, _ = session(directory, "replay:cassettes", REPLAY__TIMING="real")
         found = differences(recorded, replayed)
         took = [
-            sum(each["chunks"][-1][0] for each in told if each["chunks"]) for told in (recorded, replayed)
+            sum(each["chunks"][-1][0] for each in answers if each["chunks"])
+            for answers in (recorded, replayed)
         ]
         print(f"{len(recorded)} responses in {took[0]:.2f} s, replayed in {took[1]:.2f} s")
         print("\n".join(found) or "the same bytes at the same moments")

@@ -169,7 +169,7 @@ def whole_turns(scene: Scene, turns: int, restarts: int) -> Iterator[str]:
     eventually(lambda: abs(scene.spent_usd() - len(paid) * COST_USD) < 1e-6, 3)
     charged = scene.spent_usd() / COST_USD
     print(
-        f"    {seen_turns} turns seen, {asked} asked, {scene.model.finished} told whole, {charged:.2f} charged;"
+        f"    {seen_turns} turns seen, {asked} asked, {scene.model.finished} answered whole, {charged:.2f} charged;"
         f" log {dict(outcomes)}; connections ended with {dict(codes)}"
     )
     for seen in sessions.seen:

@@ -104,7 +104,7 @@ def reloads(world: World, seed: int) -> list[str]:
         world.daemon.signal(signal.SIGHUP)
         # every fifth comes while the one before it is still at work
         if count % 5 and not eventually(lambda: _reloaded(world) >= count, 20):
-            found.append(f"reload {count} was never told")
+            found.append(f"reload {count} was never reported")
 
     crowd = world.during(seed, disturb)
     answer = _asked(world.daemon.port, f"new-{counts[0]}", "gpt-4o-mini")
@@ -198,10 +198,12 @@ def ends(world: World, seed: int) -> list[str]:
     spent = sum(line["cost_usd"] or 0.0 for line in lines)
     world.daemon = world.start()
     page = get_json(world.daemon.port, "/admin/usage")
-    told = sum(each["spent_usd"] for each in page["budgets"])
-    print(f"SIGTERM: {HELD} streams, cut: {cut}; log {spent:.6f}, budgets after the restart {told:.6f} USD")
-    if abs(told - spent) > 1e-6 or abs(page["total"]["cost_usd"] - spent) > 1e-6:
-        found.append(f"log {spent}, budgets {told}, totals {page['total']['cost_usd']}")
+    reported = sum(each["spent_usd"] for each in page["budgets"])
+    print(
+        f"SIGTERM: {HELD} streams, cut: {cut}; log {spent:.6f}, budgets after the restart {reported:.6f} USD"
+    )
+    if abs(reported - spent) > 1e-6 or abs(page["total"]["cost_usd"] - spent) > 1e-6:
+        found.append(f"log {spent}, budgets {reported}, totals {page['total']['cost_usd']}")
     if len(lines) != 200 + HELD:
         found.append(f"{len(lines)} lines of {200 + HELD}")
     return [*found, *crowd.wrong]

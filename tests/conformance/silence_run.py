@@ -49,10 +49,10 @@ def said(kind: str) -> list[bytes]:
     if kind.startswith("responses"):
         made = AgentUpstream().answer({"model": "m", "input": "hi"})
         return [b"event: %b\ndata: %b\n\n" % (e["type"].encode(), json.dumps(e).encode()) for e in made]
-    told = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
     first = delta("one ", delta={"role": "assistant", "content": "one "})
     last = {**delta(""), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": None}
-    return events(first, delta("two", index=0), last, {**last, "choices": [], "usage": told})
+    return events(first, delta("two", index=0), last, {**last, "choices": [], "usage": usage})
 
 
 class Watched:
@@ -95,7 +95,7 @@ def silent(kind: str, watched: Watched, before_head: bool) -> Script:
 
 
 def by_python(kind: str, base: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"events": [], "error": None}
+    seen: dict[str, Any] = {"events": [], "error": None}
     messages: Any = [{"role": "user", "content": "hi"}]
     usage: Any = {"include_usage": True}
     with openai.OpenAI(base_url=base, api_key=KEY) as api:
@@ -105,21 +105,21 @@ def by_python(kind: str, base: str) -> dict[str, Any]:
                 stream = api.chat.completions.create(
                     model="m", messages=messages, stream=True, stream_options=usage
                 )
-                told["events"] = [each.model_dump(mode="json") for each in stream]
+                seen["events"] = [each.model_dump(mode="json") for each in stream]
             elif kind == "responses":
                 stream = api.responses.create(model="m", input="hi", stream=True)
-                told["events"] = [each.model_dump(mode="json") for each in stream]
+                seen["events"] = [each.model_dump(mode="json") for each in stream]
             elif kind == "chat-helper":
                 with api.chat.completions.stream(
                     model="m", messages=messages, stream_options=usage
                 ) as stream:
-                    told["events"] = [each.model_dump(mode="json") for each in stream]
+                    seen["events"] = [each.model_dump(mode="json") for each in stream]
             else:
                 with api.responses.stream(model="m", input="hi") as stream:
-                    told["events"] = [each.model_dump(mode="json") for each in stream]
+                    seen["events"] = [each.model_dump(mode="json") for each in stream]
         except Exception as error:
-            told["error"] = f"{type(error).__name__}: {error}"
-    return told
+            seen["error"] = f"{type(error).__name__}: {error}"
+    return seen
 
 
 def by_node(kind: str, base: str) -> dict[str, Any]:
@@ -128,8 +128,8 @@ def by_node(kind: str, base: str) -> dict[str, Any]:
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     if done.returncode:
         return {"events": [], "error": done.stderr[-1000:]}
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
 
 
 LIBRARIES: dict[str, Callable[[str, str], dict[str, Any]]] = {"python": by_python, "node": by_node}

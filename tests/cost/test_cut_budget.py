@@ -81,14 +81,14 @@ def test_a_stream_that_costs_too_much_is_cut():
     world.body.feed(b"\n" + b"data: {")
     assert world.body.discards == 1
     events = world.reader.data.split(b"\n\n")
-    told = json.loads(events[2].removeprefix(b"data: "))["error"]
-    assert (told["code"], told["type"], len(events), events[3]) == (
+    error = json.loads(events[2].removeprefix(b"data: "))["error"]
+    assert (error["code"], error["type"], len(events), events[3]) == (
         "insufficient_quota",
         "insufficient_quota",
         4,
         b"",
     )
-    assert "$11.00, of $10.00 for 2026-11-21 $10.00 were left" in told["message"]
+    assert "$11.00, of $10.00 for 2026-11-21 $10.00 were left" in error["message"]
     assert isinstance(world.reader.reason, BudgetSpent)
     assert world.exchange.rate_limited == "budget"
     world.body.feed(b"more")

@@ -250,9 +250,9 @@ def test_standing_tells_what_all_processes_spent_and_hold():
     world = World(2)
     world.settle(world.ask(2.0, process=1)[0], 2.0, process=1)
     world.ask(3.0)
-    told = []
-    Deferred.fromCoroutine(world.ledger.balance(DAY)).addCallback(told.append)
-    assert told == [Balance(2.0, 3.0)]
+    balances = []
+    Deferred.fromCoroutine(world.ledger.balance(DAY)).addCallback(balances.append)
+    assert balances == [Balance(2.0, 3.0)]
 
 
 STEPS = st.lists(

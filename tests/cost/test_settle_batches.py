@@ -179,10 +179,10 @@ def test_the_price_is_that_of_the_models_asked_for(uses, model, spent_usd):
     world = World()
     world.begin()
     world.inputs.keep("file-1", "key:alice", BatchInput(uses))
-    told = world.ask({**DONE, "model": model})
+    exchange = world.ask({**DONE, "model": model})
     assert world.balance == Balance(spent_usd, 0.0)
-    assert told.cost_usd == (spent_usd or None)
-    assert told.usage.output_tokens == 6
+    assert exchange.cost_usd == (spent_usd or None)
+    assert exchange.usage.output_tokens == 6
 
 
 def test_inputs_that_cannot_be_looked_up_leave_the_answers_model():
@@ -298,11 +298,11 @@ def test_two_processes_charge_a_batch_once():
     first = world.settle
     world.restart()
     second = world.settle
-    told = []
+    costs = []
     for stage in (first, second):
         world.settle = stage
-        told.append(world.ask(DONE).cost_usd)
-    assert told == [3.0, None]
+        costs.append(world.ask(DONE).cost_usd)
+    assert costs == [3.0, None]
 
 
 @pytest.mark.parametrize("endpoint", ["batches/{id}/other", "files", "responses/{id}"])

@@ -225,17 +225,17 @@ def test_two_processes_that_see_the_end_at_once_count_it_once(file):
     """Both have found the call; one of them forgets it first, and only that one counts."""
     first, second = (World(None, FileCalls(file, lambda: NOON)) for _ in range(2))
     first.begin()
-    told = []
+    answers = []
     found = second.calls.find
 
     def find_then_lose(name):
         call = found(name)
-        told.append(first.ask(DONE))  # between the other's look and its answer
+        answers.append(first.ask(DONE))  # between the other's look and its answer
         return call
 
     second.calls.find = find_then_lose
-    told.append(second.ask(DONE))
-    assert [exchange.cost_usd for exchange in told] == [3.0, None]
+    answers.append(second.ask(DONE))
+    assert [exchange.cost_usd for exchange in answers] == [3.0, None]
 
 
 def test_a_client_that_leaves_while_its_answer_is_counted_loses_no_usage(file):
@@ -259,8 +259,8 @@ def test_a_restart_keeps_the_name_that_the_price_goes_by(file):
     first = World(None, FileCalls(file, lambda: NOON))
     first.begin({**QUEUED, "model": "behind"})
     second = World(None, FileCalls(file, lambda: NOON))
-    told = second.ask({**DONE, "model": "behind"})
-    assert (told.model, told.cost_usd) == ("m", 3.0)
+    exchange = second.ask({**DONE, "model": "behind"})
+    assert (exchange.model, exchange.cost_usd) == ("m", 3.0)
 
 
 def test_a_file_that_fails_costs_no_usage_while_the_process_runs(file):

@@ -86,15 +86,15 @@ def test_the_life_of_a_key(world):
     assert world.do(world.admin.revoke("alice", "token")) is None
     with pytest.raises(KeyNotFound):
         world.do(world.admin.one("alice"))
-    told = [change.document() for change in world.changes]
-    assert [(each["action"], each["key"], each["by"]) for each in told] == [
+    documents = [change.document() for change in world.changes]
+    assert [(each["action"], each["key"], each["by"]) for each in documents] == [
         ("made", "alice", "token"),
         ("changed", "alice", "socket"),
         ("rotated", "alice", "token"),
         ("revoked", "alice", "token"),
     ]
-    assert told[0]["details"] == {"note": "n"}
-    assert "sk-proxy-" not in str(told)
+    assert documents[0]["details"] == {"note": "n"}
+    assert "sk-proxy-" not in str(documents)
 
 
 def test_the_list_has_all_keys_and_no_secret(world):

@@ -137,13 +137,13 @@ def test_a_full_store_says_so(store, clock):
 
 def test_others_are_told_before_the_change_is_confirmed(store, clock):
     """So a revoked key is refused by every worker once the answer is there."""
-    one, told = Process(store, clock), []
+    one, spreads = Process(store, clock), []
     waits = Deferred()
-    one.known.spread = lambda: told.append(sorted(one.known.records)) or waits
+    one.known.spread = lambda: spreads.append(sorted(one.known.records)) or waits
     results = []
     record, _ = changes.made({"name": "alice"}, "sk-proxy-a", 0.0)
     Deferred.fromCoroutine(one.known.change("alice", lambda old: record)).addBoth(results.append)
-    assert told == [["alice"]]
+    assert spreads == [["alice"]]
     assert results == []
     waits.callback(None)
     assert results == [record]

@@ -137,9 +137,9 @@ def test_keys_of_tenants_work_if_only_servers_need_one(tmp_path):
 def test_it_is_always_reachable(tmp_path):
     """For /health, and for the metrics."""
     exchanger = build(tmp_path, OPENAI_API_BASE="mock:latency_s=1")
-    told = []
-    exchanger.reachability.ask().addCallback(told.append)
-    assert (told, exchanger.reachability.url) == ([True], "mock:latency_s=1")
+    answers = []
+    exchanger.reachability.ask().addCallback(answers.append)
+    assert (answers, exchanger.reachability.url) == ([True], "mock:latency_s=1")
     assert upstream_report(exchanger, surroundings().circuits).up == {"default": True}
 
 
@@ -164,8 +164,8 @@ def test_a_url_that_is_wrong_stops_the_start(tmp_path, url):
 
 def test_several_workers_have_files_of_their_own(tmp_path):
     """Which is said."""
-    told = build(tmp_path, OPENAI_API_BASE="mock:", WORKERS="2").warnings
-    assert any("each worker has uploaded files" in line for line in told)
+    warnings = build(tmp_path, OPENAI_API_BASE="mock:", WORKERS="2").warnings
+    assert any("each worker has uploaded files" in line for line in warnings)
 
 
 # ---- replays
@@ -210,9 +210,9 @@ def test_many_broken_lines_are_few_warnings(tmp_path):
     record(tmp_path / "c")
     with (tmp_path / "c" / "a.jsonl").open("a") as file:
         file.write("no line\n" * 100)
-    told = build(tmp_path, OPENAI_API_BASE="replay:c").warnings
-    assert len([line for line in told if "not replayed" in line]) == 21
-    assert any(line.startswith("and 81 more lines") for line in told)
+    warnings = build(tmp_path, OPENAI_API_BASE="replay:c").warnings
+    assert len([line for line in warnings if "not replayed" in line]) == 21
+    assert any(line.startswith("and 81 more lines") for line in warnings)
 
 
 LIVE = {"REPLAY__MISS": "live", "REPLAY__LIVE_URL": "http://127.0.0.1:9/v1"}

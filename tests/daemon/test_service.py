@@ -16,7 +16,7 @@ from openai_proxy.settings import load_settings
 
 
 @pytest.fixture
-def told():
+def warned():
     """What the log says, warnings and worse."""
     lines = []
 
@@ -50,22 +50,24 @@ def service(configuration):
     return ProxyService(MemoryReactorClock(), configuration.load(), configuration.load)
 
 
-def test_reload_compares_the_ports_with_those_that_are_open(service, configuration, told):
+def test_reload_compares_the_ports_with_those_that_are_open(service, configuration, warned):
     """Not with those of the last reload: putting the file right again is nothing to warn of."""
     configuration.environ = {"PORTS": "tcp:2"}
     service.reload()
     service.reload()
-    assert told == ["reload: ports cannot change while running; the old ones stay"] * 2
+    assert warned == ["reload: ports cannot change while running; the old ones stay"] * 2
     configuration.environ = {"PORTS": "tcp:1"}
     service.reload()
-    assert len(told) == 2
+    assert len(warned) == 2
 
 
-def test_start_tells_of_unknown_variables(configuration, told):
+def test_start_tells_of_unknown_variables(configuration, warned):
     """A slip in a variable's name is in the log, not only a limit that is missing."""
     configuration.environ["RETRY__MAX_RETRY"] = "1"
     ProxyService(MemoryReactorClock(), configuration.load(), configuration.load).announce()
-    assert told == ["warning: RETRY__MAX_RETRY: unknown setting; the nearest known one is RETRY__MAX_RETRIES"]
+    assert warned == [
+        "warning: RETRY__MAX_RETRY: unknown setting; the nearest known one is RETRY__MAX_RETRIES"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -76,11 +78,11 @@ def test_start_tells_of_unknown_variables(configuration, told):
         ({"METRICS__KEYS": "true"}, "metrics.keys"),
     ],
 )
-def test_reload_tells_what_it_can_not_change(service, configuration, told, changed, what):
+def test_reload_tells_what_it_can_not_change(service, configuration, warned, changed, what):
     """An operator who moved /metrics, or wants more processes, learns that a restart is needed."""
     configuration.environ |= changed
     service.reload()
-    (line,) = told
+    (line,) = warned
     assert line.startswith(f"reload: {what} cannot change while running; the old one")
 
 
@@ -99,7 +101,7 @@ def test_reload_tells_what_it_can_not_change(service, configuration, told, chang
         ),
     ],
 )
-def test_a_reload_is_checked_with_what_cannot_change(tmp_path, monkeypatch, told, before, after, why):
+def test_a_reload_is_checked_with_what_cannot_change(tmp_path, monkeypatch, warned, before, after, why):
     """The new file fits to itself, and not to the ports and the key store that stay."""
     configuration = Configuration(tmp_path, **before)
     service = ProxyService(MemoryReactorClock(), configuration.load(), configuration.load)
@@ -295,7 +297,7 @@ def test_a_reload_reads_recorded_exchanges_in_a_thread(tmp_path):
     assert reactor.handed_over.empty()
 
 
-def test_a_reload_whose_recorded_exchanges_are_gone_is_refused(tmp_path, told):
+def test_a_reload_whose_recorded_exchanges_are_gone_is_refused(tmp_path, warned):
     """The old ones stay, and the next reload works again."""
     reactor = ThreadedReactor()
     configuration = Configuration(tmp_path, OPENAI_API_BASE="replay:cassettes")
@@ -304,7 +306,7 @@ def test_a_reload_whose_recorded_exchanges_are_gone_is_refused(tmp_path, told):
     configuration.environ = {"OPENAI_API_BASE": "replay:gone"}
     service.reload()
     reactor.turn()
-    assert "cannot read recorded exchanges" in told[-1] or told[-1].startswith("reload refused")
+    assert "cannot read recorded exchanges" in warned[-1] or warned[-1].startswith("reload refused")
     assert service.serving.exchanger.serverless.recorded == 1
     configuration.environ = {"OPENAI_API_BASE": "mock:"}
     service.reload()

@@ -32,18 +32,18 @@ class Reactor:
 )
 def test_signal_is_handed_to_the_reactor(number, name):
     """Nothing is done inside the handler itself."""
-    reactor, told = Reactor(), []
+    reactor, calls = Reactor(), []
     install(
         reactor,
-        terminate=lambda: told.append("terminate"),
-        reload=lambda: told.append("reload"),
-        reopen=lambda: told.append("reopen"),
+        terminate=lambda: calls.append("terminate"),
+        reload=lambda: calls.append("reload"),
+        reopen=lambda: calls.append("reopen"),
     )
     os.kill(os.getpid(), number)
-    assert told == []
+    assert calls == []
     for call in reactor.calls:
         call()
-    assert told == [name]
+    assert calls == [name]
 
 
 def test_without_twistd_there_is_no_log_file():

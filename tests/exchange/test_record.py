@@ -13,21 +13,21 @@ def running():
 
 def test_exchange_ends_once():
     """The first end counts; later ones change nothing and tell nobody."""
-    exchange, told = running(), []
-    exchange.on_end(lambda ended: told.append(ended.outcome))
+    exchange, calls = running(), []
+    exchange.on_end(lambda ended: calls.append(ended.outcome))
     assert exchange.outcome is None
     assert exchange.end(Outcome.CLIENT_GONE, 12.5)
     assert not exchange.end(Outcome.COMPLETE, 13.0)
-    assert (exchange.outcome, exchange.duration_s, told) == (Outcome.CLIENT_GONE, 2.5, [Outcome.CLIENT_GONE])
+    assert (exchange.outcome, exchange.duration_s, calls) == (Outcome.CLIENT_GONE, 2.5, [Outcome.CLIENT_GONE])
 
 
 def test_callbacks_run_in_order():
     """What is freed first was taken first."""
-    exchange, told = running(), []
+    exchange, calls = running(), []
     for number in range(3):
-        exchange.on_end(lambda _, number=number: told.append(number))
+        exchange.on_end(lambda _, number=number: calls.append(number))
     exchange.end(Outcome.COMPLETE, 11.0)
-    assert told == [0, 1, 2]
+    assert calls == [0, 1, 2]
 
 
 def test_times_of_a_running_exchange():

@@ -184,9 +184,9 @@ def test_streams_are_asked_for_their_usage_and_charged_by_it(start, tmp_path):
     counted = {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": []}
     usage = {"prompt_tokens": 1, "completion_tokens": 5, "total_tokens": 6}
     world.upstream.script = stream(*events(delta("a"), {**counted, "usage": usage}))
-    told = ask(world.port, asking(stream=True))
-    assert told.status == 200
-    assert b"usage" not in told.body
+    answer = ask(world.port, asking(stream=True))
+    assert answer.status == 200
+    assert b"usage" not in answer.body
     assert b'"include_usage":true' in world.upstream.calls[-1].body.replace(b" ", b"")
     assert ask(world.port, asking(stream=True)).status == 429
 
@@ -286,8 +286,8 @@ def test_an_error_in_the_middle_of_a_stream_is_recorded_everywhere_and_what_was_
     (line,) = [line for line in world.daemon.log.splitlines() if " POST " in line]
     assert " upstream_error " in line
     assert "code=502" in line
-    told = json.loads((tmp_path / "lines.json").read_text())
-    assert (told["status"], told["outcome"], told["error_code"], told["cost_usd"]) == (
+    record = json.loads((tmp_path / "lines.json").read_text())
+    assert (record["status"], record["outcome"], record["error_code"], record["cost_usd"]) == (
         200,
         "upstream_error",
         "502",

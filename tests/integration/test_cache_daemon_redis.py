@@ -50,8 +50,8 @@ def test_two_daemons_share_forget_and_recover(two, redis):
             asked.append(ask(one.port, request(*arguments)))
             if verdict(asked[-1]) == MISS:
                 missed.append(asked[-1])
-            told = ask(other.port, request(*arguments, None, "Cache-Control: only-if-cached"))
-            return verdict(told) == HIT and told.body == missed[-1].body
+            answer = ask(other.port, request(*arguments, None, "Cache-Control: only-if-cached"))
+            return verdict(answer) == HIT and answer.body == missed[-1].body
 
         assert eventually(known)
         assert verdict(asked[0]) == MISS

@@ -282,19 +282,19 @@ def test_workers_are_one_table(start):
     def ends(name, data):
         return name == "ended" and data["id"] == rows[0]["id"]
 
-    told, begun = [], threading.Event()
+    events, begun = [], threading.Event()
 
     def until(name, data):
         begun.set()
         return ends(name, data)
 
-    reading = threading.Thread(target=lambda: told.extend(read_events(world.port, until)))
+    reading = threading.Thread(target=lambda: events.extend(read_events(world.port, until)))
     reading.start()
     assert begun.wait(PATIENCE_S)
     assert delete(world.port, rows[0]["id"])[0] == 202
     reading.join(PATIENCE_S)
-    assert told[0][0] == "snapshot"
-    assert told[-1][1]["outcome"] == "cancelled"
+    assert events[0][0] == "snapshot"
+    assert events[-1][1]["outcome"] == "cancelled"
     assert eventually(lambda: [row["id"] for row in running(world.port)] == [rows[1]["id"]])
     time.sleep(1.5)  # the supervisor gets a report each second
     victim = workers(world.daemon)[int(rows[1]["id"][6:9], 16) - 1]

@@ -43,9 +43,9 @@ def test_it_answers_without_any_key(mocked):
     raw = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     body = json.dumps({"model": "gpt-4o", "messages": HELLO}).encode()
     assert ask(mocked.port, raw % len(body) + body).status == 200
-    told = json.loads(ask(mocked.port, request(target=b"/health")).body)
-    assert (told["status"], told["upstream"]["url"]) == ("healthy", "mock:")
-    assert told["upstream"]["reachable"] is True
+    health = json.loads(ask(mocked.port, request(target=b"/health")).body)
+    assert (health["status"], health["upstream"]["url"]) == ("healthy", "mock:")
+    assert health["upstream"]["reachable"] is True
 
 
 def test_chat_and_stream_say_the_same(client):

@@ -56,11 +56,11 @@ def test_the_session_is_answered_byte_for_byte(replaying):
             recorded = line["response"]
             assert f"HTTP/1.1 {answer.status} {answer.reason.decode()}" == recorded["raw"]["status_line"]
             assert answer.body == b"".join(data for _, data in chunks(line))
-            told = {name.decode().lower(): value.decode() for name, value in answer.headers}
+            headers = {name.decode().lower(): value.decode() for name, value in answer.headers}
             hop = {"connection", "keep-alive", "transfer-encoding", "content-length", "date"}
             recorded_headers = {name.lower(): value for name, value in recorded["headers"].items()}
             assert recorded_headers.keys() >= {"content-type", "x-request-id"}
-            assert {n: v for n, v in recorded_headers.items() if n not in hop}.items() <= told.items()
+            assert {n: v for n, v in recorded_headers.items() if n not in hop}.items() <= headers.items()
 
 
 def test_the_session_takes_its_time(replaying):

@@ -143,8 +143,8 @@ def test_failures_are_errors(traced, collector):
     assert ask(world.port, request(b"GET", b"/v1/files/file-abc?x=1")).status == 503
     assert ask(world.port, request(b"GET", b"/nowhere/at/all")).status == 404
     assert eventually(lambda: len(collector.spans) == 3)
-    told = {span.name: (attributes_of(span)["error.type"], span.status.code) for span in collector.spans}
-    assert told == {
+    errors = {span.name: (attributes_of(span)["error.type"], span.status.code) for span in collector.spans}
+    assert errors == {
         "chat gpt-4o-mini": ("503", 2),
         "GET /files/{id}": ("503", 2),
         "GET /other": ("unknown_url", 2),

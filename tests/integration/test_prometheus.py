@@ -177,8 +177,8 @@ def test_every_alert_stands_in_the_reference_with_what_to_do():
     """The same queries, in the same order."""
     table = REFERENCE.partition("## What to alert on")[2]
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines() if line.startswith("| ")][1:]
-    told = [(row[1].strip(" `").replace("\\|", "|"), row[2].strip()) for row in rows]
-    assert [(rule["expr"], rule["for"]) for rule in rules()] == told
+    documented = [(row[1].strip(" `").replace("\\|", "|"), row[2].strip()) for row in rows]
+    assert [(rule["expr"], rule["for"]) for rule in rules()] == documented
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.stem)

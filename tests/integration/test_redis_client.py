@@ -139,7 +139,7 @@ async def test_a_server_that_refuses_commands_is_told_once(logged, client):
     assert (event["log_level"], event["code"]) == (LogLevel.warn, "WRONGTYPE")
 
 
-def told(events):
+def reasons(events):
     """Return what the client said in the log; nobody may have logged a failure."""
     assert [event["log_text"] for event in events if event.get("isError")] == []
     return [event["reason"] for event in events if "reason" in event and "address" in event]
@@ -163,7 +163,7 @@ async def test_nonsense_is_no_answer_and_no_traceback(logged, words):
         await deferLater(reactor, 0.15)
     await client.stop()
     await port.stopListening()
-    assert told(logged) in ([], [NOT_RESP])
+    assert reasons(logged) in ([], [NOT_RESP])
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ async def test_a_tls_server_that_hangs_up_is_away(logged, authority, hanging_up)
     client.start()
     await until(lambda: len(taken) > 2)
     await client.stop()
-    assert told(logged) == ["it hung up"]
+    assert reasons(logged) == ["it hung up"]
 
 
 @pytest_twisted.ensureDeferred
@@ -208,9 +208,9 @@ async def test_a_certificate_of_nobody_known_is_told(logged, hanging_up):
     """Whoever forgot to trust the CA of their Redis reads that TLS failed, not that it is away."""
     client = RedisClient(reactor, parse_redis_url(f"rediss://localhost:{hanging_up[0]}"))
     client.start()
-    await until(lambda: told(logged))
+    await until(lambda: reasons(logged))
     await client.stop()
-    assert told(logged) == ["TLS failed"]
+    assert reasons(logged) == ["TLS failed"]
 
 
 @pytest_twisted.ensureDeferred
@@ -218,7 +218,7 @@ async def test_a_wrong_password_is_told_as_such(logged, server):
     """The line says that the log-in is refused, also of a Redis that was away before, and nothing of what was sent."""
     client = RedisClient(reactor, parse_redis_url(f"redis://:CANARY@127.0.0.1:{server.port}"))
     client.start()
-    await until(lambda: "it refuses the log-in: WRONGPASS" in told(logged))
+    await until(lambda: "it refuses the log-in: WRONGPASS" in reasons(logged))
     await client.stop()
     assert "CANARY" not in str([event.get("log_format") for event in logged])
 

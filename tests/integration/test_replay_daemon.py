@@ -79,9 +79,9 @@ def test_every_answer_comes_again_byte_for_byte(replaying, recorded):
     world = replaying()
     for name, data in REQUESTS.items():
         assert (name, raw(world.port, data)) == (name, recorded[1][name])
-    told = json.loads(ask(world.port, request(target=b"/health")).body)["upstream"]
-    assert (told["reachable"], told["recorded"]) == (True, len(REQUESTS) + 1)
-    assert told["url"] == f"replay:{recorded[0]}"
+    upstream = json.loads(ask(world.port, request(target=b"/health")).body)["upstream"]
+    assert (upstream["reachable"], upstream["recorded"]) == (True, len(REQUESTS) + 1)
+    assert upstream["url"] == f"replay:{recorded[0]}"
 
 
 def test_spaces_order_and_what_is_ignored_do_not_count(replaying, recorded):

@@ -33,7 +33,7 @@ async def file(tmp_path):
 
 
 @pytest.fixture
-def told():
+def logged():
     """What the log says of the file."""
     lines = []
 
@@ -72,7 +72,7 @@ async def test_fifty_parallel_requests_keep_one_budget(file):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_locked_file_holds_no_request_and_loses_no_money(file, told):
+async def test_a_locked_file_holds_no_request_and_loses_no_money(file, logged):
     """Somebody's shell locks it: this is logged once, the process decides by itself, and writes afterwards."""
     keeper = FileBudgets(file)
     keeper.start()
@@ -92,14 +92,14 @@ async def test_a_locked_file_holds_no_request_and_loses_no_money(file, told):
     shell.close()
     await ledger.stop()
     assert rows(file.path) == [(5.0, 0.0)]
-    assert [line.rpartition(str(file.path))[2] for line in told] == [
+    assert [line.rpartition(str(file.path))[2] for line in logged] == [
         ": database is locked; budgets and totals are kept in memory, requests go on",
         " is written again",
     ]
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_that_was_removed_or_replaced_is_no_place_for_money(file, told):
+async def test_a_file_that_was_removed_or_replaced_is_no_place_for_money(file, logged):
     """What went into the removed file was lost at the end without a word, and new client keys with it."""
     keeper = FileBudgets(file)
     keeper.start()
@@ -116,7 +116,7 @@ async def test_a_file_that_was_removed_or_replaced_is_no_place_for_money(file, t
         assert ledger.unwritten() == {}
     await ledger.stop()
     assert rows(file.path) == [(4.0, 0.0)]
-    assert [line.rpartition(str(file.path))[2] for line in told] == [
+    assert [line.rpartition(str(file.path))[2] for line in logged] == [
         ": it was removed or replaced while in use: put it back, or restart; budgets and totals are kept in"
         " memory, requests go on",
         " is written again",
@@ -124,7 +124,7 @@ async def test_a_file_that_was_removed_or_replaced_is_no_place_for_money(file, t
 
 
 @pytest_twisted.ensureDeferred
-async def test_work_that_refuses_something_is_no_failing_file(file, told):
+async def test_work_that_refuses_something_is_no_failing_file(file, logged):
     """A full key store was reported as a file that cannot be used, without a reason."""
 
     def refuse(connection):
@@ -134,7 +134,7 @@ async def test_work_that_refuses_something_is_no_failing_file(file, told):
         with pytest.raises(LookupError):
             await file.run(refuse)
     assert await file.run(lambda connection: connection.execute("PRAGMA busy_timeout").fetchone()) == (1000,)
-    assert told == []
+    assert logged == []
 
 
 @pytest_twisted.ensureDeferred
@@ -186,12 +186,12 @@ def test_processes_over_one_file_spend_one_budget(tmp_path):
 
 
 @pytest_twisted.ensureDeferred
-async def test_reading_alone_is_no_sign_that_writing_works_again(file, told):
+async def test_reading_alone_is_no_sign_that_writing_works_again(file, logged):
     """A full disk can be read: the log does not say the one and the other in turn."""
     bad = file.run(lambda connection: connection.execute("INSERT INTO spending VALUES (1)"))
     bad.addErrback(lambda failure: failure.trap(sqlite3.Error))
     await bad
     await file.run(lambda connection: connection.execute("SELECT 1").fetchall())
-    assert len(told) == 1
+    assert len(logged) == 1
     await file.run(lambda connection: connection.execute("INSERT INTO spending VALUES ('k','p','o',1,0,0)"))
-    assert len(told) == 2
+    assert len(logged) == 2

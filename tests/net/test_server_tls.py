@@ -222,8 +222,8 @@ def test_a_name_that_is_none_is_refused_quietly(tmp_path, authority, capsys):
     with pytest.raises(SSL.WantReadError):
         client.do_handshake()
     incoming.write(client.bio_read(1 << 16))
-    told = sys.unraisablehook
+    hook = sys.unraisablehook
     with pytest.raises(ssl.SSLError, match="callback failed"):
         side.shake_hands(tls)
-    assert sys.unraisablehook is told
+    assert sys.unraisablehook is hook
     assert capsys.readouterr().err == ""

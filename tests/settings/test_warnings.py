@@ -239,8 +239,8 @@ def test_dollars_in_secrets_stand_for_themselves(tmp_path, value, quote):
     settings = load(tmp_path, dotenv=dotenv)
     assert settings.upstream.api_key.get_secret_value() == value
     assert settings.upstream.via == "a1"
-    told = [line for line in warnings(settings) if "taken as it is written" in line]
-    assert len(told) == ("OTHER" in value)
+    found = [line for line in warnings(settings) if "taken as it is written" in line]
+    assert len(found) == ("OTHER" in value)
 
 
 def test_files_that_others_can_read(tmp_path):
@@ -269,7 +269,7 @@ def test_files_without_secrets_may_be_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dotenv", "environ", "told"),
+    ("dotenv", "environ", "is_warned"),
     [
         ("OPENAI_API_BASE=http://127.0.0.1:9\n", {"OPENAI_API_KEY": "sk-1"}, True),
         ("OPENAI_API_BASE=http://127.0.0.1:9\nOPENAI_API_KEY=sk-1\n", {}, False),
@@ -277,10 +277,10 @@ def test_files_without_secrets_may_be_read(tmp_path):
         ("WORKERS=1\n", {"OPENAI_API_KEY": "sk-1", "OPENAI_API_BASE": "http://127.0.0.1:9"}, False),
     ],
 )
-def test_an_upstream_of_the_working_directory(tmp_path, dotenv, environ, told):
+def test_an_upstream_of_the_working_directory(tmp_path, dotenv, environ, is_warned):
     """Whoever writes a .env there would get a key that comes from elsewhere."""
     lines = warned(tmp_path, environ, dotenv=dotenv)
-    assert [".env" in line and "OPENAI_API_KEY" in line for line in lines] == [True] * told
+    assert [".env" in line and "OPENAI_API_KEY" in line for line in lines] == [True] * is_warned
 
 
 @pytest.mark.parametrize(

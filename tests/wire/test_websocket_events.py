@@ -141,6 +141,6 @@ def test_a_refusal_has_all_that_an_answer_would():
     }
     assert b"stream_id" not in refusal(error.body(), 403, {}, None)
     for event_id in ("event_1", 'a"\\', "\ud800"):
-        told = json.loads(refusal(error.body(), 403, {}, None, event_id))
-        assert told["error"] == {**json.loads(error.body())["error"], "event_id": event_id}
+        document = json.loads(refusal(error.body(), 403, {}, None, event_id))
+        assert document["error"] == {**json.loads(error.body())["error"], "event_id": event_id}
     assert b"stream_id" not in refusal(error.body(), 403, {}, b'"%b"' % (b"x" * 2000))

@@ -51,11 +51,11 @@ def test_an_error_is_a_refusal_in_its_words(answer):
 
 def test_a_lost_link_answers_what_is_open_and_takes_no_more():
     """Nobody waits for a process that is gone."""
-    told = []
-    speaker, listener = pair(on_ask={"q": lambda _: Deferred()}, lost=lambda: told.append("lost"))
+    calls = []
+    speaker, listener = pair(on_ask={"q": lambda _: Deferred()}, lost=lambda: calls.append("lost"))
     open_question = speaker.ask("q")
     lose(speaker, listener)
-    assert told == ["lost"]
+    assert calls == ["lost"]
     assert isinstance(outcome(open_question), LinkLost)
     assert isinstance(outcome(speaker.ask("q")), LinkLost)
     speaker.tell("anything")

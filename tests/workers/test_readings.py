@@ -106,15 +106,15 @@ def test_a_length_that_is_known_comes_with_the_head(world):
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"), [(ConnectionLost(), ConnectionLost), (UpstreamTimeout(), UpstreamTimeout)]
+    ("reason", "expected"), [(ConnectionLost(), ConnectionLost), (UpstreamTimeout(), UpstreamTimeout)]
 )
-def test_what_breaks_off_breaks_off_there_too(world, reason, told):
+def test_what_breaks_off_breaks_off_there_too(world, reason, expected):
     """As late if it is late."""
     client = world.answer()
     world.feed(b"half")
     world.body.protocol.connectionLost(Failure(reason))
     world.reactor.until(lambda: client.ends)
-    assert (client.data, client.ends) == (b"half", [told])
+    assert (client.data, client.ends) == (b"half", [expected])
     world.reactor.until(lambda: world.is_over)
 
 

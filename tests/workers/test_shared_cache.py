@@ -20,8 +20,8 @@ class Workers:
         self.shelf = Shelf(lambda: self.max_bytes, lambda: self.now, self._tell_all)
         self.links, self.caches = [], []
         for _ in range(2):
-            told = {"cache-put": self.shelf.keep, "cache-forget": self.shelf.drop_family}
-            here = Link(told, {"cache-get": self.shelf.find}, lambda: None)
+            on_tell = {"cache-put": self.shelf.keep, "cache-forget": self.shelf.drop_family}
+            here = Link(on_tell, {"cache-get": self.shelf.find}, lambda: None)
             there = Link({"cache-forget": self._forget(len(self.caches))}, {}, lambda: None)
             self.links.append(linked(here, there))
             self.caches.append(SharedCache(there, MAX_BYTES, 2, lambda: self.now))

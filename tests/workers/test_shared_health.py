@@ -136,10 +136,10 @@ def test_after_a_reload_a_worker_that_starts_knows_no_more_than_the_others(worke
 
 def test_what_is_kept_for_those_that_start_later_is_bounded():
     """The oldest goes."""
-    known, told = HealthServer(lambda: 0.0), []
+    server, received = HealthServer(lambda: 0.0), []
     for number in range(MOST_NEWS + 1):
-        known.note(KeyNews("a", b"%d" % number, spent=False, until=1.0))
-    here, _ = linked(Link({}, {}, _nothing), Link({"health": told.append}, {}, _nothing))
-    known.tell(here)
-    assert [news.key for news in (told[0], told[-1])] == [b"1", b"%d" % MOST_NEWS]
-    assert len(told) == MOST_NEWS
+        server.note(KeyNews("a", b"%d" % number, spent=False, until=1.0))
+    here, _ = linked(Link({}, {}, _nothing), Link({"health": received.append}, {}, _nothing))
+    server.tell(here)
+    assert [news.key for news in (received[0], received[-1])] == [b"1", b"%d" % MOST_NEWS]
+    assert len(received) == MOST_NEWS

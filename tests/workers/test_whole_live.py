@@ -31,11 +31,11 @@ class Worker:
     def __init__(self, number):
         self.number = number
         self.link = self
-        self.told = []
+        self.messages = []
         self.answers = {}
 
     def tell(self, name, value=None):
-        self.told.append((name, value))
+        self.messages.append((name, value))
 
     def ask(self, name, value=None):
         answer = self.answers[name]
@@ -90,9 +90,9 @@ def test_what_a_dead_worker_ran_has_ended_as_lost(world):
     world.whole.watch(second, True)
     world.whole.changed(first, Changes(started=[row("a"), row("b")]))
     world.whole.changed(first, Changes(ended=[row("b", "ended", outcome="complete")]))
-    second.told.clear()
+    second.messages.clear()
     world.whole.lost(first)
-    [(name, changes)] = second.told
+    [(name, changes)] = second.messages
     assert name == say.LIVE_NEWS
     assert [(each["id"], each["state"], each["outcome"]) for each in changes.ended] == [
         ("a", "ended", "worker_lost")
@@ -120,12 +120,12 @@ def test_workers_tell_more_while_somebody_reads(world):
     """All of them, also one that starts meanwhile; until the last reader has left or died."""
     first, second = world.workers
     world.whole.watch(first, True)
-    assert first.told == second.told == [(say.LIVE_WATCHED, True)]
+    assert first.messages == second.messages == [(say.LIVE_WATCHED, True)]
     third = Worker(3)
     world.whole.is_ready(third)
-    assert third.told == [(say.LIVE_WATCHED, True)]
+    assert third.messages == [(say.LIVE_WATCHED, True)]
     world.whole.lost(first)
-    assert second.told[-1] == (say.LIVE_WATCHED, False)
+    assert second.messages[-1] == (say.LIVE_WATCHED, False)
 
 
 def test_stats_come_each_second_to_those_who_read(world):
@@ -134,7 +134,7 @@ def test_stats_come_each_second_to_those_who_read(world):
     world.whole.start()
     world.whole.watch(first, True)
     world.clock.pump([1.0] * 3)
-    assert [name for name, _ in first.told].count(say.LIVE_STATS) == 3
-    assert say.LIVE_STATS not in [name for name, _ in second.told]
+    assert [name for name, _ in first.messages].count(say.LIVE_STATS) == 3
+    assert say.LIVE_STATS not in [name for name, _ in second.messages]
     world.whole.stop()
     assert world.clock.getDelayedCalls() == []

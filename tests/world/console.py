@@ -274,8 +274,8 @@ class Session:
         if "openai-proxy run" in text:
             text = self._surrounded(text)
         printed, code = self._run(f"{{ {self._here(text)}\n}} </dev/null")
-        told = f"$ {command.text}\n{printed}"
-        assert code == status, f"{told}\nexit status {code}, not {status}"
+        transcript = f"$ {command.text}\n{printed}"
+        assert code == status, f"{transcript}\nexit status {code}, not {status}"
         if command.shown:
             difference = differs(command.shown, printed.splitlines())
             assert not difference, f"$ {command.text}\n{difference}"

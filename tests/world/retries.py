@@ -43,25 +43,25 @@ class Model:
         with self._lock:
             self.calls[number] += 1
         time.sleep(ANSWER_S)
-        told = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         head = {"id": f"chatcmpl-{number}", "created": 1, "model": document["model"]}
         if document.get("stream"):
-            self._stream(call, {**head, "object": "chat.completion.chunk"}, text_of(number), told)
+            self._stream(call, {**head, "object": "chat.completion.chunk"}, text_of(number), usage)
         else:
             message = {"role": "assistant", "content": text_of(number)}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            call.reply_json({**head, "object": "chat.completion", "choices": [choice], "usage": told})
+            call.reply_json({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
         with self._lock:
             self.answered[number] += 1
 
     @staticmethod
-    def _stream(call: Call, head: Mapping[str, object], text: str, told: Mapping[str, int]) -> None:
+    def _stream(call: Call, head: Mapping[str, object], text: str, usage: Mapping[str, int]) -> None:
         call.start_stream()
         for at in range(0, len(text), 20):
             delta = {"index": 0, "delta": {"content": text[at : at + 20]}, "finish_reason": None}
             call.chunk(b"data: " + json.dumps({**head, "choices": [delta]}).encode() + b"\n\n")
         end = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        call.chunk(b"data: " + json.dumps({**head, "choices": [end], "usage": told}).encode() + b"\n\n")
+        call.chunk(b"data: " + json.dumps({**head, "choices": [end], "usage": usage}).encode() + b"\n\n")
         call.chunk(b"data: [DONE]\n\n")
         call.end_stream()
 

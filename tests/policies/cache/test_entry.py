@@ -108,9 +108,9 @@ def test_a_body_of_another_length_is_not_stored():
 def test_an_error_is_not_stored():
     """An overload that an upstream reported in a stream's event was repeated for an hour."""
     stream = [(b"Content-Type", b"text/event-stream")]
-    told = [b'data: {"error":{"message":"overloaded"}}\n\n', b"data: [DONE]\n\n"]
-    assert make_entry(b"OK", stream, told, 0.0, None) is None
-    assert make_entry(b"OK", stream, told[1:], 0.0, None) is not None
+    events = [b'data: {"error":{"message":"overloaded"}}\n\n', b"data: [DONE]\n\n"]
+    assert make_entry(b"OK", stream, events, 0.0, None) is None
+    assert make_entry(b"OK", stream, events[1:], 0.0, None) is not None
     document = [(b"Content-Type", b"application/json")]
     assert make_entry(b"OK", document, [b'{"data":[1'], 0.0, None) is None
 

@@ -79,7 +79,7 @@ class World:
         return exchange, responses[0]
 
 
-def told(exchange):
+def members(exchange):
     return {name: value for name, value in vars(exchange).items() if not name.startswith("_")}
 
 
@@ -91,7 +91,7 @@ def test_a_repeat_is_answered_as_the_first_hit_was():
     assert world.passed == 1
     assert (repeat.status, repeat.reason, repeat.headers) == (200, b"OK", hit.headers)
     assert (repeat.body.whole, repeat.body.length) == (b"{}", 2)
-    assert told(again) == {**told(first), "request_body": BODY, "request_bytes": len(BODY)}
+    assert members(again) == {**members(first), "request_body": BODY, "request_bytes": len(BODY)}
     assert (again.model, again.cached, again.cost_usd, again.usage) == ("m", True, 0.0, Usage(3, 4))
 
 
@@ -259,7 +259,7 @@ def test_repeats_are_answered_as_the_long_way_answers():
                 answers = []
                 for world in (short, long):
                     exchange, response = world.ask(**asked)
-                    record = {**told(exchange), "request_body": None, "request_bytes": 0, "id": ""}
+                    record = {**members(exchange), "request_body": None, "request_bytes": 0, "id": ""}
                     whole = getattr(response.body, "whole", None)
                     answers.append((record, response.status, response.reason, response.headers, whole))
                     if then == "new":

@@ -29,8 +29,8 @@ def test_half_of_the_answers_open_it_and_only_once():
     breaker = CircuitBreaker()
     for _ in range(10):
         breaker.succeed(0.0, 0.0)
-    told = [breaker.fail(1.0, 1.0, "500") for _ in range(12)]
-    assert told == [False] * 9 + [True, False, False]
+    opened = [breaker.fail(1.0, 1.0, "500") for _ in range(12)]
+    assert opened == [False] * 9 + [True, False, False]
 
 
 def test_few_failures_never_open_it():

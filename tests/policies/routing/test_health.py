@@ -34,7 +34,7 @@ class World:
         return self.health.usable(upstream, model, b"", self.now)
 
     @property
-    def told(self):
+    def reported(self):
         return [(c.upstream, c.model, c.opened, c.reason) for c in self.changes]
 
 
@@ -47,10 +47,10 @@ def test_a_sick_model_is_out_alone(what):
     assert world.usable("small")
     assert world.usable("big", B)
     reason = what.kind if isinstance(what, Exception) else str(what)
-    assert world.told == [("a", "big", True, reason)]
+    assert world.reported == [("a", "big", True, reason)]
     world.now += 1.0
     world.answer("big")
-    assert world.told[1:] == [("a", "big", False, "it answers again")]
+    assert world.reported[1:] == [("a", "big", False, "it answers again")]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_probe_proves_what_one_failed_connection_only_suggests():
     world.fail(REFUSED)
     world.health.probed(A, False, world.now)
     assert not world.usable("small")
-    assert world.told == [("a", None, True, "it takes no connections")]
+    assert world.reported == [("a", None, True, "it takes no connections")]
 
 
 def test_an_upstream_that_listens_and_fails_does_not_flap():

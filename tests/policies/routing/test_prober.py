@@ -20,7 +20,7 @@ class World:
     def __init__(self, draw=0.0, probe=None):
         self.clock = Clock()
         self.out = {"a", "b"}
-        self.told = []
+        self.reports = []
         self.probes = {}
         self.cancelled = []
         self.prober = Prober(
@@ -31,7 +31,7 @@ class World:
         return upstream.name in self.out
 
     def probed(self, upstream, reached, now, reason):
-        self.told.append((upstream.name, reached, now))
+        self.reports.append((upstream.name, reached, now))
 
     def probe(self, upstream):
         url = upstream.base_url
@@ -65,8 +65,8 @@ def test_probes_go_on_until_one_gets_through(draw, wait_s):
         assert world.probes == {}
         world.clock.advance(0.01)
         world.answer("http://a/v1", round_ == 2)
-    assert [(name, reached) for name, reached, _ in world.told] == [("a", False), ("a", True)]
-    assert [now for *_, now in world.told] == pytest.approx([wait_s, 2 * wait_s])
+    assert [(name, reached) for name, reached, _ in world.reports] == [("a", False), ("a", True)]
+    assert [now for *_, now in world.reports] == pytest.approx([wait_s, 2 * wait_s])
     world.clock.advance(PROBE_S)
     assert (world.probes, world.clock.getDelayedCalls()) == ({}, [])
 
@@ -81,7 +81,7 @@ def test_a_slow_probe_is_waited_for_and_holds_nobody_else_up():
         world.clock.advance(PROBE_S)
         world.answer("http://b/v1", False)
     assert list(world.probes) == ["http://a/v1"]
-    assert [name for name, *_ in world.told] == ["b", "b", "b"]
+    assert [name for name, *_ in world.reports] == ["b", "b", "b"]
     world.prober.stop()
 
 
@@ -91,7 +91,7 @@ def test_an_upstream_that_a_late_answer_cleared_is_not_probed():
     world.prober.watch(A)
     world.out.clear()
     world.clock.advance(PROBE_S)
-    assert (world.probes, world.told, world.clock.getDelayedCalls()) == ({}, [], [])
+    assert (world.probes, world.reports, world.clock.getDelayedCalls()) == ({}, [], [])
 
 
 def test_stopping_ends_timers_and_probes():
@@ -103,7 +103,7 @@ def test_stopping_ends_timers_and_probes():
     world.prober.stop()
     world.prober.watch(B)
     assert world.cancelled == ["http://a/v1"]
-    assert (world.told, world.clock.getDelayedCalls()) == ([], [])
+    assert (world.reports, world.clock.getDelayedCalls()) == ([], [])
 
 
 def test_a_probe_that_answers_at_once_is_heard():
@@ -111,5 +111,5 @@ def test_a_probe_that_answers_at_once_is_heard():
     world = World(probe=lambda url: succeed(None))
     world.prober.watch(A)
     world.clock.advance(PROBE_S)
-    assert [(name, reached) for name, reached, _ in world.told] == [("a", True)]
+    assert [(name, reached) for name, reached, _ in world.reports] == [("a", True)]
     assert world.clock.getDelayedCalls() == []

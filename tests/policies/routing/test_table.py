@@ -39,7 +39,7 @@ def test_what_serves_a_model_is_told_by_place_and_name():
 
     assert served("llama", ModelRoute("gpt-*", "a")) == b""
     assert served("gpt-4", ModelRoute("gpt-*")) == b""
-    told = {
+    names = {
         served("fast", route)
         for route in (
             ModelRoute("fast", "a"),
@@ -49,7 +49,7 @@ def test_what_serves_a_model_is_told_by_place_and_name():
             ModelRoute("fast", "a", "one"),
         )
     }
-    assert len(told) == 5
+    assert len(names) == 5
 
 
 def test_aliases_are_names_that_exist_here_alone():
