@@ -48,10 +48,10 @@ def licence(component: dict[str, Any]) -> str:
         found.append(SPDX.get(text, text))
     if found:
         return " OR ".join(dict.fromkeys(found)) if len(set(found)) > 1 else found[0]
-    known = UNSAID.get(component["name"])
-    if known is None:
+    added = UNSAID.get(component["name"])
+    if added is None:
         raise ValueError(f"{component['name']} names no licence: look, and add it to UNSAID")
-    return known
+    return added
 
 
 def rows(text: str) -> dict[str, str]:
@@ -70,12 +70,12 @@ def pinned() -> list[str]:
 def main() -> None:
     """Rewrite the table."""
     components = json.loads(Path(sys.argv[1]).read_text())["components"]
-    known = rows(TABLE.read_text()) if TABLE.exists() else {}
-    known |= {normal(each["name"]): licence(each) for each in components}
-    missing = [name for name in pinned() if name not in known]
+    licences = rows(TABLE.read_text()) if TABLE.exists() else {}
+    licences |= {normal(each["name"]): licence(each) for each in components}
+    missing = [name for name in pinned() if name not in licences]
     if missing:
         raise SystemExit(f"scripts/licences.py: add by hand to {TABLE.name}: {', '.join(missing)}")
-    TABLE.write_text(HEAD + "".join(f"| {name} | {known[name]} |\n" for name in pinned()))
+    TABLE.write_text(HEAD + "".join(f"| {name} | {licences[name]} |\n" for name in pinned()))
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ def history():
 
 def test_the_commits_that_are_shown_are_real():
     """Whoever asks git for one of them finds it (an archive without history can have any)."""
-    known = history()
+    subjects = history()
     shown = [each for page in [ROOT / "CONTRIBUTING.md", *PAGES] for each in commits(page.read_text("utf-8"))]
     assert len(shown) > 50
-    assert [each for each in shown if known and known.get(each[0]) != each[1]] == []
+    assert [each for each in shown if subjects and subjects.get(each[0]) != each[1]] == []
 
 
 def test_each_way_to_add_something_shows_a_commit():

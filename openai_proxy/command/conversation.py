@@ -60,8 +60,8 @@ def asked(body: Any) -> Iterator[Turn]:
     tools = body.get("tools")
     if isinstance(tools, list) and tools:
         yield "tools", ", ".join(_tool(each) for each in tools)
-    known = [name for name in ("messages", "instructions", "input", "prompt") if body.get(name) is not None]
-    for name in known:
+    given = [name for name in ("messages", "instructions", "input", "prompt") if body.get(name) is not None]
+    for name in given:
         value = body[name]
         if name == "messages":
             yield from _messages(value)
@@ -69,7 +69,7 @@ def asked(body: Any) -> Iterator[Turn]:
             yield from _items(value, "user")
         else:
             yield {"instructions": "system"}.get(name, "user"), _text(value)
-    if not known:
+    if not given:
         yield from _whole("request", body)
 
 

@@ -23,14 +23,14 @@ NOT_ALLOWED = 4
 
 def add_place(to: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """Add the options for the address of the proxy; return their group, of which only one may be given."""
-    place = to.add_mutually_exclusive_group()
-    place.add_argument(
+    group = to.add_mutually_exclusive_group()
+    group.add_argument(
         "--url",
         metavar="URL",
         help=f"the proxy (default: {URL_VARIABLE}, else {DEFAULT_URL}); its admin token is in {TOKEN_VARIABLE}",
     )
-    place.add_argument("--socket", metavar="PATH", help="the Unix socket of its admin.port")
-    return place
+    group.add_argument("--socket", metavar="PATH", help="the Unix socket of its admin.port")
+    return group
 
 
 def at_proxy(parser: Parser, options: argparse.Namespace, act: Callable[[AdminClient], int]) -> int:

@@ -369,14 +369,14 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None):
         if fullname != PREFIX and not fullname.startswith(PREFIX + "."):
             return None
-        place = _ROOT.joinpath(*fullname.split(".")[1:])
-        package = (place / "__init__.py").is_file()
-        file = place / "__init__.py" if package else place.with_suffix(".py")
+        path = _ROOT.joinpath(*fullname.split(".")[1:])
+        package = (path / "__init__.py").is_file()
+        file = path / "__init__.py" if package else path.with_suffix(".py")
         if not file.is_file():
             return None
         spec = importlib.util.spec_from_loader(fullname, _Loader(file), origin=str(file), is_package=package)
         if package:
-            spec.submodule_search_locations = [str(place)]
+            spec.submodule_search_locations = [str(path)]
         return spec
 
 

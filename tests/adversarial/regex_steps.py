@@ -85,8 +85,8 @@ def _id(at):
 
 
 def _matcher(pattern):
-    known = _built.get(pattern)
-    if known is None:
+    built = _built.get(pattern)
+    if built is None:
         tree = parser.parse(
             pattern.pattern,
             pattern.flags & ~re.DEBUG & ~256
@@ -94,8 +94,8 @@ def _matcher(pattern):
             else pattern.flags & ~re.DEBUG,
         )
         matcher = _sequence(list(tree), pattern.flags)
-        known = _built[pattern] = matcher, _first_of(list(tree), pattern.flags)
-    return known
+        built = _built[pattern] = matcher, _first_of(list(tree), pattern.flags)
+    return built
 
 
 def _first_of(nodes, flags):

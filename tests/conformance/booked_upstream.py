@@ -128,14 +128,14 @@ def _respond(call: Call, document: dict[str, Any], model: str, text: str, counts
         call.reply_json(whole)
         return
     call.start_stream()
-    place = {"item_id": "m", "output_index": 0, "content_index": 0}
+    ids = {"item_id": "m", "output_index": 0, "content_index": 0}
     begun = {**whole, "status": "in_progress", "output": [], "usage": None}
     for kind, members in (
         ("response.created", {"response": begun}),
         ("response.output_item.added", {"output_index": 0, "item": {**item, "content": []}}),
-        ("response.content_part.added", {**place, "part": {**part, "text": ""}}),
-        ("response.output_text.delta", {**place, "delta": text}),
-        ("response.output_text.done", {**place, "text": text}),
+        ("response.content_part.added", {**ids, "part": {**part, "text": ""}}),
+        ("response.output_text.delta", {**ids, "delta": text}),
+        ("response.output_text.done", {**ids, "text": text}),
         ("response.completed", {"response": whole}),
     ):
         data = json.dumps({"type": kind, **members}).encode()

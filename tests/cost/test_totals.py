@@ -89,14 +89,14 @@ def test_days_can_be_chosen(totals):
     """The first and the last are included."""
     for days in range(4):
         count(totals, timestamp=NOON + days * 86_400)
-    assert [place[0] for place in read(totals, "2026-11-22", "2026-11-23")] == ["2026-11-22", "2026-11-23"]
+    assert [key[0] for key in read(totals, "2026-11-22", "2026-11-23")] == ["2026-11-22", "2026-11-23"]
 
 
 def test_an_exchange_of_yesterday_that_ends_today_is_yesterdays(totals):
     """The day is that of its start, whatever was counted in between."""
     for timestamp in (NOON, NOON + 86_400, NOON, NOON + 86_400):
         count(totals, timestamp=timestamp)
-    assert [(place[0], row.requests) for place, row in read(totals).items()] == [
+    assert [(key[0], row.requests) for key, row in read(totals).items()] == [
         ("2026-11-21", 2),
         ("2026-11-22", 2),
     ]
@@ -127,7 +127,7 @@ def test_names_that_exist_nowhere_have_no_rows(totals):
         count(totals, model=f"junk-{number}", status=404)
     count(totals, model="house", status=503)
     count(totals, model="real")
-    assert {place[2]: row.requests for place, row in read(totals).items()} == {
+    assert {key[2]: row.requests for key, row in read(totals).items()} == {
         "other": 205,
         "house": 1,
         "real": 1,
@@ -141,7 +141,7 @@ def test_the_least_used_model_gives_way_to_a_new_one(totals):
             count(totals, model=f"m{number}")
     count(totals, model="new")
     count(totals, model="m7", status=500)
-    rows = {place[2]: row.requests for place, row in read(totals).items()}
+    rows = {key[2]: row.requests for key, row in read(totals).items()}
     assert (rows["new"], rows["m7"], rows["other"], rows["m8"]) == (1, 1, 1, 2)
 
 

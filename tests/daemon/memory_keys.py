@@ -12,11 +12,11 @@ class MemoryKeys:
         self.records, self.revision, self.minutes, self.away = {}, 0, {}, False
         self.reads = 0
 
-    def read(self, known):
+    def read(self, last_revision):
         self.reads += 1
         if self.away:
             return fail(OSError("away"))
-        if known == str(self.revision):
+        if last_revision == str(self.revision):
             return succeed(None)
         return succeed(Snapshot(str(self.revision), dict(self.records)))
 

@@ -36,11 +36,11 @@ class World:
         self.settings = load_settings(
             {}, {"OPENAI_API_KEY": "sk-up", "OPENAI_PROXY_CONFIG": "c.toml"}, directory
         )
-        self.known, self.changes = LoadedKeys(store, Clock()) if has_store else None, []
+        self.keys, self.changes = LoadedKeys(store, Clock()) if has_store else None, []
         self.in_force = KeysInForce()
         self.pauses = 0
         self.admin = KeyAdmin(
-            self.known, self.now_in_force, self.spent, self.changes.append, self.pause, lambda: NOW
+            self.keys, self.now_in_force, self.spent, self.changes.append, self.pause, lambda: NOW
         )
 
     def pause(self):
@@ -48,7 +48,7 @@ class World:
         return succeed(None)
 
     def now_in_force(self):
-        records = {} if self.known is None else self.known.records
+        records = {} if self.keys is None else self.keys.records
         return with_stored_keys(self.settings, self.in_force.keys(self.settings, records, False)[0])
 
     async def spent(self, keys):

@@ -15,15 +15,15 @@ class Process:
     """One process over a store."""
 
     def __init__(self, store, clock):
-        self.known = LoadedKeys(store, clock)
+        self.keys = LoadedKeys(store, clock)
         self.seen = []
-        self.known.changed = lambda: self.seen.append(sorted(self.known.records))
-        self.known.start()
+        self.keys.changed = lambda: self.seen.append(sorted(self.keys.records))
+        self.keys.start()
 
     def change(self, name, work):
         """Return what the change brings, or raise."""
         results = []
-        Deferred.fromCoroutine(self.known.change(name, work)).addBoth(results.append)
+        Deferred.fromCoroutine(self.keys.change(name, work)).addBoth(results.append)
         (result,) = results
         if hasattr(result, "raiseException"):
             result.raiseException()
@@ -48,13 +48,13 @@ def test_a_change_holds_here_at_once_and_elsewhere_soon(store, clock):
     """Within half a second, without a message between the processes."""
     one, two = Process(store, clock), Process(store, clock)
     one.make("alice")
-    assert sorted(one.known.records) == ["alice"]
-    assert two.known.records == {}
+    assert sorted(one.keys.records) == ["alice"]
+    assert two.keys.records == {}
     clock.advance(POLL_S)
-    assert sorted(two.known.records) == ["alice"]
+    assert sorted(two.keys.records) == ["alice"]
     assert two.seen == [[], ["alice"]]
     two.change("alice", lambda old: None)
-    assert two.known.records == {}
+    assert two.keys.records == {}
     clock.advance(POLL_S)
     assert one.seen == [[], ["alice"], []]
 
@@ -84,7 +84,7 @@ def test_a_change_is_tried_again_if_another_came_between(store, clock):
     def put(name, old, new, really=store.put):
         puts.append(name)
         if len(puts) == 1:  # another process is faster
-            other = one.known.records["alice"].rotated("ab" * 32, 0, 1.0)
+            other = one.keys.records["alice"].rotated("ab" * 32, 0, 1.0)
             really(name, old, other.dump())
         return really(name, old, new)
 
@@ -101,22 +101,22 @@ def test_the_known_keys_stay_while_the_store_is_away(store, clock):
     one.make("alice")
     store.away = True
     clock.pump([POLL_S] * 3)
-    assert sorted(one.known.records) == ["alice"]
+    assert sorted(one.keys.records) == ["alice"]
     with pytest.raises(KeyStoreUnavailable):
         one.make("bob")
     store.away = False
     one.make("bob")
-    assert sorted(one.known.records) == ["alice", "bob"]
+    assert sorted(one.keys.records) == ["alice", "bob"]
 
 
 def test_a_store_that_was_never_read_is_not_complete(store, clock):
     """An unknown key may yet be there."""
     store.away = True
     one = Process(store, clock)
-    assert not one.known.is_complete
+    assert not one.keys.is_complete
     store.away = False
     clock.advance(POLL_S)
-    assert one.known.is_complete
+    assert one.keys.is_complete
 
 
 def test_a_damaged_record_admits_nobody_and_harms_no_other(store, clock):
@@ -125,7 +125,7 @@ def test_a_damaged_record_admits_nobody_and_harms_no_other(store, clock):
     one.make("alice")
     store.records["bob"], store.revision = b"rubbish", 99
     clock.advance(POLL_S)
-    assert sorted(one.known.records) == ["alice"]
+    assert sorted(one.keys.records) == ["alice"]
 
 
 def test_a_full_store_says_so(store, clock):
@@ -139,10 +139,10 @@ def test_others_are_told_before_the_change_is_confirmed(store, clock):
     """So a revoked key is refused by every worker once the answer is there."""
     one, spreads = Process(store, clock), []
     waits = Deferred()
-    one.known.spread = lambda: spreads.append(sorted(one.known.records)) or waits
+    one.keys.spread = lambda: spreads.append(sorted(one.keys.records)) or waits
     results = []
     record, _ = changes.made({"name": "alice"}, "sk-proxy-a", 0.0)
-    Deferred.fromCoroutine(one.known.change("alice", lambda old: record)).addBoth(results.append)
+    Deferred.fromCoroutine(one.keys.change("alice", lambda old: record)).addBoth(results.append)
     assert spreads == [["alice"]]
     assert results == []
     waits.callback(None)
@@ -153,18 +153,18 @@ def test_uses_are_written_now_and_then(store, clock):
     """To the minute; taken back if the store fails; read together with what is not written yet."""
     one = Process(store, clock)
     for timestamp in (0.0, 59.0, 61.0):
-        one.known.note_use("alice", timestamp)
+        one.keys.note_use("alice", timestamp)
     assert store.minutes == {}
     store.away = True
     clock.advance(WRITE_USES_EVERY_S)
     store.away = False
     clock.advance(WRITE_USES_EVERY_S)
     assert store.minutes == {"alice": 1}
-    one.known.note_use("bob", 600.0)
+    one.keys.note_use("bob", 600.0)
     found = []
-    Deferred.fromCoroutine(one.known.uses()).addCallback(found.append)
+    Deferred.fromCoroutine(one.keys.uses()).addCallback(found.append)
     assert found == [{"alice": 1, "bob": 10}]
-    one.known.stop()
+    one.keys.stop()
     assert store.minutes == {"alice": 1, "bob": 10}
 
 
@@ -172,18 +172,18 @@ def test_uses_are_written_now_and_then(store, clock):
 def test_the_first_look_ends_whatever_comes_of_it(store, clock, away):
     """Requests that wait for it must not wait for a store that is away."""
     looked, waits = [], Deferred()
-    store.read = lambda known: waits
+    store.read = lambda keys: waits
     one = Process(store, clock)
-    one.known.first_look().addCallback(looked.append)
-    left = one.known.first_look()
+    one.keys.first_look().addCallback(looked.append)
+    left = one.keys.first_look()
     left.addErrback(lambda failure: None)
     left.cancel()
-    assert (looked, one.known.has_looked) == ([], False)
+    assert (looked, one.keys.has_looked) == ([], False)
     if away:
         waits.errback(OSError("away"))
     else:
         waits.callback(Snapshot("1", {}))
-    assert (looked, one.known.has_looked, one.known.is_complete) == ([None], True, not away)
+    assert (looked, one.keys.has_looked, one.keys.is_complete) == ([None], True, not away)
 
 
 def test_a_change_that_the_store_has_taken_is_made(store, clock):
@@ -196,15 +196,15 @@ def test_a_change_that_the_store_has_taken_is_made(store, clock):
         store.away = True
         return done
 
-    store.put, one.known.spread = put, lambda: fail(OSError("no supervisor"))
+    store.put, one.keys.spread = put, lambda: fail(OSError("no supervisor"))
     assert one.make("alice").name == "alice"
-    assert sorted(one.known.records) == ["alice"]
+    assert sorted(one.keys.records) == ["alice"]
     assert one.seen[-1] == ["alice"]
     store.away, store.put = False, really
     clock.advance(POLL_S)
-    assert sorted(one.known.records) == ["alice"]
+    assert sorted(one.keys.records) == ["alice"]
     one.change("alice", lambda old: None)
-    assert one.known.records == {}
+    assert one.keys.records == {}
 
 
 def test_a_record_of_a_newer_version_is_not_overwritten(store, clock):
@@ -227,9 +227,9 @@ def test_the_use_of_a_deleted_key_is_forgotten(store, clock):
     """Another key may be made under its name."""
     one = Process(store, clock)
     one.make("alice")
-    one.known.note_use("alice", 600.0)
+    one.keys.note_use("alice", 600.0)
     one.change("alice", lambda old: None)
     clock.advance(WRITE_USES_EVERY_S)
     found = []
-    Deferred.fromCoroutine(one.known.uses()).addCallback(found.append)
+    Deferred.fromCoroutine(one.keys.uses()).addCallback(found.append)
     assert (store.minutes, found) == ({}, [{}])

@@ -33,19 +33,19 @@ async def machines(redis):
     """Two processes over one Redis."""
     clients = [RedisClient(reactor, parse_redis_url(redis.url), deadline_s=PATIENT_S) for _ in range(2)]
     machines = [LoadedKeys(RedisKeys(client), reactor) for client in clients]
-    for client, known in zip(clients, machines, strict=True):
+    for client, keys in zip(clients, machines, strict=True):
         client.start()
-        known.start()
-    await until(lambda: all(known.is_complete for known in machines))
+        keys.start()
+    await until(lambda: all(keys.is_complete for keys in machines))
     yield machines
-    for client, known in zip(clients, machines, strict=True):
-        await known.stop()
+    for client, keys in zip(clients, machines, strict=True):
+        await keys.stop()
         await client.stop()
 
 
-def make(known, name):
+def make(keys, name):
     record, _ = changes.made({"name": name, "note": "ü"}, "sk-proxy-" + name, 0.0)
-    return known.change(name, lambda old: changes.only_if_new(old, record))
+    return keys.change(name, lambda old: changes.only_if_new(old, record))
 
 
 @pytest_twisted.ensureDeferred

@@ -28,8 +28,8 @@ async def test_all_machines_know_the_first_owner(clients):
     one, two = map(RedisOwners, clients)
     await one.keep(["file-1", "resp_1"], "key:alice")
     await two.keep(["file-1", "file-2"], "key:bob")
-    known = await two.find(["file-1", "resp_1", "file-2", "file-3"])
-    assert known == {"file-1": "key:alice", "resp_1": "key:alice", "file-2": "key:bob"}
+    owners = await two.find(["file-1", "resp_1", "file-2", "file-3"])
+    assert owners == {"file-1": "key:alice", "resp_1": "key:alice", "file-2": "key:bob"}
     assert await one.find([]) == {}
     ttl = await clients[0].call("TTL", "openai-proxy:object:resp_1")
     assert ttl == pytest.approx(32 * 86400, abs=60)

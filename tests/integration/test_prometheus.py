@@ -191,8 +191,8 @@ def test_dashboards_are_whole_and_ask_for_what_there_is(file):
     assert len(ids) == len(set(ids))
     taken = set()
     for panel in board["panels"]:
-        place = panel["gridPos"]
-        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        grid = panel["gridPos"]
+        cells = {(grid["x"] + x, grid["y"] + y) for x in range(grid["w"]) for y in range(grid["h"])}
         assert max(x for x, _ in cells) < 24
         assert not cells & taken, panel["title"]
         taken |= cells
@@ -207,8 +207,8 @@ def test_every_metric_is_one_of_the_proxys():
     asked = [rule["expr"] for rule in rules()]
     asked += [each for file in DASHBOARDS for each in expressions(json.loads(file.read_text()))]
     names = {name for each in asked for name in re.findall(r"openai_proxy_\w+", each)}
-    known = set(re.findall(r"openai_proxy_\w+", REFERENCE.partition("## What to alert on")[0]))
-    assert {re.sub(r"_bucket$", "", name) for name in names} <= known
+    documented = set(re.findall(r"openai_proxy_\w+", REFERENCE.partition("## What to alert on")[0]))
+    assert {re.sub(r"_bucket$", "", name) for name in names} <= documented
 
 
 def test_every_query_finds_something(scraped):

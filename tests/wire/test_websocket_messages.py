@@ -85,17 +85,17 @@ def test_a_clients_messages_are_whole_and_as_they_came(messages, cuts):
 def test_a_servers_messages_are_read_along(messages, cuts):
     """Every text, and each place where a message of ours could stand."""
     data, expected = rendered(messages, masked=False)
-    server, texts, places, base = ServerMessages(LIMIT), [], [], 0
+    server, texts, ends, base = ServerMessages(LIMIT), [], [], 0
     for piece in split(data, cuts):
         for end, text in server.read(piece):
-            places.append(base + end)
+            ends.append(base + end)
             texts += [] if text is None else [text]
         base += len(piece)
     assert texts == [text for opcode, _, text in expected if opcode == 1]
     assert server.is_between_messages
-    for place in places:
+    for end in ends:
         other = FrameProtocol(client=True, extensions=[])
-        other.receive_bytes(data[:place])
+        other.receive_bytes(data[:end])
         frames = list(other.received_frames())
         data_frames = [each for each in frames if each.opcode <= 2]
         assert not data_frames or data_frames[-1].message_finished

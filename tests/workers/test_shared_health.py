@@ -21,7 +21,7 @@ class Workers:
         self.now = 100.0
         self.changes = ([], [])
         self.links = []
-        self.known = HealthServer(lambda: self.now)
+        self.server = HealthServer(lambda: self.now)
         self.healths = [UpstreamHealth([A], changes.append) for changes in self.changes]
         for number, health in enumerate(self.healths):
             here = Link({"health": lambda news, other=1 - number: self._pass_on(other, news)}, {}, _nothing)
@@ -33,7 +33,7 @@ class Workers:
             self.links.append(linked(here, there))
 
     def _pass_on(self, number, news):
-        self.known.note(news)
+        self.server.note(news)
         self.links[number][0].tell("health", news)
 
     def start_one_more(self):
@@ -43,7 +43,7 @@ class Workers:
         shared = SharedHealth(there, lambda: self.now)
         heard["health"] = shared.hear
         shared.join(health)
-        self.known.tell(here)
+        self.server.tell(here)
         return health
 
     def usable(self, number, model="m"):
@@ -130,7 +130,7 @@ def test_a_worker_that_starts_later_knows_what_still_holds(workers):
 def test_after_a_reload_a_worker_that_starts_knows_no_more_than_the_others(workers):
     """They begin anew too: whoever has mended an upstream's address is not made to wait."""
     fail(workers)
-    workers.known.forget()
+    workers.server.forget()
     assert list(workers.start_one_more().open_circuits()) == []
 
 

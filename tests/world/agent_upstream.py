@@ -173,7 +173,7 @@ class AgentUpstream:
         number = itertools.count()
         yield {"type": "response.created", "sequence_number": next(number), "response": _running(response)}
         if item is not None:
-            place = {"output_index": 0, "item_id": item["id"]}
+            ids = {"output_index": 0, "item_id": item["id"]}
             begun = {**item, "status": "in_progress"}
             yield {
                 "type": "response.output_item.added",
@@ -186,7 +186,7 @@ class AgentUpstream:
                 yield {
                     "type": "response.content_part.added",
                     "sequence_number": next(number),
-                    **place,
+                    **ids,
                     "content_index": 0,
                     "part": part,
                 }
@@ -194,7 +194,7 @@ class AgentUpstream:
                     yield {
                         "type": "response.output_text.delta",
                         "sequence_number": next(number),
-                        **place,
+                        **ids,
                         "content_index": 0,
                         "delta": piece + " ",
                         "logprobs": [],
@@ -204,13 +204,13 @@ class AgentUpstream:
                 yield {
                     "type": "response.function_call_arguments.delta",
                     "sequence_number": next(number),
-                    **place,
+                    **ids,
                     "delta": arguments,
                 }
                 yield {
                     "type": "response.function_call_arguments.done",
                     "sequence_number": next(number),
-                    **place,
+                    **ids,
                     "name": item["name"],
                     "arguments": arguments,
                 }
@@ -257,17 +257,17 @@ class AgentUpstream:
             identity = f"resp_{next(self._numbers):04}"
         response = {"object": "realtime.response", "id": identity, "status": "in_progress", "output": []}
         yield {"type": "response.created", "event_id": f"event_{identity}a", "response": response}
-        place = {"response_id": identity, "item_id": "item_1", "output_index": 0, "content_index": 0}
+        ids = {"response_id": identity, "item_id": "item_1", "output_index": 0, "content_index": 0}
         yield {
             "type": "response.output_audio.delta",
-            **place,
+            **ids,
             "event_id": f"event_{identity}b",
             "delta": "AAAA" * 500,
         }
         for piece in ANSWER.split(" "):
             yield {
                 "type": "response.output_audio_transcript.delta",
-                **place,
+                **ids,
                 "event_id": "e",
                 "delta": piece + " ",
             }

@@ -150,7 +150,7 @@ class KeyReport:
             rows = await self._totals.read(first, day_name(now), name)
         except (sqlite3.Error, StateFileClosed):
             return []
-        return [usage_row(place, totals) for place, totals in rows]
+        return [usage_row(key, totals) for key, totals in rows]
 
 
 def _check_address(key: ClientKey, client_address: str | None) -> None:

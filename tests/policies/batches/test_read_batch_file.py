@@ -63,7 +63,7 @@ class World:
         record.end(Outcome.COMPLETE, 1.0)
         return ended[0] if isinstance(ended[0], ProxyResponse) else ended[0].value
 
-    def known(self, name="file-1"):
+    def contents(self, name="file-1"):
         found = []
         self.inputs.find(name).addCallback(found.append)
         return found[0]
@@ -75,8 +75,8 @@ def test_a_file_is_known_by_the_id_of_the_answer(pieces):
     world = World()
     answered = world.upload(*pieces)
     assert (answered.status, world.sent) == (200, UPLOAD)
-    owner, known = world.known()
-    assert (owner, known.models, known.problem) == ("key:alice", ["m"], None)
+    owner, contents = world.contents()
+    assert (owner, contents.models, contents.problem) == ("key:alice", ["m"], None)
     assert world.buffered.held_bytes == 0
 
 
@@ -84,7 +84,7 @@ def test_the_answer_may_be_compressed():
     """As upstreams send it to clients that take it."""
     world = World()
     world.upload(answer=gzip.compress(MADE), headers=(JSON, (b"Content-Encoding", b"gzip")))
-    assert world.known() is not None
+    assert world.contents() is not None
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_what_is_no_upload_of_a_caller_with_rules_is_left_alone(fields):
     """Other callers and endpoints, compressed forms, failures, answers that name no file."""
     world = World()
     assert world.upload(**fields).status == fields.get("status", 200)
-    assert world.known() is None
+    assert world.contents() is None
     assert world.sent == UPLOAD
 
 
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_read_goes_up_all_the_same():
     world = World()
     broken = UPLOAD.replace(LINE, LINE[:-1])
     assert (world.upload(broken).status, world.sent) == (200, broken)
-    assert "line 1" in world.known()[1].problem
+    assert "line 1" in world.contents()[1].problem
 
 
 def test_lines_that_are_arriving_count_as_held():
@@ -126,13 +126,13 @@ def test_lines_that_are_arriving_count_as_held():
     long = UPLOAD.replace(b"hi", b"x" * 3000)
     assert isinstance(world.upload(long[:2000], long[2000:]), Overloaded)
     assert world.buffered.held_bytes == 0
-    assert world.known() is None
+    assert world.contents() is None
 
 
 def test_a_store_that_fails_leaves_the_upload_alone():
     """The file is there; a batch of it will be refused."""
     world = World()
-    world.inputs.keep = lambda name, owner, known: fail(OSError("disk full"))
+    world.inputs.keep = lambda name, owner, contents: fail(OSError("disk full"))
     assert world.upload().status == 200
 
 
@@ -140,7 +140,7 @@ def test_the_client_gets_the_answer_when_the_file_is_known():
     """Otherwise a batch right after it would be refused."""
     world = World()
     late = Deferred()
-    world.inputs.keep = lambda name, owner, known: late
+    world.inputs.keep = lambda name, owner, contents: late
     body = IncomingBody(Source(), None, None)
     request = ProxyRequest(
         b"POST", b"/files", [FORM], body, exchange(credential_id="alice"), endpoint="files"

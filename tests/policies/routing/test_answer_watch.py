@@ -46,16 +46,16 @@ def learnt(headers, pieces, streaming=False):
     return set(names)
 
 
-def cut(data, places):
-    edges = [0, *sorted(at % len(data) for at in places), len(data)]
+def cut(data, cuts):
+    edges = [0, *sorted(at % len(data) for at in cuts), len(data)]
     return [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 @given(st.lists(st.integers(0, 5000), max_size=6), st.booleans(), st.sampled_from(["\n", "\r\n", "\r"]))
-def test_streams_are_read_however_they_are_cut(places, named, end):
+def test_streams_are_read_however_they_are_cut(cuts, named, end):
     """Whole, in a few pieces, with any line end, with names of events and without."""
     data = stream(named, end)
-    assert learnt([STREAM], cut(data, places)) == MADE
+    assert learnt([STREAM], cut(data, cuts)) == MADE
 
 
 def test_streams_are_read_byte_by_byte():

@@ -22,7 +22,7 @@ class Redis:
         return succeed([self.values.get(name) for name in args[1:]])
 
 
-def known(redis):
+def homes(redis):
     return StateHomes(StateMemory(lambda: 0.0, ttl_s=60.0), [RedisState(redis)])
 
 
@@ -35,9 +35,9 @@ def find(state, *names):
 def test_another_machine_finds_what_one_learnt():
     """It asks Redis once, and remembers."""
     redis = Redis()
-    known(redis).keep([1, 2], 0xABCDEF0123456789)
+    homes(redis).keep([1, 2], 0xABCDEF0123456789)
     assert redis.calls[0] == ("SET", PREFIX + b"%016x" % 1, b"abcdef0123456789", "PX", 60_000)
-    other = known(redis)
+    other = homes(redis)
     assert find(other, 1, 2, 3) == {1: 0xABCDEF0123456789, 2: 0xABCDEF0123456789}
     asked = len(redis.calls)
     assert find(other, 1) == {1: 0xABCDEF0123456789}
@@ -48,7 +48,7 @@ def test_a_redis_that_is_away_knows_nothing():
     """What is known here counts, and nobody fails."""
     redis = Redis()
     redis.away = True
-    state = known(redis)
+    state = homes(redis)
     state.keep([1], 5)
     assert find(state, 1, 2) == {1: 5}
     redis.away = False
