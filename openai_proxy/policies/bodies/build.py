@@ -25,7 +25,15 @@ def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
         callers=frozenset(bound),
         exempt=frozenset() if changes_models else frozenset(counted).difference(bound),
         allow_lists=frozenset(name for name, restricted in keys.items() if restricted),
+        owners=_owners(settings),
     )
+
+
+def _owners(settings: Settings) -> frozenset[str]:
+    """Return the keys whose stored objects are told apart."""
+    if settings.objects.owners != "enforce":
+        return frozenset()
+    return frozenset(key.name for key in client_keys(settings) if not key.owns_all)
 
 
 def buffered_bytes(settings: Settings) -> BufferedBytes:

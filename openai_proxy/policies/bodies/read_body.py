@@ -49,9 +49,15 @@ class BodyRules:
     """Callers without any such rule, whatever holds for everybody."""
     allow_lists: frozenset[str] = frozenset()
     """Callers with an allow-list of models: a model that cannot be read is not allowed (403)."""
+    owners: frozenset[str] = frozenset()
+    """Callers who may refer to stored objects of their own only."""
+
+    def must_read(self, request: ProxyRequest) -> bool:
+        """Say whether this request is refused if its body cannot be read."""
+        return request.exchange.credential_id in self.owners or self.need(request)
 
     def need(self, request: ProxyRequest) -> bool:
-        """Say whether a rule depends on the body of this request."""
+        """Say whether a rule depends on the model that the body of this request names, or on its size."""
         caller = request.exchange.credential_id
         return caller in self.callers or (self.everybody and caller not in self.exempt)
 
@@ -153,7 +159,7 @@ class ReadBody:
         exchange.request_body = data
         exchange.request_bytes = len(data)
         if request.encoded:
-            if not data or not self._rules.need(request):
+            if not data or not self._rules.must_read(request):
                 return
             plain = self._decoded(request, data)
             if plain is None:
@@ -170,7 +176,7 @@ class ReadBody:
         except InvalidJSON:
             if request.required:
                 raise
-            if data and self._rules.need(request):
+            if data and self._rules.must_read(request):
                 self._refuse_unread(request)
             return
         self._note(request, read)
@@ -192,7 +198,8 @@ class ReadBody:
 
     def _refuse_unread(self, request: ProxyRequest) -> None:
         """Refuse a body that cannot be read, unless the allow-list of models does so later."""
-        if request.exchange.credential_id not in self._rules.allow_lists or request.path_model is not None:
+        caller, rules = request.exchange.credential_id, self._rules
+        if caller not in rules.allow_lists or caller in rules.owners or request.path_model is not None:
             raise UnreadableBody
 
     def _must_be_clear(self, request: ProxyRequest) -> bool:

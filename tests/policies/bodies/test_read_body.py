@@ -229,6 +229,25 @@ def test_an_unreadable_body_is_no_free_ride(coding, body):
         assert run(body, rules=listed, **fields).document is None
 
 
+def test_who_owns_stored_objects_refers_to_none_unread():
+    """With `objects.owners`, a compressed body referred to anybody's: only limits and models had it decoded."""
+    caller = frozenset([exchange().credential_id])
+    owner = BodyRules(owners=caller)
+    lines = [(b"Content-Encoding", b"gzip")]
+    body = gzip.compress(b'{"previous_response_id":"resp_1"}', mtime=0)
+    request = run(body, headers=lines, encoded=True, target=b"/responses", rules=owner)
+    assert request.document == {"previous_response_id": "resp_1"}
+    assert request.body == body
+    for rules in (owner, BodyRules(owners=caller, allow_lists=caller)):
+        for unread in (body[:-4], b"no gzip"):
+            with pytest.raises(UnreadableBody):
+                run(unread, headers=lines, encoded=True, target=b"/vector_stores", rules=rules)
+        with pytest.raises(UnreadableBody):
+            run(b'{"file_ids":["file-1"]', target=b"/vector_stores", rules=rules)
+    # what is no matter of objects passes as it did
+    assert run(b'{"model":"a","Model":"b"}', rules=owner).odd_names
+
+
 def test_a_bomb_is_too_large():
     """A compressed body is bounded by what it holds."""
     with pytest.raises(RequestTooLarge):
