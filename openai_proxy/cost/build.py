@@ -31,7 +31,7 @@ from .prices import KindPrices, OwnPrice, Price
 from .pricing import LookUp, Pricing
 from .refuse_unpriced import RefuseUnpriced
 from .settle_later import Calls, SettleLater
-from .state_file import StateFile, check_header
+from .state_file import StateFile
 from .webhook import Deliveries, Webhook, signing_key
 
 log = logger("openai_proxy.cost")
@@ -220,7 +220,6 @@ def _unpriced_of_budget(key: ClientKey, everywhere: str | None) -> str:
 def _writable(path: Path) -> Path:
     """Return `path`; raise ValueError if no file can be there: early, so that --check-config reports it too."""
     check_file(str(path))
-    check_header(path)
     return path
 
 

@@ -91,7 +91,8 @@ def open_database(
     connection may be used by one thread after another.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with contextlib.suppress(FileExistsError):  # an existing one may be open here: see check_header
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(
             path, timeout=OPEN_WITHIN_S, isolation_level=None, check_same_thread=False
         )
@@ -134,7 +135,10 @@ def check_header(path: Path) -> None:
     """Raise ValueError if the file at `path` is no SQLite file, or of a newer version; change nothing.
 
     So a check of the configuration tells what `open_database` would refuse,
-    also while a daemon uses the file.
+    also while a daemon uses the file. Not for a process that has the file open:
+    closing any descriptor of a file gives up all locks that SQLite has on it,
+    and another process may then take away the write-ahead log (POSIX, fcntl;
+    SQLite, "How To Corrupt An SQLite Database File", §2.2).
     """
     try:
         with path.open("rb") as file:

@@ -22,7 +22,7 @@ from .file_budgets import FileBudgets
 from .ledger import SharedLedger
 from .pending_calls import FileCalls, MemoryCalls
 from .redis_budgets import RedisBudgets
-from .state_file import StateFile
+from .state_file import StateFile, check_header
 from .tag_totals import TagTotals
 from .totals import UsageTotals
 from .webhook import Deliveries
@@ -52,12 +52,14 @@ class CostStores:
         self._started = False
 
     def file(self, path: Path) -> StateFile:
-        """Return the file at `path`; raise OSError if this has been started and the file cannot be opened."""
+        """Return the file at `path`; raise OSError or ValueError if it is found that the file cannot be opened."""
         file = self._files.get(path)
         if file is None:
             file = StateFile(path, self._reactor)
             if self._started:
                 file.start()
+            else:
+                check_header(path)
             self._files[path] = file
         return file
 

@@ -19,7 +19,8 @@ from world.waiting import PATIENCE_S
 from openai_proxy.cost.budget import Account, Need
 from openai_proxy.cost.file_budgets import FileBudgets
 from openai_proxy.cost.ledger import SharedLedger
-from openai_proxy.cost.state_file import StateFile, StateFileClosed
+from openai_proxy.cost.state_file import StateFile, StateFileClosed, open_database
+from openai_proxy.cost.stores import CostStores
 
 DAY = Account("alice", "2026-11-21")
 
@@ -121,6 +122,24 @@ async def test_a_file_that_was_removed_or_replaced_is_no_place_for_money(file, l
         " memory, requests go on",
         " is written again",
     ] * 2
+
+
+@pytest.mark.parametrize("what", ["a second connection", "another configuration"])
+def test_a_file_that_is_open_here_keeps_its_locks(tmp_path, what):
+    """With the key store in the same file, a process that ended took the write-ahead log away, and money with it."""
+    path = tmp_path / "state.sqlite3"
+    stores = CostStores(reactor)
+    stores.file(path)
+    connection = open_database(path)
+    if what == "a second connection":
+        open_database(path).close()
+    else:
+        stores.file(path)
+    connection.execute("INSERT INTO objects VALUES ('id', 'alice', 0)")
+    other = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM objects').fetchall()"
+    subprocess.run([sys.executable, "-c", other, str(path)], check=True)
+    assert path.with_name("state.sqlite3-wal").exists()
+    connection.close()
 
 
 @pytest_twisted.ensureDeferred
