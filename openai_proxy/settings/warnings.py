@@ -98,7 +98,7 @@ def path_of_known_host(settings: Settings) -> Iterator[str]:
 
 
 def plain_redis(settings: Settings) -> Iterator[str]:
-    """The same for Redis."""
+    """What is stored in Redis, and its password, can be read by everybody on the way."""
     urls = (
         ("cache.url", settings.cache.url),
         ("rate_limit.url", settings.rate_limit.url),
@@ -113,7 +113,7 @@ def plain_redis(settings: Settings) -> Iterator[str]:
 
 
 def expired_keys(settings: Settings) -> Iterator[str]:
-    """They get 401 from the first request on."""
+    """Expired keys get 401 from the first request on."""
     now = datetime.now(timezone.utc)
     for index, entry in enumerate(settings.keys):
         if entry.expires is not None and entry.expires <= now:
@@ -213,7 +213,7 @@ def workers_with_mock(settings: Settings) -> Iterator[str]:
 
 
 def ports_twice(settings: Settings) -> Iterator[str]:
-    """The second one cannot be opened."""
+    """The second of two equal ports cannot be opened."""
     seen: dict[str, str] = {}
     strings = [("ports", text) for text in settings.ports]
     if settings.admin.port is not None:

@@ -56,11 +56,11 @@ class ThinkStreamFilter:
         self._decoder = SSEDecoder(limit_bytes, lease)
         self._texts = Texts(rule)
         self._responses = ResponseStream(self._texts)
-        self._at_ease = False
+        self._idle = False
         """Nothing is held or begun, so whole events without a start tag may pass unchanged."""
 
     def feed(self, data: bytes) -> bytes:
-        if self._at_ease and data.endswith(b"\n\n") and b"\r" not in data and self._texts.may_pass(data):
+        if self._idle and data.endswith(b"\n\n") and b"\r" not in data and self._texts.may_pass(data):
             return data
         return self._feed_cut(data)
 
@@ -72,9 +72,9 @@ class ThinkStreamFilter:
         first = data.find(b"\n\n")
         if first < 0 or self._busy or b"\r" in data or not self._texts.may_pass(data):
             return self._take_apart(data)
-        start = 0 if self._at_ease else first + 2
+        start = 0 if self._idle else first + 2
         passed = self._take_apart(data[:start]) if start else b""
-        if not self._at_ease:  # the held part has begun a thought
+        if not self._idle:  # the held part has begun a thought
             return passed + self._take_apart(data[start:])
         end = data.rfind(b"\n\n") + 2
         rest = self._take_apart(data[end:]) if end < len(data) else b""
@@ -87,7 +87,7 @@ class ThinkStreamFilter:
     def _take_apart(self, data: bytes) -> bytes:
         blocks = self._decoder.feed(data)
         passed = b"".join([block.raw if block.data is None else self._event(block) for block in blocks])
-        self._at_ease = not self._busy and self._decoder.at_boundary
+        self._idle = not self._busy and self._decoder.at_boundary
         return passed
 
     def finish(self) -> bytes:

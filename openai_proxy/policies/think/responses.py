@@ -55,7 +55,7 @@ class _Reasoning:
 class ResponseStream:
     """Remove the thoughts from the events of one Responses API stream.
 
-    States: at ease; holding (`_message` is the output index of a message that
+    States: idle; holding (`_message` is the output index of a message that
     has begun and of which nothing is visible: its events wait); renumbering (an
     event was added or moved, so that later ones get new numbers).
     """

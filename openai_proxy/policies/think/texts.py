@@ -73,7 +73,7 @@ class Texts:
 
     rule: ThinkRule
     splitters: dict[Key, ThinkSplitter] = field(init=False, factory=dict)
-    """The texts that are not at ease: part of one is held, or a block or the text itself begins."""
+    """The open texts: part of one is held, or a block or the text itself begins."""
     queues: dict[Key, TokenQueue] = field(init=False, factory=dict)
     sources: dict[Key, Held] = field(init=False, factory=dict)
     _begun: set[Key] = field(init=False, factory=set)
@@ -81,7 +81,7 @@ class Texts:
 
     @property
     def open(self) -> bool:
-        """Whether some text is not at ease."""
+        """Whether some text is open."""
         return bool(self.splitters)
 
     def may_pass(self, data: bytes) -> bool:
