@@ -134,7 +134,7 @@ _HEADER = struct.Struct(">16s44xI")
 def check_header(path: Path) -> None:
     """Raise ValueError if the file at `path` is no SQLite file, or of a newer version; change nothing.
 
-    So a check of the configuration tells what `open_database` would refuse,
+    So a check of the configuration reports what `open_database` would refuse,
     also while a daemon uses the file. Not for a process that has the file open:
     closing any descriptor of a file gives up all locks that SQLite has on it,
     and another process may then take away the write-ahead log (POSIX, fcntl;
@@ -144,7 +144,7 @@ def check_header(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(_HEADER.size)
     except OSError:
-        return  # it is not there yet, or whoever opens it tells
+        return  # it is not there yet, or whoever opens it reports the reason
     if not header:
         return
     text, version = _HEADER.unpack(header.ljust(_HEADER.size, b"\0"))

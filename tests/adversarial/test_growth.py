@@ -15,7 +15,7 @@ from adversarial.meter import steps_of
 SIZES = (1024, 4096)
 LARGER = (8, 64)
 """So many times larger inputs are tried if the first ones grow too much: what was only a threshold, from which on
-another path is taken, is behind them then, and what is quadratic is not."""
+another path is taken, is then exceeded, and what is quadratic stays so."""
 LATE = ("policies.usage.meter:UsageMeter",)
 """These begin to search when 64 KiB have come."""
 GROWTH = 1.4

@@ -103,7 +103,7 @@ def test_an_exchange_of_yesterday_that_ends_today_is_yesterdays(totals):
 
 
 def test_made_up_models_are_not_remembered(totals):
-    """Behind the 200th they share one row, and nothing grows with their names."""
+    """After the 200th they share one row, and nothing grows with their names."""
     for number in range(1000):
         count(totals, model=f"m{number}")
     assert len(totals._near) <= 200

@@ -22,7 +22,7 @@ _TELL_NOTHING = frozenset(
         "agents/automations/{id}/invocations",
     )
 )
-"""Endpoints that run models behind the answer, which tells no usage of theirs."""
+"""Endpoints that run models whose usage the answer does not report."""
 _MAY_NAME_NONE = frozenset(
     (
         "images/generations",
@@ -49,7 +49,7 @@ _WHY = {
 
 class RefuseUnmeasured:
     """Raise NotMeasured for dearer service tiers, tools with a fee, and stored prompts and assistants, which
-    may have such tools; for runs whose answer tells no usage, and for images and videos of an unnamed model.
+    may have such tools; for runs whose answer reports no usage, and for images and videos of an unnamed model.
 
     `keys` are by `credential_id`.
     """
