@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 
 from ..exchange.bodies import WholeBody
-from ..exchange.errors import InvalidJSON, InvalidValue, RequestTooLarge, UnknownURL, UnsupportedMediaType
+from ..exchange.errors import InvalidJSON, RequestTooLarge, UnknownURL
+from ..exchange.page_errors import InvalidValue, UnsupportedMediaType
 from .admin import Arguments, Gate
 from .pages import Page, write_later, write_page
 

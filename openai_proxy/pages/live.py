@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from ..exchange.errors import InvalidValue, ProxyError, UnknownURL
+from ..exchange.errors import ProxyError, UnknownURL
+from ..exchange.page_errors import InvalidValue
 from ..observe.live.rows import ENDED, MOST_ROWS, RUNNING, Row, Wanted
 from ..observe.live.view import Listing, LiveView
 from .admin import Gate

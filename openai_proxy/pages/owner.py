@@ -14,7 +14,8 @@ import orjson
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 
-from ..exchange.errors import InvalidValue, UnknownURL
+from ..exchange.errors import UnknownURL
+from ..exchange.page_errors import InvalidValue
 from ..exchange.record import HeaderPairs
 from .home import CONTENT_SECURITY_POLICY, wants_html
 from .pages import Page, Rendered, write_later, write_page

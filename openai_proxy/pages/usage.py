@@ -17,7 +17,8 @@ from ..cost.report import BudgetBalance, usage_csv, usage_document
 from ..cost.state_file import StateFileClosed
 from ..cost.tag_totals import TagTotals
 from ..cost.totals import UsageTotals
-from ..exchange.errors import InvalidValue, Unavailable
+from ..exchange.errors import Unavailable
+from ..exchange.page_errors import InvalidValue
 from .admin import Answer, Arguments
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")

@@ -10,14 +10,8 @@ from openai_proxy.daemon.key_store.admin import KeyAdmin
 from openai_proxy.daemon.key_store.documents import Spent
 from openai_proxy.daemon.key_store.loaded_keys import LoadedKeys
 from openai_proxy.daemon.key_store.slices import AT_ONCE
-from openai_proxy.exchange.errors import (
-    InvalidValue,
-    KeyExists,
-    KeyInConfig,
-    KeyNotFound,
-    KeyStoreUnavailable,
-    NoKeyStore,
-)
+from openai_proxy.exchange.errors import KeyStoreUnavailable
+from openai_proxy.exchange.page_errors import InvalidValue, KeyExists, KeyInConfig, KeyNotFound, NoKeyStore
 from openai_proxy.settings import load_settings, with_stored_keys
 from openai_proxy.settings.stored_keys.changes import made, sha256_of
 from openai_proxy.settings.stored_keys.in_force import KeysInForce

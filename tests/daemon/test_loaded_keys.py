@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 
 from openai_proxy.daemon.key_store.loaded_keys import POLL_S, WRITE_USES_EVERY_S, LoadedKeys
 from openai_proxy.daemon.key_store.store import Snapshot, StoreFull
-from openai_proxy.exchange.errors import KeyExists, KeyStoreUnavailable, TooManyKeys
+from openai_proxy.exchange.errors import KeyStoreUnavailable
+from openai_proxy.exchange.page_errors import KeyExists, TooManyKeys
 from openai_proxy.settings.stored_keys import changes
 
 

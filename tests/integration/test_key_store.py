@@ -15,7 +15,8 @@ from world.workers import clients_of_each
 
 from openai_proxy.daemon.key_store.loaded_keys import LoadedKeys
 from openai_proxy.daemon.key_store.redis_keys import RedisKeys
-from openai_proxy.exchange.errors import KeyExists, KeyStoreUnavailable
+from openai_proxy.exchange.errors import KeyStoreUnavailable
+from openai_proxy.exchange.page_errors import KeyExists
 from openai_proxy.net.redis_client import RedisClient
 from openai_proxy.net.redis_url import parse_redis_url
 from openai_proxy.settings.stored_keys import changes

@@ -7,7 +7,7 @@ from fakes import Downstream
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 
-from openai_proxy.exchange.errors import InvalidValue
+from openai_proxy.exchange.page_errors import InvalidValue
 from openai_proxy.pages.admin import AdminPage, AdminPages, Gate
 
 LOCAL = IPv4Address("TCP", "127.0.0.1", 5000)

@@ -7,7 +7,7 @@ import pytest
 from fakes import Downstream
 from twisted.internet.address import IPv4Address, UNIXAddress
 
-from openai_proxy.exchange.errors import KeyExists, KeyNotFound
+from openai_proxy.exchange.page_errors import KeyExists, KeyNotFound
 from openai_proxy.pages.admin import AdminPages, Gate
 from openai_proxy.pages.keys import BODY_BYTES, KeyPages
 

@@ -11,8 +11,8 @@ from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.build import Spending
 from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.totals import UsageTotals
-from openai_proxy.exchange.errors import InvalidValue
 from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.page_errors import InvalidValue
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage
 from openai_proxy.pages.usage import TotalsUnavailable, UsageReport

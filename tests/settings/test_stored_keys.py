@@ -5,7 +5,7 @@ import json
 import pytest
 from attrs import evolve
 
-from openai_proxy.exchange.errors import InvalidValue, KeyExists, KeyNotFound
+from openai_proxy.exchange.page_errors import InvalidValue, KeyExists, KeyNotFound
 from openai_proxy.settings import client_keys, load_settings, with_stored_keys
 from openai_proxy.settings.stored_keys import changes
 from openai_proxy.settings.stored_keys.in_force import KeysInForce

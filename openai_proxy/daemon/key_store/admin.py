@@ -11,14 +11,8 @@ from attrs import field, frozen
 from twisted.internet.defer import CancelledError
 
 from ...cost.build import has_prices
-from ...exchange.errors import (
-    InvalidValue,
-    KeyExists,
-    KeyInConfig,
-    KeyNotFound,
-    KeyStoreUnavailable,
-    NoKeyStore,
-)
+from ...exchange.errors import KeyStoreUnavailable
+from ...exchange.page_errors import InvalidValue, KeyExists, KeyInConfig, KeyNotFound, NoKeyStore
 from ...logs import logger
 from ...settings import ClientKey, KeyEntry, Settings, client_keys, configured_keys
 from ...settings.stored_keys.changes import (

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...cost.state_file import do_together
-from ...exchange.errors import KeyNotFound, ProxyError
+from ...exchange.errors import ProxyError
+from ...exchange.page_errors import KeyNotFound
 from ...settings.stored_keys import changes
 from ...settings.stored_keys.in_force import client_key_of
 from ...settings.stored_keys.record import KeyRecord, parse_record

@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from ...exchange.errors import KeyStoreUnavailable, TooManyKeys
+from ...exchange.errors import KeyStoreUnavailable
+from ...exchange.page_errors import TooManyKeys
 from ...logs import logger
 from ...settings.stored_keys.record import KeyRecord, parse_record
 from .store import MOST_KEYS, RecordStore, Snapshot, StoreFull

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve
 
-from ...exchange.errors import InvalidValue, KeyExists, KeyNotFound
+from ...exchange.page_errors import InvalidValue, KeyExists, KeyNotFound
 from ...wire.keys import key_digest
 from ..errors import without_keys
 from ..tables import KeyEntry

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...exchange.errors import InvalidValue
+from ...exchange.page_errors import InvalidValue
 from ..errors import without_keys
 from ..fields import allowed_of
 from ..tables import KeyEntry
