@@ -26,6 +26,7 @@ def body_rules(settings: Settings, budgets: Container[str]) -> BodyRules:
         exempt=frozenset() if changes_models else frozenset(counted).difference(bound),
         allow_lists=frozenset(name for name, restricted in keys.items() if restricted),
         owners=_owners(settings),
+        routed=len(settings.upstreams) > 1,
     )
 
 

@@ -51,6 +51,8 @@ class BodyRules:
     """Callers with an allow-list of models: a model that cannot be read is not allowed (403)."""
     owners: frozenset[str] = frozenset()
     """Callers who may refer to stored objects of their own only."""
+    routed: bool = False
+    """The model and the state that a body names choose one of several upstreams, as far as it can be read."""
 
     def must_read(self, request: ProxyRequest) -> bool:
         """Say whether this request is refused if its body cannot be read."""
@@ -159,11 +161,18 @@ class ReadBody:
         exchange.request_body = data
         exchange.request_bytes = len(data)
         if request.encoded:
-            if not data or not self._rules.must_read(request):
+            must_be_read = self._rules.must_read(request)
+            if not data or not (must_be_read or self._rules.routed):
                 return
-            plain = self._decoded(request, data)
+            try:
+                plain = self._decoded(request, data)
+            except (UnreadableBody, RequestTooLarge):
+                if must_be_read:
+                    raise
+                return
             if plain is None:
-                self._refuse_unread(request)
+                if must_be_read:
+                    self._refuse_unread(request)
                 return
             lease = Lease(self._buffered)
             _hold(lease, len(plain))
@@ -172,6 +181,8 @@ class ReadBody:
         try:
             read = read_request(data)
         except (NestedTooDeep, TooManyMembers, TooManyValues):
+            if request.encoded and not self._rules.must_read(request):
+                return
             raise
         except InvalidJSON:
             if request.required:

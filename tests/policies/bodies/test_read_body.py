@@ -248,6 +248,21 @@ def test_who_owns_stored_objects_refers_to_none_unread():
     assert run(b'{"model":"a","Model":"b"}', rules=owner).odd_names
 
 
+def test_a_compressed_body_says_where_it_goes_if_it_can_be_read():
+    """With several upstreams, all compressed requests went to the first one, wherever their conversation was."""
+    routed = BodyRules(routed=True)
+    lines = [(b"Content-Encoding", b"gzip")]
+    body = gzip.compress(b'{"model":"m","previous_response_id":"resp_1"}', mtime=0)
+    request = run(body, headers=lines, encoded=True, target=b"/responses", rules=routed)
+    assert (request.model, request.body) == ("m", body)
+    assert request.document["previous_response_id"] == "resp_1"
+    deep = gzip.compress(b'{"a":' * 600 + b"1" + b"}" * 600, mtime=0)
+    bomb = gzip.compress(b'{"a":"' + b" " * 5000 + b'"}', mtime=0)
+    for unread in (b"no gzip", body[:-4], deep, bomb, gzip.compress(b"no JSON", mtime=0)):
+        passed = run(unread, headers=lines, encoded=True, target=b"/responses", rules=routed)
+        assert (passed.body, passed.document) == (unread, None)
+
+
 def test_a_bomb_is_too_large():
     """A compressed body is bounded by what it holds."""
     with pytest.raises(RequestTooLarge):
