@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 
 from ...exchange.bounded_memo import short_memo
 from ...exchange.record import Exchange
-from ..lines.append_file import AppendFile
+from ..lines.append_file import LOOK_EVERY_S, AppendFile
 from ..redaction import REDACTED, scrubbed
 from .quota import DiskQuota, remove_old
 
@@ -24,8 +24,6 @@ _NAMES_KEPT = 1024
 _HIDDEN = REDACTED.strip("[]")
 _UNSAFE = re.compile(r"(?:[^A-Za-z0-9._@+-]|\.\.+)+")
 SUFFIX = ".jsonl"
-LOOK_EVERY_S = 0.1
-"""So often it is asked whether open files were deleted: for each line it would double what the line costs."""
 
 
 def file_name(exchange: Exchange) -> str:

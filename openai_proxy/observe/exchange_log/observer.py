@@ -95,7 +95,8 @@ class ExchangeLog:
         self._keys = keys
         self._takes_all = models is None and keys is None and sample >= 1.0
         self._secrets = tuple(sorted({each for each in secrets if len(each) >= 8}, key=len, reverse=True))
-        self.failures = WriteFailures(log or logger("openai_proxy.observe.exchange_log"))
+        meanwhile = "new requests are refused" if refuses else "lines are lost, requests go on"
+        self.failures = WriteFailures(log or logger("openai_proxy.observe.exchange_log"), meanwhile)
 
     @property
     def spool_bytes(self) -> int | None:

@@ -13,6 +13,8 @@ import stat
 import time
 from collections.abc import Callable
 
+LOOK_EVERY_S = 0.1
+"""So often it is asked whether open files were deleted: for each line it would double what the line costs."""
 _BLOCK = 65536
 _WRITING_S = 0.002
 """If nothing comes to an unfinished line in so long, nobody is writing it."""

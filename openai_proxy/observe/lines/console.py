@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from twisted.logger import LogEvent, Logger
 
+from .json_lines import WriteFailures
 from .record import text_line
 from .stdout import StandardOutput
 
@@ -28,6 +29,8 @@ class LineObserver:
         self._log = log or Logger(namespace="openai_proxy.exchange")
         self._to_log = False
         self._lines: list[bytes] = []
+        self.failures = WriteFailures(self._log)
+        """Counts the lines that nobody read; they are told when the output is read again."""
 
     def start(self) -> None:
         self._to_log = not self._output.start()
@@ -44,6 +47,7 @@ class LineObserver:
         lines, self._lines = self._lines, []
         before = self._output.dropped_lines
         self._output.write(lines)
+        self.failures.lost_lines += self._output.dropped_lines - before
         if before and self._output.dropped_lines == before and lines:
             # Said only now that the output is read again: the text log may well be the same pipe.
             self._output.dropped_lines = 0

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from twisted.logger import LogEvent, Logger
 
 from ...logs import logger
-from .append_file import AppendFile, LinesLost
+from .append_file import LOOK_EVERY_S, AppendFile, LinesLost
 from .encode import json_line
 from .record import metadata
 
 
 class WriteFailures:
-    """Counts lines that a file would not take; says so once until it works again."""
+    """Counts lines that a file would not take; says so once until it works again, and what happens `meanwhile`."""
 
-    def __init__(self, log: Logger) -> None:
+    def __init__(self, log: Logger, meanwhile: str = "lines are lost, requests go on") -> None:
         self._log = log
+        self._meanwhile = meanwhile
         self.lost_lines = 0
         """Since the start."""
         self._failing = False
@@ -25,9 +29,10 @@ class WriteFailures:
         if not self._failing:
             self._failing = True
             self._log.error(
-                "cannot write {path}: {reason}; lines are lost, requests go on",
+                "cannot write {path}: {reason}; {meanwhile}",
                 path=path,
                 reason=error.strerror or "unknown error",
+                meanwhile=self._meanwhile,
             )
 
     def worked(self) -> None:
@@ -37,7 +42,11 @@ class WriteFailures:
 
 
 class JSONFileObserver:
-    """Appends one JSON object a line to a file, a batch with each write."""
+    """Appends one JSON object a line to a file, a batch with each write.
+
+    A file that somebody deletes is made anew, at the latest LOOK_EVERY_S later
+    by `clock`, which gives monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -46,8 +55,11 @@ class JSONFileObserver:
         file: AppendFile | None = None,
         *,
         with_address: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._with_address = with_address
+        self._clock = clock
+        self._looked_at = clock()
         self._file = file or AppendFile(path)
         self._lines: list[bytes] = []
         self._log = log or logger("openai_proxy.observe.json")
@@ -64,6 +76,11 @@ class JSONFileObserver:
         lines, self._lines = self._lines, []
         if not lines:
             return
+        now = self._clock()
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            if self._file.deleted:
+                self.reopen()
         try:
             self._file.append(b"".join(lines))
         except OSError as error:

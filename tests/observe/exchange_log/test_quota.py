@@ -6,7 +6,7 @@ import os
 import pytest
 from observe.exchange_log.test_exchange_log_observer import exchange, write
 from twisted.internet.task import Clock
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger, LogLevel, formatEvent
 
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
@@ -89,12 +89,13 @@ def test_a_full_log_refuses_requests_and_still_records_those_that_run(tmp_path):
 
 def test_a_disk_that_fails_refuses_requests(tmp_path):
     """A line that could not be written stops new requests for a while, whatever the reason."""
-    clock = Clock()
-    log = made(tmp_path, clock, refuses=True)
+    clock, events = Clock(), []
+    log = made(tmp_path, clock, events, refuses=True)
     log._store.append = lambda name, lines: (_ for _ in ()).throw(OSError(28, "no space"))
     assert log.refusal() is None
     write(log, exchange())
     assert "cannot write" in log.refusal()
+    assert formatEvent(events[0]).endswith("no space; new requests are refused")  # it said that they go on
     clock.advance(TRY_AGAIN_S)
     assert log.refusal() is None
 

@@ -78,12 +78,13 @@ def test_long_line_never_blocks_either(pipe):
 
 
 def test_reader_that_left_costs_lines_only(pipe):
-    """A closed pipe is no error of any request."""
+    """A closed pipe is no error of any request, and what nobody read is in openai_proxy_lost_lines_total."""
     made = observer(pipe[1])
     os.close(pipe[0])
     pipe[0] = -1
     emit(made, "one")
-    emit(made, "two")
+    emit(made, "two", "three")
+    assert made.failures.lost_lines == 3
 
 
 @pytest.mark.parametrize("closed", [True, False])

@@ -3,11 +3,12 @@
 import errno
 import json
 
+from twisted.internet.task import Clock
 from twisted.logger import Logger, formatEvent
 
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.observe.lines.append_file import AppendFile
+from openai_proxy.observe.lines.append_file import LOOK_EVERY_S, AppendFile
 from openai_proxy.observe.lines.json_lines import JSONFileObserver, json_text
 
 
@@ -69,6 +70,21 @@ def test_file_that_can_not_be_opened_anew_goes_on(tmp_path):
     observer(event())
     observer.stop()
     assert (tmp_path / "b" / "x").read_text().count("\n") == 1
+
+
+def test_file_that_was_deleted_is_made_anew(tmp_path):
+    """The exchange log did that already; here every line went into a file without a name until SIGUSR1."""
+    clock, path = Clock(), tmp_path / "x"
+    observer = JSONFileObserver(str(path), clock=clock.seconds)
+    observer.start()
+    path.unlink()
+    observer(event())
+    observer.flush()
+    assert not path.exists()  # not asked for each line
+    clock.advance(LOOK_EVERY_S)
+    observer(event())
+    observer.stop()
+    assert path.read_text().count("\n") == 1
 
 
 def test_text_for_standard_output_is_one_object():
