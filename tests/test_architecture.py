@@ -152,7 +152,7 @@ def test_only_a_policys_build_sees_the_settings():
     assert wrong == []
 
 
-def test_reactor_is_imported_in_make_service_alone():
+def test_reactor_is_imported_only_in_make_service():
     """Whoever needs the reactor is given it."""
     places = []
     for path, parts, _ in modules():

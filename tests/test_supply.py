@@ -125,7 +125,7 @@ def test_dependencies_have_a_layer_of_their_own_in_the_image():
 
 
 @pytest.mark.parametrize("name", ["README.md", "Dockerfile", "deploy/compose.yaml"])
-def test_recipes_publish_on_this_machine_alone(name):
+def test_recipes_publish_only_on_this_machine(name):
     """A port that Docker publishes goes past the firewall to the whole network."""
     published = re.findall(r"(?:-p |^ *- \")((?:[\d.]+:)?\d+:\d+)", read(name), re.MULTILINE)
     assert published or name == "README.md"

@@ -155,7 +155,7 @@ def test_rotated_files_are_read_in_their_order(tmp_path, capfd):
     assert ids(log(capfd, tmp_path)[1]) == ["proxy-0", "proxy-1", "proxy-2", "proxy-3"]
 
 
-def test_what_is_rotated_or_compressed_meanwhile_is_not_told_again(tmp_path):
+def test_what_is_rotated_or_compressed_meanwhile_is_not_shown_again(tmp_path):
     """A follower sees each line once, whatever becomes of its file."""
     file = tmp_path / "m_20261130.jsonl"
     file.write_bytes(record(1))

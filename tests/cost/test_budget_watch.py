@@ -47,7 +47,7 @@ class World:
         self.clock.advance(1.0)
 
 
-def test_each_part_is_told_once():
+def test_each_part_is_reported_once():
     """A log line and a post each, not one for every request after it."""
     world = World(MemoryBudgets())
     for usd, parts in ((7.9, []), (0.1, [0.8]), (1.0, [0.8]), (1.0, [0.8, 1.0]), (5.0, [0.8, 1.0])):

@@ -88,7 +88,7 @@ def test_what_is_set_free_before_anything_is_spent_is_free_for_all(world):
     assert judged(there)[1] == Balance()
 
 
-def test_looking_alone_writes_nothing(world):
+def test_looking_writes_nothing(world):
     """Only money makes a row."""
     store = world.store()
     judged(store, Balance(), 0.0)
@@ -103,7 +103,7 @@ def test_old_accounts_are_dropped_at_start(world):
     assert world.files[0].connection.execute("SELECT COUNT(*) FROM spending").fetchone() == (0,)
 
 
-def test_the_file_is_its_owners_alone(world):
+def test_only_the_owner_reads_the_file(world):
     """Who spent how much is nobody else's business."""
     world.store()
     assert stat.S_IMODE(world.path.stat().st_mode) == 0o600

@@ -95,7 +95,7 @@ def test_reservations_hold_until_they_are_settled():
     assert world.spent_usd() == 13.0
 
 
-def test_a_burst_is_judged_in_one_step_behind_the_one_under_way():
+def test_a_burst_is_judged_in_one_step_after_the_one_under_way():
     """Fifty requests at once cost two calls, and get what ten can pay for."""
     world = World()
     world.store.late = []
@@ -339,7 +339,7 @@ def test_the_sums_of_past_periods_are_bounded(monkeypatch):
     assert list(ledger._past) == [Account("alice", str(day)) for day in (6, 7, 8)]
 
 
-def test_a_call_is_taken_once_and_told_to_whoever_took_it():
+def test_a_call_is_taken_once_and_reported_to_whoever_took_it():
     """Who asks later, or for a call that no budget pays for, charges nothing."""
     ledger = SharedLedger(MemoryBudgets(), Clock())
     held = now(ledger.reserve(DAY, Need(4.0, 10.0)))

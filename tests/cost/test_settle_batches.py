@@ -247,7 +247,7 @@ def test_a_client_that_leaves_before_the_answer_pays_what_was_reserved():
     assert world.balance == Balance(5.0, 0.0)
 
 
-def test_without_a_budget_the_cost_is_told_once():
+def test_without_a_budget_the_cost_is_reported_once():
     """The lines and metrics have it, whoever asks how often, also after a restart."""
     world = World(budget_usd=None)
     world.begin()

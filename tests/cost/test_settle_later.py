@@ -168,7 +168,7 @@ def test_a_call_that_never_began_is_not_waited_for(how):
     assert world.balance.held_usd == 0.0
 
 
-def test_without_a_budget_the_cost_is_told_once():
+def test_without_a_budget_the_cost_is_reported_once():
     """The lines and metrics have it, whoever asks how often."""
     world = World(budget_usd=None)
     world.begin()

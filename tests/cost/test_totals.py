@@ -52,7 +52,7 @@ def test_exchanges_add_up_by_day_key_and_model(totals):
     }
 
 
-def test_answers_from_the_cache_count_as_requests_alone(totals):
+def test_answers_from_the_cache_count_only_as_requests(totals):
     """Nobody spent their tokens again."""
     count(totals, cached=True, usage=Usage(10, 5), cost_usd=0.0)
     assert read(totals) == {("2026-11-21", "alice", "gpt-4o"): Totals(requests=1, cached_requests=1)}

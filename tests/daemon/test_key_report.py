@@ -129,7 +129,7 @@ def test_limits_are_looked_at_and_not_charged(world):
         ([(b"api-key", b"sk-bob")], None, AddressNotAllowed),
     ],
 )
-def test_who_may_not_call_is_told_nothing(world, headers, address, error):
+def test_who_may_not_call_learns_nothing(world, headers, address, error):
     """As the API refuses it."""
     with pytest.raises(error):
         world.ask(headers, address)

@@ -60,7 +60,7 @@ def test_a_change_holds_here_at_once_and_elsewhere_soon(store, clock):
     assert one.seen == [[], ["alice"], []]
 
 
-def test_nothing_is_told_while_nothing_changes(store, clock):
+def test_nothing_is_reported_while_nothing_changes(store, clock):
     """Rebuilding costs."""
     one = Process(store, clock)
     clock.pump([POLL_S] * 5)
@@ -218,7 +218,7 @@ def test_a_record_of_a_newer_version_is_not_overwritten(store, clock):
     assert store.records == {"bob": b'{"format": 99}'}
 
 
-def test_a_defect_in_a_change_is_not_told_as_a_lost_store(store, clock):
+def test_a_defect_in_a_change_is_not_reported_as_a_lost_store(store, clock):
     """Whoever reads the error would look for the wrong thing."""
     with pytest.raises(ZeroDivisionError):
         Process(store, clock).change("alice", lambda old: 1 / 0)

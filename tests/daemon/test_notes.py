@@ -39,7 +39,7 @@ def test_what_is_on(tmp_path):
     ]
 
 
-def test_no_secret_is_told(tmp_path):
+def test_no_secret_is_shown(tmp_path):
     """Passwords of Redis and keys of stores are masked."""
     said = notes(
         tmp_path,

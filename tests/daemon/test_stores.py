@@ -46,7 +46,7 @@ def test_a_new_password_of_redis_is_no_new_store(stores, store):
     assert stores.redis_connected(REDIS.format("another", 0)) is False
 
 
-def test_what_could_not_be_written_is_told_at_the_end(stores, errors):
+def test_what_could_not_be_written_is_reported_at_the_end(stores, errors):
     """It was lost without a word: the next start had budgets with more left than there was."""
     ledger = stores.ledger(None, REDIS.format("old", 0))
     for key in ("alice", GROUP + "team"):
@@ -60,7 +60,7 @@ def test_what_could_not_be_written_is_told_at_the_end(stores, errors):
     ]
 
 
-def test_nothing_is_told_of_money_in_memory(stores, errors):
+def test_nothing_is_reported_of_money_in_memory(stores, errors):
     """Whoever keeps no file knows that a restart begins anew."""
     ledger = stores.ledger(None, None)
     account = Account("alice", "2026-12")

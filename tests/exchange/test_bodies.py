@@ -45,7 +45,7 @@ def test_it_may_be_delivered_to_several(data):
     assert delivered(body) == (data, [ResponseDone])
 
 
-def test_who_leaves_is_not_told_the_end():
+def test_who_leaves_does_not_get_the_end():
     """Nothing reaches a receiver that has stopped the body."""
     assert delivered(WholeBody(b"hello"), leaves=True) == (b"hello", [])
 

@@ -168,7 +168,7 @@ def test_a_truncated_stream_is_broken_for_all_and_not_kept(cached):
     assert response.body == stream.whole
 
 
-def test_a_failed_call_is_the_leaders_alone(cached):
+def test_a_failed_call_is_only_the_leaders(cached):
     """When the shared call fails, its client gets the error and one of the others asks again, not all."""
     answers = iter([b"503 Service Unavailable"])
 

@@ -51,7 +51,7 @@ def test_a_repeat_is_nobody_elses(start, tmp_path):
     assert verdict(ask(world.port, get("models", "sk-two"))) == MISS
 
 
-def test_repeats_are_told_as_hits(start):
+def test_repeats_are_reported_as_hits(start):
     """Metrics and records have the model and the bytes of each repeat."""
     world = start(env={"CACHE__URL": "memory:", "OBSERVERS": "json:-"})
     world.upstream.begin(tell_who_and_what)

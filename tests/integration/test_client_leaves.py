@@ -150,7 +150,7 @@ def test_client_leaves_over_tls(start, tmp_path, authority, tls_peers, tls_port,
     assert time.monotonic() - started < LIMIT_S
 
 
-def test_client_leaves_behind_a_pipeline(world):
+def test_client_leaves_after_a_pipeline(world):
     """Requests waiting for the current one neither hide the leaving nor go up."""
     gone = []
     world.upstream.begin(never_answers(gone))

@@ -166,7 +166,7 @@ def test_a_random_credential_opens_no_account(start):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_callers_told_apart_share_no_answer(start, tmp_path, mode):
+def test_distinct_callers_share_no_answer(start, tmp_path, mode):
     """In every mode, and also if the header itself never goes upstream."""
     toml, environ = MODES[mode]
     names = ["x-goog-api-key", "X-Forwarded-User"]

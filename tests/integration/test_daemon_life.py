@@ -192,7 +192,7 @@ def test_several_endpoints_serve_together(start, tmp_path, tls_port, trusting):
     assert not os.path.exists(path)
 
 
-def test_connections_above_the_limit_are_told(start):
+def test_connections_above_the_limit_get_an_error(start):
     """One connection too many gets an answer, not silence; then there is room again."""
     world = start(env={"LIMITS__CONNECTIONS": "2"})
     first, second = Client(world.port), Client(world.port)
@@ -206,7 +206,7 @@ def test_connections_above_the_limit_are_told(start):
     second.close()
 
 
-def test_requests_above_the_limit_are_told(streaming):
+def test_requests_above_the_limit_get_an_error(streaming):
     """With every slot taken a further request is refused at once and may be tried again."""
     world, client, stream = streaming(env={"LIMITS__IN_FLIGHT": "1"})
     answer = ask(world.port, request())

@@ -66,7 +66,7 @@ def test_a_stream_that_begins_with_an_error(two, second):
         assert "".join(chunk.choices[0].delta.content or "" for chunk in got) == "hello"
 
 
-def test_what_the_operator_is_told(two, second):
+def test_what_the_operator_sees(two, second):
     """A dead upstream is down in the metrics; a refused key is a warning; attempts are explained at debug."""
     world = two(env={"LOG_LEVEL": "debug"})
     second.script = failure(b"401 Unauthorized", "invalid_api_key")

@@ -70,7 +70,7 @@ def test_silence_before_and_within_a_stream(start):
         assert client.response().status == 503
 
 
-def test_an_error_after_its_head_is_told_in_its_own_words(start):
+def test_an_error_after_its_head_is_reported_in_its_own_words(start):
     """Servers send head and body in two writes: the program saw "The upstream answered 503." and nothing else."""
     world = start(env={"KEEPALIVE_S": "0.1", "KEEPALIVE_BEFORE_HEAD": "true"})
     fails, sends_body = threading.Event(), threading.Event()

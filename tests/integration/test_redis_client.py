@@ -127,7 +127,7 @@ def logged():
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_server_that_refuses_commands_is_told_once(logged, client):
+async def test_a_server_that_refuses_commands_is_logged_once(logged, client):
     """A full or read-only Redis is no secret, nor a line for each request; what it was sent stays one."""
     await until(lambda: client.connected)
     await client.call("SET", "k", b"x")
@@ -204,7 +204,7 @@ async def test_a_tls_server_that_hangs_up_is_away(logged, authority, hanging_up)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_certificate_of_nobody_known_is_told(logged, hanging_up):
+async def test_a_certificate_of_nobody_known_is_logged(logged, hanging_up):
     """Whoever forgot to trust the CA of their Redis reads that TLS failed, not that it is away."""
     client = RedisClient(reactor, parse_redis_url(f"rediss://localhost:{hanging_up[0]}"))
     client.start()
@@ -214,7 +214,7 @@ async def test_a_certificate_of_nobody_known_is_told(logged, hanging_up):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_wrong_password_is_told_as_such(logged, server):
+async def test_a_wrong_password_is_logged_as_such(logged, server):
     """The line says that the log-in is refused, also of a Redis that was away before, and nothing of what was sent."""
     client = RedisClient(reactor, parse_redis_url(f"redis://:CANARY@127.0.0.1:{server.port}"))
     client.start()

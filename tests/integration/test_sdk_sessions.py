@@ -90,7 +90,7 @@ def test_each_turn_of_a_session_is_one_exchange(scene, tmp_path, mode, session, 
 
 
 @pytest.mark.parametrize("session", [responses_in_lanes, realtime])
-def test_a_spent_budget_is_told_in_the_session(scene, session):
+def test_a_spent_budget_is_reported_in_the_session(scene, session):
     """As an error event that the SDK reads; the turns before it were answered."""
     daemon, model, *_ = scene(KEYS + "budget_usd = 0.002\n", DEFAULT)
     lanes = LANES if session is responses_in_lanes else 1

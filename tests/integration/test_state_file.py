@@ -205,7 +205,7 @@ def test_processes_over_one_file_spend_one_budget(tmp_path):
 
 
 @pytest_twisted.ensureDeferred
-async def test_reading_alone_is_no_sign_that_writing_works_again(file, logged):
+async def test_reading_is_no_sign_that_writing_works_again(file, logged):
     """A full disk can be read: the log does not say the one and the other in turn."""
     bad = file.run(lambda connection: connection.execute("INSERT INTO spending VALUES (1)"))
     bad.addErrback(lambda failure: failure.trap(sqlite3.Error))

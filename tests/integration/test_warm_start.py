@@ -24,7 +24,7 @@ def test_each_has_numbers_of_its_own(start):
     assert len(set(ids)) == 6
 
 
-def test_its_end_is_told_to_all_who_ask(start):
+def test_its_end_is_reported_to_all_who_ask(start):
     """As often as they ask, from whatever thread; and whoever waits in vain learns that, too."""
     process = start().daemon.process
     assert isinstance(process, WarmProcess)

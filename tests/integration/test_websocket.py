@@ -161,7 +161,7 @@ def test_receiver_that_does_not_read_holds_the_sender_back(websocket_daemon, ser
     assert counts == [64 << 20]
 
 
-def test_bytes_behind_the_handshake_are_not_lost(websocket_daemon, server):
+def test_bytes_after_the_handshake_are_not_lost(websocket_daemon, server):
     """A client may send its first frame before it has read the 101."""
     daemon = websocket_daemon()
     with Client(daemon.port) as client:

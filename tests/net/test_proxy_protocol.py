@@ -125,7 +125,7 @@ def test_twisteds_wrapper_is_replaced_wherever_it_stands():
     assert with_proxy_protocol(inner, lambda address: True) is inner
 
 
-def test_refusals_are_told_once_in_a_while(caplog, monkeypatch):
+def test_refusals_are_logged_once_in_a_while(caplog, monkeypatch):
     """Strangers do not fill the log."""
     lines = []
     monkeypatch.setattr(

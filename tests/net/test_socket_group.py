@@ -118,7 +118,7 @@ def test_a_paused_socket_is_not_read_and_a_full_one_is_written(world):
     assert protocol.received == b"a"
 
 
-def test_a_peer_that_leaves_is_told_once(world):
+def test_a_peer_that_leaves_is_reported_once(world):
     """At an orderly end; the descriptor is forgotten."""
     protocol, other = world.connect()
     other.close()
@@ -140,7 +140,7 @@ def test_a_reset_of_a_writer_that_does_not_read_is_noticed(world):
     assert protocol.lost[0] in (ConnectionDone, ConnectionLost)
 
 
-def test_a_defect_ends_its_own_connection_alone(world, caplog):
+def test_a_defect_ends_only_its_own_connection(world, caplog):
     """The others of the same batch are served."""
     broken, one = world.connect()
     well, two = world.connect()
@@ -252,7 +252,7 @@ def test_what_comes_before_sending_comes_before_a_reactors_write(world):
     assert one.recv(100) == b"begun, the end"
 
 
-def test_ends_are_told_first_then_answers_come_then_requests(world):
+def test_ends_are_reported_first_then_answers_come_then_requests(world):
     """A request must not get a connection that this batch knows to be closed, or not to be asked any more."""
     order = []
     for name, kind in (("request", EagerUnixServer), ("answer", EagerClient), ("end", EagerClient)):
@@ -288,7 +288,7 @@ def test_more_than_are_read_together_are_served_in_one_turn(world):
     assert 0 < len(written) < 149
 
 
-def test_a_defect_while_writing_ends_its_own_connection_alone(world, caplog):
+def test_a_defect_while_writing_ends_only_its_own_connection(world, caplog):
     """The writes of the others go out."""
     broken, one = world.connect()
     well, two = world.connect()

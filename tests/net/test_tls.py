@@ -150,7 +150,7 @@ def test_the_records_of_one_read_come_together(we_serve):
     assert (world.ours.received, world.ours.reads) == (b"event" * 10, 1)
 
 
-def test_a_request_right_behind_the_handshake_is_read():
+def test_a_request_right_after_the_handshake_is_read():
     """A client's last flight and its first request may come in one read."""
     world = World(FILES)
     for _ in range(2):

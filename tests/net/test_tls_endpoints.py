@@ -135,7 +135,7 @@ def test_the_header_comes_before_tls_or_inside_it(tmp_path, kind, size, where):
     assert proxied(transport).balancer is BALANCER
 
 
-def test_a_header_behind_another_is_none(tmp_path):
+def test_a_header_after_another_is_none(tmp_path):
     """A client of the balancer cannot say that it is somebody else."""
     world = World(tmp_path)
     world.connection.dataReceived(HEADER)

@@ -58,7 +58,7 @@ def code(body):
     ],
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
-def test_with_a_token_it_alone_opens(headers, status, error, host):
+def test_with_a_token_only_the_token_opens(headers, status, error, host):
     """From near and far; what is refused says why in OpenAI's shape."""
     world = World(token=b"secret")
     answered, body = world.get(*headers, peer=IPv4Address("TCP", host, 5000))
@@ -114,7 +114,7 @@ def test_what_a_proxy_forwards_is_not_near(header):
     ("host", "status"),
     [("evil.example:8080", 403), ("localhost:8080", 200), ("[::1]:8080", 200), ("127.0.0.1", 200)],
 )
-def test_a_browser_reads_it_under_this_machines_name_alone(host, status):
+def test_a_browser_reads_it_only_under_this_machines_name(host, status):
     """A stranger's page whose name points at this machine must not read the totals."""
     world = World()
     connection = world.edge.connect()

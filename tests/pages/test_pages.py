@@ -83,7 +83,7 @@ def test_pages_are_only_read(world, target):
 
 
 @pytest.mark.parametrize(("healthy", "expected"), [(True, 200), (False, 503)])
-def test_health_is_told_when_it_is_known(world, healthy, expected):
+def test_health_is_reported_when_it_is_known(world, healthy, expected):
     """Nothing is answered before somebody has looked."""
     client = world.connect()
     assert client.send(b"GET /health" + HOST) == b""

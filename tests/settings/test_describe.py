@@ -43,7 +43,7 @@ def test_every_setting_is_described_and_no_secret(tmp_path):
         assert "CANARY" not in shown
 
 
-def test_default_that_depends_is_told(tmp_path):
+def test_default_that_depends_is_described(tmp_path):
     """`cost.state_file = none` was all there was to see with a budget, which is kept in a file."""
     lines = describe(load_settings({}, {}, tmp_path)).splitlines()
     (line,) = [line for line in lines if line.startswith("cost.state_file = ")]

@@ -137,7 +137,7 @@ def test_config_may_be_named_by_a_variable(tmp_path):
     assert load(tmp_path, None, {"OPENAI_PROXY_CONFIG": "x.toml"}).workers == 4
 
 
-def test_unknown_variables_are_told(tmp_path):
+def test_unknown_variables_are_reported(tmp_path):
     """A limit with a slip in its name was passed over in silence."""
     environ = {
         "RATE_LIMIT__REQUEST_PER_MINUTE": "5",

@@ -80,7 +80,7 @@ def test_variables_of_others_are_left_alone(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["REDIS_URL", "FOO", "OPENAI_API_TYPE"])
-def test_every_unknown_name_in_dotenv_is_told(tmp_path, name):
+def test_every_unknown_name_in_dotenv_is_reported(tmp_path, name):
     """The file belongs only to the proxy."""
     (line,) = warned(tmp_path, dotenv=f"{name}=x\n")
     assert line.startswith(f"{name} in .env: unknown setting; the nearest known one is ")
@@ -141,7 +141,7 @@ def test_the_clients_variable_is_not_read(tmp_path, given):
         ({"LOCAL_LOG_DIR": "logs"}, None, "storage.local_log_dir STORAGE_TYPE"),
     ],
 )
-def test_contradictions_are_told(tmp_path, environ, toml, words):
+def test_contradictions_are_reported(tmp_path, environ, toml, words):
     """Each names the setting and where it came from, and the start goes on."""
     lines = warned(tmp_path, environ, toml)
     assert len(lines) == 1
@@ -208,7 +208,7 @@ def test_values_that_look_right_stop_the_start(tmp_path, environ, toml, files, w
     assert "CANARY" not in str(caught.value)
 
 
-def test_a_line_end_behind_a_secret_is_no_part_of_it(tmp_path):
+def test_a_line_end_after_a_secret_is_no_part_of_it(tmp_path):
     """Kubernetes' Secrets are often made with `echo`: the daemon did not start."""
     environ = {
         "OPENAI_API_KEY": "sk-a\n",

@@ -65,7 +65,7 @@ def test_empty_lines_before_a_request_are_skipped(empty: bytes, how: str) -> Non
 
 @pytest.mark.parametrize("how", ["whole", "byte by byte", "in three"])
 @pytest.mark.parametrize("before", [b"", HONEST])
-def test_an_unknown_method_is_told_as_one(before: bytes, how: str) -> None:
+def test_an_unknown_method_is_reported_as_one(before: bytes, how: str) -> None:
     """Cut in its first line it was 400."""
     reader = read(*pieces(before + b"FOO /v1/models HTTP/1.1\r\nHost: a\r\n\r\n", how))
     assert type(reader.broken) is MethodNotAllowed

@@ -117,7 +117,7 @@ def test_what_is_no_event(text):
     assert maybe_server_event(text) is None
 
 
-def test_sound_is_told_from_text():
+def test_sound_is_distinguished_from_text():
     """What a model says aloud is no text to be counted by its bytes."""
     assert is_sound(b'{"type":"response.output_audio.delta","delta":"AAAA"}')
     assert not is_sound(b'{"type":"response.output_audio_transcript.delta","delta":"hi"}')

@@ -178,7 +178,7 @@ def test_a_servers_long_message_is_not_read():
     assert freed
 
 
-def test_a_server_that_speaks_no_websocket_is_told_apart():
+def test_a_server_that_speaks_no_websocket_is_recognised():
     """Masked frames and nonsense."""
     for data in (frame(1, b"x", masked=True), b"HTTP/1.1 200 OK\r\n"):
         server = ServerMessages(LIMIT)

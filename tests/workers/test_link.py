@@ -16,7 +16,7 @@ def outcome(deferred):
     return results[0] if results else None
 
 
-def test_what_is_told_is_heard_in_order():
+def test_messages_arrive_in_order():
     """Names lead to ears, values arrive as they were."""
     heard = []
     speaker, _ = pair(on_tell={"a": lambda value: heard.append(("a", value)), "b": heard.append})

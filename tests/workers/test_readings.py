@@ -236,7 +236,7 @@ def test_pieces_come_whole_however_the_bytes_are_split(pieces, data):
     assert client.ends == [DONE.type]
 
 
-def test_an_end_that_came_before_the_reader_is_told_to_it():
+def test_an_end_that_came_before_the_reader_is_reported_to_it():
     """The other worker ended between its head and the reader's beginning."""
     reading, client = Reading(), Client()
     reading.makeConnection(StringTransport())

@@ -101,7 +101,7 @@ def test_a_key_rests_in_all_workers(workers, spent):
     assert [workers.usable(number) for number in (0, 1)] == [True, True]
 
 
-def test_what_is_told_by_other_settings_is_left_alone(workers):
+def test_news_of_an_unknown_upstream_is_ignored(workers):
     """While a reload goes through the workers, one may know an upstream that the other does not."""
     fail(workers)
     only_b = UpstreamHealth([Upstream("b", "http://b/v1")])

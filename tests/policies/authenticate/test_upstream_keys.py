@@ -54,7 +54,7 @@ def test_another_scheme_port_or_host_is_another_origin(tmp_path, url):
     assert keys(load(tmp_path, upstream(url), **DEFAULT)) == [b""]
 
 
-def test_an_upstreams_own_key_is_its_alone(tmp_path):
+def test_an_upstreams_own_key_is_only_for_it(tmp_path):
     """One with a key of its own keeps it; a tenant's own goes only to the origin it was made for."""
     places = upstream("https://first/x", api_key="sk-1") + upstream("https://second/v1", api_key="sk-2")
     settings = load(tmp_path, places + OWN, **DEFAULT)

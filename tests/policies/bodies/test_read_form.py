@@ -81,7 +81,7 @@ BIG = [PART[:-2] % (b"file", b'; filename="a.mp3"', b""), *[bytes(60_000)] * 10,
 
 @pytest.mark.parametrize("pieces", [(FILE, MODEL, END), (FILE + MODEL + END,), (*BIG, MODEL, END)])
 @pytest.mark.parametrize(("rules", "routes"), [(LISTED, False), (PAID, False), (BodyRules(), True)])
-def test_a_rule_waits_for_a_model_behind_the_file(pieces, rules, routes):
+def test_a_rule_waits_for_a_model_after_the_file(pieces, rules, routes):
     """OpenAI's own examples send the file first: keys with models were refused, and other upstreams never asked."""
     buffered, sent = BufferedBytes(1 << 20), Sink()
     request = run(*pieces, rules=rules, routes=routes, buffered=buffered, sent=sent)

@@ -173,7 +173,7 @@ def test_only_if_cached_of_what_is_never_cached(seed, wish):
 
 
 @pytest.mark.parametrize(("shared", "calls"), [(False, 3), (True, 2)])
-def test_tenants_share_only_where_told(shared, calls):
+def test_tenants_share_only_if_configured(shared, calls):
     """Two tenants share an entry only of one upstream key, and only if the configuration says so."""
     world = World(shared=shared)
     for tenant, credential in (("a", b"sk1"), ("b", b"sk1"), ("c", b"sk2")):

@@ -26,7 +26,7 @@ DONE = b"data: [DONE]\n\n"
         (SSE, b'error: {"code":400,"message":"too long"}\n\n'),
     ],
 )
-def test_errors_told_in_the_body(media_type, body):
+def test_errors_reported_in_the_body(media_type, body):
     """An upstream that has sent its 200 already can tell an error in no other way."""
     assert is_unfit(media_type, body, announced=True)
 

@@ -164,7 +164,7 @@ def admitted(
         ({"body": None, "target": b"/responses/r"}, True),
     ],
 )
-def test_a_listed_key_uses_its_models_alone(fields, expected):
+def test_a_listed_key_uses_only_its_models(fields, expected):
     """What cannot be read could name any model, and is refused."""
     assert expected is admitted("listed", **fields)
 

@@ -124,7 +124,7 @@ def test_it_is_said_in_openais_words():
     assert no_such("x", "vector_stores/{id}") == "No such Vector store object: x"
 
 
-def test_a_reference_is_told_with_its_member():
+def test_a_reference_is_reported_with_its_member():
     """The error can name it."""
     body = b'{"previous_response_id":"resp_1","tools":[{"vector_store_ids":["vs_1"]}],"input":[{"type":"item_reference","id":"rs_1"}]}'
     assert references_in_body(body) == {

@@ -39,7 +39,7 @@ class World:
 
 
 @pytest.mark.parametrize("what", [500, 502, 503, 504, 520, 529, RESET, LATE, "server_error"])
-def test_a_sick_model_is_out_alone(what):
+def test_only_the_sick_model_is_out(what):
     """Whatever it fails with, however often: the upstream's other models, and the model elsewhere, go on."""
     world = World()
     world.fail(what, times=50)
@@ -238,7 +238,7 @@ def test_stale_connections_say_nothing():
         (False, 1e9, 600.0),
     ],
 )
-def test_a_429_takes_its_key_out_alone(spent, asked_s, out_s):
+def test_a_429_takes_only_its_key_out(spent, asked_s, out_s):
     """The key rests as long as the upstream asked; other keys and upstreams go on, and so does the model."""
     health = UpstreamHealth([A, B])
     health.limited(A, b"k", spent, asked_s, 100.0, 100.0)

@@ -62,7 +62,7 @@ def test_an_inference_creates_nothing(endpoint, document):
 
 
 @pytest.mark.parametrize(("endpoint", "document"), CREATIONS)
-def test_what_creates_something_is_told_by_its_endpoint_and_body(endpoint, document):
+def test_endpoint_and_body_say_what_creates_something(endpoint, document):
     """It may be made once, unless the upstream can recognise it again."""
     assert not creates_nothing(b"POST", endpoint, document, [])
     assert creates_nothing(b"POST", endpoint, document, KEY)

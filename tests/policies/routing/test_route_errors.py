@@ -111,7 +111,7 @@ class WholeBody(Body):
         return self.data
 
 
-def test_an_error_document_behind_a_200_goes_elsewhere():
+def test_an_error_document_after_a_200_goes_elsewhere():
     """As gateways answer without a stream; what has a usage is an answer."""
     world = World()
     document = b'{"error":{"message":"no","code":502},"user_id":"u"}'

@@ -31,7 +31,7 @@ def test_models_find_their_entry():
     assert table.candidates(None) == (A, B, C)
 
 
-def test_what_serves_a_model_is_told_by_place_and_name():
+def test_upstream_and_name_identify_what_serves_a_model():
     """Answers that are kept are those of one place and one model; what is only named changes nothing."""
 
     def served(model, *routes):
@@ -52,7 +52,7 @@ def test_what_serves_a_model_is_told_by_place_and_name():
     assert len(names) == 5
 
 
-def test_aliases_are_names_that_exist_here_alone():
+def test_aliases_are_names_that_exist_only_here():
     """Only an exact name with another name upstream is an alias."""
     models = [
         ModelRoute("fast", upstream_model="gpt-4o-mini"),
