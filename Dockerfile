@@ -35,8 +35,10 @@ RUN touch /before \
     && mkdir /own && tar --null --no-recursion -cf - -T /files | tar -xf - -C /own
 
 FROM ${PYTHON_IMAGE}
-# Whoever gets into the container finds nothing to install programs with.
+# Whoever gets into the container finds nothing to install programs with. OpenShift starts it as a user of its own choice,
+# for whom a home directory of mode 700 would be none to start in.
 RUN useradd --system --uid 10001 --user-group --create-home --home-dir /var/lib/openai-proxy openai-proxy \
+    && chmod 755 /var/lib/openai-proxy \
     && { python -m pip uninstall -y --quiet pip setuptools wheel || true; } \
     && rm -rf /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* /root/.cache
 COPY --from=dependencies /opt/openai-proxy /opt/openai-proxy

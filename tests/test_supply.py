@@ -112,6 +112,8 @@ def test_the_image_is_made_of_the_constraints():
     assert "--require-hashes -r constraints.txt" in read("Dockerfile")
     assert "pip uninstall" in last
     assert re.search(r"^USER 10001", last, re.MULTILINE)
+    # OpenShift starts it as a user of its own choice, who must get into the working directory
+    assert "chmod 755 /var/lib/openai-proxy" in last
     assert "pip install" not in last
 
 

@@ -15,7 +15,7 @@ from ..exchange.record import Exchange
 from ..exchange.usage import Usage
 from ..policies.batches.input import BatchInput
 from ..policies.batches.input import Price as BatchPrice
-from ..policies.usage.estimate import requested_output_tokens
+from ..policies.usage.estimate import COUNTING, requested_output_tokens
 from ..policies.usage.prompt_estimate import estimated_prompt
 from .budget import Budget, Ledger, Need, Reservation
 from .budget_words import budget_words
@@ -141,7 +141,9 @@ class KeepBudget:
 
 
 def _may_cost(request: ProxyRequest) -> bool:
-    return request.method == b"POST" or request.upgrade
+    if request.upgrade:
+        return True
+    return request.method == b"POST" and request.exchange.endpoint not in COUNTING
 
 
 def charged_usd(exchange: Exchange, reserved_usd: float) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from ..exchange.errors import NotMeasured
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ..policies.usage.estimate import COUNTING
 from .budget import Budget, Ledger
 from .keep_budget import Groups, charged_accounts
 
@@ -45,6 +46,8 @@ class RefuseUnpriced:
     def __call__(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         exchange = request.exchange
         if request.method != b"POST" or not self._holds_for(exchange.credential_id):
+            return forward(request)
+        if exchange.endpoint in COUNTING:
             return forward(request)
         model = self._unpriced(request)
         if model is None:

@@ -50,7 +50,7 @@ def _listed(body: bytes, span: Span, items: list[Any]) -> _Entries:
 
 
 def _name_of(item: Any) -> str | None:
-    names = [item.get(each) for each in ("id", "name", "model")] if isinstance(item, dict) else [item]
+    names = [item.get(each) for each in ("id", "name", "model", "slug")] if isinstance(item, dict) else [item]
     return next((name for name in names if isinstance(name, str)), None)
 
 
@@ -58,7 +58,7 @@ def _lists_of_models(body: bytes) -> list[tuple[Span, _Entries]] | None:
     """Return the lists of models in a body, the one that is meant first; None if there is none.
 
     OpenAI has it in `data`; Together and GitHub send nothing but the list,
-    Ollama's own API has `models`, llama.cpp both.
+    Ollama's own API has `models`, llama.cpp both; for Codex, `models` have slugs.
     """
     try:
         document = json.loads(body)
@@ -73,6 +73,12 @@ def _lists_of_models(body: bytes) -> list[tuple[Span, _Entries]] | None:
         return None
 
 
+def _is_for_codex(listed: _Entries) -> bool:
+    """Return whether a list has Codex' own entries, which nobody else can make."""
+    first = json.loads(listed[0][1]) if listed else None
+    return isinstance(first, dict) and "slug" in first and "id" not in first
+
+
 def changed_list(
     body: bytes,
     others: Sequence[bytes] = (),
@@ -81,7 +87,7 @@ def changed_list(
 ) -> bytes:
     """Return the list of models `body` with those of `others` and `aliases` at its end, without those that are not allowed.
 
-    Entries stay unchanged, each name once. What is no list of models passes
+    Entries stay unchanged, each name once; nothing is added to a list for Codex. What is no list of models passes
     unchanged if everything is allowed; else it is an empty list.
     """
     lists = _lists_of_models(body)
@@ -95,7 +101,8 @@ def changed_list(
     kept = {name: item for name, item in listed if name is not None and (allows is None or allows(name))}
     changes: list[tuple[Span, list[bytes]]] = []
     unchanged = len(kept) == len(listed)
-    for name, item in _further(others, aliases):
+    further = () if _is_for_codex(listed) else _further(others, aliases)
+    for name, item in further:
         if name not in kept and (allows is None or allows(name)):
             kept[name] = item
             unchanged = False
@@ -113,7 +120,10 @@ def changed_list(
 
 def _further(others: Sequence[bytes], aliases: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for other in others:
-        for name, item in (_lists_of_models(other) or [((0, 0), [])])[0][1]:
+        listed = (_lists_of_models(other) or [((0, 0), [])])[0][1]
+        if _is_for_codex(listed):
+            continue
+        for name, item in listed:
             if name is not None:
                 yield name, item
     for alias in aliases:

@@ -37,9 +37,20 @@ class World:
         )
         self.forwarded = []
 
-    def ask(self, key="alice", model="m", max_tokens=None, method=b"POST", at=MIDNIGHT - 60, **changes):
+    def ask(
+        self,
+        key="alice",
+        model="m",
+        max_tokens=None,
+        method=b"POST",
+        at=MIDNIGHT - 60,
+        endpoint="chat/completions",
+        **changes,
+    ):
         """Start a request; return (exchange, what came of it)."""
-        exchange = Exchange(0.0, at, method.decode(), "/v1/x", credential_id=key, model=model)
+        exchange = Exchange(
+            0.0, at, method.decode(), "/v1/x", credential_id=key, model=model, endpoint=endpoint
+        )
         document = {"model": model} | ({"max_tokens": max_tokens} if max_tokens else {})
         request = ProxyRequest(method, b"/x", [], b"{}", exchange, document=document).evolve(**changes)
         ends = []
@@ -73,6 +84,17 @@ class World:
         found = []
         Deferred.fromCoroutine(self.ledger.balance(Account(key, period))).addCallback(found.append)
         return found[0]
+
+
+@pytest.mark.parametrize("endpoint", ["responses/input_tokens", "chat/completions/input_tokens"])
+def test_counting_tokens_costs_nothing(endpoint):
+    """No model runs, so nothing is reserved or charged, and a spent budget does not refuse it."""
+    world = World(alice=10.0)
+    assert world.serve(endpoint=endpoint, max_tokens=5) is None
+    assert world.balance().spent_usd == 0.0
+    assert world.serve(output_tokens=12) is None
+    assert world.serve(endpoint=endpoint) is None
+    assert isinstance(world.serve(), BudgetSpent)
 
 
 def test_a_spent_budget_refuses_and_tells_not_to_retry():

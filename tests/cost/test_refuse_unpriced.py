@@ -15,9 +15,9 @@ from openai_proxy.exchange.record import Exchange
 NOON = 1_795_262_400.0
 
 
-def asked(stage, key="alice", model="house", method=b"POST"):
+def asked(stage, key="alice", model="house", method=b"POST", endpoint="chat/completions"):
     """Return what came of a request: the answer or the error."""
-    exchange = Exchange(0.0, NOON, "POST", "/v1/x", credential_id=key)
+    exchange = Exchange(0.0, NOON, "POST", "/v1/x", credential_id=key, endpoint=endpoint)
     document = None if model is None else {"model": model}
     request = ProxyRequest(method, b"/chat/completions", [], b"{}", exchange, document=document)
 
@@ -54,6 +54,7 @@ def test_a_key_with_a_budget_is_refused_once_it_has_spent_something(ledger):
     assert isinstance(error, NotMeasured)
     assert (error.status, error.param, "'house'" in error.message) == (403, "model", True)
     assert asked(stage, model="gpt-4o") == "answer"
+    assert asked(stage, endpoint="responses/input_tokens") == "answer"
 
 
 def test_a_key_without_a_budget_is_refused_at_once():

@@ -67,6 +67,15 @@ def test_a_bare_list_is_a_list_of_models():
     assert changed_list(bare) is bare
 
 
+def test_the_list_for_codex_is_filtered_and_nothing_is_added():
+    """Codex wants entries with members that nobody knows for an alias, and would drop the whole list."""
+    body = b'{"models": [{"slug": "a", "display_name": "A"}, {"slug": "b", "display_name": "B"}]}'
+    assert changed_list(body, [LIST], aliases=["c"]) == body
+    shown = changed_list(body, [LIST], aliases=["c"], allows=lambda name: name in "ac")
+    assert json.loads(shown) == {"models": [{"slug": "a", "display_name": "A"}]}
+    assert changed_list(LIST, [body]) is LIST
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"nonsense", b"5", b'{"data":null}', b'{"models":{}}', b'{"error":"b"}']
 )

@@ -15,6 +15,10 @@ SMALL_BYTES = 4096
 """A smaller body holds no picture that would count more by its bytes than by its tiles."""
 _COUNTED = frozenset((*OUTPUT_LIMITS, "n"))
 _WITHOUT_PROMPT = frozenset((b"GET", b"HEAD", b"DELETE", b"OPTIONS"))
+COUNTING = frozenset(
+    ("responses/input_tokens", "responses/input_tokens/count", "chat/completions/input_tokens")
+)
+"""Endpoints that only count the tokens of a prompt: no model runs, and no upstream charges anything."""
 MOST_OUTPUT_TOKENS = 10_000_000
 """More is a slip of the client's: it must not overflow what counts it."""
 
@@ -134,12 +138,13 @@ def reserved_model_tokens(
 ) -> int:
     """Return what to reserve for a request: prompt estimate and asked-for output.
 
-    0 for a request without a body (listing, deleting, a WebSocket). A body
-    that streams through (audio, files) reserves 1: it waits while the key
-    is in debt, and pays what it turns out to use. The `model` and the `endpoint` decide nothing here.
+    0 for a request without a body (listing, deleting, a WebSocket), and at an
+    `endpoint` that only counts tokens. A body that streams through (audio,
+    files) reserves 1: it waits while the key is in debt, and pays what it turns
+    out to use. The `model` decides nothing here.
     `prompt` is the estimate of the prompt, if somebody has made it.
     """
-    if body is None or method in _WITHOUT_PROMPT:
+    if body is None or method in _WITHOUT_PROMPT or endpoint in COUNTING:
         return 0
     if not isinstance(body, bytes):
         return 1
@@ -169,4 +174,4 @@ class TokenEstimate:
             edits = edits_for(self._changes.find(model, endpoint), document)
             kept = {name: value for name, value in document.items() if name not in edits.removed}
             document = {**kept, **edits.values}
-        return reserved_model_tokens(method, body, document, model, prompt)
+        return reserved_model_tokens(method, body, document, model, prompt, endpoint)

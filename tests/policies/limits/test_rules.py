@@ -93,3 +93,8 @@ def test_a_refusal_tells_all_limits():
 def test_reservations(method, body, document, expected):
     """A request reserves a quarter of its bytes and the output it asks for."""
     assert expected == reserved_model_tokens(method, body, document)
+
+
+def test_counting_tokens_uses_none():
+    """No model reads the prompt."""
+    assert reserved_model_tokens(b"POST", b"x" * 40, {}, "m", 10, "responses/input_tokens") == 0

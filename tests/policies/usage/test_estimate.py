@@ -47,6 +47,11 @@ def test_requests_without_a_document_are_estimated_as_ever():
     assert TokenEstimate(RULES)(b"GET", None, None, None) == 0
 
 
+def test_counting_tokens_reserves_none():
+    """Whatever the configuration sets for the model."""
+    assert TokenEstimate(RULES)(b"POST", BODY, {"model": "gpt-4"}, "gpt-4", 7, "responses/input_tokens") == 0
+
+
 def test_the_model_of_the_path_decides():
     """Of an Azure deployment the body may name another model, or none."""
     for document in ({"model": "other", "max_tokens": 9000}, {"max_tokens": 9000}):
