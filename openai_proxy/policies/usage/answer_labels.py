@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...wire.documents import maybe_object
+from ...wire.event_data import event_data
 
 STANDARD_TIERS = frozenset((None, "", "default", "auto", "standard", "on_demand"))
 """What an answer calls the service tier whose prices the lists give (OpenAI, OpenRouter, Groq)."""
@@ -28,7 +29,6 @@ _MODEL = b'"model"'
 _SHORT_BYTES = 4096
 """A longer event is searched, not decoded."""
 _line = re.compile(rb"data:[ ]?(.*)")
-_data_line = re.compile(rb"(?:^|[\r\n])data:[ ]?(.*)")
 
 Note = Callable[["str | None", "str | None"], None]
 """Takes the tier and the model, None for what was not found."""
@@ -72,7 +72,7 @@ def _text(value: Any) -> str | None:
 def _end_of_events(data: bytes) -> int:
     """Return where the last blank line of `data` begins; -1 if it has none."""
     end = data.rfind(b"\n\n")
-    return max(end, data.rfind(b"\r\n\r\n")) if b"\r" in data else end
+    return max(end, data.rfind(b"\r\n\r\n"), data.rfind(b"\r\r")) if b"\r" in data else end
 
 
 class AnswerLabels:
@@ -141,8 +141,8 @@ class AnswerLabels:
         if not self._is_stream:
             _note_object(maybe_object(held), self._wants_model, self._tell)
             return
-        for found in _data_line.finditer(held):
-            event = found[1]
+        events, _ = event_data(held.strip(b"\r\n") + b"\n\n", whole=True)
+        for event in events:
             if (
                 _odd_tier.search(event)
                 or (self._is_odd and _TIER in event)

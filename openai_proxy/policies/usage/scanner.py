@@ -19,6 +19,10 @@ _usage_key = re.compile(rb'"usage"[ \t\r\n]{0,20}(?::[ \t\r\n]{0,20}(\{)?)?')
 _mark = re.compile(rb'["{}\[\]]')
 _string_rest = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
 _space = re.compile(rb"[ \t\r\n]*")
+_DATA = b"data:"
+_next_line = re.compile(rb"data:[ \t]{0,64}")
+_line_end = re.compile(rb"(?:\r\n|\r|\n)data:")
+"""Between two lines of one event, where each is a field `data` of its own."""
 
 
 class UsageScanner:
@@ -120,8 +124,14 @@ class UsageScanner:
                 continue
             if self._closed:
                 at = _space.match(data, at).end()  # type: ignore[union-attr]  # matches anything
-                if at == len(data):
+                line = _next_line.match(data, at)
+                if line is None and _DATA.startswith(data[at : at + len(_DATA)]):
                     break
+                if line is not None:
+                    if line.end() == len(data):
+                        break
+                    if data[line.end()] in b",}]":  # the next line of this event: none begins so
+                        at = line.end()
                 self._closed = False
                 if data[at] not in b",}]":
                     ended = self._result()
@@ -178,7 +188,7 @@ class UsageScanner:
         if self._best is not None and self._best[1] < self._object_depth:
             return
         try:
-            usage = maybe_usage(orjson.loads(raw))
+            usage = maybe_usage(orjson.loads(_line_end.sub(b"\n", raw)))
         except orjson.JSONDecodeError:
             return
         if usage is not None and (self._best is None or _counts(usage)):

@@ -23,6 +23,12 @@ def sse(*events, end=b"\n"):
     return b"".join(b"data: " + json.dumps(event).encode() + end + end for event in events)
 
 
+def lines(*events, end=b"\n"):
+    """Return events with one field `data` for each line of their indented JSON."""
+    texts = [json.dumps(event, indent=1).encode().split(b"\n") for event in events]
+    return b"".join(b"".join(b"data: " + line + end for line in text) + end for text in texts)
+
+
 CHUNK = {"id": "c", "model": "gpt-5-mini", "service_tier": "flex", "choices": [], "usage": {}}
 COMPLETED = {
     "type": "response.completed",
@@ -36,6 +42,11 @@ COMPLETED = {
         (sse(CHUNK), ("flex", None)),
         (sse(COMPLETED), ("priority", None)),
         (sse(CHUNK, end=b"\r\n"), ("flex", None)),
+        (sse(CHUNK, end=b"\r"), ("flex", None)),
+        (sse(CHUNK, {**CHUNK, "service_tier": "default"}, end=b"\r"), ("default", None)),
+        (lines(CHUNK), ("flex", None)),
+        (lines(COMPLETED, end=b"\r\n"), ("priority", None)),
+        (lines(CHUNK, {**CHUNK, "service_tier": "default"}), ("default", None)),
         (b"event: x\n" + sse(COMPLETED), ("priority", None)),
         (sse({**CHUNK, "service_tier": "default"}), None),
         (sse({**CHUNK, "service_tier": "auto"}), None),

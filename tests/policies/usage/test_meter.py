@@ -46,6 +46,22 @@ def test_usage_is_found_however_it_is_cut(parts, marks, indent):
     assert scan(body[i : i + 1] for i in range(len(body))) == wanted
 
 
+@given(st.lists(usages | nested | fillers, max_size=4), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from(["", " "]))  # fmt: skip
+def test_usage_is_found_in_events_of_several_lines(parts, end, space):
+    """Some servers indent their JSON and send one field `data` for each line; every client puts them together."""
+    objects = [{"usage": part} if "prompt_tokens" in part else part for part in parts]
+    lines = [json.dumps(each, indent=1).split("\n") for each in objects]
+    body = (
+        "".join("".join(f"data:{space}{line}{end}" for line in event) + end for event in lines).encode()
+        + f"data: [DONE]{end}{end}".encode()
+    )
+    wanted = [
+        Usage(part["prompt_tokens"], part["completion_tokens"]) for part in parts if "prompt_tokens" in part
+    ]
+    assert scan([body])[-1:] == wanted[-1:]
+    assert scan(body[i : i + 1] for i in range(len(body))) == wanted
+
+
 def test_an_endless_object_is_given_up():
     """What looks like usage and never ends is not kept; usage in the next event is found."""
     scanner_input = [b'{"usage":{"x":[', *[b"1," * 1000] * 20, b'1]}}\n\ndata: {"usage":{"prompt_tokens":1}}']
