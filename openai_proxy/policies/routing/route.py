@@ -10,20 +10,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
-from twisted.internet.defer import TimeoutError as TwistedTimeout
-
 from ...exchange.errors import HomeUnreachable, NoUpstreamAvailable, StateElsewhere, UpstreamError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
-from ...exchange.record import Exchange
 from ...logs import logger
 from ..authenticate.credentials import CredentialSwap
-from ..bodies.decoded_body import decoded
 from ..bodies.peeked_body import peek
 from .affinity import Affinity, Located
 from .attempt import Attempt, Judge, Task
 from .balance import Balance
 from .choosing import Choosing
+from .collected_lists import collect_lists
 from .health import UpstreamHealth
 from .in_flight import Passage
 from .missing_state import PEEK_BYTES, STATUSES, says_missing
@@ -34,9 +30,6 @@ from .table import ModelRoute, RoutingTable, Upstream, model_in_path
 
 log = logger(__name__)
 
-LIST_BYTES = 4 * 1024 * 1024
-LIST_PATIENCE_S = 5.0
-"""How long the list of models waits for each upstream other than the first."""
 _AWAY = "The conversation lives at {!r}, which is not available."
 
 
@@ -306,58 +299,22 @@ class Route:
             request = _named_upstream(request, route)
         return Task(request, (upstream,), model is not None)
 
-    # ---- the list of models, collected from all upstreams
-
     async def ask_elsewhere(self, request: ProxyRequest, forward: Forward) -> list[bytes]:
-        """Return the answers of the other upstreams to `request`: bodies of status 200, at most LIST_BYTES
-        each.
+        """Return the answers of the other upstreams to `request`, which asks for the list of models.
 
-        All are asked at the same time, and have at most LIST_PATIENCE_S. An
-        upstream that is unhealthy, late or sends too much adds nothing.
+        An upstream that is unhealthy is not asked.
         """
-        exchange = request.exchange
         task = self._task(request)
         others = [
-            upstream
+            self._addressed(task.request, upstream)
             for upstream in self._table.upstreams
-            if upstream.name != exchange.upstream and self._choosing.usable(task, upstream)
+            if upstream.name != request.exchange.upstream and self._choosing.usable(task, upstream)
         ]
-        # Each has a record of its own, because an attempt writes into its record.
-        records = [
-            Exchange(exchange.started, exchange.timestamp, exchange.method, exchange.path) for _ in others
-        ]
-        for record in records:
-            record.credential_id = exchange.credential_id
         began = self._clock()
-        asking = [
-            Deferred.fromCoroutine(self._list_of(self._addressed(task.request, upstream), record, forward))
-            for upstream, record in zip(others, records, strict=True)
-        ]
         try:
-            bodies = await gatherResults(asking, consumeErrors=True)
-        except FirstError as error:
-            error.subFailure.raiseException()
+            return await collect_lists(others, request.exchange, forward, self._timers)
         finally:
-            exchange.upstream_s += self._clock() - began
-            for record in records:
-                exchange.attempts += record.attempts
-                exchange.retry_reasons += record.retry_reasons
-                exchange.upstream_error_kinds += record.upstream_error_kinds
-        return [body for body in bodies if body]
-
-    async def _list_of(self, request: ProxyRequest, record: Exchange, forward: Forward) -> bytes:
-        request.exchange = record
-        asking = Deferred.fromCoroutine(self._body_of(request, forward))
-        asking.addTimeout(LIST_PATIENCE_S, self._timers)
-        try:
-            return await asking
-        except (UpstreamError, TimeoutError, TwistedTimeout):
-            return b""
-
-    async def _body_of(self, request: ProxyRequest, forward: Forward) -> bytes:
-        response, body = await peek(decoded(await forward(request)), LIST_BYTES)
-        response.body.discard()
-        return body if response.status == 200 else b""
+            request.exchange.upstream_s += self._clock() - began
 
 
 def _named_upstream(request: ProxyRequest, route: ModelRoute | None) -> ProxyRequest:

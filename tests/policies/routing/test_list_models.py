@@ -11,9 +11,10 @@ from twisted.internet.task import Clock
 from openai_proxy.exchange.errors import UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
+from openai_proxy.policies.routing.collected_lists import LIST_PATIENCE_S
 from openai_proxy.policies.routing.health import UpstreamHealth
 from openai_proxy.policies.routing.list_models import ListModels
-from openai_proxy.policies.routing.route import LIST_PATIENCE_S, Route
+from openai_proxy.policies.routing.route import Route
 from openai_proxy.policies.routing.table import RoutingTable, Upstream
 from openai_proxy.wire.keys import key_digest
 
