@@ -65,11 +65,15 @@ class Deliveries:
             return
         delivery = Deferred.fromCoroutine(self._deliver(webhook, name, body))
         self._running.add(delivery)
-        delivery.addBoth(self._delivered, delivery)
+        delivery.addBoth(self._delivered, delivery, webhook)
 
-    def _delivered(self, result: Any, delivery: Deferred[None]) -> None:
+    def _delivered(self, result: Any, delivery: Deferred[None], webhook: Webhook) -> None:
         self._running.discard(delivery)
-        if isinstance(result, Failure) and not result.check(CancelledError):
+        if not isinstance(result, Failure):
+            return
+        if result.check(CancelledError):  # the next start does not try again
+            _log_undelivered(webhook, "this proxy was stopped first")
+        else:
             log.failure("an alert was not delivered", result)
 
     async def _deliver(self, webhook: Webhook, name: str, body: bytes) -> None:
@@ -98,7 +102,7 @@ class Deliveries:
                 raise
             except Exception as error:
                 reason = type(error).__name__
-        log.warn("an alert was not delivered to {host}: {reason}", host=_host(webhook), reason=reason)
+        _log_undelivered(webhook, reason)
 
     def _headers(self, webhook: Webhook, name: str, body: bytes) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "User-Agent": "openai-proxy"}
@@ -143,6 +147,10 @@ def signing_key(secret: str) -> bytes:
     if secret.startswith("whsec_"):
         return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     return secret.encode()
+
+
+def _log_undelivered(webhook: Webhook, reason: str) -> None:
+    log.warn("an alert was not delivered to {host}: {reason}", host=_host(webhook), reason=reason)
 
 
 def _host(webhook: Webhook) -> str:

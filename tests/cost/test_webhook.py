@@ -113,14 +113,15 @@ def test_a_secret_may_be_any_text_and_bad_base64_is_refused():
         signing_key("whsec_!")
 
 
-def test_the_end_of_the_daemon_does_not_wait_for_deliveries():
-    """What waits is given up, and nothing is left to run."""
+def test_the_end_of_the_daemon_does_not_wait_for_deliveries(lines):
+    """What waits is given up, which was told nowhere, and nothing is left to run."""
     clock = Clock()
     deliveries = Deliveries(clock, lambda: 0.0, lambda url, **how: fail(ConnectError()))
     deliveries.deliver(HOOK, "x", BODY)
     ended = []
     deliveries.stop().addCallback(ended.append)
     assert ended
+    assert lines == ["an alert was not delivered to hooks.example: this proxy was stopped first"]
     assert clock.getDelayedCalls() == []
 
 
