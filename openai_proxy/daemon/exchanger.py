@@ -37,6 +37,7 @@ from ..upstream.warm import WarmConnections
 from ..wire.web_origins import WebOrigins
 from .chains import by_kind, compose
 from .destinations import DEFAULT, known_destinations
+from .expired_certificates import expired_certificates
 from .observers import configured_models
 from .serverless import Serverless, risk_of
 from .stages import KeptStages, kept_stages, ordered_stages
@@ -169,7 +170,12 @@ def build_exchanger(settings: Settings, around: Surroundings, needs_usage: bool)
         configured_models=configured_models(settings),
         kept=kept,
         keyring=keyring,
-        warnings=(*warnings(settings), *made.warnings, *unpriced_models(settings, spending.pricing)),
+        warnings=(
+            *warnings(settings),
+            *made.warnings,
+            *unpriced_models(settings, spending.pricing),
+            *expired_certificates(settings),
+        ),
     )
 
 

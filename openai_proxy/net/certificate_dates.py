@@ -1,4 +1,4 @@
-"""Read the expiry of the listeners' certificates from the files that endpoint strings name."""
+"""Read the expiry of certificates: of a file, or of those that endpoint strings name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ends_of(descriptions: Iterable[str]) -> dict[str, float]:
     """
     ends: dict[str, float] = {}
     for description in descriptions:
-        found = [end for path in _files(description) for end in _ends_in(path)]
+        found = [end for path in _files(description) if (end := end_of(path)) is not None]
         if found:
             ends[description] = min(found)
     return ends
@@ -40,11 +40,14 @@ def _files(description: str) -> Iterator[Path]:
         yield from sorted(Path(words[1]).glob("*.pem"))
 
 
-def _ends_in(path: Path) -> Iterator[float]:
-    """Yield the expiry of the first certificate of a PEM file, which is the listener's own."""
+def end_of(path: Path) -> float | None:
+    """Return the expiry of the first certificate of a PEM file, which is its owner's; None if it cannot be read."""
     try:
         found = _CERTIFICATE.search(path.read_bytes())
-        if found is not None:
-            yield x509.load_pem_x509_certificate(found[0]).not_valid_after_utc.timestamp()
+        return (
+            None
+            if found is None
+            else x509.load_pem_x509_certificate(found[0]).not_valid_after_utc.timestamp()
+        )
     except (OSError, ValueError):
-        return
+        return None
