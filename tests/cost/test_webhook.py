@@ -3,11 +3,11 @@
 import base64
 
 import pytest
+from logged import log_lines
 from openai import OpenAI
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
@@ -44,15 +44,8 @@ class Server:
 
 @pytest.fixture
 def lines():
-    found = []
-
-    def observe(event):
-        if event.get("log_namespace", "").startswith("openai_proxy.cost"):
-            found.append(event["log_format"].format(**event))
-
-    globalLogPublisher.addObserver(observe)
-    yield found
-    globalLogPublisher.removeObserver(observe)
+    with log_lines("openai_proxy.cost") as found:
+        yield found
 
 
 def delivered(server, seconds=200):

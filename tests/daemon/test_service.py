@@ -8,8 +8,9 @@ import sys
 import threading
 
 import pytest
+from logged import log_lines
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel
 
 from openai_proxy.daemon.service import ProxyService
 from openai_proxy.settings import load_settings
@@ -18,15 +19,8 @@ from openai_proxy.settings import load_settings
 @pytest.fixture
 def warned():
     """What the log says, warnings and worse."""
-    lines = []
-
-    def observe(event):
-        if event.get("log_level", LogLevel.info) > LogLevel.info:
-            lines.append(event["log_format"].format(**event))
-
-    globalLogPublisher.addObserver(observe)
-    yield lines
-    globalLogPublisher.removeObserver(observe)
+    with log_lines(level=LogLevel.warn) as lines:
+        yield lines
 
 
 class Configuration:
@@ -114,35 +108,31 @@ def test_a_reload_is_checked_with_what_cannot_change(tmp_path, monkeypatch, warn
     assert why in line
 
 
+def metered(lines):
+    return [line for line in lines if "@metered" in line]
+
+
 def test_what_keys_may_call_is_a_short_line_at_the_start_and_news_at_a_reload(configuration, tmp_path):
     """An operator reads it once: the same line after each `systemctl reload` hides what has changed."""
     key = '[[keys]]\nname = "{0}"\nkey = "{0}-key"\nupstream_key = "sk-{0}"\nmodels = ["m"]\n'
-    lines = []
-
-    def observe(event):
-        if "line" in event and "@metered" in event["line"]:
-            lines.append(event["line"])
 
     def load():
         (tmp_path / "c.toml").write_text("".join(key.format(name) for name in names))
         return load_settings({"config": "c.toml"}, configuration.environ, tmp_path)
 
     names = ["alice", "bob"]
-    globalLogPublisher.addObserver(observe)
-    try:
+    with log_lines() as lines:
         service = ProxyService(MemoryReactorClock(), load(), load)
         service.announce()
         service.reload()
-        assert lines == [
+        assert metered(lines) == [
             "2 keys without `endpoints` may call @metered only (alice, bob); --check-config says what that is"
         ]
         names.append("carol")
         service.reload()
         service.reload()
-        assert len(lines) == 2
-        assert lines[1].startswith("3 keys without `endpoints` may call @metered only (alice, bob, carol)")
-    finally:
-        globalLogPublisher.removeObserver(observe)
+        _, line = metered(lines)
+        assert line.startswith("3 keys without `endpoints` may call @metered only (alice, bob, carol)")
 
 
 def test_a_reload_refuses_a_file_that_became_empty(tmp_path, monkeypatch):
@@ -168,21 +158,14 @@ def test_a_reload_refuses_a_file_that_became_empty(tmp_path, monkeypatch):
 
 def test_a_reload_says_what_is_on_elsewhere(configuration, tmp_path):
     """Budgets began anew in another file, and only the log of the start had the name of the file."""
-    lines = []
-
-    def observe(event):
-        if "line" in event and "state file" in event["line"]:
-            lines.append(event["line"])
-
     service = ProxyService(MemoryReactorClock(), configuration.load(), configuration.load)
-    globalLogPublisher.addObserver(observe)
-    try:
+    with log_lines() as lines:
         for name in ("one", "one", "other"):
             configuration.environ["COST__STATE_FILE"] = f"{name}.sqlite3"
             service.reload()
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    assert lines == [f"state file: {tmp_path}/{name}.sqlite3" for name in ("one", "other")]
+    assert [line for line in lines if "state file" in line] == [
+        f"state file: {tmp_path}/{name}.sqlite3" for name in ("one", "other")
+    ]
 
 
 def test_reload_while_draining_changes_nothing(service, configuration):

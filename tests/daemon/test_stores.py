@@ -1,9 +1,9 @@
 """What outlives a reload, and what is said of money at the end that could not be written."""
 
 import pytest
+from logged import log_lines
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import formatEvent, globalLogPublisher
 
 from openai_proxy.cost.budget import GROUP, Account, Need
 from openai_proxy.daemon.stores import Stores
@@ -19,15 +19,8 @@ def stores():
 
 @pytest.fixture
 def errors():
-    lines = []
-
-    def keep(event):
-        if event.get("log_namespace") == "openai_proxy.cost":
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(keep)
-    yield lines
-    globalLogPublisher.removeObserver(keep)
+    with log_lines("openai_proxy.cost") as lines:
+        yield lines
 
 
 @pytest.mark.parametrize(

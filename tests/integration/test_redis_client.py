@@ -8,11 +8,12 @@ import time
 
 import pytest
 import pytest_twisted
+from logged import log_events
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel
 from world.services import RedisServer
 from world.waiting import until
 
@@ -120,10 +121,8 @@ class Impostor(Protocol):
 
 @pytest.fixture
 def logged():
-    events = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
+    with log_events() as events:
+        yield events
 
 
 @pytest_twisted.ensureDeferred

@@ -6,12 +6,12 @@ from functools import partial
 
 import pytest
 import pytest_twisted
+from logged import log_events
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import formatEvent as text
-from twisted.logger import globalLogPublisher
 from world.services import PATIENT_S, RedisServer
 from world.waiting import until
 
@@ -25,10 +25,8 @@ PASSWORD = "CANARY"
 @pytest.fixture
 def log():
     """Collect the lines of the log; none holds the password or is a failure."""
-    events = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
+    with log_events() as events:
+        yield events
     assert [event["log_text"] for event in events if event.get("isError")] == []
     assert [event for event in events if PASSWORD in text(event)] == []
 

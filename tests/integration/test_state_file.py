@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from logged import log_lines
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
-from twisted.logger import formatEvent, globalLogPublisher
 from world.waiting import PATIENCE_S
 
 from openai_proxy.cost.budget import Account, Need
@@ -36,15 +36,8 @@ async def file(tmp_path):
 @pytest.fixture
 def logged():
     """What the log says of the file."""
-    lines = []
-
-    def keep(event):
-        if event.get("log_namespace") == "openai_proxy.cost":
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(keep)
-    yield lines
-    globalLogPublisher.removeObserver(keep)
+    with log_lines("openai_proxy.cost") as lines:
+        yield lines
 
 
 def reserve(ledger, usd, limit_usd=10.0):

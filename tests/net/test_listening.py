@@ -1,7 +1,7 @@
 """What the log says of a port."""
 
+from logged import log_events
 from twisted.internet.address import IPv4Address
-from twisted.logger import globalLogPublisher
 
 from openai_proxy.net.listening import announce
 
@@ -20,18 +20,10 @@ class Port:
 
 def said_of(port, risk):
     """Return the first words of each line that is logged."""
-    lines = []
-
-    def observe(event):
-        if event.get("log_namespace", "").startswith("openai_proxy"):
-            lines.append(event["log_format"].partition(" {address}")[0])
-
-    globalLogPublisher.addObserver(observe)
-    try:
+    with log_events() as events:
         announce(port, risk)
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    return lines
+    ours = [event for event in events if event.get("log_namespace", "").startswith("openai_proxy")]
+    return [event["log_format"].partition(" {address}")[0] for event in ours]
 
 
 def test_who_waits_for_the_port_has_seen_the_warning():

@@ -3,7 +3,8 @@
 import threading
 
 import pytest
-from twisted.logger import Logger, LogLevel, globalLogPublisher
+from logged import log_events
+from twisted.logger import Logger, LogLevel
 from workers.links import pair
 
 from openai_proxy.workers.worker_log import MAX_WAITING, LogLine, LogSender, write
@@ -88,12 +89,8 @@ def test_what_waits_at_the_end_is_sent_before_the_link_closes(sender, lines):
 
 def test_a_line_is_logged_with_its_own_time_and_the_worker_it_came_from():
     """So that the one log is in order and says who."""
-    events = []
-    globalLogPublisher.addObserver(events.append)
-    try:
+    with log_events() as events:
         write(LogLine(12.5, "warn", "somewhere", "{not a field}"), 3)
-    finally:
-        globalLogPublisher.removeObserver(events.append)
     (event,) = events
     assert (event["log_time"], event["log_level"], event["text"]) == (12.5, LogLevel.warn, "{not a field}")
     assert event["log_system"] == "somewhere#warn, worker 3"
