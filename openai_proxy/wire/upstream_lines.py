@@ -38,7 +38,8 @@ class UpstreamLines:
 
     `drop` are globs of names in lower case; protected lines and `auth_header`
     stay. `fixed` lines replace the client's of the same name, but a name in
-    `yielding` only stands if the request has none.
+    `yielding` only stands if the request has none. A client's name with `_` in
+    place of `-` counts as the same: CGI and its kin take it for that.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class UpstreamLines:
     ) -> None:
         self._drop = re.compile("|".join(map(translate, drop)).encode("ascii")).match if drop else None
         self._fixed = list(fixed or ())
-        self._replaced = frozenset(name.lower() for name, _ in self._fixed) - yielding
+        self._replaced = frozenset(_dashed(name) for name, _ in self._fixed if name.lower() not in yielding)
         self._yielding = yielding
         self._auth_header = auth_header
 
@@ -64,11 +65,15 @@ class UpstreamLines:
         return kept + [pair for pair in self._fixed if pair[0].lower() not in there]
 
     def _is_dropped(self, name: bytes) -> bool:
-        if name in self._replaced:
+        if _dashed(name) in self._replaced:
             return True
-        if self._drop is None or self._drop(name) is None:
+        if self._drop is None or (self._drop(name) is None and self._drop(_dashed(name)) is None):
             return False
         return not is_protected(name) and name != self._auth_header
+
+
+def _dashed(name: bytes) -> bytes:
+    return name.lower().replace(b"_", b"-")
 
 
 class UpstreamQuery:

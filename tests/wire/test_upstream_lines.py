@@ -45,6 +45,13 @@ def test_static_lines_replace_the_clients():
     ]
 
 
+def test_a_name_with_underscores_is_the_same():
+    """CGI and its kin would take `X_Forwarded_For` for the line that was dropped."""
+    lines = UpstreamLines(("x-forwarded-*", "x_own"), [(b"OpenAI-Project", b"p")])
+    given = [(b"X_Forwarded_For", b"1"), (b"OpenAI_Project", b"q"), (b"X_Own", b"1"), (b"X_Kept", b"1")]
+    assert lines.on(given) == [(b"X_Kept", b"1"), (b"OpenAI-Project", b"p")]
+
+
 def test_a_yielding_line_stands_only_where_there_is_none():
     """What a client key fixes takes precedence over what holds for all of them."""
     lines = UpstreamLines((), [(b"OpenAI-Project", b"all")], frozenset([b"openai-project"]))

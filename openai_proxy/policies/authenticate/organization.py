@@ -39,8 +39,8 @@ class Account:
         kept: HeaderPairs = []
         for pair in headers:
             name = pair[0].lower()
-            if name in dropped:
-                continue
+            if name in dropped or (b"_" in name and name.replace(b"_", b"-") in dropped):
+                continue  # some servers take both spellings for one
             if name == _SUBPROTOCOL:
                 value = _without_items(pair[1], dropped)
                 if value:

@@ -23,6 +23,13 @@ def test_lines(account, expected):
     assert account.on(CLIENT) == expected
 
 
+def test_a_name_with_underscores_is_no_way_round():
+    """CGI, WSGI and their kin hand both spellings to a program as one."""
+    lines = [(b"OpenAI_Organization", b"org-c"), (b"openai_project", b"proj-c"), (b"X_A", b"1")]
+    assert Account(b"o").on(lines) == [(b"X_A", b"1"), (b"OpenAI-Organization", b"o")]
+    assert Account(own_allowed=True).on(lines) == lines
+
+
 @pytest.mark.parametrize(
     ("account", "offered", "expected"),
     [
