@@ -30,6 +30,7 @@ import agent_clients as clients
 import trustme
 from world.agent_upstream import ANSWER, INPUT_TOKENS, OUTPUT_TOKENS, SAID, AgentUpstream, prices
 from world.daemon import Daemon
+from world.exchange_lines import exchange_lines
 from world.pages import metrics, total
 from world.sdk_sessions import LANES, Seen, realtime, responses_in_lanes
 from world.taps import Tap, frames
@@ -130,9 +131,7 @@ class Scene:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return what the exchange log has of calls of the model."""
-        files = (self.directory / "logs").glob("*.jsonl")
-        lines = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
-        return [line for line in lines if line["request"]["method"] in ("WS", "POST")]
+        return exchange_lines(self.directory / "logs", "WS", "POST")
 
 
 def bytes_differ(scene: Scene) -> Iterator[str]:

@@ -28,6 +28,7 @@ import agent_clients as clients
 import openai
 from agents_run import CODEX_PROGRAM, SDK, install
 from world.daemon import Daemon, configured
+from world.exchange_lines import exchange_lines
 from world.taps import Tap
 from world.waiting import eventually
 
@@ -110,13 +111,6 @@ def _until(connection: Any, *kinds: str) -> list[Any]:
     return events
 
 
-def logged(directory: Path) -> list[dict[str, Any]]:
-    """Return the exchange log's lines of calls of models."""
-    files = (directory / "logs").glob("*.jsonl")
-    lines = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
-    return [line for line in lines if line["request"]["method"] in ("WS", "POST")]
-
-
 def through(directory: Path, aimock: int, mode: str, client: str, direct: list[str]) -> list[str]:
     """Run a client's session through the proxy; return what was wrong."""
     toml, env = MODES[mode]
@@ -141,10 +135,12 @@ def through(directory: Path, aimock: int, mode: str, client: str, direct: list[s
         if before.exchanges != behind.exchanges:
             found.append("the bodies before and behind the proxy are not the same")
         calls = CALLS[client]
-        if calls is not None and not eventually(lambda: len(logged(directory)) == calls, 5):
-            found.append(f"{len(logged(directory))} lines of {calls} calls")
+        logs = directory / "logs"
+        if calls is not None and not eventually(lambda: len(exchange_lines(logs, "WS", "POST")) == calls, 5):
+            found.append(f"{len(exchange_lines(logs, 'WS', 'POST'))} lines of {calls} calls")
         found += daemon.defects
-        print(f"{client}, {mode}: {len(seen)} objects, {[line['outcome'] for line in logged(directory)]}")
+        outcomes = [line["outcome"] for line in exchange_lines(logs, "WS", "POST")]
+        print(f"{client}, {mode}: {len(seen)} objects, {outcomes}")
     finally:
         daemon.stop()
         before.close()

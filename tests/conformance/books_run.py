@@ -29,6 +29,7 @@ from booked_upstream import THOUGHT, Books, usage, word_of
 from prometheus_client.parser import text_string_to_metric_families as parsed
 from world.client import Client, Response
 from world.daemon import Daemon
+from world.exchange_lines import exchange_lines
 from world.pages import get_json, metrics
 from world.requests import post
 from world.services import RedisServer
@@ -209,8 +210,8 @@ class Ledger:
 
     def __init__(self, daemon: Daemon, books: list[Books], count: int) -> None:
         self.found: list[str] = []
-        eventually(lambda: len(self.lines_of(daemon.directory)) >= count, 20)
-        self.lines = self.lines_of(daemon.directory)
+        eventually(lambda: len(exchange_lines(daemon.directory / "logs")) >= count, 20)
+        self.lines = exchange_lines(daemon.directory / "logs")
         self._books = books
         self.port = daemon.port
         self._same("lines of the exchange log", len(self.lines), count)
@@ -220,15 +221,6 @@ class Ledger:
         self._money()
         self._metrics()
         self._truth()
-
-    @staticmethod
-    def lines_of(directory: Path) -> list[dict[str, Any]]:
-        """Return the whole lines of the exchange log."""
-        return [
-            json.loads(line)
-            for file in (directory / "logs").glob("*.jsonl")
-            for line in file.read_text("utf-8").split("\n")[:-1]
-        ]
 
     def _same(self, what: str, found: Any, true: Any) -> None:
         fits = abs(found - true) < 1e-6 if isinstance(true, float) else found == true

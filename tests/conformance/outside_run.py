@@ -31,6 +31,7 @@ from fronts import Front
 from mixed_upstream import THOUGHT, Recycler, completion, embedding, multipart, post, pseudo_random, receipt
 from world.client import Client, Response
 from world.daemon import Daemon
+from world.exchange_lines import exchange_lines
 from world.requests import request
 from world.upstream import Upstream
 from world.waiting import eventually
@@ -228,24 +229,15 @@ def certificates(directory: Path) -> ssl.SSLContext:
     return context
 
 
-def logged(directory: Path) -> list[dict[str, object]]:
-    """Return the lines of the exchange log."""
-    return [
-        json.loads(line)
-        for file in (directory / "logs").glob("*.jsonl")
-        for line in file.read_text("utf-8").splitlines()
-    ]
-
-
 def faults(run: Run, daemon: Daemon, upstream: Upstream, count: int) -> list[str]:
     """Say what was not right when all is over."""
     found = list(run.wrong)
-    directory = daemon.directory
-    eventually(lambda: len(logged(directory)) >= count, 20)
-    lines = logged(directory)
+    directory = daemon.directory / "logs"
+    eventually(lambda: len(exchange_lines(directory)) >= count, 20)
+    lines = exchange_lines(directory)
     if not len(lines) == len({line["id"] for line in lines}) == count:
         found.append(f"{len(lines)} lines in the exchange log, {count} requests")
-    if any(THOUGHT in file.read_text("utf-8") for file in (directory / "logs").glob("*.jsonl")):
+    if any(THOUGHT in file.read_text("utf-8") for file in directory.glob("*.jsonl")):
         found.append("a thought in the exchange log")
     outcomes = collections.Counter(line["outcome"] for line in lines)
     print("outcomes:", dict(outcomes))

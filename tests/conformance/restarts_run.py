@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import signal
 import sys
 import tempfile
@@ -32,6 +31,7 @@ import agent_clients as clients
 from agents_run import SDK, install
 from world.agent_upstream import AgentUpstream, prices
 from world.daemon import Daemon, configured
+from world.exchange_lines import exchange_lines
 from world.pages import get_json
 from world.sdk_sessions import LANES, Seen, responses_through_restarts
 from world.services import RedisServer, ServiceProcess
@@ -99,9 +99,7 @@ class Scene:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the turns of the exchange log."""
-        files = self.directory.glob("*.jsonl")
-        lines = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
-        return [line for line in lines if line["request"]["method"] == "WS"]
+        return exchange_lines(self.directory, "WS")
 
     def spent_usd(self) -> float:
         port = int(self.daemon.listening[1].rpartition(":")[2])

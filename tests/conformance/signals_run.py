@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from booked_upstream import Books
 from books_run import SICK, TENANTS, THREADS, Crowd, Ledger, toml
-from world.client import Client
+from world.client import Client, accepts
 from world.daemon import Daemon
 from world.pages import get_json
 from world.requests import post
@@ -186,7 +186,7 @@ def ends(world: World, seed: int) -> list[str]:
             client.send(post("ann-key", stream))
             client.read_until(b"first")
         world.daemon.signal(signal.SIGTERM)
-        eventually(lambda: not _takes(world.daemon.port), 10)
+        eventually(lambda: not accepts(world.daemon.port), 10)
         held.finish.set()
         cut = sum(b"data: last" not in client.rest(20) for client in clients)
     if cut:
@@ -226,14 +226,6 @@ def _asked(port: int, key: str, model: str) -> int | None:
 
 def _reserved(port: int) -> float:
     return sum(each["reserved_usd"] for each in get_json(port, "/admin/usage")["budgets"])
-
-
-def _takes(port: int) -> bool:
-    try:
-        Client(port).close()
-    except OSError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import threading
 import pytest
 from world.client import Client, ask
 from world.daemon import configured
+from world.exchange_lines import exchange_lines
 from world.pages import metrics, total
 from world.requests import post
 from world.scripts import COMPLETION, answer, delta, events, stream
@@ -198,10 +199,7 @@ def test_costs_stand_in_log_lines_metrics_and_totals(start, tmp_path):
     for model in ("m", "gpt-4o-mini", "nobody-knows"):
         world.upstream.script = using(2, model)
         assert ask(world.port, asking(model=model)).status == 200
-    lines = {}
-    for file in (tmp_path / "logs").glob("*.jsonl"):
-        line = json.loads(file.read_text())
-        lines[line["model"]] = line["cost_usd"]
+    lines = {line["model"]: line["cost_usd"] for line in exchange_lines(tmp_path / "logs")}
     assert lines["m"] == 2.0
     assert lines["gpt-4o-mini"] == pytest.approx((5 * 0.15 + 2 * 0.6) / 1e6)
     assert lines["nobody-knows"] is None
@@ -368,8 +366,7 @@ def test_a_stream_is_cut_when_it_has_cost_what_was_left(start, tmp_path):
         said = client.read_until(b"insufficient_quota")
         assert said.count(b"wordword") in (5, 6)
     assert eventually(lambda: gone)
-    [file] = (tmp_path / "logs").glob("*.jsonl")
-    [line] = [json.loads(each) for each in file.read_text().splitlines()]
+    [line] = exchange_lines(tmp_path / "logs")
     assert (line["outcome"], line["error_code"]) == ("limit", "insufficient_quota")
     assert total(metrics(world.port), "openai_proxy_upstream_errors_total") == 0
     world.upstream.script = using(1)

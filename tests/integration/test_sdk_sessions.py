@@ -1,10 +1,9 @@
 """The WebSocket sessions of openai-python, eight lanes at once and Realtime, through a daemon in each mode."""
 
-import json
-
 import pytest
 from world.agent_upstream import INPUT_TOKENS, OUTPUT_TOKENS, AgentUpstream, prices
 from world.daemon import configured
+from world.exchange_lines import exchange_lines
 from world.pages import metrics, total
 from world.sdk_sessions import LANES, realtime, responses_in_lanes
 from world.taps import Tap
@@ -52,16 +51,6 @@ def scene(start, tmp_path):
         tap.close()
 
 
-def logged(directory):
-    """Return the turns in the exchange log."""
-    lines = [
-        json.loads(line)
-        for file in (directory / "logs").glob("*.jsonl")
-        for line in file.read_text("utf-8").splitlines()
-    ]
-    return [line for line in lines if line["request"]["method"] == "WS"]
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("session", "turns"), [(responses_in_lanes, 3 * LANES), (realtime, 3)])
 def test_each_turn_of_a_session_is_one_exchange(scene, tmp_path, mode, session, turns):
@@ -77,8 +66,8 @@ def test_each_turn_of_a_session_is_one_exchange(scene, tmp_path, mode, session, 
     [(up, down)] = behind.websockets.values()
     assert up
     assert down
-    assert eventually(lambda: len(logged(tmp_path)) == turns)
-    for line in logged(tmp_path):
+    assert eventually(lambda: len(exchange_lines(tmp_path / "logs", "WS")) == turns)
+    for line in exchange_lines(tmp_path / "logs", "WS"):
         usage = line["usage"]
         assert (usage["input_tokens"], usage["output_tokens"]) == (INPUT_TOKENS, OUTPUT_TOKENS)
         sound = (usage.get("audio_input_tokens"), usage.get("audio_output_tokens"))

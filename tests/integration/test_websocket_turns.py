@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from world.client import Client
 from world.daemon import configured
+from world.exchange_lines import exchange_lines
 from world.pages import metrics, total
 from world.waiting import PATIENCE_S
 from world.websocket_server import WebSocketServer, open_websocket
@@ -82,24 +83,18 @@ def test_turns_are_judged_logged_and_counted_one_by_one(start, server, tmp_path)
         assert refused["stream_id"] == "a"
     with open_websocket(daemon, key="bob-key", path="/v1/responses") as socket:
         assert len(turn(socket)) == 2
-    files = (tmp_path / "logs").glob("*.jsonl")
-    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
-    turns = sorted(
-        (line["key"], line["turn"], line["outcome"], line["cost_usd"])
-        for line in lines
-        if line["request"]["method"] == "WS"
-    )
-    assert turns == [
+    turns = exchange_lines(tmp_path / "logs", "WS")
+    assert sorted((line["key"], line["turn"], line["outcome"], line["cost_usd"]) for line in turns) == [
         ("alice", 1, "rejected", None),
         ("alice", 2, "complete", 5.0),
         ("alice", 3, "complete", 5.0),
         ("alice", 4, "limit", None),
         ("bob", 1, "complete", 5.0),
     ]
-    [answered] = [line for line in lines if line["key"] == "bob" and line["request"]["method"] == "WS"]
+    [answered] = [line for line in turns if line["key"] == "bob"]
     assert answered["response"]["body"]["status"] == "completed"
     assert answered["request"]["body"]["input"] == "hi"
-    assert answered["connection"] in {line["id"] for line in lines}
+    assert answered["connection"] in {line["id"] for line in exchange_lines(tmp_path / "logs")}
     assert total(metrics(daemon.port), "openai_proxy_websocket_turns_total") == 5
 
 

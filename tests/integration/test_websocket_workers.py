@@ -9,6 +9,7 @@ import pytest
 from websockets.sync.client import connect
 from world.agent_upstream import INPUT_TOKENS, OUTPUT_TOKENS, AgentUpstream, prices
 from world.daemon import configured
+from world.exchange_lines import exchange_lines
 from world.pages import get_json, metrics, total
 from world.upstream import Upstream
 from world.waiting import PATIENCE_S, eventually
@@ -89,15 +90,6 @@ def scene(start, redis, tmp_path):
     return daemon, model
 
 
-def turns_in_log(directory):
-    lines = [
-        json.loads(line)
-        for file in (directory / "logs").glob("*.jsonl")
-        for line in file.read_text("utf-8").splitlines()
-    ]
-    return [line for line in lines if line["request"]["method"] == "WS"]
-
-
 def test_turns_at_two_workers_share_budget_and_limits(scene, tmp_path):
     """Thirty-two lanes at once: what the upstream was asked is what was admitted, logged, counted and charged."""
     daemon, model = scene
@@ -117,8 +109,8 @@ def test_turns_at_two_workers_share_budget_and_limits(scene, tmp_path):
             assert set(refused) == {"rate_limit_exceeded"}
         else:
             assert refused == []
-    assert eventually(lambda: len(turns_in_log(tmp_path)) == 3 * ASKED)
-    lines = turns_in_log(tmp_path)
+    assert eventually(lambda: len(exchange_lines(tmp_path / "logs", "WS")) == 3 * ASKED)
+    lines = exchange_lines(tmp_path / "logs", "WS")
     paid = [line for line in lines if line["cost_usd"]]
     assert Counter(line["key"] for line in paid) == admitted
     assert {line["outcome"] for line in lines if not line["cost_usd"]} == {"limit"}
