@@ -156,9 +156,20 @@ def _respond(asked: Question) -> Reply:
     return reply
 
 
+def _stored(asked: Question) -> Reply:
+    reply, parameters = asked.memory.response(asked.identifier), asked.parameters
+    if parameters.get("stream") != "true":
+        return reply
+    after = parameters.get("starting_after", "")
+    seen = int(after) if after.isascii() and after.isdigit() and len(after) < 16 else -1
+    return responses.stored_stream(reply.data, seen)
+
+
 def _cancel(asked: Question) -> Reply:
-    asked.memory.response(asked.identifier)
-    raise Refusal("Only a background response that still runs can be cancelled.")
+    reply = asked.memory.response(asked.identifier)
+    if not json.loads(reply.data)["background"]:
+        raise Refusal("Only a background response can be cancelled.")
+    return reply
 
 
 def _input_tokens(asked: Question) -> Reply:
@@ -188,10 +199,12 @@ _ANSWERS: dict[tuple[str, str], Answerer] = {
     ("POST", "responses"): _respond,
     ("POST", "responses/input_tokens"): _input_tokens,
     ("POST", "responses/compact"): _compact,
-    ("GET", "responses/{id}"): lambda asked: asked.memory.response(asked.identifier),
+    ("GET", "responses/{id}"): _stored,
     ("DELETE", "responses/{id}"): lambda asked: asked.memory.delete_response(asked.identifier),
     ("POST", "responses/{id}/cancel"): _cancel,
-    ("GET", "responses/{id}/input_items"): lambda asked: asked.memory.input_items(asked.identifier),
+    ("GET", "responses/{id}/input_items"): lambda asked: asked.memory.input_items(
+        asked.identifier, asked.parameters
+    ),
     ("POST", "files"): _upload,
     ("GET", "files"): lambda asked: asked.memory.list_files(asked.parameters),
     ("GET", "files/{id}"): lambda asked: asked.memory.file(asked.identifier),

@@ -5,6 +5,7 @@ In memory and bounded; one for the life of a process, whatever is reloaded.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from attrs import frozen
@@ -18,6 +19,7 @@ LARGEST_FILE_BYTES = 16 * MIB
 MOST_FILE_BYTES = 64 * MIB
 MOST_RESPONSES = 1000
 MOST_RESPONSE_BYTES = 16 * MIB
+FILES_A_PAGE, ITEMS_A_PAGE = 10_000, 20
 _PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 
@@ -36,7 +38,7 @@ class MockMemory:
         self._files: dict[str, StoredFile] = {}
         self._file_bytes = self._uploads = 0
         self._responses: dict[str, tuple[bytes, bytes]] = {}
-        """Response and page of input items by id."""
+        """Response and list of input items, the oldest first, by id."""
         self._response_bytes = 0
 
     # ---- files
@@ -75,21 +77,9 @@ class MockMemory:
     def list_files(self, parameters: dict[str, str]) -> Reply:
         """Answer GET files, the newest first."""
         files = [each.document for each in self._files.values()]
-        if parameters.get("order", "desc") != "asc":
-            files.reverse()
         if "purpose" in parameters:
             files = [each for each in files if each["purpose"] == parameters["purpose"]]
-        after = parameters.get("after")
-        if after is not None:
-            at = next((n for n, each in enumerate(files) if each["id"] == after), len(files))
-            files = files[at + 1 :]
-        limit = parameters.get("limit", "")
-        page = files[: int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 6 else 10_000]
-        first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
-        more = len(page) < len(files)
-        return Reply(
-            rendered({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
-        )
+        return _page(files, parameters, FILES_A_PAGE)
 
     def file(self, identifier: str) -> Reply:
         """Answer GET files/{id}."""
@@ -130,9 +120,9 @@ class MockMemory:
         """Answer GET responses/{id}."""
         return Reply(self._response(identifier)[0])
 
-    def input_items(self, identifier: str) -> Reply:
-        """Answer GET responses/{id}/input_items."""
-        return Reply(self._response(identifier)[1])
+    def input_items(self, identifier: str, parameters: dict[str, str]) -> Reply:
+        """Answer GET responses/{id}/input_items, the newest first."""
+        return _page(json.loads(self._response(identifier)[1]), parameters, ITEMS_A_PAGE)
 
     def delete_response(self, identifier: str) -> Reply:
         """Answer DELETE responses/{id}."""
@@ -158,6 +148,23 @@ class MockMemory:
     def _forget(self, identifier: str) -> None:
         data, items = self._responses.pop(identifier, (b"", b""))
         self._response_bytes -= len(data) + len(items)
+
+
+def _page(documents: list[dict[str, Any]], parameters: dict[str, str], usual: int) -> Reply:
+    """Return a page of a list that is given with the oldest first; `usual` is its length without a `limit`."""
+    if parameters.get("order", "desc") != "asc":
+        documents = documents[::-1]
+    after = parameters.get("after")
+    if after is not None:
+        at = next((n for n, each in enumerate(documents) if each["id"] == after), len(documents))
+        documents = documents[at + 1 :]
+    limit = parameters.get("limit", "")
+    page = documents[: int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 6 else usual]
+    first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+    more = len(page) < len(documents)
+    return Reply(
+        rendered({"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more})
+    )
 
 
 def _too_large(message: str) -> Refusal:

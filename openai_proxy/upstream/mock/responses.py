@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from .model import (
@@ -81,7 +82,7 @@ def respond(
     data = rendered(whole)
     stored = data if base["store"] else None
     if document.get("stream") is True:
-        return Reply(pieces=_events(base, whole, said, seed), content_type=EVENTS), stored
+        return Reply(pieces=_events(base, whole), content_type=EVENTS), stored
     return Reply(data, tokens=said.tokens), stored
 
 
@@ -91,20 +92,26 @@ def identifier_of(seed: bytes) -> str:
 
 
 def input_items(document: dict[str, Any], seed: bytes) -> bytes:
-    """Return what GET responses/{id}/input_items lists of a request, the newest first."""
+    """Return the items of a request's input as a list in JSON, in their order."""
     given = document.get("input")
     if isinstance(given, str):
         content = [{"type": "input_text", "text": given}]
         given = [{"type": "message", "role": "user", "status": "completed", "content": content}]
-    items = [
-        {"id": f"msg_{seed.hex()[:40]}{number}", **each}
-        for number, each in enumerate(given if isinstance(given, list) else ())
-        if isinstance(each, dict)
-    ]
-    items.reverse()
-    first, last = (items[0]["id"], items[-1]["id"]) if items else (None, None)
-    page = {"object": "list", "data": items, "first_id": first, "last_id": last, "has_more": False}
-    return rendered(page)
+    return rendered(
+        [
+            {"id": f"msg_{seed.hex()[:40]}{number}", **each}
+            for number, each in enumerate(given if isinstance(given, list) else ())
+            if isinstance(each, dict)
+        ]
+    )
+
+
+def stored_stream(data: bytes, after: int) -> Reply:
+    """Answer GET responses/{id} with `stream`: the events of a stored response that come after number `after`."""
+    whole = json.loads(data)
+    begun: dict[str, Any] = {"status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
+    events = enumerate(_events({**whole, **begun}, whole))
+    return Reply(pieces=((0, data) for number, (_, data) in events if number > after), content_type=EVENTS)
 
 
 def input_tokens(prompt_tokens: int) -> Reply:
@@ -173,17 +180,15 @@ def _output(said: Said, seed: bytes) -> list[dict[str, Any]]:
     if said.calls:
         return [_call_item(call, seed, number) for number, call in enumerate(said.calls)]
     status = "incomplete" if said.is_cut else "completed"
-    return [{**_message_item(seed), "status": status, "content": [_part(said.text)]}]
-
-
-def _message_item(seed: bytes) -> dict[str, Any]:
-    return {
-        "id": "msg_" + seed.hex()[:48],
-        "type": "message",
-        "status": "in_progress",
-        "role": "assistant",
-        "content": [],
-    }
+    return [
+        {
+            "id": "msg_" + seed.hex()[:48],
+            "type": "message",
+            "status": status,
+            "role": "assistant",
+            "content": [_part(said.text)],
+        }
+    ]
 
 
 def _part(text: str) -> dict[str, Any]:
@@ -201,7 +206,7 @@ def _call_item(call: Call, seed: bytes, number: int) -> dict[str, Any]:
     }
 
 
-def _events(base: dict[str, Any], whole: dict[str, Any], said: Said, seed: bytes) -> Pieces:
+def _events(base: dict[str, Any], whole: dict[str, Any]) -> Pieces:
     number = -1
 
     def tell(kind: str, **members: Any) -> bytes:
@@ -221,15 +226,17 @@ def _events(base: dict[str, Any], whole: dict[str, Any], said: Said, seed: bytes
             done = {"name": item["name"], "arguments": item["arguments"]}
             yield 0, tell("response.function_call_arguments.done", **at, **done)
         else:
-            yield 0, tell("response.output_item.added", output_index=index, item=_message_item(seed))
+            text = item["content"][0]["text"]
+            begun = {**item, "status": "in_progress", "content": []}
+            yield 0, tell("response.output_item.added", output_index=index, item=begun)
             at["content_index"] = 0
             yield 0, tell("response.content_part.added", **at, part=_part(""))
-            for piece in pieces_of(said.text):
+            for piece in pieces_of(text):
                 yield (
                     tokens_in(piece),
                     tell("response.output_text.delta", **at, delta=piece, logprobs=[]),
                 )
-            yield 0, tell("response.output_text.done", **at, text=said.text, logprobs=[])
-            yield 0, tell("response.content_part.done", **at, part=_part(said.text))
+            yield 0, tell("response.output_text.done", **at, text=text, logprobs=[])
+            yield 0, tell("response.content_part.done", **at, part=_part(text))
         yield 0, tell("response.output_item.done", output_index=index, item=item)
     yield 0, tell(f"response.{whole['status']}", response=whole)

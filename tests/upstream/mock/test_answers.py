@@ -323,6 +323,64 @@ def test_a_response_is_stored_and_deleted():
     assert error(at("responses", after, "POST"))[1]["code"] == "previous_response_not_found"
 
 
+def test_a_stored_response_streams_from_any_event_on():
+    """Clients that lost a stream read on with `starting_after`; they got a document, and their helpers no event."""
+    memory = MockMemory()
+    asked = {"model": "mock-text", "input": "hello", "background": True}
+    first = answer_of({**asked, "stream": True}, memory)
+    path = f"/responses/{first[0]['response']['id']}".encode()
+
+    def again(query):
+        reply = ask("responses/{id}", method="GET", target=path + b"?stream=true" + query, memory=memory)
+        assert reply.content_type.startswith(b"text/event-stream")
+        return events(reply)
+
+    assert again(b"") == first
+    assert again(b"&starting_after=4") == [each for each in first if each["sequence_number"] > 4]
+    end = ask(
+        "responses/{id}", method="GET", target=path + b"?stream=true&starting_after=9999", memory=memory
+    )
+    assert whole(end) == b""
+    tools = [{"type": "function", "name": "f", "parameters": {"type": "object"}}]
+    first = answer_of({"model": "mock-tools", "input": "x", "tools": tools, "stream": True}, memory)
+    path = f"/responses/{first[0]['response']['id']}".encode()
+    assert again(b"") == first
+    first = answer_of({**asked, "max_output_tokens": 3, "stream": True}, memory)
+    path = f"/responses/{first[0]['response']['id']}".encode()
+    assert again(b"") == first
+
+
+def answer_of(document, memory):
+    return events(ask("responses", document, memory=memory))
+
+
+def test_input_items_are_listed_in_pages():
+    """The newest first unless `order` says otherwise, as many as `limit` says."""
+    memory = MockMemory()
+    given = [{"role": "user", "content": str(number)} for number in range(25)]
+    made = read(ask("responses", {"model": "mock-text", "input": given}, memory=memory))
+
+    def listed(query):
+        target = f"/responses/{made['id']}/input_items{query}".encode()
+        page = read(ask("responses/{id}/input_items", method="GET", target=target, memory=memory))
+        assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], page["data"][-1]["id"])
+        return page["last_id"], [int(item["content"]) for item in page["data"]], page["has_more"]
+
+    last, *page = listed("")
+    assert page == [[*range(24, 4, -1)], True]
+    assert listed(f"?after={last}")[1:] == ([*range(4, -1, -1)], False)
+    assert listed("?order=asc&limit=2")[1:] == ([0, 1], True)
+
+
+def test_a_background_response_that_has_ended_can_be_cancelled():
+    """It is returned as it is, as at OpenAI; one that is none is refused."""
+    memory = MockMemory()
+    asked = {"model": "mock-text", "input": "hello", "background": True}
+    made = read(ask("responses", asked, memory=memory))
+    target = f"/responses/{made['id']}/cancel".encode()
+    assert read(ask("responses/{id}/cancel", target=target, memory=memory)) == made
+
+
 def test_a_response_that_must_not_be_stored_is_not():
     """`store` is false."""
     memory = MockMemory()
