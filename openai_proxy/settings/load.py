@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from .checks import check
+from .derived import base_urls
 from .dotenv_file import expanded_in_vain, has_dotenv, read_dotenv
 from .errors import SettingsError
 from .explain import explain
 from .exposed_files import exposed_files
 from .files import read_secret_lines, resolve_paths
 from .model import Settings
+from .outgoing_proxy import unused_proxies
 from .schema import leaves
 from .sources import Layer, from_options, from_toml, from_variables
 from .unknown_names import CONFIG_VARIABLE, unknown_names
@@ -55,7 +57,11 @@ def load_settings(options: Mapping[str, Any], environ: Mapping[str, str], direct
     settings._origins.update(origins)
     settings._directory = directory
     settings._blank_file = next((layer.blank_file for layer in layers if layer.blank_file), None)
-    settings._unknown = (*unknown, *expanded_in_vain(dotenv, environ, in_dotenv))
+    settings._unknown = (
+        *unknown,
+        *expanded_in_vain(dotenv, environ, in_dotenv),
+        *unused_proxies(base_urls(settings), environ),
+    )
     files = _files_with_secrets(settings, options, environ, dotenv, directory)
     settings._exposed = exposed_files(files)
     settings = read_secret_lines(resolve_paths(settings, directory), directory)

@@ -139,6 +139,13 @@ def test_the_clients_variable_is_not_read(tmp_path, given):
         ({"PORT": "8080", "ADMIN__PORT": "tcp:8080:interface=127.0.0.1"}, None, "admin.port tcp:8080"),
         ({"PORTS": "tcp:8080 ssl:8080:interface=0.0.0.0"}, None, "ports 8080"),
         ({"LOCAL_LOG_DIR": "logs"}, None, "storage.local_log_dir STORAGE_TYPE"),
+        ({"HTTPS_PROXY": "http://u:CANARY@proxy:3128"}, None, "HTTPS_PROXY not used api.openai.com"),
+        (
+            {"all_proxy": "socks5://p"},
+            UPSTREAM.format("https://api.groq.com/openai/v1"),
+            "all_proxy api.groq.com",
+        ),
+        ({"https_proxy": "http://p", "NO_PROXY": "groq.com, x.example"}, None, "https_proxy api.openai.com"),
     ],
 )
 def test_contradictions_are_reported(tmp_path, environ, toml, words):
@@ -146,6 +153,7 @@ def test_contradictions_are_reported(tmp_path, environ, toml, words):
     lines = warned(tmp_path, environ, toml)
     assert len(lines) == 1
     assert [word for word in words.split() if word not in lines[0]] == []
+    assert "CANARY" not in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +176,11 @@ def test_contradictions_are_reported(tmp_path, environ, toml, words):
         ({"PORTS": "tcp:8080:interface=127.0.0.1 tcp:8080:interface=10.0.0.1"}, None),
         ({"PORTS": "tcp:0 tcp:0"}, None),
         ({}, KEY + "expires = 2999-01-01\n"),
+        ({"HTTPS_PROXY": "http://p", "no_proxy": "a, .openai.com"}, None),
+        ({"HTTPS_PROXY": "http://p", "NO_PROXY": "*"}, None),
+        ({"HTTPS_PROXY": "", "HTTP_PROXY": "http://p"}, None),
+        ({"http_proxy": "http://p", "OPENAI_API_BASE": "http://ollama:11434/v1"}, None),
+        ({"ALL_PROXY": "http://p", "OPENAI_API_BASE": "mock:"}, None),
     ],
 )
 def test_what_is_right_is_not_warned_of(tmp_path, environ, toml):
