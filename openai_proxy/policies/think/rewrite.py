@@ -289,9 +289,12 @@ def encode_item(item: dict[str, Any], ascii_only: bool) -> bytes:
 
 
 def reasoning_id(message_id: Any, later: bool = False) -> str:
-    """Return the id of the item with a message's thoughts: it is the same every time the answer is read."""
+    """Return the id of the item with a message's thoughts: it is the same every time the answer is read.
+
+    Some servers call a message `msg_X` and an item of their own with thoughts `rs_X`.
+    """
     source_id = message_id[:200] if isinstance(message_id, str) else ""
-    return "rs_" + (source_id.removeprefix("msg_") or "thoughts") + ("_2" if later else "")
+    return "rs_" + (source_id.removeprefix("msg_") or "thoughts") + ("_2" if later else "_1")
 
 
 def reasoning_item(item_id: str, text: str | None) -> dict[str, Any]:

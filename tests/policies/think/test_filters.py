@@ -199,6 +199,16 @@ def test_responses_stream():
     assert out.index(b'"delta": "<"') < out.index(b"response.output_text.done")
 
 
+def test_items_with_thoughts_have_ids_of_their_own():
+    """A server may name its reasoning and its message after the response; SDKs refuse two items of one name."""
+    own = {"type": "reasoning", "id": "rs_1", "summary": []}
+    part = {"type": "output_text", "text": "<think>x</think>y"}
+    body = json.dumps({"output": [own, {"type": "message", "id": "msg_1", "content": [part]}]}).encode()
+    found = json.loads(run(ThinkDocumentFilter(MOVE), body))["output"]
+    assert [item["type"] for item in found] == ["reasoning", "reasoning", "message"]
+    assert len({item["id"] for item in found}) == 3
+
+
 def test_responses_thoughts_become_an_item():
     """In the Responses API the thoughts are an item of the output before the message that had them."""
     part = {"type": "output_text", "text": "<think>x</think>y"}
@@ -206,7 +216,7 @@ def test_responses_thoughts_become_an_item():
     found = json.loads(run(ThinkDocumentFilter(MOVE), body))
     assert found["output"] == [
         {
-            "id": "rs_1",
+            "id": "rs_1_1",
             "type": "reasoning",
             "summary": [],
             "content": [{"type": "reasoning_text", "text": "x"}],

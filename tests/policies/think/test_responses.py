@@ -149,7 +149,7 @@ def test_the_events_of_an_item_with_thoughts():
         "completed",
     ]
     item = {
-        "id": "rs_0",
+        "id": "rs_0_1",
         "type": "reasoning",
         "summary": [],
         "content": [{"type": "reasoning_text", "text": "so"}],
@@ -157,7 +157,7 @@ def test_the_events_of_an_item_with_thoughts():
     assert events[4]["item"] == events[-1]["response"]["output"][0] == item
     assert events[2] | {"sequence_number": 0} == {
         "type": "response.reasoning_text.delta",
-        "item_id": "rs_0",
+        "item_id": "rs_0_1",
         "output_index": 0,
         "content_index": 0,
         "delta": "so",
