@@ -6,6 +6,7 @@ Called by `daemon/exchanger.py`, once for each configuration. Opens nothing.
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -220,6 +221,9 @@ def _unpriced_of_budget(key: ClientKey, everywhere: str | None) -> str:
 def _writable(path: Path) -> Path:
     """Return `path`; raise ValueError if no file can be there: early, so that --check-config reports it too."""
     check_file(str(path))
+    # SQLite creates further files next to the database
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{str(path.parent)!r} cannot be written")
     return path
 
 

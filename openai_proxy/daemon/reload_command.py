@@ -31,11 +31,21 @@ def reload(pid: int, wait_s: float = WAIT_S) -> int:
         return _failed(f"process {pid}: {error.strerror}")
     until = time.monotonic() + wait_s
     while _identity(file) == before:
+        if not _runs(pid):
+            return _failed("the daemon ended, and did not say whether it reloaded: see its log")
         if time.monotonic() > until:
             return _failed(f"the daemon did not say within {wait_s:g} s whether it reloaded: see its log")
         time.sleep(LOOK_EVERY_S)
     outcome = file.read_text(encoding="utf-8").strip()
     return 0 if outcome == RELOADED else _failed(f"reload {outcome}")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

@@ -1,5 +1,8 @@
 """From settings to prices, budgets and their file."""
 
+import os
+from pathlib import Path
+
 import pytest
 from twisted.internet.testing import MemoryReactorClock
 
@@ -118,3 +121,11 @@ def test_a_file_that_can_not_be_there_is_a_mistake_in_the_settings(tmp_path, pat
     """`--check-config` says it, not only the start."""
     with pytest.raises(SettingsError, match=r"cost\.state_file"):
         built(tmp_path, COST__STATE_FILE=path)
+
+
+def test_a_directory_that_cannot_be_written_is_a_mistake_in_the_settings(tmp_path, monkeypatch):
+    """`check` passed it, and the start failed with SQLite's words about a read-only database."""
+    (tmp_path / "openai-proxy.sqlite3").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may write everywhere
+    with pytest.raises(SettingsError, match=r"cost\.state_file.* cannot be written"):
+        built(tmp_path, BUDGET)

@@ -61,6 +61,16 @@ def test_it_fails_when_the_daemon_refuses(daemon, tmp_path, monkeypatch, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["reload"]
 
 
+def test_it_fails_at_once_when_the_daemon_ends(tmp_path, monkeypatch, capsys):
+    """One that died of the reload was waited for a minute."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    # a grandchild, so that somebody else takes its exit status and no zombie keeps its number
+    shell = "sh -c \"trap 'exit 1' HUP; echo \\$\\$; while :; do sleep 0.05; done\" & wait"
+    with subprocess.Popen(["sh", "-c", shell], stdout=subprocess.PIPE, text=True) as parent:
+        assert reload(int(parent.stdout.readline())) == 1
+    assert "the daemon ended" in capsys.readouterr().err
+
+
 def test_it_fails_without_an_answer(tmp_path, monkeypatch, capsys):
     """No daemon, one that says nothing, or no directory where it could say it."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
