@@ -258,6 +258,17 @@ case(
         for i in range(n // 50)
     ],
 )
+case(
+    "observe.exchange_log.assembly.media:assemble_transcript",
+    lambda n: [
+        {"type": "transcript.text." + ("segment", "delta")[i % 2], "text": "a", "delta": "b"}
+        for i in range(n // 50)
+    ],
+)
+case(
+    "observe.exchange_log.assembly.media:assemble_images",
+    lambda n: [{"type": "image_edit.completed", "b64_json": "a", f"x{i}": i} for i in range(n // 50)],
+)
 texts = [lambda n, i=i: [each[6:] for each in STREAMS[i](n).split(b"\n\n")] for i in (0, -3, -2, -1)]
 
 

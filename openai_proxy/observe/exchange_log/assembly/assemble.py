@@ -1,6 +1,6 @@
 """Put a stream's events together as a plain call would have answered.
 
-For chat completions, completions and responses. Takes decoded events,
+For chat completions, completions, responses, transcriptions and images. Takes decoded events,
 holds their text once, and gives None for what it does not know: then the
 events themselves are the record. Pure.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+from .media import assemble_images, assemble_transcript
 
 # Members that name something: repeated, not continued, from chunk to chunk.
 NAMES = frozenset(
@@ -31,8 +33,14 @@ def assemble(events: Sequence[Any]) -> dict[str, Any] | None:
     try:
         for event in events:
             kind = event.get("type")
-            if kind is not None and str(kind).startswith("response."):
+            if kind is None:
+                continue
+            if str(kind).startswith("response."):
                 return _assemble_response(events)
+            if str(kind).startswith("transcript.text."):
+                return assemble_transcript(events)
+            if str(kind).startswith(("image_generation.", "image_edit.")):
+                return assemble_images(events)
         if has_choices:
             return _assemble_choices(events)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):  # members of unexpected types
