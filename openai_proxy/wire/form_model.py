@@ -8,24 +8,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from urllib.parse import unquote_to_bytes
 
 FIRST_BYTES = 64 * 1024
 """The number of first bytes in which the model is searched, unless a rule needs it."""
 _LONGEST_HEAD = 8 * 1024
 _LONGEST_MODEL = 1024
-_NAMES = ("model", "models", "model[]", "models[]")
+_NAMES = re.compile(r"\W*models?(?:\W[\W\d]*)?")
 _PARAM = re.compile(rb";\s*([^=;\s]+)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|[^;]*)", re.S)
+_LOOSE_NAME = re.compile(rb"(?<![\w-])name[*\d]*\s*=\s*[\"']?([^\"';,\s]*)", re.IGNORECASE)
+"""A name wherever it stands, for parsers that accept a comma or a space before it."""
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_FORM_TYPE = re.compile(
+    rb"(?i:multipart/form-data)(?:[ \t]*;[ \t]*%b[ \t]*=[ \t]*(?:%b|\"[^\"\\]*\"))+[ \t]*;?[ \t]*"
+    % (_TOKEN, _TOKEN)
+)
+_PLAIN_BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? !#$%&*^`|~-]{0,199}[^ ;\"]")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
+_LINE_END = re.compile(rb"[\r\n]")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
 def boundary_of(content_types: Iterable[bytes]) -> bytes | None:
-    """Return the boundary in a request's Content-Type lines; None if it is no form, or ambiguous."""
+    """Return the boundary in a request's Content-Type lines; None if it is no form, or if parsers may read another
+    boundary.
+
+    RFC 2231 lets `boundary*` replace it, and some parsers go on after its
+    closing quote.
+    """
     lines = list(content_types)
-    if len(lines) != 1 or lines[0].partition(b";")[0].strip().lower() != b"multipart/form-data":
+    if len(lines) != 1 or _FORM_TYPE.fullmatch(line := lines[0].strip(b" \t")) is None:
         return None
-    found = [_unquoted(value) for name, value in _PARAM.findall(lines[0]) if name.lower() == b"boundary"]
-    return found[0] if len(found) == 1 and 0 < len(found[0]) <= 200 else None
+    params = [(name.lower(), value.strip(b" \t")) for name, value in _PARAM.findall(line)]
+    found = [(name, value) for name, value in params if name.partition(b"*")[0] == b"boundary"]
+    if len(found) != 1 or found[0][0] != b"boundary":
+        return None
+    boundary = _unquoted(found[0][1])
+    return boundary if _PLAIN_BOUNDARY.fullmatch(boundary) else None
 
 
 def _unquoted(value: bytes) -> bytes:
@@ -120,7 +139,7 @@ class FormModel:
     def _field(self, head: bytes) -> Callable[[], bool]:
         """Return the step that follows a part's head."""
         names, is_file = names_in_head(head)
-        if not names.isdisjoint(_NAMES):
+        if any(map(_NAMES.fullmatch, names)):
             self.fields += 1
             if is_file or b"content-transfer-encoding" in head.lower():
                 self.readable, self.decided = False, True
@@ -149,22 +168,35 @@ class FormModel:
 
 
 def names_in_head(head: bytes) -> tuple[set[str], bool]:
-    """Return all names that the head of a part gives it, casefolded, and whether it is a file."""
+    """Return all names that the head of a part gives it, casefolded, and whether it is a file.
+
+    A name counts in every way in which a parser may decode it: with `name*`
+    and the pieces `name*0`, `name*1` of RFC 2231, and with percent-encoding. An
+    encoded word (RFC 2047) may be any name: it counts as `model`.
+    """
     names: set[str] = set()
     is_file = False
-    for line in _FOLD.sub(b" ", head).split(b"\n"):
+    for line in _LINE_END.split(_FOLD.sub(b" ", head)):
         field, _, value = line.partition(b":")
         if field.strip().lower() != b"content-disposition":
             continue
+        pieces: dict[bytes, bytes] = {}
         for name, given in _PARAM.findall(value):
-            kind = name.lower().rstrip(b"*")
-            if kind == b"filename":
-                is_file = True
-            elif kind == b"name":
+            kind, star, number = name.lower().partition(b"*")
+            is_file = is_file or kind == b"filename"
+            if kind == b"name":
                 text = _unquoted(given)
-                if name.endswith(b"*"):
-                    text = text.rpartition(b"'")[2]
-                names |= {
-                    each.strip().decode("utf-8", "replace").casefold() for each in (text, given.strip(b'" '))
-                }
-    return names, is_file
+                names |= _spellings(text) | _spellings(given.strip(b"\"' "))
+                if star:
+                    pieces[number.rstrip(b"*")] = text.rpartition(b"'")[2]
+        names |= _spellings(b"".join(pieces.values()))
+        names |= _spellings(b"".join(pieces[number] for number in sorted(pieces)))
+        for name in _LOOSE_NAME.findall(value):
+            names |= _spellings(name)
+    return names - {""}, is_file
+
+
+def _spellings(name: bytes) -> set[str]:
+    """Return what parsers may make of a name."""
+    found = {each.strip().decode("utf-8", "replace").casefold() for each in (name, unquote_to_bytes(name))}
+    return found | {"model"} if b"=?" in name else found

@@ -67,7 +67,7 @@ USUAL_ENDPOINTS = frozenset(segment.decode("ascii") for segment in API_SEGMENTS)
 )
 """Names of endpoints, as `ApiPath.endpoint` has them, that are always separate in metrics, whatever the answer was."""
 
-_NAMING = (b"deployments", b"engines")
+_NAMING = frozenset((b"deployments", b"engines"))
 """The segment after one of these is the name of a model (Azure OpenAI, and OpenAI's API before 2022)."""
 
 _AZURE = b"/openai/"
@@ -119,6 +119,9 @@ _WORDS = API_SEGMENTS | frozenset(
     """.split()
 )
 
+_PAIRS = re.compile(rb"[&;]")
+_LISTED = re.compile(rb"\[[^\]]*\]\Z")
+_QUERY_MODELS = (b"model", b"deployment", b"deployment-id", b"deployment_id")
 _UNRESERVED = re.compile(rb"%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 _SLASH = re.compile(rb"%2[Ff]")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)([/?].*)?", re.S)
@@ -182,6 +185,8 @@ def _check_segments(path: bytes) -> None:
         segments.pop()
     if b";" in path:
         segments = [segment.partition(b";")[0] for segment in segments]
+        if not _NAMING.isdisjoint(segment.lower() for segment in segments):
+            raise MalformedRequest("Invalid path: parameters (;) in a path that names a model.")
     if b"" in segments:
         raise MalformedRequest(
             "Invalid path: empty segment (//). A base URL that ends in a slash makes one in some clients."
@@ -292,10 +297,14 @@ def with_path_model(target: bytes, model: str) -> bytes:
 def models_of_query(query: bytes) -> list[str]:
     """Return the models in a query; nearly always none or one.
 
-    For example `/realtime?model=gpt-realtime`, and Azure's `/openai/realtime?deployment=NAME`.
+    For example `/realtime?model=gpt-realtime`, and Azure's
+    `/openai/realtime?deployment=NAME`. A name counts as lenient servers read
+    it: in any case (ASP.NET), as a list (`model[]`), and after a semicolon.
     """
+    if not query:
+        return []
     return [
         unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace")
-        for name, _, value in (item.partition(b"=") for item in query.split(b"&"))
-        if unquote_to_bytes(name) in (b"model", b"deployment")
+        for name, _, value in (item.partition(b"=") for item in _PAIRS.split(query))
+        if _LISTED.sub(b"", unquote_to_bytes(name).lower().strip(b" +\t\r\n\0")) in _QUERY_MODELS
     ]

@@ -41,6 +41,28 @@ def read(data, *cuts):
         (b"--xXx\r\nContent-Disposition: form-data; name*=utf-8''model\r\n\r\na\r\n--xXx--", ["a"]),
         (b'--xXx\r\nContent-Disposition: form-data; name="x"; name="model"\r\n\r\na\r\n--xXx--', ["a"]),
         (b'--xXx\r\nContent-Disposition: form-data; name="mo\\del"\r\n\r\na\r\n--xXx--', ["a"]),
+        *[
+            (b"--xXx\r\nContent-Disposition: form-data" + name + b"\r\n\r\na\r\n--xXx--", ["a"])
+            for name in (
+                b'; name*0="mo"; name*1="del"',
+                b'; name*1="del"; name*0="mo"',
+                b"; name*0*=utf-8''m%6F; name*1=del",
+                b"; name*=utf-8''%6dodel",
+                b"; name=\"prompt\"; name*=utf-8''%6dodel",
+                b'; name="=?utf-8?q?model?="',
+                b'; name="=?utf-8?b?bW9kZWw=?="',
+                b'; name="%6dodel"',
+                b"; name='model'",
+                b'; name="model[0]"',
+                b'; name="[model]"',
+                b'; name="model."',
+                b' name="model"',
+                b', name="model"',
+                b"; x=y, name=model",
+                b'\rContent-Disposition: form-data; name="model"',
+            )
+        ],
+        (field(b"model_size", b"a") + field(b"remodel", b"b") + END, []),
         (END + field(b"model", b"late") + END, ["late"]),
         (b"a preamble\r\n" + field(b"model", b"a") + END, ["a"]),
     ],
@@ -89,7 +111,20 @@ def test_it_decides_as_soon_as_it_can():
     ("lines", "expected"),
     [
         ([b"multipart/form-data; boundary=xXx"], b"xXx"),
-        ([b'Multipart/Form-Data; charset=utf-8; Boundary="x\\"X"'], b'x"X'),
+        ([b'Multipart/Form-Data; charset=utf-8; Boundary="x X"; '], b"x X"),
+        ([b'multipart/form-data;boundary="----=_Part_0_1.2"'], b"----=_Part_0_1.2"),
+        (
+            [b"multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxk"],
+            b"----WebKitFormBoundary7MA4YWxk",
+        ),
+        ([b'multipart/form-data; boundary="x\\"X"'], None),
+        ([b'multipart/form-data; boundary="a"b'], None),
+        ([b"multipart/form-data; boundary=a=b"], None),
+        ([b"multipart/form-data; boundary=a b"], None),
+        ([b"multipart/form-data; boundary=a,b"], None),
+        ([b"multipart/form-data; boundary=a; boundary*=utf-8''b"], None),
+        ([b"multipart/form-data; boundary*0=a; boundary*1=b"], None),
+        ([b'multipart/form-data; x="; boundary=a"; y'], None),
         ([b"multipart/form-data"], None),
         ([b"multipart/form-data; boundary=a; boundary=b"], None),
         ([b"multipart/form-data; boundary=a", b"multipart/form-data; boundary=b"], None),
@@ -99,5 +134,5 @@ def test_it_decides_as_soon_as_it_can():
     ],
 )
 def test_the_boundary_is_the_only_one(lines, expected):
-    """Two boundaries are none: servers may take either."""
+    """Two boundaries are none, nor is one that parsers read differently: servers may take either."""
     assert boundary_of(lines) == expected

@@ -255,3 +255,28 @@ def test_the_upstreams_name_in_the_path(target, named):
 def test_the_model_of_a_query():
     """OpenAI's word for it and Azure's."""
     assert models_of_query(b"api-version=1&deployment=a%2Db&model=c&models=d") == ["a-b", "c"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [b"Model=a", b"x=1;model=a", b"model[]=a", b"DEPLOYMENT=a", b"mod%65l=a", b"+model=a", b"%20model%00=a", b"model[0]=a", b"model%5B%5D=a", b"deployment-id=a"],
+)  # fmt: skip
+def test_a_model_in_a_query_counts_as_lenient_servers_read_it(query):
+    """A spelling that some server accepts does not hide it."""
+    assert models_of_query(query) == ["a"]
+
+
+@pytest.mark.parametrize("query", [b"", b"remodel=a", b"xmodel=a", b"model_x=a", b"q=model", b"models=a"])
+def test_other_members_of_a_query_name_no_model(query):
+    """Only whole names count."""
+    assert models_of_query(query) == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/v1/engines;a=b/x/completions", b"/v1/engines/x;a=b/completions", b"/v1/engines%3Ba/x/completions", b"/openai/Deployments;a/x/chat/completions", b"/v1/openai;x/deployments/a/chat/completions"],
+)  # fmt: skip
+def test_parameters_hide_no_model_of_a_path(target):
+    """Some servers drop a segment's parameters, others do not: what they read as the model would differ."""
+    with pytest.raises(MalformedRequest):
+        map_target(target)
