@@ -7,6 +7,7 @@ case, some take the first of two members and some the last.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
@@ -40,6 +41,11 @@ _PLACES: Places = {
     "plugins": {"model": True},
 }
 """The members that hold a model in the API's schemas and in those of routers; True marks a name or a list of names."""
+
+_HOLDERS = frozenset(("input", "items", "tools", "data_source"))
+"""Members in which lists of tools are nested: items such as `additional_tools`, and tools that are namespaces."""
+_LETTER_ESCAPED = re.compile(rb"\\u(?:00[4-7]|017[fF])")
+_LONG_S = "\u017f".encode()
 
 _RUN_NONE = (
     "files",
@@ -102,15 +108,41 @@ def models_in(text: bytes, document: Mapping[str, Any]) -> list[object]:
     `model` and no other relevant member is not walked.
     """
     names = {name.casefold() for name in document}
-    if names.isdisjoint(_PLACES):
+    if names.isdisjoint(_PLACES) and names.isdisjoint(_HOLDERS):
         return []
     ordinary = len(names) == len(document) and names & _PLACES.keys() == {"model"}
     if ordinary and b"\\u" not in text and text.count(b'"model"') == 1:
-        return [document["model"]]
+        if names.isdisjoint(_HOLDERS) or not _may_hold_tools(text):
+            return [document["model"]]
     found: list[object] = []
-    for name, value in _values(text, _PLACES):
-        found.extend(_within(value, _PLACES[name]))
+    for name, span in _spans(text, _PLACES.keys() | _HOLDERS):
+        if name in _PLACES:
+            found.extend(_within(_decoded(text, *span), _PLACES[name]))
+        if name in _HOLDERS:
+            for tools in _nested_tools(text, span):
+                found.extend(_within(tools, _PLACES["tools"]))
     return found
+
+
+def _may_hold_tools(text: bytes) -> bool:
+    """Say whether JSON may have a member `tools` anywhere, in any spelling. O(n), and quick."""
+    return b'"tools"' in text.lower() or _LETTER_ESCAPED.search(text) is not None or _LONG_S in text
+
+
+def _nested_tools(text: bytes, span: Span) -> Iterator[Any]:
+    """Yield the value of each member `tools` within a value of the body, at any depth."""
+    first, end = span
+    part = text[first:end]
+    if not _may_hold_tools(part):
+        return
+    waiting: list[Any] = [_decoded(text, first, end)]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is _Members:
+            yield from (inner for name, inner in value if name.casefold() == "tools")
+            waiting.extend(inner for _, inner in value if isinstance(inner, list))
+        elif type(value) is list:
+            waiting.extend(inner for inner in value if isinstance(inner, list))
 
 
 def top_level_models(text: bytes) -> list[object]:
@@ -164,37 +196,57 @@ _FEE_TOOLS = frozenset(("code_interpreter", "file_search", "image_generation"))
 _FEE_PREFIXES = ("web_search", "computer")
 _STORED = frozenset(("prompt", "assistant_id", "agent_id"))
 """Members that refer to stored objects of the upstream, whose model and tools the proxy does not know."""
-_DEAR = frozenset(("service_tier", "tools", "web_search_options")) | _STORED
+_DEAR = frozenset(("service_tier", "web_search_options")) | _STORED | _HOLDERS
 
 
 def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
     """Return the member because of which a request may cost more than its tokens; None if there is none.
 
     Such members are a service tier dearer than the default, tools with a fee of
-    their own, and a stored prompt, an assistant or an agent, which may have
+    their own (also in items of the input), and a stored prompt, an assistant or an agent, which may have
     such tools and any model. A `prompt` of text, as in completions and images, is none of
     these.
     """
     if _DEAR.isdisjoint(name.casefold() for name in document):
         return None
-    for name, (first, end) in _spans(text, _DEAR):
+    for name, span in _spans(text, _DEAR):
+        first, end = span
         if name == "prompt":
             if text[first : first + 1] == b"{":
                 return name
-            continue
-        value = _decoded(text, first, end)
-        if value is None:
-            continue
-        if name == "service_tier":
-            if not isinstance(value, str) or value not in MEASURED_TIERS:
+        elif name in _HOLDERS:
+            lists = [_decoded(text, first, end)] if name == "tools" else []
+            if any(map(_have_fee, [*lists, *_nested_tools(text, span)])):
                 return name
-        elif name != "tools" or any(map(_has_fee, value if type(value) is list else [value])):
-            return name
+        else:
+            value = _decoded(text, first, end)
+            if name != "service_tier":
+                if value is not None:
+                    return name
+            elif value is not None and (not isinstance(value, str) or value not in MEASURED_TIERS):
+                return name
     return None
 
 
+def _have_fee(tools: Any) -> bool:
+    return any(map(_has_fee, tools if type(tools) is list else [tools]))
+
+
 def _has_fee(tool: Any) -> bool:
-    if type(tool) is not _Members:
-        return False
-    kinds = [kind.lower() for name, kind in tool if name.casefold() == "type" and isinstance(kind, str)]
-    return any(kind in _FEE_TOOLS or kind.startswith(_FEE_PREFIXES) for kind in kinds)
+    kinds = _kinds(tool)
+    if any(kind in _FEE_TOOLS or kind.startswith(_FEE_PREFIXES) for kind in kinds):
+        return True
+    # a shell in a container of the upstream has the fee of the container
+    return "shell" in kinds and any(
+        kind.startswith("container")
+        for name, inner in tool
+        if name.casefold() == "environment"
+        for kind in _kinds(inner)
+    )
+
+
+def _kinds(value: Any) -> list[str]:
+    """Return the types that an object names, with every duplicate."""
+    if type(value) is not _Members:
+        return []
+    return [kind.lower() for name, kind in value if name.casefold() == "type" and isinstance(kind, str)]

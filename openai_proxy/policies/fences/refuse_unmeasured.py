@@ -20,9 +20,10 @@ _TELL_NOTHING = frozenset(
         "agents/sessions/{id}/events",
         "agents/automations",
         "agents/automations/{id}/invocations",
+        "containers",
     )
 )
-"""Endpoints that run models whose usage the answer does not report."""
+"""Endpoints that run models whose usage the answer does not report, or have a fee of their own."""
 _MAY_NAME_NONE = frozenset(
     (
         "images/generations",
@@ -36,10 +37,13 @@ _MAY_NAME_NONE = frozenset(
 )
 """Endpoints whose model has a default, which the answer does not name: it would have no price."""
 _WHY = {
-    "": "what it runs tells its usage nowhere",
+    "": "what it runs tells its usage nowhere, or has a fee of its own",
     "model": "it names no model",
     "service_tier": "only the service tiers auto, default and flex can be measured",
     "tools": "one of its tools has a fee of its own",
+    "input": "a tool in its input has a fee of its own",
+    "items": "a tool in its items has a fee of its own",
+    "data_source": "one of its tools has a fee of its own",
     "web_search_options": "a web search has a fee of its own",
     "prompt": "a stored prompt may name any model and tools with a fee",
     "assistant_id": "an assistant may have any model and tools with a fee",

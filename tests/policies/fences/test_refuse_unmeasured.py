@@ -63,6 +63,26 @@ def error_of(stage, key="alice", body=None, **fields):
         ({"Tools": [{"Type": "image_generation"}]}, "tools"),
         ({"tools": [{"type": "mcp"}, "x", {"type": 7}]}, None),
         ({"web_search_options": {}}, "web_search_options"),
+        ({"input": [{"type": "additional_tools", "tools": [{"type": "web_search"}]}]}, "input"),
+        ({"Input": [{"type": "tool_search_output", "Tools": [{"type": "file_search"}]}]}, "input"),
+        (b'{"input":[{"type":"additional_tools","\\u0074ools":[{"type":"web_search"}]}]}', "input"),
+        ('{"input":[{"tool\u017f":[{"type":"web_search"}]}]}'.encode(), "input"),
+        ({"items": [{"type": "additional_tools", "tools": [{"type": "code_interpreter"}]}]}, "items"),
+        ({"input": [{"type": "additional_tools", "tools": [FUNCTION]}]}, None),
+        (
+            {
+                "input": [
+                    {"type": "mcp_list_tools", "tools": [{"name": "a", "input_schema": {"type": "object"}}]}
+                ]
+            },
+            None,
+        ),
+        ({"input": 'the "tools": [{"type": "web_search"}]'}, None),
+        ({"tools": [{"type": "namespace", "tools": [{"type": "web_search"}]}]}, "tools"),
+        ({"tools": [{"type": "shell", "environment": {"type": "container_auto"}}]}, "tools"),
+        ({"tools": [{"type": "shell", "environment": {"type": "container_reference"}}]}, "tools"),
+        ({"tools": [{"type": "shell", "environment": {"type": "local"}}]}, None),
+        ({"tools": [{"type": "shell"}]}, None),
         ({"input": [{"type": "web_search"}]}, None),
         ({"prompt": {"id": "pmpt_1", "version": "2"}}, "prompt"),
         ({"prompt": {"id": "pmpt_1"}, "model": "gpt-4o-mini"}, "prompt"),
@@ -93,6 +113,7 @@ def test_what_a_budget_cannot_measure(body, param):
         ("fine_tuning/alpha/graders/run", {"grader": {"model": "gpt-4o-mini"}}, None),
         ("agents/sessions", {"agent": {"model": "gpt-4o-mini"}, "input": "x"}, None),
         ("agents/sessions/{id}/events", {"type": "x"}, None),
+        ("containers", {"name": "x"}, None),
         ("images/generations", {"prompt": "a cat"}, "model"),
         ("images/generations", {"prompt": "a cat", "model": None}, "model"),
         ("videos", {"prompt": "a cat"}, "model"),
