@@ -12,15 +12,24 @@ from ...exchange.client_address import Network, parse_address
 from ...exchange.errors import AddressNotAllowed, EndpointNotAllowed
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...wire.endpoint_rules import Fence
+from ...wire.headers import without
 
 _MOST_SHOWN = 10
+_METHODS = frozenset(
+    (b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-original-method")
+)
+"""Headers that name to some servers another method than the request has."""
+_PATHS = frozenset((b"x-original-url", b"x-original-uri", b"x-rewrite-url"))
+"""Headers that name to some servers another path; gateways write the path of the request itself into them."""
+_LENGTHS = frozenset(map(len, _METHODS | _PATHS))
 
 
 class AllowEndpoints:
     """Check the endpoint and client address of each request against the rules of its key.
 
     `fences` and `addresses` are by `credential_id`; `others` applies to callers
-    that are not in `fences`. None allows everything.
+    that are not in `fences`. None allows everything. A fence judges the method
+    and the path that a request has, so no header goes up that names others.
     """
 
     def __init__(
@@ -42,6 +51,8 @@ class AllowEndpoints:
         fence = self._fences.get(key, self._others)
         if fence is not None and not self._lets(fence, request):
             raise EndpointNotAllowed(_message(request, fence))
+        if fence is not None:
+            _drop_other_names(request)
         return forward(request)
 
     def _lets(self, fence: Fence, request: ProxyRequest) -> bool:
@@ -62,6 +73,26 @@ class AllowEndpoints:
         address = parse_address(text) if text is not None else None
         if address is None or not any(address in network for network in networks):
             raise AddressNotAllowed
+
+
+_OTHER = (
+    "openai-proxy says which endpoints may be called here, and passes no header that names another method, such as"
+    " X-HTTP-Method-Override: send the request itself."
+)
+
+
+def _drop_other_names(request: ProxyRequest) -> None:
+    """Refuse a header that names another method, and drop one that names a path: the fence judged the request's own.
+
+    CGI and WSGI take an underscore for a hyphen.
+    """
+    found = [pair for pair in request.headers if len(pair[0]) in _LENGTHS]
+    for name, value in found:
+        lower = name.lower().replace(b"_", b"-")
+        if lower in _METHODS and value.strip(b" \t").upper() != request.method:
+            raise EndpointNotAllowed(_OTHER)
+        if lower in _PATHS:
+            request.headers = without(request.headers, name.lower())
 
 
 def _message(request: ProxyRequest, fence: Fence) -> str:

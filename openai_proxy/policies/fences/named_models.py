@@ -111,9 +111,9 @@ def models_in(text: bytes, document: Mapping[str, Any]) -> list[object]:
     if names.isdisjoint(_PLACES) and names.isdisjoint(_HOLDERS):
         return []
     ordinary = len(names) == len(document) and names & _PLACES.keys() == {"model"}
-    if ordinary and b"\\u" not in text and text.count(b'"model"') == 1:
-        if names.isdisjoint(_HOLDERS) or not _may_hold_tools(text):
-            return [document["model"]]
+    is_plain = ordinary and b"\\u" not in text and text.count(b'"model"') == 1
+    if is_plain and (names.isdisjoint(_HOLDERS) or not _may_hold_tools(text)):
+        return [document["model"]]
     found: list[object] = []
     for name, span in _spans(text, _PLACES.keys() | _HOLDERS):
         if name in _PLACES:

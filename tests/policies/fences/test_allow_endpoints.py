@@ -20,9 +20,9 @@ class Unread:
         raise AssertionError(f"{name} was asked of the body")
 
 
-def refused(key, method=b"POST", endpoint="files/{id}", peer=None, headers=None):
+def refused(key, method=b"POST", endpoint="files/{id}", peer=None, headers=None, sent=()):
     record = exchange(credential_id=key, endpoint=endpoint, peer=peer, request_headers=headers or [])
-    request = ProxyRequest(method, b"/files/f", [], Unread(), record, endpoint=endpoint)
+    request = ProxyRequest(method, b"/files/f", list(sent), Unread(), record, endpoint=endpoint)
     forwarded, failures = [], []
 
     async def forward(request):
@@ -43,6 +43,44 @@ def test_an_endpoint_that_is_not_listed_is_refused_before_the_body_is_read():
     assert refused("fenced", b"OPTIONS") is None
     assert refused("another") is None
     assert isinstance(refused("another", endpoint="organization/users"), EndpointNotAllowed)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        (b"X-HTTP-Method-Override", b"DELETE"),
+        (b"x_http_method_override", b"DELETE"),
+        (b"X-HTTP-Method", b"DELETE"),
+        (b"X-Method-Override", b"PUT"),
+    ],
+)
+def test_a_header_that_names_another_method_is_refused(line):
+    """Some servers go by it, so that it would lead around the fence."""
+    assert isinstance(refused("fenced", b"GET", sent=[line]), EndpointNotAllowed)
+    assert isinstance(refused("another", sent=[line]), EndpointNotAllowed)
+    assert (
+        refused("fenced", b"GET", sent=[(b"X-HTTP-Method-Override", b"get"), (b"X-Method", b"PUT")]) is None
+    )
+
+
+def test_a_header_that_names_another_path_is_dropped():
+    """Some servers go by it; nginx and others write the path of the request itself into it."""
+    lines = [
+        (b"X-Original-URL", b"/v1/files"),
+        (b"x_rewrite_url", b"/"),
+        (b"X-Original-Urn", b"/"),
+        (b"a", b"b"),
+    ]
+    request = ProxyRequest(
+        b"GET", b"/files/f", lines, None, exchange(credential_id="fenced"), endpoint="files/{id}"
+    )
+    passed = []
+
+    async def forward(request):
+        passed.append(request.headers)
+
+    through(STAGE, request, forward)
+    assert passed == [lines[2:]]
 
 
 @pytest.mark.parametrize(
