@@ -218,7 +218,7 @@ def ordered_stages(
     turns = TurnRules(
         forward=compose(_present(of_turns), _send_turn),
         begun_above=compose(_present(begun_above), _send_turn),
-        models=compose(_present([authenticate, read_body, allow_models]), _answer_nothing),
+        models=compose(_present([authenticate, read_body, allow_models, refuse_unmeasured]), _answer_nothing),
         quota=compose(_present([authenticate, read_body, spending.keep_budget]), _answer_nothing),
         buffered=buffered,
         message_bytes=settings.websocket.message_bytes,

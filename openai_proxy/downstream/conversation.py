@@ -182,7 +182,7 @@ class Conversation:
                     lease.free()
                     self._make_turn(b"").refuse(error)
                     return
-        if event is not None and not event.begins_turn and not (event.session_model and self._is_strict):
+        if event is not None and not event.begins_turn and not (event.updates_session and self._is_strict):
             event = None
         self._lanes.put(lane, Message(whole.raw, event, lease))
         if self._lanes.held_bytes > QUEUED_BYTES:

@@ -7,6 +7,7 @@ For `/responses` (parameters next to `type`), `/realtime` and `/live`
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -17,7 +18,9 @@ from .json_edits import append_members
 from .json_members import iter_members
 from .request_json import read_request
 
-CREATE, UPDATE = "response.create", "session.update"
+CREATE = "response.create"
+UPDATES = frozenset(("session.update", "transcription_session.update"))
+"""Client events that change the session, and may name models for it."""
 ENDS = frozenset(
     ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "response.done")
 )
@@ -25,6 +28,8 @@ ENDS = frozenset(
 BEGUN, ERROR = "response.created", "error"
 SESSIONS = frozenset(("session.created", "session.updated"))
 _WHITE = b" \t\r\n"
+_NAMING = re.compile(rb"model|cription|\\", re.IGNORECASE)
+"""What stands in a session that names a model or asks for transcriptions, in any spelling."""
 _LONGEST_NAME = 256
 _MOST_REFUSALS_SHOWN = 1000
 
@@ -39,8 +44,8 @@ class ClientEvent:
     stream_id: bytes | None = None
     """The value of `stream_id` as sent: JSON. None without one."""
     event_id: str | None = None
-    session_model: str | None = None
-    """The model that a `session.update` names."""
+    updates_session: bool = False
+    """Whether it may name a model for the session, or have what it hears transcribed."""
 
 
 NOTHING_ASKED = ClientEvent(b"{}")
@@ -65,7 +70,6 @@ def read_client_event(text: bytes) -> ClientEvent:
     types: list[Any] = []
     stream_id: bytes | None = None
     event_id: str | None = None
-    session_model: str | None = None
     for name, (first, end) in iter_members(text, _start(text)):
         folded = name.casefold()
         if folded == "type":
@@ -74,15 +78,13 @@ def read_client_event(text: bytes) -> ClientEvent:
             stream_id = text[first:end]
         elif folded == "event_id":
             event_id = _short(_decoded(text[first:end]))
-        elif folded == "session":
-            session = _decoded(text[first:end])
-            session_model = _short(session.get("model")) if isinstance(session, dict) else None
+    kinds = {kind for kind in types if isinstance(kind, str)}
     return ClientEvent(
         text,
-        CREATE in types,
+        CREATE in kinds,
         None if stream_id == b"null" else stream_id,
         event_id,
-        session_model if UPDATE in types else None,
+        not kinds.isdisjoint(UPDATES) and _NAMING.search(text) is not None,
     )
 
 

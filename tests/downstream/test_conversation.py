@@ -481,6 +481,25 @@ def test_a_sessions_model_is_judged_where_a_rule_needs_it():
     assert world.models.asked[0]["session"] == {"model": "dear"}
 
 
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"type": "session.update", "session": {"Model": "dear"}},
+        {"type": "session.update", "session": {"audio": {"input": {"transcription": {"model": "dear"}}}}},
+        {"type": "transcription_session.update", "session": {"input_audio_transcription": {"model": "dear"}}},
+        b'{"type":"session.update","session":{"model":"dear"},"session":{}}',
+    ],
+)
+def test_every_model_of_a_session_is_judged(update):
+    """A session that has its input transcribed runs a second model; only `model` of the last `session` was judged."""
+    world = World(endpoint="realtime")
+    world.models.errors = [ModelNotAllowed()]
+    world.send(sent(update))
+    [error] = world.down
+    assert error["error"]["code"] == "model_not_allowed"
+    assert world.up == b""
+
+
 def test_a_drain_closes_between_turns():
     """1012 at once if no turn is open, else as soon as none is; no new one begins."""
     idle = World()

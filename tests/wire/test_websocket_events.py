@@ -85,9 +85,26 @@ def test_lanes_and_sessions():
     event = read_client_event(b'{"type":"response.create","stream_id":"a\\u0062","event_id":"e1"}')
     assert (event.stream_id, stream_id_of(event), event.event_id) == (b'"a\\u0062"', "ab", "e1")
     assert stream_id_of(read_client_event(b'{"stream_id":null}')) is None
-    update = read_client_event(b'{"type":"session.update","session":{"model":"m"}}')
-    assert (update.session_model, update.begins_turn) == ("m", False)
-    assert read_client_event(b'{"type":"x","session":{"model":"m"}}').session_model is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"type":"session.update","session":{"model":"m"}}', True),
+        (b'{"type":"session.update","session":{"Model":"m"}}', True),
+        (b'{"type":"session.update","session":{"m\\u006fdel":"m"}}', True),
+        (b'{"type":"session.update","session":{"audio":{"input":{"transcription":{}}}}}', True),
+        (b'{"type":"transcription_session.update","session":{"input_audio_transcription":{}}}', True),
+        (b'{"type":"session.update","type":"x","session":{"model":"m"}}', True),
+        (b'{"type":"session.update","session":{"voice":"ash"}}', False),
+        (b'{"type":"x","session":{"model":"m"}}', False),
+        (b'{"type":["session.update"],"session":{"model":"m"}}', False),
+    ],
+)
+def test_an_update_of_the_session_may_name_a_model(text, expected):
+    """Wherever in it and however spelled; what it names is for the rules to say."""
+    event = read_client_event(text)
+    assert (event.updates_session, event.begins_turn) == (expected, False)
 
 
 @pytest.mark.parametrize(

@@ -196,14 +196,14 @@ _FEE_TOOLS = frozenset(("code_interpreter", "file_search", "image_generation"))
 _FEE_PREFIXES = ("web_search", "computer")
 _STORED = frozenset(("prompt", "assistant_id", "agent_id"))
 """Members that refer to stored objects of the upstream, whose model and tools the proxy does not know."""
-_DEAR = frozenset(("service_tier", "web_search_options")) | _STORED | _HOLDERS
+_DEAR = frozenset(("service_tier", "web_search_options", "session")) | _STORED | _HOLDERS
 
 
 def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
     """Return the member because of which a request may cost more than its tokens; None if there is none.
 
     Such members are a service tier dearer than the default, tools with a fee of
-    their own (also in items of the input), and a stored prompt, an assistant or an agent, which may have
+    their own (also in items of the input), a session whose input is transcribed, and a stored prompt, an assistant or an agent, which may have
     such tools and any model. A `prompt` of text, as in completions and images, is none of
     these.
     """
@@ -220,12 +220,30 @@ def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
                 return name
         else:
             value = _decoded(text, first, end)
-            if name != "service_tier":
+            if name == "session":
+                if _transcribes(value):
+                    return name
+            elif name != "service_tier":
                 if value is not None:
                     return name
             elif value is not None and (not isinstance(value, str) or value not in MEASURED_TIERS):
                 return name
     return None
+
+
+def _transcribes(session: Any) -> bool:
+    """Say whether a session of Realtime has its input transcribed, which costs without any response."""
+    if type(session) is not _Members:
+        return False
+    for name, inner in session:
+        folded = name.casefold()
+        if folded in ("audio", "input") and _transcribes(inner):
+            return True
+        if folded in ("transcription", "input_audio_transcription") and inner is not None:
+            return True
+        if folded == "type" and inner in ("transcription", "translation"):
+            return True
+    return False
 
 
 def _have_fee(tools: Any) -> bool:

@@ -6,6 +6,7 @@ Runs after the body has been read.
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from urllib.parse import unquote_to_bytes
 
 from ...exchange.errors import NotMeasured
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
@@ -43,6 +44,8 @@ _WHY = {
     "tools": "one of its tools has a fee of its own",
     "input": "a tool in its input has a fee of its own",
     "items": "a tool in its items has a fee of its own",
+    "session": "what it transcribes is in the usage of no response",
+    "intent": "what it transcribes is in the usage of no response",
     "data_source": "one of its tools has a fee of its own",
     "web_search_options": "a web search has a fee of its own",
     "prompt": "a stored prompt may name any model and tools with a fee",
@@ -74,8 +77,18 @@ class RefuseUnmeasured:
         return forward(request)
 
 
+def _unmeasured_of_handshake(request: ProxyRequest) -> str | None:
+    """As `_unmeasured`, of a WebSocket that does not run its models by responses."""
+    if request.endpoint.startswith("realtime/"):
+        return ""
+    query = unquote_to_bytes(request.target.partition(b"?")[2]).lower()
+    return "intent" if b"intent" in query and b"transcription" in query else None
+
+
 def _unmeasured(request: ProxyRequest) -> str | None:
     """Return the member because of which the cost is not known, empty if it is the endpoint; None if it is known."""
+    if request.upgrade:
+        return _unmeasured_of_handshake(request)
     if request.method == b"POST":
         if request.endpoint in _TELL_NOTHING:
             return ""

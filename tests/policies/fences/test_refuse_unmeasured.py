@@ -83,6 +83,11 @@ def error_of(stage, key="alice", body=None, **fields):
         ({"tools": [{"type": "shell", "environment": {"type": "container_reference"}}]}, "tools"),
         ({"tools": [{"type": "shell", "environment": {"type": "local"}}]}, None),
         ({"tools": [{"type": "shell"}]}, None),
+        ({"session": {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}}, "session"),
+        ({"session": {"input_audio_transcription": {}}}, "session"),
+        ({"session": {"type": "transcription"}}, "session"),
+        (b'{"session":{"audio":{"input":{"transcription":{}}}},"session":{}}', "session"),
+        ({"session": {"type": "realtime", "audio": {"input": {"transcription": None}}}}, None),
         ({"input": [{"type": "web_search"}]}, None),
         ({"prompt": {"id": "pmpt_1", "version": "2"}}, "prompt"),
         ({"prompt": {"id": "pmpt_1"}, "model": "gpt-4o-mini"}, "prompt"),
@@ -180,3 +185,39 @@ def test_a_limit_of_tokens_for_everybody_counts_but_for_those_who_have_none():
     stage = RefuseUnseen({}, "a limit of model tokens", frozenset(["free"]))
     assert error_of(stage, key="cred-1", endpoint="realtime/sessions")
     assert error_of(stage, key="free", endpoint="realtime/sessions") is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "query", "param"),
+    [
+        ("realtime", b"intent=transcription", "intent"),
+        ("realtime", b"Intent=%54ranscription", "intent"),
+        ("realtime/translations", b"model=x", None),
+    ],
+)
+def test_what_a_websocket_transcribes_is_not_measured(endpoint, query, param):
+    """It costs without any response, whose usage would tell."""
+    stage = RefuseUnmeasured(frozenset(["alice"]))
+    failures, passed = [], []
+
+    async def forward(request):
+        passed.append(request)
+
+    for key, target in (("alice", b"/realtime?" + query), ("bob", b"/realtime?" + query)):
+        request = ProxyRequest(
+            b"GET", target, [], None, exchange(credential_id=key), upgrade=True, endpoint=endpoint
+        )
+        through(stage, request, forward).addErrback(failures.append)
+    assert [failure.value.param for failure in failures] == [param]
+    assert len(passed) == 1
+    request = ProxyRequest(
+        b"GET",
+        b"/realtime?model=x",
+        [],
+        None,
+        exchange(credential_id="alice"),
+        upgrade=True,
+        endpoint="realtime",
+    )
+    through(stage, request, forward)
+    assert len(passed) == 2
