@@ -225,6 +225,10 @@ class Limits(Section):
         "bodies held in memory, all connections together; 503 above that",
         default_text="a quarter of the memory (of the cgroup's limit, if that is smaller)",
     )
+    form_model_bytes: Count = setting(
+        64 * 1024,
+        "how far into a form its `model` may come if the key has `models`; the form is held so far, then refused",
+    )
     body_bytes: OptionalCount = setting(None, "largest body of any kind")
     target_bytes: Count = setting(16 * 1024, "longest request target")
     header_bytes: Count = setting(64 * 1024, "largest header section")

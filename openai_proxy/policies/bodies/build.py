@@ -58,5 +58,6 @@ def read_form(settings: Settings, rules: BodyRules, buffered: BufferedBytes) -> 
         rules.allow_lists,
         routes=bool(settings.models),
         limit_bytes=settings.limits.json_body_bytes,
+        fence_bytes=settings.limits.form_model_bytes,
         buffered=buffered,
     )

@@ -30,6 +30,7 @@ class ReadForm:
     their upload off if it names another model later, also after the file.
     Their forms, and all forms if it `routes` (something is set per model), are
     held up to `limit_bytes` until the model is known, all together up to `buffered`.
+    One of a caller with an allow-list is refused if it names none in its first `fence_bytes`.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class ReadForm:
         allow_lists: frozenset[str],
         routes: bool = False,
         limit_bytes: int = sys.maxsize,
+        fence_bytes: int = sys.maxsize,
         buffered: BufferedBytes | None = None,
     ) -> None:
         self._bound = bound
         self._allow_lists = allow_lists
         self._routes = routes
         self._limit_bytes = limit_bytes
+        self._fence_bytes = fence_bytes
         self._buffered = buffered or BufferedBytes(sys.maxsize)
 
     def concerns(self, kind: Kind) -> bool:
@@ -78,10 +81,18 @@ class ReadForm:
             self._until_named(request, form, bound) if bound or self._routes else lambda: form.decided
         )
 
+        is_fenced = exchange.credential_id in self._allow_lists
+
         def inspect(data: bytes) -> bool:
             form.feed(data)
             if bound and (not form.readable or form.fields > 1):
                 raise self._refusal(exchange.credential_id)
+            if is_fenced and self._comes_late(form):
+                raise ModelNotAllowed(
+                    f"This form does not name its model in its first {self._fence_bytes} bytes, as those of this API"
+                    " key must: put `model` before the file, or raise limits.form_model_bytes of openai-proxy.",
+                    param="model",
+                )
             if form.models and form.readable and exchange.model is None:
                 exchange.model = form.models[0]  # also if it comes after the file: it has a price
             return has_decided()
@@ -90,6 +101,11 @@ class ReadForm:
         if form.models and form.readable:
             request.form_model, request.form_span = form.models[0], form.span
         return await forward(request)
+
+    def _comes_late(self, form: FormModel) -> bool:
+        """Whether no model stands in the part of the form in which one has to be named."""
+        begins = form.span[0] if form.span is not None else form.seen_bytes
+        return form.readable and begins > self._fence_bytes
 
     def _until_named(self, request: ProxyRequest, form: FormModel, bound: bool) -> Callable[[], bool]:
         """Return what tells whether the form need not be held any longer."""

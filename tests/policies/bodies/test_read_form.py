@@ -90,6 +90,24 @@ def test_a_rule_waits_for_a_model_after_the_file(pieces, rules, routes):
     assert buffered.held_bytes == 0
 
 
+@pytest.mark.parametrize(
+    ("pieces", "late"),
+    [
+        ((MODEL, *BIG, END), False),
+        ((FILE, MODEL, END), False),
+        ((*BIG, MODEL, END), True),
+        ((b"".join([*BIG, MODEL, END]),), True),
+    ],
+)
+def test_a_listed_model_must_come_early(pieces, late):
+    """`limits.form_model_bytes`: however the form is cut; others are only held so long."""
+    found = run(*pieces, fence_bytes=64 * 1024)
+    assert isinstance(found, ModelNotAllowed) if late else found.model == "whisper-1"
+    if late:
+        assert "limits.form_model_bytes" in str(found.body())
+    assert run(*pieces, rules=PAID, fence_bytes=64 * 1024).model == "whisper-1"
+
+
 def test_nobody_waits_for_a_model_that_no_rule_needs():
     """It streams through; the books can wait."""
     buffered = BufferedBytes(0)
