@@ -50,8 +50,7 @@ class Drain:
         if self._timeout_s is None:
             self._timeout_s = timeout_s
         self._site.drain()
-        running = sum(1 for channel in self._site.channels if channel.busy) + self._readers()
-        if running:
+        if running := self._running():
             log.info("draining: {running} requests still run", running=running)
         self._look()
         return over
@@ -60,6 +59,9 @@ class Drain:
         """Wait no longer for what still runs."""
         self._timeout_s = 0.0
         self._look()
+
+    def _running(self) -> int:
+        return sum(1 for channel in self._site.channels if channel.busy) + self._readers()
 
     def _look(self) -> None:
         if self._over is None or self._over.called or self._timeout_s is None:
@@ -71,6 +73,8 @@ class Drain:
         if (self._site.channels or readers) and self._clock() < until:
             self._reactor.callLater(_LOOK_EVERY_S, self._look)
             return
+        if busy:
+            log.warn("{running} requests still run and are cut off", running=self._running())
         self._site.abort()
         self._abort()
         # connectionLost comes in the next turns; records end there

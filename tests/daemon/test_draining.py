@@ -3,6 +3,7 @@
 import pytest
 from attrs import define
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 
 from openai_proxy.daemon.draining import ABORT_AFTER_DRAIN_S, Drain
 
@@ -39,6 +40,19 @@ def drain(site, clock):
     return Drain(clock, clock.seconds, site, lambda: site.done.append("abort upstream"))
 
 
+@pytest.fixture
+def told():
+    lines = []
+
+    def keep(event):
+        if event.get("log_namespace") == "openai_proxy":
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(keep)
+    yield lines
+    globalLogPublisher.removeObserver(keep)
+
+
 def run(clock, seconds):
     clock.pump([0.05] * round(seconds / 0.05))
 
@@ -52,14 +66,16 @@ def test_nothing_to_wait_for_ends_at_once(drain, site, clock):
     assert site.done == ["drain", "abort", "abort upstream"]
 
 
-def test_what_runs_is_waited_for_and_cut_off_in_the_end(drain, site, clock):
-    """Until the time is over, not longer."""
+def test_what_runs_is_waited_for_and_cut_off_in_the_end(drain, site, clock, told):
+    """Until the time is over, not longer; the log said only that it waits, and then `client_gone`."""
     site.channels.add(Channel())
+    site.channels.add(Channel(busy=False))
     over = drain.begin(5.0)
     run(clock, 4.9)
     assert (over.called, site.done) == (False, ["drain"])
     run(clock, 0.3)
     assert (over.called, site.done[1]) == (True, "abort")
+    assert told == ["draining: 1 requests still run", "1 requests still run and are cut off"]
 
 
 def test_last_bytes_get_a_little_longer(drain, site, clock):
