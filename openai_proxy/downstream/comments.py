@@ -19,7 +19,8 @@ _BOUNDARIES = (b"\n\n", b"\n\r\n", b"\r\r")
 _CARRIED_BYTES = 64
 LAST_EVENT = re.compile(
     rb"(?:^|[\r\n])(?:data:[ ]?\[DONE\]"
-    rb"|(?:event:[ ]?|data:[ ]?\{\"type\":[ ]?\")(?:response\.(?:completed|incomplete|failed|cancelled)|error|message_stop)\b)"
+    rb"|(?:event:[ ]?|data:[ ]?\{\"type\":[ ]?\")(?:response\.(?:completed|incomplete|failed|cancelled)"
+    rb"|transcript\.text\.done|speech\.audio\.done|error|message_stop)\b)"
 )
 """The event after which readers of a stream close, though its end is still to come."""
 

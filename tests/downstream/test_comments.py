@@ -54,6 +54,8 @@ def test_no_comment_within_an_event(passed):
         [b"data: [DO", b"NE]\n\n"],
         [b'event: response.completed\ndata: {"type":"response.completed"}\n\n'],
         [b'data: {"type": "response.failed"}\n\n'],
+        [b'data: {"type":"transcript.text.done","text":"Hello"}\n\n'],
+        [b'data: {"type":"speech.audio.done","usage":{}}\n\n'],
         [b'event: error\r\ndata: {"type":"error"}\r\n\r\n'],
     ],
 )

@@ -92,7 +92,8 @@ class _Reading:
         meter, self.meter = self.meter, None
         if exchange.usage is None and meter is not None:
             meter.flush()  # a body that broke off may have said it before
-            if exchange.usage is None and not self.is_told and not exchange.goes_on:
+            is_estimated = exchange.endpoint in _ESTIMATED and not exchange.goes_on
+            if exchange.usage is None and not self.is_told and is_estimated:
                 exchange.usage = Usage(self._input_tokens(), meter.estimated_output_tokens, estimated=True)
         self.text = None
 
@@ -174,7 +175,7 @@ class ReadUsage:
         body_filter = _choose(reading, response, media, asking is not request, self._wants_model(request))
         if reading.meter is not None:
             exchange.complete_usage = reading.settle
-            if type(reading.meter) is UsageMeter:
+            if type(reading.meter) is UsageMeter and exchange.endpoint in _ESTIMATED:
                 exchange.output_events = reading.meter.output_events
         if _may_be_error(response, media, exchange):
             response = response.filtered(WatchDocumentError(exchange))
@@ -308,14 +309,11 @@ def _choose(
     endpoint = reading.exchange.endpoint
     length = response.body.length
     if not is_stream and not coding and not hide and length is not None and length <= _WHOLE_BYTES:
-        whole = ReadUsageWhole(reading.found, length, wants_model, note)
-        if endpoint in _ESTIMATED:
-            reading.meter = whole
-        return whole
+        reading.meter = ReadUsageWhole(reading.found, length, wants_model, note)
+        return reading.meter
     labels = AnswerLabels(is_stream, wants_model, note)
     meter = UsageMeter(reading.found, coding, is_stream and endpoint in _OF_RESPONSES, labels)
-    if endpoint in _ESTIMATED:
-        reading.meter = meter
+    reading.meter = meter
     if not hide or coding:
         return WatchUsage(meter)
     if is_stream:

@@ -96,6 +96,19 @@ def ask(request, upstream, stage=None, end=True):
     return data
 
 
+def leave(request, upstream):
+    """Let the client of one exchange close when it has what the upstream has sent, before the stream's end."""
+    results = []
+    Deferred.fromCoroutine(ReadUsage(True, lambda: 0.0)(request, upstream)).addCallback(results.append)
+    (response,) = results
+    client = Reader()
+    response.body.deliverBody(client)
+    data = client.data
+    for body_filter in response.filters:
+        data = body_filter.feed(data)
+    request.exchange.end(Outcome.CLIENT_GONE, 1.0)
+
+
 def test_usage_is_asked_for_and_hidden():
     """A stream reports its usage, and its client sees nothing of it."""
     request = make_request(headers=[(b"content-length", b"61"), (b"Accept-Encoding", b"gzip")])
@@ -298,6 +311,14 @@ def test_every_stream_that_reports_is_read(endpoint, event):
     request = make_request(b'{"model":"m"}', endpoint)
     assert ask(request, Upstream((200, [SSE], stream))) == stream
     assert request.exchange.usage == Usage(5, 7)
+    # a client that closes at the last event has used as much
+    request = make_request(b'{"model":"m"}', endpoint)
+    leave(request, Upstream((200, [SSE], stream)))
+    assert request.exchange.usage == Usage(5, 7)
+    # and one that closes before has no usage: what pictures and sound cost is not estimated
+    request = make_request(b'{"model":"m"}', endpoint)
+    leave(request, Upstream((200, [SSE], stream.replace(b"usage", b"u"))))
+    assert request.exchange.usage is None
 
 
 def test_a_compacted_response_is_read():
