@@ -35,6 +35,8 @@ _REPORTING = _ESTIMATED | {
     "audio/speech",
     "audio/transcriptions",
     "audio/translations",
+    "decisions",
+    "edits",
     "images/generations",
     "images/edits",
     "responses/compact",

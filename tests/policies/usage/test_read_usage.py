@@ -321,10 +321,11 @@ def test_every_stream_that_reports_is_read(endpoint, event):
     assert request.exchange.usage is None
 
 
-def test_a_compacted_response_is_read():
-    """What compacting a conversation costs is in its answer."""
-    request = make_request(b'{"model":"m"}', "responses/compact")
-    body = b'{"object":"response.compaction","output":[],"usage":{"input_tokens":5,"output_tokens":7}}'
+@pytest.mark.parametrize("endpoint", ["responses/compact", "decisions", "edits"])
+def test_every_document_that_reports_is_read(endpoint):
+    """What compacting a conversation costs, or a decision, is in its answer."""
+    request = make_request(b'{"model":"m"}', endpoint)
+    body = b'{"object":"x","output":[],"usage":{"input_tokens":5,"output_tokens":7}}'
     assert ask(request, Upstream((200, [JSON], body))) == body
     assert request.exchange.usage == Usage(5, 7)
 
