@@ -33,6 +33,9 @@ __all__ = ["RedisAway", "RedisClient", "RedisRefused"]
 
 _CONNECTED = ""
 """Shown if there is no reason why Redis cannot be reached."""
+_DEMOTED = frozenset(("READONLY", "MASTERDOWN"))
+"""What a replica says, which may have been the master when the connection was made: its address may lead to another
+server now, although it keeps its old connections."""
 
 
 class RedisClient:
@@ -53,6 +56,9 @@ class RedisClient:
     REPORT_REFUSALS_EVERY_S = 60.0
     """The interval of log lines about refused commands: a full Redis refuses one for every request."""
 
+    RENEW_EVERY_S = 10.0
+    """The interval at which the connection to a server that takes no writes is made anew."""
+
     _log = logger(__name__)
 
     def __init__(
@@ -70,6 +76,7 @@ class RedisClient:
         self._failures = 0
         self._reported: set[str] = set()
         self._refusal_reported_at = -math.inf
+        self._renewed_at = -math.inf
         self._loop: Deferred[None] | None = None
         self._early: list[Deferred[None]] | None = None
 
@@ -184,6 +191,9 @@ class RedisClient:
             )
         if failure.value.code == "NOAUTH":  # no command will succeed until the next log-in
             connection.abort("it has forgotten the log-in")
+        elif failure.value.code in _DEMOTED and now - self._renewed_at >= self.RENEW_EVERY_S:
+            self._renewed_at = now
+            connection.abort("it takes no writes")
         return failure
 
     async def _keep_connected(self) -> None:

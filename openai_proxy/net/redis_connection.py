@@ -31,6 +31,8 @@ FAULTS = frozenset((NOT_RESP, TOO_LARGE))
 Command = tuple[bytes | str | int | float, ...]
 
 _CODE = re.compile(r"[A-Z]+\b")
+_CODE_IN_SCRIPT = re.compile(r"ERR Error running script .*: -([A-Z]+)\b", re.DOTALL)
+"""How Redis before 7 says it of a script."""
 _INCOMPLETE = object()
 """What the reader returns until a reply is complete."""
 
@@ -46,8 +48,8 @@ class RedisRefused(Exception):
     """
 
     def __init__(self, words: str) -> None:
-        code = _CODE.match(words)
-        self.code = code[0] if code else "without a code"
+        code = _CODE_IN_SCRIPT.match(words) or _CODE.match(words)
+        self.code = code[code.re.groups] if code else "without a code"
         super().__init__(self.code)
 
 

@@ -106,10 +106,10 @@ async def test_a_log_in_that_fails_is_reported_once_and_tried_again(log, command
         assert await client.call("GET", "k") == b"OK"
 
 
-@pytest.mark.parametrize("code", ["LOADING", "MOVED", "READONLY", "NOSCRIPT", "NOPERM", "OOM", "BUSY"])
+@pytest.mark.parametrize("code", ["LOADING", "MOVED", "NOSCRIPT", "NOPERM", "OOM", "BUSY"])
 @pytest_twisted.ensureDeferred
 async def test_a_refused_command_leaves_the_connection_as_it_is(log, code):
-    """A replica that takes no writes still serves what is read."""
+    """A Redis that is full still serves what is read."""
     async with scripted(SET=f"-{code} {PASSWORD}\r\n".encode()) as (server, client):
         await until(lambda: client.connected)
         for _ in range(3):
@@ -120,6 +120,41 @@ async def test_a_refused_command_leaves_the_connection_as_it_is(log, code):
         assert server.connections == 1
     assert [event["code"] for event in log if "code" in event] == [code]
     assert reasons(log) == []
+
+
+@pytest.mark.parametrize("code", ["READONLY", "MASTERDOWN"])
+@pytest_twisted.ensureDeferred
+async def test_after_a_failover_the_new_master_is_found(log, code):
+    """The old one keeps its connections when it becomes a replica; the address leads to the new one."""
+    async with scripted(SET=f"-{code} {PASSWORD}\r\n".encode()) as (server, client):
+        await until(lambda: client.connected)
+        with pytest.raises(RedisRefused, match=f"^{code}$"):
+            await client.call("SET", "k", "v")
+        await until(lambda: server.connections == 2)
+        server.answers.clear()
+        assert await until_called(client, "SET", "k", "v") == b"OK"
+    assert reasons(log) == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_lasting_replica_is_not_connected_to_for_every_command(log):
+    """It still serves what is read."""
+    async with scripted(SET=b"-READONLY\r\n") as (server, client):
+        await until(lambda: client.connected)
+        with pytest.raises(RedisRefused):
+            await client.call("SET", "k", "v")
+        assert await until_called(client, "GET", "k") == b"OK"
+        for _ in range(3):
+            refused, served = client.call("SET", "k", "v"), client.call("GET", "k")
+            with pytest.raises(RedisRefused):
+                await refused
+            assert await served == b"OK"
+        assert server.connections == 2
+        client.RENEW_EVERY_S = 0.0
+        with pytest.raises(RedisRefused):
+            await client.call("SET", "k", "v")
+        await until(lambda: server.connections == 3)
+    assert [event["code"] for event in log if "code" in event] == ["READONLY"]
 
 
 @pytest_twisted.ensureDeferred
@@ -228,14 +263,18 @@ async def test_a_user_whose_password_changed_is_locked_out_and_let_in_again(log,
 
 @pytest_twisted.ensureDeferred
 async def test_a_replica_is_read_and_a_script_that_is_not_there_refused(log, redis):
-    """READONLY and NOSCRIPT of a real Redis; the connection stays."""
+    """READONLY and NOSCRIPT of a real Redis; after the first a new connection is made, and stays."""
     client = RedisClient(reactor, parse_redis_url(redis.url), deadline_s=PATIENT_S)
     client.start()
     await until(lambda: client.connected)
     identity = await client.call("CLIENT", "ID")
     with pytest.raises(RedisRefused, match=r"^NOSCRIPT$"):
         await client.call("EVALSHA", "0" * 40, 0)
+    assert await client.call("CLIENT", "ID") == identity
     await client.call("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(RedisRefused, match=r"^READONLY$"):
+        await client.call("SET", "k", "v")
+    identity = await until_called(client, "CLIENT", "ID")
     with pytest.raises(RedisRefused, match=r"^READONLY$"):
         await client.call("SET", "k", "v")
     assert await client.call("GET", "k") is None

@@ -112,6 +112,10 @@ def test_a_command_is_an_array_of_bulk_strings(world):
         (b"LOADING Redis is loading the dataset in memory", "LOADING"),
         (b"MOVED 3999 127.0.0.1:6381", "MOVED"),
         (b"READONLY You can't write against a read only replica.", "READONLY"),
+        (
+            b"ERR Error running script (call to f_ab): @user_script:1: @user_script: 1: -READONLY You can't",
+            "READONLY",
+        ),
         (b"NOAUTH Authentication required.", "NOAUTH"),
         (b"WRONGPASS invalid username-password pair", "WRONGPASS"),
         (b"NOSCRIPT No matching script.", "NOSCRIPT"),
