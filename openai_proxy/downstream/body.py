@@ -131,14 +131,14 @@ class IncomingBody:
     # ---- taken by a stage
 
     def check_announced(self) -> None:
-        """Raise RequestTooLarge where the announced length is above the limit for bodies of any kind."""
+        """Raise RequestTooLarge if the announced length is above the limit for bodies of any kind."""
         if self._announced is not None and self._limit is not None and self._announced > self._limit:
             raise RequestTooLarge.above(self._limit, self._limit_setting)
 
     async def beginning(self) -> bytes:
         """Return the first bytes of the body, which stay in it; empty only for an empty body.
 
-        Raises as `read` does where it breaks.
+        Raises as `read` does if the body breaks.
         """
         if not self._parts and not self.complete and self._error is None:
             await self._more()
@@ -151,7 +151,7 @@ class IncomingBody:
 
         Nothing is taken. It sees the rest as well, and whenever it raises a
         ProxyError the body breaks with that: what goes up is cut off.
-        Raises that too, and as `read` does where the body breaks.
+        Raises that too, and as `read` does if the body breaks.
         """
         self._inspector = inspector
         for part in tuple(self._parts):
@@ -184,8 +184,8 @@ class IncomingBody:
         """Return the whole body.
 
         Raises RequestTooLarge as soon as it is known to exceed
-        `limit_bytes`, RequestTimeout or MalformedRequest where it breaks.
-        `hold` is asked for room for all that is kept, as it comes; where it
+        `limit_bytes`, RequestTimeout or MalformedRequest if it breaks.
+        `hold` is asked for room for all that is kept, as it comes; if it
         says False, Overloaded is raised.
         """
         if self._limit is None or limit_bytes < self._limit:

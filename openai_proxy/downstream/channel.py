@@ -143,7 +143,7 @@ class ProxyChannel(HTTPChannel):
 
     def _keep_for_later(self, data: bytes) -> None:
         if self.current is not None and not self.current.keep_alive:
-            return  # nothing behind this request will be answered
+            return  # nothing after this request will be answered
         self._ahead += data
         if len(self._ahead) > READ_AHEAD_BYTES:
             self._update_reading()
@@ -263,7 +263,7 @@ class ProxyChannel(HTTPChannel):
         self._pump()
 
     def take_ahead(self) -> bytes:
-        """Return, and forget, what was read behind the current request."""
+        """Return, and forget, what was read after the current request."""
         data, self._ahead = self._ahead, b""
         return data
 

@@ -210,7 +210,7 @@ IMPOSSIBLE: tuple[tuple[str, tuple[State, ...], tuple[Event, ...]], ...] = (
     ("that clock does not run", (BODY, ANSWER, FLUSH, LINGER, CLOSING, TUNNEL, LOST), (UNREAD,)),
     ("it goes on, or ends by itself", (BODY, ANSWER, FLUSH, CLOSING, TUNNEL, LOST), (DRAIN,)),
 )
-"""(why, states, events) of what cannot happen. `channel.py` has a defect where it does."""
+"""(why, states, events) of what cannot happen. `channel.py` has a defect if it does."""
 
 
 class Impossible(Exception):
@@ -237,7 +237,7 @@ class ClientClocks:
     """One connection's state, and when somebody must look at it.
 
     `deadline` is that of the state; `stall_check` is when to look at what
-    has been written and not taken. NEVER where nothing is waited for.
+    has been written and not taken. NEVER if nothing is waited for.
     """
 
     __slots__ = ("deadline", "limits", "linger", "rate", "stall", "stall_check", "state")

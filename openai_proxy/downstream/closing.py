@@ -79,7 +79,7 @@ def close_if_idle(connection: Connection) -> None:
     if state is LINGER or (state is HEAD and reader.has_begun):
         clocks.move(DRAIN, connection.clock())
     elif state in BETWEEN_REQUESTS and has_unread(connection.transport):
-        clocks.move(DRAIN, connection.clock())  # it will be told that we stop
+        clocks.move(DRAIN, connection.clock())  # its answer will say `Connection: close`
     elif not reader.head_bytes and (state in BETWEEN_REQUESTS or state is FLUSH):
         close(connection)
 

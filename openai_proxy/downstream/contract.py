@@ -59,7 +59,7 @@ class TurnRules:
     """How the turns of WebSockets are judged and bounded; replaced whole at a reload."""
 
     forward: Forward
-    """The stages of a turn; behind them is its connection."""
+    """The stages that a turn passes before it is sent over its connection."""
     begun_above: Forward
     """Those of a turn that the server begins by itself: they count it."""
     models: Forward

@@ -279,7 +279,7 @@ class Conversation:
         self._site.root.api.running[exchange] = turn
         return turn
 
-    # ---- what turns tell (TurnOwner)
+    # ---- what turns report (TurnOwner)
 
     def send(self, turn: Turn) -> None:
         """Admitted: its message goes up."""
@@ -291,7 +291,7 @@ class Conversation:
             self._ends.to_upstream(turn.raw, lease)
 
     def refusing(self, turn: Turn, error: ProxyError) -> None:
-        """Its message is dropped; the client is told. What the server has begun can only be cut off."""
+        """Its message is dropped, and the client gets the error. What the server has begun can only be cut off."""
         if self._closed:
             return
         if turn.begun_above:
@@ -306,7 +306,7 @@ class Conversation:
             self._break(POLICY_VIOLATION, f"{MOST_REFUSALS} turns in a row were refused", Outcome.LIMIT)
 
     def decided(self, turn: Turn) -> None:
-        """What waits behind it may go on."""
+        """What waits for it may go on."""
         self._lanes.go_on(turn)
         if self._lanes.held_bytes <= QUEUED_BYTES:
             self._ends.let_client("queue")
@@ -469,7 +469,7 @@ class Conversation:
 
     def _lose_turns(self, outcome: Outcome) -> None:
         turns = [*self._lanes.judged, *self._open]
-        self._lanes.clear()  # or what waits behind a turn would go on
+        self._lanes.clear()  # otherwise what waits for a turn would go on
         for turn in turns:
             turn.lose(outcome)
 

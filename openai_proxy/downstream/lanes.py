@@ -1,6 +1,6 @@
 """The order of a client's messages while some of its turns wait to be judged.
 
-What comes behind a turn that waits, in the same lane (`stream_id`, or none),
+What comes after a turn that waits, in the same lane (`stream_id`, or none),
 waits with it; other lanes overtake. Pure.
 """
 
@@ -44,7 +44,7 @@ class Lanes:
         self._pass_on = pass_on
         self._waiting: dict[str | None, tuple[Judged, deque[Message]]] = {}
         self.held_bytes = 0
-        """Of the messages that wait behind others."""
+        """The lanes of messages that wait for others."""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -68,7 +68,7 @@ class Lanes:
                 self._waiting[lane] = judged, deque()
 
     def go_on(self, judged: Judged) -> None:
-        """It is decided: what waits behind it follows."""
+        """It is decided: what waits for it follows."""
         for lane, (first, messages) in self._waiting.items():
             if first is judged:
                 del self._waiting[lane]

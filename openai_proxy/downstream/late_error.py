@@ -1,7 +1,7 @@
 """The answer that comes when a stream was promised, and is none: it becomes the stream's last event.
 
 With `keepalive_before_head` the client has its head before the upstream
-answers. What was wrong is then told in the stream, which breaks off after it.
+answers. What was wrong is then said in the stream, which breaks off after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_BYTES = 64 * 1024
 
 
 class BrokenPromise(ProxyError):
-    """Why the stream breaks off; its client has been told already."""
+    """Why the stream breaks off; its client has got the error already."""
 
     outcome = Outcome.UPSTREAM_ERROR
 
@@ -34,7 +34,7 @@ class BrokenPromise(ProxyError):
 
 
 def as_late_error(response: ProxyResponse) -> ProxyResponse:
-    """Return a stream, still to be delivered, of one event that tells the error of `response`, and that breaks off."""
+    """Return a stream, still to be delivered, of one event with the error of `response`, which then breaks off."""
     headers = [(b"Content-Type", EVENT_STREAM)]
     return response.evolve(
         status=200, reason=b"OK", headers=headers, filters=(), body=LateErrorBody(response)

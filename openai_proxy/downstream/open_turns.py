@@ -12,7 +12,7 @@ _OF_NONE = ("response.steer.", "response.inject.")
 
 
 class Running(Protocol):
-    """A turn, as far as events are told apart by it."""
+    """The members of a turn by which events are assigned to it."""
 
     stream_id: str | None
     event_id: str | None

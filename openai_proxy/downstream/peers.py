@@ -37,7 +37,7 @@ def peer_of(transport: Any, proxies: TrustedProxies, known_peers: BoundedMemo[st
 
 
 def may_speak(proxies: TrustedProxies, address: Any) -> bool:
-    """Whether the peer at `address` may speak the PROXY protocol: all may where no proxies are listed."""
+    """Whether the peer at `address` may speak the PROXY protocol: all may if no proxies are listed."""
     return not proxies or _trusted(proxies, address)
 
 

@@ -1,6 +1,6 @@
 """The resource that is the API: from a request's head to the stages.
 
-What can be refused by looking at the head alone is refused here; the rest
+What can be refused by looking only at the head is refused here; the rest
 is the stages' business.
 """
 
@@ -128,7 +128,7 @@ class ProxyResource(Resource):
 
 
 class NoAPI(ProxyResource):
-    """In the place of the API where there is none: every path is unknown."""
+    """Stands for the API if there is none: every path is unknown."""
 
     def __init__(self) -> None:
         super().__init__(_nowhere, None)

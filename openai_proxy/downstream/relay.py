@@ -224,7 +224,7 @@ class Relay:
             self._break(Outcome.TIMEOUT if late else Outcome.UPSTREAM_TRUNCATED)
 
     def _break_length(self) -> None:
-        """Break off: there are more bytes, or fewer, than the client was told, and what follows would be misread."""
+        """Break off: there are more bytes, or fewer, than the head announced, and what follows would be misread."""
         body = self._body
         log.error("a response had another length than its head said ({id})", id=self._exchange.id)
         self._break(Outcome.UPSTREAM_TRUNCATED)
@@ -260,7 +260,7 @@ class Relay:
             self._comments = None
 
     def _finish_filters(self) -> bytes:
-        """Run every filter's rest through the filters behind it."""
+        """Run every filter's rest through the filters after it."""
         tail = b""
         for body_filter in self._filters:
             tail = (body_filter.feed(tail) if tail else b"") + body_filter.finish()

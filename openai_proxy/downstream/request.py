@@ -56,7 +56,7 @@ _COMPLETE = Outcome.COMPLETE  # looking it up in its class takes as long as a ca
 
 
 def _nowhere(data: bytes) -> None:
-    """The client of a call that goes on alone."""
+    """Stands for the client of a call that goes on without it."""
 
 
 def _is_plain_stream(response: ProxyResponse) -> bool:
@@ -91,7 +91,7 @@ class DownstreamRequest(WireRequest):
     _relay: Relay | None = None
     _tunnel: Tunnel | None = None
     _cancelled: ProxyError | None = None
-    """What the operator who stopped it has its client told."""
+    """The error that the client gets if the operator stopped it."""
     _last = False
     _gone = False
     _alone_bytes = 0
@@ -273,7 +273,7 @@ class DownstreamRequest(WireRequest):
         channel.reader.rest()
 
     def _end_early_head(self) -> bool:
-        """Let the stream's beginning write nothing more; tell whether it has written a head."""
+        """Let the stream's beginning write nothing more; return whether it has written a head."""
         early = self._early_head
         if early is None:
             return False
@@ -281,7 +281,7 @@ class DownstreamRequest(WireRequest):
         return early.is_sent
 
     def _respond_to_nobody(self, response: ProxyResponse) -> None:
-        """Read the answer of a call that goes on alone; else there is no use for it."""
+        """Read the answer of a call that goes on without its client; otherwise discard it."""
         exchange = self.exchange
         if not exchange.is_alone or response.status == 101:
             response.body.discard()
@@ -421,7 +421,7 @@ class DownstreamRequest(WireRequest):
             channel.abort_when_flushed()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client left: whatever works for it stops now, unless it goes on alone."""
+        """The client left: whatever works for it stops now, unless it goes on without it."""
         self._gone = True
         if self._early_head is not None:
             self._early_head.end()

@@ -52,11 +52,11 @@ class RequestReader:
     Bytes and end of the body of `active`, the request that is being
     answered, wait in `body_parts` and `body_ended`: given on from inside
     llhttp's callbacks they could end the request there. Those of requests
-    behind it go to their bodies, which nobody reads yet.
+    after it go to their bodies, which nobody reads yet.
 
     llhttp is given a head, a body of known length, and the next head apart,
     so that the first line of every message is looked at before llhttp reads
-    it. It alone finds the end of a chunked body: of a message that follows
+    it. Only llhttp finds the end of a chunked body: of a message that follows
     one in the same read the first line is looked for afterwards.
     """
 
@@ -110,13 +110,13 @@ class RequestReader:
         self._start = b""
         """The first line of a message, as far as it has arrived; llhttp has not seen it."""
         self._tail = b""
-        """The last bytes of a head that llhttp was given: the empty line behind it may be cut."""
+        """The last bytes of a head that llhttp was given: the empty line after it may be cut."""
         self._body_left = 0
         """Of a body whose length is known, while it arrives."""
         self._at_hand = 0
-        """Bytes that have been read behind the head that llhttp is reading."""
+        """Bytes that have been read after the head that llhttp is reading."""
         self._unsplit: list[bytes] | None = None
-        """Reads in which a message began behind a chunked one; None if llhttp was given the messages apart."""
+        """Reads in which a message began after a chunked one; None if llhttp was given the messages apart."""
         self._reset_head()
 
     def _reset_head(self) -> None:
@@ -129,7 +129,7 @@ class RequestReader:
         self._in_trailers = False
         self._at_end = False
         self._overhead_bytes = 0
-        """Read behind the head of a chunked message, as far as it is surely of that message: with its body."""
+        """Read after the head of a chunked message, as far as it is surely of that message: with its body."""
         self._chunks = 0
         self._trailer_bytes = 0
 
@@ -164,7 +164,7 @@ class RequestReader:
             at = self._feed_parser(data, at, self._end_of_piece(data, at))
 
     def _look_at_start(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """Check the first line of a message; return what llhttp may read, from where.
+        """Check the first line of a message; return what llhttp may read, and from which position.
 
         That is the end of `data` while the line is not whole, or is wrong.
         """
@@ -208,7 +208,7 @@ class RequestReader:
         return found + len(_END_OF_HEAD) - len(tail)
 
     def _feed_parser(self, read: bytes, at: int, end: int) -> int:
-        """Let llhttp read what stands in `read` between two places; returns where to read on."""
+        """Let llhttp read `read` between two positions; returns where to read on."""
         data = read[at:end]
         receiving = self.receiving
         if receiving is None:
@@ -254,7 +254,7 @@ class RequestReader:
         return IncomingRequest(b"-", self._target[:256] or b"-", True, [], head, body)
 
     def _diagnose(self, error: Exception, data: bytes) -> ProxyError:
-        """Say what is wrong. Behind a request that was the last of its connection nobody will hear it."""
+        """Say what is wrong. After the last request of a connection nobody will hear it."""
         if self.receiving is None and self._head_is_too_large():
             return self._header_too_large()
         if isinstance(error, httptools.HttpParserInvalidMethodError) and self._unsplit is None:
@@ -282,7 +282,7 @@ class RequestReader:
 
     def _look_beside_body(self, receiving: IncomingRequest) -> None:
         """Check what came besides a chunked body; end the message if that was all of it."""
-        whole = self.broken is not None  # if at its end: what is broken stands behind it
+        whole = self.broken is not None  # if at its end: what is broken follows it
         if not whole:
             self._check_chunk_overhead(receiving)
         if self._at_end and (whole or self.broken is None):
@@ -371,7 +371,7 @@ class RequestReader:
         return _NOTHING_YET if arrived else IncomingBody(self._source, length, limit)
 
     def _read_behind(self, incoming: IncomingRequest) -> int:
-        """Return how many bytes were read with a head but behind it; 0 if the read began with another message."""
+        """Return how many bytes were read together with a head, after it; 0 if the read began with another message."""
         lines = sum([len(name) + len(value) + 4 for name, value in incoming.pairs])
         first = len(incoming.method) + len(incoming.target) + len("  HTTP/1.1\r\n")
         return max(0, self.head_bytes - first - lines - len("\r\n"))
@@ -419,10 +419,10 @@ class RequestReader:
         self.receiving = None
         self._in_trailers = False
 
-    # ---- behind a head that asks for another protocol
+    # ---- after a head that asks for another protocol
 
     def _leave_http(self, read: bytes, at: int) -> int:
-        """llhttp stopped at `at`, behind a head that asks for an upgrade, or a CONNECT; return where to read on."""
+        """llhttp stopped at `at`, after a head that asks for an upgrade, or a CONNECT; return where to read on."""
         incoming = self.queue[-1] if self.queue else None
         if incoming is None:
             return len(read)
@@ -440,11 +440,11 @@ class RequestReader:
         """Read on as if Upgrade had not been sent: it may be ignored (RFC 9110 §7.8).
 
         Java's client sends `Upgrade: h2c` with every first request. A fresh
-        parser is told the framing by a head of our own.
+        parser gets the framing from a head of our own.
         """
         self._parser = httptools.HttpRequestParser(self)
         self._replaying = True
-        self._overhead_bytes = 0  # what is behind the head is fed once more
+        self._overhead_bytes = 0  # what follows the head is fed once more
         framing = (
             b"Transfer-Encoding: chunked"
             if incoming.head.chunked

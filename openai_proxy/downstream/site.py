@@ -126,7 +126,7 @@ class ProxySite(Site):
         self.refusal: Callable[[], str | None] | None = None
         """Says why no request may begin now, or None; itself None if no observer would."""
         self.capture: Callable[[], Any] | None = None
-        """Makes what keeps an exchange's bodies, where an observer wants them."""
+        """Makes what keeps an exchange's bodies, if an observer wants them."""
         self.later = self.next_turn
         """The same, bound once: each stream keeps it."""
         self._peers: BoundedMemo[str, Peer] = BoundedMemo(_MOST_PEERS)

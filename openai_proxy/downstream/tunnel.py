@@ -1,6 +1,6 @@
 """A WebSocket's bytes, both ways, once the upstream has said 101.
 
-Nothing is parsed here; where turns are read, a conversation stands between
+Nothing is parsed here; if turns are read, a conversation stands between
 the two ends. Back-pressure for both directions stands in this file: each
 side's transport pauses the other's reading.
 """
@@ -39,7 +39,7 @@ class Tunnel:
 
     As the channel's producer it is paused by the client's transport; as the
     upstream transport's producer it is a `_ClientReader`. Ends once, with
-    both connections. `conversation` reads along where the exchange says so.
+    both connections. `conversation` reads along if the exchange says so.
     """
 
     def __init__(self, request: Downstream, channel: Connection, response: ProxyResponse) -> None:
@@ -238,7 +238,7 @@ class Tunnel:
             linger(channel)
 
     def drain(self) -> None:
-        """The daemon stops: end between two turns, where they are read."""
+        """The daemon stops: end between two turns, if they are read."""
         if self.conversation is not None:
             self.conversation.go_away()
 

@@ -1,7 +1,7 @@
 """One turn of a WebSocket: a model call, as an exchange of its own.
 
-It passes the same stages as a request over HTTP; what is behind them is the
-connection. Its answer is for the stages alone, as an event stream: the bytes
+It passes the same stages as a request over HTTP; after them it is sent over its
+connection. Its answer is only for the stages, as an event stream: the bytes
 that the client gets go past them.
 """
 
@@ -44,7 +44,7 @@ class TurnOwner(Protocol):
         """Its message is dropped; its exchange ends with this error."""
 
     def decided(self, turn: Turn) -> None:
-        """Admitted, refused or given up: what waits behind it may go on."""
+        """Admitted, refused or given up: what waits for it may go on."""
 
     def delivered(self, turn: Turn) -> None:
         """The stages have let its answer pass."""
@@ -102,7 +102,7 @@ class TurnBody:
     # ---- the transport that deliverBody gives: what the client is sent does not wait for it
 
     def pauseProducing(self) -> None:
-        """The upstream is held back by the client alone."""
+        """Only the client holds the upstream back."""
 
     def resumeProducing(self) -> None:
         """See pauseProducing."""
@@ -190,7 +190,7 @@ class Turn:
         return await forward(self.request)
 
     async def send(self) -> ProxyResponse:
-        """Send the message up and wait for the first event: what is behind the stages."""
+        """Send the message up and wait for the first event: the innermost `forward` of the stages."""
         exchange, owner = self.exchange, self._owner
         exchange.attempts += 1
         exchange.upstream = owner.upstream
@@ -408,6 +408,6 @@ class Question:
         self._answered(self, error)
 
     def lose(self, outcome: Outcome) -> None:
-        """Nobody wants to know any more."""
+        """The connection is lost, and nobody waits for the answer."""
         if self._running is not None and not self.is_decided:
             self._running.cancel()

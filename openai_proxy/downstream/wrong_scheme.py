@@ -1,4 +1,4 @@
-"""Clients that speak TLS at a plain port, or plain HTTP at a TLS port: one line in the log tells what is wrong."""
+"""Clients that speak TLS at a plain port, or plain HTTP at a TLS port: one line in the log says what is wrong."""
 
 from __future__ import annotations
 

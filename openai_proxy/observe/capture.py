@@ -20,7 +20,7 @@ class BodyCapture:
     """A watching body filter: keeps the first `limit_bytes`, counts the rest.
 
     Cost of a chunk within the limit: an append. Beyond it the bytes are
-    hashed and forgotten, so that a long body is still known by its SHA-256;
+    hashed and forgotten, so that a long body can still be identified by its SHA-256;
     with `hashed` False they are only counted (event streams).
     """
 
@@ -93,7 +93,7 @@ class Capture:
 
     `response` is the last filter of the response: it sees the bytes that the
     client gets, after every change of ours, as they are on the wire (still
-    compressed where they were). `request` sees a body that is streamed up;
+    compressed if they were). `request` sees a body that is streamed up;
     one that was buffered is `exchange.request_body` and not fed here. With a
     `clock` it is known when each chunk of the response came.
     """

@@ -116,7 +116,7 @@ def build_observers(
 ) -> list[Observer]:
     """Build the observers that `specs` name, each once.
 
-    `none` drops those named before it. Where none of them shows every
+    `none` drops those named before it. If none of them shows every
     exchange in the log or on standard output, one is added that logs the
     errors of our own. ValueError, in one line, for a spec that cannot work.
     `factories` defaults to the installed plugins. The one of the `running`
@@ -161,7 +161,7 @@ def with_console(specs: Iterable[str | ObserverSpec]) -> list[str | ObserverSpec
 
 
 def _shows_all(spec: ObserverSpec) -> bool:
-    """Whether the observer tells every exchange, with its id, in the log or on standard output."""
+    """Whether the observer shows every exchange, with its id, in the log or on standard output."""
     return spec.name in ("console", "log") or (spec.name == "json" and spec.args == ("-",))
 
 

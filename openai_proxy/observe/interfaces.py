@@ -40,7 +40,7 @@ class Observer(Protocol):
       sees the end of its response. Everybody pays for what it does. Without
       it, batches come in a later turn of the reactor.
     - `needs_bodies` (default False): `exchange.capture` keeps the bodies.
-    - `body_limit_bytes`: how much of each body, where `needs_bodies`.
+    - `body_limit_bytes`: how much of each body, if `needs_bodies`.
     - `refusal()`: why no request may begin now, for its client, or None. Asked
       before each request: answer at once.
     - `needs_usage` (default False): streams are asked to report their usage.
@@ -96,7 +96,7 @@ class ObserverContext:
     state: Callable[[], DaemonState] = DaemonState
     """What the daemon knows of itself now."""
     key_labels: bool = False
-    """The setting `metrics.keys`: whether metrics tell client keys apart."""
+    """The setting `metrics.keys`: whether metrics have a label for each client key."""
     otlp_headers: str = field(default="", repr=False)
     """The setting `otel.headers`: `name=value,name=value` for the OTLP collector, a secret."""
     spool_directory: str = "exchange-log-spool"

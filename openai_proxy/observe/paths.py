@@ -25,7 +25,7 @@ def check_file(path: str) -> str:
 def check_directory(path: str) -> str:
     """Return `path` made absolute; ValueError if it neither is nor can become a writable directory.
 
-    Tries for real, since a superuser's permission bits tell nothing about
+    Tries for real, since a superuser's permission bits say nothing about
     /proc or a read-only mount; what it creates it removes again.
     """
     absolute = _absolute(path)

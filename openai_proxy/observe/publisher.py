@@ -78,7 +78,7 @@ class ExchangePublisher:
     States: built, started (`start`), stopped (`stop`). The caller ends an
     exchange, then calls `ending` once, before the last byte goes to the
     client. Cost there: under 1 µs, plus what the synchronous observers do.
-    They get several exchanges in a row where `before_sending` takes a call,
+    They get several exchanges in a row if `before_sending` takes a call,
     to be made before anything is sent to any client.
     """
 
@@ -135,7 +135,7 @@ class ExchangePublisher:
         return None
 
     def start(self) -> None:
-        """Start the observers in order; where one raises, stop those before it and raise."""
+        """Start the observers in order; if one raises, stop those before it and raise."""
         started: list[Observer] = []
         try:
             for observer in self.observers:
@@ -162,7 +162,7 @@ class ExchangePublisher:
         if self._batched:
             self._waiting.append(event)
             if self._timer is None:
-                # The next turn: a busy daemon ends dozens of exchanges in one turn, an idle one tells at once.
+                # The next turn: a busy daemon ends dozens of exchanges in one turn, an idle one publishes at once.
                 self._timer = self._scheduler.callLater(0, self._expired)
 
     def _tell_at_once(self) -> None:

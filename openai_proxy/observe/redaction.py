@@ -94,7 +94,7 @@ def _bare(value: bytes) -> str:
 
 
 def looks_like_a_key(text: str) -> bool:
-    """Tell whether a whole word looks like a key, by its prefix or by letters and digits without an order."""
+    """Return whether a whole word looks like a key, by its prefix or by letters and digits without an order."""
     if len(text) < SHORTEST_SECRET or " " in text:
         return False
     if KEY_LIKE.match(text) is not None:

@@ -18,7 +18,7 @@ AGAIN_S = 3600.0
 
 
 class RefusedKeys:
-    """Told of each exchange that ended with an upstream's 401, or met one; warns once an hour for each upstream.
+    """Notes each exchange that ended with an upstream's 401, or met one; warns once an hour for each upstream.
 
     `configured` are the names of the upstreams that get a key of the
     configuration; everywhere else the client's own key was refused.

@@ -2,7 +2,7 @@
 
 Known by the name of their member (`client_secret`, `authorization`) or by
 their look (`ek_...`, `sk-admin-...`). What people and models wrote to each
-other is left alone: a prompt about keys stays what it was.
+other is left as it is: a prompt about keys stays what it was.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def has_credentials(value: Any) -> bool:
 
 
 def shows_no_credentials(value: dict[str, Any], text: bytes) -> bool:
-    """Blot the credentials of `value` out in place; tell whether `text`, which it was decoded from, has none.
+    """Blot the credentials of `value` out in place; return whether `text`, which it was decoded from, has none.
 
     False also if the text may hold more than the value does: of a member
     that comes twice, decoding keeps the second one only.

@@ -31,7 +31,7 @@ class ObserverSpec:
 
 
 def parse_spec(text: str) -> ObserverSpec:
-    """Parse one spec; ValueError (without the text's values) where it is malformed."""
+    """Parse one spec; ValueError (without the text's values) if it is malformed."""
     parts = list(_split(text))
     name = parts.pop(0)[0]
     if not _KEY.match(name):
@@ -54,7 +54,7 @@ def parse_spec(text: str) -> ObserverSpec:
 
 
 def _split(text: str) -> Iterator[tuple[str, int]]:
-    """Yield each part unescaped, with the place of its first bare `=`, or -1."""
+    """Yield each part unescaped, with the position of its first bare `=`, or -1."""
     part: list[str] = []
     equals_at = -1
     characters = iter(text)

@@ -42,7 +42,7 @@ SWEEP_S = 0.25
 IDLE_S = 50.0
 """Shorter than the keep-alive of common servers, so that they seldom close first."""
 MOST_IDLE = 1024
-"""Idle connections in all, where the descriptors allow it: see `most_idle`."""
+"""Idle connections in all, if the descriptors allow it: see `most_idle`."""
 LEAST_IDLE = 4
 UPLOAD_IDLE_S = 5.0
 """A streamed upload does not start on a connection that has been idle for longer."""
@@ -244,11 +244,11 @@ class UpstreamAgent:
         return connection
 
     def _missed(self, failure: Failure, origin: Origin) -> Failure:
-        if failure.check(UpstreamError):  # else nobody waited for it any more
+        if failure.check(UpstreamError):  # otherwise nobody waited for it any more
             self.unreachable.add(origin)
         return failure
 
-    # ---- told by connections
+    # ---- what connections report
 
     def connection_ready(self, connection: Connection) -> None:
         self._busy.add(connection)
@@ -291,7 +291,7 @@ class UpstreamAgent:
         for connection in list(self._busy):
             try:
                 connection.sweep(now)
-            except Exception:  # or nobody would have a deadline any more
+            except Exception:  # otherwise nobody would have a deadline any more
                 log.failure("defect while sweeping an upstream connection")
                 connection.abort()
         for connection in self._idle.older_than(now - IDLE_S):

@@ -187,7 +187,7 @@ class UpstreamConnection(TwistedProtocol):
         reader = self._reader
         if not reader.head_done:
             if not reader.head_bytes and data[0] in b"\r\n":
-                data = data.lstrip(b"\r\n")  # behind the answer before: no part of a head (RFC 9112 §2.2)
+                data = data.lstrip(b"\r\n")  # after the previous answer: no part of a head (RFC 9112 §2.2)
                 if not data:
                     return
             reader.head_bytes += len(data)
@@ -270,7 +270,7 @@ class UpstreamConnection(TwistedProtocol):
             body.feed(piece)
 
     def _end_body(self, body: UpstreamBody) -> None:
-        """The message is whole: free the connection first, then tell."""
+        """The message is whole: free the connection first, then report it."""
         reader = self._reader
         waiting, self._waiting = self._waiting, None
         self._body = None
@@ -300,7 +300,7 @@ class UpstreamConnection(TwistedProtocol):
         """Give the connection back after an answer; close one that cannot bring another.
 
         One with unsent bytes of the request is closed, for the next request
-        would wait behind them; so is a stranger's: nothing is kept for a key
+        would wait for them; so is a stranger's: nothing is kept for a key
         that the upstream does not know.
         """
         reader = self._reader

@@ -29,7 +29,7 @@ log = logger(__name__)
 class Connecting:
     """One attempt to connect; `done` fires once with the ready connection or an UpstreamError.
 
-    The connection tells us that it is ready or lost; cancelling `done` ends
+    The connection reports that it is ready or lost; cancelling `done` ends
     the attempt.
     """
 
@@ -150,7 +150,7 @@ class Connecting:
         self._give_up()
 
     def _forget_name(self) -> None:
-        """Whoever connects next asks where the host is by now."""
+        """Forget the host's address: the next attempt looks it up again."""
         if self._names is not None:
             self._names.forget(self._origin.host, self._origin.port)
 

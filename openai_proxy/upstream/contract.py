@@ -74,7 +74,7 @@ class Connection(BodySource, Protocol):
 
 
 class ConnectionOwner(Protocol):
-    """What a connection tells the agent."""
+    """What a connection reports to the agent."""
 
     def adopt(self, transport: Any) -> None:
         """Connected: the owner may serve the transport's socket."""
@@ -86,7 +86,7 @@ class ConnectionOwner(Protocol):
         """Return the seconds that this thread has worked."""
 
     def rest(self, connection: Connection, worked_s: float) -> None:
-        """Call `go_on` of a connection whose last read took long, once others have had their turn."""
+        """Call `go_on` of a connection whose last read took long, after others have had their turn."""
 
     def connection_free(self, connection: Connection) -> None:
         """Clean and without a request: may be pooled."""

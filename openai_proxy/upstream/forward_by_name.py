@@ -11,7 +11,7 @@ class ForwardByName:
     """The innermost `forward` if some upstream is no server.
 
     `made` are those by name; all others are `servers`, which may be None if
-    there are none. `default` is the name of where a request without a route goes.
+    there are none. `default` names the upstream of requests without a route.
     """
 
     def __init__(self, made: Mapping[str, Forward], servers: Forward | None, default: str) -> None:

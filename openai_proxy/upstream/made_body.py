@@ -100,7 +100,7 @@ class MadeBody:
         self._push()
 
     def _push(self) -> None:
-        """Deliver until the reader pauses, something takes time, or all is told. May be re-entered."""
+        """Deliver until the reader pauses, something takes time, or all is delivered. May be re-entered."""
         if self._pushing or self._protocol is None:
             return
         self._pushing = True
@@ -164,7 +164,7 @@ class MadeBody:
 
 
 class _Never:
-    """The timer of what never comes, where nobody's patience ends."""
+    """Stands for the timer of a step that never comes, if no timeout ends the wait."""
 
     def cancel(self) -> None:
         """There is nothing to cancel."""

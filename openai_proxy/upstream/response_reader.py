@@ -20,7 +20,7 @@ REASON_BYTES = 1024
 HEADER_COUNT = 1000
 INTERIM_RESPONSES = 32
 CHUNK_OVERHEAD_BYTES = 16 * 1024
-"""Trailers, and chunk extensions where no byte of a body comes with them, of one answer."""
+"""Limit for the trailers of one answer, and for chunk extensions without a byte of the body."""
 CHUNK_LINE_BYTES = 20
 """The size of a chunk and its line ends take no more, and may come in a read of their own."""
 
@@ -45,7 +45,7 @@ class ResponseReader:
     `parser` is fed by the connection, with one call less for each piece of a
     stream. `complete` says that no more of the body comes than `take_body`
     returns, `surplus`, once that was asked, that something followed which
-    nobody asked for. `is_head` and `upgrade` tell what was asked.
+    nobody asked for. `is_head` and `upgrade` say what was asked.
     """
 
     __slots__ = (

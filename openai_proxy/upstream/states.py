@@ -13,7 +13,7 @@ from .answer_timer import AnswerTimer, UpstreamTimeouts
 
 
 class State(IntEnum):
-    """Where a connection is."""
+    """What a connection is doing."""
 
     CONNECTING = auto()
     """TCP, and the TLS handshake."""

@@ -1,6 +1,6 @@
 """TLS towards the upstream: whom it trusts, who this proxy is, and the sessions that it may resume.
 
-The system's trust store, one more CA file where configured, and client
+The system's trust store, one more CA file if configured, and client
 certificates. How a peer is verified is in `client_tls`.
 """
 

@@ -15,7 +15,7 @@ from ..net.origin import Origin
 from .contract import Connection
 
 AFTER_FAILURE_S = 5.0
-"""An origin to which no connection could be made is left alone for so long."""
+"""After a failed attempt no warm connection to an origin is made for so long."""
 
 
 class WarmConnections:
@@ -36,7 +36,7 @@ class WarmConnections:
         return ready.pop() if ready else None
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection, whether it is here or not; a server that closes what it accepts is left alone too."""
+        """Forget a connection, whether it is here or not; a server that closes what it accepts gets a rest too."""
         origin = connection.key[0]
         ready = self._ready.get(origin)
         if ready and connection in ready:

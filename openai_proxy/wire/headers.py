@@ -59,7 +59,7 @@ _NOT_NOMINATED = _ALWAYS_JUDGED | {b"close", b""}
 
 @short_memo(256)
 def is_host(value: bytes) -> bool:
-    """Tell whether a Host value is well-formed: a name, an address or nothing, with a port or without."""
+    """Return whether a Host value is well-formed: a name, an address or nothing, with a port or without."""
     return _HOST.fullmatch(value) is not None
 
 
@@ -92,7 +92,7 @@ class RequestHead:
     """The client will send another request on this connection."""
     expects_continue: bool = False
     upgrade: bytes = b""
-    """Where Connection says upgrade: `websocket` where Upgrade lists it, else Upgrade's lower-cased value.
+    """If Connection says upgrade: `websocket` if Upgrade lists it, otherwise Upgrade's lower-cased value.
 
     Empty for HTTP/1.0, which knows no upgrades (RFC 9110 §7.8).
     """
@@ -301,7 +301,7 @@ def scan_response(pairs: HeaderPairs) -> ResponseHead:
         gone.append(at)
         if name == b"transfer-encoding":
             codings += 1
-            # as llhttp has it: with a tab behind it this is no chunked, but a body until the end
+            # as llhttp has it: with a tab after it this is no chunked, but a body until the end
             if codings > 1 or value.rstrip(b" ").lower() != b"chunked":
                 raise UpstreamProtocolError.because("Transfer-Encoding is not chunked, once")
         elif name == b"connection":

@@ -56,7 +56,7 @@ def kept_lines(pairs: HeaderPairs) -> HeaderLines:
     """Return the same pairs for keeping; O(number of lines).
 
     Names are tokens, without a colon. Values that hold line ends, which no
-    parser lets through, are not told from lines: then it is `pairs` itself.
+    parser lets through, look like lines: then it is `pairs` itself.
     """
     kept = KeptLines(header_lines(pairs), pairs.request_id if isinstance(pairs, ReadLines) else None)
     return kept if len(kept) == len(pairs) else pairs

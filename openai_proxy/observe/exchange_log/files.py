@@ -27,7 +27,7 @@ SUFFIX = ".jsonl"
 
 
 def file_name(exchange: Exchange) -> str:
-    """Return `{key name}_{model}_{YYYYMMDD}.jsonl`, without the key where it is not known.
+    """Return `{key name}_{model}_{YYYYMMDD}.jsonl`, without the key if it is not known.
 
     No two keys share a file: see `_key_part`.
     The day is that of the exchange's begin, in UTC; the model is `none`
@@ -74,7 +74,7 @@ def sanitised(name: str) -> str:
 class LogDirectory:
     """Appends to files of one directory; keeps the most recently used ones open.
 
-    Where somebody deletes a file, or all of the directory, they are made
+    If somebody deletes a file, or all of the directory, they are made
     anew, at the latest LOOK_EVERY_S later. `clock` gives monotonic seconds,
     `wall_clock` those since the epoch. All files together hold `max_bytes`
     at most, and lines beyond are refused, unless `beyond` says that they are

@@ -129,7 +129,7 @@ def _line_without(found: Sequence[str], record: dict[str, Any]) -> bytes:
 
 
 def _stands_in(secret: str, line: bytes) -> bool:
-    """Whether a line of JSON may hold this text; a text with escapes is told by its longest plain part."""
+    """Whether a line of JSON may hold this text; a text with escapes is found by its longest plain part."""
     longest = max(_escapable.split(secret), key=len)
     return not longest or longest.encode("ascii") in line
 

@@ -141,7 +141,7 @@ class ExchangeLog:
                 self.failures.worked()
 
     def append(self, name: str, line: bytes) -> None:
-        """Write a line that is no exchange to the file `name`, at once; what fails is told to the log."""
+        """Write a line that is no exchange to the file `name`, at once; a failure is logged."""
         try:
             self._store.append(name, line)
         except OSError as error:

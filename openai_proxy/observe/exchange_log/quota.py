@@ -35,7 +35,7 @@ class DiskQuota:
         self._used += size
 
     def has_room(self, size: int, now: float) -> bool:
-        """Tell whether so many bytes more may be written; `now` is in monotonic seconds."""
+        """Return whether so many bytes more may be written; `now` is in monotonic seconds."""
         every = _MEASURE_EVERY_S if self._used + size <= self.max_bytes else _MEASURE_FULL_EVERY_S
         if self._measured_at is None or now - self._measured_at >= every:
             self._measured_at = now

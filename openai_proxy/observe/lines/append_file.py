@@ -92,7 +92,7 @@ class AppendFile:
         """Append `lines`, which end in a line end.
 
         Raises OSError if they could not be written whole (ENOSPC, a full
-        disk's short write), LinesLost where some were: what follows then
+        disk's short write), LinesLost if some were: what follows then
         starts on a line of its own.
         """
         if self._fd < 0:

@@ -14,7 +14,7 @@ from .stdout import StandardOutput
 class LineObserver:
     """Turns exchanges into lines for standard output, a batch at a time.
 
-    Where standard output is closed or is the null device, as in a daemon,
+    If standard output is closed or is the null device, as in a daemon,
     the lines go to the text log.
     """
 
@@ -43,7 +43,7 @@ class LineObserver:
             self._lines.append(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def flush(self) -> None:
-        """Write what was collected, in one go where the output allows."""
+        """Write what was collected, in one go if the output allows."""
         lines, self._lines = self._lines, []
         before = self._output.dropped_lines
         self._output.write(lines)

@@ -92,7 +92,7 @@ LEGEND = (
 
 
 def code(exchange: Exchange) -> str | None:
-    """Return the error code for the operator, which tells the limits of requests, tokens and concurrency apart."""
+    """Return the error code for the operator, which distinguishes the limits of requests, tokens and concurrency."""
     if exchange.rate_limited in _LIMITS:
         return f"{exchange.rate_limited}_limit_exceeded"
     return exchange.error_code

@@ -25,7 +25,7 @@ class TextLogObserver:
 class RefusalLogObserver(TextLogObserver):
     """Emits the lines of exchanges that the proxy answered with an error of its own.
 
-    Stands in where no observer writes all of them to the log or to standard
+    Stands in if no observer writes all of them to the log or to standard
     output: the `x-request-id` of such an error is always found there.
     """
 

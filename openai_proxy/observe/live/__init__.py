@@ -1,1 +1,1 @@
-"""What runs now and what has just ended: the table behind the live view."""
+"""What runs now and what has just ended: the table of the live view."""

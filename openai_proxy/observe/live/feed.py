@@ -134,7 +134,7 @@ class LiveFeed:
     """All readers in one process, at most MOST_READERS.
 
     `snapshot` fires with the document of the event of that name, of a moment
-    at which no event before it is missing behind it. `wanted` is called with
+    at which it holds every event sent before it. `wanted` is called with
     True when the first one comes, with False when the last one has left.
     """
 
@@ -180,7 +180,7 @@ class LiveFeed:
         return self._ask().addCallback(lambda document: encode("snapshot", document))
 
     def push(self, changes: Changes) -> None:
-        """Tell all readers what happened."""
+        """Send all readers what happened."""
         self._tell(events_of(changes))
 
     def push_stats(self, stats: dict[str, Any]) -> None:

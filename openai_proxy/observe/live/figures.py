@@ -28,7 +28,7 @@ class Figures:
     output_tokens: float = 0.0
     cost_usd: float = 0.0
     errors: dict[str, float] = field(factory=dict)
-    """By outcome where that is not `complete`, else by the status from 400 on."""
+    """By outcome if that is not `complete`, otherwise by the status from 400 on."""
     duration: Buckets = field(factory=dict)
     first_byte: Buckets = field(factory=dict)
 

@@ -1,4 +1,4 @@
-"""Tells the live view of the exchanges that end."""
+"""Hands the exchanges that end to the live view."""
 
 from __future__ import annotations
 

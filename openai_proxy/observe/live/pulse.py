@@ -16,7 +16,7 @@ Point = dict[str, Any]
 
 
 class Pulse:
-    """Told the figures every POINT_S at least (`sample`); times in seconds.
+    """Gets the figures every POINT_S at least (`sample`); times in seconds.
 
     Holds those of a minute, at most one a second, and the points of an hour.
     """

@@ -94,7 +94,7 @@ def row(exchange: Exchange, now: float) -> Row:
 
 
 def details(exchange: Exchange, now: float) -> Row:
-    """Return the row of an exchange with what is shown of one alone: path, timeline and failures."""
+    """Return the row of an exchange with what is shown only of a single one: path, timeline and failures."""
     first, ended = exchange.first_byte_at, exchange.ended_at
     return {
         **row(exchange, now),

@@ -163,8 +163,8 @@ class LiveTable:
     def changes(self, *, progress: bool) -> Changes:
         """Return what happened since the last call; without `progress` not how far the running ones are.
 
-        Every one that was told to run is told to have ended. Of those that both
-        began and ended meanwhile, only as many as are kept are told at all.
+        Every one that was reported as running is reported as ended. Of those that both
+        began and ended meanwhile, only as many as are kept are reported at all.
         """
         self._settle()
         now = self._clock()

@@ -1,4 +1,4 @@
-"""What the pages ask of the live view, and how one process answers them alone.
+"""What the pages ask of the live view, and how a single process answers them.
 
 With several workers the first process answers instead: `workers.live`.
 """
@@ -22,7 +22,7 @@ from .table import LiveTable
 log = logger(__name__)
 
 CHANGES_S = 0.25
-"""How often readers are told what happened."""
+"""How often readers get what happened."""
 STATS_S = 1.0
 
 
@@ -50,7 +50,7 @@ class LiveView(Protocol):
 
 Stats = dict[str, Any]
 More = Callable[[Stats], "Deferred[Stats]"]
-"""Adds to the stats what this process alone can tell: costs of today, upstreams."""
+"""Adds to the stats what only this process knows: costs of today, upstreams."""
 
 
 class LocalView:

@@ -37,7 +37,7 @@ class Change(Protocol):
 
 
 class CircuitNews:
-    """Told of each change; `counts` are by upstream, model and `open` or `closed`."""
+    """Notes each change; `counts` are by upstream, model and `open` or `closed`."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str, str], int] = {}

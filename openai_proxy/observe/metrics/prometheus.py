@@ -34,9 +34,9 @@ _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 
 _KINDS_KEPT = 4096
 MOST_KEYS = 1000
-"""Client keys that have a label of their own, where `metrics.keys` gives them one; the rest is `other`."""
+"""Client keys that have a label of their own, if `metrics.keys` gives them one; the rest is `other`."""
 MOST_SERIES = 4000
-"""Request counters with all their labels; further ones count by class of status alone."""
+"""Request counters with all their labels; further ones count only by class of status."""
 _TOKEN_KINDS = ("input", "output", "cached", "reasoning")
 
 # Python 3.11 takes longer to look up an enum's member than to count one

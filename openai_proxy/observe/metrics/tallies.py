@@ -67,7 +67,7 @@ class TallyHistogram:
     """A histogram without labels; `bounds` are the upper bounds of the buckets, ascending.
 
     `observe(value)` is the append of a list, for nothing is quicker. Who
-    observes calls `fold` where `waiting` reaches FOLD_AT: the list would grow.
+    observes calls `fold` when `waiting` reaches FOLD_AT: the list would grow.
     """
 
     def __init__(self, name: str, help: str, bounds: tuple[float, ...]) -> None:

@@ -144,7 +144,7 @@ def _tell_transport(exchange: Exchange, attributes: Attributes, failure: str | N
 
 
 def _first_s(exchange: Exchange) -> float | None:
-    """Return seconds until the first of the answer: its body where that time is known, else its head."""
+    """Return seconds until the first of the answer: its body if that time is known, otherwise its head."""
     first = exchange.response_first_body_at
     return exchange.first_byte_s if first is None else first - exchange.started
 

@@ -17,7 +17,7 @@ class OtelObserver:
     """Queues what is reported of each exchange; about 15 µs on the reactor.
 
     `needs_usage`: streams are asked for their usage, which the conventions
-    recommend to tell.
+    recommend to report.
     """
 
     needs_usage = True

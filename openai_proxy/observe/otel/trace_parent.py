@@ -1,4 +1,4 @@
-"""The caller's place in a trace, from its request's headers. Pure.
+"""The caller's position in a trace, from its request's headers. Pure.
 
 As W3C Trace Context has it. `tracestate` is vendors' free text and goes to
 the collector: what in it looks like a key goes nowhere.

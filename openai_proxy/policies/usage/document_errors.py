@@ -1,6 +1,6 @@
-"""Errors that are the whole answer, as a JSON document behind a 200. Pure.
+"""Errors that are the whole answer, as a JSON document after a 200. Pure.
 
-A gateway that has sent its head while its server was still at work can tell
+A gateway that has sent its head while its server was still at work can report
 an error in no other way (OpenRouter).
 """
 
@@ -14,7 +14,7 @@ ERROR_BYTES = 16 * 1024
 
 
 class WatchDocumentError:
-    """A body filter that lets everything pass, and tells the exchange if the document was an error.
+    """A body filter that lets everything pass, and notes on the exchange if the document was an error.
 
     Holds at most ERROR_BYTES.
     """

@@ -1,4 +1,4 @@
-"""Errors that a stream tells after it has begun to answer, behind a 200. Pure.
+"""Errors that a stream reports after it has begun to answer with a 200. Pure.
 
 A server that dies half-way can say so only there: `{"error": …}` of
 gateways, `error` and `response.failed` of the Responses API.

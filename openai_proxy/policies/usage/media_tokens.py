@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 UNKNOWN_IMAGE_TOKENS = 765
-"""A square of 1,024 pixels: what is behind a URL, or in a format that is not read here."""
+"""A square of 1,024 pixels: what a URL points to, or a format that is not read here."""
 UNKNOWN_FILE_TOKENS = 1000
 LOW_DETAIL_TOKENS = 85
 TILE_TOKENS = 170
@@ -24,7 +24,7 @@ SHORTEST_SIDE = 768
 TOKENS_PER_PAGE = 1500
 """Of a PDF, whose pages are given to the model as text and as images."""
 BYTES_PER_PAGE = 50_000
-"""Where a PDF does not show how many pages it has."""
+"""If a PDF does not show how many pages it has."""
 VIDEO_TOKENS_PER_S = 300
 VIDEO_BYTES_PER_S = 250_000
 AUDIO_TOKENS_PER_S = 10
@@ -138,5 +138,5 @@ def _jpeg_sizes(data: bytes) -> Iterator[tuple[int, int]]:
         marker = data[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             yield int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
-        # a fill byte stands alone; every other segment says its length, at least the two bytes that say it
+        # a fill byte stands by itself; every other segment says its length, at least the two bytes that say it
         at += 1 if marker == 0xFF else 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))

@@ -31,7 +31,7 @@ class UsageMeter:
     `coding` is the body's content coding, decoded here; of one that is not
     known only the size is known. Bytes are
     searched late, in pieces of up to 24 KiB, `labels` see them then, and text is not metered at all
-    behind a reported usage: nearly every body ends with one. `flush` before
+    after a reported usage: nearly every body ends with one. `flush` before
     asking.
     """
 
@@ -90,7 +90,7 @@ class UsageMeter:
         return data
 
     def take_usage(self, usage: dict[str, Any], behind: bytes) -> None:
-        """Take a usage object that whoever passes the body has read; `behind` it is what it has not."""
+        """Take a usage object that whoever passes the body has read; `behind` is what follows it and was not read."""
         if self._labels is not None:
             self._labels.feed(b"".join(self._unread))
         read = maybe_usage(usage)
@@ -129,7 +129,7 @@ class UsageMeter:
         self._tell(usage)
 
     def flush(self) -> None:
-        """Read what has passed so far: a usage in it is told now."""
+        """Read what has passed so far: a usage in it is reported now."""
         self._read_waiting()
         if self._labels is not None:
             self._labels.finish()

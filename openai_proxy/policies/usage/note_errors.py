@@ -1,4 +1,4 @@
-"""Record the errors that streams tell behind a 200 as what they are.
+"""Record the errors that streams report after a 200 as what they are.
 
 The bytes pass as they came. Outside the reading of usage, so that what is
 read has no content coding left that somebody else takes off.
@@ -40,7 +40,7 @@ class NoteErrors:
 
 
 class WatchErrors:
-    """A body filter that lets everything pass, and tells the exchange of the first error."""
+    """A body filter that lets everything pass, and notes the first error on the exchange."""
 
     transparent = True
 

@@ -30,7 +30,7 @@ def _detail(details: Any, name: str) -> int:
 def maybe_usage(usage: Any) -> Usage | None:
     """Read a `usage` object of any of OpenAI's APIs; None if it counts nothing.
 
-    Where `total_tokens` exceed input and output, the rest is output: some
+    If `total_tokens` exceed input and output, the rest is output: some
     upstreams (xAI) report reasoning beside the completion, not inside it.
     """
     if not isinstance(usage, dict):
@@ -71,7 +71,7 @@ def _cached_beside(usage: dict[str, Any], given: int) -> int:
 
 
 def _without_counts(usage: dict[str, Any], total: Any) -> Usage | None:
-    """Read usage that counts neither input nor output: a total alone, or the seconds of a transcription."""
+    """Read usage that counts neither input nor output: only a total, or the seconds of a transcription."""
     tokens = _count(total)
     if tokens is not None:
         return Usage(input_tokens=tokens)
@@ -120,7 +120,7 @@ def usage_of_document(data: bytes) -> Usage | None:
     if at >= 0:
         last = data.rfind(b"}")
         end = data.rfind(b"}", at, last) + 1
-        # Nothing but the document is closed behind it, so it is the document's own.
+        # Nothing but the document is closed after it, so it is the document's own.
         if end and data.find(b"]", end) < 0:
             try:
                 return maybe_usage(orjson.loads(data[at + len(_USAGE) : end]))

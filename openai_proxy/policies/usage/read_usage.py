@@ -116,11 +116,11 @@ class ReadUsage:
     upstream that refuses it is asked again without, at once, and spared
     for ten minutes. `clock` gives monotonic seconds.
 
-    What must be read here or outside (`read_outside` tells for a request) is
-    asked for without compression; where it comes compressed all the same, it
+    What must be read here or outside (`read_outside` says it for a request) is
+    asked for without compression; if it comes compressed all the same, it
     is decoded here.
 
-    `is_priced` tells for a model, an upstream and the time whether there is a
+    `is_priced` says for a model, an upstream and the time whether there is a
     price: if there is none, the model that the answer names is noted.
     """
 

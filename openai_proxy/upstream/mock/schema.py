@@ -155,7 +155,7 @@ _TELLING = (
     ("minimum", "number"),
     ("maximum", "number"),
 )
-"""Members that tell the type of a schema without one."""
+"""Members that show the type of a schema without one."""
 
 
 def _dict(value: Any) -> dict[str, Any]:

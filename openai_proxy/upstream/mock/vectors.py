@@ -1,4 +1,4 @@
-"""Embeddings of the mock upstream: unit vectors that follow from the text alone. Pure."""
+"""Embeddings of the mock upstream: unit vectors that follow only from the text. Pure."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class ReplayForward:
         return self._error(request, 404, "not_recorded", message)
 
     def _nearest(self, asked: Asked) -> str:
-        """Say when the nearest request was recorded, and in which member it differs. No value is told."""
+        """Say when the nearest request was recorded, and in which member it differs. No value is shown."""
         best: tuple[int, str, str] | None = None
         for place in self._cassette.of_route(asked.route):
             try:

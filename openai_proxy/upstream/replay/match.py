@@ -158,5 +158,5 @@ def first_difference(recorded: Any, asked: Any) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return a member's name as it may be told: names are a program's, but somebody may put text into one."""
+    """Return a member's name as it may be shown: names are a program's, but somebody may put text into one."""
     return name if name.replace("_", "").isalnum() and name.isascii() and len(name) <= 40 else "(a member)"

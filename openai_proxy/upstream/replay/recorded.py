@@ -92,7 +92,7 @@ def _headers(shown: Any) -> HeaderPairs:
 
 
 def _told_length(shown: Any) -> HeaderPairs:
-    """Return the length that the answer to a HEAD told: of a body that was not sent."""
+    """Return the length that the answer to a HEAD stated: of a body that was not sent."""
     told = [value for name, value in shown.items() if name.lower() == "content-length"] if shown else []
     return [
         (b"Content-Length", value.encode("ascii"))
@@ -102,7 +102,7 @@ def _told_length(shown: Any) -> HeaderPairs:
 
 
 def _usage(line: dict[str, Any]) -> dict[str, int] | None:
-    """Return the usage that a stream is asked for: as it was told, else by the counts that the line has."""
+    """Return the usage that a stream is asked for: as it was reported, otherwise from the counts of the line."""
     body, counted = line["response"].get("body"), line.get("usage")
     told = body.get("usage") if isinstance(body, dict) else None
     if isinstance(told, dict) or not isinstance(counted, dict):

@@ -256,7 +256,7 @@ def _assemble_response(events: Sequence[dict[str, Any]]) -> dict[str, Any] | Non
 
 
 class _Output:
-    """The items of a Response's output, by their index where events tell it, else by their id.
+    """The items of a Response's output, by their index if the events have it, otherwise by their id.
 
     OpenAI, vLLM, Ollama and OpenRouter number the items; llama.cpp gives
     each event the `item_id` of its item and no number.

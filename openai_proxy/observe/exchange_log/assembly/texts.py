@@ -32,7 +32,7 @@ _escape = re.compile(
 """An escape of a JSON string; of the halves of a surrogate pair only both together."""
 
 _first_id = re.compile(rb'"id":"[A-Za-z0-9_.-]+"')
-"""In front of the text and the words it says whose stream this is, and nothing that matters here."""
+"""Before the text and the words it says whose stream this is, and nothing that matters here."""
 
 
 def are_texts(values: list[bytes], joined: bytes) -> bool:
@@ -85,7 +85,7 @@ def _continues(asked: tuple[bytes, int]) -> bool:
 
 
 def _traces(members: dict[str, Any]) -> int:
-    """Count what merging these members again would change: 1 where that is the text alone, else more."""
+    """Count what merging these members again would change: 1 if that is only the text, otherwise more."""
     return sum(_trace(name, value) for name, value in members.items())
 
 
@@ -97,7 +97,7 @@ def _trace(name: str, value: Any) -> int:
     if isinstance(value, dict):
         return _traces(value)
     if isinstance(value, list) and value:
-        # Told by its index, an item is continued; without one it is another item.
+        # Identified by its index, an item is continued; without one it is another item.
         only = value[0]
         return _traces(only) if len(value) == 1 and _is_indexed(only) else 2
     return 0

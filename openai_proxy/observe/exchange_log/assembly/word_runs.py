@@ -45,8 +45,8 @@ class _Likeness:
 
     `literals` stand around the gaps, in order. Of the gaps the one at `text`
     is the growing text; the others are words, those in `numbers` without
-    quotes. `widths` are the words' sizes in bytes, before and behind the
-    text, where they may always be the same.
+    quotes. `widths` are the words' sizes in bytes, before and after the
+    text, if they may always be the same.
     """
 
     literals: tuple[bytes, ...]
@@ -58,7 +58,7 @@ class _Likeness:
         return join_first(events, self._fits, self._joined)
 
     def _fits(self, event: bytes) -> bool:
-        """Whether it begins and ends alike; soon told."""
+        """Whether it begins and ends alike: a quick test."""
         return event.startswith(self.literals[0]) and event.endswith(self.literals[-1])
 
     def _joined(self, events: list[bytes]) -> bytes | None:
@@ -86,7 +86,7 @@ class _Likeness:
         return columns if all(self._may_hold(at, column) for at, column in enumerate(columns)) else None
 
     def _cut_by_width(self, parts: list[bytes], widths: tuple[int, ...]) -> list[list[bytes]]:
-        """Return what is in the gaps where each word is as long as the one before."""
+        """Return what is in the gaps if each word is as long as the one before."""
         sizes = [len(literal) for literal in self.literals]
         start, stop = sizes[0], -sizes[-1]
         before: list[list[bytes]] = []

@@ -1,7 +1,7 @@
 """Azure: batches as blocks of append blobs, each block exactly once.
 
 Each append names the position where it must land, so that one whose answer
-was lost cannot be made twice: the blob's length tells whether it landed.
+was lost cannot be made twice: the blob's length shows whether it landed.
 A blob has one writer, the instance that created it, which stands in its
 metadata.
 """
@@ -159,7 +159,7 @@ class AppendBlobs:
 def blob_name(batch: Batch, index: int) -> str:
     """Return the name of the blob that a batch goes to.
 
-    The first is the log file's own name. Where somebody else has that one,
+    The first is the log file's own name. If somebody else has that one,
     or it is full, the instance follows, then a number.
     """
     if index == 0:

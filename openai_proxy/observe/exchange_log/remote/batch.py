@@ -1,7 +1,7 @@
 """A batch: whole lines of one log file, sealed, for a remote store.
 
-Its file's name tells all that a restart must know: `NAME.ID` as it was
-sealed, `@INDEX.POSITION` after it once its place in the store is chosen,
+Its file's name says all that a restart must know: `NAME.ID` as it was
+sealed, `@INDEX.POSITION` after it once its position in the store is chosen,
 `+` at the end when it was delivered. A rename is atomic, and works on a
 full disk too.
 """
@@ -66,7 +66,7 @@ class Batch:
         return os.path.join(self.directory, f"{self.name}.{self.id}{place}{'+' if self.delivered else ''}")
 
     def read(self, start: int, limit_bytes: int) -> bytes:
-        """Return at most `limit_bytes` from `start`; BatchGone where the file is not there, or too short."""
+        """Return at most `limit_bytes` from `start`; BatchGone if the file is not there, or too short."""
         try:
             with open(self.path, "rb", buffering=0) as file:
                 file.seek(start)

@@ -1,7 +1,7 @@
 """Why a remote store refused, without addresses and secrets.
 
 Libraries put whole URLs into their messages, signatures included: of an
-error, only its status, its code and what the operating system said is told. Pure.
+error, only its status, its code and what the operating system said is shown. Pure.
 """
 
 from __future__ import annotations

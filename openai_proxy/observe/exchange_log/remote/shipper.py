@@ -23,7 +23,7 @@ from .spool import BATCH_BYTES, Spool
 LINGER_S = 1.0
 """After the first line, others are waited for this long."""
 INTERVAL_S = 5.0
-"""Between two rounds, where no whole batch waits."""
+"""Between two rounds, if no whole batch waits."""
 LAST_ROUND_S = 3.0
 """How long the daemon's end may wait for the last round; the rest stays in the spool."""
 
