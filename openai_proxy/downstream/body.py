@@ -6,7 +6,7 @@ connection. Back-pressure for this direction stands here and in the channel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -69,8 +69,9 @@ class IncomingBody:
         self._peeking = False
         self._hold: Callable[[int], bool] | None = None
         self._error: Exception | None = None
-        self._inspector: Callable[[bytes], bool] | None = None
-        self._decided = False
+        self._inspectors: list[Callable[[bytes], bool]] = []
+        self._decided: set[Callable[[bytes], bool]] = set()
+        """The inspectors that have returned True."""
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] | None = None
 
@@ -88,7 +89,7 @@ class IncomingBody:
             return
         if self._limit is not None and self.received > self._limit:
             self.fail(RequestTooLarge.above(self._limit, self._limit_setting))
-        elif self._inspector is not None and not self._inspect(data):
+        elif self._inspectors and not self._inspect(data, self._inspectors):
             return
         elif self._consumer is not None:
             self._produce(data, self._consumer)
@@ -153,10 +154,10 @@ class IncomingBody:
         ProxyError the body breaks with that: what goes up is cut off.
         Raises that too, and as `read` does if the body breaks.
         """
-        self._inspector = inspector
+        self._inspectors.append(inspector)
         for part in tuple(self._parts):
-            self._inspect(part)
-        while not self._decided and not self.complete and self._error is None:
+            self._inspect(part, (inspector,))
+        while inspector not in self._decided and not self.complete and self._error is None:
             await self._more()
         if self._error is not None:
             raise self._error
@@ -168,13 +169,12 @@ class IncomingBody:
         self._source.want_body()
         return self._done
 
-    def _inspect(self, data: bytes) -> bool:
-        """Show the inspector what came; False if it broke the body."""
-        inspector = self._inspector
-        if inspector is None or self._error is not None:
+    def _inspect(self, data: bytes, inspectors: Iterable[Callable[[bytes], bool]]) -> bool:
+        """Show the inspectors what came; False if one broke the body."""
+        if self._error is not None:
             return False
         try:
-            self._decided = inspector(data) or self._decided
+            self._decided.update([each for each in inspectors if each(data)])
         except ProxyError as error:
             self._break(error)
             return False

@@ -100,7 +100,7 @@ class ProxyResource(Resource):
         body: Any = incoming.body if has_body or head.content_length == 0 else None
         sniffed = has_body and not buffered and _may_be_json(head.content_type)
         if sniffed and type(body) is WholeBody:
-            buffered, sniffed = begins_like_object(body.data[:64]), False
+            buffered, sniffed = head.encoded or begins_like_object(body.data[:64]), False
         if type(body) is WholeBody:
             body = body.data if buffered else as_incoming(body)
         if exchange.capture is not None and isinstance(body, IncomingBody):
@@ -127,6 +127,9 @@ class ProxyResource(Resource):
         del self.running[request.exchange]
 
 
+_NO_JSON = (b"multipart/", b"audio/", b"image/", b"video/")
+
+
 class NoAPI(ProxyResource):
     """Stands for the API if there is none: every path is unknown."""
 
@@ -142,12 +145,8 @@ async def _nowhere(request: ProxyRequest) -> ProxyResponse:
 
 
 def _may_be_json(content_type: bytes) -> bool:
-    """Whether a body of this type may be JSON all the same: one without a type, text, or what curl sends by default."""
-    return (
-        not content_type
-        or content_type.startswith(b"text/")
-        or content_type == b"application/x-www-form-urlencoded"
-    )
+    """Whether a body of this type may be JSON all the same: any but forms, sounds and pictures. The stages decide."""
+    return not content_type.startswith(_NO_JSON)
 
 
 def _is_json(content_type: bytes) -> bool:

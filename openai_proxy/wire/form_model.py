@@ -59,9 +59,22 @@ class FormModel:
     those that have begun. `decided`: the first of them has come, or a file, the
     end or FIRST_BYTES came before any. `readable` is False if a field or its
     head is too long or encoded.
+
+    `is_named` says by its casefolded name whether a field is one of those that
+    are looked for, if that is not the model; with `skips_files`, a file of
+    such a name is none.
     """
 
-    def __init__(self, boundary: bytes) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        is_named: Callable[[str], object] = _NAMES.fullmatch,
+        skips_files: bool = False,
+    ) -> None:
+        self._is_named = is_named
+        self._skips_files = skips_files
+        self.saw_file = False
+        """Whether a file has begun."""
         self.models: list[str] = []
         self.span: tuple[int, int] | None = None
         """The offsets of the first of them in the form: its first byte, and the one after it."""
@@ -139,7 +152,8 @@ class FormModel:
     def _field(self, head: bytes) -> Callable[[], bool]:
         """Return the step that follows a part's head."""
         names, is_file = names_in_head(head)
-        if any(map(_NAMES.fullmatch, names)):
+        self.saw_file = self.saw_file or is_file
+        if any(map(self._is_named, names)) and not (is_file and self._skips_files):
             self.fields += 1
             if is_file or b"content-transfer-encoding" in head.lower():
                 self.readable, self.decided = False, True

@@ -1105,6 +1105,10 @@ case("policies.fences.named_models:top_level_values", *NAMING, call=lambda f, bo
 case("wire.documents:as_one_line", rep(b"[", b'{"error":'), rep(b"\n", b'{"error":{}', b"}"))
 case("policies.fences.object_ids:ids_in_body", *NAMING)
 case("policies.fences.object_ids:ids_made", *NAMING)
+case(
+    "policies.fences.object_ids:is_reference", text("a"), text("a["), text("[]"), text("file_ids"), text("1.")
+)
+case("policies.fences.object_ids:ids_in_field", text("a"), text("a,"), text("["), text(", "), text('{"id":'))
 case("policies.fences.object_ids:references_in_body", *NAMING)
 case("policies.fences.object_ids:id_begun", *NAMING)
 case("wire.json_members:iter_starts", *NAMING)

@@ -221,6 +221,32 @@ def test_the_beginning_is_inspected_and_nothing_taken():
     assert (sink.data, seen) == (b"abcdefghi", [b"abc", b"def", b"ghi"])
 
 
+def test_several_inspectors_see_all_of_it():
+    """The first one goes on watching after the second one has begun; either may refuse."""
+    _, body = incoming(9)
+    seen = [], []
+
+    def first(data):
+        seen[0].append(data)
+        return True
+
+    def second(data):
+        seen[1].append(data)
+        if b"g" in data:
+            raise RequestTimeout
+        return b"e" in data
+
+    body.feed(b"abc")
+    assert inspecting(body, first) == [None]
+    results = inspecting(body, second)
+    assert results == []
+    body.feed(b"def")
+    assert results == [None]
+    assert seen == ([b"abc", b"def"], [b"abc", b"def"])
+    body.feed(b"ghi")
+    assert inspecting(body, first)[0].code == RequestTimeout.code
+
+
 def test_a_body_that_ends_has_been_inspected():
     """A short one is never enough."""
     _, body = incoming(3)

@@ -126,8 +126,12 @@ class ReadBody:
         return forward(request)
 
     async def _sniff(self, request: ProxyRequest, arriving: RequestBody, forward: Forward) -> ProxyResponse:
-        if begins_like_object(await arriving.beginning()):
-            return await self._read(request, arriving, forward)
+        must_read = self._rules.must_read(request)
+        media_type, _ = media_type_and_coding(request.headers)
+        if must_read or _is_often_json(media_type):
+            beginning = await arriving.beginning()
+            if must_read if request.encoded else begins_like_object(beginning):
+                return await self._read(request, arriving, forward)
         return await forward(request)
 
     async def _read(self, request: ProxyRequest, arriving: RequestBody, forward: Forward) -> ProxyResponse:
@@ -232,6 +236,15 @@ class ReadBody:
         exchange.streaming = request.document.get("stream") is True or request.turn is not None
         if self._estimates:
             request.prompt_estimate = prompt_tokens(read.text, document)
+
+
+def _is_often_json(media_type: bytes) -> bool:
+    """Say whether bodies of this type are JSON all the same: without a type, text, or what curl sends by default."""
+    return (
+        not media_type
+        or media_type.startswith(b"text/")
+        or media_type == b"application/x-www-form-urlencoded"
+    )
 
 
 def _hold(lease: Lease, size_bytes: int) -> None:

@@ -51,8 +51,10 @@ _PREFIXES = {
 }
 _NAMES = re.compile(
     r"previous_response_id|conversation|conversation_id|\w*file_ids?|training_file|validation_file"
-    r"|vector_store_ids?|container|container_id|batch_id|assistant_id|thread_id"
+    r"|vector_store_ids?|container|container_id|batch_id|assistant_id|thread_id|skill_id|video_id|video"
 )
+_NO_WORD = re.compile(r"\W+")
+_SEPARATORS = re.compile(r"[,;\s]+")
 _OF_TYPE = ("item_reference", "file_id")
 _MAY_NAME = re.compile(
     rb'"(?:' + _NAMES.pattern.encode() + rb'|item_reference)"|\\u|[^\x00-\x7f]', re.IGNORECASE
@@ -87,9 +89,10 @@ def id_in_path(target: bytes, endpoint: str) -> str | None:
     collection = collection_of(endpoint)
     if collection is None:
         return None
-    at = collection.count("/") + 1
-    if endpoint.split("/")[at : at + 1] != ["{id}"]:
+    words = endpoint.split("/")
+    if "{id}" not in words:
         return None
+    at = words.index("{id}")
     segments = [part for part in unquote_to_bytes(target.partition(b"?")[0]).split(b"/") if part]
     first = 0
     while first < len(segments) - 1 and segments[first].lower() in (b"openai", b"v1"):
@@ -117,7 +120,7 @@ def references_in_body(text: bytes) -> dict[str, str]:
         by_type = any(kind in _OF_TYPE for kind in kinds if isinstance(kind, str))
         for name, inner in value:
             folded = name.casefold()
-            if _NAMES.fullmatch(folded):
+            if _NAMES.fullmatch(folded) and not (folded == "video" and isinstance(inner, str)):
                 found.update(dict.fromkeys(_ids(inner), name))
             elif by_type and folded == "id" and isinstance(inner, str):
                 found[inner] = name
@@ -126,14 +129,36 @@ def references_in_body(text: bytes) -> dict[str, str]:
     return found
 
 
+def is_reference(field: str) -> bool:
+    """Say whether a field of a form with this name, casefolded, may refer to a stored object: `file_id`, `video[id]`."""
+    words = [word for word in _NO_WORD.split(field) if word]
+    while words and (words[-1] == "id" or words[-1].isdigit()):
+        words.pop()
+    return bool(words) and _NAMES.fullmatch(words[-1]) is not None
+
+
+def ids_in_field(value: str) -> list[str]:
+    """Return the ids in the value of such a field: one, several, or JSON that names them."""
+    try:
+        read = _decode(value)
+    except (ValueError, RecursionError):
+        read = None
+    if isinstance(read, str | list):
+        return list(_ids(read))
+    return [each for each in _SEPARATORS.split(value) if each]
+
+
 def _ids(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        if value and value not in _WORDS:
-            yield value
-    elif type(value) is _Members:
-        yield from (inner for name, inner in value if name.casefold() == "id" and isinstance(inner, str))
-    elif isinstance(value, list):
-        yield from (inner for inner in value if isinstance(inner, str))
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            if each and each not in _WORDS:
+                yield each
+        elif type(each) is _Members:
+            yield from (inner for name, inner in each if name.casefold() == "id" and isinstance(inner, str))
+        elif isinstance(each, list):
+            waiting.extend(reversed(each))
 
 
 def ids_made(text: bytes) -> list[str]:

@@ -6,15 +6,16 @@ Runs after the body has been read; a refusal counts against no limit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from ...exchange.errors import NoSuchObject, OwnersUnavailable
-from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.errors import NoSuchObject, OwnersUnavailable, UnreadableBody
+from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody
 from ...logs import logger
 from ...wire.body_headers import ask_identity, is_event_stream, media_type_and_coding
 from ...wire.codings import maybe_decoded
+from ...wire.form_model import FIRST_BYTES, FormModel, boundary_of
 from ...wire.model_list import changed_list, entries_listed, ids_listed
 from ...wire.sse import SSEDecoder
 from ..bodies.decoded_body import decoded
@@ -24,7 +25,9 @@ from .object_ids import (
     MAKE_FILES,
     id_in_path,
     ids_in_body,
+    ids_in_field,
     ids_made,
+    is_reference,
     makes_objects,
     no_such,
 )
@@ -39,6 +42,10 @@ ITEM_BYTES = 64 * 1024
 """The largest event that can announce an item."""
 _ITEM = b'"response.output_item.added"'
 _MOST_IDS = 1000
+_UNCLEAR_FORM = (
+    "openai-proxy must read which stored objects the fields of this form name (objects.owners), and cannot: send it not"
+    " compressed, with one plain boundary, and with such fields before its files."
+)
 
 
 class ObjectOwners(Protocol):
@@ -89,6 +96,8 @@ class OwnObjects:
         used = [] if in_path is None else [in_path]
         if request.document is not None:
             used += ids_in_body(request.json)
+        elif request.body is not None and type(request.body) is not bytes:
+            used += await _ids_in_form(request)
         if used:
             await self._check(used, owner, endpoint)
         if method == b"GET" and endpoint in KINDS:
@@ -195,6 +204,31 @@ class OwnObjects:
 
 def _is_whole(response: ProxyResponse) -> bool:
     return isinstance(response.body, PeekedBody) and response.body.ended
+
+
+async def _ids_in_form(request: ProxyRequest) -> list[str]:
+    """Return the ids of stored objects that the fields of a form name, which must come before its files.
+
+    Raises UnreadableBody for a form that parsers may read differently.
+    """
+    lines = [value for name, value in request.headers if name.lower() == b"content-type"]
+    if not any(line.strip().lower().startswith(b"multipart/") for line in lines):
+        return []
+    boundary = boundary_of(lines)
+    if boundary is None or request.encoded:
+        raise UnreadableBody(_UNCLEAR_FORM)
+    form = FormModel(boundary, is_reference, skips_files=True)
+    checked: int | None = None
+
+    def inspect(data: bytes) -> bool:
+        form.feed(data)
+        if not form.readable or (checked is not None and len(form.models) > checked):
+            raise UnreadableBody(_UNCLEAR_FORM)
+        return form.saw_file or form.seen_bytes >= FIRST_BYTES
+
+    await cast(RequestBody, request.body).inspect(inspect)
+    checked = len(form.models)
+    return [name for value in form.models for name in ids_in_field(value)]
 
 
 class _Items:

@@ -301,6 +301,20 @@ def test_a_body_without_a_type_is_known_by_how_it_begins(sent, read):
     assert request.model == ("m" if read else None)
 
 
+@pytest.mark.parametrize(
+    ("rules", "encoded", "read"),
+    [(EVERYBODY, False, True), (EVERYBODY, True, True), (NO_RULES, False, False)],
+)
+def test_json_of_any_type_is_read_for_who_has_a_rule(rules, encoded, read):
+    """Some servers read JSON whatever its type says; other uploads of binary data stream through."""
+    sent = gzip.compress(OBJECT) if encoded else OBJECT
+    lines = [(b"Content-Type", b"application/octet-stream"), *[(b"Content-Encoding", b"gzip")] * encoded]
+    body = Short(sent)
+    request = run(body, buffered=False, sniffed=True, headers=lines, encoded=encoded, rules=rules)
+    assert request.body == (sent if read else body)
+    assert request.model == ("m" if read else None)
+
+
 def test_the_document_is_not_kept():
     """It takes far more memory than its bytes; the estimate of the prompt was made before."""
     body = b'{"model":"m","messages":[' + b"[]," * 2000 + b'"' + b"word" * 200 + b'"]}'

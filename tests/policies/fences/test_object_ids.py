@@ -10,7 +10,9 @@ from openai_proxy.policies.fences.object_ids import (
     id_begun,
     id_in_path,
     ids_in_body,
+    ids_in_field,
     ids_made,
+    is_reference,
     makes_objects,
     no_such,
     references_in_body,
@@ -36,6 +38,7 @@ from openai_proxy.wire.targets import map_target
         (b"/v1/chat/completions/c-1", "c-1"),
         (b"/v1/chat/completions", None),
         (b"/v1/models/gpt-4o", None),
+        (b"/v1/videos/characters/char_1", "char_1"),
     ],
 )
 def test_the_object_of_a_path(target, expected):
@@ -52,6 +55,10 @@ def test_the_object_of_a_path(target, expected):
         ({"conversation": "c"}, ["c"]),
         ({"conversation": {"id": "c"}}, ["c"]),
         ({"input_file_id": "f"}, ["f"]),
+        ({"tools": [{"environment": {"skills": [{"type": "skill_reference", "skill_id": "s"}]}}]}, ["s"]),
+        ({"video": {"id": "v"}, "prompt": "x"}, ["v"]),
+        ({"messages": [{"content": [{"type": "video", "video": "https://x.test/a.mp4"}]}]}, []),
+        ({"vector_store_ids": [["a"], {"id": "b"}]}, ["a", "b"]),
         ({"training_file": "f", "validation_file": None}, ["f"]),
         ({"input": [{"content": [{"type": "input_file", "file_id": "f"}]}]}, ["f"]),
         ({"input": [{"type": "item_reference", "id": "i"}]}, ["i"]),
@@ -68,6 +75,28 @@ def test_the_object_of_a_path(target, expected):
 def test_the_objects_of_a_body(document, expected):
     """Wherever the API's schemas name one, in any spelling, and nowhere else."""
     assert sorted(ids_in_body(json.dumps(document).encode())) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("file_id", True), ("video[id]", True), ("video", True), ("image[][file_id]", True), ("file_ids[0]", True),
+        ("tool_resources.file_ids", True), ("file", False), ("id", False), ("", False), ("prompt", False),
+        ("video_size", False),
+    ],
+)  # fmt: skip
+def test_the_fields_of_a_form_that_refer(field, expected):
+    """In the ways in which SDKs and servers write members of members."""
+    assert is_reference(field) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("f", ["f"]), (' {"id":"f"}', ["f"]), ('["f","g"]', ["f", "g"]), ("f, g", ["f", "g"]), ('"f"', ["f"]), ("", []), ("7", ["7"])],
+)  # fmt: skip
+def test_the_ids_of_a_field(value, expected):
+    """One, several, or JSON."""
+    assert ids_in_field(value) == expected
 
 
 def test_duplicates_and_escapes_hide_nothing():

@@ -5,11 +5,12 @@ import json
 
 import pytest
 from cost.sync_file import SyncFile
-from fakes import Answer, exchange, read, through
+from fakes import Answer, Sink, Source, exchange, read, through
 from twisted.internet.defer import Deferred, fail
 
 from openai_proxy.cost.object_owners import FileOwners
-from openai_proxy.exchange.errors import NoSuchObject, OwnersUnavailable
+from openai_proxy.downstream.body import IncomingBody
+from openai_proxy.exchange.errors import NoSuchObject, OwnersUnavailable, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.policies.fences.own_objects import OwnObjects
 from openai_proxy.wire.request_json import outline
@@ -252,3 +253,60 @@ def test_the_client_waits_until_the_owner_is_on_disk(tmp_path):
     assert results == []
     store.written.callback(None)
     assert read(results[0]) == b'{"id":"file-1"}'
+
+
+PART = b'--xXx\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+FIELD = PART % (b"video[id]", b"", b"video_1")
+A_FILE = PART % (b"video", b'; filename="a.mp4"', b"MP4")
+END = b"--xXx--\r\n"
+
+
+def uploaded(world, key, *pieces, content_type=b"multipart/form-data; boundary=xXx", encoded=False):
+    """Return what went up of a form, or the error."""
+    body, sink, results = IncomingBody(Source(), None, None), Sink(), []
+    request = ProxyRequest(
+        b"POST",
+        b"/videos/edits",
+        [(b"Content-Type", content_type)],
+        body,
+        exchange(credential_id=key),
+        endpoint="videos/edits",
+        encoded=encoded,
+    )
+
+    async def forward(request):
+        done = Deferred()
+        body.startProducing(sink).addBoth(done.callback)
+        error = await done
+        if error is not None:
+            raise error.value
+        return ProxyResponse(200, b"", [JSON], Answer(b"{}"))
+
+    through(world.stage, request, forward).addBoth(results.append)
+    for piece in pieces:
+        body.feed(piece)
+    body.end()
+    (result,) = results
+    return sink.data if isinstance(result, ProxyResponse) else result.value
+
+
+def test_a_form_refers_to_ones_own_objects_only(world):
+    """`POST /videos/edits` and `/containers/{id}/files` take ids in forms: another key's was used."""
+    world.make("alice", "video_1", "videos")
+    whole = FIELD + A_FILE + END
+    assert uploaded(world, "alice", whole) == whole
+    assert uploaded(world, "alice", *(whole[at : at + 1] for at in range(len(whole)))) == whole
+    assert isinstance(uploaded(world, "bob", whole), NoSuchObject)
+    assert uploaded(world, "bob", A_FILE + END) == A_FILE + END
+
+
+def test_a_form_that_cannot_be_read_is_refused(world):
+    """A field behind a file would be read after the file has gone up."""
+    for fields in (
+        {"content_type": b"multipart/mixed; boundary=xXx"},
+        {"content_type": b"multipart/form-data; boundary=xXx; boundary*=utf-8''y"},
+        {"encoded": True},
+    ):
+        assert isinstance(uploaded(world, "bob", A_FILE + END, **fields), UnreadableBody)
+    assert isinstance(uploaded(world, "bob", A_FILE, FIELD + END), UnreadableBody)
+    assert uploaded(world, "nobody", A_FILE, FIELD + END) == A_FILE + FIELD + END
