@@ -69,7 +69,7 @@ class CostStores:
         """Return the ledger in Redis if a URL is given, else in a file, else in memory."""
         location = str(path or "")
         if redis_url is not None:
-            location = str(parse_redis_url(redis_url))  # with a new password it is the same ledger
+            location = parse_redis_url(redis_url).account  # with a new password it is the same ledger
             client(redis_url)
         ledger = self._ledgers.get(location)
         if ledger is None:

@@ -33,7 +33,7 @@ from ..policies.routing.state_homes import SharedState, StateHomes, StateMemory
 
 
 class Stores:
-    """Makes each store once for each path or Redis server, whose credentials may change.
+    """Makes each store once for each path or account of Redis, whose password may change.
 
     `buckets` are the limits of this machine, `memory` makes the embedded cache
     from its number of bytes; without them both are kept in this process.
@@ -68,10 +68,10 @@ class Stores:
         """Return the store of limits at a Redis URL, or the embedded one."""
         if url is None:
             return self._buckets
-        client, server = self._client(url), _server(url)
-        store = self._limits.get(server)
+        client, account = self._client(url), _account(url)
+        store = self._limits.get(account)
         if store is None:
-            store = self._limits[server] = RedisLimitStore(client, self._buckets, self._reactor)
+            store = self._limits[account] = RedisLimitStore(client, self._buckets, self._reactor)
             if self._started:
                 store.start()
         return store
@@ -83,10 +83,10 @@ class Stores:
             if memory is None:
                 memory = self._memories[max_bytes] = self._make_memory(max_bytes)
             return memory
-        client, server = self._client(url), _server(url)
-        store = self._caches.get(server)
+        client, account = self._client(url), _account(url)
+        store = self._caches.get(account)
         if store is None:
-            store = self._caches[server] = RedisCacheStore(client, self._reactor)
+            store = self._caches[account] = RedisCacheStore(client, self._reactor)
             if self._started:
                 store.start()
         return store
@@ -127,11 +127,11 @@ class Stores:
         return self.costs.deliveries
 
     def _client(self, url: str) -> RedisClient:
-        """Return the client of a Redis server; the credentials in the URL are those that it uses from now on."""
+        """Return the client of a Redis server; the password in the URL is the one that it uses from now on."""
         address = parse_redis_url(url)
-        client = self._clients.get(str(address))
+        client = self._clients.get(address.account)
         if client is None:
-            client = self._clients[str(address)] = RedisClient(self._reactor, address)
+            client = self._clients[address.account] = RedisClient(self._reactor, address)
             if self._started:
                 client.start()
         client.log_in_with(address)
@@ -139,7 +139,7 @@ class Stores:
 
     def redis_connected(self, url: str | None) -> bool | None:
         """Return whether the Redis at `url` is connected; None if none is configured."""
-        client = self._clients.get(_server(url)) if url is not None else None
+        client = self._clients.get(_account(url)) if url is not None else None
         return None if client is None else client.connected
 
     def failures(self) -> dict[tuple[str, str], int]:
@@ -174,6 +174,6 @@ class Stores:
         return [*self._limits.values(), *self._caches.values()]
 
 
-def _server(url: str) -> str:
-    """Return the part of a Redis URL that says where, without credentials: a new password is no other store."""
-    return str(parse_redis_url(url))
+def _account(url: str) -> str:
+    """Return what tells stores in Redis apart."""
+    return parse_redis_url(url).account

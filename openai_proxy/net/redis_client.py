@@ -93,7 +93,7 @@ class RedisClient:
             self._loop.addErrback(self._on_loop_end)
 
     def log_in_with(self, address: RedisAddress) -> None:
-        """Log in with the credentials of `address`, which is the same server, from now on.
+        """Log in with the password of `address`, which is the same account, from now on.
 
         Those before are tried too if Redis refuses the new ones: whoever changes
         a password may change it here or at Redis first.

@@ -18,6 +18,11 @@ class RedisAddress:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
 
+    @property
+    def account(self) -> str:
+        """The server, the database and the user, without the password: with another one it is the same store."""
+        return f"{self.username or ''}@{self}"
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.db or 0}"

@@ -35,7 +35,8 @@ def test_a_new_password_of_redis_is_no_new_store(stores, store):
     """What was spent while Redis refused the old password was never written, and the old client tried for ever."""
     before = store(stores, REDIS.format("old", 0))
     assert store(stores, REDIS.format("new", 0)) is before
-    assert store(stores, REDIS.format("new", 1)) is not before
+    for other in (REDIS.format("new", 1), REDIS.format("new", 0).replace("//:", "//user:")):
+        assert store(stores, other) is not before  # users have rights of their own
     assert stores.redis_connected(REDIS.format("another", 0)) is False
 
 
