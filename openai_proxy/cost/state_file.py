@@ -91,8 +91,8 @@ def open_database(
     connection may be used by one thread after another.
     """
     try:
-        with contextlib.suppress(FileExistsError):  # an existing one may be open here: see check_header
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if not path.exists():  # an existing one may be open here: see check_header
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(
             path, timeout=OPEN_WITHIN_S, isolation_level=None, check_same_thread=False
         )

@@ -30,6 +30,14 @@ def test_what_cannot_be_opened_is_found_without_opening_it(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["state.sqlite3"]
 
 
+def test_a_new_file_is_for_its_owner_only(tmp_path):
+    """Also where a link to it was there first: SQLite itself would let everybody read it."""
+    (tmp_path / "link").symlink_to(tmp_path / "linked")
+    for name in ("linked", "plain"):
+        open_database(tmp_path / ("link" if name == "linked" else name)).close()
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
 class BrokenDisk(sqlite3.Connection):
     """A file that can neither be written nor, while `torn`, be put back."""
 
