@@ -16,7 +16,8 @@ from ..exchange.bodies import WholeBody
 from ..exchange.buffered_bytes import BufferedBytes
 from ..exchange.errors import ProxyError
 from ..exchange.messages import Forward, ProxyResponse, ResponseBody
-from ..exchange.record import Exchange, HeaderPairs, Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.record import Exchange, HeaderPairs
 from ..wire.headers import RequestHead
 from ..wire.targets import ApiPath
 from ..wire.web_origins import WebOrigins

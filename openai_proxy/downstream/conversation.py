@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from ..exchange.buffered_bytes import TOO_MUCH_BUFFERED, Lease
 from ..exchange.errors import InvalidJSON, Overloaded, ProxyError, ShuttingDown
 from ..exchange.messages import ProxyRequest
-from ..exchange.record import Exchange, HeaderPairs, Inspection, Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.record import Exchange, HeaderPairs, Inspection
 from ..wire.websocket_events import (
     BEGUN,
     ERROR,

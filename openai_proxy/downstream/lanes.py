@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from ..exchange.buffered_bytes import Lease
-from ..exchange.record import Outcome
+from ..exchange.outcome import Outcome
 
 
 class Judged(Protocol):

@@ -12,9 +12,10 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from ..exchange.errors import ProxyError, UpstreamProtocolError
+from ..exchange.errors import ProxyError
 from ..exchange.messages import ProxyResponse, ResponseBody
-from ..exchange.record import Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.upstream_errors import UpstreamProtocolError
 from ..wire.body_headers import EVENT_STREAM, media_type_and_coding
 from ..wire.codings import maybe_decoded
 from ..wire.documents import as_one_line

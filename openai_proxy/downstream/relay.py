@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from ..exchange.errors import ProxyError, UpstreamError, UpstreamTimeout
+from ..exchange.errors import ProxyError
 from ..exchange.messages import ProxyResponse, ResponseBody
-from ..exchange.record import Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.upstream_errors import UpstreamError, UpstreamTimeout
 from ..logs import logger
 from ..wire.headers import announced_length, without
 from ..wire.render import connection_line, header_lines, response_head

@@ -15,15 +15,11 @@ from twisted.web.resource import Resource
 
 from ..exchange.attribute_names import share_names
 from ..exchange.bodies import WholeBody
-from ..exchange.errors import (
-    ClientGone,
-    InternalError,
-    MethodNotAllowed,
-    ProxyError,
-    UpstreamError,
-)
+from ..exchange.errors import ClientGone, InternalError, MethodNotAllowed, ProxyError
 from ..exchange.messages import ProxyResponse, ResponseBody, discard_all
-from ..exchange.record import Exchange, HeaderPairs, Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.record import Exchange, HeaderPairs
+from ..exchange.upstream_errors import UpstreamError
 from ..logs import logger
 from ..net.direct_deferred import DirectDeferred
 from ..net.sockets import authorities, cut

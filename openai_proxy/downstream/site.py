@@ -18,7 +18,8 @@ from twisted.web.server import Site
 from ..exchange.bounded_memo import BoundedMemo
 from ..exchange.client_address import Peer, TrustedProxies
 from ..exchange.errors import Overloaded
-from ..exchange.record import Exchange, Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.record import Exchange
 from ..logs import logger
 from ..net.sockets import cut
 from ..wire.targets import map_target

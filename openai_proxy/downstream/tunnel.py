@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from ..exchange.buffered_bytes import Lease
 from ..exchange.messages import ProxyResponse
-from ..exchange.record import Outcome
+from ..exchange.outcome import Outcome
 from ..net.sockets import cut, keep_alive
 from ..wire.render import header_lines, response_head
 from ..wire.websocket_frames import POLICY_VIOLATION, FrameEnds, close_frame

@@ -17,9 +17,11 @@ from twisted.python.failure import Failure
 
 from ..exchange.bodies import BODY_DONE, WholeBody
 from ..exchange.buffered_bytes import Lease
-from ..exchange.errors import InternalError, ProxyError, UpstreamError
+from ..exchange.errors import InternalError, ProxyError
 from ..exchange.messages import BodyFilter, Forward, ProxyRequest, ProxyResponse
-from ..exchange.record import Exchange, Outcome
+from ..exchange.outcome import Outcome
+from ..exchange.record import Exchange
+from ..exchange.upstream_errors import UpstreamError
 from ..logs import logger
 from ..wire.websocket_events import ERROR, ServerEvent, is_sound
 

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from .attribute_names import share_names
-from .outcome import ABANDONED as ABANDONED
-from .outcome import Outcome as Outcome
-from .usage import TokenKinds as TokenKinds
-from .usage import Usage as Usage
+from .outcome import Outcome
+from .usage import Usage
 
 if TYPE_CHECKING:
     from .client_address import Peer

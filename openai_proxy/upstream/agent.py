@@ -19,7 +19,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
 from ..exchange.bodies import WholeBody
-from ..exchange.errors import UpstreamError
+from ..exchange.upstream_errors import UpstreamError
 from ..logs import logger
 from ..net.dns_cache import DNSCache
 from ..net.origin import Origin, parse_origin

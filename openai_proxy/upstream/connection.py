@@ -20,11 +20,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from ..exchange.bodies import BODY_DONE, WholeBody
-from ..exchange.errors import (
-    UpstreamError,
-    UpstreamProtocolError,
-    UpstreamTimeout,
-)
+from ..exchange.upstream_errors import UpstreamError, UpstreamProtocolError, UpstreamTimeout
 from ..net.direct_deferred import DirectDeferred
 from ..net.turns import SHORT_S
 from .answer_timer import UpstreamTimeouts

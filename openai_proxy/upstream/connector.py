@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLook
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from ..exchange.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from ..exchange.upstream_errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from ..logs import logger
 from ..net.client_tls import VerifyingClient, explain
 from ..net.dns_cache import DNSCache

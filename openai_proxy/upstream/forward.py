@@ -12,9 +12,9 @@ from attrs import frozen
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from ..exchange.bodies import WholeBody
-from ..exchange.errors import UpstreamError
 from ..exchange.messages import ProxyRequest, ProxyResponse
 from ..exchange.record import HeaderPairs
+from ..exchange.upstream_errors import UpstreamError
 from ..net.origin import ClientCertificate, Origin, base_path, parse_origin
 from ..wire.upstream_lines import UpstreamLines, UpstreamQuery
 from .client import UpstreamClient

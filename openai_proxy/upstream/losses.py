@@ -6,7 +6,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from ..exchange.bodies import BODY_DONE
-from ..exchange.errors import UpstreamError, UpstreamProtocolError, UpstreamTLSError, UpstreamUnreachable
+from ..exchange.upstream_errors import (
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTLSError,
+    UpstreamUnreachable,
+)
 from ..net.client_tls import explain
 from ..net.tls import is_tls_failure
 from .response_reader import ResponseReader

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
-from ..exchange.errors import UpstreamTimeout
+from ..exchange.upstream_errors import UpstreamTimeout
 from .answer_timer import NEVER
 
 Steps: TypeAlias = Iterator[tuple[float, bytes]]

@@ -10,7 +10,7 @@ from typing import Any
 
 import httptools
 
-from ..exchange.errors import UpstreamError, UpstreamProtocolError
+from ..exchange.upstream_errors import UpstreamError, UpstreamProtocolError
 from ..wire.headers import has_controls, scan_response
 
 HEAD_BYTES = 192 * 1024

@@ -11,8 +11,9 @@ import re
 from attrs import define
 
 from ..exchange.bounded_memo import short_memo
-from ..exchange.errors import MalformedRequest, UpstreamProtocolError
+from ..exchange.errors import MalformedRequest
 from ..exchange.record import HeaderLines, HeaderPairs
+from ..exchange.upstream_errors import UpstreamProtocolError
 from .codings import codings_of
 from .key_like import KEY_LIKE
 

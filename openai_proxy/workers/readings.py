@@ -24,8 +24,8 @@ from twisted.web.client import ResponseDone
 from zope.interface import implementer
 
 from ..exchange.bodies import BODY_DONE
-from ..exchange.errors import UpstreamTimeout
 from ..exchange.messages import ResponseBody
+from ..exchange.upstream_errors import UpstreamTimeout
 from ..policies.cache.elsewhere import FromElsewhere
 
 _SIZE = Struct(">I")

@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from openai_proxy.exchange.errors import UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /v1/files HTTP/1.1\r\nHost: a\r\n"

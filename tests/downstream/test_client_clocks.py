@@ -29,8 +29,8 @@ from openai_proxy.downstream.client_clocks import (
 )
 from openai_proxy.downstream.contract import DownstreamLimits
 from openai_proxy.downstream.pace import LINGER_IDLE_S
-from openai_proxy.exchange.errors import UpstreamUnreachable
 from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 
 LIMITS = DownstreamLimits(header_timeout_s=15, keep_alive_s=120)
 

@@ -6,9 +6,9 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from openai_proxy.downstream.relay import BURST_BYTES, Relay, whole_answer
-from openai_proxy.exchange.errors import UpstreamTimeout
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 
 
 class Client:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from openai_proxy.exchange import errors
+from openai_proxy.exchange import errors, upstream_errors
 from openai_proxy.exchange.outcome import Outcome
 
 INVALID = "invalid_request_error"
@@ -27,13 +27,13 @@ TABLE = [
     (errors.TokenLimitReached(), 429, "tokens", "rate_limit_exceeded"),
     (errors.BudgetSpent(), 429, "insufficient_quota", "insufficient_quota"),
     (errors.InternalError(), 500, "server_error", "internal_error"),
-    (errors.UpstreamUnreachable(), 502, "upstream_error", "upstream_unreachable"),
-    (errors.UpstreamTLSError(), 502, "upstream_error", "upstream_tls_error"),
-    (errors.UpstreamProtocolError(), 502, "upstream_error", "upstream_protocol_error"),
+    (upstream_errors.UpstreamUnreachable(), 502, "upstream_error", "upstream_unreachable"),
+    (upstream_errors.UpstreamTLSError(), 502, "upstream_error", "upstream_tls_error"),
+    (upstream_errors.UpstreamProtocolError(), 502, "upstream_error", "upstream_protocol_error"),
     (errors.ShuttingDown(), 503, "service_unavailable_error", "shutting_down"),
     (errors.Overloaded(), 503, "service_unavailable_error", "overloaded"),
     (errors.NoUpstreamAvailable(), 503, "service_unavailable_error", "no_upstream_available"),
-    (errors.UpstreamTimeout(), 504, "upstream_error", "upstream_timeout"),
+    (upstream_errors.UpstreamTimeout(), 504, "upstream_error", "upstream_timeout"),
     (errors.ProxyLoop(), 508, "upstream_error", "proxy_loop"),
 ]
 

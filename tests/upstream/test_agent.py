@@ -9,7 +9,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from upstream.agent_world import OK, Reader, World, read
 from zope.interface import implementer
 
-from openai_proxy.exchange.errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamProtocolError, UpstreamTimeout, UpstreamUnreachable
 
 
 def test_request_is_written_as_given():

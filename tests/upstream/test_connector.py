@@ -10,7 +10,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from openai_proxy.exchange.errors import UpstreamError, UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import (
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamTLSError,
+    UpstreamUnreachable,
+)
 from openai_proxy.net.dns_cache import DNSCache
 from openai_proxy.net.host_names import ATTEMPT_DELAY_S
 from openai_proxy.net.origin import parse_origin

@@ -6,7 +6,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from upstream.agent_world import BASE, JSON, Forwarding, World, incoming, read
 from zope.interface import implementer
 
-from openai_proxy.exchange.errors import UpstreamProtocolError
+from openai_proxy.exchange.upstream_errors import UpstreamProtocolError
 
 LENGTH = (b"Content-Length", b"%d" % len(JSON))
 FIRST = b"POST /v1/x HTTP/1.1\r\nHost: 127.0.0.1:9000\r\n"

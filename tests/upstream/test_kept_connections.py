@@ -10,7 +10,7 @@ from upstream.agent_world import JSON, OK, Forwarding, World, incoming, read
 from zope.interface import implementer
 
 from openai_proxy.downstream.body import REPLAY_BYTES
-from openai_proxy.exchange.errors import UpstreamProtocolError, UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamProtocolError, UpstreamUnreachable
 from openai_proxy.upstream.agent import UPLOAD_IDLE_S, most_idle
 
 BODIES = {

@@ -5,7 +5,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone
 
-from openai_proxy.exchange.errors import UpstreamTimeout
+from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 from openai_proxy.upstream.answer_timer import NEVER
 from openai_proxy.upstream.made_body import Cut, MadeBody
 

@@ -3,7 +3,7 @@
 import httptools
 import pytest
 
-from openai_proxy.exchange.errors import UpstreamProtocolError
+from openai_proxy.exchange.upstream_errors import UpstreamProtocolError
 from openai_proxy.upstream.response_reader import ResponseReader
 
 

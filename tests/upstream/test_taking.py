@@ -7,7 +7,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.bodies import WholeBody
-from openai_proxy.exchange.errors import UpstreamTimeout
+from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 from openai_proxy.net.origin import parse_origin
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.connection import UpstreamConnection

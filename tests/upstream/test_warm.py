@@ -4,7 +4,7 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.python.failure import Failure
 from upstream.agent_world import OK, Server, World, incoming
 
-from openai_proxy.exchange.errors import UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.net.origin import parse_origin
 from openai_proxy.upstream.agent import IDLE_S
 from openai_proxy.upstream.warm import AFTER_FAILURE_S, WarmConnections

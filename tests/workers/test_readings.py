@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from workers.turns import Turns
 
-from openai_proxy.exchange.errors import UpstreamTimeout
+from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 from openai_proxy.policies.cache.elsewhere import FromElsewhere
 from openai_proxy.workers.link import LinkFactory
 from openai_proxy.workers.readings import Reading, ReadingServer, reading_pair

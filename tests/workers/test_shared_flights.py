@@ -8,7 +8,7 @@ from twisted.web.client import ResponseDone
 from workers.links import lose
 from workers.two_workers import TwoWorkers
 
-from openai_proxy.exchange.errors import UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.policies.cache.memory import MemoryStore
 
 

@@ -3,7 +3,7 @@
 import pytest
 from workers.links import linked
 
-from openai_proxy.exchange.errors import UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.policies.routing.health import UpstreamHealth
 from openai_proxy.policies.routing.health_news import KeyNews
 from openai_proxy.policies.routing.table import Upstream

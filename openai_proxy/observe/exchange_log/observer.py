@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from twisted.logger import LogEvent, Logger
 
-from ...exchange.record import Exchange, Outcome
+from ...exchange.outcome import Outcome
+from ...exchange.record import Exchange
 from ...logs import logger
 from ..lines.json_lines import WriteFailures
 from .files import file_name

@@ -12,7 +12,8 @@ from typing import Any
 from attrs import fields
 
 from ...exchange.bounded_memo import short_memo
-from ...exchange.record import Exchange, TokenKinds, Usage
+from ...exchange.record import Exchange
+from ...exchange.usage import TokenKinds, Usage
 from ...wire.headers import ReadLines, get
 from ...wire.kept_lines import KeptLines
 from ..redaction import scrubbed, scrubbed_once

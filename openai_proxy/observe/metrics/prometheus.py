@@ -18,7 +18,9 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 from twisted.logger import LogEvent
 
-from ...exchange.record import Exchange, Outcome, Usage
+from ...exchange.outcome import Outcome
+from ...exchange.record import Exchange
+from ...exchange.usage import Usage
 from ..interfaces import Observer, ObserverContext
 from .budgets import BudgetMetrics
 from .circuits import UpstreamStates

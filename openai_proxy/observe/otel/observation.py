@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from attrs import define, field
 
 from ...exchange.bounded_memo import short_memo
-from ...exchange.record import Exchange, Outcome
+from ...exchange.outcome import Outcome
+from ...exchange.record import Exchange
 from ..lines.record import shown
 from ..metrics.labels import BoundedLabels, EndpointLabels, has_succeeded
 from . import conventions

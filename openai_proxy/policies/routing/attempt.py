@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from ...exchange.errors import UpstreamError
 from ...exchange.messages import ProxyRequest, ProxyResponse
+from ...exchange.upstream_errors import UpstreamError
 from ...wire.backoff import maybe_retry_after_s
 from ...wire.body_headers import JSON, is_event_stream, media_type_and_coding
 from ...wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document

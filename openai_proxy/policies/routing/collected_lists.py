@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.defer import TimeoutError as TwistedTimeout
 
-from ...exchange.errors import UpstreamError
 from ...exchange.messages import Forward, ProxyRequest
 from ...exchange.record import Exchange
+from ...exchange.upstream_errors import UpstreamError
 from ..bodies.decoded_body import decoded
 from ..bodies.peeked_body import peek
 

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field
 
 from ...exchange.bounded_memo import BoundedMemo
-from ...exchange.errors import UpstreamError
+from ...exchange.upstream_errors import UpstreamError
 from .circuit_breaker import CircuitBreaker
 from .cooled_keys import CooledKeys
 from .health_news import Change, KeyNews, News

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ...exchange.errors import UpstreamError
+from ...exchange.upstream_errors import UpstreamError
 from .table import Upstream
 
 PROBE_S = 0.9

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from twisted.internet.task import deferLater
 
-from ...exchange.errors import UpstreamError
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.upstream_errors import UpstreamError
 from ...logs import logger
 from ...wire.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 from ..bodies.peeked_body import peek

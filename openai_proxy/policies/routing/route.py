@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from ...exchange.errors import HomeUnreachable, NoUpstreamAvailable, StateElsewhere, UpstreamError
+from ...exchange.errors import NoUpstreamAvailable, StateElsewhere
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
+from ...exchange.upstream_errors import HomeUnreachable, UpstreamError
 from ...logs import logger
 from ..authenticate.credentials import CredentialSwap
 from ..bodies.peeked_body import peek

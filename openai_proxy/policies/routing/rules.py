@@ -9,8 +9,8 @@ from collections import deque
 
 from attrs import define, field
 
-from ...exchange.errors import UpstreamError
 from ...exchange.record import HeaderPairs
+from ...exchange.upstream_errors import UpstreamError
 from .repeatable import may_arrive_twice
 
 _PASSING = frozenset((408, 409, 429))

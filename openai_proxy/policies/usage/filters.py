@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ...exchange.record import Usage
+from ...exchange.usage import Usage
 from ...wire.documents import maybe_object
 from ...wire.sse import SSEBlock, SSEDecoder
 from .answer_labels import AnswerLabels, Note, note_document

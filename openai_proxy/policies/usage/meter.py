@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...exchange.record import Usage
+from ...exchange.usage import Usage
 from ...wire.codings import maybe_decoder
 from ...wire.decoders import CodingError, Decoder
 from .answer_labels import AnswerLabels

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from ...exchange.record import TokenKinds, Usage
+from ...exchange.usage import TokenKinds, Usage
 from ...wire.documents import maybe_object
 
 _MOST_TOKENS = 1 << 53

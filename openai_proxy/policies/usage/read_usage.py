@@ -11,7 +11,8 @@ from typing import Any
 
 from ...exchange.bounded_memo import BoundedMemo
 from ...exchange.messages import BodyFilter, Forward, Kind, ProxyRequest, ProxyResponse
-from ...exchange.record import Exchange, Usage
+from ...exchange.record import Exchange
+from ...exchange.usage import Usage
 from ...wire.body_headers import EVENT_STREAM, JSON, ask_identity, is_event_stream, media_type_and_coding
 from ...wire.by_beginning import ByBeginning
 from ...wire.codings import maybe_decoded

@@ -6,7 +6,7 @@ import re
 
 import orjson
 
-from ...exchange.record import Usage
+from ...exchange.usage import Usage
 from .objects import maybe_usage
 
 USAGE, NO_USAGE = b'"usage"', b'"usage":null'

@@ -15,8 +15,9 @@ from twisted.internet.task import deferLater
 
 from ...exchange.bodies import WholeBody
 from ...exchange.buffered_bytes import TOO_MUCH_BUFFERED, BufferedBytes, Lease
-from ...exchange.errors import InvalidJSON, Overloaded, RequestTooLarge, UpstreamTimeout
+from ...exchange.errors import InvalidJSON, Overloaded, RequestTooLarge
 from ...exchange.messages import ProxyRequest, ProxyResponse, RequestBody, ResponseBody
+from ...exchange.upstream_errors import UpstreamTimeout
 from ...wire.body_headers import media_type_and_coding
 from ...wire.codings import maybe_decoded
 from ...wire.mock_url import MockParameters

@@ -15,9 +15,10 @@ from twisted.internet.task import deferLater
 
 from ...exchange.bodies import WholeBody
 from ...exchange.buffered_bytes import TOO_MUCH_BUFFERED, BufferedBytes, Lease
-from ...exchange.errors import InvalidJSON, Overloaded, RequestTooLarge, UpstreamTimeout
+from ...exchange.errors import InvalidJSON, Overloaded, RequestTooLarge
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse, RequestBody, ResponseBody
 from ...exchange.record import HeaderPairs
+from ...exchange.upstream_errors import UpstreamTimeout
 from ...wire.body_headers import media_type_and_coding
 from ...wire.codings import maybe_decoded
 from ...wire.fault_kinds import Fault

@@ -6,7 +6,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.errors import BudgetSpent, UpstreamUnreachable
+from openai_proxy.exchange.errors import BudgetSpent
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.policies.cache.room import Room
 
 

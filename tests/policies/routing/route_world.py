@@ -8,9 +8,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
-from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
 from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.upstream_errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.policies.routing.health import UpstreamHealth
 from openai_proxy.policies.routing.route import Route
 from openai_proxy.policies.routing.table import RoutingTable, Upstream

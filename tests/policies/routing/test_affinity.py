@@ -6,12 +6,8 @@ import re
 import pytest
 from policies.routing.conversations import THREE, Machine, error
 
-from openai_proxy.exchange.errors import (
-    NoUpstreamAvailable,
-    StateElsewhere,
-    UpstreamError,
-    UpstreamUnreachable,
-)
+from openai_proxy.exchange.errors import NoUpstreamAvailable, StateElsewhere
+from openai_proxy.exchange.upstream_errors import UpstreamError, UpstreamUnreachable
 from openai_proxy.policies.routing.state_homes import StateMemory
 from openai_proxy.policies.routing.table import ModelRoute, RoutingTable, Upstream
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.exchange.errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamTimeout, UpstreamTLSError, UpstreamUnreachable
 from openai_proxy.policies.routing.health import MOST_MODELS, UpstreamHealth
 from openai_proxy.policies.routing.table import Upstream
 

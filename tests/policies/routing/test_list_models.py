@@ -8,8 +8,8 @@ from fakes import Answer, exchange, read, through
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from openai_proxy.exchange.errors import UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest, ProxyResponse
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.policies.routing.collected_lists import LIST_PATIENCE_S
 from openai_proxy.policies.routing.health import UpstreamHealth

@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from openai_proxy.exchange.errors import UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.policies.routing.prober import PROBE_S, Prober
 from openai_proxy.policies.routing.table import Upstream
 

@@ -20,7 +20,7 @@ from policies.routing.route_world import (
 )
 from twisted.internet.defer import CancelledError, Deferred
 
-from openai_proxy.exchange.errors import UpstreamUnreachable
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.policies.routing.table import ModelRoute, Upstream
 
 

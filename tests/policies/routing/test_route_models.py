@@ -6,9 +6,9 @@ import pytest
 from policies.routing.route_world import REFUSED, World, answer
 from twisted.internet.defer import CancelledError, Deferred
 
-from openai_proxy.exchange.errors import UpstreamUnreachable
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
+from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
 from openai_proxy.policies.routing.list_models import ListModels
 from openai_proxy.policies.routing.table import ModelRoute, Upstream
 from openai_proxy.wire.model_list import changed_list

@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_proxy.exchange.errors import (
+from openai_proxy.exchange.upstream_errors import (
     UpstreamProtocolError,
     UpstreamTimeout,
     UpstreamTLSError,

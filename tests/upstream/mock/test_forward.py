@@ -13,9 +13,10 @@ from twisted.web.client import ResponseDone
 from openai_proxy.downstream.body import IncomingBody
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.errors import Overloaded, RequestTooLarge, UpstreamTimeout
+from openai_proxy.exchange.errors import Overloaded, RequestTooLarge
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.mock import forward as module
 from openai_proxy.upstream.mock.forward import MockForward

@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 from twisted.web.client import ResponseDone
 
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.errors import UpstreamTimeout
 from openai_proxy.exchange.messages import ProxyRequest
+from openai_proxy.exchange.upstream_errors import UpstreamTimeout
 from openai_proxy.upstream.answer_timer import UpstreamTimeouts
 from openai_proxy.upstream.replay import cassette as cassette_module
 from openai_proxy.upstream.replay import files as files_module
