@@ -15,7 +15,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "openai-proxy-slow-requests"
 USE = """
 import json, sys
 from twisted.internet.task import Clock
-from openai_proxy.exchange.record import Exchange, Outcome
+from openai_proxy.exchange.outcome import Outcome
+from openai_proxy.exchange.record import Exchange
 from openai_proxy.observe.factories import build_observers, known_factories
 from openai_proxy.observe.interfaces import ObserverContext
 from openai_proxy.observe.publisher import ExchangePublisher
