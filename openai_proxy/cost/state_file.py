@@ -184,8 +184,8 @@ class StateFile:
         self._open = opens
         self._meanwhile = meanwhile
         self._connection: sqlite3.Connection | None = None
-        self._opened: tuple[int, int] | None = None
-        """The device and the inode of the open file."""
+        self._inode = 0
+        """That of the open file."""
         self._thread: ThreadPool | None = None
         self._waiting: list[tuple[Work[Any], Deferred[Any]]] = []
         self._busy = False
@@ -197,7 +197,7 @@ class StateFile:
         """Open the file; raise OSError if that fails. Waits for other processes that open it too."""
         if self._connection is None:
             self._connection = self._open(self.path)
-            self._opened = identity(self.path)
+            self._inode = os.stat(self.path).st_ino
             self._thread = thread = ThreadPool(1, 1, "state-file")
             # a process that ends without `stop`, because its start failed later, must not wait for the thread
             thread.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # a class there
@@ -243,10 +243,19 @@ class StateFile:
 
     def _do(self, connection: sqlite3.Connection, works: Sequence[Work[Any]], patience_s: float) -> list[Any]:
         """Do all `works`, unless the file has been removed or replaced; SQLite does not notice that."""
-        if identity(self.path) != self._opened:
+        if self._has_moved():
             moved = StateFileMoved("it was removed or replaced while in use: put it back, or restart")
             return [Failure(moved)] * len(works)
         return do_together(connection, works, patience_s)
+
+    def _has_moved(self) -> bool:
+        """Whether another file, or none, is at the path; judged as SQLite judges it (`fileHasMoved`)."""
+        try:
+            return os.stat(self.path).st_ino != self._inode
+        except FileNotFoundError:
+            return True
+        except OSError:  # its directory cannot be searched now: nothing is known
+            return False
 
     def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         assert self._thread is not None  # there is one from start to the end of stop
@@ -298,15 +307,6 @@ class StateFile:
             thread.stop()
         if closed is not None:
             closed.callback(None)
-
-
-def identity(path: Path) -> tuple[int, int] | None:
-    """Return the device and the inode of the file at `path`, or None if there is none."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def do_together(

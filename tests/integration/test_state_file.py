@@ -1,6 +1,7 @@
 """The SQLite file under real threads and several real processes."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -207,3 +208,17 @@ async def test_reading_is_no_sign_that_writing_works_again(file, logged):
     assert len(logged) == 1
     await file.run(lambda connection: connection.execute("INSERT INTO spending VALUES ('k','p','o',1,0,0)"))
     assert len(logged) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_cannot_be_searched_for_a_while_changes_nothing(file, monkeypatch):
+    """Only a file that is certainly gone or another one is not written any more; and no work stays without an end."""
+    stat = os.stat
+
+    def refused(path, *arguments, **options):
+        if path == file.path:
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    assert await file.run(lambda connection: connection.execute("SELECT 1").fetchone()) == (1,)
