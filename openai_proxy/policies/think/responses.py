@@ -250,28 +250,31 @@ class ResponseStream:
     def _begin(self, reasoning: _Reasoning) -> bytes:
         self._renumber()
         item = reasoning_item(reasoning.item_id, None)
-        return self._own(
+        added = self._own(
             {"type": "response.output_item.added", "output_index": reasoning.output_index, "item": item}
         )
+        # SDKs put deltas into a part that has begun
+        return added + self._text_event("content_part.added", reasoning, {"part": _part("")})
 
     def _say(self, reasoning: _Reasoning, text: str) -> bytes:
         if reasoning.chars + len(text) <= _THOUGHT_CHARS:
             reasoning.parts.append(text)
             reasoning.chars += len(text)
-        return self._text_event("delta", reasoning, {"delta": text})
+        return self._text_event("reasoning_text.delta", reasoning, {"delta": text})
 
     def _finish(self, reasoning: _Reasoning) -> bytes:
         text = "".join(reasoning.parts)
-        done = self._text_event("done", reasoning, {"text": text})
+        done = self._text_event("reasoning_text.done", reasoning, {"text": text})
+        done += self._text_event("content_part.done", reasoning, {"part": _part(text)})
         item = reasoning_item(reasoning.item_id, text)
         return done + self._own(
             {"type": "response.output_item.done", "output_index": reasoning.output_index, "item": item}
         )
 
-    def _text_event(self, kind: str, reasoning: _Reasoning, members: dict[str, str]) -> bytes:
+    def _text_event(self, kind: str, reasoning: _Reasoning, members: dict[str, Any]) -> bytes:
         return self._own(
             {
-                "type": f"response.reasoning_text.{kind}",
+                "type": f"response.{kind}",
                 "item_id": reasoning.item_id,
                 "output_index": reasoning.output_index,
                 "content_index": 0,
@@ -324,6 +327,10 @@ class ResponseStream:
         if numbers:
             return with_data(raw, replace_members(data, numbers, event))
         return raw
+
+
+def _part(text: str) -> dict[str, str]:
+    return {"type": "reasoning_text", "text": text}
 
 
 def _said(thoughts: list[tuple[bool, str]], leading: bool) -> str:

@@ -137,8 +137,10 @@ def test_the_events_of_an_item_with_thoughts():
     assert [event["type"].removeprefix("response.") for event in events] == [
         "created",
         "output_item.added",
+        "content_part.added",
         "reasoning_text.delta",
         "reasoning_text.done",
+        "content_part.done",
         "output_item.done",
         "output_item.added",
         "content_part.added",
@@ -154,8 +156,10 @@ def test_the_events_of_an_item_with_thoughts():
         "summary": [],
         "content": [{"type": "reasoning_text", "text": "so"}],
     }
-    assert events[4]["item"] == events[-1]["response"]["output"][0] == item
-    assert events[2] | {"sequence_number": 0} == {
+    assert events[6]["item"] == events[-1]["response"]["output"][0] == item
+    assert events[2]["part"] == {"type": "reasoning_text", "text": ""}
+    assert events[5]["part"] == item["content"][0]
+    assert events[3] | {"sequence_number": 0} == {
         "type": "response.reasoning_text.delta",
         "item_id": "rs_0_1",
         "output_index": 0,
