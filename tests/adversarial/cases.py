@@ -316,6 +316,17 @@ case(
     call=lambda f, v: f(v, [(b"content-encoding", b"gzip")]),
 )
 
+case(
+    "policies.routing.too_long:says_too_long",
+    *JSONS,
+    call=lambda f, v: f(v, [(b"content-type", b"application/json")]),
+)
+case(
+    "policies.routing.too_long:says_too_long",
+    *MEMBERS,
+    call=lambda f, v: f(v, [(b"content-encoding", b"gzip")]),
+)
+
 # ---- thoughts
 
 

@@ -17,6 +17,7 @@ from .quota_error import NO_QUOTA, PEEK_BYTES, SPENT, error_code
 from .repeatable import creates_nothing, is_kept
 from .rules import may_go_elsewhere, says_no_retry, status_may_be_retried
 from .table import Upstream
+from .too_long import says_too_long
 
 FIRST_EVENT_S = 20.0
 """How long the head of a stream waits for its first event: less than clients and balancers wait for a head."""
@@ -260,6 +261,8 @@ class Judge:
             code = error_code(beginning, response.headers)
             if code in _UNKNOWN_MODEL:
                 self._refused(attempt, code)
+            elif says_too_long(beginning, response.headers):
+                self._refused(attempt, "context_length_exceeded", lacks_model=False)
             elif attempt.task.searches and says_missing(status, beginning, response.headers):
                 self._refused(attempt, code, lacks_model=False)
 

@@ -1,5 +1,7 @@
 """Several upstreams as the client of one proxy sees them."""
 
+import json
+
 import pytest
 from policies.routing.route_world import (
     BAD_TLS,
@@ -243,6 +245,33 @@ def test_a_backup_that_cannot_is_no_substitute(refusal):
     world.answers["a"] = [answer(502)]
     assert world.ask(document=CHAT) == (502, "a")
     assert world.ask(document={"model": "other"}) == (200, "a")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": {"code": "context_length_exceeded"}},
+        {
+            "error": {
+                "code": 400,
+                "type": "exceed_context_size_error",
+                "message": "request (5 tokens) exceeds",
+            }
+        },
+        {"error": {"code": 400, "message": "This model's maximum context length is 8192 tokens."}},
+        {"object": "error", "code": 400, "message": "This model's maximum context length is 8192 tokens."},
+    ],
+)
+def test_a_backup_with_a_shorter_context_is_no_substitute(error):
+    """A client would throw away a part of its conversation, and the first upstream takes it in a moment."""
+    world = World()
+    refusal = answer(400, json.dumps(error).encode())
+    world.answers.update(a=[answer(503)], b=[refusal])
+    assert world.ask(document=CHAT) == (503, "ab")
+    world.answers.update(a=[answer(503)], b=[])
+    assert world.ask(document=CHAT) == (200, "ab")
+    world.answers.update(a=[refusal], b=[])
+    assert world.ask(document=CHAT) == (400, "a")
 
 
 def test_a_backup_that_cannot_is_no_substitute_for_an_open_circuit():
