@@ -48,6 +48,8 @@ FIXED = {
     "members of a JSON body at its top": "wire.request_json:MOST_MEMBERS",
     "lists and objects in a JSON body": "wire.request_json:MOST_CONTAINERS",
     "values in a JSON body": "wire.request_json:MOST_VALUES",
+    "lists and objects in a JSON body, where a rule must look at every member": "wire.request_json:MOST_WALKED_CONTAINERS",
+    "values in one, likewise": "wire.request_json:MOST_WALKED_COMMAS",
     "how far a form's model is waited for if nothing depends on it": "wire.form_model:FIRST_BYTES",
     "time over which that is measured": "downstream.pace:BODY_WINDOW_S",
     "time at the beginning that is not judged": "downstream.pace:BODY_GRACE_S",

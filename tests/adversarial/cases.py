@@ -1116,6 +1116,7 @@ case("policies.fences.named_models:top_level_values", *NAMING, call=lambda f, bo
 case("wire.documents:as_one_line", rep(b"[", b'{"error":'), rep(b"\n", b'{"error":{}', b"}"))
 case("policies.fences.object_ids:ids_in_body", *NAMING)
 case("policies.fences.object_ids:ids_made", *NAMING)
+case("wire.request_json:check_walk", rep(b"["), rep(b'"'), rep(b"\\"), rep(b'"a",', b"["), rep(b'\\"', b'"'))
 case(
     "policies.fences.object_ids:is_reference", text("a"), text("a["), text("[]"), text("file_ids"), text("1.")
 )

@@ -214,9 +214,11 @@ class BatchLines:
 
     def _note_body(self, body: bytes, path_model: str | None) -> str | None:
         try:
-            document = read_request(body).document
+            return self._note_document(body, read_request(body).document, path_model)
         except InvalidJSON:
-            return "has a body that is no JSON object"
+            return "has a body that is no JSON object, or one of too many values"
+
+    def _note_document(self, body: bytes, document: dict[str, Any], path_model: str | None) -> str | None:
         kept, _ = outline(document)
         model: Any = path_model or kept.get("model")
         named: list[Any] = [model, *models_in(body, kept)]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from ...wire.json_members import Span, iter_members
-from ...wire.request_json import parse_int
+from ...wire.request_json import MOST_MEMBERS, TooManyMembers, check_walk, parse_int
 
 Places = Mapping[str, Any]
 
@@ -116,11 +117,15 @@ def models_in(text: bytes, document: Mapping[str, Any]) -> list[object]:
         return [document["model"]]
     found: list[object] = []
     for name, span in _spans(text, _PLACES.keys() | _HOLDERS):
+        lists = [
+            (_PLACES["tools"], tools) for tools in (_nested_tools(text, span) if name in _HOLDERS else ())
+        ]
         if name in _PLACES:
-            found.extend(_within(_decoded(text, *span), _PLACES[name]))
-        if name in _HOLDERS:
-            for tools in _nested_tools(text, span):
-                found.extend(_within(tools, _PLACES["tools"]))
+            lists.append((_PLACES[name], _decoded(text, *span)))
+        for places, value in lists:
+            found.extend(islice(_within(value, places), MOST_MEMBERS + 1 - len(found)))
+            if len(found) > MOST_MEMBERS:
+                raise TooManyMembers
     return found
 
 
@@ -163,8 +168,11 @@ def _values(text: bytes, names: Container[str]) -> Iterator[tuple[str, Any]]:
 
 def _spans(text: bytes, names: Container[str]) -> Iterator[tuple[str, Span]]:
     """Yield name (casefolded) and span of each top-level member that has one of these names in any spelling."""
+    check_walk(text)
     start = len(text) - len(text.lstrip(b" \t\r\n"))
-    for spelled, span in iter_members(text, start):
+    for number, (spelled, span) in enumerate(iter_members(text, start)):
+        if number >= MOST_MEMBERS:  # duplicates are none of a decoded document
+            raise TooManyMembers
         name = spelled.casefold()
         if name in names:
             yield name, span

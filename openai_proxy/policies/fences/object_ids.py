@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from ...wire.json_members import iter_members, iter_starts, value_end
-from ...wire.request_json import parse_int
+from ...wire.request_json import check_walk, parse_int
 
 RESPONSES_KEPT_S = 32 * 86400
 """OpenAI keeps responses for 30 days."""
@@ -56,9 +56,8 @@ _NAMES = re.compile(
 _NO_WORD = re.compile(r"\W+")
 _SEPARATORS = re.compile(r"[,;\s]+")
 _OF_TYPE = ("item_reference", "file_id")
-_MAY_NAME = re.compile(
-    rb'"(?:' + _NAMES.pattern.encode() + rb'|item_reference)"|\\u|[^\x00-\x7f]', re.IGNORECASE
-)
+_MAY_NAME = re.compile(rb'"(?:' + _NAMES.pattern.encode() + rb'|item_reference)"')
+"""A member, in lower case: with a literal at its beginning this is found twenty times as fast as in any case."""
 _MADE = frozenset(
     ("id", "thread_id", "output_file_id", "error_file_id", "result_files", "output", "response", "item")
 )
@@ -107,8 +106,9 @@ def ids_in_body(text: bytes) -> list[str]:
 
 def references_in_body(text: bytes) -> dict[str, str]:
     """Return the ids that `ids_in_body` finds, each with the last member that names it. O(n)."""
-    if _MAY_NAME.search(text) is None:
+    if text.isascii() and b"\\u" not in text and _MAY_NAME.search(text.lower()) is None:
         return {}
+    check_walk(text)
     found: dict[str, str] = {}
     waiting: list[Any] = [_decode(text.decode("utf-8", "surrogatepass"))]
     while waiting:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from ...exchange.messages import ProxyRequest
+from ...wire.request_json import TooManyValues
 from ..fences.object_ids import id_in_path, makes_objects, references_in_body
 from .state_names import Digest, digest, encrypted_in
 
@@ -61,7 +62,11 @@ def _in_body(request: ProxyRequest, endpoint: str, document: Mapping[str, object
     previous = document.get("previous_response_id")
     conversation = document.get("conversation")
     if nested is None or any(map(text.__contains__, nested)) or not isinstance(conversation, str | None):
-        for name, member in references_in_body(text).items():
+        try:
+            found = references_in_body(text)
+        except TooManyValues:  # it goes where any other request goes
+            return
+        for name, member in found.items():
             yield digest(name.encode("utf-8", "replace")), member
     else:
         for value, member in ((previous, "previous_response_id"), (conversation, "conversation")):

@@ -5,7 +5,7 @@ import json
 import pytest
 from fakes import through
 
-from openai_proxy.exchange.errors import ModelNotAllowed, UnreadableBody
+from openai_proxy.exchange.errors import InvalidJSON, ModelNotAllowed, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
@@ -52,6 +52,26 @@ def admitted(
     assert all(f.check(ModelNotAllowed, UnreadableBody) for f in failures)
     assert len(forwarded) + len(failures) == 1
     return bool(forwarded)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{" + b'"model":"gpt-4o",' * 2000 + b'"x":1}',
+        b'{"model":"gpt-4o","fallbacks":[' + b'"gpt-4o",' * 2000 + b'"gpt-4o"]}',
+        b'{"model":"gpt-4o","input":[' + b'{"tools":[]},' * 60_000 + b"{}]}",
+    ],
+)
+def test_a_body_that_takes_seconds_to_look_at_is_refused(body):
+    """A million members called `model` stopped the daemon for seven seconds."""
+    path = map_target(b"/v1/responses")
+    request = ProxyRequest(
+        b"POST", b"/responses", [], body, Exchange(started=0.0, timestamp=0.0, method="POST", path="/x", key="listed"),
+        document=outline(json.loads(body))[0], endpoint=path.named,
+    )  # fmt: skip
+    failures = []
+    through(AllowModels(KEYRING), request, lambda request: None).addErrback(failures.append)
+    assert failures[0].check(InvalidJSON)
 
 
 @pytest.mark.parametrize(
