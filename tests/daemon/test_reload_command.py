@@ -26,6 +26,13 @@ while True:
     signal.pause()
 """
 
+PARENT = """
+import subprocess
+with subprocess.Popen(["sleep", "30"]) as child:
+    print(child.pid, flush=True)
+"""
+"""Starts a process that a SIGHUP ends, and waits for its end."""
+
 
 @pytest.fixture
 def daemon(tmp_path):
@@ -65,8 +72,7 @@ def test_it_fails_at_once_when_the_daemon_ends(tmp_path, monkeypatch, capsys):
     """One that died of the reload was waited for a minute."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     # a grandchild, so that somebody else takes its exit status and no zombie keeps its number
-    shell = "sh -c \"trap 'exit 1' HUP; echo \\$\\$; while :; do sleep 0.05; done\" & wait"
-    with subprocess.Popen(["sh", "-c", shell], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert reload(int(parent.stdout.readline())) == 1
     assert "the daemon ended" in capsys.readouterr().err
 
