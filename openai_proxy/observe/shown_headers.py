@@ -27,11 +27,6 @@ _HARMLESS = frozenset(
 _HARMLESS_ONCE = frozenset(b"age cf-ray date etag openai-processing-ms x-request-id".split())
 _HARMLESS_ONCE_PREFIX = b"x-ratelimit-"
 """Headers that have another value each time, which is therefore not remembered."""
-_SHAPES = {
-    b"traceparent": re.compile(rb"[0-9a-f]{2}(?:-[0-9a-f]{2,32}){3}\Z"),
-    b"content-length": re.compile(rb"\d+\Z"),
-}
-"""Harmless only as long as they look so: values that a stranger's program may fill by mistake."""
 _NAMES_KEPT, _VALUES_KEPT = 1024, 2048
 
 
@@ -57,8 +52,8 @@ def shown_headers(pairs: Iterable[tuple[bytes, bytes]] | None) -> dict[str, str]
 def _rule(name: bytes) -> tuple[str, Callable[[bytes], str]]:
     """Return how a header's name is shown, and the function that shows its value."""
     label, lower = scrubbed_once(name.decode("latin-1")), name.lower()
-    if lower in _SHAPES:
-        return label, _OF_SHAPE[lower]
+    if lower in _SHAPED:
+        return label, _SHAPED[lower]
     if lower in _HARMLESS:
         return label, _harmless
     if lower in _HARMLESS_ONCE or lower.startswith(_HARMLESS_ONCE_PREFIX):
@@ -88,4 +83,8 @@ def _shown_if(shape: re.Pattern[bytes]) -> Callable[[bytes], str]:
     return lambda value: value.decode("latin-1") if shape.match(value) else REDACTED
 
 
-_OF_SHAPE = {name: _shown_if(shape) for name, shape in _SHAPES.items()}
+_SHAPED = {
+    b"traceparent": _shown_if(re.compile(rb"[0-9a-f]{2}(?:-[0-9a-f]{2,32}){3}\Z")),
+    b"content-length": _shown_if(re.compile(rb"\d+\Z")),
+}
+"""Harmless only as long as they look so: values that a stranger's program may fill by mistake."""

@@ -98,13 +98,20 @@ class Client:
         """Everything is written."""
 
 
-def test_a_relay_writes_them_between_chunks():
-    """Not counted as bytes of the answer, and over with it."""
-    clock, client, body = Clock(), Client(), Body()
+def relayed(body):
+    """Relay a stream with comments after 10 s of silence; return the clock and the client."""
+    clock, client = Clock(), Client()
     response = ProxyResponse(200, b"OK", [(b"Content-Type", b"text/event-stream")], body)
     relay = Relay(client, response, client.write, clock.seconds)
     relay.keep_alive(10.0, clock.callLater)
     relay.start()
+    return clock, client
+
+
+def test_a_relay_writes_them_between_chunks():
+    """Not counted as bytes of the answer, and over with it."""
+    body = Body()
+    clock, client = relayed(body)
     body.feed(b"data: 1\n\n")
     clock.advance(10.0)
     body.feed(b"data: 2\n\n")
@@ -127,11 +134,8 @@ class EarlyBody(Body):
 
 def test_a_piece_of_an_event_that_came_with_the_head_is_known():
     """A comment was written into an event whose first half had come in the read of the head."""
-    clock, client, body = Clock(), Client(), EarlyBody()
-    response = ProxyResponse(200, b"OK", [(b"Content-Type", b"text/event-stream")], body)
-    relay = Relay(client, response, client.write, clock.seconds)
-    relay.keep_alive(10.0, clock.callLater)
-    relay.start()
+    body = EarlyBody()
+    clock, client = relayed(body)
     clock.pump([10.0] * 3)
     body.feed(b"}\n\n")
     body.end()

@@ -80,7 +80,6 @@ class ReadForm:
         has_decided = (
             self._until_named(request, form, bound) if bound or self._routes else lambda: form.decided
         )
-
         is_fenced = exchange.credential_id in self._allow_lists
 
         def inspect(data: bytes) -> bool:

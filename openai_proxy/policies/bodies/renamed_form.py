@@ -14,7 +14,7 @@ from ...wire.body_headers import with_length
 
 
 def with_form_model(request: ProxyRequest, name: str) -> ProxyRequest:
-    """Return the request with another model in its form; the very same one if it has that, or no place for it is known."""
+    """Return the request with another model in its form; the very same one if it has that, or if nobody knows where its model stands."""
     span = request.form_span
     if span is None or name == request.form_model:
         return request

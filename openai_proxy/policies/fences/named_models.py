@@ -211,9 +211,10 @@ def unmeasured_param(text: bytes, document: Mapping[str, Any]) -> str | None:
     """Return the member because of which a request may cost more than its tokens; None if there is none.
 
     Such members are a service tier dearer than the default, tools with a fee of
-    their own (also in items of the input), a session whose input is transcribed, and a stored prompt, an assistant or an agent, which may have
-    such tools and any model. A `prompt` of text, as in completions and images, is none of
-    these.
+    their own (also in items of the input), a session whose input is
+    transcribed, and a stored prompt, an assistant or an agent, which may have
+    such tools and any model. A `prompt` of text, as in completions and images,
+    is none of these.
     """
     if _DEAR.isdisjoint(name.casefold() for name in document):
         return None
