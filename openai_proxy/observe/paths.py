@@ -6,6 +6,7 @@ Nothing stays behind: the daemon has not forked nor dropped privileges yet.
 from __future__ import annotations
 
 import os
+import tempfile
 
 
 def check_file(path: str) -> str:
@@ -26,29 +27,31 @@ def check_directory(path: str) -> str:
     """Return `path` made absolute; ValueError if it neither is nor can become a writable directory.
 
     Tries for real, since a superuser's permission bits say nothing about
-    /proc or a read-only mount; what it creates it removes again.
+    /proc or a read-only mount: the missing part is made inside a directory
+    that only this process knows, since the daemon's workers check the same
+    path at the same time, and is removed again.
     """
     absolute = _absolute(path)
-    missing = []
+    missing: list[str] = []
     here = absolute
     while not os.path.lexists(here):
-        missing.append(here)
+        missing.insert(0, os.path.basename(here))
         here = os.path.dirname(here)
     if not os.path.isdir(here):
         raise ValueError(f"{here!r} is not a directory")
-    created = []
-    try:
-        for each in reversed(missing):
-            os.mkdir(each)
-            created.append(each)
-    except OSError as error:
-        raise ValueError(f"the directory {path!r} cannot be created: {error.strerror}") from error
-    finally:
-        for each in reversed(created):
-            os.rmdir(each)
-    if not missing and not os.access(absolute, os.W_OK | os.X_OK):
+    if missing:
+        _try_to_make(path, here, missing)
+    elif not os.access(absolute, os.W_OK | os.X_OK):
         raise ValueError(f"the directory {path!r} cannot be written")
     return absolute
+
+
+def _try_to_make(path: str, here: str, missing: list[str]) -> None:
+    try:
+        with tempfile.TemporaryDirectory(prefix=".openai-proxy-", dir=here) as trial:
+            os.makedirs(os.path.join(trial, *missing))
+    except OSError as error:
+        raise ValueError(f"the directory {path!r} cannot be created: {error.strerror}") from error
 
 
 def _absolute(path: str) -> str:
