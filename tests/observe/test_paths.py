@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from openai_proxy.observe.paths import check_directory
 
 
