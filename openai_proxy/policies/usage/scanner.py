@@ -99,7 +99,8 @@ class UsageScanner:
 
     def _first_key(self, data: bytes, at: int) -> int:
         """Return where the first usage object's key is; -1, with a possible beginning of one kept, for none."""
-        for found in SOME_USAGE.finditer(data, at):
+        # CPython searches backwards at twice the speed, and a stream that nobody asked for its usage has none.
+        for found in SOME_USAGE.finditer(data, at) if data.rfind(USAGE, at) >= 0 else ():
             start = found.start()
             key = _usage_key.match(data, start)
             if key is not None and key[1]:
