@@ -1,6 +1,7 @@
 """JSON bodies are read whole and looked at; others pass by."""
 
 import gzip
+import random
 
 import brotli
 import pytest
@@ -350,3 +351,17 @@ def test_bodies_in_memory_are_bounded_together():
     first.exchange.end(Outcome.COMPLETE, 1.0)
     assert buffered.held_bytes == 0
     assert not ask()[1]
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_body_counts_until_its_exchange_ends(encoded):
+    """A compressed one counts with both: what came, and what it is when decoded."""
+    plain = b'{"model":"m","input":"%b"}' % random.Random(1).randbytes(9000).hex().encode()
+    sent = gzip.compress(plain) if encoded else plain
+    buffered = BufferedBytes(1 << 20)
+    lines = [(b"Content-Encoding", b"gzip")] * encoded
+    request = ProxyRequest(b"POST", b"/responses", lines, sent, exchange(), buffered=True, encoded=encoded)
+    through(ReadBody(99_999, EVERYBODY, buffered=buffered), request, Recorder())
+    assert buffered.held_bytes == len(sent) + len(plain) * encoded
+    request.exchange.end(Outcome.COMPLETE, 1.0)
+    assert buffered.held_bytes == 0
