@@ -102,3 +102,14 @@ def test_a_long_answer_is_none():
         + b'"}}\n\n'
     )
     assert look(SAID + stream, range(1000, 200_000, 1000)) is None
+
+
+def test_no_more_than_a_piece_is_kept_unread():
+    """An error is found while the stream goes on, at most 24 KiB later."""
+    errors = LaterErrors()
+    errors.feed(b'data: {"error":{"message":"m","code":502}}\n\n')
+    for _ in range(24 * 1024 // len(SAID)):
+        errors.feed(SAID)
+    assert errors.error is None
+    errors.feed(SAID)
+    assert errors.error == "502"
