@@ -51,6 +51,14 @@ def test_use_beyond_the_reservation_is_debt(clock):
     assert admit(store, limits, 1).admitted
 
 
+def test_use_that_was_admitted_elsewhere_is_debt_too(clock):
+    """Redis admitted the request, and was away when it ended."""
+    limits = Limits(None, 60)
+    store = EmbeddedStore(clock.seconds)
+    store.finish(admit(EmbeddedStore(clock.seconds), limits, 10), 90)
+    assert admit(store, limits, 1).levels.model_tokens == -20
+
+
 def test_fifty_parallel_requests_keep_one_bucket(clock):
     """Requests at once cannot cheat a bucket: each reserves before it goes."""
     store = EmbeddedStore(clock.seconds)
