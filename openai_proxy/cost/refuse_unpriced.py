@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from ..exchange.errors import NotMeasured
+from ..exchange.access_errors import NotMeasured
 from ..exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ..policies.usage.estimate import COUNTING
 from .budget import Budget, Ledger

@@ -12,8 +12,9 @@ from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 
+from ..exchange.access_errors import InvalidKey, MissingCredentials
 from ..exchange.client_address import is_forwarded
-from ..exchange.errors import InvalidKey, MissingCredentials, ProxyError, UnknownURL
+from ..exchange.errors import ProxyError, UnknownURL
 from ..wire.targets import API_METHODS
 from ..wire.web_origins import normal_origin, page_marks
 from .pages import Page, Rendered, write_later, write_page

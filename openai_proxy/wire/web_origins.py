@@ -12,8 +12,8 @@ from ipaddress import ip_address
 
 from attrs import field, frozen
 
+from ..exchange.access_errors import OriginNotAllowed
 from ..exchange.bounded_memo import short_memo
-from ..exchange.errors import OriginNotAllowed
 from ..exchange.record import HeaderPairs
 from .headers import get
 

@@ -8,7 +8,7 @@ from openai_proxy.cost.budget import Account, Budget
 from openai_proxy.cost.budget_store import MemoryBudgets
 from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
-from openai_proxy.exchange.errors import NotMeasured
+from openai_proxy.exchange.access_errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
 

@@ -13,7 +13,7 @@ from openai_proxy.daemon.chains import compose
 from openai_proxy.daemon.exchanger import build_exchanger
 from openai_proxy.daemon.stores import Stores
 from openai_proxy.daemon.surroundings import Surroundings
-from openai_proxy.exchange.errors import InvalidKey, MissingCredentials
+from openai_proxy.exchange.access_errors import InvalidKey, MissingCredentials
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.authenticate.build import authenticate, make_keyring

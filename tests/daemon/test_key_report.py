@@ -7,13 +7,8 @@ from twisted.internet.task import Clock
 from openai_proxy.cost.build import Spending
 from openai_proxy.cost.totals import UsageTotals
 from openai_proxy.daemon.key_store.owner import KeyReport
-from openai_proxy.exchange.errors import (
-    AddressNotAllowed,
-    ExpiredKey,
-    InvalidKey,
-    MissingCredentials,
-    RequestLimitReached,
-)
+from openai_proxy.exchange.access_errors import AddressNotAllowed, ExpiredKey, InvalidKey, MissingCredentials
+from openai_proxy.exchange.errors import RequestLimitReached
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.exchange.usage import Usage

@@ -7,7 +7,7 @@ from daemon.test_exchanger import build, surroundings
 from fakes import exchange, through
 
 from openai_proxy.daemon.upstream_report import upstream_report
-from openai_proxy.exchange.errors import InvalidKey, MissingCredentials
+from openai_proxy.exchange.access_errors import InvalidKey, MissingCredentials
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.settings import SettingsError, load_settings
 

@@ -12,9 +12,10 @@ from wsproto.frame_protocol import FrameProtocol
 from openai_proxy.daemon.chains import compose
 from openai_proxy.downstream.contract import TurnRules
 from openai_proxy.downstream.conversation import MOST_REFUSALS
+from openai_proxy.exchange.access_errors import ModelNotAllowed
 from openai_proxy.exchange.bodies import WholeBody
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.errors import BudgetSpent, ModelNotAllowed, RequestLimitReached
+from openai_proxy.exchange.errors import BudgetSpent, RequestLimitReached
 from openai_proxy.exchange.messages import ProxyResponse
 from openai_proxy.exchange.record import Inspection
 from openai_proxy.policies.bodies.read_body import ReadBody

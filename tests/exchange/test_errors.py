@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from openai_proxy.exchange import errors, upstream_errors
+from openai_proxy.exchange import access_errors, errors, upstream_errors
 from openai_proxy.exchange.outcome import Outcome
 
 INVALID = "invalid_request_error"
@@ -12,10 +12,10 @@ TABLE = [
     (errors.MalformedRequest(), 400, INVALID, "malformed_request"),
     (errors.InvalidJSON(), 400, INVALID, "invalid_json"),
     (errors.MissingParameter("model"), 400, INVALID, "missing_required_parameter"),
-    (errors.MissingCredentials(), 401, INVALID, "missing_api_key"),
-    (errors.InvalidKey(), 401, INVALID, "invalid_api_key"),
-    (errors.ExpiredKey(), 401, INVALID, "expired_api_key"),
-    (errors.ModelNotAllowed(), 403, INVALID, "model_not_allowed"),
+    (access_errors.MissingCredentials(), 401, INVALID, "missing_api_key"),
+    (access_errors.InvalidKey(), 401, INVALID, "invalid_api_key"),
+    (access_errors.ExpiredKey(), 401, INVALID, "expired_api_key"),
+    (access_errors.ModelNotAllowed(), 403, INVALID, "model_not_allowed"),
     (errors.UnknownURL(), 404, INVALID, "unknown_url"),
     (errors.MethodNotAllowed((b"GET",)), 405, INVALID, "method_not_allowed"),
     (errors.RequestTimeout(), 408, INVALID, "request_timeout"),

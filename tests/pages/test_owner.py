@@ -5,7 +5,7 @@ import json
 import pytest
 from fakes import Downstream
 
-from openai_proxy.exchange.errors import InvalidKey
+from openai_proxy.exchange.access_errors import InvalidKey
 from openai_proxy.pages.owner import HTML, SCRIPT, OwnerPage
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.exchange.errors import OriginNotAllowed
+from openai_proxy.exchange.access_errors import OriginNotAllowed
 from openai_proxy.wire.web_origins import (
     WebOrigins,
     is_own_name,

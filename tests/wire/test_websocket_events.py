@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from openai_proxy.exchange.errors import InvalidJSON, ModelNotAllowed
+from openai_proxy.exchange.access_errors import ModelNotAllowed
+from openai_proxy.exchange.errors import InvalidJSON
 from openai_proxy.wire.websocket_events import (
     NOTHING_ASKED,
     is_sound,

@@ -19,14 +19,9 @@ from ...cost.build import Spending
 from ...cost.report import usage_row
 from ...cost.state_file import StateFileClosed
 from ...cost.totals import UsageTotals
+from ...exchange.access_errors import AddressNotAllowed, InvalidKey, MissingCredentials
 from ...exchange.client_address import parse_address, parse_network
-from ...exchange.errors import (
-    AddressNotAllowed,
-    InvalidKey,
-    KeyStoreUnavailable,
-    MissingCredentials,
-    RequestLimitReached,
-)
+from ...exchange.errors import KeyStoreUnavailable, RequestLimitReached
 from ...exchange.record import HeaderPairs
 from ...policies.authenticate.credentials import find_client_digest, find_credential
 from ...policies.authenticate.keyring import Keyring

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...exchange.errors import MissingCredentials, MissingCredentialsOfLocalServer
+from ...exchange.access_errors import MissingCredentials, MissingCredentialsOfLocalServer
 from ...exchange.messages import Stage
 from ...settings import Settings, client_keys, mode
 from ...settings.derived import all_serverless, base_urls

@@ -11,8 +11,8 @@ from fnmatch import fnmatchcase
 
 from attrs import field, frozen
 
+from ...exchange.access_errors import ExpiredKey, InvalidKey, KeyBlocked
 from ...exchange.client_address import Network
-from ...exchange.errors import ExpiredKey, InvalidKey, KeyBlocked
 from ..refusal_words import expiry_words
 from .organization import Account
 

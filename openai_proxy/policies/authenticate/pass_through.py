@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from ...exchange.errors import MissingCredentials
+from ...exchange.access_errors import MissingCredentials
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from .caller import Callers
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ...exchange.errors import ExpiredKey, InvalidKey, KeyBlocked, KeyStoreUnavailable, MissingCredentials
+from ...exchange.access_errors import ExpiredKey, InvalidKey, KeyBlocked, MissingCredentials
+from ...exchange.errors import KeyStoreUnavailable
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...wire.keys import key_name
 from .caller import Callers

@@ -13,7 +13,8 @@ from typing import Protocol
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 
-from ...exchange.errors import EndpointNotAllowed, ModelNotAllowed, NotMeasured, OwnersUnavailable
+from ...exchange.access_errors import EndpointNotAllowed, ModelNotAllowed, NotMeasured
+from ...exchange.errors import OwnersUnavailable
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ...logs import logger
 from ...wire.endpoint_rules import METERED, EndpointRules, Fence

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from ...exchange.access_errors import ModelNotAllowed
 from ...exchange.buffered_bytes import TOO_MUCH_BUFFERED, BufferedBytes, Lease
-from ...exchange.errors import ModelNotAllowed, Overloaded, UnreadableBody
+from ...exchange.errors import Overloaded, UnreadableBody
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse, RequestBody
 from ...wire.form_model import FormModel, boundary_of
 from ..fences.named_models import runs_model

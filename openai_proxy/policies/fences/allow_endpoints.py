@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 
+from ...exchange.access_errors import AddressNotAllowed, EndpointNotAllowed
 from ...exchange.client_address import Network, parse_address
-from ...exchange.errors import AddressNotAllowed, EndpointNotAllowed
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...wire.endpoint_rules import Fence
 from ...wire.headers import without

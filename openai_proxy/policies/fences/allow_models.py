@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
-from ...exchange.errors import ModelNotAllowed, UnreadableBody
+from ...exchange.access_errors import ModelNotAllowed
+from ...exchange.errors import UnreadableBody
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from ...wire.targets import models_of_query
 from ..authenticate.keyring import Keyring

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Literal
 
-from ...exchange.errors import WebSocketNotAllowed, WebSocketNotRead
+from ...exchange.access_errors import WebSocketNotAllowed, WebSocketNotRead
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from ...exchange.record import Inspection
 from ...wire.headers import without

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
-from ...exchange.errors import NotMeasured
+from ...exchange.access_errors import NotMeasured
 from ...exchange.messages import Forward, ProxyRequest, ProxyResponse
 from .named_models import unmeasured_param
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 
-from ...exchange.errors import NotMeasured
+from ...exchange.access_errors import NotMeasured
 from ...exchange.messages import Forward, Kind, ProxyRequest, ProxyResponse
 from .named_models import makes_session
 

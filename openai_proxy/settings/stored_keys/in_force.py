@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from attrs import evolve
 
-from ...exchange.errors import KeyBlocked, ProxyError
+from ...exchange.access_errors import KeyBlocked
+from ...exchange.errors import ProxyError
 from ..model import Settings
 from ..tables import KeyEntry
 from ..tenants import ClientKey, client_key, configured_keys, group_chain

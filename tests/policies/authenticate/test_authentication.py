@@ -3,13 +3,8 @@
 import pytest
 from fakes import through
 
-from openai_proxy.exchange.errors import (
-    ExpiredKey,
-    InvalidKey,
-    KeyBlocked,
-    KeyStoreUnavailable,
-    MissingCredentials,
-)
+from openai_proxy.exchange.access_errors import ExpiredKey, InvalidKey, KeyBlocked, MissingCredentials
+from openai_proxy.exchange.errors import KeyStoreUnavailable
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.authenticate.inject import Inject

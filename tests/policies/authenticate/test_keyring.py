@@ -2,7 +2,7 @@
 
 import pytest
 
-from openai_proxy.exchange.errors import ExpiredKey, InvalidKey, KeyBlocked
+from openai_proxy.exchange.access_errors import ExpiredKey, InvalidKey, KeyBlocked
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.wire.keys import key_digest, key_name
 

@@ -15,7 +15,8 @@ from openai_proxy.cost.ledger import SharedLedger
 from openai_proxy.cost.prices import OwnPrice, Price
 from openai_proxy.cost.pricing import Pricing
 from openai_proxy.cost.refuse_unpriced import RefuseUnpriced
-from openai_proxy.exchange.errors import EndpointNotAllowed, ModelNotAllowed, NotMeasured, OwnersUnavailable
+from openai_proxy.exchange.access_errors import EndpointNotAllowed, ModelNotAllowed, NotMeasured
+from openai_proxy.exchange.errors import OwnersUnavailable
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.policies.batches.allow_batches import AllowBatches, BatchRule

@@ -5,8 +5,9 @@ from fakes import Sink, Source, exchange, through
 from twisted.internet.defer import Deferred
 
 from openai_proxy.downstream.body import IncomingBody
+from openai_proxy.exchange.access_errors import ModelNotAllowed
 from openai_proxy.exchange.buffered_bytes import BufferedBytes
-from openai_proxy.exchange.errors import ModelNotAllowed, Overloaded, UnreadableBody
+from openai_proxy.exchange.errors import Overloaded, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.policies.bodies.read_body import BodyRules

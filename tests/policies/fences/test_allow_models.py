@@ -5,7 +5,8 @@ import json
 import pytest
 from fakes import through
 
-from openai_proxy.exchange.errors import InvalidJSON, ModelNotAllowed, UnreadableBody
+from openai_proxy.exchange.access_errors import ModelNotAllowed
+from openai_proxy.exchange.errors import InvalidJSON, UnreadableBody
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring

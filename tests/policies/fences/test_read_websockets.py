@@ -3,7 +3,7 @@
 import pytest
 from fakes import Body, exchange, response, through
 
-from openai_proxy.exchange.errors import WebSocketNotAllowed
+from openai_proxy.exchange.access_errors import WebSocketNotAllowed
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.fences.read_websockets import ReadWebSockets
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from fakes import exchange, through
 
-from openai_proxy.exchange.errors import NotMeasured
+from openai_proxy.exchange.access_errors import NotMeasured
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.policies.fences.refuse_unmeasured import RefuseUnmeasured
 from openai_proxy.policies.fences.refuse_unseen import RefuseUnseen
