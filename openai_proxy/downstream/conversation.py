@@ -47,7 +47,8 @@ from ..wire.websocket_messages import (
 from .contract import TurnRules
 from .lanes import Judged, Lanes, Message
 from .open_turns import OpenTurns
-from .turn import Question, Turn
+from .question import Question
+from .turn import Turn
 
 MOST_REFUSALS = 100
 """The most turns that are refused in a row; a client that goes on is not listening."""

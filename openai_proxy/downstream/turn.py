@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from ..exchange.bodies import BODY_DONE, WholeBody
@@ -24,6 +23,7 @@ from ..exchange.record import Exchange
 from ..exchange.upstream_errors import UpstreamError
 from ..logs import logger
 from ..wire.websocket_events import ERROR, ServerEvent, is_sound
+from .turn_body import TurnBody
 
 log = logger(__name__)
 
@@ -59,60 +59,6 @@ class TurnOwner(Protocol):
 
     def cancel(self) -> None:
         """Stop the whole connection for the operator."""
-
-
-class TurnBody:
-    """The events of a turn as the body of its answer (a ResponseBody)."""
-
-    length = None
-    whole = None
-
-    def __init__(self) -> None:
-        self._protocol: Any = None
-        self._waiting: list[bytes] = []
-        self._reason: Failure | None = None
-        self._discarded = False
-
-    def feed(self, data: bytes) -> None:
-        """Take one event."""
-        if self._protocol is not None:
-            self._protocol.dataReceived(data)
-        elif not self._discarded:
-            self._waiting.append(data)
-
-    def end(self, reason: Failure) -> None:
-        """No more comes."""
-        self._reason = reason
-        protocol, self._protocol = self._protocol, None
-        if protocol is not None:
-            protocol.connectionLost(reason)
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        protocol.makeConnection(self)  # type: ignore[arg-type]  # what a body asks of a transport
-        waiting, self._waiting = self._waiting, []
-        self._protocol = protocol
-        for data in waiting:
-            protocol.dataReceived(data)
-        if self._reason is not None and self._protocol is not None:
-            self.end(self._reason)
-
-    def discard(self) -> None:
-        self._discarded = True
-        self._protocol = None
-        self._waiting = []
-
-    # ---- the transport that deliverBody gives: what the client is sent does not wait for it
-
-    def pauseProducing(self) -> None:
-        """Only the client holds the upstream back."""
-
-    def resumeProducing(self) -> None:
-        """See pauseProducing."""
-
-    def stopProducing(self) -> None:
-        self.discard()
-
-    loseConnection = abortConnection = stopProducing
 
 
 class Turn:
@@ -368,48 +314,3 @@ def _as_event(text: bytes) -> bytes:
     if b"\n" in text or b"\r" in text:
         text = b"\ndata: ".join(text.splitlines())
     return b"data: " + text + b"\n\n"
-
-
-class Question:
-    """Something that the stages are asked without a turn: `answered` gets the error with which they refuse, or None.
-
-    No observer sees its exchange, which ends with the answer.
-    """
-
-    is_decided = False
-
-    def __init__(
-        self,
-        request: ProxyRequest,
-        clock: Callable[[], float],
-        answered: Callable[[Question, ProxyError | None], None],
-    ) -> None:
-        self.request = request
-        self._clock = clock
-        self._answered = answered
-        self._running: Deferred[Any] | None = None
-
-    def run(self, forward: Forward) -> None:
-        """Ask; once."""
-
-        async def ask() -> ProxyResponse:
-            return await forward(self.request)
-
-        self._running = Deferred.fromCoroutine(ask()).addBoth(self._answer)
-
-    def _answer(self, result: ProxyResponse | Failure) -> None:
-        self.request.exchange.end(Outcome.COMPLETE, self._clock())
-        self.is_decided = True
-        error: ProxyError | None = None
-        if isinstance(result, Failure):
-            if result.check(CancelledError):
-                return
-            error = result.value if isinstance(result.value, ProxyError) else InternalError()
-            if not isinstance(result.value, ProxyError):
-                log.failure("defect in a question about a WebSocket", result)
-        self._answered(self, error)
-
-    def lose(self, outcome: Outcome) -> None:
-        """The connection is lost, and nobody waits for the answer."""
-        if self._running is not None and not self.is_decided:
-            self._running.cancel()
