@@ -20,7 +20,7 @@ from ..exchange.attribute_names import share_names
 from ..exchange.client_address import Peer
 from ..exchange.errors import MethodNotAllowed, ProxyError
 from ..net.sockets import untaken_bytes
-from ..net.tls import is_tls_failure
+from ..net.tls_failures import is_tls_failure
 from ..wire.request_line import TLS_ON_A_PLAIN_PORT
 from . import closing
 from .body import IncomingBody

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from ..logs import logger
 from ..net.once_in_a_while import OnceInAWhile
-from ..net.tls import openssl_words
+from ..net.tls_failures import openssl_words
 
 log = logger(__name__)
 

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from ..exchange.bounded_memo import short_memo
 from ..logs import logger
 from .host_names import is_address
-from .tls import is_tls_failure, openssl_words
+from .tls_failures import is_tls_failure, openssl_words
 
 log = logger(__name__)
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from .client_tls import VerifyingClient, client_context
 from .host_names import ascii_host, host_endpoint
 from .redis_url import RedisAddress
-from .tls import is_tls_failure
+from .tls_failures import is_tls_failure
 from .tls_wrappers import TLSClientEndpoint
 
 CONNECT_TIMEOUT_S = 2

@@ -8,12 +8,11 @@ make them. Used by both edges and the client of Redis.
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -26,33 +25,12 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .tls_side import Side
+
 RECORD_BYTES = 16384
 """A record holds at most this much (RFC 8446 §5.1): a read of this size returns all data of one record."""
 PIECE_BYTES = RECORD_BYTES
 """Longer data are passed to OpenSSL in pieces, because a memory BIO never shrinks."""
-_FRAMED = re.compile(r"^(?:\[[^\]]*\] )?(.*?)(?: \(_ssl\.c:\d+\))?$", re.S)
-
-
-class Side(Protocol):
-    """One side of one TLS connection: its start, and the requirements on the peer."""
-
-    def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
-        """Return the TLS state of a connection that reads and writes there."""
-        ...
-
-    def shake_hands(self, tls: ssl.SSLObject) -> None:
-        """Continue the handshake; as `SSLObject.do_handshake`."""
-        ...
-
-    def check(self, tls: ssl.SSLObject) -> None:
-        """Check the peer after the handshake, before its last flight is sent: raise ssl.SSLError to refuse it."""
-        ...
-
-    def failed(self, tls: ssl.SSLObject, error: ssl.SSLError) -> None:
-        """Note that the handshake failed."""
-
-    def arrived(self, tls: ssl.SSLObject) -> None:
-        """Note that the peer's first bytes were read; in TLS 1.3 its session tickets come before them."""
 
 
 class _State(Enum):
@@ -384,16 +362,3 @@ class TLSTransport(TwistedProtocol):
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         self.transport.setTcpKeepAlive(enabled)
-
-
-def is_tls_failure(failure: Failure) -> bool:
-    """Return whether a failure is an error of TLS."""
-    return isinstance(failure.value, ssl.SSLError)
-
-
-def openssl_words(error: object) -> str:
-    """Return OpenSSL's reason in an ssl.SSLError, in lower case: `http request`; empty for anything else."""
-    if not isinstance(error, ssl.SSLError) or len(error.args) < 2:
-        return ""
-    found = _FRAMED.match(str(error.args[1]))
-    return found[1].lower() if found else ""

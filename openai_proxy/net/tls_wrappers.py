@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
-from .tls import Side, TLSTransport
+from .tls import TLSTransport
+from .tls_side import Side
 
 
 class TLSFactory(Factory):

@@ -13,7 +13,7 @@ from ..exchange.upstream_errors import (
     UpstreamUnreachable,
 )
 from ..net.client_tls import explain
-from ..net.tls import is_tls_failure
+from ..net.tls_failures import is_tls_failure
 from .response_reader import ResponseReader
 
 

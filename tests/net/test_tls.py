@@ -17,7 +17,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from openai_proxy.net.tls import is_tls_failure, openssl_words
+from openai_proxy.net.tls_failures import is_tls_failure, openssl_words
 from openai_proxy.net.tls_wrappers import TLSFactory
 
 LETTERS = bytes(number % 251 for number in range(40000))
