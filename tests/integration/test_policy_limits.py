@@ -81,6 +81,26 @@ def test_nobody_is_asked_for_a_body_that_will_be_refused(start, workers):
     assert len(world.upstream.calls) == 2
 
 
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/images/edits", "/v1/files"])
+@pytest.mark.parametrize(
+    "owners",
+    [{}, {"OBJECTS__OWNERS": "enforce", "COST__STATE_FILE": "s.sqlite3"}],
+    ids=["no owners", "owners"],
+)
+def test_nobody_is_asked_for_a_form_that_will_be_refused(start, path, owners):
+    """A form that is looked into for its model, or for other keys' objects, was asked for and then refused."""
+    world = start(env={**BASE, "RATE_LIMIT__REQUESTS_PER_MINUTE": "1", **owners})
+    world.upstream.script = answer()
+    assert ask(world.port, post(KEY)).status == 200
+    with Client(world.port) as client:
+        client.send(
+            f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nExpect: 100-continue\r\n"
+            "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n".encode()
+        )
+        assert client.read_until(b"\r\n").startswith(b"HTTP/1.1 429 ")
+    assert len(world.upstream.calls) == 1
+
+
 def undecided(worlds):
     """Return how often Redis did not decide in time."""
     return sum(total(metrics(world.port), "openai_proxy_limit_store_failures_total") for world in worlds)

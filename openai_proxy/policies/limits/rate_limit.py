@@ -164,11 +164,11 @@ class RateLimit:
     def look_ahead(self, request: ProxyRequest, forward: Forward) -> Awaitable[ProxyResponse]:
         """Refuse early, before the body is requested, what would be refused anyway; charge nothing.
 
-        A separate stage before the one that reads JSON bodies, for clients that
-        wait for `100 Continue`. With `max_wait_s` nothing is refused here:
-        there may be room once the body has arrived.
+        A separate stage before those that read JSON bodies and look into forms,
+        for clients that wait for `100 Continue`. With `max_wait_s` nothing is
+        refused here: there may be room once the body has arrived.
         """
-        arriving = request.buffered and request.body is not None and type(request.body) is not bytes
+        arriving = request.body is not None and type(request.body) is not bytes
         if not arriving or self._max_wait_s or get(request.headers, b"expect") is None:
             return forward(request)
         return self._look_ahead(request, forward)

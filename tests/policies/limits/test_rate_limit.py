@@ -136,10 +136,11 @@ def looked_ahead(world, headers=EXPECTS, **fields):
         (Limits(None, None, 1), ConcurrencyLimitReached),
     ],
 )
-def test_nobody_is_asked_for_a_body_that_will_be_refused(limits, error):
+@pytest.mark.parametrize("buffered", [True, False], ids=["JSON", "a form"])
+def test_nobody_is_asked_for_a_body_that_will_be_refused(limits, error, buffered):
     """A client that waits for 100 Continue was asked to send its prompt, and then refused for sending too often."""
     world = World(limits, estimate=lambda *_: 10)
-    needed = {"required": ("model",)}
+    needed = {"required": ("model",), "buffered": buffered}
     assert [looked_ahead(world, **needed) for _ in range(3)] == [None] * 3  # looking costs nothing
     exchange, running = world.ask()
     refused = looked_ahead(world, **needed)
@@ -152,10 +153,10 @@ def test_nobody_is_asked_for_a_body_that_will_be_refused(limits, error):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"headers": []}, {"body": b"{}"}, {"body": None}, {"buffered": False}],
-    ids=["asks for nothing", "is here", "none", "is not read here"],
+    [{"headers": []}, {"body": b"{}"}, {"body": None}],
+    ids=["asks for nothing", "is here", "none"],
 )
-def test_the_look_ahead_is_for_json_bodies_that_wait_to_be_asked_for(fields):
+def test_the_look_ahead_is_for_bodies_that_wait_to_be_asked_for(fields):
     """All others meet the limits in their place, once."""
     world = World(Limits(1))
     assert world.serve() is None
