@@ -11,7 +11,7 @@ _TYPE_LENGTH, _CODING_LENGTH = len(b"content-type"), len(b"content-encoding")
 
 
 def media_type_and_coding(headers: HeaderLines) -> tuple[bytes, bytes]:
-    """Return media type (without parameters) and content coding, lower-cased; empty if absent or identity.
+    """Return media type (without parameters) and content coding, lower-cased; empty if absent or none.
 
     Several codings, in one line or in several, are one list (RFC 9110 §8.4),
     as `codings.maybe_decoder` takes it.

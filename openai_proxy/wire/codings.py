@@ -16,7 +16,7 @@ _MOST_CODINGS = 4
 
 
 def codings_of(values: bytes) -> tuple[bytes, ...]:
-    """Return the codings of a Content-Encoding in the order of their application, without `identity`.
+    """Return the codings of a Content-Encoding in the order of their application, without what is none.
 
     `values` is the value of the only line, or of several joined by commas
     (RFC 9110 §5.3, §8.4).
@@ -24,7 +24,9 @@ def codings_of(values: bytes) -> tuple[bytes, ...]:
     return tuple([name for each in values.split(b",") if (name := each.strip(b" \t").lower()) not in _NONE])
 
 
-_NONE = frozenset((b"", b"identity"))
+_NONE = frozenset((b"", b"identity", b"none", b"utf-8", b"utf8"))
+"""Names under which the bytes are the body itself: servers write `none` so that nothing on the way compresses
+their stream, and others give the charset in this place."""
 
 
 def maybe_decoder(coding: bytes) -> Decoder | None:

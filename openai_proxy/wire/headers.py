@@ -250,7 +250,7 @@ class ReadLines(list[tuple[bytes, bytes]]):
 
 
 def one_coding(codings: list[bytes]) -> bytes:
-    """Return the values of all Content-Encoding lines as one list in lower case, without identity (RFC 9110 §8.4)."""
+    """Return the values of all Content-Encoding lines as one list in lower case, as `codings_of` (RFC 9110 §8.4)."""
     return b", ".join(codings_of(b",".join(codings))) if codings else b""
 
 
