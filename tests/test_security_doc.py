@@ -83,7 +83,7 @@ FIXED = {
     "event in which the hidden usage is looked for": "policies.usage.filters:EVENT_LIMIT_BYTES",
     "event or document in which model and service tier are looked for": "policies.usage.answer_labels:HELD_BYTES",
     "beginning of a stream in which an error is looked for": "wire.first_events:LIMIT_BYTES",
-    "beginning of an answer in which a spent quota is looked for": "policies.routing.quota_error:PEEK_BYTES",
+    "beginning of an answer in which a spent quota is looked for": "policies.routing.error_answer:PEEK_BYTES",
     "document from which thoughts are removed, if `limits.buffered_bytes` has room for it": "policies.think.filters:DOCUMENT_LIMIT_BYTES",
     "event from which thoughts are removed, likewise": "policies.think.filters:EVENT_LIMIT_BYTES",
     "characters that a stream holds after a start tag in the middle of a text": "policies.think.splitter:HOLD_LIMIT_CHARS",

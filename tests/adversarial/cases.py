@@ -305,6 +305,12 @@ case(
     call=lambda f, v: (f(b"text/event-stream", v, True), f(b"text/event-stream", v, False)),
 )
 case("policies.cache.unfit_answers:is_unfit", *JSONS, call=lambda f, v: f(b"application/json", v, False))
+case("policies.routing.error_answer:error_document", *JSONS, call=lambda f, v: f(v, []))
+case(
+    "policies.routing.error_answer:error_document",
+    *MEMBERS,
+    call=lambda f, v: f(v, [(b"content-encoding", b"gzip")]),
+)
 case(
     "policies.routing.quota_error:error_code",
     *JSONS,

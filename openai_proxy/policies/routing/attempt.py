@@ -11,9 +11,10 @@ from ...wire.backoff import maybe_retry_after_s
 from ...wire.body_headers import JSON, is_event_stream, media_type_and_coding
 from ...wire.first_events import LIMIT_BYTES, FirstEvents, error_of_document
 from ..bodies.peeked_body import PeekedBody, peek
+from .error_answer import PEEK_BYTES
 from .health import LONGEST_MODEL, UpstreamHealth
 from .missing_state import says_missing
-from .quota_error import NO_QUOTA, PEEK_BYTES, SPENT, error_code
+from .quota_error import NO_QUOTA, SPENT, error_code
 from .repeatable import creates_nothing, is_kept
 from .rules import may_go_elsewhere, says_no_retry, status_may_be_retried
 from .table import Upstream
@@ -256,6 +257,8 @@ class Judge:
         elif attempt.in_place and status in _REFUSED_HERE:
             # an upstream without the state may still have the model
             self._refused(attempt, str(status), lacks_model=not (status == 404 and attempt.task.searches))
+        elif attempt.in_place and status == 413:  # Groq, for a prompt above the tokens of a minute
+            self._refused(attempt, "413", lacks_model=False)
         elif attempt.in_place and status in _MAYBE_REFUSED:
             attempt.response, beginning = await peek(response, PEEK_BYTES)
             code = error_code(beginning, response.headers)

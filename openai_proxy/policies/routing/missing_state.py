@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import orjson
-
 from ...exchange.record import HeaderPairs
-from ...wire.body_headers import media_type_and_coding
-from ...wire.codings import maybe_decoded
+from .error_answer import error_document
 
-PEEK_BYTES = 64 * 1024
 STATUSES = (400, 404)
 """OpenAI uses either of them."""
 _CODES = frozenset(
@@ -37,16 +33,11 @@ def says_missing(status: int, body: bytes, headers: HeaderPairs) -> bool:
     """
     if status not in STATUSES:
         return False
-    _, coding = media_type_and_coding(headers)
-    if coding:
-        decoded = maybe_decoded(body, coding, PEEK_BYTES)
-        body = b"" if decoded is None else decoded[0]
-    try:
-        error = orjson.loads(body)["error"]
-        code, message = error.get("code"), error.get("message")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    error = error_document(body, headers).get("error")
+    if not isinstance(error, dict):
         return False
-    if code in _CODES:
+    code, message = error.get("code"), error.get("message")
+    if isinstance(code, str) and code in _CODES:
         return True
     if isinstance(code, str) and "model" in code:
         return False

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import orjson
-
 from ...exchange.record import HeaderPairs
-from ...wire.body_headers import media_type_and_coding
-from ...wire.codings import maybe_decoded
+from .error_answer import error_document
 
-PEEK_BYTES = 64 * 1024
 NO_QUOTA = "insufficient_quota"
 SPENT = frozenset(
     (
         NO_QUOTA,
+        "1113",  # Zhipu
+        "accountoverdueerror",  # Volcengine
         "arrearage",  # Alibaba
         "billing_hard_limit_reached",  # OpenAI
         "billing_not_active",  # OpenAI
@@ -20,6 +18,7 @@ SPENT = frozenset(
         "creditserror",  # OpenCode
         "exceeded_current_quota_error",  # Moonshot
         "insufficient_balance",
+        "insufficient_balance_error",  # MiniMax
         "insufficient_credits",
         "insufficient_user_quota",  # One API, New API
     )
@@ -31,20 +30,13 @@ def error_code(body: bytes, headers: HeaderPairs) -> str:
     """Return `error.code` (else `error.type`) of a JSON error, "" if it cannot be read.
 
     If either says, in the words of any provider, that the account has nothing
-    left, it is NO_QUOTA. Of a compressed body, up to 64 KiB are read.
+    left, it is NO_QUOTA.
     """
-    _, coding = media_type_and_coding(headers)
-    if coding:
-        decoded = maybe_decoded(body, coding, PEEK_BYTES)
-        if decoded is None:
-            return ""
-        body = decoded[0]
-    try:
-        document = orjson.loads(body)
-        error = document["error"]
-        words = error.get("code"), error.get("type")
-        spent = any(isinstance(word, str) and word.lower() in SPENT for word in words)
-        code = NO_QUOTA if spent else words[0] or words[1]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    error = error_document(body, headers).get("error")
+    if not isinstance(error, dict):
         return ""
+    words = error.get("code"), error.get("type")
+    if any(isinstance(word, str) and word.lower() in SPENT for word in words):
+        return NO_QUOTA
+    code = words[0] or words[1]
     return code if isinstance(code, str) else ""

@@ -16,7 +16,8 @@ from ...exchange.upstream_errors import UpstreamError
 from ...logs import logger
 from ...wire.backoff import backoff_s, maybe_retry_after_s, reconnect_s
 from ..bodies.peeked_body import peek
-from .quota_error import NO_QUOTA, PEEK_BYTES, error_code
+from .error_answer import PEEK_BYTES
+from .quota_error import NO_QUOTA, error_code
 from .repeatable import creates_nothing, is_kept
 from .rules import (
     LONGEST_WAIT_S,

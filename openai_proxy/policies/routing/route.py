@@ -21,9 +21,10 @@ from .attempt import Attempt, Judge, Task
 from .balance import Balance
 from .choosing import Choosing
 from .collected_lists import collect_lists
+from .error_answer import PEEK_BYTES
 from .health import UpstreamHealth
 from .in_flight import Passage
-from .missing_state import PEEK_BYTES, STATUSES, says_missing
+from .missing_state import STATUSES, says_missing
 from .model_names import with_looked_up_model, with_model, with_path_model
 from .references import Reference, makes_state, references_of
 from .sessions import session_of

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import orjson
+import re
 
 from ...exchange.record import HeaderPairs
-from ...wire.body_headers import media_type_and_coding
-from ...wire.codings import maybe_decoded
+from .error_answer import error_document
 
-PEEK_BYTES = 64 * 1024
-_CODES = frozenset(("context_length_exceeded", "exceed_context_size_error"))
-"""What `error.code` is at OpenAI, and `error.type` at llama.cpp."""
-_WORDS = ("context length", "context window", "context size")
+_CODES = frozenset(
+    ("context_length_exceeded", "exceed_context_size_error", "model_max_prompt_tokens_exceeded")
+)
+"""What `error.code` is at OpenAI and GitHub, and `error.type` at llama.cpp."""
+_WORDS = (
+    "context length",  # OpenAI, vLLM, SGLang, Mistral, OpenRouter
+    "context limit",
+    "context size",  # llama.cpp
+    "context window",
+    "exceeded model token limit",  # Moonshot
+    "input is too long",  # Bedrock
+    "maximum allowed input length",
+    "maximum prompt length",  # xAI
+    "prompt is too long",  # Anthropic
+    "range of input length",  # Alibaba
+    "reduce the length of the messages",  # Groq
+)
+_too_many = re.compile(r"token count .{0,40}exceeds|`inputs` .{0,60}tokens|`inputs` tokens")
+"""Gemini and GitHub; text-generation-inference."""
 _LONGEST_MESSAGE = 1000
 
 
@@ -19,19 +33,19 @@ def says_too_long(body: bytes, headers: HeaderPairs) -> bool:
     """Return whether an error that begins with `body` is about the length of the context.
 
     Decides by `error.code` and `error.type`, else by the words of the message,
-    which vLLM has beside no code, and older ones not even in an `error`.
+    which most servers have beside no code, older vLLM not even in an `error`,
+    and text-generation-inference in place of one.
     """
-    _, coding = media_type_and_coding(headers)
-    if coding:
-        decoded = maybe_decoded(body, coding, PEEK_BYTES)
-        body = b"" if decoded is None else decoded[0]
-    try:
-        document = orjson.loads(body)
-        error = document.get("error") or document
-        words, message = (error.get("code"), error.get("type")), error.get("message")
-    except (ValueError, AttributeError):
-        return False
-    if any(isinstance(word, str) and word in _CODES for word in words):
+    document = error_document(body, headers)
+    error = document.get("error") or document
+    if not isinstance(error, dict):
+        return isinstance(error, str) and _means_too_long(error)
+    if any(isinstance(word, str) and word in _CODES for word in (error.get("code"), error.get("type"))):
         return True
-    message = message[:_LONGEST_MESSAGE].lower() if isinstance(message, str) else ""
-    return any(map(message.__contains__, _WORDS))
+    message = error.get("message")
+    return isinstance(message, str) and _means_too_long(message)
+
+
+def _means_too_long(message: str) -> bool:
+    message = message[:_LONGEST_MESSAGE].lower()
+    return any(map(message.__contains__, _WORDS)) or bool(_too_many.search(message))

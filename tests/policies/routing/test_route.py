@@ -260,6 +260,20 @@ def test_a_backup_that_cannot_is_no_substitute(refusal):
         },
         {"error": {"code": 400, "message": "This model's maximum context length is 8192 tokens."}},
         {"object": "error", "code": 400, "message": "This model's maximum context length is 8192 tokens."},
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "message": "The input token count (9) exceeds the maximum number of tokens",
+                }
+            }
+        ],
+        {"error": {"code": None, "message": "This model's maximum prompt length is 8 but the request"}},
+        {"error": {"code": "invalid_request_error", "message": "Your request exceeded model token limit: 8"}},
+        {"error": {"message": "Range of input length should be [1, 30720]"}},
+        {"error": {"code": "model_max_prompt_tokens_exceeded", "message": "m"}},
+        {"error": "`inputs` tokens + `max_new_tokens` must be <= 4096", "error_type": "validation"},
+        {"error": "Input validation error: `inputs` must have less than 1024 tokens. Given: 2048"},
     ],
 )
 def test_a_backup_with_a_shorter_context_is_no_substitute(error):
@@ -272,6 +286,17 @@ def test_a_backup_with_a_shorter_context_is_no_substitute(error):
     assert world.ask(document=CHAT) == (200, "ab")
     world.answers.update(a=[refusal], b=[])
     assert world.ask(document=CHAT) == (400, "a")
+
+
+def test_a_backup_that_takes_smaller_requests_is_no_substitute():
+    """Its 413 does not replace the first upstream's answer, and it is asked again the next time."""
+    world = World()
+    world.answers.update(a=[answer(503)], b=[answer(413)])
+    assert world.ask(document=CHAT) == (503, "ab")
+    world.answers.update(a=[answer(503)], b=[])
+    assert world.ask(document=CHAT) == (200, "ab")
+    world.answers.update(a=[answer(413)], b=[])
+    assert world.ask(document=CHAT) == (413, "a")
 
 
 def test_a_backup_that_cannot_is_no_substitute_for_an_open_circuit():
