@@ -1,7 +1,7 @@
 """What the files of this folder know of each other: values, and what one asks of another.
 
-Connection, request, site, API resource, tunnel, browsers' rules and relay
-meet here. None of them imports another that imports it.
+Connection, request, site, API resource, tunnel, conversation, browsers' rules
+and relay meet here. None of them imports another that imports it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from attrs import define, frozen
 from twisted.python.failure import Failure
 
 from ..exchange.bodies import WholeBody
-from ..exchange.buffered_bytes import BufferedBytes
+from ..exchange.buffered_bytes import BufferedBytes, Lease
 from ..exchange.errors import ProxyError
 from ..exchange.messages import Forward, ProxyResponse, ResponseBody
 from ..exchange.outcome import Outcome
@@ -220,6 +220,31 @@ class Connection(Protocol):
 
     def release_body(self) -> None:
         """Read on."""
+
+
+class TunnelEnds(Protocol):
+    """What a conversation asks of the two ends of its tunnel."""
+
+    def to_upstream(self, data: bytes, lease: Lease | None = None) -> None:
+        """Write to the upstream; `lease` is freed once it has been taken."""
+
+    def to_client(self, data: bytes) -> None:
+        """Write to the client."""
+
+    def hold_client(self, reason: str) -> None:
+        """Stop reading from the client, until every reason is gone."""
+
+    def let_client(self, reason: str) -> None:
+        """That reason is gone."""
+
+    def hold_upstream(self, reason: str) -> None:
+        """Stop reading from the upstream."""
+
+    def let_upstream(self, reason: str) -> None:
+        """That reason is gone."""
+
+    def finish(self, outcome: Outcome, *, broken: bool = False) -> None:
+        """End both connections; `broken`: so that the client takes it for no end."""
 
 
 class ConnectionSite(Protocol):

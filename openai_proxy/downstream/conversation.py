@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from ..exchange.buffered_bytes import TOO_MUCH_BUFFERED, Lease
 from ..exchange.errors import InvalidJSON, Overloaded, ProxyError, ShuttingDown
@@ -44,7 +44,7 @@ from ..wire.websocket_messages import (
     close_frame,
     text_frame,
 )
-from .contract import TurnRules
+from .contract import TunnelEnds, TurnRules
 from .lanes import Judged, Lanes, Message
 from .open_turns import OpenTurns
 from .question import Question
@@ -57,33 +57,7 @@ BURST_MESSAGES = 500
 QUEUED_BYTES = 1024 * 1024
 """Above this the client is not read, until turns that wait have been judged."""
 
-
 _OLD = "This WebSocket has been open for as long as openai-proxy lets one be (websocket.session_s): open another."
-
-
-class Ends(Protocol):
-    """The two connections, as a conversation asks them; see `tunnel.Tunnel`."""
-
-    def to_upstream(self, data: bytes, lease: Lease | None = None) -> None:
-        """Write to the upstream; `lease` is freed once it has been taken."""
-
-    def to_client(self, data: bytes) -> None:
-        """Write to the client."""
-
-    def hold_client(self, reason: str) -> None:
-        """Stop reading from the client, until every reason is gone."""
-
-    def let_client(self, reason: str) -> None:
-        """That reason is gone."""
-
-    def hold_upstream(self, reason: str) -> None:
-        """Stop reading from the upstream."""
-
-    def let_upstream(self, reason: str) -> None:
-        """That reason is gone."""
-
-    def finish(self, outcome: Outcome, *, broken: bool = False) -> None:
-        """End both connections; `broken`: so that the client takes it for no end."""
 
 
 class Conversation:
@@ -94,7 +68,7 @@ class Conversation:
     States: open, closing (a close frame of ours waits for a place), closed.
     """
 
-    def __init__(self, ends: Ends, handshake: Exchange, headers: HeaderPairs, site: Any) -> None:
+    def __init__(self, ends: TunnelEnds, handshake: Exchange, headers: HeaderPairs, site: Any) -> None:
         inspection = handshake.inspection or Inspection()
         self._ends = ends
         self._handshake = handshake
