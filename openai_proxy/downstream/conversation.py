@@ -39,7 +39,6 @@ from ..wire.websocket_messages import (
     UNSUPPORTED_DATA,
     BrokenFrames,
     ClientMessages,
-    ServerMessages,
     Whole,
     close_frame,
     text_frame,
@@ -48,6 +47,7 @@ from .contract import TunnelEnds, TurnRules
 from .lanes import Judged, Lanes, Message
 from .open_turns import OpenTurns
 from .question import Question
+from .towards_client import TowardsClient
 from .turn import Turn
 
 MOST_REFUSALS = 100
@@ -65,7 +65,7 @@ class Conversation:
 
     `handshake` is the exchange that opened it, `headers` what its client
     sent with it, `site` gives clock, reactor, rules and the end of exchanges.
-    States: open, closing (a close frame of ours waits for a place), closed.
+    States: open, closing (a close frame of ours waits until it may be written), closed.
     """
 
     def __init__(self, ends: TunnelEnds, handshake: Exchange, headers: HeaderPairs, site: Any) -> None:
@@ -79,9 +79,8 @@ class Conversation:
         self.upstream = handshake.upstream
         rules: TurnRules = site.turns
         self._client_lease = Lease(rules.buffered)
-        self._server_lease = Lease(rules.buffered)
         self._messages = ClientMessages(rules.message_bytes, self._hold)
-        self._events = ServerMessages(rules.message_bytes, self._server_lease.take, self._server_lease.free)
+        self._down = TowardsClient(ends, rules)
         self._is_strict = inspection.is_strict
         self._model = handshake.model
         self._endpoint = "responses" if inspection.name.partition("/")[0] == "responses" else "realtime"
@@ -89,10 +88,6 @@ class Conversation:
         self._open: OpenTurns[Turn] = OpenTurns(errors_name_events=self._endpoint == "realtime")
         self._number = 0
         self._refusals = 0
-        self._injected: list[bytes] = []
-        """Messages of ours that wait until one of the upstream's is whole."""
-        self._held_down: list[bytes] = []
-        """What came from the upstream while the stages had not let an answer pass."""
         self._closing: tuple[int, str, Outcome] | None = None
         self._closed = False
         self._is_left = False
@@ -276,7 +271,7 @@ class Conversation:
         headers = {"x-request-id": turn.exchange.id}
         headers |= {name.decode("ascii").lower(): value.decode("ascii") for name, value in error.headers}
         event = refusal(error.body(), error.status, headers, turn.sent_stream_id, turn.event_id)
-        self._inject(text_frame(event))
+        self._down.inject(text_frame(event))
         self._refusals += 1
         if self._refusals > MOST_REFUSALS:
             self._break(POLICY_VIOLATION, f"{MOST_REFUSALS} turns in a row were refused", Outcome.LIMIT)
@@ -290,9 +285,10 @@ class Conversation:
 
     def delivered(self, turn: Turn) -> None:
         """The stages have let its answer pass."""
-        if self._held_down and not self._holds_client:
-            held, self._held_down = self._held_down, []
-            self._write_down(b"".join(held), [])
+        if self._down.holds_any and not self._holds_client:
+            self._down.release()
+            self._close_if_idle()
+            self._close_between_frames()
             self._ends.let_upstream("stages")
 
     def end_exchange(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -314,26 +310,27 @@ class Conversation:
             return
         self._is_reading = True
         try:
-            ends = self._events.read(data)
+            ends = self._down.events.read(data)
             for _, text in ends:
                 event = None if text is None else maybe_server_event(text)
                 if event is not None and text is not None:
                     self._hear(event, text)
         finally:
             self._is_reading = False
-        if self._events.broken is not None:
-            self._end_broken(data[: max(0, self._events.whole_bytes)], self._events.broken)
-            return
-        if self._holds_client:
-            self._held_down.append(data)
+        broken = self._down.events.broken
+        if broken is not None:
+            self._end_broken(data, broken)
+        elif self._holds_client:
+            self._down.hold(data)
             self._ends.hold_upstream("stages")
         else:
-            self._write_down(data, [end for end, _ in ends])
+            self._down.write(data, [end for end, _ in ends])
+            self._close_if_idle()
+            self._close_between_frames()
 
     def _end_broken(self, data: bytes, error: BrokenFrames) -> None:
         """The upstream speaks no WebSocket any more: pass on what came whole before, and close."""
-        held, self._held_down = self._held_down, []
-        self._ends.to_client(b"".join([*held, data]))
+        self._down.write_last(data)
         self._lose_turns(Outcome.UPSTREAM_TRUNCATED)
         self._break(INTERNAL_ERROR, f"the upstream sent no WebSocket: {error}", Outcome.UPSTREAM_ERROR)
 
@@ -372,28 +369,6 @@ class Conversation:
         params = parameters(NOTHING_ASKED, self._model)
         Question(self._make_request(params), self.clock, answered).run(self._site.turns.quota)
 
-    # ---- to the client
-
-    def _inject(self, frame: bytes) -> None:
-        """Send a message of ours as soon as none of the upstream's is half-way."""
-        if self._held_down or not self._events.is_between_messages:
-            self._injected.append(frame)
-        else:
-            self._ends.to_client(frame)
-
-    def _write_down(self, data: bytes, ends: list[int]) -> None:
-        """Pass on what the upstream sent, and put in what waits for a place between two messages."""
-        if self._injected and ends:
-            at = ends[0]
-            data = b"".join([data[:at], *self._injected, data[at:]])
-            self._injected.clear()
-        self._ends.to_client(data)
-        if self._injected and self._events.is_between_messages:
-            self._ends.to_client(b"".join(self._injected))
-            self._injected.clear()
-        self._close_if_idle()
-        self._close_between_frames()
-
     # ---- the end
 
     def go_away(self) -> None:
@@ -420,8 +395,8 @@ class Conversation:
                 self._close_between_frames()
 
     def _close_between_frames(self) -> None:
-        closing = None if self._closed or self._held_down else self._closing
-        if closing is not None and self._events.is_between_frames:
+        closing = None if self._closed else self._closing
+        if closing is not None and self._down.may_close:
             self._close(*closing)
 
     def _break(self, code: int, reason: str, outcome: Outcome = Outcome.REJECTED) -> None:
@@ -433,10 +408,9 @@ class Conversation:
 
     def _close(self, code: int, reason: str, outcome: Outcome) -> None:
         self._closed = True
-        can_tell = self._events.is_between_frames and not self._held_down
+        can_tell = self._down.may_close
         if can_tell:
-            frames = self._injected if self._events.is_between_messages else []
-            self._ends.to_client(b"".join([*frames, close_frame(code, reason)]))
+            self._down.close(code, reason)
         if not self._is_left:
             self._ends.to_upstream(close_frame(GOING_AWAY, "", masked=True))
         self._lose_turns(outcome if outcome is Outcome.CANCELLED else Outcome.CLIENT_GONE)
@@ -455,16 +429,13 @@ class Conversation:
             outcome = Outcome.CLIENT_GONE
         if not self._closed:
             self._closed = True
-            if self._held_down:
-                self._ends.to_client(b"".join(self._held_down))
+            self._down.write_held()
             self._lose_turns(outcome)
             self._let_go()
 
     def _let_go(self) -> None:
         """Hold nothing any more."""
         self._client_lease.free()
-        self._server_lease.free()
-        self._injected.clear()
-        self._held_down.clear()
+        self._down.let_go()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
