@@ -199,10 +199,13 @@ def run_traced(configuration: str, tracer: Tracer) -> None:
 
 
 def _usual(exchanges: list[list[Call]]) -> list[Call]:
-    """Return the exchange whose stays are those of most."""
-    shapes = Counter(tuple(stay.room for stay in stays_of(calls)) for calls in exchanges)
-    shape = shapes.most_common(1)[0][0]
-    return next(calls for calls in exchanges if tuple(stay.room for stay in stays_of(calls)) == shape)
+    """Return the exchange that enters the same files in the same order as most."""
+
+    def shape(calls: list[Call]) -> tuple[str, ...]:
+        return tuple(file for file, _ in groupby(call.file for call in calls))
+
+    usual, _ = Counter(map(shape, exchanges)).most_common(1)[0]
+    return next(calls for calls in exchanges if shape(calls) == usual)
 
 
 def _service(reactor: Any, directory: Path, configuration: str, base_url: str) -> ProxyService:
