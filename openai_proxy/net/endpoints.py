@@ -15,11 +15,13 @@ from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from .proxy_protocol import with_proxy_protocol
 from .tls_endpoints import has_certificates, tls_endpoint
+from .unix_locks import LOCKED, remove_own_remains, why_locked
 
 MOST = 0x7FFFFFFF
 """As a backlog it means the system's maximum: every kernel cuts it to that (`net.core.somaxconn`)."""
@@ -41,7 +43,8 @@ class EndpointReactor:
     """Replaces the reactor for an endpoint.
 
     Uses the system's backlog unless the string has another, and this daemon's
-    PROXY protocol instead of Twisted's; everything else is passed to `reactor`.
+    PROXY protocol instead of Twisted's, and removes the lock that an earlier
+    process left at a Unix socket; everything else is passed to `reactor`.
     """
 
     def __init__(self, reactor: Any, description: str, may_speak: Callable[[Any], bool]) -> None:
@@ -64,7 +67,16 @@ class EndpointReactor:
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = _TWISTEDS, mode: int = 0o666, wantPID: int = 0
     ) -> Any:
-        return self._reactor.listenUNIX(address, self._ours(factory), self._backlog(backlog), mode, wantPID)
+        if wantPID:
+            remove_own_remains(address)
+        try:
+            return self._reactor.listenUNIX(
+                address, self._ours(factory), self._backlog(backlog), mode, wantPID
+            )
+        except CannotListenError as error:
+            if error.socketError == LOCKED:
+                raise CannotListenError(None, address, why_locked(address)) from error
+            raise
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         port = self._reactor.adoptStreamPort(fileDescriptor, addressFamily, self._ours(factory))
