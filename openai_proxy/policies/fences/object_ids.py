@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 
@@ -35,10 +35,35 @@ KINDS = {
     "chat/completions": "Chat completion",
     "chatkit/sessions": "Session",
     "chatkit/threads": "Thread",
+    "audio/voices": "Voice",
+    "audio/voice_consents": "Voice consent",
+    "agents": "Agent",
+    "agents/automations": "Automation",
+    "agents/environments": "Environment",
+    "agents/environments/templates": "Environment template",
+    "agents/sessions": "Session",
+    "vaults": "Vault",
+    "live/sessions": "Session",
+    "realtime/calls": "Call",
+    "safety/alerts": "Alert",
+    "safety/cases": "Case",
 }
 """The collections whose objects have owners, by the name of the endpoint."""
 MAKE_FILES = ("batches", "fine_tuning/jobs")
 """The collections whose objects produce files while they run."""
+TAKEN = frozenset(("live/sessions", "realtime/calls"))
+"""The collections of calls: a webhook or a WebSocket may have told an id, so an unknown one is whose who posts to it."""
+_LATER = frozenset(
+    (
+        "batches/{id}",
+        "fine_tuning/jobs/{id}",
+        "responses/{id}",
+        "agents/sessions/{id}",
+        "agents/automations/{id}/invocations",
+        "agents/automations/{id}/invocations/{id}",
+    )
+)
+"""Objects that name others once they have made them: files, containers, environments, sessions."""
 _PREFIXES = {
     "file-": "File",
     "resp_": "Response",
@@ -51,16 +76,24 @@ _PREFIXES = {
 }
 _NAMES = re.compile(
     r"previous_response_id|conversation|conversation_id|\w*file_ids?|training_file|validation_file"
-    r"|vector_store_ids?|container|container_id|batch_id|assistant_id|thread_id|skill_id|video_id|video"
+    r"|vector_store_ids?|container|container_id|batch_id|assistant_id|thread_id|skill_id|video_id|video|voice"
+    r"|comparison_response_id"
 )
+_NAMES_OF = {
+    "agents": re.compile(r"(?:agent|environment|environment_template|session|vault|credential)_ids?"),
+    "audio": re.compile("consent"),
+}
+"""Further members that refer, by the family of the endpoint: elsewhere such words are other programs' own."""
+_AS_OBJECTS = frozenset(("video", "voice"))
+"""Members that refer by an object with an `id`; as a string they are an address, or the name of a built-in voice."""
 _NO_WORD = re.compile(r"\W+")
 _SEPARATORS = re.compile(r"[,;\s]+")
 _OF_TYPE = ("item_reference", "file_id")
 _MAY_NAME = re.compile(rb'"(?:' + _NAMES.pattern.encode() + rb'|item_reference)"')
 """A member, in lower case: with a literal at its beginning this is found twenty times as fast as in any case."""
-_MADE = frozenset(
-    ("id", "thread_id", "output_file_id", "error_file_id", "result_files", "output", "response", "item")
-)
+_MADE_IDS = ("id", "thread_id", "session_id", "output_file_id", "error_file_id")
+_MADE_OBJECTS = ("response", "item", "session", "environment")
+_MADE = frozenset((*_MADE_IDS, *_MADE_OBJECTS, "result_files", "output", "data"))
 """Members of an answer whose ids the upstream itself has written."""
 _WORDS = frozenset(("auto", "none"))
 """Strings that may be given instead of an id."""
@@ -76,11 +109,8 @@ _decode = json.JSONDecoder(object_pairs_hook=_Members, parse_int=parse_int).deco
 def collection_of(endpoint: str) -> str | None:
     """Return the collection that an endpoint belongs to, None if its objects have no owners."""
     segments = endpoint.split("/")
-    for length in (1, 2):
-        name = "/".join(segments[:length])
-        if name in KINDS:
-            return name
-    return None
+    names = ("/".join(segments[:length]) for length in (3, 2, 1))
+    return next((name for name in names if name in KINDS), None)
 
 
 def id_in_path(target: bytes, endpoint: str) -> str | None:
@@ -99,14 +129,22 @@ def id_in_path(target: bytes, endpoint: str) -> str | None:
     return segments[first + at].partition(b";")[0].decode("utf-8", "replace")
 
 
-def ids_in_body(text: bytes) -> list[str]:
+def calls_in_query(target: bytes) -> list[str]:
+    """Return the calls that the handshake of a WebSocket joins: `/realtime?call_id=rtc_1`."""
+    pairs = parse_qsl(target.partition(b"?")[2].replace(b";", b"&").decode("latin-1"))
+    return [value for name, value in pairs if name.casefold() == "call_id"]
+
+
+def ids_in_body(text: bytes, endpoint: str = "") -> list[str]:
     """Return the ids of stored objects that the JSON object `text` uses, in any spelling of their members. O(n)."""
-    return list(references_in_body(text))
+    return list(references_in_body(text, endpoint))
 
 
-def references_in_body(text: bytes) -> dict[str, str]:
+def references_in_body(text: bytes, endpoint: str = "") -> dict[str, str]:
     """Return the ids that `ids_in_body` finds, each with the last member that names it. O(n)."""
-    if text.isascii() and b"\\u" not in text and _MAY_NAME.search(text.lower()) is None:
+    further = _further_names(endpoint)
+    is_plain = further is None and text.isascii() and b"\\u" not in text
+    if is_plain and _MAY_NAME.search(text.lower()) is None:
         return {}
     check_walk(text)
     found: dict[str, str] = {}
@@ -120,7 +158,7 @@ def references_in_body(text: bytes) -> dict[str, str]:
         by_type = any(kind in _OF_TYPE for kind in kinds if isinstance(kind, str))
         for name, inner in value:
             folded = name.casefold()
-            if _NAMES.fullmatch(folded) and not (folded == "video" and isinstance(inner, str)):
+            if _refers(folded, further) and not (folded in _AS_OBJECTS and isinstance(inner, str)):
                 found.update(dict.fromkeys(_ids(inner), name))
             elif by_type and folded == "id" and isinstance(inner, str):
                 found[inner] = name
@@ -129,12 +167,20 @@ def references_in_body(text: bytes) -> dict[str, str]:
     return found
 
 
-def is_reference(field: str) -> bool:
+def _further_names(endpoint: str) -> re.Pattern[str] | None:
+    return _NAMES_OF.get(endpoint.partition("/")[0])
+
+
+def _refers(name: str, further: re.Pattern[str] | None) -> bool:
+    return _NAMES.fullmatch(name) is not None or (further is not None and further.fullmatch(name) is not None)
+
+
+def is_reference(field: str, endpoint: str = "") -> bool:
     """Say whether a field of a form with this name, casefolded, may refer to a stored object: `file_id`, `video[id]`."""
     words = [word for word in _NO_WORD.split(field) if word]
     while words and (words[-1] == "id" or words[-1].isdigit()):
         words.pop()
-    return bool(words) and _NAMES.fullmatch(words[-1]) is not None
+    return bool(words) and words[-1] != "voice" and _refers(words[-1], _further_names(endpoint))
 
 
 def ids_in_field(value: str) -> list[str]:
@@ -173,16 +219,23 @@ def ids_made(text: bytes) -> list[str]:
         found = _whole_members(text)
     if not isinstance(found, dict):
         return []
-    ids: list[Any] = [found.get(name) for name in ("id", "thread_id", "output_file_id", "error_file_id")]
+    ids: list[Any] = [found.get(name) for name in _MADE_IDS]
     ids += found["result_files"] if isinstance(found.get("result_files"), list) else []
-    for inner in (found.get("response"), found.get("item")):
+    for inner in map(found.get, _MADE_OBJECTS):
         if isinstance(inner, Mapping):
-            ids += [inner.get("id"), inner.get("container_id")]
+            ids += [inner.get("id"), inner.get("container_id"), _id_of(inner.get("environment"))]
     output = found.get("output")
     if isinstance(output, list):
         items = [item for item in output[:_MOST_ITEMS] if isinstance(item, dict)]
         ids += [item.get(name) for item in items for name in ("id", "container_id")]
-    return list(dict.fromkeys(filter(_is_id, ids[: 2 * _MOST_ITEMS + 8])))
+    listed = found.get("data")
+    if isinstance(listed, list):  # the invocations of an automation
+        ids += [item.get("session_id") for item in listed[:_MOST_ITEMS] if isinstance(item, dict)]
+    return list(dict.fromkeys(filter(_is_id, ids[: 3 * _MOST_ITEMS + 20])))
+
+
+def _id_of(value: object) -> object:
+    return value.get("id") if isinstance(value, Mapping) else None
 
 
 def _whole_members(text: bytes) -> dict[str, Any]:
@@ -246,7 +299,7 @@ def makes_objects(method: bytes, endpoint: str, document: Mapping[str, Any] | No
     if collection is None:
         return False
     if method == b"GET":
-        return endpoint in ("batches/{id}", "fine_tuning/jobs/{id}", "responses/{id}")
+        return endpoint in _LATER
     if method != b"POST":
         return False
     if endpoint == "chat/completions":

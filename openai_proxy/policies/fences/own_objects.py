@@ -23,6 +23,9 @@ from ..bodies.peeked_body import PeekedBody, peek
 from .object_ids import (
     KINDS,
     MAKE_FILES,
+    TAKEN,
+    calls_in_query,
+    collection_of,
     id_in_path,
     ids_in_body,
     ids_in_field,
@@ -94,12 +97,16 @@ class OwnObjects:
         endpoint = request.endpoint
         in_path = id_in_path(request.target, endpoint)
         used = [] if in_path is None else [in_path]
+        calls = calls_in_query(request.target) if request.upgrade else []
+        if collection_of(endpoint) in TAKEN:
+            calls += used
+        used += [name for name in calls if name not in used]
         if request.document is not None:
-            used += ids_in_body(request.json)
+            used += ids_in_body(request.json, endpoint)
         elif request.body is not None and type(request.body) is not bytes:
             used += await _ids_in_form(request)
         if used:
-            await self._check(used, owner, endpoint)
+            await self._check(used, owner, endpoint, calls)
         if method == b"GET" and endpoint in KINDS:
             return await self._filtered(request, owner, forward)
         response = await forward(request)
@@ -112,16 +119,23 @@ class OwnObjects:
             and endpoint.count("{id}") == 1
         ):
             self._owners.forget(in_path).addErrback(self._not_kept)
+        elif method == b"POST" and collection_of(endpoint) in TAKEN:
+            names = [_created(response.headers) if in_path is None else in_path]
+            response = await self._kept([name for name in names if name], response, owner)
+            if in_path is None:
+                response = await self._learnt(response, owner, exchange.streaming)
         elif makes_objects(method, endpoint, request.document):
             response = await self._learnt(response, owner, exchange.streaming)
         return response
 
     # ---- what a request names
 
-    async def _check(self, names: Sequence[str], owner: str, endpoint: str) -> None:
+    async def _check(self, names: Sequence[str], owner: str, endpoint: str, calls: Sequence[str]) -> None:
+        """Raise NoSuchObject for what belongs to others, or to nobody; `calls` may belong to nobody yet."""
         owners = await self._find(names[:_MOST_IDS])
         for at, name in enumerate(names):
-            if not self._is_his(owners.get(name) if at < _MOST_IDS else "", owner):
+            whose = owners.get(name) if at < _MOST_IDS else ""
+            if not (self._is_his(whose, owner) or (whose is None and name in calls)):
                 raise NoSuchObject(no_such(name, endpoint))
 
     def _is_his(self, whose: str | None, owner: str) -> bool:
@@ -177,6 +191,9 @@ class OwnObjects:
             response, body = await peek(response, ANSWER_BYTES)
             plain = maybe_decoded(body, coding, ANSWER_BYTES) if coding else (body, True)
             names = ids_made(plain[0]) if plain is not None else []
+        return await self._kept(names, response, owner)
+
+    async def _kept(self, names: Sequence[str], response: ProxyResponse, owner: str) -> ProxyResponse:
         try:
             await self._keep(names, owner)
         except CancelledError:
@@ -206,6 +223,12 @@ def _is_whole(response: ProxyResponse) -> bool:
     return isinstance(response.body, PeekedBody) and response.body.ended
 
 
+def _created(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Return the id at the end of the address of what was created, empty if the answer names none."""
+    places = [value for name, value in headers if name.lower() == b"location"]
+    return places[0].rstrip(b"/").rpartition(b"/")[2].decode("ascii", "replace") if places else ""
+
+
 async def _ids_in_form(request: ProxyRequest) -> list[str]:
     """Return the ids of stored objects that the fields of a form name, which must come before its files.
 
@@ -217,7 +240,8 @@ async def _ids_in_form(request: ProxyRequest) -> list[str]:
     boundary = boundary_of(lines)
     if boundary is None or request.encoded:
         raise UnreadableBody(_UNCLEAR_FORM)
-    form = FormModel(boundary, is_reference, skips_files=True)
+    endpoint = request.endpoint
+    form = FormModel(boundary, lambda field: is_reference(field, endpoint), skips_files=True)
     checked: int | None = None
 
     def inspect(data: bytes) -> bool:

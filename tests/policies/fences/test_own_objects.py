@@ -29,11 +29,15 @@ class World:
         self.stage = OwnObjects(self.owners, NAMES, allows_unknown)
         self.asked = []
 
-    def ask(self, key, method, target, endpoint, answer=b"{}", *lines, document=None, status=200):
+    def ask(
+        self, key, method, target, endpoint, answer=b"{}", *lines, document=None, status=200, upgrade=False
+    ):
         text = None if document is None else json.dumps(document).encode()
         record = exchange(credential_id=key, streaming=EVENTS in lines)
         kept = None if document is None else outline(document)[0]
-        request = ProxyRequest(method, target, [], text, record, document=kept, endpoint=endpoint)
+        request = ProxyRequest(
+            method, target, [], text, record, document=kept, endpoint=endpoint, upgrade=upgrade
+        )
         results = []
 
         async def forward(request):
@@ -310,3 +314,74 @@ def test_a_form_that_cannot_be_read_is_refused(world):
         assert isinstance(uploaded(world, "bob", A_FILE + END, **fields), UnreadableBody)
     assert isinstance(uploaded(world, "bob", A_FILE, FIELD + END), UnreadableBody)
     assert uploaded(world, "nobody", A_FILE, FIELD + END) == A_FILE + FIELD + END
+
+
+OTHER_KINDS = [
+    ("audio/voice_consents", "cons_1", b"/audio/voice_consents/cons_1", "audio/voice_consents/{id}", None),
+    ("audio/voices", "voice_1", b"/audio/speech", "audio/speech", {"voice": {"id": "voice_1"}}),
+    ("agents", "agent_1", b"/agents/sessions", "agents/sessions", {"agent_id": "agent_1"}),
+    ("agents/environments", "env_1", b"/agents/sessions", "agents/sessions", {"environment": {"environment_id": "env_1"}}),
+    ("agents/sessions", "sess_1", b"/agents/sessions/sess_1/items", "agents/sessions/{id}/items", None),
+    ("agents/sessions", "sess_1", b"/agents/automations", "agents/automations", {"target": {"session_id": "sess_1"}}),
+    ("vaults", "vault_1", b"/agents/sessions", "agents/sessions", {"vault_ids": ["vault_1"]}),
+    ("live/sessions", "live_1", b"/live/sessions/live_1/content", "live/sessions/{id}/content", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name", "target", "endpoint", "document"), OTHER_KINDS)
+def test_voices_agents_vaults_and_calls_have_owners(world, kind, name, target, endpoint, document):
+    """Another key could listen to them, run them, and use what is in them."""
+    world.make("alice", name, kind)
+    method = b"GET" if document is None else b"POST"
+    assert isinstance(world.ask("bob", method, target, endpoint, document=document), NoSuchObject)
+    assert isinstance(world.ask("alice", method, target, endpoint, document=document), ProxyResponse)
+
+
+def test_a_session_of_an_agent_is_learnt_from_its_stream(world):
+    """With the environment that was made for it."""
+    event = {"type": "agent.session.created", "session": {"id": "sess_1", "environment": {"id": "env_1"}}}
+    stream = b"data: " + json.dumps(event).encode() + b"\n\n"
+    made = world.ask("alice", b"POST", b"/agents/sessions", "agents/sessions", stream, EVENTS, document={})
+    assert read(made) == stream
+    for target, endpoint in (
+        (b"/agents/sessions/sess_1", "agents/sessions/{id}"),
+        (b"/agents/environments/env_1", "agents/environments/{id}"),
+    ):
+        assert isinstance(world.ask("alice", b"GET", target, endpoint), ProxyResponse)
+        assert isinstance(world.ask("bob", b"GET", target, endpoint), NoSuchObject)
+
+
+def test_sessions_that_an_automation_has_opened_are_its_owners(world):
+    """They are named by its invocations only."""
+    world.make("alice", "auto_1", "agents/automations")
+    listed = b'{"object":"list","data":[{"id":"inv_1","session_id":"sess_1"}]}'
+    target = b"/agents/automations/auto_1/invocations"
+    world.ask("alice", b"GET", target, "agents/automations/{id}/invocations", listed)
+    assert isinstance(
+        world.ask("alice", b"GET", b"/agents/sessions/sess_1", "agents/sessions/{id}"), ProxyResponse
+    )
+
+
+def test_a_call_belongs_to_whoever_takes_it(world):
+    """A webhook told its id; the first who accepts it, or who made it, has it."""
+    accept = (b"POST", b"/realtime/calls/rtc_1/accept", "realtime/calls/{id}/accept")
+    hangup = (b"POST", b"/realtime/calls/rtc_1/hangup", "realtime/calls/{id}/hangup")
+    assert isinstance(world.ask("alice", *accept, document={"type": "realtime"}), ProxyResponse)
+    assert isinstance(world.ask("bob", *hangup), NoSuchObject)
+    assert isinstance(world.ask("alice", *hangup), ProxyResponse)
+    sdp = (b"Content-Type", b"application/sdp"), (b"Location", b"/v1/realtime/calls/rtc_2")
+    world.ask("bob", b"POST", b"/realtime/calls", "realtime/calls", b"v=0", *sdp, status=201)
+    other = (b"POST", b"/realtime/calls/rtc_2/hangup", "realtime/calls/{id}/hangup")
+    assert isinstance(world.ask("alice", *other), NoSuchObject)
+    joins = (b"GET", b"/realtime?call_id=rtc_1", "realtime")
+    assert isinstance(world.ask("bob", *joins, upgrade=True), NoSuchObject)
+    assert isinstance(world.ask("alice", *joins, upgrade=True), ProxyResponse)
+    voice = {"audio": {"output": {"voice": {"id": "voice_9"}}}}
+    assert isinstance(world.ask("alice", *accept, document=voice), NoSuchObject)
+
+
+def test_names_of_built_in_voices_are_no_objects(world):
+    """Nor are words that only agents use, in other requests."""
+    for document in ({"voice": "alloy"}, {"metadata": {"session_id": "s", "agent_id": "a"}}):
+        answer = world.ask("alice", b"POST", b"/audio/speech", "audio/speech", document=document)
+        assert isinstance(answer, ProxyResponse)
