@@ -14,7 +14,7 @@ from ..bodies.peeked_body import PeekedBody, peek
 from .error_answer import PEEK_BYTES
 from .health import LONGEST_MODEL, UpstreamHealth
 from .missing_state import says_missing
-from .quota_error import NO_QUOTA, SPENT, error_code
+from .quota_error import NO_QUOTA, SPENT, error_code, says_too_dear
 from .repeatable import creates_nothing, is_kept
 from .rules import may_go_elsewhere, says_no_retry, status_may_be_retried
 from .table import Upstream
@@ -179,8 +179,8 @@ class Judge:
             self._broken(attempt, str(status))
         elif status < 300:
             await self._maybe_error_behind_200(attempt, response)
-        elif status in _MAYBE_SPENT and await self._is_spent(attempt):
-            self._spent(attempt)
+        elif status in _MAYBE_SPENT and (spent := await self._maybe_spent(attempt)) is not None:
+            self._spent(attempt, rests=spent)
         else:
             await self._other(attempt, attempt.response)
 
@@ -193,24 +193,34 @@ class Judge:
         self._fail(attempt, NO_QUOTA if spent else "429")
         attempt.may_move = self._may_move(attempt, response, 429, other_account=spent)
 
-    async def _is_spent(self, attempt: Attempt) -> bool:
-        """Return whether a refusal says that the account has nothing left, if another upstream could answer."""
+    async def _maybe_spent(self, attempt: Attempt) -> bool | None:
+        """Return whether the account of a refusal has nothing left, if another upstream could answer.
+
+        False if it has too little for this request only; None if the refusal is
+        about something else.
+        """
         response = attempt.response
         assert response is not None
         if len(attempt.task.candidates) < 2:
-            return False
-        if response.status == 402:
-            return True
+            return None
         attempt.response, beginning = await peek(response, PEEK_BYTES)
-        return error_code(beginning, response.headers) == NO_QUOTA
+        if response.status == 402:
+            return not says_too_dear(beginning, response.headers)
+        return True if error_code(beginning, response.headers) == NO_QUOTA else None
 
-    def _spent(self, attempt: Attempt) -> None:
-        """Rest the key; another upstream has another account. A substitute that has nothing left is none."""
+    def _spent(self, attempt: Attempt, rests: bool) -> None:
+        """Ask another upstream, which has another account. A substitute that has nothing left is none.
+
+        `rests`: the key is not used for a while.
+        """
         response = attempt.response
         assert response is not None
-        asked_s = maybe_retry_after_s(response.headers, self._wall_clock())
-        spent = asked_s is None
-        self._health.limited(attempt.upstream, attempt.key, spent, asked_s, attempt.began, self._clock())
+        if rests:
+            asked_s = maybe_retry_after_s(response.headers, self._wall_clock())
+            spent = asked_s is None
+            self._health.limited(attempt.upstream, attempt.key, spent, asked_s, attempt.began, self._clock())
+        else:
+            self._answered(attempt, response.status)
         self._fail(attempt, NO_QUOTA)
         attempt.no_substitute = attempt.in_place
         attempt.may_move = self._may_move(attempt, response, 429, other_account=True)

@@ -142,6 +142,29 @@ def test_money_that_will_be_there_is_waited_for_as_long_as_said():
     assert [world.ask(document=CHAT)[1] for _ in range(2)] == ["a", "a"]
 
 
+TOO_DEAR = (
+    b'{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens,'
+    b' but can only afford %d. To increase, visit https://openrouter.ai/settings/credits","code":402}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "following"),
+    [
+        (TOO_DEAR % 4000, "a"),
+        (TOO_DEAR % 0, "b"),
+        (b'{"error":{"message":"Prompt tokens limit exceeded: 230799 > 91442. To increase, visit","code":402}}', "a"),
+        (b'{"error":"fewer max_tokens"}', "b"),
+    ],
+)  # fmt: skip
+def test_a_request_that_is_too_dear_for_an_account_is_no_empty_account(body, following):
+    """OpenRouter refuses what may cost more than is left; the next, smaller request goes there first again."""
+    world = World()
+    world.answers["a"] = [answer(402, body)]
+    assert world.ask(headers=SDK) == (200, "ab")
+    assert world.ask(document=CHAT) == (200, following)
+
+
 def test_a_substitute_without_money_is_none():
     """The failure that it was asked for passes, which a client may retry."""
     world = World()
