@@ -40,11 +40,14 @@ _PLACES: Places = {
     "grader": _GRADER,
     "method": {"reinforcement": {"grader": _GRADER}},
     "plugins": {"model": True},
+    "moderation": {"model": True},
 }
 """The members that hold a model in the API's schemas and in those of routers; True marks a name or a list of names."""
 
 _HOLDERS = frozenset(("input", "items", "tools", "data_source"))
 """Members in which lists of tools are nested: items such as `additional_tools`, and tools that are namespaces."""
+DRAWS = "gpt-image-1"
+"""The model of the tool `image_generation` that names none (OpenAI's OpenAPI description)."""
 _LETTER_ESCAPED = re.compile(rb"\\u(?:00[4-7]|017[fF])")
 _LONG_S = "\u017f".encode()
 
@@ -124,6 +127,8 @@ def models_in(text: bytes, document: Mapping[str, Any]) -> list[object]:
             lists.append((_PLACES[name], _decoded(text, *span)))
         for places, value in lists:
             found.extend(islice(_within(value, places), MOST_MEMBERS + 1 - len(found)))
+            if places is _PLACES["tools"] and any(map(_draws_by_default, _listed(value))):
+                found.append(DRAWS)
             if len(found) > MOST_MEMBERS:
                 raise TooManyMembers
     return found
@@ -256,7 +261,18 @@ def _transcribes(session: Any) -> bool:
 
 
 def _have_fee(tools: Any) -> bool:
-    return any(map(_has_fee, tools if type(tools) is list else [tools]))
+    return any(map(_has_fee, _listed(tools)))
+
+
+def _listed(tools: Any) -> list[Any]:
+    return tools if type(tools) is list else [tools]
+
+
+def _draws_by_default(tool: Any) -> bool:
+    """Say whether a tool makes images by a model that the upstream chooses."""
+    return "image_generation" in _kinds(tool) and not any(
+        name.casefold() == "model" and value is not None for name, value in tool
+    )
 
 
 def _has_fee(tool: Any) -> bool:

@@ -11,6 +11,7 @@ from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.record import Exchange
 from openai_proxy.policies.authenticate.keyring import ClientKey, Keyring
 from openai_proxy.policies.fences.allow_models import AllowModels
+from openai_proxy.policies.fences.named_models import models_in
 from openai_proxy.wire.keys import key_digest
 from openai_proxy.wire.request_json import outline
 from openai_proxy.wire.targets import map_target
@@ -204,3 +205,31 @@ def test_a_listed_key_uses_only_its_models(fields, expected):
 def test_others_use_any_model(key):
     """Without an allow-list nothing is checked."""
     assert admitted(key, body=object(), target=b"/responses")
+
+
+@pytest.mark.parametrize(
+    ("further", "expected"),
+    [
+        ({"moderation": {"model": "gpt-4o"}}, True),
+        ({"moderation": {"model": "omni-moderation-latest"}}, False),
+        ({"Moderation": {"Model": "omni-moderation-latest"}}, False),
+        ({"moderation": "low"}, True),
+        ({"moderation": None}, True),
+        ({"tools": [{"type": "image_generation", "model": "text-to-image"}]}, True),
+        ({"tools": [{"type": "image_generation"}]}, False),
+        ({"tools": [{"type": "function", "name": "image_generation"}]}, True),
+        ({"tools": [{"type": "namespace", "tools": [{"type": "image_generation", "model": None}]}]}, False),
+        ({"input": [{"type": "additional_tools", "tools": [{"type": "IMAGE_GENERATION"}]}]}, False),
+    ],
+)
+def test_models_that_judge_and_draw_for_a_request_count(further, expected):
+    """What moderates an answer, and what draws if the tool names no model, which is OpenAI's default."""
+    assert admitted("listed", b"/responses", document={"model": "gpt-4o", **further}) is expected
+    assert admitted("free", b"/responses", document={"model": "gpt-4o", **further})
+
+
+def test_a_list_with_the_default_model_lets_images_be_drawn():
+    """Its name is the one that OpenAI's description states."""
+    tools = {"tools": [{"type": "image_generation"}]}
+    text = json.dumps({"model": "x", **tools}).encode()
+    assert models_in(text, json.loads(text)) == ["x", "gpt-image-1"]
