@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.internet.endpoints import serverFromString
@@ -13,6 +14,9 @@ from .errors import shown
 from .model import Settings
 from .pem_directory import check_pem_directory, pem_directory
 
+_NOWHERE = re.compile(r"(?:haproxy:)?unix:(?:address=)?(?::.*)?", re.S)
+"""A Unix socket with an empty path: the system would choose a name that nobody knows."""
+
 
 def check_endpoints(reactor: Any, settings: Settings) -> None:
     """Parse every endpoint string without opening anything. Raises SettingsError for the first that is broken."""
@@ -21,6 +25,8 @@ def check_endpoints(reactor: Any, settings: Settings) -> None:
         strings.append(("admin.port", settings.admin.port))
     for path, text in strings:
         try:
+            if _NOWHERE.fullmatch(text.strip()):
+                raise ValueError("its path is empty")
             directory = pem_directory(text)
             if directory is not None:
                 check_pem_directory(settings.directory / directory)
