@@ -332,6 +332,13 @@ case(
     *MEMBERS,
     call=lambda f, v: f(v, [(b"content-encoding", b"gzip")]),
 )
+case(
+    "policies.routing.quota_error:says_too_dear",
+    *JSONS,
+    rep(b"fewer max_tokens", b'{"error":{"message":"', b'"}}'),
+    rep(b"1", b'{"error":{"message":"prompt tokens limit exceeded: ', b'"}}'),
+    call=lambda f, v: f(v, []),
+)
 
 # ---- thoughts
 
@@ -1125,6 +1132,12 @@ case("policies.fences.object_ids:ids_made", *NAMING)
 case("wire.request_json:check_walk", rep(b"["), rep(b'"'), rep(b"\\"), rep(b'"a",', b"["), rep(b'\\"', b'"'))
 case(
     "policies.fences.object_ids:is_reference", text("a"), text("a["), text("[]"), text("file_ids"), text("1.")
+)
+case(
+    "policies.fences.object_ids:calls_in_query",
+    rep(b"call_id=a&", b"/realtime?"),
+    rep(b";", b"/realtime?"),
+    rep(b"%", b"/realtime?call_id="),
 )
 case("policies.fences.object_ids:ids_in_field", text("a"), text("a,"), text("["), text(", "), text('{"id":'))
 case("policies.fences.object_ids:references_in_body", *NAMING)
