@@ -300,16 +300,21 @@ def _may_be_error(response: ProxyResponse, media: tuple[bytes, bytes], exchange:
     return media == (JSON, b"") and not exchange.cached and (length is None or length <= ERROR_BYTES)
 
 
+def _may_be_json(media_type: bytes) -> bool:
+    """Whether what has this type is JSON, at an endpoint that answers nothing else."""
+    return media_type.endswith(b"json") or media_type in (b"text/plain", b"application/octet-stream")
+
+
 def _choose(
     reading: _Reading, response: ProxyResponse, media: tuple[bytes, bytes], hide: bool, wants_model: bool
 ) -> BodyFilter | None:
     """Return the filter that reads this response, None if it can have no usage."""
     media_type, coding = media
     is_stream = is_event_stream(media_type, reading.exchange.streaming)
-    if not is_stream and media_type not in (JSON, b""):
+    endpoint = reading.exchange.endpoint
+    if not (is_stream or media_type in (JSON, b"") or (endpoint in _ESTIMATED and _may_be_json(media_type))):
         return None
     note = reading.exchange.note_labels
-    endpoint = reading.exchange.endpoint
     length = response.body.length
     if not is_stream and not coding and not hide and length is not None and length <= _WHOLE_BYTES:
         reading.meter = ReadUsageWhole(reading.found, length, wants_model, note)

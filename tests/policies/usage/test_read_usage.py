@@ -141,10 +141,13 @@ def test_a_stream_of_another_type_is_one_all_the_same(headers, asked):
     assert request.exchange.usage == (Usage(5, 7) if is_read else None)
 
 
-@pytest.mark.parametrize("headers", [[], [(b"Content-Type", b"")]])
+@pytest.mark.parametrize(
+    "kind", [None, b"", b"text/plain", b"application/problem+json", b"application/octet-stream"]
+)
 @pytest.mark.parametrize("size", [1, 1000])
-def test_a_document_without_a_type_is_read(headers, size):
-    """Its tokens were free."""
+def test_a_document_without_a_type_is_read(kind, size):
+    """Its tokens were free; so were those of JSON that is labelled as something else."""
+    headers = [] if kind is None else [(b"Content-Type", kind)]
     request = make_request(b'{"model":"m"}')
     body = b'{"choices":[],' + USAGE + b"}"
     assert ask(request, Upstream((200, headers, body))) == body
