@@ -86,7 +86,7 @@ class KeepBudget:
                 self._ledger.keep(reservations, ended.pending_call)
                 return
             self._settle_cost(ended)
-            cost_usd = charged_usd(ended, reserved_usd)
+            cost_usd = charged_usd(ended, reserved_usd, self._plain_usd(ended))
             if cost_usd > 0.0:
                 ended.cost_usd = cost_usd  # the logs and metrics agree with the budget
             is_payer = ended.credential_id == payer
@@ -126,6 +126,14 @@ class KeepBudget:
             raise
         return reservations
 
+    def _plain_usd(self, ended: Exchange) -> float:
+        """Return what the tokens of usage without a price cost as text in the standard tier; 0 without that price too."""
+        usage, model = ended.usage, ended.model or ended.answered_model
+        if usage is None or model is None or ended.cost_usd is not None or ended.cached:
+            return 0.0
+        plain = Usage(usage.input_tokens, usage.output_tokens)
+        return self._price(model, ended.upstream, plain, ended.timestamp) or 0.0
+
     def _estimate_usd(self, request: ProxyRequest) -> float:
         batch: BatchInput | None = request.batch_input
         if batch is not None and self._batch_price is not None:
@@ -146,15 +154,17 @@ def _may_cost(request: ProxyRequest) -> bool:
     return request.method == b"POST" and request.exchange.endpoint not in COUNTING
 
 
-def charged_usd(exchange: Exchange, reserved_usd: float) -> float:
+def charged_usd(exchange: Exchange, reserved_usd: float, plain_usd: float = 0.0) -> float:
     """Return the amount that an ended exchange takes from its key's budget.
 
     - Its cost, if that is known from reported usage.
     - For estimated usage, the larger of the estimate and the reservation: a
       client that left saw only a part of the output, and none of the hidden
       reasoning.
-    - Nothing for an answer from the cache, an error before any answer, usage
-      without a price, and a request that reached no upstream.
+    - For usage of which a part or the service tier has no price, the larger of
+      `plain_usd` and the reservation, if there is a `plain_usd`.
+    - Nothing for an answer from the cache, an error before any answer, usage of
+      a model without a price, and a request that reached no upstream.
     - Otherwise (the client left or a timeout expired before the answer) the
       reservation.
     """
@@ -164,7 +174,7 @@ def charged_usd(exchange: Exchange, reserved_usd: float) -> float:
     if cost_usd is not None:
         return max(cost_usd, reserved_usd) if usage is not None and usage.estimated else cost_usd
     if usage is not None:
-        return 0.0
+        return max(plain_usd, reserved_usd) if plain_usd > 0.0 else 0.0
     if exchange.status is not None and (exchange.error_code is None or exchange.is_error_in_stream):
         return reserved_usd if exchange.status < 400 else 0.0
     unanswered = exchange.outcome in ABANDONED or exchange.outcome is Outcome.TIMEOUT

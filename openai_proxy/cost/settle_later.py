@@ -243,10 +243,10 @@ class SettleLater:
 
 
 def _charged_usd(exchange: Exchange, call: PendingCall, state: ResponseState) -> float:
-    """Return the amount to charge: the cost, or the reservation if the call was cut off and has no usage."""
+    """Return the amount to charge: the cost, or the reservation if the call was cut off or its usage has no price."""
     if exchange.cost_usd is not None:
         return exchange.cost_usd
-    return 0.0 if state.usage is not None or state.status == "failed" else call.usd
+    return 0.0 if state.usage is None and state.status == "failed" else call.usd
 
 
 def _is_background(request: ProxyRequest) -> bool:

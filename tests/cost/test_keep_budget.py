@@ -16,7 +16,7 @@ from openai_proxy.exchange.errors import BudgetSpent
 from openai_proxy.exchange.messages import ProxyRequest
 from openai_proxy.exchange.outcome import Outcome
 from openai_proxy.exchange.record import Exchange
-from openai_proxy.exchange.usage import Usage
+from openai_proxy.exchange.usage import TokenKinds, Usage
 
 MIDNIGHT = 1_795_305_600.0
 """2026-11-22T00:00:00Z."""
@@ -222,6 +222,26 @@ def test_every_end_has_its_charge(fields, outcome, charged):
     exchange = Exchange(0.0, 0.0, "POST", "/x", **{"attempts": 1, **fields})
     exchange.end(outcome, 1.0)
     assert charged_usd(exchange, 2.0) == charged
+
+
+@pytest.mark.parametrize(
+    ("usage", "tier", "charged"),
+    [
+        (Usage(5, 5, kinds=TokenKinds(audio_input_tokens=3)), None, 10.0),
+        (Usage(5, 5), "priority", 10.0),
+        (Usage(0, 0, kinds=TokenKinds(audio_seconds=9.0)), None, 0.0),
+    ],
+)
+def test_tokens_of_a_kind_or_tier_without_a_price_are_not_free(usage, tier, charged):
+    """They cost at least what text does: a key could talk, or use a dearer tier, without end."""
+    world = World(alice=100.0)
+    world.stage._price = lambda model, upstream, usage, timestamp: float(usage.total_tokens)
+    exchange, _ = world.ask(max_tokens=4)
+    exchange.usage, exchange.service_tier, exchange.status = usage, tier, 200
+    world.stage._settle_cost = lambda ended: None
+    world.forwarded[0].callback("response")
+    exchange.end(Outcome.COMPLETE, 1.0)
+    assert world.balance().spent_usd == charged
 
 
 def test_pictures_are_not_reserved_by_their_bytes():
