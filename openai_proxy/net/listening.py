@@ -15,6 +15,7 @@ from ..logs import logger
 from .endpoints import endpoint, made_anew, why_unusable
 from .tls_endpoints import has_certificates
 from .tls_wrappers import TLSFactory
+from .unix_locks import RemovableUNIXPort
 
 log = logger("openai_proxy")
 
@@ -71,7 +72,7 @@ class _RoomyTCPPort(_RoomyPort):
     """A TCP port, otherwise like Twisted's own class."""
 
 
-class _RoomyUNIXPort(_RoomyPort, unix.Port):
+class _RoomyUNIXPort(_RoomyPort, RemovableUNIXPort):
     """A Unix port."""
 
 

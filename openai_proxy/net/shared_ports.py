@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.plugins.twisted_core import systemdEndpointParser
 
 from .listening import StartError, listen
+from .unix_locks import RemovableUNIXPort
 
 _UNSHARED = "several workers cannot share such an endpoint"
 
@@ -72,7 +73,7 @@ class HeldTCPPort(tcp.Port):
         return PatientSocket(fileno=super().createInternetSocket().detach())
 
 
-class HeldUNIXPort(unix.Port):
+class HeldUNIXPort(RemovableUNIXPort):
     """A Unix port that is bound but does not listen."""
 
     def createInternetSocket(self) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Locks of Unix sockets that an earlier process with our number has left behind.
+"""Unix sockets and their locks: what an earlier process with our number left, and what somebody removed.
 
 Twisted keeps a link `PATH.lock` beside a Unix socket, which names the process
 that listens there. After a `kill -9` the link stays, and the next start removes
@@ -12,9 +12,27 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from typing import Any
+
+from twisted.internet import tcp, unix
 
 LOCKED = "Cannot acquire lock"
 """What Twisted says if the lock is held."""
+
+
+class RemovableUNIXPort(unix.Port):
+    """A Unix port that also closes if somebody has removed its path; Twisted's stays open then, and locked."""
+
+    lockFile: Any
+
+    def connectionLost(self, reason: Any) -> None:
+        try:
+            super().connectionLost(reason)
+        except FileNotFoundError:
+            if self.lockFile is not None:
+                with suppress(OSError):  # the lock may have been removed, too
+                    self.lockFile.unlock()
+            tcp.Port.connectionLost(self, reason)
 
 
 def remove_own_remains(path: str) -> None:

@@ -119,3 +119,26 @@ def test_what_is_no_socket_stays(path):
     with open(path) as file:
         assert file.read() == "notes"
     assert endpoint(real_reactor, f"unix:{path}:lockfile=0", quiet())
+
+
+class Roomy(Factory):
+    """A site has this; its ports get a class of our own."""
+
+    noisy = False
+    room = 10
+
+
+@pytest.mark.parametrize("also_the_lock", [False, True])
+@pytest.mark.parametrize(
+    "opens", [lambda of: hold(real_reactor, of), lambda of: listen(real_reactor, of, Roomy())]
+)
+@pytest_twisted.ensureDeferred
+async def test_a_port_whose_path_was_removed_closes(path, opens, also_the_lock):
+    """It stayed open and locked, and with workers the log had a traceback at the end."""
+    port = opens(f"unix:{path}")
+    os.unlink(path)
+    if also_the_lock:
+        os.unlink(path + ".lock")
+    await port.stopListening()
+    assert not port.connected
+    assert not os.path.lexists(path + ".lock")
