@@ -2,8 +2,8 @@
 
 import pytest
 from attrs import define
+from logged import log_lines
 from twisted.internet.task import Clock
-from twisted.logger import formatEvent, globalLogPublisher
 
 from openai_proxy.daemon.draining import ABORT_AFTER_DRAIN_S, Drain
 
@@ -41,16 +41,9 @@ def drain(site, clock):
 
 
 @pytest.fixture
-def told():
-    lines = []
-
-    def keep(event):
-        if event.get("log_namespace") == "openai_proxy":
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(keep)
-    yield lines
-    globalLogPublisher.removeObserver(keep)
+def logged():
+    with log_lines() as lines:
+        yield lines
 
 
 def run(clock, seconds):
@@ -66,7 +59,7 @@ def test_nothing_to_wait_for_ends_at_once(drain, site, clock):
     assert site.done == ["drain", "abort", "abort upstream"]
 
 
-def test_what_runs_is_waited_for_and_cut_off_in_the_end(drain, site, clock, told):
+def test_what_runs_is_waited_for_and_cut_off_in_the_end(drain, site, clock, logged):
     """Until the time is over, not longer; the log said only that it waits, and then `client_gone`."""
     site.channels.add(Channel())
     site.channels.add(Channel(busy=False))
@@ -75,7 +68,7 @@ def test_what_runs_is_waited_for_and_cut_off_in_the_end(drain, site, clock, told
     assert (over.called, site.done) == (False, ["drain"])
     run(clock, 0.3)
     assert (over.called, site.done[1]) == (True, "abort")
-    assert told == ["draining: 1 requests still run", "1 requests still run and are cut off"]
+    assert logged == ["draining: 1 requests still run", "1 requests still run and are cut off"]
 
 
 def test_last_bytes_get_a_little_longer(drain, site, clock):

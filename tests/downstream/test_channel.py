@@ -4,11 +4,11 @@ import json
 
 import pytest
 from fakes import Body, Downstream, SocketPair, response
+from logged import log_events
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from openai_proxy.exchange.upstream_errors import UpstreamUnreachable
@@ -379,15 +379,11 @@ def test_requests_in_flight_are_limited_and_counted_down(waiting):
 
 def test_defect_of_a_stage_is_an_internal_error(waiting):
     """The client learns nothing but that it is ours; the log has the traceback."""
-    logged = []
-    globalLogPublisher.addObserver(logged.append)
-    try:
+    with log_events() as logged:
         connection = Downstream(waiting).connect()
         connection.send(GET + b"\r\n")
         waiting.running[0][1].errback(Failure(ZeroDivisionError("secret")))
         answer = connection.transport.take()
-    finally:
-        globalLogPublisher.removeObserver(logged.append)
     assert error_of(answer) == (500, "internal_error")
     assert b"secret" not in answer
     assert [event["log_failure"].type for event in logged if "log_failure" in event] == [ZeroDivisionError]

@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 from fakes import Downstream
-from twisted.logger import formatEvent, globalLogPublisher
+from logged import log_lines
 from twisted.python.failure import Failure
 
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x0a" * 500
@@ -12,14 +12,8 @@ HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x0a" * 500
 
 @pytest.fixture
 def lines():
-    found = []
-
-    def observe(event):
-        found.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield found
-    globalLogPublisher.removeObserver(observe)
+    with log_lines() as lines:
+        yield lines
 
 
 @pytest.mark.parametrize("size", [1, 1000])
@@ -37,15 +31,17 @@ def test_a_tls_handshake_at_a_plain_port(lines, size):
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "warnings"),
     [("http request", 1), ("https proxy request", 1), ("no shared cipher", 0), ("certificate unknown", 0)],
 )
-def test_plain_http_at_a_tls_port(lines, reason, told):
+def test_plain_http_at_a_tls_port(lines, reason, warnings):
     """Nothing said that somebody had tried."""
     downstream = Downstream()
     connection = downstream.connect()
     connection.channel.connectionLost(Failure(ssl.SSLError(1, f"[SSL] {reason} (_ssl.c:1006)")))
-    assert len([line for line in lines if "plain HTTP requests at a port that speaks TLS" in line]) == told
+    assert (
+        len([line for line in lines if "plain HTTP requests at a port that speaks TLS" in line]) == warnings
+    )
 
 
 def test_an_error_of_tls_without_words_is_nothing_to_tell(lines):
